@@ -1,0 +1,97 @@
+"""From a backbone's card and a strategy to a plan: which stages train. Pure functions; no training code."""
+
+from dataclasses import dataclass
+
+from core.errors import BadInput
+from core.models.card import BackboneCard, HeadSettings
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A strategy as a page offers it."""
+
+    title: str
+    summary: str
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "depth": Strategy("Freeze depth", "The first d stages stay frozen, the rest and a new head train."),
+    "full": Strategy("Full fine-tuning", "Nothing is frozen (freeze depth 0); the head is new."),
+    "linear-probe": Strategy("Linear probe", "Every stage is frozen; only the new head trains."),
+    "scratch": Strategy(
+        "From scratch", "The same network with fresh weights, trained on the target rows alone."
+    ),
+    "zero-shot": Strategy("Zero-shot", "The backbone with its own head, as it is; nothing trains."),
+}
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage in a plan; `share` is its part of all parameters, head included."""
+
+    name: str
+    title: str
+    parameters: int
+    share: float
+    frozen: bool
+    flops: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will train. stages: from the input up, the head last. frozen_depth: leading stages frozen.
+
+    fresh_backbone: stages start from new weights (from scratch). new_head: the head is replaced.
+    """
+
+    strategy: str
+    stages: tuple[PlannedStage, ...]
+    frozen_depth: int
+    fresh_backbone: bool
+    new_head: bool
+
+    @property
+    def trained_parameters(self) -> int:
+        """Scalars that training may change."""
+        return sum(stage.parameters for stage in self.stages if not stage.frozen)
+
+    @property
+    def frozen_parameters(self) -> int:
+        """Scalars that stay bit-identical."""
+        return sum(stage.parameters for stage in self.stages if stage.frozen)
+
+
+def make_plan(card: BackboneCard, strategy: str, freeze_depth: int, head: HeadSettings) -> Plan:
+    """The plan of `strategy` for the backbone `card` with a new `head`.
+
+    freeze_depth is read by the strategy "depth" alone and must lie between 0 and the number of stages. Only
+    "zero-shot" has nothing to train; any other plan without trainable parameters is refused with BadInput.
+    """
+    depths = {"depth": freeze_depth, "full": 0, "linear-probe": len(card.stages), "scratch": 0}
+    zero_shot = strategy == "zero-shot"
+    depth = len(card.stages) if zero_shot else depths[strategy]
+    if not 0 <= depth <= len(card.stages):
+        raise BadInput(
+            f"Freeze depth {depth} does not fit the backbone {card.name!r}: it has {len(card.stages)} stages, "
+            f"so take 0 (full fine-tuning) to {len(card.stages)} (linear probe)."
+        )
+    used_head = card.head if zero_shot else head
+    head_parameters = used_head.parameters(card.representation)
+    total = card.parameters + head_parameters
+    stages = [
+        PlannedStage(
+            stage.name, stage.title, stage.parameters, stage.parameters / total, index < depth, stage.flops
+        )
+        for index, stage in enumerate(card.stages)
+    ]
+    head_flops = used_head.flops(card.representation)
+    head_title = "Head (own)" if zero_shot else "Head (new)"
+    stages.append(
+        PlannedStage("head", head_title, head_parameters, head_parameters / total, zero_shot, head_flops)
+    )
+    plan = Plan(strategy, tuple(stages), depth, strategy == "scratch", not zero_shot)
+    if not zero_shot and plan.trained_parameters == 0:
+        raise BadInput(
+            "Every stage is frozen and the head has no parameters: there is nothing to train; lower the depth."
+        )
+    return plan

@@ -1,0 +1,120 @@
+"""Cards: what a backbone is, stage by stage, in plain data a page can read without importing torch."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadInput
+from core.workspace import read_json, write_json
+
+ACTIVATIONS = ("relu", "gelu", "tanh")
+OUTPUTS = {"logit": "one logit, binary cross entropy", "softmax": "two classes, softmax cross entropy"}
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """The fully connected layers put on top of the last stage; Xavier-initialised (Glorot and Bengio 2010).
+
+    hidden: widths of the hidden layers, none by default. activation: one of ACTIVATIONS, between the layers.
+    output: "logit" (one logit, BCE) or "softmax" (two classes, cross entropy).
+    """
+
+    hidden: tuple[int, ...] = ()
+    activation: str = "relu"
+    output: str = "logit"
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise BadInput(
+                f"Head activation {self.activation!r} is unknown; choose one of {list(ACTIVATIONS)}."
+            )
+        if self.output not in OUTPUTS:
+            raise BadInput(f"Head output {self.output!r} is unknown; choose one of {list(OUTPUTS)}.")
+        if len(self.hidden) > 4 or any(not 1 <= width <= 4096 for width in self.hidden):
+            raise BadInput(
+                f"Head layers {list(self.hidden)} cannot be used: up to 4 layers of 1 to 4096 units."
+            )
+
+    @property
+    def classes(self) -> int:
+        """Outputs of the last layer: 1 for a logit, 2 for softmax."""
+        return 2 if self.output == "softmax" else 1
+
+    def widths(self, representation: int) -> tuple[int, ...]:
+        """Layer widths from the backbone's output (`representation`) to the classes."""
+        return (representation, *self.hidden, self.classes)
+
+    def parameters(self, representation: int) -> int:
+        """Weights and biases of the head on a backbone whose output is `representation` wide."""
+        widths = self.widths(representation)
+        return sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False))
+
+    def flops(self, representation: int) -> int:
+        """Floating-point operations of one forward pass of one row (a multiply-add counts as two)."""
+        widths = self.widths(representation)
+        return sum(2 * a * b for a, b in zip(widths, widths[1:], strict=False))
+
+
+@dataclass(frozen=True)
+class StageCard:
+    """One stage: `parameters` scalars, `flops` forward operations a row, `outputs` floats a row it hands on."""
+
+    name: str
+    title: str
+    parameters: int
+    flops: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class BackboneCard:
+    """A pretrained backbone in plain data; stored as card.json beside model.safetensors and preprocessing/.
+
+    stages: from the input up, the head not among them. representation: floats a row the last stage hands on.
+    trained_on: {"dataset", "content_hash", "rows", "simulated", "domain"}. metrics: of its own head on the source
+    test rows {"auc", "auc_low", "auc_high", "log_loss", "rows"}. folder is where it was read from; not stored.
+    """
+
+    id: str
+    name: str
+    architecture: str
+    settings: dict[str, Any]
+    stages: tuple[StageCard, ...]
+    representation: int
+    head: HeadSettings
+    trained_on: dict[str, Any]
+    metrics: dict[str, Any]
+    preprocessing_hash: str
+    weights_sha256: str
+    licence: str
+    created: str
+    bundled: bool = False
+    folder: Path = Path()
+
+    @property
+    def parameters(self) -> int:
+        """Scalars in all stages, without the head."""
+        return sum(stage.parameters for stage in self.stages)
+
+
+def save_card(card: BackboneCard, folder: Path) -> None:
+    """Writes card.json into `folder`."""
+    values = dataclasses.asdict(card)
+    del values["folder"]
+    write_json(folder / "card.json", values)
+
+
+def load_card(folder: Path) -> BackboneCard:
+    """Reads card.json from `folder`; BadInput when a field is missing or of the wrong kind."""
+    try:
+        values = read_json(folder / "card.json")
+        values["stages"] = tuple(StageCard(**stage) for stage in values["stages"])
+        head = dict(values["head"], hidden=tuple(values["head"]["hidden"]))
+        values["head"] = HeadSettings(**head)
+        return BackboneCard(**{**values, "folder": folder})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BadInput(
+            f"The backbone card {str(folder / 'card.json')!r} cannot be read ({error}); "
+            "rebuild or import the backbone again."
+        ) from error

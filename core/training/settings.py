@@ -1,0 +1,114 @@
+"""What a run is asked to do: plain, validated settings, stored as JSON with the run."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import BadInput
+from core.freezing.plan import STRATEGIES
+from core.models.card import HeadSettings
+from core.models.registry import ARCHITECTURES
+
+DEVICES = ("auto", "cuda", "cpu")
+
+
+def _require(condition: bool, name: str, value: object, wanted: str) -> None:
+    if not condition:
+        raise BadInput(f"{name} is {value!r}; it must be {wanted}.")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train. Adam (Kingma and Ba 2015) with its default betas, no weight decay.
+
+    epochs, batch_size: counts. learning_rate: Adam's step size. validation_share: share of the domain's training and
+    validation rows that validates; None keeps the dataset's own cut. early_stopping: epochs without a lower
+    validation loss before the run stops, 0 never; the best epoch's weights are kept either way. plateau: epochs
+    without a lower validation loss before the learning rate is multiplied by 0.1, 0 never. seed: of the new head,
+    the row order and dropout. device: auto takes a GPU when there is one. amp: bfloat16 autocast.
+    """
+
+    epochs: int = 5
+    batch_size: int = 4096
+    learning_rate: float = 1e-3
+    validation_share: float | None = None
+    early_stopping: int = 2
+    plateau: int = 1
+    seed: int = 0
+    device: str = "auto"
+    amp: bool = False
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.epochs <= 1000, "epochs", self.epochs, "1 to 1000")
+        _require(1 <= self.batch_size <= 1_000_000, "batch size", self.batch_size, "1 to 1,000,000")
+        _require(0 < self.learning_rate <= 1, "learning rate", self.learning_rate, "above 0 and at most 1")
+        share = self.validation_share
+        _require(share is None or 0 < share < 1, "validation share", share, "between 0 and 1")
+        _require(0 <= self.early_stopping <= 1000, "early stopping", self.early_stopping, "0 to 1000 epochs")
+        _require(0 <= self.plateau <= 1000, "plateau", self.plateau, "0 to 1000 epochs")
+        _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
+        _require(self.device in DEVICES, "device", self.device, f"one of {list(DEVICES)}")
+
+
+PRESETS: dict[str, TrainSettings] = {
+    "fast": TrainSettings(),
+    "article": TrainSettings(epochs=10, batch_size=32, early_stopping=0, plateau=0),
+}
+
+
+@dataclass(frozen=True)
+class PretrainRequest:
+    """Train a fresh backbone called `name` on the source rows of a dataset (all by id)."""
+
+    dataset: str
+    architecture: str
+    name: str
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.architecture in ARCHITECTURES,
+            "architecture",
+            self.architecture,
+            f"one of {[*ARCHITECTURES]}",
+        )
+
+
+@dataclass(frozen=True)
+class FinetuneRequest:
+    """Adapt a backbone (by id) to the target rows of a dataset (by id).
+
+    strategy: a name in core.freezing.plan.STRATEGIES. freeze_depth: stages frozen from the input; only the strategy
+    "depth" reads it. group: runs launched by one click share it.
+    """
+
+    dataset: str
+    backbone: str
+    strategy: str = "depth"
+    freeze_depth: int = 0
+    head: HeadSettings = field(default_factory=HeadSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        _require(self.strategy in STRATEGIES, "strategy", self.strategy, f"one of {[*STRATEGIES]}")
+        _require(self.freeze_depth >= 0, "freeze depth", self.freeze_depth, "0 or more")
+
+
+Request = PretrainRequest | FinetuneRequest
+
+
+def request_to_json(request: Request) -> dict[str, Any]:
+    """The request as JSON-ready data, with its kind."""
+    kind = "pretrain" if isinstance(request, PretrainRequest) else "finetune"
+    return {"kind": kind, **dataclasses.asdict(request)}
+
+
+def request_from_json(values: dict[str, Any]) -> Request:
+    """The request that `request_to_json` made `values` from."""
+    rest = {key: value for key, value in values.items() if key != "kind"}
+    rest["train"] = TrainSettings(**rest["train"])
+    if values["kind"] == "pretrain":
+        return PretrainRequest(**rest)
+    rest["head"] = HeadSettings(**{**rest["head"], "hidden": tuple(rest["head"]["hidden"])})
+    return FinetuneRequest(**rest)

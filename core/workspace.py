@@ -1,0 +1,119 @@
+"""The workspace: the one folder that holds a user's samples, datasets, backbones, runs and caches."""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadInput
+
+PROJECT = Path(__file__).resolve().parent.parent
+BUNDLED_BACKBONES = PROJECT / "assets" / "backbones"
+
+_NAME = re.compile(r"[^\W_][\w .,()+%=-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Folders below `root`. Every entry lies in a folder named by its id, never by the name a user gave it."""
+
+    root: Path
+
+    @property
+    def samples(self) -> Path:
+        return self.root / "samples"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def backbones(self) -> Path:
+        return self.root / "backbones"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def uploads(self) -> Path:
+        return self.root / "uploads"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "thaw.sqlite"
+
+
+def open_workspace(root: str | Path | None = None) -> Workspace:
+    """The workspace at `root`, else at $THAW_HOME, else ./workspace in the project; made when absent."""
+    chosen = Path(root or os.environ.get("THAW_HOME") or PROJECT / "workspace").expanduser().resolve()
+    workspace = Workspace(chosen)
+    folders = (workspace.samples, workspace.datasets, workspace.backbones, workspace.runs)
+    for folder in (*folders, workspace.cache, workspace.uploads, workspace.logs):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(
+                f"The workspace folder {str(folder)!r} cannot be made ({error.strerror}); set THAW_HOME to a "
+                "folder you may write to."
+            ) from error
+    return workspace
+
+
+def check_name(name: str, what: str) -> str:
+    """`name` stripped, or BadInput: 1 to 64 characters, starting with a letter or digit, no slashes."""
+    cleaned = name.strip()
+    if not _NAME.fullmatch(cleaned):
+        raise BadInput(
+            f"The {what} name {name[:80]!r} cannot be used: take 1 to 64 letters, digits, spaces or . _ - ( ) + % = , "
+            "and start with a letter or digit."
+        )
+    return cleaned
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` on a temporary path beside `path`, then moves it there: readers see all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
+    os.close(handle)
+    try:
+        write(Path(temporary))
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    write_atomic(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value stored at `path`."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 (hex) of `value` in canonical JSON: equal settings have equal hashes."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
