@@ -18,9 +18,7 @@ STRATEGIES: dict[str, Strategy] = {
     "depth": Strategy("Freeze depth", "The first d stages stay frozen, the rest and a new head train."),
     "full": Strategy("Full fine-tuning", "Nothing is frozen (freeze depth 0); the head is new."),
     "linear-probe": Strategy("Linear probe", "Every stage is frozen; only the new head trains."),
-    "scratch": Strategy(
-        "From scratch", "The same network with fresh weights, trained on the target rows alone."
-    ),
+    "scratch": Strategy("From scratch", "The same network with fresh weights, trained on the target rows alone."),
     "zero-shot": Strategy("Zero-shot", "The backbone with its own head, as it is; nothing trains."),
 }
 
@@ -79,16 +77,12 @@ def make_plan(card: BackboneCard, strategy: str, freeze_depth: int, head: HeadSe
     head_parameters = used_head.parameters(card.representation)
     total = card.parameters + head_parameters
     stages = [
-        PlannedStage(
-            stage.name, stage.title, stage.parameters, stage.parameters / total, index < depth, stage.flops
-        )
+        PlannedStage(stage.name, stage.title, stage.parameters, stage.parameters / total, index < depth, stage.flops)
         for index, stage in enumerate(card.stages)
     ]
     head_flops = used_head.flops(card.representation)
     head_title = "Head (own)" if zero_shot else "Head (new)"
-    stages.append(
-        PlannedStage("head", head_title, head_parameters, head_parameters / total, zero_shot, head_flops)
-    )
+    stages.append(PlannedStage("head", head_title, head_parameters, head_parameters / total, zero_shot, head_flops))
     plan = Plan(strategy, tuple(stages), depth, strategy == "scratch", not zero_shot)
     if not zero_shot and plan.trained_parameters == 0:
         raise BadInput(

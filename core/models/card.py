@@ -1,6 +1,7 @@
 """Cards: what a backbone is, stage by stage, in plain data a page can read without importing torch."""
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,11 @@ class HeadSettings:
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
-            raise BadInput(
-                f"Head activation {self.activation!r} is unknown; choose one of {list(ACTIVATIONS)}."
-            )
+            raise BadInput(f"Head activation {self.activation!r} is unknown; choose one of {list(ACTIVATIONS)}.")
         if self.output not in OUTPUTS:
             raise BadInput(f"Head output {self.output!r} is unknown; choose one of {list(OUTPUTS)}.")
         if len(self.hidden) > 4 or any(not 1 <= width <= 4096 for width in self.hidden):
-            raise BadInput(
-                f"Head layers {list(self.hidden)} cannot be used: up to 4 layers of 1 to 4096 units."
-            )
+            raise BadInput(f"Head layers {list(self.hidden)} cannot be used: up to 4 layers of 1 to 4096 units.")
 
     @property
     def classes(self) -> int:
@@ -48,12 +45,12 @@ class HeadSettings:
     def parameters(self, representation: int) -> int:
         """Weights and biases of the head on a backbone whose output is `representation` wide."""
         widths = self.widths(representation)
-        return sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False))
+        return sum((a + 1) * b for a, b in itertools.pairwise(widths))
 
     def flops(self, representation: int) -> int:
         """Floating-point operations of one forward pass of one row (a multiply-add counts as two)."""
         widths = self.widths(representation)
-        return sum(2 * a * b for a, b in zip(widths, widths[1:], strict=False))
+        return sum(2 * a * b for a, b in itertools.pairwise(widths))
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ def list_backbones(workspace: Workspace) -> list[BackboneCard]:
     """Every backbone: the workspace's own, newest first, then the bundled ones by name."""
     own = [load_card(path.parent) for path in workspace.backbones.glob("*/card.json")]
     bundled = [load_card(path.parent) for path in BUNDLED_BACKBONES.glob("*/card.json")]
-    return sorted(own, key=lambda card: card.created, reverse=True) + sorted(
-        bundled, key=lambda card: card.name
-    )
+    return sorted(own, key=lambda card: card.created, reverse=True) + sorted(bundled, key=lambda card: card.name)
 
 
 def find_backbone(workspace: Workspace, name_or_id: str) -> BackboneCard:
