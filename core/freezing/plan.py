@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.errors import BadInput
-from core.models.card import BackboneCard, HeadSettings
+from core.models.card import BackboneCard, HeadSettings, StageCard
 
 
 @dataclass(frozen=True)
@@ -74,18 +74,30 @@ def make_plan(card: BackboneCard, strategy: str, freeze_depth: int, head: HeadSe
             f"so take 0 (full fine-tuning) to {len(card.stages)} (linear probe)."
         )
     used_head = card.head if zero_shot else head
-    head_parameters = used_head.parameters(card.representation)
-    total = card.parameters + head_parameters
-    stages = [
-        PlannedStage(stage.name, stage.title, stage.parameters, stage.parameters / total, index < depth, stage.flops)
-        for index, stage in enumerate(card.stages)
-    ]
-    head_flops = used_head.flops(card.representation)
-    head_title = "Head (own)" if zero_shot else "Head (new)"
-    stages.append(PlannedStage("head", head_title, head_parameters, head_parameters / total, zero_shot, head_flops))
-    plan = Plan(strategy, tuple(stages), depth, strategy == "scratch", not zero_shot)
+    stages = _planned(card.stages, used_head, card.representation, depth, head_frozen=zero_shot)
+    plan = Plan(strategy, stages, depth, strategy == "scratch", not zero_shot)
     if not zero_shot and plan.trained_parameters == 0:
-        raise BadInput(
-            "Every stage is frozen and the head has no parameters: there is nothing to train; lower the depth."
-        )
+        raise BadInput("Every stage is frozen and the head has no parameters: nothing would train; lower the depth.")
     return plan
+
+
+def plan_pretraining(stages: tuple[StageCard, ...], head: HeadSettings, representation: int) -> Plan:
+    """The plan under which every stage and the head train from fresh weights."""
+    return Plan("pretrain", _planned(stages, head, representation, 0, head_frozen=False), 0, True, True)
+
+
+def _planned(
+    stages: tuple[StageCard, ...], head: HeadSettings, representation: int, depth: int, head_frozen: bool
+) -> tuple[PlannedStage, ...]:
+    head_parameters = head.parameters(representation)
+    total = sum(stage.parameters for stage in stages) + head_parameters
+    planned = [
+        PlannedStage(stage.name, stage.title, stage.parameters, stage.parameters / total, index < depth, stage.flops)
+        for index, stage in enumerate(stages)
+    ]
+    title = "Head (own)" if head_frozen else "Head (new)"
+    flops = head.flops(representation)
+    return (
+        *planned,
+        PlannedStage("head", title, head_parameters, head_parameters / total, head_frozen, flops),
+    )

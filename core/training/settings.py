@@ -28,11 +28,11 @@ class TrainSettings:
     the row order and dropout. device: auto takes a GPU when there is one. amp: bfloat16 autocast.
     """
 
-    epochs: int = 5
+    epochs: int = 20
     batch_size: int = 4096
     learning_rate: float = 1e-3
     validation_share: float | None = None
-    early_stopping: int = 2
+    early_stopping: int = 3
     plateau: int = 1
     seed: int = 0
     device: str = "auto"
@@ -58,12 +58,16 @@ PRESETS: dict[str, TrainSettings] = {
 
 @dataclass(frozen=True)
 class PretrainRequest:
-    """Train a fresh backbone called `name` on the source rows of a dataset (all by id)."""
+    """Train a fresh backbone called `name` on the source rows of a dataset (by id).
+
+    settings: fields of the architecture's own Settings that differ from its defaults.
+    """
 
     dataset: str
     architecture: str
     name: str
     train: TrainSettings = field(default_factory=TrainSettings)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(

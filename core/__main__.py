@@ -1,0 +1,145 @@
+"""The command line: `python -m core COMMAND …`. It calls the same functions as the app.
+
+Exit status 0; 2 on bad usage or bad input (one sentence on standard error); 1 when a run failed.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from core import commands
+from core.errors import BadInput, ThawError
+from core.freezing.plan import STRATEGIES
+from core.models.card import ACTIVATIONS, OUTPUTS
+from core.models.registry import ARCHITECTURES
+from core.training.settings import DEVICES, PRESETS
+from core.workspace import open_workspace
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 64,32") from None
+
+
+def _values(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(",") if part)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    fast = PRESETS["fast"]
+    group = parser.add_argument_group("training")
+    group.add_argument("--preset", choices=PRESETS, default="fast", help="defaults of the options below")
+    group.add_argument("--epochs", type=int, help=f"at most this many (fast: {fast.epochs})")
+    group.add_argument("--batch-size", type=int, help=f"rows a step (fast: {fast.batch_size})")
+    group.add_argument("--lr", type=float, dest="learning_rate", help=f"Adam's step size (fast: {fast.learning_rate})")
+    group.add_argument("--validation-share", type=float, help="re-cut training and validation rows (default: as prepared)")
+    group.add_argument("--early-stopping", type=int, help=f"epochs without improvement, 0 never (fast: {fast.early_stopping})")
+    group.add_argument("--plateau", type=int, help=f"epochs before the rate falls to a tenth, 0 never (fast: {fast.plateau})")
+    group.add_argument("--seed", type=int, help="of the head, the row order and dropout (default 0)")
+    group.add_argument("--device", choices=DEVICES, help="default auto: a GPU when there is one")
+    group.add_argument("--amp", action="store_true", default=None, help="bfloat16 autocast (default off)")
+
+
+def _add_ingest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, help="Criteo file: TSV, CSV or Parquet; plain, .gz, .zip, .tar.gz or .zst")
+    parser.add_argument("--name", required=True, help="name of the sample and of the dataset prepared from it")
+    parser.add_argument("--on-bad-rows", choices=("reject", "skip"), default="reject", help="default reject")
+    split = parser.add_argument_group("split into source and target domain, and into training, validation and test")
+    split.add_argument("--split", choices=("order", "column", "random"), default="order", help="default: by row order")
+    split.add_argument("--source-share", type=float, default=0.6, help="rows of the source domain (default 0.6)")
+    split.add_argument("--column", default="", help="with --split column: the column that tells the domains apart")
+    split.add_argument("--target-values", type=_values, default=(), help="its values that mean target: a,b")
+    split.add_argument("--target-test-share", type=float, default=0.5, help="of the target rows (default 0.5)")
+    split.add_argument("--target-validation-share", type=float, default=0.1, help="of the rest (default 0.1)")
+    split.add_argument("--source-test-share", type=float, default=0.1, help="of the source rows (default 0.1)")
+    split.add_argument("--source-validation-share", type=float, default=0.05, help="of the rest (default 0.05)")
+    split.add_argument("--split-seed", type=int, default=0, help="with --split random (default 0)")
+    parser.add_argument("--min-count", type=int, default=None, help="rarer values share one embedding")
+    parser.add_argument("--simulated", action="store_true", help="label the sample as simulated wherever it appears")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(prog="python -m core", description="Thaw: how much should stay frozen?")
+    parser.add_argument("--workspace", type=Path, help="default: $THAW_HOME, else ./workspace")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, help_text: str) -> argparse.ArgumentParser:
+        command = sub.add_parser(name, help=help_text, description=help_text, parents=[shared])
+        command.set_defaults(run=getattr(commands, name))
+        return command
+
+    simulate = add("simulate", "Write a simulated Criteo file.")
+    simulate.add_argument("--rows", type=int, required=True)
+    simulate.add_argument("--out", type=Path, required=True)
+    simulate.add_argument("--domain", choices=("source", "target", "both"), default="source")
+    simulate.add_argument("--seed", type=int, default=0)
+    _add_ingest(add("ingest", "Read a Criteo file and prepare a dataset from it."))
+    for name in ("datasets", "backbones", "runs"):
+        add(name, f"List the {name} of the workspace.")
+
+    pretrain = add("pretrain", "Train a new backbone on a dataset's source rows.")
+    pretrain.add_argument("--dataset", required=True)
+    pretrain.add_argument("--architecture", choices=ARCHITECTURES, required=True)
+    pretrain.add_argument("--name", required=True)
+    pretrain.add_argument("--embedding", type=int, help="floats an embedding vector")
+    pretrain.add_argument("--widths", type=_numbers, help="widths of the blocks: 256,256")
+    pretrain.add_argument("--dropout", type=float)
+    pretrain.add_argument("--crosses", type=int, help="cross layers (dcnv2)")
+    pretrain.add_argument("--batch-norm", action="store_true", default=None, help="BatchNorm in the blocks")
+    _add_train(pretrain)
+
+    finetune = add("finetune", "Adapt a backbone to a dataset's target rows.")
+    finetune.add_argument("--dataset", required=True)
+    finetune.add_argument("--backbone", required=True)
+    choice = finetune.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--freeze-depth", type=int, help="stages frozen from the input; 0 is full fine-tuning")
+    choice.add_argument("--strategy", choices=[name for name in STRATEGIES if name != "depth"])
+    finetune.add_argument("--head-hidden", type=_numbers, default=(), help="hidden layers of the new head: 64,32")
+    finetune.add_argument("--head-activation", choices=ACTIVATIONS, default="relu")
+    finetune.add_argument("--head-output", choices=OUTPUTS, default="logit")
+    _add_train(finetune)
+
+    evaluate = add("evaluate", "Metrics of a run's model, on its own dataset or another.")
+    evaluate.add_argument("--run", required=True, dest="run_id")
+    evaluate.add_argument("--dataset")
+    score = add("score", "Score a Criteo file, labels optional, with a run's model.")
+    score.add_argument("--run", required=True, dest="run_id")
+    score.add_argument("--input", type=Path, required=True)
+    score.add_argument("--output", type=Path, required=True)
+    score.add_argument("--on-bad-rows", choices=("reject", "skip"), default="reject")
+    export = add("export", "Copy a run's weights, preprocessing and card into a folder.")
+    export.add_argument("--run", required=True, dest="run_id")
+    export.add_argument("--out", type=Path, required=True)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status."""
+    options = build_parser().parse_args(arguments)
+    try:
+        result = options.run(open_workspace(options.workspace), options)
+    except BadInput as error:
+        print(f"thaw: {error}", file=sys.stderr)
+        return 2
+    except ThawError as error:
+        print(f"thaw: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("thaw: stopped; a run that was queued goes on in its worker.", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(result.data, ensure_ascii=False))
+    else:
+        print(result.text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Samples in the workspace: a Criteo file as given, read once into Parquet."""
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.errors import BadInput
+from core.workspace import Workspace, read_json, write_json
+
+ROWS = "rows.parquet"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample. source: the file's own name. content_hash: SHA-256 of the file's bytes. bad_rows: rows skipped.
+
+    rows_path holds label int8 (absent when unlabelled), I1..I13 float64 and C1..C26 string, in file order.
+    """
+
+    id: str
+    name: str
+    source: str
+    dialect: str
+    reason: str
+    container: str
+    rows: int
+    labelled: bool
+    click_rate: float | None
+    bad_rows: int
+    bad_examples: tuple[str, ...]
+    simulated: bool
+    content_hash: str
+    created: str
+    folder: Path = Path()
+
+    @property
+    def rows_path(self) -> Path:
+        """The Parquet file of the rows."""
+        return self.folder / ROWS
+
+
+def save_sample(sample: Sample) -> None:
+    """Writes sample.json into the sample's folder."""
+    values = dataclasses.asdict(sample)
+    del values["folder"]
+    write_json(sample.folder / "sample.json", values)
+
+
+def load_sample(folder: Path) -> Sample:
+    """The sample stored in `folder`."""
+    values = read_json(folder / "sample.json")
+    return Sample(**{**values, "bad_examples": tuple(values["bad_examples"]), "folder": folder})
+
+
+def list_samples(workspace: Workspace) -> list[Sample]:
+    """Every sample, newest first."""
+    samples = [load_sample(path.parent) for path in workspace.samples.glob("*/sample.json")]
+    return sorted(samples, key=lambda sample: sample.created, reverse=True)
+
+
+def find_sample(workspace: Workspace, name_or_id: str) -> Sample:
+    """The sample of that id, else the newest of that name; BadInput lists the names there are."""
+    samples = list_samples(workspace)
+    for field in ("id", "name"):
+        for sample in samples:
+            if getattr(sample, field) == name_or_id:
+                return sample
+    names = sorted({sample.name for sample in samples})
+    raise BadInput(f"There is no sample {name_or_id!r}; the samples here are {names}.")
+
+
+def delete_sample(sample: Sample) -> None:
+    """Removes the sample's folder; datasets prepared from it can no longer be encoded anew."""
+    shutil.rmtree(sample.folder)
+
+
+def read_rows(sample: Sample, columns: list[str] | None = None, limit: int | None = None) -> pa.Table:
+    """The first `limit` rows (all by default) of the given columns (all by default)."""
+    if limit is None:
+        return pq.read_table(sample.rows_path, columns=columns)
+    with pq.ParquetFile(sample.rows_path) as file:
+        batch = next(file.iter_batches(batch_size=limit, columns=columns))
+        return pa.Table.from_batches([batch])

@@ -1,0 +1,89 @@
+"""Backbones as networks: built from an architecture, described by a card, saved and loaded as safetensors."""
+
+import dataclasses
+import importlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
+
+from core.data.preprocessing import load_preprocessing
+from core.data.schema import NUMERIC
+from core.errors import BadInput
+from core.models.card import BackboneCard, HeadSettings, StageCard, save_card
+from core.models.network import Network
+from core.models.registry import ARCHITECTURES
+from core.workspace import hash_file
+
+WEIGHTS = "model.safetensors"
+
+
+def build_network(
+    architecture: str, settings: dict[str, Any], field_sizes: Sequence[int], head: HeadSettings
+) -> Network:
+    """A freshly initialised network; `settings` may leave out fields that stay at the architecture's defaults."""
+    defaults = ARCHITECTURES[architecture].defaults
+    if unknown := set(settings) - set(defaults):
+        raise BadInput(f"{architecture!r} has no settings {sorted(unknown)}; it has {sorted(defaults)}.")
+    module = importlib.import_module(ARCHITECTURES[architecture].module)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in (defaults | settings).items()}
+    return module.build(module.Settings(**values), field_sizes, head)
+
+
+def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
+    """A card per stage; operations are counted by running two rows through (matrix products only, as torch counts)."""
+    rows = 2
+    device = next(network.parameters()).device
+    state: tuple[torch.Tensor, ...] = (
+        torch.zeros(rows, fields, dtype=torch.int64, device=device),
+        torch.zeros(rows, len(NUMERIC), device=device),
+    )
+    cards = []
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        for stage in network.stages:
+            with FlopCounterMode(display=False) as counter:
+                state = stage(state)
+            parameters = sum(parameter.numel() for parameter in stage.parameters())
+            outputs = sum(tensor.shape[1] for tensor in state)
+            cards.append(StageCard(stage.name, stage.title, parameters, counter.get_total_flops() // rows, outputs))
+    network.train(was_training)
+    return tuple(cards)
+
+
+def save_weights(network: Network, path: Path) -> None:
+    """Writes parameters and BatchNorm statistics as safetensors."""
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, path)
+
+
+def load_weights(network: Network, path: Path) -> None:
+    """Fills `network` from a safetensors file; BadInput when names or shapes differ. Nothing is unpickled."""
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise BadInput(f"The weights {path.name!r} do not fit the backbone they belong to: {reason}") from error
+
+
+def save_backbone(network: Network, card: BackboneCard, preprocessing_folder: Path, folder: Path) -> BackboneCard:
+    """Stores weights, preprocessing and card in `folder`, the card last; the card comes back with its hash."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(network, folder / WEIGHTS)
+    shutil.copytree(preprocessing_folder, folder / "preprocessing", dirs_exist_ok=True)
+    card = dataclasses.replace(card, weights_sha256=hash_file(folder / WEIGHTS), folder=folder)
+    save_card(card, folder)
+    return card
+
+
+def load_backbone(card: BackboneCard) -> Network:
+    """The network of a stored backbone with its own head, in eval mode on the CPU."""
+    field_sizes = load_preprocessing(card.folder / "preprocessing").field_sizes
+    network = build_network(card.architecture, card.settings, field_sizes, card.head)
+    load_weights(network, card.folder / WEIGHTS)
+    return network.eval()

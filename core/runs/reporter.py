@@ -1,0 +1,29 @@
+"""What a running job tells the outside, and what it hears from it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+Point = tuple[int, str, float]
+"""(optimiser steps done, name, value); names are those in POINT_NAMES."""
+
+POINT_NAMES = ("train_loss", "validation_loss", "validation_auc", "learning_rate", "seconds")
+
+
+class Reporter(Protocol):
+    """A worker's reporter writes to the run store; a test's may keep everything in lists."""
+
+    def phase(self, name: str) -> None:
+        """What the job does now: "encoding", "caching frozen stages", "training" or "evaluating"."""
+
+    def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
+        """Epoch (from 1) and optimiser steps done, each beside its most."""
+
+    def points(self, rows: Sequence[Point]) -> None:
+        """Appends points; one that is already there (same step and name) is replaced."""
+
+    def rewind(self, step: int) -> None:
+        """Drops points after `step`: an interrupted run goes on from its checkpoint."""
+
+    def should_stop(self) -> bool:
+        """True once the user has asked to cancel."""
+        ...

@@ -1,0 +1,293 @@
+"""The run store: one SQLite file (WAL) that the app, the command line and the workers share.
+
+Every call opens its own connection, so any thread of any process may call; each change is one transaction.
+"""
+
+import json
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from core.errors import BadInput
+from core.runs.reporter import Point
+from core.training.settings import Request, request_to_json
+from core.workspace import Workspace
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL,
+        message TEXT NOT NULL DEFAULT '', request TEXT NOT NULL, lane TEXT NOT NULL, dataset TEXT NOT NULL,
+        grouping TEXT NOT NULL DEFAULT '', created TEXT NOT NULL, started TEXT, finished TEXT,
+        phase TEXT NOT NULL DEFAULT '', epoch INTEGER NOT NULL DEFAULT 0, epochs INTEGER NOT NULL DEFAULT 0,
+        step INTEGER NOT NULL DEFAULT 0, steps INTEGER NOT NULL DEFAULT 0, tags TEXT NOT NULL DEFAULT '[]',
+        note TEXT NOT NULL DEFAULT '', result TEXT, worker_pid INTEGER, cancel_asked TEXT
+    );
+    CREATE INDEX runs_by_status ON runs (status, lane, created);
+    CREATE TABLE points (
+        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE, step INTEGER NOT NULL, name TEXT NOT NULL,
+        value REAL NOT NULL, PRIMARY KEY (run, step, name)
+    ) WITHOUT ROWID;
+    """,
+)
+"""Scripts that take the schema from one version to the next; PRAGMA user_version counts those applied."""
+
+ACTIVE = ("queued", "running")
+RESUMABLE = ("interrupted", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training. status: queued, running, done, failed, cancelled or interrupted; message explains the last three.
+
+    request: the request as JSON. lane: the worker's, "cuda" or "cpu". group: shared by runs launched together.
+    created, started, finished, cancel_asked: ISO times in UTC. result: see core.training.results.summary.
+    """
+
+    id: str
+    kind: str
+    name: str
+    status: str
+    message: str
+    request: dict[str, Any]
+    lane: str
+    dataset: str
+    group: str
+    created: str
+    started: str | None
+    finished: str | None
+    phase: str
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    tags: tuple[str, ...]
+    note: str
+    result: dict[str, Any] | None
+    worker_pid: int | None
+    cancel_asked: str | None
+
+    @property
+    def active(self) -> bool:
+        """Whether it is queued or running."""
+        return self.status in ACTIVE
+
+
+def _run_of(row: sqlite3.Row) -> Run:
+    values = dict(row)
+    values["group"] = values.pop("grouping")
+    values["request"] = json.loads(values["request"])
+    values["tags"] = tuple(json.loads(values["tags"]))
+    values["result"] = json.loads(values["result"]) if values["result"] else None
+    return Run(**values)
+
+
+def now() -> str:
+    """The time in UTC, ISO, to the microsecond, so that runs sort by it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+class RunStore:
+    """The runs of one workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        with self._open() as db:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise BadInput(
+                    f"The run store {str(workspace.database)!r} has schema version {version}, newer than the "
+                    f"{len(MIGRATIONS)} this Thaw knows; open it with the newer Thaw."
+                )
+        if version < len(MIGRATIONS):
+            self._migrate()
+
+    def _migrate(self) -> None:
+        with self._open() as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("BEGIN IMMEDIATE")
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            for script in MIGRATIONS[version:]:
+                for statement in script.split(";"):
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        db = sqlite3.connect(self.workspace.database, timeout=30, isolation_level="IMMEDIATE")
+        try:
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA foreign_keys = ON")
+            db.execute("PRAGMA synchronous = NORMAL")
+            with db:
+                yield db
+        finally:
+            db.close()
+
+    def submit(self, request: Request, name: str, lane: str) -> Run:
+        """Queues a run."""
+        values = request_to_json(request)
+        run_id = f"r-{secrets.token_hex(4)}"
+        with self._open() as db:
+            db.execute(
+                "INSERT INTO runs (id, kind, name, status, request, lane, dataset, grouping, created)"
+                " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
+                (
+                    run_id,
+                    values["kind"],
+                    name,
+                    json.dumps(values),
+                    lane,
+                    request.dataset,
+                    values.get("group", ""),
+                    now(),
+                ),
+            )
+        return self.get(run_id)
+
+    def get(self, run_id: str) -> Run:
+        """The run of that id; BadInput when there is none."""
+        with self._open() as db:
+            row = db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise BadInput(f"There is no run {run_id[:40]!r} in this workspace; `python -m core runs` lists them.")
+        return _run_of(row)
+
+    def list(self, status: str | None = None, kind: str | None = None) -> list[Run]:
+        """Runs, newest first, of one status and one kind when given."""
+        query = "SELECT * FROM runs WHERE (? IS NULL OR status = ?) AND (? IS NULL OR kind = ?) ORDER BY created DESC"
+        with self._open() as db:
+            return [_run_of(row) for row in db.execute(query, (status, status, kind, kind))]
+
+    def counts(self) -> dict[str, int]:
+        """How many runs there are of each status."""
+        with self._open() as db:
+            return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall())
+
+    def claim(self, lane: str, pid: int) -> Run | None:
+        """Marks the lane's oldest queued run as running and returns it; None when none waits."""
+        with self._open() as db:
+            row = db.execute(
+                "UPDATE runs SET status = 'running', started = coalesce(started, ?), worker_pid = ?, message = ''"
+                " WHERE id = (SELECT id FROM runs WHERE status = 'queued' AND lane = ? ORDER BY created LIMIT 1)"
+                " RETURNING *",
+                (now(), pid, lane),
+            ).fetchone()
+        return _run_of(row) if row else None
+
+    def phase(self, run_id: str, phase: str) -> None:
+        """Records what a running job does now."""
+        with self._open() as db:
+            db.execute("UPDATE runs SET phase = ? WHERE id = ?", (phase, run_id))
+
+    def progress(self, run_id: str, epoch: int, epochs: int, step: int, steps: int) -> None:
+        """Records how far a running job has come."""
+        with self._open() as db:
+            db.execute(
+                "UPDATE runs SET epoch = ?, epochs = ?, step = ?, steps = ? WHERE id = ?",
+                (epoch, epochs, step, steps, run_id),
+            )
+
+    def add_points(self, run_id: str, rows: Sequence[Point]) -> None:
+        """Appends points of a run; one of the same step and name is replaced."""
+        with self._open() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO points (run, step, name, value) VALUES (?, ?, ?, ?)",
+                [(run_id, *row) for row in rows],
+            )
+
+    def drop_points_after(self, run_id: str, step: int) -> None:
+        """Removes points of steps after `step`."""
+        with self._open() as db:
+            db.execute("DELETE FROM points WHERE run = ? AND step > ?", (run_id, step))
+
+    def points(self, run_id: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Per name (steps int64, values float64), ascending by step."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT name, step, value FROM points WHERE run = ? ORDER BY name, step", (run_id,)
+            ).fetchall()
+        names = dict.fromkeys(row["name"] for row in rows)
+        return {
+            name: (
+                np.array([row["step"] for row in rows if row["name"] == name], dtype=np.int64),
+                np.array([row["value"] for row in rows if row["name"] == name], dtype=np.float64),
+            )
+            for name in names
+        }
+
+    def finish(self, run_id: str, status: str, message: str = "", result: dict[str, Any] | None = None) -> None:
+        """Ends a running run as done, failed, cancelled or interrupted; does nothing when it is no longer running."""
+        with self._open() as db:
+            db.execute(
+                "UPDATE runs SET status = ?, message = ?, result = ?, finished = ?, worker_pid = NULL, phase = ''"
+                " WHERE id = ? AND status = 'running'",
+                (status, message, json.dumps(result) if result is not None else None, now(), run_id),
+            )
+
+    def interrupt_stale(self, lane: str) -> None:
+        """Marks the lane's running runs as interrupted; only for one who knows that no worker of the lane lives."""
+        with self._open() as db:
+            db.execute(
+                "UPDATE runs SET status = CASE WHEN cancel_asked IS NULL THEN 'interrupted' ELSE 'cancelled' END,"
+                " message = CASE WHEN cancel_asked IS NULL THEN"
+                " 'The worker died. Resume goes on from the last checkpoint.' ELSE 'Cancelled.' END,"
+                " finished = ?, worker_pid = NULL, phase = '' WHERE status = 'running' AND lane = ?",
+                (now(), lane),
+            )
+
+    def request_cancel(self, run_id: str) -> None:
+        """Cancels a queued run at once and asks a running one to stop."""
+        with self._open() as db:
+            db.execute(
+                "UPDATE runs SET status = 'cancelled', message = 'Cancelled before it began.', finished = ?"
+                " WHERE id = ? AND status = 'queued'",
+                (now(), run_id),
+            )
+            db.execute(
+                "UPDATE runs SET cancel_asked = coalesce(cancel_asked, ?) WHERE id = ? AND status = 'running'",
+                (now(), run_id),
+            )
+
+    def cancel_requested(self, run_id: str) -> bool:
+        """Whether someone asked the run to stop."""
+        with self._open() as db:
+            row = db.execute("SELECT cancel_asked FROM runs WHERE id = ?", (run_id,)).fetchone()
+        return row is None or row["cancel_asked"] is not None
+
+    def resume(self, run_id: str) -> None:
+        """Queues an interrupted, failed or cancelled run again; it goes on from its checkpoint."""
+        run = self.get(run_id)
+        if run.status not in RESUMABLE:
+            raise BadInput(f"Run {run_id} is {run.status}; only {', '.join(RESUMABLE)} runs can be resumed.")
+        with self._open() as db:
+            db.execute(
+                "UPDATE runs SET status = 'queued', message = '', finished = NULL, cancel_asked = NULL"
+                " WHERE id = ? AND status = ?",
+                (run_id, run.status),
+            )
+
+    def annotate(self, run_id: str, name: str, tags: Sequence[str], note: str) -> None:
+        """Sets the run's name, tags and note."""
+        cleaned = sorted({tag.strip()[:32] for tag in tags if tag.strip()})
+        with self._open() as db:
+            db.execute(
+                "UPDATE runs SET name = ?, tags = ?, note = ? WHERE id = ?",
+                (name.strip()[:120] or self.get(run_id).name, json.dumps(cleaned), note[:4000], run_id),
+            )
+
+    def delete(self, run_id: str) -> None:
+        """Removes the run, its points and its folder; refused while it is running."""
+        with self._open() as db:
+            done = db.execute("DELETE FROM runs WHERE id = ? AND status != 'running'", (run_id,)).rowcount
+        if not done:
+            self.get(run_id)
+            raise BadInput(f"Run {run_id} is running; cancel it before you delete it.")
+        shutil.rmtree(self.workspace.runs / run_id, ignore_errors=True)

@@ -1,0 +1,106 @@
+"""A finished run put to use: evaluated on another dataset, scoring a file, exported."""
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import torch
+
+from core.data.datasets import Dataset
+from core.data.ingest import ingest
+from core.data.preprocessing import load_preprocessing
+from core.errors import BadInput
+from core.models.backbone import WEIGHTS, load_backbone
+from core.models.card import BackboneCard, load_card
+from core.models.library import find_backbone
+from core.runs.store import Run
+from core.training.devices import choose_device
+from core.training.loop import Rows, predict
+from core.training.results import SCORED_PARTS, measure, score_parts
+from core.training.table import read_table
+from core.workspace import Workspace, open_workspace, write_atomic, write_json
+
+BATCH_ROWS = 65536
+
+
+def model_card(workspace: Workspace, run: Run) -> BackboneCard:
+    """The card of the network that `run` ended with; BadInput when it did not end well."""
+    if run.status != "done" or run.result is None:
+        raise BadInput(f"Run {run.id} is {run.status}, so it has no model; wait until it is done or pick another run.")
+    if run.kind == "pretrain":
+        return find_backbone(workspace, run.result["backbone"])
+    return load_card(workspace.runs / run.id / "model")
+
+
+def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, dict[str, Any]]:
+    """Metrics of the run's model on the dataset's validation and test rows, at the run's own threshold."""
+    card = model_card(workspace, run)
+    assert run.result is not None
+    device = choose_device("auto")
+    table = read_table(dataset, card.folder / "preprocessing", SCORED_PARTS)
+    scores = score_parts(load_backbone(card).to(device), dataset, table, device)
+    return measure(scores, dataset, run.result["threshold"])
+
+
+def score_file(
+    workspace: Workspace,
+    run: Run,
+    source: Path,
+    target: Path,
+    on_bad_rows: str = "reject",
+    on_progress: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Scores a Criteo file, labels optional, into a CSV: row (from 1), score, predicted_click at the run's threshold.
+
+    The file is read into a temporary workspace, so nothing of it stays behind.
+    """
+    card = model_card(workspace, run)
+    assert run.result is not None
+    threshold = run.result["threshold"]
+    device = choose_device("auto")
+    network = load_backbone(card).to(device)
+    preprocessing = load_preprocessing(card.folder / "preprocessing")
+    with tempfile.TemporaryDirectory(dir=workspace.cache, prefix=".part-") as folder:
+        sample = ingest(open_workspace(folder), source, "scored", on_bad_rows=on_bad_rows, one_class_ok=True)
+
+        def write(part: Path) -> None:
+            schema = pa.schema([("row", pa.int64()), ("score", pa.float32()), ("predicted_click", pa.int8())])
+            done = 0
+            with pyarrow.csv.CSVWriter(part, schema) as writer:
+                for batch in pyarrow.parquet.ParquetFile(sample.rows_path).iter_batches(BATCH_ROWS):
+                    encoded = preprocessing.encode(pa.Table.from_batches([batch]))
+                    state = (torch.from_numpy(encoded.ids).to(device), torch.from_numpy(encoded.numerics).to(device))
+                    scores = predict(network, Rows(state, torch.zeros(len(encoded.ids), device=device)))
+                    row = np.arange(done + 1, done + 1 + len(scores))
+                    clicks = (scores >= threshold).astype(np.int8)
+                    writer.write_table(pa.table([row, scores, clicks], schema=schema))
+                    done += len(scores)
+                    if on_progress:
+                        on_progress(done / sample.rows)
+
+        write_atomic(target, write)
+    return {"run": run.id, "rows": sample.rows, "bad_rows": sample.bad_rows, "threshold": threshold, "out": str(target)}
+
+
+def export(workspace: Workspace, run: Run, folder: Path) -> dict[str, Any]:
+    """Copies the run's weights, preprocessing and card into `folder`, with its threshold and metrics beside them.
+
+    Refuses a folder that has anything in it.
+    """
+    card = model_card(workspace, run)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"The folder {str(folder)!r} is not empty; name a new or an empty one.")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS, "card.json"):
+        shutil.copy2(card.folder / name, folder / name)
+    shutil.copytree(card.folder / "preprocessing", folder / "preprocessing")
+    write_json(folder / "run.json", {"request": run.request, "result": run.result, "run": run.id, "name": run.name})
+    stages = [dataclasses.asdict(stage) for stage in card.stages]
+    return {"run": run.id, "out": str(folder), "architecture": card.architecture, "stages": stages}

@@ -1,0 +1,58 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.models.network import Network
+from core.workspace import write_atomic
+
+
+@dataclass
+class Progress:
+    """Where training stands. step counts optimiser steps; epoch counts finished epochs.
+
+    running_loss: summed loss of running_rows rows since the last reported point. seconds: spent so far.
+    """
+
+    best_loss: float
+    best_weights: dict[str, Any]
+    best_epoch: int = 0
+    epochs_since_best: int = 0
+    epoch: int = 0
+    step: int = 0
+    stopped: bool = False
+    seconds: float = 0.0
+    running_loss: Tensor = field(default_factory=lambda: torch.zeros(()))
+    running_rows: int = 0
+
+
+def save_checkpoint(path: Path, progress: Progress, network: Network, optimiser: torch.optim.Optimizer) -> None:
+    """Writes weights, optimiser, random-number state and progress, atomically."""
+    values = {
+        "progress": {item.name: getattr(progress, item.name) for item in dataclasses.fields(progress)},
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+    write_atomic(path, lambda part: torch.save(values, part))
+
+
+def load_checkpoint(
+    path: Path, network: Network, optimiser: torch.optim.Optimizer, device: torch.device
+) -> Progress | None:
+    """Restores what `save_checkpoint` wrote, or does nothing and returns None when there is no file."""
+    if not path.exists():
+        return None
+    values = torch.load(path, map_location=device, weights_only=True)
+    network.load_state_dict(values["network"])
+    optimiser.load_state_dict(values["optimiser"])
+    torch.set_rng_state(values["random"].cpu())
+    if values["random_cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(values["random_cuda"].cpu())
+    return Progress(**values["progress"])

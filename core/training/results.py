@@ -1,0 +1,78 @@
+"""From a trained network to what is stored and shown of it: predictions, metrics and a summary."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.data.datasets import Dataset, labels_of, test_rows, training_rows
+from core.evaluation.metrics import evaluate
+from core.freezing.plan import Plan
+from core.models.network import Network
+from core.training.loop import FitResult, predict
+from core.training.table import Table
+
+SCORED_PARTS = ("target_validation", "target_test", "source_test")
+THRESHOLD_RULE = "highest F1 on validation rows"
+
+
+def scored_rows(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Row numbers of every part that is scored and not empty."""
+    rows = {
+        "target_validation": training_rows(dataset, "target", None)[1],
+        "target_test": test_rows(dataset, "target"),
+        "source_test": test_rows(dataset, "source"),
+    }
+    return {part: index for part, index in rows.items() if len(index)}
+
+
+def score_parts(network: Network, dataset: Dataset, table: Table, device: torch.device) -> dict[str, np.ndarray]:
+    """Click probabilities float32 of every scored part."""
+    return {part: predict(network, table.take(rows, device)) for part, rows in scored_rows(dataset).items()}
+
+
+def measure(scores: dict[str, np.ndarray], dataset: Dataset, threshold: float) -> dict[str, dict[str, Any]]:
+    """Metrics of every scored part at one threshold."""
+    labels = labels_of(dataset)
+    rows = scored_rows(dataset)
+    return {part: evaluate(labels[rows[part]], values, threshold).as_dict() for part, values in scores.items()}
+
+
+def named_predictions(
+    dataset: Dataset, scores: dict[str, np.ndarray], before: dict[str, np.ndarray] | None
+) -> dict[str, np.ndarray]:
+    """The arrays of predictions.npz: PART_label, PART_score and, beside a backbone, PART_before."""
+    labels = labels_of(dataset)
+    arrays = {}
+    for part, rows in scored_rows(dataset).items():
+        arrays[f"{part}_label"] = np.asarray(labels[rows], dtype=np.float32)
+        arrays[f"{part}_score"] = scores[part]
+        if before is not None:
+            arrays[f"{part}_before"] = before[part]
+    return arrays
+
+
+def summary(
+    plan: Plan,
+    fitted: FitResult,
+    seconds: dict[str, float],
+    metrics: dict[str, Any],
+    before: dict[str, Any] | None,
+    threshold: float,
+) -> dict[str, Any]:
+    """The result as JSON-ready data (see the keys)."""
+    return {
+        "threshold": threshold,
+        "threshold_rule": THRESHOLD_RULE,
+        "metrics": metrics,
+        "before": before,
+        "stages": [
+            {"name": stage.name, "title": stage.title, "parameters": stage.parameters, "frozen": stage.frozen}
+            for stage in plan.stages
+        ],
+        "trained_parameters": plan.trained_parameters,
+        "best_epoch": fitted.best_epoch,
+        "epochs_run": fitted.epochs_run,
+        "stopped_early": fitted.stopped_early,
+        "seconds": seconds,
+    }

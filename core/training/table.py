@@ -1,0 +1,59 @@
+"""The rows of one run as tensors, addressed by their row numbers in the dataset."""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from core.data.datasets import Dataset, encoded, labels_of, parts_of
+from core.data.preprocessing import load_preprocessing
+from core.data.split import PARTS
+from core.freezing.plan import Plan
+from core.models.network import Network, State
+from core.training.loop import Rows
+from core.training.prefix import frozen_state
+from core.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows a run touches: `index` holds their dataset row numbers, ascending; `state` and `labels` lie beside it.
+
+    first: the stage that `state` goes into, 0 for (ids int32 (rows, fields), numerics float32 (rows, 13)).
+    """
+
+    index: np.ndarray
+    state: State
+    labels: torch.Tensor
+    first: int = 0
+
+    def take(self, rows: np.ndarray, device: torch.device) -> Rows:
+        """The given dataset rows, in that order, on `device`."""
+        places = torch.from_numpy(np.searchsorted(self.index, rows))
+        state = tuple(tensor[places].to(device) for tensor in self.state)
+        return Rows(state, self.labels[places].to(device), self.first)
+
+
+def read_table(dataset: Dataset, preprocessing_folder: Path, parts: tuple[str, ...]) -> Table:
+    """The dataset's rows of the named parts, encoded by the given preprocessing."""
+    rows = encoded(dataset, load_preprocessing(preprocessing_folder))
+    index = np.flatnonzero(np.isin(parts_of(dataset), [PARTS.index(part) for part in parts]))
+    state = (torch.from_numpy(np.asarray(rows.ids[index])), torch.from_numpy(np.asarray(rows.numerics[index])))
+    return Table(index, state, torch.from_numpy(np.asarray(labels_of(dataset)[index], dtype=np.float32)))
+
+
+def behind_prefix(workspace: Workspace, network: Network, plan: Plan, table: Table, data_key: str) -> Table:
+    """The table moved up behind the frozen prefix; as it is when nothing is frozen or the prefix is too wide.
+
+    data_key: identifies the dataset's content and the preprocessing that encoded it.
+    """
+    if plan.frozen_depth == 0:
+        return table
+    rows_key = f"{data_key}|{hashlib.sha256(table.index.tobytes()).hexdigest()}"
+    state = frozen_state(network, plan.frozen_depth, table.state, rows_key, workspace)
+    if state is None:
+        return table
+    return dataclasses.replace(table, state=state, first=plan.frozen_depth)
