@@ -36,9 +36,15 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--epochs", type=int, help=f"at most this many (fast: {fast.epochs})")
     group.add_argument("--batch-size", type=int, help=f"rows a step (fast: {fast.batch_size})")
     group.add_argument("--lr", type=float, dest="learning_rate", help=f"Adam's step size (fast: {fast.learning_rate})")
-    group.add_argument("--validation-share", type=float, help="re-cut training and validation rows (default: as prepared)")
-    group.add_argument("--early-stopping", type=int, help=f"epochs without improvement, 0 never (fast: {fast.early_stopping})")
-    group.add_argument("--plateau", type=int, help=f"epochs before the rate falls to a tenth, 0 never (fast: {fast.plateau})")
+    group.add_argument(
+        "--validation-share", type=float, help="re-cut training and validation rows (default: as prepared)"
+    )
+    group.add_argument(
+        "--early-stopping", type=int, help=f"epochs without improvement, 0 never (fast: {fast.early_stopping})"
+    )
+    group.add_argument(
+        "--plateau", type=int, help=f"epochs before the rate falls to a tenth, 0 never (fast: {fast.plateau})"
+    )
     group.add_argument("--seed", type=int, help="of the head, the row order and dropout (default 0)")
     group.add_argument("--device", choices=DEVICES, help="default auto: a GPU when there is one")
     group.add_argument("--amp", action="store_true", default=None, help="bfloat16 autocast (default off)")

@@ -20,7 +20,9 @@ class Dialect:
 
 DIALECTS: dict[str, Dialect] = {
     "kaggle-train": Dialect("Kaggle DAC train.txt", "40 tab-separated columns without a header, label first", True),
-    "kaggle-test": Dialect("Kaggle DAC test.txt", "39 tab-separated columns without label or header: scoring only", False),
+    "kaggle-test": Dialect(
+        "Kaggle DAC test.txt", "39 tab-separated columns without label or header: scoring only", False
+    ),
     "criteo-1tb": Dialect("Criteo 1TB day file", "40 tab-separated columns without a header, label first", True),
     "csv": Dialect("CSV with a header", "columns label, I1 to I13, C1 to C26 in any order, Id optional", None),
     "parquet": Dialect("Parquet", "columns label, I1 to I13, C1 to C26 in any order, Id optional", None),

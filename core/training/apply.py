@@ -44,7 +44,7 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, d
     card = model_card(workspace, run)
     assert run.result is not None
     device = choose_device("auto")
-    table = read_table(dataset, card.folder / "preprocessing", SCORED_PARTS)
+    table = read_table(workspace, dataset, card.folder / "preprocessing", SCORED_PARTS)
     scores = score_parts(load_backbone(card).to(device), dataset, table, device)
     return measure(scores, dataset, run.result["threshold"])
 

@@ -85,7 +85,7 @@ def pretrain(
     reporter.phase("encoding")
     preprocessing_folder = dataset.folder / "preprocessing"
     preprocessing = load_preprocessing(preprocessing_folder)
-    table = read_table(dataset, preprocessing_folder, parts=PARTS)
+    table = read_table(workspace, dataset, preprocessing_folder, parts=PARTS)
     torch.manual_seed(request.train.seed)
     head = HeadSettings()
     settings = ARCHITECTURES[request.architecture].defaults | request.settings
@@ -153,7 +153,7 @@ def finetune(
     reporter.phase("encoding")
     card = find_backbone(workspace, request.backbone)
     plan = make_plan(card, request.strategy, request.freeze_depth, request.head)
-    table = read_table(dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS))
+    table = read_table(workspace, dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS))
     network = load_backbone(card).to(device)
     before = score_parts(network, dataset, table, device)
     seconds = {"prepare": clock.lap()}

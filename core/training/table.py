@@ -37,9 +37,9 @@ class Table:
         return Rows(state, self.labels[places].to(device), self.first)
 
 
-def read_table(dataset: Dataset, preprocessing_folder: Path, parts: tuple[str, ...]) -> Table:
+def read_table(workspace: Workspace, dataset: Dataset, preprocessing_folder: Path, parts: tuple[str, ...]) -> Table:
     """The dataset's rows of the named parts, encoded by the given preprocessing."""
-    rows = encoded(dataset, load_preprocessing(preprocessing_folder))
+    rows = encoded(workspace, dataset, load_preprocessing(preprocessing_folder))
     index = np.flatnonzero(np.isin(parts_of(dataset), [PARTS.index(part) for part in parts]))
     state = (torch.from_numpy(np.asarray(rows.ids[index])), torch.from_numpy(np.asarray(rows.numerics[index])))
     return Table(index, state, torch.from_numpy(np.asarray(labels_of(dataset)[index], dtype=np.float32)))

@@ -1,0 +1,119 @@
+"""Reads a Criteo file into the workspace as a sample: all of it, or nothing and a sentence."""
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from core.data.containers import PARQUET, open_rows
+from core.data.dialects import Inspection, inspect
+from core.data.parse import BadRows, read_parquet, read_text, table_schema
+from core.data.samples import ROWS, Sample, load_sample, save_sample
+from core.data.schema import LABEL
+from core.errors import BadInput
+from core.workspace import Workspace, check_name, hash_file
+
+ON_BAD_ROWS = ("reject", "skip")
+
+
+def ingest(
+    workspace: Workspace,
+    path: Path,
+    name: str,
+    on_bad_rows: str = "reject",
+    progress: Callable[[float], None] | None = None,
+    simulated: bool = False,
+    one_class_ok: bool = False,
+) -> Sample:
+    """Reads `path` and stores it as a sample called `name`.
+
+    on_bad_rows: "reject" refuses the file at its first bad row, "skip" leaves bad rows out and counts them. progress:
+    called with 0..1. one_class_ok: accept labels all alike (to score, not to train). The same bytes read the same way
+    give the same sample again, under the new name. BadInput leaves the workspace as it was.
+    """
+    name = check_name(name, "sample")
+    if on_bad_rows not in ON_BAD_ROWS:
+        raise BadInput(f"on_bad_rows is {on_bad_rows!r}; choose one of {list(ON_BAD_ROWS)}.")
+    form = inspect(path)
+    content_hash = hash_file(path)
+    sample_id = f"s-{content_hash[:12]}" + ("-skip" if on_bad_rows == "skip" else "")
+    folder = workspace.samples / sample_id
+    if (folder / "sample.json").exists():
+        sample = dataclasses.replace(load_sample(folder), name=name)
+        save_sample(sample)
+        return sample
+    bad = BadRows(skip=on_bad_rows == "skip")
+    part = Path(tempfile.mkdtemp(dir=workspace.samples, prefix=".part-"))
+    try:
+        rows, clicks = _write_rows(path, form, part / ROWS, bad, progress or (lambda share: None))
+        _check_rows(path.name, form, rows, clicks, bad, one_class_ok)
+        sample = Sample(
+            id=sample_id,
+            name=name,
+            source=path.name,
+            dialect=form.dialect,
+            reason=form.reason,
+            container=form.container,
+            rows=rows,
+            labelled=form.labelled,
+            click_rate=clicks / rows if form.labelled else None,
+            bad_rows=bad.count,
+            bad_examples=tuple(bad.examples),
+            simulated=simulated,
+            content_hash=content_hash,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            folder=part,
+        )
+        save_sample(sample)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return dataclasses.replace(sample, folder=folder)
+
+
+def _write_rows(
+    path: Path, form: Inspection, target: Path, bad: BadRows, report: Callable[[float], None]
+) -> tuple[int, int]:
+    rows = clicks = 0
+    schema = table_schema(form.labelled)
+    with _tables(path, form, bad, report) as tables, pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)
+            rows += table.num_rows
+            if form.labelled and table.num_rows:
+                clicks += int(pc.sum(table[LABEL]).as_py())
+    report(1.0)
+    return rows, clicks
+
+
+@contextmanager
+def _tables(
+    path: Path, form: Inspection, bad: BadRows, report: Callable[[float], None]
+) -> Iterator[Iterator[pa.Table]]:
+    if form.container == PARQUET:
+        yield read_parquet(path, form, bad)
+        return
+    with open_rows(path) as stream:
+
+        def reported() -> Iterator[pa.Table]:
+            for table in read_text(stream, form, path.name, bad):
+                report(stream.share)
+                yield table
+
+        yield reported()
+
+
+def _check_rows(name: str, form: Inspection, rows: int, clicks: int, bad: BadRows, one_class_ok: bool) -> None:
+    if rows == 0:
+        skipped = f" {bad.count:,} bad rows were skipped, the first: {bad.examples[0]}" if bad.count else ""
+        raise BadInput(f"{name!r} holds no good row.{skipped}")
+    if form.labelled and clicks in (0, rows) and not one_class_ok:
+        only = "1 (click)" if clicks else "0 (no click)"
+        raise BadInput(f"All {rows:,} rows of {name!r} have the label {only}; a classifier needs rows of both labels.")

@@ -1,0 +1,230 @@
+"""Rows of text or Parquet into typed columns, batch by batch, with every bad row named."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from core.data.containers import Guard
+from core.data.dialects import Inspection
+from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
+from core.errors import BadInput
+
+BLOCK_BYTES = 4 * 2**20
+MAX_FIELD = 4096
+"""Characters; Criteo's categories have 8, and a field this long is damage."""
+MAX_EXAMPLES = 20
+PARQUET_ROWS = 65_536
+MAX_ROW_GROUP_BYTES = 4 * 2**30
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_LABELS = pa.array(["0", "1", "0.0", "1.0"])
+_SCHEMA = pa.schema(
+    [(LABEL, pa.int8())] + [(name, pa.float64()) for name in NUMERIC] + [(name, pa.string()) for name in CATEGORICAL]
+)
+
+
+@dataclass
+class BadRows:
+    """What to do with a bad row: refuse the file with a sentence, or skip, count and remember a few."""
+
+    skip: bool
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, sentence: str, count: int = 1) -> None:
+        """Notes bad rows; BadInput with the sentence unless they are to be skipped."""
+        if not self.skip:
+            raise BadInput(f"{sentence} Mend the row, or choose to skip bad rows.")
+        self.count += count
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(sentence)
+
+
+def table_schema(labelled: bool) -> pa.Schema:
+    """Columns of rows.parquet: label int8 when labelled, I1..I13 float64, C1..C26 string."""
+    return _SCHEMA if labelled else _SCHEMA.remove(0)
+
+
+def read_text(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Iterator[pa.Table]:
+    """Typed tables from the text of `stream`. Row numbers in sentences count from 1, a header line included."""
+    columns = [column or f"ignored {place}" for place, column in enumerate(form.columns)]
+    bad_widths: list[int] = []
+
+    def wrong_width(row: pyarrow.csv.InvalidRow) -> str:
+        if row.text.strip("\r\n") or row.actual_columns > 1:
+            bad_widths.append(row.number)
+            sentence = (
+                f"Row {row.number} of {name!r} has {row.actual_columns} columns where {row.expected_columns} belong "
+                f"({row.text[:60]!r})."
+            )
+            problems.append(sentence)
+        else:
+            blank.append(row.number)
+        return "skip"
+
+    problems: list[str] = []
+    blank: list[int] = []
+    try:
+        reader = pyarrow.csv.open_csv(
+            pa.PythonFile(stream, "r"),
+            read_options=pyarrow.csv.ReadOptions(
+                column_names=columns, skip_rows=int(form.has_header), block_size=BLOCK_BYTES, use_threads=False
+            ),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=form.delimiter,
+                quote_char='"' if form.dialect == "csv" else False,
+                ignore_empty_lines=False,
+                invalid_row_handler=wrong_width,
+            ),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={column: pa.string() for column in columns},
+                include_columns=[column for column in form.columns if column],
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=True,
+            ),
+        )
+    except pa.ArrowException as error:
+        for sentence in problems:
+            bad.add(sentence)
+        raise _arrow_sentence(error, name, 1) from error
+    seen = 0
+    numbers = RowNumbers(first=1 + int(form.has_header))
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            break
+        except pa.ArrowException as error:
+            _drain(problems, bad)
+            raise _arrow_sentence(error, name, seen + 1) from error
+        _drain(problems, bad)
+        rows = numbers.take(batch.num_rows, bad_widths, blank)
+        seen = int(rows[-1]) if len(rows) else seen
+        yield _typed(pa.Table.from_batches([batch]), rows, name, bad)
+    _drain(problems, bad)
+
+
+def read_parquet(path: Path, form: Inspection, bad: BadRows) -> Iterator[pa.Table]:
+    """Typed tables from a Parquet file; columns may hold numbers or text."""
+    wanted = [column for column in (LABEL, *FIELDS) if column in form.columns]
+    try:
+        with pq.ParquetFile(path) as file:
+            sizes = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
+            if any(size > MAX_ROW_GROUP_BYTES for size in sizes):
+                raise BadInput(
+                    f"{path.name!r} has a row group of {max(sizes):,} bytes; write it with row groups of at most "
+                    f"{MAX_ROW_GROUP_BYTES:,} bytes."
+                )
+            names = [name for name, column in zip(file.schema_arrow.names, form.columns, strict=True) if column]
+            seen = 0
+            for batch in file.iter_batches(PARQUET_ROWS, columns=names):
+                table = pa.Table.from_batches([batch])
+                table = table.rename_columns(
+                    [LABEL if name.strip() == "Label" else name.strip() for name in table.column_names]
+                )
+                texts = [_as_text(table[column], column, path.name) for column in wanted]
+                rows = np.arange(seen + 1, seen + 1 + table.num_rows)
+                seen += table.num_rows
+                yield _typed(pa.table(texts, names=wanted), rows, path.name, bad)
+    except (OSError, pa.ArrowException) as error:
+        raise BadInput(f"{path.name!r} cannot be read as Parquet ({error}); write it again.") from error
+
+
+class RowNumbers:
+    """Maps the rows that arrow hands out back to line numbers, knowing which lines it dropped."""
+
+    def __init__(self, first: int) -> None:
+        self._next = first
+
+    def take(self, count: int, *dropped: list[int]) -> np.ndarray:
+        """Line numbers of the next `count` rows handed out."""
+        gone = np.unique(np.array([number for group in dropped for number in group], dtype=np.int64))
+        gone = gone[gone >= self._next]
+        numbers = np.arange(self._next, self._next + count + len(gone))
+        numbers = numbers[~np.isin(numbers, gone)][:count]
+        if count:
+            self._next = int(numbers[-1]) + 1
+        return numbers
+
+
+def _drain(problems: list[str], bad: BadRows) -> None:
+    while problems:
+        bad.add(problems.pop(0))
+
+
+def _arrow_sentence(error: pa.ArrowException, name: str, row: int) -> BadInput:
+    text = str(error)
+    if "straddl" in text or "block" in text:
+        return BadInput(
+            f"{name!r} has a row longer than {BLOCK_BYTES:,} bytes near row {row:,}: that is damage, not a Criteo row."
+        )
+    if "UTF8" in text or "UTF-8" in text:
+        return BadInput(f"{name!r} is not text in UTF-8 at or after row {row:,}; save it as UTF-8.")
+    return BadInput(f"{name!r} cannot be read at or after row {row:,}: {text.splitlines()[0][:200]}")
+
+
+def _as_text(column: pa.ChunkedArray, name: str, file: str) -> pa.ChunkedArray:
+    """Numbers and dictionaries as text, so that Parquet meets the same checks as any other file."""
+    try:
+        if pa.types.is_boolean(column.type):
+            column = column.cast(pa.int8())
+        return column.cast(pa.string())
+    except pa.ArrowException as error:
+        raise BadInput(
+            f"Column {name} of {file!r} has the type {column.type}; it must hold numbers or text."
+        ) from error
+
+
+def _typed(table: pa.Table, rows: np.ndarray, name: str, bad: BadRows) -> pa.Table:
+    """Casts text columns to the schema. A row that cannot be cast is bad; its first fault is the one named."""
+    keep = np.ones(table.num_rows, dtype=bool)
+
+    def reject(faulty: pa.ChunkedArray | np.ndarray, column: str, why: str) -> None:
+        places = np.flatnonzero(np.asarray(faulty) & keep)
+        for place in places[:MAX_EXAMPLES]:
+            value = table[column][int(place)].as_py()
+            shown = "empty" if value is None else repr(value if len(value) <= 60 else value[:57] + "...")
+            header = " (a header line in the middle of the file?)" if value == column or value == "Label" else ""
+            bad.add(f"Row {rows[place]:,} of {name!r}: {column} is {shown}, {why}{header}.")
+        if len(places) > MAX_EXAMPLES:
+            bad.add("", count=len(places) - MAX_EXAMPLES)
+        keep[places] = False
+
+    typed: dict[str, pa.ChunkedArray] = {}
+    labelled = LABEL in table.column_names
+    if labelled:
+        found = pc.index_in(table[LABEL], value_set=_LABELS)
+        if found.null_count:
+            reject(found.is_null(), LABEL, "not 0 or 1")
+        typed[LABEL] = pc.bit_wise_and(pc.fill_null(found, 0), 1).cast(pa.int8())
+    for column in NUMERIC:
+        typed[column] = _numbers(table[column], column, reject)
+    for column in CATEGORICAL:
+        lengths = pc.fill_null(pc.utf8_length(table[column]), 0)
+        if (pc.max(lengths).as_py() or 0) > MAX_FIELD:
+            reject(pc.greater(lengths, MAX_FIELD), column, f"longer than {MAX_FIELD:,} characters")
+        typed[column] = table[column]
+    result = pa.table(typed, schema=table_schema(labelled))
+    return result if keep.all() else result.filter(pa.array(keep))
+
+
+def _numbers(
+    column: pa.ChunkedArray, name: str, reject: Callable[[pa.ChunkedArray, str, str], None]
+) -> pa.ChunkedArray:
+    try:
+        values = column.cast(pa.float64())
+    except pa.ArrowInvalid:
+        good = pc.fill_null(pc.match_substring_regex(column, _NUMBER), True)
+        reject(pc.invert(good), name, "not a number")
+        values = pc.if_else(good, column, None).cast(pa.float64())
+    finite = pc.fill_null(pc.is_finite(values), True)
+    if not pc.all(finite).as_py():
+        reject(pc.invert(finite), name, "not a finite number")
+        values = pc.if_else(finite, values, None)
+    return values

@@ -1,0 +1,64 @@
+"""AUC with its uncertainty: DeLong, DeLong and Clarke-Pearson (1988) by mid-ranks (Sun and Xu 2014)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+from scipy.stats import rankdata
+
+from core.evaluation.inputs import check
+
+
+@dataclass(frozen=True)
+class Difference:
+    """AUC of a less AUC of b, its 95 % interval, and the two-sided p-value of no difference."""
+
+    delta: float
+    low: float
+    high: float
+    p: float
+
+
+def components(labels: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """(AUC, the share of negatives below each positive, the share of positives above each negative).
+
+    Ties count half. NaN and empty arrays when either class is absent.
+    """
+    labels, scores = check(labels, scores)
+    positive = labels == 1
+    m, n = int(positive.sum()), int((~positive).sum())
+    if not m or not n:
+        return float("nan"), np.zeros(0), np.zeros(0)
+    ranks = rankdata(scores)
+    of_positives = (ranks[positive] - rankdata(scores[positive])) / n
+    of_negatives = 1 - (ranks[~positive] - rankdata(scores[~positive])) / m
+    return float(of_positives.mean()), of_positives, of_negatives
+
+
+def auc_variance(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
+    """(AUC, variance of the AUC); variance NaN with fewer than two rows of a class."""
+    auc, of_positives, of_negatives = components(labels, scores)
+    if len(of_positives) < 2 or len(of_negatives) < 2:
+        return auc, float("nan")
+    return auc, float(of_positives.var(ddof=1) / len(of_positives) + of_negatives.var(ddof=1) / len(of_negatives))
+
+
+def auc_interval(auc: float, variance: float, level: float = 0.95) -> tuple[float, float]:
+    """The normal interval of the AUC, cut to [0, 1]."""
+    half = float(ndtri(0.5 + level / 2)) * variance**0.5
+    return max(0.0, auc - half), min(1.0, auc + half)
+
+
+def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> Difference:
+    """Compares two scorings of the same rows; equal scorings give p = 1."""
+    auc_a, positives_a, negatives_a = components(labels, a)
+    auc_b, positives_b, negatives_b = components(labels, b)
+    delta = auc_a - auc_b
+    if len(positives_a) < 2 or len(negatives_a) < 2:
+        return Difference(delta, float("nan"), float("nan"), float("nan"))
+    positives, negatives = positives_a - positives_b, negatives_a - negatives_b
+    deviation = (positives.var(ddof=1) / len(positives) + negatives.var(ddof=1) / len(negatives)) ** 0.5
+    if deviation == 0:
+        return Difference(delta, delta, delta, 1.0 if delta == 0 else 0.0)
+    half = float(ndtri(0.975)) * deviation
+    return Difference(delta, delta - half, delta + half, float(2 * ndtr(-abs(delta) / deviation)))
