@@ -1,0 +1,234 @@
+"""What each command of the command line does: calls the core as the app does, and words the result."""
+
+import argparse
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from core.data.datasets import Dataset, find_dataset, list_datasets, prepare
+from core.data.ingest import ingest as ingest_file
+from core.data.preprocessing import DEFAULT_MIN_COUNT
+from core.data.simulate import simulate as simulate_file
+from core.data.split import SplitSpec
+from core.errors import RunError
+from core.models.card import HeadSettings
+from core.models.library import list_backbones
+from core.runs.launch import refresh
+from core.runs.store import Run, RunStore
+from core.runs.submit import submit_finetune, submit_pretrain
+from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, TrainSettings
+from core.workspace import Workspace
+
+FOLLOW_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command found: JSON-ready data, and the same in words."""
+
+    data: dict[str, Any]
+    text: str
+
+
+def simulate(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Writes a simulated file."""
+    with _bar("Simulating") as report:
+        simulate_file(options.out, options.rows, options.domain, options.seed, report)
+    data = {"out": str(options.out), "rows": options.rows, "domain": options.domain, "simulated": True}
+    return Result(data, f"Wrote {options.rows:,} simulated rows ({options.domain}) to {options.out}.")
+
+
+def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Reads a file and, when it has labels, prepares a dataset of the same name."""
+    with _bar("Reading") as report:
+        sample = ingest_file(
+            workspace, options.path, options.name, options.on_bad_rows, report, simulated=options.simulated
+        )
+    data: dict[str, Any] = {"sample": sample.id, "name": sample.name, "dialect": sample.dialect, "rows": sample.rows}
+    data |= {"bad_rows": sample.bad_rows, "labelled": sample.labelled, "click_rate": sample.click_rate}
+    text = f"Sample {sample.name!r}: {sample.rows:,} rows, {sample.dialect} ({sample.reason})"
+    if sample.bad_rows:
+        text += f"\n{sample.bad_rows:,} bad rows skipped, such as: {sample.bad_examples[0]}"
+    if not sample.labelled:
+        return Result(data, text + "\nNo labels: it can be scored, not trained on, so no dataset was prepared.")
+    spec = SplitSpec(
+        method=options.split,
+        source_share=options.source_share,
+        column=options.column,
+        target_values=tuple(options.target_values),
+        target_test_share=options.target_test_share,
+        target_validation_share=options.target_validation_share,
+        source_test_share=options.source_test_share,
+        source_validation_share=options.source_validation_share,
+        seed=options.split_seed,
+    )
+    with _bar("Preparing") as report:
+        min_count = DEFAULT_MIN_COUNT if options.min_count is None else options.min_count
+        dataset = prepare(workspace, sample, spec, options.name, min_count, report)
+    return Result(data | {"dataset": _dataset_data(dataset)}, text + "\n" + _dataset_text(dataset))
+
+
+def datasets(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Lists the datasets."""
+    found = list_datasets(workspace)
+    text = "\n".join(_dataset_text(dataset) for dataset in found) or "No datasets yet; `ingest` makes one."
+    return Result({"datasets": [_dataset_data(dataset) for dataset in found]}, text)
+
+
+def backbones(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Lists the backbones."""
+    found = list_backbones(workspace)
+    rows = [{**dataclasses.asdict(card), "folder": str(card.folder), "parameters": card.parameters} for card in found]
+    lines = [
+        f"{card.name}: {card.architecture}, {len(card.stages)} stages ({', '.join(s.name for s in card.stages)}), "
+        f"{card.parameters:,} parameters, source test AUC {_auc(card.metrics)}"
+        + (", simulated data" if card.trained_on["simulated"] else "")
+        for card in found
+    ]
+    return Result({"backbones": rows}, "\n".join(lines) or "No backbones yet; `pretrain` makes one.")
+
+
+def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Lists the runs, newest first."""
+    store = RunStore(workspace)
+    refresh(workspace, store)
+    found = store.list()
+    lines = [f"{run.id}  {run.status:<11}  {run.name}  {_auc(_target_test(run))}" for run in found]
+    data = {"runs": [dataclasses.asdict(run) for run in found]}
+    return Result(data, "\n".join(lines) or "No runs yet; `pretrain` or `finetune` starts one.")
+
+
+def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Queues a pretraining run and follows it to its end."""
+    names = ("embedding", "crosses", "widths", "dropout", "batch_norm")
+    settings = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if "widths" in settings:
+        settings["widths"] = list(settings["widths"])
+    request = PretrainRequest(options.dataset, options.architecture, options.name, _train(options), settings)
+    return _follow(workspace, submit_pretrain(workspace, request))
+
+
+def finetune(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Queues a fine-tuning run and follows it to its end."""
+    request = FinetuneRequest(
+        dataset=options.dataset,
+        backbone=options.backbone,
+        strategy=options.strategy or "depth",
+        freeze_depth=options.freeze_depth or 0,
+        head=HeadSettings(options.head_hidden, options.head_activation, options.head_output),
+        train=_train(options),
+    )
+    return _follow(workspace, submit_finetune(workspace, request)[0])
+
+
+def evaluate(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Measures a run's model on its own dataset, or on another."""
+    from core.training.apply import evaluate_on
+
+    run = RunStore(workspace).get(options.run_id)
+    dataset = find_dataset(workspace, options.dataset or run.dataset)
+    metrics = evaluate_on(workspace, run, dataset)
+    lines = [f"{part.replace('_', ' ')}: {_metrics_text(values)}" for part, values in metrics.items()]
+    return Result({"run": run.id, "dataset": dataset.id, "metrics": metrics}, "\n".join(lines))
+
+
+def score(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Scores a file."""
+    from core.training.apply import score_file
+
+    run = RunStore(workspace).get(options.run_id)
+    with _bar("Scoring") as report:
+        data = score_file(workspace, run, options.input, options.output, options.on_bad_rows, report)
+    return Result(data, f"Wrote {data['rows']:,} scores to {data['out']} (threshold {data['threshold']:.4f}).")
+
+
+def export(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Copies a run's model out of the workspace."""
+    from core.training.apply import export as export_run
+
+    data = export_run(workspace, RunStore(workspace).get(options.run_id), options.out)
+    return Result(data, f"Exported {data['run']} to {data['out']}.")
+
+
+def _train(options: argparse.Namespace) -> TrainSettings:
+    names = [field.name for field in dataclasses.fields(TrainSettings)]
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return dataclasses.replace(PRESETS[options.preset], **given)
+
+
+def _follow(workspace: Workspace, run: Run) -> Result:
+    """Waits for a run, showing its progress; RunError when it does not end well. Ctrl-C leaves it running."""
+    store = RunStore(workspace)
+    with _bar(run.name) as report:
+        while (run := store.get(run.id)).active:
+            report(run.step / run.steps if run.steps else 0.0)
+            time.sleep(FOLLOW_SECONDS)
+            refresh(workspace, store)
+    if run.status != "done" or run.result is None:
+        raise RunError(f"Run {run.id} {run.status}: {run.message}")
+    result = run.result
+    lines = [f"{run.id}  {run.name}"]
+    if result["trained_parameters"]:
+        lines.append(
+            f"{result['trained_parameters']:,} parameters trained, best epoch {result['best_epoch']} of "
+            f"{result['epochs_run']}, {result['seconds']['total']:.1f} s on {result['device']}"
+        )
+    for part, values in result["metrics"].items():
+        before = result["before"][part] if result["before"] else None
+        was = f"  (before {_auc(before)})" if before else ""
+        lines.append(f"{part.replace('_', ' ')}: {_metrics_text(values)}{was}")
+    return Result({"run": dataclasses.asdict(run)}, "\n".join(lines))
+
+
+class _bar:  # noqa: N801 - reads as a function where it is used
+    """A progress bar on standard error; nothing is drawn where that is no terminal."""
+
+    def __init__(self, title: str) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+        self._progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        self._task = self._progress.add_task(title, total=1.0)
+
+    def __enter__(self) -> "_bar":
+        if self._progress.console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, share: float) -> None:
+        self._progress.update(self._task, completed=share)
+
+
+def _dataset_data(dataset: Dataset) -> dict[str, Any]:
+    data = dataclasses.asdict(dataset)
+    del data["folder"]
+    return data
+
+
+def _dataset_text(dataset: Dataset) -> str:
+    parts = ", ".join(f"{p.part.replace('_', ' ')} {p.rows:,} ({p.click_rate:.3f})" for p in dataset.parts if p.rows)
+    mark = ", simulated" if dataset.simulated else ""
+    return f"Dataset {dataset.name!r} ({dataset.id}{mark}): rows (click rate) {parts}"
+
+
+def _target_test(run: Run) -> dict[str, Any]:
+    return run.result["metrics"].get("target_test", {}) if run.result else {}
+
+
+def _auc(metrics: dict[str, Any]) -> str:
+    if metrics.get("auc") is None:
+        return "-"
+    return f"AUC {metrics['auc']:.4f} [{metrics['auc_low']:.4f}, {metrics['auc_high']:.4f}]"
+
+
+def _metrics_text(metrics: dict[str, Any]) -> str:
+    return (
+        f"{_auc(metrics)}, log loss {metrics['log_loss']:.4f}, F1 {metrics['f1']:.4f}, precision "
+        f"{metrics['precision']:.4f}, recall {metrics['recall']:.4f}, accuracy {metrics['accuracy']:.4f} "
+        f"(always no: {metrics['always_no_accuracy']:.4f}), {metrics['rows']:,} rows"
+    )

@@ -1,0 +1,89 @@
+"""Starting and watching workers. A worker lives as long as it holds its lane's file lock; its pid proves nothing."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from core.runs.store import RunStore
+from core.workspace import PROJECT, Workspace
+
+LANES = ("cuda", "cpu")
+TERMINATE_AFTER = 10.0
+KILL_AFTER = 20.0
+"""Seconds after a cancel was asked for until a worker that goes on regardless gets SIGTERM, then SIGKILL."""
+
+_children: list[subprocess.Popen[bytes]] = []
+
+
+def preferred_lane(device: str) -> str:
+    """The lane for a device setting; `auto` is cuda where the system shows an NVIDIA device. Torch is not imported."""
+    if device != "auto":
+        return device
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    hidden = visible is not None and visible.strip() in ("", "-1")
+    has_gpu = Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists() or shutil.which("nvidia-smi") is not None
+    return "cuda" if has_gpu and not hidden else "cpu"
+
+
+def lane_lock(workspace: Workspace, lane: str) -> FileLock:
+    """The lock that the lane's worker holds."""
+    return FileLock(workspace.root / f"worker-{lane}.lock")
+
+
+def worker_alive(workspace: Workspace, lane: str) -> bool:
+    """Whether a worker holds the lane's lock."""
+    lock = lane_lock(workspace, lane)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def ensure_worker(workspace: Workspace, lane: str) -> None:
+    """Starts a worker for the lane unless one lives. A second one started by chance finds the lock taken and exits."""
+    _children[:] = [child for child in _children if child.poll() is None]
+    if worker_alive(workspace, lane):
+        return
+    with (workspace.logs / f"worker-{lane}.log").open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "core.runs.worker", "--workspace", str(workspace.root), "--lane", lane],
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    _children.append(child)
+
+
+def refresh(workspace: Workspace, store: RunStore) -> None:
+    """Brings the store in line with the truth: runs of dead workers, cancels ignored for too long."""
+    running = store.list(status="running")
+    for lane in {run.lane for run in running}:
+        lock = lane_lock(workspace, lane)
+        try:
+            # Holding the lock while marking keeps a new worker from claiming a run in between.
+            with lock.acquire(timeout=0):
+                store.interrupt_stale(lane)
+        except Timeout:
+            continue
+    for run in running:
+        if run.cancel_asked and run.worker_pid:
+            waited = (datetime.now(UTC) - datetime.fromisoformat(run.cancel_asked)).total_seconds()
+            if waited > TERMINATE_AFTER and worker_alive(workspace, run.lane):
+                _signal(run.worker_pid, signal.SIGKILL if waited > KILL_AFTER else signal.SIGTERM)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,114 @@
+"""Queues runs: checks what was asked for before anything waits, names the runs, and wakes a worker."""
+
+import dataclasses
+import secrets
+import shlex
+from collections.abc import Sequence
+
+from core.data.datasets import find_dataset
+from core.errors import BadInput
+from core.freezing.plan import STRATEGIES, make_plan
+from core.models.library import find_backbone, list_backbones
+from core.models.registry import ARCHITECTURES
+from core.runs.launch import ensure_worker, preferred_lane
+from core.runs.store import Run, RunStore
+from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, Request, TrainSettings
+from core.workspace import Workspace, check_name
+
+CONTROLS = ("scratch", "zero-shot")
+"""Strategies offered as controls beside a fine-tuning run."""
+
+_TRAIN_FLAGS = {
+    "epochs": "--epochs",
+    "batch_size": "--batch-size",
+    "learning_rate": "--lr",
+    "validation_share": "--validation-share",
+    "early_stopping": "--early-stopping",
+    "plateau": "--plateau",
+    "seed": "--seed",
+    "device": "--device",
+}
+
+
+def submit_pretrain(workspace: Workspace, request: PretrainRequest) -> Run:
+    """Queues a pretraining run; BadInput when its name is taken or the dataset has no source rows."""
+    name = check_name(request.name, "backbone")
+    dataset = find_dataset(workspace, request.dataset)
+    if not dataset.has_source:
+        raise BadInput(f"The dataset {dataset.name!r} has no source domain to pretrain on; prepare it with one.")
+    if any(card.name == name for card in list_backbones(workspace)):
+        raise BadInput(f"There is already a backbone named {name!r}; choose another name.")
+    if unknown := set(request.settings) - set(ARCHITECTURES[request.architecture].defaults):
+        raise BadInput(f"The architecture {request.architecture!r} has no settings {sorted(unknown)}.")
+    request = dataclasses.replace(request, name=name, dataset=dataset.id)
+    return _queue(workspace, request, f"{name} · pretraining on {dataset.name}")
+
+
+def submit_finetune(workspace: Workspace, request: FinetuneRequest, controls: Sequence[str] = ()) -> list[Run]:
+    """Queues the run and the controls asked for (names in CONTROLS), all of one group; the run itself comes first."""
+    dataset = find_dataset(workspace, request.dataset)
+    card = find_backbone(workspace, request.backbone)
+    group = request.group or f"g-{secrets.token_hex(4)}"
+    strategies = [request.strategy, *(control for control in CONTROLS if control in controls)]
+    requests = []
+    for strategy in dict.fromkeys(strategies):
+        make_plan(card, strategy, request.freeze_depth, request.head)
+        requests.append(
+            dataclasses.replace(request, dataset=dataset.id, backbone=card.id, strategy=strategy, group=group)
+        )
+    return [_queue(workspace, one, f"{card.name} · {describe(one)} · {dataset.name}") for one in requests]
+
+
+def describe(request: FinetuneRequest) -> str:
+    """The strategy in a few words, such as "freeze depth 2"."""
+    if request.strategy == "depth":
+        return f"freeze depth {request.freeze_depth}"
+    return STRATEGIES[request.strategy].title.lower()
+
+
+def command_line(workspace: Workspace, request: Request) -> str:
+    """The command that asks for the same run; settings at their preset's value are left out."""
+    parts = ["python", "-m", "core"]
+    dataset = find_dataset(workspace, request.dataset).name
+    if isinstance(request, PretrainRequest):
+        parts += ["pretrain", "--dataset", dataset, "--architecture", request.architecture, "--name", request.name]
+        for key, value in request.settings.items():
+            flag = f"--{key.replace('_', '-')}"
+            if value is True:
+                parts.append(flag)
+            elif value is not False:
+                parts += [flag, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
+    else:
+        backbone = find_backbone(workspace, request.backbone).name
+        parts += ["finetune", "--dataset", dataset, "--backbone", backbone]
+        if request.strategy == "depth":
+            parts += ["--freeze-depth", str(request.freeze_depth)]
+        else:
+            parts += ["--strategy", request.strategy]
+        if request.head.hidden:
+            parts += ["--head-hidden", ",".join(map(str, request.head.hidden))]
+        if request.head.activation != "relu":
+            parts += ["--head-activation", request.head.activation]
+        if request.head.output != "logit":
+            parts += ["--head-output", request.head.output]
+    return shlex.join(parts + _train_flags(request.train))
+
+
+def _train_flags(train: TrainSettings) -> list[str]:
+    """The shortest way to say these settings: the preset that leaves the fewest flags."""
+
+    def flags(preset: str) -> list[str]:
+        parts = [] if preset == "fast" else ["--preset", preset]
+        for name, flag in _TRAIN_FLAGS.items():
+            if getattr(train, name) != getattr(PRESETS[preset], name):
+                parts += [flag, str(getattr(train, name))]
+        return parts + (["--amp"] if train.amp else [])
+
+    return min((flags(preset) for preset in PRESETS), key=len)
+
+
+def _queue(workspace: Workspace, request: Request, name: str) -> Run:
+    lane = preferred_lane(request.train.device)
+    run = RunStore(workspace).submit(request, name, lane)
+    ensure_worker(workspace, lane)
+    return run

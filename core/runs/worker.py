@@ -1,0 +1,139 @@
+"""The process that trains: takes its lane's lock, then one queued run after another; exits when idle for long.
+
+Started by core.runs.launch as `python -m core.runs.worker --workspace DIR --lane cpu`.
+"""
+
+import argparse
+import errno
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from core.errors import ThawError
+from core.runs.launch import LANES, lane_lock
+from core.runs.reporter import Point, Reporter
+from core.runs.store import Run, RunStore
+from core.workspace import Workspace, open_workspace
+
+LINGER_SECONDS = 600.0
+POLL_SECONDS = 0.1
+LOCK_PATIENCE = 2.0
+"""Seconds a starting worker waits for the lock: watchers hold it for an instant to see whether anyone lives."""
+CANCEL_CHECK_SECONDS = 0.25
+MEMORY_SENTENCE = (
+    "The device ran out of memory. Halve the batch size, freeze more stages, or choose the CPU. "
+    "The last checkpoint is kept."
+)
+
+Execute = Callable[[Workspace, Run, Reporter], dict[str, Any]]
+
+
+class StoreReporter:
+    """A run's reporter: everything goes to the store; the cancel flag is read at most four times a second."""
+
+    def __init__(self, store: RunStore, run_id: str) -> None:
+        self._store = store
+        self._run = run_id
+        self._checked = 0.0
+        self.stop = False
+
+    def phase(self, name: str) -> None:
+        """See Reporter."""
+        self._store.phase(self._run, name)
+
+    def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
+        """See Reporter."""
+        self._store.progress(self._run, epoch, epochs, step, steps)
+
+    def points(self, rows: Sequence[Point]) -> None:
+        """See Reporter."""
+        self._store.add_points(self._run, rows)
+
+    def rewind(self, step: int) -> None:
+        """See Reporter."""
+        self._store.drop_points_after(self._run, step)
+
+    def should_stop(self) -> bool:
+        """See Reporter."""
+        now = time.monotonic()
+        if not self.stop and now - self._checked > CANCEL_CHECK_SECONDS:
+            self._checked = now
+            self.stop = self._store.cancel_requested(self._run)
+        return self.stop
+
+
+def work(workspace: Workspace, lane: str, execute: Execute, linger: float = LINGER_SECONDS) -> None:
+    """Claims and carries out the lane's runs until none has come for `linger` seconds; returns at once when another
+    worker holds the lane."""
+    try:
+        with lane_lock(workspace, lane).acquire(timeout=LOCK_PATIENCE):
+            store = RunStore(workspace)
+            store.interrupt_stale(lane)
+            idle_since = time.monotonic()
+            while time.monotonic() - idle_since < linger:
+                run = store.claim(lane, os.getpid())
+                if run is None:
+                    time.sleep(POLL_SECONDS)
+                    continue
+                carry_out(workspace, store, run, execute)
+                idle_since = time.monotonic()
+    except Timeout:
+        return
+
+
+def carry_out(workspace: Workspace, store: RunStore, run: Run, execute: Execute) -> None:
+    """Runs one job and records how it ended, in a sentence where it did not end well."""
+    reporter = StoreReporter(store, run.id)
+
+    def ask_to_stop(*_: object) -> None:
+        reporter.stop = True
+
+    previous = signal.signal(signal.SIGTERM, ask_to_stop)
+    try:
+        result = execute(workspace, run, reporter)
+        store.finish(run.id, "done", result=result)
+    except Exception as error:
+        if reporter.stop:
+            store.finish(run.id, "cancelled", "Cancelled. Resume goes on from the last checkpoint.")
+        else:
+            store.finish(run.id, "failed", explain(error, workspace, run))
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def explain(error: Exception, workspace: Workspace, run: Run) -> str:
+    """One sentence for the page; an unforeseen error's traceback goes to a file that the sentence names."""
+    if isinstance(error, ThawError):
+        return str(error)
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return MEMORY_SENTENCE
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"The disk with the workspace {str(workspace.root)!r} is full. Free some space, then resume the run."
+    log = workspace.logs / f"{run.id}.log"
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return f"An unforeseen {type(error).__name__} stopped the run: {str(error)[:200]} Details are in {log}."
+
+
+def main() -> int:
+    """Entry of the worker process."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--lane", choices=LANES, required=True)
+    options = parser.parse_args()
+    # Imported here and not on demand, so that a claimed run starts at once.
+    from core.training.job import execute
+
+    linger = float(os.environ.get("THAW_WORKER_LINGER", LINGER_SECONDS))
+    work(open_workspace(options.workspace), options.lane, execute, linger)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
