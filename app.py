@@ -1,0 +1,31 @@
+"""The entry: `streamlit run app.py`. Serves the pages, and plotly.js from the installed plotly package."""
+
+import gzip
+from functools import cache
+from pathlib import Path
+
+import plotly
+import streamlit as st
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+
+@cache
+def _packed_plotly() -> bytes:
+    return gzip.compress(PLOTLY.read_bytes(), compresslevel=6)
+
+
+def serve_plotly(request: Request) -> Response:
+    """plotly.min.js, so that charts work without a network; its address carries the version, so it never goes stale."""
+    headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return Response(PLOTLY.read_bytes(), media_type="text/javascript", headers=headers)
+    headers["Content-Encoding"] = "gzip"
+    return Response(_packed_plotly(), media_type="text/javascript", headers=headers)
+
+
+# The main script is the router inside pages/: a pages/ folder beside it would let a deep link skip the router.
+app = st.App("pages/router.py", routes=[Route("/assets/plotly.min.js", serve_plotly)])

@@ -1,0 +1,38 @@
+"""The one way a page draws a plot: live figures redraw in place, keep the user's zoom and follow the theme."""
+
+import plotly
+import plotly.graph_objects as go
+import streamlit as st
+
+from core.workspace import PROJECT
+
+# st.plotly_chart makes a new DOM node for every changed figure, so a live chart blinks and loses its zoom.
+_CHART = st.components.v2.component(
+    "thaw_chart",
+    html='<div class="thaw-chart" role="img"></div>\n<p class="thaw-chart-message" role="alert"></p>',
+    css=".thaw-chart { width: 100%; }\n.thaw-chart-message { margin: 0; color: var(--st-red-text-color); }\n",
+    js=(PROJECT / "assets" / "chart.js").read_text(encoding="utf-8"),
+    # Plotly puts its styles into the document's head, which a shadow root would not see.
+    isolate_styles=False,
+)
+
+
+def chart(figure: go.Figure, key: str, height: int = 360, alt: str = "", modebar: bool = True) -> None:
+    """Draws `figure` over the full width, `height` pixels high.
+
+    key: unique on the page and the same on every rerun; that is what keeps the node and the zoom. alt: what a screen
+    reader says; the figure's title when empty. modebar: whether hovering shows the zoom and save buttons.
+    Font, grid, hover and series colours come from the theme unless a trace names its own; background is clear.
+    """
+    title = figure.layout.title.text if figure.layout.title else None
+    _CHART(
+        data={
+            "figure": figure.to_json(),
+            "height": height,
+            "alt": alt or title or "Chart",
+            "modebar": modebar,
+            "version": plotly.__version__,
+        },
+        key=key,
+        height=height,
+    )

@@ -1,0 +1,130 @@
+"""Small things every page needs: the workspace, errors as sentences, the equivalent command, numbers as text."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import streamlit as st
+
+from core.errors import ThawError
+from core.workspace import Workspace, open_workspace
+
+MISSING = "–"
+
+STATUS_BADGES = {
+    "queued": (":material/schedule:", "gray"),
+    "running": (":material/play_circle:", "blue"),
+    "done": (":material/check_circle:", "green"),
+    "failed": (":material/error:", "red"),
+    "cancelled": (":material/cancel:", "gray"),
+    "interrupted": (":material/pause_circle:", "orange"),
+}
+
+
+@st.cache_resource(max_entries=1)
+def workspace() -> Workspace:
+    """The workspace of this server: $THAW_HOME, else ./workspace."""
+    return open_workspace()
+
+
+def show_error(error: ThawError) -> None:
+    """Shows an error's sentence where the page stands."""
+    st.error(str(error), icon=":material/error:")
+
+
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """Shows a ThawError raised in the block as its sentence; the page goes on behind the block."""
+    try:
+        yield
+    except ThawError as error:
+        show_error(error)
+
+
+def command_hint(command: str) -> None:
+    """Shows, folded, the command line that does what the page's button does."""
+    with st.expander("The same on the command line", icon=":material/terminal:"):
+        st.code(command, language="bash", wrap_lines=True)
+
+
+def simulated_badge() -> None:
+    """Marks what stands beside it as simulated: it is never shown without this word."""
+    st.badge("simulated", icon=":material/science:", color="violet")
+
+
+def status_markdown(status: str) -> str:
+    """A run's status as an inline badge for st.markdown, such as ":green-badge[:material/check_circle: done]"."""
+    icon, color = STATUS_BADGES[status]
+    return f":{color}-badge[{icon} {status}]"
+
+
+def escape_markdown(text: str) -> str:
+    """`text` such that st.markdown shows it letter by letter: for names that users gave."""
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()<>#+-.!|~$:" else letter for letter in text)
+
+
+def count(number: int | None) -> str:
+    """A whole number with separators: 1234567 -> "1,234,567"."""
+    return MISSING if number is None else f"{number:,}"
+
+
+def short_count(number: float) -> str:
+    """A number to three digits with k, M or G: 1234567 -> "1.23 M"; below 1000 whole."""
+    if number < 1000:
+        return f"{number:,.0f}"
+    for factor, unit in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
+        # 999.5 rounds to 1000 and so belongs to the next unit.
+        if number / factor < 999.5 or unit == "G":
+            return f"{number / factor:#.3g}".rstrip(".") + f" {unit}"
+    raise AssertionError
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as percent: 0.2562 -> "25.6 %"."""
+    return MISSING if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
+
+
+def decimals(number: float | None, digits: int = 4) -> str:
+    """A metric: 0.76512 -> "0.7651"; a dash where undefined."""
+    return MISSING if number is None or math.isnan(number) else f"{number:.{digits}f}"
+
+
+def interval(value: float | None, low: float | None, high: float | None, digits: int = 4) -> str:
+    """A value with its interval: "0.7651 (0.7583 to 0.7719)"; the value alone where the interval is undefined."""
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return decimals(value, digits)
+    return f"{decimals(value, digits)} ({decimals(low, digits)} to {decimals(high, digits)})"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them: "0.4 s", "12 s", "3 min 05 s", "2 h 10 min"."""
+    if seconds is None or math.isnan(seconds):
+        return MISSING
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def bytes_text(size: int) -> str:
+    """A size in bytes: "12 kB", "3.4 MB" (decimal units)."""
+    amount = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 999.5 or unit == "GB":
+            break
+        amount /= 1000
+    return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
+
+
+def when(moment: str | None) -> str:
+    """An ISO time in UTC as local "24 Nov 12:56", with the year when it is another one; a dash for None."""
+    if not moment:
+        return MISSING
+    local = datetime.fromisoformat(moment).astimezone()
+    this_year = local.year == datetime.now().astimezone().year
+    return local.strftime("%d %b %H:%M" if this_year else "%d %b %Y %H:%M")

@@ -1,0 +1,69 @@
+"""A backbone drawn as a stack of blocks: input at the bottom, head on top, cold below the freeze line, warm above."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+import streamlit as st
+
+from core.freezing.plan import Plan, PlannedStage
+from core.models.card import BackboneCard
+from core.workspace import PROJECT
+from pages.components.common import count, percent, short_count
+
+_STYLE = (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
+_STATES = {
+    True: ("frozen", "ac_unit", "frozen"),
+    False: ("trained", "local_fire_department", "trained"),
+}
+
+
+def stack_of_plan(plan: Plan) -> None:
+    """Draws what `plan` freezes and trains, with the freeze line between."""
+    frozen = sum(stage.frozen for stage in plan.stages)
+    kinds = [_STATES[stage.frozen] for stage in plan.stages]
+    rows = [_block(stage, *kind) for stage, kind in zip(plan.stages, kinds, strict=True)]
+    if 0 < frozen < len(plan.stages):
+        rows.insert(frozen, '<div class="thaw-line" aria-hidden="true"><span>freeze line</span></div>')
+    spoken = "; ".join(
+        f"{stage.title}: {kind[2]}, {count(stage.parameters)} parameters"
+        for stage, kind in zip(plan.stages, kinds, strict=True)
+    )
+    _draw(rows, f"{frozen} of {len(plan.stages)} stages frozen. From the input up: {spoken}")
+
+
+def stack_of_card(card: BackboneCard) -> None:
+    """Draws the stages of a backbone without saying what trains."""
+    total = max(card.parameters, 1)
+    stages = [
+        PlannedStage(stage.name, stage.title, stage.parameters, stage.parameters / total, False, stage.flops)
+        for stage in card.stages
+    ]
+    spoken = "; ".join(f"{stage.title}: {count(stage.parameters)} parameters" for stage in stages)
+    _draw([_block(stage, "plain", "layers", "") for stage in stages], f"Stages from the input up: {spoken}")
+
+
+def block_width(share: float) -> float:
+    """Percent of the full width for a parameter share: 100 for all of them, log scale, 34 for a thousandth or less."""
+    decades = math.log10(max(share, 1e-3))
+    return 100 + 22 * decades
+
+
+def _block(stage: PlannedStage, state: str, icon: str, word: str) -> str:
+    shown = f'<span class="thaw-word">{escape(word)}</span>' if word else ""
+    share = "under 0.1 %" if 0 < stage.share < 0.001 else percent(stage.share)
+    numbers = f"{short_count(stage.parameters)} · {share}"
+    return (
+        f'<div class="thaw-block thaw-{state}" style="width:{block_width(stage.share):.1f}%">'
+        f'<span class="thaw-icon" aria-hidden="true">{icon}</span>'
+        f'<span class="thaw-title">{escape(stage.title)}</span>{shown}'
+        f'<span class="thaw-numbers">{escape(numbers)}</span></div>'
+    )
+
+
+def _draw(rows: Sequence[str], label: str) -> None:
+    body = "".join(reversed(rows))
+    st.html(
+        f'<style>{_STYLE}</style><div class="thaw-stack" role="img" aria-label="{escape(label)}">'
+        f'{body}<div class="thaw-input" aria-hidden="true">13 numeric + 26 categorical features</div></div>'
+    )

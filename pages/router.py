@@ -1,0 +1,26 @@
+"""The main script: the frame around every page and the list of pages."""
+
+import streamlit as st
+
+from core.workspace import PROJECT
+
+PAGES = (
+    ("home.py", "Home", ":material/home:", "What Thaw is, what runs now, and the demo."),
+    ("data.py", "Data", ":material/table_chart:", "Bring in a Criteo sample, look at it, split it into domains."),
+    ("backbones.py", "Backbones", ":material/stacks:", "Pretrained networks, stage by stage; pretrain your own."),
+    ("finetune.py", "Fine-tune", ":material/ac_unit:", "Move the freeze line and launch a fine-tune."),
+    ("run.py", "Run", ":material/monitoring:", "One run: live curves, then confusion matrix, ROC and calibration."),
+    ("compare.py", "Compare", ":material/compare_arrows:", "Runs side by side, with intervals."),
+)
+
+st.set_page_config(page_title="Thaw", page_icon=str(PROJECT / "assets" / "icon.svg"), layout="wide")
+st.logo(str(PROJECT / "assets" / "logo.svg"), icon_image=str(PROJECT / "assets" / "icon.svg"), size="large", link=None)
+
+page = st.navigation(
+    [
+        st.Page(file, title=title, icon=icon, help=about, default=file == "home.py")
+        for file, title, icon, about in PAGES
+    ],
+    position="top",
+)
+page.run()
