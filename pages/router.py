@@ -20,6 +20,7 @@ page = st.navigation(
     [
         st.Page(file, title=title, icon=icon, help=about, default=file == "home.py")
         for file, title, icon, about in PAGES
+        if (PROJECT / "pages" / file).exists()
     ],
     position="top",
 )
