@@ -1,0 +1,149 @@
+"""Home: what Thaw is, what runs now, and one button for the whole story."""
+
+import streamlit as st
+
+from core.demo import DATASET, demo_backbone, demo_runs, run_demo
+from core.errors import ThawError
+from core.freezing.plan import make_plan
+from core.models.card import HeadSettings
+from core.runs.launch import preferred_lane, refresh, worker_alive
+from core.runs.store import Run, RunStore
+from pages.components.common import (
+    command_hint,
+    count,
+    errors_shown,
+    escape_markdown,
+    interval,
+    percent,
+    show_error,
+    simulated_badge,
+    status_markdown,
+    when,
+    workspace,
+)
+from pages.components.stack import stack_of_card, stack_of_plan
+
+LATEST = 6
+TICK = 2.0
+DEVICES = {"cuda": "GPU (CUDA)", "cpu": "CPU"}
+
+
+def introduction() -> None:
+    """The question, and the way to an answer in three steps."""
+    st.title("Thaw")
+    st.markdown("##### How much of a pretrained click model should stay frozen when you fine-tune it on your traffic?")
+    st.markdown(
+        "A backbone that has learnt from a plentiful **source** domain already knows much of what your scarce "
+        "**target** domain needs. Freeze too little and it forgets; freeze too much and it cannot adapt. "
+        "Thaw trains each choice in the background and compares them on the same test rows, with intervals."
+    )
+
+
+def method() -> None:
+    """The method in one picture: the same stages before and after the freeze line is drawn."""
+    with errors_shown():
+        card = demo_backbone(workspace())
+        left, right = st.columns(2, gap="large", border=True)
+        with left:
+            st.markdown("**1 · Pretrained** on the source domain: every stage has learnt.")
+            stack_of_card(card)
+        with right:
+            st.markdown("**2 · Fine-tuned** on the target domain: frozen below the line, trained above.")
+            stack_of_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
+
+
+def demo(store: RunStore) -> None:
+    """The button that queues the whole story, or where that story stands."""
+    with st.container(border=True, key="demo"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.subheader("See the whole story", width="content")
+            simulated_badge()
+        runs = demo_runs(store)
+        st.markdown(
+            f"One click queues five runs on the simulated dataset *{DATASET}*: full fine-tuning, half of the backbone "
+            "frozen, all of it frozen, and two controls: the backbone as it is, and a network trained from scratch."
+        )
+        done = sum(run.status == "done" for run in runs)
+        if len(runs) < 5:
+            label = "Run the demo" if not runs else "Run what is missing"
+            if st.button(label, type="primary", icon=":material/play_arrow:", key="run_demo"):
+                start_demo()
+            command_hint("python -m core.demo --run")
+        else:
+            st.progress(done / len(runs), text=f"{done} of {len(runs)} runs done")
+        if runs:
+            current = next((run for run in runs if run.status == "running"), runs[0])
+            with st.container(horizontal=True):
+                st.page_link("compare.py", label="Compare the five", icon=":material/compare_arrows:")
+                st.page_link(
+                    "run.py",
+                    label="Watch it train" if current.active else "Open the first run",
+                    icon=":material/monitoring:",
+                    query_params={"run": current.id},
+                )
+
+
+def start_demo() -> None:
+    """Queues the demo's runs and shows the page anew."""
+    try:
+        with st.spinner("Simulating rows and preparing the dataset"):
+            run_demo(workspace())
+    except ThawError as error:
+        show_error(error)
+        return
+    st.rerun()
+
+
+def queue_state(store: RunStore) -> None:
+    """Device, worker and queue in four numbers."""
+    counts = store.counts()
+    lanes = [lane for lane in DEVICES if worker_alive(workspace(), lane)]
+    with st.grid(4, min_column_width=150):
+        st.metric("Trains on", DEVICES[preferred_lane("auto")], border=True)
+        st.metric("Worker", "awake" if lanes else "asleep", border=True, help="It wakes when a run is queued.")
+        st.metric("Queued and running", f"{counts.get('queued', 0)} + {counts.get('running', 0)}", border=True)
+        st.metric("Done", count(counts.get("done", 0)), border=True)
+
+
+def latest_runs(runs: list[Run]) -> None:
+    """The newest runs, each a link to its page."""
+    st.subheader("Latest runs")
+    if not runs:
+        st.markdown(
+            "There are no runs yet. Run the demo above, or bring your own Criteo sample on the page *Data* and "
+            "move the freeze line on *Fine-tune*."
+        )
+        st.page_link("data.py", label="Bring your own sample", icon=":material/table_chart:")
+    for run in runs[:LATEST]:
+        with st.container(horizontal=True, vertical_alignment="center", border=True):
+            st.markdown(status_markdown(run.status), width=120)
+            st.page_link("run.py", label=escape_markdown(run.name), query_params={"run": run.id}, width="stretch")
+            st.markdown(outcome(run), width=230, text_alignment="right")
+
+
+def outcome(run: Run) -> str:
+    """What there is to say of a run in a few words: its AUC, how far it is, or when it was queued."""
+    if run.result and "target_test" in run.result["metrics"]:
+        metrics = run.result["metrics"]["target_test"]
+        return f"AUC {interval(metrics['auc'], metrics['auc_low'], metrics['auc_high'], 3)}"
+    if run.status == "running":
+        return f"{run.phase}, {percent(run.step / run.steps, 0)}" if run.steps else run.phase
+    return when(run.finished or run.created)
+
+
+def overview(ticking: bool) -> None:
+    """What changes while runs go on. ticking: whether it is drawn anew every TICK seconds."""
+    store = RunStore(workspace())
+    refresh(workspace(), store)
+    runs = store.list()
+    if ticking and not any(run.active for run in runs):
+        st.rerun()
+    demo(store)
+    queue_state(store)
+    latest_runs(runs)
+
+
+introduction()
+method()
+active = any(run.active for run in RunStore(workspace()).list())
+st.fragment(overview, run_every=TICK if active else None)(active)
