@@ -1,4 +1,4 @@
-"""Colours of figures. Each has contrast 3 or more on the light and on the dark page, and pairs stay apart for the colour-blind."""
+"""Colours of figures: contrast 3 or more on the light and the dark page; pairs stay apart for the colour-blind."""
 
 FROZEN = "#3b7fd4"
 """A frozen stage: cold."""

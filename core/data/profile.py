@@ -1,0 +1,166 @@
+"""What is in a sample's columns, and how far a dataset's target domain has moved from its source domain."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from core.data.datasets import Dataset, encoded, training_rows
+from core.data.preprocessing import MISSING, UNSEEN, load_preprocessing, log_transform
+from core.data.samples import Sample
+from core.data.schema import FIELDS, NUMERIC
+from core.errors import BadInput
+from core.workspace import Workspace, read_json, write_json
+
+VERSION = 1
+"""Of the stored form; a profile of another version is computed anew."""
+TOP = 20
+BINS = 40
+QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
+_FILE = "profile.json"
+_DRIFT_VALUES = 20
+_DRIFT_LEVELS = ((0.1, "little"), (0.25, "some"), (float("inf"), "strong"))
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """One column over all rows of a sample.
+
+    missing_share: of the rows. cardinality: distinct values, missing not counted. top_values: up to TOP (value, rows),
+    falling. quantiles: values at QUANTILES; empty for a category or when all are missing. edges (bins + 1), counts
+    (bins): the histogram of sign(x) ln(1 + |x|); empty for a category, whose histogram is its top values.
+    """
+
+    name: str
+    missing_share: float
+    cardinality: int
+    top_values: tuple[tuple[str, int], ...]
+    quantiles: tuple[float, ...] = ()
+    edges: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """numeric or category."""
+        return "numeric" if self.name in NUMERIC else "category"
+
+
+@dataclass(frozen=True)
+class FieldDrift:
+    """How one field differs between source and target training rows; shares are of those rows.
+
+    psi: population stability index (sum of (p - q) ln(p / q)) over the field's ids: missing, unseen, its 20 most
+    frequent values in the source and all other values together, half a row added to each. unseen_*: the value is not
+    in the dataset's vocabulary (in the source: too rare to be).
+    """
+
+    field: str
+    psi: float
+    unseen_source: float
+    unseen_target: float
+    missing_source: float
+    missing_target: float
+
+    @property
+    def level(self) -> str:
+        """little below 0.1, some below 0.25, else strong: the usual reading of the index in credit scoring."""
+        return next(word for limit, word in _DRIFT_LEVELS if self.psi < limit)
+
+
+def profile_columns(sample: Sample, progress: Callable[[float], None] | None = None) -> tuple[ColumnProfile, ...]:
+    """Profiles of the 39 columns, in file order; kept in the sample's folder. One column is in memory at a time."""
+    stored = sample.folder / _FILE
+    if stored.exists() and (values := read_json(stored))["version"] == VERSION:
+        return tuple(_from_json(column) for column in values["columns"])
+    profiles = []
+    for place, name in enumerate(FIELDS):
+        profiles.append(_profile(name, pq.read_table(sample.rows_path, columns=[name])[name]))
+        if progress:
+            progress((place + 1) / len(FIELDS))
+    write_json(stored, {"version": VERSION, "columns": [dataclasses.asdict(profile) for profile in profiles]})
+    return tuple(profiles)
+
+
+def drift(workspace: Workspace, dataset: Dataset) -> tuple[FieldDrift, ...]:
+    """Per field, in file order, how the target training rows differ from the source training rows.
+
+    BadInput when the dataset has no source domain.
+    """
+    if not dataset.has_source:
+        raise BadInput(f"The dataset {dataset.name!r} has no source domain, so there is no drift to measure.")
+    preprocessing = load_preprocessing(dataset.folder / "preprocessing")
+    ids = encoded(workspace, dataset, preprocessing).ids
+    source = ids[np.sort(training_rows(dataset, "source", None)[0])]
+    target = ids[np.sort(training_rows(dataset, "target", None)[0])]
+    return tuple(_drift(field, source[:, column], target[:, column]) for column, field in enumerate(FIELDS))
+
+
+def _drift(field: str, source: np.ndarray, target: np.ndarray) -> FieldDrift:
+    # Ids rise as the source's counts fall, so the lowest ids are the most frequent values.
+    last = UNSEEN + _DRIFT_VALUES + 1
+    before = np.bincount(np.minimum(source, last), minlength=last + 1)
+    after = np.bincount(np.minimum(target, last), minlength=last + 1)
+    used = (before + after) > 0
+    p = (before[used] + 0.5) / (before[used] + 0.5).sum()
+    q = (after[used] + 0.5) / (after[used] + 0.5).sum()
+    return FieldDrift(
+        field,
+        psi=float(((p - q) * np.log(p / q)).sum()),
+        unseen_source=float((source == UNSEEN).mean()),
+        unseen_target=float((target == UNSEEN).mean()),
+        missing_source=float((source == MISSING).mean()),
+        missing_target=float((target == MISSING).mean()),
+    )
+
+
+def _profile(name: str, column: pa.ChunkedArray) -> ColumnProfile:
+    present = column.drop_null().combine_chunks()
+    values, counts = pc.value_counts(present).flatten()
+    shared = ColumnProfile(
+        name,
+        missing_share=column.null_count / max(len(column), 1),
+        cardinality=len(values),
+        top_values=_top(values, counts),
+    )
+    if name not in NUMERIC or not len(present):
+        return shared
+    numbers = present.to_numpy()
+    histogram, edges = np.histogram(log_transform(numbers), BINS)
+    return dataclasses.replace(
+        shared,
+        quantiles=tuple(float(value) for value in np.quantile(numbers, QUANTILES)),
+        edges=tuple(float(edge) for edge in edges),
+        counts=tuple(int(count) for count in histogram),
+    )
+
+
+def _top(values: pa.Array, counts: pa.Array) -> tuple[tuple[str, int], ...]:
+    """The TOP most frequent, by falling count and then by value, so that ties always come out alike."""
+    if len(values) > TOP:
+        numbers = counts.to_numpy()
+        least = np.partition(numbers, -TOP)[-TOP]
+        enough = pa.array(numbers >= least)
+        values, counts = values.filter(enough), counts.filter(enough)
+    table = pa.table({"value": values, "count": counts})
+    table = table.sort_by([("count", "descending"), ("value", "ascending")]).slice(0, TOP)
+    return tuple(
+        (_text(value), count)
+        for value, count in zip(table["value"].to_pylist(), table["count"].to_pylist(), strict=True)
+    )
+
+
+def _text(value: str | float) -> str:
+    """A value as the file has it: whole numbers without a decimal point."""
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def _from_json(values: dict) -> ColumnProfile:
+    top = tuple((value, count) for value, count in values["top_values"])
+    lists = {name: tuple(values[name]) for name in ("quantiles", "edges", "counts")}
+    return ColumnProfile(**{**values, **lists, "top_values": top})
