@@ -1,0 +1,95 @@
+"""Rebuilds the bundled backbones from seeds: `python -m assets.build_backbones` (about five minutes on two cores).
+
+Simulates rows, prepares them as any user's file, pretrains each architecture on the source rows with the app's own code,
+and puts the result in assets/backbones/.
+"""
+
+import argparse
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.data.datasets import Dataset, prepare
+from core.data.ingest import ingest
+from core.data.simulate import simulate
+from core.data.split import SplitSpec
+from core.models.card import BackboneCard, load_card, save_card
+from core.models.registry import ARCHITECTURES
+from core.runs.reporter import Point
+from core.runs.store import RunStore
+from core.training.job import execute
+from core.training.settings import PretrainRequest, TrainSettings
+from core.workspace import BUNDLED_BACKBONES, Workspace, open_workspace
+
+ROWS = 400_000
+MIN_COUNT = 20
+SEED = 1
+TRAIN = TrainSettings(epochs=6, batch_size=1024, learning_rate=1e-3, early_stopping=2, seed=SEED, device="cpu")
+
+
+class PrintReporter:
+    """Prints validation results."""
+
+    def phase(self, name: str) -> None:
+        """See core.runs.reporter.Reporter."""
+        print(name, flush=True)
+
+    def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
+        """See core.runs.reporter.Reporter."""
+
+    def points(self, rows: Sequence[Point]) -> None:
+        """See core.runs.reporter.Reporter."""
+        for step, name, value in rows:
+            if name == "validation_auc":
+                print(f"  step {step}: validation AUC {value:.4f}", flush=True)
+
+    def rewind(self, step: int) -> None:
+        """See core.runs.reporter.Reporter."""
+
+    def should_stop(self) -> bool:
+        """See core.runs.reporter.Reporter."""
+        return False
+
+
+def prepare_rows(workspace: Workspace, rows: int, seed: int) -> Dataset:
+    """The simulated dataset that the bundled backbones are pretrained on."""
+    path = workspace.uploads / "simulated.tsv.gz"
+    simulate(path, rows, "both", seed)
+    sample = ingest(workspace, path, f"Simulated, {rows:,} rows, seed {seed}", simulated=True)
+    return prepare(workspace, sample, SplitSpec(), sample.name, MIN_COUNT)
+
+
+def build(workspace: Workspace, dataset: Dataset, architecture: str, train: TrainSettings) -> BackboneCard:
+    """Pretrains `architecture` on the dataset's source rows in this process; its card in the workspace."""
+    name = f"Simulated {ARCHITECTURES[architecture].title}"
+    store = RunStore(workspace)
+    run = store.submit(PretrainRequest(dataset.id, architecture, name, train), name, "cpu")
+    result = execute(workspace, run, PrintReporter())
+    return load_card(workspace.backbones / result["backbone"])
+
+
+def bundle(card: BackboneCard, target: Path) -> None:
+    """Copies a backbone into the project under a fixed id."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(card.folder, target)
+    save_card(dataclasses.replace(card, id=target.name, bundled=True), target)
+
+
+def main() -> None:
+    """Rebuilds every bundled backbone."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--out", type=Path, default=BUNDLED_BACKBONES)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = open_workspace(folder)
+        dataset = prepare_rows(workspace, options.rows, SEED)
+        for architecture in ("dnn", "deepfm", "dcnv2"):
+            print(architecture, flush=True)
+            bundle(build(workspace, dataset, architecture, TRAIN), options.out / f"simulated-{architecture}")
+
+
+if __name__ == "__main__":
+    main()

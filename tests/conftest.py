@@ -1,0 +1,47 @@
+"""Fixtures shared by all tests: an empty workspace, and a tiny prepared one made once."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core.data.datasets import Dataset, find_dataset, prepare
+from core.data.ingest import ingest
+from core.data.simulate import simulate
+from core.data.split import SplitSpec
+from core.workspace import Workspace, open_workspace
+
+REAL_ROWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "criteo_real_100k.tsv.gz"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty workspace."""
+    return open_workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def real_rows() -> Path:
+    """The real Criteo rows, read in place; the test is skipped where they are not at hand."""
+    if not REAL_ROWS.exists():
+        pytest.skip("the real Criteo rows are not in ../shared/data here (their licence forbids copying them)")
+    return REAL_ROWS
+
+
+@pytest.fixture(scope="session")
+def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with one simulated dataset of 3,000 rows, named tiny; copied for each test that asks."""
+    workspace = open_workspace(tmp_path_factory.mktemp("tiny"))
+    path = workspace.uploads / "tiny.tsv"
+    simulate(path, 3000, "both", seed=3)
+    sample = ingest(workspace, path, "tiny", simulated=True)
+    prepare(workspace, sample, SplitSpec(), "tiny", min_count=5)
+    return workspace.root
+
+
+@pytest.fixture
+def tiny(tiny_template: Path, tmp_path: Path) -> tuple[Workspace, Dataset]:
+    """A fresh workspace holding the dataset tiny."""
+    shutil.copytree(tiny_template, tmp_path / "tiny")
+    workspace = open_workspace(tmp_path / "tiny")
+    return workspace, find_dataset(workspace, "tiny")

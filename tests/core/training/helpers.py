@@ -1,0 +1,58 @@
+"""A reporter that keeps everything in lists, and a small backbone to fine-tune."""
+
+from collections.abc import Sequence
+
+from core.models.card import BackboneCard, load_card
+from core.models.registry import ARCHITECTURES
+from core.runs.reporter import Point
+from core.runs.store import Run, RunStore
+from core.training.job import execute
+from core.training.settings import PretrainRequest, Request, TrainSettings
+from core.workspace import Workspace
+
+SMALL = {"embedding": 4, "widths": [16, 8], "dropout": 0.2, "batch_norm": True}
+QUICK = TrainSettings(epochs=2, batch_size=256, learning_rate=3e-3, early_stopping=0, plateau=0, device="cpu")
+
+
+class ListReporter:
+    """Keeps points; asks to stop at optimiser step `stop_at`."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.rows: list[Point] = []
+        self.phases: list[str] = []
+        self.stop_at = stop_at
+        self.asked = 0
+
+    def phase(self, name: str) -> None:
+        self.phases.append(name)
+
+    def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
+        assert 1 <= epoch <= epochs and step <= steps
+
+    def points(self, rows: Sequence[Point]) -> None:
+        self.rows += rows
+
+    def rewind(self, step: int) -> None:
+        self.rows = [row for row in self.rows if row[0] <= step]
+
+    def should_stop(self) -> bool:
+        self.asked += 1
+        return self.stop_at is not None and self.asked > self.stop_at
+
+
+def carry_out(workspace: Workspace, request: Request, reporter: ListReporter | None = None) -> Run:
+    """Executes a request in this process and returns the finished run."""
+    store = RunStore(workspace)
+    run = store.submit(request, "test", "cpu")
+    store.claim("cpu", 1)
+    store.finish(run.id, "done", result=execute(workspace, run, reporter or ListReporter()))
+    return store.get(run.id)
+
+
+def pretrained(workspace: Workspace, architecture: str, train: TrainSettings = QUICK) -> BackboneCard:
+    """A small backbone with BatchNorm and dropout, pretrained on the source rows of the dataset tiny."""
+    dataset = next(workspace.datasets.glob("d-*")).name
+    assert set(SMALL) <= set(ARCHITECTURES[architecture].defaults)
+    run = carry_out(workspace, PretrainRequest(dataset, architecture, f"small {architecture}", train, SMALL))
+    assert run.result is not None
+    return load_card(workspace.backbones / run.result["backbone"])

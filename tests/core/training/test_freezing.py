@@ -1,0 +1,103 @@
+"""Frozen means frozen: bit-identical, out of the optimiser, without gradients, statistics included."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.data.datasets import Dataset, training_rows
+from core.freezing.plan import make_plan
+from core.models.backbone import load_backbone
+from core.models.card import HeadSettings
+from core.models.registry import ARCHITECTURES
+from core.training.loop import Rows, fit, freeze, predict, set_modes
+from core.training.table import behind_prefix, read_table
+from core.workspace import Workspace
+from tests.core.training.helpers import QUICK, ListReporter, pretrained
+
+CPU = torch.device("cpu")
+
+
+def rows_of(workspace: Workspace, dataset: Dataset, preprocessing: Path) -> tuple[Rows, Rows]:
+    table = read_table(workspace, dataset, preprocessing, ("target_train", "target_validation"))
+    train, validation = training_rows(dataset, "target", None)
+    return table.take(train, CPU), table.take(validation, CPU)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_depth_trains_exactly_what_the_plan_announces(
+    architecture: str, tiny: tuple[Workspace, Dataset], tmp_path: Path
+) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, architecture)
+    train, validation = rows_of(workspace, dataset, card.folder / "preprocessing")
+    for depth in range(len(card.stages) + 1):
+        network = load_backbone(card)
+        network.replace_head(HeadSettings((5,)))
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        plan = make_plan(card, "depth", depth, HeadSettings((5,)))
+        fit(network, plan, train, validation, QUICK, ListReporter(), tmp_path / f"{depth}.pt")
+
+        frozen = tuple(f"stages.{index}." for index in range(depth))
+        for name, tensor in network.state_dict().items():
+            if name.startswith(frozen) and frozen:
+                assert torch.equal(tensor, before[name]), f"{name} moved at depth {depth}"
+        for index in range(depth, len(card.stages)):
+            moved = [n for n, t in network.state_dict().items() if n.startswith(f"stages.{index}.")]
+            assert any(not torch.equal(network.state_dict()[n], before[n]) for n in moved), f"stage {index} stood still"
+        for name, parameter in network.named_parameters():
+            assert parameter.requires_grad == (not (frozen and name.startswith(frozen)))
+            assert parameter.requires_grad or parameter.grad is None
+
+        trained = freeze(network, plan)
+        assert sum(parameter.numel() for parameter in trained) == plan.trained_parameters
+        everything = sum(parameter.numel() for parameter in network.parameters())
+        assert plan.trained_parameters + plan.frozen_parameters == everything
+        set_modes(network, plan)
+        for stage, planned in zip([*network.stages, network.head], plan.stages, strict=True):
+            assert all(module.training is not planned.frozen for module in stage.modules())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_cached_prefix_equals_the_uncached_run(
+    architecture: str, tiny: tuple[Workspace, Dataset], tmp_path: Path
+) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, architecture)
+    parts = ("target_train", "target_validation")
+    raw = read_table(workspace, dataset, card.folder / "preprocessing", parts)
+    train, validation = training_rows(dataset, "target", None)
+    for depth in range(1, len(card.stages) + 1):
+        results = []
+        for cached in (False, True):
+            torch.manual_seed(0)
+            network = load_backbone(card)
+            network.replace_head(HeadSettings())
+            plan = make_plan(card, "depth", depth, HeadSettings())
+            table = behind_prefix(workspace, network, plan, raw, "key") if cached else raw
+            assert table.first == (depth if cached else 0)
+            path = tmp_path / f"{depth}-{cached}.pt"
+            fit(network, plan, table.take(train, CPU), table.take(validation, CPU), QUICK, ListReporter(), path)
+            results.append(predict(network, raw.take(validation, CPU)))
+        np.testing.assert_allclose(results[1], results[0], atol=2e-6)
+
+
+def test_cache_entries_are_keyed_by_weights_data_and_depth(tiny: tuple[Workspace, Dataset]) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "dnn")
+    raw = read_table(workspace, dataset, card.folder / "preprocessing", ("target_train",))
+    network = load_backbone(card)
+
+    def entries(depth: int, data_key: str) -> int:
+        plan = make_plan(card, "depth", depth, HeadSettings())
+        behind_prefix(workspace, network, plan, raw, data_key)
+        return len(list(workspace.cache.glob("prefix-*")))
+
+    assert entries(1, "a") == 1
+    assert entries(1, "a") == 1
+    assert entries(2, "a") == 2
+    assert entries(1, "b") == 3
+    with torch.no_grad():
+        network.stages[0].get_parameter("table.weight").add_(1)
+    assert entries(1, "a") == 4

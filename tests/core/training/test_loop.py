@@ -1,0 +1,140 @@
+"""The loop against plain torch, a numerical gradient's worth of Adam, and itself after a break."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.data.datasets import Dataset
+from core.errors import BadInput, RunError
+from core.freezing.plan import make_plan
+from core.models.backbone import load_backbone
+from core.models.card import BackboneCard, HeadSettings
+from core.models.network import Network
+from core.training import loop
+from core.training.loop import CancelledError, Rows, epoch_batches, fit
+from core.training.settings import PRESETS, TrainSettings
+from core.workspace import Workspace
+from tests.core.training.helpers import QUICK, ListReporter, pretrained
+from tests.core.training.test_freezing import rows_of
+
+Setup = tuple[BackboneCard, Rows, Rows]
+
+
+@pytest.fixture
+def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "deepfm")
+    return card, *rows_of(workspace, dataset, card.folder / "preprocessing")
+
+
+def run(
+    setup: Setup, path: Path, settings: TrainSettings, reporter: ListReporter, depth: int = 1
+) -> tuple[Network, loop.FitResult]:
+    card, train, validation = setup
+    torch.manual_seed(settings.seed)
+    network = load_backbone(card)
+    network.replace_head(HeadSettings())
+    plan = make_plan(card, "depth", depth, HeadSettings())
+    return network, fit(network, plan, train, validation, settings, reporter, path)
+
+
+def same(a: Network, b: Network) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_linear_probe_equals_plain_adam_by_hand(setup: Setup, tmp_path: Path) -> None:
+    """Depth all, one epoch: Kingma and Ba's update in numpy on the closed-form logistic gradient."""
+    card, train, _ = setup
+    settings = dataclasses.replace(QUICK, epochs=1, batch_size=100)
+    network, result = run(setup, tmp_path / "c.pt", settings, ListReporter(), depth=len(card.stages))
+    assert result.best_epoch == 1
+
+    torch.manual_seed(settings.seed)
+    start = load_backbone(card)
+    start.replace_head(HeadSettings())
+    with torch.no_grad():
+        x = torch.cat(start.run_stages(train.state, 0, len(card.stages)), dim=1).double().numpy()
+    x = np.hstack([x, np.ones((len(x), 1))])
+    y = train.labels.double().numpy()
+    head = start.head.layers[0]
+    w = np.append(head.weight.detach().double().numpy()[0], head.bias.detach().double().numpy())
+    m = v = np.zeros_like(w)
+    for t, batch in enumerate(epoch_batches(len(train), settings, 0), start=1):
+        rows = batch.numpy()
+        p = 1 / (1 + np.exp(-x[rows] @ w))
+        gradient = x[rows].T @ (p - y[rows]) / len(rows)
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        w = w - settings.learning_rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    trained = network.head.layers[0]
+    actual = np.append(trained.weight.detach().numpy()[0], trained.bias.detach().numpy())
+    np.testing.assert_allclose(actual, w, atol=2e-5)
+
+
+def test_stopped_and_resumed_equals_unbroken(setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = dataclasses.replace(QUICK, epochs=4, batch_size=64, early_stopping=3, plateau=1)
+    whole_reporter = ListReporter()
+    whole, result = run(setup, tmp_path / "whole.pt", settings, whole_reporter)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    steps = len(epoch_batches(len(setup[1]), settings, 0))
+    for stop_at in (1, steps + 3):
+        reporter = ListReporter(stop_at)
+        with pytest.raises(CancelledError):
+            run(setup, tmp_path / f"{stop_at}.pt", settings, reporter)
+        reporter.stop_at = None
+        broken, resumed = run(setup, tmp_path / f"{stop_at}.pt", settings, reporter)
+        assert same(broken, whole)
+        assert (resumed.best_epoch, resumed.epochs_run) == (result.best_epoch, result.epochs_run)
+        for name in ("train_loss", "validation_loss", "validation_auc"):
+            points = [[row for row in r.rows if row[1] == name] for r in (reporter, whole_reporter)]
+            assert points[0] == points[1], name
+
+
+def test_same_seed_same_bits_and_another_seed_differs(setup: Setup, tmp_path: Path) -> None:
+    first, _ = run(setup, tmp_path / "1.pt", QUICK, ListReporter())
+    again, _ = run(setup, tmp_path / "2.pt", QUICK, ListReporter())
+    other, _ = run(setup, tmp_path / "3.pt", dataclasses.replace(QUICK, seed=1), ListReporter())
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_best_epoch_is_kept_and_early_stopping_stops(setup: Setup, tmp_path: Path) -> None:
+    settings = dataclasses.replace(QUICK, epochs=30, learning_rate=0.03, early_stopping=2, plateau=1)
+    reporter = ListReporter()
+    network, result = run(setup, tmp_path / "c.pt", settings, reporter, depth=0)
+    losses = [value for _, name, value in reporter.rows if name == "validation_loss"]
+    assert result.best_epoch == int(np.argmin(losses))
+    assert result.stopped_early and result.epochs_run == result.best_epoch + 2
+    assert loop.validate(network, setup[2])[0] == pytest.approx(min(losses), abs=1e-6)
+    rates = [value for _, name, value in reporter.rows if name == "learning_rate"]
+    assert rates[0] == 0.03 and rates[-1] == pytest.approx(0.003)
+
+
+def test_epochs_cover_every_row_once_in_an_order_of_their_own() -> None:
+    settings = TrainSettings(batch_size=4)
+    first, second = (epoch_batches(9, settings, epoch) for epoch in (0, 1))
+    assert [len(batch) for batch in first] == [4, 5]
+    assert sorted(torch.cat(first).tolist()) == list(range(9))
+    assert torch.cat(first).tolist() != torch.cat(second).tolist()
+
+
+def test_loss_that_is_no_number_gets_a_sentence(setup: Setup, tmp_path: Path) -> None:
+    card, train, validation = setup
+    broken = dataclasses.replace(train, state=(train.state[0], train.state[1] * float("inf")))
+    with pytest.raises(RunError, match="lower the learning rate"):
+        run((card, broken, validation), tmp_path / "c.pt", QUICK, ListReporter())
+
+
+def test_one_row_is_refused(setup: Setup, tmp_path: Path) -> None:
+    card, train, validation = setup
+    one = Rows(tuple(tensor[:1] for tensor in train.state), train.labels[:1])
+    with pytest.raises(BadInput, match="at least 2 rows"):
+        run((card, one, validation), tmp_path / "c.pt", QUICK, ListReporter())
+
+
+def test_article_preset_is_as_the_article_says() -> None:
+    article = PRESETS["article"]
+    assert (article.batch_size, article.epochs, article.learning_rate) == (32, 10, 1e-3)
+    assert article.early_stopping == 0 and article.plateau == 0
