@@ -21,9 +21,10 @@ VERSION = 1
 TOP = 20
 BINS = 40
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
+DRIFT_LIMITS = {0.1: "some", 0.25: "strong"}
+"""Index from which a drift is called so; below the first it is little. The usual reading in credit scoring."""
 _FILE = "profile.json"
 _DRIFT_VALUES = 20
-_DRIFT_LEVELS = ((0.1, "little"), (0.25, "some"), (float("inf"), "strong"))
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class FieldDrift:
 
     @property
     def level(self) -> str:
-        """little below 0.1, some below 0.25, else strong: the usual reading of the index in credit scoring."""
-        return next(word for limit, word in _DRIFT_LEVELS if self.psi < limit)
+        """little, some or strong, by DRIFT_LIMITS."""
+        return next((word for limit, word in reversed(DRIFT_LIMITS.items()) if self.psi >= limit), "little")
 
 
 def profile_columns(sample: Sample, progress: Callable[[float], None] | None = None) -> tuple[ColumnProfile, ...]:

@@ -1,0 +1,145 @@
+"""Figures of a sample and of a dataset: one column's distribution, the parts of a split, source against target."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from core.data.preprocessing import log_transform
+from core.data.profile import DRIFT_LIMITS, ColumnProfile, FieldDrift
+from core.data.split import PartSummary
+from core.report.palette import FROZEN, NEUTRAL, SOURCE, TARGET, TRAINED, with_alpha
+
+_MARKS = np.array([0, 1, 3, 10, 30, 100, 300, 1000, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9])
+_OPACITY = {"train": 1.0, "validation": 0.65, "test": 0.35}
+_Z95 = 1.96
+
+
+def column_figure(profile: ColumnProfile, rows: int) -> go.Figure:
+    """How the values of one column of `rows` rows spread: a histogram on a log axis, or its commonest values."""
+    return _histogram(profile) if profile.kind == "numeric" else _commonest(profile, rows)
+
+
+def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
+    """Rows of each part, and its click rate with the 95 % interval of so many rows (normal approximation)."""
+    shown = [part for part in parts if part.rows]
+    names = np.array([part_title(part.part) for part in shown])
+    rows = np.array([part.rows for part in shown])
+    rates = np.array([part.click_rate for part in shown])
+    half = _Z95 * np.sqrt(rates * (1 - rates) / rows)
+    colors = [_domain_color(part.part) for part in shown]
+    fills = [with_alpha(_domain_color(part.part), _OPACITY[part.part.split("_")[1]]) for part in shown]
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)
+    bars = go.Bar(
+        x=rows,
+        y=names,
+        orientation="h",
+        marker={"color": fills, "line": {"color": colors, "width": 1}},
+        hovertemplate="%{y}: %{x:,} rows<extra></extra>",
+    )
+    dots = go.Scatter(
+        x=rates,
+        y=names,
+        mode="markers",
+        marker={"color": colors, "size": 9},
+        error_x={"type": "data", "array": half, "color": NEUTRAL, "thickness": 1.5, "width": 4},
+        customdata=half,
+        hovertemplate="%{y}: click rate %{x:.2%} ± %{customdata:.2%}<extra></extra>",
+    )
+    figure.add_trace(bars, 1, 1)
+    figure.add_trace(dots, 1, 2)
+    figure.update_xaxes(title_text="Rows", rangemode="tozero", nticks=4, row=1, col=1)
+    figure.update_xaxes(title_text="Click rate", tickformat=".1%", nticks=4, row=1, col=2)
+    figure.update_yaxes(autorange="reversed")
+    return figure.update_layout(showlegend=False, bargap=0.3, margin={"l": 8, "r": 12, "t": 8, "b": 48})
+
+
+def drift_figure(drifts: Sequence[FieldDrift], most: int = 12) -> go.Figure:
+    """The population stability index of the `most` fields that moved most, with the usual limits."""
+    moved = sorted(drifts, key=lambda drift: drift.psi, reverse=True)[:most]
+    names = np.array([drift.field for drift in moved])
+    values = np.array([drift.psi for drift in moved])
+    colors = {"little": NEUTRAL, "some": with_alpha(TRAINED, 0.55), "strong": TRAINED}
+    figure = go.Figure(
+        go.Bar(
+            x=values,
+            y=names,
+            orientation="h",
+            marker={"color": [colors[drift.level] for drift in moved]},
+            customdata=np.array([[drift.unseen_target, drift.missing_target] for drift in moved]),
+            hovertemplate=(
+                "%{y}: index %{x:.3f}<br>unseen in the target %{customdata[0]:.1%}<br>"
+                "missing in the target %{customdata[1]:.1%}<extra></extra>"
+            ),
+        )
+    )
+    for limit, word in DRIFT_LIMITS.items():
+        figure.add_vline(x=limit, line={"color": NEUTRAL, "dash": "dot", "width": 1}, annotation_text=word)
+    figure.update_xaxes(title_text="Population stability index", rangemode="tozero")
+    figure.update_yaxes(autorange="reversed", title_text="Field")
+    return figure.update_layout(showlegend=False, bargap=0.25, margin={"l": 8, "r": 12, "t": 28, "b": 48})
+
+
+def part_title(part: str) -> str:
+    """A part's name as a reader sees it: "source_train" -> "Source train"."""
+    return part.replace("_", " ").capitalize()
+
+
+def _domain_color(part: str) -> str:
+    return SOURCE if part.startswith("source") else TARGET
+
+
+def _histogram(profile: ColumnProfile) -> go.Figure:
+    edges, counts = np.array(profile.edges), np.array(profile.counts)
+    raw = np.sign(edges) * np.expm1(np.abs(edges))
+    figure = go.Figure(
+        go.Bar(
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=counts,
+            width=np.diff(edges),
+            marker={"color": FROZEN},
+            customdata=np.column_stack([raw[:-1], raw[1:]]) if len(edges) else None,
+            hovertemplate="%{customdata[0]:,.1f} to %{customdata[1]:,.1f}: %{y:,} rows<extra></extra>",
+        )
+    )
+    marks = np.concatenate([-_MARKS[:0:-1], _MARKS])
+    places = log_transform(marks)
+    inside = (places >= edges[0] - 1e-9) & (places <= edges[-1] + 1e-9) if len(edges) else places == 0
+    figure.update_xaxes(
+        title_text=f"{profile.name} (log scale)",
+        tickvals=places[inside],
+        ticktext=[_short(mark) for mark in marks[inside]],
+        showgrid=False,
+    )
+    figure.update_yaxes(title_text="Rows")
+    return figure.update_layout(bargap=0, margin={"l": 8, "r": 12, "t": 12, "b": 48})
+
+
+def _commonest(profile: ColumnProfile, rows: int) -> go.Figure:
+    shares = [(value or "''", count / rows, FROZEN) for value, count in profile.top_values]
+    rest = 1 - profile.missing_share - sum(share for _, share, _ in shares)
+    if profile.cardinality > len(shares):
+        shares.append((f"{profile.cardinality - len(shares):,} others", max(rest, 0.0), with_alpha(FROZEN, 0.45)))
+    if profile.missing_share:
+        shares.append(("missing", profile.missing_share, NEUTRAL))
+    figure = go.Figure(
+        go.Bar(
+            x=np.array([share for _, share, _ in shares]),
+            y=np.array([name for name, _, _ in shares], dtype=object),
+            orientation="h",
+            marker={"color": [color for _, _, color in shares]},
+            hovertemplate="%{y}: %{x:.2%} of rows<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title_text="Share of rows", tickformat=".0%", rangemode="tozero")
+    # Values made of digits alone must stay names.
+    figure.update_yaxes(autorange="reversed", title_text=profile.name, type="category", dtick=1)
+    return figure.update_layout(bargap=0.25, margin={"l": 8, "r": 12, "t": 12, "b": 48})
+
+
+def _short(number: float) -> str:
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= factor:
+            return f"{number / factor:g}{unit}"
+    return f"{number:g}"
