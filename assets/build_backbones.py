@@ -1,7 +1,7 @@
-"""Rebuilds the bundled backbones from seeds: `python -m assets.build_backbones` (about five minutes on two cores).
+"""Rebuilds the bundled backbones from seeds: `python -m assets.build_backbones`.
 
-Simulates rows, prepares them as any user's file, pretrains each architecture on the source rows with the app's own code,
-and puts the result in assets/backbones/.
+Simulates rows, prepares them as any user's file, pretrains each architecture on the source rows with the app's own
+code, and puts the result in assets/backbones/.
 """
 
 import argparse
