@@ -1,0 +1,202 @@
+"""Bringing a sample in: an uploaded file, a file on the machine that runs Thaw, or simulated rows."""
+
+import dataclasses
+import re
+import secrets
+import shlex
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from core.data.ingest import ingest
+from core.data.profile import profile_columns
+from core.data.samples import Sample, save_sample
+from core.data.simulate import DOMAINS, simulate
+from core.errors import BadInput, ThawError
+from core.workspace import Workspace
+from pages.components.common import command_hint, show_error, workspace
+
+WAYS = {
+    "upload": ":material/upload_file: Upload a file",
+    "path": ":material/folder_open: File on this machine",
+    "simulate": ":material/science: Simulate",
+}
+DOMAIN_TITLES = {"both": "source, then target (60 : 40)", "source": "source only", "target": "target only"}
+ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
+STALE_SECONDS = 24 * 3600
+MOST_SIMULATED = 5_000_000
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A file to take in. original: its own name. upload: whether `path` is our copy, to be deleted when done with."""
+
+    path: Path
+    original: str
+    name: str
+    on_bad_rows: str
+    upload: bool
+
+
+def add_sample() -> None:
+    """The form; ends by choosing the new sample in the URL. A refused file stays at hand for another try."""
+    way = st.segmented_control(
+        "Where from", [*WAYS], format_func=WAYS.get, default="upload", required=True, key="way", width="stretch"
+    )
+    {"upload": _upload_form, "path": _path_form, "simulate": _simulate_form}[way]()
+    # Outside the forms: an upload is taken in one rerun later, when its buffer is gone from memory.
+    if offer := st.session_state.pop("offer", None):
+        _take(offer)
+    if refused := st.session_state.get("refused"):
+        _refused(*refused)
+
+
+def sample_name(file_name: str) -> str:
+    """A sample name from a file's name: without its endings, and with nothing a name may not hold."""
+    stem = re.sub(r"(\.(tsv|csv|txt|parquet|tar|gz|zip|zst|tgz))+$", "", file_name, flags=re.IGNORECASE)
+    return re.sub(r"[^\w .,()+%=-]", " ", stem).strip(" ._-,()+%=")[:64].strip() or "Sample"
+
+
+def _upload_form() -> None:
+    count = st.session_state.setdefault("uploads", 0)
+    uploaded = st.file_uploader(
+        "Criteo rows",
+        key=f"upload-{count}",
+        help="Kaggle DAC or Criteo 1TB text, CSV with a header, or Parquet; plain, .gz, .zip, .tar.gz or .zst.",
+    )
+    if uploaded is None:
+        st.caption("Text with 40 columns (39 without the label), CSV with a header, or Parquet; packed or plain.")
+        return
+    name, on_bad_rows = _name_and_rows(sample_name(uploaded.name), f"upload-{count}")
+    if st.button("Add the sample", type="primary", icon=":material/add:", key="add_upload"):
+        offer = Offer(_copy(workspace(), uploaded), uploaded.name, name, on_bad_rows, upload=True)
+        st.session_state.offer = offer
+        st.session_state.uploads = count + 1
+        st.rerun()
+
+
+def _path_form() -> None:
+    given = st.text_input(
+        "Path on the machine that runs Thaw",
+        key="path",
+        placeholder="/data/criteo/train.txt.gz",
+        persist_state="session",
+    )
+    if not given.strip():
+        st.caption("For files too large to upload: they are read where they lie, and not copied.")
+        return
+    path = Path(given.strip()).expanduser()
+    name, on_bad_rows = _name_and_rows(sample_name(path.name), f"path-{path}")
+    if st.button("Add the sample", type="primary", icon=":material/add:", key="add_path"):
+        _take(Offer(path, path.name, name, on_bad_rows, upload=False))
+
+
+def _simulate_form() -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        rows = st.number_input("Rows", 1_000, MOST_SIMULATED, 100_000, step=10_000, key="simulated_rows", width=170)
+        domain = st.selectbox(
+            "Domain",
+            sorted(DOMAINS, key=list(DOMAIN_TITLES).index),
+            format_func=DOMAIN_TITLES.get,
+            key="simulated_domain",
+            width=260,
+        )
+        seed = st.number_input("Seed", 0, 2**31 - 1, 1, key="simulated_seed", width=130)
+    name = st.text_input(
+        "Name of the sample", f"Simulated {domain}, {rows:,} rows, seed {seed}", key=f"name-{domain}-{rows}-{seed}"
+    )
+    if st.button("Simulate", type="primary", icon=":material/science:", key="simulate"):
+        with tempfile.TemporaryDirectory(dir=workspace().uploads) as folder:
+            path = Path(folder) / f"simulated-{domain}-{rows}-seed-{seed}.tsv.gz"
+            bar = st.progress(0.0, "Simulating rows")
+            simulate(path, rows, domain, seed, lambda share: bar.progress(share, "Simulating rows"))
+            bar.empty()
+            _take(Offer(path, path.name, name, "reject", upload=False), simulated=True)
+    out = f"simulated-{domain}.tsv.gz"
+    command_hint(
+        f"python -m core simulate --rows {rows} --domain {domain} --seed {seed} --out {out}\n"
+        f"python -m core ingest {out} --simulated --name {shlex.quote(name)}"
+    )
+
+
+def _name_and_rows(default: str, key: str) -> tuple[str, str]:
+    """(name, what to do on bad rows) as the user wants them."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.text_input("Name of the sample", default, key=f"name-{key}", width=320)
+        on_bad_rows = st.segmented_control(
+            "Bad rows", [*ON_BAD_ROWS], format_func=ON_BAD_ROWS.get, default="reject", required=True, key=f"bad-{key}"
+        )
+    return name, on_bad_rows
+
+
+def _copy(space: Workspace, uploaded: UploadedFile) -> Path:
+    """The upload as a file of ours under a made-up name; leftovers of closed tabs are cleared on the way."""
+    for left in space.uploads.glob("upload-*"):
+        if time.time() - left.stat().st_mtime > STALE_SECONDS:
+            left.unlink(missing_ok=True)
+    _discard()
+    path = space.uploads / f"upload-{secrets.token_hex(8)}"
+    with path.open("wb") as stream:
+        shutil.copyfileobj(uploaded, stream, 2**20)
+    return path
+
+
+def _take(offer: Offer, simulated: bool = False) -> None:
+    """Ingests and profiles; shows the new sample, or keeps the refusal for `_refused`."""
+    bar = st.progress(0.0, "Reading rows")
+    try:
+        sample = ingest(
+            workspace(),
+            offer.path,
+            offer.name,
+            offer.on_bad_rows,
+            lambda share: bar.progress(0.7 * share, "Reading rows"),
+            simulated,
+        )
+        sample = _named(sample, offer.original)
+        profile_columns(sample, lambda share: bar.progress(0.7 + 0.3 * share, "Looking at the columns"))
+    except ThawError as error:
+        # Our copy has a made-up name; the user knows the file by its own.
+        message = str(error).replace(offer.path.name, offer.original)
+        st.session_state.refused = (offer, message)
+        bar.empty()
+        return
+    _discard()
+    if offer.upload:
+        offer.path.unlink(missing_ok=True)
+    st.session_state.choose_sample = sample.id
+    st.session_state.added = sample.name
+    st.rerun()
+
+
+def _named(sample: Sample, original: str) -> Sample:
+    sample = dataclasses.replace(sample, source=original)
+    save_sample(sample)
+    return sample
+
+
+def _refused(offer: Offer, message: str) -> None:
+    """The sentence, and what can be done with the file."""
+    show_error(BadInput(message))
+    with st.container(horizontal=True):
+        if offer.on_bad_rows == "reject" and offer.path.exists():
+            again = dataclasses.replace(offer, on_bad_rows="skip")
+            if st.button("Skip bad rows and try again", icon=":material/skip_next:", key="skip_bad"):
+                st.session_state.offer = again
+                del st.session_state["refused"]
+                st.rerun()
+        if st.button("Dismiss", key="dismiss"):
+            _discard()
+            st.rerun()
+
+
+def _discard() -> None:
+    """Forgets a refused file, and deletes it when it is our copy."""
+    refused = st.session_state.pop("refused", None)
+    if refused and refused[0].upload:
+        refused[0].path.unlink(missing_ok=True)
