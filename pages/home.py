@@ -6,7 +6,7 @@ from core.demo import DATASET, demo_backbone, demo_runs, run_demo
 from core.errors import ThawError
 from core.freezing.plan import make_plan
 from core.models.card import HeadSettings
-from core.runs.launch import preferred_lane, refresh, worker_alive
+from core.runs.launch import LANES, preferred_lane, refresh, worker_alive
 from core.runs.store import Run, RunStore
 from pages.components.common import (
     command_hint,
@@ -21,15 +21,16 @@ from pages.components.common import (
     when,
     workspace,
 )
-from pages.components.stack import stack_of_card, stack_of_plan
+from pages.components.stack import stack_of_plan
 
 LATEST = 6
+DEMO_RUNS = 5
 TICK = 2.0
 DEVICES = {"cuda": "GPU (CUDA)", "cpu": "CPU"}
 
 
 def introduction() -> None:
-    """The question, and the way to an answer in three steps."""
+    """The question, and how Thaw answers it."""
     st.title("Thaw")
     st.markdown("##### How much of a pretrained click model should stay frozen when you fine-tune it on your traffic?")
     st.markdown(
@@ -40,47 +41,46 @@ def introduction() -> None:
 
 
 def method() -> None:
-    """The method in one picture: the same stages before and after the freeze line is drawn."""
-    with errors_shown():
+    """The method in one picture: a backbone with the freeze line in the middle."""
+    with st.container(border=True), errors_shown():
         card = demo_backbone(workspace())
-        left, right = st.columns(2, gap="large", border=True)
-        with left:
-            st.markdown("**1 · Pretrained** on the source domain: every stage has learnt.")
-            stack_of_card(card)
-        with right:
-            st.markdown("**2 · Fine-tuned** on the target domain: frozen below the line, trained above.")
-            stack_of_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
+        st.markdown(
+            "**Above the line** a stage is trained on the target domain. **Below it** a stage keeps what it learnt "
+            "from the source domain. Every depth gives another model: which is best on *your* rows?"
+        )
+        stack_of_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
 
 
-def demo(store: RunStore) -> None:
+def demo() -> None:
     """The button that queues the whole story, or where that story stands."""
-    with st.container(border=True, key="demo"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.subheader("See the whole story", width="content")
+    runs = demo_runs(RunStore(workspace()))
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown("#### See the whole story", width="content")
             simulated_badge()
-        runs = demo_runs(store)
         st.markdown(
             f"One click queues five runs on the simulated dataset *{DATASET}*: full fine-tuning, half of the backbone "
             "frozen, all of it frozen, and two controls: the backbone as it is, and a network trained from scratch."
         )
-        done = sum(run.status == "done" for run in runs)
-        if len(runs) < 5:
-            label = "Run the demo" if not runs else "Run what is missing"
+        if len(runs) < DEMO_RUNS:
+            label = "Run what is missing" if runs else "Run the demo"
             if st.button(label, type="primary", icon=":material/play_arrow:", key="run_demo"):
                 start_demo()
-            command_hint("python -m core.demo --run")
         else:
+            done = sum(run.status == "done" for run in runs)
             st.progress(done / len(runs), text=f"{done} of {len(runs)} runs done")
         if runs:
-            current = next((run for run in runs if run.status == "running"), runs[0])
-            with st.container(horizontal=True):
-                st.page_link("compare.py", label="Compare the five", icon=":material/compare_arrows:")
-                st.page_link(
-                    "run.py",
-                    label="Watch it train" if current.active else "Open the first run",
-                    icon=":material/monitoring:",
-                    query_params={"run": current.id},
-                )
+            demo_links(runs)
+        command_hint("python -m core.demo --run")
+
+
+def demo_links(runs: list[Run]) -> None:
+    """From the demo to its comparison and to the run worth looking at now."""
+    current = next((run for run in runs if run.status == "running"), runs[0])
+    label = "Watch it train" if current.active else "Open the first run"
+    with st.container(horizontal=True):
+        st.page_link("run.py", label=label, icon=":material/monitoring:", query_params={"run": current.id})
+        st.page_link("compare.py", label="Compare the five", icon=":material/compare_arrows:")
 
 
 def start_demo() -> None:
@@ -95,14 +95,14 @@ def start_demo() -> None:
 
 
 def queue_state(store: RunStore) -> None:
-    """Device, worker and queue in four numbers."""
+    """Device, worker and queue in five numbers."""
     counts = store.counts()
-    lanes = [lane for lane in DEVICES if worker_alive(workspace(), lane)]
-    with st.grid(4, min_column_width=150):
+    awake = any(worker_alive(workspace(), lane) for lane in LANES)
+    with st.grid(5, min_column_width=150):
         st.metric("Trains on", DEVICES[preferred_lane("auto")], border=True)
-        st.metric("Worker", "awake" if lanes else "asleep", border=True, help="It wakes when a run is queued.")
-        st.metric("Queued and running", f"{counts.get('queued', 0)} + {counts.get('running', 0)}", border=True)
-        st.metric("Done", count(counts.get("done", 0)), border=True)
+        st.metric("Worker", "awake" if awake else "asleep", border=True, help="It wakes when a run is queued.")
+        for status in ("queued", "running", "done"):
+            st.metric(status.capitalize(), count(counts.get(status, 0)), border=True)
 
 
 def latest_runs(runs: list[Run]) -> None:
@@ -132,18 +132,22 @@ def outcome(run: Run) -> str:
 
 
 def overview(ticking: bool) -> None:
-    """What changes while runs go on. ticking: whether it is drawn anew every TICK seconds."""
+    """Queue and latest runs. ticking: whether it is drawn anew every TICK seconds; ends when nothing is active."""
     store = RunStore(workspace())
     refresh(workspace(), store)
     runs = store.list()
     if ticking and not any(run.active for run in runs):
         st.rerun()
-    demo(store)
     queue_state(store)
     latest_runs(runs)
 
 
-introduction()
-method()
 active = any(run.active for run in RunStore(workspace()).list())
-st.fragment(overview, run_every=TICK if active else None)(active)
+every = TICK if active else None
+text, picture = st.columns([6, 5], gap="medium")
+with text:
+    introduction()
+    st.fragment(demo, run_every=every)()
+with picture:
+    method()
+st.fragment(overview, run_every=every)(active)

@@ -14,7 +14,7 @@ PAGES = (
 )
 
 st.set_page_config(page_title="Thaw", page_icon=str(PROJECT / "assets" / "icon.svg"), layout="wide")
-st.logo(str(PROJECT / "assets" / "logo.svg"), icon_image=str(PROJECT / "assets" / "icon.svg"), size="large", link=None)
+st.logo(str(PROJECT / "assets" / "logo.svg"), size="large")
 
 page = st.navigation(
     [
