@@ -1,0 +1,136 @@
+"""The fields of the training settings, filled by a preset: pretraining and fine-tuning ask for the same ones."""
+
+import dataclasses
+from typing import TypeVar
+
+import streamlit as st
+
+from core.errors import BadInput
+from core.training.settings import DEVICES, PRESETS, TrainSettings
+
+FIELDS = ("epochs", "batch_size", "learning_rate", "validation_share", "early_stopping", "plateau")
+PRESET_WORDS = {
+    "fast": "large batches, stops early, lowers the rate on a plateau",
+    "article": "the source article's batch 32 and 10 epochs, to the end",
+}
+N = TypeVar("N", int, float)
+DEVICE_WORDS = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
+
+
+def training_fields(prefix: str) -> TrainSettings:
+    """Draws the fields and returns what they say; BadInput for what cannot be used. prefix: of the widget keys."""
+    for name in FIELDS:
+        st.session_state.setdefault(f"{prefix}_{name}", getattr(PRESETS["fast"], name))
+    st.session_state.setdefault(f"{prefix}_preset", "fast")
+    preset = st.segmented_control(
+        "Preset",
+        [*PRESETS],
+        key=f"{prefix}_preset",
+        on_change=_fill,
+        args=(prefix,),
+        persist_state="session",
+        help="Fills the fields below; change any of them afterwards.",
+    )
+    st.caption(f"{preset}: {PRESET_WORDS[preset]}" if preset else "your own settings")
+    with st.grid(3, min_column_width=150):
+        epochs = _number(prefix, "epochs", "Epochs", 1, 1000)
+        batch_size = _number(prefix, "batch_size", "Batch size", 1, 1_000_000, "Rows in one step of the optimiser.")
+        learning_rate = st.number_input(
+            "Learning rate",
+            min_value=1e-7,
+            max_value=1.0,
+            step=1e-4,
+            format="%g",
+            key=f"{prefix}_learning_rate",
+            on_change=_match,
+            args=(prefix,),
+            persist_state="session",
+            help="Adam's step size.",
+        )
+        stopping = "Epochs without a lower validation loss before the run stops; 0 never. The best epoch is kept."
+        early_stopping = _number(prefix, "early_stopping", "Early stopping", 0, 1000, stopping)
+        plateau = "Epochs without a lower validation loss before the learning rate falls to a tenth; 0 never."
+        plateau_epochs = _number(prefix, "plateau", "×0.1 on plateau", 0, 1000, plateau)
+        validation_share = st.number_input(
+            "Validation share",
+            min_value=0.01,
+            max_value=0.9,
+            step=0.05,
+            placeholder="as prepared",
+            key=f"{prefix}_validation_share",
+            on_change=_match,
+            args=(prefix,),
+            persist_state="session",
+            help="Share of the training and validation rows that validates. Empty: the cut the dataset came with.",
+        )
+        seed = st.number_input(
+            "Seed",
+            min_value=0,
+            max_value=2**31 - 1,
+            value=0,
+            step=1,
+            key=f"{prefix}_seed",
+            persist_state="session",
+            help="Of new weights, the row order and dropout.",
+        )
+        device = st.selectbox(
+            "Device",
+            DEVICES,
+            format_func=DEVICE_WORDS.__getitem__,
+            key=f"{prefix}_device",
+            persist_state="session",
+            help="auto takes a GPU when there is one.",
+        )
+    return TrainSettings(
+        epochs=_given(epochs, "number of epochs"),
+        batch_size=_given(batch_size, "batch size"),
+        learning_rate=_given(learning_rate, "learning rate"),
+        validation_share=validation_share,
+        early_stopping=_given(early_stopping, "early stopping, 0 for never"),
+        plateau=_given(plateau_epochs, "plateau, 0 for never"),
+        seed=_given(seed, "seed"),
+        device=device,
+    )
+
+
+def parse_widths(text: str, what: str) -> tuple[int, ...]:
+    """Layer widths from text such as "64, 32"; none from an empty one. what: named when the text is no such list."""
+    try:
+        return tuple(int(part) for part in text.replace(" ", ",").split(",") if part)
+    except ValueError:
+        raise BadInput(f"{what} are {text[:40]!r}; write whole numbers with commas between, such as 64, 32.") from None
+
+
+def _number(prefix: str, name: str, label: str, low: int, high: int, about: str | None = None) -> int | None:
+    return st.number_input(
+        label,
+        min_value=low,
+        max_value=high,
+        step=1,
+        key=f"{prefix}_{name}",
+        on_change=_match,
+        args=(prefix,),
+        persist_state="session",
+        help=about,
+    )
+
+
+def _given(value: N | None, what: str) -> N:
+    if value is None:
+        raise BadInput(f"The field for the {what} is empty; put a number in.")
+    return value
+
+
+def _fill(prefix: str) -> None:
+    """Puts the chosen preset's values into the fields."""
+    preset = PRESETS.get(st.session_state[f"{prefix}_preset"])
+    if preset:
+        for name in FIELDS:
+            st.session_state[f"{prefix}_{name}"] = getattr(preset, name)
+
+
+def _match(prefix: str) -> None:
+    """Marks the preset whose values the fields hold, or none."""
+    values = {name: st.session_state[f"{prefix}_{name}"] for name in FIELDS}
+    fitting = [name for name, preset in PRESETS.items() if values.items() <= dataclasses.asdict(preset).items()]
+    st.session_state[f"{prefix}_preset"] = fitting[0] if fitting else None

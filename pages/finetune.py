@@ -1,0 +1,241 @@
+"""Fine-tune: move the freeze line, choose head and training, see what it costs, launch."""
+
+import streamlit as st
+
+from core.data.datasets import Dataset, list_datasets
+from core.errors import BadInput
+from core.freezing.plan import STRATEGIES, Plan, make_plan
+from core.models.card import ACTIVATIONS, OUTPUTS, BackboneCard, HeadSettings
+from core.models.library import list_backbones
+from core.runs.launch import ensure_worker, preferred_lane
+from core.runs.store import RunStore
+from core.runs.submit import CONTROLS, command_line, submit_finetune
+from core.training.estimate import estimate_seconds
+from core.training.settings import FinetuneRequest, TrainSettings
+from pages.components.common import (
+    command_hint,
+    count,
+    duration,
+    errors_shown,
+    escape_markdown,
+    percent,
+    short_count,
+    show_error,
+    simulated_badge,
+    workspace,
+)
+from pages.components.stack import stack_of_plan
+from pages.components.training_fields import parse_widths, training_fields
+from pages.components.vocabulary import backbone_coverage, noise_warning
+
+FIRST_DEPTH = 1
+FROZEN, TRAINED = ":blue[:material/ac_unit: frozen]", ":orange[:material/local_fire_department: trained]"
+
+
+def choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset, BackboneCard]:
+    """The dataset and the backbone, which the address carries."""
+    left, right = st.columns(2, gap="medium")
+    with left:
+        name = st.selectbox("Dataset", [one.name for one in datasets], key="dataset", bind="query-params")
+        dataset = next(one for one in datasets if one.name == name)
+        rows = {part.part: part.rows for part in dataset.parts}
+        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+            st.caption(
+                f"{count(rows['target_train'])} target rows to train on, {count(rows['target_test'])} to test on",
+                width="content",
+            )
+            if dataset.simulated:
+                simulated_badge()
+    with right:
+        chosen = st.selectbox("Backbone", [card.name for card in cards], key="backbone", bind="query-params")
+        card = next(card for card in cards if card.name == chosen)
+        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+            st.caption(
+                f"{len(card.stages)} stages, {short_count(card.parameters)} parameters, trained on "
+                f"{escape_markdown(card.trained_on['dataset'])}",
+                width="content",
+            )
+            if card.trained_on["simulated"]:
+                simulated_badge()
+    return dataset, card
+
+
+def freeze_slider(card: BackboneCard) -> int:
+    """The freeze line, between the stages the backbone really has."""
+    stages = len(card.stages)
+    depth = st.slider(
+        "Freeze depth",
+        0,
+        stages,
+        min(FIRST_DEPTH, stages),
+        key="depth",
+        bind="query-params",
+        help="How many stages stay frozen, counted from the input.",
+    )
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        st.caption("0 · full fine-tuning", width="content")
+        st.caption(f"{stages} · linear probe", width="content")
+    return depth
+
+
+def in_words(card: BackboneCard, depth: int) -> str:
+    """What this depth means."""
+    titles = [stage.title for stage in card.stages]
+    if depth == 0:
+        return "**Full fine-tuning**: nothing is frozen, every stage and the new head train."
+    if depth == len(titles):
+        return "**Linear probe**: every stage is frozen, only the new head trains."
+    return f"**{', '.join(titles[:depth])}** frozen; **{', '.join(titles[depth:])}** and the new head train."
+
+
+def vocabulary_warning(dataset: Dataset, card: BackboneCard, depth: int) -> None:
+    """Warns when the backbone does not know the dataset's values."""
+    with errors_shown():
+        warning = noise_warning(backbone_coverage(dataset, card), depth)
+        if warning is None:
+            return
+        st.warning(warning, icon=":material/warning:")
+        with st.container(horizontal=True):
+            here = {"dataset": dataset.name, "backbone": card.name}
+            st.page_link(
+                "backbones.py",
+                label="Column by column",
+                icon=":material/fact_check:",
+                query_params={"section": "Vocabulary check"} | here,
+            )
+            if dataset.has_source:
+                st.page_link(
+                    "backbones.py",
+                    label="Pretrain on its source rows",
+                    icon=":material/model_training:",
+                    query_params={"section": "Pretrain"} | here,
+                )
+
+
+def head_fields() -> HeadSettings:
+    """The new head."""
+    st.markdown("##### New head")
+    with st.grid(3, min_column_width=150):
+        hidden = st.text_input(
+            "Hidden layers",
+            placeholder="none",
+            key="ft_hidden",
+            persist_state="session",
+            help="Widths such as 64, 32; empty for a single layer. Xavier-initialised.",
+        )
+        activation = st.selectbox("Activation", ACTIVATIONS, key="ft_activation", persist_state="session")
+        output = st.selectbox(
+            "Output", [*OUTPUTS], format_func=OUTPUTS.__getitem__, key="ft_output", persist_state="session"
+        )
+    return HeadSettings(parse_widths(hidden, "The hidden layers"), activation, output)
+
+
+def controls() -> list[str]:
+    """The controls that are ticked."""
+    st.markdown("##### Controls beside the run")
+    return [
+        name
+        for name in CONTROLS
+        if st.checkbox(
+            STRATEGIES[name].title, True, key=f"ft_{name}", help=STRATEGIES[name].summary, persist_state="session"
+        )
+    ]
+
+
+def stage_table(plan: Plan) -> None:
+    """Per stage, the head on top as in the picture: frozen or trained, parameters and share."""
+    lines = ["| Stage | | Parameters | Share |", "|:--|:--|--:|--:|"]
+    for stage in reversed(plan.stages):
+        state = (
+            ":blue[:material/ac_unit: frozen]" if stage.frozen else ":orange[:material/local_fire_department: trained]"
+        )
+        share = "under 0.1 %" if 0 < stage.share < 0.001 else percent(stage.share)
+        lines.append(f"| {escape_markdown(stage.title)} | {state} | {count(stage.parameters)} | {share} |")
+    total = plan.trained_parameters + plan.frozen_parameters
+    lines.append(f"| **All** | | **{count(total)}** | **{percent(1.0)}** |")
+    st.markdown("\n".join(lines))
+
+
+def totals(plan: Plan, seconds: float) -> None:
+    """What trains, what stays, and how long it takes."""
+    total = plan.trained_parameters + plan.frozen_parameters
+    with st.grid(3, min_column_width=130):
+        st.metric("Trained parameters", short_count(plan.trained_parameters))
+        st.metric("Frozen", percent(plan.frozen_parameters / total))
+        st.metric("Estimated time", f"about {duration(seconds)}")
+
+
+def target_rows(dataset: Dataset, validation_share: float | None) -> int:
+    """Target rows that train, by the cut of core.data.datasets.training_rows."""
+    rows = {part.part: part.rows for part in dataset.parts}
+    if validation_share is None:
+        return rows["target_train"]
+    both = rows["target_train"] + rows["target_validation"]
+    return both - max(1, round(both * validation_share))
+
+
+def launch(dataset: Dataset, card: BackboneCard, depth: int, head: HeadSettings, train: TrainSettings) -> None:
+    """Cost, controls and the button, for settings that hold."""
+    request = FinetuneRequest(dataset.id, card.id, "depth", depth, head, train)
+    chosen = controls()
+    history = RunStore(workspace()).list(status="done")
+    rows = target_rows(dataset, train.validation_share)
+    plans = [make_plan(card, strategy, depth, head) for strategy in ("depth", *chosen)]
+    estimates = [estimate_seconds(plan, rows, train, history) for plan in plans]
+    totals(plans[0], estimates[0].seconds)
+    everything = f" With the controls about {duration(sum(one.seconds for one in estimates))}." if chosen else ""
+    st.caption(estimates[0].basis + everything)
+    if st.button("Launch", type="primary", icon=":material/play_arrow:", key="ft_launch", width="stretch"):
+        runs = submit_finetune(workspace(), request, chosen)
+        st.switch_page("run.py", query_params={"run": runs[0].id})
+    command_hint(command_line(workspace(), request))
+
+
+def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
+    """The page once there is something to fine-tune, and something to fine-tune on."""
+    dataset, card = choose(datasets, cards)
+    left, right = st.columns([5, 6], gap="medium")
+    with left, st.container(border=True):
+        depth = freeze_slider(card)
+        drawing = st.container()
+    with right, st.container(border=True):
+        summary = st.container()
+    with st.container(border=True):
+        settings = st.container()
+    try:
+        with settings:
+            head = head_fields()
+            st.markdown("##### Training")
+            train = training_fields("ft")
+        plan = make_plan(card, "depth", depth, head)
+    except BadInput as error:
+        with drawing:
+            stack_of_plan(make_plan(card, "depth", depth, HeadSettings()))
+        with summary:
+            show_error(error)
+        return
+    with drawing:
+        stack_of_plan(plan)
+        st.markdown(in_words(card, depth))
+        vocabulary_warning(dataset, card, depth)
+    with summary, errors_shown():
+        stage_table(plan)
+        launch(dataset, card, depth, head, train)
+    # The worker warms up while the user still reads: its first loss then comes within a second of the launch.
+    ensure_worker(workspace(), preferred_lane(train.device))
+
+
+st.title("Fine-tune")
+st.markdown("Below the freeze line a stage keeps what it learnt; above it, it adapts to your target rows.")
+with errors_shown():
+    all_datasets, all_cards = list_datasets(workspace()), list_backbones(workspace())
+    if not all_datasets:
+        st.info("There is no dataset yet. Bring in a Criteo sample, or simulate one.", icon=":material/table_chart:")
+        st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
+    elif not all_cards:
+        st.info("There is no backbone yet. Pretrain one on the source rows of a dataset.", icon=":material/stacks:")
+        st.page_link(
+            "backbones.py", label="Pretrain a backbone", icon=":material/stacks:", query_params={"section": "Pretrain"}
+        )
+    else:
+        form(all_datasets, all_cards)
