@@ -1,41 +1,32 @@
-"""Data: choose or bring in a sample, look at it, split it into domains, prepare a dataset, see how its target drifts."""
+"""Data: bring in a sample, look at it, split it into domains, prepare a dataset, see how its target drifts."""
 
-import shlex
 from collections.abc import Sequence
 from typing import TypeVar
 
 import pandas as pd
 import streamlit as st
 
-from core.data.datasets import Dataset, delete_dataset, list_datasets, prepare, preview_split
-from core.data.preprocessing import DEFAULT_MIN_COUNT
-from core.data.profile import QUANTILES, ColumnProfile, drift, profile_columns
+from core.data.datasets import Dataset, delete_dataset, list_datasets
+from core.data.profile import QUANTILES, ColumnProfile, FieldDrift, drift, profile_columns
 from core.data.samples import Sample, delete_sample, list_samples, read_rows
 from core.data.schema import DIALECTS, FIELDS
-from core.data.split import PartSummary, SplitSpec, check_parts
-from core.errors import ThawError
-from core.report.data_figures import column_figure, drift_figure, part_title, parts_figure
+from core.report.data_figures import column_figure, drift_figure
+from core.runs.store import RunStore
 from pages.components.add_sample import add_sample
 from pages.components.chart import chart
 from pages.components.common import (
-    command_hint,
     count,
-    decimals,
-    errors_shown,
     escape_markdown,
     percent,
-    short_count,
-    show_error,
     simulated_badge,
     when,
     workspace,
 )
+from pages.components.split_form import describe_split, parts_preview, split_form
 
 PREVIEW_ROWS = 50
-METHODS = {"order": "Row order (time)", "column": "Value of a column (segment)", "random": "At random"}
-MISSING_VALUE = "(missing)"
 
-Item = TypeVar("Item", Sample, Dataset)
+Item = TypeVar("Item", bound=Sample | Dataset)
 
 
 def choose(items: Sequence[Item], kind: str, key: str) -> Item:
@@ -52,8 +43,9 @@ def choose(items: Sequence[Item], kind: str, key: str) -> Item:
     def follow() -> None:
         st.query_params[kind] = st.session_state[key]
 
-    chosen = st.selectbox(kind.capitalize(), ids, format_func=names.get, key=key, on_change=follow)
-    st.query_params[kind] = chosen
+    chosen = st.selectbox(kind.capitalize(), ids, format_func=names.__getitem__, key=key, on_change=follow)
+    if st.query_params.get(kind) != chosen:
+        st.query_params[kind] = chosen
     return items[ids.index(chosen)]
 
 
@@ -92,24 +84,178 @@ def first_rows(sample_id: str, created: str, _sample: Sample) -> pd.DataFrame:
     return read_rows(_sample, limit=PREVIEW_ROWS).to_pandas()
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def preview(sample_id: str, created: str, spec: SplitSpec, _sample: Sample) -> tuple[PartSummary, ...]:
-    """Rows and clicks of each part under `spec`."""
-    return preview_split(_sample, spec)
-
-
 @st.cache_data(max_entries=8, show_spinner=False)
-def drift_table(content_hash: str, _dataset: Dataset) -> pd.DataFrame:
-    """The fields of a dataset by falling drift."""
-    moved = sorted(drift(workspace(), _dataset), key=lambda field: field.psi, reverse=True)
-    return pd.DataFrame(
+def drift_of(content_hash: str, _dataset: Dataset) -> tuple[FieldDrift, ...]:
+    """How the dataset's target has moved, per field."""
+    return drift(workspace(), _dataset)
+
+
+def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
+    """All 39 columns at a glance."""
+    table = pd.DataFrame(
         {
-            "Field": [field.field for field in moved],
-            "Index": [field.psi for field in moved],
-            "Drift": [field.level for field in moved],
-            "Unseen, source": [field.unseen_source for field in moved],
-            "Unseen, target": [field.unseen_target for field in moved],
-            "Missing, source": [field.missing_source for field in moved],
-            "Missing, target": [field.missing_target for field in moved],
+            "Column": [profile.name for profile in profiles],
+            "Missing": [profile.missing_share for profile in profiles],
+            "Distinct values": [profile.cardinality for profile in profiles],
+            "Commonest": [profile.top_values[0][0] if profile.top_values else None for profile in profiles],
+            "Its share": [profile.top_values[0][1] / rows if profile.top_values else None for profile in profiles],
+            "Median": [profile.quantiles[3] if profile.quantiles else None for profile in profiles],
+            "99th percentile": [profile.quantiles[5] if profile.quantiles else None for profile in profiles],
         }
     )
+    st.dataframe(
+        table,
+        hide_index=True,
+        height=425,
+        column_config={
+            "Missing": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1, color="blue"),
+            "Distinct values": st.column_config.NumberColumn(format="localized"),
+            "Its share": st.column_config.NumberColumn(format="percent"),
+            "Median": st.column_config.NumberColumn(format="localized"),
+            "99th percentile": st.column_config.NumberColumn(format="localized"),
+        },
+        alt="Missing share, distinct values and commonest value of each column",
+    )
+
+
+@st.fragment
+def one_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
+    """One column's numbers and distribution."""
+    name = st.selectbox("Column to look at", FIELDS, key="look_at", bind="query-params")
+    profile = profiles[FIELDS.index(name)]
+    facts = [f"missing {percent(profile.missing_share)}", f"{count(profile.cardinality)} distinct values"]
+    if profile.quantiles:
+        quantiles = dict(zip(QUANTILES, profile.quantiles, strict=True))
+        facts += [f"median {quantiles[0.5]:,g}", f"99th percentile {quantiles[0.99]:,g}"]
+        facts += [f"from {quantiles[0.0]:,g} to {quantiles[1.0]:,g}"]
+    st.caption(" · ".join(facts))
+    if profile.missing_share == 1:
+        st.info(f"Every value of {name} is missing.", icon=":material/info:")
+    else:
+        chart(column_figure(profile, rows), key="column", height=345, alt=f"How the values of {name} spread")
+
+
+def look(sample: Sample) -> None:
+    """Columns and first rows."""
+    with st.spinner("Looking at the columns"):
+        profiles = profiles_of(sample.id, sample.created, sample)
+    columns, rows = st.tabs(["Columns", "First rows"], key="look")
+    with columns, st.grid(2, min_column_width=330):
+        with st.container():
+            columns_table(profiles, sample.rows)
+        with st.container():
+            one_column(profiles, sample.rows)
+    with rows:
+        st.dataframe(first_rows(sample.id, sample.created, sample), alt="The first rows of the sample")
+        st.caption(f"The first {min(PREVIEW_ROWS, sample.rows)} of {count(sample.rows)} rows, in file order.")
+
+
+def remove_sample(sample: Sample) -> None:
+    """Deletes a sample when told twice."""
+    with st.popover("Delete", icon=":material/delete:", key="delete_sample"):
+        st.markdown(
+            f"Delete the sample **{escape_markdown(sample.name)}**? Datasets prepared from it stay, but can no longer "
+            "be read by a backbone they have not met yet."
+        )
+        if st.button("Delete the sample", type="primary", key="delete_sample_really"):
+            delete_sample(sample)
+            del st.query_params["sample"]
+            st.rerun()
+
+
+def remove_dataset(dataset: Dataset) -> None:
+    """Deletes a dataset when told twice; not under a run that needs it."""
+    with st.popover("Delete", icon=":material/delete:", key="delete_dataset"):
+        st.markdown(f"Delete the dataset **{escape_markdown(dataset.name)}**? Its runs keep their results.")
+        if not st.button("Delete the dataset", type="primary", key="delete_dataset_really"):
+            return
+        if any(run.active and run.dataset == dataset.id for run in RunStore(workspace()).list()):
+            st.error("Runs on this dataset are queued or running; cancel them before you delete it.")
+            return
+        delete_dataset(dataset)
+        del st.query_params["dataset"]
+        st.rerun()
+
+
+def show_dataset(dataset: Dataset) -> None:
+    """Its split, its parts and its drift."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(describe_split(dataset.spec), width="stretch")
+        if dataset.simulated:
+            simulated_badge()
+    parts_preview(dataset.parts, key="dataset")
+    st.caption(
+        f"From the sample {escape_markdown(dataset.sample_name)}, prepared {when(dataset.created)}, minimum count "
+        f"{dataset.min_count} · content hash `{dataset.content_hash[:16]}`"
+    )
+    with st.container(horizontal=True):
+        st.page_link(
+            "finetune.py", label="Fine-tune on it", icon=":material/ac_unit:", query_params={"dataset": dataset.id}
+        )
+        st.page_link(
+            "backbones.py", label="Pretrain on it", icon=":material/stacks:", query_params={"dataset": dataset.id}
+        )
+        remove_dataset(dataset)
+    st.subheader("Source against target", anchor="drift")
+    if not dataset.has_source:
+        st.info("This dataset has no source domain, so there is nothing to compare its target with.")
+        return
+    show_drift(dataset)
+
+
+def show_drift(dataset: Dataset) -> None:
+    """The fields by falling drift, as bars and as a table."""
+    drifts = sorted(drift_of(dataset.content_hash, dataset), key=lambda field: field.psi, reverse=True)
+    strong = [field.field for field in drifts if field.level == "strong"]
+    some = sum(field.level == "some" for field in drifts)
+    verdict = f"{len(strong)} fields moved strongly ({', '.join(strong)})" if strong else "No field moved strongly"
+    st.markdown(f"{verdict}, {some} somewhat, {len(drifts) - len(strong) - some} little, between training rows.")
+    table = pd.DataFrame(
+        {
+            "Field": [field.field for field in drifts],
+            "Index": [field.psi for field in drifts],
+            "Drift": [field.level for field in drifts],
+            "Unseen, source": [field.unseen_source for field in drifts],
+            "Unseen, target": [field.unseen_target for field in drifts],
+            "Missing, source": [field.missing_source for field in drifts],
+            "Missing, target": [field.missing_target for field in drifts],
+        }
+    )
+    shares = {name: st.column_config.NumberColumn(format="percent") for name in table.columns if "," in name}
+    with st.grid(2, min_column_width=330):
+        chart(drift_figure(drifts), key="drift", height=400, alt="The fields that moved most", modebar=False)
+        st.dataframe(
+            table,
+            hide_index=True,
+            height=400,
+            column_config={"Index": st.column_config.NumberColumn(format="%.3f"), **shares},
+            alt="Drift, unseen and missing shares of each field",
+        )
+    st.caption(
+        "Index: population stability index over the field's values. Unseen: values the vocabulary, made of the "
+        "training rows it was fitted on, does not hold; in the source those too rare to be in it."
+    )
+
+
+st.title("Data")
+if added := st.session_state.pop("added", None):
+    st.toast(f"{escape_markdown(added)} is added.", icon=":material/check_circle:")
+samples, datasets = list_samples(workspace()), list_datasets(workspace())
+if not samples:
+    st.markdown("There is no sample yet. Upload Criteo rows, name a file on this machine, or simulate some.")
+    add_sample()
+else:
+    chosen = choose(samples, "sample", "sample_choice")
+    with st.expander("Add another sample", icon=":material/add:", expanded="refused" in st.session_state):
+        add_sample()
+    report(chosen)
+    look(chosen)
+    if chosen.labelled:
+        st.header("Split into domains", anchor="split")
+        split_form(chosen, profiles_of(chosen.id, chosen.created, chosen))
+    remove_sample(chosen)
+st.header("Datasets", anchor="datasets")
+if not datasets:
+    st.markdown("There is no dataset yet. Choose a sample with labels, split it, and press *Prepare the dataset*.")
+else:
+    show_dataset(choose(datasets, "dataset", "dataset_choice"))

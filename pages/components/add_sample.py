@@ -7,10 +7,12 @@ import shlex
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.data.ingest import ingest
@@ -46,7 +48,7 @@ class Offer:
 def add_sample() -> None:
     """The form; ends by choosing the new sample in the URL. A refused file stays at hand for another try."""
     way = st.segmented_control(
-        "Where from", [*WAYS], format_func=WAYS.get, default="upload", required=True, key="way", width="stretch"
+        "Where from", [*WAYS], format_func=WAYS.__getitem__, default="upload", required=True, key="way", width="stretch"
     )
     {"upload": _upload_form, "path": _path_form, "simulate": _simulate_form}[way]()
     # Outside the forms: an upload is taken in one rerun later, when its buffer is gone from memory.
@@ -54,6 +56,15 @@ def add_sample() -> None:
         _take(offer)
     if refused := st.session_state.get("refused"):
         _refused(*refused)
+
+
+def progress(bar: DeltaGenerator, text: str, start: float = 0.0, end: float = 1.0) -> Callable[[float], None]:
+    """A callback for core that moves `bar` from `start` to `end`."""
+
+    def move(share: float) -> None:
+        bar.progress(min(start + (end - start) * share, 1.0), text)
+
+    return move
 
 
 def sample_name(file_name: str) -> str:
@@ -102,7 +113,7 @@ def _simulate_form() -> None:
         domain = st.selectbox(
             "Domain",
             sorted(DOMAINS, key=list(DOMAIN_TITLES).index),
-            format_func=DOMAIN_TITLES.get,
+            format_func=DOMAIN_TITLES.__getitem__,
             key="simulated_domain",
             width=260,
         )
@@ -114,7 +125,7 @@ def _simulate_form() -> None:
         with tempfile.TemporaryDirectory(dir=workspace().uploads) as folder:
             path = Path(folder) / f"simulated-{domain}-{rows}-seed-{seed}.tsv.gz"
             bar = st.progress(0.0, "Simulating rows")
-            simulate(path, rows, domain, seed, lambda share: bar.progress(share, "Simulating rows"))
+            simulate(path, rows, domain, seed, progress(bar, "Simulating rows"))
             bar.empty()
             _take(Offer(path, path.name, name, "reject", upload=False), simulated=True)
     out = f"simulated-{domain}.tsv.gz"
@@ -129,9 +140,14 @@ def _name_and_rows(default: str, key: str) -> tuple[str, str]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name of the sample", default, key=f"name-{key}", width=320)
         on_bad_rows = st.segmented_control(
-            "Bad rows", [*ON_BAD_ROWS], format_func=ON_BAD_ROWS.get, default="reject", required=True, key=f"bad-{key}"
+            "Bad rows",
+            [*ON_BAD_ROWS],
+            format_func=ON_BAD_ROWS.__getitem__,
+            default="reject",
+            required=True,
+            key=f"bad-{key}",
         )
-    return name, on_bad_rows
+    return name, on_bad_rows or "reject"
 
 
 def _copy(space: Workspace, uploaded: UploadedFile) -> Path:
@@ -155,11 +171,11 @@ def _take(offer: Offer, simulated: bool = False) -> None:
             offer.path,
             offer.name,
             offer.on_bad_rows,
-            lambda share: bar.progress(0.7 * share, "Reading rows"),
+            progress(bar, "Reading rows", 0.0, 0.7),
             simulated,
         )
         sample = _named(sample, offer.original)
-        profile_columns(sample, lambda share: bar.progress(0.7 + 0.3 * share, "Looking at the columns"))
+        profile_columns(sample, progress(bar, "Looking at the columns", 0.7, 1.0))
     except ThawError as error:
         # Our copy has a made-up name; the user knows the file by its own.
         message = str(error).replace(offer.path.name, offer.original)
