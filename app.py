@@ -27,5 +27,7 @@ def serve_plotly(request: Request) -> Response:
     return Response(_packed_plotly(), media_type="text/javascript", headers=headers)
 
 
+PLOTLY_ROUTE = Route("/assets/plotly.min.js", serve_plotly)
+
 # The main script is the router inside pages/: a pages/ folder beside it would let a deep link skip the router.
-app = st.App("pages/router.py", routes=[Route("/assets/plotly.min.js", serve_plotly)])
+app = st.App("pages/router.py", routes=[PLOTLY_ROUTE])
