@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -142,7 +142,7 @@ def _one_tar_member(path: Path) -> str:
     names = []
     with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) as unpacked:
         guard = Guard(unpacked, path.stat().st_size, path.name, raw)
-        with tarfile.open(fileobj=guard, mode="r|") as archive:
+        with tarfile.open(fileobj=cast(BinaryIO, guard), mode="r|") as archive:
             for member in archive:
                 if not member.isdir():
                     _check_member(member.name, member.isreg(), path.name)

@@ -40,7 +40,7 @@ class Metrics:
     predicted_over_actual: float
     lift_at_10: float
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, float | None]:
         """JSON-ready, in the order of the fields; NaN becomes None."""
         values = dataclasses.asdict(self)
         return {name: None if value != value else value for name, value in values.items()}

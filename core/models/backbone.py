@@ -47,7 +47,7 @@ def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        for stage in network.stages:
+        for stage in network.ordered():
             with FlopCounterMode(display=False) as counter:
                 state = stage(state)
             parameters = sum(parameter.numel() for parameter in stage.parameters())

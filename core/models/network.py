@@ -122,13 +122,17 @@ class Network(nn.Module):
         self.representation = representation
         self.head = Head(representation, head)
 
+    def ordered(self) -> list[Stage]:
+        """The stages from the input up."""
+        return [stage for stage in self.stages if isinstance(stage, Stage)]
+
     def replace_head(self, settings: HeadSettings) -> None:
         """Puts a new, freshly initialised head on."""
         self.head = Head(self.representation, settings)
 
     def run_stages(self, state: State, first: int, last: int) -> State:
         """The state after stages `first` to `last - 1`, given the state before `first`."""
-        for stage in self.stages[first:last]:
+        for stage in self.ordered()[first:last]:
             state = stage(state)
         return state
 

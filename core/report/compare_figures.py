@@ -1,0 +1,148 @@
+"""Figures of several runs side by side; a run has the same colour in each of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from core.evaluation.curves import Curve
+from core.report.palette import NEUTRAL, SERIES, SOURCE, TARGET
+
+_MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
+_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+_DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value with its interval; low and high NaN where there is none."""
+
+    label: str
+    run_id: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class DepthPoint:
+    """AUC of one run at its freeze depth, with DeLong's interval."""
+
+    depth: int
+    name: str
+    auc: float
+    low: float
+    high: float
+
+
+def run_color(run_id: str) -> str:
+    """A colour of the palette, fixed by the run's id."""
+    return SERIES[int(run_id.removeprefix("r-") or "0", 16) % len(SERIES)]
+
+
+def run_dash(run_id: str) -> str:
+    """A line style, fixed by the run's id, so that two runs of one colour still differ."""
+    return _DASHES[int(run_id.removeprefix("r-") or "0", 16) // len(SERIES) % len(_DASHES)]
+
+
+def roc_overlay(curves: Mapping[str, tuple[str, Curve]]) -> go.Figure:
+    """ROC curves by run id, each with its label."""
+    figure = go.Figure(
+        go.Scatter(
+            x=np.array([0.0, 1.0]),
+            y=np.array([0.0, 1.0]),
+            mode="lines",
+            line={"color": NEUTRAL, "dash": "dash", "width": 1},
+            showlegend=False,
+            hoverinfo="skip",
+        )
+    )
+    for run_id, (label, curve) in curves.items():
+        figure.add_trace(
+            go.Scatter(
+                x=curve.x,
+                y=curve.y,
+                mode="lines",
+                name=label,
+                line={"color": run_color(run_id), "dash": run_dash(run_id), "width": 2},
+                hovertemplate="FPR %{x:.3f}, TPR %{y:.3f}<extra>%{fullData.name}</extra>",
+            )
+        )
+    figure.update_xaxes(title_text="False positive rate", range=[-0.01, 1.01])
+    figure.update_yaxes(title_text="True positive rate (recall)", range=[-0.01, 1.02])
+    return _finish(figure, "roc-overlay")
+
+
+def metric_bars(bars: Sequence[Bar], title: str) -> go.Figure:
+    """One metric of several runs as dots with intervals; the axis spans the values, for differences are small."""
+    values = np.array([bar.value for bar in bars])
+    low, high = np.array([bar.low for bar in bars]), np.array([bar.high for bar in bars])
+    figure = go.Figure(
+        go.Scatter(
+            x=values,
+            y=[bar.label for bar in bars],
+            mode="markers",
+            marker={"size": 11, "color": [run_color(bar.run_id) for bar in bars]},
+            error_x={
+                "type": "data",
+                "array": np.nan_to_num(high - values),
+                "arrayminus": np.nan_to_num(values - low),
+                "color": NEUTRAL,
+                "thickness": 1.5,
+                "width": 5,
+            },
+            hovertemplate="%{y}: %{x:.4f}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title_text=title, nticks=6)
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    return _finish(figure, f"bars-{title}")
+
+
+def depth_figure(
+    target: Sequence[DepthPoint], source: Sequence[DepthPoint], references: Mapping[str, float]
+) -> go.Figure:
+    """AUC by freeze depth on target and source test rows, with lines for controls on the target test rows."""
+    figure = go.Figure()
+    for name, points, color, symbol in (
+        ("target", target, TARGET, "circle"),
+        ("source", source, SOURCE, "diamond"),
+    ):
+        if not points:
+            continue
+        ordered = sorted(points, key=lambda point: point.depth)
+        auc = np.array([point.auc for point in ordered])
+        figure.add_trace(
+            go.Scatter(
+                x=np.array([point.depth for point in ordered]),
+                y=auc,
+                error_y={
+                    "type": "data",
+                    "array": np.nan_to_num(np.array([point.high for point in ordered]) - auc),
+                    "arrayminus": np.nan_to_num(auc - np.array([point.low for point in ordered])),
+                    "thickness": 1.5,
+                    "width": 5,
+                },
+                name=f"{name} test rows",
+                mode="lines+markers",
+                line={"color": color, "width": 2},
+                marker={"size": 9, "symbol": symbol},
+                text=[point.name for point in ordered],
+                hovertemplate="%{text}: freeze depth %{x}, AUC %{y:.4f}<extra>%{fullData.name}</extra>",
+            )
+        )
+    for place, (name, auc_value) in enumerate(references.items()):
+        figure.add_hline(
+            y=auc_value,
+            line={"color": NEUTRAL, "width": 1.5, "dash": _DASHES[1 + place % 3]},
+            annotation_text=f"{name}, target",
+            annotation_position="top left" if place % 2 else "bottom right",
+        )
+    figure.update_xaxes(title_text="Freeze depth (stages frozen from the input)", dtick=1)
+    figure.update_yaxes(title_text="AUC, 95 % interval (DeLong)")
+    return _finish(figure, "depth")
+
+
+def _finish(figure: go.Figure, revision: str) -> go.Figure:
+    return figure.update_layout(margin=_MARGIN, legend=_LEGEND, uirevision=revision)

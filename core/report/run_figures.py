@@ -1,0 +1,212 @@
+"""Figures of one run: learning curves, ROC, precision-recall, calibration, gains, confusion, scores."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+
+from core.evaluation.curves import Bins, Confusion, Curve
+from core.report.palette import FROZEN, NEUTRAL, TRAINED, with_alpha
+
+Points = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""Per name (steps, values), as the run store gives them."""
+
+_MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
+_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+_CURVE_NAMES = {True: "after", False: "before"}
+
+
+def loss_figure(points: Points, best_step: int | None = None) -> go.Figure:
+    """Training and validation loss by optimiser step; `best_step` marks the epoch whose weights were kept."""
+    figure = go.Figure()
+    steps, values = points.get("train_loss", (np.zeros(0), np.zeros(0)))
+    figure.add_trace(_line(steps, values, "training", TRAINED, dash="dot", width=1.5))
+    steps, values = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
+    figure.add_trace(_line(steps, values, "validation", FROZEN, mode="lines+markers"))
+    if best_step is not None:
+        best = steps == best_step
+        figure.add_trace(
+            go.Scatter(
+                x=steps[best],
+                y=values[best],
+                name="weights kept",
+                mode="markers",
+                marker={"color": FROZEN, "size": 13, "symbol": "star", "line": {"width": 1}},
+                hovertemplate="step %{x}: %{y:.4f}, the weights kept<extra></extra>",
+            )
+        )
+    return _finish(figure, "Optimiser step", "Log loss (nats)", "loss")
+
+
+def auc_figure(points: Points) -> go.Figure:
+    """Validation AUC by optimiser step."""
+    steps, values = points.get("validation_auc", (np.zeros(0), np.zeros(0)))
+    figure = go.Figure(_line(steps, values, "validation", FROZEN, mode="lines+markers"))
+    return _finish(figure, "Optimiser step", "AUC", "auc")
+
+
+def roc_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion]) -> go.Figure:
+    """ROC after (True) and before (False), each with its operating point."""
+    figure = go.Figure(_diagonal())
+    for after, curve in curves.items():
+        figure.add_trace(_state_line(curve, after, "false positive rate %{x:.3f}, true positive rate %{y:.3f}"))
+        figure.add_trace(_operating_point(at[after].false_positive_rate, at[after].recall, after))
+    return _square(_finish(figure, "False positive rate", "True positive rate (recall)", "roc"))
+
+
+def precision_recall_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion], rate: float) -> go.Figure:
+    """Precision by recall after and before, with operating points; `rate` is the click rate, guessing's precision."""
+    figure = go.Figure(
+        go.Scatter(
+            x=np.array([0.0, 1.0]),
+            y=np.array([rate, rate]),
+            mode="lines",
+            line={"color": NEUTRAL, "dash": "dash", "width": 1},
+            name="click rate",
+            hovertemplate="guessing: precision %{y:.3f}<extra></extra>",
+        )
+    )
+    for after, curve in curves.items():
+        figure.add_trace(_state_line(curve, after, "recall %{x:.3f}, precision %{y:.3f}"))
+        figure.add_trace(_operating_point(at[after].recall, at[after].precision, after))
+    return _square(_finish(figure, "Recall", "Precision", "pr"))
+
+
+def calibration_figure(bins: Mapping[bool, Bins]) -> go.Figure:
+    """Click rate by mean score in 15 bins of equally many rows; on the diagonal a score means what it says."""
+    most = max((float(max(b.predicted.max(), b.actual.max())) for b in bins.values() if len(b.rows)), default=1.0)
+    figure = go.Figure(_diagonal(most))
+    for after, values in bins.items():
+        spread = 1.96 * np.sqrt(values.actual * (1 - values.actual) / np.maximum(values.rows, 1))
+        figure.add_trace(
+            go.Scatter(
+                x=values.predicted,
+                y=values.actual,
+                error_y={"type": "data", "array": spread, "thickness": 1, "width": 0},
+                mode="lines+markers",
+                name=_CURVE_NAMES[after],
+                line=_state_style(after),
+                marker={"size": 6},
+                hovertemplate="mean score %{x:.3f}, click rate %{y:.3f}<extra>%{fullData.name}</extra>",
+            )
+        )
+    return _finish(figure, "Mean predicted click probability", "Click rate", "calibration")
+
+
+def gains_figure(curves: Mapping[bool, Curve]) -> go.Figure:
+    """Share of clicks caught by the share of rows taken, best scored first."""
+    figure = go.Figure(_diagonal())
+    for after, curve in curves.items():
+        figure.add_trace(_state_line(curve, after, "the best %{x:.1%} of rows hold %{y:.1%} of clicks"))
+    figure.update_layout(xaxis_tickformat=".0%", yaxis_tickformat=".0%")
+    return _finish(figure, "Rows taken, best scored first", "Clicks among them", "gains")
+
+
+def confusion_figure(confusion: Confusion) -> go.Figure:
+    """Counts and shares of each true class; darker is a larger share of its row."""
+    counts = np.array([[confusion.tn, confusion.fp], [confusion.fn, confusion.tp]])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    texts = [[f"<b>{counts[i, j]:,}</b><br>{shares[i, j]:.1%}" for j in (0, 1)] for i in (0, 1)]
+    figure = go.Figure(
+        go.Heatmap(
+            z=shares,
+            x=["no click", "click"],
+            y=["no click", "click"],
+            text=texts,
+            texttemplate="%{text}",
+            textfont={"size": 16},
+            colorscale=[[0, with_alpha(FROZEN, 0.06)], [1, with_alpha(FROZEN, 0.6)]],
+            zmin=0,
+            zmax=1,
+            showscale=False,
+            hovertemplate="%{y} predicted as %{x}: %{text}<extra></extra>",
+            xgap=4,
+            ygap=4,
+        )
+    )
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(showgrid=False, side="bottom")
+    return _finish(figure, "Predicted", "Truth", "confusion")
+
+
+def score_figure(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figure:
+    """How click probabilities spread among rows with and without a click; the line is the threshold."""
+    edges = np.linspace(0, 1, 51)
+    middle = (edges[1:] + edges[:-1]) / 2
+    figure = go.Figure()
+    for label, name, color in ((0, "no click", FROZEN), (1, "click", TRAINED)):
+        counts = np.histogram(scores[labels == label], edges)[0]
+        figure.add_trace(
+            go.Bar(
+                x=middle,
+                y=counts / max(counts.sum(), 1),
+                name=name,
+                marker={"color": with_alpha(color, 0.55)},
+                hovertemplate="score about %{x:.2f}: %{y:.1%} of these rows<extra>%{fullData.name}</extra>",
+            )
+        )
+    figure.add_vline(x=threshold, line={"color": NEUTRAL, "width": 2})
+    figure.update_layout(barmode="overlay", bargap=0, yaxis_tickformat=".0%")
+    return _finish(figure, "Predicted click probability", "Share of rows of the class", "scores")
+
+
+def _line(x: np.ndarray, y: np.ndarray, name: str, color: str, mode: str = "lines", **line: object) -> go.Scatter:
+    return go.Scatter(
+        x=x,
+        y=y,
+        name=name,
+        mode=mode,
+        line={"color": color, "width": 2, **line},
+        hovertemplate="step %{x}: %{y:.4f}<extra>%{fullData.name}</extra>",
+    )
+
+
+def _state_style(after: bool) -> dict[str, object]:
+    """After fine-tuning warm and solid; the backbone before it cold and dashed."""
+    return {"color": TRAINED, "width": 2.5} if after else {"color": FROZEN, "width": 2, "dash": "dash"}
+
+
+def _state_line(curve: Curve, after: bool, hover: str) -> go.Scatter:
+    return go.Scatter(
+        x=curve.x,
+        y=curve.y,
+        mode="lines",
+        name=_CURVE_NAMES[after],
+        line=_state_style(after),
+        customdata=curve.threshold,
+        hovertemplate=hover + ", threshold %{customdata:.3f}<extra>%{fullData.name}</extra>",
+    )
+
+
+def _operating_point(x: float, y: float, after: bool) -> go.Scatter:
+    return go.Scatter(
+        x=np.array([x]),
+        y=np.array([y]),
+        mode="markers",
+        name=f"{_CURVE_NAMES[after]}, at the threshold",
+        showlegend=after,
+        marker={"size": 12, "color": _state_style(after)["color"], "line": {"width": 2}},
+        hovertemplate="at the threshold: %{x:.3f}, %{y:.3f}<extra>%{fullData.name}</extra>",
+    )
+
+
+def _diagonal(most: float = 1.0) -> go.Scatter:
+    return go.Scatter(
+        x=np.array([0.0, most]),
+        y=np.array([0.0, most]),
+        mode="lines",
+        line={"color": NEUTRAL, "dash": "dash", "width": 1},
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def _square(figure: go.Figure) -> go.Figure:
+    figure.update_xaxes(range=[-0.01, 1.01])
+    return figure.update_yaxes(range=[-0.01, 1.02])
+
+
+def _finish(figure: go.Figure, x_title: str, y_title: str, revision: str) -> go.Figure:
+    figure.update_xaxes(title_text=x_title)
+    figure.update_yaxes(title_text=y_title)
+    return figure.update_layout(margin=_MARGIN, legend=_LEGEND, uirevision=revision)

@@ -1,0 +1,247 @@
+"""A finished run, read: what changed against the backbone, and everything one threshold decides."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from core.evaluation.curves import (
+    Bins,
+    Curve,
+    ThresholdTable,
+    calibration,
+    gains,
+    precision_recall,
+    roc,
+    threshold_table,
+)
+from core.evaluation.delong import compare
+from core.report.run_figures import (
+    auc_figure,
+    calibration_figure,
+    confusion_figure,
+    gains_figure,
+    loss_figure,
+    precision_recall_figure,
+    roc_figure,
+    score_figure,
+)
+from core.runs.store import Run, RunStore
+from pages.components.chart import chart
+from pages.components.common import count, decimals, percent, workspace
+
+PART_TITLES = {"target_test": "Target test rows", "source_test": "Source test rows"}
+METRICS = {
+    "auc": "AUC-ROC",
+    "log_loss": "Log loss",
+    "normalised_entropy": "Normalised entropy",
+    "accuracy": "Accuracy",
+    "always_no_accuracy": "Accuracy of always-no",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "pr_auc": "PR-AUC",
+    "ece": "ECE (15 equal-mass bins)",
+    "predicted_over_actual": "Predicted / actual clicks",
+    "lift_at_10": "Lift at 10 %",
+}
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def predictions(path: str, modified: int, size: int) -> dict[str, np.ndarray]:
+    """The arrays of a predictions file; the time and size are part of the cache's key."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def predictions_of(run: Run) -> dict[str, np.ndarray]:
+    """The run's predictions, read once."""
+    path: Path = workspace().runs / run.id / "predictions.npz"
+    stat = path.stat()
+    return predictions(str(path), stat.st_mtime_ns, stat.st_size)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def curves(path: str, modified: int, part: str, name: str) -> tuple[ThresholdTable, Curve, Curve, Curve, Bins]:
+    """(threshold table, ROC, precision-recall, gains, calibration) of one scoring of one part."""
+    arrays = predictions(path, modified, Path(path).stat().st_size)
+    labels, scores = arrays[f"{part}_label"], arrays[f"{part}_{name}"]
+    table = threshold_table(labels, scores)
+    return table, roc(table), precision_recall(table), gains(table), calibration(labels, scores)
+
+
+def result_view(run: Run) -> None:
+    """The whole result of a run that is done."""
+    assert run.result is not None
+    arrays = predictions_of(run)
+    parts = [part for part in PART_TITLES if f"{part}_label" in arrays]
+    verdict(run, arrays)
+    metrics_table(run.result, parts)
+    st.subheader("One threshold, everything it decides")
+    st.fragment(threshold_view)(run, parts)
+    points = RunStore(workspace()).points(run.id)
+    if points:
+        st.subheader("Learning curves")
+        best = run.result["best_epoch"]
+        steps = points["validation_loss"][0]
+        loss, auc = st.columns(2)
+        with loss:
+            chart(loss_figure(points, int(steps[best])), f"loss-{run.id}", 320, "Training and validation loss by step")
+        with auc:
+            chart(auc_figure(points), f"auc-{run.id}", 320, "Validation AUC by step")
+        stopped = " It stopped early: the validation loss no longer fell." if run.result["stopped_early"] else ""
+        st.caption(f"The weights of epoch {best} were kept (lowest validation loss).{stopped}")
+    stage_table(run)
+
+
+def verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
+    """In words: did it help on the target, and what was forgotten on the source?"""
+    assert run.result is not None
+    if run.result["before"] is None:
+        st.info("This run made a new backbone, so there is nothing before it to compare with.", icon=":material/info:")
+        return
+    if run.request.get("strategy") == "zero-shot":
+        st.info("The backbone as it is: nothing was trained. Compare it with a fine-tuned run.", icon=":material/info:")
+        return
+    texts = []
+    for part, what in (("target_test", "On the target"), ("source_test", "On the source")):
+        if f"{part}_label" in arrays:
+            labels, after, before = (arrays[f"{part}_{name}"] for name in ("label", "score", "before"))
+            texts.append(f"**{what}** {change_in_words(labels, after, before)}")
+    st.success("  \n".join(texts), icon=":material/gavel:")
+
+
+def change_in_words(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -> str:
+    """Whether AUC changed, by DeLong on the same rows; never a ranking of noise."""
+    difference = compare(labels, after, before)
+    rows = f"{len(labels):,}"
+    if not difference.p < 0.05:
+        return (
+            f"AUC before and after is not distinguishable at n = {rows} (difference {_signed(difference.delta)}, "
+            + (f"95 % interval {_signed(difference.low)} to {_signed(difference.high)}).")
+        )
+    better = "higher" if difference.delta > 0 else "lower"
+    p = "p < 0.0001" if difference.p < 1e-4 else f"p = {difference.p:.4f}"
+    return (
+        f"AUC is {better} than the backbone's as it was: {_signed(difference.delta)}, 95 % interval "
+        f"{_signed(difference.low)} to {_signed(difference.high)}, {p}, n = {rows}."
+    )
+
+
+def metrics_table(result: dict[str, Any], parts: list[str]) -> None:
+    """Every metric on target and source test rows, each beside what the backbone had before."""
+    for part in parts:
+        after, before = result["metrics"][part], (result["before"] or {}).get(part)
+        rows = []
+        for name, title in METRICS.items():
+            row = {"Metric": title, "After" if before else "Value": decimals(after[name])}
+            if name == "auc":
+                row["After" if before else "Value"] += (
+                    f"  ({decimals(after['auc_low'])} to {decimals(after['auc_high'])})"
+                )
+            if before:
+                row["Before"] = decimals(before[name])
+                known = after[name] is not None and before[name] is not None
+                row["Change"] = _signed(after[name] - before[name]) if known else ""
+            rows.append(row)
+        with st.container(border=True):
+            rate, threshold = percent(after["click_rate"]), decimals(after["threshold"])
+            st.markdown(
+                f"**{PART_TITLES[part]}** :gray[· {count(after['rows'])} rows · click rate {rate} · threshold {threshold}, "
+                f"{result['threshold_rule']}]"
+            )
+            st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
+
+
+def threshold_view(run: Run, parts: list[str]) -> None:
+    """Slider, confusion matrix and curves with their operating point."""
+    assert run.result is not None
+    key = f"threshold-{run.id}"
+    default = round(float(run.result["threshold"]), 3)
+    controls = st.columns([2, 4, 1], vertical_alignment="bottom")
+    part = controls[0].segmented_control(
+        "Rows", parts, format_func=PART_TITLES.__getitem__, default=parts[0], required=True, key=f"part-{run.id}"
+    )
+    st.session_state.setdefault(key, default)
+    threshold = controls[1].slider(
+        "Threshold",
+        0.0,
+        1.0,
+        step=0.001,
+        format="%.3f",
+        key=key,
+        help="A row is a predicted click when its score is at least this. It was chosen on validation rows for the "
+        "highest F1; test rows chose nothing.",
+    )
+
+    def reset() -> None:
+        st.session_state[key] = default
+
+    controls[2].button("Reset", on_click=reset, help=f"Back to {default:.3f}, chosen on validation rows")
+    path = workspace().runs / run.id / "predictions.npz"
+    modified = path.stat().st_mtime_ns
+    arrays = predictions_of(run)
+    names = {True: "score", False: "before"} if f"{part}_before" in arrays else {True: "score"}
+    shown = {after: curves(str(path), modified, part, name) for after, name in names.items()}
+    at = {after: item[0].at(threshold) for after, item in shown.items()}
+    _numbers(at[True])
+    grid = st.columns(2)
+    labels = arrays[f"{part}_label"]
+    figures = (
+        ("Confusion matrix", confusion_figure(at[True]), _confusion_words(at[True])),
+        ("ROC", roc_figure({a: i[1] for a, i in shown.items()}, at), "ROC curve with the operating point"),
+        (
+            "Precision and recall",
+            precision_recall_figure({a: i[2] for a, i in shown.items()}, at, float(labels.mean())),
+            "Precision by recall with the operating point",
+        ),
+        ("Calibration", calibration_figure({a: i[4] for a, i in shown.items()}), "Click rate by mean score"),
+        ("Scores", score_figure(labels, arrays[f"{part}_score"], threshold), "Histogram of scores by class"),
+        ("Gains", gains_figure({a: i[3] for a, i in shown.items()}), "Clicks caught by rows taken"),
+    )
+    for place, (title, figure, alt) in enumerate(figures):
+        with grid[place % 2]:
+            st.markdown(f"**{title}**")
+            chart(figure, f"{title}-{run.id}", 360, alt)
+
+
+def _numbers(at: Any) -> None:
+    columns = st.columns(5)
+    for column, (title, value) in zip(
+        columns,
+        (
+            ("Accuracy", at.accuracy),
+            ("Always-no", (at.tn + at.fp) / max(at.tn + at.fp + at.tp + at.fn, 1)),
+            ("Precision", at.precision),
+            ("Recall", at.recall),
+            ("F1", at.f1),
+        ),
+        strict=True,
+    ):
+        column.metric(title, f"{value:.4f}")
+
+
+def _confusion_words(at: Any) -> str:
+    return f"Confusion matrix: {at.tp:,} true and {at.fp:,} false clicks, {at.fn:,} missed, {at.tn:,} true no-clicks"
+
+
+def stage_table(run: Run) -> None:
+    """Which stages trained."""
+    assert run.result is not None
+    with st.expander("Stages, frozen and trained", icon=":material/stacks:"):
+        rows = [
+            {
+                "Stage": stage["title"],
+                "State": "frozen" if stage["frozen"] else "trained",
+                "Parameters": count(stage["parameters"]),
+            }
+            for stage in run.result["stages"]
+        ]
+        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
+        st.caption(f"{count(run.result['trained_parameters'])} parameters were trained.")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}"

@@ -1,0 +1,105 @@
+"""The table of runs: filters, columns, choosing rows."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.data.datasets import list_datasets
+from core.models.library import list_backbones
+from core.runs.store import Run
+from pages.components.common import workspace
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def filter_runs(runs: list[Run]) -> list[Run]:
+    """The runs that the filters let through; the filters are in the URL."""
+    statuses = sorted({run.status for run in runs})
+    tags = sorted({tag for run in runs for tag in run.tags})
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input("Find in name, note or tag", key="find", bind="query-params", width=240)
+        status = st.multiselect("Status", statuses, key="status", placeholder="all", width=220)
+        kind = st.multiselect("Kind", ["finetune", "pretrain"], key="kind", placeholder="all", width=220)
+        tagged = st.multiselect("Tags", tags, key="tags", placeholder="all", width=220) if tags else []
+    words = text.lower().split()
+    return [
+        run
+        for run in runs
+        if all(word in f"{run.name} {run.note} {' '.join(run.tags)}".lower() for word in words)
+        and (not status or run.status in status)
+        and (not kind or run.kind in kind)
+        and (not tagged or set(tagged) & set(run.tags))
+    ]
+
+
+def strategy_of(run: Run) -> str:
+    """The strategy in a word or two."""
+    if run.kind == "pretrain":
+        return "pretraining"
+    strategy = run.request["strategy"]
+    return f"freeze depth {run.request['freeze_depth']}" if strategy == "depth" else strategy
+
+
+def run_table(runs: list[Run], chosen: list[str]) -> tuple[list[str], pd.DataFrame]:
+    """Draws the table; (ids of the chosen rows, the table as shown)."""
+    datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace())}
+    backbones = {card.id: card.name for card in list_backbones(workspace())}
+    table = pd.DataFrame([_row(run, datasets, backbones) for run in runs])
+    if table.empty:
+        st.info("No run passes the filters; take some off.", icon=":material/filter_alt:")
+        return [], table
+    shown = [run.id for run in runs]
+    # The widget is made anew when the set of rows changes, since it remembers rows by their place.
+    event = st.dataframe(
+        table,
+        key=f"compare-runs-{hash(tuple(shown))}",
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        selection_default={"selection": {"rows": [shown.index(run_id) for run_id in chosen if run_id in shown]}},
+        height=min(38 * (len(runs) + 1), 420),
+        alt="Runs with their settings and test metrics",
+        column_config={
+            "Target AUC": st.column_config.NumberColumn(format="%.4f", help="On target test rows"),
+            "± 95 %": st.column_config.NumberColumn(format="%.4f", help="Half the DeLong interval of the target AUC"),
+            "Log loss": st.column_config.NumberColumn(format="%.4f", help="On target test rows"),
+            "Source AUC": st.column_config.NumberColumn(format="%.4f", help="On source test rows: what was kept"),
+            "Trained": st.column_config.NumberColumn(format="localized", help="Parameters trained"),
+            "Seconds": st.column_config.NumberColumn(format="%.1f"),
+            "Tags": st.column_config.ListColumn(),
+            "Created": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
+        },
+    )
+    return [shown[row] for row in event.selection.rows if row < len(shown)], table
+
+
+def safe_csv(table: pd.DataFrame) -> str:
+    """CSV whose cells no spreadsheet takes for a formula."""
+
+    def guard(value: Any) -> Any:
+        return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+
+    return table.map(guard).to_csv(index=False)
+
+
+def _row(run: Run, datasets: dict[str, str], backbones: dict[str, str]) -> dict[str, Any]:
+    metrics = run.result["metrics"] if run.result else {}
+    target, source = metrics.get("target_test", {}), metrics.get("source_test", {})
+    half = (target["auc_high"] - target["auc_low"]) / 2 if target.get("auc_high") is not None else None
+    return {
+        "Name": run.name,
+        "Status": run.status,
+        "Strategy": strategy_of(run),
+        "Target AUC": target.get("auc"),
+        "± 95 %": half,
+        "Log loss": target.get("log_loss"),
+        "Source AUC": source.get("auc"),
+        "Trained": run.result["trained_parameters"] if run.result else None,
+        "Seconds": run.result["seconds"]["total"] if run.result else None,
+        "Seed": run.request["train"]["seed"],
+        "Backbone": backbones.get(run.request.get("backbone", ""), run.request.get("architecture", "")),
+        "Dataset": datasets.get(run.dataset, run.dataset),
+        "Tags": list(run.tags),
+        "Created": pd.Timestamp(run.created).tz_convert(None),
+    }

@@ -1,0 +1,111 @@
+"""Run: one run watched live, then read: metrics before and after, confusion matrix, ROC, calibration."""
+
+import streamlit as st
+
+from core.errors import ThawError
+from core.runs.launch import ensure_worker, refresh
+from core.runs.store import RESUMABLE, Run, RunStore
+from core.runs.submit import command_line
+from core.training.settings import request_from_json
+from pages.components.common import (
+    command_hint,
+    duration,
+    errors_shown,
+    escape_markdown,
+    show_error,
+    status_markdown,
+    when,
+    workspace,
+)
+from pages.components.live import live_view
+from pages.components.result import result_view
+
+NO_RUNS = (
+    "No runs yet. Launch one on **Fine-tune**, pretrain a backbone on **Backbones**, or run the demo from **Home**."
+)
+
+
+def pick(runs: list[Run]) -> str | None:
+    """The run in the URL, else a box to choose from."""
+    names = {run.id: f"{run.name} · {when(run.created)} · {run.status}" for run in runs}
+    if "run" in st.query_params and st.query_params["run"] not in names:
+        st.error(f"There is no run {st.query_params['run'][:40]!r} in this workspace. Choose one below.")
+        del st.query_params["run"]
+    return st.selectbox(
+        "Run",
+        list(names),
+        format_func=lambda run_id: names[run_id],
+        key="run",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+
+
+def header(run: Run) -> None:
+    """Name, status and what can be done now."""
+    store = RunStore(workspace())
+    title, actions = st.columns([5, 2], vertical_alignment="center")
+    title.subheader(escape_markdown(run.name))
+    spent = duration(run.result["seconds"]["total"]) if run.result else ""
+    title.markdown(
+        f"{status_markdown(run.status)} :gray[created {when(run.created)}"
+        + (f" · took {spent} on {run.result['device']}" if run.result else "")
+        + "]"
+    )
+    with actions.container(horizontal=True, horizontal_alignment="right"):
+        if run.active and st.button("Cancel", icon=":material/cancel:", disabled=run.cancel_asked is not None):
+            store.request_cancel(run.id)
+            st.rerun()
+        if run.status in RESUMABLE and st.button("Resume", icon=":material/play_arrow:", type="primary"):
+            store.resume(run.id)
+            ensure_worker(workspace(), run.lane)
+            st.rerun()
+        if st.button("Compare", icon=":material/compare_arrows:"):
+            members = [other.id for other in store.list() if run.group and other.group == run.group] or [run.id]
+            st.switch_page("pages/compare.py", query_params={"runs": ",".join(members)})
+    if run.message:
+        notice = st.error if run.status == "failed" else st.warning
+        notice(run.message)
+
+
+def annotations(run: Run) -> None:
+    """Name, tags and note, to be changed at any time."""
+    with st.expander("Name, tags and note", icon=":material/edit_note:"), st.form(f"annotate-{run.id}", border=False):
+        name = st.text_input("Name", run.name, max_chars=120)
+        tags = st.text_input("Tags, separated by commas", ", ".join(run.tags))
+        note = st.text_area("Note", run.note, max_chars=4000)
+        if st.form_submit_button("Save"):
+            with errors_shown():
+                RunStore(workspace()).annotate(run.id, name, tags.split(","), note)
+                st.rerun()
+
+
+def repeat(run: Run) -> None:
+    """The command line that asks for the same run, as long as its dataset and backbone are there."""
+    with st.container():
+        try:
+            command_hint(command_line(workspace(), request_from_json(run.request)))
+        except ThawError as error:
+            st.caption(f"This run cannot be repeated as it was: {error}")
+
+
+st.title("Run")
+try:
+    store = RunStore(workspace())
+    refresh(workspace(), store)
+    every = store.list()
+    if not every:
+        st.info(NO_RUNS, icon=":material/info:")
+        st.stop()
+    chosen = pick(every)
+    if chosen is not None:
+        run = store.get(chosen)
+        header(run)
+        if run.status == "done" and run.result:
+            result_view(run)
+        else:
+            live_view(run)
+        annotations(run)
+        repeat(run)
+except ThawError as error:
+    show_error(error)
