@@ -1,0 +1,99 @@
+"""Home in AppTest: the demo's button queues five runs once, and every state of a run has its line."""
+
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from core.demo import ensure_demo
+from core.runs.launch import lane_lock
+from core.runs.store import RunStore
+from core.workspace import PROJECT, Workspace, open_workspace
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = open_workspace(tmp_path_factory.mktemp("home"))
+    ensure_demo(workspace)
+    return workspace
+
+
+@pytest.fixture
+def home(prepared: Workspace, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv("THAW_HOME", str(prepared.root))
+    monkeypatch.setattr("core.runs.submit.ensure_worker", lambda *_: None)
+    st.cache_resource.clear()
+    for path in prepared.root.glob("thaw.sqlite*"):
+        path.unlink()
+    return AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=30).run()
+
+
+def metrics(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def test_an_empty_workspace_says_what_to_do(home: AppTest) -> None:
+    assert not home.exception
+    assert home.title[0].value == "Thaw"
+    assert metrics(home)["Queued"] == "0"
+    assert any("There are no runs yet" in text.value for text in home.markdown)
+    assert any("freeze line" in block.value for block in home.html)
+
+
+def test_the_demo_queues_its_five_runs_once(home: AppTest, prepared: Workspace) -> None:
+    home.button(key="run_demo").click().run()
+    assert not home.exception
+    assert metrics(home)["Queued"] == "5"
+    requests = [run.request for run in reversed(RunStore(prepared).list())]
+    assert [(request["strategy"], request["freeze_depth"]) for request in requests] == [
+        ("depth", 0),
+        ("depth", 2),
+        ("depth", 5),
+        ("zero-shot", 0),
+        ("scratch", 0),
+    ]
+    assert not [button for button in home.button if button.key == "run_demo"]
+    assert home.progress[0].text == "0 of 5 runs done"
+
+
+def test_a_run_that_failed_is_offered_again(home: AppTest, prepared: Workspace) -> None:
+    home.button(key="run_demo").click().run()
+    store = RunStore(prepared)
+    run = store.claim("cpu", 1) or store.claim("cuda", 1)
+    assert run
+    store.finish(run.id, "failed", "The loss became NaN.")
+    home.run()
+    assert home.button(key="run_demo").label == "Run what is missing"
+    home.button(key="run_demo").click().run()
+    assert metrics(home)["Queued"] == "5"
+    assert len(store.list()) == 6
+
+
+def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
+    home.button(key="run_demo").click().run()
+    store = RunStore(prepared)
+    lane = store.list()[0].lane
+    done, cancelled, running = (store.claim(lane, 1) for _ in range(3))
+    assert done and cancelled and running
+    result = {"metrics": {"target_test": {"auc": 0.78212, "auc_low": 0.772, "auc_high": 0.793}}}
+    store.finish(done.id, "done", result=result)
+    store.finish(cancelled.id, "cancelled", "Cancelled.")
+    store.phase(running.id, "training")
+    store.progress(running.id, 2, 10, 30, 120)
+    # Held as a living worker holds it: a running run without one counts as interrupted.
+    with lane_lock(prepared, lane):
+        home.run()
+    assert not home.exception
+    text = " ".join(block.value for block in home.markdown)
+    assert "AUC 0.782 (0.772 to 0.793)" in text
+    assert "training, 25 %" in text
+    for status in ("queued", "running", "done", "cancelled"):
+        assert f"{status}]" in text
+
+
+def test_a_missing_backbone_is_a_sentence(home: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path)
+    home.run()
+    assert not home.exception
+    assert "assets/backbones" in home.error[0].value
