@@ -25,20 +25,22 @@ from pages.components.common import (
 from pages.components.split_form import describe_split, parts_preview, split_form
 
 PREVIEW_ROWS = 50
+VIEWS = ("Sample", "Split", "Datasets")
+SIMULATED = " · simulated"
 
 Item = TypeVar("Item", bound=Sample | Dataset)
 
 
-def choose(items: Sequence[Item], kind: str, key: str) -> Item:
-    """The sample or dataset that the URL names, else the newest; choosing another one changes the URL."""
+def choose(items: Sequence[Item], kind: str, view: str) -> Item:
+    """The sample or dataset that the URL names, else the one last chosen, else the newest; choosing changes the URL."""
     ids = [item.id for item in items]
-    names = {
-        item.id: f"{item.name}{' · simulated' if item.simulated else ''} · {count(item.rows)} rows" for item in items
-    }
+    names = {item.id: f"{item.name}{SIMULATED if item.simulated else ''} · {count(item.rows)} rows" for item in items}
+    key = f"{kind}-{view}"
     asked = st.session_state.pop(f"choose_{kind}", None) or st.query_params.get(kind)
     if asked and asked not in ids:
-        st.warning(f"There is no {kind} {asked[:40]!r} here (any more); this is the newest one.")
-    st.session_state[key] = asked if asked in ids else ids[0]
+        st.warning(f"There is no {kind} {escape_markdown(asked[:40])} here (any more); this is the newest one.")
+    wanted = asked or st.session_state.get(f"last_{kind}")
+    st.session_state[key] = wanted if wanted in ids else ids[0]
 
     def follow() -> None:
         st.query_params[kind] = st.session_state[key]
@@ -46,6 +48,8 @@ def choose(items: Sequence[Item], kind: str, key: str) -> Item:
     chosen = st.selectbox(kind.capitalize(), ids, format_func=names.__getitem__, key=key, on_change=follow)
     if st.query_params.get(kind) != chosen:
         st.query_params[kind] = chosen
+    st.query_params.pop({"sample": "dataset", "dataset": "sample"}[kind], None)
+    st.session_state[f"last_{kind}"] = chosen
     return items[ids.index(chosen)]
 
 
@@ -121,7 +125,7 @@ def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
 @st.fragment
 def one_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
     """One column's numbers and distribution."""
-    name = st.selectbox("Column to look at", FIELDS, key="look_at", bind="query-params")
+    name = st.selectbox("Column to look at", FIELDS, key="look_at")
     profile = profiles[FIELDS.index(name)]
     facts = [f"missing {percent(profile.missing_share)}", f"{count(profile.cardinality)} distinct values"]
     if profile.quantiles:
@@ -159,7 +163,7 @@ def remove_sample(sample: Sample) -> None:
         )
         if st.button("Delete the sample", type="primary", key="delete_sample_really"):
             delete_sample(sample)
-            del st.query_params["sample"]
+            st.query_params.pop("sample", None)
             st.rerun()
 
 
@@ -173,12 +177,12 @@ def remove_dataset(dataset: Dataset) -> None:
             st.error("Runs on this dataset are queued or running; cancel them before you delete it.")
             return
         delete_dataset(dataset)
-        del st.query_params["dataset"]
+        st.query_params.pop("dataset", None)
         st.rerun()
 
 
 def show_dataset(dataset: Dataset) -> None:
-    """Its split, its parts and its drift."""
+    """Its split, its parts, what to do with it, and its drift."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(describe_split(dataset.spec), width="stretch")
         if dataset.simulated:
@@ -188,28 +192,37 @@ def show_dataset(dataset: Dataset) -> None:
         f"From the sample {escape_markdown(dataset.sample_name)}, prepared {when(dataset.created)}, minimum count "
         f"{dataset.min_count} · content hash `{dataset.content_hash[:16]}`"
     )
-    with st.container(horizontal=True):
-        st.page_link(
-            "finetune.py", label="Fine-tune on it", icon=":material/ac_unit:", query_params={"dataset": dataset.id}
-        )
-        st.page_link(
-            "backbones.py", label="Pretrain on it", icon=":material/stacks:", query_params={"dataset": dataset.id}
-        )
-        remove_dataset(dataset)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        asked = {"dataset": dataset.id}
+        st.page_link("finetune.py", label="Fine-tune on it", icon=":material/ac_unit:", query_params=asked)
+        if dataset.has_source:
+            label = "Pretrain a backbone on it"
+            st.page_link("backbones.py", label=label, icon=":material/stacks:", query_params=asked)
     st.subheader("Source against target", anchor="drift")
-    if not dataset.has_source:
+    if dataset.has_source:
+        show_drift(dataset)
+    else:
         st.info("This dataset has no source domain, so there is nothing to compare its target with.")
-        return
-    show_drift(dataset)
+
+
+def drift_words(drifts: Sequence[FieldDrift]) -> str:
+    """The drift in a sentence."""
+    named = {level: [field.field for field in drifts if field.level == level] for level in ("strong", "some")}
+    strong, some = len(named["strong"]), len(named["some"])
+    if not strong + some:
+        return "No field differs much between the source and the target training rows."
+    parts = [f"{strong} strongly ({', '.join(named['strong'])})"] if strong else []
+    parts += [f"{some} somewhat ({', '.join(named['some'])})"] if some else []
+    return (
+        f"Of {len(drifts)} fields, {' and '.join(parts)} differ between the source and the target training rows: "
+        "embeddings learnt on the source say little about values it never showed."
+    )
 
 
 def show_drift(dataset: Dataset) -> None:
     """The fields by falling drift, as bars and as a table."""
     drifts = sorted(drift_of(dataset.content_hash, dataset), key=lambda field: field.psi, reverse=True)
-    strong = [field.field for field in drifts if field.level == "strong"]
-    some = sum(field.level == "some" for field in drifts)
-    verdict = f"{len(strong)} fields moved strongly ({', '.join(strong)})" if strong else "No field moved strongly"
-    st.markdown(f"{verdict}, {some} somewhat, {len(drifts) - len(strong) - some} little, between training rows.")
+    st.markdown(drift_words(drifts))
     table = pd.DataFrame(
         {
             "Field": [field.field for field in drifts],
@@ -237,25 +250,69 @@ def show_drift(dataset: Dataset) -> None:
     )
 
 
-st.title("Data")
-if added := st.session_state.pop("added", None):
-    st.toast(f"{escape_markdown(added)} is added.", icon=":material/check_circle:")
-samples, datasets = list_samples(workspace()), list_datasets(workspace())
-if not samples:
-    st.markdown("There is no sample yet. Upload Criteo rows, name a file on this machine, or simulate some.")
-    add_sample()
-else:
-    chosen = choose(samples, "sample", "sample_choice")
+def sample_view(samples: Sequence[Sample]) -> None:
+    """Choose or add a sample, and look at it."""
+    if not samples:
+        st.markdown("There is no sample yet. Upload Criteo rows, name a file on this machine, or simulate some.")
+        add_sample()
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        sample = choose(samples, "sample", "look")
+        remove_sample(sample)
     with st.expander("Add another sample", icon=":material/add:", expanded="refused" in st.session_state):
         add_sample()
-    report(chosen)
-    look(chosen)
-    if chosen.labelled:
-        st.header("Split into domains", anchor="split")
-        split_form(chosen, profiles_of(chosen.id, chosen.created, chosen))
-    remove_sample(chosen)
-st.header("Datasets", anchor="datasets")
-if not datasets:
-    st.markdown("There is no dataset yet. Choose a sample with labels, split it, and press *Prepare the dataset*.")
-else:
-    show_dataset(choose(datasets, "dataset", "dataset_choice"))
+    report(sample)
+    if sample.labelled:
+        st.button(
+            "Split it into domains", icon=":material/call_split:", on_click=go_to, args=("Split",), key="go_split"
+        )
+    look(sample)
+
+
+def split_view(samples: Sequence[Sample]) -> None:
+    """Choose a sample, split it, prepare a dataset."""
+    labelled = [sample for sample in samples if sample.labelled]
+    if not labelled:
+        st.markdown("There is no sample with labels to split yet. Add one first.")
+        st.button("Add a sample", icon=":material/add:", on_click=go_to, args=("Sample",), key="go_sample")
+        return
+    sample = choose(labelled, "sample", "split")
+    if sample.simulated:
+        simulated_badge()
+    split_form(sample, profiles_of(sample.id, sample.created, sample))
+
+
+def datasets_view(datasets: Sequence[Dataset]) -> None:
+    """Choose a dataset, and look at it."""
+    if not datasets:
+        st.markdown("There is no dataset yet. Split a sample with labels and prepare it.")
+        st.button("Split a sample", icon=":material/call_split:", on_click=go_to, args=("Split",), key="go_split")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        dataset = choose(datasets, "dataset", "look")
+        remove_dataset(dataset)
+    show_dataset(dataset)
+
+
+def go_to(view: str) -> None:
+    """Opens a tab; for a button's on_click."""
+    st.session_state.view = view
+
+
+st.title("Data")
+if added := st.session_state.pop("added", None):
+    go_to("Sample")
+    st.toast(f"{escape_markdown(added)} is added.", icon=":material/check_circle:")
+if "choose_dataset" in st.session_state or ("view" not in st.session_state and "dataset" in st.query_params):
+    go_to("Datasets")
+tabs = st.tabs(VIEWS, key="view", on_change="rerun")
+samples = list_samples(workspace())
+if tabs[0].open:
+    with tabs[0]:
+        sample_view(samples)
+if tabs[1].open:
+    with tabs[1]:
+        split_view(samples)
+if tabs[2].open:
+    with tabs[2]:
+        datasets_view(list_datasets(workspace()))

@@ -75,9 +75,11 @@ def drift_figure(drifts: Sequence[FieldDrift], most: int = 12) -> go.Figure:
         )
     )
     for limit, word in DRIFT_LIMITS.items():
-        figure.add_vline(x=limit, line={"color": NEUTRAL, "dash": "dot", "width": 1}, annotation_text=word)
-    figure.update_xaxes(title_text="Population stability index", rangemode="tozero")
-    figure.update_yaxes(autorange="reversed", title_text="Field")
+        figure.add_vline(x=limit, line={"color": NEUTRAL, "dash": "dot", "width": 1})
+        figure.add_annotation(x=limit, y=1, yref="paper", yanchor="bottom", text=word, showarrow=False)
+    # The limits stay in sight when nothing has moved.
+    figure.update_xaxes(title_text="Population stability index", range=[0, 1.05 * max(*values, *DRIFT_LIMITS)])
+    figure.update_yaxes(autorange="reversed")
     return figure.update_layout(showlegend=False, bargap=0.25, margin={"l": 8, "r": 12, "t": 28, "b": 48})
 
 
@@ -117,25 +119,34 @@ def _histogram(profile: ColumnProfile) -> go.Figure:
 
 
 def _commonest(profile: ColumnProfile, rows: int) -> go.Figure:
-    shares = [(value or "''", count / rows, FROZEN) for value, count in profile.top_values]
-    rest = 1 - profile.missing_share - sum(share for _, share, _ in shares)
-    if profile.cardinality > len(shares):
-        shares.append((f"{profile.cardinality - len(shares):,} others", max(rest, 0.0), with_alpha(FROZEN, 0.45)))
+    bars = [(_label(value), count / rows, FROZEN) for value, count in profile.top_values]
+    rest = 1 - profile.missing_share - sum(share for _, share, _ in bars)
+    if profile.cardinality > len(bars):
+        bars.append((f"{profile.cardinality - len(bars):,} others", max(rest, 0.0), with_alpha(FROZEN, 0.45)))
     if profile.missing_share:
-        shares.append(("missing", profile.missing_share, NEUTRAL))
+        bars.append(("missing", profile.missing_share, NEUTRAL))
+    names, shares, colors = (list(column) for column in zip(*bars, strict=True))
+    places = np.arange(len(bars))
     figure = go.Figure(
         go.Bar(
-            x=np.array([share for _, share, _ in shares]),
-            y=np.array([name for name, _, _ in shares], dtype=object),
+            x=np.array(shares),
+            y=places,
             orientation="h",
-            marker={"color": [color for _, _, color in shares]},
-            hovertemplate="%{y}: %{x:.2%} of rows<extra></extra>",
+            marker={"color": colors},
+            customdata=np.array(names, dtype=object),
+            hovertemplate="%{customdata}: %{x:.2%} of rows<extra></extra>",
         )
     )
     figure.update_xaxes(title_text="Share of rows", tickformat=".0%", rangemode="tozero")
-    # Values made of digits alone must stay names.
-    figure.update_yaxes(autorange="reversed", title_text=profile.name, type="category", dtick=1)
+    # Places, not names, on the axis: two long values may look alike once cut.
+    figure.update_yaxes(autorange="reversed", title_text=profile.name, tickvals=places, ticktext=names, showgrid=False)
     return figure.update_layout(bargap=0.25, margin={"l": 8, "r": 12, "t": 12, "b": 48})
+
+
+def _label(value: str) -> str:
+    """A value as plotly may show it, which reads a little HTML; at most 16 letters."""
+    cut = value if len(value) <= 16 else value[:15] + "…"
+    return cut.replace("&", "&amp;").replace("<", "&lt;") or "(empty)"
 
 
 def _short(number: float) -> str:
