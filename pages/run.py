@@ -25,20 +25,21 @@ NO_RUNS = (
 )
 
 
-def pick(runs: list[Run]) -> str | None:
-    """The run in the URL, else a box to choose from."""
+def pick(runs: list[Run]) -> str:
+    """The run in the URL, else the newest; a box to choose another puts its id into the URL."""
     names = {run.id: f"{run.name} · {when(run.created)} · {run.status}" for run in runs}
-    if "run" in st.query_params and st.query_params["run"] not in names:
-        st.error(f"There is no run {st.query_params['run'][:40]!r} in this workspace. Choose one below.")
-        del st.query_params["run"]
-    return st.selectbox(
-        "Run",
-        list(names),
-        format_func=lambda run_id: names[run_id],
-        key="run",
-        bind="query-params",
-        label_visibility="collapsed",
+    ids = list(names)
+    named = st.query_params.get("run", ids[0])
+    if named not in names:
+        st.error(f"There is no run {named[:40]!r} in this workspace; the newest is shown instead.")
+        named = ids[0]
+    chosen = st.selectbox(
+        "Run", ids, index=ids.index(named), format_func=names.__getitem__, label_visibility="collapsed"
     )
+    if chosen != named:
+        st.query_params["run"] = chosen
+        st.rerun()
+    return chosen
 
 
 def header(run: Run) -> None:
@@ -97,15 +98,13 @@ try:
     if not every:
         st.info(NO_RUNS, icon=":material/info:")
         st.stop()
-    chosen = pick(every)
-    if chosen is not None:
-        run = store.get(chosen)
-        header(run)
-        if run.status == "done" and run.result:
-            result_view(run)
-        else:
-            live_view(run)
-        annotations(run)
-        repeat(run)
+    run = store.get(pick(every))
+    header(run)
+    if run.status == "done" and run.result:
+        result_view(run)
+    else:
+        live_view(run)
+    annotations(run)
+    repeat(run)
 except ThawError as error:
     show_error(error)

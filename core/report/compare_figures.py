@@ -36,18 +36,20 @@ class DepthPoint:
     high: float
 
 
-def run_color(run_id: str) -> str:
-    """A colour of the palette, fixed by the run's id."""
-    return SERIES[int(run_id.removeprefix("r-") or "0", 16) % len(SERIES)]
-
-
-def run_dash(run_id: str) -> str:
-    """A line style, fixed by the run's id, so that two runs of one colour still differ."""
-    return _DASHES[int(run_id.removeprefix("r-") or "0", 16) // len(SERIES) % len(_DASHES)]
+def run_styles(run_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """(colour, dash) by run id: the palette place that the id names, or the next one free among these runs."""
+    styles = [(color, dash) for dash in _DASHES for color in SERIES]
+    chosen: dict[str, tuple[str, str]] = {}
+    for run_id in sorted(run_ids):
+        start = int(run_id.removeprefix("r-") or "0", 16) % len(SERIES)
+        turned = styles[start:] + styles[:start]
+        chosen[run_id] = next((style for style in turned if style not in chosen.values()), turned[0])
+    return chosen
 
 
 def roc_overlay(curves: Mapping[str, tuple[str, Curve]]) -> go.Figure:
     """ROC curves by run id, each with its label."""
+    styles = run_styles(list(curves))
     figure = go.Figure(
         go.Scatter(
             x=np.array([0.0, 1.0]),
@@ -65,7 +67,7 @@ def roc_overlay(curves: Mapping[str, tuple[str, Curve]]) -> go.Figure:
                 y=curve.y,
                 mode="lines",
                 name=label,
-                line={"color": run_color(run_id), "dash": run_dash(run_id), "width": 2},
+                line={"color": styles[run_id][0], "dash": styles[run_id][1], "width": 2},
                 hovertemplate="FPR %{x:.3f}, TPR %{y:.3f}<extra>%{fullData.name}</extra>",
             )
         )
@@ -76,6 +78,7 @@ def roc_overlay(curves: Mapping[str, tuple[str, Curve]]) -> go.Figure:
 
 def metric_bars(bars: Sequence[Bar], title: str) -> go.Figure:
     """One metric of several runs as dots with intervals; the axis spans the values, for differences are small."""
+    styles = run_styles([bar.run_id for bar in bars])
     values = np.array([bar.value for bar in bars])
     low, high = np.array([bar.low for bar in bars]), np.array([bar.high for bar in bars])
     figure = go.Figure(
@@ -83,7 +86,7 @@ def metric_bars(bars: Sequence[Bar], title: str) -> go.Figure:
             x=values,
             y=[bar.label for bar in bars],
             mode="markers",
-            marker={"size": 11, "color": [run_color(bar.run_id) for bar in bars]},
+            marker={"size": 11, "color": [styles[bar.run_id][0] for bar in bars]},
             error_x={
                 "type": "data",
                 "array": np.nan_to_num(high - values),

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from core.data.preprocessing import log_transform
 from core.data.profile import DRIFT_LIMITS, ColumnProfile, FieldDrift
 from core.data.split import PartSummary
-from core.report.palette import FROZEN, NEUTRAL, SOURCE, TARGET, TRAINED, with_alpha
+from core.report.palette import FROZEN, NEUTRAL, SOURCE, TARGET, with_alpha
 
 _MARKS = np.array([0, 1, 3, 10, 30, 100, 300, 1000, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9])
 _OPACITY = {"train": 1.0, "validation": 0.65, "test": 0.35}
@@ -60,7 +60,7 @@ def drift_figure(drifts: Sequence[FieldDrift], most: int = 12) -> go.Figure:
     moved = sorted(drifts, key=lambda drift: drift.psi, reverse=True)[:most]
     names = np.array([drift.field for drift in moved])
     values = np.array([drift.psi for drift in moved])
-    colors = {"little": NEUTRAL, "some": with_alpha(TRAINED, 0.55), "strong": TRAINED}
+    colors = {"little": NEUTRAL, "some": with_alpha(TARGET, 0.55), "strong": TARGET}
     figure = go.Figure(
         go.Bar(
             x=values,

@@ -103,27 +103,30 @@ def gains_figure(curves: Mapping[bool, Curve]) -> go.Figure:
 
 
 def confusion_figure(confusion: Confusion) -> go.Figure:
-    """Counts and shares of each true class; darker is a larger share of its row."""
+    """Counts and shares of each true class; the stronger the colour, the larger the share of its row."""
     counts = np.array([[confusion.tn, confusion.fp], [confusion.fn, confusion.tp]])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    texts = [[f"<b>{counts[i, j]:,}</b><br>{shares[i, j]:.1%}" for j in (0, 1)] for i in (0, 1)]
+    classes = ["no click", "click"]
     figure = go.Figure(
         go.Heatmap(
             z=shares,
-            x=["no click", "click"],
-            y=["no click", "click"],
-            text=texts,
-            texttemplate="%{text}",
-            textfont={"size": 16},
+            x=classes,
+            y=classes,
+            customdata=counts,
             colorscale=[[0, with_alpha(FROZEN, 0.06)], [1, with_alpha(FROZEN, 0.6)]],
             zmin=0,
             zmax=1,
             showscale=False,
-            hovertemplate="%{y} predicted as %{x}: %{text}<extra></extra>",
+            hovertemplate="%{y}, predicted as %{x}: %{customdata:,} rows, %{z:.1%}<extra></extra>",
             xgap=4,
             ygap=4,
         )
     )
+    # Annotations take the theme's text colour; a heatmap's own texts take one that fits an opaque white page.
+    for i, truth in enumerate(classes):
+        for j, predicted in enumerate(classes):
+            text = f"<b>{counts[i, j]:,}</b><br>{shares[i, j]:.1%}"
+            figure.add_annotation(x=predicted, y=truth, text=text, showarrow=False, font={"size": 16})
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(showgrid=False, side="bottom")
     return _finish(figure, "Predicted", "Truth", "confusion")

@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.evaluation.curves import (
     Bins,
+    Confusion,
     Curve,
     ThresholdTable,
     calibration,
@@ -78,7 +79,7 @@ def result_view(run: Run) -> None:
     arrays = predictions_of(run)
     parts = [part for part in PART_TITLES if f"{part}_label" in arrays]
     verdict(run, arrays)
-    metrics_table(run.result, parts)
+    metrics_table(run.result, parts, beside_before=run.request.get("strategy") != "zero-shot")
     st.subheader("One threshold, everything it decides")
     st.fragment(threshold_view)(run, parts)
     points = RunStore(workspace()).points(run.id)
@@ -130,10 +131,10 @@ def change_in_words(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -
     )
 
 
-def metrics_table(result: dict[str, Any], parts: list[str]) -> None:
-    """Every metric on target and source test rows, each beside what the backbone had before."""
-    for part in parts:
-        after, before = result["metrics"][part], (result["before"] or {}).get(part)
+def metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool) -> None:
+    """Every metric on target and source test rows, each beside what the backbone had before it was trained."""
+    for column, part in zip(st.columns(len(parts)), parts, strict=True):
+        after, before = result["metrics"][part], (result["before"] or {}).get(part) if beside_before else None
         rows = []
         for name, title in METRICS.items():
             row = {"Metric": title, "After" if before else "Value": decimals(after[name])}
@@ -146,11 +147,11 @@ def metrics_table(result: dict[str, Any], parts: list[str]) -> None:
                 known = after[name] is not None and before[name] is not None
                 row["Change"] = _signed(after[name] - before[name]) if known else ""
             rows.append(row)
-        with st.container(border=True):
+        with column.container(border=True):
             rate, threshold = percent(after["click_rate"]), decimals(after["threshold"])
             st.markdown(
-                f"**{PART_TITLES[part]}** :gray[· {count(after['rows'])} rows · click rate {rate} · threshold {threshold}, "
-                f"{result['threshold_rule']}]"
+                f"**{PART_TITLES[part]}** :gray[· {count(after['rows'])} rows · click rate {rate} "
+                f"· threshold {threshold}, {result['threshold_rule']}]"
             )
             st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
 
@@ -183,7 +184,9 @@ def threshold_view(run: Run, parts: list[str]) -> None:
     path = workspace().runs / run.id / "predictions.npz"
     modified = path.stat().st_mtime_ns
     arrays = predictions_of(run)
-    names = {True: "score", False: "before"} if f"{part}_before" in arrays else {True: "score"}
+    names = {True: "score"}
+    if f"{part}_before" in arrays and run.request.get("strategy") != "zero-shot":
+        names[False] = "before"
     shown = {after: curves(str(path), modified, part, name) for after, name in names.items()}
     at = {after: item[0].at(threshold) for after, item in shown.items()}
     _numbers(at[True])
@@ -207,23 +210,21 @@ def threshold_view(run: Run, parts: list[str]) -> None:
             chart(figure, f"{title}-{run.id}", 360, alt)
 
 
-def _numbers(at: Any) -> None:
-    columns = st.columns(5)
-    for column, (title, value) in zip(
-        columns,
-        (
-            ("Accuracy", at.accuracy),
-            ("Always-no", (at.tn + at.fp) / max(at.tn + at.fp + at.tp + at.fn, 1)),
-            ("Precision", at.precision),
-            ("Recall", at.recall),
-            ("F1", at.f1),
-        ),
-        strict=True,
-    ):
-        column.metric(title, f"{value:.4f}")
+def _numbers(at: Confusion) -> None:
+    always_no = (at.tn + at.fp) / max(at.tn + at.fp + at.tp + at.fn, 1)
+    numbers = {
+        "Accuracy": at.accuracy,
+        "Accuracy of always-no": always_no,
+        "Precision": at.precision,
+        "Recall": at.recall,
+        "F1": at.f1,
+    }
+    with st.container(horizontal=True):
+        for title, value in numbers.items():
+            st.metric(title, f"{value:.4f}", width="content")
 
 
-def _confusion_words(at: Any) -> str:
+def _confusion_words(at: Confusion) -> str:
     return f"Confusion matrix: {at.tp:,} true and {at.fp:,} false clicks, {at.fn:,} missed, {at.tn:,} true no-clicks"
 
 

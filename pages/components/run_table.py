@@ -58,7 +58,7 @@ def run_table(runs: list[Run], chosen: list[str]) -> tuple[list[str], pd.DataFra
         on_select="rerun",
         selection_mode="multi-row",
         selection_default={"selection": {"rows": [shown.index(run_id) for run_id in chosen if run_id in shown]}},
-        height=min(38 * (len(runs) + 1), 420),
+        height=min(35 * (len(runs) + 1) + 2, 422),
         alt="Runs with their settings and test metrics",
         column_config={
             "Target AUC": st.column_config.NumberColumn(format="%.4f", help="On target test rows"),

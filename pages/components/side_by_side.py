@@ -121,7 +121,14 @@ def _verdicts(runs: list[Run], labels: dict[str, str]) -> None:
         }
         for (first, second, difference, n), p in zip(rows, adjusted, strict=True)
     ]
-    st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch", height="content")
+    st.dataframe(
+        pd.DataFrame(table),
+        hide_index=True,
+        width="stretch",
+        height="content",
+        column_config={"Verdict": st.column_config.TextColumn(width="large")},
+        alt="Differences in AUC between pairs of runs",
+    )
     more = f" The {MOST_PAIRS} largest of {len(pairs)} differences are shown." if len(pairs) > MOST_PAIRS else ""
     st.caption(
         f"DeLong's test on the same target test rows, p-values adjusted by Holm over the pairs shown.{more} One seed a "
