@@ -1,6 +1,6 @@
 """Data: bring in a sample, look at it, split it into domains, prepare a dataset, see how its target drifts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import pandas as pd
@@ -31,21 +31,27 @@ SIMULATED = " · simulated"
 Item = TypeVar("Item", bound=Sample | Dataset)
 
 
-def choose(items: Sequence[Item], kind: str, view: str) -> Item:
-    """The sample or dataset that the URL names, else the one last chosen, else the newest; choosing changes the URL."""
+def choose(items: Sequence[Item], kind: str, view: str, remove: Callable[[Item], None] | None = None) -> Item:
+    """The sample or dataset that the URL names, else the one last chosen, else the newest; choosing changes the URL.
+
+    remove: draws the button that deletes the chosen one, beside it.
+    """
     ids = [item.id for item in items]
     names = {item.id: f"{item.name}{SIMULATED if item.simulated else ''} · {count(item.rows)} rows" for item in items}
     key = f"{kind}-{view}"
     asked = st.session_state.pop(f"choose_{kind}", None) or st.query_params.get(kind)
     if asked and asked not in ids:
-        st.warning(f"There is no {kind} {escape_markdown(asked[:40])} here (any more); this is the newest one.")
+        st.warning(f"There is no {kind} {escape_markdown(asked[:40])} here (any more); another one is shown.")
     wanted = asked or st.session_state.get(f"last_{kind}")
     st.session_state[key] = wanted if wanted in ids else ids[0]
 
     def follow() -> None:
         st.query_params[kind] = st.session_state[key]
 
-    chosen = st.selectbox(kind.capitalize(), ids, format_func=names.__getitem__, key=key, on_change=follow)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = st.selectbox(kind.capitalize(), ids, format_func=names.__getitem__, key=key, on_change=follow)
+        if remove:
+            remove(items[ids.index(chosen)])
     if st.query_params.get(kind) != chosen:
         st.query_params[kind] = chosen
     st.query_params.pop({"sample": "dataset", "dataset": "sample"}[kind], None)
@@ -208,15 +214,15 @@ def show_dataset(dataset: Dataset) -> None:
 def drift_words(drifts: Sequence[FieldDrift]) -> str:
     """The drift in a sentence."""
     named = {level: [field.field for field in drifts if field.level == level] for level in ("strong", "some")}
-    strong, some = len(named["strong"]), len(named["some"])
-    if not strong + some:
-        return "No field differs much between the source and the target training rows."
-    parts = [f"{strong} strongly ({', '.join(named['strong'])})"] if strong else []
-    parts += [f"{some} somewhat ({', '.join(named['some'])})"] if some else []
-    return (
-        f"Of {len(drifts)} fields, {' and '.join(parts)} differ between the source and the target training rows: "
-        "embeddings learnt on the source say little about values it never showed."
-    )
+    parts = [
+        f"{len(named[level])} {word} ({', '.join(named[level])})"
+        for level, word in (("strong", "strongly"), ("some", "somewhat"))
+        if named[level]
+    ]
+    between = "between the source and the target training rows"
+    if not parts:
+        return f"No field differs much {between}."
+    return f"Of {len(drifts)} fields {' and '.join(parts)} differ {between}."
 
 
 def show_drift(dataset: Dataset) -> None:
@@ -256,9 +262,7 @@ def sample_view(samples: Sequence[Sample]) -> None:
         st.markdown("There is no sample yet. Upload Criteo rows, name a file on this machine, or simulate some.")
         add_sample()
         return
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        sample = choose(samples, "sample", "look")
-        remove_sample(sample)
+    sample = choose(samples, "sample", "look", remove_sample)
     with st.expander("Add another sample", icon=":material/add:", expanded="refused" in st.session_state):
         add_sample()
     report(sample)
@@ -288,10 +292,7 @@ def datasets_view(datasets: Sequence[Dataset]) -> None:
         st.markdown("There is no dataset yet. Split a sample with labels and prepare it.")
         st.button("Split a sample", icon=":material/call_split:", on_click=go_to, args=("Split",), key="go_split")
         return
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        dataset = choose(datasets, "dataset", "look")
-        remove_dataset(dataset)
-    show_dataset(dataset)
+    show_dataset(choose(datasets, "dataset", "look", remove_dataset))
 
 
 def go_to(view: str) -> None:
