@@ -1,0 +1,235 @@
+"""The Data page in AppTest: add, look, split, prepare, delete; bad input is a sentence."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from core.data.datasets import find_dataset, list_datasets
+from core.data.samples import find_sample, list_samples, read_rows
+from core.data.simulate import simulate
+from core.data.split import SplitSpec
+from core.workspace import PROJECT, Workspace, open_workspace
+from pages.components.add_sample import sample_name
+from pages.components.split_form import describe_split, ingest_command
+
+
+@pytest.fixture
+def space(tiny_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    shutil.copytree(tiny_template, tmp_path / "space")
+    monkeypatch.setenv("THAW_HOME", str(tmp_path / "space"))
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    yield open_workspace(tmp_path / "space")
+    st.cache_resource.clear()
+
+
+def data_page(**query: str) -> AppTest:
+    app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=30)
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.switch_page(str(PROJECT / "pages" / "data.py"))
+    return checked(app.run())
+
+
+def checked(app: AppTest) -> AppTest:
+    assert not app.exception
+    return app
+
+
+def open_tab(app: AppTest, view: str) -> AppTest:
+    app.session_state["view"] = view
+    return checked(app.run())
+
+
+def words(app: AppTest) -> str:
+    return " ".join(block.value for kind in (app.markdown, app.caption, app.info, app.warning) for block in kind)
+
+
+def test_a_sample_shows_its_report(space: Workspace) -> None:
+    app = data_page()
+    metrics = {metric.label: metric.value for metric in app.metric}
+    assert metrics["Rows"] == "3,000"
+    assert metrics["Bad rows skipped"] == "0"
+    assert metrics["Container"] == "plain"
+    assert "simulated" in words(app)
+    assert app.query_params["sample"] == list_samples(space)[0].id
+
+
+def test_a_category_and_a_numeric_column_are_shown(space: Workspace) -> None:
+    app = data_page()
+    for column in ("C1", "I2"):
+        app.selectbox(key="look_at").set_value(column).run()
+        checked(app)
+        assert "distinct values" in words(app)
+
+
+def test_an_unknown_sample_in_the_url_is_said(space: Workspace) -> None:
+    app = data_page(sample="s-nothing")
+    assert "There is no sample" in words(app)
+    assert {metric.label for metric in app.metric} >= {"Rows"}
+
+
+def test_an_empty_workspace_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THAW_HOME", str(tmp_path))
+    st.cache_resource.clear()
+    app = data_page()
+    assert "There is no sample yet" in words(app)
+    assert "no sample with labels" in words(open_tab(app, "Split"))
+    assert "There is no dataset yet" in words(open_tab(app, "Datasets"))
+
+
+def test_prepare_by_row_order_at_random_and_by_column(space: Workspace) -> None:
+    app = open_tab(data_page(), "Split")
+    sample = list_samples(space)[0]
+    app.slider(key=f"source-{sample.id}").set_value(50).run()
+    app.button(key="prepare").click().run()
+    checked(app)
+    assert app.query_params["dataset"] == find_dataset(space, "tiny, by row order").id
+    assert "the first 50% of the rows" in words(app)
+    open_tab(app, "Split")
+    app.segmented_control(key=f"method-{sample.id}").set_value("random").run()
+    app.button(key="prepare").click().run()
+    open_tab(app, "Split")
+    app.segmented_control(key=f"method-{sample.id}").set_value("column").run()
+    assert "Choose the values" in words(checked(app))
+    app.selectbox(key=f"column-{sample.id}").set_value("C9").run()
+    rows = read_rows(sample, ["C9"]).to_pandas()
+    app.multiselect(key=f"values-{sample.id}-C9").set_value([rows.C9.value_counts().index[1]]).run()
+    app.button(key="prepare").click().run()
+    checked(app)
+    assert {found.name for found in list_datasets(space)} == {
+        "tiny",
+        "tiny, by row order",
+        "tiny, at random, seed 0",
+        "tiny, by C9",
+    }
+
+
+def test_a_split_that_leaves_no_clicks_is_a_sentence(space: Workspace) -> None:
+    app = open_tab(data_page(), "Split")
+    sample = list_samples(space)[0]
+    app.segmented_control(key=f"method-{sample.id}").set_value("column").run()
+    app.selectbox(key=f"column-{sample.id}").set_value("C3").run()
+    rare = read_rows(sample, ["C3"]).to_pandas().C3.value_counts()
+    app.multiselect(key=f"values-{sample.id}-C3").set_value([rare.index[-1]]).run()
+    checked(app)
+    assert "The part" in app.error[0].value or "This split leaves" in app.error[0].value
+    assert not [button for button in app.button if button.key == "prepare"]
+
+
+def test_a_taken_name_is_a_sentence(space: Workspace) -> None:
+    app = open_tab(data_page(), "Split")
+    app.slider(key=f"source-{list_samples(space)[0].id}").set_value(50).run()
+    app.text_input(key="dataset-name-tiny, by row order").set_value("tiny").run()
+    app.button(key="prepare").click().run()
+    assert "already a dataset named 'tiny'" in checked(app).error[0].value
+
+
+def test_a_file_on_this_machine_is_added(space: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "more rows.tsv.gz"
+    simulate(path, 1000, "source", seed=9)
+    app = data_page()
+    app.segmented_control(key="way").set_value("path").run()
+    app.text_input(key="path").set_value(str(path)).run()
+    app.button(key="add_path").click().run()
+    checked(app)
+    sample = find_sample(space, "more rows")
+    assert (sample.name, sample.source, sample.rows) == ("more rows", "more rows.tsv.gz", 1000)
+    assert app.query_params["sample"] == sample.id
+    assert path.exists()
+
+
+def test_a_bad_row_is_a_sentence_and_can_be_skipped(space: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "bad.tsv"
+    simulate(path, 200, "source", seed=9)
+    with path.open("a") as stream:
+        stream.write("2" + path.read_text().splitlines()[0][1:] + "\n")
+    app = data_page()
+    app.segmented_control(key="way").set_value("path").run()
+    app.text_input(key="path").set_value(str(path)).run()
+    app.button(key="add_path").click().run()
+    assert "201" in checked(app).error[0].value
+    assert len(list_samples(space)) == 1
+    app.button(key="skip_bad").click().run()
+    checked(app)
+    sample = find_sample(space, "bad")
+    assert (sample.rows, sample.bad_rows) == (200, 1)
+    assert not app.error
+
+
+def test_an_upload_is_added_and_its_copy_deleted(space: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "up.tsv"
+    simulate(path, 500, "target", seed=4)
+    app = data_page()
+    app.file_uploader(key="upload-0").upload("up.tsv", path.read_bytes(), "text/plain").run()
+    app.button(key="add_upload").click().run()
+    checked(app)
+    assert find_sample(space, "up").source == "up.tsv"
+    assert not any(space.uploads.glob("upload-*"))
+
+
+def test_a_refused_upload_goes_when_dismissed(space: Workspace) -> None:
+    app = data_page()
+    app.file_uploader(key="upload-0").upload("junk.bin", b"\x00\x01\x02" * 100, "text/plain").run()
+    app.button(key="add_upload").click().run()
+    assert "'junk.bin'" in checked(app).error[0].value
+    assert len(list(space.uploads.glob("upload-*"))) == 1
+    app.button(key="dismiss").click().run()
+    assert not checked(app).error
+    assert not any(space.uploads.glob("upload-*"))
+
+
+def test_rows_are_simulated(space: Workspace) -> None:
+    app = data_page()
+    app.segmented_control(key="way").set_value("simulate").run()
+    app.number_input(key="simulated_rows").set_value(2000).run()
+    app.button(key="simulate").click().run()
+    checked(app)
+    sample = find_sample(space, "Simulated both, 2,000 rows, seed 1")
+    assert (sample.simulated, sample.rows) == (True, 2000)
+    assert not [path for path in space.uploads.iterdir() if path.is_dir()]
+
+
+def test_rows_without_labels_can_be_scored_only(space: Workspace, tmp_path: Path) -> None:
+    path, labelled = tmp_path / "test.txt", tmp_path / "labelled.tsv"
+    simulate(labelled, 300, "target", seed=5)
+    path.write_text("".join(line.split("\t", 1)[1] for line in labelled.read_text().splitlines(keepends=True)))
+    app = data_page()
+    app.segmented_control(key="way").set_value("path").run()
+    app.text_input(key="path").set_value(str(path)).run()
+    app.button(key="add_path").click().run()
+    assert "can score them" in words(checked(app))
+    assert not [button for button in app.button if button.key == "go_split"]
+
+
+def test_a_dataset_and_a_sample_are_deleted(space: Workspace) -> None:
+    app = data_page(dataset=list_datasets(space)[0].id)
+    assert "differ between the source and the target" in words(app)
+    app.button(key="delete_dataset_really").click().run()
+    checked(app)
+    assert list_datasets(space) == []
+    open_tab(app, "Sample")
+    app.button(key="delete_sample_really").click().run()
+    assert "There is no sample yet" in words(checked(app))
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("train.txt.gz", "train"), ("day_0.tar.gz", "day_0"), ("../../x|y.csv", "x y"), ("..", "Sample"), ("É.tsv", "É")],
+)
+def test_sample_names_come_from_file_names(file: str, name: str) -> None:
+    assert sample_name(file) == name
+
+
+def test_the_command_names_what_differs_from_the_defaults(space: Workspace) -> None:
+    sample = list_samples(space)[0]
+    spec = SplitSpec(method="column", column="C9", target_values=("ab", "cd"))
+    assert ingest_command(sample, spec, "by C9", 10) == (
+        "python -m core ingest tiny.tsv --name 'by C9' --simulated --split column --column C9 --target-values ab,cd"
+    )
+    assert "Target: rows whose C9 is `ab`, `cd`" in describe_split(spec)
+    assert describe_split(SplitSpec(source_share=0)).startswith("All rows are target rows")
