@@ -80,7 +80,12 @@ def demo_links(runs: list[Run]) -> None:
     label = "Watch it train" if current.active else "Open the first run"
     with st.container(horizontal=True):
         st.page_link("run.py", label=label, icon=":material/monitoring:", query_params={"run": current.id})
-        st.page_link("compare.py", label="Compare the five", icon=":material/compare_arrows:")
+        st.page_link(
+            "compare.py",
+            label="Compare the runs",
+            icon=":material/compare_arrows:",
+            query_params={"runs": ",".join(run.id for run in runs)},
+        )
 
 
 def start_demo() -> None:

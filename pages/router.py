@@ -13,15 +13,15 @@ PAGES = (
     ("compare.py", "Compare", ":material/compare_arrows:", "Runs side by side, with intervals."),
 )
 
-st.set_page_config(page_title="Thaw", page_icon=str(PROJECT / "assets" / "icon.svg"), layout="wide")
+# The icon comes before the navigation, which would otherwise fetch the page's own from the network.
+st.set_page_config(page_icon=str(PROJECT / "assets" / "icon.svg"), layout="wide")
 st.logo(str(PROJECT / "assets" / "logo.svg"), size="large")
-
 page = st.navigation(
     [
         st.Page(file, title=title, icon=icon, help=about, default=file == "home.py")
         for file, title, icon, about in PAGES
-        if (PROJECT / "pages" / file).exists()
     ],
     position="top",
 )
+st.set_page_config(page_title="Thaw" if page.title == "Home" else f"{page.title} · Thaw")
 page.run()

@@ -1,0 +1,99 @@
+"""The shell in a browser: every page at every size and theme, deep links on a fresh server, and the whole demo."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from core.runs.store import RunStore
+from core.workspace import PROJECT, open_workspace
+from tests.e2e.conftest import OpenPage, Server, settled
+
+pytestmark = pytest.mark.e2e
+PAGES = {
+    "": "Home",
+    "data": "Data",
+    "backbones": "Backbones",
+    "finetune": "Fine-tune",
+    "run": "Run",
+    "compare": "Compare",
+}
+DEMO_MILLISECONDS = 240_000
+
+
+def navigation(page: Page) -> list[str]:
+    links = page.get_by_test_id("stTopNavLink")
+    return [re.sub(r"^[a-z_]+\s", "", text).strip() for text in links.all_inner_texts()]
+
+
+def test_a_deep_link_on_a_fresh_server_goes_through_the_router(
+    page: Page, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    fresh = Server(PROJECT / "app.py", tmp_path_factory.mktemp("home"))
+    fresh.start()
+    try:
+        page.goto(f"{fresh.url}/run?run=r-00000000")
+        settled(page)
+        assert navigation(page) == [*PAGES.values()]
+        expect(page.locator("h1").first).to_have_text("Run")
+        assert page.title() == "Run · Thaw"
+    finally:
+        fresh.stop()
+
+
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_every_page_fits_its_window(open_page: OpenPage, server: Server, width: int, color_scheme: str) -> None:
+    page = open_page(width=width, color_scheme=color_scheme)
+    for path in PAGES:
+        page.goto(f"{server.url}/{path}")
+        settled(page)
+        box = page.get_by_test_id("stMain").evaluate("node => [node.scrollWidth, node.clientWidth]")
+        assert box[0] <= box[1], f"/{path} is {box[0]} px wide in a window of {box[1]} px"
+        ground = page.get_by_test_id("stApp").evaluate("node => getComputedStyle(node).backgroundColor")
+        assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 21, 36)"}[color_scheme]
+
+
+def test_the_blocks_of_the_stack_are_readable_in_both_themes(open_page: OpenPage, server: Server) -> None:
+    for color_scheme in ("light", "dark"):
+        page = open_page(color_scheme=color_scheme)
+        page.goto(server.url)
+        page.locator(".thaw-stack").first.wait_for()
+        colors = page.locator(".thaw-block").evaluate_all(
+            "nodes => nodes.map(node => [getComputedStyle(node).color, getComputedStyle(node).backgroundColor])"
+        )
+        assert len(colors) >= 3
+        for ink, ground in colors:
+            assert contrast(ink, ground) >= 4.5, f"{color_scheme}: {ink} on {ground}"
+
+
+def test_the_demo_runs_from_one_click_to_the_comparison(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    page.get_by_role("button", name="Run the demo").click()
+    expect(page.get_by_text(re.compile(r"\d of 5 runs done"))).to_be_visible(timeout=30_000)
+    page.get_by_role("link", name="Watch it train").click()
+    page.locator(".thaw-chart.js-plotly-plot").first.wait_for(timeout=60_000)
+
+    page.goto(server.url)
+    expect(page.get_by_text("5 of 5 runs done")).to_be_visible(timeout=DEMO_MILLISECONDS)
+    runs = RunStore(open_workspace(server.home)).list()
+    aucs = {run.request["strategy"]: run.result["metrics"]["target_test"]["auc"] for run in runs if run.result}
+    assert set(aucs) == {"depth", "zero-shot", "scratch"}
+    assert aucs["zero-shot"] > aucs["scratch"] > 0.6, "transfer matters in the simulated rows"
+
+    page.get_by_role("link", name="Compare the runs").click()
+    settled(page)
+    expect(page).to_have_url(re.compile(r"/compare\?.*runs="))
+    page.locator(".thaw-chart.js-plotly-plot").first.wait_for(timeout=30_000)
+
+
+def contrast(ink: str, ground: str) -> float:
+    """WCAG contrast ratio of two "rgb(r, g, b)"."""
+    high, low = sorted((luminance(ink), luminance(ground)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(color: str) -> float:
+    channels = [int(number) / 255 for number in re.findall(r"\d+", color)[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
