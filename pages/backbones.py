@@ -13,6 +13,7 @@ from core.models.registry import ARCHITECTURES
 from core.runs.submit import command_line, submit_pretrain
 from core.training.settings import PretrainRequest
 from pages.components.chart import chart
+from pages.components.choice import choose_named, from_address, to_address
 from pages.components.common import (
     command_hint,
     count,
@@ -36,9 +37,9 @@ def shelf(cards: list[BackboneCard]) -> None:
     """A card for every backbone."""
     if not cards:
         st.info("There are no backbones yet. Pretrain one on the source rows of a dataset.", icon=":material/stacks:")
-        st.button("Pretrain a backbone", type="primary", on_click=open_section, args=(PRETRAIN,))
+        st.button("Pretrain a backbone", type="primary", on_click=go_to, kwargs={"section": PRETRAIN})
         return
-    with st.grid(3, min_column_width=320):
+    with st.grid(3 if len(cards) <= 3 else 4, min_column_width=290):
         for card in cards:
             backbone_card(card)
 
@@ -84,8 +85,8 @@ def backbone_card(card: BackboneCard) -> None:
                 key=f"check_{card.id}",
                 icon=":material/fact_check:",
                 type="tertiary",
-                on_click=open_check,
-                args=(card.name,),
+                on_click=go_to,
+                kwargs={"section": CHECK, "backbone": card.name},
             )
 
 
@@ -97,11 +98,9 @@ def vocabulary_check(cards: list[BackboneCard], datasets: list[Dataset]) -> None
         return
     left, right = st.columns(2)
     with left:
-        name = st.selectbox("Backbone", [card.name for card in cards], key="backbone", bind="query-params")
+        card = choose_named("Backbone", cards, "backbone")
     with right:
-        target = st.selectbox("Dataset", [one.name for one in datasets], key="dataset", bind="query-params")
-    card = next(card for card in cards if card.name == name)
-    dataset = next(one for one in datasets if one.name == target)
+        dataset = choose_named("Dataset", datasets, "dataset")
     with errors_shown():
         fields = backbone_coverage(dataset, card)
         verdict(fields, dataset, card)
@@ -110,7 +109,7 @@ def vocabulary_check(cards: list[BackboneCard], datasets: list[Dataset]) -> None
             coverage_figure(fields),
             "coverage",
             height=340,
-            alt=f"Share of target values unseen by {name}, missing and known; most unseen: {fields[0].field}, "
+            alt=f"Share of target values unseen by {card.name}, missing and known; most unseen: {fields[0].field}, "
             f"{percent(fields[0].unseen_share)}",
         )
         with st.expander("As a table", icon=":material/table:"):
@@ -144,7 +143,7 @@ def verdict(fields: list[FieldCoverage], dataset: Dataset, card: BackboneCard) -
             f"Pretrain on the source rows of {dataset.name}",
             type="primary",
             icon=":material/model_training:",
-            on_click=open_pretrain,
+            on_click=prefill,
             args=(dataset.name, card.architecture),
         )
 
@@ -189,8 +188,8 @@ def coverage_table(fields: list[FieldCoverage]) -> None:
 
 def pretrain(datasets: list[Dataset], taken: set[str]) -> None:
     """Everything a new backbone needs, and the button that queues its training."""
-    names = [one.name for one in datasets if one.has_source]
-    if not names:
+    usable = [one for one in datasets if one.has_source]
+    if not usable:
         st.info("Pretraining needs a dataset with a source domain. Bring a sample in and split it first.")
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
         return
@@ -198,10 +197,12 @@ def pretrain(datasets: list[Dataset], taken: set[str]) -> None:
         what, how = st.columns(2, gap="medium")
         with what, st.container(border=True):
             st.markdown("##### What to train")
-            target = st.selectbox("Dataset (its source rows)", names, key="dataset", bind="query-params")
-            dataset = next(one for one in datasets if one.name == target)
-            if dataset.simulated:
-                simulated_badge()
+            dataset = choose_named("Dataset", usable, "dataset")
+            rows = next(part.rows for part in dataset.parts if part.part == "source_train")
+            with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+                st.caption(f"{count(rows)} source rows to train on", width="content")
+                if dataset.simulated:
+                    simulated_badge()
             architecture = st.selectbox(
                 "Architecture",
                 [*ARCHITECTURES],
@@ -218,8 +219,7 @@ def pretrain(datasets: list[Dataset], taken: set[str]) -> None:
             st.markdown("##### How to train")
             train = training_fields("pt")
             request = PretrainRequest(dataset.id, architecture, name.strip() or suggestion, train, settings)
-            rows = next(part.rows for part in dataset.parts if part.part == "source_train")
-            st.caption(f"{count(rows)} source rows train, in the background: you can close this page.")
+            st.caption("It trains in the background: you can close this page.")
             if st.button("Pretrain", type="primary", icon=":material/play_arrow:", key="pt_launch"):
                 run = submit_pretrain(workspace(), request)
                 st.switch_page("run.py", query_params={"run": run.id})
@@ -249,22 +249,15 @@ def free_name(name: str, taken: set[str]) -> str:
     return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
-def open_section(section: str) -> None:
-    """Goes to another section of this page."""
-    st.session_state["section"] = section
+def go_to(**query: str) -> None:
+    """Goes to the state of this page that the address with these parameters stands for."""
+    st.query_params.update(query)
 
 
-def open_check(backbone: str) -> None:
-    """Opens the vocabulary check of a backbone."""
-    st.session_state["backbone"] = backbone
-    open_section(CHECK)
-
-
-def open_pretrain(dataset: str, architecture: str) -> None:
+def prefill(dataset: str, architecture: str) -> None:
     """Opens the pretraining form for a dataset's source rows."""
-    st.session_state["dataset"] = dataset
     st.session_state["pt_architecture"] = architecture
-    open_section(PRETRAIN)
+    go_to(section=PRETRAIN, dataset=dataset)
 
 
 st.title("Backbones")
@@ -272,18 +265,19 @@ st.markdown("Pretrained networks, stage by stage: a stage is the smallest unit t
 with errors_shown():
     all_cards = list_backbones(workspace())
     all_datasets = list_datasets(workspace())
+    from_address("section", SECTIONS)
     section = st.segmented_control(
         "Section",
         SECTIONS,
-        default=SHELF,
         required=True,
         key="section",
-        bind="query-params",
+        on_change=to_address,
+        args=("section",),
         label_visibility="collapsed",
     )
-    if section == SHELF:
-        shelf(all_cards)
-    elif section == CHECK:
+    if section == CHECK:
         vocabulary_check(all_cards, all_datasets)
-    else:
+    elif section == PRETRAIN:
         pretrain(all_datasets, {card.name for card in all_cards})
+    else:
+        shelf(all_cards)

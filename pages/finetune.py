@@ -12,6 +12,7 @@ from core.runs.store import RunStore
 from core.runs.submit import CONTROLS, command_line, submit_finetune
 from core.training.estimate import estimate_seconds
 from core.training.settings import FinetuneRequest, TrainSettings
+from pages.components.choice import choose_named
 from pages.components.common import (
     command_hint,
     count,
@@ -29,15 +30,17 @@ from pages.components.training_fields import parse_widths, training_fields
 from pages.components.vocabulary import backbone_coverage, noise_warning
 
 FIRST_DEPTH = 1
-FROZEN, TRAINED = ":blue[:material/ac_unit: frozen]", ":orange[:material/local_fire_department: trained]"
+OUTPUT_WORDS = {"logit": "one logit", "softmax": "two classes"}
+NARROW = "\N{NO-BREAK SPACE}"
+FROZEN = f":blue[:material/ac_unit:{NARROW}frozen]"
+TRAINED = f":orange[:material/local_fire_department:{NARROW}trained]"
 
 
 def choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset, BackboneCard]:
     """The dataset and the backbone, which the address carries."""
     left, right = st.columns(2, gap="medium")
     with left:
-        name = st.selectbox("Dataset", [one.name for one in datasets], key="dataset", bind="query-params")
-        dataset = next(one for one in datasets if one.name == name)
+        dataset = choose_named("Dataset", datasets, "dataset")
         rows = {part.part: part.rows for part in dataset.parts}
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             st.caption(
@@ -47,8 +50,7 @@ def choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset,
             if dataset.simulated:
                 simulated_badge()
     with right:
-        chosen = st.selectbox("Backbone", [card.name for card in cards], key="backbone", bind="query-params")
-        card = next(card for card in cards if card.name == chosen)
+        card = choose_named("Backbone", cards, "backbone")
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             st.caption(
                 f"{len(card.stages)} stages, {short_count(card.parameters)} parameters, trained on "
@@ -125,21 +127,32 @@ def head_fields() -> HeadSettings:
         )
         activation = st.selectbox("Activation", ACTIVATIONS, key="ft_activation", persist_state="session")
         output = st.selectbox(
-            "Output", [*OUTPUTS], format_func=OUTPUTS.__getitem__, key="ft_output", persist_state="session"
+            "Output",
+            [*OUTPUTS],
+            format_func=OUTPUT_WORDS.__getitem__,
+            key="ft_output",
+            persist_state="session",
+            help="; ".join(OUTPUTS.values()).capitalize() + ".",
         )
     return HeadSettings(parse_widths(hidden, "The hidden layers"), activation, output)
 
 
 def controls() -> list[str]:
     """The controls that are ticked."""
-    st.markdown("##### Controls beside the run")
-    return [
-        name
-        for name in CONTROLS
-        if st.checkbox(
-            STRATEGIES[name].title, True, key=f"ft_{name}", help=STRATEGIES[name].summary, persist_state="session"
-        )
-    ]
+    with st.container(horizontal=True):
+        st.markdown("Controls beside it:", width="content")
+        return [
+            name
+            for name in CONTROLS
+            if st.checkbox(
+                STRATEGIES[name].title,
+                True,
+                key=f"ft_{name}",
+                help=STRATEGIES[name].summary,
+                persist_state="session",
+                width="content",
+            )
+        ]
 
 
 def stage_table(plan: Plan) -> None:
@@ -149,10 +162,11 @@ def stage_table(plan: Plan) -> None:
         state = (
             ":blue[:material/ac_unit: frozen]" if stage.frozen else ":orange[:material/local_fire_department: trained]"
         )
-        share = "under 0.1 %" if 0 < stage.share < 0.001 else percent(stage.share)
-        lines.append(f"| {escape_markdown(stage.title)} | {state} | {count(stage.parameters)} | {share} |")
+        share = "< 0.1 %" if 0 < stage.share < 0.001 else percent(stage.share)
+        cells = (escape_markdown(stage.title), state, count(stage.parameters), share.replace(" ", NARROW))
+        lines.append(f"| {' | '.join(cells)} |")
     total = plan.trained_parameters + plan.frozen_parameters
-    lines.append(f"| **All** | | **{count(total)}** | **{percent(1.0)}** |")
+    lines.append(f"| **All** | | **{count(total)}** | **100{NARROW}%** |")
     st.markdown("\n".join(lines))
 
 
@@ -219,8 +233,8 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         st.markdown(in_words(card, depth))
         vocabulary_warning(dataset, card, depth)
     with summary, errors_shown():
-        stage_table(plan)
         launch(dataset, card, depth, head, train)
+        stage_table(plan)
     # The worker warms up while the user still reads: its first loss then comes within a second of the launch.
     ensure_worker(workspace(), preferred_lane(train.device))
 

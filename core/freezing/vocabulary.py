@@ -12,7 +12,7 @@ Half, because rare values share the id "unseen" even on a backbone's own traffic
 100,000 real rows, with the vocabulary of their own source rows; a vocabulary of another hash leaves 100 %.
 """
 
-RULE = f"Thaw warns when more than {UNSEEN_LIMIT:.0%} of the categorical values that are there are unseen."
+RULE = f"Thaw warns when more than {100 * UNSEEN_LIMIT:.0f} % of the categorical values that are there are unseen."
 
 
 def unseen_share(fields: Sequence[FieldCoverage]) -> float:

@@ -1,0 +1,56 @@
+"""Choosing one of the things that are there, with the choice in the address.
+
+Widgets bound to the address by Streamlit leave out a value that is the default, yet the first dataset of today is not
+tomorrow's first; and a link to the page one is on does not reach them. So here the address decides, and a choice is
+written to it before the page runs again.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
+
+import streamlit as st
+
+
+class Named(Protocol):
+    """A dataset or a backbone."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+def from_address(key: str, options: Sequence[str], ids: Mapping[str, str] | None = None) -> str | None:
+    """Sets the state of the widget `key` to ?key=VALUE, or to the first option where it has none that fits.
+
+    ids: options by an id that the address may carry instead. Returns what the address asked for when nothing fits it.
+    """
+    asked = st.query_params.get(key)
+    asked = (ids or {}).get(asked or "", asked)
+    if asked in options:
+        st.session_state[key] = asked
+    elif st.session_state.get(key) not in options:
+        st.session_state[key] = options[0]
+    return None if asked in options else asked
+
+
+def to_address(key: str) -> None:
+    """Writes the state of the widget `key` into the address: its on_change."""
+    st.query_params[key] = st.session_state[key]
+
+
+def choose_named(label: str, things: Sequence[N], key: str) -> N:
+    """A select box over the names of `things`, of which there is at least one; the address carries ?key=NAME (or an id).
+
+    An address that names nothing here gets a sentence and the choice before it, else the first of `things`.
+    """
+    by_name = {thing.name: thing for thing in things}
+    unknown = from_address(key, [*by_name], {thing.id: thing.name for thing in things})
+    if unknown is not None:
+        st.warning(f"There is no {label.lower()} {unknown[:64]!r} here; showing {st.session_state[key]!r}.")
+    name = st.selectbox(label, [*by_name], key=key, on_change=to_address, args=(key,), persist_state="session")
+    return by_name[name]
