@@ -9,6 +9,7 @@ from core.models.card import HeadSettings
 from core.runs.launch import LANES, preferred_lane, refresh, worker_alive
 from core.runs.store import Run, RunStore
 from pages.components.common import (
+    SIMULATED,
     command_hint,
     count,
     errors_shown,
@@ -16,7 +17,6 @@ from pages.components.common import (
     interval,
     percent,
     show_error,
-    simulated_badge,
     status_markdown,
     when,
     workspace,
@@ -55,9 +55,7 @@ def demo() -> None:
     """The button that queues the whole story, or where that story stands."""
     runs = demo_runs(RunStore(workspace()))
     with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown("#### See the whole story", width="content")
-            simulated_badge()
+        st.markdown(f"#### See the whole story {SIMULATED}")
         st.markdown(
             f"One click queues five runs on the simulated dataset *{DATASET}*: full fine-tuning, half of the backbone "
             "frozen, all of it frozen, and two controls: the backbone as it is, and a network trained from scratch."
@@ -120,10 +118,10 @@ def latest_runs(runs: list[Run]) -> None:
         )
         st.page_link("data.py", label="Bring your own sample", icon=":material/table_chart:")
     for run in runs[:LATEST]:
-        with st.container(horizontal=True, vertical_alignment="center", border=True):
-            st.markdown(status_markdown(run.status), width=120)
+        with st.container(horizontal=True, vertical_alignment="center", border=True, gap="small"):
+            st.markdown(status_markdown(run.status), width=110)
             st.page_link("run.py", label=escape_markdown(run.name), query_params={"run": run.id}, width="stretch")
-            st.markdown(outcome(run), width=230, text_alignment="right")
+            st.markdown(f":small[{outcome(run)}]", width="content")
 
 
 def outcome(run: Run) -> str:

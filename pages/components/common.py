@@ -11,6 +11,8 @@ from core.errors import ThawError
 from core.workspace import Workspace, open_workspace
 
 MISSING = "–"
+SIMULATED = ":violet-badge[:material/science: simulated]"
+"""For st.markdown, beside the name of anything simulated."""
 
 STATUS_BADGES = {
     "queued": (":material/schedule:", "gray"),
