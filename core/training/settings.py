@@ -52,8 +52,11 @@ class TrainSettings:
 
 PRESETS: dict[str, TrainSettings] = {
     "fast": TrainSettings(),
+    "small": TrainSettings(epochs=10, batch_size=256, learning_rate=3e-4, early_stopping=2),
     "article": TrainSettings(epochs=10, batch_size=32, early_stopping=0, plateau=0),
 }
+SMALL_ROWS = 100_000
+"""Training rows below which "small" is the better start: "fast" takes too few steps there (docs/decisions.md)."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from pages.components.common import count, decimals, percent, workspace
 PART_TITLES = {"target_test": "Target test rows", "source_test": "Source test rows"}
 METRICS = {
     "auc": "AUC-ROC",
+    "auc_interval": "AUC, 95 % interval (DeLong)",
     "log_loss": "Log loss",
     "normalised_entropy": "Normalised entropy",
     "accuracy": "Accuracy",
@@ -111,7 +112,7 @@ def verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
         if f"{part}_label" in arrays:
             labels, after, before = (arrays[f"{part}_{name}"] for name in ("label", "score", "before"))
             texts.append(f"**{what}** {change_in_words(labels, after, before)}")
-    st.success("  \n".join(texts), icon=":material/gavel:")
+    st.info("  \n".join(texts), icon=":material/gavel:")
 
 
 def change_in_words(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -> str:
@@ -137,15 +138,10 @@ def metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool)
         after, before = result["metrics"][part], (result["before"] or {}).get(part) if beside_before else None
         rows = []
         for name, title in METRICS.items():
-            row = {"Metric": title, "After" if before else "Value": decimals(after[name])}
-            if name == "auc":
-                row["After" if before else "Value"] += (
-                    f"  ({decimals(after['auc_low'])} to {decimals(after['auc_high'])})"
-                )
+            row = {"Metric": title, "After" if before else "Value": _metric_text(after, name)}
             if before:
-                row["Before"] = decimals(before[name])
-                known = after[name] is not None and before[name] is not None
-                row["Change"] = _signed(after[name] - before[name]) if known else ""
+                row["Before"] = _metric_text(before, name)
+                row["Change"] = _signed(after[name] - before[name]) if _known(after, before, name) else ""
             rows.append(row)
         with column.container(border=True):
             rate, threshold = percent(after["click_rate"]), decimals(after["threshold"])
@@ -154,6 +150,16 @@ def metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool)
                 f"· threshold {threshold}, {result['threshold_rule']}]"
             )
             st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
+
+
+def _metric_text(metrics: dict[str, Any], name: str) -> str:
+    if name == "auc_interval":
+        return f"{decimals(metrics['auc_low'])} to {decimals(metrics['auc_high'])}"
+    return decimals(metrics[name])
+
+
+def _known(after: dict[str, Any], before: dict[str, Any], name: str) -> bool:
+    return after.get(name) is not None and before.get(name) is not None
 
 
 def threshold_view(run: Run, parts: list[str]) -> None:
