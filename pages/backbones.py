@@ -10,6 +10,7 @@ from core.freezing.vocabulary import RULE, unseen_share
 from core.models.card import BackboneCard
 from core.models.library import list_backbones
 from core.models.registry import ARCHITECTURES
+from core.runs.store import RunStore
 from core.runs.submit import command_line, submit_pretrain
 from core.training.settings import PretrainRequest
 from pages.components.chart import chart
@@ -39,7 +40,7 @@ def shelf(cards: list[BackboneCard]) -> None:
         st.info("There are no backbones yet. Pretrain one on the source rows of a dataset.", icon=":material/stacks:")
         st.button("Pretrain a backbone", type="primary", on_click=go_to, kwargs={"section": PRETRAIN})
         return
-    with st.grid(3 if len(cards) <= 3 else 4, min_column_width=290):
+    with st.grid(3, min_column_width=320):
         for card in cards:
             backbone_card(card)
 
@@ -78,7 +79,7 @@ def backbone_card(card: BackboneCard) -> None:
         )
         with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(
-                "finetune.py", label="Fine-tune it", icon=":material/ac_unit:", query_params={"backbone": card.name}
+                "finetune.py", label="Fine-tune it", icon=":material/ac_unit:", query_params={"backbone": card.id}
             )
             st.button(
                 "Check vocabulary",
@@ -86,7 +87,7 @@ def backbone_card(card: BackboneCard) -> None:
                 icon=":material/fact_check:",
                 type="tertiary",
                 on_click=go_to,
-                kwargs={"section": CHECK, "backbone": card.name},
+                kwargs={"section": CHECK, "backbone": card.id},
             )
 
 
@@ -217,7 +218,7 @@ def pretrain(datasets: list[Dataset], taken: set[str]) -> None:
             settings = architecture_fields(architecture)
         with how, st.container(border=True):
             st.markdown("##### How to train")
-            train = training_fields("pt")
+            train = training_fields("pt", rows)
             request = PretrainRequest(dataset.id, architecture, name.strip() or suggestion, train, settings)
             st.caption("It trains in the background: you can close this page.")
             if st.button("Pretrain", type="primary", icon=":material/play_arrow:", key="pt_launch"):
@@ -278,6 +279,7 @@ with errors_shown():
     if section == CHECK:
         vocabulary_check(all_cards, all_datasets)
     elif section == PRETRAIN:
-        pretrain(all_datasets, {card.name for card in all_cards})
+        waiting = [run for run in RunStore(workspace()).list(kind="pretrain") if run.active]
+        pretrain(all_datasets, {card.name for card in all_cards} | {run.request["name"] for run in waiting})
     else:
         shelf(all_cards)

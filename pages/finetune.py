@@ -16,7 +16,6 @@ from pages.components.choice import choose_named
 from pages.components.common import (
     command_hint,
     count,
-    duration,
     errors_shown,
     escape_markdown,
     percent,
@@ -32,8 +31,7 @@ from pages.components.vocabulary import backbone_coverage, noise_warning
 FIRST_DEPTH = 1
 OUTPUT_WORDS = {"logit": "one logit", "softmax": "two classes"}
 NARROW = "\N{NO-BREAK SPACE}"
-FROZEN = f":blue[:material/ac_unit:{NARROW}frozen]"
-TRAINED = f":orange[:material/local_fire_department:{NARROW}trained]"
+FROZEN, TRAINED = ":blue[frozen]", ":orange[trained]"
 
 
 def choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset, BackboneCard]:
@@ -98,7 +96,7 @@ def vocabulary_warning(dataset: Dataset, card: BackboneCard, depth: int) -> None
             return
         st.warning(warning, icon=":material/warning:")
         with st.container(horizontal=True):
-            here = {"dataset": dataset.name, "backbone": card.name}
+            here = {"dataset": dataset.id, "backbone": card.id}
             st.page_link(
                 "backbones.py",
                 label="Column by column",
@@ -173,10 +171,17 @@ def stage_table(plan: Plan) -> None:
 def totals(plan: Plan, seconds: float) -> None:
     """What trains, what stays, and how long it takes."""
     total = plan.trained_parameters + plan.frozen_parameters
-    with st.grid(3, min_column_width=130):
+    with st.grid(3, min_column_width=135):
         st.metric("Trained parameters", short_count(plan.trained_parameters))
         st.metric("Frozen", percent(plan.frozen_parameters / total))
-        st.metric("Estimated time", f"about {duration(seconds)}")
+        st.metric("Estimated time", about(seconds))
+
+
+def about(seconds: float) -> str:
+    """An estimated time, no finer than it can be trusted: "about 40 s", "about 6 min", "about 1.5 h"."""
+    if seconds < 55:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {round(seconds / 60)} min" if seconds < 3600 else f"about {seconds / 3600:.1f} h"
 
 
 def target_rows(dataset: Dataset, validation_share: float | None) -> int:
@@ -197,7 +202,7 @@ def launch(dataset: Dataset, card: BackboneCard, depth: int, head: HeadSettings,
     plans = [make_plan(card, strategy, depth, head) for strategy in ("depth", *chosen)]
     estimates = [estimate_seconds(plan, rows, train, history) for plan in plans]
     totals(plans[0], estimates[0].seconds)
-    everything = f" With the controls about {duration(sum(one.seconds for one in estimates))}." if chosen else ""
+    everything = f" With the controls {about(sum(one.seconds for one in estimates))}." if chosen else ""
     st.caption(estimates[0].basis + everything)
     if st.button("Launch", type="primary", icon=":material/play_arrow:", key="ft_launch", width="stretch"):
         runs = submit_finetune(workspace(), request, chosen)
@@ -220,7 +225,7 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         with settings:
             head = head_fields()
             st.markdown("##### Training")
-            train = training_fields("ft")
+            train = training_fields("ft", target_rows(dataset, None))
         plan = make_plan(card, "depth", depth, head)
     except BadInput as error:
         with drawing:

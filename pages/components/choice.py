@@ -44,12 +44,14 @@ def to_address(key: str) -> None:
 
 
 def choose_named(label: str, things: Sequence[N], key: str) -> N:
-    """A select box over the names of `things`, of which there is at least one; the address carries ?key=NAME (or an id).
+    """A select box over the names of `things`, of which there is at least one; the address carries ?key=NAME or its id.
 
     An address that names nothing here gets a sentence and the choice before it, else the first of `things`.
     """
-    by_name = {thing.name: thing for thing in things}
-    unknown = from_address(key, [*by_name], {thing.id: thing.name for thing in things})
+    by_name: dict[str, N] = {}
+    for thing in things:
+        by_name[f"{thing.name} ({thing.id})" if thing.name in by_name else thing.name] = thing
+    unknown = from_address(key, [*by_name], {thing.id: name for name, thing in by_name.items()})
     if unknown is not None:
         st.warning(f"There is no {label.lower()} {unknown[:64]!r} here; showing {st.session_state[key]!r}.")
     name = st.selectbox(label, [*by_name], key=key, on_change=to_address, args=(key,), persist_state="session")

@@ -6,22 +6,24 @@ from typing import TypeVar
 import streamlit as st
 
 from core.errors import BadInput
-from core.training.settings import DEVICES, PRESETS, TrainSettings
+from core.training.settings import DEVICES, PRESETS, SMALL_ROWS, TrainSettings
 
 FIELDS = ("epochs", "batch_size", "learning_rate", "validation_share", "early_stopping", "plateau")
 PRESET_WORDS = {
     "fast": "large batches, stops early, lowers the rate on a plateau",
+    "small": f"smaller batches and a lower rate, for fewer than {SMALL_ROWS:,} training rows",
     "article": "the source article's batch 32 and 10 epochs, to the end",
 }
 N = TypeVar("N", int, float)
 DEVICE_WORDS = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
 
 
-def training_fields(prefix: str) -> TrainSettings:
-    """Draws the fields and returns what they say; BadInput for what cannot be used. prefix: of the widget keys."""
-    for name in FIELDS:
-        st.session_state.setdefault(f"{prefix}_{name}", getattr(PRESETS["fast"], name))
-    st.session_state.setdefault(f"{prefix}_preset", "fast")
+def training_fields(prefix: str, rows: int) -> TrainSettings:
+    """Draws the fields and returns what they say; BadInput for what cannot be used.
+
+    prefix: of the widget keys. rows: training rows; they decide the preset until the user chooses otherwise.
+    """
+    _suggest(prefix, "small" if rows < SMALL_ROWS else "fast")
     preset = st.segmented_control(
         "Preset",
         [*PRESETS],
@@ -119,6 +121,15 @@ def _given(value: N | None, what: str) -> N:
     if value is None:
         raise BadInput(f"The field for the {what} is empty; put a number in.")
     return value
+
+
+def _suggest(prefix: str, preset: str) -> None:
+    """Starts with `preset`, and follows it to another one unless the user has moved away from the last suggestion."""
+    key = f"{prefix}_preset"
+    if key not in st.session_state or st.session_state[key] == st.session_state.get(f"{prefix}_suggested") != preset:
+        st.session_state[key] = preset
+        _fill(prefix)
+    st.session_state[f"{prefix}_suggested"] = preset
 
 
 def _fill(prefix: str) -> None:

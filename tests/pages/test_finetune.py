@@ -104,9 +104,17 @@ def test_a_new_seed_counts_in_the_command(page: AppTest) -> None:
     assert any("--seed 7" in one.value for one in page.code)
 
 
+def test_few_rows_start_with_the_preset_for_few_rows(page: AppTest) -> None:
+    assert page.segmented_control("ft_preset").value == "small"
+    assert page.number_input("ft_batch_size").value == 256
+    page.segmented_control("ft_preset").set_value("fast").run()
+    page.slider("depth").set_value(0).run()
+    assert page.number_input("ft_batch_size").value == 4096
+
+
 def test_the_address_chooses(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
     card = list_backbones(tiny[0])[-1]
-    page = open_page(tiny[0], "finetune", monkeypatch, dataset="tiny", backbone=card.name, depth="3")
+    page = open_page(tiny[0], "finetune", monkeypatch, dataset="tiny", backbone=card.id, depth="3")
     assert page.selectbox("backbone").value == card.name
     assert page.slider("depth").value == 3
 

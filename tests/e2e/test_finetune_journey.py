@@ -1,0 +1,93 @@
+"""From a dataset and a bundled backbone to a finished run, and from an unknown vocabulary to a backbone of its own."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from core.data.datasets import prepare
+from core.data.ingest import ingest
+from core.data.simulate import simulate
+from core.data.split import SplitSpec
+from core.runs.store import RunStore
+from core.workspace import open_workspace, read_json, write_json
+from tests.e2e.conftest import OpenPage, Server, settled
+
+pytestmark = pytest.mark.e2e
+PATIENCE = 120_000
+
+
+@pytest.fixture(scope="module")
+def prepared(server: Server) -> Server:
+    """The server with two datasets: journey, and strange, which passes for real traffic."""
+    workspace = open_workspace(server.home)
+    for name, seed in (("strange", 5), ("journey", 4)):
+        path = workspace.uploads / f"{name}.tsv"
+        simulate(path, 3000, "both", seed=seed)
+        dataset = prepare(workspace, ingest(workspace, path, name, simulated=True), SplitSpec(), name, min_count=5)
+        if name == "strange":
+            stored = dataset.folder / "dataset.json"
+            write_json(stored, read_json(stored) | {"simulated": False})
+    return server
+
+
+def set_number(page: Page, label: str, value: str) -> None:
+    page.get_by_role("spinbutton", name=label).fill(value)
+    page.keyboard.press("Enter")
+    settled(page)
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    settled(page)
+
+
+def test_move_the_freeze_line_launch_and_read_the_result(prepared: Server, page: Page) -> None:
+    page.goto(f"{prepared.url}/finetune?dataset=journey&backbone=Simulated+DCNv2")
+    settled(page)
+    page.get_by_role("slider").focus()
+    page.keyboard.press("ArrowRight")
+    settled(page)
+    expect(page.locator(".thaw-block.thaw-frozen")).to_have_count(2)
+    expect(page.locator(".thaw-block.thaw-trained")).to_have_count(4)
+    assert "depth=2" in page.url
+    set_number(page, "Epochs", "2")
+    page.get_by_text("From scratch", exact=True).click()
+    settled(page)
+    page.get_by_text("The same on the command line").click()
+    expect(page.locator('[data-testid="stCode"]')).to_contain_text("--freeze-depth 2 --preset small --epochs 2")
+    page.get_by_role("button", name="Launch").click()
+    page.wait_for_url("**/run?run=r-*")
+    expect(page.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=PATIENCE)
+    runs = RunStore(open_workspace(prepared.home)).list(kind="finetune")
+    assert sorted(run.request["strategy"] for run in runs) == ["depth", "zero-shot"]
+
+
+def test_the_choice_is_in_the_address_and_back_takes_it_back(prepared: Server, page: Page) -> None:
+    page.goto(f"{prepared.url}/finetune?dataset=journey&backbone=Simulated+DNN")
+    settled(page)
+    choose(page, "Backbone", "Simulated DCNv2")
+    assert "backbone=Simulated+DCNv2" in page.url
+    page.reload()
+    settled(page)
+    expect(page.get_by_role("combobox", name="Backbone")).to_have_value("Simulated DCNv2")
+    page.go_back()
+    expect(page.get_by_role("combobox", name="Backbone")).to_have_value("Simulated DNN")
+
+
+def test_a_backbone_that_does_not_know_the_values_leads_to_pretraining(prepared: Server, open_page: OpenPage) -> None:
+    page = open_page(width=390)
+    page.goto(f"{prepared.url}/backbones?section=Vocabulary+check&dataset=strange&backbone=Simulated+DNN")
+    settled(page)
+    expect(page.get_by_text("does not know the hashes in real Criteo traffic")).to_be_visible()
+    page.get_by_role("button", name="Pretrain on the source rows of strange").click()
+    settled(page)
+    expect(page.get_by_role("combobox", name="Dataset")).to_have_value("strange")
+    page.get_by_role("textbox", name="Name of the backbone").fill("Strange DNN")
+    page.keyboard.press("Enter")
+    settled(page)
+    set_number(page, "Epochs", "1")
+    page.get_by_role("button", name="Pretrain", exact=True).click()
+    page.wait_for_url("**/run?run=r-*")
+    expect(page.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=PATIENCE)
+    page.goto(f"{prepared.url}/backbones")
+    expect(page.get_by_role("heading", name="Strange DNN")).to_be_visible()
