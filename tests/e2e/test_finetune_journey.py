@@ -1,5 +1,7 @@
 """From a dataset and a bundled backbone to a finished run, and from an unknown vocabulary to a backbone of its own."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -49,7 +51,7 @@ def test_move_the_freeze_line_launch_and_read_the_result(prepared: Server, page:
     settled(page)
     expect(page.locator(".thaw-block.thaw-frozen")).to_have_count(2)
     expect(page.locator(".thaw-block.thaw-trained")).to_have_count(4)
-    assert "depth=2" in page.url
+    expect(page).to_have_url(re.compile("depth=2"))
     set_number(page, "Epochs", "2")
     page.get_by_text("From scratch", exact=True).click()
     settled(page)
@@ -66,7 +68,7 @@ def test_the_choice_is_in_the_address_and_back_takes_it_back(prepared: Server, p
     page.goto(f"{prepared.url}/finetune?dataset=journey&backbone=Simulated+DNN")
     settled(page)
     choose(page, "Backbone", "Simulated DCNv2")
-    assert "backbone=Simulated+DCNv2" in page.url
+    expect(page).to_have_url(re.compile(r"backbone=Simulated\+DCNv2"))
     page.reload()
     settled(page)
     expect(page.get_by_role("combobox", name="Backbone")).to_have_value("Simulated DCNv2")
