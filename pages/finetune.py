@@ -157,9 +157,7 @@ def stage_table(plan: Plan) -> None:
     """Per stage, the head on top as in the picture: frozen or trained, parameters and share."""
     lines = ["| Stage | | Parameters | Share |", "|:--|:--|--:|--:|"]
     for stage in reversed(plan.stages):
-        state = (
-            ":blue[:material/ac_unit: frozen]" if stage.frozen else ":orange[:material/local_fire_department: trained]"
-        )
+        state = FROZEN if stage.frozen else TRAINED
         share = "< 0.1 %" if 0 < stage.share < 0.001 else percent(stage.share)
         cells = (escape_markdown(stage.title), state, count(stage.parameters), share.replace(" ", NARROW))
         lines.append(f"| {' | '.join(cells)} |")
