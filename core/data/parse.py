@@ -35,14 +35,22 @@ class BadRows:
     skip: bool
     count: int = 0
     examples: list[str] = field(default_factory=list)
+    _pending: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, sentence: str, count: int = 1) -> None:
-        """Notes bad rows; BadInput with the sentence unless they are to be skipped."""
-        if not self.skip:
-            raise BadInput(f"{sentence} Mend the row, or choose to skip bad rows.")
-        self.count += count
-        if len(self.examples) < MAX_EXAMPLES:
-            self.examples.append(sentence)
+    def note(self, row: int, sentence: str) -> None:
+        """Notes a bad row; faults are found out of order, so nothing is decided before `settle`."""
+        self._pending.append((row, sentence))
+
+    def settle(self, last_row: int | None = None) -> None:
+        """Decides on the rows noted up to `last_row` (all when None), in order: BadInput with the first, or skips."""
+        self._pending.sort()
+        while self._pending and (last_row is None or self._pending[0][0] <= last_row):
+            sentence = self._pending.pop(0)[1]
+            if not self.skip:
+                raise BadInput(f"{sentence} Mend the row, or choose to skip bad rows.")
+            self.count += 1
+            if len(self.examples) < MAX_EXAMPLES:
+                self.examples.append(sentence)
 
 
 def table_schema(labelled: bool) -> pa.Schema:
@@ -56,19 +64,14 @@ def read_text(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Itera
     bad_widths: list[int] = []
 
     def wrong_width(row: pyarrow.csv.InvalidRow) -> str:
-        if row.text.strip("\r\n") or row.actual_columns > 1:
-            bad_widths.append(row.number)
-            sentence = (
-                f"Row {row.number} of {name!r} has {row.actual_columns} columns where {row.expected_columns} belong "
-                f"({row.text[:60]!r})."
-            )
-            problems.append(sentence)
-        else:
-            blank.append(row.number)
+        bad_widths.append(row.number)
+        bad.note(
+            row.number,
+            f"Row {row.number:,} of {name!r} has {row.actual_columns} columns where {row.expected_columns} belong "
+            f"({row.text[:60]!r}).",
+        )
         return "skip"
 
-    problems: list[str] = []
-    blank: list[int] = []
     try:
         reader = pyarrow.csv.open_csv(
             pa.PythonFile(stream, "r"),
@@ -78,7 +81,8 @@ def read_text(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Itera
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=form.delimiter,
                 quote_char='"' if form.dialect == "csv" else False,
-                ignore_empty_lines=False,
+                # Arrow makes a row of nulls of a blank line. Where rows have labels that is told apart from data below.
+                ignore_empty_lines=not form.labelled,
                 invalid_row_handler=wrong_width,
             ),
             convert_options=pyarrow.csv.ConvertOptions(
@@ -90,8 +94,7 @@ def read_text(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Itera
             ),
         )
     except pa.ArrowException as error:
-        for sentence in problems:
-            bad.add(sentence)
+        bad.settle()
         raise _arrow_sentence(error, name, 1) from error
     seen = 0
     numbers = RowNumbers(first=1 + int(form.has_header))
@@ -101,13 +104,18 @@ def read_text(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Itera
         except StopIteration:
             break
         except pa.ArrowException as error:
-            _drain(problems, bad)
+            bad.settle()
             raise _arrow_sentence(error, name, seen + 1) from error
-        _drain(problems, bad)
-        rows = numbers.take(batch.num_rows, bad_widths, blank)
+        rows = numbers.take(batch.num_rows, bad_widths)
         seen = int(rows[-1]) if len(rows) else seen
-        yield _typed(pa.Table.from_batches([batch]), rows, name, bad)
-    _drain(problems, bad)
+        table = pa.Table.from_batches([batch])
+        if form.labelled:
+            filled = ~_all_null(table)
+            table, rows = table.filter(pa.array(filled)), rows[filled]
+        table = _typed(table, rows, name, bad)
+        bad.settle(seen)
+        yield table
+    bad.settle()
 
 
 def read_parquet(path: Path, form: Inspection, bad: BadRows) -> Iterator[pa.Table]:
@@ -131,7 +139,9 @@ def read_parquet(path: Path, form: Inspection, bad: BadRows) -> Iterator[pa.Tabl
                 texts = [_as_text(table[column], column, path.name) for column in wanted]
                 rows = np.arange(seen + 1, seen + 1 + table.num_rows)
                 seen += table.num_rows
-                yield _typed(pa.table(texts, names=wanted), rows, path.name, bad)
+                typed = _typed(pa.table(texts, names=wanted), rows, path.name, bad)
+                bad.settle()
+                yield typed
     except (OSError, pa.ArrowException) as error:
         raise BadInput(f"{path.name!r} cannot be read as Parquet ({error}); write it again.") from error
 
@@ -142,10 +152,9 @@ class RowNumbers:
     def __init__(self, first: int) -> None:
         self._next = first
 
-    def take(self, count: int, *dropped: list[int]) -> np.ndarray:
-        """Line numbers of the next `count` rows handed out."""
-        gone = np.unique(np.array([number for group in dropped for number in group], dtype=np.int64))
-        gone = gone[gone >= self._next]
+    def take(self, count: int, dropped: list[int]) -> np.ndarray:
+        """Line numbers of the next `count` rows handed out, when arrow left out the lines `dropped`."""
+        gone = np.array([number for number in dropped if number >= self._next], dtype=np.int64)
         numbers = np.arange(self._next, self._next + count + len(gone))
         numbers = numbers[~np.isin(numbers, gone)][:count]
         if count:
@@ -153,9 +162,14 @@ class RowNumbers:
         return numbers
 
 
-def _drain(problems: list[str], bad: BadRows) -> None:
-    while problems:
-        bad.add(problems.pop(0))
+def _all_null(table: pa.Table) -> np.ndarray:
+    """bool (rows,): whether every column is null."""
+    empty = np.ones(table.num_rows, dtype=bool)
+    for column in table.columns:
+        if not empty.any():
+            break
+        empty &= column.is_null().to_numpy()
+    return empty
 
 
 def _arrow_sentence(error: pa.ArrowException, name: str, row: int) -> BadInput:
@@ -187,13 +201,11 @@ def _typed(table: pa.Table, rows: np.ndarray, name: str, bad: BadRows) -> pa.Tab
 
     def reject(faulty: pa.ChunkedArray | np.ndarray, column: str, why: str) -> None:
         places = np.flatnonzero(np.asarray(faulty) & keep)
-        for place in places[:MAX_EXAMPLES]:
+        for place in places:
             value = table[column][int(place)].as_py()
             shown = "empty" if value is None else repr(value if len(value) <= 60 else value[:57] + "...")
             header = " (a header line in the middle of the file?)" if value == column or value == "Label" else ""
-            bad.add(f"Row {rows[place]:,} of {name!r}: {column} is {shown}, {why}{header}.")
-        if len(places) > MAX_EXAMPLES:
-            bad.add("", count=len(places) - MAX_EXAMPLES)
+            bad.note(int(rows[place]), f"Row {rows[place]:,} of {name!r}: {column} is {shown}, {why}{header}.")
         keep[places] = False
 
     typed: dict[str, pa.ChunkedArray] = {}

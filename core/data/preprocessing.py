@@ -117,7 +117,8 @@ def fit(table: pa.Table, min_count: int = DEFAULT_MIN_COUNT) -> Preprocessing:
     logs = [log_transform(_to_numpy(table.column(field))) for field in NUMERIC]
     means = np.array([np.nanmean(values) if (~np.isnan(values)).any() else 0.0 for values in logs])
     stds = np.array([np.nanstd(values) if (~np.isnan(values)).any() else 1.0 for values in logs])
-    stds[stds == 0] = 1.0
+    # A constant column has a deviation of rounding errors, by which nothing must be divided.
+    stds[stds < 1e-9] = 1.0
     vocabularies = {}
     for field in FIELDS:
         column = table.column(field)

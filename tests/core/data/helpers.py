@@ -1,0 +1,84 @@
+"""Small Criteo files made by hand, packed in every way, and a fingerprint of a workspace."""
+
+import gzip
+import hashlib
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import zstandard
+
+from core.workspace import Workspace
+
+
+def rows(count: int, seed: int = 0, labelled: bool = True) -> list[list[str]]:
+    """Rows of strings in file order; missing values are empty."""
+    generator = np.random.default_rng(seed)
+    made = []
+    for number in range(count):
+        numbers = ["" if generator.random() < 0.2 else str(generator.integers(-2, 500)) for _ in range(13)]
+        values = ["" if generator.random() < 0.2 else f"{generator.integers(0, 30):08x}" for _ in range(26)]
+        made.append([*([str(number % 3 // 2)] if labelled else []), *numbers, *values])
+    return made
+
+
+def text(lines: list[list[str]], end: str = "\n") -> bytes:
+    """Rows as tab-separated bytes."""
+    return "".join("\t".join(line) + end for line in lines).encode()
+
+
+def packed_zip(data: bytes, name: str = "train.txt") -> bytes:
+    """A zip archive with one member."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+    return stream.getvalue()
+
+
+def packed_tar(*members: tuple[str, bytes | None]) -> bytes:
+    """A gzipped tar archive; a member without bytes is a symbolic link."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            if data is None:
+                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+                archive.addfile(info)
+            else:
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def packed_zstd(data: bytes) -> bytes:
+    """A zstd frame."""
+    return zstandard.ZstdCompressor().compress(data)
+
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda data: data,
+    "gzip": gzip.compress,
+    "zip": packed_zip,
+    "tar.gz": lambda data: packed_tar(("train.txt", data)),
+    "zstd": packed_zstd,
+}
+
+
+def fingerprint(workspace: Workspace) -> str:
+    """Hash of every path and every byte below the workspace."""
+    digest = hashlib.sha256()
+    for path in sorted(workspace.root.rglob("*")):
+        digest.update(str(path.relative_to(workspace.root)).encode())
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def write(folder: Path, data: bytes, name: str = "file") -> Path:
+    """A file holding `data`."""
+    path = folder / name
+    path.write_bytes(data)
+    return path

@@ -1,0 +1,157 @@
+"""Good input: every dialect in every container against pandas."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.data.datasets import prepare
+from core.data.dialects import inspect
+from core.data.ingest import ingest
+from core.data.samples import delete_sample, find_sample, list_samples, read_rows
+from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
+from core.data.split import SplitSpec
+from core.errors import BadInput
+from core.workspace import Workspace, open_workspace
+from tests.core.data.helpers import PACK, rows, text, write
+
+LINES = rows(300, seed=4)
+
+
+def expected(data: bytes) -> pd.DataFrame:
+    """pandas' own reading of 40 tab-separated columns."""
+    return pd.read_csv(
+        io.BytesIO(data),
+        sep="\t",
+        header=None,
+        names=[LABEL, *FIELDS],
+        dtype=dict.fromkeys(CATEGORICAL, str),
+        keep_default_na=False,
+        na_values=[""],
+        quoting=csv.QUOTE_NONE,
+    )
+
+
+def same(actual: pd.DataFrame, wanted: pd.DataFrame) -> None:
+    for column in wanted.columns:
+        if column in CATEGORICAL:
+            assert actual[column].astype(object).where(actual[column].notna(), None).tolist() == (
+                wanted[column].astype(object).where(wanted[column].notna(), None).tolist()
+            ), column
+        else:
+            np.testing.assert_array_equal(actual[column].to_numpy(float), wanted[column].to_numpy(float), column)
+
+
+@pytest.mark.parametrize("container", PACK)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_tab_separated_rows_in_every_container(container: str, end: str, workspace: Workspace, tmp_path: Path) -> None:
+    data = text(LINES, end)
+    sample = ingest(workspace, write(tmp_path, PACK[container](data)), "a sample")
+    assert (sample.container, sample.rows, sample.labelled, sample.bad_rows) == (container, 300, True, 0)
+    wanted = expected(text(LINES))
+    assert sample.click_rate == pytest.approx(wanted[LABEL].mean())
+    same(read_rows(sample).to_pandas(), wanted)
+
+
+def test_mixed_line_ends_bom_and_blank_lines_read_the_same(workspace: Workspace, tmp_path: Path) -> None:
+    ends = ["\n", "\r\n", "\n\n", "\r\n\r\n"]
+    data = b"\xef\xbb\xbf" + "".join("\t".join(line) + ends[i % 4] for i, line in enumerate(LINES)).encode()
+    sample = ingest(workspace, write(tmp_path, data), "mixed")
+    assert sample.bad_rows == 0
+    same(read_rows(sample).to_pandas(), expected(text(LINES)))
+
+
+def test_values_of_any_kind(workspace: Workspace, tmp_path: Path) -> None:
+    lines = [list(line) for line in LINES]
+    odd = ['say "hi"', "naïve ☃", " spaced ", "NA", "null", "0", "a,b", "'", '"']
+    for place, value in enumerate(odd):
+        lines[place][20] = value
+        lines[place][1] = ["1.0", "-3", "+7", "1e3", ".5", "0", "2.", "-0.0", "12345678901"][place]
+    lines[0][0], lines[1][0] = "1.0", "0.0"
+    sample = ingest(workspace, write(tmp_path, text(lines)), "odd")
+    table = read_rows(sample)
+    assert table["C7"].to_pylist()[: len(odd)] == odd
+    assert table["I1"].to_pylist()[: len(odd)] == [1, -3, 7, 1000, 0.5, 0, 2, 0, 12345678901]
+    assert table[LABEL].to_pylist()[:2] == [1, 0]
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_csv_with_columns_in_any_order(delimiter: str, workspace: Workspace, tmp_path: Path) -> None:
+    frame = expected(text(LINES)).astype(object)
+    frame = frame.where(frame.notna(), "")
+    frame.loc[0, "C7"] = f'with {delimiter} and "quotes"'
+    frame = frame.rename(columns={LABEL: "Label"}).assign(Id=range(300))
+    shuffled = frame[[*np.random.default_rng(0).permutation(frame.columns)]]
+    path = tmp_path / "rows.csv"
+    shuffled.to_csv(path, index=False, sep=delimiter)
+    sample = ingest(workspace, path, "csv")
+    assert sample.dialect == "csv"
+    wanted = expected(text(LINES))
+    wanted.loc[0, "C7"] = f'with {delimiter} and "quotes"'
+    same(read_rows(sample).to_pandas(), wanted)
+
+
+def test_parquet_of_numbers_and_of_text(workspace: Workspace, tmp_path: Path) -> None:
+    wanted = expected(text(LINES))
+    wanted.to_parquet(tmp_path / "numbers.parquet")
+    wanted.astype(dict.fromkeys(NUMERIC, "Int64")).astype(str).replace({"<NA>": None, "nan": None}).to_parquet(
+        tmp_path / "texts.parquet"
+    )
+    for name in ("numbers", "texts"):
+        sample = ingest(workspace, tmp_path / f"{name}.parquet", name)
+        assert sample.dialect == sample.container == "parquet"
+        same(read_rows(sample).to_pandas(), wanted)
+
+
+def test_rows_without_a_label_are_read_but_not_prepared(workspace: Workspace, tmp_path: Path) -> None:
+    lines = [line[1:] for line in LINES]
+    sample = ingest(workspace, write(tmp_path, text(lines)), "unlabelled")
+    assert (sample.dialect, sample.labelled, sample.click_rate) == ("kaggle-test", False, None)
+    assert LABEL not in read_rows(sample).column_names
+    with pytest.raises(BadInput, match=r"has no labels \(39 columns\): a run can score it"):
+        prepare(workspace, sample, SplitSpec(), "unlabelled")
+
+
+def test_day_file_of_the_terabyte_set_is_told_by_c20(tmp_path: Path) -> None:
+    lines = [list(line) for line in LINES]
+    kaggle = inspect(write(tmp_path, text([[*line[:33], "0000000a", *line[34:]] for line in lines])))
+    assert kaggle.dialect == "kaggle-train" and "C20 has 1 values" in kaggle.reason
+    for place, line in enumerate(lines):
+        line[33] = f"{place:08x}"
+    day = inspect(write(tmp_path, text(lines)))
+    assert day.dialect == "criteo-1tb" and "C20 has 300 values in 300 rows" in day.reason
+    few = inspect(write(tmp_path, text(lines[:10])))
+    assert few.dialect == "kaggle-train" and "look alike" in few.reason
+
+
+def test_the_same_file_is_the_same_sample_and_is_found_again(workspace: Workspace, tmp_path: Path) -> None:
+    path = write(tmp_path, text(LINES))
+    first = ingest(workspace, path, "one")
+    second = ingest(workspace, path, "two")
+    assert first.id == second.id
+    again = open_workspace(workspace.root)
+    assert [sample.name for sample in list_samples(again)] == ["two"]
+    assert find_sample(again, "two") == second == find_sample(again, first.id)
+    with pytest.raises(BadInput, match=r"no sample 'one'; the samples here are \['two'\]"):
+        find_sample(again, "one")
+    delete_sample(second)
+    assert list_samples(again) == []
+
+
+def test_progress_rises_to_one(workspace: Workspace, tmp_path: Path) -> None:
+    shares: list[float] = []
+    ingest(workspace, write(tmp_path, PACK["gzip"](text(rows(2000)))), "progress", progress=shares.append)
+    assert shares == sorted(shares) and shares[-1] == 1.0
+
+
+def test_real_rows(real_rows: Path, workspace: Workspace) -> None:
+    sample = ingest(workspace, real_rows, "real")
+    assert (sample.dialect, sample.rows, sample.bad_rows) == ("kaggle-train", 100_000, 0)
+    assert sample.click_rate == pytest.approx(0.2566)
+    frame = pd.read_csv(real_rows, sep="\t", header=None, usecols=[0, 2, 16], nrows=5000)
+    table = read_rows(sample, [LABEL, "I2", "C3"], limit=5000)
+    assert table["C3"].to_pylist() == frame[16].astype(object).where(frame[16].notna(), None).tolist()
+    np.testing.assert_array_equal(table["I2"].to_numpy(), frame[2].to_numpy(float))
