@@ -155,14 +155,14 @@ def controls() -> list[str]:
 
 def stage_table(plan: Plan) -> None:
     """Per stage, the head on top as in the picture: frozen or trained, parameters and share."""
-    lines = ["| Stage | | Parameters | Share |", "|:--|:--|--:|--:|"]
+    lines = ["| :small[Stage] | | :small[Parameters] | :small[Share] |", "|:--|:--|--:|--:|"]
     for stage in reversed(plan.stages):
         state = FROZEN if stage.frozen else TRAINED
         share = "< 0.1 %" if 0 < stage.share < 0.001 else percent(stage.share)
         cells = (escape_markdown(stage.title), state, count(stage.parameters), share.replace(" ", NARROW))
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(f':small[{cell}]' for cell in cells)} |")
     total = plan.trained_parameters + plan.frozen_parameters
-    lines.append(f"| **All** | | **{count(total)}** | **100{NARROW}%** |")
+    lines.append(f"| :small[All] | | :small[{count(total)}] | :small[100{NARROW}%] |")
     st.markdown("\n".join(lines))
 
 

@@ -44,7 +44,7 @@ def choose_backbone(app: AppTest, architecture: str) -> None:
 
 
 def table(app: AppTest) -> str:
-    return next(one.value for one in app.markdown if one.value.startswith("| Stage"))
+    return next(one.value for one in app.markdown if one.value.startswith("| :small[Stage]"))
 
 
 def test_opens_with_everything_chosen(page: AppTest) -> None:
