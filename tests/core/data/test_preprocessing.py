@@ -105,7 +105,7 @@ def test_columns_without_a_value_and_constant_ones() -> None:
     columns["C1"] = pa.chunked_array([pa.nulls(400, pa.string())])
     fitted = fit(pa.table(columns), 5)
     encoded = fitted.encode(pa.table(columns))
-    assert not encoded.numerics[:, :2].any()
+    assert np.abs(encoded.numerics[:, :2]).max() < 1e-6
     assert not encoded.ids[:, [0, FIELDS.index("C1")]].any()
     assert fitted.encode(LATER).ids[:, 0].max() == UNSEEN
     assert np.isfinite(fitted.encode(LATER).numerics).all()
