@@ -10,6 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from core.errors import ThawError
+from pages.components.common import show_error
+
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
@@ -27,7 +30,15 @@ def serve_plotly(request: Request) -> Response:
     return Response(_packed_plotly(), media_type="text/javascript", headers=headers)
 
 
+def explain(error: Exception) -> bool:
+    """Shows a ThawError that a page let through as its sentence; True keeps Streamlit from showing the traceback."""
+    if isinstance(error, ThawError):
+        show_error(error)
+        return True
+    return False
+
+
 PLOTLY_ROUTE = Route("/assets/plotly.min.js", serve_plotly)
 
 # The main script is the router inside pages/: a pages/ folder beside it would let a deep link skip the router.
-app = st.App("pages/router.py", routes=[PLOTLY_ROUTE])
+app = st.App("pages/router.py", routes=[PLOTLY_ROUTE], on_script_error=explain)

@@ -26,7 +26,7 @@ SAMPLE = "Simulated Criteo"
 DATASET = "Simulated demo"
 ARCHITECTURE = "dcnv2"
 GROUP = "demo"
-TRAIN = TrainSettings(batch_size=512)
+TRAIN = TrainSettings(epochs=10, batch_size=512)
 """The dataset has some 10,000 target training rows: the default batch would make three steps of an epoch."""
 
 

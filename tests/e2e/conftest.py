@@ -13,12 +13,13 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from core.runs.store import RunStore
 from core.workspace import PROJECT, open_workspace
 
 START_SECONDS = 60.0
+expect.set_options(timeout=30_000)
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -54,9 +55,14 @@ class Server:
         """Starts the server and waits until it answers."""
         command = [sys.executable, "-m", "streamlit", "run", str(self.script), "--server.port", str(self.port)]
         self.log = (self.home / "server.log").open("ab")
-        environment = os.environ | {"THAW_HOME": str(self.home), "THAW_WORKER_LINGER": "20"}
+        # One thread a worker: two test processes with two threads each on two cores mostly wait for one another.
+        settings = {"THAW_HOME": str(self.home), "THAW_WORKER_LINGER": "20", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [*command, "--server.headless", "true"], cwd=PROJECT, env=environment, stdout=self.log, stderr=self.log
+            [*command, "--server.headless", "true"],
+            cwd=PROJECT,
+            env=os.environ | settings,
+            stdout=self.log,
+            stderr=self.log,
         )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
