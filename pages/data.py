@@ -133,7 +133,8 @@ def one_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
     """One column's numbers and distribution."""
     name = st.selectbox("Column to look at", FIELDS, key="look_at")
     profile = profiles[FIELDS.index(name)]
-    facts = [f"missing {percent(profile.missing_share)}", f"{count(profile.cardinality)} distinct values"]
+    missing = f"missing {percent(profile.missing_share)}" if profile.missing_share else "never missing"
+    facts = [missing, f"{count(profile.cardinality)} distinct values"]
     if profile.quantiles:
         quantiles = dict(zip(QUANTILES, profile.quantiles, strict=True))
         facts += [f"median {quantiles[0.5]:,g}", f"99th percentile {quantiles[0.99]:,g}"]
@@ -263,13 +264,13 @@ def sample_view(samples: Sequence[Sample]) -> None:
         add_sample()
         return
     sample = choose(samples, "sample", "look", remove_sample)
-    with st.expander("Add another sample", icon=":material/add:", expanded="refused" in st.session_state):
-        add_sample()
+    with st.expander("Add another sample", icon=":material/add:", key="adding", on_change="rerun") as adding:
+        if adding.open:
+            add_sample()
     report(sample)
     if sample.labelled:
-        st.button(
-            "Split it into domains", icon=":material/call_split:", on_click=go_to, args=("Split",), key="go_split"
-        )
+        label = "Split it into domains"
+        st.button(label, type="primary", icon=":material/call_split:", on_click=go_to, args=("Split",), key="go_split")
     look(sample)
 
 
@@ -303,6 +304,7 @@ def go_to(view: str) -> None:
 st.title("Data")
 if added := st.session_state.pop("added", None):
     go_to("Sample")
+    st.session_state.adding = False
     st.toast(f"{escape_markdown(added)} is added.", icon=":material/check_circle:")
 if "choose_dataset" in st.session_state or ("view" not in st.session_state and "dataset" in st.query_params):
     go_to("Datasets")

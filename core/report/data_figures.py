@@ -18,7 +18,9 @@ _Z95 = 1.96
 
 def column_figure(profile: ColumnProfile, rows: int) -> go.Figure:
     """How the values of one column of `rows` rows spread: a histogram on a log axis, or its commonest values."""
-    return _histogram(profile) if profile.kind == "numeric" else _commonest(profile, rows)
+    figure = _histogram(profile) if profile.kind == "numeric" else _commonest(profile, rows)
+    # A zoom belongs to one column, not to the next one chosen.
+    return figure.update_layout(uirevision=profile.name)
 
 
 def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
@@ -49,8 +51,8 @@ def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
     )
     figure.add_trace(bars, 1, 1)
     figure.add_trace(dots, 1, 2)
-    figure.update_xaxes(title_text="Rows", rangemode="tozero", nticks=4, row=1, col=1)
-    figure.update_xaxes(title_text="Click rate", tickformat=".1%", nticks=4, row=1, col=2)
+    figure.update_xaxes(title_text="Rows", rangemode="tozero", nticks=4, tickangle=0, row=1, col=1)
+    figure.update_xaxes(title_text="Click rate", tickformat=".0%", nticks=4, tickangle=0, row=1, col=2)
     figure.update_yaxes(autorange="reversed")
     return figure.update_layout(showlegend=False, bargap=0.3, margin={"l": 8, "r": 12, "t": 8, "b": 48})
 
@@ -139,7 +141,9 @@ def _commonest(profile: ColumnProfile, rows: int) -> go.Figure:
     )
     figure.update_xaxes(title_text="Share of rows", tickformat=".0%", rangemode="tozero")
     # Places, not names, on the axis: two long values may look alike once cut.
-    figure.update_yaxes(autorange="reversed", title_text=profile.name, tickvals=places, ticktext=names, showgrid=False)
+    figure.update_yaxes(
+        title_text=profile.name, range=[len(bars) - 0.5, -0.5], tickvals=places, ticktext=names, showgrid=False
+    )
     return figure.update_layout(bargap=0.25, margin={"l": 8, "r": 12, "t": 12, "b": 48})
 
 

@@ -24,7 +24,7 @@ from core.workspace import Workspace
 from pages.components.common import command_hint, show_error, workspace
 
 WAYS = {
-    "upload": ":material/upload_file: Upload a file",
+    "upload": ":material/upload_file: Upload",
     "path": ":material/folder_open: File on this machine",
     "simulate": ":material/science: Simulate",
 }
@@ -48,7 +48,7 @@ class Offer:
 def add_sample() -> None:
     """The form; ends by choosing the new sample in the URL. A refused file stays at hand for another try."""
     way = st.segmented_control(
-        "Where from", [*WAYS], format_func=WAYS.__getitem__, default="upload", required=True, key="way", width="stretch"
+        "Where from", [*WAYS], format_func=WAYS.__getitem__, default="upload", required=True, key="way"
     )
     {"upload": _upload_form, "path": _path_form, "simulate": _simulate_form}[way]()
     # Outside the forms: an upload is taken in one rerun later, when its buffer is gone from memory.
@@ -174,10 +174,9 @@ def _take(offer: Offer, simulated: bool = False) -> None:
             progress(bar, "Reading rows", 0.0, 0.7),
             simulated,
         )
-        sample = _named(sample, offer.original)
+        sample = _named(sample, offer)
         profile_columns(sample, progress(bar, "Looking at the columns", 0.7, 1.0))
     except ThawError as error:
-        # Our copy has a made-up name; the user knows the file by its own.
         message = str(error).replace(offer.path.name, offer.original)
         st.session_state.refused = (offer, message)
         bar.empty()
@@ -190,8 +189,10 @@ def _take(offer: Offer, simulated: bool = False) -> None:
     st.rerun()
 
 
-def _named(sample: Sample, original: str) -> Sample:
-    sample = dataclasses.replace(sample, source=original)
+def _named(sample: Sample, offer: Offer) -> Sample:
+    """The sample under the file's own name: our copy has a made-up one."""
+    examples = tuple(example.replace(offer.path.name, offer.original) for example in sample.bad_examples)
+    sample = dataclasses.replace(sample, source=offer.original, bad_examples=examples)
     save_sample(sample)
     return sample
 
@@ -200,15 +201,20 @@ def _refused(offer: Offer, message: str) -> None:
     """The sentence, and what can be done with the file."""
     show_error(BadInput(message))
     with st.container(horizontal=True):
-        if offer.on_bad_rows == "reject" and offer.path.exists():
-            again = dataclasses.replace(offer, on_bad_rows="skip")
-            if st.button("Skip bad rows and try again", icon=":material/skip_next:", key="skip_bad"):
-                st.session_state.offer = again
-                del st.session_state["refused"]
-                st.rerun()
-        if st.button("Dismiss", key="dismiss"):
-            _discard()
-            st.rerun()
+        if "skip bad rows" in message and offer.path.exists():
+            st.button(
+                "Skip bad rows and try again",
+                icon=":material/skip_next:",
+                key="skip_bad",
+                on_click=_skip,
+                args=(offer,),
+            )
+        st.button("Dismiss", key="dismiss", on_click=_discard)
+
+
+def _skip(offer: Offer) -> None:
+    st.session_state.offer = dataclasses.replace(offer, on_bad_rows="skip")
+    del st.session_state["refused"]
 
 
 def _discard() -> None:

@@ -18,7 +18,7 @@ from core.data.split import PartSummary, SplitSpec, check_parts
 from core.report.data_figures import part_title, parts_figure
 from pages.components.add_sample import progress
 from pages.components.chart import chart
-from pages.components.common import command_hint, errors_shown, escape_markdown, workspace
+from pages.components.common import command_hint, errors_shown, escape_markdown, percent, workspace
 
 METHODS = {"order": "Row order (time)", "column": "Value of a column (segment)", "random": "At random"}
 _SHARES = {
@@ -115,7 +115,7 @@ def describe_split(spec: SplitSpec) -> str:
         return "All rows are target rows: there is no source domain."
     how = "the first" if spec.method == "order" else "at random"
     seed = f" (seed {spec.seed})" if spec.method == "random" else ""
-    return f"Source: {how} {spec.source_share:.0%} of the rows{seed}; target: the rest."
+    return f"Source: {how} {percent(spec.source_share, 0)} of the rows{seed}; target: the rest."
 
 
 def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any]:
@@ -168,8 +168,8 @@ def _shares(sample: Sample) -> dict[str, float]:
     with st.grid(2, min_column_width=260):
         for name, (title, help_text) in _SHARES.items():
             start = round(100 * getattr(default, name))
-            percent = st.slider(title, 1, 90, start, format="%d %%", key=f"{name}-{sample.id}", help=help_text)
-            values[name] = percent / 100
+            chosen = st.slider(title, 1, 90, start, format="%d %%", key=f"{name}-{sample.id}", help=help_text)
+            values[name] = chosen / 100
     return values
 
 

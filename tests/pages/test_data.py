@@ -45,6 +45,14 @@ def open_tab(app: AppTest, view: str) -> AppTest:
     return checked(app.run())
 
 
+def adding(way: str = "upload") -> AppTest:
+    app = data_page()
+    app.session_state["adding"] = True
+    app.run()
+    app.segmented_control(key="way").set_value(way).run()
+    return checked(app)
+
+
 def words(app: AppTest) -> str:
     return " ".join(block.value for kind in (app.markdown, app.caption, app.info, app.warning) for block in kind)
 
@@ -89,7 +97,7 @@ def test_prepare_by_row_order_at_random_and_by_column(space: Workspace) -> None:
     app.button(key="prepare").click().run()
     checked(app)
     assert app.query_params["dataset"] == find_dataset(space, "tiny, by row order").id
-    assert "the first 50% of the rows" in words(app)
+    assert "the first 50 % of the rows" in words(app)
     open_tab(app, "Split")
     app.segmented_control(key=f"method-{sample.id}").set_value("random").run()
     app.button(key="prepare").click().run()
@@ -132,8 +140,7 @@ def test_a_taken_name_is_a_sentence(space: Workspace) -> None:
 def test_a_file_on_this_machine_is_added(space: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "more rows.tsv.gz"
     simulate(path, 1000, "source", seed=9)
-    app = data_page()
-    app.segmented_control(key="way").set_value("path").run()
+    app = adding("path")
     app.text_input(key="path").set_value(str(path)).run()
     app.button(key="add_path").click().run()
     checked(app)
@@ -148,8 +155,7 @@ def test_a_bad_row_is_a_sentence_and_can_be_skipped(space: Workspace, tmp_path: 
     simulate(path, 200, "source", seed=9)
     with path.open("a") as stream:
         stream.write("2" + path.read_text().splitlines()[0][1:] + "\n")
-    app = data_page()
-    app.segmented_control(key="way").set_value("path").run()
+    app = adding("path")
     app.text_input(key="path").set_value(str(path)).run()
     app.button(key="add_path").click().run()
     assert "201" in checked(app).error[0].value
@@ -158,13 +164,14 @@ def test_a_bad_row_is_a_sentence_and_can_be_skipped(space: Workspace, tmp_path: 
     checked(app)
     sample = find_sample(space, "bad")
     assert (sample.rows, sample.bad_rows) == (200, 1)
+    assert not app.session_state["adding"]
     assert not app.error
 
 
 def test_an_upload_is_added_and_its_copy_deleted(space: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "up.tsv"
     simulate(path, 500, "target", seed=4)
-    app = data_page()
+    app = adding()
     app.file_uploader(key="upload-0").upload("up.tsv", path.read_bytes(), "text/plain").run()
     app.button(key="add_upload").click().run()
     checked(app)
@@ -172,8 +179,21 @@ def test_an_upload_is_added_and_its_copy_deleted(space: Workspace, tmp_path: Pat
     assert not any(space.uploads.glob("upload-*"))
 
 
+def test_an_upload_is_known_by_its_own_name(space: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "bad.tsv"
+    simulate(path, 200, "source", seed=9)
+    rows = path.read_bytes() + b"2" + path.read_bytes().splitlines()[0][1:] + b"\n"
+    app = adding()
+    app.file_uploader(key="upload-0").upload("my rows.tsv", rows, "text/plain").run()
+    app.button(key="add_upload").click().run()
+    assert "'my rows.tsv'" in checked(app).error[0].value
+    app.button(key="skip_bad").click().run()
+    assert "'my rows.tsv'" in find_sample(space, "my rows").bad_examples[0]
+    assert not any(space.uploads.glob("upload-*"))
+
+
 def test_a_refused_upload_goes_when_dismissed(space: Workspace) -> None:
-    app = data_page()
+    app = adding()
     app.file_uploader(key="upload-0").upload("junk.bin", b"\x00\x01\x02" * 100, "text/plain").run()
     app.button(key="add_upload").click().run()
     assert "'junk.bin'" in checked(app).error[0].value
@@ -184,8 +204,7 @@ def test_a_refused_upload_goes_when_dismissed(space: Workspace) -> None:
 
 
 def test_rows_are_simulated(space: Workspace) -> None:
-    app = data_page()
-    app.segmented_control(key="way").set_value("simulate").run()
+    app = adding("simulate")
     app.number_input(key="simulated_rows").set_value(2000).run()
     app.button(key="simulate").click().run()
     checked(app)
@@ -198,8 +217,7 @@ def test_rows_without_labels_can_be_scored_only(space: Workspace, tmp_path: Path
     path, labelled = tmp_path / "test.txt", tmp_path / "labelled.tsv"
     simulate(labelled, 300, "target", seed=5)
     path.write_text("".join(line.split("\t", 1)[1] for line in labelled.read_text().splitlines(keepends=True)))
-    app = data_page()
-    app.segmented_control(key="way").set_value("path").run()
+    app = adding("path")
     app.text_input(key="path").set_value(str(path)).run()
     app.button(key="add_path").click().run()
     assert "can score them" in words(checked(app))
