@@ -13,8 +13,8 @@ def check(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarra
         raise BadInput(f"Labels of shape {labels.shape} and scores of shape {scores.shape} do not belong together.")
     if not np.isin(labels, (0.0, 1.0)).all():
         row = int(np.flatnonzero(~np.isin(labels, (0.0, 1.0)))[0])
-        raise BadInput(f"Row {row + 1} has the label {labels[row]!r}; labels must be 0 or 1.")
+        raise BadInput(f"Row {row + 1} has the label {labels[row]:g}; labels must be 0 or 1.")
     if not np.isfinite(scores).all():
         row = int(np.flatnonzero(~np.isfinite(scores))[0])
-        raise BadInput(f"Row {row + 1} has the score {scores[row]!r}; scores must be finite numbers.")
+        raise BadInput(f"Row {row + 1} has the score {scores[row]:g}; scores must be finite numbers.")
     return labels, scores
