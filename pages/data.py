@@ -78,7 +78,8 @@ def report(sample: Sample) -> None:
             icon=":material/info:",
         )
     if sample.bad_rows:
-        with st.expander(f"{count(sample.bad_rows)} bad rows were skipped", icon=":material/warning:"):
+        title = f"{count(sample.bad_rows)} bad rows were skipped" if sample.bad_rows > 1 else "1 bad row was skipped"
+        with st.expander(title, icon=":material/warning:"):
             st.markdown("\n".join(f"- {escape_markdown(example)}" for example in sample.bad_examples))
 
 

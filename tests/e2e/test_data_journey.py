@@ -84,4 +84,4 @@ def test_bad_rows_are_skipped_when_asked(server: Server, page: Page, rows_file: 
     upload(page, bad)
     expect(page.get_by_test_id("stAlert")).to_contain_text("ow 7", timeout=MINUTE)
     page.get_by_role("button", name="Skip bad rows and try again").click()
-    expect(page.get_by_text("1 bad rows were skipped")).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_text("1 bad row was skipped")).to_be_visible(timeout=MINUTE)
