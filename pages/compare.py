@@ -52,7 +52,7 @@ def actions(runs: list[Run], shown: pd.DataFrame) -> None:
     """What can be done with the chosen runs."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Open", icon=":material/monitoring:", disabled=len(runs) != 1):
-            st.switch_page("pages/run.py", query_params={"run": runs[0].id})
+            st.switch_page("run.py", query_params={"run": runs[0].id})
         if st.button("Tag", icon=":material/label:", disabled=not runs):
             add_tags(runs)
         if st.button("Delete", icon=":material/delete:", disabled=not runs):

@@ -63,7 +63,7 @@ def header(run: Run) -> None:
             st.rerun()
         if st.button("Compare", icon=":material/compare_arrows:"):
             members = [other.id for other in store.list() if run.group and other.group == run.group] or [run.id]
-            st.switch_page("pages/compare.py", query_params={"runs": ",".join(members)})
+            st.switch_page("compare.py", query_params={"runs": ",".join(members)})
     if run.message:
         notice = st.error if run.status == "failed" else st.warning
         notice(run.message)

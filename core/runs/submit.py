@@ -36,8 +36,9 @@ def submit_pretrain(workspace: Workspace, request: PretrainRequest) -> Run:
     dataset = find_dataset(workspace, request.dataset)
     if not dataset.has_source:
         raise BadInput(f"The dataset {dataset.name!r} has no source domain to pretrain on; prepare it with one.")
-    if any(card.name == name for card in list_backbones(workspace)):
-        raise BadInput(f"There is already a backbone named {name!r}; choose another name.")
+    waiting = [run.request["name"] for run in RunStore(workspace).list(kind="pretrain") if run.active]
+    if name in waiting or any(card.name == name for card in list_backbones(workspace)):
+        raise BadInput(f"There is already a backbone named {name!r}, or one being pretrained; choose another name.")
     if unknown := set(request.settings) - set(ARCHITECTURES[request.architecture].defaults):
         raise BadInput(f"The architecture {request.architecture!r} has no settings {sorted(unknown)}.")
     request = dataclasses.replace(request, name=name, dataset=dataset.id)

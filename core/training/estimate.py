@@ -95,9 +95,7 @@ def _expected(run: Run) -> float:
         for stage in run.result["stages"]
     ]
     depth = next((index for index, stage in enumerate(stages) if not stage.frozen), len(stages))
-    # The store keeps steps, not rows: the last batch is taken as half full.
-    rows = round((run.steps / settings.epochs - 0.5) * settings.batch_size)
-    return training_seconds(stages, depth, max(rows, 1), settings, run.result["epochs_run"])
+    return training_seconds(stages, depth, run.result["train_rows"], settings, run.result["epochs_run"])
 
 
 def _train_seconds(run: Run) -> float:

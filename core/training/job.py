@@ -136,7 +136,7 @@ def pretrain(
     )
     save_backbone(network, card, preprocessing_folder, workspace.backbones / card.id)
     seconds["evaluate"] = clock.lap()
-    result = summary(plan, fitted, seconds, metrics, None, threshold) | {"backbone": card.id}
+    result = summary(plan, len(train), fitted, seconds, metrics, None, threshold) | {"backbone": card.id}
     return Outcome(result, named_predictions(dataset, scores, None))
 
 
@@ -190,7 +190,7 @@ def finetune(
     save_backbone(network, model, card.folder / "preprocessing", workspace.runs / run.id / "model")
     seconds["evaluate"] = clock.lap()
     metrics = measure(scores, dataset, threshold)
-    result = summary(plan, fitted, seconds, metrics, measure(before, dataset, threshold_before), threshold)
+    result = summary(plan, len(train), fitted, seconds, metrics, measure(before, dataset, threshold_before), threshold)
     return Outcome(result | {"backbone": card.id}, named_predictions(dataset, scores, before))
 
 

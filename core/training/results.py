@@ -54,6 +54,7 @@ def named_predictions(
 
 def summary(
     plan: Plan,
+    train_rows: int,
     fitted: FitResult,
     seconds: dict[str, float],
     metrics: dict[str, Any],
@@ -71,6 +72,7 @@ def summary(
             for stage in plan.stages
         ],
         "trained_parameters": plan.trained_parameters,
+        "train_rows": train_rows,
         "best_epoch": fitted.best_epoch,
         "epochs_run": fitted.epochs_run,
         "stopped_early": fitted.stopped_early,

@@ -45,6 +45,11 @@ def same(a: Network, b: Network) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
+def weights_of(layer: torch.nn.Module) -> np.ndarray:
+    """Weights and bias of a linear layer with one output, float64."""
+    return np.append(layer.get_parameter("weight")[0].detach().double(), layer.get_parameter("bias").detach().double())
+
+
 def test_linear_probe_equals_plain_adam_by_hand(setup: Setup, tmp_path: Path) -> None:
     """Depth all, one epoch: Kingma and Ba's update in numpy on the closed-form logistic gradient."""
     card, train, _ = setup
@@ -59,8 +64,8 @@ def test_linear_probe_equals_plain_adam_by_hand(setup: Setup, tmp_path: Path) ->
         x = torch.cat(start.run_stages(train.state, 0, len(card.stages)), dim=1).double().numpy()
     x = np.hstack([x, np.ones((len(x), 1))])
     y = train.labels.double().numpy()
-    head = start.head.layers[0]
-    w = np.append(head.weight.detach().double().numpy()[0], head.bias.detach().double().numpy())
+    head = start.head.get_submodule("layers.0")
+    w = weights_of(head)
     m = v = np.zeros_like(w)
     for t, batch in enumerate(epoch_batches(len(train), settings, 0), start=1):
         rows = batch.numpy()
@@ -68,8 +73,8 @@ def test_linear_probe_equals_plain_adam_by_hand(setup: Setup, tmp_path: Path) ->
         gradient = x[rows].T @ (p - y[rows]) / len(rows)
         m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
         w = w - settings.learning_rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-    trained = network.head.layers[0]
-    actual = np.append(trained.weight.detach().numpy()[0], trained.bias.detach().numpy())
+    trained = network.head.get_submodule("layers.0")
+    actual = weights_of(trained)
     np.testing.assert_allclose(actual, w, atol=2e-5)
 
 

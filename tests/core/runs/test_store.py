@@ -1,0 +1,136 @@
+"""The store: claims, points, cancel, resume, delete, schema."""
+
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from core.errors import BadInput
+from core.runs.store import MIGRATIONS, Run, RunStore
+from core.training.settings import FinetuneRequest
+from core.workspace import Workspace
+
+REQUEST = FinetuneRequest("d-1", "b-1", group="g-1")
+
+
+@pytest.fixture
+def store(workspace: Workspace) -> RunStore:
+    return RunStore(workspace)
+
+
+def submit(store: RunStore, lane: str = "cpu") -> Run:
+    return store.submit(REQUEST, "a run", lane)
+
+
+def test_oldest_queued_run_of_the_lane_is_claimed(store: RunStore) -> None:
+    first, other_lane, second = submit(store), submit(store, "cuda"), submit(store)
+    claimed = store.claim("cpu", 42)
+    assert claimed is not None and (claimed.id, claimed.status, claimed.worker_pid) == (first.id, "running", 42)
+    assert claimed.started is not None and claimed.request["group"] == claimed.group == "g-1"
+    again = store.claim("cpu", 42)
+    assert again is not None and again.id == second.id
+    assert store.claim("cpu", 42) is None
+    assert store.get(other_lane.id).status == "queued"
+    assert [run.id for run in store.list()] == [second.id, other_lane.id, first.id]
+    assert [run.id for run in store.list("running")] == [second.id, first.id]
+    assert store.list(kind="pretrain") == []
+    assert store.counts() == {"running": 2, "queued": 1}
+
+
+def test_racing_claims_never_take_the_same_run(workspace: Workspace) -> None:
+    store = RunStore(workspace)
+    ids = {submit(store).id for _ in range(40)}
+    barrier = threading.Barrier(4)
+
+    def claim_all(pid: int) -> list[str]:
+        own = RunStore(workspace)
+        barrier.wait()
+        taken = []
+        while run := own.claim("cpu", pid):
+            taken.append(run.id)
+        return taken
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [run_id for part in pool.map(claim_all, range(4)) for run_id in part]
+    assert len(taken) == 40 and set(taken) == ids
+
+
+def test_points_are_replaced_not_doubled_and_rewound(store: RunStore) -> None:
+    run = submit(store)
+    store.add_points(run.id, [(step, "train_loss", 1 / step) for step in range(1, 6)])
+    store.add_points(run.id, [(5, "train_loss", 0.7), (5, "validation_auc", 0.8), (6, "train_loss", 0.6)])
+    steps, values = store.points(run.id)["train_loss"]
+    assert steps.tolist() == [1, 2, 3, 4, 5, 6] and values[4] == 0.7
+    store.drop_points_after(run.id, 4)
+    points = store.points(run.id)
+    assert points["train_loss"][0].tolist() == [1, 2, 3, 4] and "validation_auc" not in points
+    assert store.points("r-none") == {}
+
+
+def test_cancel_resume_and_finish(store: RunStore) -> None:
+    queued, running = submit(store), submit(store)
+    store.request_cancel(queued.id)
+    assert store.get(queued.id).status == "cancelled"
+    claimed = store.claim("cpu", 1)
+    assert claimed is not None and claimed.id == running.id
+    assert not store.cancel_requested(running.id)
+    store.request_cancel(running.id)
+    assert store.cancel_requested(running.id) and store.get(running.id).status == "running"
+    with pytest.raises(BadInput, match=r"is running; only interrupted, failed, cancelled runs"):
+        store.resume(running.id)
+    store.finish(running.id, "cancelled", "Cancelled.")
+    assert not store.get(running.id).active
+    store.resume(running.id)
+    again = store.get(running.id)
+    assert (again.status, again.cancel_asked, again.message, again.finished) == ("queued", None, "", None)
+    assert store.claim("cpu", 2) is not None
+    store.finish(running.id, "done", result={"x": 1.5})
+    assert store.get(running.id).result == {"x": 1.5}
+    store.finish(running.id, "failed", "too late")
+    assert store.get(running.id).status == "done"
+
+
+def test_stale_runs_are_interrupted_or_cancelled(store: RunStore) -> None:
+    left, cancelled, other = submit(store), submit(store), submit(store, "cuda")
+    for lane in ("cpu", "cpu", "cuda"):
+        store.claim(lane, 1)
+    store.request_cancel(cancelled.id)
+    store.interrupt_stale("cpu")
+    assert [store.get(run.id).status for run in (left, cancelled, other)] == ["interrupted", "cancelled", "running"]
+
+
+def test_delete_takes_everything_but_not_a_running_run(store: RunStore, workspace: Workspace) -> None:
+    run = submit(store)
+    store.claim("cpu", 1)
+    store.add_points(run.id, [(1, "train_loss", 1.0)])
+    (workspace.runs / run.id).mkdir()
+    with pytest.raises(BadInput, match="is running; cancel it before"):
+        store.delete(run.id)
+    assert (workspace.runs / run.id).exists()
+    store.finish(run.id, "done")
+    store.delete(run.id)
+    assert store.points(run.id) == {} and not (workspace.runs / run.id).exists()
+    for act in (store.get, store.delete, store.resume):
+        with pytest.raises(BadInput, match="There is no run"):
+            act(run.id)
+
+
+def test_name_tags_and_note(store: RunStore) -> None:
+    run = submit(store)
+    hostile = "'; DROP TABLE runs; --"
+    store.annotate(run.id, hostile, [" b", "a", "a", ""], "note")
+    changed = store.get(run.id)
+    assert (changed.name, changed.tags, changed.note) == (hostile, ("a", "b"), "note")
+    store.annotate(run.id, "  ", [], "")
+    assert store.get(run.id).name == hostile
+
+
+def test_opened_again_everything_is_there_and_a_newer_schema_is_refused(workspace: Workspace) -> None:
+    run = submit(RunStore(workspace))
+    assert RunStore(workspace).get(run.id) == run
+    with sqlite3.connect(workspace.database) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    with pytest.raises(BadInput, match=r"schema version \d+, newer than"):
+        RunStore(workspace)

@@ -1,0 +1,207 @@
+"""The worker: how runs end, who lives, and that a killed run resumes to the same bits."""
+
+import errno
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from core.data.datasets import Dataset
+from core.errors import RunError
+from core.runs import launch
+from core.runs.launch import ensure_worker, lane_lock, preferred_lane, refresh, worker_alive
+from core.runs.reporter import Reporter
+from core.runs.store import Run, RunStore
+from core.runs.worker import work
+from core.training.settings import FinetuneRequest, TrainSettings
+from core.workspace import Workspace
+from tests.core.runs.processes import start_pretender, start_worker, wait_for
+from tests.core.training.helpers import carry_out, pretrained
+
+
+@pytest.fixture(autouse=True)
+def no_worker_outlives_its_test(workspace: Workspace) -> Iterator[None]:
+    yield
+    for process in psutil.process_iter(["cmdline"]):
+        command = " ".join(process.info["cmdline"] or [])
+        if str(workspace.root.parent) in command and process.pid != os.getpid():
+            process.kill()
+
+
+def submit(workspace: Workspace) -> Run:
+    return RunStore(workspace).submit(FinetuneRequest("d-1", "b-1"), "a run", "cpu")
+
+
+def test_a_failing_run_gets_its_sentence_and_the_queue_goes_on(workspace: Workspace) -> None:
+    errors: list[BaseException | None] = [
+        RunError("The loss became nan."),
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        KeyError("surprise"),
+        None,
+    ]
+    runs = [submit(workspace) for _ in errors]
+    by_id = dict(zip([run.id for run in runs], errors, strict=True))
+
+    def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+        if error := by_id[run.id]:
+            raise error
+        return {"metrics": {}}
+
+    work(workspace, "cpu", execute, linger=0.3)
+    store = RunStore(workspace)
+    ends = [store.get(run.id) for run in runs]
+    assert [run.status for run in ends] == ["failed"] * 5 + ["done"]
+    for run, words in zip(
+        ends,
+        (
+            "The loss became nan.",
+            "Halve the batch size",
+            "Halve the batch size",
+            "is full. Free some space",
+            "KeyError",
+        ),
+        strict=False,
+    ):
+        assert words in run.message
+    log = Path(ends[4].message.rsplit(" ", 1)[1].removesuffix("."))
+    assert "surprise" in log.read_text() and "Traceback" in log.read_text()
+
+
+def test_a_second_worker_of_the_lane_goes_away(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.runs.worker.LOCK_PATIENCE", 0.1)
+    run = submit(workspace)
+    assert not worker_alive(workspace, "cpu")
+    with lane_lock(workspace, "cpu"):
+        assert worker_alive(workspace, "cpu")
+        work(workspace, "cpu", lambda *_: {}, linger=0.1)
+    assert RunStore(workspace).get(run.id).status == "queued"
+
+
+def test_many_workers_carry_every_run_out_once(workspace: Workspace) -> None:
+    ids = [submit(workspace).id for _ in range(20)]
+    workers = [start_pretender(workspace, "quick") for _ in range(3)]
+    for worker in workers:
+        assert worker.wait(60) == 0
+    done = [line.split() for line in (workspace.root / "carried-out").read_text().splitlines()]
+    assert sorted(run_id for run_id, _ in done) == sorted(ids)
+    assert len({pid for _, pid in done}) == 1
+    assert {run.status for run in RunStore(workspace).list()} == {"done"}
+
+
+def test_cancelling_a_running_run(workspace: Workspace) -> None:
+    run, after = submit(workspace), submit(workspace)
+    worker = start_pretender(workspace, "obedient")
+    store = RunStore(workspace)
+    wait_for((workspace.root / "started").exists)
+    store.request_cancel(run.id)
+    wait_for(lambda: store.get(run.id).status == "cancelled")
+    wait_for(lambda: store.get(after.id).status == "running")
+    worker.kill()
+
+
+def test_a_job_deaf_to_the_flag_is_ended_by_force(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "TERMINATE_AFTER", 0.2)
+    monkeypatch.setattr(launch, "KILL_AFTER", 0.6)
+    run = submit(workspace)
+    worker = start_pretender(workspace, "stubborn")
+    store = RunStore(workspace)
+    wait_for((workspace.root / "started").exists)
+    store.request_cancel(run.id)
+
+    def ended() -> bool:
+        refresh(workspace, store)
+        return store.get(run.id).status == "cancelled"
+
+    wait_for(ended, 20)
+    assert worker.wait(5) == -signal.SIGKILL
+
+
+def test_a_dead_workers_run_is_interrupted_and_later_ones_stay_queued(workspace: Workspace) -> None:
+    run, after = submit(workspace), submit(workspace)
+    worker = start_pretender(workspace, "stubborn")
+    store = RunStore(workspace)
+    wait_for((workspace.root / "started").exists)
+    refresh(workspace, store)
+    assert store.get(run.id).status == "running"
+    worker.kill()
+    worker.wait()
+    refresh(workspace, store)
+    assert store.get(run.id).status == "interrupted" and "Resume" in store.get(run.id).message
+    assert store.get(after.id).status == "queued"
+    store.resume(run.id)
+    assert start_pretender(workspace, "quick").wait(60) == 0
+    assert {one.status for one in store.list()} == {"done"}
+
+
+def test_ensure_worker_starts_one_and_leaves_no_zombie(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THAW_WORKER_LINGER", "0.2")
+    ensure_worker(workspace, "cpu")
+    first = launch._children[-1]
+    wait_for(lambda: worker_alive(workspace, "cpu") or first.poll() is not None)
+    ensure_worker(workspace, "cpu")
+    assert launch._children[-1] is first
+    wait_for(lambda: first.poll() is not None)
+    assert first.returncode == 0
+    assert "Traceback" not in (workspace.logs / "worker-cpu.log").read_text()
+
+
+def test_lane_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (preferred_lane("cpu"), preferred_lane("cuda")) == ("cpu", "cuda")
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert preferred_lane("auto") == "cuda"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert preferred_lane("auto") == "cpu"
+
+
+@pytest.mark.parametrize("how", ["kill", "cancel"])
+def test_broken_and_resumed_equals_unbroken_bit_for_bit(how: str, tiny: tuple[Workspace, Dataset]) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "dnn")
+    train = TrainSettings(epochs=40, batch_size=8, early_stopping=0, plateau=3, seed=5, device="cpu")
+    request = FinetuneRequest(dataset.id, card.id, "depth", 1, train=train)
+    whole = carry_out(workspace, request)
+    store = RunStore(workspace)
+    run = store.submit(request, "broken", "cpu")
+
+    worker = start_worker(workspace)
+    try:
+        wait_for(lambda: store.get(run.id).epoch >= 4)
+        at = store.get(run.id).step
+        wait_for(lambda: store.get(run.id).step > at)
+        if how == "kill":
+            worker.kill()
+            worker.wait()
+            refresh(workspace, store)
+            assert store.get(run.id).status == "interrupted"
+        else:
+            store.request_cancel(run.id)
+            wait_for(lambda: store.get(run.id).status == "cancelled")
+            worker.wait(30)
+        assert store.get(run.id).epoch < 40
+        store.resume(run.id)
+        worker = start_worker(workspace)
+        wait_for(lambda: store.get(run.id).status == "done")
+    finally:
+        worker.kill()
+        worker.wait()
+
+    resumed = store.get(run.id)
+    weights = [(workspace.runs / one.id / "model" / "model.safetensors").read_bytes() for one in (whole, resumed)]
+    assert weights[0] == weights[1]
+    assert resumed.result is not None and whole.result is not None
+    assert resumed.result["metrics"] == whole.result["metrics"]
+    assert (resumed.result["best_epoch"], resumed.result["epochs_run"]) == (whole.result["best_epoch"], 40)
+    steps, losses = store.points(run.id)["train_loss"]
+    assert (np.diff(steps) > 0).all() and steps[-1] == resumed.step == resumed.steps
+    validations, _ = store.points(run.id)["validation_loss"]
+    assert len(validations) == 41
+    assert np.isfinite(losses).all()
+    assert not (workspace.runs / run.id / "checkpoint.pt").exists()

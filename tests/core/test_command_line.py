@@ -1,0 +1,181 @@
+"""The command line as a user runs it: one JSON object out, sentences and exit status, the app's own numbers."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from core.__main__ import main
+from core.data.preprocessing import load_preprocessing
+from core.models.backbone import load_backbone
+from core.models.card import load_card
+from core.models.network import scores_of
+from core.runs.store import RunStore
+from core.workspace import PROJECT, Workspace, open_workspace
+from tests.core.data.helpers import fingerprint, rows, text
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "THAW_WORKER_LINGER": "20", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def thaw(workspace: Workspace, *words: str | Path) -> tuple[int, str, str]:
+    """(exit status, standard output, standard error) of one command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "core", *map(str, words)],
+        cwd=PROJECT,
+        env={**ENVIRONMENT, "THAW_HOME": str(workspace.root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def ok(workspace: Workspace, *words: str | Path) -> dict[str, Any]:
+    """The one JSON object of a command that went well."""
+    status, out, err = thaw(workspace, *words, "--json")
+    assert status == 0, err
+    assert out.count("\n") == 1
+    return json.loads(out)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str, str]:
+    """simulate, ingest, pretrain and finetune by command; (workspace, pretraining run, fine-tuning run)."""
+    workspace = open_workspace(tmp_path_factory.mktemp("story"))
+    path = workspace.uploads / "both.tsv.gz"
+    made = ok(workspace, "simulate", "--rows", "3000", "--domain", "both", "--out", path, "--seed", "3")
+    assert made == {"out": str(path), "rows": 3000, "domain": "both", "simulated": True}
+    ingested = ok(workspace, "ingest", path, "--name", "story", "--simulated", "--min-count", "5")
+    assert ingested["rows"] == 3000 and ingested["dataset"]["parts"][0]["rows"] == 1539
+    small = ["--widths", "16,8", "--embedding", "4", "--epochs", "2", "--batch-size", "256", "--device", "cpu"]
+    pretrained = ok(workspace, "pretrain", "--dataset", "story", "--architecture", "dnn", "--name", "mine", *small)
+    finetuned = ok(
+        workspace, "finetune", "--dataset", "story", "--backbone", "mine", "--freeze-depth", "1", "--epochs", "2",
+        "--head-output", "softmax", "--device", "cpu",
+    )  # fmt: skip
+    assert finetuned["run"]["status"] == "done"
+    assert finetuned["run"]["result"]["stages"][0] == {
+        "name": "embedding",
+        "title": "Embedding",
+        "parameters": pretrained["run"]["result"]["stages"][0]["parameters"],
+        "frozen": True,
+    }
+    return workspace, pretrained["run"]["id"], finetuned["run"]["id"]
+
+
+def test_lists(story: tuple[Workspace, str, str]) -> None:
+    workspace, pretrained, finetuned = story
+    assert [run["id"] for run in ok(workspace, "runs")["runs"]] == [finetuned, pretrained]
+    assert [dataset["name"] for dataset in ok(workspace, "datasets")["datasets"]] == ["story"]
+    names = [card["name"] for card in ok(workspace, "backbones")["backbones"]]
+    assert names == ["mine", "Simulated DCNv2", "Simulated DNN", "Simulated DeepFM"]
+    for command in ("runs", "datasets", "backbones"):
+        status, out, err = thaw(workspace, command)
+        assert (status, err) == (0, "") and ("mine" in out or "story" in out)
+
+
+def test_evaluate_gives_the_runs_own_numbers(story: tuple[Workspace, str, str]) -> None:
+    workspace, pretrained, finetuned = story
+    for run_id in (pretrained, finetuned):
+        stored = RunStore(workspace).get(run_id).result
+        assert stored is not None
+        got = ok(workspace, "evaluate", "--run", run_id)["metrics"]
+        for part, values in stored["metrics"].items():
+            assert got[part] == pytest.approx(values, abs=1e-6)
+
+
+def test_score_labelled_or_not_equals_the_network(story: tuple[Workspace, str, str], tmp_path: Path) -> None:
+    workspace, _, finetuned = story
+    lines = rows(50, seed=8)
+    (tmp_path / "labelled.tsv").write_bytes(text(lines))
+    (tmp_path / "unlabelled.tsv").write_bytes(text([line[1:] for line in lines]))
+    before = fingerprint(workspace)
+    for name in ("labelled", "unlabelled"):
+        files = ("--input", tmp_path / f"{name}.tsv", "--output", tmp_path / f"{name}.csv")
+        said = ok(workspace, "score", "--run", finetuned, *files)
+        assert said["rows"] == 50
+    assert fingerprint(workspace) == before
+    first, second = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("labelled", "unlabelled"))
+    pd.testing.assert_frame_equal(first, second)
+
+    card = load_card(workspace.runs / finetuned / "model")
+    frame = pd.DataFrame(lines).iloc[:, 1:]
+    frame.columns = [*(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27))]
+    frame = frame.replace("", None)
+    for column in frame.columns[:13]:
+        frame[column] = frame[column].astype(float)
+    import pyarrow as pa
+
+    encoded = load_preprocessing(card.folder / "preprocessing").encode(
+        pa.Table.from_pandas(frame, preserve_index=False)
+    )
+    with torch.no_grad():
+        outputs = load_backbone(card)((torch.from_numpy(encoded.ids), torch.from_numpy(encoded.numerics)))
+    assert outputs.shape[1] == 2
+    np.testing.assert_allclose(first["score"], scores_of(outputs).numpy(), atol=1e-6)
+    assert first["row"].tolist() == list(range(1, 51))
+    assert (first["predicted_click"] == (first["score"] >= said["threshold"])).all()
+
+
+def test_export_is_a_backbone_that_loads(story: tuple[Workspace, str, str], tmp_path: Path) -> None:
+    workspace, _, finetuned = story
+    ok(workspace, "export", "--run", finetuned, "--out", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "card.json",
+        "model.safetensors",
+        "preprocessing",
+        "run.json",
+    ]
+    exported, own = (
+        load_backbone(load_card(tmp_path / "out")),
+        load_backbone(load_card(workspace.runs / finetuned / "model")),
+    )
+    assert all(
+        torch.equal(a, b) for a, b in zip(exported.state_dict().values(), own.state_dict().values(), strict=True)
+    )
+    status, _, err = thaw(workspace, "export", "--run", finetuned, "--out", tmp_path / "out")
+    assert status == 2 and "is not empty" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["ingest", "no-such-file", "--name", "x"], "There is no file"),
+        (["ingest", "README.md", "--name", "../x"], "name '../x' cannot be used"),
+        (["finetune", "--dataset", "d", "--backbone", "b", "--freeze-depth", "0"], "There is no dataset 'd'"),
+        (["evaluate", "--run", "r-none"], "There is no run 'r-none'"),
+        (["simulate", "--rows", "0", "--out", "x"], "number of rows is 0"),
+        (["runs", "--nonsense"], "unrecognized arguments"),
+        (["finetune", "--dataset", "d", "--backbone", "b"], "--freeze-depth --strategy is required"),
+        ([], "arguments are required"),
+    ],
+)
+def test_bad_usage_and_bad_input_exit_with_2_and_a_sentence(
+    words: list[str], sentence: str, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(["--workspace", str(workspace.root), *words])
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.out == "" and sentence in captured.err and "Traceback" not in captured.err
+
+
+def test_a_run_that_fails_exits_with_1_and_a_sentence(story: tuple[Workspace, str, str], tmp_path: Path) -> None:
+    workspace = open_workspace(shutil.copytree(story[0].root, tmp_path / "copy"))
+    weights = next(workspace.backbones.glob("*/model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    status, out, err = thaw(
+        workspace, "finetune", "--dataset", "story", "--backbone", "mine", "--freeze-depth", "0", "--device", "cpu"
+    )
+    assert (status, out) == (1, "")
+    assert "failed: The weights 'model.safetensors' do not fit" in err and "Traceback" not in err
