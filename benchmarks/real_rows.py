@@ -114,8 +114,11 @@ Made by `python -m benchmarks.real_rows` on {today} ({machine}, device {device})
 ## Real rows: how much of a DCNv2 should stay frozen?
 
 100,000 real rows of the Kaggle Display Advertising Challenge in order of time: pretrained on the first 60 %, fine-tuned
-on the next 20 %, tested on the last 20 %. Rows: {parts}. Pretraining took {seconds:.1f} s. AUC with DeLong's 95 %
-interval; log loss in nats; one seed.
+on the next 20 %, tested on the last 20 %.
+
+Rows: {parts}.
+
+Pretraining took {seconds:.1f} s. AUC with DeLong's 95 % interval; log loss in nats; one seed.
 
 | strategy | AUC, target test | log loss | normalised entropy | AUC, source test | parameters trained | seconds |
 |---|---|---|---|---|---|---|
