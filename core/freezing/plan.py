@@ -48,6 +48,13 @@ class Plan:
     fresh_backbone: bool
     new_head: bool
 
+    def __post_init__(self) -> None:
+        if self.strategy != "zero-shot" and self.trained_parameters == 0:
+            raise BadInput(
+                f"Every one of the {len(self.stages)} stages is frozen, so no parameter would train; lower the freeze "
+                "depth or put a new head on."
+            )
+
     @property
     def trained_parameters(self) -> int:
         """Scalars that training may change."""
@@ -75,10 +82,7 @@ def make_plan(card: BackboneCard, strategy: str, freeze_depth: int, head: HeadSe
         )
     used_head = card.head if zero_shot else head
     stages = _planned(card.stages, used_head, card.representation, depth, head_frozen=zero_shot)
-    plan = Plan(strategy, stages, depth, strategy == "scratch", not zero_shot)
-    if not zero_shot and plan.trained_parameters == 0:
-        raise BadInput("Every stage is frozen and the head has no parameters: nothing would train; lower the depth.")
-    return plan
+    return Plan(strategy, stages, depth, strategy == "scratch", not zero_shot)
 
 
 def plan_pretraining(stages: tuple[StageCard, ...], head: HeadSettings, representation: int) -> Plan:

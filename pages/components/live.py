@@ -15,16 +15,17 @@ TICK_SECONDS = 0.7
 def live_view(run: Run) -> None:
     """Follows the run as long as it is active and reruns the whole page when that has ended."""
     if run.active:
-        st.fragment(_tick, run_every=TICK_SECONDS)(run.id)
+        st.fragment(_tick, run_every=TICK_SECONDS)(run.id, run.status)
     else:
         _curves(RunStore(workspace()), run)
 
 
-def _tick(run_id: str) -> None:
+def _tick(run_id: str, shown_status: str) -> None:
     store = RunStore(workspace())
     refresh(workspace(), store)
     run = store.get(run_id)
-    if not run.active:
+    # The header lies outside this fragment and shows the status.
+    if run.status != shown_status:
         st.rerun()
     _progress(store, run)
     _curves(store, run)
