@@ -2,12 +2,14 @@
 
 import streamlit as st
 
+from core.data.datasets import list_datasets
 from core.errors import ThawError
 from core.runs.launch import ensure_worker, refresh
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.runs.submit import command_line
 from core.training.settings import request_from_json
 from pages.components.common import (
+    SIMULATED,
     command_hint,
     duration,
     errors_shown,
@@ -47,9 +49,11 @@ def header(run: Run) -> None:
     store = RunStore(workspace())
     title, actions = st.columns([5, 2], vertical_alignment="center")
     title.subheader(escape_markdown(run.name))
+    known = [dataset for dataset in list_datasets(workspace()) if dataset.id == run.dataset]
+    simulated = f" {SIMULATED}" if any(dataset.simulated for dataset in known) else ""
     spent = duration(run.result["seconds"]["total"]) if run.result else ""
     title.markdown(
-        f"{status_markdown(run.status)} :gray[created {when(run.created)}"
+        f"{status_markdown(run.status)}{simulated} :gray[created {when(run.created)}"
         + (f" · took {spent} on {run.result['device']}" if run.result else "")
         + "]"
     )

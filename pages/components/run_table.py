@@ -43,7 +43,10 @@ def strategy_of(run: Run) -> str:
 
 def run_table(runs: list[Run], chosen: list[str]) -> tuple[list[str], pd.DataFrame]:
     """Draws the table; (ids of the chosen rows, the table as shown)."""
-    datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace())}
+    datasets = {
+        dataset.id: f"{dataset.name} (simulated)" if dataset.simulated else dataset.name
+        for dataset in list_datasets(workspace())
+    }
     backbones = {card.id: card.name for card in list_backbones(workspace())}
     table = pd.DataFrame([_row(run, datasets, backbones) for run in runs])
     if table.empty:

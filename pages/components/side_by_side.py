@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.data.datasets import list_datasets
 from core.evaluation.delong import compare
 from core.evaluation.multiplicity import holm
 from core.report.compare_figures import Bar, DepthPoint, depth_figure, metric_bars, roc_overlay
 from core.runs.store import Run
 from pages.components.chart import chart
-from pages.components.common import workspace
+from pages.components.common import simulated_badge, workspace
 from pages.components.result import curves, predictions_of
 from pages.components.run_table import strategy_of
 
@@ -32,6 +33,9 @@ def side_by_side(runs: list[Run]) -> None:
             "The chosen runs were tested on different datasets: their metrics stand on different rows.",
             icon=":material/warning:",
         )
+    datasets = [dataset for dataset in list_datasets(workspace()) if dataset.id in {run.dataset for run in done}]
+    if any(dataset.simulated for dataset in datasets):
+        simulated_badge()
     labels = short_labels(done)
     left, right = st.columns(2)
     with left:
