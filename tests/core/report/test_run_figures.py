@@ -1,0 +1,82 @@
+"""Figures of one run: what they draw is what they are given, small enough to send."""
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from core.evaluation.curves import Confusion, calibration, gains, precision_recall, roc, threshold_table
+from core.report.run_figures import (
+    auc_figure,
+    calibration_figure,
+    confusion_figure,
+    gains_figure,
+    loss_figure,
+    precision_recall_figure,
+    roc_figure,
+    score_figure,
+)
+
+GENERATOR = np.random.default_rng(0)
+SCORES = GENERATOR.random(20_000)
+LABELS = (GENERATOR.random(20_000) < SCORES).astype(float)
+TABLE = threshold_table(LABELS, SCORES)
+POINTS = {
+    "train_loss": (np.arange(1, 51), np.linspace(0.7, 0.5, 50)),
+    "validation_loss": (np.array([0, 25, 50]), np.array([0.7, 0.52, 0.55])),
+    "validation_auc": (np.array([0, 25, 50]), np.array([0.5, 0.75, 0.74])),
+}
+
+
+def by_name(figure: go.Figure) -> dict[str, go.Scatter]:
+    return {trace.name: trace for trace in figure.data if trace.name}
+
+
+def test_learning_curves_draw_the_points_and_mark_the_kept_epoch() -> None:
+    traces = by_name(loss_figure(POINTS, best_step=25))
+    np.testing.assert_array_equal(traces["training"].y, POINTS["train_loss"][1])
+    assert (traces["weights kept"].x.tolist(), traces["weights kept"].y.tolist()) == ([25], [0.52])
+    assert auc_figure(POINTS).data[0].y.tolist() == [0.5, 0.75, 0.74]
+    assert len(loss_figure({}).data[0].x) == 0
+
+
+def test_operating_points_lie_on_their_curves() -> None:
+    at = TABLE.at(0.6)
+    figure = roc_figure({True: roc(TABLE)}, {True: at})
+    point = by_name(figure)["after, at the threshold"]
+    assert (point.x[0], point.y[0]) == (at.false_positive_rate, at.recall)
+    figure = precision_recall_figure({True: precision_recall(TABLE)}, {True: at}, 0.5)
+    point = by_name(figure)["after, at the threshold"]
+    assert (point.x[0], point.y[0]) == (at.recall, at.precision)
+    assert by_name(figure)["click rate"].y.tolist() == [0.5, 0.5]
+
+
+def test_confusion_counts_and_row_shares() -> None:
+    figure = confusion_figure(Confusion(tp=30, fp=20, tn=180, fn=10))
+    texts = {(note.y, note.x): note.text for note in figure.layout.annotations}
+    assert texts["click", "click"] == "<b>30</b><br>75.0%"
+    assert texts["no click", "click"] == "<b>20</b><br>10.0%"
+    assert confusion_figure(Confusion(0, 0, 0, 0)).data[0].z.max() == 0
+
+
+def test_score_shares_sum_to_one_per_class() -> None:
+    figure = score_figure(LABELS, SCORES, 0.3)
+    for trace in figure.data:
+        assert trace.y.sum() == pytest.approx(1)
+
+
+def test_every_figure_is_small_keeps_its_zoom_and_names_its_axes() -> None:
+    curves = {True: roc(TABLE), False: roc(TABLE)}
+    at = {True: TABLE.at(0.5), False: TABLE.at(0.4)}
+    figures = [
+        loss_figure(POINTS),
+        auc_figure(POINTS),
+        roc_figure(curves, at),
+        precision_recall_figure({k: precision_recall(TABLE) for k in at}, at, 0.3),
+        calibration_figure({k: calibration(LABELS, SCORES) for k in at}),
+        gains_figure({k: gains(TABLE) for k in at}),
+        confusion_figure(at[True]),
+        score_figure(LABELS, SCORES, 0.5),
+    ]
+    for figure in figures:
+        assert len(figure.to_json()) < 200_000
+        assert figure.layout.uirevision and figure.layout.xaxis.title.text and figure.layout.yaxis.title.text
