@@ -29,7 +29,11 @@ NO_RUNS = (
 
 def pick(runs: list[Run]) -> str:
     """The run in the URL, else the newest; a box to choose another puts its id into the URL."""
-    names = {run.id: f"{run.name} · {when(run.created)} · {run.status}" for run in runs}
+    names: dict[str, str] = {}
+    for run in runs:
+        label = f"{run.name} · {when(run.created)} · {run.status}"
+        # The box tells its options apart by what they show.
+        names[run.id] = f"{label} · {run.id}" if label in names.values() else label
     ids = list(names)
     named = st.query_params.get("run", ids[0])
     if named not in names:
