@@ -13,7 +13,7 @@ from core import commands
 from core.errors import BadInput, ThawError
 from core.freezing.plan import STRATEGIES
 from core.models.card import ACTIVATIONS, OUTPUTS
-from core.models.registry import ARCHITECTURES
+from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.training.settings import DEVICES, PRESETS
 from core.workspace import open_workspace
 
@@ -48,6 +48,18 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, help="of the head, the row order and dropout (default 0)")
     group.add_argument("--device", choices=DEVICES, help="default auto: a GPU when there is one")
     group.add_argument("--amp", action="store_true", default=None, help="bfloat16 autocast (default off)")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("architecture (each has some of these, with defaults of its own)")
+    for name, field in SETTING_FIELDS.items():
+        flag = f"--{name.replace('_', '-')}"
+        kinds = {type(one.defaults[name]) for one in ARCHITECTURES.values() if name in one.defaults}
+        if kinds == {bool}:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=field.about)
+        else:
+            kind = _numbers if kinds == {list} else kinds.pop()
+            group.add_argument(flag, type=kind, help=field.about)
 
 
 def _add_ingest(parser: argparse.ArgumentParser) -> None:
@@ -94,11 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--dataset", required=True)
     pretrain.add_argument("--architecture", choices=ARCHITECTURES, required=True)
     pretrain.add_argument("--name", required=True)
-    pretrain.add_argument("--embedding", type=int, help="floats an embedding vector")
-    pretrain.add_argument("--widths", type=_numbers, help="widths of the blocks: 256,256")
-    pretrain.add_argument("--dropout", type=float)
-    pretrain.add_argument("--crosses", type=int, help="cross layers (dcnv2)")
-    pretrain.add_argument("--batch-norm", action="store_true", default=None, help="BatchNorm in the blocks")
+    _add_settings(pretrain)
     _add_train(pretrain)
 
     finetune = add("finetune", "Adapt a backbone to a dataset's target rows.")

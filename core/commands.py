@@ -17,6 +17,7 @@ from core.data.split import SplitSpec
 from core.errors import RunError
 from core.models.card import HeadSettings
 from core.models.library import list_backbones
+from core.models.registry import SETTING_FIELDS
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from core.runs.submit import submit_finetune, submit_pretrain
@@ -104,10 +105,8 @@ def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a pretraining run and follows it to its end."""
-    names = ("embedding", "crosses", "widths", "dropout", "batch_norm")
-    settings = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    if "widths" in settings:
-        settings["widths"] = list(settings["widths"])
+    given = {name: getattr(options, name) for name in SETTING_FIELDS if getattr(options, name) is not None}
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     request = PretrainRequest(options.dataset, options.architecture, options.name, _train(options), settings)
     return _follow(workspace, submit_pretrain(workspace, request))
 

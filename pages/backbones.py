@@ -9,7 +9,7 @@ from core.data.datasets import Dataset, FieldCoverage, list_datasets
 from core.freezing.vocabulary import RULE, unseen_share
 from core.models.card import BackboneCard
 from core.models.library import list_backbones
-from core.models.registry import ARCHITECTURES
+from core.models.registry import ARCHITECTURES, SETTING_FIELDS, SettingField
 from core.runs.store import RunStore
 from core.runs.submit import command_line, submit_pretrain
 from core.training.settings import PretrainRequest
@@ -204,6 +204,8 @@ def pretrain(datasets: list[Dataset], taken: set[str]) -> None:
                 st.caption(f"{count(rows)} source rows to train on", width="content")
                 if dataset.simulated:
                     simulated_badge()
+            if "pt_architecture" not in st.session_state:
+                st.session_state["pt_architecture"] = "dnn"
             architecture = st.selectbox(
                 "Architecture",
                 [*ARCHITECTURES],
@@ -231,17 +233,25 @@ def architecture_fields(architecture: str) -> dict[str, Any]:
     """The architecture's own settings; only those that differ from its defaults come back."""
     defaults = ARCHITECTURES[architecture].defaults
     values: dict[str, Any] = {}
-    # Keys carry the architecture, so that each keeps its own defaults.
-    key = f"pt_{architecture}"
     with st.grid(2, min_column_width=150):
-        values["embedding"] = st.number_input("Embedding size", 1, 256, defaults["embedding"], key=f"{key}_embedding")
-        widths = st.text_input("Block widths", ", ".join(map(str, defaults["widths"])), key=f"{key}_widths")
-        values["widths"] = list(parse_widths(widths, "The block widths"))
-        if "crosses" in defaults:
-            values["crosses"] = st.number_input("Cross layers", 1, 8, defaults["crosses"], key=f"{key}_crosses")
-        values["dropout"] = st.number_input("Dropout", 0.0, 0.95, defaults["dropout"], 0.05, key=f"{key}_dropout")
-    values["batch_norm"] = st.toggle("BatchNorm in the blocks", defaults["batch_norm"], key=f"{key}_batch_norm")
+        for name, field in SETTING_FIELDS.items():
+            if name in defaults:
+                # Keys carry the architecture, so that each keeps its own defaults.
+                values[name] = setting_field(field, defaults[name], f"pt_{architecture}_{name}")
     return {name: value for name, value in values.items() if value != defaults[name]}
+
+
+def setting_field(field: SettingField, default: Any, key: str) -> Any:
+    """One setting, asked for by the kind of its default: a switch, block widths, a whole number or a share."""
+    about = f"{field.about[0].upper()}{field.about[1:]}."
+    if isinstance(default, bool):
+        return st.toggle(field.label, default, key=key, help=about)
+    if isinstance(default, list):
+        widths = st.text_input(field.label, ", ".join(map(str, default)), key=key, help=about)
+        return list(parse_widths(widths, f"The {field.label.lower()}"))
+    if isinstance(default, int):
+        return st.number_input(field.label, int(field.low), int(field.high), default, key=key, help=about)
+    return st.number_input(field.label, float(field.low), float(field.high), default, 0.05, key=key, help=about)
 
 
 def free_name(name: str, taken: set[str]) -> str:

@@ -81,26 +81,31 @@ def make_plan(card: BackboneCard, strategy: str, freeze_depth: int, head: HeadSe
             f"so take 0 (full fine-tuning) to {len(card.stages)} (linear probe)."
         )
     used_head = card.head if zero_shot else head
-    stages = _planned(card.stages, used_head, card.representation, depth, head_frozen=zero_shot)
+    stages = _planned(card.stages, used_head, card.representation, card.members, depth, head_frozen=zero_shot)
     return Plan(strategy, stages, depth, strategy == "scratch", not zero_shot)
 
 
-def plan_pretraining(stages: tuple[StageCard, ...], head: HeadSettings, representation: int) -> Plan:
+def plan_pretraining(stages: tuple[StageCard, ...], head: HeadSettings, representation: int, members: int = 1) -> Plan:
     """The plan under which every stage and the head train from fresh weights."""
-    return Plan("pretrain", _planned(stages, head, representation, 0, head_frozen=False), 0, True, True)
+    return Plan("pretrain", _planned(stages, head, representation, members, 0, head_frozen=False), 0, True, True)
 
 
 def _planned(
-    stages: tuple[StageCard, ...], head: HeadSettings, representation: int, depth: int, head_frozen: bool
+    stages: tuple[StageCard, ...],
+    head: HeadSettings,
+    representation: int,
+    members: int,
+    depth: int,
+    head_frozen: bool,
 ) -> tuple[PlannedStage, ...]:
-    head_parameters = head.parameters(representation)
+    head_parameters = head.parameters(representation, members)
     total = sum(stage.parameters for stage in stages) + head_parameters
     planned = [
         PlannedStage(stage.name, stage.title, stage.parameters, stage.parameters / total, index < depth, stage.flops)
         for index, stage in enumerate(stages)
     ]
     title = "Head (own)" if head_frozen else "Head (new)"
-    flops = head.flops(representation)
+    flops = head.flops(representation, members)
     return (
         *planned,
         PlannedStage("head", title, head_parameters, head_parameters / total, head_frozen, flops),

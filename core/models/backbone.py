@@ -17,7 +17,7 @@ from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import BackboneCard, HeadSettings, StageCard, save_card
 from core.models.network import Network
-from core.models.registry import ARCHITECTURES
+from core.models.registry import ARCHITECTURES, complete_settings
 from core.workspace import hash_file
 
 WEIGHTS = "model.safetensors"
@@ -27,11 +27,11 @@ def build_network(
     architecture: str, settings: dict[str, Any], field_sizes: Sequence[int], head: HeadSettings
 ) -> Network:
     """A freshly initialised network; `settings` may leave out fields that stay at the architecture's defaults."""
-    defaults = ARCHITECTURES[architecture].defaults
-    if unknown := set(settings) - set(defaults):
-        raise BadInput(f"{architecture!r} has no settings {sorted(unknown)}; it has {sorted(defaults)}.")
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in complete_settings(architecture, settings).items()
+    }
     module = importlib.import_module(ARCHITECTURES[architecture].module)
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in (defaults | settings).items()}
     return module.build(module.Settings(**values), field_sizes, head)
 
 
@@ -51,8 +51,9 @@ def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
             with FlopCounterMode(display=False) as counter:
                 state = stage(state)
             parameters = sum(parameter.numel() for parameter in stage.parameters())
-            outputs = sum(tensor.shape[1] for tensor in state)
-            cards.append(StageCard(stage.name, stage.title, parameters, counter.get_total_flops() // rows, outputs))
+            outputs = sum(tensor.numel() for tensor in state) // rows
+            flops = counter.get_total_flops() // rows
+            cards.append(StageCard(stage.name, stage.title, parameters, flops, outputs, stage.parts))
     network.train(was_training)
     return tuple(cards)
 

@@ -42,26 +42,30 @@ class HeadSettings:
         """Layer widths from the backbone's output (`representation`) to the classes."""
         return (representation, *self.hidden, self.classes)
 
-    def parameters(self, representation: int) -> int:
-        """Weights and biases of the head on a backbone whose output is `representation` wide."""
+    def parameters(self, representation: int, members: int = 1) -> int:
+        """Weights and biases of the head, of all members, on a backbone whose output is `representation` wide."""
         widths = self.widths(representation)
-        return sum((a + 1) * b for a, b in itertools.pairwise(widths))
+        return members * sum((a + 1) * b for a, b in itertools.pairwise(widths))
 
-    def flops(self, representation: int) -> int:
+    def flops(self, representation: int, members: int = 1) -> int:
         """Floating-point operations of one forward pass of one row (a multiply-add counts as two)."""
         widths = self.widths(representation)
-        return sum(2 * a * b for a, b in itertools.pairwise(widths))
+        return members * sum(2 * a * b for a, b in itertools.pairwise(widths))
 
 
 @dataclass(frozen=True)
 class StageCard:
-    """One stage: `parameters` scalars, `flops` forward operations a row, `outputs` floats a row it hands on."""
+    """One stage: `parameters` scalars, `flops` forward operations a row, `outputs` floats a row it hands on.
+
+    parts: titles of the parallel parts it holds, which freeze together; none for a plain stage.
+    """
 
     name: str
     title: str
     parameters: int
     flops: int
     outputs: int
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class BackboneCard:
 
     stages: from the input up, the head not among them. representation: floats a row the last stage hands on.
     trained_on: {"dataset", "content_hash", "rows", "simulated", "domain"}. metrics: of its own head on the source
-    test rows {"auc", "auc_low", "auc_high", "log_loss", "rows"}. folder is where it was read from; not stored.
+    test rows {"auc", "auc_low", "auc_high", "log_loss", "rows"}. members: of an ensemble, each with a
+    representation and a head of its own. folder is where it was read from; not stored.
     """
 
     id: str
@@ -86,6 +91,7 @@ class BackboneCard:
     weights_sha256: str
     licence: str
     created: str
+    members: int = 1
     bundled: bool = False
     folder: Path = Path()
 
@@ -106,7 +112,9 @@ def load_card(folder: Path) -> BackboneCard:
     """Reads card.json from `folder`; BadInput when a field is missing or of the wrong kind."""
     try:
         values = read_json(folder / "card.json")
-        values["stages"] = tuple(StageCard(**stage) for stage in values["stages"])
+        values["stages"] = tuple(
+            StageCard(**{**stage, "parts": tuple(stage.get("parts", ()))}) for stage in values["stages"]
+        )
         head = dict(values["head"], hidden=tuple(values["head"]["hidden"]))
         values["head"] = HeadSettings(**head)
         return BackboneCard(**{**values, "folder": folder})

@@ -3,27 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
-
-from core.data.schema import NUMERIC
 from core.models.card import HeadSettings
-from core.models.network import BlockSettings, Embedding, Network, Stage, State, perceptron
+from core.models.network import DeepSettings, Embedding, Network, Stage, State, deep_width, perceptron, xavier_linear
 
 
 @dataclass(frozen=True)
-class Settings:
-    """embedding: floats a vector. crosses: cross layers. widths, dropout, batch_norm: of the blocks (BlockSettings)."""
+class Settings(DeepSettings):
+    """crosses: cross layers; the rest as DeepSettings."""
 
-    embedding: int
     crosses: int
-    widths: tuple[int, ...]
-    dropout: float
-    batch_norm: bool
-
-    @property
-    def blocks(self) -> BlockSettings:
-        """What the blocks need of these settings."""
-        return BlockSettings(self.widths, self.dropout, self.batch_norm)
 
 
 class Cross(Stage):
@@ -34,9 +22,7 @@ class Cross(Stage):
 
     def __init__(self, number: int, width: int, last: bool) -> None:
         super().__init__(f"cross{number}", f"Cross {number}")
-        self.linear = nn.Linear(width, width)
-        nn.init.xavier_uniform_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        self.linear = xavier_linear(width, width)
         self.last = last
 
     def forward(self, state: State) -> State:
@@ -47,7 +33,7 @@ class Cross(Stage):
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
     """Stages embedding, cross1, …, block1, … ; cross layers keep the width fields * embedding + 13."""
-    width = len(field_sizes) * settings.embedding + len(NUMERIC)
+    width = deep_width(len(field_sizes), settings.embedding)
     crosses = [Cross(i, width, i == settings.crosses) for i in range(1, settings.crosses + 1)]
     blocks = perceptron(width, settings.blocks)
     return Network([Embedding(field_sizes, settings.embedding), *crosses, *blocks], settings.widths[-1], head)

@@ -1,29 +1,14 @@
 """DeepFM: a factorisation machine and a perceptron on shared embeddings (Guo et al., IJCAI 2017)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from core.data.schema import NUMERIC
 from core.models.card import HeadSettings
-from core.models.network import BlockSettings, Embedding, Network, State, perceptron
+from core.models.network import DeepSettings, Embedding, Network, State, deep_width, perceptron, side_by_side
 
-
-@dataclass(frozen=True)
-class Settings:
-    """embedding: floats a vector. widths, dropout, batch_norm: of the blocks (BlockSettings)."""
-
-    embedding: int
-    widths: tuple[int, ...]
-    dropout: float
-    batch_norm: bool
-
-    @property
-    def blocks(self) -> BlockSettings:
-        """What the blocks need of these settings."""
-        return BlockSettings(self.widths, self.dropout, self.batch_norm)
+Settings = DeepSettings
 
 
 def pairwise(vectors: Tensor) -> Tensor:
@@ -51,8 +36,7 @@ class FactorisationEmbedding(Embedding):
         ids, numerics = state
         vectors = self.vectors(ids)
         linear = self.first_order(ids + self.offsets).sum(1)
-        deep = torch.cat([vectors.flatten(1), numerics], dim=1)
-        return (torch.cat([pairwise(vectors), linear], dim=1), deep)
+        return (torch.cat([pairwise(vectors), linear], dim=1), side_by_side(vectors, numerics))
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
@@ -61,7 +45,6 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
     The head's linear layer over [pairwise, first order, deep] contains the paper's plain sum of the three as the case
     where the weights of the FM's part are one.
     """
-    inputs = len(field_sizes) * settings.embedding + len(NUMERIC)
-    blocks = perceptron(inputs, settings.blocks)
+    blocks = perceptron(deep_width(len(field_sizes), settings.embedding), settings.blocks)
     stages = [FactorisationEmbedding(field_sizes, settings.embedding), *blocks]
     return Network(stages, settings.embedding + 1 + settings.widths[-1], head)

@@ -1,12 +1,14 @@
 """What every backbone is made of: stages in order from the input, and a head on top."""
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import HeadSettings
 
@@ -19,13 +21,15 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "t
 class Stage(nn.Module):
     """The smallest unit that freezes. `name` is its id in cards and files, `title` what a page shows.
 
-    Subclasses map a State to a State; the first stage gets (ids int (rows, fields), numerics float (rows, 13)).
+    parts: titles of the parallel parts it holds, which freeze together; none for a plain stage. Subclasses map a State
+    to a State; the first stage gets (ids int (rows, fields), numerics float (rows, 13)).
     """
 
-    def __init__(self, name: str, title: str) -> None:
+    def __init__(self, name: str, title: str, parts: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.name = name
         self.title = title
+        self.parts = parts
 
     def forward(self, state: State) -> State:
         raise TypeError(f"{type(self).__name__} must define forward")
@@ -53,7 +57,17 @@ class Embedding(Stage):
 
     def forward(self, state: State) -> State:
         ids, numerics = state
-        return (torch.cat([self.vectors(ids).flatten(1), numerics], dim=1),)
+        return (side_by_side(self.vectors(ids), numerics),)
+
+
+def side_by_side(vectors: Tensor, numerics: Tensor) -> Tensor:
+    """Vectors (rows, fields, size) and numerics (rows, 13) as one vector a row, (rows, fields * size + 13)."""
+    return torch.cat([vectors.flatten(1), numerics], dim=1)
+
+
+def deep_width(fields: int, embedding: int) -> int:
+    """Floats a row of `side_by_side`."""
+    return fields * embedding + len(NUMERIC)
 
 
 @dataclass(frozen=True)
@@ -71,16 +85,35 @@ class BlockSettings:
             raise BadInput(f"Dropout is {self.dropout!r}; it must be at least 0 and below 1.")
 
 
-class Block(Stage):
-    """A fully connected layer, BatchNorm where asked for (Ioffe and Szegedy 2015), ReLU and dropout.
+@dataclass(frozen=True)
+class DeepSettings:
+    """embedding: floats a vector. widths, dropout, batch_norm: of the blocks (BlockSettings)."""
 
-    Acts on the last tensor of the state, (rows, inputs) to (rows, outputs); the ones before pass by untouched.
-    """
+    embedding: int
+    widths: tuple[int, ...]
+    dropout: float
+    batch_norm: bool
+
+    @property
+    def blocks(self) -> BlockSettings:
+        """What the blocks need of these settings."""
+        return BlockSettings(self.widths, self.dropout, self.batch_norm)
+
+
+def dense(inputs: int, outputs: int, settings: BlockSettings) -> nn.Sequential:
+    """A fully connected layer, BatchNorm where asked for (Ioffe and Szegedy 2015), ReLU and dropout."""
+    norm = [nn.BatchNorm1d(outputs)] if settings.batch_norm else []
+    # BatchNorm takes a bias out again; its gradient is rounding noise, which Adam would blow up to full steps.
+    linear = nn.Linear(inputs, outputs, bias=not settings.batch_norm)
+    return nn.Sequential(linear, *norm, nn.ReLU(), nn.Dropout(settings.dropout))
+
+
+class Block(Stage):
+    """A dense layer on the last tensor of the state, (rows, inputs) to (rows, outputs); those before pass by."""
 
     def __init__(self, number: int, inputs: int, outputs: int, settings: BlockSettings) -> None:
         super().__init__(f"block{number}", f"Block {number}")
-        norm = [nn.BatchNorm1d(outputs)] if settings.batch_norm else []
-        self.layers = nn.Sequential(nn.Linear(inputs, outputs), *norm, nn.ReLU(), nn.Dropout(settings.dropout))
+        self.layers = dense(inputs, outputs, settings)
 
     def forward(self, state: State) -> State:
         return (*state[:-1], self.layers(state[-1]))
@@ -92,35 +125,99 @@ def perceptron(inputs: int, settings: BlockSettings) -> list[Stage]:
     return [Block(i, sizes[i - 1], sizes[i], settings) for i in range(1, len(sizes))]
 
 
-class Head(nn.Module):
-    """Fully connected layers from the concatenated state to one or two outputs a row, Xavier-uniform, zero biases."""
+class Towers(Stage):
+    """Parallel parts at one height, which freeze together: each maps its own tensor of the state, None passes it by.
 
-    def __init__(self, representation: int, settings: HeadSettings) -> None:
+    titles: one a tensor of the state; a part that is None has no title to show.
+    """
+
+    def __init__(self, number: int, towers: Sequence[nn.Module | None], titles: Sequence[str]) -> None:
+        parts = tuple(title for title, tower in zip(titles, towers, strict=True) if tower is not None)
+        super().__init__(f"towers{number}", " ‖ ".join(parts), parts if len(parts) > 1 else ())
+        self.towers = nn.ModuleList(nn.Identity() if tower is None else tower for tower in towers)
+
+    def forward(self, state: State) -> State:
+        return tuple(tower(tensor) for tower, tensor in zip(self.towers, state, strict=True))
+
+
+def tower_stages(towers: Sequence[Sequence[nn.Module]], titles: Sequence[str]) -> list[Stage]:
+    """Stages of equally high layers of several towers, from the input up; a tower that has ended passes by.
+
+    titles: of each tower's layers; the layer's number is put behind.
+    """
+    heights = range(1, max(len(tower) for tower in towers) + 1)
+    return [
+        Towers(
+            height,
+            [tower[height - 1] if height <= len(tower) else None for tower in towers],
+            [f"{title} {height}" for title in titles],
+        )
+        for height in heights
+    ]
+
+
+class MemberLinear(nn.Module):
+    """A linear layer of its own for each of `members`: (rows, members, inputs) to (rows, members, outputs)."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(members, outputs))
+        bound = math.sqrt(6 / (inputs + outputs))
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("rmi,mio->rmo", x, self.weight) + self.bias
+
+
+def xavier_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer with Xavier-uniform weights (Glorot and Bengio 2010) and zero biases."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Head(nn.Module):
+    """Fully connected layers from the concatenated state to one or two outputs a row, Xavier-uniform, zero biases.
+
+    With several members the state is (rows, members, representation) and every member has layers of its own.
+    """
+
+    def __init__(self, representation: int, settings: HeadSettings, members: int = 1) -> None:
         super().__init__()
         self.settings = settings
-        widths = settings.widths(representation)
+        self.members = members
         layers: list[nn.Module] = []
-        for inputs, outputs in itertools.pairwise(widths):
-            layers += [_ACTIVATIONS[settings.activation](), nn.Linear(inputs, outputs)]
+        for inputs, outputs in itertools.pairwise(settings.widths(representation)):
+            linear = xavier_linear(inputs, outputs) if members == 1 else MemberLinear(members, inputs, outputs)
+            layers += [_ACTIVATIONS[settings.activation](), linear]
         self.layers = nn.Sequential(*layers[1:])
-        for layer in self.layers:
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
 
     def forward(self, state: State) -> Tensor:
-        """Raw outputs (rows, classes)."""
-        return self.layers(torch.cat(state, dim=1))
+        """Raw outputs (rows, classes), or (rows, members, classes)."""
+        if self.members > 1:
+            return self.layers(state[0])
+        return self.layers(flat(state))
+
+
+def flat(state: State) -> Tensor:
+    """The tensors of a state side by side, (rows, floats)."""
+    return torch.cat([tensor.flatten(1) for tensor in state], dim=1)
 
 
 class Network(nn.Module):
-    """Stages, then a head. Indices count stages from the input; the head is not among them."""
+    """Stages, then a head. Indices count stages from the input; the head is not among them.
 
-    def __init__(self, stages: Iterable[Stage], representation: int, head: HeadSettings) -> None:
+    representation: floats a row, and a member, that the last stage hands to the head.
+    """
+
+    def __init__(self, stages: Iterable[Stage], representation: int, head: HeadSettings, members: int = 1) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.representation = representation
-        self.head = Head(representation, head)
+        self.members = members
+        self.head: nn.Module = Head(representation, head, members)
 
     def ordered(self) -> list[Stage]:
         """The stages from the input up."""
@@ -128,7 +225,7 @@ class Network(nn.Module):
 
     def replace_head(self, settings: HeadSettings) -> None:
         """Puts a new, freshly initialised head on."""
-        self.head = Head(self.representation, settings)
+        self.head = Head(self.representation, settings, self.members)
 
     def run_stages(self, state: State, first: int, last: int) -> State:
         """The state after stages `first` to `last - 1`, given the state before `first`."""
@@ -142,14 +239,19 @@ class Network(nn.Module):
 
 
 def loss_of(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of raw head outputs (rows, 1 or 2) against labels (rows,) of 0.0 and 1.0."""
+    """Mean cross entropy of raw head outputs (rows, [members,] 1 or 2) against labels (rows,) of 0.0 and 1.0.
+
+    Members learn on their own: the mean is over them too (Gorishniy et al., TabM, ICLR 2025).
+    """
+    if outputs.ndim == 3:
+        labels = labels.repeat_interleave(outputs.shape[1])
+        outputs = outputs.flatten(0, 1)
     if outputs.shape[1] == 1:
         return nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], labels)
     return nn.functional.cross_entropy(outputs, labels.long())
 
 
 def scores_of(outputs: Tensor) -> Tensor:
-    """Click probabilities (rows,) from raw head outputs (rows, 1 or 2)."""
-    if outputs.shape[1] == 1:
-        return outputs[:, 0].sigmoid()
-    return outputs.softmax(dim=1)[:, 1]
+    """Click probabilities (rows,) from raw head outputs (rows, [members,] 1 or 2); the mean of the members'."""
+    scores = outputs[..., 0].sigmoid() if outputs.shape[-1] == 1 else outputs.softmax(dim=-1)[..., 1]
+    return scores.mean(dim=1) if scores.ndim == 2 else scores

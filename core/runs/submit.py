@@ -9,7 +9,7 @@ from core.data.datasets import find_dataset
 from core.errors import BadInput
 from core.freezing.plan import STRATEGIES, make_plan
 from core.models.library import find_backbone, list_backbones
-from core.models.registry import ARCHITECTURES
+from core.models.registry import complete_settings
 from core.runs.launch import ensure_worker, preferred_lane
 from core.runs.store import Run, RunStore
 from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, Request, TrainSettings
@@ -39,8 +39,7 @@ def submit_pretrain(workspace: Workspace, request: PretrainRequest) -> Run:
     waiting = [run.request["name"] for run in RunStore(workspace).list(kind="pretrain") if run.active]
     if name in waiting or any(card.name == name for card in list_backbones(workspace)):
         raise BadInput(f"There is already a backbone named {name!r}, or one being pretrained; choose another name.")
-    if unknown := set(request.settings) - set(ARCHITECTURES[request.architecture].defaults):
-        raise BadInput(f"The architecture {request.architecture!r} has no settings {sorted(unknown)}.")
+    complete_settings(request.architecture, request.settings)
     request = dataclasses.replace(request, name=name, dataset=dataset.id)
     return _queue(workspace, request, f"{name} · pretraining on {dataset.name}")
 
@@ -75,9 +74,9 @@ def command_line(workspace: Workspace, request: Request) -> str:
         parts += ["pretrain", "--dataset", dataset, "--architecture", request.architecture, "--name", request.name]
         for key, value in request.settings.items():
             flag = f"--{key.replace('_', '-')}"
-            if value is True:
-                parts.append(flag)
-            elif value is not False:
+            if isinstance(value, bool):
+                parts.append(flag if value else f"--no-{flag[2:]}")
+            else:
                 parts += [flag, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
     else:
         backbone = find_backbone(workspace, request.backbone).name

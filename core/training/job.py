@@ -20,7 +20,7 @@ from core.models.backbone import build_network, describe_stages, load_backbone, 
 from core.models.card import BackboneCard, HeadSettings
 from core.models.library import find_backbone
 from core.models.network import Network
-from core.models.registry import ARCHITECTURES
+from core.models.registry import complete_settings
 from core.runs.reporter import Reporter
 from core.runs.store import Run
 from core.training.devices import choose_device, device_name
@@ -88,10 +88,10 @@ def pretrain(
     table = read_table(workspace, dataset, preprocessing_folder, parts=PARTS)
     torch.manual_seed(request.train.seed)
     head = HeadSettings()
-    settings = ARCHITECTURES[request.architecture].defaults | request.settings
+    settings = complete_settings(request.architecture, request.settings)
     network = build_network(request.architecture, settings, preprocessing.field_sizes, head).to(device)
     stages = describe_stages(network, len(preprocessing.field_sizes))
-    plan = plan_pretraining(stages, head, network.representation)
+    plan = plan_pretraining(stages, head, network.representation, network.members)
     seconds = {"prepare": clock.lap()}
 
     reporter.phase("training")
@@ -120,6 +120,7 @@ def pretrain(
         settings=settings,
         stages=stages,
         representation=network.representation,
+        members=network.members,
         head=head,
         trained_on={
             "dataset": dataset.name,
@@ -186,7 +187,9 @@ def finetune(
     labels = labels_of(dataset)
     own_validation = training_rows(dataset, "target", None)[1]
     threshold_before = best_threshold(labels[own_validation], before["target_validation"])
-    model = dataclasses.replace(card, id=run.id, name=run.name, head=network.head.settings, bundled=False)
+    model = dataclasses.replace(
+        card, id=run.id, name=run.name, head=card.head if not plan.new_head else request.head, bundled=False
+    )
     save_backbone(network, model, card.folder / "preprocessing", workspace.runs / run.id / "model")
     seconds["evaluate"] = clock.lap()
     metrics = measure(scores, dataset, threshold)

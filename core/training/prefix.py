@@ -5,6 +5,7 @@ entry equals training through the frozen stages to float32 rounding, because fro
 """
 
 import hashlib
+import math
 import os
 import shutil
 import tempfile
@@ -54,27 +55,27 @@ def frozen_state(
         part = tuple(tensor[start : start + CHUNK_ROWS].to(device) for tensor in state)
         return network.run_stages(part, 0, depth)
 
-    widths = [tensor.shape[1] for tensor in chunk(0)]
-    if rows * sum(widths) * 4 > ENTRY_LIMIT:
+    shapes = [tuple(tensor.shape[1:]) for tensor in chunk(0)]
+    if rows * sum(map(math.prod, shapes)) * 4 > ENTRY_LIMIT:
         return None
     folder = workspace.cache / f"prefix-{prefix_key(network, depth, data_key)}"
     if not folder.exists():
         part = Path(tempfile.mkdtemp(dir=workspace.cache, prefix=".part-"))
         try:
-            _fill(part, widths, rows, chunk)
+            _fill(part, shapes, rows, chunk)
             _publish(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         evict(workspace.cache, keep=folder)
     os.utime(folder)
-    arrays = [np.load(folder / f"{index}.npy", mmap_mode="c") for index in range(len(widths))]
+    arrays = [np.load(folder / f"{index}.npy", mmap_mode="c") for index in range(len(shapes))]
     return tuple(torch.from_numpy(array) for array in arrays)
 
 
-def _fill(folder: Path, widths: list[int], rows: int, chunk: Callable[[int], State]) -> None:
+def _fill(folder: Path, shapes: list[tuple[int, ...]], rows: int, chunk: Callable[[int], State]) -> None:
     arrays = [
-        np.lib.format.open_memmap(folder / f"{index}.npy", mode="w+", dtype=np.float32, shape=(rows, width))
-        for index, width in enumerate(widths)
+        np.lib.format.open_memmap(folder / f"{index}.npy", mode="w+", dtype=np.float32, shape=(rows, *shape))
+        for index, shape in enumerate(shapes)
     ]
     for start in range(0, rows, CHUNK_ROWS):
         for array, tensor in zip(arrays, chunk(start), strict=True):

@@ -1,27 +1,36 @@
 """Every architecture against a forward pass written in numpy."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from core.errors import BadInput
 from core.models.backbone import build_network, describe_stages
 from core.models.card import HeadSettings
-from core.models.network import Network, loss_of, scores_of
-from core.models.registry import ARCHITECTURES
+from core.models.network import MemberLinear, Network, loss_of, scores_of
+from core.models.registry import ARCHITECTURES, SETTING_FIELDS, complete_settings
+from tests.core.models.references import REFERENCES, SMALL, Weights
 
 SIZES = (5, 3, 7)
 ROWS = 6
-SETTINGS = {"embedding": 4, "widths": [8, 6], "dropout": 0.3, "batch_norm": True}
+
+
+def settings_of(architecture: str) -> dict[str, object]:
+    return {name: value for name, value in SMALL.items() if name in ARCHITECTURES[architecture].defaults}
 
 
 def network_of(architecture: str, head: HeadSettings | None = None) -> Network:
     torch.manual_seed(1)
-    network = build_network(architecture, SETTINGS, SIZES, head or HeadSettings())
+    network = build_network(architecture, settings_of(architecture), SIZES, head or HeadSettings())
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                assert module.running_mean is not None and module.running_var is not None
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
     return network.eval()
 
 
@@ -31,59 +40,76 @@ def inputs() -> tuple[np.ndarray, np.ndarray]:
     return ids.astype(np.int32), generator.normal(size=(ROWS, 13)).astype(np.float32)
 
 
-def weights(network: Network) -> dict[str, np.ndarray]:
+def weights(network: Network) -> Weights:
     return {name: tensor.numpy().astype(np.float64) for name, tensor in network.state_dict().items()}
 
 
-def embed(w: dict[str, np.ndarray], ids: np.ndarray, table: str = "stages.0.table.weight") -> np.ndarray:
-    starts = np.concatenate([[0], np.cumsum(SIZES)[:-1]])
-    return np.stack([[w[table][starts[f] + row[f]] for f in range(len(SIZES))] for row in ids])
-
-
-def blocks(w: dict[str, np.ndarray], x: np.ndarray, stages: range) -> np.ndarray:
-    for i in stages:
-        x = x @ w[f"stages.{i}.layers.0.weight"].T + w[f"stages.{i}.layers.0.bias"]
-        mean, variance = w[f"stages.{i}.layers.1.running_mean"], w[f"stages.{i}.layers.1.running_var"]
-        x = (x - mean) / np.sqrt(variance + 1e-5) * w[f"stages.{i}.layers.1.weight"] + w[f"stages.{i}.layers.1.bias"]
-        x = np.maximum(x, 0)
-    return x
-
-
-def dnn(w: dict[str, np.ndarray], ids: np.ndarray, numerics: np.ndarray) -> np.ndarray:
-    return blocks(w, np.hstack([embed(w, ids).reshape(ROWS, -1), numerics]), range(1, 3))
-
-
-def deepfm(w: dict[str, np.ndarray], ids: np.ndarray, numerics: np.ndarray) -> np.ndarray:
-    vectors = embed(w, ids)
-    pairs = [vectors[:, i] * vectors[:, j] for i in range(len(SIZES)) for j in range(i + 1, len(SIZES))]
-    first = embed(w, ids, "stages.0.first_order.weight").sum(axis=1)
-    deep = blocks(w, np.hstack([vectors.reshape(ROWS, -1), numerics]), range(1, 3))
-    return np.hstack([np.sum(pairs, axis=0), first, deep])
-
-
-def dcnv2(w: dict[str, np.ndarray], ids: np.ndarray, numerics: np.ndarray) -> np.ndarray:
-    x0 = x = np.hstack([embed(w, ids).reshape(ROWS, -1), numerics])
-    for i in (1, 2):
-        x = x0 * (x @ w[f"stages.{i}.linear.weight"].T + w[f"stages.{i}.linear.bias"]) + x
-    return blocks(w, x, range(3, 5))
-
-
-REFERENCES: dict[str, Callable[[dict[str, np.ndarray], np.ndarray, np.ndarray], np.ndarray]] = {
-    "dnn": dnn,
-    "deepfm": deepfm,
-    "dcnv2": dcnv2,
-}
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", REFERENCES)
 def test_forward_equals_numpy(architecture: str) -> None:
     network = network_of(architecture)
     ids, numerics = inputs()
     w = weights(network)
-    expected = REFERENCES[architecture](w, ids, numerics) @ w["head.layers.0.weight"].T + w["head.layers.0.bias"]
+    x = REFERENCES[architecture](w, ids, numerics, SIZES)
+    if network.members > 1:
+        by_member = [x[:, k] @ w["head.layers.0.weight"][k] + w["head.layers.0.bias"][k] for k in range(x.shape[1])]
+        expected = np.stack(by_member, axis=1)
+    else:
+        expected = x @ w["head.layers.0.weight"].T + w["head.layers.0.bias"]
     with torch.no_grad():
         actual = network((torch.from_numpy(ids), torch.from_numpy(numerics))).numpy()
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_every_click_model_has_a_reference_and_every_setting_a_field() -> None:
+    assert [*REFERENCES] == [*ARCHITECTURES]
+    for architecture in ARCHITECTURES.values():
+        assert set(architecture.defaults) <= set(SETTING_FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "sentence"),
+    [
+        ("dnn", {"embedding": 0}, "Embedding size is 0; it must be 1 to 256."),
+        ("dnn", {"crosses": 2}, "'dnn' has no settings"),
+        ("dnn", {"widths": [8, 0]}, "Block widths"),
+        ("autoint", {"heads": 3, "attention": 32}, "3 attention heads cannot share 32 floats"),
+        ("fttransformer", {"heads": 3}, "3 attention heads cannot share 16 floats"),
+        ("finalmlp", {"heads": 7}, "7 fusion heads cannot share 256 outputs"),
+        ("finalnet", {"widths": [7]}, "are odd"),
+        ("tabm", {"dropout": 1.0}, "Dropout is 1.0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_in_a_sentence(
+    architecture: str, settings: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        build_network(architecture, complete_settings(architecture, settings), SIZES, HeadSettings())
+
+
+def test_parallel_parts_share_a_stage_and_say_so() -> None:
+    cards = describe_stages(network_of("autoint"), len(SIZES))
+    assert [card.parts for card in cards] == [(), ("Attention 1", "Block 1"), ("Attention 2", "Block 2")]
+    assert cards[1].title == "Attention 1 ‖ Block 1"
+    network = build_network("autoint", settings_of("autoint") | {"layers": 1}, SIZES, HeadSettings())
+    assert [stage.title for stage in network.ordered()] == ["Embedding", "Attention 1 ‖ Block 1", "Block 2"]
+    assert network.ordered()[2].parts == ()
+
+
+def test_members_start_different_and_learn_on_their_own() -> None:
+    network = build_network("tabm", settings_of("tabm") | {"dropout": 0.0, "batch_norm": False}, SIZES, HeadSettings())
+    state = tuple(torch.from_numpy(array) for array in inputs())
+    outputs = network(state)
+    assert outputs.shape == (ROWS, 3, 1)
+    assert not torch.allclose(outputs[:, 0], outputs[:, 1])
+    labels = torch.tensor([0.0, 1, 0, 1, 1, 0])
+    losses = [nn.functional.binary_cross_entropy_with_logits(outputs[:, k, 0], labels) for k in range(3)]
+    torch.testing.assert_close(loss_of(outputs, labels), torch.stack(losses).mean())
+    torch.testing.assert_close(scores_of(outputs), outputs[:, :, 0].sigmoid().mean(dim=1))
+    network.replace_head(HeadSettings((4,), output="softmax"))
+    outputs = network(state)
+    assert outputs.shape == (ROWS, 3, 2)
+    torch.testing.assert_close(scores_of(outputs), outputs.softmax(dim=2)[:, :, 1].mean(dim=1))
+    assert sum(isinstance(module, MemberLinear) for module in network.head.modules()) == 2
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -100,22 +126,24 @@ def test_stages_in_parts_equal_the_whole(architecture: str) -> None:
 def test_cards_count_every_parameter_and_width(architecture: str) -> None:
     network = network_of(architecture)
     cards = describe_stages(network, len(SIZES))
-    assert sum(card.parameters for card in cards) + HeadSettings().parameters(network.representation) == sum(
-        parameter.numel() for parameter in network.parameters()
-    )
-    assert cards[-1].outputs == network.representation
+    head = HeadSettings().parameters(network.representation, network.members)
+    assert sum(card.parameters for card in cards) + head == sum(p.numel() for p in network.parameters())
+    assert cards[-1].outputs == network.representation * network.members
     assert cards[0].name == "embedding" and cards[0].flops == 0
+
+
+@pytest.mark.parametrize(("architecture", "per_input"), [("dnn", 8), ("dcnv2", 25), ("tabm", 3 * 8), ("finalnet", 16)])
+def test_operations_are_two_a_multiply_add(architecture: str, per_input: int) -> None:
     width = len(SIZES) * 4 + 13
-    first = cards[1]
-    assert first.flops == 2 * width * (width if architecture == "dcnv2" else 8)
+    assert describe_stages(network_of(architecture), len(SIZES))[1].flops == 2 * width * per_input
 
 
 @pytest.mark.parametrize("output", ["logit", "softmax"])
 def test_head_is_xavier_with_zero_biases_and_counts_itself(output: str) -> None:
     settings = HeadSettings((64, 32), "gelu", output)
     torch.manual_seed(0)
-    network = build_network("dnn", SETTINGS, SIZES, settings)
-    linears = [layer for layer in network.head.layers if isinstance(layer, torch.nn.Linear)]
+    network = build_network("dnn", settings_of("dnn"), SIZES, settings)
+    linears = [layer for layer in network.head.modules() if isinstance(layer, nn.Linear)]
     assert [layer.in_features for layer in linears] == [6, 64, 32]
     for layer in linears:
         bound = (6 / (layer.in_features + layer.out_features)) ** 0.5

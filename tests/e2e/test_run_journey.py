@@ -1,0 +1,128 @@
+"""A run watched in a browser: live without blinking, cancelled, resumed, through a restart, then compared."""
+
+import re
+import time
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from core.data.datasets import Dataset, prepare
+from core.data.ingest import ingest
+from core.data.simulate import simulate
+from core.data.split import SplitSpec
+from core.runs.launch import ensure_worker
+from core.runs.store import Run, RunStore
+from core.training.settings import FinetuneRequest, TrainSettings
+from core.workspace import Workspace, open_workspace
+from tests.e2e.conftest import OpenPage, Server, settled
+
+pytestmark = pytest.mark.e2e
+PATIENCE = 120_000
+LONG = TrainSettings(epochs=40, batch_size=8, early_stopping=0, plateau=0, device="cpu")
+SHORT = TrainSettings(epochs=1, device="cpu")
+POINTS = "() => document.querySelector('.thaw-chart.js-plotly-plot')?.calcdata?.[0].length"
+
+
+@pytest.fixture(scope="module")
+def dataset(server: Server) -> Dataset:
+    """A small dataset in the server's workspace."""
+    workspace = open_workspace(server.home)
+    path = workspace.uploads / "watched.tsv"
+    simulate(path, 3000, "both", seed=8)
+    return prepare(workspace, ingest(workspace, path, "watched", simulated=True), SplitSpec(), "watched", min_count=5)
+
+
+def launch(workspace: Workspace, dataset: Dataset, train: TrainSettings, depth: int = 1, group: str = "") -> Run:
+    request = FinetuneRequest(dataset.id, "simulated-dnn", "depth", depth, train=train, group=group)
+    run = RunStore(workspace).submit(request, f"watched at depth {depth}", "cpu")
+    ensure_worker(workspace, "cpu")
+    return run
+
+
+def ended(workspace: Workspace, run: Run) -> str:
+    deadline = time.monotonic() + PATIENCE / 1000
+    while RunStore(workspace).get(run.id).active and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return RunStore(workspace).get(run.id).status
+
+
+def test_live_then_cancelled_then_resumed_to_the_end(server: Server, dataset: Dataset, open_page: OpenPage) -> None:
+    workspace = open_workspace(server.home)
+    run = launch(workspace, dataset, LONG)
+    page = open_page()
+    page.goto(f"{server.url}/run?run={run.id}")
+    # The page draws itself anew when the run leaves the queue; from then on nothing may be replaced.
+    expect(page.get_by_text(re.compile(r"Training · epoch \d+ of 40"))).to_be_visible(timeout=PATIENCE)
+    page.wait_for_function(
+        "() => document.querySelector('.thaw-chart.js-plotly-plot')?.calcdata?.[0].length > 3", timeout=PATIENCE
+    )
+    before = page.evaluate(POINTS)
+    page.evaluate(
+        "() => { const node = document.querySelector('.thaw-chart.js-plotly-plot'); node.dataset.mark = 'mine';"
+        " return Plotly.relayout(node, {'xaxis.range[0]': 1, 'xaxis.range[1]': 9}); }"
+    )
+    page.wait_for_function(
+        f"() => document.querySelector('.thaw-chart.js-plotly-plot')?.calcdata?.[0].length > {before + 5}",
+        timeout=PATIENCE,
+    )
+    node = page.locator(".thaw-chart.js-plotly-plot").first
+    expect(node).to_have_attribute("data-mark", "mine")
+    assert node.evaluate("node => node.layout.xaxis.range") == [1, 9]
+    expect(page.get_by_text(re.compile(r"Training · epoch \d+ of 40"))).to_be_visible()
+
+    second = open_page(width=390, color_scheme="dark")
+    second.goto(f"{server.url}/run?run={run.id}")
+    expect(second.get_by_text(re.compile(r"epoch \d+ of 40"))).to_be_visible(timeout=PATIENCE)
+    page.reload()
+    expect(page.get_by_text(re.compile(r"epoch \d+ of 40"))).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("button", name="Cancel").click()
+    for view in (page, second):
+        expect(view.get_by_text("Cancelled. Resume goes on from the last checkpoint.")).to_be_visible(timeout=PATIENCE)
+    assert RunStore(workspace).get(run.id).status == "cancelled"
+
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=PATIENCE)
+    settled(page)
+    expect(page.get_by_text("On the target", exact=False).first).to_be_visible()
+    finished = RunStore(workspace).get(run.id)
+    assert finished.status == "done" and finished.step == finished.steps
+    steps, _ = RunStore(workspace).points(run.id)["validation_loss"]
+    assert len(steps) == 41
+
+    page.get_by_role("slider").focus()
+    recall = page.get_by_test_id("stMetric").filter(has_text="Recall")
+    shown = recall.inner_text()
+    for _ in range(30):
+        page.keyboard.press("ArrowRight")
+    expect(recall).not_to_have_text(shown, use_inner_text=True)
+
+
+def test_restarting_the_app_changes_nothing_of_the_run(server: Server, dataset: Dataset, page: Page) -> None:
+    workspace = open_workspace(server.home)
+    run = launch(workspace, dataset, LONG, depth=2)
+    page.goto(f"{server.url}/run?run={run.id}")
+    expect(page.get_by_text(re.compile(r"epoch \d+ of 40"))).to_be_visible(timeout=PATIENCE)
+    # A page left open would complain while the server is away.
+    page.goto("about:blank")
+    server.stop()
+    assert RunStore(workspace).get(run.id).status == "running"
+    server.start()
+    page.goto(f"{server.url}/run?run={run.id}")
+    expect(page.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=PATIENCE)
+    assert RunStore(workspace).get(run.id).status == "done"
+
+
+def test_runs_side_by_side(server: Server, dataset: Dataset, page: Page) -> None:
+    workspace = open_workspace(server.home)
+    runs = [launch(workspace, dataset, SHORT, depth, "g-journey") for depth in (0, 3)]
+    assert [ended(workspace, run) for run in runs] == ["done", "done"]
+    page.goto(f"{server.url}/compare?runs={runs[0].id},{runs[1].id}")
+    settled(page)
+    expect(page.get_by_text("2 chosen", exact=False)).to_be_visible()
+    expect(page.get_by_text("What the numbers allow to say")).to_be_visible()
+    expect(page.locator(".thaw-chart.js-plotly-plot")).to_have_count(4)
+    page.goto(f"{server.url}/run?run={runs[1].id}")
+    settled(page)
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_url("**/compare?runs=*")
+    expect(page.get_by_text("2 chosen", exact=False)).to_be_visible()
