@@ -14,7 +14,8 @@ from core.errors import BadInput, ThawError
 from core.freezing.plan import STRATEGIES
 from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
-from core.training.settings import DEVICES, PRESETS
+from core.training.objectives import OBJECTIVES, STARTS
+from core.training.settings import DEVICES, MASK_SHARE, PRESETS
 from core.workspace import open_workspace
 
 
@@ -47,6 +48,13 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--seed", type=int, help="of the head, the row order and dropout (default 0)")
     group.add_argument("--device", choices=DEVICES, help="default auto: a GPU when there is one")
+    group.add_argument("--weight-decay", type=float, help=f"AdamW's, off the gradient (fast: {fast.weight_decay:g})")
+    group.add_argument(
+        "--cosine",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="the rate falls to zero along half a cosine (map: yes)",
+    )
     group.add_argument("--amp", action="store_true", default=None, help="bfloat16 autocast (default off)")
 
 
@@ -106,6 +114,10 @@ def build_parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--dataset", required=True)
     pretrain.add_argument("--architecture", choices=ARCHITECTURES, required=True)
     pretrain.add_argument("--name", required=True)
+    pretrain.add_argument("--start", choices=STARTS, default="random", help="what the stages hold at first")
+    pretrain.add_argument("--start-file", default="", help="the file of vectors or weights that the start reads")
+    pretrain.add_argument("--objective", choices=OBJECTIVES, default="supervised", help="default supervised: clicks")
+    pretrain.add_argument("--mask-share", type=float, default=MASK_SHARE, help="of fields (default 0.2)")
     _add_settings(pretrain)
     _add_train(pretrain)
 

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -107,7 +108,18 @@ def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a pretraining run and follows it to its end."""
     given = {name: getattr(options, name) for name in SETTING_FIELDS if getattr(options, name) is not None}
     settings = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
-    request = PretrainRequest(options.dataset, options.architecture, options.name, _train(options), settings)
+    request = PretrainRequest(
+        options.dataset,
+        options.architecture,
+        options.name,
+        _train(options),
+        settings,
+        options.objective,
+        options.start,
+        # The worker has a working directory of its own.
+        str(Path(options.start_file).resolve()) if options.start_file else "",
+        options.mask_share,
+    )
     return _follow(workspace, submit_pretrain(workspace, request))
 
 

@@ -1,5 +1,6 @@
 """From a backbone's card and a strategy to a plan: which stages train. Pure functions; no training code."""
 
+import dataclasses
 from dataclasses import dataclass
 
 from core.errors import BadInput
@@ -25,7 +26,7 @@ STRATEGIES: dict[str, Strategy] = {
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage in a plan; `share` is its part of all parameters, head included."""
+    """A stage in a plan; `share` is its part of all parameters, head included; origin as in StageCard."""
 
     name: str
     title: str
@@ -33,6 +34,7 @@ class PlannedStage:
     share: float
     frozen: bool
     flops: int
+    origin: str = "supervised"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ def make_plan(card: BackboneCard, strategy: str, freeze_depth: int, head: HeadSe
     """
     depths = {"depth": freeze_depth, "full": 0, "linear-probe": len(card.stages), "scratch": 0}
     zero_shot = strategy == "zero-shot"
+    if zero_shot and not card.scores_clicks:
+        raise BadInput(
+            f"The backbone {card.name!r} has no head that learnt clicks, so it cannot score rows as it is; choose "
+            "another strategy than zero-shot."
+        )
     depth = len(card.stages) if zero_shot else depths[strategy]
     if not 0 <= depth <= len(card.stages):
         raise BadInput(
@@ -81,32 +88,40 @@ def make_plan(card: BackboneCard, strategy: str, freeze_depth: int, head: HeadSe
             f"so take 0 (full fine-tuning) to {len(card.stages)} (linear probe)."
         )
     used_head = card.head if zero_shot else head
-    stages = _planned(card.stages, used_head, card.representation, card.members, depth, head_frozen=zero_shot)
-    return Plan(strategy, stages, depth, strategy == "scratch", not zero_shot)
+    fresh = strategy == "scratch"
+    stages = tuple(dataclasses.replace(stage, origin="random") if fresh else stage for stage in card.stages)
+    head_parameters = used_head.parameters(card.representation, card.members)
+    head_flops = used_head.flops(card.representation, card.members)
+    head_stage = PlannedStage(
+        "head",
+        "Head (own)" if zero_shot else "Head (new)",
+        head_parameters,
+        0.0,
+        zero_shot,
+        head_flops,
+        "supervised" if zero_shot else "random",
+    )
+    return Plan(strategy, _planned(stages, head_stage, depth), depth, fresh, not zero_shot)
 
 
-def plan_pretraining(stages: tuple[StageCard, ...], head: HeadSettings, representation: int, members: int = 1) -> Plan:
-    """The plan under which every stage and the head train from fresh weights."""
-    return Plan("pretrain", _planned(stages, head, representation, members, 0, head_frozen=False), 0, True, True)
+def plan_pretraining(stages: tuple[StageCard, ...], head_parameters: int, head_flops: int) -> Plan:
+    """The plan under which every stage and the head on top train."""
+    head = PlannedStage("head", "Head (new)", head_parameters, 0.0, False, head_flops, "random")
+    return Plan("pretrain", _planned(stages, head, 0), 0, True, True)
 
 
-def _planned(
-    stages: tuple[StageCard, ...],
-    head: HeadSettings,
-    representation: int,
-    members: int,
-    depth: int,
-    head_frozen: bool,
-) -> tuple[PlannedStage, ...]:
-    head_parameters = head.parameters(representation, members)
-    total = sum(stage.parameters for stage in stages) + head_parameters
+def _planned(stages: tuple[StageCard, ...], head: PlannedStage, depth: int) -> tuple[PlannedStage, ...]:
+    total = sum(stage.parameters for stage in stages) + head.parameters
     planned = [
-        PlannedStage(stage.name, stage.title, stage.parameters, stage.parameters / total, index < depth, stage.flops)
+        PlannedStage(
+            stage.name,
+            stage.title,
+            stage.parameters,
+            stage.parameters / total,
+            index < depth,
+            stage.flops,
+            stage.origin,
+        )
         for index, stage in enumerate(stages)
     ]
-    title = "Head (own)" if head_frozen else "Head (new)"
-    flops = head.flops(representation, members)
-    return (
-        *planned,
-        PlannedStage("head", title, head_parameters, head_parameters / total, head_frozen, flops),
-    )
+    return (*planned, dataclasses.replace(head, share=head.parameters / total))

@@ -57,7 +57,8 @@ class HeadSettings:
 class StageCard:
     """One stage: `parameters` scalars, `flops` forward operations a row, `outputs` floats a row it hands on.
 
-    parts: titles of the parallel parts it holds, which freeze together; none for a plain stage.
+    parts: titles of the parallel parts it holds, which freeze together; none for a plain stage. origin: what its
+    weights come from, a key of core.training.objectives.ORIGINS.
     """
 
     name: str
@@ -66,6 +67,7 @@ class StageCard:
     flops: int
     outputs: int
     parts: tuple[str, ...] = ()
+    origin: str = "supervised"
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,11 @@ class BackboneCard:
     """A pretrained backbone in plain data; stored as card.json beside model.safetensors and preprocessing/.
 
     stages: from the input up, the head not among them. representation: floats a row the last stage hands on.
-    trained_on: {"dataset", "content_hash", "rows", "simulated", "domain"}. metrics: of its own head on the source
-    test rows {"auc", "auc_low", "auc_high", "log_loss", "rows"}. members: of an ensemble, each with a
-    representation and a head of its own. folder is where it was read from; not stored.
+    trained_on: {"dataset", "content_hash", "rows", "simulated", "domain"}. objective: what it learnt by, a key of
+    core.training.objectives.OBJECTIVES. metrics: of its own head on the source test rows {"auc", "auc_low",
+    "auc_high", "log_loss", "rows"}, when it learnt clicks; else of its objective on source validation rows, by
+    title. members: of an ensemble, each with a representation and a head of its own. folder is where it was read
+    from; not stored.
     """
 
     id: str
@@ -92,8 +96,14 @@ class BackboneCard:
     licence: str
     created: str
     members: int = 1
+    objective: str = "supervised"
     bundled: bool = False
     folder: Path = Path()
+
+    @property
+    def scores_clicks(self) -> bool:
+        """Whether its own head has learnt clicks, so that it can score rows as it is."""
+        return self.objective == "supervised"
 
     @property
     def parameters(self) -> int:

@@ -34,6 +34,12 @@ class Stage(nn.Module):
     def forward(self, state: State) -> State:
         raise TypeError(f"{type(self).__name__} must define forward")
 
+    def fit(self, state: State, labels: Tensor) -> None:
+        """Called on the first stage, once, with the rows a backbone is about to be pretrained on; most learn nothing.
+
+        state: ids (rows, fields) and numerics (rows, 13) of training rows. labels: (rows,) of 0.0 and 1.0.
+        """
+
 
 class Embedding(Stage):
     """One vector per field value, all fields in one table; hands on (embeddings and numerics side by side,).

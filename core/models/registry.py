@@ -10,7 +10,8 @@ from core.errors import BadInput
 class Architecture:
     """An architecture as a page offers it; `module` holds its Settings and `build(settings, field_sizes, head)`.
 
-    defaults: a value for every field of Settings. needs: the optional package without which it cannot be built.
+    defaults: a value for every field of Settings. starts, objectives: what it may be pretrained from and by, names in
+    core.training.objectives. needs: the optional package without which it cannot be built.
     """
 
     title: str
@@ -18,6 +19,8 @@ class Architecture:
     source: str
     module: str
     defaults: dict[str, Any]
+    starts: tuple[str, ...] = ("random", "word2vec", "vectors")
+    objectives: tuple[str, ...] = ("supervised", "rfd", "mfp", "none")
     needs: str = ""
 
 
@@ -30,6 +33,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         source="Richardson, Dominowska, Ragno: Predicting Clicks, WWW 2007",
         module="core.models.lr",
         defaults={},
+        # Its weights are no vectors, and it has no layer in which a pretext task could leave anything.
+        starts=("random",),
+        objectives=("supervised", "none"),
     ),
     "fm": Architecture(
         title="FM",

@@ -6,14 +6,21 @@ from typing import Protocol
 Point = tuple[int, str, float]
 """(optimiser steps done, name, value); names are those in POINT_NAMES."""
 
-POINT_NAMES = ("train_loss", "validation_loss", "validation_auc", "learning_rate", "seconds")
+POINT_NAMES = (
+    "train_loss",
+    "validation_loss",
+    "validation_auc",
+    "validation_accuracy",
+    "learning_rate",
+    "seconds",
+)
 
 
 class Reporter(Protocol):
     """A worker's reporter writes to the run store; a test's may keep everything in lists."""
 
     def phase(self, name: str) -> None:
-        """What the job does now: "encoding", "caching frozen stages", "training" or "evaluating"."""
+        """What the job does now, as the page shows it: "encoding", "training", "evaluating" or another few words."""
 
     def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
         """Epoch (from 1) and optimiser steps done, each beside its most."""

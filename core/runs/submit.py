@@ -12,7 +12,7 @@ from core.models.library import find_backbone, list_backbones
 from core.models.registry import complete_settings
 from core.runs.launch import ensure_worker, preferred_lane
 from core.runs.store import Run, RunStore
-from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, Request, TrainSettings
+from core.training.settings import MASK_SHARE, PRESETS, FinetuneRequest, PretrainRequest, Request, TrainSettings
 from core.workspace import Workspace, check_name
 
 CONTROLS = ("scratch", "zero-shot")
@@ -25,6 +25,7 @@ _TRAIN_FLAGS = {
     "validation_share": "--validation-share",
     "early_stopping": "--early-stopping",
     "plateau": "--plateau",
+    "weight_decay": "--weight-decay",
     "seed": "--seed",
     "device": "--device",
 }
@@ -72,6 +73,14 @@ def command_line(workspace: Workspace, request: Request) -> str:
     dataset = find_dataset(workspace, request.dataset).name
     if isinstance(request, PretrainRequest):
         parts += ["pretrain", "--dataset", dataset, "--architecture", request.architecture, "--name", request.name]
+        if request.objective != "supervised":
+            parts += ["--objective", request.objective]
+        if request.start != "random":
+            parts += ["--start", request.start]
+        if request.start_file:
+            parts += ["--start-file", request.start_file]
+        if request.mask_share != MASK_SHARE:
+            parts += ["--mask-share", str(request.mask_share)]
         for key, value in request.settings.items():
             flag = f"--{key.replace('_', '-')}"
             if isinstance(value, bool):
@@ -102,6 +111,8 @@ def _train_flags(train: TrainSettings) -> list[str]:
         for name, flag in _TRAIN_FLAGS.items():
             if getattr(train, name) != getattr(PRESETS[preset], name):
                 parts += [flag, str(getattr(train, name))]
+        if train.cosine != PRESETS[preset].cosine:
+            parts.append("--cosine" if train.cosine else "--no-cosine")
         return parts + (["--amp"] if train.amp else [])
 
     return min((flags(preset) for preset in PRESETS), key=len)

@@ -2,9 +2,9 @@
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -46,7 +46,42 @@ class FitResult:
     best_epoch: int
     epochs_run: int
     stopped_early: bool
-    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Task(Protocol):
+    """What is learnt. score: the name of the point that `validate` gives beside the loss, one of POINT_NAMES."""
+
+    score: str
+
+    def loss(self, network: Network, rows: Rows, batch: Tensor, step: int) -> Tensor:
+        """Mean loss of the rows numbered by `batch` at optimiser step `step`; chance, if any, hangs on `step`."""
+        ...
+
+    def validate(self, network: Network, rows: Rows) -> tuple[float, float]:
+        """(loss, score) on `rows` in eval mode; the same rows and weights always give the same."""
+        ...
+
+
+class Clicks:
+    """Clicks from rows: cross entropy, and the AUC beside it."""
+
+    score = "validation_auc"
+
+    def loss(self, network: Network, rows: Rows, batch: Tensor, step: int) -> Tensor:
+        """See Task."""
+        outputs = network(tuple(tensor[batch] for tensor in rows.state), rows.first)
+        return loss_of(outputs.float(), rows.labels[batch])
+
+    def validate(self, network: Network, rows: Rows) -> tuple[float, float]:
+        """(log loss, AUC) on `rows`."""
+        scores = predict(network, rows).astype(np.float64)
+        labels = rows.labels.cpu().numpy()
+        clipped = np.clip(scores, 1e-7, 1 - 1e-7)
+        loss = -np.mean(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped))
+        return float(loss), auc_variance(labels, scores)[0]
+
+
+CLICKS = Clicks()
 
 
 def freeze(network: Network, plan: Plan) -> list[torch.nn.Parameter]:
@@ -90,15 +125,6 @@ def predict(network: Network, rows: Rows) -> np.ndarray:
     return torch.cat(scores).float().cpu().numpy() if scores else np.zeros(0, dtype=np.float32)
 
 
-def validate(network: Network, rows: Rows) -> tuple[float, float]:
-    """(log loss, AUC) on `rows`."""
-    scores = predict(network, rows).astype(np.float64)
-    labels = rows.labels.cpu().numpy()
-    clipped = np.clip(scores, 1e-7, 1 - 1e-7)
-    loss = -np.mean(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped))
-    return float(loss), auc_variance(labels, scores)[0]
-
-
 def fit(
     network: Network,
     plan: Plan,
@@ -107,6 +133,7 @@ def fit(
     settings: TrainSettings,
     reporter: Reporter,
     checkpoint: Path,
+    task: Task = CLICKS,
 ) -> FitResult:
     """Trains what the plan leaves unfrozen and leaves the best epoch's weights in `network`.
 
@@ -118,16 +145,17 @@ def fit(
     torch.manual_seed(settings.seed)
     device = train.labels.device
     parameters = freeze(network, plan)
-    optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
+    # Without decay this is Adam (Kingma and Ba 2015) to the last bit.
+    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     steps_an_epoch = len(epoch_batches(len(train), settings, 0))
     steps = steps_an_epoch * settings.epochs
     every = max(1, math.ceil(steps_an_epoch / POINTS_PER_EPOCH))
 
     progress = load_checkpoint(checkpoint, network, optimiser, device)
     if progress is None:
-        loss, auc = validate(network, validation)
-        progress = Progress(best_loss=loss, best_weights=trained_weights(network, plan))
-        reporter.points([(0, "validation_loss", loss), (0, "validation_auc", auc)])
+        first_loss, score = task.validate(network, validation)
+        progress = Progress(best_loss=first_loss, best_weights=trained_weights(network, plan))
+        reporter.points([(0, "validation_loss", first_loss), (0, task.score, score)])
     reporter.rewind(progress.step)
 
     saved = began = time.monotonic()
@@ -138,8 +166,15 @@ def fit(
         for batch in batches[progress.step - progress.epoch * steps_an_epoch :]:
             if reporter.should_stop():
                 raise CancelledError
-            loss_sum = train_step(network, train, batch.to(device), optimiser, settings.amp)
-            progress.running_loss = progress.running_loss + loss_sum
+            if settings.cosine:
+                set_rate(optimiser, settings.learning_rate * (1 + math.cos(math.pi * progress.step / steps)) / 2)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.amp):
+                loss = task.loss(network, train, batch.to(device), progress.step)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            # Summed on the device, so that nothing waits for it.
+            progress.running_loss = progress.running_loss + loss.detach() * len(batch)
             progress.running_rows += len(batch)
             progress.step += 1
             if progress.step % every == 0 or progress.step % steps_an_epoch == 0:
@@ -149,7 +184,7 @@ def fit(
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save_checkpoint(checkpoint, progress, network, optimiser)
                 saved = time.monotonic()
-        finish_epoch(network, plan, validation, settings, reporter, progress, optimiser)
+        finish_epoch(network, plan, task, validation, settings, reporter, progress, optimiser)
         save_checkpoint(checkpoint, progress, network, optimiser)
         saved = time.monotonic()
 
@@ -157,17 +192,10 @@ def fit(
     return FitResult(progress.best_epoch, progress.epoch, progress.stopped)
 
 
-def train_step(network: Network, train: Rows, batch: Tensor, optimiser: torch.optim.Optimizer, amp: bool) -> Tensor:
-    """One Adam step on the rows numbered by `batch`; the summed loss, left on the device so nothing waits for it."""
-    state = tuple(tensor[batch] for tensor in train.state)
-    labels = train.labels[batch]
-    with torch.autocast(labels.device.type, dtype=torch.bfloat16, enabled=amp):
-        outputs = network(state, train.first)
-    loss = loss_of(outputs.float(), labels)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-    return loss.detach() * len(batch)
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate of every parameter."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
 
 
 def report_train_loss(progress: Progress, settings: TrainSettings, reporter: Reporter) -> None:
@@ -185,6 +213,7 @@ def report_train_loss(progress: Progress, settings: TrainSettings, reporter: Rep
 def finish_epoch(
     network: Network,
     plan: Plan,
+    task: Task,
     validation: Rows,
     settings: TrainSettings,
     reporter: Reporter,
@@ -193,14 +222,14 @@ def finish_epoch(
 ) -> None:
     """Validates, keeps the weights if they are the best so far, lowers the learning rate on a plateau, or stops."""
     progress.epoch += 1
-    loss, auc = validate(network, validation)
+    loss, score = task.validate(network, validation)
     if not math.isfinite(loss):
         raise RunError(f"The validation loss became {loss} after epoch {progress.epoch}; lower the learning rate.")
     rate = optimiser.param_groups[0]["lr"]
     reporter.points(
         [
             (progress.step, "validation_loss", loss),
-            (progress.step, "validation_auc", auc),
+            (progress.step, task.score, score),
             (progress.step, "learning_rate", rate),
         ]
     )
@@ -212,8 +241,7 @@ def finish_epoch(
     if settings.early_stopping and progress.epochs_since_best >= settings.early_stopping:
         progress.stopped = True
     elif settings.plateau and progress.epochs_since_best % settings.plateau == 0:
-        for group in optimiser.param_groups:
-            group["lr"] = rate * 0.1
+        set_rate(optimiser, rate * 0.1)
 
 
 def trained_weights(network: Network, plan: Plan) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """From a trained network to what is stored and shown of it: predictions, metrics and a summary."""
 
+import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,27 @@ from core.training.table import Table
 
 SCORED_PARTS = ("target_validation", "target_test", "source_test")
 THRESHOLD_RULE = "highest F1 on validation rows"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a kind of run hands back: result.json's content, and the arrays of predictions.npz."""
+
+    result: dict[str, Any]
+    predictions: dict[str, np.ndarray]
+
+
+class Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def lap(self) -> float:
+        """Seconds since the last lap, rounded to milliseconds."""
+        now = time.monotonic()
+        passed, self._last = now - self._last, now
+        return round(passed, 3)
 
 
 def scored_rows(dataset: Dataset) -> dict[str, np.ndarray]:
@@ -59,16 +82,22 @@ def summary(
     seconds: dict[str, float],
     metrics: dict[str, Any],
     before: dict[str, Any] | None,
-    threshold: float,
+    threshold: float | None,
 ) -> dict[str, Any]:
-    """The result as JSON-ready data (see the keys)."""
+    """The result as JSON-ready data (see the keys). threshold: None where nothing scores clicks."""
     return {
         "threshold": threshold,
         "threshold_rule": THRESHOLD_RULE,
         "metrics": metrics,
         "before": before,
         "stages": [
-            {"name": stage.name, "title": stage.title, "parameters": stage.parameters, "frozen": stage.frozen}
+            {
+                "name": stage.name,
+                "title": stage.title,
+                "parameters": stage.parameters,
+                "frozen": stage.frozen,
+                "origin": stage.origin,
+            }
             for stage in plan.stages
         ],
         "trained_parameters": plan.trained_parameters,

@@ -8,6 +8,7 @@ from core.errors import BadInput
 from core.freezing.plan import STRATEGIES
 from core.models.card import HeadSettings
 from core.models.registry import ARCHITECTURES
+from core.training.objectives import STARTS
 
 DEVICES = ("auto", "cuda", "cpu")
 
@@ -19,13 +20,15 @@ def _require(condition: bool, name: str, value: object, wanted: str) -> None:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train. Adam (Kingma and Ba 2015) with its default betas, no weight decay.
+    """How to train. Adam (Kingma and Ba 2015) with its default betas.
 
     epochs, batch_size: counts. learning_rate: Adam's step size. validation_share: share of the domain's training and
     validation rows that validates; None keeps the dataset's own cut. early_stopping: epochs without a lower
     validation loss before the run stops, 0 never; the best epoch's weights are kept either way. plateau: epochs
     without a lower validation loss before the learning rate is multiplied by 0.1, 0 never. seed: of the new head,
-    the row order and dropout. device: auto takes a GPU when there is one. amp: bfloat16 autocast.
+    the row order and dropout. device: auto takes a GPU when there is one. amp: bfloat16 autocast. weight_decay:
+    decoupled from the gradient (AdamW, Loshchilov and Hutter 2019). cosine: the learning rate falls to zero along
+    half a cosine over all steps (Loshchilov and Hutter 2017).
     """
 
     epochs: int = 20
@@ -37,6 +40,8 @@ class TrainSettings:
     seed: int = 0
     device: str = "auto"
     amp: bool = False
+    weight_decay: float = 0.0
+    cosine: bool = False
 
     def __post_init__(self) -> None:
         _require(1 <= self.epochs <= 1000, "epochs", self.epochs, "1 to 1000")
@@ -48,22 +53,31 @@ class TrainSettings:
         _require(0 <= self.plateau <= 1000, "plateau", self.plateau, "0 to 1000 epochs")
         _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
         _require(self.device in DEVICES, "device", self.device, f"one of {list(DEVICES)}")
+        _require(0 <= self.weight_decay <= 1, "weight decay", self.weight_decay, "0 to 1")
+        _require(not (self.cosine and self.plateau), "plateau", self.plateau, "0 where the rate follows a cosine")
 
 
 PRESETS: dict[str, TrainSettings] = {
     "fast": TrainSettings(),
     "small": TrainSettings(epochs=10, batch_size=256, learning_rate=3e-4, early_stopping=2),
     "article": TrainSettings(epochs=10, batch_size=32, early_stopping=0, plateau=0),
+    "map": TrainSettings(epochs=20, batch_size=1024, early_stopping=0, plateau=0, weight_decay=5e-2, cosine=True),
 }
 SMALL_ROWS = 100_000
 """Training rows below which "small" is the better start: "fast" takes too few steps there (docs/decisions.md)."""
+
+
+MASK_SHARE = 0.2
+"""Share of fields that RFD replaces and MFP hides unless told otherwise (the paper tries 0.1 to 0.3)."""
 
 
 @dataclass(frozen=True)
 class PretrainRequest:
     """Train a fresh backbone called `name` on the source rows of a dataset (by id).
 
-    settings: fields of the architecture's own Settings that differ from its defaults.
+    settings: fields of the architecture's own Settings that differ from its defaults. objective, start: names in
+    core.training.objectives. start_file: path of the file that the start reads. mask_share: share of fields that RFD
+    replaces and MFP hides.
     """
 
     dataset: str
@@ -71,6 +85,10 @@ class PretrainRequest:
     name: str
     train: TrainSettings = field(default_factory=TrainSettings)
     settings: dict[str, Any] = field(default_factory=dict)
+    objective: str = "supervised"
+    start: str = "random"
+    start_file: str = ""
+    mask_share: float = MASK_SHARE
 
     def __post_init__(self) -> None:
         _require(
@@ -79,6 +97,12 @@ class PretrainRequest:
             self.architecture,
             f"one of {[*ARCHITECTURES]}",
         )
+        about = ARCHITECTURES[self.architecture]
+        _require(self.objective in about.objectives, "objective", self.objective, f"one of {list(about.objectives)}")
+        _require(self.start in about.starts, "start", self.start, f"one of {list(about.starts)}")
+        needed = STARTS[self.start].file
+        _require(bool(self.start_file) == bool(needed), "start file", self.start_file, needed or "left out")
+        _require(0 < self.mask_share < 1, "mask share", self.mask_share, "between 0 and 1")
 
 
 @dataclass(frozen=True)

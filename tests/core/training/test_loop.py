@@ -112,7 +112,7 @@ def test_best_epoch_is_kept_and_early_stopping_stops(setup: Setup, tmp_path: Pat
     losses = [value for _, name, value in reporter.rows if name == "validation_loss"]
     assert result.best_epoch == int(np.argmin(losses))
     assert result.stopped_early and result.epochs_run == result.best_epoch + 2
-    assert loop.validate(network, setup[2])[0] == pytest.approx(min(losses), abs=1e-6)
+    assert loop.CLICKS.validate(network, setup[2])[0] == pytest.approx(min(losses), abs=1e-6)
     rates = [value for _, name, value in reporter.rows if name == "learning_rate"]
     assert rates[0] == 0.03 and rates[-1] == pytest.approx(0.003)
 

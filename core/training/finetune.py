@@ -1,0 +1,87 @@
+"""Fine-tuning: a backbone adapted to a dataset's target rows by a plan, beside what it scored before."""
+
+import dataclasses
+
+import torch
+
+from core.data.datasets import Dataset, labels_of, training_rows
+from core.data.preprocessing import load_preprocessing
+from core.evaluation.thresholds import best_threshold
+from core.freezing.plan import Plan, make_plan
+from core.models.backbone import build_network, load_backbone, save_backbone
+from core.models.card import BackboneCard
+from core.models.library import find_backbone
+from core.models.network import Network
+from core.runs.reporter import Reporter
+from core.runs.store import Run
+from core.training.loop import FitResult, fit, predict
+from core.training.results import SCORED_PARTS, Clock, Outcome, measure, named_predictions, score_parts, summary
+from core.training.settings import FinetuneRequest
+from core.training.table import behind_prefix, read_table
+from core.workspace import Workspace
+
+
+def finetune(
+    workspace: Workspace,
+    run: Run,
+    request: FinetuneRequest,
+    dataset: Dataset,
+    device: torch.device,
+    reporter: Reporter,
+) -> Outcome:
+    """Executes the request's plan on the target rows, beside what the backbone scored before."""
+    clock = Clock()
+    reporter.phase("encoding")
+    card = find_backbone(workspace, request.backbone)
+    plan = make_plan(card, request.strategy, request.freeze_depth, request.head)
+    table = read_table(workspace, dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS))
+    network = load_backbone(card).to(device)
+    before = score_parts(network, dataset, table, device)
+    seconds = {"prepare": clock.lap()}
+
+    train, validation = training_rows(dataset, "target", request.train.validation_share)
+    fitted, scores = FitResult(0, 0, False), before
+    if plan.new_head:
+        network = starting_network(card, plan, request, network).to(device)
+        reporter.phase("caching frozen stages")
+        data_key = f"{dataset.content_hash}|{card.preprocessing_hash}"
+        table = behind_prefix(workspace, network, plan, table, data_key)
+        seconds["cache"] = clock.lap()
+        reporter.phase("training")
+        fitted = fit(
+            network,
+            plan,
+            table.take(train, device),
+            table.take(validation, device),
+            request.train,
+            reporter,
+            workspace.runs / run.id / "checkpoint.pt",
+        )
+        seconds["train"] = clock.lap()
+        reporter.phase("evaluating")
+        scores = score_parts(network, dataset, table, device)
+
+    # The threshold is chosen on the rows that validated this very run, never on test rows.
+    validation_rows = table.take(validation, device)
+    threshold = best_threshold(validation_rows.labels.cpu().numpy(), predict(network, validation_rows))
+    labels = labels_of(dataset)
+    own_validation = training_rows(dataset, "target", None)[1]
+    threshold_before = best_threshold(labels[own_validation], before["target_validation"])
+    model = dataclasses.replace(
+        card, id=run.id, name=run.name, head=card.head if not plan.new_head else request.head, bundled=False
+    )
+    save_backbone(network, model, card.folder / "preprocessing", workspace.runs / run.id / "model")
+    seconds["evaluate"] = clock.lap()
+    metrics = measure(scores, dataset, threshold)
+    result = summary(plan, len(train), fitted, seconds, metrics, measure(before, dataset, threshold_before), threshold)
+    return Outcome(result | {"backbone": card.id}, named_predictions(dataset, scores, before))
+
+
+def starting_network(card: BackboneCard, plan: Plan, request: FinetuneRequest, pretrained: Network) -> Network:
+    """The network training starts from: the backbone with a new head, or all new for the strategy "scratch"."""
+    torch.manual_seed(request.train.seed)
+    if plan.fresh_backbone:
+        sizes = load_preprocessing(card.folder / "preprocessing").field_sizes
+        return build_network(card.architecture, card.settings, sizes, request.head)
+    pretrained.replace_head(request.head)
+    return pretrained

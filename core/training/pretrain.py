@@ -1,0 +1,115 @@
+"""Pretraining: a fresh network given its start, trained on a dataset's source rows, and stored as a backbone."""
+
+import dataclasses
+from datetime import UTC, datetime
+
+import torch
+
+from core.data.datasets import Dataset, training_rows
+from core.data.preprocessing import load_preprocessing
+from core.data.split import PARTS
+from core.errors import BadInput
+from core.evaluation.thresholds import best_threshold
+from core.freezing.plan import plan_pretraining
+from core.models.backbone import build_network, describe_stages, save_backbone
+from core.models.card import BackboneCard, HeadSettings
+from core.models.registry import complete_settings
+from core.runs.reporter import Reporter
+from core.runs.store import Run
+from core.training.loop import FitResult, fit, predict
+from core.training.objectives import OBJECTIVES, origins
+from core.training.pretext import learn_features
+from core.training.results import Clock, Outcome, measure, named_predictions, score_parts, summary
+from core.training.settings import PretrainRequest
+from core.training.starts import begin
+from core.training.table import read_table
+from core.workspace import Workspace
+
+LICENCES = {True: "Apache-2.0 (simulated data)", False: "as the training data's own licence allows"}
+CARD_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "rows")
+
+
+def pretrain(
+    workspace: Workspace,
+    run: Run,
+    request: PretrainRequest,
+    dataset: Dataset,
+    device: torch.device,
+    reporter: Reporter,
+) -> Outcome:
+    """Makes the backbone that the request names from the dataset's source rows."""
+    if not len(training_rows(dataset, "source", None)[0]):
+        raise BadInput(
+            f"The dataset {dataset.name!r} has no source rows to pretrain on; prepare it with a source domain."
+        )
+    clock = Clock()
+    reporter.phase("encoding")
+    folder = dataset.folder / "preprocessing"
+    preprocessing = load_preprocessing(folder)
+    table = read_table(workspace, dataset, folder, parts=PARTS)
+    train_rows, validation_rows = training_rows(dataset, "source", request.train.validation_share)
+    train, validation = table.take(train_rows, device), table.take(validation_rows, device)
+    head = HeadSettings()
+    torch.manual_seed(request.train.seed)
+    network = build_network(request.architecture, request.settings, preprocessing.field_sizes, head).to(device)
+    network.ordered()[0].fit(train.state, train.labels)
+    begin(network, request, preprocessing, train, reporter)
+    stages = describe_stages(network, len(preprocessing.field_sizes))
+    seconds = {"prepare": clock.lap()}
+
+    checkpoint = workspace.runs / run.id / "checkpoint.pt"
+    plan = plan_pretraining(
+        stages,
+        head.parameters(network.representation, network.members),
+        head.flops(network.representation, network.members),
+    )
+    fitted = FitResult(0, 0, False)
+    learnt: dict[str, float] = {}
+    if request.objective == "supervised":
+        reporter.phase("training")
+        fitted = fit(network, plan, train, validation, request.train, reporter, checkpoint)
+    elif OBJECTIVES[request.objective].trains:
+        reporter.phase("training")
+        fitted, learnt = learn_features(
+            network, request, preprocessing.field_sizes, train, validation, reporter, checkpoint
+        )
+    seconds["train"] = clock.lap()
+
+    reporter.phase("evaluating")
+    result = summary(plan, len(train), fitted, seconds, {}, None, None)
+    predictions = {}
+    if request.objective == "supervised":
+        scores = score_parts(network, dataset, table, device)
+        threshold = best_threshold(validation.labels.cpu().numpy(), predict(network, validation))
+        metrics = measure(scores, dataset, threshold)
+        result |= {"metrics": metrics, "threshold": threshold}
+        predictions = named_predictions(dataset, scores, None)
+        own = metrics.get("source_test", {})
+        learnt = {key: own[key] for key in CARD_METRICS if key in own}
+    origin = origins(request.start, request.objective, len(stages))
+    card = BackboneCard(
+        id=f"b-{run.id.removeprefix('r-')}",
+        name=request.name,
+        architecture=request.architecture,
+        settings=complete_settings(request.architecture, request.settings),
+        stages=tuple(dataclasses.replace(stage, origin=one) for stage, one in zip(stages, origin, strict=True)),
+        representation=network.representation,
+        members=network.members,
+        objective=request.objective,
+        head=head,
+        trained_on={
+            "dataset": dataset.name,
+            "content_hash": dataset.content_hash,
+            "rows": len(train),
+            "simulated": dataset.simulated,
+            "domain": "source",
+        },
+        metrics=learnt,
+        preprocessing_hash=preprocessing.hash,
+        weights_sha256="",
+        licence=LICENCES[dataset.simulated],
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    save_backbone(network, card, folder, workspace.backbones / card.id)
+    seconds["evaluate"] = clock.lap()
+    return Outcome(result | {"backbone": card.id, "learnt": learnt}, predictions)
