@@ -22,7 +22,7 @@ from pages.components.common import (
     when,
     workspace,
 )
-from pages.components.split_form import describe_split, parts_preview, split_form
+from pages.components.split_form import describe_split, parts_preview, split_form, unlabelled_form
 
 PREVIEW_ROWS = 50
 VIEWS = ("Sample", "Split", "Datasets")
@@ -73,8 +73,8 @@ def report(sample: Sample) -> None:
             simulated_badge()
     if not sample.labelled:
         st.info(
-            "These rows have no label (39 columns): a finished run can score them, but nothing can be trained or "
-            "measured on them.",
+            "These rows have no label (39 columns): a finished run can score them, and a backbone can be pretrained on "
+            "them by RFD or MFP; nothing can be fine-tuned or measured on them.",
             icon=":material/info:",
         )
     if sample.bad_rows:
@@ -192,7 +192,7 @@ def remove_dataset(dataset: Dataset) -> None:
 def show_dataset(dataset: Dataset) -> None:
     """Its split, its parts, what to do with it, and its drift."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(describe_split(dataset.spec), width="stretch")
+        st.markdown(describe_split(dataset.spec, dataset.labelled), width="stretch")
         if dataset.simulated:
             simulated_badge()
     parts_preview(dataset.parts, key="dataset")
@@ -202,10 +202,13 @@ def show_dataset(dataset: Dataset) -> None:
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         asked = {"dataset": dataset.id}
-        st.page_link("finetune.py", label="Fine-tune on it", icon=":material/ac_unit:", query_params=asked)
+        if dataset.labelled:
+            st.page_link("finetune.py", label="Fine-tune on it", icon=":material/ac_unit:", query_params=asked)
         if dataset.has_source:
             label = "Pretrain a backbone on it"
             st.page_link("backbones.py", label=label, icon=":material/stacks:", query_params=asked)
+    if not dataset.labelled:
+        return
     st.subheader("Source against target", anchor="drift")
     if dataset.has_source:
         show_drift(dataset)
@@ -269,29 +272,30 @@ def sample_view(samples: Sequence[Sample]) -> None:
         if adding.open:
             add_sample()
     report(sample)
-    if sample.labelled:
-        label = "Split it into domains"
-        st.button(label, type="primary", icon=":material/call_split:", on_click=go_to, args=("Split",), key="go_split")
+    label = "Split it into domains" if sample.labelled else "Prepare it for pretraining"
+    st.button(label, type="primary", icon=":material/call_split:", on_click=go_to, args=("Split",), key="go_split")
     look(sample)
 
 
 def split_view(samples: Sequence[Sample]) -> None:
     """Choose a sample, split it, prepare a dataset."""
-    labelled = [sample for sample in samples if sample.labelled]
-    if not labelled:
-        st.markdown("There is no sample with labels to split yet. Add one first.")
+    if not samples:
+        st.markdown("There is no sample to split yet. Add one first.")
         st.button("Add a sample", icon=":material/add:", on_click=go_to, args=("Sample",), key="go_sample")
         return
-    sample = choose(labelled, "sample", "split")
+    sample = choose(samples, "sample", "split")
     if sample.simulated:
         simulated_badge()
-    split_form(sample, profiles_of(sample.id, sample.created, sample))
+    if sample.labelled:
+        split_form(sample, profiles_of(sample.id, sample.created, sample))
+    else:
+        unlabelled_form(sample)
 
 
 def datasets_view(datasets: Sequence[Dataset]) -> None:
     """Choose a dataset, and look at it."""
     if not datasets:
-        st.markdown("There is no dataset yet. Split a sample with labels and prepare it.")
+        st.markdown("There is no dataset yet. Split a sample and prepare it.")
         st.button("Split a sample", icon=":material/call_split:", on_click=go_to, args=("Split",), key="go_split")
         return
     show_dataset(choose(datasets, "dataset", "look", remove_dataset))

@@ -118,7 +118,8 @@ def _is_tar(path: Path) -> bool:
         return False
 
 
-def _check_member(name: str, is_file: bool, archive: str) -> None:
+def check_member(name: str, is_file: bool, archive: str) -> None:
+    """BadInput when a member of `archive` points outside it or is no file."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in (path.parts[0] if path.parts else ""):
         raise BadInput(f"{archive!r} holds a member named {name[:80]!r}, which points outside the archive; refused.")
@@ -129,7 +130,7 @@ def _check_member(name: str, is_file: bool, archive: str) -> None:
 def _one_zip_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     members = [member for member in archive.infolist() if not member.is_dir()]
     for member in members:
-        _check_member(member.filename, (member.external_attr >> 28) in (0, 8), name)
+        check_member(member.filename, (member.external_attr >> 28) in (0, 8), name)
         if member.flag_bits & 1:
             raise BadInput(f"{name!r} is encrypted; unpack it with its password first.")
     if len(members) != 1:
@@ -145,7 +146,7 @@ def _one_tar_member(path: Path) -> str:
         with tarfile.open(fileobj=cast(BinaryIO, guard), mode="r|") as archive:
             for member in archive:
                 if not member.isdir():
-                    _check_member(member.name, member.isreg(), path.name)
+                    check_member(member.name, member.isreg(), path.name)
                     names.append(member.name)
     if len(names) != 1:
         raise BadInput(f"{path.name!r} holds {len(names)} files; an archive must hold exactly one file of rows.")

@@ -24,7 +24,16 @@ from core.data.preprocessing import (
 )
 from core.data.samples import Sample, find_sample
 from core.data.schema import FIELDS, LABEL, NUMERIC
-from core.data.split import PARTS, PartSummary, SplitSpec, assign, check_parts, summarise
+from core.data.split import (
+    PARTS,
+    PartSummary,
+    SplitSpec,
+    assign,
+    assign_unlabelled,
+    check_parts,
+    summarise,
+    without_domains,
+)
 from core.errors import BadInput
 from core.workspace import Workspace, check_name, hash_json, read_json, write_json
 
@@ -33,7 +42,8 @@ from core.workspace import Workspace, check_name, hash_json, read_json, write_js
 class Dataset:
     """A prepared sample. content_hash covers the sample's bytes, the split and the minimum count.
 
-    folder holds parts.npy (int8), order.npy (int64), labels.npy (float32), preprocessing/ and encoded rows.
+    labelled: whether the rows have labels; without them all are source rows, and labels.npy holds NaN. folder holds
+    parts.npy (int8), order.npy (int64), labels.npy (float32), preprocessing/ and encoded rows.
     """
 
     id: str
@@ -48,6 +58,7 @@ class Dataset:
     preprocessing_hash: str
     min_count: int
     created: str
+    labelled: bool = True
     folder: Path = Path()
 
     @property
@@ -57,7 +68,7 @@ class Dataset:
 
 
 def preview_split(sample: Sample, spec: SplitSpec) -> tuple[PartSummary, ...]:
-    """Rows and clicks per part that `spec` would give; BadInput when the sample has no labels."""
+    """Rows and clicks per part that `spec` would give."""
     return summarise(_labels(sample), _assign(sample, spec)[0])
 
 
@@ -71,11 +82,13 @@ def prepare(
 ) -> Dataset:
     """Splits, fits on training rows, encodes and stores under `name`; all or nothing.
 
-    Fitted on the source training rows, or on the target training rows where there is no source domain. The same
+    Fitted on the source training rows, or on the target training rows where there is no source domain. Rows without
+    labels all become source rows; of `spec` only order, seed and source validation share are kept for them. The same
     sample, split and minimum count give the same dataset again, under the new name.
     """
     name = check_name(name, "dataset")
     report = progress or (lambda share: None)
+    spec = spec if sample.labelled else without_domains(spec)
     labels = _labels(sample)
     parts, order = _assign(sample, spec)
     summaries = summarise(labels, parts)
@@ -93,7 +106,8 @@ def prepare(
         report(0.4)
         np.save(folder / "parts.npy", parts)
         np.save(folder / "order.npy", order)
-        np.save(folder / "labels.npy", labels.astype(np.float32))
+        stored = np.full(sample.rows, np.nan) if labels is None else labels
+        np.save(folder / "labels.npy", stored.astype(np.float32))
         preprocessing.save(folder / "preprocessing")
         dataset = Dataset(
             id=dataset_id,
@@ -108,6 +122,7 @@ def prepare(
             preprocessing_hash=preprocessing.hash,
             min_count=min_count,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            labelled=sample.labelled,
             folder=folder,
         )
         _encode(sample.rows_path, sample.rows, preprocessing, folder, lambda share: report(0.4 + 0.6 * share))
@@ -148,6 +163,15 @@ def find_dataset(workspace: Workspace, name_or_id: str) -> Dataset:
     )
 
 
+def require_labels(dataset: Dataset) -> None:
+    """BadInput when the dataset has no labels."""
+    if not dataset.labelled:
+        raise BadInput(
+            f"The dataset {dataset.name!r} has no labels (39 columns): only pretraining by RFD or MFP, or a start "
+            "without training, can use it; choose a dataset with labels for anything else."
+        )
+
+
 def delete_dataset(dataset: Dataset) -> None:
     """Removes the dataset; its runs keep their results."""
     shutil.rmtree(dataset.folder)
@@ -159,7 +183,7 @@ def parts_of(dataset: Dataset) -> np.ndarray:
 
 
 def labels_of(dataset: Dataset) -> np.ndarray:
-    """0.0 or 1.0 for every row, float32 (rows,)."""
+    """0.0 or 1.0 for every row, NaN where the dataset has no labels; float32 (rows,)."""
     return np.load(dataset.folder / "labels.npy", mmap_mode="r")
 
 
@@ -205,21 +229,29 @@ class FieldCoverage:
 
 
 def coverage(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessing) -> list[FieldCoverage]:
-    """Per field the share of target training rows whose value `preprocessing` does not know (or saw too rarely)."""
+    """Per field the share of target training rows whose value `preprocessing` does not know (or saw too rarely).
+
+    BadInput when the dataset has no labels, and so no target rows.
+    """
+    if not dataset.labelled:
+        raise BadInput(
+            f"The dataset {dataset.name!r} has no labels and so no target rows to check a vocabulary against; choose "
+            "a dataset with labels."
+        )
     ids = encoded(workspace, dataset, preprocessing).ids[training_rows(dataset, "target", None)[0]]
     unseen, missing = (ids == UNSEEN).mean(axis=0), (ids == MISSING).mean(axis=0)
     return [FieldCoverage(field, float(unseen[i]), float(missing[i])) for i, field in enumerate(FIELDS)]
 
 
-def _labels(sample: Sample) -> np.ndarray:
+def _labels(sample: Sample) -> np.ndarray | None:
     if not sample.labelled:
-        raise BadInput(
-            f"The sample {sample.name!r} has no labels (39 columns): a run can score it, but nothing can train on it."
-        )
+        return None
     return pq.read_table(sample.rows_path, columns=[LABEL])[LABEL].to_numpy()
 
 
 def _assign(sample: Sample, spec: SplitSpec) -> tuple[np.ndarray, np.ndarray]:
+    if not sample.labelled:
+        return assign_unlabelled(sample.rows, without_domains(spec))
     if spec.method != "column":
         return assign(sample.rows, spec)
     column = pq.read_table(sample.rows_path, columns=[spec.column])[spec.column]

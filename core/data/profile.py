@@ -89,8 +89,10 @@ def profile_columns(sample: Sample, progress: Callable[[float], None] | None = N
 def drift(workspace: Workspace, dataset: Dataset) -> tuple[FieldDrift, ...]:
     """Per field, in file order, how the target training rows differ from the source training rows.
 
-    BadInput when the dataset has no source domain.
+    BadInput when the dataset has no source domain, or no labels and so no target domain.
     """
+    if not dataset.labelled:
+        raise BadInput(f"The dataset {dataset.name!r} has no labels and so no target domain: there is no drift.")
     if not dataset.has_source:
         raise BadInput(f"The dataset {dataset.name!r} has no source domain, so there is no drift to measure.")
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")

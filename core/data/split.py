@@ -62,16 +62,16 @@ class SplitSpec:
 
 @dataclass(frozen=True)
 class PartSummary:
-    """Rows and clicks of one part; click_rate is NaN when it is empty."""
+    """Rows and clicks of one part; clicks is None without labels. click_rate is NaN then, and when it is empty."""
 
     part: str
     rows: int
-    clicks: int
+    clicks: int | None
 
     @property
     def click_rate(self) -> float:
         """Clicks over rows."""
-        return self.clicks / self.rows if self.rows else float("nan")
+        return float("nan") if self.clicks is None or not self.rows else self.clicks / self.rows
 
 
 def assign(rows: int, spec: SplitSpec, in_target: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -79,9 +79,7 @@ def assign(rows: int, spec: SplitSpec, in_target: np.ndarray | None = None) -> t
 
     in_target: bool (rows,), for the method "column": whether the row's value is one of spec.target_values.
     """
-    order = np.arange(rows)
-    if spec.method == "random":
-        order = np.random.default_rng(spec.seed).permutation(rows)
+    order = _order(rows, spec)
     if spec.method == "column":
         if in_target is None:
             raise ValueError("a split by column needs in_target")
@@ -106,18 +104,50 @@ def assign(rows: int, spec: SplitSpec, in_target: np.ndarray | None = None) -> t
     return parts, order
 
 
-def summarise(labels: np.ndarray, parts: np.ndarray) -> tuple[PartSummary, ...]:
-    """Rows and clicks of every part, in the order of PARTS."""
+def without_domains(spec: SplitSpec) -> SplitSpec:
+    """What is left of `spec` for rows without labels, which are all source rows: order, seed and validation share."""
+    if spec.method == "column":
+        raise BadInput(
+            "Rows without labels all become source rows, so no column can tell a target domain from them; split them "
+            "by row order or at random."
+        )
+    seed = spec.seed if spec.method == "random" else 0
+    return SplitSpec(method=spec.method, source_validation_share=spec.source_validation_share, seed=seed)
+
+
+def assign_unlabelled(rows: int, spec: SplitSpec) -> tuple[np.ndarray, np.ndarray]:
+    """As `assign` for rows without labels: all are source rows that train or, the last ones, validate; none tests."""
+    order = _order(rows, spec)
+    parts = np.full(rows, PARTS.index("source_train"), dtype=np.int8)
+    parts[order[rows - round(rows * spec.source_validation_share) :]] = PARTS.index("source_validation")
+    return parts, order
+
+
+def _order(rows: int, spec: SplitSpec) -> np.ndarray:
+    if spec.method == "random":
+        return np.random.default_rng(spec.seed).permutation(rows)
+    return np.arange(rows)
+
+
+def summarise(labels: np.ndarray | None, parts: np.ndarray) -> tuple[PartSummary, ...]:
+    """Rows and clicks of every part, in the order of PARTS; labels None: there are none."""
     rows = np.bincount(parts, minlength=len(PARTS))
+    if labels is None:
+        return tuple(PartSummary(part, int(rows[i]), None) for i, part in enumerate(PARTS))
     clicks = np.bincount(parts, weights=labels, minlength=len(PARTS))
     return tuple(PartSummary(part, int(rows[i]), int(clicks[i])) for i, part in enumerate(PARTS))
 
 
 def check_parts(summaries: tuple[PartSummary, ...]) -> None:
-    """BadInput when a part is empty or holds one class only; source parts may all be empty together."""
+    """BadInput when a part is empty or holds one class only; source parts may all be empty together.
+
+    Without labels only source rows that train and that validate are needed.
+    """
     no_source = all(summary.rows == 0 for summary in summaries if summary.part.startswith("source"))
     for summary in summaries:
         if no_source and summary.part.startswith("source"):
+            continue
+        if summary.clicks is None and summary.part not in ("source_train", "source_validation"):
             continue
         name = summary.part.replace("_", " ")
         if summary.rows == 0:

@@ -24,15 +24,19 @@ def column_figure(profile: ColumnProfile, rows: int) -> go.Figure:
 
 
 def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
-    """Rows of each part, and its click rate with the 95 % interval of so many rows (normal approximation)."""
+    """Rows of each part, and its click rate with the 95 % interval of so many rows (normal approximation).
+
+    Without labels there are no click rates, and the rows have the figure to themselves.
+    """
     shown = [part for part in parts if part.rows]
+    labelled = all(part.clicks is not None for part in shown)
     names = np.array([part_title(part.part) for part in shown])
     rows = np.array([part.rows for part in shown])
     rates = np.array([part.click_rate for part in shown])
     half = _Z95 * np.sqrt(rates * (1 - rates) / rows)
     colors = [_domain_color(part.part) for part in shown]
     fills = [with_alpha(_domain_color(part.part), _OPACITY[part.part.split("_")[1]]) for part in shown]
-    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)
+    figure = make_subplots(rows=1, cols=2 if labelled else 1, shared_yaxes=True, horizontal_spacing=0.06)
     bars = go.Bar(
         x=rows,
         y=names,
@@ -40,19 +44,20 @@ def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
         marker={"color": fills, "line": {"color": colors, "width": 1}},
         hovertemplate="%{y}: %{x:,} rows<extra></extra>",
     )
-    dots = go.Scatter(
-        x=rates,
-        y=names,
-        mode="markers",
-        marker={"color": colors, "size": 9},
-        error_x={"type": "data", "array": half, "color": NEUTRAL, "thickness": 1.5, "width": 4},
-        customdata=half,
-        hovertemplate="%{y}: click rate %{x:.2%} ± %{customdata:.2%}<extra></extra>",
-    )
     figure.add_trace(bars, 1, 1)
-    figure.add_trace(dots, 1, 2)
     figure.update_xaxes(title_text="Rows", rangemode="tozero", nticks=4, tickangle=0, row=1, col=1)
-    figure.update_xaxes(title_text="Click rate", tickformat=".0%", nticks=4, tickangle=0, row=1, col=2)
+    if labelled:
+        dots = go.Scatter(
+            x=rates,
+            y=names,
+            mode="markers",
+            marker={"color": colors, "size": 9},
+            error_x={"type": "data", "array": half, "color": NEUTRAL, "thickness": 1.5, "width": 4},
+            customdata=half,
+            hovertemplate="%{y}: click rate %{x:.2%} ± %{customdata:.2%}<extra></extra>",
+        )
+        figure.add_trace(dots, 1, 2)
+        figure.update_xaxes(title_text="Click rate", tickformat=".0%", nticks=4, tickangle=0, row=1, col=2)
     figure.update_yaxes(autorange="reversed")
     return figure.update_layout(showlegend=False, bargap=0.3, margin={"l": 8, "r": 12, "t": 8, "b": 48})
 

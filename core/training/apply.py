@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import torch
 
-from core.data.datasets import Dataset
+from core.data.datasets import Dataset, require_labels
 from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
 from core.errors import BadInput
@@ -39,9 +39,21 @@ def model_card(workspace: Workspace, run: Run) -> BackboneCard:
     return load_card(workspace.runs / run.id / "model")
 
 
+def scoring_card(workspace: Workspace, run: Run) -> BackboneCard:
+    """`model_card` of a run whose head has learnt clicks; BadInput for any other."""
+    card = model_card(workspace, run)
+    if not card.scores_clicks:
+        raise BadInput(
+            f"Run {run.id} made the backbone {card.name!r}, whose head never learnt clicks, so it cannot score rows; "
+            "fine-tune the backbone and take that run."
+        )
+    return card
+
+
 def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, dict[str, Any]]:
     """Metrics of the run's model on the dataset's validation and test rows, at the run's own threshold."""
-    card = model_card(workspace, run)
+    require_labels(dataset)
+    card = scoring_card(workspace, run)
     assert run.result is not None
     device = choose_device("auto")
     table = read_table(workspace, dataset, card.folder / "preprocessing", SCORED_PARTS)
@@ -61,7 +73,7 @@ def score_file(
 
     The file is read into a temporary workspace, so nothing of it stays behind.
     """
-    card = model_card(workspace, run)
+    card = scoring_card(workspace, run)
     assert run.result is not None
     threshold = run.result["threshold"]
     device = choose_device("auto")

@@ -35,20 +35,34 @@ def split_form(sample: Sample, profiles: Sequence[ColumnProfile]) -> None:
     values = _domains(sample, profiles)
     with st.expander("Test and validation shares, minimum count", icon=":material/tune:"):
         values |= _shares(sample)
-        min_count = st.number_input(
-            "Minimum count",
-            1,
-            100_000,
-            DEFAULT_MIN_COUNT,
-            key=f"min_count-{sample.id}",
-            help="A value seen in fewer training rows shares one embedding with all other rare values.",
-            width=200,
-        )
+        min_count = _min_count(sample)
     if values["method"] == "column" and not values["target_values"]:
         st.info(f"Choose the values of {values['column']} that mean target.", icon=":material/arrow_upward:")
         return
     with errors_shown():
         spec = SplitSpec(**values)
+        parts = preview(sample.id, sample.created, spec, sample)
+        parts_preview(parts, key="preview")
+        check_parts(parts)
+        _prepare(sample, spec, min_count)
+
+
+@st.fragment
+def unlabelled_form(sample: Sample) -> None:
+    """Preview and prepare for rows without labels; ends by choosing the new dataset."""
+    st.markdown(
+        "These rows have no label, so there is no target domain to tell apart: **all rows become source rows**, for "
+        "pretraining a backbone by RFD or MFP, which read no labels."
+    )
+    title, help_text = _SHARES["source_validation_share"]
+    start = round(100 * SplitSpec().source_validation_share)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = st.slider(
+            title, 1, 90, start, format="%d %%", key=f"unlabelled-{sample.id}", help=help_text, width=420
+        )
+        min_count = _min_count(sample)
+    with errors_shown():
+        spec = SplitSpec(source_validation_share=chosen / 100)
         parts = preview(sample.id, sample.created, spec, sample)
         parts_preview(parts, key="preview")
         check_parts(parts)
@@ -70,10 +84,12 @@ def parts_preview(parts: Sequence[PartSummary], key: str) -> None:
             "Part": [part_title(part.part) for part in shown],
             "Rows": [part.rows for part in shown],
             "Share": [part.rows / total for part in shown],
-            "Clicks": [part.clicks for part in shown],
-            "Click rate": [part.click_rate for part in shown],
         }
     )
+    labelled = all(part.clicks is not None for part in shown)
+    if labelled:
+        table["Clicks"] = [part.clicks for part in shown]
+        table["Click rate"] = [part.click_rate for part in shown]
     with st.grid(2, min_column_width=320):
         st.dataframe(
             table,
@@ -84,11 +100,10 @@ def parts_preview(parts: Sequence[PartSummary], key: str) -> None:
                 "Share": st.column_config.NumberColumn(format="percent"),
                 "Click rate": st.column_config.NumberColumn(format="percent"),
             },
-            alt="Rows, clicks and click rate of each part",
+            alt="Rows, clicks and click rate of each part" if labelled else "Rows of each part",
         )
-        chart(
-            parts_figure(shown), key=f"{key}-parts", height=260, alt="Rows and click rate of each part", modebar=False
-        )
+        alt = "Rows and click rate of each part" if labelled else "Rows of each part"
+        chart(parts_figure(shown), key=f"{key}-parts", height=260, alt=alt, modebar=False)
 
 
 def ingest_command(sample: Sample, spec: SplitSpec, name: str, min_count: int) -> str:
@@ -106,8 +121,10 @@ def ingest_command(sample: Sample, spec: SplitSpec, name: str, min_count: int) -
     return shlex.join(words)
 
 
-def describe_split(spec: SplitSpec) -> str:
+def describe_split(spec: SplitSpec, labelled: bool = True) -> str:
     """The split in a sentence, in Markdown."""
+    if not labelled:
+        return "No labels: all rows are source rows, for pretraining by RFD or MFP."
     if spec.method == "column":
         values = ", ".join(f"`{value or 'missing'}`" for value in spec.target_values)
         return f"Target: rows whose {spec.column} is {values}; inside each domain by row order."
@@ -173,9 +190,22 @@ def _shares(sample: Sample) -> dict[str, float]:
     return values
 
 
+def _min_count(sample: Sample) -> int:
+    return st.number_input(
+        "Minimum count",
+        1,
+        100_000,
+        DEFAULT_MIN_COUNT,
+        key=f"min_count-{sample.id}",
+        help="A value seen in fewer training rows shares one embedding with all other rare values.",
+        width=200,
+    )
+
+
 def _prepare(sample: Sample, spec: SplitSpec, min_count: int) -> None:
     suffix = {"order": "by row order", "column": f"by {spec.column}", "random": f"at random, seed {spec.seed}"}
-    default = re.sub(r"\W+$", "", f"{sample.name[:36]}, {suffix[spec.method]}")
+    about = suffix[spec.method] if sample.labelled else "no labels"
+    default = re.sub(r"\W+$", "", f"{sample.name[:36]}, {about}")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name of the dataset", default, key=f"dataset-name-{default}", width=420)
         pressed = st.button("Prepare the dataset", type="primary", icon=":material/dataset:", key="prepare")

@@ -86,7 +86,7 @@ def test_an_empty_workspace_says_what_to_do(tmp_path: Path, monkeypatch: pytest.
     st.cache_resource.clear()
     app = data_page()
     assert "There is no sample yet" in words(app)
-    assert "no sample with labels" in words(open_tab(app, "Split"))
+    assert "no sample to split" in words(open_tab(app, "Split"))
     assert "There is no dataset yet" in words(open_tab(app, "Datasets"))
 
 
@@ -213,7 +213,7 @@ def test_rows_are_simulated(space: Workspace) -> None:
     assert not [path for path in space.uploads.iterdir() if path.is_dir()]
 
 
-def test_rows_without_labels_can_be_scored_only(space: Workspace, tmp_path: Path) -> None:
+def test_rows_without_labels_become_source_rows(space: Workspace, tmp_path: Path) -> None:
     path, labelled = tmp_path / "test.txt", tmp_path / "labelled.tsv"
     simulate(labelled, 300, "target", seed=5)
     path.write_text("".join(line.split("\t", 1)[1] for line in labelled.read_text().splitlines(keepends=True)))
@@ -221,7 +221,19 @@ def test_rows_without_labels_can_be_scored_only(space: Workspace, tmp_path: Path
     app.text_input(key="path").set_value(str(path)).run()
     app.button(key="add_path").click().run()
     assert "can score them" in words(checked(app))
-    assert not [button for button in app.button if button.key == "go_split"]
+    app.button(key="go_split").click().run()
+    sample = find_sample(space, "test")
+    assert "all rows become source rows" in words(checked(app))
+    assert f"method-{sample.id}" not in [one.key for one in app.segmented_control]
+    assert [*app.dataframe[0].value.columns] == ["Part", "Rows", "Share"]
+    app.slider(key=f"unlabelled-{sample.id}").set_value(10).run()
+    assert "--source-validation-share 0.1" in app.code[0].value
+    app.button(key="prepare").click().run()
+    dataset = find_dataset(space, "test, no labels")
+    assert [part.rows for part in dataset.parts] == [270, 30, 0, 0, 0, 0]
+    assert app.query_params["dataset"] == dataset.id
+    assert "for pretraining by RFD or MFP" in words(checked(app))
+    assert not app.error and "Source against target" not in [header.value for header in app.subheader]
 
 
 def test_a_dataset_and_a_sample_are_deleted(space: Workspace) -> None:

@@ -18,16 +18,18 @@ from core.data.datasets import (
     parts_of,
     prepare,
     preview_split,
+    require_labels,
     training_rows,
 )
 from core.data.datasets import test_rows as rows_to_test
 from core.data.ingest import ingest
 from core.data.preprocessing import MISSING, UNSEEN, fit, load_preprocessing
+from core.data.profile import drift
 from core.data.samples import Sample, find_sample, read_rows
 from core.data.schema import FIELDS, LABEL
 from core.data.split import PARTS, SplitSpec
 from core.errors import BadInput
-from core.workspace import Workspace, open_workspace
+from core.workspace import Workspace, open_workspace, read_json, write_json
 from tests.core.data.helpers import fingerprint, rows, text, write
 
 
@@ -57,6 +59,36 @@ def test_without_a_source_domain_the_target_training_rows_fit(workspace: Workspa
     assert not dataset.has_source and len(rows_to_test(dataset, "source")) == 0
     train = read_rows(sample).slice(0, dataset.parts[3].rows)
     assert dataset.preprocessing_hash == fit(train, 3).hash
+
+
+def test_a_sample_without_labels_gives_source_rows_alone(workspace: Workspace, tmp_path: Path) -> None:
+    sample = ingest(workspace, write(tmp_path, text(rows(600, seed=9, labelled=False))), "no labels")
+    spec = SplitSpec(source_share=0.3, source_validation_share=0.1)
+    assert preview_split(sample, spec) == prepare(workspace, sample, spec, "one", min_count=3).parts
+    dataset = find_dataset(workspace, "one")
+    assert not dataset.labelled and dataset.has_source
+    assert [part.rows for part in dataset.parts] == [540, 60, 0, 0, 0, 0]
+    assert np.isnan(labels_of(dataset)).all() and len(labels_of(dataset)) == 600
+    assert dataset.preprocessing_hash == fit(read_rows(sample).slice(0, 540), 3).hash
+    assert prepare(workspace, sample, SplitSpec(source_validation_share=0.1), "same", min_count=3).id == dataset.id
+    preprocessing = load_preprocessing(dataset.folder / "preprocessing")
+    with pytest.raises(BadInput, match="'one' has no labels and so no target rows"):
+        coverage(workspace, dataset, preprocessing)
+    with pytest.raises(BadInput, match="'one' has no labels and so no target domain"):
+        drift(workspace, dataset)
+    with pytest.raises(BadInput, match=r"'one' has no labels \(39 columns\): only pretraining by RFD or MFP"):
+        require_labels(dataset)
+    with pytest.raises(BadInput, match="no column can tell"):
+        prepare(workspace, sample, SplitSpec(method="column", column="C1", target_values=("a",)), "two")
+
+
+def test_a_dataset_prepared_before_there_were_any_without_labels_has_them(workspace: Workspace, sample: Sample) -> None:
+    dataset = prepare(workspace, sample, SplitSpec(), "one", min_count=3)
+    values = read_json(dataset.folder / "dataset.json")
+    assert values.pop("labelled") is True
+    write_json(dataset.folder / "dataset.json", values)
+    assert find_dataset(workspace, "one") == dataset
+    require_labels(dataset)
 
 
 def test_encoded_rows_equal_encoding_at_once_and_are_kept_per_preprocessing(

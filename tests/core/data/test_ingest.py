@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.data.datasets import prepare
 from core.data.dialects import inspect
 from core.data.ingest import ingest
 from core.data.samples import delete_sample, find_sample, list_samples, read_rows
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
-from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import PACK, rows, text, write
@@ -106,13 +104,11 @@ def test_parquet_of_numbers_and_of_text(workspace: Workspace, tmp_path: Path) ->
         same(read_rows(sample).to_pandas(), wanted)
 
 
-def test_rows_without_a_label_are_read_but_not_prepared(workspace: Workspace, tmp_path: Path) -> None:
+def test_rows_without_a_label_are_read(workspace: Workspace, tmp_path: Path) -> None:
     lines = [line[1:] for line in LINES]
     sample = ingest(workspace, write(tmp_path, text(lines)), "unlabelled")
     assert (sample.dialect, sample.labelled, sample.click_rate) == ("kaggle-test", False, None)
     assert LABEL not in read_rows(sample).column_names
-    with pytest.raises(BadInput, match=r"has no labels \(39 columns\): a run can score it"):
-        prepare(workspace, sample, SplitSpec(), "unlabelled")
 
 
 def test_day_file_of_the_terabyte_set_is_told_by_c20(tmp_path: Path) -> None:

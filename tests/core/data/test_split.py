@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from core.data.split import PARTS, PartSummary, SplitSpec, assign, check_parts, summarise
+from core.data.split import (
+    PARTS,
+    PartSummary,
+    SplitSpec,
+    assign,
+    assign_unlabelled,
+    check_parts,
+    summarise,
+    without_domains,
+)
 from core.errors import BadInput
 
 
@@ -65,6 +74,39 @@ def test_parts_that_teach_nothing_are_refused() -> None:
         check_parts(parts(source_test=(10, 0)))
     with pytest.raises(BadInput, match=r"'target validation' holds only clicks"):
         check_parts(parts(target_validation=(10, 10)))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100, 1003])
+@pytest.mark.parametrize("method", ["order", "random"])
+def test_rows_without_labels_are_source_rows_that_train_or_validate(rows: int, method: str) -> None:
+    spec = SplitSpec(method=method, source_validation_share=0.2, seed=5)
+    parts, order = assign_unlabelled(rows, spec)
+    in_order = order.tolist()
+    assert sorted(in_order) == list(range(rows)) and (in_order == list(range(rows)) or method == "random")
+    for place, row in enumerate(in_order):
+        validates = place >= rows - round(0.2 * rows)
+        assert PARTS[parts[row]] == ("source_validation" if validates else "source_train")
+    summary = summarise(None, parts)
+    assert sum(part.rows for part in summary) == rows and {part.clicks for part in summary} == {None}
+    assert all(np.isnan(part.click_rate) for part in summary)
+
+
+def test_rows_without_labels_need_some_that_train_and_some_that_validate() -> None:
+    def parts(train: int, validation: int) -> tuple[PartSummary, ...]:
+        rows = {"source_train": train, "source_validation": validation}
+        return tuple(PartSummary(part, rows.get(part, 0), None) for part in PARTS)
+
+    check_parts(parts(10, 1))
+    with pytest.raises(BadInput, match="leaves the part 'source validation' without rows"):
+        check_parts(parts(10, 0))
+
+
+def test_of_a_split_rows_without_labels_keep_order_seed_and_validation_share() -> None:
+    given = SplitSpec(source_share=0.2, target_test_share=0.3, source_validation_share=0.4, seed=7)
+    assert without_domains(given) == SplitSpec(source_validation_share=0.4)
+    assert without_domains(SplitSpec(method="random", seed=7)) == SplitSpec(method="random", seed=7)
+    with pytest.raises(BadInput, match="no column can tell a target domain"):
+        without_domains(SplitSpec(method="column", column="C1", target_values=("a",)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,164 @@
+"""Backbones as files: exported as one zip archive, and a stranger's archive or folder unpacked with care."""
+
+import shutil
+import zipfile
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from core.data.containers import Guard, check_member
+from core.errors import BadInput
+from core.models.card import BackboneCard
+from core.workspace import hash_file, write_atomic
+
+MEMBERS: dict[str, int] = {
+    "card.json": 2**20,
+    "preprocessing/preprocessing.json": 2**20,
+    "preprocessing/vocabulary.parquet": 2**30,
+    "model.safetensors": 8 * 2**30,
+}
+"""What a backbone consists of, and the most bytes each part may have."""
+PASSED_OVER = frozenset({"run.json"})
+"""What else the export of a run holds."""
+OTHER_WEIGHTS = frozenset(
+    (".bin", ".ckpt", ".h5", ".hdf5", ".joblib", ".keras", ".npy", ".npz", ".onnx", ".pickle", ".pkl", ".pt", ".pth")
+)
+"""Endings of files that hold weights in other forms."""
+_STARTS = {b"\x80": "a pickle", b"\x89HDF": "HDF5"}
+_BLOCK = 2**20
+_MOMENT = (1980, 1, 1, 0, 0, 0)
+
+
+def export_backbone(card: BackboneCard, path: Path) -> None:
+    """Writes the backbone to `path` as a zip archive of MEMBERS; the same backbone gives the same bytes.
+
+    BadInput when a part of it is missing or damaged, or `path` cannot be written.
+    """
+
+    def write(part: Path) -> None:
+        # Stored, not deflated: float weights hardly shrink, and zlib's versions differ in their bytes.
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+            for name in MEMBERS:
+                member = zipfile.ZipInfo(name, _MOMENT)
+                member.create_system, member.external_attr = 3, 0o100644 << 16
+                member.file_size = (card.folder / name).stat().st_size
+                with (card.folder / name).open("rb") as source, archive.open(member, "w") as target:
+                    shutil.copyfileobj(source, target, _BLOCK)
+
+    try:
+        if hash_file(card.folder / "model.safetensors") != card.weights_sha256:
+            raise BadInput(
+                f"The weights of the backbone {card.name!r} are not those its card names by SHA-256: the file is "
+                "damaged; pretrain or import the backbone again."
+            )
+        write_atomic(path, write)
+    except OSError as error:
+        raise BadInput(f"The backbone {card.name!r} cannot be written to {str(path)!r} ({error.strerror}).") from error
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Copies the MEMBERS of the zip archive or folder `path` into `folder`, each no longer than it may be.
+
+    BadInput, with a sentence, when anything is amiss with the archive; nothing in the files is looked at yet.
+    """
+    if not path.exists():
+        raise BadInput(f"There is no file or folder {str(path)!r} on this machine; check the path.")
+    for name in MEMBERS:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        _unpack_folder(path, folder)
+    else:
+        _unpack_archive(path, folder)
+
+
+def _unpack_folder(path: Path, folder: Path) -> None:
+    found = {name for name in MEMBERS if (path / name).is_file()}
+    _check_names(found | {file.name for file in path.iterdir() if _is_other_weights(file.name)}, path.name)
+    for name in MEMBERS:
+        if (path / name).is_symlink() or (path / name).parent.is_symlink():
+            raise BadInput(f"{name!r} in {path.name!r} is a link; put the file itself there.")
+        with (path / name).open("rb") as stream:
+            _copy(stream, folder / name, name, path.name)
+
+
+def _unpack_archive(path: Path, folder: Path) -> None:
+    _check_kind(path)
+    try:
+        with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
+            members = _members(archive, path.name)
+            for name in MEMBERS:
+                with archive.open(members[name]) as stream:
+                    _copy(Guard(stream, path.stat().st_size, path.name, raw), folder / name, name, path.name)
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise BadInput(f"{path.name!r} cannot be unpacked ({error}); the archive is damaged or truncated.") from error
+
+
+def _check_kind(path: Path) -> None:
+    """BadInput, saying what it is instead, when the file is no zip archive."""
+    with path.open("rb") as stream:
+        start = stream.read(9)
+    kind = next((kind for first, kind in _STARTS.items() if start.startswith(first)), "")
+    if kind or _is_other_weights(path.name):
+        raise BadInput(_only_safetensors(path.name, kind))
+    if start[8:] == b"{":
+        raise BadInput(
+            f"{path.name!r} holds weights alone; a backbone needs its card, its preprocessing and its vocabulary too: "
+            f"a zip archive of {', '.join(MEMBERS)}."
+        )
+    if not start.startswith(b"PK"):
+        raise BadInput(f"{path.name!r} is no zip archive; a backbone is one of {', '.join(MEMBERS)}.")
+
+
+def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo]:
+    """The archive's files by name, once nothing is wrong with any of them."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        check_member(member.filename, (member.external_attr >> 28) in (0, 4, 8), source)
+        if member.is_dir():
+            continue
+        if member.flag_bits & 1:
+            raise BadInput(f"{source!r} is encrypted; unpack it with its password first.")
+        if member.filename in found:
+            raise BadInput(f"{source!r} holds {member.filename[:80]!r} twice; one of them is not what it seems.")
+        found[member.filename] = member
+    _check_names(found, source)
+    for name, limit in MEMBERS.items():
+        if found[name].file_size > limit:
+            raise BadInput(_too_long(name, source))
+    return found
+
+
+def _check_names(names: Collection[str], source: str) -> None:
+    """BadInput unless the names are those of MEMBERS, with what is passed over."""
+    if other := sorted(name for name in names if _is_other_weights(name)):
+        raise BadInput(_only_safetensors(other[0]))
+    if unknown := sorted(set(names) - set(MEMBERS) - PASSED_OVER):
+        raise BadInput(f"{source!r} holds {unknown[0][:80]!r}; a backbone is {', '.join(MEMBERS)} and nothing else.")
+    if missing := [name for name in MEMBERS if name not in names]:
+        raise BadInput(f"{source!r} lacks {', '.join(missing)}; a backbone is {', '.join(MEMBERS)}.")
+
+
+def _is_other_weights(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in OTHER_WEIGHTS
+
+
+def _only_safetensors(name: str, kind: str = "") -> str:
+    what = f" ({kind})" if kind else ""
+    return (
+        f"{name[:80]!r}{what} is not read: Thaw takes weights as safetensors alone, since unpickling a file can run "
+        "whatever code its maker put in, and other forms cannot be checked before they are loaded. Convert it first."
+    )
+
+
+def _copy(stream: BinaryIO | Guard, target: Path, name: str, source: str) -> None:
+    left = MEMBERS[name]
+    with target.open("wb") as out:
+        while block := stream.read(_BLOCK):
+            left -= len(block)
+            if left < 0:
+                raise BadInput(_too_long(name, source))
+            out.write(block)
+
+
+def _too_long(name: str, source: str) -> str:
+    return f"{name!r} in {source!r} is longer than the {MEMBERS[name]:,} bytes it may have; refused."

@@ -1,0 +1,220 @@
+"""Taking a stranger's backbone in: all of it, once everything in it fits, or nothing and a sentence."""
+
+import dataclasses
+import secrets
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError, safe_open
+
+from core.data.parse import MAX_FIELD
+from core.data.preprocessing import Preprocessing, load_preprocessing
+from core.data.schema import FIELDS, NUMERIC
+from core.errors import BadInput
+from core.models.backbone import WEIGHTS, build_network, describe_stages, load_backbone
+from core.models.card import BackboneCard, StageCard, save_card
+from core.models.card_check import check_number, read_foreign_card, read_foreign_json
+from core.models.exchange import unpack
+from core.models.library import list_backbones
+from core.models.network import Network
+from core.models.registry import ARCHITECTURES
+from core.workspace import Workspace, check_name, hash_file
+
+MAX_VALUES = 200_000_000
+MAX_VALUES_BYTES = 4 * 2**30
+"""Values of a vocabulary, and bytes of them all once decoded."""
+_DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL"}
+
+
+def import_backbone(workspace: Workspace, path: Path, name: str = "") -> BackboneCard:
+    """Stores the backbone in the zip archive or folder `path` (see core.models.exchange) in the workspace.
+
+    name: "" keeps the card's own; taken names are refused. Weights, vocabulary and card must fit each other; stages,
+    parameters and operations are measured anew, and the card is marked as imported. BadInput leaves the workspace as
+    it was.
+    """
+    part = Path(tempfile.mkdtemp(dir=workspace.backbones, prefix=".part-"))
+    # One level down, where no list of backbones looks: until it is checked, no one may meet it.
+    folder = part / "backbone"
+    try:
+        unpack(path, folder)
+        card = read_foreign_card(folder / "card.json")
+        card = dataclasses.replace(
+            card,
+            id=f"b-{secrets.token_hex(4)}",
+            name=_free_name(workspace, name or card.name),
+            imported=True,
+            folder=folder,
+        )
+        preprocessing = _check_preprocessing(card)
+        _check_weights(card, preprocessing.field_sizes)
+        card = dataclasses.replace(card, stages=_measured_stages(card))
+        save_card(card, folder)
+        target = workspace.backbones / card.id
+        folder.rename(target)
+    except OSError as error:
+        raise BadInput(f"The backbone in {path.name!r} cannot be read or stored ({error.strerror}).") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return dataclasses.replace(card, folder=target)
+
+
+def _free_name(workspace: Workspace, name: str) -> str:
+    name = check_name(name, "backbone")
+    if any(card.name == name for card in list_backbones(workspace)):
+        raise BadInput(f"There is already a backbone named {name!r}; give this one another name.")
+    return name
+
+
+def _check_preprocessing(card: BackboneCard) -> Preprocessing:
+    """The preprocessing beside the card; BadInput unless it is whole and the one that the card names."""
+    folder = card.folder / "preprocessing"
+    values = read_foreign_json(folder / "preprocessing.json")
+    _check_statistics(values)
+    _check_vocabulary(folder / "vocabulary.parquet")
+    try:
+        preprocessing = load_preprocessing(folder)
+    except BadInput as error:
+        raise BadInput(f"The preprocessing beside the card cannot be used: {error.__cause__}.") from error
+    if preprocessing.hash != card.preprocessing_hash:
+        raise BadInput(
+            f"The card names the vocabulary {card.preprocessing_hash[:12]}…, but the one beside it is "
+            f"{preprocessing.hash[:12]}…: they do not belong together."
+        )
+    for field, known in preprocessing.vocabularies.items():
+        if known.null_count or len(pc.unique(known)) != len(known):
+            raise BadInput(f"The vocabulary of {field} holds a value twice or none at all; it is damaged.")
+    return preprocessing
+
+
+def _check_statistics(values: Any) -> None:
+    if not isinstance(values, dict) or not isinstance(values.get("hash"), str):
+        raise BadInput("'preprocessing.json' is no object with a hash; export the backbone again.")
+    for name in ("mean", "std"):
+        numbers = values.get(name)
+        if not isinstance(numbers, list) or len(numbers) != len(NUMERIC):
+            raise BadInput(f"The preprocessing's {name} must be {len(NUMERIC)} numbers, one a numeric column.")
+        for number in numbers:
+            check_number(number, f"preprocessing.{name}")
+    if min(values["std"]) <= 0:
+        raise BadInput(f"The preprocessing's std holds {min(values['std'])!r}; deviations must be above 0.")
+    for name in ("min_count", "fitted_rows"):
+        check_number(values.get(name), f"preprocessing.{name}")
+
+
+def _check_vocabulary(path: Path) -> None:
+    """BadInput unless the file holds field and value as text, of sizes that memory can hold once decoded."""
+    try:
+        # As dictionaries: a value that a small file repeats a million times is held once.
+        with pq.ParquetFile(path, read_dictionary=["field", "value"]) as file:
+            columns = {field.name: str(field.type) for field in file.schema_arrow}
+            if set(columns) != {"field", "value"} or any("string" not in kind for kind in columns.values()):
+                raise BadInput(f"'vocabulary.parquet' has the columns {columns}; it must have field and value as text.")
+            if file.metadata.num_rows > MAX_VALUES:
+                raise BadInput(
+                    f"The vocabulary has {file.metadata.num_rows:,} values; at most {MAX_VALUES:,} are read."
+                )
+            table = file.read()
+        sizes = [_decoded_bytes(chunk) for column in table.columns for chunk in column.chunks]
+        if unknown := set(pc.unique(table["field"]).to_pylist()) - set(FIELDS):
+            raise BadInput(f"The vocabulary has values of a column {str(min(unknown, key=str))[:40]!r}, which is none.")
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(
+            f"'vocabulary.parquet' cannot be read ({str(error)[:120]}); export the backbone again."
+        ) from error
+    if sum(sizes) > MAX_VALUES_BYTES:
+        raise BadInput(f"The vocabulary takes {sum(sizes):,} bytes in memory; at most {MAX_VALUES_BYTES:,} are read.")
+
+
+def _decoded_bytes(chunk: pa.DictionaryArray) -> int:
+    """Bytes of a column chunk as plain text; BadInput for a value longer than any in a sample can be."""
+    lengths = pc.binary_length(chunk.dictionary)
+    if (pc.max(lengths).as_py() or 0) > 4 * MAX_FIELD:
+        raise BadInput(f"The vocabulary holds a value of more than {MAX_FIELD:,} letters; that is damage.")
+    return pc.sum(lengths.take(chunk.indices)).as_py() or 0
+
+
+def _check_weights(card: BackboneCard, field_sizes: Sequence[int]) -> None:
+    """BadInput unless the weights are those the card names, and of the names, shapes and kinds its network has."""
+    path = card.folder / WEIGHTS
+    found = hash_file(path)
+    if found != card.weights_sha256:
+        raise BadInput(
+            f"The card names weights of SHA-256 {card.weights_sha256[:12]}…, but those beside it have {found[:12]}…: "
+            "they were changed, or belong to another card."
+        )
+    # Keras places its tensors itself. On the device "meta" a network of any size takes no memory.
+    device = "cpu" if ARCHITECTURES[card.architecture].needs else "meta"
+    with torch.device(device):
+        network = build_network(card.architecture, card.settings, field_sizes, card.head)
+    _check_frame(card, network)
+    try:
+        with safe_open(path, framework="pt") as file:
+            _check_tensors(card, network, file, sum(field_sizes))
+            for name in file.keys():  # noqa: SIM118 - no mapping
+                if not torch.isfinite(file.get_tensor(name)).all():
+                    raise BadInput(f"The weights {name!r} hold NaN or infinite numbers; they cannot be used.")
+    except SafetensorError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise BadInput(f"{WEIGHTS!r} is no whole safetensors file ({reason}); export the backbone again.") from error
+
+
+def _check_frame(card: BackboneCard, network: Network) -> None:
+    about = f"a network {card.architecture!r} of the card's settings has"
+    named, real = [stage.name for stage in card.stages], [stage.name for stage in network.ordered()]
+    if named != real:
+        raise BadInput(f"The card names the stages {named}, but {about} {real}.")
+    for field in ("representation", "members"):
+        if getattr(card, field) != getattr(network, field):
+            raise BadInput(f"The card's {field} is {getattr(card, field)}, but {about} {getattr(network, field)}.")
+
+
+def _check_tensors(card: BackboneCard, network: Network, file: Any, ids: int) -> None:
+    """Compares the file's header with the network's tensors; nothing of the weights is read."""
+    wanted = network.state_dict()
+    stored = set(file.keys())
+    for name, tensor in wanted.items():
+        if name not in stored:
+            raise BadInput(f"The weights lack the tensor {name!r}, which a network {card.architecture!r} has.")
+        header = file.get_slice(name)
+        shape, kind = header.get_shape(), header.get_dtype()
+        needed, needed_kind = list(tensor.shape), _DTYPES[tensor.dtype]
+        if shape != needed:
+            rows = f"; the vocabulary has {ids:,} ids in all" if needed[:1] == [ids] != shape[:1] else ""
+            raise BadInput(
+                f"The tensor {name!r} has the shape {shape}, but a network {card.architecture!r} of the card's "
+                f"settings and vocabulary needs {needed}{rows}."
+            )
+        if kind != needed_kind:
+            raise BadInput(
+                f"The tensor {name!r} is stored as {kind}, but {needed_kind} is needed: convert it, and name the new "
+                "SHA-256 in the card."
+            )
+    if extra := sorted(stored - set(wanted)):
+        raise BadInput(f"The weights hold a tensor {extra[0][:80]!r}, which a network {card.architecture!r} has not.")
+
+
+def _measured_stages(card: BackboneCard) -> tuple[StageCard, ...]:
+    """The stages as the loaded network has them, with the origins that the card states."""
+    # Two rows such as real data has: numerics at the mean, and ten deviations above it.
+    numerics = torch.tensor([[0.0], [10.0]]).expand(2, len(NUMERIC)).contiguous()
+    try:
+        network = load_backbone(card)
+        with torch.no_grad():
+            finite = bool(torch.isfinite(network((torch.zeros(2, len(FIELDS), dtype=torch.int64), numerics))).all())
+        stages = describe_stages(network, len(FIELDS))
+    except (RuntimeError, IndexError, MemoryError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise BadInput(f"The network cannot be run with these weights ({reason}); they cannot be used.") from error
+    if not finite:
+        raise BadInput("The weights give scores that are no finite numbers; they cannot be used.")
+    return tuple(
+        dataclasses.replace(stage, origin=told.origin) for stage, told in zip(stages, card.stages, strict=True)
+    )
