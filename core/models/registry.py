@@ -1,6 +1,7 @@
 """The architectures Thaw can pretrain, in one dict. Torch-free: the module named is imported when one is built."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from core.errors import BadInput
@@ -121,6 +122,26 @@ ARCHITECTURES: dict[str, Architecture] = {
         module="core.models.tabm",
         defaults=_DEEP | {"widths": [256, 256], "members": 8},
     ),
+    "vgg19": Architecture(
+        title="VGG19 (images)",
+        summary="The article's: rows drawn as small pictures for a network that learnt to see. Slow on a CPU.",
+        source="Simonyan, Zisserman: Very Deep Convolutional Networks, ICLR 2015 (keras.applications)",
+        module="core.models.vgg19",
+        defaults={},
+        starts=("imagenet", "weights", "random"),
+        objectives=("none", "supervised"),
+        needs="keras",
+    ),
+    "resnet50": Architecture(
+        title="ResNet50 (images)",
+        summary="The article's: rows drawn as small pictures for a residual network that learnt to see. Slow on a CPU.",
+        source="He et al.: Deep Residual Learning for Image Recognition, CVPR 2016 (keras.applications)",
+        module="core.models.resnet50",
+        defaults={},
+        starts=("imagenet", "weights", "random"),
+        objectives=("none", "supervised"),
+        needs="keras",
+    ),
 }
 
 
@@ -149,6 +170,24 @@ SETTING_FIELDS: dict[str, SettingField] = {
     "batch_norm": SettingField("BatchNorm in the blocks", "BatchNorm in the blocks"),
 }
 """Every setting an architecture may have, in the order they are shown. The default's type says what kind it is."""
+
+
+def is_installed(architecture: str) -> bool:
+    """Whether the optional package that the architecture needs is there; it is not imported."""
+    needs = ARCHITECTURES[architecture].needs
+    return not needs or find_spec(needs) is not None
+
+
+def setting_flags(settings: dict[str, Any]) -> list[str]:
+    """The settings as the command line takes them."""
+    parts: list[str] = []
+    for name, value in settings.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            parts.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            parts += [f"--{flag}", ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
+    return parts
 
 
 def complete_settings(architecture: str, settings: dict[str, Any]) -> dict[str, Any]:

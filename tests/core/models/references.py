@@ -4,8 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from core.models.registry import ARCHITECTURES
+
 Weights = dict[str, np.ndarray]
 Reference = Callable[[Weights, np.ndarray, np.ndarray, tuple[int, ...]], np.ndarray]
+
+# Those of this repository's own making; the others have tests of their own.
+CLICK_MODELS = [name for name, architecture in ARCHITECTURES.items() if not architecture.needs]
 
 # Small settings; an architecture takes those it has. BatchNorm is on, so that its statistics are tested too.
 SMALL = {

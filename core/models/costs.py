@@ -1,0 +1,132 @@
+"""What each architecture costs on a dataset: its stages with their parameters and operations. Torch-free.
+
+Only a built network knows its stages, and building one needs torch, which no page loads. So a process of its own counts
+them once, and the answer is kept in the workspace's cache.
+"""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.data.datasets import Dataset
+from core.errors import BadInput
+from core.models.card import StageCard
+from core.models.registry import ARCHITECTURES, complete_settings, setting_flags
+from core.workspace import PROJECT, Workspace, hash_file, hash_json, read_json, write_json
+
+Wanted = Mapping[str, dict[str, Any]]
+"""Architectures, each with the settings that differ from its defaults."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An architecture with its settings on a dataset's vocabulary; the head is not among the stages.
+
+    values: embedding vectors a field's vocabulary asks for, over all fields. representation: floats a row, and a
+    member, that the last stage hands to the head. members: of an ensemble, else 1.
+    """
+
+    architecture: str
+    stages: tuple[StageCard, ...]
+    values: int
+    representation: int
+    members: int
+
+    @property
+    def parameters(self) -> int:
+        """Scalars in all stages."""
+        return sum(stage.parameters for stage in self.stages)
+
+    @property
+    def flops(self) -> int:
+        """Operations of one row's forward pass through all stages (a multiply-add counts as two)."""
+        return sum(stage.flops for stage in self.stages)
+
+
+def kept_costs(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> dict[str, Cost]:
+    """The costs, by architecture, of those in `wanted` that were counted before."""
+    paths = {name: _path(workspace, dataset, name, settings) for name, settings in wanted.items()}
+    return {name: _cost(read_json(path)) for name, path in paths.items() if path.exists()}
+
+
+def keep_cost(workspace: Workspace, dataset: Dataset, cost: Cost, settings: dict[str, Any]) -> None:
+    """Stores a cost that was counted for these settings."""
+    write_json(_path(workspace, dataset, cost.architecture, settings), dataclasses.asdict(cost))
+
+
+def count_apart(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> None:
+    """Has what was never counted counted by processes of their own, and returns at once; `kept_costs` has the answers.
+
+    wanted: architectures with settings over their defaults. Raises BadInput with the sentence of a process that has
+    ended without an answer: it refuses settings which make no network.
+    """
+    with _lock:
+        _count_apart(workspace, dataset, wanted)
+
+
+def _count_apart(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> None:
+    kept = kept_costs(workspace, dataset, wanted)
+    missing = {name: settings for name, settings in wanted.items() if name not in kept}
+    keys = {name: str(_path(workspace, dataset, name, settings)) for name, settings in wanted.items()}
+    for name in kept:
+        _counting.pop(keys.pop(name), None)
+    new = {name: settings for name, settings in missing.items() if keys[name] not in _counting}
+    plain = {name: settings for name, settings in new.items() if not settings}
+    for group in (plain, *({name: settings} for name, settings in new.items() if settings)):
+        if group:
+            _counting.update(dict.fromkeys((keys[name] for name in group), _start(workspace, dataset, group)))
+    for name, key in keys.items():
+        ended = _counting[key].poll() is not None
+        # It may have answered since.
+        if ended and not kept_costs(workspace, dataset, {name: wanted[name]}):
+            raise BadInput(_sentence(_counting[key]) or f"What {name!r} costs could not be counted.")
+
+
+_counting: dict[str, subprocess.Popen[str]] = {}
+"""By the file of the answer: the process that owes it."""
+_said: dict[subprocess.Popen[str], str] = {}
+_lock = threading.Lock()
+
+
+def _sentence(ended: subprocess.Popen[str]) -> str:
+    """The last line that an ended process had to say."""
+    if ended not in _said:
+        _, said = ended.communicate()
+        _said[ended] = said.strip().rpartition("\n")[2].removeprefix("thaw: ")
+    return _said[ended]
+
+
+def _start(workspace: Workspace, dataset: Dataset, group: Wanted) -> subprocess.Popen[str]:
+    """A process that counts the group and keeps every answer as it comes; settings only for one alone."""
+    command = [sys.executable, "-m", "core", "--workspace", str(workspace.root), "costs", "--dataset", dataset.id]
+    flags = [flag for settings in group.values() for flag in setting_flags(settings)]
+    return subprocess.Popen(
+        [*command, "--architectures", ",".join(group), *flags],
+        cwd=PROJECT,
+        env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _cost(values: dict[str, Any]) -> Cost:
+    stages = tuple(StageCard(**{**stage, "parts": tuple(stage["parts"])}) for stage in values["stages"])
+    return Cost(**{**values, "stages": stages})
+
+
+def _path(workspace: Workspace, dataset: Dataset, architecture: str, settings: dict[str, Any]) -> Path:
+    """Where a cost lies: by vocabulary, settings, and the code that would build the network."""
+    folder = Path(__file__).parent
+    module = ARCHITECTURES[architecture].module.rpartition(".")[2]
+    code = [hash_file(folder / f"{name}.py") for name in (module, "network", "backbone")]
+    complete = complete_settings(architecture, settings)
+    key = hash_json([dataset.preprocessing_hash, architecture, complete, code])
+    return workspace.cache / "costs" / f"{key[:32]}.json"
