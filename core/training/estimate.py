@@ -5,13 +5,21 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.freezing.plan import Plan, PlannedStage
+from core.data.schema import FIELDS
+from core.freezing.plan import Plan, PlannedStage, plan_pretraining
+from core.models.card import HeadSettings
+from core.models.costs import Cost
 from core.runs.launch import preferred_lane
 from core.runs.store import Run
-from core.training.settings import TrainSettings
+from core.training.objectives import OBJECTIVES
+from core.training.settings import PretrainRequest, TrainSettings
 
 RECENT = 8
 """Finished runs that calibrate: the newest ones."""
+WORDS_ROW = 3e-3
+"""Seconds a row of Word2Vec takes on one core, all passes, until a run has shown it."""
+PROJECTION, NEGATIVES = 32, 25
+"""Sizes of the heads of core.training.pretext, which cannot be asked without torch; a test holds the two together."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,52 @@ class Estimate:
 
     seconds: float
     basis: str
+
+
+def pretraining_plan(cost: Cost, request: PretrainRequest) -> Plan:
+    """The plan that pretraining `request` carries out on a network of that cost, its objective's own head on top.
+
+    RFD and MFP have the heads of core.training.pretext; MFP's embedding has one more vector a field besides.
+    """
+    inputs, fields = cost.representation * cost.members, len(FIELDS)
+    if request.objective == "rfd":
+        hidden = fields * PROJECTION
+        return plan_pretraining(
+            cost.stages, (inputs + 1) * hidden + (hidden + 1) * fields, 2 * hidden * (inputs + fields)
+        )
+    if request.objective == "mfp":
+        scored = round(request.mask_share * fields) * (1 + NEGATIVES)
+        parameters = (inputs + 1) * fields * PROJECTION + cost.values * (PROJECTION + 1)
+        return plan_pretraining(cost.stages, parameters, 2 * PROJECTION * (inputs * fields + scored))
+    head = HeadSettings()
+    return plan_pretraining(
+        cost.stages,
+        head.parameters(cost.representation, cost.members),
+        head.flops(cost.representation, cost.members),
+    )
+
+
+def pretraining_estimate(cost: Cost, request: PretrainRequest, rows: int, history: Sequence[Run]) -> Estimate | None:
+    """About how long pretraining takes on `rows` training rows; None where nothing is learnt."""
+    words = word2vec_seconds(rows, history) if request.start == "word2vec" else 0.0
+    if OBJECTIVES[request.objective].trains:
+        estimate = estimate_seconds(pretraining_plan(cost, request), rows, request.train, history)
+    elif words:
+        estimate = Estimate(SPEEDS["cpu"].start, "Word2Vec alone: nothing else trains.")
+    else:
+        return None
+    basis = f"{estimate.basis} Word2Vec's passes over the rows are part of it." if words else estimate.basis
+    return Estimate(estimate.seconds + words, basis)
+
+
+def word2vec_seconds(rows: int, history: Sequence[Run]) -> float:
+    """About how long Word2Vec's passes over `rows` rows take: as fast as in the newest finished runs that began so."""
+    paces = [
+        run.result["seconds"]["prepare"] / run.result["train_rows"]
+        for run in history
+        if run.result and run.request.get("start") == "word2vec"
+    ]
+    return rows * (statistics.median(paces[:RECENT]) if paces else WORDS_ROW)
 
 
 def estimate_seconds(plan: Plan, rows: int, settings: TrainSettings, history: Sequence[Run]) -> Estimate:
@@ -89,8 +143,8 @@ def _expected(run: Run) -> float:
             stage["parameters"],
             0.0,
             stage["frozen"],
-            # A fully connected layer does two operations a weight; looking embeddings up does none.
-            0 if stage["name"] == "embedding" else 2 * stage["parameters"],
+            # Where an early result keeps none: a dense layer does two a weight, looking embeddings up does none.
+            stage.get("flops", 0 if stage["name"] == "embedding" else 2 * stage["parameters"]),
         )
         for stage in run.result["stages"]
     ]

@@ -1,10 +1,12 @@
 """Fine-tuning: a backbone adapted to a dataset's target rows by a plan, beside what it scored before."""
 
 import dataclasses
+from datetime import UTC, datetime
+from typing import Any
 
 import torch
 
-from core.data.datasets import Dataset, labels_of, training_rows
+from core.data.datasets import Dataset, labels_of, require_labels, training_rows
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.thresholds import best_threshold
 from core.freezing.plan import Plan, make_plan
@@ -15,6 +17,7 @@ from core.models.network import Network
 from core.runs.reporter import Reporter
 from core.runs.store import Run
 from core.training.loop import FitResult, fit, predict
+from core.training.pretrain import CARD_METRICS, LICENCES
 from core.training.results import SCORED_PARTS, Clock, Outcome, measure, named_predictions, score_parts, summary
 from core.training.settings import FinetuneRequest
 from core.training.table import behind_prefix, read_table
@@ -30,19 +33,24 @@ def finetune(
     reporter: Reporter,
 ) -> Outcome:
     """Executes the request's plan on the target rows, beside what the backbone scored before."""
+    require_labels(dataset)
     clock = Clock()
     reporter.phase("encoding")
     card = find_backbone(workspace, request.backbone)
     plan = make_plan(card, request.strategy, request.freeze_depth, request.head)
     table = read_table(workspace, dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS))
     network = load_backbone(card).to(device)
-    before = score_parts(network, dataset, table, device)
+    # A head that never learnt clicks has nothing to say about them.
+    before = score_parts(network, dataset, table, device) if card.scores_clicks else None
     seconds = {"prepare": clock.lap()}
 
     train, validation = training_rows(dataset, "target", request.train.validation_share)
-    fitted, scores = FitResult(0, 0, False), before
+    fitted, scores = FitResult(0, 0, False), before or {}
     if plan.new_head:
         network = starting_network(card, plan, request, network).to(device)
+        if plan.fresh_backbone:
+            rows = table.take(train, device)
+            network.ordered()[0].fit(rows.state, rows.labels)
         reporter.phase("caching frozen stages")
         data_key = f"{dataset.content_hash}|{card.preprocessing_hash}"
         table = behind_prefix(workspace, network, plan, table, data_key)
@@ -64,17 +72,46 @@ def finetune(
     # The threshold is chosen on the rows that validated this very run, never on test rows.
     validation_rows = table.take(validation, device)
     threshold = best_threshold(validation_rows.labels.cpu().numpy(), predict(network, validation_rows))
-    labels = labels_of(dataset)
-    own_validation = training_rows(dataset, "target", None)[1]
-    threshold_before = best_threshold(labels[own_validation], before["target_validation"])
-    model = dataclasses.replace(
-        card, id=run.id, name=run.name, head=card.head if not plan.new_head else request.head, bundled=False
-    )
+    metrics, metrics_before = measure(scores, dataset, threshold), None
+    if before is not None:
+        own_validation = training_rows(dataset, "target", None)[1]
+        threshold_before = best_threshold(labels_of(dataset)[own_validation], before["target_validation"])
+        metrics_before = measure(before, dataset, threshold_before)
+    model = dataclasses.replace(card, id=run.id, name=run.name.replace(" · ", ", ")[:64], bundled=False)
+    if plan.new_head:
+        model = adapted_card(model, plan, request, dataset, len(train), metrics["target_test"])
     save_backbone(network, model, card.folder / "preprocessing", workspace.runs / run.id / "model")
     seconds["evaluate"] = clock.lap()
-    metrics = measure(scores, dataset, threshold)
-    result = summary(plan, len(train), fitted, seconds, metrics, measure(before, dataset, threshold_before), threshold)
+    result = summary(plan, len(train), fitted, seconds, metrics, metrics_before, threshold)
     return Outcome(result | {"backbone": card.id}, named_predictions(dataset, scores, before))
+
+
+def adapted_card(
+    card: BackboneCard, plan: Plan, request: FinetuneRequest, dataset: Dataset, rows: int, metrics: dict[str, Any]
+) -> BackboneCard:
+    """The backbone's card as it stands once `plan` was carried out on `rows` target rows; metrics: on its test rows."""
+    own = LICENCES[dataset.simulated]
+    return dataclasses.replace(
+        card,
+        head=request.head,
+        objective="supervised",
+        stages=tuple(
+            stage if planned.frozen else dataclasses.replace(stage, origin="supervised")
+            for stage, planned in zip(card.stages, plan.stages, strict=False)
+        ),
+        trained_on={
+            "dataset": dataset.name,
+            "content_hash": dataset.content_hash,
+            "rows": rows,
+            # A simulated backbone's vocabulary stays, so what is built on it keeps the word.
+            "simulated": dataset.simulated or card.trained_on["simulated"],
+            "domain": "target",
+        },
+        earlier=() if plan.fresh_backbone else (*card.earlier, card.trained_on),
+        metrics={key: metrics[key] for key in CARD_METRICS},
+        licence=own if plan.fresh_backbone else "; ".join(dict.fromkeys([*card.licence.split("; "), own])),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def starting_network(card: BackboneCard, plan: Plan, request: FinetuneRequest, pretrained: Network) -> Network:

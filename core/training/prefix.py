@@ -51,11 +51,11 @@ def frozen_state(
     rows = len(state[0])
     device = next(network.parameters()).device
 
-    def chunk(start: int) -> State:
-        part = tuple(tensor[start : start + CHUNK_ROWS].to(device) for tensor in state)
+    def chunk(start: int, count: int = CHUNK_ROWS) -> State:
+        part = tuple(tensor[start : start + count].to(device) for tensor in state)
         return network.run_stages(part, 0, depth)
 
-    shapes = [tuple(tensor.shape[1:]) for tensor in chunk(0)]
+    shapes = [tuple(tensor.shape[1:]) for tensor in chunk(0, 1)]
     if rows * sum(map(math.prod, shapes)) * 4 > ENTRY_LIMIT:
         return None
     folder = workspace.cache / f"prefix-{prefix_key(network, depth, data_key)}"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from core.data.datasets import Dataset, training_rows
+from core.data.datasets import Dataset, require_labels, training_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.split import PARTS
 from core.errors import BadInput
@@ -42,6 +42,8 @@ def pretrain(
         raise BadInput(
             f"The dataset {dataset.name!r} has no source rows to pretrain on; prepare it with a source domain."
         )
+    if OBJECTIVES[request.objective].labels:
+        require_labels(dataset)
     clock = Clock()
     reporter.phase("encoding")
     folder = dataset.folder / "preprocessing"
@@ -54,7 +56,9 @@ def pretrain(
     network = build_network(request.architecture, request.settings, preprocessing.field_sizes, head).to(device)
     network.ordered()[0].fit(train.state, train.labels)
     begin(network, request, preprocessing, train, reporter)
-    stages = describe_stages(network, len(preprocessing.field_sizes))
+    described = describe_stages(network, len(preprocessing.field_sizes))
+    origin = origins(request.start, request.objective, len(described))
+    stages = tuple(dataclasses.replace(stage, origin=one) for stage, one in zip(described, origin, strict=True))
     seconds = {"prepare": clock.lap()}
 
     checkpoint = workspace.runs / run.id / "checkpoint.pt"
@@ -70,13 +74,15 @@ def pretrain(
         fitted = fit(network, plan, train, validation, request.train, reporter, checkpoint)
     elif OBJECTIVES[request.objective].trains:
         reporter.phase("training")
-        fitted, learnt = learn_features(
+        plan, fitted, learnt = learn_features(
             network, request, preprocessing.field_sizes, train, validation, reporter, checkpoint
         )
     seconds["train"] = clock.lap()
 
     reporter.phase("evaluating")
     result = summary(plan, len(train), fitted, seconds, {}, None, None)
+    if not OBJECTIVES[request.objective].trains:
+        result["trained_parameters"] = 0
     predictions = {}
     if request.objective == "supervised":
         scores = score_parts(network, dataset, table, device)
@@ -86,13 +92,12 @@ def pretrain(
         predictions = named_predictions(dataset, scores, None)
         own = metrics.get("source_test", {})
         learnt = {key: own[key] for key in CARD_METRICS if key in own}
-    origin = origins(request.start, request.objective, len(stages))
     card = BackboneCard(
         id=f"b-{run.id.removeprefix('r-')}",
         name=request.name,
         architecture=request.architecture,
         settings=complete_settings(request.architecture, request.settings),
-        stages=tuple(dataclasses.replace(stage, origin=one) for stage, one in zip(stages, origin, strict=True)),
+        stages=stages,
         representation=network.representation,
         members=network.members,
         objective=request.objective,

@@ -84,7 +84,11 @@ def summary(
     before: dict[str, Any] | None,
     threshold: float | None,
 ) -> dict[str, Any]:
-    """The result as JSON-ready data (see the keys). threshold: None where nothing scores clicks."""
+    """The result as JSON-ready data (see the keys).
+
+    before: metrics of the backbone as it was, None where its head never learnt clicks. threshold: None where nothing
+    scores clicks.
+    """
     return {
         "threshold": threshold,
         "threshold_rule": THRESHOLD_RULE,
@@ -95,6 +99,7 @@ def summary(
                 "name": stage.name,
                 "title": stage.title,
                 "parameters": stage.parameters,
+                "flops": stage.flops,
                 "frozen": stage.frozen,
                 "origin": stage.origin,
             }

@@ -61,7 +61,7 @@ PRESETS: dict[str, TrainSettings] = {
     "fast": TrainSettings(),
     "small": TrainSettings(epochs=10, batch_size=256, learning_rate=3e-4, early_stopping=2),
     "article": TrainSettings(epochs=10, batch_size=32, early_stopping=0, plateau=0),
-    "map": TrainSettings(epochs=20, batch_size=1024, early_stopping=0, plateau=0, weight_decay=5e-2, cosine=True),
+    "map": TrainSettings(epochs=20, batch_size=256, early_stopping=0, plateau=0, weight_decay=5e-2, cosine=True),
 }
 SMALL_ROWS = 100_000
 """Training rows below which "small" is the better start: "fast" takes too few steps there (docs/decisions.md)."""

@@ -1,16 +1,29 @@
 """What a network holds before any training: the starts of core.training.objectives, carried out."""
 
+from pathlib import Path
+
 from core.data.preprocessing import Preprocessing
+from core.models.kerasweights import load_file, load_imagenet
 from core.models.network import Network
 from core.runs.reporter import Reporter
 from core.training.loop import Rows
 from core.training.settings import PretrainRequest
+from core.training.wordvectors import start_from_file, start_from_rows
 
 
 def begin(
     network: Network, request: PretrainRequest, preprocessing: Preprocessing, rows: Rows, reporter: Reporter
-) -> None:
-    """Fills the stages of a fresh `network` as the request's start says; `rows` are the source training rows."""
-    if request.start == "random":
-        return
-    raise NotImplementedError(request.start)
+) -> dict[str, float]:
+    """Fills the stages of a fresh `network` as the request's start says; `rows` are the source training rows.
+
+    Gives, by title, how much of the network the start has filled, where that may be less than all.
+    """
+    if request.start == "imagenet":
+        load_imagenet(network, request.architecture)
+    elif request.start == "weights":
+        load_file(network, request.architecture, Path(request.start_file))
+    elif request.start == "word2vec":
+        return start_from_rows(network, request, preprocessing, rows, reporter)
+    elif request.start == "vectors":
+        return start_from_file(network, Path(request.start_file), preprocessing)
+    return {}

@@ -3,12 +3,27 @@ import math
 from typing import Any
 
 import pytest
+import torch
 
 from core.freezing.plan import Plan, make_plan
 from core.models.card import BackboneCard, HeadSettings, StageCard
+from core.models.costs import Cost
+from core.models.counting import count_cost
 from core.runs.store import Run
-from core.training.estimate import SPEEDS, estimate_seconds, training_seconds
-from core.training.settings import TrainSettings
+from core.training import pretext
+from core.training.estimate import (
+    NEGATIVES,
+    PROJECTION,
+    SPEEDS,
+    WORDS_ROW,
+    estimate_seconds,
+    pretraining_estimate,
+    pretraining_plan,
+    training_seconds,
+    word2vec_seconds,
+)
+from core.training.pretext import Detector, Predictor, unigram
+from core.training.settings import PretrainRequest, TrainSettings
 
 SETTINGS = TrainSettings(device="cpu", batch_size=100, epochs=4, early_stopping=0)
 CARD = BackboneCard(
@@ -106,3 +121,51 @@ def test_early_stopping_makes_it_an_upper_bound_and_the_basis_says_so() -> None:
     estimate = estimate_seconds(plan_at(1), 100, dataclasses.replace(SETTINGS, early_stopping=3), ())
     assert "may end it sooner" in estimate.basis
     assert "sooner" not in estimate_seconds(plan_at(1), 100, SETTINGS, ()).basis
+
+
+def cost_of(architecture: str, settings: dict[str, Any]) -> Cost:
+    return count_cost(architecture, settings, [5] * 39)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"), [("dnn", {"widths": [8]}), ("tabm", {"widths": [8], "members": 3})]
+)
+def test_the_heads_of_rfd_and_mfp_are_as_large_as_those_that_train(architecture: str, settings: dict[str, Any]) -> None:
+    cost = cost_of(architecture, settings)
+    inputs = cost.representation * cost.members
+    ids = torch.zeros((2, 39), dtype=torch.int64)
+    heads = {"rfd": Detector(inputs, 39), "mfp": Predictor(inputs, 39, unigram(ids, [5] * 39))}
+    for objective, head in heads.items():
+        plan = pretraining_plan(cost, PretrainRequest("d", architecture, "n", objective=objective))
+        assert plan.stages[-1].parameters == sum(parameter.numel() for parameter in head.parameters())
+    assert (PROJECTION, NEGATIVES) == (pretext.PROJECTION, pretext.NEGATIVES)
+
+
+def test_pretraining_costs_what_its_objective_computes() -> None:
+    cost = cost_of("dnn", {"widths": [8]})
+
+    def estimated(objective: str, start: str = "random") -> float:
+        request = PretrainRequest("d", "dnn", "n", SETTINGS, {"widths": [8]}, objective, start)
+        estimate = pretraining_estimate(cost, request, 1000, ())
+        return estimate.seconds if estimate else 0.0
+
+    assert estimated("none") == 0
+    assert estimated("rfd") > estimated("supervised") > 0
+    assert estimated("supervised", "word2vec") - estimated("supervised") == pytest.approx(1000 * WORDS_ROW)
+
+
+def test_word2vec_is_as_fast_as_it_was() -> None:
+    run = finished(depth=0, train=1, total=2)
+    assert run.result is not None
+    run.request["start"] = "word2vec"
+    run.result["seconds"]["prepare"] = 995.0
+    assert word2vec_seconds(20, (run, finished(depth=0, train=1, total=2))) == pytest.approx(2.0)
+
+
+def test_operations_kept_with_a_result_go_before_a_guess() -> None:
+    run = finished(depth=0, train=900, total=901)
+    assert run.result is not None
+    guessed = seconds(0, history=(run,))
+    for stage in run.result["stages"]:
+        stage["flops"] = 100_000_000
+    assert seconds(0, history=(run,)) < guessed / 10

@@ -10,10 +10,10 @@ from core.data.datasets import Dataset, training_rows
 from core.freezing.plan import make_plan
 from core.models.backbone import load_backbone
 from core.models.card import HeadSettings
-from core.models.registry import ARCHITECTURES
 from core.training.loop import Rows, fit, freeze, predict, set_modes
 from core.training.table import behind_prefix, read_table
 from core.workspace import Workspace
+from tests.core.models.references import CLICK_MODELS
 from tests.core.training.helpers import QUICK, ListReporter, pretrained
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ def rows_of(workspace: Workspace, dataset: Dataset, preprocessing: Path) -> tupl
     return table.take(train, CPU), table.take(validation, CPU)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", CLICK_MODELS)
 def test_depth_trains_exactly_what_the_plan_announces(
     architecture: str, tiny: tuple[Workspace, Dataset], tmp_path: Path
 ) -> None:
@@ -59,7 +59,7 @@ def test_depth_trains_exactly_what_the_plan_announces(
             assert all(module.training is not planned.frozen for module in stage.modules())
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", CLICK_MODELS)
 def test_cached_prefix_equals_the_uncached_run(
     architecture: str, tiny: tuple[Workspace, Dataset], tmp_path: Path
 ) -> None:

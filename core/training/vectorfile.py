@@ -1,0 +1,138 @@
+"""Text files of word vectors in GloVe's format, as an untrusted file: read in pieces, checked line by line.
+
+A line holds a word and its floats, between spaces or tabs: `C3=68fd1e64 0.12 -0.5 …`. The words are those of
+core.training.wordvectors.words; one with whitespace inside cannot be written here. word2vec's text format is the same
+below a first line `count floats`, which is held to its word. Plain, or packed as a sample may be (gzip and so on).
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from core.data.containers import PARQUET, container_of, open_rows
+from core.errors import BadInput
+from core.models.registry import SETTING_FIELDS
+
+MAX_LINE = 65_536
+"""Bytes: 256 floats of 17 digits take 7,000."""
+MAX_BYTES = 20 * 2**30
+"""Unpacked; the largest file that GloVe's authors publish has under 6 GB."""
+BLOCK_BYTES = 2**20
+_HIGHEST = float(np.finfo(np.float32).max)
+_EXAMPLE = "it needs lines such as 'C3=68fd1e64 0.12 -0.5 …'"
+
+
+def read_vectors(path: Path, words: list[str], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(places int64 (n,) in `words`, vectors float32 (n, size)) of the words that the file and `words` share.
+
+    Other words' lines are checked and passed over, so that memory is bounded by `words`. BadInput, with the line's
+    number: not `size` floats, no finite number, one of `words` a second time. BadInput as well for a file that holds
+    none of `words` or not as many vectors as its first line promises.
+    """
+    place_of = {word: place for place, word in enumerate(words)}
+    found = np.zeros(len(words), dtype=bool)
+    vectors = np.zeros((len(words), size), dtype=np.float32)
+    promised: int | None = None
+    first, count = "", 0
+    for number, line in _lines(path):
+        try:
+            word, *values = _text(line).split()
+            if number == 1 and len(values) == 1 and word.isdecimal() and values[0].isdecimal():
+                promised = int(word)
+                _check_size(int(values[0]), size, first=True)
+                continue
+            vector = _finite(values)
+            _check_size(len(vector), size, first=count == 0)
+            first = first or word
+            count += 1
+            place = place_of.get(word)
+            if place is None:
+                continue
+            if found[place]:
+                raise ValueError(f"gives the word {_short(word)} a second time; keep one of the two")
+        except ValueError as fault:
+            raise BadInput(f"Line {number:,} of {path.name!r} {fault}.") from fault
+        found[place] = True
+        vectors[place] = vector
+    if not count:
+        raise BadInput(f"{path.name!r} holds no vectors; {_EXAMPLE}.")
+    if promised is not None and promised != count:
+        raise BadInput(
+            f"The first line of {path.name!r} promises {promised:,} vectors, but {count:,} follow: the file is "
+            "incomplete; fetch it again."
+        )
+    if not found.any():
+        raise BadInput(
+            f"None of the {count:,} words in {path.name!r} is in the dataset's vocabulary. Words look like "
+            f"{_examples(words)}; the first one received is {_short(first)}."
+        )
+    places = np.flatnonzero(found)
+    return places, vectors[places]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, line) of every line that is not blank; no more than a block and a line in memory."""
+    if path.is_file() and not path.stat().st_size:
+        raise BadInput(f"{path.name!r} is empty; {_EXAMPLE}.")
+    if container_of(path) == PARQUET:
+        raise BadInput(f"{path.name!r} is a Parquet file, where vectors are read from text; {_EXAMPLE}.")
+    number = read = 0
+    rest = b""
+    with open_rows(path) as stream:
+        while block := stream.read(BLOCK_BYTES):
+            read += len(block)
+            if read > MAX_BYTES:
+                raise BadInput(f"{path.name!r} holds more than {MAX_BYTES:,} bytes of text; leave other words out.")
+            *whole, rest = (rest + block).split(b"\n")
+            if max(map(len, [*whole, rest])) > MAX_LINE:
+                raise BadInput(
+                    f"{path.name!r} has a line of more than {MAX_LINE:,} bytes after {number:,}; {_EXAMPLE}."
+                )
+            for line in whole:
+                number += 1
+                if line.strip():
+                    yield number, line
+    if rest.strip():
+        yield number + 1, rest
+
+
+def _text(line: bytes) -> str:
+    try:
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 text: {line[:40]!r}") from error
+
+
+def _finite(values: list[str]) -> np.ndarray:
+    """The values as float32; ValueError with the first that is no finite number."""
+    floats = []
+    for value in values:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        # False for NaN as well.
+        if not abs(number) <= _HIGHEST:
+            raise ValueError(f"has {_short(value)} among its floats, which is no finite number")
+        floats.append(number)
+    return np.array(floats, dtype=np.float32)
+
+
+def _check_size(received: int, size: int, first: bool) -> None:
+    """ValueError unless a vector has `size` floats; the first one tells what size the whole file has."""
+    if received == size:
+        return
+    other = first and 1 <= received <= SETTING_FIELDS["embedding"].high
+    hint = f"take --embedding {received}" if other else f"give every word {size}"
+    raise ValueError(f"gives vectors of {received} floats, but the network's embeddings have {size}; {hint}")
+
+
+def _examples(words: list[str]) -> str:
+    named = [word for word in words if word[-1] not in "=?"] or words
+    return f"{_short(named[0])} or {_short(named[-1])}"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")
