@@ -30,6 +30,13 @@ def _values(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(",") if part)
 
 
+def _architectures(text: str) -> tuple[str, ...]:
+    names = _values(text)
+    if unknown := [name for name in names if name not in ARCHITECTURES]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no architecture; choose from {', '.join(ARCHITECTURES)}")
+    return names
+
+
 def _add_train(parser: argparse.ArgumentParser) -> None:
     fast = PRESETS["fast"]
     group = parser.add_argument_group("training")
@@ -98,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     def add(name: str, help_text: str) -> argparse.ArgumentParser:
         command = sub.add_parser(name, help=help_text, description=help_text, parents=[shared])
-        command.set_defaults(run=getattr(commands, name))
+        command.set_defaults(run=getattr(commands, name.replace("-", "_")))
         return command
 
     simulate = add("simulate", "Write a simulated Criteo file.")
@@ -109,6 +116,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_ingest(add("ingest", "Read a Criteo file and prepare a dataset from it."))
     for name in ("datasets", "backbones", "runs"):
         add(name, f"List the {name} of the workspace.")
+
+    costs = add("costs", "Count the stages, parameters and operations of architectures on a dataset.")
+    costs.add_argument("--dataset", required=True)
+    costs.add_argument("--architectures", type=_architectures, default=(), help="default: all that can be built here")
+    _add_settings(costs)
 
     pretrain = add("pretrain", "Train a new backbone on a dataset's source rows.")
     pretrain.add_argument("--dataset", required=True)
@@ -143,6 +155,12 @@ def build_parser() -> argparse.ArgumentParser:
     export = add("export", "Copy a run's weights, preprocessing and card into a folder.")
     export.add_argument("--run", required=True, dest="run_id")
     export.add_argument("--out", type=Path, required=True)
+    give = add("export-backbone", "Write a backbone into one zip archive, to be imported elsewhere.")
+    give.add_argument("--backbone", required=True)
+    give.add_argument("--out", type=Path, required=True, help="the zip file to write")
+    take = add("import-backbone", "Take a backbone in: a zip archive of export-backbone, or a folder of export.")
+    take.add_argument("path", type=Path)
+    take.add_argument("--name", default="", help="default: the name its card has")
     return parser
 
 

@@ -12,13 +12,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from core.data.datasets import Dataset, find_dataset, list_datasets, prepare
 from core.data.ingest import ingest as ingest_file
-from core.data.preprocessing import DEFAULT_MIN_COUNT
+from core.data.preprocessing import DEFAULT_MIN_COUNT, load_preprocessing
 from core.data.simulate import simulate as simulate_file
 from core.data.split import SplitSpec
 from core.errors import RunError
-from core.models.card import HeadSettings
-from core.models.library import list_backbones
-from core.models.registry import SETTING_FIELDS
+from core.models.card import BackboneCard, HeadSettings
+from core.models.costs import keep_cost
+from core.models.exchange import export_backbone as write_backbone
+from core.models.library import find_backbone, list_backbones
+from core.models.registry import ARCHITECTURES, SETTING_FIELDS, is_installed
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from core.runs.submit import submit_finetune, submit_pretrain
@@ -45,7 +47,7 @@ def simulate(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 
 def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
-    """Reads a file and, when it has labels, prepares a dataset of the same name."""
+    """Reads a file and prepares a dataset of the same name."""
     with _bar("Reading") as report:
         sample = ingest_file(
             workspace, options.path, options.name, options.on_bad_rows, report, simulated=options.simulated
@@ -56,7 +58,7 @@ def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
     if sample.bad_rows:
         text += f"\n{sample.bad_rows:,} bad rows skipped, such as: {sample.bad_examples[0]}"
     if not sample.labelled:
-        return Result(data, text + "\nNo labels: it can be scored, not trained on, so no dataset was prepared.")
+        text += "\nNo labels: every row is a source row, for pretraining by RFD or MFP; a run can score the file too."
     spec = SplitSpec(
         method=options.split,
         source_share=options.source_share,
@@ -84,7 +86,7 @@ def datasets(workspace: Workspace, options: argparse.Namespace) -> Result:
 def backbones(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Lists the backbones."""
     found = list_backbones(workspace)
-    rows = [{**dataclasses.asdict(card), "folder": str(card.folder), "parameters": card.parameters} for card in found]
+    rows = [_card_data(card) for card in found]
     lines = [
         f"{card.name}: {card.architecture}, {len(card.stages)} stages ({', '.join(s.name for s in card.stages)}), "
         f"{card.parameters:,} parameters, source test AUC {_auc(card.metrics)}"
@@ -92,6 +94,27 @@ def backbones(workspace: Workspace, options: argparse.Namespace) -> Result:
         for card in found
     ]
     return Result({"backbones": rows}, "\n".join(lines) or "No backbones yet; `pretrain` makes one.")
+
+
+def costs(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Counts what architectures cost on a dataset; the settings given go to those that have them."""
+    from core.models.counting import count_cost
+
+    dataset = find_dataset(workspace, options.dataset)
+    sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
+    given = _settings(options)
+    found = []
+    for name in options.architectures or [name for name in ARCHITECTURES if is_installed(name)]:
+        own = {key: value for key, value in given.items() if key in ARCHITECTURES[name].defaults}
+        cost = count_cost(name, own, sizes)
+        keep_cost(workspace, dataset, cost, own)
+        found.append(cost)
+    lines = [
+        f"{ARCHITECTURES[cost.architecture].title}: {len(cost.stages)} stages, {cost.parameters:,} parameters, "
+        f"{cost.flops:,} operations a row"
+        for cost in found
+    ]
+    return Result({"costs": [dataclasses.asdict(cost) for cost in found]}, "\n".join(lines))
 
 
 def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -106,14 +129,12 @@ def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a pretraining run and follows it to its end."""
-    given = {name: getattr(options, name) for name in SETTING_FIELDS if getattr(options, name) is not None}
-    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     request = PretrainRequest(
         options.dataset,
         options.architecture,
         options.name,
         _train(options),
-        settings,
+        _settings(options),
         options.objective,
         options.start,
         # The worker has a working directory of its own.
@@ -163,6 +184,28 @@ def export(workspace: Workspace, options: argparse.Namespace) -> Result:
 
     data = export_run(workspace, RunStore(workspace).get(options.run_id), options.out)
     return Result(data, f"Exported {data['run']} to {data['out']}.")
+
+
+def import_backbone(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Takes a backbone in from a file or folder."""
+    from core.models.importing import import_backbone as read_backbone
+
+    card = read_backbone(workspace, options.path, options.name)
+    text = f"Imported {card.name!r} ({card.id}): {card.architecture}, {len(card.stages)} stages, {card.parameters:,} "
+    return Result({"backbone": _card_data(card)}, text + "parameters. Its metrics are as its maker stated them.")
+
+
+def export_backbone(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Writes a backbone into a zip archive."""
+    card = find_backbone(workspace, options.backbone)
+    write_backbone(card, options.out)
+    data = {"backbone": card.id, "out": str(options.out), "bytes": options.out.stat().st_size}
+    return Result(data, f"Wrote {card.name!r} to {options.out} ({data['bytes']:,} bytes).")
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    given = {name: getattr(options, name) for name in SETTING_FIELDS if getattr(options, name) is not None}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
 def _train(options: argparse.Namespace) -> TrainSettings:
@@ -215,6 +258,10 @@ class _bar:  # noqa: N801 - reads as a function where it is used
         self._progress.update(self._task, completed=share)
 
 
+def _card_data(card: BackboneCard) -> dict[str, Any]:
+    return {**dataclasses.asdict(card), "folder": str(card.folder), "parameters": card.parameters}
+
+
 def _dataset_data(dataset: Dataset) -> dict[str, Any]:
     data = dataclasses.asdict(dataset)
     del data["folder"]
@@ -222,9 +269,13 @@ def _dataset_data(dataset: Dataset) -> dict[str, Any]:
 
 
 def _dataset_text(dataset: Dataset) -> str:
-    parts = ", ".join(f"{p.part.replace('_', ' ')} {p.rows:,} ({p.click_rate:.3f})" for p in dataset.parts if p.rows)
+    rates = ["" if p.clicks is None else f" ({p.click_rate:.3f})" for p in dataset.parts]
+    parts = ", ".join(
+        f"{p.part.replace('_', ' ')} {p.rows:,}{rate}" for p, rate in zip(dataset.parts, rates, strict=True) if p.rows
+    )
     mark = ", simulated" if dataset.simulated else ""
-    return f"Dataset {dataset.name!r} ({dataset.id}{mark}): rows (click rate) {parts}"
+    about = "rows (click rate)" if dataset.labelled else "rows without labels"
+    return f"Dataset {dataset.name!r} ({dataset.id}{mark}): {about} {parts}"
 
 
 def _target_test(run: Run) -> dict[str, Any]:

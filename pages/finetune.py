@@ -7,13 +7,16 @@ from core.errors import BadInput
 from core.freezing.plan import STRATEGIES, Plan, make_plan
 from core.models.card import ACTIVATIONS, OUTPUTS, BackboneCard, HeadSettings
 from core.models.library import list_backbones
+from core.models.registry import ARCHITECTURES
 from core.runs.launch import ensure_worker, preferred_lane
 from core.runs.store import RunStore
 from core.runs.submit import CONTROLS, command_line, submit_finetune
 from core.training.estimate import estimate_seconds
+from core.training.objectives import OBJECTIVES
 from core.training.settings import FinetuneRequest, TrainSettings
 from pages.components.choice import choose_named
 from pages.components.common import (
+    about,
     command_hint,
     count,
     errors_shown,
@@ -24,8 +27,8 @@ from pages.components.common import (
     simulated_badge,
     workspace,
 )
-from pages.components.stack import stack_of_plan
-from pages.components.training_fields import parse_widths, training_fields
+from pages.components.stack import is_random, parts_in_words, stack_of_plan
+from pages.components.training_fields import parse_widths, suggest, training_fields
 from pages.components.vocabulary import backbone_coverage, noise_warning
 
 FIRST_DEPTH = 1
@@ -50,13 +53,16 @@ def choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset,
     with right:
         card = choose_named("Backbone", cards, "backbone")
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+            learnt = "trained on" if OBJECTIVES[card.objective].trains else "made for the vocabulary of"
             st.caption(
-                f"{len(card.stages)} stages, {short_count(card.parameters)} parameters, trained on "
+                f"{len(card.stages)} stages, {short_count(card.parameters)} parameters, {learnt} "
                 f"{escape_markdown(card.trained_on['dataset'])}",
                 width="content",
             )
             if card.trained_on["simulated"]:
                 simulated_badge()
+            if any(is_random(stage) for stage in card.stages):
+                st.badge("random weights", icon=":material/casino:", color="red")
     return dataset, card
 
 
@@ -88,6 +94,17 @@ def in_words(card: BackboneCard, depth: int) -> str:
     return f"**{', '.join(titles[:depth])}** frozen; **{', '.join(titles[depth:])}** and the new head train."
 
 
+def random_warning(card: BackboneCard, depth: int) -> None:
+    """Warns when the freeze line covers stages that learnt nothing."""
+    random = [stage.title for stage in card.stages[:depth] if is_random(stage)]
+    if random:
+        st.warning(
+            f"Freezing **{'**, **'.join(random)}** freezes random weights: nothing was learnt there. What lies above "
+            "can only make the best of a fixed random mapping.",
+            icon=":material/casino:",
+        )
+
+
 def vocabulary_warning(dataset: Dataset, card: BackboneCard, depth: int) -> None:
     """Warns when the backbone does not know the dataset's values."""
     with errors_shown():
@@ -112,9 +129,11 @@ def vocabulary_warning(dataset: Dataset, card: BackboneCard, depth: int) -> None
                 )
 
 
-def head_fields() -> HeadSettings:
-    """The new head."""
+def head_fields(card: BackboneCard) -> HeadSettings:
+    """The new head; under the article's preset its own backbones get its two classes first."""
     st.markdown("##### New head")
+    article = bool(ARCHITECTURES[card.architecture].needs) and st.session_state.get("ft_preset") == "article"
+    suggest("ft_output", "softmax" if article else "logit")
     with st.grid(3, min_column_width=150):
         hidden = st.text_input(
             "Hidden layers",
@@ -135,13 +154,14 @@ def head_fields() -> HeadSettings:
     return HeadSettings(parse_widths(hidden, "The hidden layers"), activation, output)
 
 
-def controls() -> list[str]:
-    """The controls that are ticked."""
+def controls(card: BackboneCard) -> list[str]:
+    """The controls that are ticked, of those that this backbone allows."""
+    allowed = [name for name in CONTROLS if name != "zero-shot" or card.scores_clicks]
     with st.container(horizontal=True):
         st.markdown("Controls beside it:", width="content")
-        return [
+        chosen = [
             name
-            for name in CONTROLS
+            for name in allowed
             if st.checkbox(
                 STRATEGIES[name].title,
                 True,
@@ -151,19 +171,32 @@ def controls() -> list[str]:
                 width="content",
             )
         ]
+    if not card.scores_clicks:
+        st.caption("No zero-shot: this backbone has no head that learnt clicks, so as it is it cannot score rows.")
+    return chosen
 
 
 def stage_table(plan: Plan) -> None:
-    """Per stage, the head on top as in the picture: frozen or trained, parameters and share."""
-    lines = ["| :small[Stage] | | :small[Parameters] | :small[Share] |", "|:--|:--|--:|--:|"]
+    """Per stage, the head on top as in the picture: frozen or trained, parameters, and the share of the work."""
+    lines = ["| :small[Stage] | | :small[Parameters] | :small[Work] |", "|:--|:--|--:|--:|"]
+    work = sum(stage.flops for stage in plan.stages)
     for stage in reversed(plan.stages):
         state = FROZEN if stage.frozen else TRAINED
-        share = "< 0.1 %" if 0 < stage.share < 0.001 else percent(stage.share)
-        cells = (escape_markdown(stage.title), state, count(stage.parameters), share.replace(" ", NARROW))
+        cells = (escape_markdown(stage.title), state, count(stage.parameters), share_of(stage.flops, work))
         lines.append(f"| {' | '.join(f':small[{cell}]' for cell in cells)} |")
     total = plan.trained_parameters + plan.frozen_parameters
-    lines.append(f"| :small[All] | | :small[{count(total)}] | :small[100{NARROW}%] |")
+    lines.append(f"| :small[All] | | :small[{count(total)}] | :small[{share_of(work, work)}] |")
     st.markdown("\n".join(lines))
+    st.caption(
+        f"Work: share of one row's forward pass, {short_count(work)} operations in all. Frozen stages compute each row "
+        "once, trained ones in every epoch, forwards and backwards."
+    )
+
+
+def share_of(part: int, whole: int) -> str:
+    """A share as percent, a tiny one as less than a tenth of one."""
+    share = part / whole if whole else 0.0
+    return ("< 0.1 %" if 0 < share < 0.001 else percent(share)).replace(" ", NARROW)
 
 
 def totals(plan: Plan, seconds: float) -> None:
@@ -173,13 +206,6 @@ def totals(plan: Plan, seconds: float) -> None:
         st.metric("Trained parameters", short_count(plan.trained_parameters))
         st.metric("Frozen", percent(plan.frozen_parameters / total))
         st.metric("Estimated time", about(seconds))
-
-
-def about(seconds: float) -> str:
-    """An estimated time, no finer than it can be trusted: "about 40 s", "about 6 min", "about 1.5 h"."""
-    if seconds < 55:
-        return f"about {max(1, round(seconds))} s"
-    return f"about {round(seconds / 60)} min" if seconds < 3600 else f"about {seconds / 3600:.1f} h"
 
 
 def target_rows(dataset: Dataset, validation_share: float | None) -> int:
@@ -194,7 +220,7 @@ def target_rows(dataset: Dataset, validation_share: float | None) -> int:
 def launch(dataset: Dataset, card: BackboneCard, depth: int, head: HeadSettings, train: TrainSettings) -> None:
     """Cost, controls and the button, for settings that hold."""
     request = FinetuneRequest(dataset.id, card.id, "depth", depth, head, train)
-    chosen = controls()
+    chosen = controls(card)
     history = RunStore(workspace()).list(status="done")
     rows = target_rows(dataset, train.validation_share)
     plans = [make_plan(card, strategy, depth, head) for strategy in ("depth", *chosen)]
@@ -221,7 +247,7 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         settings = st.container()
     try:
         with settings:
-            head = head_fields()
+            head = head_fields(card)
             st.markdown("##### Training")
             train = training_fields("ft", target_rows(dataset, None))
         plan = make_plan(card, "depth", depth, head)
@@ -234,6 +260,9 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
     with drawing:
         stack_of_plan(plan)
         st.markdown(in_words(card, depth))
+        if shared := parts_in_words(card.stages):
+            st.caption(shared)
+        random_warning(card, depth)
         vocabulary_warning(dataset, card, depth)
     with summary, errors_shown():
         launch(dataset, card, depth, head, train)
@@ -245,9 +274,13 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
 st.title("Fine-tune")
 st.markdown("Below the freeze line a stage keeps what it learnt; above it, it adapts to your target rows.")
 with errors_shown():
-    all_datasets, all_cards = list_datasets(workspace()), list_backbones(workspace())
+    all_datasets = [dataset for dataset in list_datasets(workspace()) if dataset.labelled]
+    all_cards = list_backbones(workspace())
     if not all_datasets:
-        st.info("There is no dataset yet. Bring in a Criteo sample, or simulate one.", icon=":material/table_chart:")
+        st.info(
+            "There is no dataset with labels yet. Bring in a Criteo sample, or simulate one.",
+            icon=":material/table_chart:",
+        )
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
     elif not all_cards:
         st.info("There is no backbone yet. Pretrain one on the source rows of a dataset.", icon=":material/stacks:")

@@ -12,6 +12,7 @@ from core.report.palette import NEUTRAL, SERIES, SOURCE, TARGET
 _MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
 _LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 _DASHES = ("solid", "dash", "dot", "dashdot")
+_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 
 
 @dataclass(frozen=True)
@@ -112,29 +113,8 @@ def depth_figure(
         ("target", target, TARGET, "circle"),
         ("source", source, SOURCE, "diamond"),
     ):
-        if not points:
-            continue
-        ordered = sorted(points, key=lambda point: point.depth)
-        auc = np.array([point.auc for point in ordered])
-        figure.add_trace(
-            go.Scatter(
-                x=np.array([point.depth for point in ordered]),
-                y=auc,
-                error_y={
-                    "type": "data",
-                    "array": np.nan_to_num(np.array([point.high for point in ordered]) - auc),
-                    "arrayminus": np.nan_to_num(auc - np.array([point.low for point in ordered])),
-                    "thickness": 1.5,
-                    "width": 5,
-                },
-                name=f"{name} test rows",
-                mode="lines+markers",
-                line={"color": color, "width": 2},
-                marker={"size": 9, "symbol": symbol},
-                text=[point.name for point in ordered],
-                hovertemplate="%{text}: freeze depth %{x}, AUC %{y:.4f}<extra>%{fullData.name}</extra>",
-            )
-        )
+        if points:
+            figure.add_trace(_depth_line(points, f"{name} test rows", color, symbol))
     for place, (name, auc_value) in enumerate(references.items()):
         figure.add_hline(
             y=auc_value,
@@ -145,6 +125,39 @@ def depth_figure(
     figure.update_xaxes(title_text="Freeze depth (stages frozen from the input)", dtick=1)
     figure.update_yaxes(title_text="AUC, 95 % interval (DeLong)")
     return _finish(figure, "depth")
+
+
+def backbone_depths_figure(target: Mapping[str, Sequence[DepthPoint]]) -> go.Figure:
+    """AUC on target test rows by freeze depth, a line a backbone: which one bears freezing, and how deep."""
+    figure = go.Figure()
+    for place, (backbone, points) in enumerate(target.items()):
+        color, symbol = SERIES[place % len(SERIES)], _SYMBOLS[place % len(_SYMBOLS)]
+        figure.add_trace(_depth_line(points, backbone, color, symbol))
+    figure.update_xaxes(title_text="Freeze depth (stages frozen from the input)", dtick=1)
+    figure.update_yaxes(title_text="AUC on target test rows, 95 % interval")
+    return _finish(figure, "backbone-depths")
+
+
+def _depth_line(points: Sequence[DepthPoint], name: str, color: str, symbol: str) -> go.Scatter:
+    ordered = sorted(points, key=lambda point: point.depth)
+    auc = np.array([point.auc for point in ordered])
+    return go.Scatter(
+        x=np.array([point.depth for point in ordered]),
+        y=auc,
+        error_y={
+            "type": "data",
+            "array": np.nan_to_num(np.array([point.high for point in ordered]) - auc),
+            "arrayminus": np.nan_to_num(auc - np.array([point.low for point in ordered])),
+            "thickness": 1.5,
+            "width": 5,
+        },
+        name=name,
+        mode="lines+markers",
+        line={"color": color, "width": 2},
+        marker={"size": 9, "symbol": symbol},
+        text=[point.name for point in ordered],
+        hovertemplate="%{text}: freeze depth %{x}, AUC %{y:.4f}<extra>%{fullData.name}</extra>",
+    )
 
 
 def _finish(figure: go.Figure, revision: str) -> go.Figure:

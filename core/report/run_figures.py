@@ -16,7 +16,7 @@ _LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 _CURVE_NAMES = {True: "after", False: "before"}
 
 
-def loss_figure(points: Points, best_step: int | None = None) -> go.Figure:
+def loss_figure(points: Points, best_step: int | None = None, title: str = "Log loss (nats)") -> go.Figure:
     """Training and validation loss by optimiser step; `best_step` marks the epoch whose weights were kept."""
     figure = go.Figure()
     steps, values = points.get("train_loss", (np.zeros(0), np.zeros(0)))
@@ -35,7 +35,7 @@ def loss_figure(points: Points, best_step: int | None = None) -> go.Figure:
                 hovertemplate="step %{x}: %{y:.4f}, the weights kept<extra></extra>",
             )
         )
-    return _finish(figure, "Optimiser step", "Log loss (nats)", "loss")
+    return _finish(figure, "Optimiser step", title, "loss")
 
 
 def auc_figure(points: Points) -> go.Figure:
@@ -43,6 +43,13 @@ def auc_figure(points: Points) -> go.Figure:
     steps, values = points.get("validation_auc", (np.zeros(0), np.zeros(0)))
     figure = go.Figure(_line(steps, values, "validation", FROZEN, mode="lines+markers"))
     return _finish(figure, "Optimiser step", "AUC", "auc")
+
+
+def accuracy_figure(points: Points) -> go.Figure:
+    """Validation accuracy by optimiser step."""
+    steps, values = points.get("validation_accuracy", (np.zeros(0), np.zeros(0)))
+    figure = go.Figure(_line(steps, values, "validation", FROZEN, mode="lines+markers"))
+    return _finish(figure, "Optimiser step", "Accuracy", "accuracy")
 
 
 def roc_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion]) -> go.Figure:

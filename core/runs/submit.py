@@ -5,13 +5,14 @@ import secrets
 import shlex
 from collections.abc import Sequence
 
-from core.data.datasets import find_dataset
+from core.data.datasets import find_dataset, require_labels
 from core.errors import BadInput
 from core.freezing.plan import STRATEGIES, make_plan
 from core.models.library import find_backbone, list_backbones
-from core.models.registry import complete_settings
+from core.models.registry import complete_settings, setting_flags
 from core.runs.launch import ensure_worker, preferred_lane
 from core.runs.store import Run, RunStore
+from core.training.objectives import OBJECTIVES
 from core.training.settings import MASK_SHARE, PRESETS, FinetuneRequest, PretrainRequest, Request, TrainSettings
 from core.workspace import Workspace, check_name
 
@@ -32,11 +33,13 @@ _TRAIN_FLAGS = {
 
 
 def submit_pretrain(workspace: Workspace, request: PretrainRequest) -> Run:
-    """Queues a pretraining run; BadInput when its name is taken or the dataset has no source rows."""
+    """Queues a pretraining run; BadInput when its name is taken or the dataset lacks source rows or labels it needs."""
     name = check_name(request.name, "backbone")
     dataset = find_dataset(workspace, request.dataset)
     if not dataset.has_source:
         raise BadInput(f"The dataset {dataset.name!r} has no source domain to pretrain on; prepare it with one.")
+    if OBJECTIVES[request.objective].labels:
+        require_labels(dataset)
     waiting = [run.request["name"] for run in RunStore(workspace).list(kind="pretrain") if run.active]
     if name in waiting or any(card.name == name for card in list_backbones(workspace)):
         raise BadInput(f"There is already a backbone named {name!r}, or one being pretrained; choose another name.")
@@ -48,6 +51,7 @@ def submit_pretrain(workspace: Workspace, request: PretrainRequest) -> Run:
 def submit_finetune(workspace: Workspace, request: FinetuneRequest, controls: Sequence[str] = ()) -> list[Run]:
     """Queues the run and the controls asked for (names in CONTROLS), all of one group; the run itself comes first."""
     dataset = find_dataset(workspace, request.dataset)
+    require_labels(dataset)
     card = find_backbone(workspace, request.backbone)
     group = request.group or f"g-{secrets.token_hex(4)}"
     strategies = [request.strategy, *(control for control in CONTROLS if control in controls)]
@@ -81,12 +85,7 @@ def command_line(workspace: Workspace, request: Request) -> str:
             parts += ["--start-file", request.start_file]
         if request.mask_share != MASK_SHARE:
             parts += ["--mask-share", str(request.mask_share)]
-        for key, value in request.settings.items():
-            flag = f"--{key.replace('_', '-')}"
-            if isinstance(value, bool):
-                parts.append(flag if value else f"--no-{flag[2:]}")
-            else:
-                parts += [flag, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
+        parts += setting_flags(request.settings)
     else:
         backbone = find_backbone(workspace, request.backbone).name
         parts += ["finetune", "--dataset", dataset, "--backbone", backbone]

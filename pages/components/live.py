@@ -3,13 +3,19 @@
 import numpy as np
 import streamlit as st
 
-from core.report.run_figures import auc_figure, loss_figure
+from core.report.run_figures import Points, accuracy_figure, auc_figure, loss_figure
 from core.runs.launch import refresh, worker_alive
 from core.runs.store import Run, RunStore
 from pages.components.chart import chart
 from pages.components.common import decimals, duration, workspace
 
 TICK_SECONDS = 0.7
+SCORES = {
+    "supervised": ("Validation AUC", "validation_auc", auc_figure),
+    "rfd": ("Validation AUC of the detector", "validation_auc", auc_figure),
+    "mfp": ("Hidden values told from drawn ones, validation rows", "validation_accuracy", accuracy_figure),
+}
+"""Per objective: title, point name and figure of what it is scored by. Fine-tuning learns clicks too."""
 
 
 def live_view(run: Run) -> None:
@@ -60,16 +66,35 @@ def _curves(store: RunStore, run: Run) -> None:
     points = store.points(run.id)
     if not points and not run.active:
         return
-    loss, auc = st.columns(2)
+    learning_curves(run, points)
+
+
+def learning_curves(run: Run, points: Points, best_step: int | None = None) -> None:
+    """Loss, and beside it what the run's objective is scored by; best_step: where the weights were kept."""
+    if run.request.get("objective") == "none":
+        # Only the start learnt something, and has no validation rows.
+        st.markdown("**Loss of the start**")
+        chart(loss_figure(points, title=loss_title(run)), f"loss-{run.id}", 320, _spoken("Loss", points, "train_loss"))
+        return
+    loss, score = st.columns(2)
     with loss:
         st.markdown("**Loss**")
-        chart(loss_figure(points), f"loss-{run.id}", 320, _spoken("Loss", points, "validation_loss"))
-    with auc:
-        st.markdown("**Validation AUC**")
-        chart(auc_figure(points), f"auc-{run.id}", 320, _spoken("AUC", points, "validation_auc"))
+        figure = loss_figure(points, best_step, loss_title(run))
+        chart(figure, f"loss-{run.id}", 320, _spoken("Loss", points, "validation_loss"))
+    with score:
+        title, name, draw = SCORES.get(run.request.get("objective", "supervised"), SCORES["supervised"])
+        st.markdown(f"**{title}**")
+        chart(draw(points), f"auc-{run.id}", 320, _spoken(title, points, name))
 
 
-def _spoken(title: str, points: dict[str, tuple[np.ndarray, np.ndarray]], name: str) -> str:
+def loss_title(run: Run) -> str:
+    """What the run's loss is."""
+    if run.request.get("objective") == "none":
+        return "Skip-gram loss"
+    return "Contrastive loss" if run.request.get("objective") == "mfp" else "Log loss (nats)"
+
+
+def _spoken(title: str, points: Points, name: str) -> str:
     _, values = points.get(name, (np.zeros(0), np.zeros(0)))
     return (
         f"{title} by step; validation now {decimals(float(values[-1]))}" if len(values) else f"{title}: no points yet"

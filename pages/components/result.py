@@ -20,18 +20,19 @@ from core.evaluation.curves import (
 )
 from core.evaluation.delong import compare
 from core.report.run_figures import (
-    auc_figure,
     calibration_figure,
     confusion_figure,
     gains_figure,
-    loss_figure,
     precision_recall_figure,
     roc_figure,
     score_figure,
 )
 from core.runs.store import Run, RunStore
+from core.training.objectives import OBJECTIVES, ORIGINS, origins
 from pages.components.chart import chart
 from pages.components.common import count, decimals, percent, workspace
+from pages.components.live import learning_curves
+from pages.components.new_backbone import new_backbone
 
 PART_TITLES = {"target_test": "Target test rows", "source_test": "Source test rows"}
 METRICS = {
@@ -79,22 +80,24 @@ def result_view(run: Run) -> None:
     assert run.result is not None
     arrays = predictions_of(run)
     parts = [part for part in PART_TITLES if f"{part}_label" in arrays]
-    verdict(run, arrays)
-    metrics_table(run.result, parts, beside_before=run.request.get("strategy") != "zero-shot")
-    st.subheader("One threshold, everything it decides")
-    st.fragment(threshold_view)(run, parts)
+    if run.kind == "pretrain":
+        new_backbone(run)
+    else:
+        verdict(run, arrays)
+    if parts:
+        metrics_table(run.result, parts, beside_before=run.request.get("strategy") != "zero-shot")
+        st.subheader("One threshold, everything it decides")
+        st.fragment(threshold_view)(run, parts)
     points = RunStore(workspace()).points(run.id)
     if points:
         st.subheader("Learning curves")
         best = run.result["best_epoch"]
-        steps = points["validation_loss"][0]
-        loss, auc = st.columns(2)
-        with loss:
-            chart(loss_figure(points, int(steps[best])), f"loss-{run.id}", 320, "Training and validation loss by step")
-        with auc:
-            chart(auc_figure(points), f"auc-{run.id}", 320, "Validation AUC by step")
+        steps, _ = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
+        kept = int(steps[best]) if best < len(steps) else None
+        learning_curves(run, points, kept)
         stopped = " It stopped early: the validation loss no longer fell." if run.result["stopped_early"] else ""
-        st.caption(f"The weights of epoch {best} were kept (lowest validation loss).{stopped}")
+        if kept is not None:
+            st.caption(f"The weights of epoch {best} were kept (lowest validation loss).{stopped}")
     stage_table(run)
 
 
@@ -102,7 +105,11 @@ def verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
     """In words: did it help on the target, and what was forgotten on the source?"""
     assert run.result is not None
     if run.result["before"] is None:
-        st.info("This run made a new backbone, so there is nothing before it to compare with.", icon=":material/info:")
+        st.info(
+            "This backbone had no click head before, so there is no score of its own to compare with. Compare the run "
+            "with one from scratch instead.",
+            icon=":material/info:",
+        )
         return
     if run.request.get("strategy") == "zero-shot":
         st.info("The backbone as it is: nothing was trained. Compare it with a fine-tuned run.", icon=":material/info:")
@@ -235,19 +242,32 @@ def _confusion_words(at: Confusion) -> str:
 
 
 def stage_table(run: Run) -> None:
-    """Which stages trained."""
+    """Which stages trained, and what their weights come from."""
     assert run.result is not None
+    fresh = run.kind == "pretrain"
+    came_from = weights_after(run) if fresh else [stage.get("origin", "supervised") for stage in run.result["stages"]]
+    untrained = run.request.get("objective") == "none"
     with st.expander("Stages, frozen and trained", icon=":material/stacks:"):
         rows = [
             {
                 "Stage": stage["title"],
-                "State": "frozen" if stage["frozen"] else "trained",
+                "State": "as it started" if untrained else "frozen" if stage["frozen"] else "trained",
+                "Weights" if fresh else "Started from": ORIGINS.get(origin, origin),
                 "Parameters": count(stage["parameters"]),
             }
-            for stage in run.result["stages"]
+            for stage, origin in zip(run.result["stages"], came_from, strict=True)
         ]
         st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
-        st.caption(f"{count(run.result['trained_parameters'])} parameters were trained.")
+        trained = 0 if untrained else run.result["trained_parameters"]
+        st.caption(f"{count(trained)} parameters were trained." if trained else "Nothing was trained.")
+
+
+def weights_after(run: Run) -> list[str]:
+    """Origins of the weights that a pretraining run left in its stages, its head's last."""
+    assert run.result is not None
+    start, objective = run.request.get("start", "random"), run.request.get("objective", "supervised")
+    head = objective if OBJECTIVES[objective].trains else "random"
+    return [*origins(start, objective, len(run.result["stages"]) - 1), head]
 
 
 def _signed(value: float) -> str:

@@ -7,7 +7,9 @@ import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.models.library import list_backbones
+from core.models.registry import ARCHITECTURES
 from core.runs.store import Run
+from core.training.objectives import ORIGINS
 from pages.components.common import workspace
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -36,9 +38,17 @@ def filter_runs(runs: list[Run]) -> list[Run]:
 def strategy_of(run: Run) -> str:
     """The strategy in a word or two."""
     if run.kind == "pretrain":
-        return "pretraining"
+        return f"pretraining{learning_of(run.request)}"
     strategy = run.request["strategy"]
     return f"freeze depth {run.request['freeze_depth']}" if strategy == "depth" else strategy
+
+
+def learning_of(request: dict[str, Any]) -> str:
+    """What sets a pretraining apart from learning clicks from random weights: " (Word2Vec, no training)"; often ""."""
+    objective, start = request.get("objective", "supervised"), request.get("start", "random")
+    words = [ORIGINS[start]] * (start != "random")
+    words += {"supervised": [], "none": ["no training"]}.get(objective, [objective.upper()])
+    return f" ({', '.join(words)})" if words else ""
 
 
 def run_table(runs: list[Run], chosen: list[str]) -> tuple[list[str], pd.DataFrame]:
@@ -64,7 +74,9 @@ def run_table(runs: list[Run], chosen: list[str]) -> tuple[list[str], pd.DataFra
         height=min(35 * (len(runs) + 1) + 2, 422),
         alt="Runs with their settings and test metrics",
         column_config={
-            "Target AUC": st.column_config.NumberColumn(format="%.4f", help="On target test rows"),
+            "Target AUC": st.column_config.NumberColumn(
+                format="%.4f", help="On target test rows; none without a click head"
+            ),
             "± 95 %": st.column_config.NumberColumn(format="%.4f", help="Half the DeLong interval of the target AUC"),
             "Log loss": st.column_config.NumberColumn(format="%.4f", help="On target test rows"),
             "Source AUC": st.column_config.NumberColumn(format="%.4f", help="On source test rows: what was kept"),
@@ -98,11 +110,19 @@ def _row(run: Run, datasets: dict[str, str], backbones: dict[str, str]) -> dict[
         "± 95 %": half,
         "Log loss": target.get("log_loss"),
         "Source AUC": source.get("auc"),
-        "Trained": run.result["trained_parameters"] if run.result else None,
+        "Trained": run.result["trained_parameters"] if run.result and run.request.get("objective") != "none" else None,
         "Seconds": run.result["seconds"]["total"] if run.result else None,
         "Seed": run.request["train"]["seed"],
-        "Backbone": backbones.get(run.request.get("backbone", ""), run.request.get("architecture", "")),
+        "Backbone": _backbone(run.request, backbones),
         "Dataset": datasets.get(run.dataset, run.dataset),
         "Tags": list(run.tags),
         "Created": pd.Timestamp(run.created).tz_convert(None),
     }
+
+
+def _backbone(request: dict[str, Any], backbones: dict[str, str]) -> str:
+    """The backbone's name, or the architecture that a pretraining makes one of."""
+    if "backbone" in request:
+        return backbones.get(request["backbone"], request["backbone"])
+    architecture = ARCHITECTURES.get(request["architecture"])
+    return architecture.title if architecture else request["architecture"]

@@ -10,7 +10,15 @@ import streamlit as st
 from core.data.datasets import list_datasets
 from core.evaluation.delong import compare
 from core.evaluation.multiplicity import holm
-from core.report.compare_figures import Bar, DepthPoint, depth_figure, metric_bars, roc_overlay
+from core.models.library import list_backbones
+from core.report.compare_figures import (
+    Bar,
+    DepthPoint,
+    backbone_depths_figure,
+    depth_figure,
+    metric_bars,
+    roc_overlay,
+)
 from core.runs.store import Run
 from pages.components.chart import chart
 from pages.components.common import simulated_badge, workspace
@@ -24,7 +32,7 @@ def side_by_side(runs: list[Run]) -> None:
     """Everything that compares `runs`; those not done are left out and named."""
     done = [run for run in runs if run.status == "done" and run.result and "target_test" in run.result["metrics"]]
     if len(done) < len(runs):
-        st.caption(f"{len(runs) - len(done)} of the chosen runs are not done and left out below.")
+        st.caption(f"{len(runs) - len(done)} of the chosen runs are not done, or score no clicks: left out below.")
     if not done:
         st.info("Tick finished runs in the table to lay them side by side.", icon=":material/check_box:")
         return
@@ -40,7 +48,10 @@ def side_by_side(runs: list[Run]) -> None:
     left, right = st.columns(2)
     with left:
         st.markdown("**Freeze depth against AUC**")
-        _depth(done)
+        if len(backbones := backbone_names(done)) > 1:
+            _depth_by_backbone(done, backbones)
+        else:
+            _depth(done)
         st.markdown("**ROC on target test rows**")
         _roc(done, labels)
     with right:
@@ -55,12 +66,25 @@ def side_by_side(runs: list[Run]) -> None:
         _differences(done, labels)
 
 
+def backbone_names(runs: list[Run]) -> dict[str, str]:
+    """Names of the backbones that `runs` fine-tuned, by id; the id itself for one that is gone."""
+    names = {card.id: card.name for card in list_backbones(workspace())}
+    ids = [run.request["backbone"] for run in runs if run.kind == "finetune"]
+    return {one: names.get(one, one) for one in dict.fromkeys(ids)}
+
+
 def short_labels(runs: list[Run]) -> dict[str, str]:
     """A label per run: its strategy, with what tells runs of the same strategy apart."""
+    names = backbone_names(runs)
+
+    def plain(run: Run) -> str:
+        name = names.get(run.request.get("backbone", "")) if len(names) > 1 else run.request.get("name")
+        return f"{name}, {strategy_of(run)}" if name else strategy_of(run)
+
     labels = {}
     for run in runs:
-        label = strategy_of(run)
-        same = [other for other in runs if strategy_of(other) == label]
+        label = plain(run)
+        same = [other for other in runs if plain(other) == label]
         if len(same) > 1:
             seeds = {other.request["train"]["seed"] for other in same}
             label += f", seed {run.request['train']['seed']}" if len(seeds) == len(same) else f", {run.id}"
@@ -84,6 +108,22 @@ def _depth(runs: list[Run]) -> None:
                     found.append(DepthPoint(depth, run.name, metrics["auc"], metrics["auc_low"], metrics["auc_high"]))
     figure = depth_figure(points["target_test"], points["source_test"], references)
     chart(figure, "compare-depth", 360, "AUC by freeze depth on target and source test rows")
+
+
+def _depth_by_backbone(runs: list[Run], names: dict[str, str]) -> None:
+    lines: dict[str, list[DepthPoint]] = {}
+    for run in runs:
+        assert run.result is not None
+        if run.request.get("strategy") in ("scratch", "zero-shot", None):
+            continue
+        metrics = run.result["metrics"]["target_test"]
+        depth = sum(stage["frozen"] for stage in run.result["stages"])
+        point = DepthPoint(depth, run.name, metrics["auc"], metrics["auc_low"], metrics["auc_high"])
+        lines.setdefault(names[run.request["backbone"]], []).append(point)
+    chart(
+        backbone_depths_figure(lines), "compare-backbones", 360, "AUC on target test rows by freeze depth, by backbone"
+    )
+    st.caption("Target test rows alone, without controls: choose runs of one backbone to see those.")
 
 
 def _roc(runs: list[Run], labels: dict[str, str]) -> None:
@@ -142,6 +182,10 @@ def _verdicts(runs: list[Run], labels: dict[str, str]) -> None:
 
 def _differences(runs: list[Run], labels: dict[str, str]) -> None:
     flat = {run.id: _flatten(run.request) for run in runs}
+    backbones = backbone_names(runs)
+    for settings in flat.values():
+        if "backbone" in settings:
+            settings["backbone"] = backbones[settings["backbone"]]
     names = dict.fromkeys(name for settings in flat.values() for name in settings)
     rows = [
         {"Setting": name, **{labels[run_id]: _text(settings.get(name)) for run_id, settings in flat.items()}}

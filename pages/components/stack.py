@@ -7,10 +7,12 @@ from html import escape
 import streamlit as st
 
 from core.freezing.plan import Plan, PlannedStage
-from core.models.card import BackboneCard
+from core.models.card import StageCard
+from core.training.objectives import ORIGINS
 from core.workspace import PROJECT
 from pages.components.common import count, percent, short_count
 
+RANDOM = "random weights"
 _STYLE = (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
 _STATES = {
     True: ("frozen", "ac_unit", "frozen"),
@@ -22,25 +24,55 @@ def stack_of_plan(plan: Plan) -> None:
     """Draws what `plan` freezes and trains, with the freeze line between."""
     frozen = sum(stage.frozen for stage in plan.stages)
     kinds = [_STATES[stage.frozen] for stage in plan.stages]
-    rows = [_block(stage, *kind) for stage, kind in zip(plan.stages, kinds, strict=True)]
+    # The head is new anyway and says so.
+    rows = [
+        _block(stage, *kind, origin=RANDOM if is_random(stage) and stage.name != "head" else "")
+        for stage, kind in zip(plan.stages, kinds, strict=True)
+    ]
     if 0 < frozen < len(plan.stages):
         rows.insert(frozen, '<div class="thaw-line" aria-hidden="true"><span>freeze line</span></div>')
     spoken = "; ".join(
-        f"{stage.title}: {kind[2]}, {count(stage.parameters)} parameters"
+        f"{stage.title}: {kind[2]}, {origin_word(stage)}, {count(stage.parameters)} parameters"
         for stage, kind in zip(plan.stages, kinds, strict=True)
     )
     _draw(rows, f"{frozen} of {len(plan.stages)} stages frozen. From the input up: {spoken}")
 
 
-def stack_of_card(card: BackboneCard) -> None:
-    """Draws the stages of a backbone without saying what trains."""
-    total = max(card.parameters, 1)
-    stages = [
-        PlannedStage(stage.name, stage.title, stage.parameters, stage.parameters / total, False, stage.flops)
-        for stage in card.stages
+def stack_of_stages(stages: Sequence[StageCard]) -> None:
+    """Draws the stages of a backbone, each with what its weights come from, without saying what trains."""
+    total = max(sum(stage.parameters for stage in stages), 1)
+    planned = [
+        PlannedStage(
+            stage.name, stage.title, stage.parameters, stage.parameters / total, False, stage.flops, stage.origin
+        )
+        for stage in stages
     ]
-    spoken = "; ".join(f"{stage.title}: {count(stage.parameters)} parameters" for stage in stages)
-    _draw([_block(stage, "plain", "layers", "") for stage in stages], f"Stages from the input up: {spoken}")
+    spoken = "; ".join(f"{stage.title}: {origin_word(stage)}, {count(stage.parameters)} parameters" for stage in stages)
+    rows = [
+        _block(stage, "plain", "layers", "", RANDOM if is_random(stage) else origin_word(stage)) for stage in planned
+    ]
+    _draw(rows, f"Stages from the input up: {spoken}")
+    if shared := parts_in_words(stages):
+        st.caption(shared)
+
+
+def is_random(stage: StageCard | PlannedStage) -> bool:
+    """Whether the stage's weights have learnt nothing."""
+    return stage.origin == "random"
+
+
+def origin_word(stage: StageCard | PlannedStage) -> str:
+    """What the stage's weights come from, in a word or two."""
+    return ORIGINS.get(stage.origin, stage.origin)
+
+
+def parts_in_words(stages: Sequence[StageCard]) -> str:
+    """Which parallel parts share a stage and so freeze together; empty where none do."""
+    shared = [" and ".join(stage.parts) for stage in stages if stage.parts]
+    if not shared:
+        return ""
+    more = f", and so on up to {shared[-1]}" if len(shared) > 2 else f"; so do {shared[-1]}" if len(shared) > 1 else ""
+    return f"{shared[0]} are parallel and share a stage{more}: such parts freeze together."
 
 
 def block_width(share: float) -> float:
@@ -49,15 +81,17 @@ def block_width(share: float) -> float:
     return 100 + 22 * decades
 
 
-def _block(stage: PlannedStage, state: str, icon: str, word: str) -> str:
+def _block(stage: PlannedStage, state: str, icon: str, word: str, origin: str) -> str:
     shown = f'<span class="thaw-word">{escape(word)}</span>' if word else ""
+    kind = " thaw-random" if origin == RANDOM else ""
+    from_where = f'<span class="thaw-origin{kind}">{escape(origin)}</span>' if origin else ""
     share = "under 0.1 %" if 0 < stage.share < 0.001 else percent(stage.share)
     numbers = f"{short_count(stage.parameters)} · {share}"
     return (
         f'<div class="thaw-block thaw-{state}" style="width:{block_width(stage.share):.1f}%">'
         f'<span class="thaw-icon" aria-hidden="true">{icon}</span>'
         f'<span class="thaw-title">{escape(stage.title)}</span>{shown}'
-        f'<span class="thaw-numbers">{escape(numbers)}</span></div>'
+        f'<span class="thaw-numbers">{escape(numbers)}</span>{from_where}</div>'
     )
 
 

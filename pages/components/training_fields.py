@@ -8,22 +8,34 @@ import streamlit as st
 from core.errors import BadInput
 from core.training.settings import DEVICES, PRESETS, SMALL_ROWS, TrainSettings
 
-FIELDS = ("epochs", "batch_size", "learning_rate", "validation_share", "early_stopping", "plateau")
+FIELDS = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "validation_share",
+    "early_stopping",
+    "plateau",
+    "weight_decay",
+    "cosine",
+)
 PRESET_WORDS = {
     "fast": "large batches, stops early, lowers the rate on a plateau",
     "small": f"smaller batches and a lower rate, for fewer than {SMALL_ROWS:,} training rows",
     "article": "the source article's batch 32 and 10 epochs, to the end",
+    "map": "as the MAP paper pretrains: AdamW with weight decay, the rate falling along a cosine, to the end",
 }
 N = TypeVar("N", int, float)
 DEVICE_WORDS = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
 
 
-def training_fields(prefix: str, rows: int) -> TrainSettings:
+def training_fields(prefix: str, rows: int, preset: str | None = None) -> TrainSettings:
     """Draws the fields and returns what they say; BadInput for what cannot be used.
 
-    prefix: of the widget keys. rows: training rows; they decide the preset until the user chooses otherwise.
+    prefix: of the widget keys. rows: training rows; they decide the preset until the user chooses otherwise, unless
+    `preset` is the better one.
     """
-    _suggest(prefix, "small" if rows < SMALL_ROWS else "fast")
+    if suggest(f"{prefix}_preset", preset or ("small" if rows < SMALL_ROWS else "fast")):
+        _fill(prefix)
     preset = st.segmented_control(
         "Preset",
         [*PRESETS],
@@ -52,7 +64,20 @@ def training_fields(prefix: str, rows: int) -> TrainSettings:
         stopping = "Epochs without a lower validation loss before the run stops; 0 never. The best epoch is kept."
         early_stopping = _number(prefix, "early_stopping", "Early stopping", 0, 1000, stopping)
         plateau = "Epochs without a lower validation loss before the learning rate falls to a tenth; 0 never."
-        plateau_epochs = _number(prefix, "plateau", "×0.1 on plateau", 0, 1000, plateau)
+        cosine = bool(st.session_state.get(f"{prefix}_cosine"))
+        plateau_epochs = _number(prefix, "plateau", "×0.1 on plateau", 0, 1000, plateau, disabled=cosine)
+        weight_decay = st.number_input(
+            "Weight decay",
+            min_value=0.0,
+            max_value=1.0,
+            step=0.01,
+            format="%g",
+            key=f"{prefix}_weight_decay",
+            on_change=_match,
+            args=(prefix,),
+            persist_state="session",
+            help="Pulls weights towards zero, apart from the gradient (AdamW); 0 for none. Frozen stages are spared.",
+        )
         validation_share = st.number_input(
             "Validation share",
             min_value=0.01,
@@ -83,16 +108,40 @@ def training_fields(prefix: str, rows: int) -> TrainSettings:
             persist_state="session",
             help="auto takes a GPU when there is one.",
         )
+    st.toggle(
+        "Let the learning rate fall to zero along a cosine",
+        key=f"{prefix}_cosine",
+        on_change=_match,
+        args=(prefix,),
+        persist_state="session",
+        help="Over all steps, instead of falling on a plateau.",
+    )
     return TrainSettings(
         epochs=_given(epochs, "number of epochs"),
         batch_size=_given(batch_size, "batch size"),
         learning_rate=_given(learning_rate, "learning rate"),
         validation_share=validation_share,
         early_stopping=_given(early_stopping, "early stopping, 0 for never"),
-        plateau=_given(plateau_epochs, "plateau, 0 for never"),
+        plateau=0 if cosine else _given(plateau_epochs, "plateau, 0 for never"),
         seed=_given(seed, "seed"),
         device=device,
+        weight_decay=_given(weight_decay, "weight decay, 0 for none"),
+        cosine=cosine,
     )
+
+
+def suggest(key: str, value: str) -> bool:
+    """Starts the widget `key` with `value`, and moves it to another one unless the user left the last suggestion.
+
+    Returns whether the widget's value changed.
+    """
+    remembered = f"{key}_suggested"
+    state = st.session_state
+    changed = key not in state or state[key] == state.get(remembered) != value
+    if changed:
+        state[key] = value
+    state[remembered] = value
+    return changed
 
 
 def parse_widths(text: str, what: str) -> tuple[int, ...]:
@@ -103,7 +152,9 @@ def parse_widths(text: str, what: str) -> tuple[int, ...]:
         raise BadInput(f"{what} are {text[:40]!r}; write whole numbers with commas between, such as 64, 32.") from None
 
 
-def _number(prefix: str, name: str, label: str, low: int, high: int, about: str | None = None) -> int | None:
+def _number(
+    prefix: str, name: str, label: str, low: int, high: int, about: str | None = None, disabled: bool = False
+) -> int | None:
     return st.number_input(
         label,
         min_value=low,
@@ -114,6 +165,7 @@ def _number(prefix: str, name: str, label: str, low: int, high: int, about: str 
         args=(prefix,),
         persist_state="session",
         help=about,
+        disabled=disabled,
     )
 
 
@@ -121,15 +173,6 @@ def _given(value: N | None, what: str) -> N:
     if value is None:
         raise BadInput(f"The field for the {what} is empty; put a number in.")
     return value
-
-
-def _suggest(prefix: str, preset: str) -> None:
-    """Starts with `preset`, and follows it to another one unless the user has moved away from the last suggestion."""
-    key = f"{prefix}_preset"
-    if key not in st.session_state or st.session_state[key] == st.session_state.get(f"{prefix}_suggested") != preset:
-        st.session_state[key] = preset
-        _fill(prefix)
-    st.session_state[f"{prefix}_suggested"] = preset
 
 
 def _fill(prefix: str) -> None:

@@ -17,6 +17,7 @@ from core.__main__ import main
 from core.data.preprocessing import load_preprocessing
 from core.models.backbone import load_backbone
 from core.models.card import load_card
+from core.models.library import list_backbones
 from core.models.network import scores_of
 from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace, open_workspace
@@ -66,6 +67,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str, str
         "name": "embedding",
         "title": "Embedding",
         "parameters": pretrained["run"]["result"]["stages"][0]["parameters"],
+        "flops": 0,
         "frozen": True,
         "origin": "supervised",
     }
@@ -144,6 +146,27 @@ def test_export_is_a_backbone_that_loads(story: tuple[Workspace, str, str], tmp_
     )
     status, _, err = thaw(workspace, "export", "--run", finetuned, "--out", tmp_path / "out")
     assert status == 2 and "is not empty" in err
+    other = tmp_path / "other"
+    assert main(["--workspace", str(other), "import-backbone", str(tmp_path / "out")]) == 0
+    names = [card.name for card in list_backbones(open_workspace(other)) if not card.bundled]
+    assert names == ["mine, freeze depth 1, story"]
+
+
+def test_rows_without_labels_are_prepared_as_source_rows(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "test.txt"
+    path.write_bytes(text(rows(200, labelled=False)))
+    ingested = ["--workspace", str(workspace.root), "ingest", str(path), "--name", "bare"]
+    assert main([*ingested, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["labelled"], said["click_rate"], said["dataset"]["labelled"]) == (False, None, False)
+    assert said["dataset"]["parts"][0] == {"part": "source_train", "rows": 190, "clicks": None}
+    assert main(ingested) == 0
+    out = capsys.readouterr().out
+    assert "rows without labels source train 190, source validation 10" in out and "nan" not in out
+    assert main([*ingested, "--split", "column", "--column", "C1", "--target-values", "a"]) == 2
+    assert "no column can tell a target domain" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset
 from core.runs.store import Run, RunStore
-from core.training.settings import FinetuneRequest
+from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
-from pages.components.run_table import safe_csv
+from pages.components.run_table import learning_of, safe_csv
 from pages.components.side_by_side import short_labels
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.pages.test_finetune import open_page
@@ -102,3 +102,43 @@ def test_no_cell_of_the_csv_is_a_formula(tmp_path: Path) -> None:
     read = pd.read_csv(tmp_path / "t.csv", skipinitialspace=False)
     assert read["Name"].tolist() == ["'=1+1", "'+2", "'-3", "'@x", "'\tTAB", "plain"]
     assert read["AUC"].tolist() == [0.5, -0.5, 0, 1, 2, 3]
+
+
+def test_runs_of_several_backbones_are_told_apart_by_their_names(
+    runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, done = runs
+    request = FinetuneRequest(done[0].dataset, "simulated-dnn", "depth", 1, train=QUICK)
+    other = carry_out(workspace, request)
+    monkeypatch.setattr("pages.components.side_by_side.workspace", lambda: workspace)
+    labels = short_labels([done[0], other])
+    assert labels == {done[0].id: "small dnn, freeze depth 0", other.id: "Simulated DNN, freeze depth 1"}
+    app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{other.id}")
+    assert any("choose runs of one backbone" in one.value for one in app.caption)
+    differing = tables(app)[-1].set_index("Setting")
+    assert sorted(differing.loc["backbone"]) == ["Simulated DNN", "small dnn"]
+
+
+@pytest.mark.parametrize(
+    ("request_values", "words"),
+    [
+        ({}, ""),
+        ({"objective": "rfd"}, " (RFD)"),
+        ({"objective": "none", "start": "word2vec"}, " (Word2Vec, no training)"),
+        ({"objective": "supervised", "start": "imagenet"}, " (ImageNet)"),
+    ],
+)
+def test_a_pretraining_says_how_it_learnt(request_values: dict[str, str], words: str) -> None:
+    assert learning_of(request_values) == words
+
+
+def test_runs_that_score_no_clicks_are_left_out_and_said_so(
+    runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, done = runs
+    settings = {"widths": [8], "embedding": 4}
+    plain = carry_out(workspace, PretrainRequest(done[0].dataset, "dnn", "as it is", QUICK, settings, "none"))
+    app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{plain.id}")
+    assert any("or score no clicks" in one.value for one in app.caption)
+    row = tables(app)[0].set_index("Strategy").loc["pretraining (no training)"]
+    assert pd.isna(row["Target AUC"]) and row["Backbone"] == "DNN"

@@ -48,7 +48,7 @@ def test_there_is_a_line_only_between_frozen_and_trained(drawn: list[str], strat
 
 
 def test_a_card_is_drawn_without_saying_what_trains(drawn: list[str]) -> None:
-    stack.stack_of_card(CARD)
+    stack.stack_of_stages(CARD.stages)
     body = drawn[0].partition("</style>")[2]
     assert body.count("thaw-plain") == 2
     assert "frozen" not in body and "trained" not in body

@@ -1,14 +1,22 @@
 """The page Fine-tune, driven without a browser."""
 
+import dataclasses
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.data.datasets import Dataset
+from core.data.datasets import Dataset, delete_dataset, prepare
+from core.data.ingest import ingest
+from core.data.split import SplitSpec
+from core.models.card import BackboneCard, save_card
 from core.models.library import list_backbones
+from core.models.registry import ARCHITECTURES
 from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace, open_workspace
+from tests.core.data.helpers import rows, text
 
 
 @pytest.fixture
@@ -139,3 +147,91 @@ def test_without_a_backbone_it_says_what_to_do(
     monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path / "none")
     page = open_page(tiny[0], "finetune", monkeypatch)
     assert "no backbone" in page.info[0].value
+
+
+def test_datasets_without_labels_are_not_offered(
+    tiny: tuple[Workspace, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, labelled = tiny
+    path = tmp_path / "unlabelled.tsv"
+    path.write_bytes(text(rows(100, labelled=False)))
+    unlabelled = prepare(workspace, ingest(workspace, path, "no labels"), SplitSpec(), "no labels")
+    app = open_page(workspace, "finetune", monkeypatch, dataset=unlabelled.id)
+    assert app.selectbox("dataset").options == ["tiny"]
+    delete_dataset(labelled)
+    app = open_page(workspace, "finetune", monkeypatch)
+    assert "no dataset with labels" in app.info[0].value
+
+
+def shelved(workspace: Workspace, architecture: str, origins: tuple[str, ...], **changes: Any) -> BackboneCard:
+    """A bundled backbone copied to the workspace's shelf with the given origins."""
+    card = next(card for card in list_backbones(workspace) if card.architecture == architecture)
+    stages = tuple(
+        dataclasses.replace(stage, origin=origin) for stage, origin in zip(card.stages, origins, strict=True)
+    )
+    card = dataclasses.replace(card, id="b-0001", name="mine", bundled=False, stages=stages, **changes)
+    shutil.copytree(card.folder, workspace.backbones / card.id)
+    save_card(card, workspace.backbones / card.id)
+    return card
+
+
+def test_freezing_random_stages_is_warned_of_and_the_picture_labels_them(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelved(tiny[0], "dnn", ("word2vec", "random", "random", "random"), objective="none")
+    page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine", depth="1")
+    assert not any("random weights:" in one.value for one in page.warning)
+    drawn = page.get("html")[0].proto.body.rpartition("</style>")[2]
+    assert drawn.count("random weights") == 3
+    page.slider("depth").set_value(3).run()
+    warning = next(one.value for one in page.warning if "random weights" in one.value)
+    assert "**Block 1**, **Block 2**" in warning and "Embedding" not in warning and "Block 3" not in warning
+
+
+def test_without_a_click_head_there_is_no_zero_shot(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelved(tiny[0], "dnn", ("rfd",) * 4, objective="rfd")
+    page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine")
+    assert [one.key for one in page.checkbox] == ["ft_scratch"]
+    assert any("No zero-shot" in one.value for one in page.caption)
+    page.button("ft_launch").click().run()
+    assert not page.exception
+    assert sorted(run.request["strategy"] for run in RunStore(tiny[0]).list()) == ["depth", "scratch"]
+
+
+def test_the_work_of_every_stage_is_shown(page: AppTest) -> None:
+    choose_backbone(page, "dnn")
+    card = next(card for card in list_backbones(open_workspace()) if card.architecture == "dnn")
+    work = sum(stage.flops for stage in card.stages) + 2 * card.representation
+    row = next(line for line in table(page).splitlines() if "Block 1" in line)
+    assert f"{100 * card.stages[1].flops / work:.1f}" in row
+    assert "0.0" in next(line for line in table(page).splitlines() if "Embedding" in line)
+
+
+def test_parallel_parts_say_that_they_share_a_stage(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = shelved(tiny[0], "dnn", ("supervised",) * 4)
+    stages = tuple(dataclasses.replace(stage, parts=("Left", "Right")) for stage in card.stages[:1])
+    save_card(dataclasses.replace(card, stages=stages + card.stages[1:]), tiny[0].backbones / card.id)
+    page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine")
+    assert any(one.value.startswith("Left and Right are parallel and share a stage") for one in page.caption)
+
+
+def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page.segmented_control("ft_preset").set_value("article").run()
+    assert page.selectbox("ft_output").value == "logit"
+    card = next(card for card in list_backbones(open_workspace()) if card.name == page.selectbox("backbone").value)
+    monkeypatch.setitem(
+        ARCHITECTURES, card.architecture, dataclasses.replace(ARCHITECTURES[card.architecture], needs="keras")
+    )
+    page.run()
+    assert page.selectbox("ft_output").value == "softmax"
+    page.segmented_control("ft_preset").set_value("fast").run()
+    assert page.selectbox("ft_output").value == "logit"
+    page.selectbox("ft_output").select("softmax").run()
+    page.segmented_control("ft_preset").set_value("small").run()
+    assert page.selectbox("ft_output").value == "softmax"

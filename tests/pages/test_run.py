@@ -1,14 +1,17 @@
 """The page Run in every state a run can be in."""
 
+import shutil
+
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Element
 
 from core.data.datasets import Dataset
 from core.runs.launch import lane_lock
 from core.runs.store import Run, RunStore
-from core.training.settings import FinetuneRequest
+from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.pages.test_finetune import open_page
@@ -148,3 +151,72 @@ def test_name_tags_and_note_are_kept(tiny: Tiny, monkeypatch: pytest.MonkeyPatch
     next(one for one in app.button if one.label == "Save").click().run()
     stored = RunStore(workspace).get(run.id)
     assert (stored.name, stored.tags, stored.note) == ("renamed", ("a", "b"), "looked at")
+
+
+@pytest.mark.parametrize("objective", ["rfd", "mfp", "none"])
+def test_a_pretraining_without_clicks_shows_what_it_learnt_and_the_way_on(
+    objective: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, dataset = tiny
+    settings = {"widths": [8], "embedding": 4}
+    request = PretrainRequest(dataset.id, "dnn", "mine", QUICK, settings, objective)
+    run = carry_out(workspace, request)
+    assert run.result is not None and run.result["threshold"] is None
+    for step, name in ((0, "train_loss"), (0, "validation_loss"), (4, "validation_loss"), (4, "validation_accuracy")):
+        RunStore(workspace).add_points(run.id, [(step, name, 0.5)])
+    app = open_page(workspace, "run", monkeypatch, run=run.id)
+    assert not app.slider and "Confusion" not in shown(app)
+    stages = app.dataframe[-1].value.set_index("Stage")
+    if objective == "none":
+        assert "without training it" in app.info[0].value and "Nothing was trained" in shown(app)
+        assert set(stages["State"]) == {"as it started"} and set(stages["Weights"]) == {"random"}
+    else:
+        learnt = {metric.label.lower(): metric.value for metric in app.metric}
+        assert learnt == {title.lower(): f"{value:.4f}" for title, value in run.result["learnt"].items()}
+        assert stages.loc["Block 1", "Weights"] == f"learnt by {objective.upper()}"
+        assert "no click head yet" in shown(app)
+    links = {link.proto.label for link in app.get("page_link") if isinstance(link, Element)}
+    assert {"Fine-tune it", "See it on the shelf"} <= links
+
+
+def test_a_backbone_that_never_learnt_clicks_has_no_before(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    settings = {"widths": [8], "embedding": 4}
+    made = carry_out(workspace, PretrainRequest(dataset.id, "dnn", "mine", QUICK, settings, "none"))
+    assert made.result is not None
+    run = carry_out(workspace, FinetuneRequest(dataset.id, made.result["backbone"], "depth", 1, train=QUICK))
+    assert run.result is not None and run.result["before"] is None
+    app = open_page(workspace, "run", monkeypatch, run=run.id)
+    assert "no click head before" in app.info[0].value
+    assert list(app.dataframe[0].value.columns) == ["Metric", "Value"]
+    stages = app.dataframe[-1].value.set_index("Stage")
+    assert stages["Started from"].to_dict() == {"Embedding": "random", "Block 1": "random", "Head (new)": "random"}
+
+
+def test_an_early_result_without_origins_still_opens(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "dnn")
+    run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
+    assert run.result is not None
+    early = [{k: v for k, v in stage.items() if k not in ("origin", "flops")} for stage in run.result["stages"]]
+    store = RunStore(workspace)
+    other = store.submit(FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK), "early", "cpu")
+    store.claim("cpu", 1)
+    store.finish(other.id, "done", result=run.result | {"stages": early})
+    shutil.copytree(workspace.runs / run.id, workspace.runs / other.id)
+    app = open_page(workspace, "run", monkeypatch, run=other.id)
+    assert app.dataframe[-1].value.set_index("Stage").loc["Embedding", "Started from"] == "learnt clicks"
+
+
+def test_live_curves_follow_the_objective(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    store = RunStore(workspace)
+    titles = {"rfd": "Validation AUC of the detector", "mfp": "Hidden values told from drawn ones", "none": "the start"}
+    for objective, title in titles.items():
+        request = PretrainRequest(dataset.id, "dnn", objective, QUICK, {}, objective)
+        run = store.submit(request, objective, "cpu")
+        with lane_lock(workspace, "cpu"):
+            store.claim("cpu", 1)
+            store.add_points(run.id, [(1, "train_loss", 0.5)])
+            assert title in shown(open_page(workspace, "run", monkeypatch, run=run.id))
+        store.finish(run.id, "done", result=None)

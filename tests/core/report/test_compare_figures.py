@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from core.evaluation.curves import roc, threshold_table
-from core.report.compare_figures import Bar, DepthPoint, depth_figure, metric_bars, roc_overlay, run_styles
+from core.report.compare_figures import (
+    Bar,
+    DepthPoint,
+    backbone_depths_figure,
+    depth_figure,
+    metric_bars,
+    roc_overlay,
+    run_styles,
+)
 
 
 def test_styles_are_fixed_by_the_id_and_differ_within_a_figure() -> None:
@@ -39,3 +47,15 @@ def test_overlay_names_every_run() -> None:
     figure = roc_overlay({"r-1": ("one", curve), "r-2": ("two", curve)})
     assert [trace.name for trace in figure.data[1:]] == ["one", "two"]
     assert len(figure.to_json()) < 200_000
+
+
+def test_every_backbone_has_a_line_of_its_own() -> None:
+    points = {
+        "b": [DepthPoint(2, "x", 0.7, 0.69, 0.71), DepthPoint(0, "y", 0.8, 0.78, 0.81)],
+        "a": [DepthPoint(1, "z", 0.6, 0.5, 0.7)],
+    }
+    figure = backbone_depths_figure(points)
+    assert [trace.name for trace in figure.data] == ["b", "a"]
+    assert figure.data[0].x.tolist() == [0, 2] and figure.data[0].y.tolist() == [0.8, 0.7]
+    assert figure.data[0].line.color != figure.data[1].line.color
+    assert figure.data[1].error_y.array == pytest.approx([0.1])

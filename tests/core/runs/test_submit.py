@@ -9,6 +9,7 @@ import pytest
 from core import commands
 from core.__main__ import build_parser
 from core.data.datasets import Dataset, prepare
+from core.data.ingest import ingest
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
 from core.errors import BadInput
@@ -26,6 +27,7 @@ from core.training.settings import (
     request_to_json,
 )
 from core.workspace import BUNDLED_BACKBONES, Workspace
+from tests.core.data.helpers import rows, text
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +90,22 @@ def test_pretraining_needs_a_free_name_and_source_rows(tiny: tuple[Workspace, Da
     prepare(workspace, sample, SplitSpec(source_share=0), "no source", min_count=5)
     with pytest.raises(BadInput, match="has no source domain"):
         submit_pretrain(workspace, PretrainRequest("no source", "dnn", "other"))
+
+
+def test_without_labels_only_what_reads_none_is_queued(
+    workspace: Workspace, tmp_path: Path, started: list[str]
+) -> None:
+    path = tmp_path / "unlabelled.tsv"
+    path.write_bytes(text(rows(300, labelled=False)))
+    prepare(workspace, ingest(workspace, path, "no labels"), SplitSpec(), "no labels", min_count=5)
+    with pytest.raises(BadInput, match="'no labels' has no labels .* only pretraining by RFD or MFP"):
+        submit_pretrain(workspace, PretrainRequest("no labels", "dnn", "mine"))
+    with pytest.raises(BadInput, match="'no labels' has no labels"):
+        submit_finetune(workspace, FinetuneRequest("no labels", "simulated-dnn"))
+    assert started == []
+    for objective in ("rfd", "mfp", "none"):
+        submit_pretrain(workspace, PretrainRequest("no labels", "dnn", objective, objective=objective))
+    assert len(started) == 3
 
 
 REQUESTS: list[Request] = [

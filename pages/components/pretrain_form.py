@@ -1,0 +1,174 @@
+"""Pretraining: what to train, from what, by what, how; what it costs; and the button that queues it."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.data.datasets import Dataset
+from core.models.costs import count_apart
+from core.models.registry import ARCHITECTURES, Architecture, is_installed
+from core.runs.submit import command_line, submit_pretrain
+from core.training.objectives import OBJECTIVES, STARTS
+from core.training.settings import MASK_SHARE, PretrainRequest, TrainSettings
+from pages.components.architecture_fields import architecture_fields
+from pages.components.choice import choose_named
+from pages.components.common import command_hint, count, errors_shown, simulated_badge, workspace
+from pages.components.costs import show_cost, show_costs, show_stages
+from pages.components.start_file import start_file
+from pages.components.training_fields import training_fields
+
+FIRST_ARCHITECTURE = "dnn"
+MASK_SHARES = (0.1, 0.3)
+"""The range the paper tries."""
+
+
+def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
+    """The whole section. taken: names of backbones that are there or on their way."""
+    usable = [one for one in datasets if one.has_source]
+    if not usable:
+        st.info("Pretraining needs a dataset with a source domain. Bring a sample in and split it first.")
+        st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
+        return
+    with errors_shown():
+        what, how = st.columns(2, gap="medium")
+        with what, st.container(border=True):
+            st.markdown("##### What to train")
+            dataset = choose_dataset(usable)
+            architecture = choose_architecture()
+            about = ARCHITECTURES[architecture]
+            start, path = choose_start(about)
+            objective, mask_share = choose_objective(about, dataset)
+            free = free_name(f"{about.title} {dataset.name}", taken)
+            name = st.text_input("Name of the backbone", placeholder=free, key="pt_name", max_chars=64).strip() or free
+            settings = architecture_fields(architecture)
+        rows = next(part.rows for part in dataset.parts if part.part == "source_train")
+        with how, st.container(border=True):
+            train = train_fields(objective, rows)
+            summary = st.container()
+            ready = is_installed(architecture) and bool(path) == bool(STARTS[start].file)
+            request = None
+            if ready:
+                request = PretrainRequest(
+                    dataset.id, architecture, name, train, settings, objective, start, path, mask_share
+                )
+            launch(request, dataset)
+            if request:
+                show_stages(dataset, request)
+        with summary:
+            if not is_installed(architecture):
+                missing_package(about)
+            elif request is None:
+                st.info(f"It can start once its file is there: {STARTS[start].file}.", icon=":material/attach_file:")
+            else:
+                show_cost(dataset, request, rows)
+        show_costs(dataset, request, rows)
+
+
+def choose_dataset(datasets: list[Dataset]) -> Dataset:
+    """The dataset, which the address carries, and how many rows there are to learn from."""
+    dataset = choose_named("Dataset", datasets, "dataset")
+    rows = next(part.rows for part in dataset.parts if part.part == "source_train")
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        labels = "" if dataset.labelled else ", without labels"
+        st.caption(f"{count(rows)} source rows to train on{labels}", width="content")
+        if dataset.simulated:
+            simulated_badge()
+    return dataset
+
+
+def choose_architecture() -> str:
+    """The architecture, with what it is and where it is from."""
+    architecture = _choice("Architecture", [*ARCHITECTURES], "pt_architecture", FIRST_ARCHITECTURE)
+    about = ARCHITECTURES[architecture]
+    st.caption(f"{about.summary} ({about.source})")
+    return architecture
+
+
+def choose_start(about: Architecture) -> tuple[str, str]:
+    """(what the stages hold at first, path of the file it is read from or "")."""
+    titles = {key: one.title for key, one in STARTS.items()}
+    start = _choice("Starts from", about.starts, "pt_start", about.starts[0], titles)
+    st.caption(_with_source(STARTS[start].summary, STARTS[start].source))
+    return start, start_file(start) if STARTS[start].file else ""
+
+
+def choose_objective(about: Architecture, dataset: Dataset) -> tuple[str, float]:
+    """(what it learns by, share of fields spoilt). Rows without labels leave out what reads clicks."""
+    allowed = [name for name in about.objectives if dataset.labelled or not OBJECTIVES[name].labels]
+    titles = {key: one.title for key, one in OBJECTIVES.items()}
+    objective = _choice("Learns by", allowed, "pt_objective", allowed[0], titles)
+    st.caption(_with_source(OBJECTIVES[objective].summary, OBJECTIVES[objective].source))
+    if not dataset.labelled:
+        st.caption("This dataset has no labels, so nothing can learn its clicks.")
+    if objective not in ("rfd", "mfp"):
+        return objective, MASK_SHARE
+    word = "replaced" if objective == "rfd" else "hidden"
+    share = st.slider(
+        f"Share of fields {word}",
+        *MASK_SHARES,
+        MASK_SHARE,
+        0.05,
+        key="pt_mask_share",
+        help="More makes the task harder. The paper tries 0.1 to 0.3.",
+    )
+    return objective, share
+
+
+def train_fields(objective: str, rows: int) -> TrainSettings:
+    """How to train; nothing to choose where nothing trains."""
+    st.markdown("##### How to train")
+    if not OBJECTIVES[objective].trains:
+        st.markdown("Nothing trains here: the backbone is stored as it starts, to be compared with trained ones.")
+        return TrainSettings()
+    return training_fields("pt", rows, "map" if objective in ("rfd", "mfp") else None)
+
+
+def launch(request: PretrainRequest | None, dataset: Dataset) -> None:
+    """The button; what is not ready yet cannot be pressed."""
+    trains = request is None or OBJECTIVES[request.objective].trains
+    pressed = st.button(
+        "Pretrain" if trains else "Make the backbone",
+        type="primary",
+        icon=":material/play_arrow:",
+        key="pt_launch",
+        disabled=request is None,
+        width="stretch",
+    )
+    st.caption("It goes on in the background: you can close this page.")
+    if request is None:
+        return
+    if pressed:
+        # Settings that make no network are refused here, not minutes later by a worker.
+        count_apart(workspace(), dataset, {request.architecture: request.settings})
+        run = submit_pretrain(workspace(), request)
+        st.switch_page("run.py", query_params={"run": run.id})
+    command_hint(command_line(workspace(), request))
+
+
+def missing_package(about: Architecture) -> None:
+    """Says what to install."""
+    st.warning(
+        f"**{about.title}** needs the optional package `{about.needs}`, which is not installed here. Install it into "
+        "the environment Thaw runs in, then load this page again:",
+        icon=":material/extension:",
+    )
+    st.code(f"python -m pip install -r requirements-{about.needs}.txt", language="bash")
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """`name` as a backbone may be called, or with the first number behind it that makes it free."""
+    name = name.replace("&", "and").strip()[:58].strip()
+    numbered = (f"{name} {number}" for number in range(2, len(taken) + 3))
+    return name if name not in taken else next(one for one in numbered if one not in taken)
+
+
+def _choice(label: str, options: Sequence[str], key: str, first: str, titles: dict[str, str] | None = None) -> str:
+    """A select box that falls back to `first` where its choice is none of `options` any more."""
+    titles = titles or {name: ARCHITECTURES[name].title for name in options}
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = first
+    return st.selectbox(label, options, format_func=titles.__getitem__, key=key, persist_state="session")
+
+
+def _with_source(text: str, source: str) -> str:
+    return f"{text} ({source})" if source else text
