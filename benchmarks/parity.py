@@ -1,0 +1,258 @@
+"""Ours beside the peers' on the same real rows, by command line: `python -m benchmarks.parity` writes docs/parity.md.
+
+Trains DNN, DeepFM, DCNv2, AutoInt+ and FinalMLP with Thaw's loop and, in an environment of their own that this script
+makes, with FuxiCTR's and DeepCTR-Torch's network classes: same encoded rows, same settings, several seeds in turn.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.peer_page import TITLES, Comparison, Training, Trial, write_page
+from benchmarks.real_rows import ROWS, thaw
+from core.data.datasets import encoded, find_dataset, labels_of, test_rows, training_rows
+from core.data.preprocessing import load_preprocessing
+from core.evaluation.delong import auc_variance
+from core.evaluation.metrics import log_loss
+from core.freezing.plan import Plan, PlannedStage
+from core.models.backbone import build_network
+from core.models.card import HeadSettings
+from core.models.network import Network
+from core.runs.reporter import Point
+from core.training.loop import Rows, fit, predict
+from core.training.settings import TrainSettings
+from core.workspace import PROJECT, open_workspace
+
+ENVIRONMENT = PROJECT / "benchmarks" / ".peers"
+PACKAGES = (f"torch=={torch.__version__.split('+')[0]}", "fuxictr==2.3.10", "deepctr-torch==0.3.0")
+EMBEDDING_STD = 0.01
+TRAIN = TrainSettings(epochs=10, batch_size=256, learning_rate=5e-4, early_stopping=2, plateau=1, device="cpu")
+SHOWN = ("epochs", "batch_size", "learning_rate", "early_stopping", "plateau")
+THREADS = 1
+SHARES = "--source-test-share 0.05 --source-validation-share 0.04"
+
+_DEEP = {"embedding": 16, "widths": [256, 256, 256], "dropout": 0.3, "batch_norm": False}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "dnn": _DEEP,
+    "deepfm": _DEEP,
+    "dcnv2": _DEEP | {"widths": [256, 256], "crosses": 2},
+    "autoint": _DEEP | {"layers": 3, "heads": 2, "attention": 16},
+    "finalmlp": _DEEP | {"widths": [256, 256], "heads": 16, "gate": 64},
+}
+
+
+TRIALS = (
+    Trial("dnn", "deepctr-torch", "DeepCTR-Torch `WDL`, no wide part"),
+    Trial("dnn", "fuxictr", "FuxiCTR `DCNv2`, no cross layers"),
+    Trial("deepfm", "deepctr-torch", "DeepCTR-Torch `DeepFM`"),
+    Trial("dcnv2", "fuxictr", "FuxiCTR `DCNv2`, stacked"),
+    Trial("autoint", "deepctr-torch", "DeepCTR-Torch `AutoInt`, with DNN"),
+    Trial("finalmlp", "fuxictr", "FuxiCTR `FinalMLP`, gates on"),
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The rows both sides get: `file` holds them as npz for the peers, `parts` as tensors for ours."""
+
+    file: Path
+    parts: dict[str, Rows]
+    field_sizes: tuple[int, ...]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of the test rows."""
+        return self.parts["test"].labels.numpy()
+
+
+class Silent:
+    """A reporter that nobody listens to."""
+
+    def phase(self, name: str) -> None: ...
+
+    def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None: ...
+
+    def points(self, rows: Sequence[Point]) -> None: ...
+
+    def rewind(self, step: int) -> None: ...
+
+    def should_stop(self) -> bool:
+        """Never."""
+        return False
+
+
+def prepare(folder: Path, commands: list[str]) -> Prepared:
+    """Ingests and encodes the real rows once: train on the source domain, validate and test on the target's parts."""
+    workspace = open_workspace(folder / "workspace")
+    thaw(workspace, f"ingest {os.path.relpath(ROWS, PROJECT)} --name real {SHARES}", commands)
+    dataset = find_dataset(workspace, "real")
+    preprocessing = load_preprocessing(dataset.folder / "preprocessing")
+    table, labels = encoded(workspace, dataset, preprocessing), labels_of(dataset)
+    numbers = {
+        "train": training_rows(dataset, "source", None)[0],
+        "validation": training_rows(dataset, "target", None)[0],
+        "test": test_rows(dataset, "target"),
+    }
+    arrays: dict[str, np.ndarray] = {}
+    parts = {}
+    for part, rows in numbers.items():
+        values = {"ids": table.ids[rows].astype(np.int64), "numerics": table.numerics[rows], "labels": labels[rows]}
+        arrays |= {f"{part}_{name}": np.asarray(array) for name, array in values.items()}
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in values.items()}
+        parts[part] = Rows((tensors["ids"], tensors["numerics"]), tensors["labels"])
+    np.savez(folder / "rows.npz", **arrays)  # type: ignore[arg-type]
+    return Prepared(folder / "rows.npz", parts, preprocessing.field_sizes)
+
+
+def count(network: torch.nn.Module) -> int:
+    """Scalars that train."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def train_all(network: Network) -> Plan:
+    """The plan under which every stage and the head train."""
+    modules = [(stage.name, count(stage)) for stage in network.ordered()] + [("head", count(network.head))]
+    stages = [PlannedStage(name, name, parameters, 0.0, False, 0) for name, parameters in modules]
+    return Plan("pretrain", tuple(stages), 0, True, True)
+
+
+def train_ours(model: str, prepared: Prepared, seed: int, folder: Path) -> tuple[Training, Network]:
+    """One training by Thaw's own loop on the CPU."""
+    settings = TrainSettings(**asdict(TRAIN) | {"seed": seed})
+    torch.manual_seed(seed)
+    network = build_network(model, SETTINGS[model], prepared.field_sizes, HeadSettings())
+    parts, checkpoint = prepared.parts, folder / "checkpoint.pt"
+    checkpoint.unlink(missing_ok=True)
+    began = time.process_time()
+    fitted = fit(network, train_all(network), parts["train"], parts["validation"], settings, Silent(), checkpoint)
+    seconds = (time.process_time() - began) / fitted.epochs_run
+    return Training(predict(network, parts["test"]), seconds, fitted.best_epoch, count(network)), network
+
+
+def peer_python() -> Path:
+    """The interpreter of the peers' environment, made when it is not there yet."""
+    python = ENVIRONMENT / "bin" / "python"
+    if not (ENVIRONMENT / "ready").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
+        (ENVIRONMENT / "ready").touch()
+    return python
+
+
+def run_peer(
+    trial: Trial, prepared: Prepared, seed: int, folder: Path, weights: Path | None = None, only_score: bool = False
+) -> Training:
+    """One training of the peer's network in its own process; with `weights` it starts from ours."""
+    job = {
+        "peer": trial.peer,
+        "model": trial.model,
+        "settings": SETTINGS[trial.model] | {"embedding_std": EMBEDDING_STD},
+        "train": asdict(TRAIN) | {"seed": seed},
+        "field_sizes": prepared.field_sizes,
+        "rows": str(prepared.file),
+        "weights": str(weights) if weights else "",
+        "only_score": only_score,
+        "answer": str(folder / "answer.npz"),
+        "threads": THREADS,
+    }
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    command = [str(peer_python()), "-m", "benchmarks.peer_train", str(folder / "job.json")]
+    subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+    with np.load(folder / "answer.npz") as answer:
+        scores, outcome = answer["scores"], json.loads(str(answer["outcome"]))
+    seconds = outcome.get("seconds", 0.0) / outcome.get("epochs", 1)
+    return Training(scores, seconds, outcome.get("best_epoch", 0), outcome["parameters"])
+
+
+def save_weights(network: Network, file: Path) -> Path:
+    """The network's parameters as npz, for the peers."""
+    np.savez(file, **{name: tensor.numpy() for name, tensor in network.state_dict().items()})
+    return file
+
+
+def largest_gap(trial: Trial, prepared: Prepared, network: Network, folder: Path) -> float:
+    """Largest difference of any test row's probability once the peer's network has the weights of our trained one."""
+    weights = network.head.state_dict()["layers.0.weight"]
+    if trial.model == "deepfm":
+        # The package adds the machine's parts up unweighted: the case of our head that it can hold.
+        weights[:, : SETTINGS["deepfm"]["embedding"] + 1] = 1
+    scores = predict(network, prepared.parts["test"])
+    theirs = run_peer(trial, prepared, 0, folder, save_weights(network, folder / "weights.npz"), only_score=True)
+    return float(np.abs(theirs.scores - scores).max())
+
+
+def same_start(trial: Trial, prepared: Prepared, folder: Path) -> Training | None:
+    """The peer's training with seed 0 from the weights ours starts from; None where it cannot hold them (DeepFM)."""
+    if trial.model == "deepfm":
+        return None
+    torch.manual_seed(0)
+    network = build_network(trial.model, SETTINGS[trial.model], prepared.field_sizes, HeadSettings())
+    return run_peer(trial, prepared, 0, folder, save_weights(network, folder / "weights.npz"))
+
+
+def run_trials(trials: Sequence[Trial], seeds: int, folder: Path) -> str:
+    """Everything, as the text of docs/parity.md; seed by seed, each peer's training right after ours."""
+    commands: list[str] = []
+    prepared = prepare(folder, commands)
+    models = list(dict.fromkeys(trial.model for trial in trials))
+    ours: dict[str, list[Training]] = {model: [] for model in models}
+    theirs: dict[Trial, list[Training]] = {trial: [] for trial in trials}
+    gaps: dict[Trial, float] = {}
+    starts: dict[Trial, Training | None] = {}
+    for seed, model in itertools.product(range(seeds), models):
+        training, network = train_ours(model, prepared, seed, folder)
+        ours[model].append(training)
+        tell(f"{model} ours", seed, prepared.labels, training)
+        for trial in [trial for trial in trials if trial.model == model]:
+            theirs[trial].append(run_peer(trial, prepared, seed, folder))
+            tell(f"{model} {trial.peer}", seed, prepared.labels, theirs[trial][-1])
+            if seed == 0:
+                starts[trial] = same_start(trial, prepared, folder)
+                gaps[trial] = largest_gap(trial, prepared, network, folder)
+    return write_page(
+        [Comparison(trial, ours[trial.model], theirs[trial], gaps[trial], starts[trial]) for trial in trials],
+        prepared.labels,
+        {part: len(rows) for part, rows in prepared.parts.items()},
+        {model: SETTINGS[model] for model in models},
+        {name: getattr(TRAIN, name) for name in SHOWN},
+        PACKAGES,
+        [*commands, "python -m benchmarks.parity"],
+    )
+
+
+def tell(what: str, seed: int, labels: np.ndarray, training: Training) -> None:
+    """One line about a training that has ended."""
+    auc, loss = auc_variance(labels, training.scores)[0], log_loss(labels, training.scores)
+    end = f"best epoch {training.best_epoch}, {training.seconds:.2f} s an epoch"
+    print(f"{what} seed {seed}: AUC {auc:.5f}, log loss {loss:.5f}, {end}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Runs the comparison in a temporary folder and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", default=",".join(TITLES), help="of " + ",".join(TITLES))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "parity.md")
+    options = parser.parse_args()
+    chosen = [trial for trial in TRIALS if trial.model in options.models.split(",")]
+    torch.set_num_threads(THREADS)
+    with tempfile.TemporaryDirectory() as folder:
+        page = run_trials(chosen, options.seeds, Path(folder))
+    options.out.write_text(page, encoding="utf-8")
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
