@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core import commands
 from core.errors import BadInput, ThawError
-from core.freezing.plan import STRATEGIES
+from core.freezing.strategies import STRATEGIES
 from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.training.objectives import OBJECTIVES, STARTS
@@ -68,6 +68,14 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         else:
             kind = _numbers if kinds == {list} else kinds.pop()
             group.add_argument(flag, type=kind, help=field.about)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("options of the strategies")
+    for strategy, about in STRATEGIES.items():
+        for name, option in about.options.items():
+            flag, text = f"--{name.replace('_', '-')}", f"{option.about} ({strategy})"
+            group.add_argument(flag, type=_values if name == "stages" else type(option.default), help=text)
 
 
 def _add_ingest(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +135,8 @@ def build_parser() -> argparse.ArgumentParser:
     choice = finetune.add_mutually_exclusive_group(required=True)
     choice.add_argument("--freeze-depth", type=int, help="stages frozen from the input; 0 is full fine-tuning")
     choice.add_argument("--strategy", choices=[name for name in STRATEGIES if name != "depth"])
+    finetune.add_argument("--target-rows", type=int, default=0, help="the last so many target rows (default 0: all)")
+    _add_options(finetune)
     finetune.add_argument("--head-hidden", type=_numbers, default=(), help="hidden layers of the new head: 64,32")
     finetune.add_argument("--head-activation", choices=ACTIVATIONS, default="relu")
     finetune.add_argument("--head-output", choices=OUTPUTS, default="logit")

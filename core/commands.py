@@ -16,6 +16,7 @@ from core.data.preprocessing import DEFAULT_MIN_COUNT
 from core.data.simulate import simulate as simulate_file
 from core.data.split import SplitSpec
 from core.errors import RunError
+from core.freezing.strategies import STRATEGIES
 from core.models.card import HeadSettings
 from core.models.library import list_backbones
 from core.models.registry import SETTING_FIELDS
@@ -125,6 +126,8 @@ def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 def finetune(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a fine-tuning run and follows it to its end."""
+    names = [name for about in STRATEGIES.values() for name in about.options]
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     request = FinetuneRequest(
         dataset=options.dataset,
         backbone=options.backbone,
@@ -132,6 +135,8 @@ def finetune(workspace: Workspace, options: argparse.Namespace) -> Result:
         freeze_depth=options.freeze_depth or 0,
         head=HeadSettings(options.head_hidden, options.head_activation, options.head_output),
         train=_train(options),
+        options=given,
+        target_rows=options.target_rows,
     )
     return _follow(workspace, submit_finetune(workspace, request)[0])
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from core.data.datasets import find_dataset
 from core.errors import BadInput
-from core.freezing.plan import STRATEGIES, make_plan
+from core.freezing.plan import make_plan
+from core.freezing.strategies import describe
 from core.models.library import find_backbone, list_backbones
 from core.models.registry import complete_settings
 from core.runs.launch import ensure_worker, preferred_lane
@@ -53,18 +54,20 @@ def submit_finetune(workspace: Workspace, request: FinetuneRequest, controls: Se
     strategies = [request.strategy, *(control for control in CONTROLS if control in controls)]
     requests = []
     for strategy in dict.fromkeys(strategies):
-        make_plan(card, strategy, request.freeze_depth, request.head)
+        options = request.options if strategy == request.strategy else {}
+        plan = make_plan(card, strategy, request.freeze_depth, request.head, options)
+        plan.check_epochs(request.train.epochs)
         requests.append(
-            dataclasses.replace(request, dataset=dataset.id, backbone=card.id, strategy=strategy, group=group)
+            dataclasses.replace(
+                request, dataset=dataset.id, backbone=card.id, strategy=strategy, options=options, group=group
+            )
         )
-    return [_queue(workspace, one, f"{card.name} · {describe(one)} · {dataset.name}") for one in requests]
-
-
-def describe(request: FinetuneRequest) -> str:
-    """The strategy in a few words, such as "freeze depth 2"."""
-    if request.strategy == "depth":
-        return f"freeze depth {request.freeze_depth}"
-    return STRATEGIES[request.strategy].title.lower()
+    return [
+        _queue(
+            workspace, one, f"{card.name} · {describe(one.strategy, one.freeze_depth, one.options)} · {dataset.name}"
+        )
+        for one in requests
+    ]
 
 
 def command_line(workspace: Workspace, request: Request) -> str:
@@ -94,6 +97,11 @@ def command_line(workspace: Workspace, request: Request) -> str:
             parts += ["--freeze-depth", str(request.freeze_depth)]
         else:
             parts += ["--strategy", request.strategy]
+        for key, value in request.options.items():
+            text = ",".join(value) if isinstance(value, list | tuple) else str(value)
+            parts += [f"--{key.replace('_', '-')}", text]
+        if request.target_rows:
+            parts += ["--target-rows", str(request.target_rows)]
         if request.head.hidden:
             parts += ["--head-hidden", ",".join(map(str, request.head.hidden))]
         if request.head.activation != "relu":

@@ -69,7 +69,7 @@ def training_seconds(
     prefix = sum(stage.flops for stage in stages[:frozen_depth])
     forward = sum(stage.flops for stage in stages[frozen_depth:])
     backward = 2 * sum(stage.flops for stage in stages if not stage.frozen)
-    trained = sum(stage.parameters for stage in stages if not stage.frozen)
+    trained = sum(stage.trained for stage in stages)
     once = rows * prefix / speed.flops
     if not trained:
         return once + rows * forward / speed.flops
@@ -91,6 +91,7 @@ def _expected(run: Run) -> float:
             stage["frozen"],
             # A fully connected layer does two operations a weight; looking embeddings up does none.
             0 if stage["name"] == "embedding" else 2 * stage["parameters"],
+            trained=stage.get("trained", 0 if stage["frozen"] else stage["parameters"]),
         )
         for stage in run.result["stages"]
     ]

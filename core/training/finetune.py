@@ -33,13 +33,13 @@ def finetune(
     clock = Clock()
     reporter.phase("encoding")
     card = find_backbone(workspace, request.backbone)
-    plan = make_plan(card, request.strategy, request.freeze_depth, request.head)
+    plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
     table = read_table(workspace, dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS))
     network = load_backbone(card).to(device)
     before = score_parts(network, dataset, table, device)
     seconds = {"prepare": clock.lap()}
 
-    train, validation = training_rows(dataset, "target", request.train.validation_share)
+    train, validation = training_rows(dataset, "target", request.train.validation_share, request.target_rows)
     fitted, scores = FitResult(0, 0, False), before
     if plan.new_head:
         network = starting_network(card, plan, request, network).to(device)

@@ -96,6 +96,7 @@ def summary(
                 "title": stage.title,
                 "parameters": stage.parameters,
                 "frozen": stage.frozen,
+                "trained": stage.trained,
                 "origin": stage.origin,
             }
             for stage in plan.stages

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import BadInput
-from core.freezing.plan import STRATEGIES
+from core.freezing.strategies import STRATEGIES, complete_options
 from core.models.card import HeadSettings
 from core.models.registry import ARCHITECTURES
 from core.training.objectives import STARTS
@@ -109,8 +109,9 @@ class PretrainRequest:
 class FinetuneRequest:
     """Adapt a backbone (by id) to the target rows of a dataset (by id).
 
-    strategy: a name in core.freezing.plan.STRATEGIES. freeze_depth: stages frozen from the input; only the strategy
-    "depth" reads it. group: runs launched by one click share it.
+    strategy: a name in core.freezing.strategies.STRATEGIES. freeze_depth: stages frozen from the input; only the
+    strategy "depth" reads it. options: the strategy's own, where they differ from its defaults. target_rows: so many of
+    the last training and validation rows of the target, 0 for all. group: runs launched by one click share it.
     """
 
     dataset: str
@@ -120,10 +121,14 @@ class FinetuneRequest:
     head: HeadSettings = field(default_factory=HeadSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     group: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    target_rows: int = 0
 
     def __post_init__(self) -> None:
         _require(self.strategy in STRATEGIES, "strategy", self.strategy, f"one of {[*STRATEGIES]}")
         _require(self.freeze_depth >= 0, "freeze depth", self.freeze_depth, "0 or more")
+        _require(self.target_rows >= 0, "target rows", self.target_rows, "0 for all, or how many")
+        complete_options(self.strategy, self.options)
 
 
 Request = PretrainRequest | FinetuneRequest
