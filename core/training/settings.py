@@ -146,5 +146,10 @@ def request_from_json(values: dict[str, Any]) -> Request:
     rest["train"] = TrainSettings(**rest["train"])
     if values["kind"] == "pretrain":
         return PretrainRequest(**rest)
-    rest["head"] = HeadSettings(**{**rest["head"], "hidden": tuple(rest["head"]["hidden"])})
+    rest["head"] = head_from_json(rest["head"])
     return FinetuneRequest(**rest)
+
+
+def head_from_json(values: dict[str, Any]) -> HeadSettings:
+    """The head that `dataclasses.asdict` and JSON made `values` from."""
+    return HeadSettings(**{**values, "hidden": tuple(values["hidden"])})
