@@ -30,7 +30,7 @@ def _values(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(",") if part)
 
 
-def _add_train(parser: argparse.ArgumentParser) -> None:
+def _add_train(parser: argparse.ArgumentParser, seed: bool = True) -> None:
     fast = PRESETS["fast"]
     group = parser.add_argument_group("training")
     group.add_argument("--preset", choices=PRESETS, default="fast", help="defaults of the options below")
@@ -46,7 +46,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--plateau", type=int, help=f"epochs before the rate falls to a tenth, 0 never (fast: {fast.plateau})"
     )
-    group.add_argument("--seed", type=int, help="of the head, the row order and dropout (default 0)")
+    if seed:
+        group.add_argument("--seed", type=int, help="of the head, the row order and dropout (default 0)")
     group.add_argument("--device", choices=DEVICES, help="default auto: a GPU when there is one")
     group.add_argument("--weight-decay", type=float, help=f"AdamW's, off the gradient (fast: {fast.weight_decay:g})")
     group.add_argument(
@@ -56,6 +57,20 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         help="the rate falls to zero along half a cosine (map: yes)",
     )
     group.add_argument("--amp", action="store_true", default=None, help="bfloat16 autocast (default off)")
+
+
+def _decimals(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 1e-3,3e-4") from None
+
+
+def _add_head(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("new head")
+    group.add_argument("--head-hidden", type=_numbers, default=(), help="hidden layers: 64,32 (default none)")
+    group.add_argument("--head-activation", choices=ACTIVATIONS, default="relu")
+    group.add_argument("--head-output", choices=OUTPUTS, default="logit")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -137,10 +152,27 @@ def build_parser() -> argparse.ArgumentParser:
     choice.add_argument("--strategy", choices=[name for name in STRATEGIES if name != "depth"])
     finetune.add_argument("--target-rows", type=int, default=0, help="the last so many target rows (default 0: all)")
     _add_options(finetune)
-    finetune.add_argument("--head-hidden", type=_numbers, default=(), help="hidden layers of the new head: 64,32")
-    finetune.add_argument("--head-activation", choices=ACTIVATIONS, default="relu")
-    finetune.add_argument("--head-output", choices=OUTPUTS, default="logit")
+    _add_head(finetune)
     _add_train(finetune)
+
+    sweep = add("sweep", "Run strategies side by side over seeds, and say what the numbers allow.")
+    what = sweep.add_argument_group("a new sweep, or an old one")
+    what.add_argument("--name", required=True, help="of the sweep; one that is there is gone on with")
+    what.add_argument("--dataset")
+    what.add_argument("--backbone")
+    what.add_argument("--more-seeds", type=int, default=0, help="with an old one: so many seeds more")
+    arms = sweep.add_argument_group("arms")
+    arms.add_argument("--depths", help="freeze depths such as 0,1,2, or all")
+    arms.add_argument("--strategies", type=_values, default=(), help=f"of {', '.join(STRATEGIES)}")
+    arms.add_argument("--seeds", type=int, default=3, help="for every arm (default 3)")
+    arms.add_argument("--rates", type=_decimals, default=(), help="learning rates for every arm: 1e-3,3e-4")
+    arms.add_argument("--target-sizes", type=_numbers, default=(0,), help="target rows: 1000,5000,0 (0: all)")
+    _add_options(sweep)
+    _add_head(sweep)
+    _add_train(sweep, seed=False)
+    where = sweep.add_argument_group("where")
+    where.add_argument("--arms-at-once", type=int, default=0, help="runs at a time, carried out by this command")
+    where.add_argument("--cluster", default="", help="address of a Dask scheduler (tcp://…) or Ray cluster (ray://…)")
 
     evaluate = add("evaluate", "Metrics of a run's model, on its own dataset or another.")
     evaluate.add_argument("--run", required=True, dest="run_id")

@@ -15,14 +15,16 @@ from core.data.ingest import ingest as ingest_file
 from core.data.preprocessing import DEFAULT_MIN_COUNT
 from core.data.simulate import simulate as simulate_file
 from core.data.split import SplitSpec
-from core.errors import RunError
+from core.errors import BadInput, RunError
 from core.freezing.strategies import STRATEGIES
 from core.models.card import HeadSettings
-from core.models.library import list_backbones
+from core.models.library import find_backbone, list_backbones
 from core.models.registry import SETTING_FIELDS
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from core.runs.submit import submit_finetune, submit_pretrain
+from core.runs.sweep import Arm, SweepSpec, depth_arms, extend_sweep, list_sweeps, resume_sweep, submit_sweep
+from core.runs.sweep_result import arm_results, forgotten, judged, reference_of, sweep_table
 from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, TrainSettings
 from core.workspace import Workspace
 
@@ -126,19 +128,89 @@ def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 def finetune(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a fine-tuning run and follows it to its end."""
-    names = [name for about in STRATEGIES.values() for name in about.options]
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    strategy = options.strategy or "depth"
     request = FinetuneRequest(
         dataset=options.dataset,
         backbone=options.backbone,
-        strategy=options.strategy or "depth",
+        strategy=strategy,
         freeze_depth=options.freeze_depth or 0,
-        head=HeadSettings(options.head_hidden, options.head_activation, options.head_output),
+        head=_head(options),
         train=_train(options),
-        options=given,
+        options=_given_options(options),
         target_rows=options.target_rows,
     )
     return _follow(workspace, submit_finetune(workspace, request)[0])
+
+
+def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Queues a sweep, or goes on with one, follows it to its end, and says what came of it."""
+    store = RunStore(workspace)
+    known = [one for one in list_sweeps(workspace) if options.name in (one.id, one.name)]
+    if known:
+        asked = known[0]
+        resume_sweep(workspace, asked)
+        if options.more_seeds:
+            asked = extend_sweep(workspace, asked, options.more_seeds)
+    else:
+        asked = submit_sweep(workspace, _sweep_spec(workspace, options), options.name, own=_own(options))
+    if _own(options):
+        from core.runs.worker import work_here
+
+        work_here(workspace, asked, options.arms_at_once, options.cluster)
+    with _bar(asked.name) as report:
+        runs = store.group(asked.id)
+        while any(run.active for run in runs):
+            report(sum(not run.active for run in runs) / len(runs))
+            time.sleep(FOLLOW_SECONDS)
+            refresh(workspace, store)
+            runs = store.group(asked.id)
+    results = arm_results(asked, runs)
+    sentences: list[str] = []
+    if results:
+        sentences = judged(workspace, results, reference_of(results))[1] + forgotten(results)
+    ended = {status: sum(run.status == status for run in runs) for status in dict.fromkeys(run.status for run in runs)}
+    rows = sweep_table(results)
+    data = {"sweep": asked.id, "name": asked.name, "runs": ended, "arms": rows, "verdicts": sentences}
+    lines = [f"{asked.id}  {asked.name}: " + ", ".join(f"{number} {status}" for status, number in ended.items())]
+    lines += [_arm_text(row) for row in rows] + sentences
+    if ended.get("done", 0) < len(runs):
+        raise RunError("\n".join(lines))
+    return Result(data, "\n".join(lines))
+
+
+def _own(options: argparse.Namespace) -> bool:
+    return bool(options.cluster or options.arms_at_once)
+
+
+def _sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
+    if not options.dataset or not options.backbone:
+        raise BadInput(f"There is no sweep {options.name!r} to go on with; a new one needs --dataset and --backbone.")
+    card = find_backbone(workspace, options.backbone)
+    arms: tuple[Arm, ...] = ()
+    if options.depths == "all":
+        arms = depth_arms(card)
+    elif options.depths:
+        try:
+            arms = tuple(Arm("depth", int(depth)) for depth in options.depths.split(","))
+        except ValueError:
+            raise BadInput(f"The freeze depths are {options.depths!r}; write 0,1,2 or all.") from None
+    arms += tuple(Arm(strategy, 0, _given_options(options, strategy)) for strategy in options.strategies)
+    return SweepSpec(
+        dataset=find_dataset(workspace, options.dataset).id,
+        backbone=card.id,
+        arms=arms,
+        seeds=tuple(range(options.seeds)),
+        learning_rates=options.rates,
+        target_sizes=options.target_sizes,
+        head=_head(options),
+        train=_train(options),
+    )
+
+
+def _arm_text(row: dict[str, Any]) -> str:
+    setting = f"{row['setting']}, " if row["setting"] else ""
+    spread = f" ± {row['auc_deviation']:.4f}" if row["auc_deviation"] is not None else ""
+    return f"{setting}{row['arm']}: target test AUC {row['auc']:.4f}{spread} over {row['seeds']} seeds"
 
 
 def evaluate(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -172,8 +244,18 @@ def export(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 def _train(options: argparse.Namespace) -> TrainSettings:
     names = [field.name for field in dataclasses.fields(TrainSettings)]
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
     return dataclasses.replace(PRESETS[options.preset], **given)
+
+
+def _head(options: argparse.Namespace) -> HeadSettings:
+    return HeadSettings(options.head_hidden, options.head_activation, options.head_output)
+
+
+def _given_options(options: argparse.Namespace, strategy: str = "") -> dict[str, Any]:
+    """Options of strategies that were given; only those that `strategy` has, where one is named."""
+    names = [name for one, about in STRATEGIES.items() for name in about.options if strategy in ("", one)]
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
 def _follow(workspace: Workspace, run: Run) -> Result:

@@ -212,6 +212,24 @@ class RunStore:
             ).fetchone()
         return _run_of(row) if row else None
 
+    def claim_run(self, run_id: str, pid: int) -> Run | None:
+        """Marks that run as running and returns it; None when it no longer waits."""
+        with self._open() as db:
+            row = db.execute(
+                "UPDATE runs SET status = 'running', started = coalesce(started, ?), worker_pid = ?, message = ''"
+                " WHERE id = ? AND status = 'queued' RETURNING *",
+                (now(), pid, run_id),
+            ).fetchone()
+        return _run_of(row) if row else None
+
+    def waiting(self, lane: str) -> tuple[str, tuple[str, ...]]:
+        """(group of the lane's oldest queued run, ids of all of it that wait, oldest first); empty when none waits."""
+        query = "SELECT id, grouping FROM runs WHERE status = 'queued' AND lane = ? ORDER BY created"
+        with self._open() as db:
+            rows = db.execute(query, (lane,)).fetchall()
+        group = rows[0]["grouping"] if rows else ""
+        return group, tuple(row["id"] for row in rows if row["grouping"] == group)
+
     def phase(self, run_id: str, phase: str) -> None:
         """Records what a running job does now."""
         with self._open() as db:

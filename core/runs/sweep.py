@@ -16,7 +16,7 @@ from core.freezing.plan import make_plan
 from core.freezing.strategies import STRATEGIES, complete_options, describe
 from core.models.card import BackboneCard, HeadSettings
 from core.models.library import find_backbone
-from core.runs.launch import ensure_worker, preferred_lane
+from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.training.settings import FinetuneRequest, TrainSettings, head_from_json
 from core.workspace import Workspace, check_name
@@ -110,15 +110,20 @@ def depth_arms(card: BackboneCard) -> tuple[Arm, ...]:
     return tuple(Arm("depth", depth) for depth in range(len(card.stages) + 1))
 
 
-def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str) -> Sweep:
-    """Queues every run of the sweep at once; BadInput, and nothing queued, when one of them cannot be."""
+def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, own: bool = False) -> Sweep:
+    """Queues every run of the sweep at once; BadInput, and nothing queued, when one of them cannot be.
+
+    own: in the lane of the command line, which carries the runs out itself; no worker is started.
+    """
     name = check_name(name, "sweep")
+    if any(name == one.name for one in list_sweeps(workspace)):
+        raise BadInput(f"There is already a sweep named {name!r}; choose another name, or go on with that one.")
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
     spec = dataclasses.replace(spec, dataset=dataset.id, backbone=card.id)
     sweep = Sweep(f"s-{secrets.token_hex(4)}", name, spec, "")
     _check(card, spec)
     RunStore(workspace).save_sweep(sweep.id, name, dataclasses.asdict(spec))
-    _queue(workspace, sweep, card.name, dataset.name, requests_of(spec))
+    _queue(workspace, sweep, card.name, dataset.name, requests_of(spec), CLUSTER if own else "")
     return find_sweep(workspace, sweep.id)
 
 
@@ -131,7 +136,8 @@ def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
     old = requests_of(sweep.spec)
     RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(spec))
-    _queue(workspace, sweep, card.name, dataset.name, [one for one in requests_of(spec) if one not in old])
+    lane = RunStore(workspace).group(sweep.id)[0].lane
+    _queue(workspace, sweep, card.name, dataset.name, [one for one in requests_of(spec) if one not in old], lane)
     return find_sweep(workspace, sweep.id)
 
 
@@ -149,7 +155,8 @@ def resume_sweep(workspace: Workspace, sweep: Sweep) -> None:
     for run in store.group(sweep.id):
         if run.status in RESUMABLE:
             store.resume(run.id)
-    ensure_worker(workspace, preferred_lane(sweep.spec.train.device))
+            if run.lane != CLUSTER:
+                ensure_worker(workspace, run.lane)
 
 
 def list_sweeps(workspace: Workspace) -> list[Sweep]:
@@ -194,8 +201,10 @@ def _check(card: BackboneCard, spec: SweepSpec) -> None:
         plan.check_epochs(spec.train.epochs)
 
 
-def _queue(workspace: Workspace, sweep: Sweep, backbone: str, dataset: str, requests: list[FinetuneRequest]) -> None:
-    lane = preferred_lane(sweep.spec.train.device)
+def _queue(
+    workspace: Workspace, sweep: Sweep, backbone: str, dataset: str, requests: list[FinetuneRequest], lane: str
+) -> None:
+    lane = lane or preferred_lane(sweep.spec.train.device)
     named = []
     for request in requests:
         words = [describe(request.strategy, request.freeze_depth, request.options), f"seed {request.train.seed}"]
@@ -205,4 +214,5 @@ def _queue(workspace: Workspace, sweep: Sweep, backbone: str, dataset: str, requ
             words.append(f"{request.target_rows:,} rows" if request.target_rows else "all rows")
         named.append((dataclasses.replace(request, group=sweep.id), f"{backbone} · {', '.join(words)} · {dataset}"))
     RunStore(workspace).submit_all(named, lane)
-    ensure_worker(workspace, lane)
+    if lane != CLUSTER:
+        ensure_worker(workspace, lane)

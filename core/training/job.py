@@ -10,7 +10,7 @@ import torch
 from core.data.datasets import find_dataset
 from core.runs.reporter import Reporter
 from core.runs.store import Run
-from core.training.devices import choose_device, device_name
+from core.training.devices import choose_device, device_name, forget_peak_memory, peak_memory
 from core.training.finetune import finetune
 from core.training.pretrain import pretrain
 from core.training.settings import PretrainRequest, request_from_json
@@ -23,6 +23,7 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
     Raises BadInput or RunError with a sentence for the user, CancelledError when the reporter says stop.
     """
     began = time.monotonic()
+    forget_peak_memory()
     folder = workspace.runs / run.id
     folder.mkdir(parents=True, exist_ok=True)
     request = request_from_json(run.request)
@@ -36,6 +37,7 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
         "device": device_name(device),
         "environment": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         "dataset_hash": dataset.content_hash,
+        "peak_memory": peak_memory(device),
     }
     result["seconds"]["total"] = round(time.monotonic() - began, 3)
     write_atomic(folder / "predictions.npz", lambda part: np.savez(part.open("wb"), **outcome.predictions))  # type: ignore[arg-type]

@@ -67,6 +67,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str, str
         "title": "Embedding",
         "parameters": pretrained["run"]["result"]["stages"][0]["parameters"],
         "frozen": True,
+        "trained": 0,
         "origin": "supervised",
     }
     return workspace, pretrained["run"]["id"], finetuned["run"]["id"]
