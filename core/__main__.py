@@ -177,6 +177,8 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = add("evaluate", "Metrics of a run's model, on its own dataset or another.")
     evaluate.add_argument("--run", required=True, dest="run_id")
     evaluate.add_argument("--dataset")
+    interpolate = add("interpolate", "Mix a fine-tuned run with its backbone (WiSE-FT).")
+    interpolate.add_argument("--run", required=True, dest="run_id")
     score = add("score", "Score a Criteo file, labels optional, with a run's model.")
     score.add_argument("--run", required=True, dest="run_id")
     score.add_argument("--input", type=Path, required=True)

@@ -22,7 +22,7 @@ from core.models.library import find_backbone, list_backbones
 from core.models.registry import SETTING_FIELDS
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
-from core.runs.submit import submit_finetune, submit_pretrain
+from core.runs.submit import submit_finetune, submit_interpolation, submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, depth_arms, extend_sweep, list_sweeps, resume_sweep, submit_sweep
 from core.runs.sweep_result import arm_results, forgotten, judged, reference_of, sweep_table
 from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, TrainSettings
@@ -224,6 +224,18 @@ def evaluate(workspace: Workspace, options: argparse.Namespace) -> Result:
     return Result({"run": run.id, "dataset": dataset.id, "metrics": metrics}, "\n".join(lines))
 
 
+def interpolate(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Mixes a fine-tuned run with its backbone, or shows what that gave before."""
+    mixing = submit_interpolation(workspace, RunStore(workspace).get(options.run_id))
+    result = _wait(workspace, mixing)
+    lines = []
+    for place, alpha in enumerate(result["alphas"]):
+        texts = [f"{part.replace('_', ' ')} AUC {values['auc'][place]:.4f}" for part, values in result["parts"].items()]
+        lines.append(f"alpha {alpha:.1f}: {', '.join(texts)}")
+    lines.append(f"Chosen on validation rows: alpha {result['chosen']}")
+    return Result({"run": options.run_id, **result}, "\n".join(lines))
+
+
 def score(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Scores a file."""
     from core.training.apply import score_file
@@ -258,8 +270,8 @@ def _given_options(options: argparse.Namespace, strategy: str = "") -> dict[str,
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
-def _follow(workspace: Workspace, run: Run) -> Result:
-    """Waits for a run, showing its progress; RunError when it does not end well. Ctrl-C leaves it running."""
+def _wait(workspace: Workspace, run: Run) -> dict[str, Any]:
+    """The result of a run once it has ended, its progress shown; RunError when it does not end well."""
     store = RunStore(workspace)
     with _bar(run.name) as report:
         while (run := store.get(run.id)).active:
@@ -268,7 +280,13 @@ def _follow(workspace: Workspace, run: Run) -> Result:
             refresh(workspace, store)
     if run.status != "done" or run.result is None:
         raise RunError(f"Run {run.id} {run.status}: {run.message}")
-    result = run.result
+    return run.result
+
+
+def _follow(workspace: Workspace, run: Run) -> Result:
+    """Waits for a run, showing its progress; RunError when it does not end well. Ctrl-C leaves it running."""
+    result = _wait(workspace, run)
+    run = RunStore(workspace).get(run.id)
     lines = [f"{run.id}  {run.name}"]
     if result["trained_parameters"]:
         lines.append(

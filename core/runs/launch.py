@@ -77,7 +77,7 @@ def ensure_worker(workspace: Workspace, lane: str) -> None:
 
 def refresh(workspace: Workspace, store: RunStore) -> None:
     """Brings the store in line with the truth: runs of dead workers, cancels ignored for too long."""
-    running = store.list(status="running")
+    running = store.list(status="running") + store.list(status="running", kind="interpolate")
     for lane in {run.lane for run in running}:
         lock = lane_lock(workspace, lane)
         try:

@@ -191,10 +191,13 @@ class RunStore:
         return [(row["id"], row["name"], json.loads(row["spec"]), row["created"]) for row in rows]
 
     def list(self, status: str | None = None, kind: str | None = None) -> list[Run]:
-        """Runs, newest first, of one status and one kind when given."""
-        query = "SELECT * FROM runs WHERE (? IS NULL OR status = ?) AND (? IS NULL OR kind = ?) ORDER BY created DESC"
+        """Runs, newest first, of one status and one kind when given; without a kind those that train, of any."""
+        query = (
+            "SELECT * FROM runs WHERE (? IS NULL OR status = ?) AND kind = coalesce(?, nullif(kind, 'interpolate'))"
+            " ORDER BY created DESC"
+        )
         with self._open() as db:
-            return [_run_of(row) for row in db.execute(query, (status, status, kind, kind))]
+            return [_run_of(row) for row in db.execute(query, (status, status, kind))]
 
     def counts(self) -> dict[str, int]:
         """How many runs there are of each status."""

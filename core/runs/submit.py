@@ -13,7 +13,15 @@ from core.models.library import find_backbone, list_backbones
 from core.models.registry import complete_settings
 from core.runs.launch import ensure_worker, preferred_lane
 from core.runs.store import Run, RunStore
-from core.training.settings import MASK_SHARE, PRESETS, FinetuneRequest, PretrainRequest, Request, TrainSettings
+from core.training.settings import (
+    MASK_SHARE,
+    PRESETS,
+    FinetuneRequest,
+    InterpolateRequest,
+    PretrainRequest,
+    Request,
+    TrainSettings,
+)
 from core.workspace import Workspace, check_name
 
 CONTROLS = ("scratch", "zero-shot")
@@ -70,9 +78,26 @@ def submit_finetune(workspace: Workspace, request: FinetuneRequest, controls: Se
     ]
 
 
+def submit_interpolation(workspace: Workspace, run: Run) -> Run:
+    """Queues the mixing of a fine-tuned run with its backbone (WiSE-FT), or gives the one there is; it is kept."""
+    for other in interpolations(workspace, run):
+        if other.active or other.status == "done":
+            return other
+    device = run.request["train"]["device"]
+    request = InterpolateRequest(run.dataset, run.id, TrainSettings(device=device))
+    return _queue(workspace, request, f"{run.name} · mixed with its backbone")
+
+
+def interpolations(workspace: Workspace, run: Run) -> list[Run]:
+    """Every mixing of that run that was asked for, newest first."""
+    return [one for one in RunStore(workspace).list(kind="interpolate") if one.request["run"] == run.id]
+
+
 def command_line(workspace: Workspace, request: Request) -> str:
     """The command that asks for the same run; settings at their preset's value are left out."""
     parts = ["python", "-m", "core"]
+    if isinstance(request, InterpolateRequest):
+        return shlex.join([*parts, "interpolate", "--run", request.run])
     dataset = find_dataset(workspace, request.dataset).name
     if isinstance(request, PretrainRequest):
         parts += ["pretrain", "--dataset", dataset, "--architecture", request.architecture, "--name", request.name]

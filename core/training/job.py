@@ -12,8 +12,9 @@ from core.runs.reporter import Reporter
 from core.runs.store import Run
 from core.training.devices import choose_device, device_name, forget_peak_memory, peak_memory
 from core.training.finetune import finetune
+from core.training.interpolate import interpolate
 from core.training.pretrain import pretrain
-from core.training.settings import PretrainRequest, request_from_json
+from core.training.settings import InterpolateRequest, PretrainRequest, request_from_json
 from core.workspace import Workspace, write_atomic, write_json
 
 
@@ -31,6 +32,8 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
     dataset = find_dataset(workspace, request.dataset)
     if isinstance(request, PretrainRequest):
         outcome = pretrain(workspace, run, request, dataset, device, reporter)
+    elif isinstance(request, InterpolateRequest):
+        outcome = interpolate(workspace, request, dataset, device, reporter)
     else:
         outcome = finetune(workspace, run, request, dataset, device, reporter)
     result = outcome.result | {

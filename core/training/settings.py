@@ -131,12 +131,26 @@ class FinetuneRequest:
         complete_options(self.strategy, self.options)
 
 
-Request = PretrainRequest | FinetuneRequest
+@dataclass(frozen=True)
+class InterpolateRequest:
+    """Mix the network of a fine-tuning run (by id) with its backbone. train: the device is all that is read of it."""
+
+    dataset: str
+    run: str
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+
+Request = PretrainRequest | FinetuneRequest | InterpolateRequest
+KINDS: dict[str, type[Request]] = {
+    "pretrain": PretrainRequest,
+    "finetune": FinetuneRequest,
+    "interpolate": InterpolateRequest,
+}
 
 
 def request_to_json(request: Request) -> dict[str, Any]:
     """The request as JSON-ready data, with its kind."""
-    kind = "pretrain" if isinstance(request, PretrainRequest) else "finetune"
+    kind = next(name for name, one in KINDS.items() if isinstance(request, one))
     return {"kind": kind, **dataclasses.asdict(request)}
 
 
@@ -144,10 +158,9 @@ def request_from_json(values: dict[str, Any]) -> Request:
     """The request that `request_to_json` made `values` from."""
     rest = {key: value for key, value in values.items() if key != "kind"}
     rest["train"] = TrainSettings(**rest["train"])
-    if values["kind"] == "pretrain":
-        return PretrainRequest(**rest)
-    rest["head"] = head_from_json(rest["head"])
-    return FinetuneRequest(**rest)
+    if "head" in rest:
+        rest["head"] = head_from_json(rest["head"])
+    return KINDS[values["kind"]](**rest)
 
 
 def head_from_json(values: dict[str, Any]) -> HeadSettings:
