@@ -14,6 +14,7 @@ from core.report.compare_figures import Bar, DepthPoint, depth_figure, metric_ba
 from core.runs.store import Run
 from pages.components.chart import chart
 from pages.components.common import simulated_badge, workspace
+from pages.components.one_threshold import one_threshold, settings_and_results
 from pages.components.result import curves, predictions_of
 from pages.components.run_table import strategy_of
 
@@ -53,6 +54,10 @@ def side_by_side(runs: list[Run]) -> None:
         _verdicts(done, labels)
         st.markdown("**Settings that differ**")
         _differences(done, labels)
+        settings_and_results(done)
+    if len({run.dataset for run in done}) == 1:
+        st.subheader("One threshold for all")
+        st.fragment(one_threshold)(done, labels)
 
 
 def short_labels(runs: list[Run]) -> dict[str, str]:
