@@ -164,6 +164,14 @@ def build_parser() -> argparse.ArgumentParser:
     arms = sweep.add_argument_group("arms")
     arms.add_argument("--depths", help="freeze depths such as 0,1,2, or all")
     arms.add_argument("--strategies", type=_values, default=(), help=f"of {', '.join(STRATEGIES)}")
+    arms.add_argument(
+        "--surgical",
+        type=_values,
+        action="append",
+        default=[],
+        metavar="STAGES",
+        help="an arm that trains these stages: embedding,cross1; may be given more than once",
+    )
     arms.add_argument("--seeds", type=int, default=3, help="for every arm (default 3)")
     arms.add_argument("--rates", type=_decimals, default=(), help="learning rates for every arm: 1e-3,3e-4")
     arms.add_argument("--target-sizes", type=_numbers, default=(0,), help="target rows: 1000,5000,0 (0: all)")
@@ -187,6 +195,11 @@ def build_parser() -> argparse.ArgumentParser:
     export = add("export", "Copy a run's weights, preprocessing and card into a folder.")
     export.add_argument("--run", required=True, dest="run_id")
     export.add_argument("--out", type=Path, required=True)
+    report = add("report", "Write a sweep, or some runs, as one HTML file that opens without a network.")
+    subject = report.add_mutually_exclusive_group(required=True)
+    subject.add_argument("--sweep", help="name or id of a sweep")
+    subject.add_argument("--runs", type=_values, dest="run_ids", help="fine-tuning runs on one dataset: r-…,r-…")
+    report.add_argument("--out", type=Path, required=True)
     return parser
 
 

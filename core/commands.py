@@ -23,7 +23,16 @@ from core.models.registry import SETTING_FIELDS
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from core.runs.submit import submit_finetune, submit_interpolation, submit_pretrain
-from core.runs.sweep import Arm, SweepSpec, depth_arms, extend_sweep, list_sweeps, resume_sweep, submit_sweep
+from core.runs.sweep import (
+    Arm,
+    SweepSpec,
+    depth_arms,
+    extend_sweep,
+    find_sweep,
+    list_sweeps,
+    resume_sweep,
+    submit_sweep,
+)
 from core.runs.sweep_result import arm_results, forgotten, judged, reference_of, sweep_table
 from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, TrainSettings
 from core.workspace import Workspace
@@ -195,6 +204,7 @@ def _sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
         except ValueError:
             raise BadInput(f"The freeze depths are {options.depths!r}; write 0,1,2 or all.") from None
     arms += tuple(Arm(strategy, 0, _given_options(options, strategy)) for strategy in options.strategies)
+    arms += tuple(Arm("surgical", 0, {"stages": stages}) for stages in options.surgical)
     return SweepSpec(
         dataset=find_dataset(workspace, options.dataset).id,
         backbone=card.id,
@@ -252,6 +262,20 @@ def export(workspace: Workspace, options: argparse.Namespace) -> Result:
 
     data = export_run(workspace, RunStore(workspace).get(options.run_id), options.out)
     return Result(data, f"Exported {data['run']} to {data['out']}.")
+
+
+def report(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Writes the report of a sweep or of some runs as one HTML file."""
+    from core.report.html_report import write_report
+    from core.report.subject import runs_subject, sweep_subject
+
+    if options.sweep:
+        subject = sweep_subject(workspace, find_sweep(workspace, options.sweep))
+    else:
+        subject = runs_subject(workspace, [RunStore(workspace).get(one) for one in dict.fromkeys(options.run_ids)])
+    data = write_report(workspace, subject, options.out)
+    mark = "\nThe data is simulated, and the report says so." if data["simulated"] else ""
+    return Result(data, "\n".join([f"Wrote {data['out']} ({data['bytes'] / 1e6:.1f} MB).", *data["verdicts"]]) + mark)
 
 
 def _train(options: argparse.Namespace) -> TrainSettings:

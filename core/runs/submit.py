@@ -9,6 +9,7 @@ from core.data.datasets import find_dataset
 from core.errors import BadInput
 from core.freezing.plan import make_plan
 from core.freezing.strategies import describe
+from core.models.card import HeadSettings
 from core.models.library import find_backbone, list_backbones
 from core.models.registry import complete_settings
 from core.runs.launch import ensure_worker, preferred_lane
@@ -127,16 +128,19 @@ def command_line(workspace: Workspace, request: Request) -> str:
             parts += [f"--{key.replace('_', '-')}", text]
         if request.target_rows:
             parts += ["--target-rows", str(request.target_rows)]
-        if request.head.hidden:
-            parts += ["--head-hidden", ",".join(map(str, request.head.hidden))]
-        if request.head.activation != "relu":
-            parts += ["--head-activation", request.head.activation]
-        if request.head.output != "logit":
-            parts += ["--head-output", request.head.output]
-    return shlex.join(parts + _train_flags(request.train))
+        parts += head_flags(request.head)
+    return shlex.join(parts + train_flags(request.train))
 
 
-def _train_flags(train: TrainSettings) -> list[str]:
+def head_flags(head: HeadSettings) -> list[str]:
+    """The flags that ask for this new head; none for the default one."""
+    parts = ["--head-hidden", ",".join(map(str, head.hidden))] if head.hidden else []
+    if head.activation != "relu":
+        parts += ["--head-activation", head.activation]
+    return parts + (["--head-output", head.output] if head.output != "logit" else [])
+
+
+def train_flags(train: TrainSettings) -> list[str]:
     """The shortest way to say these settings: the preset that leaves the fewest flags."""
 
     def flags(preset: str) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.evaluation.verdicts import Contender, Verdict, in_words, judge
 from core.runs.store import Run
-from core.runs.sweep import Sweep, arm_of
+from core.runs.sweep import Arm, Sweep, arm_of
 from core.workspace import Workspace
 
 PARTS = ("target_test", "source_test")
@@ -56,10 +56,10 @@ def arm_results(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
             groups.setdefault(key, []).append(run)
     order = {arm.title: place for place, arm in enumerate(sweep.spec.arms)}
     keys = sorted(groups, key=lambda key: (key[0] == 0, key[0], -key[1], order.get(key[2], len(order))))
-    return [_result(sweep, key, sorted(groups[key], key=_seed)) for key in keys]
+    return [arm_result(groups[key], key[2], setting_of(sweep, *key[:2])) for key in keys]
 
 
-def reference_of(results: Sequence[ArmResult]) -> str:
+def reference_of(results: Sequence[ArmResult | Arm]) -> str:
     """The title every other is held against: full fine-tuning, else scratch, zero-shot, or the first there is."""
     titles = [result.title for result in results]
     for wanted in ("full fine-tuning", "freeze depth 0", "from scratch", "zero-shot"):
@@ -135,21 +135,17 @@ def _share_zero_shot(settings: dict[str, list[Contender]]) -> None:
                         others.append(one)
 
 
-def _result(sweep: Sweep, key: tuple[int, float, str], runs: list[Run]) -> ArmResult:
-    target_rows, learning_rate, title = key
+def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
+    """One arm from its runs that are done: alike but for their seeds."""
+    runs = sorted(runs, key=_seed)
     results = [run.result for run in runs if run.result]
-    words = []
-    if len(sweep.spec.target_sizes) > 1:
-        words.append(f"{target_rows:,} target rows" if target_rows else "all target rows")
-    if len(sweep.spec.learning_rates) > 1:
-        words.append(f"learning rate {learning_rate:g}")
     frozen = [stage["frozen"] for stage in results[0]["stages"]]
     return ArmResult(
         title=title,
         strategy=runs[0].request["strategy"],
-        setting=", ".join(words),
-        target_rows=target_rows,
-        learning_rate=learning_rate,
+        setting=setting,
+        target_rows=runs[0].request["target_rows"],
+        learning_rate=runs[0].request["train"]["learning_rate"],
         depth=frozen.index(False) if False in frozen else len(frozen) - 1,
         runs=tuple(runs),
         auc={part: _spread(runs, part, "auc") for part in PARTS if part in results[0]["metrics"]},
@@ -159,6 +155,16 @@ def _result(sweep: Sweep, key: tuple[int, float, str], runs: list[Run]) -> ArmRe
         seconds=_mean([one["seconds"]["total"] for one in results]),
         peak_memory=_mean([one.get("peak_memory") for one in results]),
     )
+
+
+def setting_of(sweep: Sweep, target_rows: int, learning_rate: float) -> str:
+    """The target size and the learning rate in words, as far as the sweep has several."""
+    words = []
+    if len(sweep.spec.target_sizes) > 1:
+        words.append(f"{target_rows:,} target rows" if target_rows else "all target rows")
+    if len(sweep.spec.learning_rates) > 1:
+        words.append(f"learning rate {learning_rate:g}")
+    return ", ".join(words)
 
 
 def _spread(runs: list[Run], part: str, metric: str) -> Spread:

@@ -38,7 +38,7 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
         outcome = finetune(workspace, run, request, dataset, device, reporter)
     result = outcome.result | {
         "device": device_name(device),
-        "environment": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "environment": environment(),
         "dataset_hash": dataset.content_hash,
         "peak_memory": peak_memory(device),
     }
@@ -47,3 +47,14 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
     write_json(folder / "result.json", result)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return result
+
+
+def environment() -> dict[str, Any]:
+    """What decides the last digits of a result beside the device: versions, instruction set and threads."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
