@@ -1,6 +1,7 @@
 """The command line: `python -m core COMMAND …`. It calls the same functions as the app.
 
-Exit status 0; 2 on bad usage or bad input (one sentence on standard error); 1 when a run failed.
+Exit status 0; 2 on bad usage or bad input (one sentence on standard error); 1 when a run failed, or when `verify` found
+other numbers.
 """
 
 import argparse
@@ -187,6 +188,8 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--dataset")
     interpolate = add("interpolate", "Mix a fine-tuned run with its backbone (WiSE-FT).")
     interpolate.add_argument("--run", required=True, dest="run_id")
+    verify = add("verify", "Carry a run out again; 0 when every metric is the same, 1 when one is not.")
+    verify.add_argument("--run", required=True, dest="run_id")
     score = add("score", "Score a Criteo file, labels optional, with a run's model.")
     score.add_argument("--run", required=True, dest="run_id")
     score.add_argument("--input", type=Path, required=True)
@@ -221,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(result.data, ensure_ascii=False))
     else:
         print(result.text)
-    return 0
+    return result.status
 
 
 if __name__ == "__main__":

@@ -42,10 +42,11 @@ FOLLOW_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Result:
-    """What a command found: JSON-ready data, and the same in words."""
+    """What a command found: JSON-ready data, the same in words, and the exit status that says it to a script."""
 
     data: dict[str, Any]
     text: str
+    status: int = 0
 
 
 def simulate(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -254,6 +255,16 @@ def score(workspace: Workspace, options: argparse.Namespace) -> Result:
     with _bar("Scoring") as report:
         data = score_file(workspace, run, options.input, options.output, options.on_bad_rows, report)
     return Result(data, f"Wrote {data['rows']:,} scores to {data['out']} (threshold {data['threshold']:.4f}).")
+
+
+def verify(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Carries a run out again and says whether the metrics are the same: exit status 0, else 1."""
+    from core.training.verify import verify as verify_run
+
+    with _bar("Running it again") as report:
+        found = verify_run(workspace, RunStore(workspace).get(options.run_id), report)
+    data = dataclasses.asdict(found) | {"sentence": found.sentence}
+    return Result(data, f"{found.run}: {found.sentence}", 0 if found.same else 1)
 
 
 def export(workspace: Workspace, options: argparse.Namespace) -> Result:

@@ -74,7 +74,8 @@ def finetune(
     seconds["evaluate"] = clock.lap()
     metrics = measure(scores, dataset, threshold)
     result = summary(plan, len(train), fitted, seconds, metrics, measure(before, dataset, threshold_before), threshold)
-    return Outcome(result | {"backbone": card.id}, named_predictions(dataset, scores, before))
+    origin = {"backbone": card.id, "backbone_sha256": card.weights_sha256}
+    return Outcome(result | origin, named_predictions(dataset, scores, before))
 
 
 def starting_network(card: BackboneCard, plan: Plan, request: FinetuneRequest, pretrained: Network) -> Network:
