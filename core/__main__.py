@@ -195,9 +195,11 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--input", type=Path, required=True)
     score.add_argument("--output", type=Path, required=True)
     score.add_argument("--on-bad-rows", choices=("reject", "skip"), default="reject")
-    export = add("export", "Copy a run's weights, preprocessing and card into a folder.")
+    export = add(
+        "export", "Copy a run's model out: weights, ONNX, preprocessing, card, and a script that scores alone."
+    )
     export.add_argument("--run", required=True, dest="run_id")
-    export.add_argument("--out", type=Path, required=True)
+    export.add_argument("--out", type=Path, required=True, help="a new folder, or a file that ends with .zip")
     report = add("report", "Write a sweep, or some runs, as one HTML file that opens without a network.")
     subject = report.add_mutually_exclusive_group(required=True)
     subject.add_argument("--sweep", help="name or id of a sweep")

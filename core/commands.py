@@ -268,11 +268,15 @@ def verify(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 
 def export(workspace: Workspace, options: argparse.Namespace) -> Result:
-    """Copies a run's model out of the workspace."""
-    from core.training.apply import export as export_run
+    """Copies a run's model out of the workspace, as ONNX too."""
+    from core.training.export import export as export_run
 
     data = export_run(workspace, RunStore(workspace).get(options.run_id), options.out)
-    return Result(data, f"Exported {data['run']} to {data['out']}.")
+    onnx = data["onnx"]
+    text = f"Exported {data['run']} to {data['out']}: {', '.join(data['files'])}."
+    if onnx.get("checked"):
+        text += f" On {onnx['rows']:,} {onnx['rows_from']} ONNX and torch differ by {onnx['largest_difference']:.1g}."
+    return Result(data, f"{text} {onnx['why']}" if "why" in onnx else text)
 
 
 def report(workspace: Workspace, options: argparse.Namespace) -> Result:

@@ -54,7 +54,8 @@ class Tokens(Embedding):
     def forward(self, state: State) -> State:
         ids, numerics = state
         scaled = numerics.unsqueeze(2) * self.weight + self.bias
-        return (torch.cat([self.class_token.expand(len(ids), 1, -1), self.vectors(ids), scaled], dim=1),)
+        # By shape and not by len(), which a trace would keep as the number of rows it saw.
+        return (torch.cat([self.class_token.expand(ids.shape[0], 1, -1), self.vectors(ids), scaled], dim=1),)
 
 
 class Attention(nn.Module):

@@ -132,9 +132,11 @@ def test_export_is_a_backbone_that_loads(story: tuple[Workspace, str, str], tmp_
     ok(workspace, "export", "--run", finetuned, "--out", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "card.json",
+        "model.onnx",
         "model.safetensors",
         "preprocessing",
         "run.json",
+        "score.py",
     ]
     exported, own = (
         load_backbone(load_card(tmp_path / "out")),
