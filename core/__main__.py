@@ -1,6 +1,7 @@
 """The command line: `python -m core COMMAND …`. It calls the same functions as the app.
 
-Exit status 0; 2 on bad usage or bad input (one sentence on standard error); 1 when a run failed.
+Exit status 0; 2 on bad usage or bad input (one sentence on standard error); 1 when a run failed, or when `verify` found
+other numbers.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from core import commands
 from core.errors import BadInput, ThawError
-from core.freezing.plan import STRATEGIES
+from core.freezing.strategies import STRATEGIES
 from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.training.objectives import OBJECTIVES, STARTS
@@ -37,7 +38,7 @@ def _architectures(text: str) -> tuple[str, ...]:
     return names
 
 
-def _add_train(parser: argparse.ArgumentParser) -> None:
+def _add_train(parser: argparse.ArgumentParser, seed: bool = True) -> None:
     fast = PRESETS["fast"]
     group = parser.add_argument_group("training")
     group.add_argument("--preset", choices=PRESETS, default="fast", help="defaults of the options below")
@@ -53,7 +54,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--plateau", type=int, help=f"epochs before the rate falls to a tenth, 0 never (fast: {fast.plateau})"
     )
-    group.add_argument("--seed", type=int, help="of the head, the row order and dropout (default 0)")
+    if seed:
+        group.add_argument("--seed", type=int, help="of the head, the row order and dropout (default 0)")
     group.add_argument("--device", choices=DEVICES, help="default auto: a GPU when there is one")
     group.add_argument("--weight-decay", type=float, help=f"AdamW's, off the gradient (fast: {fast.weight_decay:g})")
     group.add_argument(
@@ -63,6 +65,20 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         help="the rate falls to zero along half a cosine (map: yes)",
     )
     group.add_argument("--amp", action="store_true", default=None, help="bfloat16 autocast (default off)")
+
+
+def _decimals(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 1e-3,3e-4") from None
+
+
+def _add_head(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("new head")
+    group.add_argument("--head-hidden", type=_numbers, default=(), help="hidden layers: 64,32 (default none)")
+    group.add_argument("--head-activation", choices=ACTIVATIONS, default="relu")
+    group.add_argument("--head-output", choices=OUTPUTS, default="logit")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +91,14 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         else:
             kind = _numbers if kinds == {list} else kinds.pop()
             group.add_argument(flag, type=kind, help=field.about)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("options of the strategies")
+    for strategy, about in STRATEGIES.items():
+        for name, option in about.options.items():
+            flag, text = f"--{name.replace('_', '-')}", f"{option.about} ({strategy})"
+            group.add_argument(flag, type=_values if name == "stages" else type(option.default), help=text)
 
 
 def _add_ingest(parser: argparse.ArgumentParser) -> None:
@@ -139,28 +163,66 @@ def build_parser() -> argparse.ArgumentParser:
     choice = finetune.add_mutually_exclusive_group(required=True)
     choice.add_argument("--freeze-depth", type=int, help="stages frozen from the input; 0 is full fine-tuning")
     choice.add_argument("--strategy", choices=[name for name in STRATEGIES if name != "depth"])
-    finetune.add_argument("--head-hidden", type=_numbers, default=(), help="hidden layers of the new head: 64,32")
-    finetune.add_argument("--head-activation", choices=ACTIVATIONS, default="relu")
-    finetune.add_argument("--head-output", choices=OUTPUTS, default="logit")
+    finetune.add_argument("--target-rows", type=int, default=0, help="the last so many target rows (default 0: all)")
+    _add_options(finetune)
+    _add_head(finetune)
     _add_train(finetune)
+
+    sweep = add("sweep", "Run strategies side by side over seeds, and say what the numbers allow.")
+    what = sweep.add_argument_group("a new sweep, or an old one")
+    what.add_argument("--name", required=True, help="of the sweep; one that is there is gone on with")
+    what.add_argument("--dataset")
+    what.add_argument("--backbone")
+    what.add_argument("--more-seeds", type=int, default=0, help="with an old one: so many seeds more")
+    arms = sweep.add_argument_group("arms")
+    arms.add_argument("--depths", help="freeze depths such as 0,1,2, or all")
+    arms.add_argument("--strategies", type=_values, default=(), help=f"of {', '.join(STRATEGIES)}")
+    arms.add_argument(
+        "--surgical",
+        type=_values,
+        action="append",
+        default=[],
+        metavar="STAGES",
+        help="an arm that trains these stages: embedding,cross1; may be given more than once",
+    )
+    arms.add_argument("--seeds", type=int, default=3, help="for every arm (default 3)")
+    arms.add_argument("--rates", type=_decimals, default=(), help="learning rates for every arm: 1e-3,3e-4")
+    arms.add_argument("--target-sizes", type=_numbers, default=(0,), help="target rows: 1000,5000,0 (0: all)")
+    _add_options(sweep)
+    _add_head(sweep)
+    _add_train(sweep, seed=False)
+    where = sweep.add_argument_group("where")
+    where.add_argument("--arms-at-once", type=int, default=0, help="runs at a time, carried out by this command")
+    where.add_argument("--cluster", default="", help="address of a Dask scheduler (tcp://…) or Ray cluster (ray://…)")
 
     evaluate = add("evaluate", "Metrics of a run's model, on its own dataset or another.")
     evaluate.add_argument("--run", required=True, dest="run_id")
     evaluate.add_argument("--dataset")
+    interpolate = add("interpolate", "Mix a fine-tuned run with its backbone (WiSE-FT).")
+    interpolate.add_argument("--run", required=True, dest="run_id")
+    verify = add("verify", "Carry a run out again; 0 when every metric is the same, 1 when one is not.")
+    verify.add_argument("--run", required=True, dest="run_id")
     score = add("score", "Score a Criteo file, labels optional, with a run's model.")
     score.add_argument("--run", required=True, dest="run_id")
     score.add_argument("--input", type=Path, required=True)
     score.add_argument("--output", type=Path, required=True)
     score.add_argument("--on-bad-rows", choices=("reject", "skip"), default="reject")
-    export = add("export", "Copy a run's weights, preprocessing and card into a folder.")
+    export = add(
+        "export", "Copy a run's model out: weights, ONNX, preprocessing, card, and a script that scores alone."
+    )
     export.add_argument("--run", required=True, dest="run_id")
-    export.add_argument("--out", type=Path, required=True)
+    export.add_argument("--out", type=Path, required=True, help="a new folder, or a file that ends with .zip")
     give = add("export-backbone", "Write a backbone into one zip archive, to be imported elsewhere.")
     give.add_argument("--backbone", required=True)
     give.add_argument("--out", type=Path, required=True, help="the zip file to write")
     take = add("import-backbone", "Take a backbone in: a zip archive of export-backbone, or a folder of export.")
     take.add_argument("path", type=Path)
     take.add_argument("--name", default="", help="default: the name its card has")
+    report = add("report", "Write a sweep, or some runs, as one HTML file that opens without a network.")
+    subject = report.add_mutually_exclusive_group(required=True)
+    subject.add_argument("--sweep", help="name or id of a sweep")
+    subject.add_argument("--runs", type=_values, dest="run_ids", help="fine-tuning runs on one dataset: r-…,r-…")
+    report.add_argument("--out", type=Path, required=True)
     return parser
 
 
@@ -182,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(result.data, ensure_ascii=False))
     else:
         print(result.text)
-    return 0
+    return result.status
 
 
 if __name__ == "__main__":

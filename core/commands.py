@@ -15,7 +15,8 @@ from core.data.ingest import ingest as ingest_file
 from core.data.preprocessing import DEFAULT_MIN_COUNT, load_preprocessing
 from core.data.simulate import simulate as simulate_file
 from core.data.split import SplitSpec
-from core.errors import RunError
+from core.errors import BadInput, RunError
+from core.freezing.strategies import STRATEGIES
 from core.models.card import BackboneCard, HeadSettings
 from core.models.costs import keep_cost
 from core.models.exchange import export_backbone as write_backbone
@@ -23,7 +24,18 @@ from core.models.library import find_backbone, list_backbones
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS, is_installed
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
-from core.runs.submit import submit_finetune, submit_pretrain
+from core.runs.submit import submit_finetune, submit_interpolation, submit_pretrain
+from core.runs.sweep import (
+    Arm,
+    SweepSpec,
+    depth_arms,
+    extend_sweep,
+    find_sweep,
+    list_sweeps,
+    resume_sweep,
+    submit_sweep,
+)
+from core.runs.sweep_result import arm_results, forgotten, judged, reference_of, sweep_table
 from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, TrainSettings
 from core.workspace import Workspace
 
@@ -32,10 +44,11 @@ FOLLOW_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Result:
-    """What a command found: JSON-ready data, and the same in words."""
+    """What a command found: JSON-ready data, the same in words, and the exit status that says it to a script."""
 
     data: dict[str, Any]
     text: str
+    status: int = 0
 
 
 def simulate(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -146,15 +159,90 @@ def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 def finetune(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a fine-tuning run and follows it to its end."""
+    strategy = options.strategy or "depth"
     request = FinetuneRequest(
         dataset=options.dataset,
         backbone=options.backbone,
-        strategy=options.strategy or "depth",
+        strategy=strategy,
         freeze_depth=options.freeze_depth or 0,
-        head=HeadSettings(options.head_hidden, options.head_activation, options.head_output),
+        head=_head(options),
         train=_train(options),
+        options=_given_options(options),
+        target_rows=options.target_rows,
     )
     return _follow(workspace, submit_finetune(workspace, request)[0])
+
+
+def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Queues a sweep, or goes on with one, follows it to its end, and says what came of it."""
+    store = RunStore(workspace)
+    known = [one for one in list_sweeps(workspace) if options.name in (one.id, one.name)]
+    if known:
+        asked = known[0]
+        resume_sweep(workspace, asked)
+        if options.more_seeds:
+            asked = extend_sweep(workspace, asked, options.more_seeds)
+    else:
+        asked = submit_sweep(workspace, _sweep_spec(workspace, options), options.name, own=_own(options))
+    if _own(options):
+        from core.runs.worker import work_here
+
+        work_here(workspace, asked, options.arms_at_once, options.cluster)
+    with _bar(asked.name) as report:
+        runs = store.group(asked.id)
+        while any(run.active for run in runs):
+            report(sum(not run.active for run in runs) / len(runs))
+            time.sleep(FOLLOW_SECONDS)
+            refresh(workspace, store)
+            runs = store.group(asked.id)
+    results = arm_results(asked, runs)
+    sentences: list[str] = []
+    if results:
+        sentences = judged(workspace, results, reference_of(results))[1] + forgotten(results)
+    ended = {status: sum(run.status == status for run in runs) for status in dict.fromkeys(run.status for run in runs)}
+    rows = sweep_table(results)
+    data = {"sweep": asked.id, "name": asked.name, "runs": ended, "arms": rows, "verdicts": sentences}
+    lines = [f"{asked.id}  {asked.name}: " + ", ".join(f"{number} {status}" for status, number in ended.items())]
+    lines += [_arm_text(row) for row in rows] + sentences
+    if ended.get("done", 0) < len(runs):
+        raise RunError("\n".join(lines))
+    return Result(data, "\n".join(lines))
+
+
+def _own(options: argparse.Namespace) -> bool:
+    return bool(options.cluster or options.arms_at_once)
+
+
+def _sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
+    if not options.dataset or not options.backbone:
+        raise BadInput(f"There is no sweep {options.name!r} to go on with; a new one needs --dataset and --backbone.")
+    card = find_backbone(workspace, options.backbone)
+    arms: tuple[Arm, ...] = ()
+    if options.depths == "all":
+        arms = depth_arms(card)
+    elif options.depths:
+        try:
+            arms = tuple(Arm("depth", int(depth)) for depth in options.depths.split(","))
+        except ValueError:
+            raise BadInput(f"The freeze depths are {options.depths!r}; write 0,1,2 or all.") from None
+    arms += tuple(Arm(strategy, 0, _given_options(options, strategy)) for strategy in options.strategies)
+    arms += tuple(Arm("surgical", 0, {"stages": stages}) for stages in options.surgical)
+    return SweepSpec(
+        dataset=find_dataset(workspace, options.dataset).id,
+        backbone=card.id,
+        arms=arms,
+        seeds=tuple(range(options.seeds)),
+        learning_rates=options.rates,
+        target_sizes=options.target_sizes,
+        head=_head(options),
+        train=_train(options),
+    )
+
+
+def _arm_text(row: dict[str, Any]) -> str:
+    setting = f"{row['setting']}, " if row["setting"] else ""
+    spread = f" ± {row['auc_deviation']:.4f}" if row["auc_deviation"] is not None else ""
+    return f"{setting}{row['arm']}: target test AUC {row['auc']:.4f}{spread} over {row['seeds']} seeds"
 
 
 def evaluate(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -168,6 +256,18 @@ def evaluate(workspace: Workspace, options: argparse.Namespace) -> Result:
     return Result({"run": run.id, "dataset": dataset.id, "metrics": metrics}, "\n".join(lines))
 
 
+def interpolate(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Mixes a fine-tuned run with its backbone, or shows what that gave before."""
+    mixing = submit_interpolation(workspace, RunStore(workspace).get(options.run_id))
+    result = _wait(workspace, mixing)
+    lines = []
+    for place, alpha in enumerate(result["alphas"]):
+        texts = [f"{part.replace('_', ' ')} AUC {values['auc'][place]:.4f}" for part, values in result["parts"].items()]
+        lines.append(f"alpha {alpha:.1f}: {', '.join(texts)}")
+    lines.append(f"Chosen on validation rows: alpha {result['chosen']}")
+    return Result({"run": options.run_id, **result}, "\n".join(lines))
+
+
 def score(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Scores a file."""
     from core.training.apply import score_file
@@ -178,12 +278,40 @@ def score(workspace: Workspace, options: argparse.Namespace) -> Result:
     return Result(data, f"Wrote {data['rows']:,} scores to {data['out']} (threshold {data['threshold']:.4f}).")
 
 
+def verify(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Carries a run out again and says whether the metrics are the same: exit status 0, else 1."""
+    from core.training.verify import verify as verify_run
+
+    with _bar("Running it again") as report:
+        found = verify_run(workspace, RunStore(workspace).get(options.run_id), report)
+    data = dataclasses.asdict(found) | {"sentence": found.sentence}
+    return Result(data, f"{found.run}: {found.sentence}", 0 if found.same else 1)
+
+
 def export(workspace: Workspace, options: argparse.Namespace) -> Result:
-    """Copies a run's model out of the workspace."""
-    from core.training.apply import export as export_run
+    """Copies a run's model out of the workspace, as ONNX too."""
+    from core.training.export import export as export_run
 
     data = export_run(workspace, RunStore(workspace).get(options.run_id), options.out)
-    return Result(data, f"Exported {data['run']} to {data['out']}.")
+    onnx = data["onnx"]
+    text = f"Exported {data['run']} to {data['out']}: {', '.join(data['files'])}."
+    if onnx.get("checked"):
+        text += f" On {onnx['rows']:,} {onnx['rows_from']} ONNX and torch differ by {onnx['largest_difference']:.1g}."
+    return Result(data, f"{text} {onnx['why']}" if "why" in onnx else text)
+
+
+def report(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Writes the report of a sweep or of some runs as one HTML file."""
+    from core.report.html_report import write_report
+    from core.report.subject import runs_subject, sweep_subject
+
+    if options.sweep:
+        subject = sweep_subject(workspace, find_sweep(workspace, options.sweep))
+    else:
+        subject = runs_subject(workspace, [RunStore(workspace).get(one) for one in dict.fromkeys(options.run_ids)])
+    data = write_report(workspace, subject, options.out)
+    mark = "\nThe data is simulated, and the report says so." if data["simulated"] else ""
+    return Result(data, "\n".join([f"Wrote {data['out']} ({data['bytes'] / 1e6:.1f} MB).", *data["verdicts"]]) + mark)
 
 
 def import_backbone(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -210,12 +338,22 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def _train(options: argparse.Namespace) -> TrainSettings:
     names = [field.name for field in dataclasses.fields(TrainSettings)]
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
     return dataclasses.replace(PRESETS[options.preset], **given)
 
 
-def _follow(workspace: Workspace, run: Run) -> Result:
-    """Waits for a run, showing its progress; RunError when it does not end well. Ctrl-C leaves it running."""
+def _head(options: argparse.Namespace) -> HeadSettings:
+    return HeadSettings(options.head_hidden, options.head_activation, options.head_output)
+
+
+def _given_options(options: argparse.Namespace, strategy: str = "") -> dict[str, Any]:
+    """Options of strategies that were given; only those that `strategy` has, where one is named."""
+    names = [name for one, about in STRATEGIES.items() for name in about.options if strategy in ("", one)]
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def _wait(workspace: Workspace, run: Run) -> dict[str, Any]:
+    """The result of a run once it has ended, its progress shown; RunError when it does not end well."""
     store = RunStore(workspace)
     with _bar(run.name) as report:
         while (run := store.get(run.id)).active:
@@ -224,7 +362,13 @@ def _follow(workspace: Workspace, run: Run) -> Result:
             refresh(workspace, store)
     if run.status != "done" or run.result is None:
         raise RunError(f"Run {run.id} {run.status}: {run.message}")
-    result = run.result
+    return run.result
+
+
+def _follow(workspace: Workspace, run: Run) -> Result:
+    """Waits for a run, showing its progress; RunError when it does not end well. Ctrl-C leaves it running."""
+    result = _wait(workspace, run)
+    run = RunStore(workspace).get(run.id)
     lines = [f"{run.id}  {run.name}"]
     if result["trained_parameters"]:
         lines.append(

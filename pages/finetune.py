@@ -4,7 +4,8 @@ import streamlit as st
 
 from core.data.datasets import Dataset, list_datasets
 from core.errors import BadInput
-from core.freezing.plan import STRATEGIES, Plan, make_plan
+from core.freezing.plan import Plan, make_plan
+from core.freezing.strategies import STRATEGIES
 from core.models.card import ACTIVATIONS, OUTPUTS, BackboneCard, HeadSettings
 from core.models.library import list_backbones
 from core.models.registry import ARCHITECTURES

@@ -19,7 +19,9 @@ from pages.components.common import (
     when,
     workspace,
 )
+from pages.components.decisions import decisions_view
 from pages.components.live import live_view
+from pages.components.mixing import mixing_view
 from pages.components.result import result_view
 
 NO_RUNS = (
@@ -110,6 +112,10 @@ try:
     header(run)
     if run.status == "done" and run.result:
         result_view(run)
+        if run.kind == "finetune":
+            decisions_view(run)
+            if run.request["strategy"] != "zero-shot":
+                mixing_view(run)
     else:
         live_view(run)
     annotations(run)

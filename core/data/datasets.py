@@ -187,18 +187,25 @@ def labels_of(dataset: Dataset) -> np.ndarray:
     return np.load(dataset.folder / "labels.npy", mmap_mode="r")
 
 
-def training_rows(dataset: Dataset, domain: str, validation_share: float | None) -> tuple[np.ndarray, np.ndarray]:
+def training_rows(
+    dataset: Dataset, domain: str, validation_share: float | None, last: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """(training, validation) row numbers of "source" or "target", in the order the domain is cut by.
 
-    validation_share None keeps the dataset's own cut; a share re-cuts the same rows, the last ones validate.
+    validation_share None keeps the dataset's own cut; a share re-cuts the same rows, the last ones validate. last:
+    only so many rows of both together, the last ones, cut by the same share; 0 for all. Smaller ones lie in larger.
     """
     train, validation = _in_order(dataset, f"{domain}_train"), _in_order(dataset, f"{domain}_validation")
-    if validation_share is None:
-        return train, validation
     rows = np.concatenate([train, validation])
-    cut = len(rows) - max(1, round(len(rows) * validation_share))
+    if last > len(rows):
+        raise BadInput(f"There are {len(rows):,} {domain} rows to train and validate on; {last:,} were asked for.")
+    if validation_share is None and not last:
+        return train, validation
+    share = len(validation) / len(rows) if validation_share is None else validation_share
+    rows = rows[-last:]
+    cut = len(rows) - max(1, round(len(rows) * share))
     if cut < 1:
-        raise BadInput(f"A validation share of {validation_share} leaves no {domain} row to train on; lower it.")
+        raise BadInput(f"A validation share of {share:g} leaves no {domain} row to train on; lower it.")
     return rows[:cut], rows[cut:]
 
 

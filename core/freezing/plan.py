@@ -1,32 +1,21 @@
-"""From a backbone's card and a strategy to a plan: which stages train. Pure functions; no training code."""
+"""From a backbone's card and a strategy to a plan: which stages train, when and how. Pure; no training code."""
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from core.errors import BadInput
+from core.freezing.strategies import STRATEGIES, Sketch, complete_options
 from core.models.card import BackboneCard, HeadSettings, StageCard
 
 
 @dataclass(frozen=True)
-class Strategy:
-    """A strategy as a page offers it."""
-
-    title: str
-    summary: str
-
-
-STRATEGIES: dict[str, Strategy] = {
-    "depth": Strategy("Freeze depth", "The first d stages stay frozen, the rest and a new head train."),
-    "full": Strategy("Full fine-tuning", "Nothing is frozen (freeze depth 0); the head is new."),
-    "linear-probe": Strategy("Linear probe", "Every stage is frozen; only the new head trains."),
-    "scratch": Strategy("From scratch", "The same network with fresh weights, trained on the target rows alone."),
-    "zero-shot": Strategy("Zero-shot", "The backbone with its own head, as it is; nothing trains."),
-}
-
-
-@dataclass(frozen=True)
 class PlannedStage:
-    """A stage in a plan; `share` is its part of all parameters, head included; origin as in StageCard."""
+    """A stage in a plan; `share` is its part of all parameters, head included; origin as in StageCard.
+
+    trained: scalars of it that training may change, LoRA's additions among them. from_epoch: the first epoch (from 0)
+    in which it trains. rate: its part of the learning rate.
+    """
 
     name: str
     title: str
@@ -35,13 +24,17 @@ class PlannedStage:
     frozen: bool
     flops: int
     origin: str = "supervised"
+    trained: int = 0
+    from_epoch: int = 0
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will train. stages: from the input up, the head last. frozen_depth: leading stages frozen.
+    """What will train. stages: from the input up, the head last. frozen_depth: leading stages that never train.
 
-    fresh_backbone: stages start from new weights (from scratch). new_head: the head is replaced.
+    fresh_backbone: stages start from new weights (from scratch). new_head: the head is replaced. only, rank, pull,
+    rule, renew: see core.freezing.strategies.Sketch.
     """
 
     strategy: str
@@ -49,6 +42,11 @@ class Plan:
     frozen_depth: int
     fresh_backbone: bool
     new_head: bool
+    only: str = "all"
+    rank: int = 0
+    pull: float = 0.0
+    rule: str = "none"
+    renew: bool = False
 
     def __post_init__(self) -> None:
         if self.strategy != "zero-shot" and self.trained_parameters == 0:
@@ -60,57 +58,84 @@ class Plan:
     @property
     def trained_parameters(self) -> int:
         """Scalars that training may change."""
-        return sum(stage.parameters for stage in self.stages if not stage.frozen)
+        return sum(stage.trained for stage in self.stages)
 
     @property
     def frozen_parameters(self) -> int:
-        """Scalars that stay bit-identical."""
-        return sum(stage.parameters for stage in self.stages if stage.frozen)
+        """Scalars of the network that stay bit-identical while it trains."""
+        own = sum(stage.parameters for stage in self.stages)
+        return own if self.only == "adapters" else own - self.trained_parameters
+
+    @property
+    def last_opening(self) -> int:
+        """The first epoch (from 0) in which every stage that ever trains does."""
+        return max(stage.from_epoch for stage in self.stages)
+
+    def check_epochs(self, epochs: int) -> None:
+        """BadInput when a stage would still be waiting for its first epoch after `epochs`."""
+        if self.last_opening >= epochs:
+            raise BadInput(
+                f"The strategy {STRATEGIES[self.strategy].title!r} opens its last stage in epoch "
+                f"{self.last_opening + 1}, and there are {epochs} epochs; train for more."
+            )
 
 
-def make_plan(card: BackboneCard, strategy: str, freeze_depth: int, head: HeadSettings) -> Plan:
+def make_plan(
+    card: BackboneCard,
+    strategy: str,
+    freeze_depth: int,
+    head: HeadSettings,
+    options: dict[str, Any] | None = None,
+) -> Plan:
     """The plan of `strategy` for the backbone `card` with a new `head`.
 
-    freeze_depth is read by the strategy "depth" alone and must lie between 0 and the number of stages. Only
-    "zero-shot" has nothing to train; any other plan without trainable parameters is refused with BadInput.
+    freeze_depth is read by the strategy "depth" alone and must lie between 0 and the number of stages. options: those
+    of the strategy that differ from its defaults. Only "zero-shot" has nothing to train; any other plan without
+    trainable parameters is refused with BadInput.
     """
-    depths = {"depth": freeze_depth, "full": 0, "linear-probe": len(card.stages), "scratch": 0}
     zero_shot = strategy == "zero-shot"
     if zero_shot and not card.scores_clicks:
         raise BadInput(
             f"The backbone {card.name!r} has no head that learnt clicks, so it cannot score rows as it is; choose "
             "another strategy than zero-shot."
         )
-    depth = len(card.stages) if zero_shot else depths[strategy]
-    if not 0 <= depth <= len(card.stages):
-        raise BadInput(
-            f"Freeze depth {depth} does not fit the backbone {card.name!r}: it has {len(card.stages)} stages, "
-            f"so take 0 (full fine-tuning) to {len(card.stages)} (linear probe)."
-        )
+    values = complete_options(strategy, options or {})
+    sketch = STRATEGIES[strategy].draw(card.stages, {**values, "depth": freeze_depth})
     used_head = card.head if zero_shot else head
-    fresh = strategy == "scratch"
-    stages = tuple(dataclasses.replace(stage, origin="random") if fresh else stage for stage in card.stages)
     head_parameters = used_head.parameters(card.representation, card.members)
-    head_flops = used_head.flops(card.representation, card.members)
     head_stage = PlannedStage(
         "head",
         "Head (own)" if zero_shot else "Head (new)",
         head_parameters,
         0.0,
         zero_shot,
-        head_flops,
+        used_head.flops(card.representation, card.members),
         "supervised" if zero_shot else "random",
+        0 if zero_shot else head_parameters,
     )
-    return Plan(strategy, _planned(stages, head_stage, depth), depth, fresh, not zero_shot)
+    stages = _planned(card.stages, head_stage, sketch)
+    depth = next((index for index, stage in enumerate(stages[:-1]) if not stage.frozen), len(card.stages))
+    return Plan(
+        strategy,
+        stages,
+        depth,
+        sketch.fresh,
+        not zero_shot,
+        sketch.only,
+        sketch.rank,
+        sketch.pull,
+        sketch.rule,
+        sketch.renew,
+    )
 
 
 def plan_pretraining(stages: tuple[StageCard, ...], head_parameters: int, head_flops: int) -> Plan:
     """The plan under which every stage and the head on top train."""
-    head = PlannedStage("head", "Head (new)", head_parameters, 0.0, False, head_flops, "random")
-    return Plan("pretrain", _planned(stages, head, 0), 0, True, True)
+    head = PlannedStage("head", "Head (new)", head_parameters, 0.0, False, head_flops, "random", head_parameters)
+    return Plan("pretrain", _planned(stages, head, Sketch((True,) * len(stages))), 0, True, True)
 
 
-def _planned(stages: tuple[StageCard, ...], head: PlannedStage, depth: int) -> tuple[PlannedStage, ...]:
+def _planned(stages: tuple[StageCard, ...], head: PlannedStage, sketch: Sketch) -> tuple[PlannedStage, ...]:
     total = sum(stage.parameters for stage in stages) + head.parameters
     planned = [
         PlannedStage(
@@ -118,10 +143,19 @@ def _planned(stages: tuple[StageCard, ...], head: PlannedStage, depth: int) -> t
             stage.title,
             stage.parameters,
             stage.parameters / total,
-            index < depth,
+            not sketch.trains[index],
             stage.flops,
-            stage.origin,
+            "random" if sketch.fresh else stage.origin,
+            _trained(stage, sketch) if sketch.trains[index] else 0,
+            sketch.from_epoch[index] if sketch.from_epoch else 0,
+            sketch.rates[index] if sketch.rates else 1.0,
         )
         for index, stage in enumerate(stages)
     ]
     return (*planned, dataclasses.replace(head, share=head.parameters / total))
+
+
+def _trained(stage: StageCard, sketch: Sketch) -> int:
+    if sketch.only == "adapters":
+        return sketch.rank * stage.linear_widths
+    return stage.biases_norms if sketch.only == "biases and norms" else stage.parameters

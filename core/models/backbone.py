@@ -17,7 +17,7 @@ from core.data.preprocessing import load_preprocessing
 from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import BackboneCard, HeadSettings, StageCard, save_card
-from core.models.network import Network
+from core.models.network import Network, biases_and_norms, linear_layers
 from core.models.registry import ARCHITECTURES, complete_settings
 from core.workspace import hash_file
 
@@ -55,7 +55,18 @@ def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
             parameters = sum(parameter.numel() for parameter in stage.parameters())
             outputs = sum(tensor.numel() for tensor in state) // rows
             flops = counter.get_total_flops() // rows
-            cards.append(StageCard(stage.name, stage.title, parameters, flops, outputs, stage.parts))
+            cards.append(
+                StageCard(
+                    stage.name,
+                    stage.title,
+                    parameters,
+                    flops,
+                    outputs,
+                    stage.parts,
+                    biases_norms=sum(parameter.numel() for parameter in biases_and_norms(stage)),
+                    linear_widths=sum(sum(layer.weight.shape) for layer in linear_layers(stage)),
+                )
+            )
     network.train(was_training)
     return tuple(cards)
 

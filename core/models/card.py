@@ -58,7 +58,8 @@ class StageCard:
     """One stage: `parameters` scalars, `flops` forward operations a row, `outputs` floats a row it hands on.
 
     parts: titles of the parallel parts it holds, which freeze together; none for a plain stage. origin: what its
-    weights come from, a key of core.training.objectives.ORIGINS.
+    weights come from, a key of core.training.objectives.ORIGINS. biases_norms: scalars in biases and normalisation
+    layers. linear_widths: inputs plus outputs of its linear layers, so many scalars a rank of LoRA.
     """
 
     name: str
@@ -68,6 +69,8 @@ class StageCard:
     outputs: int
     parts: tuple[str, ...] = ()
     origin: str = "supervised"
+    biases_norms: int = 0
+    linear_widths: int = 0
 
 
 @dataclass(frozen=True)

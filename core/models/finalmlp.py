@@ -59,8 +59,9 @@ class Fusion(Stage):
             nn.init.xavier_normal_(matrix)
 
     def forward(self, state: State) -> State:
-        heads = len(self.weight)
-        a, b = (stream.view(len(stream), heads, -1) for stream in state)
+        # By shape and not by len(), which a trace would keep as the number of rows it saw.
+        heads = self.weight.shape[0]
+        a, b = (stream.view(stream.shape[0], heads, -1) for stream in state)
         products = torch.einsum("rhi,hij,rhj->rh", a, self.weight, b)
         return (*state, products)
 

@@ -30,6 +30,11 @@ class Machine(Embedding):
         self.first_order = nn.Embedding(sum(field_sizes), 1)
         nn.init.zeros_(self.first_order.weight)
 
+    def renew(self) -> None:
+        """See Embedding."""
+        super().renew()
+        nn.init.zeros_(self.first_order.weight)
+
     def forward(self, state: State) -> State:
         ids, numerics = state
         interactions = pairwise(self.vectors(ids)).sum(1, keepdim=True)

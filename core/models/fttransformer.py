@@ -40,16 +40,22 @@ class Tokens(Embedding):
     def __init__(self, field_sizes: Sequence[int], size: int) -> None:
         super().__init__(field_sizes, size)
         self.title = "Feature tokens"
-        bound = 1 / math.sqrt(size)
-        nn.init.uniform_(self.table.weight, -bound, bound)
-        self.weight = nn.Parameter(torch.empty(len(NUMERIC), size).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(len(NUMERIC), size).uniform_(-bound, bound))
-        self.class_token = nn.Parameter(torch.empty(1, size).uniform_(-bound, bound))
+        self.weight = nn.Parameter(torch.empty(len(NUMERIC), size))
+        self.bias = nn.Parameter(torch.empty(len(NUMERIC), size))
+        self.class_token = nn.Parameter(torch.empty(1, size))
+        self.renew()
+
+    def renew(self) -> None:
+        """See Embedding."""
+        bound = 1 / math.sqrt(self.class_token.shape[1])
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, state: State) -> State:
         ids, numerics = state
         scaled = numerics.unsqueeze(2) * self.weight + self.bias
-        return (torch.cat([self.class_token.expand(len(ids), 1, -1), self.vectors(ids), scaled], dim=1),)
+        # By shape and not by len(), which a trace would keep as the number of rows it saw.
+        return (torch.cat([self.class_token.expand(ids.shape[0], 1, -1), self.vectors(ids), scaled], dim=1),)
 
 
 class Attention(nn.Module):

@@ -57,6 +57,10 @@ class Embedding(Stage):
         self.table = nn.Embedding(sum(field_sizes), size)
         nn.init.normal_(self.table.weight, std=0.01)
 
+    def renew(self) -> None:
+        """Draws every weight anew, as the constructor does."""
+        nn.init.normal_(self.table.weight, std=0.01)
+
     def vectors(self, ids: Tensor) -> Tensor:
         """Embeddings (rows, fields, size) of `ids` (rows, fields)."""
         return self.table(ids + self.offsets)
@@ -261,3 +265,21 @@ def scores_of(outputs: Tensor) -> Tensor:
     """Click probabilities (rows,) from raw head outputs (rows, [members,] 1 or 2); the mean of the members'."""
     scores = outputs[..., 0].sigmoid() if outputs.shape[-1] == 1 else outputs.softmax(dim=-1)[..., 1]
     return scores.mean(dim=1) if scores.ndim == 2 else scores
+
+
+_NORMS = (nn.BatchNorm1d, nn.LayerNorm)
+
+
+def biases_and_norms(module: nn.Module) -> list[nn.Parameter]:
+    """What BitFit trains: parameters called b or bias, and every parameter of a normalisation layer, in order."""
+    norms = {id(one) for part in module.modules() if isinstance(part, _NORMS) for one in part.parameters()}
+    return [
+        parameter
+        for name, parameter in module.named_parameters()
+        if id(parameter) in norms or name.rpartition(".")[2] in ("b", "bias")
+    ]
+
+
+def linear_layers(module: nn.Module) -> list[nn.Linear]:
+    """What LoRA adapts: every linear layer, in order."""
+    return [part for part in module.modules() if isinstance(part, nn.Linear)]

@@ -22,6 +22,11 @@ class WideEmbedding(Embedding):
         self.wide = nn.Embedding(sum(field_sizes), 1)
         nn.init.zeros_(self.wide.weight)
 
+    def renew(self) -> None:
+        """See Embedding."""
+        super().renew()
+        nn.init.zeros_(self.wide.weight)
+
     def forward(self, state: State) -> State:
         ids, numerics = state
         return (self.wide(ids + self.offsets).sum(1), side_by_side(self.vectors(ids), numerics))

@@ -13,6 +13,8 @@ from filelock import FileLock, Timeout
 from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace
 
+CLUSTER = "cluster"
+"""The lane of sweeps that the command line carries out itself, here or on a cluster; no worker is started for it."""
 LANES = ("cuda", "cpu")
 TERMINATE_AFTER = 10.0
 KILL_AFTER = 20.0
@@ -29,6 +31,13 @@ def preferred_lane(device: str) -> str:
     hidden = visible is not None and visible.strip() in ("", "-1")
     has_gpu = Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists() or shutil.which("nvidia-smi") is not None
     return "cuda" if has_gpu and not hidden else "cpu"
+
+
+def arms_at_once(lane: str) -> int:
+    """Runs of a sweep that a lane carries out at the same time: $THAW_ARMS, else one to a GPU and to four cores."""
+    if asked := os.environ.get("THAW_ARMS"):
+        return max(1, int(asked)) if asked.isdecimal() else 1
+    return 1 if lane == "cuda" else max(1, (os.cpu_count() or 1) // 4)
 
 
 def lane_lock(workspace: Workspace, lane: str) -> FileLock:
@@ -68,7 +77,7 @@ def ensure_worker(workspace: Workspace, lane: str) -> None:
 
 def refresh(workspace: Workspace, store: RunStore) -> None:
     """Brings the store in line with the truth: runs of dead workers, cancels ignored for too long."""
-    running = store.list(status="running")
+    running = store.list(status="running") + store.list(status="running", kind="interpolate")
     for lane in {run.lane for run in running}:
         lock = lane_lock(workspace, lane)
         try:

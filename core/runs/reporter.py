@@ -12,6 +12,7 @@ POINT_NAMES = (
     "validation_auc",
     "validation_accuracy",
     "learning_rate",
+    "frozen_stages",
     "seconds",
 )
 

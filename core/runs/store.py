@@ -36,6 +36,10 @@ MIGRATIONS: tuple[str, ...] = (
         value REAL NOT NULL, PRIMARY KEY (run, step, name)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE sweeps (id TEXT PRIMARY KEY, name TEXT NOT NULL, spec TEXT NOT NULL, created TEXT NOT NULL);
+    CREATE INDEX runs_by_group ON runs (grouping)
+    """,
 )
 """Scripts that take the schema from one version to the next; PRAGMA user_version counts those applied."""
 
@@ -133,24 +137,29 @@ class RunStore:
 
     def submit(self, request: Request, name: str, lane: str) -> Run:
         """Queues a run."""
-        values = request_to_json(request)
-        run_id = f"r-{secrets.token_hex(4)}"
+        return self.submit_all([(request, name)], lane)[0]
+
+    def submit_all(self, requests: Sequence[tuple[Request, str]], lane: str) -> list[Run]:
+        """Queues a run for each (request, name), all or none."""
+        ids = [f"r-{secrets.token_hex(4)}" for _ in requests]
         with self._open() as db:
-            db.execute(
-                "INSERT INTO runs (id, kind, name, status, request, lane, dataset, grouping, created)"
-                " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
-                (
-                    run_id,
-                    values["kind"],
-                    name,
-                    json.dumps(values),
-                    lane,
-                    request.dataset,
-                    values.get("group", ""),
-                    now(),
-                ),
-            )
-        return self.get(run_id)
+            for run_id, (request, name) in zip(ids, requests, strict=True):
+                values = request_to_json(request)
+                db.execute(
+                    "INSERT INTO runs (id, kind, name, status, request, lane, dataset, grouping, created)"
+                    " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
+                    (
+                        run_id,
+                        values["kind"],
+                        name,
+                        json.dumps(values),
+                        lane,
+                        request.dataset,
+                        values.get("group", ""),
+                        now(),
+                    ),
+                )
+        return [self.get(run_id) for run_id in ids]
 
     def get(self, run_id: str) -> Run:
         """The run of that id; BadInput when there is none."""
@@ -160,11 +169,35 @@ class RunStore:
             raise BadInput(f"There is no run {run_id[:40]!r} in this workspace; `python -m core runs` lists them.")
         return _run_of(row)
 
-    def list(self, status: str | None = None, kind: str | None = None) -> list[Run]:
-        """Runs, newest first, of one status and one kind when given."""
-        query = "SELECT * FROM runs WHERE (? IS NULL OR status = ?) AND (? IS NULL OR kind = ?) ORDER BY created DESC"
+    def group(self, group: str) -> list[Run]:
+        """The runs of one group, oldest first."""
         with self._open() as db:
-            return [_run_of(row) for row in db.execute(query, (status, status, kind, kind))]
+            rows = db.execute("SELECT * FROM runs WHERE grouping = ? ORDER BY created", (group,))
+            return [_run_of(row) for row in rows]
+
+    def save_sweep(self, sweep_id: str, name: str, spec: dict[str, Any]) -> None:
+        """Stores a sweep, or its new spec and name."""
+        with self._open() as db:
+            db.execute(
+                "INSERT INTO sweeps (id, name, spec, created) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET name = excluded.name, spec = excluded.spec",
+                (sweep_id, name, json.dumps(spec), now()),
+            )
+
+    def sweeps(self) -> list[tuple[str, str, dict[str, Any], str]]:
+        """(id, name, spec, created) of every sweep, newest first."""
+        with self._open() as db:
+            rows = db.execute("SELECT id, name, spec, created FROM sweeps ORDER BY created DESC").fetchall()
+        return [(row["id"], row["name"], json.loads(row["spec"]), row["created"]) for row in rows]
+
+    def list(self, status: str | None = None, kind: str | None = None) -> list[Run]:
+        """Runs, newest first, of one status and one kind when given; without a kind those that train, of any."""
+        query = (
+            "SELECT * FROM runs WHERE (? IS NULL OR status = ?) AND kind = coalesce(?, nullif(kind, 'interpolate'))"
+            " ORDER BY created DESC"
+        )
+        with self._open() as db:
+            return [_run_of(row) for row in db.execute(query, (status, status, kind))]
 
     def counts(self) -> dict[str, int]:
         """How many runs there are of each status."""
@@ -181,6 +214,24 @@ class RunStore:
                 (now(), pid, lane),
             ).fetchone()
         return _run_of(row) if row else None
+
+    def claim_run(self, run_id: str, pid: int) -> Run | None:
+        """Marks that run as running and returns it; None when it no longer waits."""
+        with self._open() as db:
+            row = db.execute(
+                "UPDATE runs SET status = 'running', started = coalesce(started, ?), worker_pid = ?, message = ''"
+                " WHERE id = ? AND status = 'queued' RETURNING *",
+                (now(), pid, run_id),
+            ).fetchone()
+        return _run_of(row) if row else None
+
+    def waiting(self, lane: str) -> tuple[str, tuple[str, ...]]:
+        """(group of the lane's oldest queued run, ids of all of it that wait, oldest first); empty when none waits."""
+        query = "SELECT id, grouping FROM runs WHERE status = 'queued' AND lane = ? ORDER BY created"
+        with self._open() as db:
+            rows = db.execute(query, (lane,)).fetchall()
+        group = rows[0]["grouping"] if rows else ""
+        return group, tuple(row["id"] for row in rows if row["grouping"] == group)
 
     def phase(self, run_id: str, phase: str) -> None:
         """Records what a running job does now."""

@@ -7,13 +7,23 @@ from collections.abc import Sequence
 
 from core.data.datasets import find_dataset, require_labels
 from core.errors import BadInput
-from core.freezing.plan import STRATEGIES, make_plan
+from core.freezing.plan import make_plan
+from core.freezing.strategies import describe
+from core.models.card import HeadSettings
 from core.models.library import find_backbone, list_backbones
 from core.models.registry import complete_settings, setting_flags
 from core.runs.launch import ensure_worker, preferred_lane
 from core.runs.store import Run, RunStore
 from core.training.objectives import OBJECTIVES
-from core.training.settings import MASK_SHARE, PRESETS, FinetuneRequest, PretrainRequest, Request, TrainSettings
+from core.training.settings import (
+    MASK_SHARE,
+    PRESETS,
+    FinetuneRequest,
+    InterpolateRequest,
+    PretrainRequest,
+    Request,
+    TrainSettings,
+)
 from core.workspace import Workspace, check_name
 
 CONTROLS = ("scratch", "zero-shot")
@@ -57,23 +67,42 @@ def submit_finetune(workspace: Workspace, request: FinetuneRequest, controls: Se
     strategies = [request.strategy, *(control for control in CONTROLS if control in controls)]
     requests = []
     for strategy in dict.fromkeys(strategies):
-        make_plan(card, strategy, request.freeze_depth, request.head)
+        options = request.options if strategy == request.strategy else {}
+        plan = make_plan(card, strategy, request.freeze_depth, request.head, options)
+        plan.check_epochs(request.train.epochs)
         requests.append(
-            dataclasses.replace(request, dataset=dataset.id, backbone=card.id, strategy=strategy, group=group)
+            dataclasses.replace(
+                request, dataset=dataset.id, backbone=card.id, strategy=strategy, options=options, group=group
+            )
         )
-    return [_queue(workspace, one, f"{card.name} · {describe(one)} · {dataset.name}") for one in requests]
+    return [
+        _queue(
+            workspace, one, f"{card.name} · {describe(one.strategy, one.freeze_depth, one.options)} · {dataset.name}"
+        )
+        for one in requests
+    ]
 
 
-def describe(request: FinetuneRequest) -> str:
-    """The strategy in a few words, such as "freeze depth 2"."""
-    if request.strategy == "depth":
-        return f"freeze depth {request.freeze_depth}"
-    return STRATEGIES[request.strategy].title.lower()
+def submit_interpolation(workspace: Workspace, run: Run) -> Run:
+    """Queues the mixing of a fine-tuned run with its backbone (WiSE-FT), or gives the one there is; it is kept."""
+    for other in interpolations(workspace, run):
+        if other.active or other.status == "done":
+            return other
+    device = run.request["train"]["device"]
+    request = InterpolateRequest(run.dataset, run.id, TrainSettings(device=device))
+    return _queue(workspace, request, f"{run.name} · mixed with its backbone")
+
+
+def interpolations(workspace: Workspace, run: Run) -> list[Run]:
+    """Every mixing of that run that was asked for, newest first."""
+    return [one for one in RunStore(workspace).list(kind="interpolate") if one.request["run"] == run.id]
 
 
 def command_line(workspace: Workspace, request: Request) -> str:
     """The command that asks for the same run; settings at their preset's value are left out."""
     parts = ["python", "-m", "core"]
+    if isinstance(request, InterpolateRequest):
+        return shlex.join([*parts, "interpolate", "--run", request.run])
     dataset = find_dataset(workspace, request.dataset).name
     if isinstance(request, PretrainRequest):
         parts += ["pretrain", "--dataset", dataset, "--architecture", request.architecture, "--name", request.name]
@@ -93,16 +122,24 @@ def command_line(workspace: Workspace, request: Request) -> str:
             parts += ["--freeze-depth", str(request.freeze_depth)]
         else:
             parts += ["--strategy", request.strategy]
-        if request.head.hidden:
-            parts += ["--head-hidden", ",".join(map(str, request.head.hidden))]
-        if request.head.activation != "relu":
-            parts += ["--head-activation", request.head.activation]
-        if request.head.output != "logit":
-            parts += ["--head-output", request.head.output]
-    return shlex.join(parts + _train_flags(request.train))
+        for key, value in request.options.items():
+            text = ",".join(value) if isinstance(value, list | tuple) else str(value)
+            parts += [f"--{key.replace('_', '-')}", text]
+        if request.target_rows:
+            parts += ["--target-rows", str(request.target_rows)]
+        parts += head_flags(request.head)
+    return shlex.join(parts + train_flags(request.train))
 
 
-def _train_flags(train: TrainSettings) -> list[str]:
+def head_flags(head: HeadSettings) -> list[str]:
+    """The flags that ask for this new head; none for the default one."""
+    parts = ["--head-hidden", ",".join(map(str, head.hidden))] if head.hidden else []
+    if head.activation != "relu":
+        parts += ["--head-activation", head.activation]
+    return parts + (["--head-output", head.output] if head.output != "logit" else [])
+
+
+def train_flags(train: TrainSettings) -> list[str]:
     """The shortest way to say these settings: the preset that leaves the fewest flags."""
 
     def flags(preset: str) -> list[str]:

@@ -8,18 +8,22 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
+from joblib import Parallel, delayed, parallel_config
 
-from core.errors import ThawError
-from core.runs.launch import LANES, lane_lock
+from core.errors import BadInput, ThawError
+from core.runs.launch import CLUSTER, LANES, arms_at_once, lane_lock
 from core.runs.reporter import Point, Reporter
 from core.runs.store import Run, RunStore
+from core.runs.sweep import Sweep
 from core.workspace import Workspace, open_workspace
 
 LINGER_SECONDS = 600.0
@@ -77,7 +81,13 @@ def work(workspace: Workspace, lane: str, execute: Execute, linger: float = LING
             store = RunStore(workspace)
             store.interrupt_stale(lane)
             idle_since = time.monotonic()
+            arms = arms_at_once(lane)
             while time.monotonic() - idle_since < linger:
+                group, waiting = store.waiting(lane) if arms > 1 else ("", ())
+                if group and len(waiting) > 1:
+                    carry_out_together(workspace, waiting, arms, execute)
+                    idle_since = time.monotonic()
+                    continue
                 run = store.claim(lane, os.getpid())
                 if run is None:
                     time.sleep(POLL_SECONDS)
@@ -95,7 +105,9 @@ def carry_out(workspace: Workspace, store: RunStore, run: Run, execute: Execute)
     def ask_to_stop(*_: object) -> None:
         reporter.stop = True
 
-    previous = signal.signal(signal.SIGTERM, ask_to_stop)
+    # Signals reach a process's main thread alone; a cluster's worker may call this from another.
+    own = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, ask_to_stop) if own else None
     try:
         result = execute(workspace, run, reporter)
         store.finish(run.id, "done", result=result)
@@ -105,7 +117,75 @@ def carry_out(workspace: Workspace, store: RunStore, run: Run, execute: Execute)
         else:
             store.finish(run.id, "failed", explain(error, workspace, run))
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if own:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def work_here(workspace: Workspace, sweep: Sweep, arms: int, cluster: str) -> None:
+    """Carries a sweep of the cluster lane out from this process, so many runs at a time; BadInput when another does.
+
+    cluster: address of a Dask scheduler, or ray://… of a Ray cluster, whose workers must see the same workspace folder;
+    empty for processes of this machine.
+    """
+    from core.training.job import execute
+
+    try:
+        with lane_lock(workspace, CLUSTER).acquire(timeout=LOCK_PATIENCE):
+            store = RunStore(workspace)
+            store.interrupt_stale(CLUSTER)
+            ids = [run.id for run in store.group(sweep.id) if run.status == "queued"]
+            with _backend(cluster):
+                carry_out_together(workspace, ids, arms or -1, execute)
+    except Timeout:
+        raise BadInput("Another command carries out a sweep in this workspace; wait until it has ended.") from None
+
+
+@contextmanager
+def _backend(cluster: str) -> Iterator[None]:
+    if not cluster:
+        yield
+    elif cluster.startswith("ray:"):
+        import ray
+        from ray.util.joblib import register_ray
+
+        ray.init(cluster)
+        register_ray()
+        with parallel_config("ray"):
+            yield
+    else:
+        from distributed import Client
+
+        with Client(cluster), parallel_config("dask"):
+            yield
+
+
+def carry_out_together(workspace: Workspace, ids: Sequence[str], arms: int, execute: Execute) -> None:
+    """Carries out waiting runs, so many at a time, each in a process of its own or on a worker of the cluster that
+    `joblib.parallel_config` names."""
+    threads = max(1, (os.cpu_count() or 1) // max(arms, 1))
+    job = delayed(carry_out_one)
+    Parallel(n_jobs=arms)(job(str(workspace.root), run_id, threads, execute, os.getpid()) for run_id in ids)
+
+
+def carry_out_one(root: str, run_id: str, threads: int, execute: Execute, parent: int) -> None:
+    """One run of several, on so many threads; does nothing when it no longer waits."""
+    import torch
+
+    torch.set_num_threads(threads)
+    if os.getppid() == parent:
+        # Without the worker that holds the lane, a run that went on could be started a second time.
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    workspace = open_workspace(root)
+    store = RunStore(workspace)
+    run = store.claim_run(run_id, os.getpid())
+    if run is not None:
+        carry_out(workspace, store, run, execute)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    os._exit(1)
 
 
 def explain(error: Exception, workspace: Workspace, run: Run) -> str:

@@ -1,7 +1,5 @@
-"""A finished run put to use: evaluated on another dataset, scoring a file, exported."""
+"""A finished run put to use: evaluated on another dataset, scoring a file."""
 
-import dataclasses
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ from core.data.datasets import Dataset, require_labels
 from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
 from core.errors import BadInput
-from core.models.backbone import WEIGHTS, load_backbone
+from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, load_card
 from core.models.library import find_backbone
 from core.runs.store import Run
@@ -25,7 +23,7 @@ from core.training.devices import choose_device
 from core.training.loop import Rows, predict
 from core.training.results import SCORED_PARTS, measure, score_parts
 from core.training.table import read_table
-from core.workspace import Workspace, open_workspace, write_atomic, write_json
+from core.workspace import Workspace, open_workspace, write_atomic
 
 BATCH_ROWS = 65536
 
@@ -99,20 +97,3 @@ def score_file(
 
         write_atomic(target, write)
     return {"run": run.id, "rows": sample.rows, "bad_rows": sample.bad_rows, "threshold": threshold, "out": str(target)}
-
-
-def export(workspace: Workspace, run: Run, folder: Path) -> dict[str, Any]:
-    """Copies the run's weights, preprocessing and card into `folder`, with its threshold and metrics beside them.
-
-    Refuses a folder that has anything in it.
-    """
-    card = model_card(workspace, run)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInput(f"The folder {str(folder)!r} is not empty; name a new or an empty one.")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (WEIGHTS, "card.json"):
-        shutil.copy2(card.folder / name, folder / name)
-    shutil.copytree(card.folder / "preprocessing", folder / "preprocessing")
-    write_json(folder / "run.json", {"request": run.request, "result": run.result, "run": run.id, "name": run.name})
-    stages = [dataclasses.asdict(stage) for stage in card.stages]
-    return {"run": run.id, "out": str(folder), "architecture": card.architecture, "stages": stages}

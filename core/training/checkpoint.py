@@ -16,11 +16,14 @@ from core.workspace import write_atomic
 class Progress:
     """Where training stands. step counts optimiser steps; epoch counts finished epochs.
 
-    running_loss: summed loss of running_rows rows since the last reported point. seconds: spent so far.
+    rate: learning rate before each stage's part of it. running_loss: summed loss of running_rows rows since the last
+    reported point. seconds: spent so far. closed: leading stages frozen by AutoFreeze. norms, norms_before: gradient
+    norms of each group summed over the epoch so far, and over the one before.
     """
 
     best_loss: float
     best_weights: dict[str, Any]
+    rate: float
     best_epoch: int = 0
     epochs_since_best: int = 0
     epoch: int = 0
@@ -29,6 +32,9 @@ class Progress:
     seconds: float = 0.0
     running_loss: Tensor = field(default_factory=lambda: torch.zeros(()))
     running_rows: int = 0
+    closed: int = 0
+    norms: Tensor = field(default_factory=lambda: torch.zeros(()))
+    norms_before: list[float] = field(default_factory=list)
 
 
 def save_checkpoint(path: Path, progress: Progress, network: Network, optimiser: torch.optim.Optimizer) -> None:

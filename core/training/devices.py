@@ -1,5 +1,8 @@
 """Which device a run computes on."""
 
+import contextlib
+from pathlib import Path
+
 import torch
 
 from core.errors import BadInput
@@ -17,3 +20,24 @@ def choose_device(wanted: str) -> torch.device:
 def device_name(device: torch.device) -> str:
     """A name to record with results, such as "NVIDIA H100" or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def forget_peak_memory() -> None:
+    """Starts the measurement of `peak_memory` anew."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    # Linux alone keeps a peak that can be forgotten; elsewhere `peak_memory` is None.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Most bytes held since `forget_peak_memory`: of the GPU's memory, or of this process's; None where unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        Path("/proc/self/clear_refs").stat()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), None)

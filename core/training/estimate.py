@@ -123,7 +123,7 @@ def training_seconds(
     prefix = sum(stage.flops for stage in stages[:frozen_depth])
     forward = sum(stage.flops for stage in stages[frozen_depth:])
     backward = 2 * sum(stage.flops for stage in stages if not stage.frozen)
-    trained = sum(stage.parameters for stage in stages if not stage.frozen)
+    trained = sum(stage.trained for stage in stages)
     once = rows * prefix / speed.flops
     if not trained:
         return once + rows * forward / speed.flops
@@ -145,6 +145,7 @@ def _expected(run: Run) -> float:
             stage["frozen"],
             # Where an early result keeps none: a dense layer does two a weight, looking embeddings up does none.
             stage.get("flops", 0 if stage["name"] == "embedding" else 2 * stage["parameters"]),
+            trained=stage.get("trained", 0 if stage["frozen"] else stage["parameters"]),
         )
         for stage in run.result["stages"]
     ]

@@ -37,14 +37,14 @@ def finetune(
     clock = Clock()
     reporter.phase("encoding")
     card = find_backbone(workspace, request.backbone)
-    plan = make_plan(card, request.strategy, request.freeze_depth, request.head)
+    plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
     table = read_table(workspace, dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS))
     network = load_backbone(card).to(device)
     # A head that never learnt clicks has nothing to say about them.
     before = score_parts(network, dataset, table, device) if card.scores_clicks else None
     seconds = {"prepare": clock.lap()}
 
-    train, validation = training_rows(dataset, "target", request.train.validation_share)
+    train, validation = training_rows(dataset, "target", request.train.validation_share, request.target_rows)
     fitted, scores = FitResult(0, 0, False), before or {}
     if plan.new_head:
         network = starting_network(card, plan, request, network).to(device)
@@ -83,7 +83,8 @@ def finetune(
     save_backbone(network, model, card.folder / "preprocessing", workspace.runs / run.id / "model")
     seconds["evaluate"] = clock.lap()
     result = summary(plan, len(train), fitted, seconds, metrics, metrics_before, threshold)
-    return Outcome(result | {"backbone": card.id}, named_predictions(dataset, scores, before))
+    origin = {"backbone": card.id, "backbone_sha256": card.weights_sha256}
+    return Outcome(result | origin, named_predictions(dataset, scores, before))
 
 
 def adapted_card(

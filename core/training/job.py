@@ -10,10 +10,11 @@ import torch
 from core.data.datasets import find_dataset
 from core.runs.reporter import Reporter
 from core.runs.store import Run
-from core.training.devices import choose_device, device_name
+from core.training.devices import choose_device, device_name, forget_peak_memory, peak_memory
 from core.training.finetune import finetune
+from core.training.interpolate import interpolate
 from core.training.pretrain import pretrain
-from core.training.settings import PretrainRequest, request_from_json
+from core.training.settings import InterpolateRequest, PretrainRequest, request_from_json
 from core.workspace import Workspace, write_atomic, write_json
 
 
@@ -23,6 +24,7 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
     Raises BadInput or RunError with a sentence for the user, CancelledError when the reporter says stop.
     """
     began = time.monotonic()
+    forget_peak_memory()
     folder = workspace.runs / run.id
     folder.mkdir(parents=True, exist_ok=True)
     request = request_from_json(run.request)
@@ -30,15 +32,29 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
     dataset = find_dataset(workspace, request.dataset)
     if isinstance(request, PretrainRequest):
         outcome = pretrain(workspace, run, request, dataset, device, reporter)
+    elif isinstance(request, InterpolateRequest):
+        outcome = interpolate(workspace, request, dataset, device, reporter)
     else:
         outcome = finetune(workspace, run, request, dataset, device, reporter)
     result = outcome.result | {
         "device": device_name(device),
-        "environment": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "environment": environment(),
         "dataset_hash": dataset.content_hash,
+        "peak_memory": peak_memory(device),
     }
     result["seconds"]["total"] = round(time.monotonic() - began, 3)
     write_atomic(folder / "predictions.npz", lambda part: np.savez(part.open("wb"), **outcome.predictions))  # type: ignore[arg-type]
     write_json(folder / "result.json", result)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return result
+
+
+def environment() -> dict[str, Any]:
+    """What decides the last digits of a result beside the device: versions, instruction set and threads."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }

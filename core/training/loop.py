@@ -16,11 +16,24 @@ from core.freezing.plan import Plan
 from core.models.network import Network, State, loss_of, scores_of
 from core.runs.reporter import Reporter
 from core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from core.training.methods import (
+    Pull,
+    gradient_norms,
+    merge_adapters,
+    open_stages,
+    parameter_groups,
+    put_adapters,
+    relative_gradient_norms,
+    renew_embeddings,
+    stages_to_close,
+)
 from core.training.settings import TrainSettings
 
 EVALUATION_ROWS = 16384
 CHECKPOINT_SECONDS = 15.0
 POINTS_PER_EPOCH = 50
+RATE_BATCHES = 8
+"""Batches at the start of an epoch whose gradients decide Auto-RGN's rates."""
 
 
 class CancelledError(Exception):
@@ -84,21 +97,6 @@ class Clicks:
 CLICKS = Clicks()
 
 
-def freeze(network: Network, plan: Plan) -> list[torch.nn.Parameter]:
-    """Sets requires_grad stage by stage as the plan says; returns the parameters that train, in order."""
-    modules = [*network.stages, network.head]
-    for module, stage in zip(modules, plan.stages, strict=True):
-        module.requires_grad_(not stage.frozen)
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
-
-
-def set_modes(network: Network, plan: Plan) -> None:
-    """Training mode for what trains; frozen stages stay in eval mode: no dropout, BatchNorm statistics fixed."""
-    modules = [*network.stages, network.head]
-    for module, stage in zip(modules, plan.stages, strict=True):
-        module.train(not stage.frozen)
-
-
 def epoch_batches(rows: int, settings: TrainSettings, epoch: int) -> list[Tensor]:
     """Row numbers of every batch of `epoch`, shuffled by seed and epoch alone, so a resumed run sees the same.
 
@@ -144,9 +142,12 @@ def fit(
         raise BadInput(f"Training needs at least 2 rows; the training part has {len(train)}.")
     torch.manual_seed(settings.seed)
     device = train.labels.device
-    parameters = freeze(network, plan)
+    if plan.only == "adapters":
+        put_adapters(network, plan)
+    groups = parameter_groups(network, plan)
+    pull = Pull(groups, len(network.stages), plan.pull) if plan.pull else None
     # Without decay this is Adam (Kingma and Ba 2015) to the last bit.
-    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     steps_an_epoch = len(epoch_batches(len(train), settings, 0))
     steps = steps_an_epoch * settings.epochs
     every = max(1, math.ceil(steps_an_epoch / POINTS_PER_EPOCH))
@@ -154,25 +155,32 @@ def fit(
     progress = load_checkpoint(checkpoint, network, optimiser, device)
     if progress is None:
         first_loss, score = task.validate(network, validation)
-        progress = Progress(best_loss=first_loss, best_weights=trained_weights(network, plan))
+        progress = Progress(first_loss, trained_weights(network, plan), settings.learning_rate)
         reporter.points([(0, "validation_loss", first_loss), (0, task.score, score)])
     reporter.rewind(progress.step)
 
     saved = began = time.monotonic()
     earlier = progress.seconds
     while progress.epoch < settings.epochs and not progress.stopped:
-        set_modes(network, plan)
         batches = epoch_batches(len(train), settings, progress.epoch)
-        for batch in batches[progress.step - progress.epoch * steps_an_epoch :]:
+        done = progress.step - progress.epoch * steps_an_epoch
+        open_stages(network, plan, optimiser.param_groups, progress.epoch, progress.closed)
+        if not done:
+            begin_epoch(network, plan, task, train, batches, optimiser, progress, settings.seed)
+        for batch in batches[done:]:
             if reporter.should_stop():
                 raise CancelledError
             if settings.cosine:
-                set_rate(optimiser, settings.learning_rate * (1 + math.cos(math.pi * progress.step / steps)) / 2)
+                progress.rate = settings.learning_rate * (1 + math.cos(math.pi * progress.step / steps)) / 2
+            for group in optimiser.param_groups:
+                group["lr"] = progress.rate * group["part"]
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.amp):
                 loss = task.loss(network, train, batch.to(device), progress.step)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            (loss if pull is None else loss + pull.penalty()).backward()
             optimiser.step()
+            if plan.rule == "autofreeze":
+                progress.norms = progress.norms + gradient_norms(optimiser.param_groups)
             # Summed on the device, so that nothing waits for it.
             progress.running_loss = progress.running_loss + loss.detach() * len(batch)
             progress.running_rows += len(batch)
@@ -184,18 +192,36 @@ def fit(
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save_checkpoint(checkpoint, progress, network, optimiser)
                 saved = time.monotonic()
-        finish_epoch(network, plan, task, validation, settings, reporter, progress, optimiser)
+        finish_epoch(network, plan, task, validation, settings, reporter, progress)
         save_checkpoint(checkpoint, progress, network, optimiser)
         saved = time.monotonic()
 
     network.load_state_dict(progress.best_weights, strict=False)
+    merge_adapters(network)
     return FitResult(progress.best_epoch, progress.epoch, progress.stopped)
 
 
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Sets the learning rate of every parameter."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
+def begin_epoch(
+    network: Network,
+    plan: Plan,
+    task: Task,
+    train: Rows,
+    batches: list[Tensor],
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    seed: int,
+) -> None:
+    """What a plan does before an epoch: fresh embeddings, or rates from the gradients of the first RATE_BATCHES."""
+    if plan.renew:
+        renew_embeddings(network, seed * 1_000_003 + progress.epoch)
+        for parameter in network.stages[0].parameters():
+            optimiser.state.pop(parameter, None)
+    if plan.rule == "auto-rgn":
+        optimiser.zero_grad(set_to_none=True)
+        for batch in batches[:RATE_BATCHES]:
+            task.loss(network, train, batch.to(train.labels.device), progress.step).backward()
+        for group, part in zip(optimiser.param_groups, relative_gradient_norms(optimiser.param_groups), strict=True):
+            group["part"] = part
 
 
 def report_train_loss(progress: Progress, settings: TrainSettings, reporter: Reporter) -> None:
@@ -218,30 +244,36 @@ def finish_epoch(
     settings: TrainSettings,
     reporter: Reporter,
     progress: Progress,
-    optimiser: torch.optim.Optimizer,
 ) -> None:
     """Validates, keeps the weights if they are the best so far, lowers the learning rate on a plateau, or stops."""
     progress.epoch += 1
     loss, score = task.validate(network, validation)
     if not math.isfinite(loss):
         raise RunError(f"The validation loss became {loss} after epoch {progress.epoch}; lower the learning rate.")
-    rate = optimiser.param_groups[0]["lr"]
-    reporter.points(
-        [
-            (progress.step, "validation_loss", loss),
-            (progress.step, task.score, score),
-            (progress.step, "learning_rate", rate),
-        ]
-    )
+    points = [
+        (progress.step, "validation_loss", loss),
+        (progress.step, task.score, score),
+        (progress.step, "learning_rate", progress.rate),
+    ]
+    if plan.rule == "autofreeze":
+        norms = progress.norms[:-1].tolist()
+        if progress.norms_before:
+            progress.closed = stages_to_close(progress.norms_before, norms, progress.closed)
+        progress.norms_before, progress.norms = norms, torch.zeros(())
+        points.append((progress.step, "frozen_stages", float(progress.closed)))
+    reporter.points(points)
     if loss < progress.best_loss:
         progress.best_loss, progress.best_epoch, progress.epochs_since_best = loss, progress.epoch, 0
         progress.best_weights = trained_weights(network, plan)
+        return
+    if progress.epoch <= plan.last_opening:
+        # A stage is still to join: what does not improve now says nothing yet.
         return
     progress.epochs_since_best += 1
     if settings.early_stopping and progress.epochs_since_best >= settings.early_stopping:
         progress.stopped = True
     elif settings.plateau and progress.epochs_since_best % settings.plateau == 0:
-        set_rate(optimiser, rate * 0.1)
+        progress.rate *= 0.1
 
 
 def trained_weights(network: Network, plan: Plan) -> dict[str, Any]:

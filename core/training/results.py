@@ -101,6 +101,7 @@ def summary(
                 "parameters": stage.parameters,
                 "flops": stage.flops,
                 "frozen": stage.frozen,
+                "trained": stage.trained,
                 "origin": stage.origin,
             }
             for stage in plan.stages

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import BadInput
-from core.freezing.plan import STRATEGIES
+from core.freezing.strategies import STRATEGIES, complete_options
 from core.models.card import HeadSettings
 from core.models.registry import ARCHITECTURES
 from core.training.objectives import STARTS
@@ -109,8 +109,9 @@ class PretrainRequest:
 class FinetuneRequest:
     """Adapt a backbone (by id) to the target rows of a dataset (by id).
 
-    strategy: a name in core.freezing.plan.STRATEGIES. freeze_depth: stages frozen from the input; only the strategy
-    "depth" reads it. group: runs launched by one click share it.
+    strategy: a name in core.freezing.strategies.STRATEGIES. freeze_depth: stages frozen from the input; only the
+    strategy "depth" reads it. options: the strategy's own, where they differ from its defaults. target_rows: so many of
+    the last training and validation rows of the target, 0 for all. group: runs launched by one click share it.
     """
 
     dataset: str
@@ -120,18 +121,36 @@ class FinetuneRequest:
     head: HeadSettings = field(default_factory=HeadSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     group: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    target_rows: int = 0
 
     def __post_init__(self) -> None:
         _require(self.strategy in STRATEGIES, "strategy", self.strategy, f"one of {[*STRATEGIES]}")
         _require(self.freeze_depth >= 0, "freeze depth", self.freeze_depth, "0 or more")
+        _require(self.target_rows >= 0, "target rows", self.target_rows, "0 for all, or how many")
+        complete_options(self.strategy, self.options)
 
 
-Request = PretrainRequest | FinetuneRequest
+@dataclass(frozen=True)
+class InterpolateRequest:
+    """Mix the network of a fine-tuning run (by id) with its backbone. train: the device is all that is read of it."""
+
+    dataset: str
+    run: str
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+
+Request = PretrainRequest | FinetuneRequest | InterpolateRequest
+KINDS: dict[str, type[Request]] = {
+    "pretrain": PretrainRequest,
+    "finetune": FinetuneRequest,
+    "interpolate": InterpolateRequest,
+}
 
 
 def request_to_json(request: Request) -> dict[str, Any]:
     """The request as JSON-ready data, with its kind."""
-    kind = "pretrain" if isinstance(request, PretrainRequest) else "finetune"
+    kind = next(name for name, one in KINDS.items() if isinstance(request, one))
     return {"kind": kind, **dataclasses.asdict(request)}
 
 
@@ -139,7 +158,11 @@ def request_from_json(values: dict[str, Any]) -> Request:
     """The request that `request_to_json` made `values` from."""
     rest = {key: value for key, value in values.items() if key != "kind"}
     rest["train"] = TrainSettings(**rest["train"])
-    if values["kind"] == "pretrain":
-        return PretrainRequest(**rest)
-    rest["head"] = HeadSettings(**{**rest["head"], "hidden": tuple(rest["head"]["hidden"])})
-    return FinetuneRequest(**rest)
+    if "head" in rest:
+        rest["head"] = head_from_json(rest["head"])
+    return KINDS[values["kind"]](**rest)
+
+
+def head_from_json(values: dict[str, Any]) -> HeadSettings:
+    """The head that `dataclasses.asdict` and JSON made `values` from."""
+    return HeadSettings(**{**values, "hidden": tuple(values["hidden"])})

@@ -22,6 +22,7 @@ from core.report.compare_figures import (
 from core.runs.store import Run
 from pages.components.chart import chart
 from pages.components.common import simulated_badge, workspace
+from pages.components.one_threshold import one_threshold, settings_and_results
 from pages.components.result import curves, predictions_of
 from pages.components.run_table import strategy_of
 
@@ -64,6 +65,10 @@ def side_by_side(runs: list[Run]) -> None:
         _verdicts(done, labels)
         st.markdown("**Settings that differ**")
         _differences(done, labels)
+        settings_and_results(done)
+    if len({run.dataset for run in done}) == 1:
+        st.subheader("One threshold for all")
+        st.fragment(one_threshold)(done, labels)
 
 
 def backbone_names(runs: list[Run]) -> dict[str, str]:

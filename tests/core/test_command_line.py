@@ -69,6 +69,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str, str
         "parameters": pretrained["run"]["result"]["stages"][0]["parameters"],
         "flops": 0,
         "frozen": True,
+        "trained": 0,
         "origin": "supervised",
     }
     return workspace, pretrained["run"]["id"], finetuned["run"]["id"]
@@ -133,9 +134,11 @@ def test_export_is_a_backbone_that_loads(story: tuple[Workspace, str, str], tmp_
     ok(workspace, "export", "--run", finetuned, "--out", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "card.json",
+        "model.onnx",
         "model.safetensors",
         "preprocessing",
         "run.json",
+        "score.py",
     ]
     exported, own = (
         load_backbone(load_card(tmp_path / "out")),

@@ -5,10 +5,14 @@ import dataclasses
 import pytest
 
 from core.errors import BadInput
-from core.freezing.plan import STRATEGIES, Plan, make_plan
+from core.freezing.plan import Plan, make_plan
+from core.freezing.strategies import STRATEGIES, describe
 from core.models.card import BackboneCard, HeadSettings, StageCard
 
-STAGES = tuple(StageCard(f"s{i}", f"S{i}", 10 * (i + 1), 2 * i, 4) for i in range(3))
+STAGES = tuple(
+    StageCard(name, name.title(), 10 * (i + 1), 2 * i, 4, biases_norms=3 * i, linear_widths=7 * i)
+    for i, name in enumerate(("embedding", "s1", "s2"))
+)
 CARD = BackboneCard("b", "card", "dnn", {}, STAGES, 4, HeadSettings((2,)), {}, {}, "", "", "", "")
 HEAD = HeadSettings((3,), "tanh", "softmax")
 
@@ -24,8 +28,17 @@ def test_depth_freezes_from_the_input(depth: int) -> None:
 
 
 def test_named_strategies() -> None:
-    frozen = {name: [stage.frozen for stage in make_plan(CARD, name, 1, HEAD).stages] for name in STRATEGIES}
-    assert frozen["full"] == frozen["scratch"] == [False] * 4
+    options = {"surgical": {"stages": ["s1"]}}
+    frozen = {
+        name: [stage.frozen for stage in make_plan(CARD, name, 1, HEAD, options.get(name)).stages]
+        for name in STRATEGIES
+    }
+    for name in ("full", "scratch", "lp-ft", "gradual", "decay", "auto-rgn", "l2-sp", "meda", "autofreeze"):
+        assert frozen[name] == [False] * 4
+    assert frozen["surgical"] == [True, False, True, False]
+    assert frozen["embeddings-only"] == [False, True, True, False]
+    assert frozen["all-but-embeddings"] == [True, False, False, False]
+    assert frozen["bitfit"] == frozen["lora"] == [True, False, False, False]
     assert frozen["linear-probe"] == [True, True, True, False]
     assert frozen["zero-shot"] == [True] * 4
     assert make_plan(CARD, "scratch", 1, HEAD).fresh_backbone
@@ -36,12 +49,14 @@ def test_named_strategies() -> None:
 
 @pytest.mark.parametrize("depth", [-1, 4])
 def test_a_depth_that_does_not_fit_is_refused(depth: int) -> None:
-    with pytest.raises(BadInput, match=rf"Freeze depth {depth} does not fit the backbone 'card': it has 3 stages"):
+    with pytest.raises(BadInput, match=rf"Freeze depth {depth} does not fit this backbone: it has 3 stages"):
         make_plan(CARD, "depth", depth, HEAD)
 
 
 def test_nothing_to_train_is_refused() -> None:
-    frozen = tuple(dataclasses.replace(stage, frozen=True) for stage in make_plan(CARD, "full", 0, HEAD).stages)
+    frozen = tuple(
+        dataclasses.replace(stage, frozen=True, trained=0) for stage in make_plan(CARD, "full", 0, HEAD).stages
+    )
     with pytest.raises(BadInput, match="Every one of the 4 stages is frozen, so no parameter would train"):
         Plan("depth", frozen, 4, fresh_backbone=False, new_head=False)
 
@@ -58,3 +73,60 @@ def test_nothing_to_train_is_refused() -> None:
 def test_heads_are_checked_at_the_door(settings: dict[str, object], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         HeadSettings(**settings)  # type: ignore[arg-type]
+
+
+def test_rates_and_openings_are_the_papers() -> None:
+    gradual = make_plan(CARD, "gradual", 0, HEAD).stages
+    assert [stage.from_epoch for stage in gradual] == [3, 2, 1, 0]
+    assert [stage.rate for stage in gradual] == pytest.approx([2.6**-3, 2.6**-2, 2.6**-1, 1])
+    decay = make_plan(CARD, "decay", 0, HEAD, {"decay": 0.5}).stages
+    assert [stage.rate for stage in decay] == [0.125, 0.25, 0.5, 1]
+    probe = make_plan(CARD, "lp-ft", 0, HEAD, {"probe_epochs": 4})
+    assert [stage.from_epoch for stage in probe.stages] == [4, 4, 4, 0] and probe.last_opening == 4
+    probe.check_epochs(5)
+    with pytest.raises(BadInput, match="opens its last stage in epoch 5, and there are 4 epochs"):
+        probe.check_epochs(4)
+
+
+def test_parts_of_stages_are_counted() -> None:
+    own = (4 + 1) * 3 + (3 + 1) * 2
+    bitfit = make_plan(CARD, "bitfit", 0, HEAD)
+    assert bitfit.frozen_depth == 1
+    assert bitfit.trained_parameters == 3 + 6 + own and bitfit.frozen_parameters == 60 - 9
+    lora = make_plan(CARD, "lora", 0, HEAD, {"rank": 2})
+    assert lora.trained_parameters == 2 * (7 + 14) + own
+    assert make_plan(CARD, "surgical", 0, HEAD, {"stages": ("s2",)}).frozen_depth == 2
+    assert make_plan(CARD, "embeddings-only", 0, HEAD).frozen_depth == 0
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "sentence"),
+    [
+        ("surgical", {}, "at least one stage to train; choose from"),
+        ("surgical", {"stages": ["s9"]}, r"The stages \['s9'\] are not in this backbone"),
+        ("lora", {"rank": 0}, "Rank is 0; it must be 1 to 256"),
+        ("lora", {"rank": 2.5}, "Rank is 2.5"),
+        ("decay", {"decay": 2}, "Decay is 2; it must be 0.05 to 1"),
+        ("full", {"rank": 3}, r"'Full fine-tuning' has no options \['rank'\]"),
+    ],
+)
+def test_options_are_checked_at_the_door(strategy: str, options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        make_plan(CARD, strategy, 0, HEAD, options)
+
+
+def test_strategies_that_need_what_a_backbone_lacks_are_refused() -> None:
+    images = dataclasses.replace(CARD, stages=tuple(StageCard(f"block{i}", "B", 5, 5, 5) for i in range(2)))
+    for strategy in ("meda", "embeddings-only", "all-but-embeddings"):
+        with pytest.raises(BadInput, match="not an embedding stage"):
+            make_plan(images, strategy, 0, HEAD)
+    with pytest.raises(BadInput, match="have none"):
+        make_plan(images, "lora", 0, HEAD)
+
+
+def test_a_strategy_in_words() -> None:
+    assert describe("depth", 2, {}) == "freeze depth 2"
+    assert describe("lora", 0, {"rank": 8}) == "LoRA, rank 8"
+    assert describe("lora", 0, {"rank": 4}) == "LoRA"
+    assert describe("surgical", 0, {"stages": ("s1", "s2")}) == "surgical, s1+s2"
+    assert describe("full", 0, {}) == "full fine-tuning"

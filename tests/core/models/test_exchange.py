@@ -33,7 +33,7 @@ from core.models.network import Network
 from core.models.registry import ARCHITECTURES, complete_settings
 from core.runs import importer
 from core.runs.importer import import_in_subprocess
-from core.training.apply import export
+from core.training.export import export
 from core.training.objectives import ORIGINS
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, open_workspace, read_json

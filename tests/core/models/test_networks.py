@@ -20,9 +20,9 @@ def settings_of(architecture: str) -> dict[str, object]:
     return {name: value for name, value in SMALL.items() if name in ARCHITECTURES[architecture].defaults}
 
 
-def network_of(architecture: str, head: HeadSettings | None = None) -> Network:
+def network_of(architecture: str, head: HeadSettings | None = None, field_sizes: tuple[int, ...] = SIZES) -> Network:
     torch.manual_seed(1)
-    network = build_network(architecture, settings_of(architecture), SIZES, head or HeadSettings())
+    network = build_network(architecture, settings_of(architecture), field_sizes, head or HeadSettings())
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

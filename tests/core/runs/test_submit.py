@@ -150,7 +150,7 @@ def test_the_command_line_asks_for_the_same_run(
         assert got.backbone == "Simulated DNN"
         assert (got.strategy, got.freeze_depth, got.head) == (request_.strategy, request_.freeze_depth, request_.head)
     else:
-        assert isinstance(got, PretrainRequest)
+        assert isinstance(got, PretrainRequest) and isinstance(request_, PretrainRequest)
         assert (got.architecture, got.name, got.settings) == (request_.architecture, request_.name, request_.settings)
     assert got.train == request_.train
 

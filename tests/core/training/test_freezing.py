@@ -10,7 +10,8 @@ from core.data.datasets import Dataset, training_rows
 from core.freezing.plan import make_plan
 from core.models.backbone import load_backbone
 from core.models.card import HeadSettings
-from core.training.loop import Rows, fit, freeze, predict, set_modes
+from core.training.loop import Rows, fit, predict
+from core.training.methods import open_stages, parameter_groups
 from core.training.table import behind_prefix, read_table
 from core.workspace import Workspace
 from tests.core.models.references import CLICK_MODELS
@@ -50,11 +51,11 @@ def test_depth_trains_exactly_what_the_plan_announces(
             assert parameter.requires_grad == (not (frozen and name.startswith(frozen)))
             assert parameter.requires_grad or parameter.grad is None
 
-        trained = freeze(network, plan)
-        assert sum(parameter.numel() for parameter in trained) == plan.trained_parameters
+        groups = parameter_groups(network, plan)
+        assert sum(one.numel() for group in groups for one in group["params"]) == plan.trained_parameters
         everything = sum(parameter.numel() for parameter in network.parameters())
         assert plan.trained_parameters + plan.frozen_parameters == everything
-        set_modes(network, plan)
+        open_stages(network, plan, groups, epoch=0)
         for stage, planned in zip([*network.stages, network.head], plan.stages, strict=True):
             assert all(module.training is not planned.frozen for module in stage.modules())
 

@@ -17,7 +17,8 @@ from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings, load_card
 from core.models.network import Network, Stage
 from core.models.registry import ARCHITECTURES
-from core.training.loop import CancelledError, Rows, fit, predict, set_modes
+from core.training.loop import CancelledError, Rows, fit, predict
+from core.training.methods import open_stages, parameter_groups
 from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, TrainSettings
 from core.training.table import behind_prefix, read_table
 from core.workspace import Workspace, open_workspace
@@ -106,7 +107,7 @@ def test_frozen_stages_stay_bit_identical_and_trained_statistics_move(resnet: Ba
     assert not any(name.startswith(frozen) for name in moved)
     everything = {name for name in before if not name.startswith((*frozen, "stages.0.image"))}
     assert {name for name in everything if "moving" in name or name.endswith("kernel") or "head" in name} <= moved
-    set_modes(network, plan)
+    open_stages(network, plan, parameter_groups(network, plan), epoch=0)
     for stage, planned in zip([*network.stages, network.head], plan.stages, strict=True):
         assert all(module.training is not planned.frozen for module in stage.modules())
 

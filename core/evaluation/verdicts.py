@@ -1,0 +1,136 @@
+"""What a sweep's numbers allow to say, in words: strategies held against a reference and against the leading one.
+
+The leader is chosen on validation rows, so that comparing the others with it on test rows is no choice by test rows.
+All p-values of a sweep are adjusted together (Holm 1979); where the adjusted one is 0.05 or more, two strategies are
+"not distinguishable", never ranked.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.evaluation.multiplicity import holm
+from core.evaluation.seeds import SeedDifference, compare_auc, compare_log_loss
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A strategy in one setting: scores (seeds, rows) on the test rows, and its mean log loss on validation rows."""
+
+    title: str
+    validation_loss: float
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`a` compared with `b` on the test rows of `setting`; differences are a less b.
+
+    auc_p, log_loss_p: adjusted for all comparisons of the sweep.
+    """
+
+    setting: str
+    a: str
+    b: str
+    auc: SeedDifference
+    log_loss: SeedDifference
+    auc_p: float = float("nan")
+    log_loss_p: float = float("nan")
+
+    @property
+    def word(self) -> str:
+        """Whether a's AUC is "better", "worse" or "not distinguishable"."""
+        if not self.auc_p < LEVEL:
+            return "not distinguishable"
+        return "better" if self.auc.delta > 0 else "worse"
+
+
+def leader(contenders: Sequence[Contender]) -> Contender:
+    """The one with the lowest mean log loss on validation rows."""
+    return min(contenders, key=lambda one: one.validation_loss)
+
+
+def judge(labels: np.ndarray, settings: Mapping[str, Sequence[Contender]], reference: str) -> list[Verdict]:
+    """Every strategy against the reference, and against the leader, in every setting.
+
+    labels: of the test rows. settings: contenders by setting (such as a target size), each with a title of its own.
+    reference: a title; a setting without it is held against its leader alone.
+    """
+    found = []
+    for setting, contenders in settings.items():
+        by_title = {one.title: one for one in contenders}
+        lead = leader(contenders)
+        pairs = [(one, by_title[reference]) for one in contenders if reference in by_title and one.title != reference]
+        if lead.title != reference:
+            pairs += [(one, lead) for one in contenders if one.title not in (lead.title, reference)]
+        for a, b in pairs:
+            scores = _same_seeds(a.scores, b.scores)
+            found.append(
+                Verdict(setting, a.title, b.title, compare_auc(labels, *scores), compare_log_loss(labels, *scores))
+            )
+    auc_p = holm([one.auc.p for one in found])
+    log_loss_p = holm([one.log_loss.p for one in found])
+    return [
+        dataclasses.replace(one, auc_p=float(auc_p[i]), log_loss_p=float(log_loss_p[i])) for i, one in enumerate(found)
+    ]
+
+
+def in_words(verdicts: Sequence[Verdict], settings: Mapping[str, Sequence[Contender]], reference: str) -> list[str]:
+    """A few sentences for each setting."""
+    sentences = []
+    for setting, contenders in settings.items():
+        own = [one for one in verdicts if one.setting == setting]
+        if not own:
+            continue
+        rows, seeds = own[0].auc.rows, own[0].auc.seeds
+        lead = leader(contenders).title
+        begin = f"{setting}: " if len(settings) > 1 else ""
+        against = {one.a: one for one in own if one.b == reference}
+        if lead in against:
+            sentences.append(f"{begin}{_against(against[lead], ', chosen on validation rows,')}")
+        elif lead == reference:
+            sentences.append(f"{begin}{_capital(reference)} leads on validation rows.")
+        for word in ("better", "worse"):
+            others = [one for one in against.values() if one.word == word and one.a != lead]
+            if others:
+                named = "; ".join(f"{one.a} ({numbers(one)})" for one in others)
+                sentences.append(f"{_capital(word)} than {reference}: {named}.")
+        alike = [one.a for one in against.values() if one.word == "not distinguishable" and one.a != lead]
+        if alike:
+            sentences.append(f"Not distinguishable from {reference} at n = {rows:,}: {', '.join(alike)}.")
+        tied = [one.a for one in own if one.b == lead != reference and one.word == "not distinguishable"]
+        if tied:
+            sentences.append(f"Not distinguishable from {lead} at n = {rows:,}: {', '.join(tied)}.")
+        if seeds == 1:
+            sentences.append("With one seed this holds for these test rows alone: another seed may turn it round.")
+    return sentences
+
+
+def numbers(verdict: Verdict) -> str:
+    """The difference in AUC with its interval and adjusted p."""
+    p = "p < 0.0001" if verdict.auc_p < 1e-4 else f"p {verdict.auc_p:.3g}"
+    return f"ΔAUC {verdict.auc.delta:+.4f}, 95 % {verdict.auc.low:+.4f} to {verdict.auc.high:+.4f}, adjusted {p}"
+
+
+def _against(verdict: Verdict, how: str) -> str:
+    rows = f"n = {verdict.auc.rows:,}, {verdict.auc.seeds} seed{'s' if verdict.auc.seeds > 1 else ''}"
+    if verdict.word == "not distinguishable":
+        return f"{_capital(verdict.a)}{how} is not distinguishable from {verdict.b} ({numbers(verdict)}; {rows})."
+    return f"{_capital(verdict.a)}{how} is {verdict.word} than {verdict.b} ({numbers(verdict)}; {rows})."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _same_seeds(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both with as many seeds: the first ones of the longer; a single one, as of zero-shot, stands for each."""
+    if len(a) == 1 or len(b) == 1:
+        seeds = max(len(a), len(b))
+        return np.repeat(a, seeds, 0) if len(a) == 1 else a, np.repeat(b, seeds, 0) if len(b) == 1 else b
+    seeds = min(len(a), len(b))
+    return a[:seeds], b[:seeds]

@@ -1,0 +1,319 @@
+"""The freezing strategies, in one dict: each a pure function from a backbone's stages and its options to a sketch.
+
+A sketch says which stages train, from which epoch, at what part of the learning rate and with what besides; the plan
+made of it (core.freezing.plan) is all that the training loop sees.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import BadInput
+from core.models.card import StageCard
+
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a strategy: a number between low and high, whole where the default is; or stage names ("stages")."""
+
+    label: str
+    about: str
+    default: Any
+    low: float = 0
+    high: float = 0
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What a strategy decides, stages from the input up without the head, which always trains at the full rate.
+
+    trains: one a stage. from_epoch: first epoch (from 0) in which each trains; all in the first when empty. rates: the
+    part of the learning rate of each; 1 when empty. only: what trains inside a stage, one of PARTS. rank: of LoRA's
+    adapters. pull: strength of the pull towards the backbone's weights (L2-SP). rule: what changes while it trains, one
+    of RULES. renew: whether embeddings start anew each epoch. fresh: whether stages start from random weights.
+    """
+
+    trains: tuple[bool, ...]
+    from_epoch: tuple[int, ...] = ()
+    rates: tuple[float, ...] = ()
+    only: str = "all"
+    rank: int = 0
+    pull: float = 0.0
+    rule: str = "none"
+    renew: bool = False
+    fresh: bool = False
+
+
+PARTS = ("all", "biases and norms", "adapters")
+RULES = ("none", "auto-rgn", "autofreeze")
+
+Stages = Sequence[StageCard]
+Draw = Callable[[Stages, Options], Sketch]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A strategy as a page offers it. when: in which case to try it. source: whom it is from."""
+
+    title: str
+    summary: str
+    when: str
+    draw: Draw
+    source: str = ""
+    options: dict[str, Option] = field(default_factory=dict)
+
+
+def _all(stages: Stages, **changes: Any) -> Sketch:
+    return Sketch((True,) * len(stages), **changes)
+
+
+def _depth(stages: Stages, options: Options) -> Sketch:
+    depth = options["depth"]
+    if not 0 <= depth <= len(stages):
+        raise BadInput(
+            f"Freeze depth {depth} does not fit this backbone: it has {len(stages)} stages, so take 0 (full "
+            f"fine-tuning) to {len(stages)} (linear probe)."
+        )
+    return Sketch(tuple(index >= depth for index in range(len(stages))))
+
+
+def _full(stages: Stages, options: Options) -> Sketch:
+    return _all(stages)
+
+
+def _none(stages: Stages, options: Options) -> Sketch:
+    return Sketch((False,) * len(stages))
+
+
+def _lp_ft(stages: Stages, options: Options) -> Sketch:
+    return _all(stages, from_epoch=(options["probe_epochs"],) * len(stages))
+
+
+def _gradual(stages: Stages, options: Options) -> Sketch:
+    below_head = range(len(stages), 0, -1)
+    return _all(stages, from_epoch=tuple(below_head), rates=tuple(options["factor"] ** -steps for steps in below_head))
+
+
+def _decay(stages: Stages, options: Options) -> Sketch:
+    return _all(stages, rates=tuple(options["decay"] ** steps for steps in range(len(stages), 0, -1)))
+
+
+def _surgical(stages: Stages, options: Options) -> Sketch:
+    known, chosen = [stage.name for stage in stages], options["stages"]
+    if unknown := [name for name in chosen if name not in known]:
+        raise BadInput(f"The stages {unknown} are not in this backbone; its stages are {known}.")
+    if not chosen:
+        raise BadInput(f"Surgical fine-tuning needs at least one stage to train; choose from {known}.")
+    return Sketch(tuple(name in chosen for name in known))
+
+
+def _embeddings_only(stages: Stages, options: Options) -> Sketch:
+    _needs_embeddings(stages)
+    return Sketch((True, *(False,) * (len(stages) - 1)))
+
+
+def _all_but_embeddings(stages: Stages, options: Options) -> Sketch:
+    _needs_embeddings(stages)
+    return Sketch((False, *(True,) * (len(stages) - 1)))
+
+
+def _auto_rgn(stages: Stages, options: Options) -> Sketch:
+    return _all(stages, rule="auto-rgn")
+
+
+def _l2_sp(stages: Stages, options: Options) -> Sketch:
+    return _all(stages, pull=options["pull"])
+
+
+def _bitfit(stages: Stages, options: Options) -> Sketch:
+    return Sketch(tuple(stage.biases_norms > 0 for stage in stages), only="biases and norms")
+
+
+def _lora(stages: Stages, options: Options) -> Sketch:
+    if not any(stage.linear_widths for stage in stages):
+        raise BadInput("LoRA adapts linear layers, and this backbone's stages have none; choose another strategy.")
+    return Sketch(tuple(stage.linear_widths > 0 for stage in stages), only="adapters", rank=options["rank"])
+
+
+def _meda(stages: Stages, options: Options) -> Sketch:
+    _needs_embeddings(stages)
+    return _all(stages, renew=True)
+
+
+def _autofreeze(stages: Stages, options: Options) -> Sketch:
+    return _all(stages, rule="autofreeze")
+
+
+def _scratch(stages: Stages, options: Options) -> Sketch:
+    return _all(stages, fresh=True)
+
+
+def _needs_embeddings(stages: Stages) -> None:
+    if stages[0].name != "embedding":
+        raise BadInput(
+            f"This backbone's first stage is {stages[0].title!r}, not an embedding stage; choose another strategy."
+        )
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "depth": Strategy(
+        "Freeze depth",
+        "The first d stages stay frozen, the rest and a new head train.",
+        "The question Thaw exists for: sweep it.",
+        _depth,
+        "Yosinski et al.: How transferable are features in deep neural networks?, NeurIPS 2014",
+    ),
+    "linear-probe": Strategy(
+        "Linear probe",
+        "Every stage is frozen; only the new head trains.",
+        "Few rows, or a source domain much like the target; the quickest.",
+        _none,
+        "Alain, Bengio: Understanding intermediate layers using linear classifier probes, 2016",
+    ),
+    "full": Strategy(
+        "Full fine-tuning",
+        "Nothing is frozen (freeze depth 0); the head is new.",
+        "Many rows, or a target unlike the source; what every other strategy is held against.",
+        _full,
+        "Girshick et al.: Rich feature hierarchies, CVPR 2014",
+    ),
+    "lp-ft": Strategy(
+        "Probe, then fine-tune",
+        "The head alone trains for some epochs, then every stage joins.",
+        "A new head's first, wrong gradients would distort good stages; often keeps more of the source.",
+        _lp_ft,
+        "Kumar et al.: Fine-Tuning can Distort Pretrained Features, ICLR 2022",
+        {"probe_epochs": Option("Probe epochs", "epochs in which the head trains alone", 2, 1, 1000)},
+    ),
+    "gradual": Strategy(
+        "Gradual unfreezing",
+        "The head first, then one stage more each epoch from the top, lower stages at lower rates.",
+        "Few rows and many epochs: needs at least as many epochs as stages.",
+        _gradual,
+        "Howard, Ruder: ULMFiT, ACL 2018",
+        {"factor": Option("Rate factor", "each stage's rate is the one above it divided by this", 2.6, 1, 10)},
+    ),
+    "decay": Strategy(
+        "Layer-wise rate decay",
+        "Every stage trains, each at a lower rate than the one above it.",
+        "A soft freeze: lower stages move a little.",
+        _decay,
+        "Clark et al.: ELECTRA, ICLR 2020",
+        {"decay": Option("Decay", "a stage's rate is this part of the one above it", 0.65, 0.05, 1)},
+    ),
+    "surgical": Strategy(
+        "Surgical",
+        "Only the stages you choose train, with the new head.",
+        "You know what shifted: new values ask for the embedding, a new relation for upper stages.",
+        _surgical,
+        "Lee et al.: Surgical Fine-Tuning Improves Adaptation to Distribution Shifts, ICLR 2023",
+        {"stages": Option("Stages to train", "names of the stages that train", ())},
+    ),
+    "embeddings-only": Strategy(
+        "Embeddings only",
+        "The embedding stage and the new head train.",
+        "The same relations between other values: new sites, new ads.",
+        _embeddings_only,
+    ),
+    "all-but-embeddings": Strategy(
+        "All but embeddings",
+        "The embedding stage stays frozen, everything above it trains (freeze depth 1).",
+        "Most parameters are embeddings, and rare ones overfit first.",
+        _all_but_embeddings,
+        "Zhang et al.: Towards Understanding the Overfitting Phenomenon of Deep CTR Models, CIKM 2022",
+    ),
+    "auto-rgn": Strategy(
+        "Auto-RGN",
+        "Every stage trains at a rate that follows its relative gradient norm, taken anew each epoch.",
+        "You do not know which stages should move.",
+        _auto_rgn,
+        "Lee et al.: Surgical Fine-Tuning Improves Adaptation to Distribution Shifts, ICLR 2023",
+    ),
+    "l2-sp": Strategy(
+        "L2-SP",
+        "Every stage trains, pulled back towards the backbone's weights.",
+        "Freezing feels too hard and full fine-tuning forgets too much.",
+        _l2_sp,
+        "Li, Grandvalet, Davoine: Explicit Inductive Bias for Transfer Learning, ICML 2018",
+        {"pull": Option("Pull", "weight of half the squared distance from the backbone", 0.01, 1e-6, 10)},
+    ),
+    "bitfit": Strategy(
+        "BitFit",
+        "Only biases and normalisation layers train, with the new head.",
+        "The smallest change that reaches every stage; cheap to store for many targets.",
+        _bitfit,
+        "Ben Zaken, Ravfogel, Goldberg: BitFit, ACL 2022",
+    ),
+    "lora": Strategy(
+        "LoRA",
+        "Every linear layer gets a trained low-rank addition; its own weights and the embeddings stay frozen.",
+        "As BitFit, with more room; the additions are merged into the weights at the end.",
+        _lora,
+        "Hu et al.: LoRA, ICLR 2022",
+        {"rank": Option("Rank", "rank of the additions", 4, 1, 256)},
+    ),
+    "meda": Strategy(
+        "Fresh embeddings each epoch",
+        "Every stage trains; the embedding stage starts from new random vectors in every epoch.",
+        "Several epochs without the one-epoch overfitting of click models; gives up the source's embeddings.",
+        _meda,
+        "Fan et al.: Multi-Epoch Learning with Data Augmentation (MEDA), 2023",
+    ),
+    "autofreeze": Strategy(
+        "Automatic freezing",
+        "Every stage trains at first; from the input up, stages whose gradient norm no longer changes freeze for good.",
+        "You want the time of freezing without choosing a depth.",
+        _autofreeze,
+        "Liu et al.: AutoFreeze, 2021",
+    ),
+    "scratch": Strategy(
+        "From scratch",
+        "The same network with fresh weights, trained on the target rows alone.",
+        "A control: is the backbone worth anything here?",
+        _scratch,
+    ),
+    "zero-shot": Strategy(
+        "Zero-shot",
+        "The backbone with its own head, as it is; nothing trains.",
+        "A control: is training worth anything here?",
+        _none,
+    ),
+}
+
+
+def complete_options(strategy: str, options: Options) -> Options:
+    """`options` over the strategy's defaults; BadInput for a name it has not and for a number out of bounds."""
+    about = STRATEGIES[strategy]
+    if unknown := set(options) - set(about.options):
+        raise BadInput(
+            f"The strategy {about.title!r} has no options {sorted(unknown)}; it has {sorted(about.options)}."
+        )
+    values = {name: options.get(name, option.default) for name, option in about.options.items()}
+    for name, value in values.items():
+        option = about.options[name]
+        if name == "stages":
+            values[name] = tuple(value)
+            continue
+        kinds = int if isinstance(option.default, int) else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not option.low <= value <= option.high:
+            raise BadInput(f"{option.label} is {value!r}; it must be {option.low:g} to {option.high:g}.")
+    return values
+
+
+def describe(strategy: str, freeze_depth: int, options: Options) -> str:
+    """The strategy in a few words, such as "freeze depth 2" or "LoRA, rank 8"."""
+    if strategy == "depth":
+        return f"freeze depth {freeze_depth}"
+    about = STRATEGIES[strategy]
+    # Names such as LoRA and BitFit keep their capitals.
+    title = about.title if any(letter.isupper() for letter in about.title[1:]) else about.title.lower()
+    words = []
+    for name, value in complete_options(strategy, options).items():
+        option = about.options[name]
+        if name == "stages":
+            words.append("+".join(value))
+        elif value != option.default:
+            words.append(f"{option.label.lower()} {value:g}")
+    return ", ".join([title, *words])

@@ -1,0 +1,302 @@
+"""The report of a sweep, or of runs picked by hand, as one HTML file: data, settings, verdicts, figures, commands."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from core.data.datasets import Dataset
+from core.data.split import METHODS
+from core.evaluation.verdicts import LEVEL, Verdict
+from core.models.card import BackboneCard
+from core.models.registry import ARCHITECTURES
+from core.report.html_page import Cell, Html, Section, commands, facts, heading, page, paragraph, plot, sentences, table
+from core.report.report_figures import (
+    ARMS_TITLE,
+    calibration_of_arms,
+    figures_of_setting,
+    learning_curves,
+    roc_of_arms,
+)
+from core.report.subject import Subject
+from core.runs.sweep_result import ArmResult, Spread, forgotten, judged, reference_of
+from core.training.objectives import OBJECTIVES, ORIGINS
+from core.workspace import Workspace, write_atomic
+
+MOST_CURVES = 12
+"""Arms drawn in the figures of curves; more could not be told apart."""
+SIMULATED = (
+    "Simulated data: these rows were made by Thaw's simulator. The numbers show how the method works and say nothing "
+    "about real traffic."
+)
+SIMULATED_BACKBONE = "A backbone in this report was pretrained on simulated rows, not on real traffic."
+
+
+def write_report(workspace: Workspace, subject: Subject, target: Path) -> dict[str, Any]:
+    """Writes the report to `target`, whole or not at all; what it says, as JSON-ready data."""
+    verdicts, words = judged(workspace, subject.results, reference_of(subject.results))
+    words = words + forgotten(subject.results)
+    text = report_html(workspace, subject, verdicts, words)
+    write_atomic(target, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
+    return {
+        "out": str(target),
+        "bytes": target.stat().st_size,
+        "title": subject.title,
+        "simulated": subject.dataset.simulated,
+        "arms": [result.title for result in subject.results],
+        "runs": [run.id for run in subject.runs],
+        "comparisons": len(verdicts),
+        "verdicts": words,
+    }
+
+
+def report_html(workspace: Workspace, subject: Subject, verdicts: Sequence[Verdict], words: Sequence[str]) -> str:
+    """The report's whole text."""
+    dataset = subject.dataset
+    lead = {
+        "Made": datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+        "Dataset": f"{dataset.name}, {dataset.rows:,} rows",
+        "Backbone": ", ".join(card.name for card in subject.cards),
+        "Runs": _statuses(subject),
+    }
+    sections = [
+        Section("What the numbers allow to say", "verdicts", _verdicts(subject, verdicts, words)),
+        Section("Arms", "arms", _arms(subject.results)),
+        Section("Figures", "figures", _figures(workspace, subject)),
+        Section("Data", "data", _data(dataset)),
+        Section("Backbone", "backbone", [part for card in subject.cards for part in _backbone(card)]),
+        Section("Settings", "settings", _settings(subject)),
+        Section("Runs", "runs", _runs(subject)),
+        Section("Environment", "environment", _environment(subject)),
+        Section("Reproduce it", "commands", _commands(subject)),
+    ]
+    return page(f"Thaw report: {subject.title}", lead, _notice(subject), sections)
+
+
+def _notice(subject: Subject) -> str:
+    if subject.dataset.simulated:
+        return SIMULATED
+    return SIMULATED_BACKBONE if any(card.trained_on["simulated"] for card in subject.cards) else ""
+
+
+def _statuses(subject: Subject) -> str:
+    counts = Counter(run.status for run in subject.runs)
+    return ", ".join(f"{number:,} {status}" for status, number in counts.items())
+
+
+def _verdicts(subject: Subject, verdicts: Sequence[Verdict], words: Sequence[str]) -> list[Html]:
+    if not verdicts:
+        return [paragraph("There is one arm alone, so there is nothing to compare it with.", "quiet")]
+    many = f"{len(verdicts)} comparison{'s' if len(verdicts) > 1 else ''}"
+    rule = (
+        f"{many} on the target test rows. The p-values of all of them are adjusted together by Holm's method (1979), "
+        f"those of AUC and those of log loss; at {LEVEL:g} or more two arms are “not distinguishable”. Intervals of "
+        "AUC differences join the noise of test rows (DeLong) and of seeds; those of log loss come from a paired "
+        "bootstrap."
+    )
+    rows: list[list[Cell]] = [
+        [
+            one.setting or None,
+            one.a,
+            one.b,
+            one.word,
+            f"{one.auc.delta:+.4f}",
+            f"{one.auc.low:+.4f} to {one.auc.high:+.4f}",
+            f"{one.auc_p:.3g}",
+            f"{one.log_loss.delta:+.4f}",
+            f"{one.log_loss.low:+.4f} to {one.log_loss.high:+.4f}",
+            f"{one.log_loss_p:.3g}",
+        ]
+        for one in verdicts
+    ]
+    columns = ("Setting", "Arm", "Against", "By AUC", "ΔAUC", "95 %", "Adjusted p", "Δ log loss", "95 %", "Adjusted p")
+    skip = int(all(one.setting == "" for one in verdicts))
+    return [sentences(words), paragraph(rule, "quiet"), table(columns[skip:], [row[skip:] for row in rows])]
+
+
+def _arms(results: Sequence[ArmResult]) -> list[Html]:
+    columns = (
+        "Arm", "Seeds", "AUC, target test", "95 % (DeLong)", "Log loss, target", "AUC, source test",
+        "Trained parameters", "Seconds", "Peak memory",
+    )  # fmt: skip
+    rows: list[list[Cell]] = []
+    for one in results:
+        auc = one.auc.get("target_test")
+        rows.append(
+            [
+                f"{one.setting}: {one.title}" if one.setting else one.title,
+                len(one.runs),
+                _spread(auc),
+                f"{auc.low:.4f} to {auc.high:.4f}" if auc and auc.low == auc.low else None,
+                _spread(one.log_loss.get("target_test")),
+                _spread(one.auc.get("source_test")),
+                one.trained_parameters,
+                f"{one.seconds:.1f}",
+                f"{one.peak_memory / 2**20:,.0f} MiB" if one.peak_memory == one.peak_memory else None,
+            ]
+        )
+    note = (
+        "Mean ± standard deviation over seeds, which is the noise of training. The interval is the mean of DeLong's "
+        "interval of each seed, which is the noise of test rows."
+    )
+    return [table(columns, rows), paragraph(note, "quiet")]
+
+
+def _spread(spread: Spread | None) -> str | None:
+    if spread is None or spread.mean != spread.mean:
+        return None
+    return f"{spread.mean:.4f}" + (f" ± {spread.deviation:.4f}" if spread.deviation == spread.deviation else "")
+
+
+def _figures(workspace: Workspace, subject: Subject) -> list[Html]:
+    parts = []
+    settings = list(dict.fromkeys(one.setting for one in subject.results))
+    for setting in settings:
+        if len(settings) > 1:
+            parts.append(heading(_capital(setting)))
+        own = [one for one in subject.results if one.setting == setting]
+        parts += [plot(figure, title, _height(title, len(own))) for title, figure in figures_of_setting(own)]
+    if len(settings) > 1:
+        parts.append(heading("All settings"))
+    shown = subject.results[:MOST_CURVES]
+    curves = learning_curves(workspace, shown)
+    if len(curves.data):
+        parts.append(plot(curves, "Validation loss while training, mean over seeds"))
+    seed = "the first seed of each arm"
+    parts.append(plot(roc_of_arms(workspace, shown), f"ROC on target test rows, {seed}", 460))
+    parts.append(plot(calibration_of_arms(workspace, shown), f"Calibration on target test rows, {seed}", 420))
+    if len(shown) < len(subject.results):
+        parts.append(paragraph(f"Curves of the first {len(shown)} of {len(subject.results)} arms.", "quiet"))
+    note = (
+        "Thin intervals are for other test rows (DeLong, 95 %), thick ones for other seeds (± one standard deviation)."
+    )
+    return [paragraph(note, "quiet"), *parts]
+
+
+def _height(title: str, arms: int) -> int:
+    return 120 + 44 * arms if title == ARMS_TITLE else 380
+
+
+def _data(dataset: Dataset) -> list[Html]:
+    spec = dataset.spec
+    shares = f"test {spec.target_test_share:g} of the target and {spec.source_test_share:g} of the source rows"
+    split = f"{METHODS[spec.method]}; {shares}"
+    if spec.method == "column":
+        split += (
+            f"; column {spec.column}, target values {', '.join(value or '(missing)' for value in spec.target_values)}"
+        )
+    else:
+        split += f"; source share {spec.source_share:g}"
+    if spec.method == "random":
+        split += f"; seed {spec.seed}"
+    values: dict[str, Cell] = {
+        "Name": dataset.name,
+        "Sample": dataset.sample_name,
+        "Rows": dataset.rows,
+        "Simulated": "yes" if dataset.simulated else "no",
+        "Content hash": dataset.content_hash,
+        "Preprocessing hash": dataset.preprocessing_hash,
+        "Minimum count": dataset.min_count,
+        "Split": split,
+        "Prepared": dataset.created,
+    }
+    parts: list[list[Cell]] = [
+        [part.part.replace("_", " "), part.rows, part.clicks, part.click_rate if part.rows else None]
+        for part in dataset.parts
+    ]
+    return [facts(values), table(("Part", "Rows", "Clicks", "Click rate"), parts)]
+
+
+def _backbone(card: BackboneCard) -> list[Html]:
+    about = ARCHITECTURES.get(card.architecture)
+    learnt = card.trained_on
+    values: dict[str, Cell] = {
+        "Architecture": f"{about.title} ({about.source})" if about else card.architecture,
+        "Parameters": card.parameters,
+        "Learnt": OBJECTIVES[card.objective].title if card.objective in OBJECTIVES else card.objective,
+        "From": f"{learnt['rows']:,} {learnt['domain']} rows of {learnt['dataset']}"
+        + (" (simulated)" if learnt["simulated"] else ""),
+        "Their content hash": learnt["content_hash"],
+        "Weights, SHA-256": card.weights_sha256,
+        "Preprocessing hash": card.preprocessing_hash,
+        "Licence": card.licence,
+        "Made": card.created,
+        "Settings": ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in card.settings.items()),
+    }
+    stages: list[list[Cell]] = [
+        [stage.title, stage.parameters, stage.flops, ORIGINS.get(stage.origin, stage.origin)] for stage in card.stages
+    ]
+    columns = ("Stage, from the input", "Parameters", "Operations a row", "Weights from")
+    return [heading(card.name), facts(values), table(columns, stages)]
+
+
+def _settings(subject: Subject) -> list[Html]:
+    values: dict[str, Cell] = {_capital(name): _short(value) for name, value in subject.shared.items()}
+    if subject.shared.get("target rows") == 0:
+        values["Target rows"] = "all"
+    parts = [paragraph("Every run has these alike."), facts(values)]
+    if subject.varied:
+        parts.append(paragraph(f"Runs differ in: {', '.join(subject.varied)}."))
+    return parts
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "as prepared"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _runs(subject: Subject) -> list[Html]:
+    rows: list[list[Cell]] = []
+    for run in subject.runs:
+        result = run.result or {}
+        target = result.get("metrics", {}).get("target_test", {})
+        rows.append(
+            [
+                run.id,
+                run.name,
+                str(run.request["train"]["seed"]),
+                run.status if run.status == "done" else f"{run.status}: {run.message}",
+                target.get("auc"),
+                target.get("log_loss"),
+                f"{result['best_epoch']} of {result['epochs_run']}" if result else None,
+                f"{result['seconds']['total']:.1f}" if result else None,
+                ", ".join(run.tags) or None,
+                run.note or None,
+            ]
+        )
+    columns = ("Run", "Name", "Seed", "Status", "AUC", "Log loss", "Best epoch", "Seconds", "Tags", "Note")
+    kept = [place for place in range(len(columns)) if any(row[place] is not None for row in rows)]
+    return [table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])]
+
+
+def _environment(subject: Subject) -> list[Html]:
+    found = Counter(
+        (("device", run.result["device"]), *sorted(run.result["environment"].items()))
+        for run in subject.runs
+        if run.result
+    )
+    names = list(dict.fromkeys(name for values in found for name, _ in values))
+    rows: list[list[Cell]] = [
+        [number, *(str(dict(values)[name]) if name in dict(values) else None for name in names)]
+        for values, number in found.items()
+    ]
+    return [table(["Runs", *(_capital(name) for name in names)], rows)]
+
+
+def _commands(subject: Subject) -> list[Html]:
+    ids = ", ".join(run.id for run in subject.runs[:3] if run.status == "done")
+    after = (
+        "The same device kind, number of threads and versions give the same numbers, bit for bit; on others they "
+        f"differ in the last digits. `python -m core verify --run ID` (such as {ids}) trains a run again and says so."
+    )
+    return [commands(subject.commands), paragraph(after, "quiet")]

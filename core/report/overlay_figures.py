@@ -1,0 +1,159 @@
+"""Figures that lay several runs over each other at one threshold, and their settings beside their results."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from core.evaluation.curves import Bins, Confusion, Curve
+from core.report.compare_figures import run_styles
+from core.report.palette import FROZEN, NEUTRAL, TRAINED
+
+_MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
+_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+
+
+@dataclass(frozen=True)
+class Laid:
+    """What one run adds: its label, its curves, its confusion counts at the threshold, and its scores."""
+
+    label: str
+    roc: Curve
+    precision_recall: Curve
+    gains: Curve
+    bins: Bins
+    at: Confusion
+    scores: np.ndarray
+
+
+def roc_points(runs: Mapping[str, Laid]) -> go.Figure:
+    """ROC curves by run id, each with its point at the threshold."""
+    figure = go.Figure(_reference([0, 1], [0, 1]))
+    for run_id, run in runs.items():
+        _curve(figure, runs, run_id, run.roc.x, run.roc.y)
+        _point(figure, runs, run_id, run.at.false_positive_rate, run.at.recall)
+    return _finish(figure, "False positive rate", "True positive rate (recall)", "one-roc")
+
+
+def precision_recall_points(runs: Mapping[str, Laid], rate: float) -> go.Figure:
+    """Precision by recall, each with its point at the threshold; `rate` is the click rate, guessing's precision."""
+    figure = go.Figure(_reference([0, 1], [rate, rate]))
+    for run_id, run in runs.items():
+        _curve(figure, runs, run_id, run.precision_recall.x, run.precision_recall.y)
+        _point(figure, runs, run_id, run.at.recall, run.at.precision)
+    return _finish(figure, "Recall", "Precision", "one-pr")
+
+
+def gains_points(runs: Mapping[str, Laid]) -> go.Figure:
+    """Share of clicks among the best scored share of rows, each with the share acted on at the threshold."""
+    figure = go.Figure(_reference([0, 1], [0, 1]))
+    for run_id, run in runs.items():
+        _curve(figure, runs, run_id, run.gains.x, run.gains.y)
+        rows = run.at.tp + run.at.fp + run.at.tn + run.at.fn
+        _point(figure, runs, run_id, (run.at.tp + run.at.fp) / max(rows, 1), run.at.recall)
+    return _finish(figure, "Rows taken, best scored first", "Clicks among them", "one-gains")
+
+
+def calibration_overlay(runs: Mapping[str, Laid]) -> go.Figure:
+    """Click rate by mean score in 15 bins of equally many rows; on the line a score means what it says."""
+    most = max(float(max(run.bins.predicted.max(), run.bins.actual.max())) for run in runs.values())
+    figure = go.Figure(_reference([0, most], [0, most]))
+    for run_id, run in runs.items():
+        _curve(figure, runs, run_id, run.bins.predicted, run.bins.actual, mode="lines+markers")
+    return _finish(figure, "Mean predicted click probability", "Click rate", "one-calibration")
+
+
+def score_overlay(runs: Mapping[str, Laid], threshold: float) -> go.Figure:
+    """How the scores of all rows spread, as steps; the line is the threshold."""
+    edges = np.linspace(0, 1, 51)
+    figure = go.Figure()
+    for run_id, run in runs.items():
+        counts = np.histogram(run.scores, edges)[0] / max(len(run.scores), 1)
+        _curve(figure, runs, run_id, edges, np.append(counts, counts[-1]), shape="hv")
+    figure.add_vline(x=threshold, line={"color": NEUTRAL, "width": 2})
+    figure.update_yaxes(tickformat=".0%")
+    return _finish(figure, "Predicted click probability", "Share of rows", "one-scores")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the parallel coordinates: a value a run; texts name the values of a setting that is no number."""
+
+    title: str
+    values: Sequence[float]
+    texts: Sequence[str] = ()
+
+
+def parallel_coordinates(axes: Sequence[Axis], colour_by: Sequence[float]) -> go.Figure:
+    """A line a run through its settings and results, coloured by one result; dragging along an axis filters."""
+    dimensions = []
+    for axis in axes:
+        one: dict[str, object] = {"label": axis.title, "values": np.array(axis.values, dtype=float)}
+        if axis.texts:
+            one |= {"tickvals": list(range(len(axis.texts))), "ticktext": list(axis.texts)}
+        dimensions.append(one)
+    figure = go.Figure(
+        go.Parcoords(
+            dimensions=dimensions,
+            line={"color": np.array(colour_by, dtype=float), "colorscale": [[0, FROZEN], [1, TRAINED]]},
+            labelfont={"size": 12},
+        )
+    )
+    return figure.update_layout(margin={"l": 70, "r": 70, "t": 48, "b": 24}, uirevision="parallel")
+
+
+def _curve(
+    figure: go.Figure,
+    runs: Mapping[str, Laid],
+    run_id: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    mode: str = "lines",
+    shape: str = "linear",
+) -> None:
+    color, dash = run_styles(list(runs))[run_id]
+    figure.add_trace(
+        go.Scatter(
+            x=x,
+            y=y,
+            mode=mode,
+            name=runs[run_id].label,
+            legendgroup=run_id,
+            line={"color": color, "dash": dash, "width": 2, "shape": shape},
+            marker={"size": 6},
+            hovertemplate="%{x:.3f}, %{y:.3f}<extra>%{fullData.name}</extra>",
+        )
+    )
+
+
+def _point(figure: go.Figure, runs: Mapping[str, Laid], run_id: str, x: float, y: float) -> None:
+    figure.add_trace(
+        go.Scatter(
+            x=np.array([x]),
+            y=np.array([y]),
+            mode="markers",
+            name=runs[run_id].label,
+            legendgroup=run_id,
+            showlegend=False,
+            marker={"size": 11, "color": run_styles(list(runs))[run_id][0], "line": {"width": 2}},
+            hovertemplate="at the threshold: %{x:.3f}, %{y:.3f}<extra>%{fullData.name}</extra>",
+        )
+    )
+
+
+def _reference(x: Sequence[float], y: Sequence[float]) -> go.Scatter:
+    return go.Scatter(
+        x=np.array(x, dtype=float),
+        y=np.array(y, dtype=float),
+        mode="lines",
+        line={"color": NEUTRAL, "dash": "dash", "width": 1},
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def _finish(figure: go.Figure, x_title: str, y_title: str, revision: str) -> go.Figure:
+    figure.update_xaxes(title_text=x_title)
+    figure.update_yaxes(title_text=y_title)
+    return figure.update_layout(margin=_MARGIN, legend=_LEGEND, uirevision=revision)

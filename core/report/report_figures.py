@@ -1,0 +1,122 @@
+"""Figures of a report's arms, by setting where there are several: what the sweep page draws, ROC and calibration."""
+
+import dataclasses
+import html
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from core.evaluation.curves import calibration, roc, threshold_table
+from core.report.palette import NEUTRAL, SERIES
+from core.report.sweep_figures import (
+    arms_figure,
+    cost_figure,
+    curves_figure,
+    depth_figure,
+    forgetting_figure,
+    is_depth,
+    mean_band,
+)
+from core.runs.store import RunStore
+from core.runs.sweep_result import ArmResult
+from core.workspace import Workspace
+
+ARMS_TITLE = "AUC of every arm"
+Titled = tuple[str, go.Figure]
+_MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
+_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+_DASHES = ("solid", "dash", "dot")
+
+
+def figures_of_setting(results: Sequence[ArmResult]) -> list[Titled]:
+    """(title, figure) of the arms of one setting: intervals, freeze depth, adaptation against forgetting, cost."""
+    results = [with_plain_title(one) for one in results]
+    found: list[Titled] = [(ARMS_TITLE, arms_figure([one.title for one in results], results))]
+    if len({one.depth for one in results if is_depth(one)}) > 1:
+        found += [
+            ("AUC by freeze depth", depth_figure(results, "auc")),
+            ("Log loss by freeze depth", depth_figure(results, "log_loss")),
+        ]
+    forgetting = forgetting_figure(results)
+    if len(forgetting.data):
+        found.append(("Adaptation against forgetting", forgetting))
+    if sum(one.trained_parameters > 0 for one in results) > 1:
+        found += [("AUC by trained parameters", cost_figure(results, "parameters"))]
+        found += [("AUC by seconds a run", cost_figure(results, "seconds"))]
+    return found
+
+
+def learning_curves(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
+    """Validation loss by optimiser step: the mean over an arm's seeds, and a band of one standard deviation."""
+    store = RunStore(workspace)
+    bands = {}
+    for result in results:
+        losses = [store.points(run.id).get("validation_loss") for run in result.runs]
+        # A single point, as zero-shot leaves at most, is no curve.
+        if curves := [one for one in losses if one is not None and len(one[0]) > 1]:
+            bands[plain(_name(result))] = mean_band(curves)
+    return curves_figure(bands, "Log loss (nats)")
+
+
+def roc_of_arms(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
+    """ROC of each arm's first seed on the target test rows."""
+    figure = go.Figure()
+    for place, result in enumerate(results):
+        curve = roc(threshold_table(*_first_seed(workspace, result)))
+        _add(figure, curve.x, curve.y, result, place, "lines", "FPR %{x:.3f}, TPR %{y:.3f}")
+    figure.update_xaxes(range=[-0.01, 1.01])
+    figure.update_yaxes(range=[-0.01, 1.02])
+    return _finish(figure, 1.0, "False positive rate", "True positive rate (recall)")
+
+
+def calibration_of_arms(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
+    """Click rate by mean score in 15 bins of equally many rows, of each arm's first seed on the target test rows."""
+    figure = go.Figure()
+    most = 0.0
+    for place, result in enumerate(results):
+        bins = calibration(*_first_seed(workspace, result))
+        most = max(most, float(bins.predicted.max(initial=0)), float(bins.actual.max(initial=0)))
+        hover = "mean score %{x:.3f}, click rate %{y:.3f}"
+        _add(figure, bins.predicted, bins.actual, result, place, "lines+markers", hover)
+    return _finish(figure, most, "Mean predicted click probability", "Click rate")
+
+
+def plain(text: str) -> str:
+    """Text as plotly shows it letter for letter; it would read a little HTML."""
+    return html.escape(text, quote=False)
+
+
+def with_plain_title(result: ArmResult) -> ArmResult:
+    """The arm with a title that plotly shows letter for letter."""
+    return dataclasses.replace(result, title=plain(result.title))
+
+
+def _name(result: ArmResult) -> str:
+    return f"{result.title} ({result.setting})" if result.setting else result.title
+
+
+def _first_seed(workspace: Workspace, result: ArmResult) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(workspace.runs / result.runs[0].id / "predictions.npz", allow_pickle=False) as arrays:
+        return arrays["target_test_label"], arrays["target_test_score"]
+
+
+def _add(figure: go.Figure, x: np.ndarray, y: np.ndarray, result: ArmResult, place: int, mode: str, hover: str) -> None:
+    line = {"color": SERIES[place % len(SERIES)], "dash": _DASHES[place // len(SERIES) % len(_DASHES)], "width": 2}
+    figure.add_trace(
+        go.Scatter(
+            x=x,
+            y=y,
+            mode=mode,
+            name=plain(_name(result)),
+            line=line,
+            hovertemplate=hover + "<extra>%{fullData.name}</extra>",
+        )
+    )
+
+
+def _finish(figure: go.Figure, most: float, x_title: str, y_title: str) -> go.Figure:
+    figure.add_shape(type="line", x0=0, y0=0, x1=most, y1=most, line={"color": NEUTRAL, "dash": "dash", "width": 1})
+    figure.update_xaxes(title_text=x_title)
+    figure.update_yaxes(title_text=y_title)
+    return figure.update_layout(margin=_MARGIN, legend=_LEGEND)

@@ -1,0 +1,218 @@
+"""Sweeps: strategies times seeds, and optionally learning rates and target sizes, on one dataset and backbone.
+
+All arms share the dataset's split, the order of batches (by seed), schedule and budget, so that only what the arm names
+differs between them.
+"""
+
+import dataclasses
+import itertools
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.data.datasets import find_dataset
+from core.errors import BadInput
+from core.freezing.plan import make_plan
+from core.freezing.strategies import STRATEGIES, complete_options, describe
+from core.models.card import BackboneCard, HeadSettings
+from core.models.library import find_backbone
+from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
+from core.runs.store import RESUMABLE, Run, RunStore
+from core.training.settings import FinetuneRequest, TrainSettings, head_from_json
+from core.workspace import Workspace, check_name
+
+MOST_RUNS = 2000
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One strategy with its options; freeze_depth is read by the strategy "depth" alone."""
+
+    strategy: str
+    freeze_depth: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise BadInput(f"The strategy {self.strategy!r} is unknown; choose one of {[*STRATEGIES]}.")
+        complete_options(self.strategy, self.options)
+
+    @property
+    def title(self) -> str:
+        """In a few words."""
+        return describe(self.strategy, self.freeze_depth, self.options)
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """What a sweep asks for. dataset, backbone: ids. seeds: of head, row order and dropout, for every arm.
+
+    learning_rates, target_sizes: every arm is run with each; target size 0 is all target rows. train: everything else.
+    """
+
+    dataset: str
+    backbone: str
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    learning_rates: tuple[float, ...] = ()
+    target_sizes: tuple[int, ...] = (0,)
+    head: HeadSettings = field(default_factory=HeadSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+    def __post_init__(self) -> None:
+        for what, values in (("arm", self.arms), ("seed", self.seeds), ("target size", self.target_sizes)):
+            if not values:
+                raise BadInput(f"A sweep needs at least one {what}; it has none.")
+            if any(a == b for a, b in itertools.combinations(values, 2)):
+                raise BadInput(f"A sweep has each {what} once; {list(values)} has one twice.")
+        if len(requests_of(self)) > MOST_RUNS:
+            raise BadInput(f"This sweep has {len(requests_of(self)):,} runs; the most is {MOST_RUNS:,}.")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep in the store; its runs carry its id as their group."""
+
+    id: str
+    name: str
+    spec: SweepSpec
+    created: str
+
+
+def requests_of(spec: SweepSpec) -> list[FinetuneRequest]:
+    """A request for every run, all arms of one seed before the next seed's.
+
+    Zero-shot trains nothing, so it has one run, however many seeds, rates and sizes there are.
+    """
+    base = FinetuneRequest(spec.dataset, spec.backbone, head=spec.head, train=spec.train)
+    rates = spec.learning_rates or (spec.train.learning_rate,)
+    found = []
+    for place, (seed, size, rate) in enumerate(itertools.product(spec.seeds, spec.target_sizes, rates)):
+        train = dataclasses.replace(spec.train, seed=seed, learning_rate=rate)
+        for arm in spec.arms:
+            if arm.strategy == "zero-shot" and place:
+                continue
+            found.append(
+                dataclasses.replace(
+                    base,
+                    strategy=arm.strategy,
+                    freeze_depth=arm.freeze_depth,
+                    options=arm.options,
+                    train=train,
+                    target_rows=size,
+                )
+            )
+    return found
+
+
+def depth_arms(card: BackboneCard) -> tuple[Arm, ...]:
+    """An arm for every freeze depth of a backbone, full fine-tuning and linear probe among them."""
+    return tuple(Arm("depth", depth) for depth in range(len(card.stages) + 1))
+
+
+def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, own: bool = False) -> Sweep:
+    """Queues every run of the sweep at once; BadInput, and nothing queued, when one of them cannot be.
+
+    own: in the lane of the command line, which carries the runs out itself; no worker is started.
+    """
+    name = check_name(name, "sweep")
+    if any(name == one.name for one in list_sweeps(workspace)):
+        raise BadInput(f"There is already a sweep named {name!r}; choose another name, or go on with that one.")
+    dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
+    spec = dataclasses.replace(spec, dataset=dataset.id, backbone=card.id)
+    sweep = Sweep(f"s-{secrets.token_hex(4)}", name, spec, "")
+    _check(card, spec)
+    RunStore(workspace).save_sweep(sweep.id, name, dataclasses.asdict(spec))
+    _queue(workspace, sweep, card.name, dataset.name, requests_of(spec), CLUSTER if own else "")
+    return find_sweep(workspace, sweep.id)
+
+
+def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
+    """Adds so many seeds, the next numbers after the sweep's highest, for every arm."""
+    if not 1 <= seeds <= 100:
+        raise BadInput(f"{seeds!r} more seeds were asked for; take 1 to 100.")
+    first = max(sweep.spec.seeds) + 1
+    spec = dataclasses.replace(sweep.spec, seeds=(*sweep.spec.seeds, *range(first, first + seeds)))
+    dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
+    old = requests_of(sweep.spec)
+    RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(spec))
+    lane = RunStore(workspace).group(sweep.id)[0].lane
+    _queue(workspace, sweep, card.name, dataset.name, [one for one in requests_of(spec) if one not in old], lane)
+    return find_sweep(workspace, sweep.id)
+
+
+def cancel_sweep(workspace: Workspace, sweep: Sweep) -> None:
+    """Cancels every run that waits or runs; those that are done stay."""
+    store = RunStore(workspace)
+    for run in store.group(sweep.id):
+        if run.active:
+            store.request_cancel(run.id)
+
+
+def resume_sweep(workspace: Workspace, sweep: Sweep) -> None:
+    """Queues every run again that was cancelled, interrupted or failed; each goes on from its checkpoint."""
+    store = RunStore(workspace)
+    for run in store.group(sweep.id):
+        if run.status in RESUMABLE:
+            store.resume(run.id)
+            if run.lane != CLUSTER:
+                ensure_worker(workspace, run.lane)
+
+
+def list_sweeps(workspace: Workspace) -> list[Sweep]:
+    """Every sweep, newest first."""
+    return [
+        Sweep(sweep_id, name, spec_from_json(spec), created)
+        for sweep_id, name, spec, created in RunStore(workspace).sweeps()
+    ]
+
+
+def find_sweep(workspace: Workspace, name_or_id: str) -> Sweep:
+    """The sweep of that id, else the newest of that name; BadInput lists the names there are."""
+    sweeps = list_sweeps(workspace)
+    for sweep in sorted(sweeps, key=lambda one: one.id != name_or_id):
+        if name_or_id in (sweep.id, sweep.name):
+            return sweep
+    raise BadInput(f"There is no sweep {name_or_id[:40]!r}; the sweeps here are {sorted(one.name for one in sweeps)}.")
+
+
+def spec_from_json(values: dict[str, Any]) -> SweepSpec:
+    """The spec that `dataclasses.asdict` and JSON made `values` from."""
+    return SweepSpec(
+        dataset=values["dataset"],
+        backbone=values["backbone"],
+        arms=tuple(Arm(**arm) for arm in values["arms"]),
+        seeds=tuple(values["seeds"]),
+        learning_rates=tuple(values["learning_rates"]),
+        target_sizes=tuple(values["target_sizes"]),
+        head=head_from_json(values["head"]),
+        train=TrainSettings(**values["train"]),
+    )
+
+
+def arm_of(run: Run) -> Arm:
+    """The arm that a run of a sweep belongs to."""
+    return Arm(run.request["strategy"], run.request["freeze_depth"], run.request["options"])
+
+
+def _check(card: BackboneCard, spec: SweepSpec) -> None:
+    for arm in spec.arms:
+        plan = make_plan(card, arm.strategy, arm.freeze_depth, spec.head, arm.options)
+        plan.check_epochs(spec.train.epochs)
+
+
+def _queue(
+    workspace: Workspace, sweep: Sweep, backbone: str, dataset: str, requests: list[FinetuneRequest], lane: str
+) -> None:
+    lane = lane or preferred_lane(sweep.spec.train.device)
+    named = []
+    for request in requests:
+        words = [describe(request.strategy, request.freeze_depth, request.options), f"seed {request.train.seed}"]
+        if len(sweep.spec.learning_rates) > 1:
+            words.append(f"rate {request.train.learning_rate:g}")
+        if len(sweep.spec.target_sizes) > 1:
+            words.append(f"{request.target_rows:,} rows" if request.target_rows else "all rows")
+        named.append((dataclasses.replace(request, group=sweep.id), f"{backbone} · {', '.join(words)} · {dataset}"))
+    RunStore(workspace).submit_all(named, lane)
+    if lane != CLUSTER:
+        ensure_worker(workspace, lane)

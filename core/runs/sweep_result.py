@@ -1,0 +1,190 @@
+"""A sweep's finished runs put together: what each arm reached over its seeds, and what that allows to say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.evaluation.verdicts import Contender, Verdict, in_words, judge
+from core.runs.store import Run
+from core.runs.sweep import Arm, Sweep, arm_of
+from core.workspace import Workspace
+
+PARTS = ("target_test", "source_test")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation over seeds (NaN with one), and the mean of DeLong's interval for test-row noise."""
+
+    mean: float
+    deviation: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm at one target size and learning rate. runs: those that are done, by seed.
+
+    depth: stages frozen for good, from the input. auc, log_loss: by part, target_test and source_test. seconds, and
+    peak_memory in bytes (NaN where it is not known): means.
+    """
+
+    title: str
+    strategy: str
+    setting: str
+    target_rows: int
+    learning_rate: float
+    depth: int
+    runs: tuple[Run, ...]
+    auc: dict[str, Spread]
+    log_loss: dict[str, Spread]
+    validation_loss: float
+    trained_parameters: int
+    seconds: float
+    peak_memory: float
+
+
+def arm_results(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
+    """A result for every arm, size and rate of which at least one run is done, in the sweep's order."""
+    groups: dict[tuple[int, float, str], list[Run]] = {}
+    for run in runs:
+        if run.status == "done" and run.result:
+            key = (run.request["target_rows"], run.request["train"]["learning_rate"], arm_of(run).title)
+            groups.setdefault(key, []).append(run)
+    order = {arm.title: place for place, arm in enumerate(sweep.spec.arms)}
+    keys = sorted(groups, key=lambda key: (key[0] == 0, key[0], -key[1], order.get(key[2], len(order))))
+    return [arm_result(groups[key], key[2], setting_of(sweep, *key[:2])) for key in keys]
+
+
+def reference_of(results: Sequence[ArmResult | Arm]) -> str:
+    """The title every other is held against: full fine-tuning, else scratch, zero-shot, or the first there is."""
+    titles = [result.title for result in results]
+    for wanted in ("full fine-tuning", "freeze depth 0", "from scratch", "zero-shot"):
+        if wanted in titles:
+            return wanted
+    return titles[0]
+
+
+def judged(workspace: Workspace, results: Sequence[ArmResult], reference: str) -> tuple[list[Verdict], list[str]]:
+    """(verdicts, sentences) on the target test rows; nothing where there is nothing to compare."""
+    settings: dict[str, list[Contender]] = {}
+    labels = np.zeros(0)
+    for result in results:
+        arrays = [_predictions(workspace, run) for run in result.runs]
+        labels = arrays[0]["target_test_label"].astype(np.float64)
+        scores = np.stack([one["target_test_score"] for one in arrays]).astype(np.float64)
+        settings.setdefault(result.setting, []).append(Contender(result.title, result.validation_loss, scores))
+    _share_zero_shot(settings)
+    settings = {setting: found for setting, found in settings.items() if len(found) > 1}
+    if not settings:
+        return [], []
+    verdicts = judge(labels, settings, reference)
+    return verdicts, in_words(verdicts, settings, reference)
+
+
+def forgotten(results: Sequence[ArmResult]) -> list[str]:
+    """For every setting that can tell: who kept and who lost most on source test rows, against the backbone before."""
+    sentences = []
+    for setting in dict.fromkeys(result.setting for result in results):
+        lost = {}
+        for result in results:
+            before = [run.result["before"] for run in result.runs if run.result and run.result["before"]]
+            trained = result.strategy not in ("scratch", "zero-shot")
+            if result.setting == setting and trained and before and "source_test" in before[0]:
+                lost[result.title] = result.auc["source_test"].mean - before[0]["source_test"]["auc"]
+        if len(lost) > 1:
+            most, least = min(lost, key=lost.__getitem__), max(lost, key=lost.__getitem__)
+            named = f"{setting}: on" if len({one.setting for one in results}) > 1 else "On"
+            sentences.append(
+                f"{named} source test rows {most} changed the backbone's AUC most ({lost[most]:+.4f}) and {least} "
+                f"least ({lost[least]:+.4f})."
+            )
+    return sentences
+
+
+def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
+    """A row for every arm, as the page, the files and the command line show it; None where a number is not known."""
+    rows = []
+    for result in results:
+        row: dict[str, Any] = {"arm": result.title, "setting": result.setting, "seeds": len(result.runs)}
+        for part, suffix in (("target_test", ""), ("source_test", "_source")):
+            for metric, spreads in (("auc", result.auc), ("log_loss", result.log_loss)):
+                spread = spreads.get(part)
+                row[f"{metric}{suffix}"] = spread.mean if spread else None
+                row[f"{metric}{suffix}_deviation"] = spread.deviation if spread else None
+        row |= {
+            "validation_log_loss": result.validation_loss,
+            "trained_parameters": result.trained_parameters,
+            "seconds": result.seconds,
+            "peak_memory": result.peak_memory,
+        }
+        rows.append({key: None if value != value else value for key, value in row.items()})
+    return rows
+
+
+def _share_zero_shot(settings: dict[str, list[Contender]]) -> None:
+    """Zero-shot has a single run, which stands in every setting."""
+    for found in list(settings.values()):
+        for one in found:
+            if one.title == "zero-shot":
+                for others in settings.values():
+                    if all(other.title != "zero-shot" for other in others):
+                        others.append(one)
+
+
+def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
+    """One arm from its runs that are done: alike but for their seeds."""
+    runs = sorted(runs, key=_seed)
+    results = [run.result for run in runs if run.result]
+    frozen = [stage["frozen"] for stage in results[0]["stages"]]
+    return ArmResult(
+        title=title,
+        strategy=runs[0].request["strategy"],
+        setting=setting,
+        target_rows=runs[0].request["target_rows"],
+        learning_rate=runs[0].request["train"]["learning_rate"],
+        depth=frozen.index(False) if False in frozen else len(frozen) - 1,
+        runs=tuple(runs),
+        auc={part: _spread(runs, part, "auc") for part in PARTS if part in results[0]["metrics"]},
+        log_loss={part: _spread(runs, part, "log_loss") for part in PARTS if part in results[0]["metrics"]},
+        validation_loss=_mean([one["metrics"]["target_validation"]["log_loss"] for one in results]),
+        trained_parameters=results[0]["trained_parameters"],
+        seconds=_mean([one["seconds"]["total"] for one in results]),
+        peak_memory=_mean([one.get("peak_memory") for one in results]),
+    )
+
+
+def setting_of(sweep: Sweep, target_rows: int, learning_rate: float) -> str:
+    """The target size and the learning rate in words, as far as the sweep has several."""
+    words = []
+    if len(sweep.spec.target_sizes) > 1:
+        words.append(f"{target_rows:,} target rows" if target_rows else "all target rows")
+    if len(sweep.spec.learning_rates) > 1:
+        words.append(f"learning rate {learning_rate:g}")
+    return ", ".join(words)
+
+
+def _spread(runs: list[Run], part: str, metric: str) -> Spread:
+    metrics = [run.result["metrics"][part] for run in runs if run.result]
+    values = [float("nan") if one[metric] is None else one[metric] for one in metrics]
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    if metric != "auc":
+        return Spread(_mean(values), deviation, float("nan"), float("nan"))
+    low, high = (_mean([one[f"auc_{end}"] for one in metrics]) for end in ("low", "high"))
+    return Spread(_mean(values), deviation, low, high)
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    return float(np.mean([float("nan") if value is None else value for value in values]))
+
+
+def _seed(run: Run) -> int:
+    return int(run.request["train"]["seed"])
+
+
+def _predictions(workspace: Workspace, run: Run) -> dict[str, np.ndarray]:
+    with np.load(workspace.runs / run.id / "predictions.npz", allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in ("target_test_label", "target_test_score")}

@@ -1,0 +1,80 @@
+"""WiSE-FT: a fine-tuned network mixed with the backbone it came from (Wortsman et al., CVPR 2022).
+
+Weights are (1 - alpha) times the backbone's plus alpha times the fine-tuned ones; alpha is chosen on validation rows.
+The head is mixed too where the backbone's own one has the same layers and has learnt clicks; else the fine-tuned head
+stays.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.data.datasets import Dataset, labels_of
+from core.errors import BadInput
+from core.evaluation.metrics import evaluate
+from core.models.backbone import load_backbone
+from core.models.card import load_card
+from core.models.library import find_backbone
+from core.runs.reporter import Reporter
+from core.runs.store import RunStore
+from core.training.loop import CancelledError
+from core.training.results import SCORED_PARTS, Outcome, score_parts, scored_rows
+from core.training.settings import InterpolateRequest
+from core.training.table import read_table
+from core.workspace import Workspace
+
+ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
+CURVES = ("auc", "log_loss")
+
+
+def interpolate(
+    workspace: Workspace, request: InterpolateRequest, dataset: Dataset, device: torch.device, reporter: Reporter
+) -> Outcome:
+    """AUC and log loss of every scored part at every alpha, and the scores behind them (PART_ALPHA)."""
+    run = RunStore(workspace).get(request.run)
+    trained = run.kind == "finetune" and run.request["strategy"] != "zero-shot"
+    if run.status != "done" or not trained or run.result is None:
+        raise BadInput(f"Run {run.id} is no fine-tuning that is done, so there is nothing to mix; choose another run.")
+    began = time.monotonic()
+    reporter.phase("encoding")
+    card, own = find_backbone(workspace, run.result["backbone"]), load_card(workspace.runs / run.id / "model")
+    table = read_table(workspace, dataset, card.folder / "preprocessing", SCORED_PARTS)
+    network = load_backbone(own).to(device)
+    mixes_head = card.scores_clicks and card.head == own.head
+    tuned = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    start = load_backbone(card).to(device).state_dict()
+    labels, rows = labels_of(dataset), scored_rows(dataset)
+    parts: dict[str, dict[str, list[Any]]] = {part: {name: [] for name in CURVES} for part in rows}
+    predictions = {f"{part}_label": np.asarray(labels[index], dtype=np.float32) for part, index in rows.items()}
+    reporter.phase("evaluating")
+    for place, alpha in enumerate(ALPHAS):
+        if reporter.should_stop():
+            raise CancelledError
+        network.load_state_dict(mix(start, tuned, alpha, mixes_head))
+        for part, scores in score_parts(network, dataset, table, device).items():
+            predictions[f"{part}_{alpha}"] = scores
+            metrics = evaluate(labels[rows[part]], scores, run.result["threshold"]).as_dict()
+            for name in CURVES:
+                parts[part][name].append(metrics[name])
+        reporter.progress(1, 1, place + 1, len(ALPHAS))
+    chosen = ALPHAS[int(np.argmin(parts["target_validation"]["log_loss"]))]
+    result = {
+        "alphas": list(ALPHAS),
+        "parts": parts,
+        "chosen": chosen,
+        "mixes_head": mixes_head,
+        "seconds": {"evaluate": round(time.monotonic() - began, 3)},
+    }
+    return Outcome(result, predictions)
+
+
+def mix(start: dict[str, Tensor], tuned: dict[str, Tensor], alpha: float, mixes_head: bool) -> dict[str, Tensor]:
+    """The mixed state; whole numbers (BatchNorm's counts), and the head unless it is mixed, are the tuned ones."""
+    mixed = {}
+    for name, value in tuned.items():
+        kept = not value.is_floating_point() or (name.startswith("head.") and not mixes_head)
+        mixed[name] = value if kept else torch.lerp(start[name], value, alpha)
+    return mixed

@@ -1,0 +1,156 @@
+"""What a plan asks of the loop beyond frozen or not: parts of a stage, adapters, rates and freezing by gradient."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.freezing.plan import Plan
+from core.models.network import Embedding, Network, biases_and_norms
+
+Group = dict[str, Any]
+"""A parameter group of the optimiser: "params", "part" of the learning rate, and the "stage" they belong to."""
+
+FREEZE_SHARE = 0.5
+"""Share of the stages still training below whose median change AutoFreeze looks for stages to freeze (the paper's)."""
+
+
+class Adapted(nn.Module):
+    """A linear layer with a low-rank addition: W x + b + up (down x), W and b as they were (Hu et al. 2022).
+
+    down: (rank, inputs), Kaiming-uniform; up: (outputs, rank), zero, so that training begins at the layer itself.
+    """
+
+    def __init__(self, linear: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.linear = linear
+        self.down = nn.Parameter(linear.weight.new_empty(rank, linear.in_features))
+        self.up = nn.Parameter(linear.weight.new_zeros(linear.out_features, rank))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + x @ self.down.T @ self.up.T
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """The plain linear layer that gives the same outputs."""
+        self.linear.weight += self.up @ self.down
+        return self.linear
+
+
+def put_adapters(network: Network, plan: Plan) -> None:
+    """Puts an addition of the plan's rank beside every linear layer of the stages that train."""
+    for module, stage in zip(network.stages, plan.stages[:-1], strict=True):
+        if not stage.frozen:
+            _replace(module, lambda part: Adapted(part, plan.rank) if isinstance(part, nn.Linear) else None)
+
+
+def merge_adapters(network: Network) -> None:
+    """Merges every addition into its layer."""
+    _replace(network.stages, lambda part: part.merged() if isinstance(part, Adapted) else None)
+
+
+def _replace(module: nn.Module, make: Callable[[nn.Module], nn.Module | None]) -> None:
+    """Puts what `make` gives in place of each module below `module`; where it gives None, looks further below."""
+    for name, child in module.named_children():
+        replacement = make(child)
+        if replacement is None:
+            _replace(child, make)
+        else:
+            setattr(module, name, replacement)
+
+
+def trained_parameters(module: nn.Module, only: str) -> list[nn.Parameter]:
+    """The parameters of a stage that train when it does; `only` as in a plan."""
+    if only == "adapters":
+        pairs = [(part.down, part.up) for part in module.modules() if isinstance(part, Adapted)]
+        return [parameter for pair in pairs for parameter in pair]
+    if only == "biases and norms":
+        return biases_and_norms(module)
+    module.requires_grad_(True)
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def parameter_groups(network: Network, plan: Plan) -> list[Group]:
+    """The optimiser's groups: one a stage that ever trains, and one for the head."""
+    modules = [*network.stages, network.head]
+    groups: list[Group] = []
+    for index, (module, stage) in enumerate(zip(modules, plan.stages, strict=True)):
+        if not stage.frozen:
+            only = "all" if module is network.head else plan.only
+            groups.append({"params": trained_parameters(module, only), "part": stage.rate, "stage": index})
+    return groups
+
+
+def open_stages(network: Network, plan: Plan, groups: Sequence[Group], epoch: int, closed: int = 0) -> None:
+    """Sets gradients and modes as they are in `epoch` (from 0): what does not train has no gradients and is in eval
+    mode, so that there is no dropout and BatchNorm statistics stay. closed: leading stages frozen by AutoFreeze.
+    """
+    network.requires_grad_(False)
+    network.eval()
+    modules = [*network.stages, network.head]
+    for group in groups:
+        index = group["stage"]
+        if plan.stages[index].from_epoch <= epoch and index >= closed:
+            modules[index].train()
+            for parameter in group["params"]:
+                parameter.requires_grad_(True)
+
+
+class Pull:
+    """L2-SP: half of `strength` times the squared distance of the stages from where they began (Li et al. 2018)."""
+
+    def __init__(self, groups: Sequence[Group], head: int, strength: float) -> None:
+        own = [one for group in groups if group["stage"] != head for one in group["params"]]
+        self._pairs = [(one, one.detach().clone()) for one in own]
+        self._strength = strength
+
+    def penalty(self) -> Tensor:
+        """The penalty at the weights of now, a scalar."""
+        distances = [(now - began).square().sum() for now, began in self._pairs]
+        return 0.5 * self._strength * torch.stack(distances).sum()
+
+
+def renew_embeddings(network: Network, seed: int) -> None:
+    """Draws the embedding stage's vectors anew, without touching the random numbers of anything else."""
+    stage = network.ordered()[0]
+    assert isinstance(stage, Embedding)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        stage.renew()
+
+
+def gradient_norms(groups: Sequence[Group]) -> Tensor:
+    """Norm of each group's gradient, (groups,); 0 where there is none."""
+    norms = []
+    for group in groups:
+        squares = [one.grad.square().sum() for one in group["params"] if one.grad is not None]
+        norms.append(torch.stack(squares).sum().sqrt() if squares else group["params"][0].new_zeros(()))
+    return torch.stack(norms)
+
+
+@torch.no_grad()
+def relative_gradient_norms(groups: Sequence[Group]) -> list[float]:
+    """Gradient norm over weight norm of each group, the largest scaled to 1: Auto-RGN's rates (Lee et al. 2023)."""
+    weights = [torch.stack([one.square().sum() for one in group["params"]]).sum().sqrt() for group in groups]
+    relative = gradient_norms(groups) / torch.stack(weights).clamp_min(1e-12)
+    return (relative / relative.max().clamp_min(1e-12)).tolist()
+
+
+def stages_to_close(before: Sequence[float], now: Sequence[float], closed: int) -> int:
+    """How many leading stages AutoFreeze freezes from now on, given those closed already (Liu et al. 2021, eq. 2).
+
+    before, now: gradient norm of each stage, head left out, summed over the last epoch and this one. From the first
+    stage that trains up, those freeze whose relative change is at most the median of all that train.
+    """
+    changes = [abs(a - b) / a if a else 0.0 for a, b in zip(before[closed:], now[closed:], strict=True)]
+    if not changes:
+        return closed
+    limit = sorted(changes)[max(0, math.ceil(FREEZE_SHARE * len(changes)) - 1)]
+    for change in changes:
+        if change > limit:
+            break
+        closed += 1
+    return closed

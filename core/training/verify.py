@@ -1,0 +1,238 @@
+"""A run done again, to see whether its numbers come out the same: nothing of the second time is kept."""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.data.datasets import find_dataset
+from core.errors import BadInput
+from core.models.backbone import WEIGHTS
+from core.models.card import BackboneCard
+from core.models.library import find_backbone
+from core.runs.reporter import Point
+from core.runs.store import Run
+from core.training.devices import choose_device
+from core.training.job import environment, execute
+from core.workspace import Workspace, hash_file
+
+_COMPARED = ("metrics", "before", "learnt", "threshold", "best_epoch", "epochs_run", "trained_parameters", "train_rows")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A number that came out otherwise; None where one of the two runs has none."""
+
+    name: str
+    first: float | None
+    again: float | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of it. same: whether every one of `compared` numbers is identical, to the last bit.
+
+    differences: the numbers that are not. largest_score_difference: over all scored rows, 0 when the scores are
+    identical, None where the run scores nothing. weights_same: whether the weights' bytes are. environment: (name,
+    then, now) of what differs around the run, device and threads among it. threads: of the second time.
+    """
+
+    run: str
+    same: bool
+    compared: int
+    differences: tuple[Difference, ...]
+    largest_score_difference: float | None
+    weights_same: bool
+    environment: tuple[tuple[str, str, str], ...]
+    device: str
+    threads: int
+
+    @property
+    def sentence(self) -> str:
+        """The finding in words."""
+        where = f"on {self.device} with {self.threads} thread{'s' if self.threads > 1 else ''}"
+        around = "; ".join(f"{name} was {then} and is {now}" for name, then, now in self.environment)
+        if self.same:
+            scores = "" if self.largest_score_difference is None else " and every score"
+            text = f"The same: all {self.compared} numbers{scores} came out identical, bit for bit, {where}."
+            if self.largest_score_difference:
+                text = (
+                    f"The same: all {self.compared} numbers came out identical {where}; scores differ by at most "
+                    f"{self.largest_score_difference:.2g}."
+                )
+            return f"{text} (Around the run, {around}.)" if around else text
+        worst = max(self.differences, key=lambda one: abs((one.first or 0.0) - (one.again or 0.0)))
+        text = (
+            f"Not the same {where}: {len(self.differences)} of {self.compared} numbers differ, most of all "
+            f"{worst.name} ({_shown(worst.first)} then, {_shown(worst.again)} now)."
+        )
+        if self.largest_score_difference is not None:
+            text += f" Scores differ by at most {self.largest_score_difference:.2g}."
+        return f"{text} Around the run, {around}." if around else f"{text} Nothing known around the run has changed."
+
+
+@dataclass(frozen=True)
+class _Rehearsal(Workspace):
+    """The workspace to read from; what a run writes goes to `aside` instead."""
+
+    aside: Path = Path()
+    pretrains: bool = False
+
+    @property
+    def runs(self) -> Path:
+        return self.aside / "runs"
+
+    @property
+    def cache(self) -> Path:
+        return self.aside / "cache"
+
+    @property
+    def backbones(self) -> Path:
+        return self.aside / "backbones" if self.pretrains else super().backbones
+
+
+class _Progress:
+    """A reporter that passes on how far the run has come, and no more."""
+
+    def __init__(self, report: Callable[[float], None] | None) -> None:
+        self._report = report
+
+    def phase(self, name: str) -> None:
+        """See Reporter."""
+
+    def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
+        """See Reporter."""
+        if self._report:
+            self._report(step / steps)
+
+    def points(self, rows: Sequence[Point]) -> None:
+        """See Reporter."""
+
+    def rewind(self, step: int) -> None:
+        """See Reporter."""
+
+    def should_stop(self) -> bool:
+        """See Reporter."""
+        return False
+
+
+def verify(workspace: Workspace, run: Run, on_progress: Callable[[float], None] | None = None) -> Verification:
+    """Carries the run out again, on the same device kind and number of threads, and compares what came of it.
+
+    Its own predictions, metrics and weights are compared with the stored ones. BadInput, before anything is computed,
+    when the run is not done, its dataset or backbone is gone or has changed, or it ran on a device that is not here.
+    """
+    request = _check(workspace, run)
+    assert run.result is not None
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory(dir=workspace.cache, prefix=".part-") as folder:
+        aside = _Rehearsal(workspace.root, Path(folder), run.kind == "pretrain")
+        aside.cache.mkdir()
+        try:
+            torch.set_num_threads(run.result["environment"].get("threads", threads))
+            result = execute(aside, dataclasses.replace(run, request=request), _Progress(on_progress))
+            around = environment() | {"device": result["device"]}
+        finally:
+            torch.set_num_threads(threads)
+        first, again = _numbers(run.result), _numbers(result)
+        names = list(dict.fromkeys([*first, *again]))
+        found = [Difference(name, first.get(name), again.get(name)) for name in names]
+        differences = tuple(one for one in found if not _identical(one.first, one.again))
+        before = run.result["environment"] | {"device": run.result["device"]}
+        return Verification(
+            run.id,
+            not differences,
+            len(names),
+            differences,
+            _largest_difference(workspace.runs / run.id, aside.runs / run.id),
+            hash_file(_weights(workspace, run)) == hash_file(_weights(aside, run)),
+            tuple(
+                (name, str(before.get(name, "not recorded")), str(value))
+                for name, value in around.items()
+                if before.get(name) != value
+            ),
+            result["device"],
+            around["threads"],
+        )
+
+
+def _check(workspace: Workspace, run: Run) -> dict[str, Any]:
+    """The request to carry out; BadInput, saying which, when something it needs is not what it was."""
+    if run.kind not in ("pretrain", "finetune"):
+        raise BadInput(f"Run {run.id} is of the kind {run.kind!r}; pretraining and fine-tuning runs can be verified.")
+    if run.status != "done" or run.result is None:
+        raise BadInput(f"Run {run.id} is {run.status}; only a run that is done has numbers to verify.")
+    dataset = find_dataset(workspace, run.dataset)
+    if dataset.content_hash != run.result["dataset_hash"]:
+        raise BadInput(
+            f"The dataset {dataset.name!r} has changed since run {run.id}: its content hash is "
+            f"{dataset.content_hash[:12]}… and was {run.result['dataset_hash'][:12]}…; prepare it again as it was."
+        )
+    if run.kind == "finetune":
+        _check_weights(find_backbone(workspace, run.result["backbone"]), run.result.get("backbone_sha256"), run)
+    if not _weights(workspace, run).exists() or not (workspace.runs / run.id / "predictions.npz").exists():
+        raise BadInput(f"The weights or predictions of run {run.id} are gone, so there is nothing to compare with.")
+    # `auto` must find the kind of device that the run had, whatever else is here now.
+    device = "cpu" if run.result["device"] == "cpu" else "cuda"
+    choose_device(device)
+    return {**run.request, "train": {**run.request["train"], "device": device}}
+
+
+def _check_weights(card: BackboneCard, recorded: str | None, run: Run) -> None:
+    now = hash_file(card.folder / WEIGHTS)
+    for then in (card.weights_sha256, recorded or card.weights_sha256):
+        if now != then:
+            raise BadInput(
+                f"The weights of the backbone {card.name!r} have changed since run {run.id}: their SHA-256 is "
+                f"{now[:12]}… and was {then[:12]}…; put the old ones back."
+            )
+
+
+def _weights(workspace: Workspace, run: Run) -> Path:
+    if run.kind == "finetune":
+        return workspace.runs / run.id / "model" / WEIGHTS
+    return workspace.backbones / f"b-{run.id.removeprefix('r-')}" / WEIGHTS
+
+
+def _numbers(result: dict[str, Any]) -> dict[str, float | None]:
+    """Every compared number of a result by its path, such as "metrics target_test auc"."""
+    found: dict[str, float | None] = {}
+
+    def walk(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                walk(f"{name} {key}", inner)
+        else:
+            found[name] = value
+
+    for name in _COMPARED:
+        if result.get(name) is not None:
+            walk(name, result[name])
+    return found
+
+
+def _identical(a: float | None, b: float | None) -> bool:
+    return a == b or (a is not None and b is not None and a != a and b != b)
+
+
+def _largest_difference(first: Path, again: Path) -> float | None:
+    with (
+        np.load(first / "predictions.npz", allow_pickle=False) as a,
+        np.load(again / "predictions.npz", allow_pickle=False) as b,
+    ):
+        names = [name for name in a.files if not name.endswith("_label")]
+        if not names:
+            return None
+        if any(name not in b.files or a[name].shape != b[name].shape for name in names):
+            # What has no counterpart is as far off as a probability can be.
+            return 1.0
+        return max(float(np.abs(a[name].astype(np.float64) - b[name]).max(initial=0.0)) for name in names)
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else repr(value)

@@ -1,0 +1,109 @@
+"""A finished run put to a decision: the threshold that costs least, and who it serves well, slice by slice."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from core.data.datasets import find_dataset, test_rows
+from core.data.samples import find_sample, read_rows
+from core.data.schema import CATEGORICAL, NUMERIC
+from core.evaluation.costs import Costs, cheapest_threshold, of_impressions
+from core.evaluation.curves import threshold_table
+from core.evaluation.slices import Slice, slice_differences, slice_metrics, slices_of
+from core.report.decision_figures import cost_figure, slice_figure
+from core.report.palette import FROZEN, TRAINED
+from core.runs.store import Run
+from pages.components.chart import chart
+from pages.components.common import decimals, errors_shown, percent, workspace
+from pages.components.result import predictions_of
+
+WAYS = {"errors": "Costs of errors", "impressions": "Value of a click, price of an impression"}
+
+
+def decisions_view(run: Run) -> None:
+    """Both sections, for a run that has scores."""
+    st.subheader("The threshold that costs least")
+    st.fragment(_costs)(run)
+    st.subheader("Slice by slice")
+    st.fragment(_slices)(run)
+
+
+def _costs(run: Run) -> None:
+    arrays = predictions_of(run)
+    way = st.segmented_control(
+        "Counted in", [*WAYS], format_func=WAYS.__getitem__, default="errors", required=True, key=f"way-{run.id}"
+    )
+    first, second = st.columns(2)
+    with errors_shown():
+        if way == "errors":
+            costs = Costs(
+                first.number_input("Cost of a false positive", 0.0, value=1.0, key=f"fp-{run.id}"),
+                second.number_input("Cost of a false negative", 0.0, value=4.0, key=f"fn-{run.id}"),
+            )
+        else:
+            costs = of_impressions(
+                first.number_input("Value of a click", 0.0, value=5.0, key=f"value-{run.id}"),
+                second.number_input("Price of an impression", 0.0, value=1.0, key=f"price-{run.id}"),
+            )
+        threshold = cheapest_threshold(
+            arrays["target_validation_label"].astype(float), arrays["target_validation_score"].astype(float), costs
+        )
+        labels = arrays["target_test_label"].astype(float)
+        table = threshold_table(labels, arrays["target_test_score"].astype(float))
+        grid = np.linspace(0, 1, 201)
+        curve = np.array([costs.of(table.at(one)) for one in grid]) / len(labels)
+        here = costs.of(table.at(threshold)) / len(labels)
+        f1 = costs.of(table.at(run.result["threshold"])) / len(labels) if run.result else float("nan")
+        at = table.at(threshold)
+        with st.container(horizontal=True):
+            st.metric("Threshold", decimals(threshold), help="Chosen on validation rows.", width="content")
+            st.metric("Cost a test row", decimals(here), width="content")
+            st.metric("At the highest F1", decimals(f1), help="The threshold the run came with.", width="content")
+            st.metric("Rows acted on", percent((at.tp + at.fp) / len(labels)), width="content")
+        chart(cost_figure(grid, curve, threshold), f"cost-{run.id}", 300, f"Cost a row; {here:.4f} at {threshold:.3f}")
+
+
+def _slices(run: Run) -> None:
+    arrays = predictions_of(run)
+    names = {"before": "before", "after": "score"} if "target_test_before" in arrays else {"this run": "score"}
+    column = st.selectbox("Column", [*CATEGORICAL, *NUMERIC], key=f"slice-{run.id}", width=220)
+    with errors_shown():
+        slices = _slices_of(run.dataset, column)
+        labels = arrays["target_test_label"].astype(float)
+        scores = {title: arrays[f"target_test_{name}"].astype(float) for title, name in names.items()}
+        metrics = {title: slice_metrics(labels, one, slices) for title, one in scores.items()}
+        colors = dict(zip(reversed(scores), (TRAINED, FROZEN), strict=False))
+        chart(
+            slice_figure(metrics, colors),
+            f"slices-{run.id}",
+            80 + 34 * len(slices),
+            f"AUC by the values of {column} on target test rows",
+        )
+        columns: dict[str, list[object]] = {column: [one.name for one in slices]}
+        columns["Rows"] = [len(one.rows) for one in slices]
+        columns["Click rate"] = [float(labels[one.rows].mean()) for one in slices]
+        for title, found in metrics.items():
+            columns[f"AUC {title}"] = [one.auc for one in found]
+            columns[f"Predicted / actual {title}"] = [one.predicted_over_actual for one in found]
+        st.dataframe(pd.DataFrame(columns).round(4), hide_index=True, width="stretch")
+        if len(scores) == 2:
+            st.caption(_most_different(labels, scores, slices, column))
+
+
+def _most_different(labels: np.ndarray, scores: dict[str, np.ndarray], slices: list[Slice], column: str) -> str:
+    found = slice_differences(labels, scores["after"], scores["before"], slices)
+    real = [one for one in found if one.adjusted_p < 0.05]
+    if not real:
+        return f"In no slice of {column} is AUC before and after distinguishable (Holm over {len(found)} slices)."
+    named = "; ".join(
+        f"{one.name} ({one.difference.delta:+.4f}, adjusted p {one.adjusted_p:.3g}, n = {one.rows:,})" for one in real
+    )
+    return f"AUC changed most in: {named}. Holm-adjusted over {len(found)} slices."
+
+
+@st.cache_data(max_entries=64, show_spinner="Reading the column")
+def _slices_of(dataset_id: str, column: str) -> list[Slice]:
+    dataset = find_dataset(workspace(), dataset_id)
+    values = read_rows(find_sample(workspace(), dataset.sample_id), [column])[column]
+    chosen = values.take(test_rows(dataset, "target")).to_pylist()
+    return slices_of([f"{value:g}" if isinstance(value, float) else value for value in chosen])

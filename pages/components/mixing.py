@@ -1,0 +1,87 @@
+"""A fine-tuned run mixed with its backbone (WiSE-FT): a slider between what it knew and what it learnt."""
+
+import numpy as np
+import streamlit as st
+
+from core.evaluation.delong import compare
+from core.report.decision_figures import mixing_figure
+from core.runs.launch import refresh
+from core.runs.store import Run, RunStore
+from core.runs.submit import interpolations, submit_interpolation
+from pages.components.chart import chart
+from pages.components.common import decimals, errors_shown, workspace
+from pages.components.result import predictions_of
+
+ABOUT = (
+    "Weights between the backbone's (0) and the fine-tuned ones (1) often keep more of the source at no cost on the "
+    "target (WiSE-FT, Wortsman et al. 2022). The worker scores eleven mixtures; alpha is chosen on validation rows."
+)
+
+
+def mixing_view(run: Run) -> None:
+    """The section, for a run that fine-tuned something."""
+    st.subheader("Between backbone and fine-tuned")
+    st.caption(ABOUT)
+    with errors_shown():
+        found = interpolations(workspace(), run)
+        if found and found[0].active:
+            st.fragment(_wait, run_every=1.0)(found[0].id)
+        elif found and found[0].status == "done":
+            st.fragment(_mixed)(found[0])
+        else:
+            if found and found[0].message:
+                st.error(found[0].message)
+            if st.button("Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"):
+                submit_interpolation(workspace(), run)
+                st.rerun()
+
+
+def _wait(run_id: str) -> None:
+    store = RunStore(workspace())
+    refresh(workspace(), store)
+    run = store.get(run_id)
+    if not run.active:
+        st.rerun()
+    share = run.step / run.steps if run.steps else 0.0
+    text = f"{run.step} of {run.steps} mixtures scored" if run.steps else "Waiting for the worker"
+    st.progress(share, text=text)
+
+
+def _mixed(mixing: Run) -> None:
+    assert mixing.result is not None
+    result = mixing.result
+    alphas, parts = result["alphas"], result["parts"]
+    alpha = st.select_slider(
+        "alpha",
+        alphas,
+        result["chosen"],
+        key=f"alpha-{mixing.id}",
+        help="0 is the backbone as it was, 1 the fine-tuned run. The star marks what validation rows chose.",
+    )
+    place = alphas.index(alpha)
+    left, right = st.columns([3, 2])
+    with left:
+        auc = {part: values["auc"] for part, values in parts.items() if part != "target_validation"}
+        spoken = ", ".join(f"{part.replace('_', ' ')} {decimals(values[place])}" for part, values in auc.items())
+        chart(mixing_figure(alphas, auc, result["chosen"], alpha), f"mixing-{mixing.id}", 320, f"AUC: {spoken}")
+    with right:
+        arrays = predictions_of(mixing)
+        for part, title in (("target_test", "Target test rows"), ("source_test", "Source test rows")):
+            if part in parts:
+                st.metric(f"AUC, {title.lower()}", decimals(parts[part]["auc"][place]))
+                st.caption(_against_tuned(arrays, part, alpha))
+        if not result["mixes_head"]:
+            st.caption(
+                "The run's new head differs from the backbone's own, so the stages are mixed and the head stays the "
+                "fine-tuned one: at 0 it does not score as the backbone did."
+            )
+
+
+def _against_tuned(arrays: dict[str, np.ndarray], part: str, alpha: float) -> str:
+    if alpha == 1:
+        return "The fine-tuned run itself."
+    difference = compare(arrays[f"{part}_label"], arrays[f"{part}_{alpha}"], arrays[f"{part}_1.0"])
+    numbers = f"{difference.delta:+.4f}, 95 % {difference.low:+.4f} to {difference.high:+.4f}"
+    if not difference.p < 0.05:
+        return f"Not distinguishable from the fine-tuned run ({numbers})."
+    return f"{'Higher' if difference.delta > 0 else 'Lower'} than the fine-tuned run ({numbers})."

@@ -1,0 +1,74 @@
+"""Verdicts: who is compared with whom, how p-values are adjusted, and what the words say."""
+
+import numpy as np
+import pytest
+
+from core.evaluation.multiplicity import holm
+from core.evaluation.seeds import compare_auc
+from core.evaluation.verdicts import Contender, in_words, judge, leader
+
+ROWS = 600
+
+
+def contenders(skills: dict[str, float], seeds: int = 3, seed: int = 0) -> tuple[np.ndarray, list[Contender]]:
+    generator = np.random.default_rng(seed)
+    truth = generator.normal(size=ROWS)
+    labels = (generator.random(ROWS) < 1 / (1 + np.exp(-2 * truth))).astype(float)
+    noise = generator.normal(size=ROWS)
+    found = []
+    for title, skill in skills.items():
+        own = 0.05 * generator.normal(size=(1 if title == "zero-shot" else seeds, ROWS))
+        found.append(Contender(title, 1 - skill / 10, 1 / (1 + np.exp(-(skill * truth + noise + own)))))
+    return labels, found
+
+
+def test_the_leader_is_chosen_on_validation_rows_and_every_pair_is_judged_once() -> None:
+    labels, found = contenders({"full": 1, "a": 1.01, "b": 0.2, "zero-shot": 0.9})
+    assert leader(found).title == "a"
+    verdicts = judge(labels, {"": found}, "full")
+    assert [(one.a, one.b) for one in verdicts] == [
+        ("a", "full"),
+        ("b", "full"),
+        ("zero-shot", "full"),
+        ("b", "a"),
+        ("zero-shot", "a"),
+    ]
+    np.testing.assert_allclose([one.auc_p for one in verdicts], holm([one.auc.p for one in verdicts]))
+    by_hand = compare_auc(labels, found[2].scores, found[0].scores)
+    assert verdicts[1].auc == by_hand
+    assert verdicts[1].word == "worse" and verdicts[1].auc.seeds == 3
+
+
+def test_a_leading_reference_is_compared_once() -> None:
+    labels, found = contenders({"full": 1.2, "a": 1, "b": 0.2})
+    verdicts = judge(labels, {"": found}, "full")
+    assert [(one.a, one.b) for one in verdicts] == [("a", "full"), ("b", "full")]
+    words = " ".join(in_words(verdicts, {"": found}, "full"))
+    assert words.startswith("Full leads on validation rows.")
+
+
+def test_p_values_are_adjusted_over_all_settings() -> None:
+    labels, found = contenders({"full": 1, "b": 0.75})
+    alone = judge(labels, {"1k": found}, "full")[0]
+    together = judge(labels, {"1k": found, "5k": found, "20k": found}, "full")
+    assert together[0].auc_p == pytest.approx(min(1, 3 * alone.auc_p))
+
+
+def test_words_rank_nothing_that_is_noise() -> None:
+    labels, found = contenders({"full": 1, "freeze depth 1": 1.001, "freeze depth 2": 3, "probe": 0.1})
+    verdicts = judge(labels, {"": found}, "full")
+    words = in_words(verdicts, {"": found}, "full")
+    assert words[0].startswith("Freeze depth 2, chosen on validation rows, is better than full (ΔAUC +0.")
+    assert "adjusted p" in words[0] and "n = 600, 3 seeds" in words[0]
+    assert any(text.startswith("Worse than full: probe (ΔAUC -0.") for text in words)
+    assert "Not distinguishable from full at n = 600: freeze depth 1." in words
+
+
+def test_one_seed_says_what_it_cannot_tell() -> None:
+    labels, found = contenders({"full": 1, "a": 2}, seeds=1)
+    assert "With one seed" in in_words(judge(labels, {"": found}, "full"), {"": found}, "full")[-1]
+
+
+def test_without_the_reference_the_leader_is_the_measure() -> None:
+    labels, found = contenders({"a": 1, "b": 0.2, "c": 0.3})
+    assert [(one.a, one.b) for one in judge(labels, {"": found}, "full")] == [("b", "a"), ("c", "a")]

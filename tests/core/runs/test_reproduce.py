@@ -1,0 +1,110 @@
+"""Commands that reproduce: read by the command line's own parser they ask for the same again."""
+
+import dataclasses
+import shlex
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from core import commands
+from core.__main__ import build_parser
+from core.data.datasets import Dataset, prepare
+from core.data.ingest import ingest
+from core.data.samples import find_sample
+from core.data.split import SplitSpec
+from core.models.card import HeadSettings
+from core.models.library import find_backbone
+from core.runs.reproduce import data_commands, fits_one_command, run_commands, sweep_commands
+from core.runs.store import RunStore
+from core.runs.sweep import Arm, Sweep, SweepSpec, requests_of
+from core.training.settings import PRESETS, FinetuneRequest, TrainSettings
+from core.workspace import Workspace
+
+BACKBONE = "simulated-dcnv2"
+
+
+def parsed(line: str) -> Namespace:
+    words = shlex.split(line)
+    assert words[:3] == ["python", "-m", "core"]
+    return build_parser().parse_args(words[3:])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"arms": (Arm("linear-probe"), Arm("zero-shot")), "seeds": (0,)},
+        {"arms": (Arm("surgical", options={"stages": ["cross1", "block2"]}), Arm("lora", options={"rank": 4}))},
+        {"arms": tuple(Arm("surgical", options={"stages": [stage]}) for stage in ("cross1", "block2"))},
+        {"learning_rates": (1e-3, 3e-4), "target_sizes": (100, 0)},
+        {"head": HeadSettings((16, 4), "gelu", "softmax"), "train": PRESETS["small"]},
+        {"train": TrainSettings(epochs=7, plateau=0, cosine=True, amp=True, validation_share=0.25, device="cpu")},
+    ],
+)
+def test_a_sweep_comes_back_from_its_command(tiny: tuple[Workspace, Dataset], changes: dict) -> None:
+    workspace, dataset = tiny
+    card = find_backbone(workspace, BACKBONE)
+    arms = (Arm("depth", 0), Arm("depth", 2), Arm("full"))
+    spec = dataclasses.replace(SweepSpec(dataset.id, card.id, arms, (0, 1)), **changes)
+    assert fits_one_command(spec)
+    options = parsed(sweep_commands(workspace, Sweep("s-1", "mine - 1", spec, ""))[-1])
+    assert options.name == "mine - 1"
+    read = commands._sweep_spec(workspace, options)
+    assert {one.title for one in read.arms} == {one.title for one in spec.arms}
+    assert {repr(one) for one in map(_comparable, requests_of(read))} == {
+        repr(one) for one in map(_comparable, requests_of(spec))
+    }
+
+
+def _comparable(request: FinetuneRequest) -> FinetuneRequest:
+    """Lists of stages come from the command line as tuples."""
+    options = {name: tuple(one) if isinstance(one, list) else one for name, one in request.options.items()}
+    return dataclasses.replace(request, options=options)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seeds": (1, 2)},
+        {"arms": (Arm("lora", options={"rank": 2}), Arm("lora", options={"rank": 4}))},
+    ],
+)
+def test_what_one_command_cannot_say_is_said_run_by_run(tiny: tuple[Workspace, Dataset], changes: dict) -> None:
+    workspace, dataset = tiny
+    spec = dataclasses.replace(SweepSpec(dataset.id, BACKBONE, (Arm("full"),), (0,)), **changes)
+    assert not fits_one_command(spec)
+    lines = sweep_commands(workspace, Sweep("s-1", "mine", spec, ""))
+    assert sum(" finetune " in line for line in lines) == len(requests_of(spec))
+    assert any("comes with Thaw (weights SHA-256" in line for line in lines)
+
+
+def test_a_dataset_comes_back_from_its_command(workspace: Workspace, tiny: tuple[Workspace, Dataset]) -> None:
+    other, dataset = tiny
+    sample = find_sample(other, dataset.sample_id)
+    assert sample.content_hash in data_commands(other, dataset)[0]
+    spec = SplitSpec("random", source_share=0.5, target_test_share=0.3, seed=7)
+    odd = prepare(other, sample, spec, "odd", 3)
+    for made in (dataset, odd):
+        options = parsed(data_commands(other, made)[-1])
+        options.path = other.uploads / "tiny.tsv"
+        found = commands.ingest(workspace, options).data["dataset"]
+        assert found["content_hash"] == made.content_hash and found["simulated"]
+
+
+def test_what_the_command_line_cannot_name_is_a_comment(tiny: tuple[Workspace, Dataset], tmp_path: Path) -> None:
+    workspace, _ = tiny
+    strange = tmp_path / "a\nb $(x).tsv"
+    strange.write_bytes((workspace.uploads / "tiny.tsv").read_bytes() + b"\n")
+    sample = ingest(workspace, strange, "strange", simulated=True)
+    made = prepare(workspace, sample, SplitSpec("column", column="C6", target_values=("",)), "by value", 5)
+    lines = data_commands(workspace, made)
+    assert len(lines) == 3 and "\n" not in lines[0] and all(line.startswith("# ") for line in lines)
+
+
+def test_runs_from_the_file_to_each_of_them(tiny: tuple[Workspace, Dataset]) -> None:
+    workspace, dataset = tiny
+    store = RunStore(workspace)
+    runs = [store.submit(FinetuneRequest(dataset.id, BACKBONE, freeze_depth=depth), "x", "cpu") for depth in (0, 1)]
+    lines = run_commands(workspace, runs)
+    assert [line.split()[3] for line in lines if not line.startswith("#")] == ["ingest", "finetune", "finetune"]

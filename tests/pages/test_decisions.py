@@ -1,0 +1,69 @@
+"""Costs, slices and mixing on the Run page, against the functions and files behind them."""
+
+import numpy as np
+import pytest
+
+from core.data.datasets import Dataset
+from core.evaluation.costs import Costs, cheapest_threshold
+from core.runs.store import RunStore
+from core.training.settings import FinetuneRequest, InterpolateRequest
+from core.workspace import Workspace
+from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.pages.test_finetune import open_page
+from tests.pages.test_run import button, shown
+
+Tiny = tuple[Workspace, Dataset]
+
+
+def test_costs_choose_a_threshold_on_validation_rows(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=QUICK))
+    app = open_page(workspace, "run", monkeypatch, run=run.id)
+    app.number_input(f"fn-{run.id}").set_value(9.0).run()
+    assert not app.exception
+    arrays = np.load(workspace.runs / run.id / "predictions.npz")
+    true, guessed = (arrays[f"target_validation_{name}"].astype(float) for name in ("label", "score"))
+    threshold = cheapest_threshold(true, guessed, Costs(1, 9))
+    labels, scores = (arrays[f"target_test_{name}"].astype(float) for name in ("label", "score"))
+    acted = scores >= threshold
+    cost = (np.sum(acted & (labels == 0)) + 9 * np.sum(~acted & (labels == 1))) / len(labels)
+    metrics = {metric.label: metric.value for metric in app.metric}
+    assert metrics["Threshold"] == f"{threshold:.4f}" and metrics["Cost a test row"] == f"{cost:.4f}"
+
+    app.segmented_control(f"way-{run.id}").set_value("impressions").run()
+    app.number_input(f"price-{run.id}").set_value(6.0).run()
+    assert any("a click must be worth more" in error.value for error in app.error)
+
+
+def test_slices_cover_the_test_rows(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=QUICK))
+    app = open_page(workspace, "run", monkeypatch, run=run.id)
+    app.selectbox(f"slice-{run.id}").select("C6").run()
+    assert not app.exception
+    table = next(one.value for one in app.dataframe if "C6" in one.value.columns)
+    assert table["Rows"].sum() == 600
+    assert {"AUC before", "AUC after"} <= set(table.columns)
+    assert "Holm" in shown(app)
+
+
+def test_mixing_is_asked_for_waited_for_and_shown(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=QUICK))
+    monkeypatch.setattr("core.runs.submit.ensure_worker", lambda *_: None)
+    app = open_page(workspace, "run", monkeypatch, run=run.id)
+    next(one for one in app.button if one.label == "Mix with the backbone").click().run()
+    assert not app.exception
+    (waiting,) = RunStore(workspace).list(kind="interpolate")
+    assert waiting.request["run"] == run.id and not button(app, "Mix with the backbone")
+    RunStore(workspace).request_cancel(waiting.id)
+
+    mixed = carry_out(workspace, InterpolateRequest(dataset.id, run.id, train=QUICK))
+    assert mixed.result is not None
+    app = open_page(workspace, "run", monkeypatch, run=run.id)
+    slider = app.select_slider(f"alpha-{mixed.id}")
+    assert slider.value == mixed.result["chosen"]
+    slider.set_value(0.5).run()
+    metrics = {metric.label: metric.value for metric in app.metric}
+    assert metrics["AUC, target test rows"] == f"{mixed.result['parts']['target_test']['auc'][5]:.4f}"
+    assert "than the fine-tuned run" in shown(app) or "from the fine-tuned run" in shown(app)
