@@ -86,7 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace = open_workspace(folder)
         dataset = prepare_rows(workspace, options.rows, SEED)
-        for architecture in ("dnn", "deepfm", "dcnv2"):
+        for architecture in ("dnn", "deepfm", "dcnv2", "finalmlp", "resnet"):
             print(architecture, flush=True)
             bundle(build(workspace, dataset, architecture, TRAIN), options.out / f"simulated-{architecture}")
 
