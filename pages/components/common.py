@@ -113,6 +113,13 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def about(seconds: float) -> str:
+    """An estimated time, no finer than it can be trusted: "about 40 s", "about 6 min", "about 1.5 h"."""
+    if seconds < 55:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {round(seconds / 60)} min" if seconds < 3600 else f"about {seconds / 3600:.1f} h"
+
+
 def bytes_text(size: int) -> str:
     """A size in bytes: "12 kB", "3.4 MB" (decimal units)."""
     amount = float(size)

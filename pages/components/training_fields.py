@@ -18,10 +18,11 @@ N = TypeVar("N", int, float)
 DEVICE_WORDS = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
 
 
-def training_fields(prefix: str, rows: int) -> TrainSettings:
+def training_fields(prefix: str, rows: int, seeded: bool = True) -> TrainSettings:
     """Draws the fields and returns what they say; BadInput for what cannot be used.
 
-    prefix: of the widget keys. rows: training rows; they decide the preset until the user chooses otherwise.
+    prefix: of the widget keys. rows: training rows; they decide the preset until the user chooses otherwise. seeded:
+    whether there is a field for the seed, which is 0 otherwise.
     """
     _suggest(prefix, "small" if rows < SMALL_ROWS else "fast")
     preset = st.segmented_control(
@@ -65,16 +66,7 @@ def training_fields(prefix: str, rows: int) -> TrainSettings:
             persist_state="session",
             help="Share of the training and validation rows that validates. Empty: the cut the dataset came with.",
         )
-        seed = st.number_input(
-            "Seed",
-            min_value=0,
-            max_value=2**31 - 1,
-            value=0,
-            step=1,
-            key=f"{prefix}_seed",
-            persist_state="session",
-            help="Of new weights, the row order and dropout.",
-        )
+        seed = _seed(prefix) if seeded else 0
         device = st.selectbox(
             "Device",
             DEVICES,
@@ -114,6 +106,19 @@ def _number(prefix: str, name: str, label: str, low: int, high: int, about: str 
         args=(prefix,),
         persist_state="session",
         help=about,
+    )
+
+
+def _seed(prefix: str) -> int | None:
+    return st.number_input(
+        "Seed",
+        min_value=0,
+        max_value=2**31 - 1,
+        value=0,
+        step=1,
+        key=f"{prefix}_seed",
+        persist_state="session",
+        help="Of new weights, the row order and dropout.",
     )
 
 
