@@ -20,6 +20,7 @@ TORCH_FREE = (
     "core.runs.store",
     "core.runs.submit",
     "core.runs.launch",
+    "core.runs.command",
     "core.demo",
     "core.__main__",
 )
