@@ -2,6 +2,8 @@
 
 import argparse
 import dataclasses
+import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from core.models.costs import keep_cost
 from core.models.exchange import export_backbone as write_backbone
 from core.models.library import find_backbone, list_backbones
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS, is_installed
+from core.runs.command import PROGRESS
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from core.runs.submit import submit_finetune, submit_interpolation, submit_pretrain
@@ -275,7 +278,12 @@ def score(workspace: Workspace, options: argparse.Namespace) -> Result:
     run = RunStore(workspace).get(options.run_id)
     with _bar("Scoring") as report:
         data = score_file(workspace, run, options.input, options.output, options.on_bad_rows, report)
-    return Result(data, f"Wrote {data['rows']:,} scores to {data['out']} (threshold {data['threshold']:.4f}).")
+    lines = [f"Wrote {data['rows']:,} scores to {data['out']} (threshold {data['threshold']:.4f})."]
+    if data["metrics"]:
+        lines.append(_metrics_text(data["metrics"]))
+    if data["drift"]:
+        lines.append(_drift_text(data["drift"]))
+    return Result(data, "\n".join(lines))
 
 
 def verify(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -383,12 +391,14 @@ def _follow(workspace: Workspace, run: Run) -> Result:
 
 
 class _bar:  # noqa: N801 - reads as a function where it is used
-    """A progress bar on standard error; nothing is drawn where that is no terminal."""
+    """A progress bar on standard error; where that is no terminal, lines for the program that asked for them."""
 
     def __init__(self, title: str) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
         self._progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
         self._task = self._progress.add_task(title, total=1.0)
+        self._lines = not self._progress.console.is_terminal and os.environ.get(PROGRESS) == "1"
+        self._percent = -1
 
     def __enter__(self) -> "_bar":
         if self._progress.console.is_terminal:
@@ -400,6 +410,9 @@ class _bar:  # noqa: N801 - reads as a function where it is used
 
     def __call__(self, share: float) -> None:
         self._progress.update(self._task, completed=share)
+        if self._lines and int(100 * share) > self._percent:
+            self._percent = int(100 * share)
+            print(f"progress {share:.3f}", file=sys.stderr, flush=True)
 
 
 def _card_data(card: BackboneCard) -> dict[str, Any]:
@@ -430,6 +443,18 @@ def _auc(metrics: dict[str, Any]) -> str:
     if metrics.get("auc") is None:
         return "-"
     return f"AUC {metrics['auc']:.4f} [{metrics['auc_low']:.4f}, {metrics['auc_high']:.4f}]"
+
+
+def _drift_text(drift: dict[str, Any]) -> str:
+    moved = [one for one in drift["fields"] if one["level"] != "little"]
+    named = ", ".join(f"{one['field']} {one['psi']:.2f} ({one['level']})" for one in moved[:8])
+    scores = drift["scores"]
+    return (
+        f"Drift against the {drift['training_rows']:,} training rows of {drift['dataset']} (population stability "
+        f"index): {len(moved)} of {len(drift['fields'])} fields{f': {named}' if named else ''}; scores "
+        f"{scores['psi']:.2f} ({scores['level']}), mean {scores['test']['mean']:.4f} on test rows and "
+        f"{scores['scored']['mean']:.4f} here"
+    )
 
 
 def _metrics_text(metrics: dict[str, Any]) -> str:

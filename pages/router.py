@@ -9,6 +9,7 @@ PAGES = (
     ("data.py", "Data", ":material/table_chart:", "Bring in a Criteo sample, look at it, split it into domains."),
     ("backbones.py", "Backbones", ":material/stacks:", "Pretrained networks, stage by stage; pretrain your own."),
     ("finetune.py", "Fine-tune", ":material/ac_unit:", "Move the freeze line and launch a fine-tune."),
+    ("sweep.py", "Sweep", ":material/experiment:", "Strategies side by side over seeds, and what the numbers allow."),
     ("run.py", "Run", ":material/monitoring:", "One run: live curves, then confusion matrix, ROC and calibration."),
     ("compare.py", "Compare", ":material/compare_arrows:", "Runs side by side, with intervals."),
 )

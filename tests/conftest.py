@@ -1,6 +1,8 @@
 """Fixtures shared by all tests: an empty workspace, and a tiny prepared one made once."""
 
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,14 @@ from core.data.split import SplitSpec
 from core.workspace import Workspace, open_workspace
 
 REAL_ROWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "criteo_real_100k.tsv.gz"
+
+
+@pytest.fixture(autouse=True)
+def own_main() -> Iterator[None]:
+    """Puts the interpreter's __main__ back: page tests run scripts under that name, and a spawned process runs it."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture

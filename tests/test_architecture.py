@@ -21,7 +21,7 @@ TORCH_FREE = (
     "core.runs.store",
     "core.runs.submit",
     "core.runs.launch",
-    "core.runs.importer",
+    "core.runs.command",
     "core.demo",
     "core.__main__",
 )

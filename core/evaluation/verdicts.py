@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.evaluation.multiplicity import holm
-from core.evaluation.seeds import SeedDifference, compare_auc, compare_log_loss
+from core.evaluation.seeds import SeedDifference, compare_auc, compare_log_losses
 
 LEVEL = 0.05
 
@@ -60,18 +60,19 @@ def judge(labels: np.ndarray, settings: Mapping[str, Sequence[Contender]], refer
     labels: of the test rows. settings: contenders by setting (such as a target size), each with a title of its own.
     reference: a title; a setting without it is held against its leader alone.
     """
-    found = []
+    pairs: list[tuple[str, Contender, Contender]] = []
     for setting, contenders in settings.items():
         by_title = {one.title: one for one in contenders}
         lead = leader(contenders)
-        pairs = [(one, by_title[reference]) for one in contenders if reference in by_title and one.title != reference]
+        if reference in by_title:
+            pairs += [(setting, one, by_title[reference]) for one in contenders if one.title != reference]
         if lead.title != reference:
-            pairs += [(one, lead) for one in contenders if one.title not in (lead.title, reference)]
-        for a, b in pairs:
-            scores = _same_seeds(a.scores, b.scores)
-            found.append(
-                Verdict(setting, a.title, b.title, compare_auc(labels, *scores), compare_log_loss(labels, *scores))
-            )
+            pairs += [(setting, one, lead) for one in contenders if one.title not in (lead.title, reference)]
+    scores = [_same_seeds(a.scores, b.scores) for _, a, b in pairs]
+    found = [
+        Verdict(setting, a.title, b.title, compare_auc(labels, *both), log_loss)
+        for (setting, a, b), both, log_loss in zip(pairs, scores, compare_log_losses(labels, scores), strict=True)
+    ]
     auc_p = holm([one.auc.p for one in found])
     log_loss_p = holm([one.log_loss.p for one in found])
     return [
@@ -98,15 +99,17 @@ def in_words(verdicts: Sequence[Verdict], settings: Mapping[str, Sequence[Conten
             others = [one for one in against.values() if one.word == word and one.a != lead]
             if others:
                 named = "; ".join(f"{one.a} ({numbers(one)})" for one in others)
-                sentences.append(f"{_capital(word)} than {reference}: {named}.")
+                sentences.append(f"{begin}{_capital(word)} than {reference}: {named}.")
         alike = [one.a for one in against.values() if one.word == "not distinguishable" and one.a != lead]
         if alike:
-            sentences.append(f"Not distinguishable from {reference} at n = {rows:,}: {', '.join(alike)}.")
+            sentences.append(f"{begin}Not distinguishable from {reference} at n = {rows:,}: {', '.join(alike)}.")
         tied = [one.a for one in own if one.b == lead != reference and one.word == "not distinguishable"]
         if tied:
-            sentences.append(f"Not distinguishable from {lead} at n = {rows:,}: {', '.join(tied)}.")
+            sentences.append(f"{begin}Not distinguishable from {lead} at n = {rows:,}: {', '.join(tied)}.")
         if seeds == 1:
-            sentences.append("With one seed this holds for these test rows alone: another seed may turn it round.")
+            sentences.append(
+                f"{begin}With one seed this holds for these test rows alone: another seed may turn it round."
+            )
     return sentences
 
 

@@ -7,10 +7,12 @@ differs between them.
 import dataclasses
 import itertools
 import secrets
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.data.datasets import find_dataset
+from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput
 from core.freezing.plan import make_plan
 from core.freezing.strategies import STRATEGIES, complete_options, describe
@@ -18,6 +20,8 @@ from core.models.card import BackboneCard, HeadSettings
 from core.models.library import find_backbone
 from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
 from core.runs.store import RESUMABLE, Run, RunStore
+from core.runs.submit import head_flags, train_flags
+from core.training.estimate import Estimate, estimate_seconds
 from core.training.settings import FinetuneRequest, TrainSettings, head_from_json
 from core.workspace import Workspace, check_name
 
@@ -193,6 +197,62 @@ def spec_from_json(values: dict[str, Any]) -> SweepSpec:
 def arm_of(run: Run) -> Arm:
     """The arm that a run of a sweep belongs to."""
     return Arm(run.request["strategy"], run.request["freeze_depth"], run.request["options"])
+
+
+def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, history: Sequence[Run]) -> Estimate:
+    """About how long all runs of a sweep take one after another; history: runs, newest first, that calibrate.
+
+    An upper bound: the frozen prefix that arms and seeds share is counted for each of them. BadInput for an arm that
+    the backbone cannot have.
+    """
+    seconds, bases, known = 0.0, [], {}
+    for request in requests_of(spec):
+        key = (request.strategy, request.freeze_depth, str(request.options), request.target_rows)
+        if key not in known:
+            plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
+            rows = _rows_to_train(dataset, request.train.validation_share, request.target_rows)
+            known[key] = estimate_seconds(plan, rows, request.train, history)
+        seconds += known[key].seconds
+        bases.append(known[key].basis)
+    shared = "" if len(bases) == 1 else " Less where runs share a frozen prefix: it is computed once."
+    return Estimate(seconds, bases[0] + shared)
+
+
+def sweep_command_line(workspace: Workspace, spec: SweepSpec, name: str) -> str:
+    """The command that asks for the same sweep, whose seeds are 0, 1, 2, …; defaults are left out."""
+    dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
+    parts = ["python", "-m", "core", "sweep", "--name", name, "--dataset", dataset.name, "--backbone", card.name]
+    depths = [arm.freeze_depth for arm in spec.arms if arm.strategy == "depth"]
+    if depths:
+        every = depths == [arm.freeze_depth for arm in depth_arms(card)]
+        parts += ["--depths", "all" if every else ",".join(map(str, depths))]
+    others = [arm for arm in spec.arms if arm.strategy not in ("depth", "surgical")]
+    if others:
+        parts += ["--strategies", ",".join(arm.strategy for arm in others)]
+    for arm in others:
+        for option, value in arm.options.items():
+            parts += [f"--{option.replace('_', '-')}", str(value)]
+    for arm in spec.arms:
+        if arm.strategy == "surgical":
+            parts += ["--surgical", ",".join(arm.options["stages"])]
+    if len(spec.seeds) != 3:
+        parts += ["--seeds", str(len(spec.seeds))]
+    if spec.learning_rates:
+        parts += ["--rates", ",".join(map(str, spec.learning_rates))]
+    if spec.target_sizes != (0,):
+        parts += ["--target-sizes", ",".join(map(str, spec.target_sizes))]
+    return shlex.join([*parts, *head_flags(spec.head), *train_flags(spec.train)])
+
+
+def _rows_to_train(dataset: Dataset, validation_share: float | None, last: int) -> int:
+    """Target rows that train, by the cut of core.data.datasets.training_rows, without reading them."""
+    counts = {part.part: part.rows for part in dataset.parts}
+    train, validation = counts["target_train"], counts["target_validation"]
+    if validation_share is None and not last:
+        return train
+    share = validation / (train + validation) if validation_share is None else validation_share
+    rows = last or train + validation
+    return rows - max(1, round(rows * share))
 
 
 def _check(card: BackboneCard, spec: SweepSpec) -> None:

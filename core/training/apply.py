@@ -14,7 +14,10 @@ import torch
 from core.data.datasets import Dataset, require_labels
 from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
+from core.data.profile import drift_counts
+from core.data.schema import LABEL
 from core.errors import BadInput
+from core.evaluation.metrics import evaluate
 from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, load_card
 from core.models.library import find_backbone
@@ -22,6 +25,7 @@ from core.runs.store import Run
 from core.training.devices import choose_device
 from core.training.loop import Rows, predict
 from core.training.results import SCORED_PARTS, measure, score_parts
+from core.training.score_drift import drift_from, what_it_learnt
 from core.training.table import read_table
 from core.workspace import Workspace, open_workspace, write_atomic
 
@@ -53,6 +57,8 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, d
     require_labels(dataset)
     card = scoring_card(workspace, run)
     assert run.result is not None
+    if run.result["threshold"] is None:
+        raise BadInput(f"The model of run {run.id} has not learnt clicks, so there is nothing to measure.")
     device = choose_device("auto")
     table = read_table(workspace, dataset, card.folder / "preprocessing", SCORED_PARTS)
     scores = score_parts(load_backbone(card).to(device), dataset, table, device)
@@ -69,31 +75,52 @@ def score_file(
 ) -> dict[str, Any]:
     """Scores a Criteo file, labels optional, into a CSV: row (from 1), score, predicted_click at the run's threshold.
 
-    The file is read into a temporary workspace, so nothing of it stays behind.
+    The file is read into a temporary workspace, so nothing of it stays behind. JSON-ready: how many rows; metrics where
+    the file has labels; drift against the run's training rows (core.training.score_drift), None when they are gone.
+    BadInput when the run's model has not learnt clicks.
     """
     card = scoring_card(workspace, run)
     assert run.result is not None
     threshold = run.result["threshold"]
+    if threshold is None:
+        raise BadInput(f"The model of run {run.id} has not learnt clicks, so it cannot score rows; choose another run.")
+    report = on_progress or (lambda share: None)
     device = choose_device("auto")
     network = load_backbone(card).to(device)
     preprocessing = load_preprocessing(card.folder / "preprocessing")
+    counts, scores, labels = np.zeros(0, dtype=np.int64), [], []
     with tempfile.TemporaryDirectory(dir=workspace.cache, prefix=".part-") as folder:
-        sample = ingest(open_workspace(folder), source, "scored", on_bad_rows=on_bad_rows, one_class_ok=True)
+        aside = open_workspace(folder)
+        sample = ingest(aside, source, "scored", on_bad_rows, lambda share: report(share / 2), one_class_ok=True)
 
         def write(part: Path) -> None:
+            nonlocal counts
             schema = pa.schema([("row", pa.int64()), ("score", pa.float32()), ("predicted_click", pa.int8())])
             done = 0
             with pyarrow.csv.CSVWriter(part, schema) as writer:
                 for batch in pyarrow.parquet.ParquetFile(sample.rows_path).iter_batches(BATCH_ROWS):
                     encoded = preprocessing.encode(pa.Table.from_batches([batch]))
                     state = (torch.from_numpy(encoded.ids).to(device), torch.from_numpy(encoded.numerics).to(device))
-                    scores = predict(network, Rows(state, torch.zeros(len(encoded.ids), device=device)))
-                    row = np.arange(done + 1, done + 1 + len(scores))
-                    clicks = (scores >= threshold).astype(np.int8)
-                    writer.write_table(pa.table([row, scores, clicks], schema=schema))
-                    done += len(scores)
-                    if on_progress:
-                        on_progress(done / sample.rows)
+                    found = predict(network, Rows(state, torch.zeros(len(encoded.ids), device=device)))
+                    row = np.arange(done + 1, done + 1 + len(found))
+                    clicks = (found >= threshold).astype(np.int8)
+                    writer.write_table(pa.table([row, found, clicks], schema=schema))
+                    counts = counts + drift_counts(encoded.ids) if done else drift_counts(encoded.ids)
+                    scores.append(found)
+                    if sample.labelled:
+                        labels.append(batch.column(LABEL).to_numpy())
+                    done += len(found)
+                    report(0.5 + done / sample.rows / 2)
 
         write_atomic(target, write)
-    return {"run": run.id, "rows": sample.rows, "bad_rows": sample.bad_rows, "threshold": threshold, "out": str(target)}
+    every = np.concatenate(scores)
+    learnt = what_it_learnt(workspace, run, preprocessing)
+    return {
+        "run": run.id,
+        "rows": sample.rows,
+        "bad_rows": sample.bad_rows,
+        "threshold": threshold,
+        "out": str(target),
+        "metrics": evaluate(np.concatenate(labels), every, threshold).as_dict() if labels else None,
+        "drift": drift_from(learnt, counts, every, threshold) if learnt else None,
+    }

@@ -9,7 +9,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from core.errors import ThawError
 from core.models.card import BackboneCard
 from core.models.registry import ARCHITECTURES
-from core.runs.importer import import_in_subprocess
+from core.runs.command import import_in_subprocess
 from core.runs.store import RunStore
 from pages.components.backbone_card import backbone_card
 from pages.components.common import escape_markdown, workspace

@@ -28,11 +28,11 @@ N = TypeVar("N", int, float)
 DEVICE_WORDS = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
 
 
-def training_fields(prefix: str, rows: int, preset: str | None = None) -> TrainSettings:
+def training_fields(prefix: str, rows: int, preset: str | None = None, seeded: bool = True) -> TrainSettings:
     """Draws the fields and returns what they say; BadInput for what cannot be used.
 
     prefix: of the widget keys. rows: training rows; they decide the preset until the user chooses otherwise, unless
-    `preset` is the better one.
+    `preset` is the better one. seeded: whether there is a field for the seed, which is 0 otherwise.
     """
     if suggest(f"{prefix}_preset", preset or ("small" if rows < SMALL_ROWS else "fast")):
         _fill(prefix)
@@ -90,16 +90,7 @@ def training_fields(prefix: str, rows: int, preset: str | None = None) -> TrainS
             persist_state="session",
             help="Share of the training and validation rows that validates. Empty: the cut the dataset came with.",
         )
-        seed = st.number_input(
-            "Seed",
-            min_value=0,
-            max_value=2**31 - 1,
-            value=0,
-            step=1,
-            key=f"{prefix}_seed",
-            persist_state="session",
-            help="Of new weights, the row order and dropout.",
-        )
+        seed = _seed(prefix) if seeded else 0
         device = st.selectbox(
             "Device",
             DEVICES,
@@ -166,6 +157,19 @@ def _number(
         persist_state="session",
         help=about,
         disabled=disabled,
+    )
+
+
+def _seed(prefix: str) -> int | None:
+    return st.number_input(
+        "Seed",
+        min_value=0,
+        max_value=2**31 - 1,
+        value=0,
+        step=1,
+        key=f"{prefix}_seed",
+        persist_state="session",
+        help="Of new weights, the row order and dropout.",
     )
 
 

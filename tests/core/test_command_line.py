@@ -129,6 +129,18 @@ def test_score_labelled_or_not_equals_the_network(story: tuple[Workspace, str, s
     assert (first["predicted_click"] == (first["score"] >= said["threshold"])).all()
 
 
+def test_a_report_and_a_run_done_again(story: tuple[Workspace, str, str], tmp_path: Path) -> None:
+    workspace, pretrained, finetuned = story
+    said = ok(workspace, "report", "--runs", finetuned, "--out", tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert said["runs"] == [finetuned] and said["bytes"] == len(text.encode())
+    assert "python -m core pretrain --dataset story --architecture dnn --name mine" in text
+    status, _, err = thaw(workspace, "report", "--sweep", "none", "--out", tmp_path / "none.html")
+    assert status == 2 and "There is no sweep 'none'" in err
+    for run_id in (pretrained, finetuned):
+        assert ok(workspace, "verify", "--run", run_id)["same"]
+
+
 def test_export_is_a_backbone_that_loads(story: tuple[Workspace, str, str], tmp_path: Path) -> None:
     workspace, _, finetuned = story
     ok(workspace, "export", "--run", finetuned, "--out", tmp_path / "out")

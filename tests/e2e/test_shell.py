@@ -17,6 +17,7 @@ PAGES = {
     "data": "Data",
     "backbones": "Backbones",
     "finetune": "Fine-tune",
+    "sweep": "Sweep",
     "run": "Run",
     "compare": "Compare",
 }

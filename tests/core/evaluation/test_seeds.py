@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn.metrics import log_loss, roc_auc_score
 
 from core.evaluation.delong import compare
-from core.evaluation.seeds import compare_auc, compare_log_loss
+from core.evaluation.seeds import compare_auc, compare_log_loss, compare_log_losses
 
 
 def world(
@@ -91,6 +91,20 @@ def test_equal_scores_differ_in_nothing() -> None:
     labels, a, _ = world(np.random.default_rng(5), 100, 3, 0, 0.1)
     for comparison in (compare_auc(labels, a, a), compare_log_loss(labels, a, a)):
         assert comparison.delta == 0 and comparison.p == 1
+
+
+def test_pairs_on_shared_draws_are_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Small enough for several chunks.
+    monkeypatch.setattr("core.evaluation.seeds.CHUNK_COUNTS", 300 * 130)
+    labels, a, b = world(np.random.default_rng(6), 300, 3, 0.4, 0.1)
+    together = compare_log_losses(labels, [(a, b), (b[:1], a[:1]), (a, a)])
+    for ours, alone in zip(
+        together, [compare_log_loss(labels, a, b), compare_log_loss(labels, b[:1], a[:1])], strict=False
+    ):
+        assert ours.delta == alone.delta and ours.seeds == alone.seeds
+        width = alone.high - alone.low
+        assert (ours.low, ours.high) == pytest.approx((alone.low, alone.high), abs=0.1 * width)
+    assert together[2].p == 1 and compare_log_losses(labels, []) == []
 
 
 def test_scores_that_do_not_belong_together_are_refused() -> None:

@@ -64,6 +64,13 @@ def test_words_rank_nothing_that_is_noise() -> None:
     assert "Not distinguishable from full at n = 600: freeze depth 1." in words
 
 
+def test_with_several_settings_every_sentence_names_its_own() -> None:
+    labels, found = contenders({"full": 1, "a": 1.001, "b": 0.1}, seeds=1)
+    settings = {"1,000 target rows": found, "all target rows": found}
+    words = in_words(judge(labels, settings, "full"), settings, "full")
+    assert len(words) >= 6 and all(text.startswith(("1,000 target rows: ", "all target rows: ")) for text in words)
+
+
 def test_one_seed_says_what_it_cannot_tell() -> None:
     labels, found = contenders({"full": 1, "a": 2}, seeds=1)
     assert "With one seed" in in_words(judge(labels, {"": found}, "full"), {"": found}, "full")[-1]

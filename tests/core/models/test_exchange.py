@@ -31,8 +31,8 @@ from core.models.importing import import_backbone
 from core.models.library import find_backbone, list_backbones
 from core.models.network import Network
 from core.models.registry import ARCHITECTURES, complete_settings
-from core.runs import importer
-from core.runs.importer import import_in_subprocess
+from core.runs import command
+from core.runs.command import import_in_subprocess
 from core.training.export import export
 from core.training.objectives import ORIGINS
 from core.training.settings import FinetuneRequest
@@ -585,8 +585,8 @@ def test_a_process_of_its_own_imports_for_a_page(
     with pytest.raises(BadInput, match=r"^'bad\.zip' lacks card\.json"):
         import_in_subprocess(workspace, packed(tmp_path / "bad.zip", {WEIGHTS: files[WEIGHTS]}))
     assert fingerprint(workspace) == before
-    monkeypatch.setattr(importer.sys, "executable", "/bin/false")
-    with pytest.raises(RunError, match=r"The import of 'it\.zip' ended with status 1"):
+    monkeypatch.setattr(command.sys, "executable", "/bin/false")
+    with pytest.raises(RunError, match="'import-backbone' ended with status 1"):
         import_in_subprocess(workspace, tmp_path / "it.zip", "other")
 
 

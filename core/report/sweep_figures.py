@@ -1,0 +1,346 @@
+"""Figures of a sweep: arms with both kinds of interval, freeze depth, adaptation, cost, target sizes, learning curves.
+
+Wherever a point has intervals, the thin one is for other test rows (the mean of DeLong's 95 % intervals), the thick one
+for other seeds (mean ± one standard deviation); a metric or an arm may have one of them alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from core.report.palette import FROZEN, NEUTRAL, SERIES, SOURCE, TARGET, TRAINED, with_alpha
+from core.runs.sweep_result import ArmResult, Spread
+
+_MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
+_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+PARTS = {"target_test": ("target", TARGET, "circle"), "source_test": ("source", SOURCE, "diamond")}
+METRICS = {"auc": "AUC", "log_loss": "Log loss (nats)"}
+COSTS: dict[str, tuple[str, Callable[[ArmResult], float], str]] = {
+    "parameters": ("Trained parameters", lambda arm: float(arm.trained_parameters), "%{x:,.0f} parameters"),
+    "seconds": ("Seconds a run", lambda arm: arm.seconds, "%{x:,.1f} s"),
+    "memory": ("Peak memory (MB)", lambda arm: arm.peak_memory / 1e6, "%{x:,.0f} MB"),
+}
+"""What an arm costs: title, number, and its words on hover."""
+WIDE = 20
+"""The largest cost over the smallest from which the axis is logarithmic."""
+CONTROLS = ("scratch", "zero-shot")
+DODGE = 0.05
+"""How far left and right of their freeze depth target and source test rows stand."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Mean and standard deviation over seeds by optimiser step; deviation 0 where one seed alone still trained."""
+
+    steps: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def arms_figure(titles: Sequence[str], results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
+    """A row for each of `titles`, the first on top, with its target and source test rows; empty until a run is done."""
+    rows = {title: place for place, title in enumerate(titles)}
+    figure = go.Figure()
+    for shift, (part, (name, color, symbol)) in zip((-0.16, 0.16), PARTS.items(), strict=True):
+        found = [one for one in results if part in _of(one, metric) and one.title in rows]
+        places = np.array([rows[one.title] + shift for one in found])
+        spreads = [_of(one, metric)[part] for one in found]
+        _with_intervals(figure, spreads, places, found, f"{name} test rows", color, symbol, along="x")
+    figure.update_xaxes(title_text=METRICS[metric], nticks=6)
+    figure.update_yaxes(
+        tickvals=np.arange(len(titles)), ticktext=list(titles), range=[len(titles) - 0.5, -0.5], automargin=True
+    )
+    return _finish(figure, f"arms-{metric}")
+
+
+def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
+    """A metric by freeze depth on target and source test rows; the controls on target test rows as lines."""
+    figure = go.Figure()
+    deep = sorted((one for one in results if is_depth(one)), key=lambda one: one.depth)
+    for part, (name, color, symbol) in PARTS.items():
+        found = [one for one in deep if part in _of(one, metric)]
+        spreads = [_of(one, metric)[part] for one in found]
+        # Side by side, so that the intervals of one depth do not cover one another.
+        depths = np.array([one.depth + (-DODGE if part == "target_test" else DODGE) for one in found])
+        _with_intervals(figure, spreads, depths, found, f"{name} test rows", color, symbol, along="y", lines=True)
+    ends = (-4 * DODGE, max((one.depth for one in deep), default=0) + 4 * DODGE)
+    for place, one in enumerate(one for one in results if one.strategy in CONTROLS):
+        if "target_test" in _of(one, metric):
+            _level(figure, ends, _of(one, metric)["target_test"].mean, f"{one.title}, target", place)
+    figure.update_xaxes(title_text="Freeze depth (stages frozen from the input)", dtick=1)
+    figure.update_yaxes(title_text=METRICS[metric], nticks=6)
+    return _finish(figure, f"depth-{metric}")
+
+
+def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
+    """Change in AUC on source test rows (forgetting) against that on target test rows (adaptation), from the backbone.
+
+    The backbone as it was lies at the crossing; up and right is better. From scratch has forgotten nothing and is left
+    out, as is an arm whose backbone has no AUC.
+    """
+    figure = go.Figure()
+    found = [one for one in results if one.strategy not in CONTROLS and _change(one, "target_test") is not None]
+    found = [one for one in found if _change(one, "source_test") is not None]
+    lost = np.array([_change(one, "source_test") for one in found], dtype=float)
+    won = np.array([_change(one, "target_test") for one in found], dtype=float)
+    # Named are those that no other beats in both.
+    _scatter(figure, lost, won, found, "source %{x:+.4f}, target %{y:+.4f}", set(frontier(-lost, won).tolist()))
+    for line in ("x", "y"):
+        getattr(figure, f"update_{line}axes")(zeroline=True, zerolinewidth=2, tickformat="+.3f", nticks=6)
+    figure.update_xaxes(title_text="Change in AUC on source test rows")
+    figure.update_yaxes(title_text="Change in AUC on target test rows")
+    return _finish(figure, "forgetting")
+
+
+def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
+    """AUC on target test rows by cost (a key of COSTS), with the frontier: arms that nothing cheaper reaches.
+
+    What costs nothing, as zero-shot trains no parameters, is a line.
+    """
+    title, number, unit = COSTS[cost]
+    found = [one for one in results if "target_test" in one.auc and number(one) == number(one)]
+    costs = np.array([number(one) for one in found])
+    quality = np.array([one.auc["target_test"].mean for one in found])
+    best = [place for place in frontier(costs, quality) if costs[place] > 0]
+    figure = go.Figure(
+        go.Scatter(
+            x=costs[best],
+            y=quality[best],
+            mode="lines",
+            name="frontier",
+            line={"color": NEUTRAL, "width": 1.5, "dash": "dash", "shape": "hv"},
+            hoverinfo="skip",
+        )
+    )
+    paid = np.flatnonzero(costs > 0)
+    arms = [found[place] for place in paid]
+    named = {int(np.flatnonzero(paid == place)[0]) for place in best}
+    _scatter(figure, costs[paid], quality[paid], arms, f"{unit}, AUC %{{y:.4f}}", named)
+    for place in np.flatnonzero(costs == 0) if len(paid) else ():
+        ends = (float(costs[paid].min()), float(costs[paid].max()))
+        _level(figure, ends, float(quality[place]), f"{found[place].title}: none", 1)
+    figure.update_xaxes(title_text=title, nticks=6)
+    if len(paid) and costs[paid].max() > WIDE * costs[paid].min():
+        figure.update_xaxes(type="log", dtick=1)
+    figure.update_yaxes(title_text="AUC on target test rows", nticks=6)
+    return _finish(figure, f"cost-{cost}")
+
+
+def sizes_figure(results: Sequence[ArmResult], titles: Sequence[str], metric: str = "auc") -> go.Figure:
+    """A metric on target test rows by the number of target rows that trained, a line for each of `titles`."""
+    figure = go.Figure()
+    sizes = [_train_rows(one) for one in results if one.strategy != "zero-shot"]
+    for place, title in enumerate(titles):
+        found = sorted((one for one in results if one.title == title), key=_train_rows)
+        spreads = [_of(one, metric)["target_test"] for one in found]
+        if found and found[0].strategy == "zero-shot" and sizes:
+            _level(figure, (min(sizes), max(sizes)), spreads[0].mean, title, place)
+            continue
+        rows = np.array([_train_rows(one) for one in found])
+        color = SERIES[place % len(SERIES)]
+        _with_intervals(figure, spreads, rows, found, title, color, "circle", along="y", lines=True)
+    ticks = sorted({round(size) for size in sizes})
+    figure.update_xaxes(title_text="Target rows that trained", type="log", tickvals=ticks)
+    figure.update_xaxes(ticktext=[f"{size:,}" for size in ticks])
+    figure.update_yaxes(title_text=f"{METRICS[metric]} on target test rows", nticks=6)
+    return _finish(figure, f"sizes-{metric}")
+
+
+def curves_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
+    """Mean learning curves with a band of one standard deviation over seeds, by arm."""
+    figure = go.Figure()
+    for place, (title, band) in enumerate(bands.items()):
+        color = SERIES[place % len(SERIES)]
+        edge = np.concatenate([band.mean + band.deviation, (band.mean - band.deviation)[::-1]])
+        if band.deviation.any():
+            figure.add_trace(
+                go.Scatter(
+                    x=np.concatenate([band.steps, band.steps[::-1]]),
+                    y=edge,
+                    fill="toself",
+                    fillcolor=with_alpha(color, 0.16),
+                    line={"width": 0},
+                    mode="lines",
+                    hoverinfo="skip",
+                    showlegend=False,
+                    legendgroup=title,
+                )
+            )
+        figure.add_trace(
+            go.Scatter(
+                x=band.steps,
+                y=band.mean,
+                mode="lines+markers",
+                name=title,
+                legendgroup=title,
+                line={"color": color, "width": 2},
+                marker={"size": 5},
+                hovertemplate="step %{x}: %{y:.4f}<extra>%{fullData.name}</extra>",
+            )
+        )
+    figure.update_xaxes(title_text="Optimiser step", nticks=6)
+    figure.update_yaxes(title_text=y_title, nticks=6)
+    return _finish(figure, f"bands-{y_title}")
+
+
+def mean_band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
+    """The curves (steps, values) of an arm's seeds together; one that stopped early leaves the rest to the others."""
+    values: dict[int, list[float]] = {}
+    for steps, points in curves:
+        for step, value in zip(steps.tolist(), points.tolist(), strict=True):
+            values.setdefault(step, []).append(value)
+    by_step = [values[step] for step in sorted(values)]
+    return Band(
+        np.array(sorted(values), dtype=np.int64),
+        np.array([np.mean(one) for one in by_step]),
+        np.array([np.std(one, ddof=1) if len(one) > 1 else 0.0 for one in by_step]),
+    )
+
+
+def frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
+    """Places, by rising cost, whose quality no other place reaches at the same or a lower cost."""
+    best: list[int] = []
+    for place in np.lexsort((-quality, costs)):
+        if not best or quality[place] > quality[best[-1]]:
+            best.append(int(place))
+    return np.array(best, dtype=np.int64)
+
+
+def is_depth(result: ArmResult) -> bool:
+    """Whether the arm is a freeze depth, by that name or as full fine-tuning, linear probe, all but embeddings."""
+    return result.strategy in ("depth", "full", "linear-probe", "all-but-embeddings")
+
+
+def _of(result: ArmResult, metric: str) -> dict[str, Spread]:
+    return result.auc if metric == "auc" else result.log_loss
+
+
+def _change(result: ArmResult, part: str) -> float | None:
+    """AUC less that of the backbone before; None where either is not there."""
+    before = (result.runs[0].result or {}).get("before") or {}
+    if part not in result.auc or before.get(part, {}).get("auc") is None:
+        return None
+    return result.auc[part].mean - float(before[part]["auc"])
+
+
+def _train_rows(result: ArmResult) -> float:
+    return float(np.mean([run.result["train_rows"] for run in result.runs if run.result]))
+
+
+def _with_intervals(
+    figure: go.Figure,
+    spreads: Sequence[Spread],
+    places: np.ndarray,
+    arms: Sequence[ArmResult],
+    name: str,
+    color: str,
+    symbol: str,
+    along: str,
+    lines: bool = False,
+) -> None:
+    """Adds a trace of the means with thin test-row intervals, over one of thick intervals of the seeds."""
+    if not spreads:
+        return
+    means = np.array([one.mean for one in spreads])
+    deviation = np.nan_to_num(np.array([one.deviation for one in spreads]))
+    thin = {
+        "type": "data",
+        "array": np.nan_to_num(np.array([one.high for one in spreads]) - means),
+        "arrayminus": np.nan_to_num(means - np.array([one.low for one in spreads])),
+        "thickness": 1.5,
+        "width": 4,
+        "color": color,
+    }
+    thick = {"type": "data", "array": deviation, "thickness": 6, "width": 0, "color": with_alpha(color, 0.4)}
+    where = {"x": means, "y": places} if along == "x" else {"x": places, "y": means}
+    texts = [f"{arm.title}: {_in_words(one, len(arm.runs))}" for arm, one in zip(arms, spreads, strict=True)]
+    if deviation.any():
+        figure.add_trace(
+            go.Scatter(
+                **where,
+                mode="markers",
+                marker={"size": 1, "color": color},
+                hoverinfo="skip",
+                showlegend=False,
+                legendgroup=name,
+                **{f"error_{along}": thick},
+            )
+        )
+    figure.add_trace(
+        go.Scatter(
+            **where,
+            mode="lines+markers" if lines else "markers",
+            name=name,
+            legendgroup=name,
+            line={"color": color, "width": 2},
+            marker={"size": 9, "symbol": symbol, "color": color},
+            text=texts,
+            hovertemplate="%{text}<extra>%{fullData.name}</extra>",
+            **{f"error_{along}": thin},
+        )
+    )
+
+
+def _in_words(spread: Spread, seeds: int) -> str:
+    text = f"{spread.mean:.4f}"
+    if spread.deviation == spread.deviation:
+        text += f" ± {spread.deviation:.4f} over {seeds} seeds"
+    return text + (f", 95 % {spread.low:.4f} to {spread.high:.4f}" if spread.low == spread.low else "")
+
+
+def _scatter(
+    figure: go.Figure,
+    x: np.ndarray,
+    y: np.ndarray,
+    arms: Sequence[ArmResult],
+    hover: str,
+    named: set[int],
+) -> None:
+    """A point an arm: freeze depths cold, controls grey, the rest warm; `named` places carry their title."""
+    kinds = {"freeze depths": (FROZEN, "circle"), "other strategies": (TRAINED, "square"), "controls": (NEUTRAL, "x")}
+    # Names go up and down in turn, for those of neighbours would cover one another.
+    order = sorted(named, key=lambda place: float(x[place]))
+    down = set(order[1::2])
+    for kind, (color, symbol) in kinds.items():
+        places = [place for place, arm in enumerate(arms) if _kind(arm) == kind]
+        if places:
+            figure.add_trace(
+                go.Scatter(
+                    x=x[places],
+                    y=y[places],
+                    mode="markers+text",
+                    name=kind,
+                    marker={"size": 10, "color": color, "symbol": symbol},
+                    text=[arms[place].title.removeprefix("freeze ") if place in named else "" for place in places],
+                    customdata=[arms[place].title for place in places],
+                    textposition=["bottom center" if place in down else "top center" for place in places],
+                    cliponaxis=False,
+                    hovertemplate=f"%{{customdata}}: {hover}<extra></extra>",
+                )
+            )
+
+
+def _level(figure: go.Figure, ends: tuple[float, float], value: float, name: str, place: int) -> None:
+    """A grey line across the figure; those of odd places have another dash."""
+    figure.add_trace(
+        go.Scatter(
+            x=np.array(ends),
+            y=np.array([value, value]),
+            mode="lines",
+            name=name,
+            line={"color": NEUTRAL, "width": 1.5, "dash": "dot" if place % 2 else "dash"},
+            hovertemplate="%{y:.4f}<extra>%{fullData.name}</extra>",
+        )
+    )
+
+
+def _kind(arm: ArmResult) -> str:
+    if arm.strategy in CONTROLS:
+        return "controls"
+    return "freeze depths" if is_depth(arm) else "other strategies"
+
+
+def _finish(figure: go.Figure, revision: str) -> go.Figure:
+    return figure.update_layout(margin=_MARGIN, legend=_LEGEND, showlegend=True, uirevision=revision)

@@ -1,0 +1,91 @@
+"""How far the rows of a scored file have moved from those a run learnt from, and its scores from those on test rows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.data.datasets import encoded, find_dataset, training_rows
+from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
+from core.data.profile import drift_counts, level_of, stability_index
+from core.data.schema import FIELDS
+from core.errors import BadInput
+from core.runs.store import Run
+from core.training.settings import FinetuneRequest, PretrainRequest, request_from_json
+from core.workspace import Workspace
+
+SCORE_BINS = 50
+"""Equal bins of [0, 1] for drawing both distributions; the index is taken over ten bins of equally many test rows."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a run learnt from: counts (39, bins) of its training rows, see core.data.profile.drift_counts.
+
+    test_scores: the run's scores on its test rows (target, or source for a pretraining). dataset: its name.
+    """
+
+    dataset: str
+    counts: np.ndarray
+    test_scores: np.ndarray
+
+
+def what_it_learnt(workspace: Workspace, run: Run, preprocessing: Preprocessing) -> Learnt | None:
+    """None when the run's dataset is gone."""
+    request = request_from_json(run.request)
+    assert isinstance(request, PretrainRequest | FinetuneRequest)
+    domain, last = ("source", 0) if isinstance(request, PretrainRequest) else ("target", request.target_rows)
+    try:
+        dataset = find_dataset(workspace, run.dataset)
+        ids = encoded(workspace, dataset, preprocessing).ids
+    except BadInput:
+        return None
+    rows = np.sort(training_rows(dataset, domain, request.train.validation_share, last)[0])
+    with np.load(workspace.runs / run.id / "predictions.npz", allow_pickle=False) as arrays:
+        return Learnt(dataset.name, drift_counts(ids[rows]), arrays[f"{domain}_test_score"])
+
+
+def drift_from(learnt: Learnt, counts: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, Any]:
+    """JSON-ready: fields, most moved first, and scores. counts: of the scored rows, as Learnt's; scores: theirs.
+
+    psi: population stability index, see core.data.profile.stability_index; level as DRIFT_LIMITS reads it.
+    """
+    fields = []
+    for place, field in enumerate(FIELDS):
+        before, after = learnt.counts[place], counts[place]
+        psi = stability_index(before, after)
+        fields.append(
+            {
+                "field": field,
+                "psi": psi,
+                "level": level_of(psi),
+                "unseen_training": float(before[UNSEEN] / before.sum()),
+                "unseen_scored": float(after[UNSEEN] / after.sum()),
+                "missing_training": float(before[MISSING] / before.sum()),
+                "missing_scored": float(after[MISSING] / after.sum()),
+            }
+        )
+    return {
+        "dataset": learnt.dataset,
+        "training_rows": int(learnt.counts[0].sum()),
+        "fields": sorted(fields, key=lambda one: -one["psi"]),
+        "scores": _scores(learnt.test_scores, scores, threshold),
+    }
+
+
+def _scores(test: np.ndarray, scored: np.ndarray, threshold: float) -> dict[str, Any]:
+    inner = np.unique(np.quantile(test, np.linspace(0.1, 0.9, 9)))
+    before, after = (
+        np.bincount(np.searchsorted(inner, values, side="right"), minlength=len(inner) + 1) for values in (test, scored)
+    )
+    psi = stability_index(before, after)
+    edges = np.linspace(0, 1, SCORE_BINS + 1)
+    values: dict[str, Any] = {"psi": psi, "level": level_of(psi), "edges": edges.tolist()}
+    for name, found in (("test", test), ("scored", scored)):
+        values[name] = {
+            "rows": len(found),
+            "mean": float(found.mean(dtype=np.float64)),
+            "predicted_click_share": float((found >= threshold).mean()),
+            "counts": np.histogram(found, edges)[0].tolist(),
+        }
+    return values

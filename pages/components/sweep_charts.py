@@ -1,0 +1,150 @@
+"""The figures of a sweep: arms, freeze depth, adaptation against forgetting, quality against cost, sizes, curves."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+
+from core.report.sweep_figures import (
+    COSTS,
+    METRICS,
+    arms_figure,
+    cost_figure,
+    curves_figure,
+    depth_figure,
+    forgetting_figure,
+    is_depth,
+    mean_band,
+    sizes_figure,
+)
+from core.runs.store import RunStore
+from core.runs.sweep import Sweep
+from core.runs.sweep_result import ArmResult
+from pages.components.chart import chart
+from pages.components.choice import from_address, to_address
+from pages.components.common import workspace
+
+HEIGHT = 380
+MOST_LINES = 7
+WORDS = {"auc": "AUC", "log_loss": "log loss"}
+LOWER = {"auc": "", "log_loss": " :gray[· lower is better]"}
+CURVES = {"validation_loss": "Validation log loss (nats)", "validation_auc": "Validation AUC"}
+
+
+def sweep_charts(
+    sweep: Sweep, titles: Sequence[str], settings: Sequence[str], results: Sequence[ArmResult], reference: str
+) -> None:
+    """Every figure of the results there are; `titles` and `settings` are all of the sweep's, done or not."""
+    setting = _setting(settings)
+    shown = in_setting(results, setting)
+    st.caption(
+        "Thin intervals: other test rows (mean of DeLong's 95 % intervals; AUC alone). Thick ones: other seeds (mean ± "
+        "one standard deviation). Two arms whose intervals overlap may still differ, as both stand on the same rows: "
+        "the verdicts say so."
+    )
+    tall = 110 + 34 * len(titles)
+    for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
+        with column:
+            st.markdown(f"**Every arm's {WORDS[metric]}**{LOWER[metric]}")
+            alt = f"Every arm's {WORDS[metric]} on target and source test rows"
+            chart(arms_figure(titles, shown, metric), f"sweep-arms-{metric}", tall, alt)
+    if sum(is_depth(one) for one in shown) > 1:
+        for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
+            with column:
+                st.markdown(f"**Freeze depth against {WORDS[metric]}**{LOWER[metric]}")
+                alt = f"Freeze depth against {WORDS[metric]}"
+                chart(depth_figure(shown, metric), f"sweep-depth-{metric}", HEIGHT, alt)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _forgetting(shown)
+    with right:
+        _cost(shown)
+    _lines(sweep, titles, results, shown, reference)
+
+
+def in_setting(results: Sequence[ArmResult], setting: str) -> list[ArmResult]:
+    """The results of one setting, and zero-shot, whose one run stands in every setting."""
+    return [one for one in results if one.setting == setting or one.strategy == "zero-shot"]
+
+
+def _setting(settings: Sequence[str]) -> str:
+    """The setting (target size, learning rate) that the figures show; a box for it where there are several."""
+    if len(settings) < 2:
+        return settings[0]
+    from_address("setting", settings)
+    left, _ = st.columns([2, 5])
+    left.selectbox("Figures for", settings, key="setting", on_change=to_address, args=("setting",))
+    return str(st.session_state["setting"])
+
+
+def _forgetting(shown: Sequence[ArmResult]) -> None:
+    st.markdown("**Adaptation against forgetting**")
+    alt = "Change in target AUC against change in source AUC, from the backbone before"
+    chart(forgetting_figure(shown), "sweep-forgetting", HEIGHT, alt)
+    st.caption(
+        "The backbone as it was lies where the two lines cross: above it an arm adapted to the target, left of it the "
+        "arm forgot some of the source."
+    )
+
+
+def _cost(shown: Sequence[ArmResult]) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.markdown("**Quality against cost**", width="content")
+        cost = st.segmented_control(
+            "Cost",
+            [*COSTS],
+            default="parameters",
+            required=True,
+            format_func={"parameters": "Parameters", "seconds": "Seconds", "memory": "Memory"}.__getitem__,
+            key="cost",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+    chart(cost_figure(shown, str(cost)), "sweep-cost", HEIGHT, "AUC on target test rows against cost")
+    st.caption(
+        "The frontier joins arms that nothing cheaper reaches. A step of it smaller than the intervals above is noise."
+    )
+
+
+def _lines(
+    sweep: Sweep, titles: Sequence[str], results: Sequence[ArmResult], shown: Sequence[ArmResult], reference: str
+) -> None:
+    """Learning curves, and AUC by target size, of the arms that one chooses."""
+    if all(one.strategy == "zero-shot" for one in shown):
+        return
+    st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
+    options = [title for title in titles if title != "zero-shot"]
+    # From all arms and not from those that are done: the box takes its default once, when the first run is done.
+    first = dict.fromkeys(title for title in (reference, *options[:3], "from scratch") if title in options)
+    picked = st.multiselect(
+        "Arms in the lines below",
+        options,
+        default=[*first],
+        max_selections=MOST_LINES,
+        key=f"sweep_lines_{sweep.id}",
+        persist_state="session",
+        help=f"Up to {MOST_LINES}. An arm without a finished run has no line yet.",
+    )
+    for column, (name, title) in zip(st.columns(2, gap="medium"), CURVES.items(), strict=True):
+        bands = {}
+        for one in shown:
+            if one.title in picked:
+                curves = [_curve(run.id, run.finished or "", name) for run in one.runs]
+                bands[one.title] = mean_band([curve for curve in curves if len(curve[0])])
+        with column:
+            chart(curves_figure(bands, title), f"sweep-{name}", HEIGHT, f"{title} by optimiser step, mean over seeds")
+    if len(sweep.spec.target_sizes) > 1:
+        rate = shown[0].learning_rate
+        lines = [one for one in results if one.learning_rate == rate]
+        for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
+            with column:
+                st.markdown(f"**Target rows against {WORDS[metric]}**{LOWER[metric]}")
+                figure = sizes_figure(lines, [*picked, "zero-shot"], metric)
+                alt = f"Target rows that trained against {WORDS[metric]} on target test rows"
+                chart(figure, f"sweep-sizes-{metric}", HEIGHT, alt)
+
+
+@st.cache_data(max_entries=2048, show_spinner=False)
+def _curve(run_id: str, finished: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """One curve of a finished run: it changes no more, but for a run that is resumed and finishes again."""
+    return RunStore(workspace()).points(run_id).get(name, (np.zeros(0), np.zeros(0)))

@@ -1,0 +1,111 @@
+"""The tables of a sweep: a row an arm, a row a run; on the page and as files."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from core.evaluation.verdicts import Verdict
+from core.runs.store import Run
+from core.runs.sweep import Sweep, arm_of
+from core.runs.sweep_result import ArmResult, setting_of, sweep_table
+from pages.components.common import MISSING
+
+Place = tuple[str, str]
+"""An arm at a setting: (setting, title)."""
+
+
+def places_of(sweep: Sweep, runs: Sequence[Run]) -> dict[Place, list[Run]]:
+    """The sweep's runs by arm and setting, in the order of the arms, whether done or not."""
+    order = [arm.title for arm in sweep.spec.arms]
+    groups: dict[tuple[bool, int, float, int], list[Run]] = {}
+    for run in runs:
+        size, rate = run.request["target_rows"], run.request["train"]["learning_rate"]
+        groups.setdefault((size == 0, size, -rate, order.index(arm_of(run).title)), []).append(run)
+    return {(setting_of(sweep, key[1], -key[2]), order[key[3]]): groups[key] for key in sorted(groups)}
+
+
+def page_table(
+    places: dict[Place, list[Run]], results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str
+) -> pd.DataFrame:
+    """A row for every arm, those without a finished run too, so that the table keeps its height while it fills."""
+    by_place = {(result.setting, result.title): result for result in results}
+    against = {(one.setting, one.a): one for one in verdicts if one.b == reference}
+    several = len({setting for setting, _ in places}) > 1
+    rows = []
+    for (setting, title), runs in places.items():
+        result, verdict = by_place.get((setting, title)), against.get((setting, title))
+        row: dict[str, Any] = {"Arm": title}
+        if several:
+            # Zero-shot trains nothing, so that its one run stands in every setting.
+            row["Setting"] = "every one" if title == "zero-shot" else setting
+        row["Runs"] = _progress(runs)
+        row |= _numbers(result, "Target", "target_test")
+        row["Verdict"] = "reference" if title == reference else verdict.word if verdict else MISSING
+        row["ΔAUC"] = f"{verdict.auc.delta:+.4f}" if verdict else MISSING
+        row["95 % interval"] = f"{verdict.auc.low:+.4f} to {verdict.auc.high:+.4f}" if verdict else MISSING
+        loss = result.log_loss.get("target_test") if result else None
+        row["Log loss"] = loss.mean if loss else None
+        row |= _numbers(result, "Source", "source_test")
+        row["Trained"] = result.trained_parameters if result else None
+        row["Seconds"] = result.seconds if result else None
+        row["Compare"] = f"compare?runs={','.join(run.id for run in runs)}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def arms_file(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str) -> pd.DataFrame:
+    """The arms that have a finished run, all numbers, with differences to the reference, for a file."""
+    against = {(one.setting, one.a): one for one in verdicts if one.b == reference}
+    rows = []
+    for row in sweep_table(results):
+        verdict = against.get((row["setting"], row["arm"]))
+        difference: dict[str, Any] = {"reference": reference, "verdict": verdict.word if verdict else None}
+        for metric in ("auc", "log_loss"):
+            found = getattr(verdict, metric) if verdict else None
+            for end in ("delta", "low", "high"):
+                difference[f"{metric}_difference_{end}"] = getattr(found, end) if found else None
+            difference[f"{metric}_adjusted_p"] = getattr(verdict, f"{metric}_p") if verdict else None
+        rows.append(row | difference)
+    return pd.DataFrame(rows)
+
+
+def runs_file(runs: Sequence[Run]) -> pd.DataFrame:
+    """Every run of the sweep with its setting and its metrics, for a file."""
+    rows = []
+    for run in runs:
+        result = run.result or {}
+        row: dict[str, Any] = {
+            "run": run.id,
+            "arm": arm_of(run).title,
+            "seed": run.request["train"]["seed"],
+            "learning_rate": run.request["train"]["learning_rate"],
+            "target_rows": run.request["target_rows"],
+            "status": run.status,
+            "train_rows": result.get("train_rows"),
+            "best_epoch": result.get("best_epoch"),
+            "epochs_run": result.get("epochs_run"),
+            "trained_parameters": result.get("trained_parameters"),
+            "seconds": result.get("seconds", {}).get("total"),
+            "peak_memory": result.get("peak_memory"),
+        }
+        for part, values in result.get("metrics", {}).items():
+            row |= {f"{part}_{name}": values.get(name) for name in ("auc", "auc_low", "auc_high", "log_loss", "rows")}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _progress(runs: Sequence[Run]) -> str:
+    done = sum(run.status == "done" for run in runs)
+    text = f"{done} of {len(runs)}"
+    for status in ("running", "failed", "cancelled", "interrupted"):
+        if number := sum(run.status == status for run in runs):
+            text += f", {number} {status}" if number > 1 or status != "running" else ", running"
+    return text
+
+
+def _numbers(result: ArmResult | None, name: str, part: str) -> dict[str, float | None]:
+    spread = result.auc.get(part) if result else None
+    deviation = spread.deviation if spread and not math.isnan(spread.deviation) else None
+    return {f"{name} AUC": spread.mean if spread else None, f"{name} ±": deviation}

@@ -1,0 +1,338 @@
+"""One sweep: how far it is, what its numbers allow to say, table and figures; live while runs are out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from core.data.datasets import list_datasets
+from core.evaluation.verdicts import Verdict
+from core.models.library import list_backbones
+from core.runs.launch import CLUSTER, arms_at_once, refresh, worker_alive
+from core.runs.store import RESUMABLE, Run, RunStore
+from core.runs.sweep import (
+    Sweep,
+    arm_of,
+    cancel_sweep,
+    extend_sweep,
+    find_sweep,
+    resume_sweep,
+    sweep_command_line,
+)
+from core.runs.sweep_result import ArmResult, arm_results, forgotten, judged, reference_of, setting_of
+from pages.components.choice import from_address, to_address
+from pages.components.common import (
+    SIMULATED,
+    about,
+    command_hint,
+    count,
+    duration,
+    errors_shown,
+    escape_markdown,
+    status_markdown,
+    when,
+    workspace,
+)
+from pages.components.run_table import safe_csv
+from pages.components.sweep_charts import sweep_charts
+from pages.components.sweep_tables import arms_file, page_table, places_of, runs_file
+
+TICK_SECONDS = 1.0
+
+
+def sweep_view(sweep: Sweep) -> None:
+    """Follows the sweep as long as runs are out, and shows what it came to."""
+    runs = RunStore(workspace()).group(sweep.id)
+    active = any(run.active for run in runs)
+    _header(sweep, runs)
+    st.fragment(_live, run_every=TICK_SECONDS if active else None)(sweep.id, active)
+    _how(sweep)
+
+
+def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
+    title, actions = st.columns([5, 3], vertical_alignment="center")
+    with title:
+        st.subheader(escape_markdown(sweep.name))
+        st.markdown(_about(sweep))
+    own = any(run.lane == CLUSTER for run in runs)
+    with actions.container(horizontal=True, horizontal_alignment="right"):
+        if any(run.active for run in runs):
+            if st.button("Cancel", icon=":material/cancel:", disabled=all(run.cancel_asked for run in _active(runs))):
+                cancel_sweep(workspace(), sweep)
+                st.rerun()
+        elif _resumable(runs) and not own and st.button("Resume", icon=":material/play_arrow:", type="primary"):
+            resume_sweep(workspace(), sweep)
+            st.rerun()
+        if not own:
+            _more_seeds(sweep)
+        if st.button("Compare runs", icon=":material/compare_arrows:", help="Every finished run in the table of runs."):
+            done = [run.id for run in runs if run.status == "done"]
+            st.switch_page("compare.py", query_params={"runs": ",".join(done)})
+    if own and (_resumable(runs) or any(run.status == "queued" for run in runs)):
+        st.caption(
+            "This sweep was started on the command line, which carries it out itself; the same command with the same "
+            "name goes on with it."
+        )
+
+
+def _active(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.active]
+
+
+def _resumable(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.status in RESUMABLE]
+
+
+def _about(sweep: Sweep) -> str:
+    """Dataset, backbone and size of the sweep in one line."""
+    datasets = list_datasets(workspace())
+    names = {one.id: escape_markdown(one.name) for one in datasets}
+    names |= {one.id: escape_markdown(one.name) for one in list_backbones(workspace())}
+    backbone, dataset = (names.get(one, one) for one in (sweep.spec.backbone, sweep.spec.dataset))
+    simulated = any(one.simulated for one in datasets if one.id == sweep.spec.dataset)
+    arms, seeds = len(sweep.spec.arms), len(sweep.spec.seeds)
+    counts = f"{arms} arm{'s' if arms > 1 else ''} × {seeds} seed{'s' if seeds > 1 else ''}"
+    mark = f" {SIMULATED}" if simulated else ""
+    return f"**{backbone}** on **{dataset}**{mark} :gray[· {counts} · started {when(sweep.created)}]"
+
+
+def _more_seeds(sweep: Sweep) -> None:
+    with st.popover("Add seeds", icon=":material/add:"):
+        seeds = st.number_input("More seeds for every arm", 1, 20, 2, key="sweep_more")
+        st.caption(f"It has {len(sweep.spec.seeds)} now. Arms that have them are not run again.")
+        if st.button("Add them", type="primary", key="sweep_extend"):
+            with errors_shown():
+                extend_sweep(workspace(), sweep, int(seeds or 0))
+                st.rerun()
+
+
+def _live(sweep_id: str, was_active: bool) -> None:
+    store = RunStore(workspace())
+    refresh(workspace(), store)
+    sweep, runs = find_sweep(workspace(), sweep_id), store.group(sweep_id)
+    # The header lies outside this fragment and has other buttons when nothing is out any more.
+    if was_active != any(run.active for run in runs):
+        st.rerun()
+    _progress(store, sweep, runs)
+    with errors_shown():
+        _result(sweep, runs)
+
+
+def _progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
+    done = [run for run in runs if run.status == "done"]
+    words = f"{len(done)} of {count(len(runs))} runs done"
+    out = [run for run in runs if run.active]
+    if out:
+        running = [run for run in out if run.status == "running"]
+        part = sum(run.step / run.steps for run in running if run.steps)
+        now = _now(store, sweep, out, running, done, part)
+        st.progress(min(1.0, (len(done) + part) / len(runs)), text=f"{words} · {now}")
+        return
+    ended = {status: sum(run.status == status for run in runs) for status in RESUMABLE}
+    rest = " ".join(f"{number} × {status_markdown(status)}" for status, number in ended.items() if number)
+    spent = sum(run.result["seconds"]["total"] for run in done if run.result)
+    st.markdown(f"{status_markdown('done') if not rest else ''} {words}, {duration(spent)} of work. {rest}")
+    messages = dict.fromkeys(run.message for run in runs if run.status == "failed" and run.message)
+    for message in [*messages][:3]:
+        st.error(escape_markdown(message), icon=":material/error:")
+
+
+def _now(store: RunStore, sweep: Sweep, out: list[Run], running: list[Run], done: list[Run], part: float) -> str:
+    """What runs now and how long the rest takes by the mean of the runs that are done."""
+    if all(run.cancel_asked for run in out):
+        return "stopping"
+    if not running:
+        first = min(run.created for run in out)
+        lane = out[0].lane
+        ahead = sum(one.lane == lane and one.created < first for one in store.list("queued") + store.list("running"))
+        if ahead:
+            return f"{ahead} other run{'s' if ahead > 1 else ''} come{'' if ahead > 1 else 's'} first"
+        if lane != CLUSTER and not worker_alive(workspace(), lane):
+            return "the worker is starting, which takes some seconds"
+        return "the worker takes the next one"
+    words = escape_markdown("; ".join(_title(sweep, run) for run in running[:2]))
+    if len(done) > 1:
+        mean = sum(run.result["seconds"]["total"] for run in done if run.result) / len(done)
+        at_once = max(len(running), 1 if out[0].lane == CLUSTER else arms_at_once(out[0].lane))
+        words += f" · {about(mean * max(len(out) - part, 0) / at_once)} left"
+    return words
+
+
+def _title(sweep: Sweep, run: Run) -> str:
+    train = run.request["train"]
+    setting = setting_of(sweep, run.request["target_rows"], train["learning_rate"])
+    return ", ".join(filter(None, (arm_of(run).title, setting, f"seed {train['seed']}")))
+
+
+def _result(sweep: Sweep, runs: Sequence[Run]) -> None:
+    results = arm_results(sweep, runs)
+    titles = [arm.title for arm in sweep.spec.arms]
+    places = places_of(sweep, runs)
+    if st.session_state.get("against") not in titles:
+        st.session_state["against"] = reference_of(sweep.spec.arms)
+    from_address("against", titles)
+    reference = st.session_state["against"]
+    settings = [*dict.fromkeys(setting for setting, title in places if title != "zero-shot")] or [""]
+    if any(run.active for run in runs):
+        # Room for what will be said, so that what lies below does not move with every sentence.
+        st.html(f"<style>.st-key-sweep_said {{ min-height: {17 + 15 * (len(settings) - 1)}rem; }}</style>")
+    with st.container(border=True, key="sweep_said"):
+        verdicts, sentences = _verdicts(tuple(_identity(one) for one in results), reference, results)
+        _said(runs, results, by_setting(sentences, settings, verdicts), reference)
+    left, _ = st.columns([2, 5])
+    left.selectbox(
+        "Held against",
+        titles,
+        key="against",
+        on_change=to_address,
+        args=("against",),
+        help="The reference: every arm's difference is to this one.",
+    )
+    _table(page_table(places, results, verdicts, reference))
+    _downloads(sweep, runs, results, verdicts, reference)
+    if results:
+        sweep_charts(sweep, titles, settings, results, reference)
+    with st.expander(f"Every run ({count(len(runs))})", icon=":material/list:"):
+        _runs(runs)
+
+
+def _identity(result: ArmResult) -> tuple[str, str, tuple[str, ...]]:
+    return result.setting, result.title, tuple(f"{run.id} {run.finished}" for run in result.runs)
+
+
+@st.cache_data(max_entries=64, show_spinner="Comparing the arms")
+def _verdicts(
+    identity: tuple[tuple[str, str, tuple[str, ...]], ...], reference: str, _results: Sequence[ArmResult]
+) -> tuple[list[Verdict], list[str]]:
+    if not _results:
+        return [], []
+    verdicts, sentences = judged(workspace(), _results, reference)
+    return verdicts, [*sentences, *forgotten(_results)]
+
+
+def by_setting(sentences: Sequence[str], settings: Sequence[str], verdicts: Sequence[Verdict]) -> dict[str, list[str]]:
+    """The sentences of each setting without its name at their head; where one alone is judged yet, they have none."""
+    found: dict[str, list[str]] = {setting: [] for setting in settings}
+    only = verdicts[0].setting if verdicts else settings[0]
+    for sentence in sentences:
+        setting = next((one for one in settings if one and sentence.startswith(f"{one}: ")), only)
+        words = sentence.removeprefix(f"{setting}: ")
+        found.setdefault(setting, []).append(words[:1].upper() + words[1:])
+    return found
+
+
+def _said(runs: Sequence[Run], results: Sequence[ArmResult], said: Mapping[str, Sequence[str]], reference: str) -> None:
+    """What the numbers allow to say, setting by setting, marked as provisional while runs are out."""
+    out, done = sum(run.active for run in runs), sum(run.status == "done" for run in runs)
+    mark = f" :orange-badge[:material/hourglass_top: provisional: {done} of {len(runs)} runs done]" if out else ""
+    st.markdown(f"**What the numbers allow to say**{mark}")
+    if any(said.values()):
+        for setting, sentences in said.items():
+            if sentences:
+                if len(said) > 1:
+                    st.markdown(f"**{escape_markdown(setting[:1].upper() + setting[1:])}**")
+                st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences))
+    elif len({result.title for result in results}) < 2 and (out or len({arm_of(run).title for run in runs}) > 1):
+        wait = "They come as runs finish." if out else "Resume the sweep to get there."
+        st.markdown(f"Nothing yet: it takes a finished run of two arms to compare. {wait}")
+    else:
+        st.markdown("Nothing: a sweep of one arm compares nothing.")
+    st.caption(
+        f"On the same target test rows: each arm against {escape_markdown(reference)}, and against the arm that leads "
+        "on validation rows. AUC by DeLong, log loss by paired bootstrap, both over the seeds as well; p-values are "
+        "adjusted by Holm over all comparisons of the sweep. Where p is 0.05 or more, nothing is ranked."
+    )
+
+
+def _table(table: pd.DataFrame) -> None:
+    st.dataframe(
+        table,
+        key="sweep_table",
+        placeholder="–",
+        hide_index=True,
+        height=min(35 * (len(table) + 1) + 3, 600),
+        alt="Arms of the sweep with their metrics, differences to the reference and verdicts",
+        column_config={
+            "Arm": st.column_config.TextColumn(pinned=True),
+            "Runs": st.column_config.TextColumn(help="Seeds done, of those asked for"),
+            "Target AUC": st.column_config.NumberColumn(format="%.4f", help="Mean over seeds, on target test rows"),
+            "Target ±": st.column_config.NumberColumn(format="%.4f", help="Standard deviation over seeds"),
+            "Source AUC": st.column_config.NumberColumn(format="%.4f", help="On source test rows: what was kept"),
+            "Source ±": st.column_config.NumberColumn(format="%.4f", help="Standard deviation over seeds"),
+            "Log loss": st.column_config.NumberColumn(format="%.4f", help="Mean over seeds, on target test rows"),
+            "Verdict": st.column_config.TextColumn(width=150, help="On target AUC, against the reference"),
+            "ΔAUC": st.column_config.TextColumn(width=80, help="Target AUC less the reference's"),
+            "95 % interval": st.column_config.TextColumn(width=150, help="Of the difference in AUC"),
+            "Trained": st.column_config.NumberColumn(format="localized", help="Parameters trained"),
+            "Seconds": st.column_config.NumberColumn(format="%.1f", help="Mean of a run"),
+            "Compare": st.column_config.LinkColumn("Runs side by side", display_text="Compare"),
+        },
+    )
+
+
+def _downloads(
+    sweep: Sweep, runs: Sequence[Run], results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str
+) -> None:
+    frames: dict[str, Callable[[], pd.DataFrame]] = {
+        "arms": lambda: arms_file(results, verdicts, reference),
+        "runs": lambda: runs_file(runs),
+    }
+    with st.container(horizontal=True):
+        for what, frame in frames.items():
+            for ending, mime, write in (("csv", "text/csv", safe_csv), ("parquet", "", _parquet)):
+                st.download_button(
+                    f"{what.capitalize()}, {'CSV' if ending == 'csv' else 'Parquet'}",
+                    partial(_written, frame, write),
+                    f"thaw-{sweep.id}-{what}.{ending}",
+                    mime or "application/vnd.apache.parquet",
+                    key=f"sweep_{what}_{ending}",
+                    icon=":material/download:",
+                    on_click="ignore",
+                    disabled=not results,
+                )
+
+
+def _written(frame: Callable[[], pd.DataFrame], write: Callable[[pd.DataFrame], str | bytes]) -> str | bytes:
+    return write(frame())
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    return frame.to_parquet(index=False)
+
+
+def _runs(runs: Sequence[Run]) -> None:
+    rows = []
+    for run in runs:
+        target = run.result["metrics"].get("target_test", {}) if run.result else {}
+        rows.append(
+            {
+                "Arm": arm_of(run).title,
+                "Seed": run.request["train"]["seed"],
+                "Status": run.status,
+                "Target AUC": target.get("auc"),
+                "Log loss": target.get("log_loss"),
+                "Seconds": run.result["seconds"]["total"] if run.result else None,
+                "Run": f"run?run={run.id}",
+                "Message": run.message,
+            }
+        )
+    st.dataframe(
+        pd.DataFrame(rows),
+        key="sweep_runs",
+        placeholder="–",
+        hide_index=True,
+        height=min(35 * (len(rows) + 1) + 3, 422),
+        alt="Every run of the sweep",
+        column_config={
+            "Target AUC": st.column_config.NumberColumn(format="%.4f"),
+            "Log loss": st.column_config.NumberColumn(format="%.4f"),
+            "Seconds": st.column_config.NumberColumn(format="%.1f"),
+            "Run": st.column_config.LinkColumn(display_text="Open"),
+        },
+    )
+
+
+def _how(sweep: Sweep) -> None:
+    with errors_shown():
+        command_hint(sweep_command_line(workspace(), sweep.spec, sweep.name))

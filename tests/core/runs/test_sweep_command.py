@@ -1,0 +1,79 @@
+"""A sweep's command line asks for the same sweep, and its estimated time is the sum over its runs."""
+
+import dataclasses
+import shlex
+
+import pytest
+
+from core.__main__ import build_parser
+from core.commands import _sweep_spec
+from core.data.datasets import Dataset, training_rows
+from core.freezing.plan import make_plan
+from core.models.card import HeadSettings
+from core.models.library import list_backbones
+from core.runs.sweep import Arm, SweepSpec, depth_arms, estimate_sweep, requests_of, sweep_command_line
+from core.training.estimate import estimate_seconds
+from core.training.settings import PRESETS, TrainSettings
+from core.workspace import Workspace
+
+
+@pytest.fixture
+def spec(tiny: tuple[Workspace, Dataset]) -> SweepSpec:
+    workspace, dataset = tiny
+    card = next(card for card in list_backbones(workspace) if card.architecture == "dnn")
+    return SweepSpec(dataset.id, card.id, depth_arms(card))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"arms": (Arm("depth", 2), Arm("depth", 0)), "seeds": (0,)},
+        {"arms": (Arm("l2-sp", 0, {"pull": 0.25}), Arm("lp-ft", 0, {"probe_epochs": 3}), Arm("zero-shot"))},
+        {
+            "arms": (
+                Arm("depth", 1),
+                Arm("lora"),
+                Arm("surgical", 0, {"stages": ("embedding", "block2")}),
+                Arm("surgical", 0, {"stages": ("block1",)}),
+            ),
+            "seeds": (0, 1, 2, 3, 4),
+            "learning_rates": (1e-3, 3.16227766e-05),
+            "target_sizes": (1000, 0),
+            "head": HeadSettings((64, 32), "gelu", "softmax"),
+            "train": dataclasses.replace(PRESETS["small"], epochs=7, validation_share=0.2, device="cpu"),
+        },
+        {"train": PRESETS["map"]},
+    ],
+)
+def test_the_command_asks_for_the_same_sweep(
+    spec: SweepSpec, changes: dict[str, object], tiny: tuple[Workspace, Dataset]
+) -> None:
+    asked = dataclasses.replace(spec, **changes)  # type: ignore[arg-type]
+    words = shlex.split(sweep_command_line(tiny[0], asked, "a name; with $HOME"))
+    assert words[:3] == ["python", "-m", "core"]
+    options = build_parser().parse_args(words[3:])
+    assert options.name == "a name; with $HOME"
+    assert _sweep_spec(tiny[0], options) == asked
+
+
+def test_defaults_are_left_out(spec: SweepSpec, tiny: tuple[Workspace, Dataset]) -> None:
+    line = sweep_command_line(tiny[0], spec, "mine")
+    assert line == "python -m core sweep --name mine --dataset tiny --backbone 'Simulated DNN' --depths all"
+
+
+@pytest.mark.parametrize(("share", "last"), [(None, 0), (None, 300), (0.25, 0), (0.4, 100)])
+def test_the_estimate_is_the_sum_over_runs_on_the_rows_that_really_train(
+    spec: SweepSpec, share: float | None, last: int, tiny: tuple[Workspace, Dataset]
+) -> None:
+    workspace, dataset = tiny
+    card = next(card for card in list_backbones(workspace) if card.id == spec.backbone)
+    train = TrainSettings(epochs=3, validation_share=share, device="cpu")
+    asked = dataclasses.replace(spec, target_sizes=(last,), train=train, arms=(*spec.arms, Arm("zero-shot")))
+    rows = len(training_rows(dataset, "target", share, last)[0])
+    alone = [
+        estimate_seconds(make_plan(card, one.strategy, one.freeze_depth, one.head), rows, train, ()).seconds
+        for one in requests_of(asked)
+    ]
+    assert len(alone) == 5 * 3 + 1
+    assert estimate_sweep(dataset, card, asked, ()).seconds == pytest.approx(sum(alone))

@@ -1,0 +1,310 @@
+"""The page Sweep: what the form asks for, and what the view says of a sweep half done and done."""
+
+import dataclasses
+import io
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.__main__ import build_parser
+from core.commands import _sweep_spec
+from core.data.datasets import Dataset
+from core.freezing.strategies import STRATEGIES
+from core.models.library import list_backbones
+from core.runs.launch import CLUSTER
+from core.runs.store import RunStore
+from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, list_sweeps, submit_sweep
+from core.runs.sweep_result import arm_results, judged
+from core.runs.worker import carry_out
+from core.training.job import execute
+from core.training.settings import TrainSettings
+from core.workspace import Workspace, open_workspace
+from pages.components.strategy_cards import GROUPS
+from pages.components.sweep_tables import arms_file, page_table, places_of, runs_file
+from pages.components.sweep_view import by_setting
+from tests.core.training.helpers import pretrained
+from tests.pages.test_finetune import open_page
+from tests.pages.test_run import button, shown
+
+Tiny = tuple[Workspace, Dataset]
+TRAIN = TrainSettings(epochs=1, batch_size=256, early_stopping=0, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker: what is queued stays queued."""
+    monkeypatch.setattr("core.runs.sweep.ensure_worker", lambda workspace, lane: None)
+    monkeypatch.setattr("pages.components.sweep_form.ensure_worker", lambda workspace, lane: None)
+
+
+@pytest.fixture
+def page(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    return open_page(tiny[0], "sweep", monkeypatch, backbone="simulated-dnn")
+
+
+def tick(app: AppTest, strategy: str) -> None:
+    app.checkbox(f"sweep_with_{strategy}").check().run()
+    assert not app.exception
+
+
+def asked_for(app: AppTest, workspace: Workspace) -> SweepSpec:
+    """The sweep that the command on the page asks for."""
+    words = shlex.split(app.code[-1].value)
+    return _sweep_spec(workspace, build_parser().parse_args(words[3:]))
+
+
+def launchable(app: AppTest) -> bool:
+    return any(one.key == "sweep_launch" for one in app.button)
+
+
+def test_every_strategy_has_a_card_with_its_source_and_when_to_use_it(page: AppTest) -> None:
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert sorted([*grouped, "depth"]) == sorted(STRATEGIES)
+    text = shown(page).replace("\\", "")
+    for about in STRATEGIES.values():
+        assert about.summary in text and about.when in text and about.source in text
+    labels = [one.label for one in page.checkbox]
+    assert all(any(STRATEGIES[name].title in label for label in labels) for name in grouped)
+
+
+def test_opens_with_every_depth_both_controls_and_three_seeds(page: AppTest, tiny: Tiny) -> None:
+    card = next(card for card in list_backbones(tiny[0]) if card.architecture == "dnn")
+    spec = asked_for(page, tiny[0])
+    assert spec.arms == (*depth_arms(card), Arm("scratch"), Arm("zero-shot"))
+    assert spec.seeds == (0, 1, 2) and spec.target_sizes == (0,)
+    runs = len(depth_arms(card)) * 3 + 3 + 1
+    assert page.metric[0].value == str(runs)
+    assert "about" in page.metric[1].value
+    assert any(f"{len(spec.arms)} arms × 3 seeds, zero-shot once" in one.value for one in page.caption)
+
+
+def test_what_a_depth_already_is_does_not_run_twice(page: AppTest, tiny: Tiny) -> None:
+    assert "In the sweep as freeze depth 0" in shown(page)
+    assert not any(one.key == "sweep_with_full" for one in page.checkbox)
+    depths = page.pills("sweep_depths_simulated-dnn")
+    depths.set_value([2]).run()
+    tick(page, "full")
+    assert [arm.title for arm in asked_for(page, tiny[0]).arms] == [
+        "freeze depth 2",
+        "full fine-tuning",
+        "from scratch",
+        "zero-shot",
+    ]
+
+
+def test_options_come_with_the_tick_and_count(page: AppTest, tiny: Tiny) -> None:
+    assert not any(one.key == "sweep_l2-sp_pull" for one in page.number_input)
+    tick(page, "l2-sp")
+    assert Arm("l2-sp") in asked_for(page, tiny[0]).arms
+    page.number_input("sweep_l2-sp_pull").set_value(0.5).run()
+    assert Arm("l2-sp", 0, {"pull": 0.5}) in asked_for(page, tiny[0]).arms
+
+
+def test_a_click_on_a_stage_trains_it_and_stacks_are_arms(page: AppTest, tiny: Tiny) -> None:
+    tick(page, "surgical")
+    card = next(card for card in list_backbones(tiny[0]) if card.architecture == "dnn")
+    names = [stage.name for stage in card.stages]
+    assert asked_for(page, tiny[0]).arms[-1] == Arm("surgical", 0, {"stages": (names[-1],)})
+    page.toggle(f"stage_{card.id}_0_{names[0]}").set_value(True).run()
+    assert asked_for(page, tiny[0]).arms[-1] == Arm("surgical", 0, {"stages": (names[0], names[-1])})
+    next(one for one in page.button if one.label == "Add a stack").click().run()
+    found = [arm.options["stages"] for arm in asked_for(page, tiny[0]).arms if arm.strategy == "surgical"]
+    assert found == [(names[0], names[-1]), (names[-2],)]
+    page.toggle(f"stage_{card.id}_1_{names[-2]}").set_value(False).run()
+    assert "stack 2 trains no stage" in shown(page) and not launchable(page)
+    page.toggle(f"stage_{card.id}_1_{names[0]}").set_value(True).run()
+    page.toggle(f"stage_{card.id}_1_{names[-1]}").set_value(True).run()
+    assert "stacks 1 and 2 train the same stages" in shown(page) and not launchable(page)
+    page.button("sweep_remove_0").click().run()
+    assert not page.exception and launchable(page)
+
+
+def test_a_strategy_that_cannot_be_says_why(page: AppTest) -> None:
+    page.number_input("sweep_epochs").set_value(2).run()
+    assert page.checkbox("sweep_with_gradual").disabled
+    assert "opens its last stage in epoch" in shown(page)
+    page.number_input("sweep_epochs").set_value(10).run()
+    assert not page.checkbox("sweep_with_gradual").disabled
+
+
+def test_rates_and_sizes_multiply_the_runs(page: AppTest, tiny: Tiny) -> None:
+    page.text_input("sweep_rates").set_value("1e-3, 1e-4").run()
+    spec = asked_for(page, tiny[0])
+    assert spec.learning_rates == (1e-3, 1e-4)
+    assert any("2 learning rates" in one.value for one in page.caption)
+    page.text_input("sweep_rates").set_value("fast").run()
+    assert "'fast'" in shown(page) and not launchable(page)
+    # The dataset has 600 target rows, fewer than the smallest size offered.
+    assert any("can be chosen from 1,000 rows on" in one.value for one in page.caption)
+
+
+def test_nothing_ticked_is_a_sentence(page: AppTest) -> None:
+    page.pills("sweep_depths_simulated-dnn").set_value([]).run()
+    for name in ("scratch", "zero-shot"):
+        page.checkbox(f"sweep_with_{name}").uncheck().run()
+    assert "Nothing is ticked" in page.error[0].value and not launchable(page)
+
+
+def test_launch_queues_the_sweep_and_shows_it(page: AppTest, tiny: Tiny) -> None:
+    asked = asked_for(page, tiny[0])
+    page.text_input("sweep_name").set_value("mine").run()
+    page.button("sweep_launch").click().run()
+    assert not page.exception
+    (sweep,) = list_sweeps(tiny[0])
+    assert sweep.name == "mine" and page.query_params["sweep"] == sweep.id
+    assert dataclasses.replace(sweep.spec) == asked
+    assert page.subheader[0].value == "mine" and button(page, "Cancel")
+    assert "Nothing yet" in shown(page)
+    assert len(page.dataframe[0].value) == len(asked.arms)
+
+
+def test_without_dataset_or_backbone_it_says_what_to_do(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no dataset" in open_page(open_workspace(tmp_path / "empty"), "sweep", monkeypatch).info[0].value
+    monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path / "none")
+    assert "no backbone" in open_page(tiny[0], "sweep", monkeypatch).info[0].value
+
+
+def test_an_unknown_sweep_is_a_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_page(tiny[0], "sweep", monkeypatch, sweep="s-ghost")
+    assert "There is no sweep 's-ghost'" in app.error[0].value and launchable(app)
+
+
+@pytest.fixture
+def begun(tiny: Tiny) -> tuple[Workspace, Sweep]:
+    """Three arms over two seeds, of which the first seed's runs are done; zero-shot has that one alone."""
+    workspace, dataset = tiny
+    arms = (Arm("full"), Arm("depth", 1), Arm("zero-shot"))
+    spec = SweepSpec(dataset.id, pretrained(workspace, "dnn").id, arms, (0, 1), train=TRAIN)
+    sweep = submit_sweep(workspace, spec, "half")
+    work(workspace, 3)
+    return workspace, sweep
+
+
+def work(workspace: Workspace, number: int) -> None:
+    store = RunStore(workspace)
+    for _ in range(number):
+        run = store.claim("cpu", 1)
+        assert run is not None
+        carry_out(workspace, store, run, execute)
+
+
+def test_half_done_is_provisional_and_keeps_every_row(
+    begun: tuple[Workspace, Sweep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, sweep = begun
+    app = open_page(workspace, "sweep", monkeypatch, sweep="half")
+    text = shown(app).replace("\\", "")
+    assert "provisional: 3 of 5 runs done" in text and "another seed may turn it round" in text
+    table = app.dataframe[0].value
+    assert table["Arm"].tolist() == ["full fine-tuning", "freeze depth 1", "zero-shot"]
+    assert table["Runs"].tolist() == ["1 of 2", "1 of 2", "1 of 1"]
+    runs = RunStore(workspace).group(sweep.id)
+    assert runs[0].result is not None
+    assert table["Target AUC"].iloc[0] == runs[0].result["metrics"]["target_test"]["auc"]
+    assert table["Verdict"].iloc[0] == "reference"
+    assert table["Compare"].iloc[1] == f"compare?runs={runs[1].id},{runs[4].id}"
+    next(one for one in app.button if one.label == "Cancel").click().run()
+    assert [run.status for run in RunStore(workspace).group(sweep.id)] == ["done"] * 3 + ["cancelled"] * 2
+    assert "provisional" not in shown(app) and button(app, "Resume")
+    next(one for one in app.button if one.label == "Resume").click().run()
+    assert [run.status for run in RunStore(workspace).group(sweep.id)] == ["done"] * 3 + ["queued"] * 2
+
+
+def test_done_says_the_verdicts_against_the_reference_that_one_chooses(
+    begun: tuple[Workspace, Sweep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, sweep = begun
+    work(workspace, 2)
+    results = arm_results(sweep, RunStore(workspace).group(sweep.id))
+    app = open_page(workspace, "sweep", monkeypatch, sweep=sweep.id)
+    for reference in ("full fine-tuning", "zero-shot"):
+        app.selectbox("against").select(reference).run()
+        assert not app.exception
+        verdicts, sentences = judged(workspace, results, reference)
+        text = shown(app).replace("\\", "")
+        assert "provisional" not in text and all(sentence[1:] in text for sentence in sentences)
+        table = app.dataframe[0].value.set_index("Arm")
+        for one in verdicts:
+            if one.b == reference:
+                assert table.loc[one.a, "Verdict"] == one.word
+                assert table.loc[one.a, "ΔAUC"] == f"{one.auc.delta:+.4f}"
+        assert table.loc[reference, "Verdict"] == "reference"
+    assert app.query_params["against"] == "zero-shot"
+    assert not button(app, "Cancel") and not button(app, "Resume")
+
+
+def test_sentences_stand_under_their_setting_also_while_one_alone_is_judged(begun: tuple[Workspace, Sweep]) -> None:
+    workspace, sweep = begun
+    results = arm_results(sweep, RunStore(workspace).group(sweep.id))
+    several = [dataclasses.replace(one, setting=setting) for setting in ("1k", "5k") for one in results]
+    verdicts, sentences = judged(workspace, several, "full fine-tuning")
+    said = by_setting(sentences, ["1k", "5k"], verdicts)
+    assert sum(map(len, said.values())) == len(sentences) and said["1k"] == said["5k"]
+    assert not any("1k" in one or "5k" in one for one in said["1k"])
+    verdicts, sentences = judged(workspace, several[3:], "full fine-tuning")
+    assert by_setting(sentences, ["1k", "5k"], verdicts) == {"1k": [], "5k": sentences}
+
+
+def test_more_seeds_are_queued_from_the_page(begun: tuple[Workspace, Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, sweep = begun
+    app = open_page(workspace, "sweep", monkeypatch, sweep=sweep.id)
+    app.number_input("sweep_more").set_value(1).run()
+    app.button("sweep_extend").click().run()
+    assert not app.exception
+    assert list_sweeps(workspace)[0].spec.seeds == (0, 1, 2)
+    assert app.dataframe[0].value["Runs"].tolist() == ["1 of 3", "1 of 3", "1 of 1"]
+
+
+def test_the_files_hold_every_number(begun: tuple[Workspace, Sweep]) -> None:
+    workspace, sweep = begun
+    runs = RunStore(workspace).group(sweep.id)
+    results = arm_results(sweep, runs)
+    verdicts, _ = judged(workspace, results, "full fine-tuning")
+    arms = read_back(arms_file(results, verdicts, "full fine-tuning"))
+    assert arms["arm"].tolist() == ["full fine-tuning", "freeze depth 1", "zero-shot"]
+    mine = next(one for one in verdicts if one.a == "freeze depth 1")
+    assert arms["auc_difference_low"].iloc[1] == pytest.approx(mine.auc.low)
+    assert arms["log_loss_adjusted_p"].iloc[1] == pytest.approx(mine.log_loss_p)
+    every = read_back(runs_file(runs))
+    assert every["run"].tolist() == [run.id for run in runs] and every["status"].tolist()[3:] == ["queued"] * 2
+    assert runs[0].result is not None
+    assert every["target_test_auc"].iloc[0] == runs[0].result["metrics"]["target_test"]["auc"]
+
+
+def read_back(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame through Parquet, whose columns must have one type each."""
+    return pd.read_parquet(io.BytesIO(frame.to_parquet(index=False)))
+
+
+def test_settings_have_rows_of_their_own_and_zero_shot_one(tiny: Tiny) -> None:
+    workspace, dataset = tiny
+    spec = SweepSpec(
+        dataset.id, "simulated-dnn", (Arm("full"), Arm("zero-shot")), (0, 1), target_sizes=(200, 0), train=TRAIN
+    )
+    sweep = submit_sweep(workspace, spec, "sizes")
+    places = places_of(sweep, RunStore(workspace).group(sweep.id))
+    table = page_table(places, [], [], "full fine-tuning")
+    assert list(zip(table["Arm"], table["Setting"], table["Runs"], strict=True)) == [
+        ("full fine-tuning", "200 target rows", "0 of 2"),
+        ("zero-shot", "every one", "0 of 1"),
+        ("full fine-tuning", "all target rows", "0 of 2"),
+    ]
+
+
+def test_a_sweep_of_the_command_line_is_gone_on_with_there(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    spec = SweepSpec(dataset.id, "simulated-dnn", (Arm("full"), Arm("zero-shot")), (0,), train=TRAIN)
+    sweep = submit_sweep(workspace, spec, "own", own=True)
+    lanes: Sequence[str] = [run.lane for run in RunStore(workspace).group(sweep.id)]
+    assert {*lanes} == {CLUSTER}
+    for run in RunStore(workspace).group(sweep.id):
+        RunStore(workspace).request_cancel(run.id)
+    app = open_page(workspace, "sweep", monkeypatch, sweep=sweep.id)
+    assert "started on the command line" in shown(app)
+    assert not button(app, "Resume") and not button(app, "Add them")
