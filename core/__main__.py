@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from core import commands
+from core import commands, sweep_command
 from core.errors import BadInput, ThawError
 from core.freezing.strategies import STRATEGIES
 from core.models.card import ACTIVATIONS, OUTPUTS
@@ -129,7 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     def add(name: str, help_text: str) -> argparse.ArgumentParser:
         command = sub.add_parser(name, help=help_text, description=help_text, parents=[shared])
-        command.set_defaults(run=getattr(commands, name.replace("-", "_")))
+        command.set_defaults(run=getattr(commands, name.replace("-", "_"), None))
         return command
 
     simulate = add("simulate", "Write a simulated Criteo file.")
@@ -169,6 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(finetune)
 
     sweep = add("sweep", "Run strategies side by side over seeds, and say what the numbers allow.")
+    sweep.set_defaults(run=sweep_command.sweep)
     what = sweep.add_argument_group("a new sweep, or an old one")
     what.add_argument("--name", required=True, help="of the sweep; one that is there is gone on with")
     what.add_argument("--dataset")

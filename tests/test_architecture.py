@@ -24,6 +24,8 @@ TORCH_FREE = (
     "core.runs.command",
     "core.demo",
     "core.__main__",
+    "core.sweep_command",
+    "core.command_",
 )
 
 

@@ -18,7 +18,7 @@ MEMBERS: dict[str, int] = {
     "model.safetensors": 8 * 2**30,
 }
 """What a backbone consists of, and the most bytes each part may have."""
-PASSED_OVER = frozenset({"run.json"})
+PASSED_OVER = frozenset({"run.json", "model.onnx", "score.py"})
 """What else the export of a run holds."""
 OTHER_WEIGHTS = frozenset(
     (".bin", ".ckpt", ".h5", ".hdf5", ".joblib", ".keras", ".npy", ".npz", ".onnx", ".pickle", ".pkl", ".pt", ".pth")
@@ -130,9 +130,10 @@ def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo
 
 def _check_names(names: Collection[str], source: str) -> None:
     """BadInput unless the names are those of MEMBERS, with what is passed over."""
+    names = set(names) - PASSED_OVER
     if other := sorted(name for name in names if _is_other_weights(name)):
         raise BadInput(_only_safetensors(other[0]))
-    if unknown := sorted(set(names) - set(MEMBERS) - PASSED_OVER):
+    if unknown := sorted(names - set(MEMBERS)):
         raise BadInput(f"{source!r} holds {unknown[0][:80]!r}; a backbone is {', '.join(MEMBERS)} and nothing else.")
     if missing := [name for name in MEMBERS if name not in names]:
         raise BadInput(f"{source!r} lacks {', '.join(missing)}; a backbone is {', '.join(MEMBERS)}.")

@@ -11,7 +11,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.__main__ import build_parser
-from core.commands import _sweep_spec
 from core.data.datasets import Dataset
 from core.freezing.strategies import STRATEGIES
 from core.models.library import list_backbones
@@ -20,6 +19,7 @@ from core.runs.store import RunStore
 from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, list_sweeps, submit_sweep
 from core.runs.sweep_result import arm_results, judged
 from core.runs.worker import carry_out
+from core.sweep_command import sweep_spec
 from core.training.job import execute
 from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
@@ -54,7 +54,7 @@ def tick(app: AppTest, strategy: str) -> None:
 def asked_for(app: AppTest, workspace: Workspace) -> SweepSpec:
     """The sweep that the command on the page asks for."""
     words = shlex.split(app.code[-1].value)
-    return _sweep_spec(workspace, build_parser().parse_args(words[3:]))
+    return sweep_spec(workspace, build_parser().parse_args(words[3:]))
 
 
 def launchable(app: AppTest) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core import commands
+from core import commands, sweep_command
 from core.__main__ import build_parser
 from core.data.datasets import Dataset, prepare
 from core.data.ingest import ingest
@@ -50,7 +50,7 @@ def test_a_sweep_comes_back_from_its_command(tiny: tuple[Workspace, Dataset], ch
     assert fits_one_command(spec)
     options = parsed(sweep_commands(workspace, Sweep("s-1", "mine - 1", spec, ""))[-1])
     assert options.name == "mine - 1"
-    read = commands._sweep_spec(workspace, options)
+    read = sweep_command.sweep_spec(workspace, options)
     assert {one.title for one in read.arms} == {one.title for one in spec.arms}
     assert {repr(one) for one in map(_comparable, requests_of(read))} == {
         repr(one) for one in map(_comparable, requests_of(spec))

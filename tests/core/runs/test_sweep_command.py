@@ -6,12 +6,12 @@ import shlex
 import pytest
 
 from core.__main__ import build_parser
-from core.commands import _sweep_spec
 from core.data.datasets import Dataset, training_rows
 from core.freezing.plan import make_plan
 from core.models.card import HeadSettings
 from core.models.library import list_backbones
 from core.runs.sweep import Arm, SweepSpec, depth_arms, estimate_sweep, requests_of, sweep_command_line
+from core.sweep_command import sweep_spec
 from core.training.estimate import estimate_seconds
 from core.training.settings import PRESETS, TrainSettings
 from core.workspace import Workspace
@@ -54,7 +54,7 @@ def test_the_command_asks_for_the_same_sweep(
     assert words[:3] == ["python", "-m", "core"]
     options = build_parser().parse_args(words[3:])
     assert options.name == "a name; with $HOME"
-    assert _sweep_spec(tiny[0], options) == asked
+    assert sweep_spec(tiny[0], options) == asked
 
 
 def test_defaults_are_left_out(spec: SweepSpec, tiny: tuple[Workspace, Dataset]) -> None:

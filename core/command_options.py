@@ -1,0 +1,31 @@
+"""From what the command line was given to the settings that the core takes."""
+
+import argparse
+import dataclasses
+from typing import Any
+
+from core.freezing.strategies import STRATEGIES
+from core.models.card import HeadSettings
+from core.models.registry import SETTING_FIELDS
+from core.training.settings import PRESETS, TrainSettings
+
+
+def architecture_settings(options: argparse.Namespace) -> dict[str, Any]:
+    given = {name: getattr(options, name) for name in SETTING_FIELDS if getattr(options, name) is not None}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+
+
+def train_settings(options: argparse.Namespace) -> TrainSettings:
+    names = [field.name for field in dataclasses.fields(TrainSettings)]
+    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    return dataclasses.replace(PRESETS[options.preset], **given)
+
+
+def head_settings(options: argparse.Namespace) -> HeadSettings:
+    return HeadSettings(options.head_hidden, options.head_activation, options.head_output)
+
+
+def strategy_options(options: argparse.Namespace, strategy: str = "") -> dict[str, Any]:
+    """Options of strategies that were given; only those that `strategy` has, where one is named."""
+    names = [name for one, about in STRATEGIES.items() for name in about.options if strategy in ("", one)]
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}

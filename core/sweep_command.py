@@ -1,0 +1,88 @@
+"""The command `sweep`: queues strategies side by side, follows them, and says what the numbers allow."""
+
+import argparse
+import time
+from typing import Any
+
+from core.command_options import head_settings, strategy_options, train_settings
+from core.command_output import FOLLOW_SECONDS, Bar, Result
+from core.data.datasets import find_dataset
+from core.errors import BadInput, RunError
+from core.models.library import find_backbone
+from core.runs.launch import refresh
+from core.runs.store import RunStore
+from core.runs.sweep import Arm, SweepSpec, depth_arms, extend_sweep, list_sweeps, resume_sweep, submit_sweep
+from core.runs.sweep_result import arm_results, forgotten, judged, reference_of, sweep_table
+from core.workspace import Workspace
+
+
+def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Queues a sweep, or goes on with one, follows it to its end, and says what came of it."""
+    store = RunStore(workspace)
+    known = [one for one in list_sweeps(workspace) if options.name in (one.id, one.name)]
+    if known:
+        asked = known[0]
+        resume_sweep(workspace, asked)
+        if options.more_seeds:
+            asked = extend_sweep(workspace, asked, options.more_seeds)
+    else:
+        asked = submit_sweep(workspace, sweep_spec(workspace, options), options.name, own=_own(options))
+    if _own(options):
+        from core.runs.worker import work_here
+
+        work_here(workspace, asked, options.arms_at_once, options.cluster)
+    with Bar(asked.name) as report:
+        runs = store.group(asked.id)
+        while any(run.active for run in runs):
+            report(sum(not run.active for run in runs) / len(runs))
+            time.sleep(FOLLOW_SECONDS)
+            refresh(workspace, store)
+            runs = store.group(asked.id)
+    results = arm_results(asked, runs)
+    sentences: list[str] = []
+    if results:
+        sentences = judged(workspace, results, reference_of(results))[1] + forgotten(results)
+    ended = {status: sum(run.status == status for run in runs) for status in dict.fromkeys(run.status for run in runs)}
+    rows = sweep_table(results)
+    data = {"sweep": asked.id, "name": asked.name, "runs": ended, "arms": rows, "verdicts": sentences}
+    lines = [f"{asked.id}  {asked.name}: " + ", ".join(f"{number} {status}" for status, number in ended.items())]
+    lines += [_arm_text(row) for row in rows] + sentences
+    if ended.get("done", 0) < len(runs):
+        raise RunError("\n".join(lines))
+    return Result(data, "\n".join(lines))
+
+
+def _own(options: argparse.Namespace) -> bool:
+    return bool(options.cluster or options.arms_at_once)
+
+
+def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
+    if not options.dataset or not options.backbone:
+        raise BadInput(f"There is no sweep {options.name!r} to go on with; a new one needs --dataset and --backbone.")
+    card = find_backbone(workspace, options.backbone)
+    arms: tuple[Arm, ...] = ()
+    if options.depths == "all":
+        arms = depth_arms(card)
+    elif options.depths:
+        try:
+            arms = tuple(Arm("depth", int(depth)) for depth in options.depths.split(","))
+        except ValueError:
+            raise BadInput(f"The freeze depths are {options.depths!r}; write 0,1,2 or all.") from None
+    arms += tuple(Arm(strategy, 0, strategy_options(options, strategy)) for strategy in options.strategies)
+    arms += tuple(Arm("surgical", 0, {"stages": stages}) for stages in options.surgical)
+    return SweepSpec(
+        dataset=find_dataset(workspace, options.dataset).id,
+        backbone=card.id,
+        arms=arms,
+        seeds=tuple(range(options.seeds)),
+        learning_rates=options.rates,
+        target_sizes=options.target_sizes,
+        head=head_settings(options),
+        train=train_settings(options),
+    )
+
+
+def _arm_text(row: dict[str, Any]) -> str:
+    setting = f"{row['setting']}, " if row["setting"] else ""
+    spread = f" ± {row['auc_deviation']:.4f}" if row["auc_deviation"] is not None else ""
+    return f"{setting}{row['arm']}: target test AUC {row['auc']:.4f}{spread} over {row['seeds']} seeds"
