@@ -144,6 +144,7 @@ def run_protocol(workspace: Workspace, folder: Path, files: dict[str, Path | Non
         machine=f"{os.cpu_count()} cores, Python {platform.python_version()}, device {pretrained['device']}",
         rows=rows,
         weights="; ".join(f"{ARCHITECTURES[key].title}: {weights[key]}" for key in IMAGES),
+        note=RANDOM_NOTE if ORIGINS["random"] in weights.values() else "",
         many=tables[0],
         few=tables[1],
         seconds=pretrained["seconds"]["total"],
@@ -162,7 +163,7 @@ the next are target. The picture's statistics come from source training rows, as
 
 {rows}
 
-**Weights of the image networks: {weights}.** AUC with DeLong's 95 % interval on target test rows; log loss in nats; one
+**Weights of the image networks: {weights}.**{note} AUC with DeLong's 95 % interval on target test rows; log loss in nats; one
 seed; seconds of the whole fine-tuning run, the frozen prefix included.
 
 ## A linear probe: freeze depth 5, every stage frozen
@@ -189,6 +190,10 @@ Commands:
 """
 
 
+RANDOM_NOTE = """ Random weights are what is left where Keras' ImageNet weights cannot be had; nothing here says what
+those would reach."""
+
+
 def main() -> None:
     """Runs the protocol in a temporary workspace and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -197,9 +202,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "article.md")
     options = parser.parse_args()
     files = {architecture: getattr(options, f"weights_{architecture}") for architecture in IMAGES}
-    with tempfile.TemporaryDirectory() as folder:
+    # The worker lingers, and may write while its workspace is being removed.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         page = run_protocol(open_workspace(Path(folder) / "workspace"), Path(folder), files)
-    options.out.write_text(page, encoding="utf-8")
+        options.out.write_text(page, encoding="utf-8")
     print(page)
 
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import t
+from scipy.stats import norm, t
 
 from benchmarks.parity import Silent
 from benchmarks.real_rows import PRETRAIN, ROWS, thaw
 from core.data.datasets import Dataset, find_dataset, test_rows, training_rows
-from core.evaluation.delong import auc_variance, compare
+from core.evaluation.delong import auc_variance, components
 from core.evaluation.metrics import log_loss
 from core.freezing.plan import make_plan
 from core.models.backbone import load_backbone
@@ -87,6 +87,20 @@ def interval(differences: np.ndarray) -> str:
     return f"{mean:+.4f} ({mean - half:+.4f} to {mean + half:+.4f})"
 
 
+def placements(arm: Arm) -> tuple[np.ndarray, np.ndarray]:
+    """DeLong's components of every click and every other row, averaged over the seeds."""
+    parts = [components(arm.labels, scores) for scores in arm.scores]
+    return np.mean([clicks for _, clicks, _ in parts], axis=0), np.mean([others for _, _, others in parts], axis=0)
+
+
+def interval_over_rows(a: Arm, b: Arm) -> str:
+    """95 % interval of the mean difference over test rows (DeLong; of one seed it is DeLong's own)."""
+    differences = [of_a - of_b for of_a, of_b in zip(placements(a), placements(b), strict=True)]
+    half = norm.ppf(0.975) * sum(rows.var(ddof=1) / len(rows) for rows in differences) ** 0.5
+    mean = differences[0].mean()
+    return f"({mean - half:+.4f} to {mean + half:+.4f})"
+
+
 def spread(values: np.ndarray) -> str:
     """Mean and standard deviation."""
     return f"{values.mean():.4f} ± {values.std(ddof=1):.4f}"
@@ -96,9 +110,8 @@ def line(rows: int, start: str, arm: Arm, scratch: Arm) -> str:
     """One row of the table."""
     cells = [f"{rows:,}", TITLES[start], spread(arm.aucs), "", "", spread(arm.losses), ""]
     if start != "scratch":
-        difference = compare(arm.labels, arm.scores.mean(0), scratch.scores.mean(0))
         cells[3] = interval(arm.aucs - scratch.aucs)
-        cells[4] = f"{difference.delta:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
+        cells[4] = interval_over_rows(arm, scratch)
         cells[6] = interval(arm.losses - scratch.losses)
     return f"| {' | '.join(cells)} |"
 
@@ -148,7 +161,7 @@ def run_protocol(workspace: Workspace, folder: Path) -> str:
             print(lines[-1], flush=True)
     return PAGE.format(
         today=date.today().isoformat(),
-        machine=f"{os.cpu_count()} cores, Python {platform.python_version()}",
+        machine=f"{os.cpu_count()} cores, load average {os.getloadavg()[2]:.0f}, Python {platform.python_version()}",
         device=runs["rfd"]["result"]["device"],
         source=runs["rfd"]["result"]["train_rows"],
         validation=len(training_rows(dataset, "target", None)[1]),
@@ -181,8 +194,8 @@ epochs, ended after {train.early_stopping} without a lower loss on the {validati
 epoch kept. {seeds} seeds, each with its own draw of target rows, head, row order and dropout; a seed's 1,000 rows are
 among its 5,000, and every way to begin gets the same rows. ± is the standard deviation over seeds. "Over seeds" is the
 mean of the differences to scratch seed by seed with Student's 95 % interval: the noise of training and of which rows
-were drawn (with all rows only of training). "Over test rows" is DeLong's 95 % interval for the scores averaged over
-the seeds: the noise of the test rows.
+were drawn (with all rows only of training). "Over test rows" is the 95 % interval of the same mean by DeLong's method,
+with the seeds as they are: the noise of the test rows.
 
 | target rows | start | AUC | less scratch, over seeds | over test rows | log loss | less scratch, over seeds |
 |---|---|---|---|---|---|---|

@@ -13,7 +13,7 @@ from core.training.settings import MASK_SHARE, PretrainRequest, TrainSettings
 from pages.components.architecture_fields import architecture_fields
 from pages.components.choice import choose_named
 from pages.components.common import command_hint, count, errors_shown, simulated_badge, workspace
-from pages.components.costs import show_cost, show_costs, show_stages
+from pages.components.costs import known_costs, show_cost, show_costs, show_stages, wait_for
 from pages.components.start_file import start_file
 from pages.components.training_fields import training_fields
 
@@ -52,16 +52,18 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                     dataset.id, architecture, name, train, settings, objective, start, path, mask_share
                 )
             launch(request, dataset)
-            if request:
-                show_stages(dataset, request)
+            costs = known_costs(dataset, request)
+            if request and costs.chosen:
+                show_stages(costs.chosen, request)
         with summary:
             if not is_installed(architecture):
                 missing_package(about)
             elif request is None:
                 st.info(f"It can start once its file is there: {STARTS[start].file}.", icon=":material/attach_file:")
             else:
-                show_cost(dataset, request, rows)
-        show_costs(dataset, request, rows)
+                show_cost(costs, request, rows)
+        show_costs(costs, rows)
+        wait_for(costs)
 
 
 def choose_dataset(datasets: list[Dataset]) -> Dataset:

@@ -78,6 +78,8 @@ def test_the_choice_is_in_the_address_and_back_takes_it_back(prepared: Server, p
 
 def test_a_backbone_that_does_not_know_the_values_leads_to_pretraining(prepared: Server, open_page: OpenPage) -> None:
     page = open_page(width=390)
+    # The first look at a dataset's costs waits for a process that counts them.
+    page.set_default_timeout(PATIENCE)
     page.goto(f"{prepared.url}/backbones?section=Vocabulary+check&dataset=strange&backbone=Simulated+DNN")
     settled(page)
     expect(page.get_by_text("does not know the hashes in real Criteo traffic")).to_be_visible()
