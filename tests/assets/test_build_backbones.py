@@ -13,7 +13,7 @@ from core.models.card import load_card
 from core.models.registry import ARCHITECTURES
 from core.workspace import BUNDLED_BACKBONES, hash_file, open_workspace
 
-BUNDLED = ("simulated-dnn", "simulated-deepfm", "simulated-dcnv2")
+BUNDLED = ("simulated-dcnv2", "simulated-deepfm", "simulated-dnn", "simulated-finalmlp", "simulated-resnet")
 
 
 def test_a_small_one_rebuilt_is_the_same_to_the_bit(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix
 from streamlit.testing.v1 import AppTest
@@ -27,6 +28,11 @@ def shown(app: AppTest) -> str:
 
 def queued(workspace: Workspace, dataset: Dataset, name: str = "a run") -> Run:
     return RunStore(workspace).submit(FinetuneRequest(dataset.id, "simulated-dnn"), name, "cpu")
+
+
+def table_with(app: AppTest, column: str) -> pd.DataFrame:
+    """The table that has that column."""
+    return next(one.value for one in app.dataframe if column in one.value.columns)
 
 
 def button(app: AppTest, label: str) -> bool:
@@ -166,7 +172,7 @@ def test_a_pretraining_without_clicks_shows_what_it_learnt_and_the_way_on(
         RunStore(workspace).add_points(run.id, [(step, name, 0.5)])
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     assert not app.slider and "Confusion" not in shown(app)
-    stages = app.dataframe[-1].value.set_index("Stage")
+    stages = table_with(app, "Stage").set_index("Stage")
     if objective == "none":
         assert "without training it" in app.info[0].value and "Nothing was trained" in shown(app)
         assert set(stages["State"]) == {"as it started"} and set(stages["Weights"]) == {"random"}
@@ -189,7 +195,7 @@ def test_a_backbone_that_never_learnt_clicks_has_no_before(tiny: Tiny, monkeypat
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     assert "no click head before" in app.info[0].value
     assert list(app.dataframe[0].value.columns) == ["Metric", "Value"]
-    stages = app.dataframe[-1].value.set_index("Stage")
+    stages = table_with(app, "Stage").set_index("Stage")
     assert stages["Started from"].to_dict() == {"Embedding": "random", "Block 1": "random", "Head (new)": "random"}
 
 
@@ -205,7 +211,7 @@ def test_an_early_result_without_origins_still_opens(tiny: Tiny, monkeypatch: py
     store.finish(other.id, "done", result=run.result | {"stages": early})
     shutil.copytree(workspace.runs / run.id, workspace.runs / other.id)
     app = open_page(workspace, "run", monkeypatch, run=other.id)
-    assert app.dataframe[-1].value.set_index("Stage").loc["Embedding", "Started from"] == "learnt clicks"
+    assert table_with(app, "Stage").set_index("Stage").loc["Embedding", "Started from"] == "learnt clicks"
 
 
 def test_live_curves_follow_the_objective(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
