@@ -80,7 +80,8 @@ def test_lists(story: tuple[Workspace, str, str]) -> None:
     assert [run["id"] for run in ok(workspace, "runs")["runs"]] == [finetuned, pretrained]
     assert [dataset["name"] for dataset in ok(workspace, "datasets")["datasets"]] == ["story"]
     names = [card["name"] for card in ok(workspace, "backbones")["backbones"]]
-    assert names == ["mine", "Simulated DCNv2", "Simulated DNN", "Simulated DeepFM"]
+    bundled = ["Simulated DCNv2", "Simulated DNN", "Simulated DeepFM", "Simulated FinalMLP"]
+    assert names == ["mine", *bundled, "Simulated ResNet (tabular)"]
     for command in ("runs", "datasets", "backbones"):
         status, out, err = thaw(workspace, command)
         assert (status, err) == (0, "") and ("mine" in out or "story" in out)

@@ -18,7 +18,6 @@ from core.data.datasets import Dataset, delete_dataset, list_datasets
 from core.errors import BadInput, RunError
 from core.models.card import HeadSettings
 from core.models.network import scores_of
-from core.models.registry import ARCHITECTURES
 from core.runs.store import Run
 from core.training import export as exports
 from core.training.apply import score_file
@@ -26,6 +25,7 @@ from core.training.export import _Scorer, _write_onnx, export
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, hash_file
 from tests.core.data.helpers import rows, text
+from tests.core.models.references import CLICK_MODELS
 from tests.core.models.test_networks import network_of
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 
@@ -108,7 +108,7 @@ def check_refusals(folder: Path) -> None:
         assert done.returncode == 1 and sentence in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", CLICK_MODELS)
 def test_every_click_model_exports_for_any_number_of_rows(architecture: str, tmp_path: Path) -> None:
     head = HeadSettings((4,), "gelu", "softmax") if architecture in ("dcnv2", "tabm") else HeadSettings()
     network = network_of(architecture, head, (3,) * 39)
