@@ -163,8 +163,10 @@ the next are target. The picture's statistics come from source training rows, as
 
 {rows}
 
-**Weights of the image networks: {weights}.**{note} AUC with DeLong's 95 % interval on target test rows; log loss in nats; one
-seed; seconds of the whole fine-tuning run, the frozen prefix included.
+**Weights of the image networks: {weights}.**{note}
+
+AUC with DeLong's 95 % interval on target test rows; log loss in nats; one seed; seconds of the whole fine-tuning run,
+the frozen prefix included.
 
 ## A linear probe: freeze depth 5, every stage frozen
 

@@ -73,12 +73,9 @@ def pretraining_plan(cost: Cost, request: PretrainRequest) -> Plan:
 def pretraining_estimate(cost: Cost, request: PretrainRequest, rows: int, history: Sequence[Run]) -> Estimate | None:
     """About how long pretraining takes on `rows` training rows; None where nothing is learnt."""
     words = word2vec_seconds(rows, history) if request.start == "word2vec" else 0.0
-    if OBJECTIVES[request.objective].trains:
-        estimate = estimate_seconds(pretraining_plan(cost, request), rows, request.train, history)
-    elif words:
-        estimate = Estimate(SPEEDS["cpu"].start, "Word2Vec alone: nothing else trains.")
-    else:
-        return None
+    if not OBJECTIVES[request.objective].trains:
+        return Estimate(SPEEDS["cpu"].start + words, "Word2Vec's passes over the rows.") if words else None
+    estimate = estimate_seconds(pretraining_plan(cost, request), rows, request.train, history)
     basis = f"{estimate.basis} Word2Vec's passes over the rows are part of it." if words else estimate.basis
     return Estimate(estimate.seconds + words, basis)
 

@@ -107,6 +107,7 @@ def training_fields(prefix: str, rows: int, preset: str | None = None, seeded: b
         persist_state="session",
         help="Over all steps, instead of falling on a plateau.",
     )
+    st.session_state.pop(f"{prefix}_left", None)
     return TrainSettings(
         epochs=_given(epochs, "number of epochs"),
         batch_size=_given(batch_size, "batch size"),
@@ -181,14 +182,22 @@ def _given(value: N | None, what: str) -> N:
 
 def _fill(prefix: str) -> None:
     """Puts the chosen preset's values into the fields."""
-    preset = PRESETS.get(st.session_state[f"{prefix}_preset"])
+    state = st.session_state
+    if state[f"{prefix}_preset"] and state[f"{prefix}_preset"] == state.get(f"{prefix}_left"):
+        # No click: the next edit came before the browser heard that this preset was unmarked by the one before it.
+        state[f"{prefix}_preset"] = None
+        return
+    preset = PRESETS.get(state[f"{prefix}_preset"])
     if preset:
         for name in FIELDS:
-            st.session_state[f"{prefix}_{name}"] = getattr(preset, name)
+            state[f"{prefix}_{name}"] = getattr(preset, name)
 
 
 def _match(prefix: str) -> None:
     """Marks the preset whose values the fields hold, or none."""
-    values = {name: st.session_state[f"{prefix}_{name}"] for name in FIELDS}
+    state = st.session_state
+    values = {name: state[f"{prefix}_{name}"] for name in FIELDS}
     fitting = [name for name, preset in PRESETS.items() if values.items() <= dataclasses.asdict(preset).items()]
-    st.session_state[f"{prefix}_preset"] = fitting[0] if fitting else None
+    if not fitting and state[f"{prefix}_preset"]:
+        state[f"{prefix}_left"] = state[f"{prefix}_preset"]
+    state[f"{prefix}_preset"] = fitting[0] if fitting else None

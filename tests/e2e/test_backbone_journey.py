@@ -13,7 +13,7 @@ from core.data.split import SplitSpec
 from core.models.library import list_backbones
 from core.runs.store import RunStore
 from core.workspace import open_workspace
-from tests.e2e.conftest import Server, settled
+from tests.e2e.conftest import OpenPage, Server, settled
 from tests.e2e.test_finetune_journey import PATIENCE, choose, set_number
 
 pytestmark = pytest.mark.e2e
@@ -46,12 +46,15 @@ def test_pretrain_by_rfd_then_freeze_two_stages(prepared: Server, page: Page) ->
     fill(page, "Block widths", "16, 8")
     set_number(page, "Layers", "2")
     fill(page, "Name of the backbone", "Attentive")
-    set_number(page, "Epochs", "6")
-    set_number(page, "Batch size", "4")
+    set_number(page, "Epochs", "4")
+    expect(page.get_by_text("your own settings")).to_be_visible()
+    set_number(page, "Batch size", "8")
+    for label, value in (("Epochs", "4"), ("Batch size", "8")):
+        expect(page.get_by_role("spinbutton", name=label)).to_have_value(value)
     expect(page.locator(".thaw-block")).to_have_count(3, timeout=PATIENCE)
     page.get_by_role("button", name="Pretrain", exact=True).click()
     page.wait_for_url("**/run?run=r-*")
-    expect(page.get_by_text(re.compile(r"Training · epoch \d of 6"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile(r"Training · epoch \d of 4"))).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("Validation AUC of the detector")).to_be_visible(timeout=PATIENCE)
     expect(page.locator(".thaw-chart.js-plotly-plot")).to_have_count(2, timeout=PATIENCE)
     expect(page.get_by_text("What it learnt")).to_be_visible(timeout=PATIENCE)
@@ -81,11 +84,12 @@ def test_pretrain_by_rfd_then_freeze_two_stages(prepared: Server, page: Page) ->
     assert run.result is not None and [stage["frozen"] for stage in run.result["stages"]] == [True, True, False, False]
 
 
-def test_export_then_import_under_another_name_then_delete(server: Server, page: Page, tmp_path: Path) -> None:
+def test_export_then_import_under_another_name_then_delete(server: Server, open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(height=1600)
     archive = tmp_path / "backbone.zip"
     page.goto(f"{server.url}/backbones")
     settled(page)
-    page.get_by_role("button", name="More").last.click()
+    page.get_by_role("button", name="More").first.click()
     with page.expect_download() as download:
         page.get_by_role("button", name="Export as a zip archive").click()
     download.value.save_as(archive)
@@ -100,7 +104,7 @@ def test_export_then_import_under_another_name_then_delete(server: Server, page:
     expect(page.locator(".stMarkdownBadge", has_text="imported").first).to_be_visible()
     cards = list_backbones(open_workspace(server.home))
     taken = next(card for card in cards if card.name == "Handed on")
-    (made,) = (card for card in cards if card.bundled and card.weights_sha256 == taken.weights_sha256)
+    (made,) = (card for card in cards if card.id != taken.id and card.weights_sha256 == taken.weights_sha256)
     assert taken.imported and taken.stages == made.stages
 
     page.get_by_role("button", name="More").click()

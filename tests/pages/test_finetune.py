@@ -15,6 +15,7 @@ from core.models.card import BackboneCard, save_card
 from core.models.library import list_backbones
 from core.models.registry import ARCHITECTURES
 from core.runs.store import RunStore
+from core.training.settings import PRESETS
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.data.helpers import rows, text
 
@@ -235,3 +236,18 @@ def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
     page.selectbox("ft_output").select("softmax").run()
     page.segmented_control("ft_preset").set_value("small").run()
     assert page.selectbox("ft_output").value == "softmax"
+
+
+def test_an_edit_that_overtakes_the_unmarked_preset_is_not_taken_for_a_click(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pages.components import training_fields as fields
+
+    state = {"ft_preset": "map", **{f"ft_{name}": getattr(PRESETS["map"], name) for name in fields.FIELDS}}
+    monkeypatch.setattr(fields.st, "session_state", state)
+    state["ft_epochs"] = 6
+    fields._match("ft")
+    assert state["ft_preset"] is None
+    # The browser still shows the preset, says so beside the next edit, and so it looks chosen.
+    state |= {"ft_preset": "map", "ft_batch_size": 4}
+    fields._fill("ft")
+    fields._match("ft")
+    assert (state["ft_preset"], state["ft_epochs"], state["ft_batch_size"]) == (None, 6, 4)
