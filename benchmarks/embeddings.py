@@ -198,7 +198,7 @@ def run_protocol(workspace: Workspace) -> str:
     vectors = made["dnn"]["word2vec"]["seconds"]["prepare"]
     return PAGE.format(
         today=date.today().isoformat(),
-        machine=f"{os.cpu_count()} cores, Python {platform.python_version()}, CPU",
+        machine=f"{os.cpu_count()} cores, load average {os.getloadavg()[2]:.0f}, Python {platform.python_version()}, CPU",
         width=np.mean([cell.width for cell in cells.values()]),
         table="\n".join(lines(cells)),
         pretrained="\n".join(pretrained),
