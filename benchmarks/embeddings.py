@@ -196,9 +196,10 @@ def run_protocol(workspace: Workspace) -> str:
                 cells[(architecture, target, start, depth)] = cell
                 print(architecture, target, start, depth, cell.auc.round(4), flush=True)
     vectors = made["dnn"]["word2vec"]["seconds"]["prepare"]
+    load = os.getloadavg()[2]
     return PAGE.format(
         today=date.today().isoformat(),
-        machine=f"{os.cpu_count()} cores, load average {os.getloadavg()[2]:.0f}, Python {platform.python_version()}, CPU",
+        machine=f"{os.cpu_count()} cores, load average {load:.0f}, Python {platform.python_version()}, CPU",
         width=np.mean([cell.width for cell in cells.values()]),
         table="\n".join(lines(cells)),
         pretrained="\n".join(pretrained),
