@@ -31,6 +31,8 @@ from core.workspace import PROJECT, Workspace, open_workspace
 ROWS = PROJECT.parent / "shared" / "data" / "criteo_real_100k.tsv.gz"
 PRETRAIN = "--batch-size 256 --lr 5e-4 --early-stopping 2"
 DEPTHS = range(6)
+OTHERS = "\n## Other protocols\n"
+"""The heading from which on the page is left as it is."""
 
 
 def thaw(workspace: Workspace, command: str, printed: list[str]) -> dict[str, Any]:
@@ -141,9 +143,11 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path)
     parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "results.md")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    # The worker may still write when the folder goes.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         page = run_protocol(open_workspace(options.workspace or folder))
-    options.out.write_text(page, encoding="utf-8")
+        _, marker, others = options.out.read_text(encoding="utf-8").partition(OTHERS)
+        options.out.write_text(page + marker + others, encoding="utf-8")
     print(page)
 
 
