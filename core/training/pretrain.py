@@ -55,7 +55,7 @@ def pretrain(
     torch.manual_seed(request.train.seed)
     network = build_network(request.architecture, request.settings, preprocessing.field_sizes, head).to(device)
     network.ordered()[0].fit(train.state, train.labels)
-    begin(network, request, preprocessing, train, reporter)
+    filled = begin(network, request, preprocessing, train, reporter)
     described = describe_stages(network, len(preprocessing.field_sizes))
     origin = origins(request.start, request.objective, len(described))
     stages = tuple(dataclasses.replace(stage, origin=one) for stage, one in zip(described, origin, strict=True))
@@ -77,6 +77,7 @@ def pretrain(
         plan, fitted, learnt = learn_features(
             network, request, preprocessing.field_sizes, train, validation, reporter, checkpoint
         )
+    learnt |= filled
     seconds["train"] = clock.lap()
 
     reporter.phase("evaluating")

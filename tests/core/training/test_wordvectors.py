@@ -207,6 +207,8 @@ def test_backbone_from_word2vec_and_its_frozen_embedding(tiny: tuple[Workspace, 
     card = load_card(workspace.backbones / run.result["backbone"])
     assert [stage.origin for stage in card.stages] == ["word2vec", "random"]
     network = load_backbone(card)
+    filled, values = card.metrics["Values with a vector"], card.metrics["Values"]
+    assert 0 < filled <= values == len(stage_of(network).table.weight)
     assert stage_of(network).table.weight.std() > 0.02
 
     for depth, stays in ((1, True), (0, False)):
