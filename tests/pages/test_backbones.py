@@ -117,7 +117,7 @@ def test_many_cards_are_found_by_name_architecture_and_data(
         trained = card.trained_on | {"dataset": f"week {number}"}
         shelve(tiny[0], card, f"mine {number}", trained_on=trained)
     page = open_page(tiny[0], "backbones", monkeypatch)
-    assert len(stacks(page)) == 6
+    assert len(stacks(page)) == len(list_backbones(tiny[0])) > 3
     page.text_input("shelf_find").set_value("MINE 1").run()
     assert len(stacks(page)) == 1
     page.text_input("shelf_find").set_value("").run()
