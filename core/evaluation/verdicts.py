@@ -19,11 +19,15 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Contender:
-    """A strategy in one setting: scores (seeds, rows) on the test rows, and its mean log loss on validation rows."""
+    """A strategy in one setting: scores (seeds, rows) on the test rows, and its mean log loss on validation rows.
+
+    seeds: of each row of scores; none where no seed matters, as in zero-shot, which then has a single row.
+    """
 
     title: str
     validation_loss: float
     scores: np.ndarray
+    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def judge(labels: np.ndarray, settings: Mapping[str, Sequence[Contender]], refer
     """Every strategy against the reference, and against the leader, in every setting.
 
     labels: of the test rows. settings: contenders by setting (such as a target size), each with a title of its own.
-    reference: a title; a setting without it is held against its leader alone.
+    reference: a title; a setting without it is held against its leader alone. Two are compared over the seeds that both
+    have, and not at all where they have none in common yet.
     """
     pairs: list[tuple[str, Contender, Contender]] = []
     for setting, contenders in settings.items():
@@ -68,7 +73,8 @@ def judge(labels: np.ndarray, settings: Mapping[str, Sequence[Contender]], refer
             pairs += [(setting, one, by_title[reference]) for one in contenders if one.title != reference]
         if lead.title != reference:
             pairs += [(setting, one, lead) for one in contenders if one.title not in (lead.title, reference)]
-    scores = [_same_seeds(a.scores, b.scores) for _, a, b in pairs]
+    pairs = [(setting, a, b) for setting, a, b in pairs if _common_seeds(a, b) != []]
+    scores = [_same_seeds(a, b) for _, a, b in pairs]
     found = [
         Verdict(setting, a.title, b.title, compare_auc(labels, *both), log_loss)
         for (setting, a, b), both, log_loss in zip(pairs, scores, compare_log_losses(labels, scores), strict=True)
@@ -130,10 +136,17 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _same_seeds(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both with as many seeds: the first ones of the longer; a single one, as of zero-shot, stands for each."""
-    if len(a) == 1 or len(b) == 1:
-        seeds = max(len(a), len(b))
-        return np.repeat(a, seeds, 0) if len(a) == 1 else a, np.repeat(b, seeds, 0) if len(b) == 1 else b
-    seeds = min(len(a), len(b))
-    return a[:seeds], b[:seeds]
+def _common_seeds(a: Contender, b: Contender) -> list[int] | None:
+    """The seeds that both have, in the order of the first; None where neither hangs on a seed."""
+    if not a.seeds and not b.seeds:
+        return None
+    return [seed for seed in a.seeds or b.seeds if seed in (b.seeds or a.seeds)]
+
+
+def _same_seeds(a: Contender, b: Contender) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of both, a row for each common seed; what hangs on no seed stands beside each of them."""
+    seeds = _common_seeds(a, b)
+    if seeds is None:
+        return a.scores, b.scores
+    chosen = [one.scores[[one.seeds.index(seed) if one.seeds else 0 for seed in seeds]] for one in (a, b)]
+    return chosen[0], chosen[1]

@@ -76,7 +76,9 @@ def judged(workspace: Workspace, results: Sequence[ArmResult], reference: str) -
         arrays = [_predictions(workspace, run) for run in result.runs]
         labels = arrays[0]["target_test_label"].astype(np.float64)
         scores = np.stack([one["target_test_score"] for one in arrays]).astype(np.float64)
-        settings.setdefault(result.setting, []).append(Contender(result.title, result.validation_loss, scores))
+        seeds = () if result.strategy == "zero-shot" else tuple(_seed(run) for run in result.runs)
+        contender = Contender(result.title, result.validation_loss, scores, seeds)
+        settings.setdefault(result.setting, []).append(contender)
     _share_zero_shot(settings)
     settings = {setting: found for setting, found in settings.items() if len(found) > 1}
     if not settings:

@@ -1,5 +1,7 @@
 """Verdicts: who is compared with whom, how p-values are adjusted, and what the words say."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,8 @@ def contenders(skills: dict[str, float], seeds: int = 3, seed: int = 0) -> tuple
     found = []
     for title, skill in skills.items():
         own = 0.05 * generator.normal(size=(1 if title == "zero-shot" else seeds, ROWS))
-        found.append(Contender(title, 1 - skill / 10, 1 / (1 + np.exp(-(skill * truth + noise + own)))))
+        scores = 1 / (1 + np.exp(-(skill * truth + noise + own)))
+        found.append(Contender(title, 1 - skill / 10, scores, () if title == "zero-shot" else tuple(range(seeds))))
     return labels, found
 
 
@@ -79,3 +82,12 @@ def test_one_seed_says_what_it_cannot_tell() -> None:
 def test_without_the_reference_the_leader_is_the_measure() -> None:
     labels, found = contenders({"a": 1, "b": 0.2, "c": 0.3})
     assert [(one.a, one.b) for one in judge(labels, {"": found}, "full")] == [("b", "a"), ("c", "a")]
+
+
+def test_a_seed_that_is_missing_is_left_out_of_both() -> None:
+    labels, (full, other) = contenders({"full": 1, "a": 1.3})
+    gap = dataclasses.replace(other, scores=other.scores[[2, 0]], seeds=(2, 0))
+    (verdict,) = judge(labels, {"": [full, gap]}, "full")
+    assert verdict.auc == compare_auc(labels, other.scores[[2, 0]], full.scores[[2, 0]])
+    alone = dataclasses.replace(other, scores=other.scores[:1], seeds=(7,))
+    assert judge(labels, {"": [full, alone]}, "full") == []
