@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from core.demo import GROUP
 from core.runs.store import RunStore
 from core.workspace import PROJECT, open_workspace
 from tests.e2e.conftest import OpenPage, Server, settled
@@ -87,7 +88,7 @@ def test_the_demo_runs_from_one_click_to_the_comparison(page: Page, server: Serv
 
     page.goto(server.url)
     expect(page.get_by_text("5 of 5 runs done")).to_be_visible(timeout=DEMO_MILLISECONDS)
-    runs = RunStore(open_workspace(server.home)).list()
+    runs = RunStore(open_workspace(server.home)).group(GROUP)
     aucs = {run.request["strategy"]: run.result["metrics"]["target_test"]["auc"] for run in runs if run.result}
     assert set(aucs) == {"depth", "zero-shot", "scratch"}
     assert aucs["zero-shot"] > aucs["scratch"] > 0.6, "transfer matters in the simulated rows"
