@@ -82,6 +82,8 @@ async function pump(chart) {
     }
     chart.message.textContent = "";
   } catch (error) {
+    // A chart taken off the page while it was drawn has no layout left to finish.
+    if (chart.gone) return;
     console.error(error);
     chart.message.textContent = `The chart cannot be drawn: ${error.message}`;
   } finally {
