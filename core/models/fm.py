@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
-
 from core.data.schema import NUMERIC
 from core.models.card import HeadSettings
-from core.models.deepfm import pairwise
-from core.models.network import Embedding, Network, State
+from core.models.deepfm import FactorisationEmbedding, pairwise
+from core.models.network import Network, State
 
 
 @dataclass(frozen=True)
@@ -18,22 +16,11 @@ class Settings:
     embedding: int
 
 
-class Machine(Embedding):
+class Machine(FactorisationEmbedding):
     """The whole machine: hands on (interactions (rows, 1), first order (rows, 1), numerics (rows, 13)).
 
     interactions is the sum over pairs of fields of the dot products of their vectors.
     """
-
-    def __init__(self, field_sizes: Sequence[int], size: int) -> None:
-        super().__init__(field_sizes, size)
-        self.title = "Embedding + FM"
-        self.first_order = nn.Embedding(sum(field_sizes), 1)
-        nn.init.zeros_(self.first_order.weight)
-
-    def renew(self) -> None:
-        """See Embedding."""
-        super().renew()
-        nn.init.zeros_(self.first_order.weight)
 
     def forward(self, state: State) -> State:
         ids, numerics = state

@@ -7,10 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import Curve
-from core.report.palette import NEUTRAL, SERIES, SOURCE, TARGET
+from core.report.palette import LEGEND, MARGIN, NEUTRAL, SERIES, SOURCE, TARGET
 
-_MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
-_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 
@@ -161,4 +159,4 @@ def _depth_line(points: Sequence[DepthPoint], name: str, color: str, symbol: str
 
 
 def _finish(figure: go.Figure, revision: str) -> go.Figure:
-    return figure.update_layout(margin=_MARGIN, legend=_LEGEND, uirevision=revision)
+    return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision=revision)

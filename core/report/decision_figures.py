@@ -6,10 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.slices import SliceMetrics
-from core.report.palette import NEUTRAL, SOURCE, TARGET, TRAINED
-
-_MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
-_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+from core.report.palette import LEGEND, MARGIN, NEUTRAL, SOURCE, TARGET, TRAINED
 
 
 def mixing_figure(
@@ -91,4 +88,4 @@ def slice_figure(by_name: Mapping[str, Sequence[SliceMetrics]], colors: Mapping[
 
 
 def _finish(figure: go.Figure, revision: str) -> go.Figure:
-    return figure.update_layout(margin=_MARGIN, legend=_LEGEND, uirevision=revision)
+    return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision=revision)

@@ -8,10 +8,7 @@ import plotly.graph_objects as go
 
 from core.evaluation.curves import Bins, Confusion, Curve
 from core.report.compare_figures import run_styles
-from core.report.palette import FROZEN, NEUTRAL, TRAINED
-
-_MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
-_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, TRAINED
 
 
 @dataclass(frozen=True)
@@ -156,4 +153,4 @@ def _reference(x: Sequence[float], y: Sequence[float]) -> go.Scatter:
 def _finish(figure: go.Figure, x_title: str, y_title: str, revision: str) -> go.Figure:
     figure.update_xaxes(title_text=x_title)
     figure.update_yaxes(title_text=y_title)
-    return figure.update_layout(margin=_MARGIN, legend=_LEGEND, uirevision=revision)
+    return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision=revision)

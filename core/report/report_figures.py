@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import calibration, roc, threshold_table
-from core.report.palette import NEUTRAL, SERIES
+from core.report.palette import LEGEND, MARGIN, NEUTRAL, SERIES
 from core.report.sweep_figures import (
     arms_figure,
     cost_figure,
@@ -24,8 +24,6 @@ from core.workspace import Workspace
 
 ARMS_TITLE = "AUC of every arm"
 Titled = tuple[str, go.Figure]
-_MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
-_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 _DASHES = ("solid", "dash", "dot")
 
 
@@ -119,4 +117,4 @@ def _finish(figure: go.Figure, most: float, x_title: str, y_title: str) -> go.Fi
     figure.add_shape(type="line", x0=0, y0=0, x1=most, y1=most, line={"color": NEUTRAL, "dash": "dash", "width": 1})
     figure.update_xaxes(title_text=x_title)
     figure.update_yaxes(title_text=y_title)
-    return figure.update_layout(margin=_MARGIN, legend=_LEGEND)
+    return figure.update_layout(margin=MARGIN, legend=LEGEND)

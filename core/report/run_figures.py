@@ -6,13 +6,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import Bins, Confusion, Curve
-from core.report.palette import FROZEN, NEUTRAL, TRAINED, with_alpha
+from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, TRAINED, with_alpha
 
 Points = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Per name (steps, values), as the run store gives them."""
 
-_MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
-_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 _CURVE_NAMES = {True: "after", False: "before"}
 
 
@@ -219,4 +217,4 @@ def _square(figure: go.Figure) -> go.Figure:
 def _finish(figure: go.Figure, x_title: str, y_title: str, revision: str) -> go.Figure:
     figure.update_xaxes(title_text=x_title)
     figure.update_yaxes(title_text=y_title)
-    return figure.update_layout(margin=_MARGIN, legend=_LEGEND, uirevision=revision)
+    return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision=revision)

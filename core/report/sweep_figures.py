@@ -10,11 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from core.report.palette import FROZEN, NEUTRAL, SERIES, SOURCE, TARGET, TRAINED, with_alpha
+from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, SERIES, SOURCE, TARGET, TRAINED, with_alpha
 from core.runs.sweep_result import ArmResult, Spread
 
-_MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
-_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 PARTS = {"target_test": ("target", TARGET, "circle"), "source_test": ("source", SOURCE, "diamond")}
 METRICS = {"auc": "AUC", "log_loss": "Log loss (nats)"}
 COSTS: dict[str, tuple[str, Callable[[ArmResult], float], str]] = {
@@ -343,4 +341,4 @@ def _kind(arm: ArmResult) -> str:
 
 
 def _finish(figure: go.Figure, revision: str) -> go.Figure:
-    return figure.update_layout(margin=_MARGIN, legend=_LEGEND, showlegend=True, uirevision=revision)
+    return figure.update_layout(margin=MARGIN, legend=LEGEND, showlegend=True, uirevision=revision)
