@@ -129,10 +129,13 @@ def errand_key(run: Run, asked: str) -> str:
     return f"score {workspace().root} {run.id} {asked}"
 
 
-def pick_scoring(found: list[Scoring]) -> Scoring | None:
+def pick_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
     """The scored file in the address, else the newest; a box for more than one."""
     by_id = {one.id: one for one in found}
     asked = st.query_params.get("scored", "")
+    if asked and asked not in by_id and errands.find(errand_key(run, asked)) is None:
+        instead = "; the newest are shown instead" if by_id else ""
+        st.warning(f"Those predictions are not here (any more){instead}. Score the file again.")
     if not by_id:
         return None
     names = {one.id: f"{one.file} · {when(one.created)}" for one in found}
@@ -166,7 +169,7 @@ try:
     with st.container(border=True):
         form(run)
         under_way = errand_view(errand_key(run, st.query_params.get("scored", "")), "Scoring the rows")
-    if not under_way and (scoring := pick_scoring(scorings(workspace(), run.id))):
+    if not under_way and (scoring := pick_scoring(run, scorings(workspace(), run.id))):
         st.subheader(escape_markdown(scoring.file))
         scoring_view(run, scoring)
 except ThawError as error:

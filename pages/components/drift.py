@@ -50,10 +50,10 @@ def drift_words(drifts: Sequence[FieldDrift], between: str) -> str:
     """The drift in a sentence."""
     named = {level: [field.field for field in drifts if field.level == level] for level in ("strong", "some")}
     parts = [
-        f"{len(named[level])} {word} ({', '.join(named[level])})"
+        f"{word} in {len(named[level])} ({', '.join(named[level])})"
         for level, word in (("strong", "strongly"), ("some", "somewhat"))
         if named[level]
     ]
     if not parts:
         return f"No field differs much {between}."
-    return f"Of {len(drifts)} fields {' and '.join(parts)} differ {between}."
+    return f"Values differ {between}: {' and '.join(parts)} of {len(drifts)} fields."

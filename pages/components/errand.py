@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.runs import errands
-from pages.components.common import show_error
+from pages.components.common import escape_markdown
 
 TICK_SECONDS = 0.5
 
@@ -17,7 +17,8 @@ def errand_view(key: str, doing: str) -> bool:
     if errand is None:
         return False
     if errand.error:
-        show_error(errand.error)
+        # It may quote what an uploaded file holds.
+        st.error(escape_markdown(str(errand.error)), icon=":material/error:")
         return False
     st.fragment(_tick, run_every=TICK_SECONDS)(key, doing)
     return True

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from core.runs.store import Run
-from pages.components.common import when
+from pages.components.common import escape_markdown, when
 
 
 def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
@@ -21,7 +21,7 @@ def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
     ids = list(names)
     named = st.query_params.get("run", ids[0])
     if named not in names:
-        st.error(missing(named))
+        st.error(escape_markdown(missing(named)))
         named = ids[0]
     chosen = st.selectbox(
         "Run", ids, index=ids.index(named), format_func=names.__getitem__, label_visibility="collapsed"

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.data.profile import FieldDrift
+from core.data.profile import FieldDrift, index_by_chance
 from core.data.schema import FIELDS
 from core.report.run_figures import scored_figure
 from core.runs.kept import Scoring, delete_kept
@@ -16,6 +16,8 @@ from pages.components.drift import drift_view
 from pages.components.result import METRICS, metric_text
 
 PREVIEW_ROWS = 100
+CHANCE_SHOWN = 0.04
+"""Index by chance from which it is worth a sentence; 0.1 is read as some drift."""
 DRIFT_WORDS = {"little": "have hardly moved", "some": "have moved somewhat", "strong": "have moved strongly"}
 
 
@@ -49,17 +51,17 @@ def numbers(said: dict[str, Any]) -> None:
     with st.grid(4, min_column_width=150):
         st.metric("Rows", count(said["rows"]), border=True)
         st.metric(
-            "Predicted clicks",
+            "Over the threshold",
             count(over),
             border=True,
-            help=f"Rows whose score is at least the run's threshold, {decimals(said['threshold'])}: "
+            help=f"Predicted clicks: rows whose score is at least the run's threshold, {decimals(said['threshold'])}; "
             f"{percent(scores['predicted_click_share'])} of all.",
         )
-        st.metric("Mean predicted click rate", percent(scores["mean"], 2), border=True)
+        st.metric("Predicted click rate", percent(scores["mean"], 2), border=True, help="The mean of all scores.")
         if metrics:
-            st.metric("Click rate by the labels", percent(metrics["click_rate"], 2), border=True)
+            st.metric("Actual click rate", percent(metrics["click_rate"], 2), border=True, help="By the labels.")
         else:
-            st.metric("Over the threshold", percent(scores["predicted_click_share"]), border=True)
+            st.metric("Share over it", percent(scores["predicted_click_share"]), border=True)
 
 
 def skipped(said: dict[str, Any]) -> None:
@@ -165,5 +167,8 @@ def drift(said: dict[str, Any]) -> None:
         f"between the {count(moved['training_rows'])} training rows of {escape_markdown(moved['dataset'])} "
         f"and the {count(said['rows'])} rows of this file",
         ("training", "file"),
-        "their share among the training rows tells what is usual",
+        "rare values are among them",
     )
+    chance = index_by_chance(moved["training_rows"], said["rows"])
+    if chance > CHANCE_SHOWN:
+        st.caption(f"With so few rows chance alone gives an index of up to about {chance:.2f}, had nothing moved.")

@@ -9,7 +9,7 @@ from core.runs import errands
 from core.runs.kept import EXPORT, VERIFICATION, Kept, export_and_keep, export_file, kept, verify_and_keep
 from core.runs.store import Run
 from core.workspace import Workspace
-from pages.components.common import MISSING, bytes_text, command_hint, count, when, workspace
+from pages.components.common import MISSING, bytes_text, command_hint, count, escape_markdown, when, workspace
 from pages.components.errand import errand_view
 from pages.components.report_download import report_download
 
@@ -24,9 +24,9 @@ ABOUT_VERIFY = "Trains the run once more, aside, and says whether every metric c
 def use_run(run: Run) -> None:
     """The section, for a run that is done."""
     st.subheader("Use this run", anchor="use")
+    _score_and_tell(run)
     with st.grid(2, min_column_width=330):
         with st.container(border=True):
-            _score_and_tell(run)
             _export(workspace(), run)
         with st.container(border=True):
             _verify(workspace(), run)
@@ -73,12 +73,12 @@ def _export(space: Workspace, run: Run) -> None:
 def onnx_words(onnx: dict[str, Any]) -> str:
     """What the comparison with torch found."""
     if not onnx.get("checked"):
-        return str(onnx["why"])
+        return escape_markdown(onnx["why"])
     largest = onnx["largest_difference"]
     differ = f"at most {largest:.1e}" if largest else "not at all"
     return (
         f":material/check_circle: The ONNX model was compared with torch on {count(onnx['rows'])} "
-        f"{onnx['rows_from']}: scores differ by {differ} (allowed: {TOLERANCE:g})."
+        f"{escape_markdown(onnx['rows_from'])}: scores differ by {differ} (allowed: {TOLERANCE:g})."
     )
 
 
@@ -103,7 +103,7 @@ def verification(done: Kept) -> None:
     """Whether every number was the same, and which were not."""
     said = done.said
     notice, icon = (st.success, ":material/check_circle:") if said["same"] else (st.warning, ":material/difference:")
-    notice(said["sentence"], icon=icon)
+    notice(escape_markdown(said["sentence"]), icon=icon)
     if said["differences"]:
         table = pd.DataFrame(
             {
