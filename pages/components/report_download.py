@@ -24,10 +24,11 @@ def report_download(key: str, sweep: str = "", runs: Sequence[str] = (), disable
     """A button that opens the download. sweep: a sweep's id; runs: else ids of runs that ended well on one dataset."""
     with st.popover("Report", icon=":material/summarize:", key=key, disabled=disabled, on_change="rerun") as opened:
         if opened.open:
-            _offer(key, sweep, runs)
+            offer(key, sweep, runs)
 
 
-def _offer(key: str, sweep: str, runs: Sequence[str]) -> None:
+def offer(key: str, sweep: str, runs: Sequence[str]) -> None:
+    """What the report holds, the download and its command; the sentence where there can be none."""
     st.markdown(ABOUT)
     space = workspace()
     try:
@@ -42,7 +43,7 @@ def _offer(key: str, sweep: str, runs: Sequence[str]) -> None:
     name = f"thaw-report-{sweep or (runs[0] if len(runs) == 1 else f'{len(runs)}-runs')}.html"
     st.download_button(
         "Download the report",
-        lambda: _report(space, words),
+        lambda: written(space, words),
         name,
         "text/html",
         key=f"{key}_download",
@@ -54,9 +55,10 @@ def _offer(key: str, sweep: str, runs: Sequence[str]) -> None:
     st.code(f"python -m core report {' '.join(words)} --out {name}", language="bash", wrap_lines=True)
 
 
-def _report(space: Workspace, words: Sequence[str]) -> bytes:
+def written(space: Workspace, subject: Sequence[str]) -> bytes:
+    """The report's bytes. subject: words such as ("--sweep", "s-…")."""
     # In a process of its own: the bootstrap of a big sweep would slow down everyone's pages.
     with tempfile.TemporaryDirectory(dir=space.uploads, prefix=".part-") as folder:
         path = Path(folder) / "report.html"
-        report_in_subprocess(space, words, path)
+        report_in_subprocess(space, subject, path)
         return path.read_bytes()
