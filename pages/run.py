@@ -2,14 +2,12 @@
 
 import streamlit as st
 
-from core.data.datasets import list_datasets
 from core.errors import ThawError
 from core.runs.launch import ensure_worker, refresh
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.runs.submit import command_line
 from core.training.settings import request_from_json
 from pages.components.common import (
-    SIMULATED,
     command_hint,
     duration,
     errors_shown,
@@ -22,7 +20,7 @@ from pages.components.common import (
 from pages.components.decisions import decisions_view
 from pages.components.live import live_view
 from pages.components.mixing import mixing_view
-from pages.components.pick_run import pick_run
+from pages.components.pick_run import pick_run, simulated_mark
 from pages.components.result import result_view
 from pages.components.use_run import use_run
 
@@ -36,11 +34,9 @@ def header(run: Run) -> None:
     store = RunStore(workspace())
     title, actions = st.columns([5, 2], vertical_alignment="center")
     title.subheader(escape_markdown(run.name))
-    known = [dataset for dataset in list_datasets(workspace()) if dataset.id == run.dataset]
-    simulated = f" {SIMULATED}" if any(dataset.simulated for dataset in known) else ""
     spent = duration(run.result["seconds"]["total"]) if run.result else ""
     title.markdown(
-        f"{status_markdown(run.status)}{simulated} :gray[created {when(run.created)}"
+        f"{status_markdown(run.status)}{simulated_mark(run)} :gray[created {when(run.created)}"
         + (f" · took {spent} on {run.result['device']}" if run.result else "")
         + "]"
     )

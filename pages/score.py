@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from core.data.samples import list_samples
+from core.data.samples import Sample, list_samples
 from core.errors import ThawError
 from core.runs import errands
 from core.runs.kept import Scoring, score_and_keep, scorings
@@ -15,7 +15,7 @@ from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from pages.components.common import command_hint, count, decimals, escape_markdown, show_error, when, workspace
 from pages.components.errand import errand_view
-from pages.components.pick_run import pick_run
+from pages.components.pick_run import pick_run, simulated_mark
 from pages.components.scoring import scoring_view
 from pages.components.uploads import one_upload
 
@@ -56,8 +56,8 @@ def about(run: Run) -> None:
     target = run.result["metrics"].get("target_test") or run.result["metrics"].get("source_test") or {}
     auc = f" · AUC {decimals(target['auc'])} on its test rows" if target.get("auc") is not None else ""
     with st.container(horizontal=True, vertical_alignment="center"):
-        words = f":gray[threshold {decimals(run.result['threshold'])}, {run.result['threshold_rule']}{auc}]"
-        st.markdown(words, width="stretch")
+        threshold = f"threshold {decimals(run.result['threshold'])}, {run.result['threshold_rule']}"
+        st.markdown(f":gray[{threshold}{auc}]{simulated_mark(run)}", width="stretch")
         st.page_link("run.py", label="Open the run", icon=":material/monitoring:", query_params={"run": run.id})
 
 
@@ -70,14 +70,8 @@ def source() -> Source | None:
     )
     if way == "sample":
         by_id = {sample.id: sample for sample in samples}
-        chosen = by_id[
-            st.selectbox(
-                "Sample",
-                [*by_id],
-                format_func=lambda key: f"{by_id[key].name} · {count(by_id[key].rows)} rows",
-                key="score_sample",
-            )
-        ]
+        picked = st.selectbox("Sample", [*by_id], format_func=lambda key: sample_title(by_id[key]), key="score_sample")
+        chosen = by_id[picked]
         return Source(chosen.rows_path, chosen.name, str(chosen.rows_path))
     copied = one_upload(
         "Criteo rows, labels optional",
@@ -89,6 +83,11 @@ def source() -> Source | None:
         st.caption("Text with 39 columns (40 with the label), CSV with a header, or Parquet; packed or plain.")
         return None
     return Source(copied[0], copied[1], copied[1])
+
+
+def sample_title(sample: Sample) -> str:
+    """Name and size of a sample."""
+    return f"{sample.name}{' · simulated' if sample.simulated else ''} · {count(sample.rows)} rows"
 
 
 def form(run: Run) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
+from core.data.datasets import list_datasets
 from core.runs.store import Run
-from pages.components.common import escape_markdown, when
+from pages.components.common import SIMULATED, escape_markdown, when, workspace
 
 
 def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
@@ -27,6 +28,12 @@ def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
         "Run", ids, index=ids.index(named), format_func=names.__getitem__, label_visibility="collapsed"
     )
     if chosen != named:
-        st.query_params["run"] = chosen
+        # What else the address says belongs to the other run.
+        st.query_params.from_dict({"run": chosen})
         st.rerun()
     return next(run for run in runs if run.id == chosen)
+
+
+def simulated_mark(run: Run) -> str:
+    """SIMULATED, with a space before it, where the run's rows are."""
+    return f" {SIMULATED}" if any(one.simulated for one in list_datasets(workspace()) if one.id == run.dataset) else ""

@@ -163,3 +163,14 @@ def test_only_runs_that_can_score_are_offered(tiny: Tiny, run: Run, monkeypatch:
     for one in RunStore(workspace).list():
         RunStore(workspace).delete(one.id)
     assert "No finished run can score yet" in open_page(workspace, "score", monkeypatch).info[0].value
+
+
+def test_another_run_forgets_the_first_ones_file(
+    tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_page(tiny[0], "score", monkeypatch, run=run.id)
+    score(app, rows(tmp_path))
+    box = app.selectbox[0]
+    box.set_value(next(one.id for one in RunStore(tiny[0]).list() if one.id != run.id)).run()
+    assert not app.exception and not app.warning and not numbers(app)
+    assert "scored" not in app.query_params and "simulated" in shown(app)
