@@ -29,11 +29,15 @@ NO_RUNS = (
 
 @dataclass(frozen=True)
 class Source:
-    """A file to score. name: as the user calls it. command: the path that a command line would name."""
+    """A file to score. name: as the user calls it. command: the path that a command line would name.
+
+    checked: whether it holds no bad rows.
+    """
 
     path: Path
     name: str
     command: str
+    checked: bool
 
 
 def able(run: Run) -> bool:
@@ -72,7 +76,7 @@ def source() -> Source | None:
         by_id = {sample.id: sample for sample in samples}
         picked = st.selectbox("Sample", [*by_id], format_func=lambda key: sample_title(by_id[key]), key="score_sample")
         chosen = by_id[picked]
-        return Source(chosen.rows_path, chosen.name, str(chosen.rows_path))
+        return Source(chosen.rows_path, chosen.name, str(chosen.rows_path), True)
     copied = one_upload(
         "Criteo rows, labels optional",
         "score_file",
@@ -82,7 +86,7 @@ def source() -> Source | None:
     if copied is None:
         st.caption("Text with 39 columns (40 with the label), CSV with a header, or Parquet; packed or plain.")
         return None
-    return Source(copied[0], copied[1], copied[1])
+    return Source(copied[0], copied[1], copied[1], False)
 
 
 def sample_title(sample: Sample) -> str:
@@ -96,19 +100,24 @@ def form(run: Run) -> None:
     if chosen is None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        on_bad_rows = st.segmented_control(
-            "Bad rows",
-            [*ON_BAD_ROWS],
-            format_func=ON_BAD_ROWS.__getitem__,
-            default="reject",
-            required=True,
-            key="score_bad",
-        )
+        on_bad_rows = "reject" if chosen.checked else bad_rows_choice()
         if st.button("Score", type="primary", icon=":material/playlist_add_check:", key="score"):
             begin(run, chosen, on_bad_rows)
     skip = " --on-bad-rows skip" if on_bad_rows == "skip" else ""
     file = shlex.quote(chosen.command)
     command_hint(f"python -m core score --run {run.id} --input {file} --output predictions.csv{skip}")
+
+
+def bad_rows_choice() -> str:
+    """What to do with bad rows."""
+    return st.segmented_control(
+        "Bad rows",
+        [*ON_BAD_ROWS],
+        format_func=ON_BAD_ROWS.__getitem__,
+        default="reject",
+        required=True,
+        key="score_bad",
+    )
 
 
 def begin(run: Run, chosen: Source, on_bad_rows: str) -> None:

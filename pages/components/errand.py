@@ -8,10 +8,10 @@ from pages.components.common import escape_markdown
 TICK_SECONDS = 0.5
 
 
-def errand_view(key: str, doing: str) -> bool:
+def errand_view(key: str, doing: str, measured: bool = True) -> bool:
     """Shows the errand of that key, and the page anew when it has ended. Whether it is still under way.
 
-    doing: what it does, as in "Scoring the rows".
+    doing: what it does, as in "Scoring the rows". measured: whether it says how far it is, which is when it can stop.
     """
     errand = errands.find(key)
     if errand is None:
@@ -20,14 +20,17 @@ def errand_view(key: str, doing: str) -> bool:
         # It may quote what an uploaded file holds.
         st.error(escape_markdown(str(errand.error)), icon=":material/error:")
         return False
-    st.fragment(_tick, run_every=TICK_SECONDS)(key, doing)
+    st.fragment(_tick, run_every=TICK_SECONDS)(key, doing, measured)
     return True
 
 
-def _tick(key: str, doing: str) -> None:
+def _tick(key: str, doing: str, measured: bool) -> None:
     errand = errands.find(key)
     if errand is None or not errand.active:
         st.rerun()
+        return
+    if not measured:
+        st.markdown(f":material/hourglass_top: {doing}, which takes some seconds.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(min(errand.share or 0.0, 1.0), text=_words(errand, doing), width="stretch")

@@ -36,6 +36,7 @@ def scoring_view(run: Run, scoring: Scoring) -> None:
         if said["metrics"]:
             quality(said["metrics"])
         else:
+            st.markdown("**Predictions**")
             preview(scoring)
     st.subheader("Drift against the training rows", anchor="drift")
     drift(said)
@@ -61,7 +62,7 @@ def numbers(said: dict[str, Any]) -> None:
         if metrics:
             st.metric("Actual click rate", percent(metrics["click_rate"], 2), border=True, help="By the labels.")
         else:
-            st.metric("Share over it", percent(scores["predicted_click_share"]), border=True)
+            st.metric("Share over threshold", percent(scores["predicted_click_share"]), border=True)
 
 
 def skipped(said: dict[str, Any]) -> None:

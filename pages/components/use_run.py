@@ -13,7 +13,6 @@ from pages.components.common import MISSING, bytes_text, command_hint, count, es
 from pages.components.errand import errand_view
 from pages.components.report_download import report_download
 
-TOLERANCE = 1e-5
 ABOUT_EXPORT = (
     "One zip with the weights (safetensors), the model as ONNX, preprocessing, threshold, card, and a short Python "
     "file that scores a TSV without Thaw."
@@ -45,7 +44,7 @@ def _score_and_tell(run: Run) -> None:
 def _export(space: Workspace, run: Run) -> None:
     key = f"export {space.root} {run.id}"
     st.markdown("**Export**")
-    under_way = errand_view(key, "Exporting and checking")
+    under_way = errand_view(key, "Exporting and checking", measured=False)
     if not under_way:
         done = kept(space, run.id, EXPORT)
         archive = export_file(done.folder, run.id) if done else None
@@ -78,7 +77,7 @@ def onnx_words(onnx: dict[str, Any]) -> str:
     differ = f"at most {largest:.1e}" if largest else "not at all"
     return (
         f":material/check_circle: The ONNX model was compared with torch on {count(onnx['rows'])} "
-        f"{escape_markdown(onnx['rows_from'])}: scores differ by {differ} (allowed: {TOLERANCE:g})."
+        f"{escape_markdown(onnx['rows_from'])}: scores differ by {differ} (allowed: {onnx['tolerance']:g})."
     )
 
 

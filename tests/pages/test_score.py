@@ -107,7 +107,7 @@ def test_rows_without_labels_and_a_run_whose_dataset_is_gone(
     app = open_page(tiny[0], "score", monkeypatch, run=run.id)
     delete_dataset(tiny[1])
     score(app, rows(tmp_path, labelled=False))
-    assert set(numbers(app)) == {"Rows", "Over the threshold", "Predicted click rate", "Share over it"}
+    assert set(numbers(app)) == {"Rows", "Over the threshold", "Predicted click rate", "Share over threshold"}
     assert not [one for one in app.dataframe if "Metric" in one.value.columns]
     assert "dataset is gone" in shown(app)
 

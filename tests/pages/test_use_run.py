@@ -128,3 +128,12 @@ offer("key", {sweep!r}, {runs!r})
     delete_dataset(dataset)
     app = AppTest.from_string(script.format(sweep=sweep.id, runs=[])).run()
     assert not downloads(app) and "There is no dataset" in app.error[0].value
+
+
+def test_an_export_under_way_offers_no_stop_since_it_does_not_say_how_far_it_is(
+    tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = f"export {tiny[0].root} {run.id}"
+    monkeypatch.setitem(errands._errands, key, errands.Errand(key, 0.0))
+    app = open_page(tiny[0], "run", monkeypatch, run=run.id)
+    assert "Exporting and checking" in shown(app) and not button(app, "Stop") and not button(app, "Export")
