@@ -2,14 +2,12 @@
 
 import streamlit as st
 
-from core.data.datasets import list_datasets
 from core.errors import ThawError
 from core.runs.launch import ensure_worker, refresh
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.runs.submit import command_line
 from core.training.settings import request_from_json
 from pages.components.common import (
-    SIMULATED,
     command_hint,
     duration,
     errors_shown,
@@ -22,32 +20,13 @@ from pages.components.common import (
 from pages.components.decisions import decisions_view
 from pages.components.live import live_view
 from pages.components.mixing import mixing_view
+from pages.components.pick_run import pick_run, simulated_mark
 from pages.components.result import result_view
+from pages.components.use_run import use_run
 
 NO_RUNS = (
     "No runs yet. Launch one on **Fine-tune**, pretrain a backbone on **Backbones**, or run the demo from **Home**."
 )
-
-
-def pick(runs: list[Run]) -> str:
-    """The run in the URL, else the newest; a box to choose another puts its id into the URL."""
-    names: dict[str, str] = {}
-    for run in runs:
-        label = f"{run.name} · {when(run.created)} · {run.status}"
-        # The box tells its options apart by what they show.
-        names[run.id] = f"{label} · {run.id}" if label in names.values() else label
-    ids = list(names)
-    named = st.query_params.get("run", ids[0])
-    if named not in names:
-        st.error(f"There is no run {named[:40]!r} in this workspace; the newest is shown instead.")
-        named = ids[0]
-    chosen = st.selectbox(
-        "Run", ids, index=ids.index(named), format_func=names.__getitem__, label_visibility="collapsed"
-    )
-    if chosen != named:
-        st.query_params["run"] = chosen
-        st.rerun()
-    return chosen
 
 
 def header(run: Run) -> None:
@@ -55,11 +34,9 @@ def header(run: Run) -> None:
     store = RunStore(workspace())
     title, actions = st.columns([5, 2], vertical_alignment="center")
     title.subheader(escape_markdown(run.name))
-    known = [dataset for dataset in list_datasets(workspace()) if dataset.id == run.dataset]
-    simulated = f" {SIMULATED}" if any(dataset.simulated for dataset in known) else ""
     spent = duration(run.result["seconds"]["total"]) if run.result else ""
     title.markdown(
-        f"{status_markdown(run.status)}{simulated} :gray[created {when(run.created)}"
+        f"{status_markdown(run.status)}{simulated_mark(run)} :gray[created {when(run.created)}"
         + (f" · took {spent} on {run.result['device']}" if run.result else "")
         + "]"
     )
@@ -108,7 +85,9 @@ try:
     if not every:
         st.info(NO_RUNS, icon=":material/info:")
         st.stop()
-    run = store.get(pick(every))
+    run = pick_run(
+        every, lambda named: f"There is no run {named[:40]!r} in this workspace; the newest is shown instead."
+    )
     header(run)
     if run.status == "done" and run.result:
         result_view(run)
@@ -116,6 +95,7 @@ try:
             decisions_view(run)
             if run.request["strategy"] != "zero-shot":
                 mixing_view(run)
+        use_run(run)
     else:
         live_view(run)
     annotations(run)

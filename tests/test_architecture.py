@@ -22,6 +22,8 @@ TORCH_FREE = (
     "core.runs.submit",
     "core.runs.launch",
     "core.runs.command",
+    "core.runs.errands",
+    "core.runs.kept",
     "core.demo",
     "core.__main__",
     "core.sweep_command",

@@ -34,6 +34,7 @@ from pages.components.common import (
     when,
     workspace,
 )
+from pages.components.report_download import report_download
 from pages.components.run_table import safe_csv
 from pages.components.sweep_charts import sweep_charts
 from pages.components.sweep_tables import arms_file, page_table, places_of, runs_file
@@ -291,6 +292,7 @@ def _downloads(
                     on_click="ignore",
                     disabled=not results,
                 )
+        report_download(f"report_{sweep.id}", sweep=sweep.id, disabled=not results)
 
 
 def _written(frame: Callable[[], pd.DataFrame], write: Callable[[pd.DataFrame], str | bytes]) -> str | bytes:
