@@ -4,6 +4,8 @@ A dense step reads and writes every row of a table and of its two moments, thoug
 million ids that is a third of the time.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -36,14 +38,14 @@ class LazyAdamW(torch.optim.AdamW):
                     self._step_rows(parameter, rows, gradient, group)
         super().step()
 
-    def _step_rows(self, weight: Tensor, rows: Tensor, gradient: Tensor, group: dict[str, object]) -> None:
+    def _step_rows(self, weight: Tensor, rows: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
         if not state:
             state["step"] = torch.zeros(())
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
         state["step"] += 1
         steps = float(state["step"])
-        (beta1, beta2), rate, eps = group["betas"], group["lr"], group["eps"]  # type: ignore[misc]
+        (beta1, beta2), rate, eps = group["betas"], group["lr"], group["eps"]
         mean = state["exp_avg"].index_select(0, rows).lerp_(gradient, 1 - beta1)
         square = state["exp_avg_sq"].index_select(0, rows).mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         state["exp_avg"].index_copy_(0, rows, mean)
