@@ -1,7 +1,8 @@
-"""One epoch as the peer's own package trains it: `python -m benchmarks.peer_speed job.json`, in the peers' environment.
+"""A peer's own training, timed: `python -m benchmarks.peer_speed job.json`, in the peers' environment.
 
 DeepCTR-Torch by its `fit`; FuxiCTR by its `train_epoch` from its npz DataLoader, with the one class that its package
-ships. Neither evaluates or saves anything in the timed epoch. Prints JSON: seconds, and the AUC of the test rows.
+ships. Neither evaluates or saves anything in the timed part. The job asks for one epoch, or, where it names depths, for
+a sweep of freeze depths. Prints JSON: seconds, and the AUC of the test rows.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
+from torch import nn
 
 from benchmarks.peer_models import NUMERICS, PEERS, Peer
 
@@ -24,7 +26,8 @@ WARM_BATCHES = 2
 def deepctr_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[int], None]:
     """The package's `fit` over the first so many training rows."""
     network: Any = peer.network
-    network.compile(torch.optim.Adam(network.parameters(), lr=job["learning_rate"]), "binary_crossentropy")
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    network.compile(torch.optim.Adam(trained, lr=job["learning_rate"]), "binary_crossentropy")
     columns = [rows["train_ids"][:, field].astype(np.float32) for field in range(rows["train_ids"].shape[1])]
     columns += [rows["train_numerics"][:, number] for number in range(NUMERICS)]
 
@@ -87,12 +90,32 @@ def auc(peer: Peer, rows: Arrays) -> float:
     return float(roc_auc_score(rows["test_labels"], scores))
 
 
-def main() -> None:
-    """Reads the job, warms up on a few batches, times one epoch from the same start, and says how long it took."""
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    torch.set_num_threads(job["threads"])
-    with np.load(job["rows"]) as stored:
-        rows = {name: stored[name] for name in stored.files}
+def sweep_epochs(job: dict[str, Any], rows: Arrays) -> tuple[Peer, float]:
+    """DeepCTR-Torch's DNN fine-tuned at every depth with every seed: what is frozen gets no gradients.
+
+    The backbone is that of the job's seed, untrained: what it knows does not change how long an epoch takes.
+    """
+    peer = PEERS["deepctr-torch"]("dnn", job["settings"], job["field_sizes"], job["seed"])
+    backbone = {name: tensor.clone() for name, tensor in peer.network.state_dict().items()}
+    deepctr_epoch(peer, job, rows)(WARM_BATCHES * job["batch_size"])
+    began = time.perf_counter()
+    for depth in job["depths"]:
+        for seed in job["seeds"]:
+            torch.manual_seed(seed)
+            network: Any = peer.network
+            network.load_state_dict(backbone)
+            nn.init.xavier_uniform_(network.dnn_linear.weight)
+            stages = [network.embedding_dict, *network.dnn.linears]
+            for height, stage in enumerate(stages):
+                stage.requires_grad_(height >= depth)
+            epoch = deepctr_epoch(peer, job, rows)
+            for _ in range(job["epochs"]):
+                epoch(len(rows["train_labels"]))
+    return peer, time.perf_counter() - began
+
+
+def one_epoch(job: dict[str, Any], rows: Arrays) -> tuple[Peer, float]:
+    """One epoch after a warm-up on a few batches."""
     peer = PEERS[job["peer"]](job["model"], job["settings"], job["field_sizes"], job["seed"])
     epoch = EPOCHS[job["peer"]](peer, job, rows)
     epoch(WARM_BATCHES * job["batch_size"])
@@ -100,8 +123,17 @@ def main() -> None:
     epoch(len(rows["train_labels"]))
     ended = time.perf_counter()
     # Writing the package's input file is not training.
-    began = getattr(epoch, "began", [began])[-1]
-    print(json.dumps({"seconds": ended - began, "auc": auc(peer, rows)}))
+    return peer, ended - getattr(epoch, "began", [began])[-1]
+
+
+def main() -> None:
+    """Reads the job, trains, and says how long it took."""
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    torch.set_num_threads(job["threads"])
+    with np.load(job["rows"]) as stored:
+        rows = {name: stored[name] for name in stored.files}
+    peer, seconds = (sweep_epochs if "depths" in job else one_epoch)(job, rows)
+    print(json.dumps({"seconds": seconds, "auc": auc(peer, rows)}))
 
 
 if __name__ == "__main__":

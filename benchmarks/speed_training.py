@@ -158,7 +158,7 @@ def measure(model: str, prepared: Prepared, many: bool, folder: Path, rounds: in
     return lines
 
 
-BODY = """Made by `python -m benchmarks.speed_training` on {today} ({machine}). {limits}.
+BODY = """Made by `python -m benchmarks.speed_training` on {today} ({machine}; {limits}).
 
 One epoch over {rows:,} simulated rows, batch {batch:,}, Adam, embedding 16, three blocks of 400; {rounds} rounds, ours
 and the peers in turn, medians. The peers train as their packages do: DeepCTR-Torch by `fit`, FuxiCTR by `train_epoch`
@@ -194,7 +194,7 @@ def main() -> None:
     body = BODY.format(
         today=time.strftime("%Y-%m-%d"),
         machine=described,
-        limits=str(limits).capitalize(),
+        limits=str(limits),
         rows=options.rows,
         batch=BATCH,
         rounds=options.rounds,
