@@ -16,6 +16,7 @@ from core.freezing.plan import Plan
 from core.models.network import Network, State, loss_of, scores_of
 from core.runs.reporter import Reporter
 from core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from core.training.lazy_adam import LazyAdamW, look_up_sparsely
 from core.training.methods import (
     Pull,
     gradient_norms,
@@ -146,8 +147,10 @@ def fit(
         put_adapters(network, plan)
     groups = parameter_groups(network, plan)
     pull = Pull(groups, len(network.stages), plan.pull) if plan.pull else None
+    if device.type == "cpu" and not settings.weight_decay and plan.touches_only_rows:
+        look_up_sparsely(network)
     # Without decay this is Adam (Kingma and Ba 2015) to the last bit.
-    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    optimiser = LazyAdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     steps_an_epoch = len(epoch_batches(len(train), settings, 0))
     steps = steps_an_epoch * settings.epochs
     every = max(1, math.ceil(steps_an_epoch / POINTS_PER_EPOCH))
