@@ -9,7 +9,7 @@ from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from core.runs.submit import interpolations, submit_interpolation
 from pages.components.chart import chart
-from pages.components.common import decimals, errors_shown, workspace
+from pages.components.common import decimals, errors_shown, escape_markdown, workspace
 from pages.components.result import predictions_of
 
 ABOUT = (
@@ -30,7 +30,7 @@ def mixing_view(run: Run) -> None:
             st.fragment(_mixed)(found[0])
         else:
             if found and found[0].message:
-                st.error(found[0].message)
+                st.error(escape_markdown(found[0].message))
             if st.button("Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"):
                 submit_interpolation(workspace(), run)
                 st.rerun()
