@@ -1,4 +1,4 @@
-"""Figures that lay several runs over each other at one threshold, and their settings beside their results."""
+"""Figures that lay a run of several arms over each other at one threshold; an arm has one colour in all of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import Bins, Confusion, Curve
-from core.report.compare_figures import run_styles
-from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, TRAINED
+from core.report.palette import LEGEND, MARGIN, NEUTRAL, SERIES
+
+_DASHES = ("solid", "dash")
+LEAST_SHARE = 0.01
+"""Share of rows from which lift is drawn."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,11 @@ class Laid:
     bins: Bins
     at: Confusion
     scores: np.ndarray
+
+
+def style_of(place: int) -> tuple[str, str]:
+    """(colour, dash) of the arm in that place."""
+    return SERIES[place % len(SERIES)], _DASHES[place // 4 % len(_DASHES)]
 
 
 def roc_points(runs: Mapping[str, Laid]) -> go.Figure:
@@ -52,6 +60,19 @@ def gains_points(runs: Mapping[str, Laid]) -> go.Figure:
     return _finish(figure, "Rows taken, best scored first", "Clicks among them", "one-gains")
 
 
+def lift_points(runs: Mapping[str, Laid]) -> go.Figure:
+    """Click rate among the best scored share of rows over that of all, each with its point at the threshold."""
+    figure = go.Figure(_reference([0, 1], [1, 1]))
+    for run_id, run in runs.items():
+        # The first hundredth of the rows is noise, and would set the scale.
+        shown = run.gains.x >= LEAST_SHARE
+        _curve(figure, runs, run_id, run.gains.x[shown], run.gains.y[shown] / run.gains.x[shown])
+        acted = (run.at.tp + run.at.fp) / max(run.at.tp + run.at.fp + run.at.tn + run.at.fn, 1)
+        if acted >= LEAST_SHARE:
+            _point(figure, runs, run_id, acted, run.at.recall / acted)
+    return _finish(figure, "Rows taken, best scored first", "Lift", "one-lift")
+
+
 def calibration_overlay(runs: Mapping[str, Laid]) -> go.Figure:
     """Click rate by mean score in 15 bins of equally many rows; on the line a score means what it says."""
     most = max(float(max(run.bins.predicted.max(), run.bins.actual.max())) for run in runs.values())
@@ -73,33 +94,6 @@ def score_overlay(runs: Mapping[str, Laid], threshold: float) -> go.Figure:
     return _finish(figure, "Predicted click probability", "Share of rows", "one-scores")
 
 
-@dataclass(frozen=True)
-class Axis:
-    """One axis of the parallel coordinates: a value a run; texts name the values of a setting that is no number."""
-
-    title: str
-    values: Sequence[float]
-    texts: Sequence[str] = ()
-
-
-def parallel_coordinates(axes: Sequence[Axis], colour_by: Sequence[float]) -> go.Figure:
-    """A line a run through its settings and results, coloured by one result; dragging along an axis filters."""
-    dimensions = []
-    for axis in axes:
-        one: dict[str, object] = {"label": axis.title, "values": np.array(axis.values, dtype=float)}
-        if axis.texts:
-            one |= {"tickvals": list(range(len(axis.texts))), "ticktext": list(axis.texts)}
-        dimensions.append(one)
-    figure = go.Figure(
-        go.Parcoords(
-            dimensions=dimensions,
-            line={"color": np.array(colour_by, dtype=float), "colorscale": [[0, FROZEN], [1, TRAINED]]},
-            labelfont={"size": 12},
-        )
-    )
-    return figure.update_layout(margin={"l": 70, "r": 70, "t": 48, "b": 24}, uirevision="parallel")
-
-
 def _curve(
     figure: go.Figure,
     runs: Mapping[str, Laid],
@@ -109,7 +103,7 @@ def _curve(
     mode: str = "lines",
     shape: str = "linear",
 ) -> None:
-    color, dash = run_styles(list(runs))[run_id]
+    color, dash = style_of(list(runs).index(run_id))
     figure.add_trace(
         go.Scatter(
             x=x,
@@ -133,7 +127,7 @@ def _point(figure: go.Figure, runs: Mapping[str, Laid], run_id: str, x: float, y
             name=runs[run_id].label,
             legendgroup=run_id,
             showlegend=False,
-            marker={"size": 11, "color": run_styles(list(runs))[run_id][0], "line": {"width": 2}},
+            marker={"size": 11, "color": style_of(list(runs).index(run_id))[0], "line": {"width": 2}},
             hovertemplate="at the threshold: %{x:.3f}, %{y:.3f}<extra>%{fullData.name}</extra>",
         )
     )

@@ -42,10 +42,10 @@ def arms_figure(titles: Sequence[str], results: Sequence[ArmResult], metric: str
     rows = {title: place for place, title in enumerate(titles)}
     figure = go.Figure()
     for shift, (part, (name, color, symbol)) in zip((-0.16, 0.16), PARTS.items(), strict=True):
-        found = [one for one in results if part in _of(one, metric) and one.title in rows]
+        found = [one for one in results if part in spreads_of(one, metric) and one.title in rows]
         places = np.array([rows[one.title] + shift for one in found])
-        spreads = [_of(one, metric)[part] for one in found]
-        _with_intervals(figure, spreads, places, found, f"{name} test rows", color, symbol, along="x")
+        spreads = [spreads_of(one, metric)[part] for one in found]
+        with_intervals(figure, spreads, places, found, f"{name} test rows", color, symbol, along="x")
     figure.update_xaxes(title_text=METRICS[metric], nticks=6)
     figure.update_yaxes(
         tickvals=np.arange(len(titles)), ticktext=list(titles), range=[len(titles) - 0.5, -0.5], automargin=True
@@ -58,15 +58,15 @@ def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure
     figure = go.Figure()
     deep = sorted((one for one in results if is_depth(one)), key=lambda one: one.depth)
     for part, (name, color, symbol) in PARTS.items():
-        found = [one for one in deep if part in _of(one, metric)]
-        spreads = [_of(one, metric)[part] for one in found]
+        found = [one for one in deep if part in spreads_of(one, metric)]
+        spreads = [spreads_of(one, metric)[part] for one in found]
         # Side by side, so that the intervals of one depth do not cover one another.
         depths = np.array([one.depth + (-DODGE if part == "target_test" else DODGE) for one in found])
-        _with_intervals(figure, spreads, depths, found, f"{name} test rows", color, symbol, along="y", lines=True)
+        with_intervals(figure, spreads, depths, found, f"{name} test rows", color, symbol, along="y", lines=True)
     ends = (-4 * DODGE, max((one.depth for one in deep), default=0) + 4 * DODGE)
     for place, one in enumerate(one for one in results if one.strategy in CONTROLS):
-        if "target_test" in _of(one, metric):
-            _level(figure, ends, _of(one, metric)["target_test"].mean, f"{one.title}, target", place)
+        if "target_test" in spreads_of(one, metric):
+            _level(figure, ends, spreads_of(one, metric)["target_test"].mean, f"{one.title}, target", place)
     figure.update_xaxes(title_text="Freeze depth (stages frozen from the input)", dtick=1)
     figure.update_yaxes(title_text=METRICS[metric], nticks=6)
     return _finish(figure, f"depth-{metric}")
@@ -132,13 +132,13 @@ def sizes_figure(results: Sequence[ArmResult], titles: Sequence[str], metric: st
     sizes = [_train_rows(one) for one in results if one.strategy != "zero-shot"]
     for place, title in enumerate(titles):
         found = sorted((one for one in results if one.title == title), key=_train_rows)
-        spreads = [_of(one, metric)["target_test"] for one in found]
+        spreads = [spreads_of(one, metric)["target_test"] for one in found]
         if found and found[0].strategy == "zero-shot" and sizes:
             _level(figure, (min(sizes), max(sizes)), spreads[0].mean, title, place)
             continue
         rows = np.array([_train_rows(one) for one in found])
         color = SERIES[place % len(SERIES)]
-        _with_intervals(figure, spreads, rows, found, title, color, "circle", along="y", lines=True)
+        with_intervals(figure, spreads, rows, found, title, color, "circle", along="y", lines=True)
     ticks = sorted({round(size) for size in sizes})
     figure.update_xaxes(title_text="Target rows that trained", type="log", tickvals=ticks)
     figure.update_xaxes(ticktext=[f"{size:,}" for size in ticks])
@@ -211,7 +211,8 @@ def is_depth(result: ArmResult) -> bool:
     return result.strategy in ("depth", "full", "linear-probe", "all-but-embeddings")
 
 
-def _of(result: ArmResult, metric: str) -> dict[str, Spread]:
+def spreads_of(result: ArmResult, metric: str) -> dict[str, Spread]:
+    """The arm's spreads of a metric, by part."""
     return result.auc if metric == "auc" else result.log_loss
 
 
@@ -227,7 +228,7 @@ def _train_rows(result: ArmResult) -> float:
     return float(np.mean([run.result["train_rows"] for run in result.runs if run.result]))
 
 
-def _with_intervals(
+def with_intervals(
     figure: go.Figure,
     spreads: Sequence[Spread],
     places: np.ndarray,
