@@ -103,17 +103,28 @@ def comparable_seeds(results: Sequence[ArmResult]) -> list[int]:
     raise BadInput("The chosen arms have no seed in common, so nothing pairs their runs; choose arms with equal seeds.")
 
 
+def comparable_losses(results: Sequence[ArmResult]) -> list[float]:
+    """Validation log loss of every arm, NaN where it stands on other rows than the rest: then it chooses no leader.
+
+    Another dataset, target size or validation share has other validation rows.
+    """
+    rows = [_validated_on(one.runs[0]) for one in results]
+    tuned = {of_one for of_one, one in zip(rows, results, strict=True) if one.strategy != "zero-shot"} or set(rows)
+    alike = tuned if len(tuned) == 1 else set()
+    return [one.validation_loss if of_one in alike else float("nan") for of_one, one in zip(rows, results, strict=True)]
+
+
 def judged_arms(workspace: Workspace, results: Sequence[ArmResult], reference: str) -> tuple[list[Verdict], list[str]]:
     """(verdicts, sentences) on target test rows, arms against the reference and the leader; nothing for one arm."""
     if len(results) < 2:
         return [], []
     alone = all(len(one.runs) == 1 for one in results)
     contenders = []
-    for result in results:
+    for result, validation_loss in zip(results, comparable_losses(results), strict=True):
         seeds = [_seed(run) for run in result.runs]
         scores = scores_of(workspace, result, "target_test_score", seeds)
         seedless = alone or result.strategy == "zero-shot"
-        contenders.append(Contender(result.title, result.validation_loss, scores, () if seedless else tuple(seeds)))
+        contenders.append(Contender(result.title, validation_loss, scores, () if seedless else tuple(seeds)))
     labels = _predictions(workspace, results[0].runs[0], "target_test_label")
     verdicts = judge(labels, {"": contenders}, reference)
     return verdicts, in_words(verdicts, {"": contenders}, reference)
@@ -153,6 +164,10 @@ def _in_words(name: str, value: Any) -> str:
         return f"{value:,} target rows" if value else "all target rows"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return f"{name} {value:g}" if number else f"{name} {value}"
+
+
+def _validated_on(run: Run) -> tuple[Any, ...]:
+    return run.dataset, run.request.get("target_rows", 0), run.request["train"]["validation_share"]
 
 
 def _seed(run: Run) -> int:

@@ -16,7 +16,10 @@ LEAST_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Laid:
-    """What one run adds: its label, its curves, its confusion counts at the threshold, and its scores."""
+    """What one run adds: its label, its curves, its confusion counts at the threshold, and how its scores spread.
+
+    spread: share of rows with a score in each of len(spread) bins of equal width from 0 to 1.
+    """
 
     label: str
     roc: Curve
@@ -24,7 +27,7 @@ class Laid:
     gains: Curve
     bins: Bins
     at: Confusion
-    scores: np.ndarray
+    spread: np.ndarray
 
 
 def style_of(place: int) -> tuple[str, str]:
@@ -46,7 +49,9 @@ def precision_recall_points(runs: Mapping[str, Laid], rate: float) -> go.Figure:
     figure = go.Figure(_reference([0, 1], [rate, rate]))
     for run_id, run in runs.items():
         _curve(figure, runs, run_id, run.precision_recall.x, run.precision_recall.y)
-        _point(figure, runs, run_id, run.at.recall, run.at.precision)
+        # Where no row is acted on, there is no precision.
+        if run.at.tp + run.at.fp:
+            _point(figure, runs, run_id, run.at.recall, run.at.precision)
     return _finish(figure, "Recall", "Precision", "one-pr")
 
 
@@ -84,11 +89,10 @@ def calibration_overlay(runs: Mapping[str, Laid]) -> go.Figure:
 
 def score_overlay(runs: Mapping[str, Laid], threshold: float) -> go.Figure:
     """How the scores of all rows spread, as steps; the line is the threshold."""
-    edges = np.linspace(0, 1, 51)
     figure = go.Figure()
     for run_id, run in runs.items():
-        counts = np.histogram(run.scores, edges)[0] / max(len(run.scores), 1)
-        _curve(figure, runs, run_id, edges, np.append(counts, counts[-1]), shape="hv")
+        edges = np.linspace(0, 1, len(run.spread) + 1)
+        _curve(figure, runs, run_id, edges, np.append(run.spread, run.spread[-1]), shape="hv")
     figure.add_vline(x=threshold, line={"color": NEUTRAL, "width": 2})
     figure.update_yaxes(tickformat=".0%")
     return _finish(figure, "Predicted click probability", "Share of rows", "one-scores")

@@ -299,9 +299,15 @@ def _scatter(
 ) -> None:
     """A point an arm: freeze depths cold, controls grey, the rest warm; `named` places carry their title."""
     kinds = {"freeze depths": (FROZEN, "circle"), "other strategies": (TRAINED, "square"), "controls": (NEUTRAL, "x")}
-    # Names go up and down in turn, for those of neighbours would cover one another.
+    # Names go up and down in turn, for those of neighbours would cover one another, and inwards from both edges.
     order = sorted(named, key=lambda place: float(x[place]))
     down = set(order[1::2])
+    third = (x.max() - x.min()) / 3 if len(x) else 0.0
+
+    def position(place: int) -> str:
+        side = "right" if x[place] < x.min() + third else "left" if x[place] > x.max() - third else "center"
+        return f"{'bottom' if place in down else 'top'} {side}"
+
     for kind, (color, symbol) in kinds.items():
         places = [place for place, arm in enumerate(arms) if _kind(arm) == kind]
         if places:
@@ -314,7 +320,7 @@ def _scatter(
                     marker={"size": 10, "color": color, "symbol": symbol},
                     text=[arms[place].title.removeprefix("freeze ") if place in named else "" for place in places],
                     customdata=[arms[place].title for place in places],
-                    textposition=["bottom center" if place in down else "top center" for place in places],
+                    textposition=[position(place) for place in places],
                     cliponaxis=False,
                     hovertemplate=f"%{{customdata}}: {hover}<extra></extra>",
                 )

@@ -123,7 +123,7 @@ def _difference(one: Paid, other: Paid) -> str:
 def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
     """Metrics of every arm by the values of a column, and the slices where arms differ most from the reference."""
     options = [DOMAIN, *CATEGORICAL, *NUMERIC] + [EVERY_COLUMN] * (len(arms) > 1)
-    if any("source_test" not in (run.result or {})["metrics"] for one in arms for run in one.runs):
+    if any("source_test" not in one.auc for one in arms):
         options.remove(DOMAIN)
     from_address("column", options)
     left, _ = st.columns([2, 3])

@@ -20,13 +20,14 @@ from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
 from pages.components.choice import from_address, to_address
 from pages.components.common import workspace
-from pages.components.result import PART_TITLES, curves, predictions_of
+from pages.components.result import PART_TITLES, curves
+
+BINS = 50
 
 
 def one_threshold(arms: Sequence[ArmResult]) -> None:
     """Slider, counts and overlays of one run of each arm."""
-    # Of the results and not of the files, for these are read for the rows shown alone.
-    parts = [part for part in PART_TITLES if all(part in (one.runs[0].result or {})["metrics"] for one in arms)]
+    parts = [part for part in PART_TITLES if all(part in one.auc for one in arms)]
     rows, seed_box, slider = st.columns([2, 1, 4], vertical_alignment="bottom")
     part = rows.segmented_control(
         "Rows",
@@ -55,13 +56,14 @@ def one_threshold(arms: Sequence[ArmResult]) -> None:
         path = workspace().runs / run.id / "predictions.npz"
         at_all, roc, precision_recall, gains, bins = curves(str(path), path.stat().st_mtime_ns, str(part), "score")
         at = at_all.at(threshold)
-        laid[title] = Laid(title, roc, precision_recall, gains, bins, at, predictions_of(run)[f"{part}_score"])
+        laid[title] = Laid(title, roc, precision_recall, gains, bins, at, at_all.spread(BINS))
         table.append({"Arm": title, **_counts(at)})
     st.dataframe(
         pd.DataFrame(table).round(4),
         hide_index=True,
         width="stretch",
         height="content",
+        placeholder="–",
         alt="Confusion matrix, lift and ratios of every arm at the threshold",
         column_config={"Arm": st.column_config.TextColumn(pinned=True)},
     )

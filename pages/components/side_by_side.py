@@ -5,12 +5,21 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from scipy.stats import rankdata
 
 from core.data.datasets import Dataset, list_datasets
 from core.errors import BadInput
 from core.evaluation.verdicts import Verdict
 from core.models.library import list_backbones
-from core.report.arms import ChosenArm, arms_of, in_setting, judged_arms, results_of, settings_of_arms
+from core.report.arms import (
+    ChosenArm,
+    arms_of,
+    comparable_losses,
+    in_setting,
+    judged_arms,
+    results_of,
+    settings_of_arms,
+)
 from core.report.compare_figures import Axis, parallel_coordinates, setting_depths_figure
 from core.report.sweep_figures import METRICS, arms_figure, depth_figure, is_depth
 from core.runs.store import Run
@@ -172,12 +181,13 @@ def _pick(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
     if len(titles) == 1:
         return ordered
     controls = [one.title for one in ordered if one.strategy in ("scratch", "zero-shot")][:2]
-    first = dict.fromkeys([reference, min(results, key=lambda one: one.validation_loss).title, *controls, *titles])
+    losses = zip(comparable_losses(results), results, strict=True)
+    leader = [one.title for _, one in sorted((pair for pair in losses if pair[0] == pair[0]), key=lambda pair: pair[0])]
+    first = dict.fromkeys([reference, *leader[:1], *controls, *titles])
     most = MOST_LINES if len(titles) <= MOST_LINES else 5
-    kept = st.session_state.get("lines")
-    if kept is not None and not set(kept) <= set(titles):
-        # What is no arm of this choice goes; where nothing stays, the choice begins anew.
-        st.session_state["lines"] = [title for title in kept if title in titles] or [*first][:most]
+    if not set(st.session_state.get("lines", ())) <= set(titles):
+        # Arms of other runs or of another setting were chosen: the choice begins anew.
+        del st.session_state["lines"]
     picked = st.multiselect(
         "Arms in everything below",
         titles,
@@ -210,8 +220,9 @@ def _verdicts(results: Sequence[ArmResult], reference: str) -> None:
     )
     st.caption(
         f"On the same target test rows: each arm against {escape_markdown(reference)}, and against the arm that leads "
-        "on validation rows. AUC by DeLong, log loss by paired bootstrap, both over common seeds as well; p-values are "
-        "adjusted by Holm over all comparisons here. Where p is 0.05 or more, nothing is ranked."
+        "on validation rows, where all have the same ones. AUC by DeLong, log loss by paired bootstrap, both over "
+        "common seeds as well; p-values are adjusted by Holm over all comparisons here. Where p is 0.05 or more, "
+        "nothing is ranked."
     )
 
 
@@ -299,4 +310,5 @@ def _parallel(results: Sequence[ArmResult]) -> None:
         axes.append(Axis("source AUC", [result["metrics"]["source_test"]["auc"] for _, _, result in lines]))
     axes.append(Axis("target AUC", auc))
     st.markdown("**Settings and results** :gray[· a line a run; drag along an axis to filter; warm: high target AUC]")
-    chart(parallel_coordinates(axes, auc), "compare-parallel", 420, "Settings and results of the chosen runs")
+    # By rank, for a single bad run would leave all others one colour.
+    chart(parallel_coordinates(axes, rankdata(auc)), "compare-parallel", 420, "Settings and results of the chosen runs")
