@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, SERIES, SOURCE, TARGET, TRAINED, with_alpha
+from core.report.point_names import name_positions
 from core.runs.sweep_result import ArmResult, Spread
 
 PARTS = {"target_test": ("target", TARGET, "circle"), "source_test": ("source", SOURCE, "diamond")}
@@ -115,12 +116,13 @@ def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
     paid = np.flatnonzero(costs > 0)
     arms = [found[place] for place in paid]
     named = {int(np.flatnonzero(paid == place)[0]) for place in best}
-    _scatter(figure, costs[paid], quality[paid], arms, f"{unit}, AUC %{{y:.4f}}", named)
+    wide = len(paid) > 0 and costs[paid].max() > WIDE * costs[paid].min()
+    _scatter(figure, costs[paid], quality[paid], arms, f"{unit}, AUC %{{y:.4f}}", named, bool(wide))
     for place in np.flatnonzero(costs == 0) if len(paid) else ():
         ends = (float(costs[paid].min()), float(costs[paid].max()))
         _level(figure, ends, float(quality[place]), f"{found[place].title}: none", 1)
     figure.update_xaxes(title_text=title, nticks=6)
-    if len(paid) and costs[paid].max() > WIDE * costs[paid].min():
+    if wide:
         figure.update_xaxes(type="log", dtick=1)
     figure.update_yaxes(title_text="AUC on target test rows", nticks=6)
     return _finish(figure, f"cost-{cost}")
@@ -296,18 +298,11 @@ def _scatter(
     arms: Sequence[ArmResult],
     hover: str,
     named: set[int],
+    log: bool = False,
 ) -> None:
     """A point an arm: freeze depths cold, controls grey, the rest warm; `named` places carry their title."""
     kinds = {"freeze depths": (FROZEN, "circle"), "other strategies": (TRAINED, "square"), "controls": (NEUTRAL, "x")}
-    # Names go up and down in turn, for those of neighbours would cover one another, and inwards from both edges.
-    order = sorted(named, key=lambda place: float(x[place]))
-    down = set(order[1::2])
-    third = (x.max() - x.min()) / 3 if len(x) else 0.0
-
-    def position(place: int) -> str:
-        side = "right" if x[place] < x.min() + third else "left" if x[place] > x.max() - third else "center"
-        return f"{'bottom' if place in down else 'top'} {side}"
-
+    positions = name_positions(np.log10(x) if log else x, y, named)
     for kind, (color, symbol) in kinds.items():
         places = [place for place, arm in enumerate(arms) if _kind(arm) == kind]
         if places:
@@ -318,9 +313,9 @@ def _scatter(
                     mode="markers+text",
                     name=kind,
                     marker={"size": 10, "color": color, "symbol": symbol},
-                    text=[arms[place].title.removeprefix("freeze ") if place in named else "" for place in places],
+                    text=[arms[place].title.removeprefix("freeze ") if place in positions else "" for place in places],
                     customdata=[arms[place].title for place in places],
-                    textposition=[position(place) for place in places],
+                    textposition=[positions.get(place, "top center") for place in places],
                     cliponaxis=False,
                     hovertemplate=f"%{{customdata}}: {hover}<extra></extra>",
                 )

@@ -247,7 +247,8 @@ def _verdict_row(one: Verdict) -> dict[str, str]:
 
 
 def _differences(arms: Sequence[ChosenArm], titles: Sequence[str]) -> None:
-    flat = [_flatten(arm.runs) for arm in arms]
+    names_by_id = {one.id: one.name for one in list_datasets(workspace())} | backbone_names()
+    flat = [_flatten(arm.runs, names_by_id) for arm in arms]
     names = dict.fromkeys(name for one in flat for name in one)
     differing = [name for name in names if len({one.get(name, "–") for one in flat}) > 1]
     if not differing:
@@ -266,8 +267,8 @@ def _differences(arms: Sequence[ChosenArm], titles: Sequence[str]) -> None:
     )
 
 
-def _flatten(runs: Sequence[Run]) -> dict[str, str]:
-    """Every setting of an arm's request in words, its seeds together; ids under their names."""
+def _flatten(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
+    """Every setting of an arm's request in words, seeds together, ids under their names; zero-shot trains nothing."""
     flat: dict[str, str] = {}
 
     def walk(values: dict[str, Any], prefix: str = "") -> None:
@@ -277,13 +278,14 @@ def _flatten(runs: Sequence[Run]) -> dict[str, str]:
             elif name not in ("group", "seed", "name"):
                 flat[f"{prefix}{name}".replace("_", " ")] = "–" if value is None else str(value)
 
-    walk(runs[0].request)
-    flat["seeds"] = ", ".join(str(run.request["train"]["seed"]) for run in runs)
-    flat["dataset"] = next(
-        (one.name for one in list_datasets(workspace()) if one.id == runs[0].dataset), flat["dataset"]
-    )
-    if "backbone" in flat:
-        flat["backbone"] = backbone_names().get(flat["backbone"], flat["backbone"])
+    request = runs[0].request
+    if request.get("strategy") == "zero-shot":
+        request = {name: request[name] for name in ("strategy", "dataset", "backbone")}
+    else:
+        flat["seeds"] = ", ".join(str(run.request["train"]["seed"]) for run in runs)
+    walk(request)
+    for name in {"dataset", "backbone"} & set(flat):
+        flat[name] = names.get(flat[name], flat[name])
     return flat
 
 
@@ -311,4 +313,9 @@ def _parallel(results: Sequence[ArmResult]) -> None:
     axes.append(Axis("target AUC", auc))
     st.markdown("**Settings and results** :gray[· a line a run; drag along an axis to filter; warm: high target AUC]")
     # By rank, for a single bad run would leave all others one colour.
-    chart(parallel_coordinates(axes, rankdata(auc)), "compare-parallel", 420, "Settings and results of the chosen runs")
+    figure = parallel_coordinates(axes, rankdata(auc))
+    # On a narrow screen the axes keep their distance, and one scrolls.
+    wide = f".st-key-parallel .thaw-chart {{ min-width: {96 * len(axes)}px; }}"
+    st.html(f"<style>.st-key-parallel {{ overflow-x: auto; }} {wide}</style>")
+    with st.container(key="parallel"):
+        chart(figure, "compare-parallel", 420, "Settings and results of the chosen runs")
