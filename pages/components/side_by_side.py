@@ -250,7 +250,13 @@ def _differences(arms: Sequence[ChosenArm], titles: Sequence[str]) -> None:
     names_by_id = {one.id: one.name for one in list_datasets(workspace())} | backbone_names()
     flat = [_flatten(arm.runs, names_by_id) for arm in arms]
     names = dict.fromkeys(name for one in flat for name in one)
-    differing = [name for name in names if len({one.get(name, "–") for one in flat}) > 1]
+    # Zero-shot has no settings of a training, and so none that differs from the others'.
+    trained = [arm.runs[0].request.get("strategy") != "zero-shot" for arm in arms]
+
+    def values(name: str) -> set[str]:
+        return {one.get(name, "–") for one, trains in zip(flat, trained, strict=True) if trains or name in one}
+
+    differing = [name for name in names if len(values(name)) > 1]
     if not differing:
         st.caption("None: these runs were asked for with the same settings.")
         return
