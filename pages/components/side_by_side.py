@@ -8,7 +8,6 @@ import streamlit as st
 from scipy.stats import rankdata
 
 from core.data.datasets import Dataset, list_datasets
-from core.errors import BadInput
 from core.evaluation.verdicts import Verdict
 from core.models.library import list_backbones
 from core.report.arms import (
@@ -204,7 +203,8 @@ def _verdicts(results: Sequence[ArmResult], reference: str) -> None:
     identity = tuple((one.title, tuple(f"{run.id} {run.finished}" for run in one.runs)) for one in results)
     verdicts, sentences = _judged(identity, reference, results)
     if not verdicts:
-        raise BadInput("Nothing: the chosen arms have no seed in common; choose runs of the same seeds.")
+        st.caption("Nothing: the chosen arms have no seed in common, so no runs pair; choose runs of the same seeds.")
+        return
     st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences))
     st.dataframe(
         pd.DataFrame([_verdict_row(one) for one in verdicts]),
