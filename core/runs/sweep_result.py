@@ -138,15 +138,15 @@ def _share_zero_shot(settings: dict[str, list[Contender]]) -> None:
 
 
 def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
-    """One arm from its runs that are done: alike but for their seeds."""
+    """One arm from its runs that are done: alike but for their seeds. A pretraining's strategy is "pretraining"."""
     runs = sorted(runs, key=_seed)
     results = [run.result for run in runs if run.result]
     frozen = [stage["frozen"] for stage in results[0]["stages"]]
     return ArmResult(
         title=title,
-        strategy=runs[0].request["strategy"],
+        strategy=runs[0].request.get("strategy", "pretraining"),
         setting=setting,
-        target_rows=runs[0].request["target_rows"],
+        target_rows=runs[0].request.get("target_rows", 0),
         learning_rate=runs[0].request["train"]["learning_rate"],
         depth=frozen.index(False) if False in frozen else len(frozen) - 1,
         runs=tuple(runs),
