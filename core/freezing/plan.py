@@ -156,6 +156,10 @@ def _planned(stages: tuple[StageCard, ...], head: PlannedStage, sketch: Sketch) 
 
 
 def _trained(stage: StageCard, sketch: Sketch) -> int:
-    if sketch.only == "adapters":
-        return sketch.rank * stage.linear_widths
-    return stage.biases_norms if sketch.only == "biases and norms" else stage.parameters
+    counts = {
+        "all": stage.parameters,
+        "biases and norms": stage.biases_norms,
+        "adapters": sketch.rank * (stage.linear_widths or 0),
+    }
+    # A strategy that asks for a count refuses cards without it.
+    return counts[sketch.only] or 0

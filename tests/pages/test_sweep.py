@@ -207,6 +207,7 @@ def test_half_done_is_provisional_and_keeps_every_row(
     runs = RunStore(workspace).group(sweep.id)
     assert runs[0].result is not None
     assert table["Target AUC"].iloc[0] == runs[0].result["metrics"]["target_test"]["auc"]
+    assert table["ECE"].iloc[0] == runs[0].result["metrics"]["target_test"]["ece"]
     assert table["Verdict"].iloc[0] == "reference"
     assert table["Compare"].iloc[1] == f"compare?runs={runs[1].id},{runs[4].id}"
     next(one for one in app.button if one.label == "Cancel").click().run()
