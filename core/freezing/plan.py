@@ -1,6 +1,7 @@
 """From a backbone's card and a strategy to a plan: which stages train, when and how. Pure; no training code."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,10 @@ class Plan:
         own = sum(stage.parameters for stage in self.stages)
         return own if self.only == "adapters" else own - self.trained_parameters
 
+    def standing(self, epoch: int) -> int:
+        """How many leading stages have not trained by the end of `epoch` (from 0), so that they hold what they held."""
+        return standing_stages(self.stages, epoch)
+
     @property
     def last_opening(self) -> int:
         """The first epoch (from 0) in which every stage that ever trains does."""
@@ -114,11 +119,10 @@ def make_plan(
         0 if zero_shot else head_parameters,
     )
     stages = _planned(card.stages, head_stage, sketch)
-    depth = next((index for index, stage in enumerate(stages[:-1]) if not stage.frozen), len(card.stages))
     return Plan(
         strategy,
         stages,
-        depth,
+        standing_stages(stages),
         sketch.fresh,
         not zero_shot,
         sketch.only,
@@ -127,6 +131,14 @@ def make_plan(
         sketch.rule,
         sketch.renew,
     )
+
+
+def standing_stages(stages: Sequence[PlannedStage], epoch: int | None = None) -> int:
+    """How many leading stages, the head not among them, have not trained by the end of `epoch`; None: ever train."""
+    for index, stage in enumerate(stages[:-1]):
+        if not stage.frozen and (epoch is None or stage.from_epoch <= epoch):
+            return index
+    return len(stages) - 1
 
 
 def plan_pretraining(stages: tuple[StageCard, ...], head_parameters: int, head_flops: int) -> Plan:
