@@ -67,9 +67,9 @@ class Plan:
         own = sum(stage.parameters for stage in self.stages)
         return own if self.only == "adapters" else own - self.trained_parameters
 
-    def standing(self, epoch: int) -> int:
-        """How many leading stages have not trained by the end of `epoch` (from 0), so that they hold what they held."""
-        return standing_stages(self.stages, epoch)
+    def computed_once(self, epoch: int) -> int:
+        """How many leading stages need not be run again in `epoch` (from 0), since what they hand on is kept."""
+        return computed_once(self.stages, epoch)
 
     @property
     def last_opening(self) -> int:
@@ -122,7 +122,7 @@ def make_plan(
     return Plan(
         strategy,
         stages,
-        standing_stages(stages),
+        _standing(stages),
         sketch.fresh,
         not zero_shot,
         sketch.only,
@@ -133,8 +133,19 @@ def make_plan(
     )
 
 
-def standing_stages(stages: Sequence[PlannedStage], epoch: int | None = None) -> int:
-    """How many leading stages, the head not among them, have not trained by the end of `epoch`; None: ever train."""
+def computed_once(stages: Sequence[PlannedStage], epoch: int) -> int:
+    """How many leading stages need not be run again in `epoch` (from 0), since what they hand on is kept.
+
+    Those that never train, and those that are still to join. Where they are as many for a single epoch alone, as in
+    gradual unfreezing, keeping costs more than it saves (docs/decisions.md).
+    """
+    depth = _standing(stages, epoch)
+    again = [_standing(stages, near) for near in (epoch - 1, epoch + 1) if near >= 0]
+    return depth if depth in again else _standing(stages)
+
+
+def _standing(stages: Sequence[PlannedStage], epoch: int | None = None) -> int:
+    """How many leading stages, the head not among them, have not trained by the end of `epoch`; None: ever."""
     for index, stage in enumerate(stages[:-1]):
         if not stage.frozen and (epoch is None or stage.from_epoch <= epoch):
             return index

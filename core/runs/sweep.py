@@ -205,7 +205,8 @@ def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, histor
     A frozen prefix is computed once, for all target rows, and counted once, however many runs share it. BadInput for an
     arm that the backbone cannot have.
     """
-    seconds, known, prefixes = 0.0, {}, {}
+    seconds, known = 0.0, {}
+    prefixes: dict[int, float] = {}
     requests = requests_of(spec)
     for request in requests:
         key = (request.strategy, request.freeze_depth, str(request.options), request.target_rows)

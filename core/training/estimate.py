@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from core.data.schema import FIELDS
-from core.freezing.plan import Plan, PlannedStage, plan_pretraining, standing_stages
+from core.freezing.plan import Plan, PlannedStage, computed_once, plan_pretraining
 from core.models.card import HeadSettings
 from core.models.costs import Cost
 from core.runs.launch import preferred_lane
@@ -119,9 +119,9 @@ def training_seconds(
 ) -> tuple[dict[int, float], float]:
     """Seconds by the constants of the device's kind, before any calibration: (of prefixes by depth, of the epochs).
 
-    What stands still is computed once. Every epoch runs the rest forwards and what trains backwards, which costs twice
-    the forward pass; every step moves each trained scalar, its gradient and Adam's two moments through memory. Where
-    nothing trains there is one forward pass.
+    What the plan computes once counts once. Every epoch runs the rest forwards and what trains backwards, which costs
+    twice the forward pass; every step moves each trained scalar, its gradient and Adam's two moments through memory.
+    Where nothing trains there is one forward pass.
     """
     speed = SPEEDS[preferred_lane(settings.device)]
     if not any(stage.trained for stage in stages):
@@ -129,7 +129,7 @@ def training_seconds(
     steps = math.ceil(rows / settings.batch_size)
     prefixes, seconds = {}, 0.0
     for epoch in range(epochs):
-        depth = standing_stages(stages, epoch)
+        depth = computed_once(stages, epoch)
         if depth:
             prefixes[depth] = rows * sum(stage.flops for stage in stages[:depth]) / speed.flops
         open_now = [stage for stage in stages if not stage.frozen and stage.from_epoch <= epoch]

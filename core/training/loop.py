@@ -140,8 +140,8 @@ def fit(
     """Trains what the plan leaves unfrozen and leaves the best epoch's weights in `network`.
 
     The best epoch has the lowest validation loss. Continues from `checkpoint` when that file exists, to the same
-    result as an unbroken run. behind: where it is given, stages that are still to join are computed once for all epochs
-    before, as frozen ones are. Raises CancelledError when the reporter says stop, RunError on a loss that is no number.
+    result as an unbroken run. behind: where it is given, stages that are still to join are computed once, as frozen
+    ones are. Raises CancelledError when the reporter says stop, RunError on a loss that is no number.
     """
     if len(train) < 2:
         raise BadInput(f"Training needs at least 2 rows; the training part has {len(train)}.")
@@ -165,13 +165,13 @@ def fit(
     reporter.rewind(progress.step)
 
     saved = began = time.monotonic()
-    earlier, standing = progress.seconds, plan.frozen_depth
+    earlier, depth = progress.seconds, plan.frozen_depth
     while progress.epoch < settings.epochs and not progress.stopped:
         batches = epoch_batches(len(train), settings, progress.epoch)
         done = progress.step - progress.epoch * steps_an_epoch
-        if behind and standing != plan.standing(progress.epoch):
-            standing = plan.standing(progress.epoch)
-            train, validation = behind(standing)
+        if behind and depth != plan.computed_once(progress.epoch):
+            depth = plan.computed_once(progress.epoch)
+            train, validation = behind(depth)
         open_stages(network, plan, optimiser.param_groups, progress.epoch, progress.closed)
         if not done:
             begin_epoch(network, plan, task, train, batches, optimiser, progress, settings.seed)

@@ -23,7 +23,7 @@ from core.sweep_command import sweep_spec
 from core.training.job import execute
 from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
-from pages.components.strategy_cards import GROUPS
+from pages.components.strategy_fields import GROUPS
 from pages.components.sweep_tables import arms_file, page_table, places_of, runs_file
 from pages.components.sweep_view import by_setting
 from tests.core.training.helpers import pretrained

@@ -90,6 +90,16 @@ def test_rates_and_openings_are_the_papers() -> None:
         probe.check_epochs(4)
 
 
+def test_stages_are_computed_once_while_as_many_stand_still_for_more_than_one_epoch() -> None:
+    def depths(strategy: str, options: dict[str, object] | None = None) -> list[int]:
+        plan = make_plan(CARD, strategy, 2, HEAD, options)
+        return [plan.computed_once(epoch) for epoch in range(5)]
+
+    assert depths("lp-ft", {"probe_epochs": 3}) == [3, 3, 3, 0, 0]
+    assert depths("lp-ft", {"probe_epochs": 1}) == depths("gradual") == depths("full") == [0] * 5
+    assert depths("depth") == [2] * 5 and depths("surgical", {"stages": ("s2",)}) == [2] * 5
+
+
 def test_parts_of_stages_are_counted() -> None:
     own = (4 + 1) * 3 + (3 + 1) * 2
     bitfit = make_plan(CARD, "bitfit", 0, HEAD)
