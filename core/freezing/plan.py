@@ -65,7 +65,8 @@ class Plan:
     def frozen_parameters(self) -> int:
         """Scalars of the network that stay bit-identical while it trains."""
         own = sum(stage.parameters for stage in self.stages)
-        return own if self.only == "adapters" else own - self.trained_parameters
+        # LoRA's additions are none of the network's own scalars; the head is.
+        return own - (self.stages[-1].trained if self.only == "adapters" else self.trained_parameters)
 
     def computed_once(self, epoch: int) -> int:
         """How many leading stages need not be run again in `epoch` (from 0), since what they hand on is kept."""

@@ -69,7 +69,8 @@ def stage_table(plan: Plan, learning_rate: float) -> None:
         columns["Rate"] = [f"{learning_rate * stage.rate:.2g}" for stage in stages] + [""]
     columns["Work"] = [_share_of(stage.flops, work) for stage in stages] + [_share_of(work, work)]
     lines = [_row([*columns]), "|:--|:--|" + "--:|" * (len(columns) - 2)]
-    st.markdown("\n".join([*lines, *map(_row, zip(*columns.values(), strict=True))]))
+    with st.container(key="plan_table"):
+        st.markdown("\n".join([*lines, *map(_row, zip(*columns.values(), strict=True))]))
     st.caption(
         f"Work: share of one row's forward pass, {short_count(work)} operations in all. Frozen stages compute each row "
         "once, trained ones in every epoch, forwards and backwards."

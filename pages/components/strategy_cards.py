@@ -22,7 +22,7 @@ NOTHING = "none"
 
 
 def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings) -> list[Arm]:
-    """Draws every card and gives the arms that are ticked, freeze depths first; BadInput for an option that fails.
+    """Draws every card and gives the arms that are ticked, freeze depths first; BadInput for stacks that fail.
 
     The address carries the arms.
     """
@@ -30,7 +30,7 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
     depths = _depth_card(card)
     arms = [Arm("depth", depth) for depth in depths]
     surgical: list[Arm] = []
-    problems: list[BadInput] = []
+    problem: BadInput | None = None
     for group, names in GROUPS.items():
         st.markdown(f"##### {group}")
         ticked = []
@@ -41,11 +41,7 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
                 if same in depths:
                     _card_of_depth(name, same)
                     continue
-                try:
-                    options = _card(name, _why_not(card, name, head, train))
-                except BadInput as error:
-                    problems.append(error)
-                    continue
+                options = _card(name, _why_not(card, name, head, train))
                 if options is not None:
                     ticked.append(name)
                     if name != "surgical":
@@ -55,10 +51,10 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
                 surgical = surgical_stacks(card)
             except BadInput as error:
                 show_error(error)
-                problems.append(error)
-    # Only now, so that one wrong field does not take the cards below it off the page.
-    if problems:
-        raise problems[0]
+                problem = error
+    # Only now, so that one wrong stack does not take the cards below it off the page.
+    if problem:
+        raise problem
     arms += surgical
     usual = [*depth_arms(card), *(Arm(name) for name in TICKED if name != "zero-shot" or card.scores_clicks)]
     keep("arms", _text(arms), _text(usual))

@@ -24,7 +24,7 @@ _STRATEGY, _STACK = "ft_strategy", "ft"
 
 
 def choose_strategy(card: BackboneCard) -> Arm:
-    """The strategy with its options, drawn where the page stands; the address carries it. BadInput for an option."""
+    """The strategy with its options, drawn where the page stands; the address carries it."""
     _from_address(card)
     st.session_state.setdefault(_STRATEGY, "depth")
     strategy = st.selectbox(

@@ -5,7 +5,6 @@ from typing import Any
 
 import streamlit as st
 
-from core.errors import BadInput
 from core.freezing.strategies import STRATEGIES, Option
 from core.models.card import BackboneCard
 from pages.components.common import escape_markdown, short_count
@@ -31,7 +30,7 @@ def strategy_words(name: str) -> None:
 def option_fields(prefix: str, strategy: str) -> dict[str, Any]:
     """The numbers among the strategy's options where they differ from its defaults. prefix: of the widget keys."""
     options = {key: option for key, option in STRATEGIES[strategy].options.items() if key != "stages"}
-    given = {key: _field(option_key(prefix, strategy, key), strategy, option) for key, option in options.items()}
+    given = {key: _field(option_key(prefix, strategy, key), option) for key, option in options.items()}
     return {key: value for key, value in given.items() if value != options[key].default}
 
 
@@ -40,10 +39,10 @@ def option_key(prefix: str, strategy: str, option: str) -> str:
     return f"{prefix}_{strategy}_{option}"
 
 
-def _field(key: str, strategy: str, option: Option) -> float:
+def _field(key: str, option: Option) -> float:
     whole = isinstance(option.default, int)
     st.session_state.setdefault(key, option.default)
-    value = st.number_input(
+    return st.number_input(
         option.label,
         min_value=int(option.low) if whole else float(option.low),
         max_value=int(option.high) if whole else float(option.high),
@@ -53,9 +52,6 @@ def _field(key: str, strategy: str, option: Option) -> float:
         persist_state="session",
         help=f"{option.about[:1].upper()}{option.about[1:]}.",
     )
-    if value is None:
-        raise BadInput(f"The field {option.label!r} of {STRATEGIES[strategy].title!r} is empty; put a number in.")
-    return value
 
 
 def stage_switches(card: BackboneCard, stack: str, first: int) -> tuple[str, ...]:

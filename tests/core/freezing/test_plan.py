@@ -106,7 +106,7 @@ def test_parts_of_stages_are_counted() -> None:
     assert bitfit.frozen_depth == 1
     assert bitfit.trained_parameters == 3 + 6 + own and bitfit.frozen_parameters == 60 - 9
     lora = make_plan(CARD, "lora", 0, HEAD, {"rank": 2})
-    assert lora.trained_parameters == 2 * (7 + 14) + own
+    assert lora.trained_parameters == 2 * (7 + 14) + own and lora.frozen_parameters == 60
     assert make_plan(CARD, "surgical", 0, HEAD, {"stages": ("s2",)}).frozen_depth == 2
     assert make_plan(CARD, "embeddings-only", 0, HEAD).frozen_depth == 0
 
