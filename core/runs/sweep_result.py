@@ -28,8 +28,8 @@ class Spread:
 class ArmResult:
     """One arm at one target size and learning rate. runs: those that are done, by seed.
 
-    depth: stages frozen for good, from the input. auc, log_loss: by part, target_test and source_test. seconds, and
-    peak_memory in bytes (NaN where it is not known): means.
+    depth: stages frozen for good, from the input. auc, log_loss, ece: by part, target_test and source_test. seconds,
+    and peak_memory in bytes (NaN where it is not known): means.
     """
 
     title: str
@@ -41,6 +41,7 @@ class ArmResult:
     runs: tuple[Run, ...]
     auc: dict[str, Spread]
     log_loss: dict[str, Spread]
+    ece: dict[str, Spread]
     validation_loss: float
     trained_parameters: int
     seconds: float
@@ -113,7 +114,7 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
     for result in results:
         row: dict[str, Any] = {"arm": result.title, "setting": result.setting, "seeds": len(result.runs)}
         for part, suffix in (("target_test", ""), ("source_test", "_source")):
-            for metric, spreads in (("auc", result.auc), ("log_loss", result.log_loss)):
+            for metric, spreads in (("auc", result.auc), ("log_loss", result.log_loss), ("ece", result.ece)):
                 spread = spreads.get(part)
                 row[f"{metric}{suffix}"] = spread.mean if spread else None
                 row[f"{metric}{suffix}_deviation"] = spread.deviation if spread else None
@@ -150,8 +151,9 @@ def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
         learning_rate=runs[0].request["train"]["learning_rate"],
         depth=frozen.index(False) if False in frozen else len(frozen) - 1,
         runs=tuple(runs),
-        auc={part: _spread(runs, part, "auc") for part in PARTS if part in results[0]["metrics"]},
-        log_loss={part: _spread(runs, part, "log_loss") for part in PARTS if part in results[0]["metrics"]},
+        auc=_spreads(runs, "auc"),
+        log_loss=_spreads(runs, "log_loss"),
+        ece=_spreads(runs, "ece"),
         validation_loss=_mean([one["metrics"]["target_validation"]["log_loss"] for one in results]),
         trained_parameters=results[0]["trained_parameters"],
         seconds=_mean([one["seconds"]["total"] for one in results]),
@@ -169,8 +171,12 @@ def setting_of(sweep: Sweep, target_rows: int, learning_rate: float) -> str:
     return ", ".join(words)
 
 
-def _spread(runs: list[Run], part: str, metric: str) -> Spread:
-    metrics = [run.result["metrics"][part] for run in runs if run.result]
+def _spreads(runs: list[Run], metric: str) -> dict[str, Spread]:
+    metrics = [run.result["metrics"] for run in runs if run.result]
+    return {part: _spread([one[part] for one in metrics], metric) for part in PARTS if part in metrics[0]}
+
+
+def _spread(metrics: list[dict[str, Any]], metric: str) -> Spread:
     values = [float("nan") if one[metric] is None else one[metric] for one in metrics]
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     if metric != "auc":

@@ -16,7 +16,7 @@ from core.models.library import find_backbone
 from core.models.network import Network
 from core.runs.reporter import Reporter
 from core.runs.store import Run
-from core.training.loop import FitResult, fit, predict
+from core.training.loop import FitResult, Rows, fit, predict
 from core.training.pretrain import CARD_METRICS, LICENCES
 from core.training.results import SCORED_PARTS, Clock, Outcome, measure, named_predictions, score_parts, summary
 from core.training.settings import FinetuneRequest
@@ -53,8 +53,13 @@ def finetune(
             network.ordered()[0].fit(rows.state, rows.labels)
         reporter.phase("caching frozen stages")
         data_key = f"{dataset.content_hash}|{card.preprocessing_hash}"
-        table = behind_prefix(workspace, network, plan, table, data_key)
+        whole, table = table, behind_prefix(workspace, network, plan.frozen_depth, table, data_key)
         seconds["cache"] = clock.lap()
+
+        def behind(depth: int) -> tuple[Rows, Rows]:
+            near = behind_prefix(workspace, network, depth, whole, data_key)
+            return near.take(train, device), near.take(validation, device)
+
         reporter.phase("training")
         fitted = fit(
             network,
@@ -64,6 +69,7 @@ def finetune(
             request.train,
             reporter,
             workspace.runs / run.id / "checkpoint.pt",
+            behind=behind,
         )
         seconds["train"] = clock.lap()
         reporter.phase("evaluating")

@@ -102,6 +102,7 @@ def summary(
                 "flops": stage.flops,
                 "frozen": stage.frozen,
                 "trained": stage.trained,
+                "from_epoch": stage.from_epoch,
                 "origin": stage.origin,
             }
             for stage in plan.stages

@@ -80,6 +80,8 @@ def check_results(workspace: Workspace, sweep: Sweep, found: dict[tuple[str, int
     assert full.auc["target_test"].deviation == pytest.approx(np.std(auc, ddof=1), abs=1e-9)
     loss = [log_loss(labels, found["full fine-tuning", seed].astype(float)) for seed in (0, 1)]
     assert full.log_loss["target_test"].mean == pytest.approx(np.mean(loss), abs=1e-6)
+    errors = [calibration_error(labels, found["full fine-tuning", seed].astype(float)) for seed in (0, 1)]
+    assert full.ece["target_test"].mean == pytest.approx(np.mean(errors), abs=1e-6)
     assert [by_title[arm.title].depth for arm in ARMS[:3]] == [0, 1, 3]
     assert full.peak_memory != full.peak_memory or full.peak_memory > 1e7
 
@@ -92,6 +94,13 @@ def check_results(workspace: Workspace, sweep: Sweep, found: dict[tuple[str, int
     assert any("source test rows" in text for text in forgotten(results))
     table = sweep_table(results)
     assert [row["seeds"] for row in table] == [2, 2, 2, 1] and table[3]["auc_deviation"] is None
+    assert table[0]["ece"] == full.ece["target_test"].mean and table[0]["ece_source"] is not None
+
+
+def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
+    """ECE of 15 bins of equally many rows, where no two scores tie."""
+    bins = np.array_split(np.argsort(scores), 15)
+    return sum(len(one) * abs(scores[one].mean() - labels[one].mean()) for one in bins) / len(labels)
 
 
 def test_smaller_target_sizes_are_the_last_rows_and_nested(tiny: tuple[Workspace, Dataset]) -> None:
