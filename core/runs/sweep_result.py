@@ -1,5 +1,6 @@
 """A sweep's finished runs put together: what each arm reached over its seeds, and what that allows to say."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,13 +130,13 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
 
 
 def _share_zero_shot(settings: dict[str, list[Contender]]) -> None:
-    """Zero-shot has a single run, which stands in every setting."""
+    """Zero-shot has a single run, which stands in every setting; it leads none but its own, whose rows validated it."""
     for found in list(settings.values()):
         for one in found:
             if one.title == "zero-shot":
                 for others in settings.values():
                     if all(other.title != "zero-shot" for other in others):
-                        others.append(one)
+                        others.append(dataclasses.replace(one, validation_loss=float("nan")))
 
 
 def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:

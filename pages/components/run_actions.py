@@ -7,6 +7,7 @@ import streamlit as st
 
 from core.runs.store import Run, RunStore
 from pages.components.common import errors_shown, escape_markdown, workspace
+from pages.components.report_download import report_download
 from pages.components.run_table import safe_csv
 
 
@@ -74,5 +75,6 @@ def actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.DataFrame)
                 title, data, f"thaw-runs.{ending}", mime, icon=":material/download:", on_click="ignore",
                 disabled=table.empty,
             )  # fmt: skip
+        report_download("report_compare", runs=[run.id for run in runs], disabled=not runs)
         behind = f", {hidden} of them behind the filters" if hidden else ""
         st.caption(f"{len(runs)} chosen{behind}; tick rows to choose. A click on a column's head sorts.")

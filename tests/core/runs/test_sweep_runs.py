@@ -125,7 +125,9 @@ def test_sizes_make_settings_of_their_own_and_zero_shot_stands_in_each(
     work(workspace, "cpu", execute, linger=0.1)
     runs = RunStore(workspace).group(sweep.id)
     assert sorted(run.result["train_rows"] for run in runs if run.result and run.request["strategy"] == "full")[0] < 200
-    verdicts, _ = judged(workspace, arm_results(sweep, runs), "full fine-tuning")
+    verdicts, sentences = judged(workspace, arm_results(sweep, runs), "full fine-tuning")
+    # Zero-shot's one run was validated on the 200 rows' own: it cannot lead elsewhere.
+    assert any(one.startswith("all target rows: Full fine-tuning leads") for one in sentences)
     assert {one.setting for one in verdicts} == {"200 target rows", "all target rows"}
     assert all((one.a, one.b) == ("zero-shot", "full fine-tuning") for one in verdicts)
 
