@@ -201,6 +201,8 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--dataset")
     interpolate = add("interpolate", "Mix a fine-tuned run with its backbone (WiSE-FT).")
     interpolate.add_argument("--run", required=True, dest="run_id")
+    moved = add("moved", "Measure how far a fine-tuned run moved from its backbone: weights, CKA, embedding vectors.")
+    moved.add_argument("--run", required=True, dest="run_id")
     verify = add("verify", "Carry a run out again; 0 when every metric is the same, 1 when one is not.")
     verify.add_argument("--run", required=True, dest="run_id")
     score = add("score", "Score a Criteo file, labels optional, with a run's model.")

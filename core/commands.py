@@ -29,6 +29,7 @@ from core.models.exchange import export_backbone as write_backbone
 from core.models.library import find_backbone, list_backbones
 from core.models.registry import ARCHITECTURES, is_installed
 from core.runs.launch import refresh
+from core.runs.moved import read_moved
 from core.runs.store import RunStore
 from core.runs.submit import submit_finetune, submit_interpolation, submit_pretrain
 from core.runs.sweep import (
@@ -181,6 +182,23 @@ def interpolate(workspace: Workspace, options: argparse.Namespace) -> Result:
         lines.append(f"alpha {alpha:.1f}: {', '.join(texts)}")
     lines.append(f"Chosen on validation rows: alpha {result['chosen']}")
     return Result({"run": options.run_id, **result}, "\n".join(lines))
+
+
+def moved(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Measures what a fine-tuning moved, or shows what was measured before."""
+    from core.training.moved import measure_moved
+
+    found = read_moved(workspace, options.run_id)
+    if found is None:
+        with Bar("Measuring") as report:
+            found = measure_moved(workspace, RunStore(workspace).get(options.run_id), report)
+    lines = [
+        f"{stage['title']}: {'frozen' if stage['frozen'] else 'trained'}, weights moved by "
+        + ("-" if stage["relative"] is None else f"{100 * stage['relative']:.2f} %")
+        + (", CKA -" if stage["cka"] is None else f", CKA {stage['cka']:.4f}")
+        for stage in found["stages"]
+    ]
+    return Result(found, "\n".join(lines))
 
 
 def score(workspace: Workspace, options: argparse.Namespace) -> Result:

@@ -22,6 +22,7 @@ from pages.components.common import (
 from pages.components.decisions import decisions_view
 from pages.components.live import live_view
 from pages.components.mixing import mixing_view
+from pages.components.moved import moved_view
 from pages.components.result import result_view
 
 NO_RUNS = (
@@ -116,6 +117,7 @@ try:
             decisions_view(run)
             if run.request["strategy"] != "zero-shot":
                 mixing_view(run)
+                moved_view(run)
     else:
         live_view(run)
     annotations(run)

@@ -22,6 +22,7 @@ TORCH_FREE = (
     "core.runs.submit",
     "core.runs.launch",
     "core.runs.command",
+    "core.runs.moved",
     "core.demo",
     "core.__main__",
     "core.sweep_command",

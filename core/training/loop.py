@@ -19,6 +19,7 @@ from core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from core.training.methods import (
     Pull,
     gradient_norms,
+    gradient_points,
     merge_adapters,
     open_stages,
     parameter_groups,
@@ -32,6 +33,7 @@ from core.training.settings import TrainSettings
 EVALUATION_ROWS = 16384
 CHECKPOINT_SECONDS = 15.0
 POINTS_PER_EPOCH = 50
+GRADIENTS_PER_EPOCH = 5
 RATE_BATCHES = 8
 """Batches at the start of an epoch whose gradients decide Auto-RGN's rates."""
 
@@ -151,6 +153,7 @@ def fit(
     steps_an_epoch = len(epoch_batches(len(train), settings, 0))
     steps = steps_an_epoch * settings.epochs
     every = max(1, math.ceil(steps_an_epoch / POINTS_PER_EPOCH))
+    gradients_every = max(1, math.ceil(steps_an_epoch / GRADIENTS_PER_EPOCH))
 
     progress = load_checkpoint(checkpoint, network, optimiser, device)
     if progress is None:
@@ -189,6 +192,8 @@ def fit(
                 progress.seconds = earlier + time.monotonic() - began
                 report_train_loss(progress, settings, reporter)
                 reporter.progress(progress.epoch + 1, settings.epochs, progress.step, steps)
+            if progress.step % gradients_every == 0:
+                reporter.points(gradient_points(optimiser.param_groups, network, progress.step))
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save_checkpoint(checkpoint, progress, network, optimiser)
                 saved = time.monotonic()
