@@ -12,6 +12,7 @@ PAGES = (
     ("sweep.py", "Sweep", ":material/experiment:", "Strategies side by side over seeds, and what the numbers allow."),
     ("run.py", "Run", ":material/monitoring:", "One run: live curves, then confusion matrix, ROC and calibration."),
     ("compare.py", "Compare", ":material/compare_arrows:", "Runs side by side, with intervals."),
+    ("learn.py", "Learn", ":material/school:", "The method in four figures from your own run, and a glossary."),
 )
 
 # The icon comes before the navigation, which would otherwise fetch the page's own from the network.

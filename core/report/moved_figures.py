@@ -20,7 +20,12 @@ def distance_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
     texts = ["–" if one is None else "0" if one == 0 else f"{100 * one:.3g} %" for one in shares]
     figure = _bars(stages, shares, texts, "%{y}: weights moved by %{text} of their norm<extra>%{fullData.name}</extra>")
     most = max((one for one in shares if one), default=0.01)
-    figure.update_xaxes(title_text="Distance from the backbone over its norm", tickformat=".1%", range=[0, 1.2 * most])
+    figure.update_xaxes(
+        title_text="Distance from the backbone",
+        tickformat=".0%" if most > 0.05 else ".1%",
+        range=[0, 1.2 * most],
+        nticks=5,
+    )
     return _finish(figure, "distance")
 
 
@@ -55,7 +60,7 @@ def gradient_figure(points: Points, titles: Mapping[str, str]) -> go.Figure:
             )
         )
     figure.update_xaxes(title_text="Optimiser step")
-    figure.update_yaxes(title_text="Norm of the gradient", type="log", exponentformat="power")
+    figure.update_yaxes(title_text="Norm of the gradient", type="log", dtick="D2", tickformat="~g")
     return _finish(figure, "gradients")
 
 

@@ -37,7 +37,11 @@ def measure_button(run: Run) -> None:
     ):
         with errors_shown():
             bar = st.progress(0.0, "Loading both networks")
-            moved_in_subprocess(workspace(), run.id, lambda share: bar.progress(share, "Comparing stage by stage"))
+
+            def show(share: float) -> None:
+                bar.progress(share, "Comparing stage by stage")
+
+            moved_in_subprocess(workspace(), run.id, show)
             st.rerun()
 
 

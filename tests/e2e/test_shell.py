@@ -21,6 +21,7 @@ PAGES = {
     "sweep": "Sweep",
     "run": "Run",
     "compare": "Compare",
+    "learn": "Learn",
 }
 DEMO_MILLISECONDS = 240_000
 
