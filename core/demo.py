@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from core.access import require_writable
 from core.data.datasets import Dataset, list_datasets, prepare
 from core.data.ingest import ingest
 from core.data.simulate import simulate
@@ -68,6 +69,7 @@ def demo_runs(store: RunStore) -> list[Run]:
 
 def run_demo(workspace: Workspace, progress: Callable[[float], None] | None = None) -> list[Run]:
     """Makes the dataset and queues those of the five runs that neither wait, run nor are done; gives all five."""
+    require_writable()
     dataset = ensure_demo(workspace, progress)
     card = demo_backbone(workspace)
     store = RunStore(workspace)

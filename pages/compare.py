@@ -6,6 +6,7 @@ import streamlit as st
 from core.errors import ThawError
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
+from pages.components.access import write_button
 from pages.components.common import errors_shown, escape_markdown, show_error, workspace
 from pages.components.run_table import filter_runs, run_table, safe_csv
 from pages.components.side_by_side import side_by_side
@@ -29,7 +30,7 @@ def confirm_delete(runs: list[Run]) -> None:
     st.write(f"Delete {len(runs)} run(s) with their models, predictions and curves? This cannot be undone.")
     for run in runs[:10]:
         st.markdown(f"- {escape_markdown(run.name)}")
-    if st.button("Delete", type="primary", icon=":material/delete:"):
+    if write_button("Delete", type="primary", icon=":material/delete:"):
         with errors_shown():
             for run in runs:
                 RunStore(workspace()).delete(run.id)
@@ -42,7 +43,7 @@ def confirm_delete(runs: list[Run]) -> None:
 def add_tags(runs: list[Run]) -> None:
     """Adds tags to every chosen run."""
     text = st.text_input("Tags, separated by commas", placeholder="baseline, week 47")
-    if st.button("Add", type="primary", disabled=not text.strip()):
+    if write_button("Add", type="primary", disabled=not text.strip()):
         for run in runs:
             RunStore(workspace()).annotate(run.id, run.name, [*run.tags, *text.split(",")], run.note)
         st.rerun()
@@ -53,9 +54,9 @@ def actions(runs: list[Run], shown: pd.DataFrame) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Open", icon=":material/monitoring:", disabled=len(runs) != 1):
             st.switch_page("run.py", query_params={"run": runs[0].id})
-        if st.button("Tag", icon=":material/label:", disabled=not runs):
+        if write_button("Tag", icon=":material/label:", disabled=not runs):
             add_tags(runs)
-        if st.button("Delete", icon=":material/delete:", disabled=not runs):
+        if write_button("Delete", icon=":material/delete:", disabled=not runs):
             confirm_delete(runs)
         st.download_button(
             "CSV of the table",

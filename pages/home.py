@@ -8,6 +8,7 @@ from core.freezing.plan import make_plan
 from core.models.card import HeadSettings
 from core.runs.launch import LANES, preferred_lane, refresh, worker_alive
 from core.runs.store import Run, RunStore
+from pages.components.access import write_button
 from pages.components.common import (
     SIMULATED,
     command_hint,
@@ -62,7 +63,7 @@ def demo() -> None:
         )
         if len(runs) < DEMO_RUNS:
             label = "Run what is missing" if runs else "Run the demo"
-            if st.button(label, type="primary", icon=":material/play_arrow:", key="run_demo"):
+            if write_button(label, type="primary", icon=":material/play_arrow:", key="run_demo"):
                 start_demo()
         else:
             done = sum(run.status == "done" for run in runs)

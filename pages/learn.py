@@ -13,6 +13,7 @@ from core.report.moved_figures import distance_figure
 from core.runs.moved import read_moved
 from core.runs.store import Run, RunStore
 from core.training.settings import head_from_json
+from pages.components.access import PRESENT
 from pages.components.chart import chart
 from pages.components.choice import from_address, to_address
 from pages.components.common import SIMULATED, count, errors_shown, percent, show_error, when, workspace
@@ -20,6 +21,7 @@ from pages.components.glossary import glossary
 from pages.components.moved import measure_button, moved_in_words
 from pages.components.result import change_in_words, predictions_of
 from pages.components.stack import stack_of_plan
+from pages.components.tour import restart_button
 
 CONTROLS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
 METHOD = (
@@ -213,3 +215,6 @@ except ThawError as error:
     show_error(error)
 st.subheader("Glossary")
 glossary()
+with st.container(horizontal=True, vertical_alignment="center"):
+    restart_button()
+    st.page_link("home.py", label="Presenter mode", icon=":material/co_present:", query_params={PRESENT: "1"})

@@ -3,6 +3,8 @@
 import streamlit as st
 
 from core.workspace import PROJECT
+from pages.components.access import follow_present, notice
+from pages.components.tour import tour
 
 PAGES = (
     ("home.py", "Home", ":material/home:", "What Thaw is, what runs now, and the demo."),
@@ -26,4 +28,7 @@ page = st.navigation(
     position="top",
 )
 st.set_page_config(page_title="Thaw" if page.title == "Home" else f"{page.title} · Thaw")
+follow_present()
+notice()
+tour(next(file for file, title, *_ in PAGES if title == page.title))
 page.run()

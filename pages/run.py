@@ -8,6 +8,7 @@ from core.runs.launch import ensure_worker, refresh
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.runs.submit import command_line
 from core.training.settings import request_from_json
+from pages.components.access import write_button, write_form_button
 from pages.components.common import (
     SIMULATED,
     command_hint,
@@ -65,10 +66,10 @@ def header(run: Run) -> None:
         + "]"
     )
     with actions.container(horizontal=True, horizontal_alignment="right"):
-        if run.active and st.button("Cancel", icon=":material/cancel:", disabled=run.cancel_asked is not None):
+        if run.active and write_button("Cancel", icon=":material/cancel:", disabled=run.cancel_asked is not None):
             store.request_cancel(run.id)
             st.rerun()
-        if run.status in RESUMABLE and st.button("Resume", icon=":material/play_arrow:", type="primary"):
+        if run.status in RESUMABLE and write_button("Resume", icon=":material/play_arrow:", type="primary"):
             store.resume(run.id)
             ensure_worker(workspace(), run.lane)
             st.rerun()
@@ -86,7 +87,7 @@ def annotations(run: Run) -> None:
         name = st.text_input("Name", run.name, max_chars=120)
         tags = st.text_input("Tags, separated by commas", ", ".join(run.tags))
         note = st.text_area("Note", run.note, max_chars=4000)
-        if st.form_submit_button("Save"):
+        if write_form_button("Save"):
             with errors_shown():
                 RunStore(workspace()).annotate(run.id, name, tags.split(","), note)
                 st.rerun()

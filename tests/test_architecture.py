@@ -23,6 +23,7 @@ TORCH_FREE = (
     "core.runs.launch",
     "core.runs.command",
     "core.runs.moved",
+    "core.access",
     "core.demo",
     "core.__main__",
     "core.sweep_command",

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.access import require_writable
 from core.data.datasets import find_dataset, test_rows
 from core.data.preprocessing import FIRST, load_preprocessing
 from core.data.schema import FIELDS
@@ -39,6 +40,7 @@ def measure_moved(workspace: Workspace, run: Run, on_progress: Callable[[float],
     what the stage hands on before and after, None where it is the same for every row). "rows": target test rows behind
     cka. "fields": those with a map. BadInput for a run that trained no backbone.
     """
+    require_writable()
     if run.status != "done" or run.result is None or run.kind != "finetune" or run.request["strategy"] == "zero-shot":
         raise BadInput(f"Run {run.id} is no fine-tuning that is done, so nothing moved; choose another run.")
     began = time.monotonic()

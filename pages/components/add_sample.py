@@ -15,12 +15,14 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from core.access import require_writable
 from core.data.ingest import ingest
 from core.data.profile import profile_columns
 from core.data.samples import Sample, save_sample
 from core.data.simulate import DOMAINS, simulate
 from core.errors import BadInput, ThawError
 from core.workspace import Workspace
+from pages.components.access import write_button
 from pages.components.common import command_hint, show_error, workspace
 
 WAYS = {
@@ -84,7 +86,7 @@ def _upload_form() -> None:
         st.caption("Text with 40 columns (39 without the label), CSV with a header, or Parquet; packed or plain.")
         return
     name, on_bad_rows = _name_and_rows(sample_name(uploaded.name), f"upload-{count}")
-    if st.button("Add the sample", type="primary", icon=":material/add:", key="add_upload"):
+    if write_button("Add the sample", type="primary", icon=":material/add:", key="add_upload"):
         offer = Offer(_copy(workspace(), uploaded), uploaded.name, name, on_bad_rows, upload=True)
         st.session_state.offer = offer
         st.session_state.uploads = count + 1
@@ -103,7 +105,7 @@ def _path_form() -> None:
         return
     path = Path(given.strip()).expanduser()
     name, on_bad_rows = _name_and_rows(sample_name(path.name), f"path-{path}")
-    if st.button("Add the sample", type="primary", icon=":material/add:", key="add_path"):
+    if write_button("Add the sample", type="primary", icon=":material/add:", key="add_path"):
         _take(Offer(path, path.name, name, on_bad_rows, upload=False))
 
 
@@ -121,7 +123,7 @@ def _simulate_form() -> None:
     name = st.text_input(
         "Name of the sample", f"Simulated {domain}, {rows:,} rows, seed {seed}", key=f"name-{domain}-{rows}-{seed}"
     )
-    if st.button("Simulate", type="primary", icon=":material/science:", key="simulate"):
+    if write_button("Simulate", type="primary", icon=":material/science:", key="simulate"):
         with tempfile.TemporaryDirectory(dir=workspace().uploads) as folder:
             path = Path(folder) / f"simulated-{domain}-{rows}-seed-{seed}.tsv.gz"
             bar = st.progress(0.0, "Simulating rows")
@@ -152,6 +154,7 @@ def _name_and_rows(default: str, key: str) -> tuple[str, str]:
 
 def _copy(space: Workspace, uploaded: UploadedFile) -> Path:
     """The upload as a file of ours under a made-up name; leftovers of closed tabs are cleared on the way."""
+    require_writable()
     for left in space.uploads.glob("upload-*"):
         if time.time() - left.stat().st_mtime > STALE_SECONDS:
             left.unlink(missing_ok=True)
@@ -202,7 +205,7 @@ def _refused(offer: Offer, message: str) -> None:
     show_error(BadInput(message))
     with st.container(horizontal=True):
         if "skip bad rows" in message and offer.path.exists():
-            st.button(
+            write_button(
                 "Skip bad rows and try again",
                 icon=":material/skip_next:",
                 key="skip_bad",

@@ -11,6 +11,7 @@ from core.models.card import BackboneCard
 from core.models.registry import ARCHITECTURES
 from core.runs.command import import_in_subprocess
 from core.runs.store import RunStore
+from pages.components.access import write_button
 from pages.components.backbone_card import backbone_card
 from pages.components.common import escape_markdown, workspace
 from pages.components.uploads import keep_upload
@@ -85,7 +86,10 @@ def importing() -> None:
         name = st.text_input(
             "Name it", placeholder="as its card says", key=f"import_name_{times}", max_chars=64, width=320
         )
-        if st.button("Import", icon=":material/download_done:", key="import", disabled=uploaded is None) and uploaded:
+        if (
+            write_button("Import", icon=":material/download_done:", key="import", disabled=uploaded is None)
+            and uploaded
+        ):
             take_in(uploaded, name.strip())
 
 

@@ -8,6 +8,7 @@ from core.report.decision_figures import mixing_figure
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from core.runs.submit import interpolations, submit_interpolation
+from pages.components.access import write_button
 from pages.components.chart import chart
 from pages.components.common import decimals, errors_shown, workspace
 from pages.components.result import predictions_of
@@ -31,7 +32,7 @@ def mixing_view(run: Run) -> None:
         else:
             if found and found[0].message:
                 st.error(found[0].message)
-            if st.button("Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"):
+            if write_button("Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"):
                 submit_interpolation(workspace(), run)
                 st.rerun()
 

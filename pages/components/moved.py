@@ -9,6 +9,7 @@ from core.evaluation.geometry import plane
 from core.report.moved_figures import GRADIENT, cka_figure, distance_figure, gradient_figure, map_figure
 from core.runs.moved import moved_in_subprocess, read_moved, read_vectors
 from core.runs.store import Run, RunStore
+from pages.components.access import write_button
 from pages.components.chart import chart
 from pages.components.common import command_hint, errors_shown, percent, workspace
 
@@ -29,7 +30,7 @@ def moved_view(run: Run) -> None:
 
 def measure_button(run: Run) -> None:
     """Measures in a process of its own, which needs some seconds, and shows the page anew."""
-    if st.button(
+    if write_button(
         "Measure what moved",
         icon=":material/straighten:",
         key=f"measure-{run.id}",

@@ -10,6 +10,7 @@ from core.models.registry import ARCHITECTURES, Architecture, is_installed
 from core.runs.submit import command_line, submit_pretrain
 from core.training.objectives import OBJECTIVES, STARTS
 from core.training.settings import MASK_SHARE, PretrainRequest, TrainSettings
+from pages.components.access import write_button
 from pages.components.architecture_fields import architecture_fields
 from pages.components.choice import choose_named
 from pages.components.common import command_hint, count, errors_shown, simulated_badge, workspace
@@ -128,7 +129,7 @@ def train_fields(objective: str, rows: int) -> TrainSettings:
 def launch(request: PretrainRequest | None, dataset: Dataset) -> None:
     """The button; what is not ready yet cannot be pressed."""
     trains = request is None or OBJECTIVES[request.objective].trains
-    pressed = st.button(
+    pressed = write_button(
         "Pretrain" if trains else "Make the backbone",
         type="primary",
         icon=":material/play_arrow:",

@@ -16,6 +16,7 @@ from core.data.samples import Sample
 from core.data.schema import FIELDS
 from core.data.split import PartSummary, SplitSpec, check_parts
 from core.report.data_figures import part_title, parts_figure
+from pages.components.access import write_button
 from pages.components.add_sample import progress
 from pages.components.chart import chart
 from pages.components.common import command_hint, errors_shown, escape_markdown, percent, workspace
@@ -208,7 +209,7 @@ def _prepare(sample: Sample, spec: SplitSpec, min_count: int) -> None:
     default = re.sub(r"\W+$", "", f"{sample.name[:36]}, {about}")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name of the dataset", default, key=f"dataset-name-{default}", width=420)
-        pressed = st.button("Prepare the dataset", type="primary", icon=":material/dataset:", key="prepare")
+        pressed = write_button("Prepare the dataset", type="primary", icon=":material/dataset:", key="prepare")
     if pressed:
         dataset = _run_prepare(sample, spec, name, min_count)
         st.session_state.choose_dataset = dataset.id

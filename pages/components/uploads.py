@@ -7,6 +7,7 @@ from pathlib import Path
 
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from core.access import require_writable
 from core.runs.store import RESUMABLE, RunStore
 from pages.components.common import workspace
 
@@ -18,6 +19,7 @@ def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
 
     Copies of the same kind that nobody came back for in a day go on the way, unless a run may still read them.
     """
+    require_writable()
     needed = {
         run.request.get("start_file")
         for run in RunStore(workspace()).list(kind="pretrain")
