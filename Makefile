@@ -1,13 +1,18 @@
-# make app: opens the app (PORT=8501; THAW_HEADLESS=1 opens no browser). make test: lint, types, every test.
+# make app: opens the app (PORT=8501; THAW_HEADLESS=1 opens no browser). make demo: opens it with the demo under way.
+# make test: lint, types, every test.
 PORT ?= 8501
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: app test chromium
+.PHONY: app demo test chromium
 
 app: .venv/app.stamp
 	$(BIN)/python -m core.demo
+	$(BIN)/streamlit run app.py --server.port $(PORT) $(if $(THAW_HEADLESS)$(CI),--server.headless true)
+
+demo: .venv/app.stamp
+	$(BIN)/python -m core.demo --run
 	$(BIN)/streamlit run app.py --server.port $(PORT) $(if $(THAW_HEADLESS)$(CI),--server.headless true)
 
 test: .venv/test.stamp chromium

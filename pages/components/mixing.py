@@ -28,7 +28,7 @@ def mixing_view(run: Run) -> None:
         if found and found[0].active:
             st.fragment(_wait, run_every=1.0)(found[0].id)
         elif found and found[0].status == "done":
-            st.fragment(_mixed)(found[0])
+            st.fragment(mixed_view)(found[0])
         else:
             if found and found[0].message:
                 st.error(found[0].message)
@@ -48,7 +48,8 @@ def _wait(run_id: str) -> None:
     st.progress(share, text=text)
 
 
-def _mixed(mixing: Run) -> None:
+def mixed_view(mixing: Run) -> None:
+    """The slider over a mixing that is done, and what every mixture scores."""
     assert mixing.result is not None
     result = mixing.result
     alphas, parts = result["alphas"], result["parts"]

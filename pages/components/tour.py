@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.access import read_only
 from core.workspace import write_json
+from pages.components.access import PRESENT
 from pages.components.common import workspace
 
 STEP = "tour_step"
@@ -38,6 +39,8 @@ STOPS = (
 def tour(page: str) -> None:
     """The card of the tour on top of `page` (its file name), where it has one."""
     step = st.session_state.get(STEP)
+    if st.session_state.get(PRESENT):
+        return
     if step is not None and 0 <= step < len(STOPS) and STOPS[step].page == page:
         _stop(step)
     elif step is None and page == "home.py" and not (workspace().root / SEEN).exists():
@@ -51,29 +54,27 @@ def restart_button() -> None:
 
 
 def _welcome() -> None:
-    with st.container(border=True, key="tour"):
-        st.markdown("**New here?** A tour of six stops shows what each page is for. It takes a minute.")
-        with st.container(horizontal=True):
-            if st.button("Take the tour", type="primary", key="tour_start", icon=":material/tour:"):
-                _go(0)
-            st.button("No, thanks", key="tour_skip", on_click=_end)
+    with st.container(border=True, key="tour", horizontal=True, vertical_alignment="center"):
+        words = "**New here?** A tour of six stops shows what each page is for. It takes a minute."
+        st.markdown(words, width="content")
+        if st.button("Take the tour", key="tour_start", icon=":material/tour:"):
+            _go(0)
+        st.button("No, thanks", key="tour_skip", type="tertiary", on_click=_end)
 
 
 def _stop(step: int) -> None:
     stop = STOPS[step]
-    with st.container(border=True, key="tour"):
-        st.markdown(f"**{step + 1} of {len(STOPS)} · {stop.title}.** {stop.text}")
-        with st.container(horizontal=True):
-            if step and st.button("Back", key="tour_back", icon=":material/arrow_back:"):
-                _go(step - 1)
-            if step + 1 < len(STOPS):
-                if st.button("Next", type="primary", key="tour_next", icon=":material/arrow_forward:"):
-                    _go(step + 1)
-            elif st.button("Done", type="primary", key="tour_done", icon=":material/check:"):
-                _end()
-                st.switch_page("home.py")
-            if step + 1 < len(STOPS):
-                st.button("End the tour", key="tour_end", on_click=_end)
+    with st.container(border=True, key="tour", horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{step + 1} of {len(STOPS)} · {stop.title}.** {stop.text}", width="content")
+        if step and st.button("Back", key="tour_back", icon=":material/arrow_back:"):
+            _go(step - 1)
+        if step + 1 < len(STOPS):
+            if st.button("Next", key="tour_next", icon=":material/arrow_forward:"):
+                _go(step + 1)
+            st.button("End the tour", key="tour_end", type="tertiary", on_click=_end)
+        elif st.button("Done", key="tour_done", icon=":material/check:"):
+            _end()
+            st.switch_page("home.py")
 
 
 def _go(step: int) -> None:
