@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core import commands, sweep_command
+from core.commands import TRACKERS
 from core.errors import BadInput, ThawError
 from core.freezing.strategies import STRATEGIES
 from core.models.card import ACTIVATIONS, OUTPUTS
@@ -215,6 +216,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--run", required=True, dest="run_id")
     export.add_argument("--out", type=Path, required=True, help="a new folder, or a file that ends with .zip")
+    track = add("export-tracking", "Write runs as files of MLflow or TensorBoard; neither need be installed.")
+    tracked = track.add_mutually_exclusive_group(required=True)
+    tracked.add_argument("--run", dest="run_id")
+    tracked.add_argument("--sweep", help="name or id of a sweep")
+    track.add_argument("--format", choices=TRACKERS, required=True)
+    track.add_argument("--out", type=Path, required=True, help="a new or empty folder")
     give = add("export-backbone", "Write a backbone into one zip archive, to be imported elsewhere.")
     give.add_argument("--backbone", required=True)
     give.add_argument("--out", type=Path, required=True, help="the zip file to write")

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,18 @@ from core.runs.submit import submit_finetune, submit_interpolation, submit_pretr
 from core.runs.sweep import (
     find_sweep,
 )
+from core.tracking.mlflow_files import write_mlflow
+from core.tracking.tensorboard_files import write_tensorboard
+from core.tracking.tracked import Write
+from core.tracking.tracked import export_tracking as write_tracking
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
+
+TRACKERS: dict[str, tuple[Write, str]] = {
+    "mlflow": (write_mlflow, "MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {out}"),
+    "tensorboard": (write_tensorboard, "tensorboard --logdir {out}"),
+}
+"""Tracking tools that runs can be written for, and the command of theirs that shows what was written."""
 
 
 def simulate(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -236,6 +247,20 @@ def export(workspace: Workspace, options: argparse.Namespace) -> Result:
     if onnx.get("checked"):
         text += f" On {onnx['rows']:,} {onnx['rows_from']} ONNX and torch differ by {onnx['largest_difference']:.1g}."
     return Result(data, f"{text} {onnx['why']}" if "why" in onnx else text)
+
+
+def export_tracking(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Writes runs for MLflow or TensorBoard."""
+    store = RunStore(workspace)
+    if options.sweep:
+        sweep = find_sweep(workspace, options.sweep)
+        runs, experiment = store.group(sweep.id), sweep.name
+    else:
+        runs, experiment = [store.get(options.run_id)], "Thaw"
+    write, shows = TRACKERS[options.format]
+    data = write_tracking(workspace, runs, experiment, options.out, write)
+    text = f"Wrote {len(data['runs'])} runs to {data['out']} ({data['files']} files). To look at them: "
+    return Result(data, text + shows.format(out=shlex.quote(data["out"])))
 
 
 def report(workspace: Workspace, options: argparse.Namespace) -> Result:

@@ -31,9 +31,9 @@ DATASET = "Simulated demo"
 SWEEP = "Simulated demo"
 ARCHITECTURE = "dcnv2"
 SEEDS = (0, 1)
-TRAIN = TrainSettings(epochs=4, batch_size=512)
-"""The dataset has some 10,000 target training rows: the default batch would make three steps of an epoch. Four
-epochs keep the demo short; full fine-tuning is at its best after two of them, a linear probe would gain from more."""
+TRAIN = TrainSettings(epochs=3, batch_size=512)
+"""The dataset has some 10,000 target training rows: the default batch would make three steps of an epoch. Three
+epochs keep the demo short; full fine-tuning is at its best after two, a linear probe would gain from more."""
 POLL_SECONDS = 0.3
 
 

@@ -27,6 +27,7 @@ TORCH_FREE = (
     "core.demo",
     "core.__main__",
     "core.sweep_command",
+    "core.tracking",
     "core.command_",
 )
 

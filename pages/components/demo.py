@@ -80,7 +80,7 @@ def demo_story() -> None:
     with st.container(border=True):
         sentences = _sentences(sweep, tuple(f"{run.id} {run.finished}" for run in done), done)
         waiting = f" :orange-badge[:material/hourglass_top: provisional: {len(done)} of {len(runs)} runs done]"
-        st.markdown(f"**The verdict**{waiting if len(done) < len(runs) else ''}")
+        st.markdown(f"**The verdict** {SIMULATED}{waiting if len(done) < len(runs) else ''}")
         words = sentences or ["It takes finished runs of two arms to compare."]
         st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in words))
     left, right = st.columns(2, gap="medium")
