@@ -1,11 +1,12 @@
 # make app: opens the app (PORT=8501; THAW_HEADLESS=1 opens no browser). make demo: opens it with the demo under way.
 # make test: lint, types, every test.
+# make bench: the speed scripts, each writing its section of docs/performance.md.
 PORT ?= 8501
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: app demo test chromium
+.PHONY: app demo test bench chromium
 
 app: .venv/app.stamp
 	$(BIN)/python -m core.demo
@@ -20,6 +21,11 @@ test: .venv/test.stamp chromium
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+bench: .venv/test.stamp chromium
+	set -e; for script in $(sort $(basename $(notdir $(wildcard benchmarks/speed_*.py)))); do \
+	  $(BIN)/python -m benchmarks.$$script; \
+	done
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Thaw needs Python 3.11 or newer; \

@@ -42,7 +42,11 @@ def confirm_delete(runs: list[Run]) -> None:
 @st.dialog("Tag runs")
 def add_tags(runs: list[Run]) -> None:
     """Adds tags to every chosen run."""
-    text = st.text_input("Tags, separated by commas", placeholder="baseline, week 47")
+    text = st.text_input(
+        "Tags, separated by commas",
+        placeholder="baseline, week 47",
+        help="Words to find these runs by; they are added to the tags there are and change no result.",
+    )
     if write_button("Add", type="primary", disabled=not text.strip()):
         for run in runs:
             RunStore(workspace()).annotate(run.id, run.name, [*run.tags, *text.split(",")], run.note)

@@ -78,7 +78,7 @@ def freeze_slider(card: BackboneCard) -> int:
         min(FIRST_DEPTH, stages),
         key="depth",
         bind="query-params",
-        help="How many stages stay frozen, counted from the input.",
+        help="How many stages, counted from the input, keep their weights. More keeps what was learnt, less adapts.",
     )
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.caption("0 · full fine-tuning", width="content")
@@ -144,7 +144,13 @@ def head_fields(card: BackboneCard) -> HeadSettings:
             persist_state="session",
             help="Widths such as 64, 32; empty for a single layer. Xavier-initialised.",
         )
-        activation = st.selectbox("Activation", ACTIVATIONS, key="ft_activation", persist_state="session")
+        activation = st.selectbox(
+            "Activation",
+            ACTIVATIONS,
+            key="ft_activation",
+            persist_state="session",
+            help="Between the head's hidden layers; without hidden layers it does nothing.",
+        )
         output = st.selectbox(
             "Output",
             [*OUTPUTS],

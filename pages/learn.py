@@ -15,10 +15,10 @@ from core.runs.store import Run, RunStore
 from core.training.settings import head_from_json
 from pages.components.access import PRESENT
 from pages.components.chart import chart
-from pages.components.choice import from_address, to_address
-from pages.components.common import SIMULATED, count, errors_shown, percent, show_error, when, workspace
+from pages.components.common import count, errors_shown, percent, show_error, workspace
 from pages.components.glossary import glossary
 from pages.components.moved import measure_button, moved_in_words
+from pages.components.pick_run import pick_run, simulated_mark
 from pages.components.result import change_in_words, predictions_of
 from pages.components.stack import stack_of_plan
 from pages.components.tour import restart_button
@@ -39,28 +39,6 @@ def trained_runs() -> list[Run]:
     """Fine-tuning runs that are done and trained something on a backbone, newest first."""
     runs = RunStore(workspace()).list("done", "finetune")
     return [run for run in runs if run.result and run.request["strategy"] not in CONTROLS]
-
-
-def pick(runs: list[Run]) -> Run:
-    """The run in the address, else the newest; another choice goes into the address."""
-    by_id = {run.id: run for run in runs}
-    names: dict[str, str] = {}
-    for run in runs:
-        label = f"{run.name} · {when(run.created)}"
-        # The box tells its options apart by what they show.
-        names[run.id] = f"{label} · {run.id}" if label in names.values() else label
-    if (unknown := from_address("run", [*by_id])) is not None:
-        st.warning(f"There is no finished fine-tuning run {unknown[:40]!r} here; another one is shown.")
-    chosen = st.selectbox(
-        "Your run",
-        [*by_id],
-        format_func=names.__getitem__,
-        key="run",
-        on_change=to_address,
-        args=("run",),
-        help="All four figures are computed from this run. It changes nothing else.",
-    )
-    return by_id[chosen]
 
 
 def freezing(run: Run) -> None:
@@ -184,13 +162,14 @@ def depth_points(runs: list[Run], part: str) -> list[DepthPoint]:
 
 def figures(runs: list[Run]) -> None:
     """The four figures of the chosen run."""
-    run = pick(runs)
+    run = pick_run(
+        runs, lambda named: f"No finished fine-tuning run {named[:40]!r} is here; the newest is shown instead."
+    )
     dataset = next((one for one in list_datasets(workspace()) if one.id == run.dataset), None)
     if dataset is not None:
         rows = sum(part.rows for part in dataset.parts if part.part.startswith("target"))
         share = percent(rows / dataset.rows)
-        mark = f" {SIMULATED}" if dataset.simulated else ""
-        st.markdown(f"{mark} :gray[{count(dataset.rows)} rows, {share} of them target.]")
+        st.markdown(f"{simulated_mark(run)} :gray[{count(dataset.rows)} rows, {share} of them target.]")
     with st.container(border=True):
         freezing(run)
     with st.container(border=True):

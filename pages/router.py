@@ -13,6 +13,7 @@ PAGES = (
     ("finetune.py", "Fine-tune", ":material/ac_unit:", "Move the freeze line and launch a fine-tune."),
     ("sweep.py", "Sweep", ":material/experiment:", "Strategies side by side over seeds, and what the numbers allow."),
     ("run.py", "Run", ":material/monitoring:", "One run: live curves, then confusion matrix, ROC and calibration."),
+    ("score.py", "Score", ":material/playlist_add_check:", "A finished run put to use: a new file through its model."),
     ("compare.py", "Compare", ":material/compare_arrows:", "Runs side by side, with intervals."),
     ("learn.py", "Learn", ":material/school:", "The method in four figures from your own run, and a glossary."),
 )

@@ -2,7 +2,6 @@
 
 import streamlit as st
 
-from core.data.datasets import list_datasets
 from core.errors import ThawError
 from core.runs.launch import ensure_worker, refresh
 from core.runs.store import RESUMABLE, Run, RunStore
@@ -10,7 +9,6 @@ from core.runs.submit import command_line
 from core.training.settings import request_from_json
 from pages.components.access import write_button, write_form_button
 from pages.components.common import (
-    SIMULATED,
     command_hint,
     duration,
     errors_shown,
@@ -24,32 +22,13 @@ from pages.components.decisions import decisions_view
 from pages.components.live import live_view
 from pages.components.mixing import mixing_view
 from pages.components.moved import moved_view
+from pages.components.pick_run import pick_run, simulated_mark
 from pages.components.result import result_view
+from pages.components.use_run import use_run
 
 NO_RUNS = (
     "No runs yet. Launch one on **Fine-tune**, pretrain a backbone on **Backbones**, or run the demo from **Home**."
 )
-
-
-def pick(runs: list[Run]) -> str:
-    """The run in the URL, else the newest; a box to choose another puts its id into the URL."""
-    names: dict[str, str] = {}
-    for run in runs:
-        label = f"{run.name} · {when(run.created)} · {run.status}"
-        # The box tells its options apart by what they show.
-        names[run.id] = f"{label} · {run.id}" if label in names.values() else label
-    ids = list(names)
-    named = st.query_params.get("run", ids[0])
-    if named not in names:
-        st.error(f"There is no run {named[:40]!r} in this workspace; the newest is shown instead.")
-        named = ids[0]
-    chosen = st.selectbox(
-        "Run", ids, index=ids.index(named), format_func=names.__getitem__, label_visibility="collapsed"
-    )
-    if chosen != named:
-        st.query_params["run"] = chosen
-        st.rerun()
-    return chosen
 
 
 def header(run: Run) -> None:
@@ -57,11 +36,9 @@ def header(run: Run) -> None:
     store = RunStore(workspace())
     title, actions = st.columns([5, 2], vertical_alignment="center")
     title.subheader(escape_markdown(run.name))
-    known = [dataset for dataset in list_datasets(workspace()) if dataset.id == run.dataset]
-    simulated = f" {SIMULATED}" if any(dataset.simulated for dataset in known) else ""
     spent = duration(run.result["seconds"]["total"]) if run.result else ""
     title.markdown(
-        f"{status_markdown(run.status)}{simulated} :gray[created {when(run.created)}"
+        f"{status_markdown(run.status)}{simulated_mark(run)} :gray[created {when(run.created)}"
         + (f" · took {spent} on {run.result['device']}" if run.result else "")
         + "]"
     )
@@ -84,9 +61,15 @@ def header(run: Run) -> None:
 def annotations(run: Run) -> None:
     """Name, tags and note, to be changed at any time."""
     with st.expander("Name, tags and note", icon=":material/edit_note:"), st.form(f"annotate-{run.id}", border=False):
-        name = st.text_input("Name", run.name, max_chars=120)
-        tags = st.text_input("Tags, separated by commas", ", ".join(run.tags))
-        note = st.text_area("Note", run.note, max_chars=4000)
+        name = st.text_input("Name", run.name, max_chars=120, help="What lists call this run; it changes no result.")
+        tags = st.text_input(
+            "Tags, separated by commas",
+            ", ".join(run.tags),
+            help="Words to find this run by on Compare; they change no result.",
+        )
+        note = st.text_area(
+            "Note", run.note, max_chars=4000, help="What you want to remember about this run; it changes no result."
+        )
         if write_form_button("Save"):
             with errors_shown():
                 RunStore(workspace()).annotate(run.id, name, tags.split(","), note)
@@ -110,7 +93,9 @@ try:
     if not every:
         st.info(NO_RUNS, icon=":material/info:")
         st.stop()
-    run = store.get(pick(every))
+    run = pick_run(
+        every, lambda named: f"There is no run {named[:40]!r} in this workspace; the newest is shown instead."
+    )
     header(run)
     if run.status == "done" and run.result:
         result_view(run)
@@ -119,6 +104,7 @@ try:
             if run.request["strategy"] != "zero-shot":
                 mixing_view(run)
                 moved_view(run)
+        use_run(run)
     else:
         live_view(run)
     annotations(run)

@@ -24,6 +24,8 @@ TORCH_FREE = (
     "core.runs.command",
     "core.runs.moved",
     "core.access",
+    "core.runs.errands",
+    "core.runs.kept",
     "core.demo",
     "core.__main__",
     "core.sweep_command",

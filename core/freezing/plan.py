@@ -67,6 +67,11 @@ class Plan:
         return own if self.only == "adapters" else own - self.trained_parameters
 
     @property
+    def touches_only_rows(self) -> bool:
+        """Whether nothing but the loss moves an embedding, so that rows which a batch does not look up may rest."""
+        return not self.pull and self.rule == "none" and not self.renew
+
+    @property
     def last_opening(self) -> int:
         """The first epoch (from 0) in which every stage that ever trains does."""
         return max(stage.from_epoch for stage in self.stages)

@@ -16,6 +16,7 @@ from core.freezing.plan import Plan
 from core.models.network import Network, State, loss_of, scores_of
 from core.runs.reporter import Reporter
 from core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from core.training.lazy_adam import LazyAdamW, look_up_sparsely
 from core.training.methods import (
     Pull,
     gradient_norms,
@@ -148,8 +149,10 @@ def fit(
         put_adapters(network, plan)
     groups = parameter_groups(network, plan)
     pull = Pull(groups, len(network.stages), plan.pull) if plan.pull else None
+    if device.type == "cpu" and not settings.weight_decay and plan.touches_only_rows:
+        look_up_sparsely(network)
     # Without decay this is Adam (Kingma and Ba 2015) to the last bit.
-    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    optimiser = LazyAdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     steps_an_epoch = len(epoch_batches(len(train), settings, 0))
     steps = steps_an_epoch * settings.epochs
     every = max(1, math.ceil(steps_an_epoch / POINTS_PER_EPOCH))
@@ -181,6 +184,8 @@ def fit(
                 loss = task.loss(network, train, batch.to(device), progress.step)
             optimiser.zero_grad(set_to_none=True)
             (loss if pull is None else loss + pull.penalty()).backward()
+            if (progress.step + 1) % gradients_every == 0:
+                reporter.points(gradient_points(optimiser.param_groups, network, progress.step + 1))
             optimiser.step()
             if plan.rule == "autofreeze":
                 progress.norms = progress.norms + gradient_norms(optimiser.param_groups)
@@ -192,8 +197,6 @@ def fit(
                 progress.seconds = earlier + time.monotonic() - began
                 report_train_loss(progress, settings, reporter)
                 reporter.progress(progress.epoch + 1, settings.epochs, progress.step, steps)
-            if progress.step % gradients_every == 0:
-                reporter.points(gradient_points(optimiser.param_groups, network, progress.step))
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save_checkpoint(checkpoint, progress, network, optimiser)
                 saved = time.monotonic()

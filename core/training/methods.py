@@ -127,7 +127,8 @@ def gradient_norms(groups: Sequence[Group]) -> Tensor:
     """Norm of each group's gradient, (groups,); 0 where there is none."""
     norms = []
     for group in groups:
-        squares = [one.grad.square().sum() for one in group["params"] if one.grad is not None]
+        found = [one.grad for one in group["params"] if one.grad is not None]
+        squares = [(one.coalesce().values() if one.is_sparse else one).square().sum() for one in found]
         norms.append(torch.stack(squares).sum().sqrt() if squares else group["params"][0].new_zeros(()))
     return torch.stack(norms)
 

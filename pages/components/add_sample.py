@@ -50,7 +50,13 @@ class Offer:
 def add_sample() -> None:
     """The form; ends by choosing the new sample in the URL. A refused file stays at hand for another try."""
     way = st.segmented_control(
-        "Where from", [*WAYS], format_func=WAYS.__getitem__, default="upload", required=True, key="way"
+        "Where from",
+        [*WAYS],
+        format_func=WAYS.__getitem__,
+        default="upload",
+        required=True,
+        key="way",
+        help="An upload is copied here, a path is read where it lies, and simulated rows are made up and labelled so.",
     )
     {"upload": _upload_form, "path": _path_form, "simulate": _simulate_form}[way]()
     # Outside the forms: an upload is taken in one rerun later, when its buffer is gone from memory.
@@ -99,6 +105,7 @@ def _path_form() -> None:
         key="path",
         placeholder="/data/criteo/train.txt.gz",
         persist_state="session",
+        help="The file is read where it lies and not copied: for files too large to upload.",
     )
     if not given.strip():
         st.caption("For files too large to upload: they are read where they lie, and not copied.")
@@ -111,17 +118,38 @@ def _path_form() -> None:
 
 def _simulate_form() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        rows = st.number_input("Rows", 1_000, MOST_SIMULATED, 100_000, step=10_000, key="simulated_rows", width=170)
+        rows = st.number_input(
+            "Rows",
+            1_000,
+            MOST_SIMULATED,
+            100_000,
+            step=10_000,
+            key="simulated_rows",
+            width=170,
+            help="How many rows to make up. More rows give narrower intervals and longer training.",
+        )
         domain = st.selectbox(
             "Domain",
             sorted(DOMAINS, key=list(DOMAIN_TITLES).index),
             format_func=DOMAIN_TITLES.__getitem__,
             key="simulated_domain",
             width=260,
+            help="Whose traffic the rows imitate. Both, one after the other, can be split into source and target.",
         )
-        seed = st.number_input("Seed", 0, 2**31 - 1, 1, key="simulated_seed", width=130)
+        seed = st.number_input(
+            "Seed",
+            0,
+            2**31 - 1,
+            1,
+            key="simulated_seed",
+            width=130,
+            help="Which rows chance makes up: the same seed gives the same file.",
+        )
     name = st.text_input(
-        "Name of the sample", f"Simulated {domain}, {rows:,} rows, seed {seed}", key=f"name-{domain}-{rows}-{seed}"
+        "Name of the sample",
+        f"Simulated {domain}, {rows:,} rows, seed {seed}",
+        key=f"name-{domain}-{rows}-{seed}",
+        help="What lists and commands call it; it changes no result.",
     )
     if write_button("Simulate", type="primary", icon=":material/science:", key="simulate"):
         with tempfile.TemporaryDirectory(dir=workspace().uploads) as folder:
@@ -140,7 +168,13 @@ def _simulate_form() -> None:
 def _name_and_rows(default: str, key: str) -> tuple[str, str]:
     """(name, what to do on bad rows) as the user wants them."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Name of the sample", default, key=f"name-{key}", width=320)
+        name = st.text_input(
+            "Name of the sample",
+            default,
+            key=f"name-{key}",
+            width=320,
+            help="What lists and commands call it; it changes no result.",
+        )
         on_bad_rows = st.segmented_control(
             "Bad rows",
             [*ON_BAD_ROWS],
@@ -148,6 +182,7 @@ def _name_and_rows(default: str, key: str) -> tuple[str, str]:
             default="reject",
             required=True,
             key=f"bad-{key}",
+            help="Rejecting takes all rows or none. Skipping leaves bad rows out of every result and counts them.",
         )
     return name, on_bad_rows or "reject"
 

@@ -31,19 +31,49 @@ def decisions_view(run: Run) -> None:
 def _costs(run: Run) -> None:
     arrays = predictions_of(run)
     way = st.segmented_control(
-        "Counted in", [*WAYS], format_func=WAYS.__getitem__, default="errors", required=True, key=f"way-{run.id}"
+        "Counted in",
+        [*WAYS],
+        format_func=WAYS.__getitem__,
+        default="errors",
+        required=True,
+        key=f"way-{run.id}",
+        help="How costs are put: what each kind of error costs, or what a click is worth and an impression costs.",
     )
     first, second = st.columns(2)
     with errors_shown():
         if way == "errors":
             costs = Costs(
-                first.number_input("Cost of a false positive", 0.0, value=1.0, key=f"fp-{run.id}"),
-                second.number_input("Cost of a false negative", 0.0, value=4.0, key=f"fn-{run.id}"),
+                first.number_input(
+                    "Cost of a false positive",
+                    0.0,
+                    value=1.0,
+                    key=f"fp-{run.id}",
+                    help="Acting on a row without a click. The dearer, the higher the threshold that costs least.",
+                ),
+                second.number_input(
+                    "Cost of a false negative",
+                    0.0,
+                    value=4.0,
+                    key=f"fn-{run.id}",
+                    help="Missing a click. The dearer, the lower the threshold that costs least.",
+                ),
             )
         else:
             costs = of_impressions(
-                first.number_input("Value of a click", 0.0, value=5.0, key=f"value-{run.id}"),
-                second.number_input("Price of an impression", 0.0, value=1.0, key=f"price-{run.id}"),
+                first.number_input(
+                    "Value of a click",
+                    0.0,
+                    value=5.0,
+                    key=f"value-{run.id}",
+                    help="The more a click is worth, the lower the threshold that costs least.",
+                ),
+                second.number_input(
+                    "Price of an impression",
+                    0.0,
+                    value=1.0,
+                    key=f"price-{run.id}",
+                    help="The more an impression costs, the higher the threshold that costs least.",
+                ),
             )
         threshold = cheapest_threshold(
             arrays["target_validation_label"].astype(float), arrays["target_validation_score"].astype(float), costs
@@ -66,7 +96,13 @@ def _costs(run: Run) -> None:
 def _slices(run: Run) -> None:
     arrays = predictions_of(run)
     names = {"before": "before", "after": "score"} if "target_test_before" in arrays else {"this run": "score"}
-    column = st.selectbox("Column", [*CATEGORICAL, *NUMERIC], key=f"slice-{run.id}", width=220)
+    column = st.selectbox(
+        "Column",
+        [*CATEGORICAL, *NUMERIC],
+        key=f"slice-{run.id}",
+        width=220,
+        help="By whose values the test rows are sliced. It changes no score, only how they are summed up.",
+    )
     with errors_shown():
         slices = _slices_of(run.dataset, column)
         labels = arrays["target_test_label"].astype(float)

@@ -28,7 +28,13 @@ def one_threshold(runs: list[Run], labels: dict[str, str]) -> None:
         return
     rows, slider = st.columns([1, 2], vertical_alignment="bottom")
     part = rows.segmented_control(
-        "Rows", parts, format_func=PART_TITLES.__getitem__, default=parts[0], required=True, key="one-part"
+        "Rows",
+        parts,
+        format_func=PART_TITLES.__getitem__,
+        default=parts[0],
+        required=True,
+        key="one-part",
+        help="Which test rows the numbers and figures below stand on. It changes no score.",
     )
     threshold = slider.slider(
         "Threshold for all",

@@ -40,7 +40,16 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
             start, path = choose_start(about)
             objective, mask_share = choose_objective(about, dataset)
             free = free_name(f"{about.title} {dataset.name}", taken)
-            name = st.text_input("Name of the backbone", placeholder=free, key="pt_name", max_chars=64).strip() or free
+            name = (
+                st.text_input(
+                    "Name of the backbone",
+                    placeholder=free,
+                    key="pt_name",
+                    max_chars=64,
+                    help="What lists and commands call it; it changes no result.",
+                ).strip()
+                or free
+            )
             settings = architecture_fields(architecture)
         rows = next(part.rows for part in dataset.parts if part.part == "source_train")
         with how, st.container(border=True):
@@ -165,12 +174,21 @@ def free_name(name: str, taken: set[str]) -> str:
     return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
+HELP = {
+    "Architecture": "Which network is built: its stages, its size, and what it can learn.",
+    "Starts from": "What the stages hold before they train. Random weights know nothing yet.",
+    "Learns by": "What the network is asked to tell from the rows. Only clicks give it a head that can score as it is.",
+}
+
+
 def _choice(label: str, options: Sequence[str], key: str, first: str, titles: dict[str, str] | None = None) -> str:
     """A select box that falls back to `first` where its choice is none of `options` any more."""
     titles = titles or {name: ARCHITECTURES[name].title for name in options}
     if st.session_state.get(key) not in options:
         st.session_state[key] = first
-    return st.selectbox(label, options, format_func=titles.__getitem__, key=key, persist_state="session")
+    return st.selectbox(
+        label, options, format_func=titles.__getitem__, key=key, persist_state="session", help=HELP[label]
+    )
 
 
 def _with_source(text: str, source: str) -> str:

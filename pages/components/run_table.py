@@ -20,10 +20,41 @@ def filter_runs(runs: list[Run]) -> list[Run]:
     statuses = sorted({run.status for run in runs})
     tags = sorted({tag for run in runs for tag in run.tags})
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input("Find in name, note or tag", key="find", bind="query-params", width=240)
-        status = st.multiselect("Status", statuses, key="status", placeholder="all", width=220)
-        kind = st.multiselect("Kind", ["finetune", "pretrain"], key="kind", placeholder="all", width=220)
-        tagged = st.multiselect("Tags", tags, key="tags", placeholder="all", width=220) if tags else []
+        text = st.text_input(
+            "Find in name, note or tag",
+            key="find",
+            bind="query-params",
+            width=240,
+            help="Shows the runs that hold this text. It changes no result.",
+        )
+        status = st.multiselect(
+            "Status",
+            statuses,
+            key="status",
+            placeholder="all",
+            width=220,
+            help="Shows runs of these statuses alone. It changes no result.",
+        )
+        kind = st.multiselect(
+            "Kind",
+            ["finetune", "pretrain"],
+            key="kind",
+            placeholder="all",
+            width=220,
+            help="Shows fine-tuning or pretraining runs alone. It changes no result.",
+        )
+        tagged = (
+            st.multiselect(
+                "Tags",
+                tags,
+                key="tags",
+                placeholder="all",
+                width=220,
+                help="Shows runs with one of these tags alone. It changes no result.",
+            )
+            if tags
+            else []
+        )
     words = text.lower().split()
     return [
         run

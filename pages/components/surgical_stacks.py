@@ -73,6 +73,7 @@ def _stack(card: BackboneCard, stack: int, number: int) -> tuple[str, ...]:
                 key=f"stage_{card.id}_{stack}_{stage.name}",
                 persist_state="session",
                 width="stretch",
+                help="On, this stage trains in this arm; off, it is frozen.",
             ):
                 trained.append(stage.name)
         st.caption("13 numeric + 26 categorical features", text_alignment="center")

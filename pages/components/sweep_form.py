@@ -170,7 +170,16 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
     right.metric("Estimated time", about(estimate.seconds))
     st.caption(f"{_product(spec)}. {estimate.basis}")
     suggestion = _free_name(f"{card.name} on {dataset.name}")
-    name = st.text_input("Name", placeholder=suggestion, key="sweep_name", max_chars=64) or suggestion
+    name = (
+        st.text_input(
+            "Name",
+            placeholder=suggestion,
+            key="sweep_name",
+            max_chars=64,
+            help="What lists and commands call the sweep; it changes no result.",
+        )
+        or suggestion
+    )
     if write_button(
         f"Start {count(runs)} run{'s' if runs > 1 else ''}",
         type="primary",

@@ -35,6 +35,7 @@ from pages.components.common import (
     when,
     workspace,
 )
+from pages.components.report_download import report_download
 from pages.components.run_table import safe_csv
 from pages.components.sweep_charts import sweep_charts
 from pages.components.sweep_tables import arms_file, page_table, places_of, runs_file
@@ -102,7 +103,14 @@ def _about(sweep: Sweep) -> str:
 
 def _more_seeds(sweep: Sweep) -> None:
     with st.popover("Add seeds", icon=":material/add:"):
-        seeds = st.number_input("More seeds for every arm", 1, 20, 2, key="sweep_more")
+        seeds = st.number_input(
+            "More seeds for every arm",
+            1,
+            20,
+            2,
+            key="sweep_more",
+            help="More seeds tell training noise from real differences better; every arm runs once more for each.",
+        )
         st.caption(f"It has {len(sweep.spec.seeds)} now. Arms that have them are not run again.")
         if write_button("Add them", type="primary", key="sweep_extend"):
             with errors_shown():
@@ -294,6 +302,7 @@ def _downloads(
                     on_click="ignore",
                     disabled=not results,
                 )
+        report_download(f"report_{sweep.id}", sweep=sweep.id, disabled=not results)
 
 
 def _written(frame: Callable[[], pd.DataFrame], write: Callable[[pd.DataFrame], str | bytes]) -> str | bytes:

@@ -32,6 +32,7 @@ STOPS = (
     ),
     Stop("sweep.py", "Sweep", "Several strategies and seeds at once, with a verdict in words as results come in."),
     Stop("run.py", "Run", "Watch the loss, then read what one threshold decides, what moved and what was forgotten."),
+    Stop("score.py", "Score", "Put a finished run to use: a new file in, predictions and drift out."),
     Stop("compare.py", "Compare", "Finished runs side by side, with intervals instead of a ranking of noise."),
 )
 
@@ -49,13 +50,13 @@ def tour(page: str) -> None:
 
 def restart_button() -> None:
     """Begins the tour again."""
-    if st.button("Take the tour", icon=":material/tour:", help="Six stops, one a page. It changes nothing."):
+    if st.button("Take the tour", icon=":material/tour:", help=f"{len(STOPS)} stops, one a page. It changes nothing."):
         _go(0)
 
 
 def _welcome() -> None:
     with st.container(border=True, key="tour", horizontal=True, vertical_alignment="center"):
-        words = "**New here?** A tour of six stops shows what each page is for. It takes a minute."
+        words = f"**New here?** A tour of {len(STOPS)} stops shows what each page is for. It takes a minute."
         st.markdown(words, width="content")
         if st.button("Take the tour", key="tour_start", icon=":material/tour:"):
             _go(0)

@@ -20,6 +20,7 @@ PAGES = {
     "finetune": "Fine-tune",
     "sweep": "Sweep",
     "run": "Run",
+    "score": "Score",
     "compare": "Compare",
     "learn": "Learn",
 }

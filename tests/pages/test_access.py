@@ -43,6 +43,7 @@ def pages(workspace: Workspace, ids: dict[str, str], monkeypatch: pytest.MonkeyP
         ("sweep", {"sweep": ids["sweep"]}),
         ("run", {"run": ids["run"]}),
         ("run", {"run": ids["waits"]}),
+        ("score", {"run": ids["run"]}),
         ("compare", {"runs": ids["run"]}),
         ("learn", {}),
     ]

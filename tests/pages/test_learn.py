@@ -32,11 +32,11 @@ def test_the_figures_are_the_runs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -
     control = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
     measure_moved(workspace, frozen)
     app = open_page(workspace, "learn", monkeypatch, run=frozen.id)
-    assert app.selectbox("run").value == frozen.id and not button(app, "Measure what moved")
+    assert app.selectbox[0].value == frozen.id and not button(app, "Measure what moved")
     assert "1 of 3 stages were frozen" in shown(app) and "1 of 3 stages kept every weight." in shown(app)
 
     # The newest comes first.
-    app.selectbox("run").select_index(0).run()
+    app.selectbox[0].select_index(0).run()
     assert not app.exception and button(app, "Measure what moved")
     assert "0 of 3 stages were frozen" in shown(app)
     mine, other = arrays_of(workspace, full), arrays_of(workspace, control)

@@ -1,0 +1,17 @@
+"""A page that several scripts write: each owns one section, from its heading to the next."""
+
+import re
+from pathlib import Path
+
+
+def put_section(page: Path, heading: str, body: str) -> None:
+    """Replaces the section under `## heading` of a Markdown page, or adds it at the end; the rest stays as it is."""
+    text = page.read_text(encoding="utf-8")
+    section = f"## {heading}\n\n{body.strip()}\n"
+    found = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        text = f"{text.rstrip()}\n\n{section}"
+    else:
+        rest = text[found.end() :]
+        text = text[: found.start()] + section + (f"\n{rest}" if rest else "")
+    page.write_text(text, encoding="utf-8")
