@@ -18,7 +18,7 @@ from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.training.objectives import OBJECTIVES, STARTS
 from core.training.settings import DEVICES, MASK_SHARE, PRESETS
-from core.workspace import open_workspace
+from core.workspace import open_workspace, version
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -124,6 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(prog="python -m core", description="Thaw: how much should stay frozen?")
     parser.add_argument("--workspace", type=Path, help="default: $THAW_HOME, else ./workspace")
+    parser.add_argument("--version", action="version", version=f"Thaw {version()}")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="one JSON object on standard output")
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
