@@ -62,7 +62,7 @@ def wise_ft(workspace: Workspace, full: Sequence[Run]) -> dict[str, float]:
     """AUC on target test rows by run id, at the alpha that validation rows chose."""
     found = {}
     for run in full:
-        result = thaw(workspace, f"interpolate --run {run.id}", [])["run"]["result"]
+        result = thaw(workspace, f"interpolate --run {run.id}", [])
         place = result["alphas"].index(result["chosen"])
         found[run.id] = result["parts"]["target_test"]["auc"][place]
     return found
@@ -152,7 +152,7 @@ Commands:
 ```
 {commands}
 ```
-"""
+"""  # noqa: E501
 
 
 def main() -> None:

@@ -7,11 +7,13 @@ from core.errors import ThawError
 from core.evaluation.delong import compare
 from core.freezing.plan import make_plan
 from core.models.library import find_backbone
-from core.report.compare_figures import DepthPoint, depth_figure
 from core.report.learn_figures import forgotten_figure
 from core.report.moved_figures import distance_figure
+from core.report.sweep_figures import depth_figure, is_depth
 from core.runs.moved import read_moved
 from core.runs.store import Run, RunStore
+from core.runs.sweep import arm_of
+from core.runs.sweep_result import arm_result
 from core.training.settings import head_from_json
 from pages.components.access import PRESENT
 from pages.components.chart import chart
@@ -129,11 +131,11 @@ def pays(run: Run) -> None:
     for strategy, what in CONTROLS.items():
         words = versus(run, controls[strategy]) if strategy in controls else "there is no such run yet."
         st.markdown(f"- Against {what}: {words}")
-    target, source = (depth_points(runs, part) for part in ("target_test", "source_test"))
-    references = {name: one.result["metrics"]["target_test"]["auc"] for name, one in controls.items() if one.result}
-    if target:
-        chart(depth_figure(target, source, references), "learn-depth", 360, "AUC by freeze depth, with controls")
-    if len(target) < 2 or len(controls) < 2:
+    results = [arm_result([one], arm_of(one).title, "") for one in runs]
+    deep = sum(is_depth(one) for one in results)
+    if deep:
+        chart(depth_figure(results), "learn-depth", 360, "AUC by freeze depth, with controls")
+    if deep < 2 or len(controls) < 2:
         st.markdown("More depths and both controls with the same settings would fill this figure.")
         st.page_link("sweep.py", label="Sweep over freeze depths", icon=":material/experiment:")
 
@@ -147,17 +149,6 @@ def versus(run: Run, control: Run) -> str:
     if not difference.p < 0.05:
         return f"not distinguishable ({span})."
     return f"AUC {'higher' if difference.delta > 0 else 'lower'} by {abs(difference.delta):.4f} ({span})."
-
-
-def depth_points(runs: list[Run], part: str) -> list[DepthPoint]:
-    """AUC by freeze depth on that part."""
-    points = []
-    for run in runs:
-        metrics = run.result["metrics"].get(part) if run.result else None
-        if metrics and run.request["strategy"] == "depth":
-            depth = run.request["freeze_depth"]
-            points.append(DepthPoint(depth, run.name, metrics["auc"], metrics["auc_low"], metrics["auc_high"]))
-    return points
 
 
 def figures(runs: list[Run]) -> None:

@@ -81,6 +81,12 @@ class ThresholdTable:
         tp, fp = (int(self.tp[count - 1]), int(self.fp[count - 1])) if count else (0, 0)
         return Confusion(tp, fp, self.negatives - fp, self.positives - tp)
 
+    def spread(self, bins: int) -> np.ndarray:
+        """Share of rows with a score in each of `bins` bins of equal width from 0 to 1, the last with 1 itself."""
+        taken = np.append(0, self.tp + self.fp)
+        above = taken[np.searchsorted(-self.thresholds, -np.linspace(0, 1, bins + 1)[:-1], side="right")]
+        return -np.diff(above, append=0) / max(self.positives + self.negatives, 1)
+
 
 def threshold_table(labels: np.ndarray, scores: np.ndarray) -> ThresholdTable:
     """Sorts once, in O(rows log rows)."""

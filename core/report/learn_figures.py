@@ -1,11 +1,13 @@
-"""A figure of what one fine-tuning gave on the target and took from the source."""
+"""Figures that tell a story: what a fine-tuning gave and took, and ROC curves of its arms."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from core.evaluation.curves import Curve
+from core.report.overlay_figures import style_of
 from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, TRAINED
 
 _PARTS = {"source_test": "source test rows", "target_test": "target test rows"}
@@ -54,3 +56,25 @@ def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.
     figure.update_xaxes(title_text="AUC, 95 % interval (DeLong)", nticks=6)
     figure.update_yaxes(automargin=True)
     return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision="forgotten")
+
+
+def roc_overlay(curves: Sequence[tuple[str, Curve]]) -> go.Figure:
+    """ROC curves, each with its label, over the diagonal of guessing."""
+    guess = np.array([0.0, 1.0])
+    line = {"color": NEUTRAL, "dash": "dot", "width": 1}
+    figure = go.Figure(go.Scatter(x=guess, y=guess, mode="lines", line=line, showlegend=False, hoverinfo="skip"))
+    for place, (label, curve) in enumerate(curves):
+        color, dash = style_of(place)
+        figure.add_trace(
+            go.Scatter(
+                x=curve.x,
+                y=curve.y,
+                mode="lines",
+                name=label,
+                line={"color": color, "dash": dash, "width": 2},
+                hovertemplate="false positive rate %{x:.3f}, recall %{y:.3f}<extra>%{fullData.name}</extra>",
+            )
+        )
+    figure.update_xaxes(title_text="False positive rate", range=[-0.01, 1.01])
+    figure.update_yaxes(title_text="True positive rate (recall)", range=[-0.01, 1.02])
+    return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision="story-roc")

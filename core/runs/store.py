@@ -85,6 +85,16 @@ class Run:
         return self.status in ACTIVE
 
 
+@dataclass(frozen=True)
+class Validation:
+    """A run's validation metrics over its epochs: lowest and last log loss (nats), highest and last AUC."""
+
+    best_loss: float | None = None
+    last_loss: float | None = None
+    best_auc: float | None = None
+    last_auc: float | None = None
+
+
 def _run_of(row: sqlite3.Row) -> Run:
     values = dict(row)
     values["group"] = values.pop("grouping")
@@ -276,6 +286,24 @@ class RunStore:
             )
             for name in names
         }
+
+    def validation(self) -> dict[str, Validation]:
+        """Best and last validation metrics of every run that has any, by run, in one query."""
+        query = (
+            "SELECT run, name, max(step), value AS last, lowest, highest FROM points JOIN ("
+            " SELECT run AS of_run, name AS of_name, min(value) AS lowest, max(value) AS highest FROM points"
+            " WHERE name IN ('validation_loss', 'validation_auc') GROUP BY run, name"
+            ") ON run = of_run AND name = of_name GROUP BY run, name"
+        )
+        found: dict[str, dict[str, float]] = {}
+        with self._open() as db:
+            for row in db.execute(query):
+                of_run = found.setdefault(row["run"], {})
+                if row["name"] == "validation_loss":
+                    of_run |= {"best_loss": row["lowest"], "last_loss": row["last"]}
+                else:
+                    of_run |= {"best_auc": row["highest"], "last_auc": row["last"]}
+        return {run_id: Validation(**values) for run_id, values in found.items()}
 
     def finish(self, run_id: str, status: str, message: str = "", result: dict[str, Any] | None = None) -> None:
         """Ends a running run as done, failed, cancelled or interrupted; does nothing when it is no longer running."""

@@ -24,7 +24,7 @@ from core.models.library import find_backbone
 from core.runs.store import Run
 from core.training.devices import choose_device
 from core.training.loop import Rows, predict
-from core.training.results import SCORED_PARTS, measure, score_parts
+from core.training.results import SCORED_PARTS, labels_by_part, measure, score_parts, scored_rows, validated_on
 from core.training.score_drift import distribution, drift_from, what_it_learnt
 from core.training.table import read_table
 from core.workspace import Workspace, open_workspace, write_atomic
@@ -60,9 +60,10 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, d
     if run.result["threshold"] is None:
         raise BadInput(f"The model of run {run.id} has not learnt clicks, so there is nothing to measure.")
     device = choose_device("auto")
-    table = read_table(workspace, dataset, card.folder / "preprocessing", SCORED_PARTS)
-    scores = score_parts(load_backbone(card).to(device), dataset, table, device)
-    return measure(scores, dataset, run.result["threshold"])
+    table = read_table(workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS))
+    rows = scored_rows(dataset, validated_on(dataset, run))
+    scores = score_parts(load_backbone(card).to(device), rows, table, device)
+    return measure(labels_by_part(dataset, rows), scores, run.result["threshold"])
 
 
 def score_file(

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -98,6 +99,8 @@ class Clicks:
 
 
 CLICKS = Clicks()
+Behind = Callable[[int], tuple[Rows, Rows]]
+"""The training and the validation rows as the first so many stages hand them on."""
 
 
 def epoch_batches(rows: int, settings: TrainSettings, epoch: int) -> list[Tensor]:
@@ -135,11 +138,13 @@ def fit(
     reporter: Reporter,
     checkpoint: Path,
     task: Task = CLICKS,
+    behind: Behind | None = None,
 ) -> FitResult:
     """Trains what the plan leaves unfrozen and leaves the best epoch's weights in `network`.
 
     The best epoch has the lowest validation loss. Continues from `checkpoint` when that file exists, to the same
-    result as an unbroken run. Raises CancelledError when the reporter says stop, RunError on a loss that is no number.
+    result as an unbroken run. behind: where it is given, stages that are still to join are computed once, as frozen
+    ones are. Raises CancelledError when the reporter says stop, RunError on a loss that is no number.
     """
     if len(train) < 2:
         raise BadInput(f"Training needs at least 2 rows; the training part has {len(train)}.")
@@ -166,10 +171,13 @@ def fit(
     reporter.rewind(progress.step)
 
     saved = began = time.monotonic()
-    earlier = progress.seconds
+    earlier, depth = progress.seconds, plan.frozen_depth
     while progress.epoch < settings.epochs and not progress.stopped:
         batches = epoch_batches(len(train), settings, progress.epoch)
         done = progress.step - progress.epoch * steps_an_epoch
+        if behind and depth != plan.computed_once(progress.epoch):
+            depth = plan.computed_once(progress.epoch)
+            train, validation = behind(depth)
         open_stages(network, plan, optimiser.param_groups, progress.epoch, progress.closed)
         if not done:
             begin_epoch(network, plan, task, train, batches, optimiser, progress, settings.seed)

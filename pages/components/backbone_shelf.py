@@ -119,7 +119,8 @@ def take_in(uploaded: UploadedFile, name: str) -> None:
         with st.spinner("Checking the backbone"):
             card = import_in_subprocess(workspace(), path, name)
     except ThawError as error:
-        st.error(str(error).replace(path.name, Path(uploaded.name).name), icon=":material/error:")
+        sentence = str(error).replace(path.name, Path(uploaded.name).name)
+        st.error(escape_markdown(sentence), icon=":material/error:")
         return
     finally:
         path.unlink(missing_ok=True)

@@ -32,7 +32,8 @@ def workspace() -> Workspace:
 
 def show_error(error: ThawError) -> None:
     """Shows an error's sentence where the page stands."""
-    st.error(str(error), icon=":material/error:")
+    # Sentences quote files: what a file holds must stay text.
+    st.error(escape_markdown(str(error)), icon=":material/error:")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import streamlit as st
 from core.demo import DATASET, SEEDS, demo_sweep, mixed_run, run_demo
 from core.errors import ThawError
 from core.evaluation.curves import Curve
-from core.report.compare_figures import roc_overlay
+from core.report.learn_figures import roc_overlay
 from core.report.sweep_figures import depth_figure
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.runs.submit import interpolations
@@ -97,18 +97,18 @@ def demo_story() -> None:
         mixed_view(mixing[0])
 
 
-def _roc(done: list[Run]) -> dict[str, tuple[str, Curve]]:
+def _roc(done: list[Run]) -> list[tuple[str, Curve]]:
     """ROC of the first seed's run of every arm that is done, three depths among them: lines more would only cover."""
     depths = sorted(run.request["freeze_depth"] for run in done if run.request["strategy"] == "depth")
     shown = {depths[0], depths[len(depths) // 2], depths[-1]} if depths else set()
-    overlay = {}
+    overlay = []
     for run in done:
         strategy, depth = run.request["strategy"], run.request["freeze_depth"]
         if run.request["train"]["seed"] == SEEDS[0] and (strategy != "depth" or depth in shown):
             path = workspace().runs / run.id / "predictions.npz"
             found = curves(str(path), path.stat().st_mtime_ns, "target_test", "score")[1]
             auc = run.result["metrics"]["target_test"]["auc"] if run.result else None
-            overlay[run.id] = (f"{arm_of(run).title}, {decimals(auc, 3)}", found)
+            overlay.append((f"{arm_of(run).title}, {decimals(auc, 3)}", found))
     return overlay
 
 

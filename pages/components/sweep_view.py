@@ -275,6 +275,9 @@ def _table(table: pd.DataFrame) -> None:
             "Verdict": st.column_config.TextColumn(width=150, help="On target AUC, against the reference"),
             "ΔAUC": st.column_config.TextColumn(width=80, help="Target AUC less the reference's"),
             "95 % interval": st.column_config.TextColumn(width=150, help="Of the difference in AUC"),
+            "ECE": st.column_config.NumberColumn(
+                format="%.4f", help="Expected calibration error, mean over seeds, on target test rows"
+            ),
             "Trained": st.column_config.NumberColumn(format="localized", help="Parameters trained"),
             "Seconds": st.column_config.NumberColumn(format="%.1f", help="Mean of a run"),
             "Compare": st.column_config.LinkColumn("Runs side by side", display_text="Compare"),

@@ -17,6 +17,7 @@ from tests.pages.test_run import shown
 HARMLESS = {
     "Compare", "Compare runs", "Reset", "Open", "Watch it", "Take the tour", "No, thanks", "Pretrain a backbone",
     "Check its vocabulary", "Split a sample", "Add a sample", "Split it into domains",
+    "Choose all shown", "Choose none",
 }  # fmt: skip
 """Labels of buttons that lead elsewhere or change what is shown."""
 

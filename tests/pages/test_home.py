@@ -100,7 +100,7 @@ def test_a_missing_backbone_is_a_sentence(home: AppTest, monkeypatch: pytest.Mon
     monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path)
     home.run()
     assert not home.exception
-    assert "assets/backbones" in home.error[0].value
+    assert "assets/backbones" in home.error[0].value.replace("\\", "")
 
 
 def test_the_story_fills_in(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
