@@ -5,6 +5,7 @@ import json
 import os
 import re
 import tempfile
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,11 @@ def open_workspace(root: str | Path | None = None) -> Workspace:
                 "folder you may write to."
             ) from error
     return workspace
+
+
+def version() -> str:
+    """Thaw's own version, as pyproject.toml states it."""
+    return str(tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 
 
 def check_name(name: str, what: str) -> str:

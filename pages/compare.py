@@ -43,7 +43,7 @@ try:
         st.segmented_control(
             "Rows", [*ROWS], format_func=ROWS.__getitem__, default="run", required=True, key="rows",
             bind="query-params", label_visibility="collapsed",
-        )
+        help="A row for every run, or one for an arm: runs alike but for their seeds. It changes no result.",)
         == "arm"
     )  # fmt: skip
     table, ticked = pd.DataFrame(), []

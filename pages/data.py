@@ -12,6 +12,7 @@ from core.data.samples import Sample, delete_sample, list_samples, read_rows
 from core.data.schema import DIALECTS, FIELDS
 from core.report.data_figures import column_figure
 from core.runs.store import RunStore
+from pages.components.access import write_button
 from pages.components.add_sample import add_sample
 from pages.components.chart import chart
 from pages.components.common import (
@@ -50,7 +51,14 @@ def choose(items: Sequence[Item], kind: str, view: str, remove: Callable[[Item],
         st.query_params[kind] = st.session_state[key]
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = st.selectbox(kind.capitalize(), ids, format_func=names.__getitem__, key=key, on_change=follow)
+        chosen = st.selectbox(
+            kind.capitalize(),
+            ids,
+            format_func=names.__getitem__,
+            key=key,
+            on_change=follow,
+            help=f"The {kind} that this page shows. It changes no result.",
+        )
         if remove:
             remove(items[ids.index(chosen)])
     if st.query_params.get(kind) != chosen:
@@ -133,7 +141,9 @@ def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
 @st.fragment
 def one_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
     """One column's numbers and distribution."""
-    name = st.selectbox("Column to look at", FIELDS, key="look_at")
+    name = st.selectbox(
+        "Column to look at", FIELDS, key="look_at", help="Whose values the figures show. It changes no result."
+    )
     profile = profiles[FIELDS.index(name)]
     missing = f"missing {percent(profile.missing_share)}" if profile.missing_share else "never missing"
     facts = [missing, f"{count(profile.cardinality)} distinct values"]
@@ -170,7 +180,7 @@ def remove_sample(sample: Sample) -> None:
             f"Delete the sample **{escape_markdown(sample.name)}**? Datasets prepared from it stay, but can no longer "
             "be read by a backbone they have not met yet."
         )
-        if st.button("Delete the sample", type="primary", key="delete_sample_really"):
+        if write_button("Delete the sample", type="primary", key="delete_sample_really"):
             delete_sample(sample)
             st.query_params.pop("sample", None)
             st.rerun()
@@ -180,7 +190,7 @@ def remove_dataset(dataset: Dataset) -> None:
     """Deletes a dataset when told twice; not under a run that needs it."""
     with st.popover("Delete", icon=":material/delete:", key="delete_dataset"):
         st.markdown(f"Delete the dataset **{escape_markdown(dataset.name)}**? Its runs keep their results.")
-        if not st.button("Delete the dataset", type="primary", key="delete_dataset_really"):
+        if not write_button("Delete the dataset", type="primary", key="delete_dataset_really"):
             return
         if any(run.active and run.dataset == dataset.id for run in RunStore(workspace()).list()):
             st.error("Runs on this dataset are queued or running; cancel them before you delete it.")

@@ -16,6 +16,7 @@ from core.runs.submit import CONTROLS, command_line, submit_finetune
 from core.training.estimate import estimate_seconds
 from core.training.objectives import OBJECTIVES
 from core.training.settings import FinetuneRequest
+from pages.components.access import write_button
 from pages.components.choice import choose_named
 from pages.components.common import (
     about,
@@ -137,7 +138,7 @@ def launch(dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRe
     totals(plan, estimates[0].seconds)
     everything = f" With the controls {about(sum(one.seconds for one in estimates))}." if chosen else ""
     st.caption(estimates[0].basis + everything)
-    if st.button("Launch", type="primary", icon=":material/play_arrow:", key="ft_launch", width="stretch"):
+    if write_button("Launch", type="primary", icon=":material/play_arrow:", key="ft_launch", width="stretch"):
         runs = submit_finetune(workspace(), request, chosen)
         st.switch_page("run.py", query_params={"run": runs[0].id})
     command_hint(command_line(workspace(), request))

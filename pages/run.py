@@ -7,6 +7,7 @@ from core.runs.launch import ensure_worker, refresh
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.runs.submit import command_line
 from core.training.settings import request_from_json
+from pages.components.access import write_button, write_form_button
 from pages.components.common import (
     command_hint,
     duration,
@@ -20,6 +21,7 @@ from pages.components.common import (
 from pages.components.decisions import decisions_view
 from pages.components.live import live_view
 from pages.components.mixing import mixing_view
+from pages.components.moved import moved_view
 from pages.components.pick_run import pick_run, simulated_mark
 from pages.components.result import result_view
 from pages.components.use_run import use_run
@@ -41,10 +43,10 @@ def header(run: Run) -> None:
         + "]"
     )
     with actions.container(horizontal=True, horizontal_alignment="right"):
-        if run.active and st.button("Cancel", icon=":material/cancel:", disabled=run.cancel_asked is not None):
+        if run.active and write_button("Cancel", icon=":material/cancel:", disabled=run.cancel_asked is not None):
             store.request_cancel(run.id)
             st.rerun()
-        if run.status in RESUMABLE and st.button("Resume", icon=":material/play_arrow:", type="primary"):
+        if run.status in RESUMABLE and write_button("Resume", icon=":material/play_arrow:", type="primary"):
             store.resume(run.id)
             ensure_worker(workspace(), run.lane)
             st.rerun()
@@ -59,10 +61,16 @@ def header(run: Run) -> None:
 def annotations(run: Run) -> None:
     """Name, tags and note, to be changed at any time."""
     with st.expander("Name, tags and note", icon=":material/edit_note:"), st.form(f"annotate-{run.id}", border=False):
-        name = st.text_input("Name", run.name, max_chars=120)
-        tags = st.text_input("Tags, separated by commas", ", ".join(run.tags))
-        note = st.text_area("Note", run.note, max_chars=4000)
-        if st.form_submit_button("Save"):
+        name = st.text_input("Name", run.name, max_chars=120, help="What lists call this run; it changes no result.")
+        tags = st.text_input(
+            "Tags, separated by commas",
+            ", ".join(run.tags),
+            help="Words to find this run by on Compare; they change no result.",
+        )
+        note = st.text_area(
+            "Note", run.note, max_chars=4000, help="What you want to remember about this run; it changes no result."
+        )
+        if write_form_button("Save"):
             with errors_shown():
                 RunStore(workspace()).annotate(run.id, name, tags.split(","), note)
                 st.rerun()
@@ -95,6 +103,7 @@ try:
             decisions_view(run)
             if run.request["strategy"] != "zero-shot":
                 mixing_view(run)
+                moved_view(run)
         use_run(run)
     else:
         live_view(run)

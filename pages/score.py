@@ -13,6 +13,7 @@ from core.runs.kept import Scoring, score_and_keep, scorings
 from core.runs.kept import scoring_id as id_of
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
+from pages.components.access import write_button
 from pages.components.common import command_hint, count, decimals, escape_markdown, show_error, when, workspace
 from pages.components.errand import errand_view
 from pages.components.pick_run import pick_run, simulated_mark
@@ -70,11 +71,23 @@ def source() -> Source | None:
     samples = list_samples(workspace())
     ways = [*WAYS] if samples else ["upload"]
     way = st.segmented_control(
-        "Rows", ways, format_func=WAYS.__getitem__, default="upload", required=True, key="score_way"
+        "Rows",
+        ways,
+        format_func=WAYS.__getitem__,
+        default="upload",
+        required=True,
+        key="score_way",
+        help="Where the rows to score come from; nothing of them enters the model.",
     )
     if way == "sample":
         by_id = {sample.id: sample for sample in samples}
-        picked = st.selectbox("Sample", [*by_id], format_func=lambda key: sample_title(by_id[key]), key="score_sample")
+        picked = st.selectbox(
+            "Sample",
+            [*by_id],
+            format_func=lambda key: sample_title(by_id[key]),
+            key="score_sample",
+            help="The rows to score; nothing of them enters the model.",
+        )
         chosen = by_id[picked]
         return Source(chosen.rows_path, chosen.name, str(chosen.rows_path), True)
     copied = one_upload(
@@ -101,7 +114,7 @@ def form(run: Run) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         on_bad_rows = "reject" if chosen.checked else bad_rows_choice()
-        if st.button("Score", type="primary", icon=":material/playlist_add_check:", key="score"):
+        if write_button("Score", type="primary", icon=":material/playlist_add_check:", key="score"):
             begin(run, chosen, on_bad_rows)
     skip = " --on-bad-rows skip" if on_bad_rows == "skip" else ""
     file = shlex.quote(chosen.command)
@@ -117,6 +130,7 @@ def bad_rows_choice() -> str:
         default="reject",
         required=True,
         key="score_bad",
+        help="Rejecting scores the whole file or none of it. Skipping leaves bad rows unscored and counts them.",
     )
 
 
@@ -155,6 +169,7 @@ def pick_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
             format_func=lambda key: f"{names[key]}{' · bad rows skipped' if key.endswith('-skip') else ''}",
             key="scored_pick",
             on_change=follow,
+            help="Whose scores are shown. It changes none of them.",
         )
     return by_id[st.session_state["scored_pick"]]
 

@@ -32,6 +32,7 @@ def pick(sweeps: list[Sweep]) -> Sweep | None:
         key="sweep_pick",
         on_change=to_address,
         label_visibility="collapsed",
+        help="The sweep that this page shows, or the form for a new one. It changes no result.",
     )
     return by_id.get(named)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.access import require_writable
 from core.errors import BadInput
 from core.workspace import Workspace, read_json, write_json
 
@@ -75,6 +76,7 @@ def find_sample(workspace: Workspace, name_or_id: str) -> Sample:
 
 def delete_sample(sample: Sample) -> None:
     """Removes the sample's folder; datasets prepared from it can no longer be encoded anew."""
+    require_writable()
     shutil.rmtree(sample.folder)
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from core.access import require_writable
 from core.errors import BadInput
 from core.runs.command import Report, export_in_subprocess, score_in_subprocess, verify_in_subprocess
 from core.runs.store import RunStore, now
@@ -71,6 +72,7 @@ def score_and_keep(
     workspace: Workspace, run_id: str, source: Path, file: str, on_bad_rows: str, report: Report | None = None
 ) -> None:
     """Scores `source`, which the user calls `file`; at once where the same bytes were scored before."""
+    require_writable()
     name = _SCORES + scoring_id(source, on_bad_rows)
     if known := kept(workspace, run_id, name):
         write_json(known.folder / _SAID, {"said": known.said, "created": now(), "file": file})
@@ -102,6 +104,7 @@ def scorings(workspace: Workspace, run_id: str) -> list[Scoring]:
 
 def export_and_keep(workspace: Workspace, run_id: str) -> None:
     """Exports the run into one zip archive, see `export_file`."""
+    require_writable()
     _keep_said(
         workspace, run_id, EXPORT, lambda folder: export_in_subprocess(workspace, run_id, export_file(folder, run_id))
     )
@@ -114,6 +117,7 @@ def export_file(folder: Path, run_id: str) -> Path:
 
 def verify_and_keep(workspace: Workspace, run_id: str, report: Report | None = None) -> None:
     """Carries the run out again and keeps what came of it."""
+    require_writable()
     _keep_said(workspace, run_id, VERIFICATION, lambda folder: verify_in_subprocess(workspace, run_id, report))
 
 
@@ -128,6 +132,7 @@ def kept(workspace: Workspace, run_id: str, name: str) -> Kept | None:
 
 def delete_kept(one: Kept) -> None:
     """Removes its folder."""
+    require_writable()
     shutil.rmtree(one.folder, ignore_errors=True)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from core.access import require_writable
 from core.errors import BadInput
 from core.runs.reporter import Point
 from core.training.settings import Request, request_to_json
@@ -151,6 +152,7 @@ class RunStore:
 
     def submit_all(self, requests: Sequence[tuple[Request, str]], lane: str) -> list[Run]:
         """Queues a run for each (request, name), all or none."""
+        require_writable()
         ids = [f"r-{secrets.token_hex(4)}" for _ in requests]
         with self._open() as db:
             for run_id, (request, name) in zip(ids, requests, strict=True):
@@ -187,6 +189,7 @@ class RunStore:
 
     def save_sweep(self, sweep_id: str, name: str, spec: dict[str, Any]) -> None:
         """Stores a sweep, or its new spec and name."""
+        require_writable()
         with self._open() as db:
             db.execute(
                 "INSERT INTO sweeps (id, name, spec, created) VALUES (?, ?, ?, ?)"
@@ -324,6 +327,7 @@ class RunStore:
 
     def request_cancel(self, run_id: str) -> None:
         """Cancels a queued run at once and asks a running one to stop."""
+        require_writable()
         with self._open() as db:
             db.execute(
                 "UPDATE runs SET status = 'cancelled', message = 'Cancelled before it began.', finished = ?"
@@ -343,6 +347,7 @@ class RunStore:
 
     def resume(self, run_id: str) -> None:
         """Queues an interrupted, failed or cancelled run again; it goes on from its checkpoint."""
+        require_writable()
         run = self.get(run_id)
         if run.status not in RESUMABLE:
             raise BadInput(f"Run {run_id} is {run.status}; only {', '.join(RESUMABLE)} runs can be resumed.")
@@ -355,6 +360,7 @@ class RunStore:
 
     def annotate(self, run_id: str, name: str, tags: Sequence[str], note: str) -> None:
         """Sets the run's name, tags and note."""
+        require_writable()
         cleaned = sorted({tag.strip()[:32] for tag in tags if tag.strip()})
         with self._open() as db:
             db.execute(
@@ -364,6 +370,7 @@ class RunStore:
 
     def delete(self, run_id: str) -> None:
         """Removes the run, its points and its folder; refused while it is running."""
+        require_writable()
         with self._open() as db:
             done = db.execute("DELETE FROM runs WHERE id = ? AND status != 'running'", (run_id,)).rowcount
         if not done:

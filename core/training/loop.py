@@ -21,6 +21,7 @@ from core.training.lazy_adam import LazyAdamW, look_up_sparsely
 from core.training.methods import (
     Pull,
     gradient_norms,
+    gradient_points,
     merge_adapters,
     open_stages,
     parameter_groups,
@@ -34,6 +35,7 @@ from core.training.settings import TrainSettings
 EVALUATION_ROWS = 16384
 CHECKPOINT_SECONDS = 15.0
 POINTS_PER_EPOCH = 50
+GRADIENTS_PER_EPOCH = 5
 RATE_BATCHES = 8
 """Batches at the start of an epoch whose gradients decide Auto-RGN's rates."""
 
@@ -159,6 +161,7 @@ def fit(
     steps_an_epoch = len(epoch_batches(len(train), settings, 0))
     steps = steps_an_epoch * settings.epochs
     every = max(1, math.ceil(steps_an_epoch / POINTS_PER_EPOCH))
+    gradients_every = max(1, math.ceil(steps_an_epoch / GRADIENTS_PER_EPOCH))
 
     progress = load_checkpoint(checkpoint, network, optimiser, device)
     if progress is None:
@@ -189,6 +192,8 @@ def fit(
                 loss = task.loss(network, train, batch.to(device), progress.step)
             optimiser.zero_grad(set_to_none=True)
             (loss if pull is None else loss + pull.penalty()).backward()
+            if (progress.step + 1) % gradients_every == 0:
+                reporter.points(gradient_points(optimiser.param_groups, network, progress.step + 1))
             optimiser.step()
             if plan.rule == "autofreeze":
                 progress.norms = progress.norms + gradient_norms(optimiser.param_groups)

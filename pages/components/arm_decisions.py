@@ -127,7 +127,14 @@ def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
         options.remove(DOMAIN)
     from_address("column", options)
     left, _ = st.columns([2, 3])
-    left.selectbox("Column", options, key="column", on_change=to_address, args=("column",))
+    left.selectbox(
+        "Column",
+        options,
+        key="column",
+        on_change=to_address,
+        args=("column",),
+        help="By whose values the test rows are sliced. It changes no score, only how they are summed up.",
+    )
     column = str(st.session_state["column"])
     reference = reference if any(one.title == reference for one in arms) else arms[0].title
     with errors_shown():

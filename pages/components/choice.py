@@ -23,6 +23,11 @@ class Named(Protocol):
 
 N = TypeVar("N", bound=Named)
 
+HELP = {
+    "Dataset": "Whose rows are used, split as they were prepared. Results on other datasets stand on other rows.",
+    "Backbone": "The network whose stages are frozen or trained: what it learnt is what can be kept.",
+}
+
 
 def from_address(key: str, options: Sequence[str], ids: Mapping[str, str] | None = None) -> str | None:
     """Sets the state of the widget `key` to ?key=VALUE, or to the first option where it has none that fits.
@@ -54,5 +59,7 @@ def choose_named(label: str, things: Sequence[N], key: str) -> N:
     unknown = from_address(key, [*by_name], {thing.id: name for name, thing in by_name.items()})
     if unknown is not None:
         st.warning(f"There is no {label.lower()} {unknown[:64]!r} here; showing {st.session_state[key]!r}.")
-    name = st.selectbox(label, [*by_name], key=key, on_change=to_address, args=(key,), persist_state="session")
+    name = st.selectbox(
+        label, [*by_name], key=key, on_change=to_address, args=(key,), persist_state="session", help=HELP[label]
+    )
     return by_name[name]

@@ -10,6 +10,13 @@ from pages.components.common import workspace
 
 WAYS = {"errors": "Costs of errors", "impressions": "Value of a click, price of an impression"}
 
+HELP = {
+    "fp": "Acting on a row without a click. The dearer, the higher the threshold that costs least.",
+    "fn": "Missing a click. The dearer, the lower the threshold that costs least.",
+    "value": "The more a click is worth, the lower the threshold that costs least.",
+    "price": "The more an impression costs, the higher the threshold that costs least.",
+}
+
 
 def cost_fields(run_id: str = "") -> Costs:
     """Fields for the costs: of one run, or without one of all chosen runs, and then in the address.
@@ -19,7 +26,7 @@ def cost_fields(run_id: str = "") -> Costs:
     after, bind = (f"-{run_id}", None) if run_id else ("", "query-params")
 
     def number(place: int, label: str, name: str, value: float) -> float:
-        field = columns[place].number_input(label, 0.0, value=value, key=f"{name}{after}", bind=bind)  # type: ignore[arg-type]
+        field = columns[place].number_input(label, 0.0, value=value, key=f"{name}{after}", bind=bind, help=HELP[name])  # type: ignore[arg-type]
         return float(field or 0.0)
 
     way = st.segmented_control(
@@ -30,6 +37,7 @@ def cost_fields(run_id: str = "") -> Costs:
         required=True,
         key=f"way{after}",
         bind=bind,  # type: ignore[arg-type]
+        help="How costs are put: what each kind of error costs, or what a click is worth and an impression costs.",
     )
     columns = st.columns(2)
     if way == "errors":

@@ -51,7 +51,13 @@ def _costs(run: Run) -> None:
 def _slices(run: Run) -> None:
     arrays = predictions_of(run)
     names = {"before": "before", "after": "score"} if "target_test_before" in arrays else {"this run": "score"}
-    column = st.selectbox("Column", [*CATEGORICAL, *NUMERIC], key=f"slice-{run.id}", width=220)
+    column = st.selectbox(
+        "Column",
+        [*CATEGORICAL, *NUMERIC],
+        key=f"slice-{run.id}",
+        width=220,
+        help="By whose values the test rows are sliced. It changes no score, only how they are summed up.",
+    )
     with errors_shown():
         slices = column_slices(run.dataset, column)
         labels = arrays["target_test_label"].astype(float)

@@ -25,7 +25,13 @@ def head_fields(prefix: str, usual: str = "logit") -> HeadSettings:
             persist_state="session",
             help="Widths such as 64, 32; empty for a single layer. Xavier-initialised.",
         )
-        activation = st.selectbox("Activation", ACTIVATIONS, key=f"{prefix}_activation", persist_state="session")
+        activation = st.selectbox(
+            "Activation",
+            ACTIVATIONS,
+            key=f"{prefix}_activation",
+            persist_state="session",
+            help="Between the head's hidden layers; without hidden layers it does nothing.",
+        )
         output = st.selectbox(
             "Output",
             [*OUTPUTS],

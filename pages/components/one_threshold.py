@@ -37,6 +37,7 @@ def one_threshold(arms: Sequence[ArmResult]) -> None:
         required=True,
         key="part",
         bind="query-params",
+        help="Which test rows the numbers and figures below stand on. It changes no score.",
     )
     with seed_box:
         runs = run_of_each(arms)

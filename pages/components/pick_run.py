@@ -25,7 +25,12 @@ def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
         st.error(escape_markdown(missing(named)))
         named = ids[0]
     chosen = st.selectbox(
-        "Run", ids, index=ids.index(named), format_func=names.__getitem__, label_visibility="collapsed"
+        "Run",
+        ids,
+        index=ids.index(named),
+        format_func=names.__getitem__,
+        label_visibility="collapsed",
+        help="The run that this page shows. It changes no result.",
     )
     if chosen != named:
         # What else the address says belongs to the other run.

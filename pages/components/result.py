@@ -177,7 +177,13 @@ def threshold_view(run: Run, parts: list[str]) -> None:
     default = round(float(run.result["threshold"]), 3)
     controls = st.columns([2, 4, 1], vertical_alignment="bottom")
     part = controls[0].segmented_control(
-        "Rows", parts, format_func=PART_TITLES.__getitem__, default=parts[0], required=True, key=f"part-{run.id}"
+        "Rows",
+        parts,
+        format_func=PART_TITLES.__getitem__,
+        default=parts[0],
+        required=True,
+        key=f"part-{run.id}",
+        help="Which test rows the numbers and figures below stand on. It changes no score.",
     )
     st.session_state.setdefault(key, default)
     threshold = controls[1].slider(

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from core.runs.store import Run, RunStore
+from pages.components.access import write_button
 from pages.components.common import errors_shown, escape_markdown, workspace
 from pages.components.report_download import report_download
 from pages.components.run_table import safe_csv
@@ -30,7 +31,7 @@ def confirm_delete(runs: list[Run]) -> None:
         st.markdown(f"- {escape_markdown(run.name)}")
     if len(runs) > 10:
         st.markdown(f"- and {len(runs) - 10} more")
-    if st.button("Delete", type="primary", icon=":material/delete:"):
+    if write_button("Delete", type="primary", icon=":material/delete:"):
         with errors_shown():
             for run in runs:
                 RunStore(workspace()).delete(run.id)
@@ -41,15 +42,27 @@ def confirm_delete(runs: list[Run]) -> None:
 @st.dialog("Tags and note")
 def annotate(runs: list[Run]) -> None:
     """Adds tags to every chosen run, takes tags off them, or gives them a note."""
-    text = st.text_input("Add tags, separated by commas", placeholder="baseline, week 47")
+    text = st.text_input(
+        "Add tags, separated by commas",
+        placeholder="baseline, week 47",
+        help="Words to find these runs by; they change no result.",
+    )
     there = sorted({tag for run in runs for tag in run.tags})
-    gone = st.multiselect("Take tags off", there) if there else []
+    gone = (
+        st.multiselect("Take tags off", there, help="Tags that the chosen runs lose; no result changes.")
+        if there
+        else []
+    )
     notes = {run.note for run in runs}
     same = notes.pop() if len(notes) == 1 else ""
     note = st.text_area(
-        "Note", same, max_chars=4000, placeholder="The chosen runs have several notes; one given here replaces them."
+        "Note",
+        same,
+        max_chars=4000,
+        placeholder="The chosen runs have several notes; one given here replaces them.",
+        help="What you want to remember about these runs; it changes no result.",
     )
-    if st.button("Save", type="primary"):
+    if write_button("Save", type="primary"):
         for run in runs:
             tags = [*(tag for tag in run.tags if tag not in gone), *text.split(",")]
             RunStore(workspace()).annotate(run.id, run.name, tags, run.note if note == same else note)
@@ -61,9 +74,9 @@ def actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.DataFrame)
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Open", icon=":material/monitoring:", disabled=len(runs) != 1):
             st.switch_page("run.py", query_params={"run": runs[0].id})
-        if st.button("Tags and note", icon=":material/label:", disabled=not runs):
+        if write_button("Tags and note", icon=":material/label:", disabled=not runs):
             annotate(runs)
-        if st.button("Delete", icon=":material/delete:", disabled=not runs):
+        if write_button("Delete", icon=":material/delete:", disabled=not runs):
             confirm_delete(runs)
         st.button("Choose all shown", on_click=choose, args=([run.id for run in shown],), disabled=not shown)
         st.button("Choose none", on_click=choose, args=([],), disabled=not runs)

@@ -43,7 +43,13 @@ def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
     tags = sorted({tag for run in runs for tag in run.tags})
     groups = [group for group in dict.fromkeys(run.group for run in runs) if group in sweeps]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input("Find in name, note, tag or id", key="find", bind="query-params", width=240)
+        text = st.text_input(
+            "Find in name, note, tag or id",
+            key="find",
+            bind="query-params",
+            width=240,
+            help="Shows the runs that hold these words. It changes no result.",
+        )
         sweep = _among("Sweep", "of_sweep", list(dict.fromkeys(sweeps[group] for group in groups)))
         status = _among("Status", "status", statuses)
         kind = _among("Kind", "kind", ["finetune", "pretrain"])
@@ -64,7 +70,15 @@ def _among(label: str, key: str, options: Sequence[str]) -> list[str]:
     """What of `options` is asked for; no box where there is nothing to choose."""
     if not options:
         return []
-    return st.multiselect(label, options, key=key, bind="query-params", placeholder="all", width=200)
+    return st.multiselect(
+        label,
+        options,
+        key=key,
+        bind="query-params",
+        placeholder="all",
+        width=200,
+        help="Shows runs of these alone. It changes no result.",
+    )
 
 
 def strategy_of(run: Run) -> str:

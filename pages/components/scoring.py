@@ -10,6 +10,7 @@ from core.data.schema import FIELDS
 from core.report.run_figures import scored_figure
 from core.runs.kept import Scoring, delete_kept
 from core.runs.store import Run
+from pages.components.access import write_button
 from pages.components.chart import chart
 from pages.components.common import count, decimals, escape_markdown, interval, percent, when
 from pages.components.drift import drift_view
@@ -96,7 +97,9 @@ def downloads(run: Run, scoring: Scoring) -> None:
             icon=":material/download:",
             on_click="ignore",
         )
-        if st.button("Delete", key="scored_delete", icon=":material/delete:", help="Deletes these predictions here."):
+        if write_button(
+            "Delete", key="scored_delete", icon=":material/delete:", help="Deletes these predictions here."
+        ):
             delete_kept(scoring)
             st.query_params.pop("scored", None)
             st.rerun()

@@ -9,5 +9,6 @@ SUFFIXES = {"vectors": (".txt.gz", ".gz", ".txt"), "weights": (".weights.h5", ".
 
 def start_file(start: str) -> str:
     """Path of our copy of the file for `start`; "" as long as there is none."""
-    copied = one_upload(STARTS[start].file, f"start_file_{start}", "start", SUFFIXES[start])
+    about = "What the stages hold before they train is read from it; it is never unpickled."
+    copied = one_upload(STARTS[start].file, f"start_file_{start}", "start", about, SUFFIXES[start])
     return str(copied[0]) if copied else ""

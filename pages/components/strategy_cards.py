@@ -113,6 +113,7 @@ def _depth_card(card: BackboneCard) -> list[int]:
             persist_state="session",
             label_visibility="collapsed",
             wrap=True,
+            help="Each depth becomes an arm: so many stages from the input keep their weights, the others train.",
         )
         titles = ", ".join(escape_markdown(stage.title) for stage in card.stages)
         st.caption(f"Stages from the input: {titles}. {escape_markdown(about.source)}.")
@@ -128,6 +129,7 @@ def _card(name: str, why_not: str) -> dict[str, object] | None:
         key=_tick_key(name),
         disabled=bool(why_not),
         persist_state="session",
+        help="Adds this strategy to the sweep, with as many runs as there are seeds, sizes and rates.",
     )
     strategy_words(name)
     if why_not:
@@ -140,7 +142,13 @@ def _card(name: str, why_not: str) -> dict[str, object] | None:
 def _card_of_depth(name: str, depth: int) -> None:
     """A card whose arm is already there as a freeze depth, so that nothing runs twice under two names."""
     title = STRATEGIES[name].title
-    st.checkbox(f"**{title}**", True, key=f"sweep_depth_as_{name}", disabled=True)
+    st.checkbox(
+        f"**{title}**",
+        True,
+        key=f"sweep_depth_as_{name}",
+        disabled=True,
+        help="It is in the sweep as a freeze depth already, so it is not run twice.",
+    )
     strategy_words(name)
     st.caption(f":green[:material/check: In the sweep as freeze depth {depth}.]")
 

@@ -76,6 +76,7 @@ def stage_switches(card: BackboneCard, stack: str, first: int) -> tuple[str, ...
                 key=key,
                 persist_state="session",
                 width="stretch",
+                help="On, this stage trains; off, it is frozen.",
             ):
                 trained.append(stage.name)
         st.caption("13 numeric + 26 categorical features", text_alignment="center")

@@ -73,7 +73,14 @@ def _setting(settings: Sequence[str]) -> str:
         return settings[0]
     from_address("setting", settings)
     left, _ = st.columns([2, 5])
-    left.selectbox("Figures for", settings, key="setting", on_change=to_address, args=("setting",))
+    left.selectbox(
+        "Figures for",
+        settings,
+        key="setting",
+        on_change=to_address,
+        args=("setting",),
+        help="The target size and learning rate that the figures show. It changes no result.",
+    )
     return str(st.session_state["setting"])
 
 
@@ -101,6 +108,7 @@ def cost_chart(shown: Sequence[ArmResult]) -> None:
             key="cost",
             bind="query-params",
             label_visibility="collapsed",
+            help="What the figure holds quality against. It changes no result.",
         )
     chart(cost_figure(shown, str(cost)), "sweep-cost", HEIGHT, "AUC on target test rows against cost")
     st.caption(

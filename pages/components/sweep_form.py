@@ -12,6 +12,7 @@ from core.runs.store import RunStore
 from core.runs.sweep import Arm, SweepSpec, estimate_sweep, list_sweeps, requests_of, submit_sweep, sweep_command_line
 from core.training.settings import TrainSettings
 from core.workspace import PROJECT, check_name
+from pages.components.access import write_button
 from pages.components.choice import choose_named
 from pages.components.common import (
     about,
@@ -192,8 +193,17 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
     right.metric("Estimated time", about(estimate.seconds))
     st.caption(f"{_product(spec)}. {estimate.basis}")
     suggestion = _free_name(f"{card.name} on {dataset.name}")
-    name = st.text_input("Name", placeholder=suggestion, key="sweep_name", max_chars=64) or suggestion
-    if st.button(
+    name = (
+        st.text_input(
+            "Name",
+            placeholder=suggestion,
+            key="sweep_name",
+            max_chars=64,
+            help="What lists and commands call the sweep; it changes no result.",
+        )
+        or suggestion
+    )
+    if write_button(
         f"Start {count(runs)} run{'s' if runs > 1 else ''}",
         type="primary",
         icon=":material/play_arrow:",

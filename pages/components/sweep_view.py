@@ -21,6 +21,7 @@ from core.runs.sweep import (
     sweep_command_line,
 )
 from core.runs.sweep_result import ArmResult, arm_results, forgotten, judged, reference_of, setting_of
+from pages.components.access import write_button
 from pages.components.choice import from_address, to_address
 from pages.components.common import (
     SIMULATED,
@@ -59,10 +60,12 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
     own = any(run.lane == CLUSTER for run in runs)
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if any(run.active for run in runs):
-            if st.button("Cancel", icon=":material/cancel:", disabled=all(run.cancel_asked for run in _active(runs))):
+            if write_button(
+                "Cancel", icon=":material/cancel:", disabled=all(run.cancel_asked for run in _active(runs))
+            ):
                 cancel_sweep(workspace(), sweep)
                 st.rerun()
-        elif _resumable(runs) and not own and st.button("Resume", icon=":material/play_arrow:", type="primary"):
+        elif _resumable(runs) and not own and write_button("Resume", icon=":material/play_arrow:", type="primary"):
             resume_sweep(workspace(), sweep)
             st.rerun()
         if not own:
@@ -100,9 +103,16 @@ def _about(sweep: Sweep) -> str:
 
 def _more_seeds(sweep: Sweep) -> None:
     with st.popover("Add seeds", icon=":material/add:"):
-        seeds = st.number_input("More seeds for every arm", 1, 20, 2, key="sweep_more")
+        seeds = st.number_input(
+            "More seeds for every arm",
+            1,
+            20,
+            2,
+            key="sweep_more",
+            help="More seeds tell training noise from real differences better; every arm runs once more for each.",
+        )
         st.caption(f"It has {len(sweep.spec.seeds)} now. Arms that have them are not run again.")
-        if st.button("Add them", type="primary", key="sweep_extend"):
+        if write_button("Add them", type="primary", key="sweep_extend"):
             with errors_shown():
                 extend_sweep(workspace(), sweep, int(seeds or 0))
                 st.rerun()

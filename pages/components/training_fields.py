@@ -59,8 +59,8 @@ def training_fields(
     )
     st.caption(f"{preset}: {PRESET_WORDS[preset]}" if preset else "your own settings")
     with st.grid(3, min_column_width=150):
-        epochs = _number(prefix, "epochs", "Epochs", 1, 1000)
-        batch_size = _number(prefix, "batch_size", "Batch size", 1, 1_000_000, "Rows in one step of the optimiser.")
+        epochs = _number(prefix, "epochs", "Epochs", 1, 1000, "Most passes over the rows; the best one is kept.")
+        batch_size = _number(prefix, "batch_size", "Batch size", 1, 1_000_000, "Rows a step; fewer give noisier steps.")
         learning_rate = st.number_input(
             "Learning rate",
             min_value=LOWEST_RATE,
@@ -71,7 +71,7 @@ def training_fields(
             on_change=_match,
             args=(prefix,),
             persist_state="session",
-            help="Adam's step size.",
+            help="Adam's step size. Larger learns faster and forgets more; too large never settles.",
         )
         stopping = "Epochs without a lower validation loss before the run stops; 0 never. The best epoch is kept."
         early_stopping = _number(prefix, "early_stopping", "Early stopping", 0, 1000, stopping)
@@ -109,7 +109,7 @@ def training_fields(
             format_func=DEVICE_WORDS.__getitem__,
             key=f"{prefix}_device",
             persist_state="session",
-            help="auto takes a GPU when there is one.",
+            help="auto takes a GPU when there is one. Results agree to rounding.",
         )
     st.toggle(
         "Let the learning rate fall to zero along a cosine",
@@ -205,9 +205,7 @@ def parse_widths(text: str, what: str) -> tuple[int, ...]:
         raise BadInput(f"{what} are {text[:40]!r}; write whole numbers with commas between, such as 64, 32.") from None
 
 
-def _number(
-    prefix: str, name: str, label: str, low: int, high: int, about: str | None = None, disabled: bool = False
-) -> int | None:
+def _number(prefix: str, name: str, label: str, low: int, high: int, about: str, disabled: bool = False) -> int | None:
     return st.number_input(
         label,
         min_value=low,
@@ -231,7 +229,7 @@ def _seed(prefix: str) -> int | None:
         step=1,
         key=f"{prefix}_seed",
         persist_state="session",
-        help="Of new weights, the row order and dropout.",
+        help="Of new weights, the row order and dropout. Another one shows how much is training noise.",
     )
 
 

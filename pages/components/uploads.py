@@ -9,15 +9,14 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from core.access import require_writable
 from core.runs.store import RESUMABLE, RunStore
 from pages.components.common import bytes_text, escape_markdown, workspace
 
 STALE_SECONDS = 24 * 3600
 
 
-def one_upload(
-    label: str, key: str, kind: str, suffixes: Sequence[str] = (), help: str | None = None
-) -> tuple[Path, str] | None:
+def one_upload(label: str, key: str, kind: str, help: str, suffixes: Sequence[str] = ()) -> tuple[Path, str] | None:
     """(our copy, its own name) of one uploaded file, None as long as there is none; the copy outlives reruns.
 
     suffixes: endings it may have, all when empty; the copy gets the first that fits, else the last.
@@ -52,6 +51,7 @@ def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
 
     Copies of the same kind that nobody came back for in a day go on the way, unless a run may still read them.
     """
+    require_writable()
     needed = {
         run.request.get("start_file")
         for run in RunStore(workspace()).list(kind="pretrain")

@@ -9,6 +9,7 @@ from core.runs import errands
 from core.runs.kept import EXPORT, VERIFICATION, Kept, export_and_keep, export_file, kept, verify_and_keep
 from core.runs.store import Run
 from core.workspace import Workspace
+from pages.components.access import write_button
 from pages.components.common import MISSING, bytes_text, command_hint, count, escape_markdown, when, workspace
 from pages.components.errand import errand_view
 from pages.components.report_download import report_download
@@ -62,7 +63,7 @@ def _export(space: Workspace, run: Run) -> None:
             )
         else:
             st.caption(ABOUT_EXPORT)
-            if st.button("Export", key=f"export_{run.id}", icon=":material/package_2:"):
+            if write_button("Export", key=f"export_{run.id}", icon=":material/package_2:"):
                 errands.forget(key)
                 errands.start(key, lambda report: export_and_keep(space, run.id))
                 st.rerun()
@@ -91,7 +92,7 @@ def _verify(space: Workspace, run: Run) -> None:
         else:
             st.caption(ABOUT_VERIFY)
         label = "Verify again" if done else "Verify"
-        if st.button(label, key=f"verify_{run.id}", icon=":material/replay:"):
+        if write_button(label, key=f"verify_{run.id}", icon=":material/replay:"):
             errands.forget(key)
             errands.start(key, lambda report: verify_and_keep(space, run.id, report))
             st.rerun()
