@@ -139,8 +139,8 @@ full fine-tuning gains {gains} AUC at the three sizes, and drawing the embedding
 How much stays frozen hardly shows on 20,000 test rows: of {comparisons} comparisons of the other strategies with
 {reference}, {told} can be told from noise ({named}), so the cheapest serves, and freeze depth 4 trains {share} of the
 parameters. What costs is a new head left alone with few rows: at {few} rows the linear probe (freeze depth 5) varies by
-± {probe} over seeds and freeze depth 4 by ± {kept}, while the backbone as it is, without any training, gives away no more
-than {adapted} AUC even at the largest size.
+± {probe} over seeds and freeze depth 4 by ± {kept}, while the backbone as it is, without any training, gives away no
+more than {adapted} AUC even at the largest size.
 """
 
 
