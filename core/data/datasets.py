@@ -37,7 +37,7 @@ from core.data.split import (
 from core.errors import BadInput
 from core.workspace import Workspace, check_name, hash_json, read_json, write_json
 
-ENCODED_AT_ONCE = 2**18
+ENCODED_AT_ONCE = 2**17
 """Rows; a vocabulary is made ready for look-up once for so many."""
 
 

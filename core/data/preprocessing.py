@@ -27,6 +27,7 @@ MISSING, UNSEEN, FIRST = 0, 1, 2
 """Ids of a missing value, of a value not in the vocabulary, and of the first value that is."""
 DEFAULT_MIN_COUNT = 10
 _HIGHEST_BUCKET = 2.0
+_TURNED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -65,19 +66,19 @@ class Preprocessing:
 
     def encode(self, table: pa.Table) -> Encoded:
         """Encodes rows of columns I1..I13 (float64) and C1..C26 (string), coded or plain; other columns are ignored."""
-        ids = np.empty((table.num_rows, len(FIELDS)), dtype=np.int32)
-        numerics = np.empty((table.num_rows, len(NUMERIC)), dtype=np.float32)
+        ids = np.empty((len(FIELDS), table.num_rows), dtype=np.int32)
+        numerics = np.empty((len(NUMERIC), table.num_rows), dtype=np.float32)
         for place, field in enumerate(FIELDS if table.num_rows else ()):
             coded = codes_and_values(table[field])
             values = pa.concat_arrays([values for _, values in coded])
             if field in NUMERIC:
                 numbers = _to_numpy(values)
-                _spread(_bucket_ids(numbers, self.vocabularies[field].to_numpy()), coded, ids[:, place])
+                _spread(_bucket_ids(numbers, self.vocabularies[field].to_numpy()), coded, ids[place])
                 scaled = (log_transform(numbers) - self.mean[place]) / self.std[place]
-                _spread(np.where(np.isnan(scaled), 0.0, scaled), coded, numerics[:, place])
+                _spread(np.where(np.isnan(scaled), 0.0, scaled), coded, numerics[place])
             else:
-                _spread(_value_ids(values, self.vocabularies[field]), coded, ids[:, place])
-        return Encoded(ids, numerics)
+                _spread(_value_ids(values, self.vocabularies[field]), coded, ids[place])
+        return Encoded(_as_rows(ids), _as_rows(numerics))
 
     def save(self, folder: Path) -> None:
         """Writes preprocessing.json and vocabulary.parquet into `folder`."""
@@ -183,19 +184,29 @@ def _vocabulary(values: pa.Array, counts: np.ndarray, min_count: int) -> pa.Arra
     """The values whose counts add up to enough."""
     table = pa.table({"value": values, "count": counts})
     table = table.filter((pc.field("count") > 0) & pc.field("value").is_valid())
-    summed = table.group_by("value", use_threads=False).aggregate([("count", "sum")])
-    frequent = summed.filter(pc.greater_equal(summed["count_sum"], min_count))
+    distinct = table["value"].combine_chunks().dictionary_encode()
+    summed = np.bincount(distinct.indices.to_numpy(), table["count"].to_numpy(), minlength=len(distinct.dictionary))
+    found = pa.table({"value": distinct.dictionary, "count": summed}).filter(pa.array(summed >= min_count))
     # Falling count, then value: the same rows give the same ids in whatever order they come.
-    return frequent.sort_by([("count_sum", "descending"), ("value", "ascending")])["value"].combine_chunks()
+    return found.sort_by([("count", "descending"), ("value", "ascending")])["value"].combine_chunks()
 
 
 def _spread(found: np.ndarray, coded: list[tuple[np.ndarray, pa.Array]], out: np.ndarray) -> None:
     """Writes what was found for the values of all batches, one after another, to the rows that hold them."""
     row = value = 0
+    found = found.astype(out.dtype)
     for codes, values in coded:
-        out[row : row + len(codes)] = found[value : value + len(values)][codes]
+        out[row : row + len(codes)] = found[value : value + len(values)].take(codes)
         row += len(codes)
         value += len(values)
+
+
+def _as_rows(columns: np.ndarray) -> np.ndarray:
+    """The transposed array, some rows at a time: all at once would leave the processor's cache at every number."""
+    rows = np.empty(columns.shape[::-1], columns.dtype)
+    for start in range(0, len(rows), _TURNED_AT_ONCE):
+        rows[start : start + _TURNED_AT_ONCE] = columns[:, start : start + _TURNED_AT_ONCE].T
+    return rows
 
 
 def _to_numpy(column: pa.Array) -> np.ndarray:

@@ -20,6 +20,7 @@ BATCH_ROWS = 2**15 - 1
 
 _VALUES = dict.fromkeys(NUMERIC, pa.float64()) | dict.fromkeys(CATEGORICAL, pa.string())
 _CODED = pa.schema([(LABEL, pa.int8())] + [(field, pa.dictionary(pa.int16(), _VALUES[field])) for field in FIELDS])
+_WITH_MISSING = pc.DictionaryEncodeOptions(null_encoding="encode")
 
 
 def code(table: pa.Table) -> list[pa.RecordBatch]:
@@ -30,7 +31,7 @@ def code(table: pa.Table) -> list[pa.RecordBatch]:
         rows = table.slice(start, BATCH_ROWS)
         columns = []
         for name in schema.names:
-            column = rows[name].combine_chunks()
+            column = rows[name].combine_chunks() if rows[name].num_chunks != 1 else rows[name].chunk(0)
             columns.append(column.cast(pa.int8()) if name == LABEL else _code_field(column, name))
         batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
     return batches
@@ -69,13 +70,13 @@ def codes_and_values(column: pa.ChunkedArray) -> list[tuple[np.ndarray, pa.Array
 
 
 def _dictionary(column: pa.Array) -> pa.DictionaryArray:
-    return pc.dictionary_encode(column, null_encoding="encode")
+    return pc.call_function("dictionary_encode", [column], _WITH_MISSING)
 
 
 def _code_field(column: pa.Array, name: str) -> pa.DictionaryArray:
     coded = _dictionary(column)
     values = coded.dictionary
     if name in NUMERIC:
-        # Adding nought makes -0 the same number as 0.
-        values = pc.add(values.cast(pa.float64()), 0.0)
-    return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int16()), values)
+        # Past 53 bits a whole number is rounded, as it is when read as a float. Adding nought makes -0 the same as 0.
+        values = pc.add(values.cast(pa.float64(), safe=False), 0.0)
+    return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int16(), safe=False), values, safe=False)

@@ -28,11 +28,9 @@ _UNUSUAL = (b"\x00", b" ", b"x", b"X")
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a file: `lines` of them, after `before` others; the first names columns where has_header."""
+    """Whole lines of a file; the first names columns where has_header."""
 
     text: bytes
-    lines: int
-    before: int
     has_header: bool
 
 
@@ -42,31 +40,43 @@ def read_blocks(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Ite
     def parsed(block: Block) -> tuple[Block, list[pa.RecordBatch] | None]:
         return block, _quick(block, form)
 
-    for block, batches in in_order(parsed, _blocks(stream, form.has_header, name)):
+    before = 0
+    for block, batches in in_order(parsed, _blocks(stream, form.has_header)):
         if batches is None:
+            _check_length(block, name, before)
             here = dataclasses.replace(form, has_header=block.has_header)
-            tables = read_text(io.BytesIO(block.text), here, name, bad, block.before)
+            tables = read_text(io.BytesIO(block.text), here, name, bad, before)
             batches = [batch for table in tables for batch in code(table)]
+            before += _lines(block.text)
+        elif form.labelled:
+            before += block.has_header + sum(batch.num_rows for batch in batches)
+        else:
+            # Blank lines are no rows here.
+            before += _lines(block.text)
         yield batches
 
 
-def _blocks(stream: Guard, has_header: bool, name: str) -> Iterator[Block]:
-    rest, before = b"", 0
+def _blocks(stream: Guard, has_header: bool) -> Iterator[Block]:
+    rest, first = b"", has_header
     while data := _fill(stream, parse.BLOCK_BYTES - len(rest)):
-        text = rest + data
-        cut = text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
-        rest = text[cut:]
-        if cut:
-            block = Block(text[:cut], _lines(text[:cut]), before, has_header and not before)
-            before += block.lines
-            yield block
-        elif len(text) >= parse.BLOCK_BYTES:
-            raise BadInput(
-                f"{name!r} has a row longer than {parse.BLOCK_BYTES:,} bytes near row {before + 1:,}: that is damage, "
-                "not a Criteo row."
-            )
+        cut = data.rfind(b"\n") + 1 or data.rfind(b"\r", 0, -1) + 1
+        if not cut and len(rest) + len(data) < parse.BLOCK_BYTES:
+            rest += data
+            continue
+        # A line that fills a block alone is left for the careful reader to refuse.
+        cut = cut or len(data)
+        yield Block(b"".join((rest, memoryview(data)[:cut])), first)
+        rest, first = data[cut:], False
     if rest:
-        yield Block(rest, _lines(rest), before, has_header and not before)
+        yield Block(rest, first)
+
+
+def _check_length(block: Block, name: str, before: int) -> None:
+    if len(block.text) >= parse.BLOCK_BYTES and not block.text.endswith((b"\n", b"\r")):
+        raise BadInput(
+            f"{name!r} has a row longer than {parse.BLOCK_BYTES:,} bytes near row {before + 1:,}: that is damage, not "
+            "a Criteo row."
+        )
 
 
 def _fill(stream: Guard, size: int) -> bytes:
