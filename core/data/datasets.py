@@ -7,23 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from core.access import require_writable
+from core.data.parallel import in_order
 from core.data.preprocessing import (
     DEFAULT_MIN_COUNT,
     MISSING,
     UNSEEN,
     Encoded,
     Preprocessing,
-    batches,
     fit,
 )
-from core.data.samples import Sample, find_sample
+from core.data.samples import Sample, coded_rows, find_sample, read_rows
 from core.data.schema import FIELDS, LABEL, NUMERIC
 from core.data.split import (
     PARTS,
@@ -37,6 +37,9 @@ from core.data.split import (
 )
 from core.errors import BadInput
 from core.workspace import Workspace, check_name, hash_json, read_json, write_json
+
+ENCODED_AT_ONCE = 2**17
+"""Rows; a vocabulary is made ready for look-up once for so many."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,8 @@ def prepare(
     try:
         report(0.05)
         train = PARTS.index("source_train" if summaries[0].rows else "target_train")
-        preprocessing = fit(_rows_where(sample, parts == train), min_count)
-        report(0.4)
+        fitting = lambda share: report(0.05 + 0.35 * share)  # noqa: E731
+        preprocessing = fit(coded_rows(sample), min_count, parts == train, fitting)
         np.save(folder / "parts.npy", parts)
         np.save(folder / "order.npy", order)
         stored = np.full(sample.rows, np.nan) if labels is None else labels
@@ -127,7 +130,7 @@ def prepare(
             labelled=sample.labelled,
             folder=folder,
         )
-        _encode(sample.rows_path, sample.rows, preprocessing, folder, lambda share: report(0.4 + 0.6 * share))
+        _encode(sample, preprocessing, folder, lambda share: report(0.4 + 0.6 * share))
         values = dataclasses.asdict(dataset)
         del values["folder"]
         write_json(folder / "dataset.json", values)
@@ -225,7 +228,7 @@ def encoded(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessing
     folder = dataset.folder / f"encoded-{preprocessing.hash[:12]}"
     if not folder.exists():
         sample = find_sample(workspace, dataset.sample_id)
-        _encode(sample.rows_path, sample.rows, preprocessing, dataset.folder, lambda share: None)
+        _encode(sample, preprocessing, dataset.folder, lambda share: None)
     return Encoded(np.load(folder / "ids.npy", mmap_mode="r"), np.load(folder / "numerics.npy", mmap_mode="r"))
 
 
@@ -256,7 +259,7 @@ def coverage(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessin
 def _labels(sample: Sample) -> np.ndarray | None:
     if not sample.labelled:
         return None
-    return pq.read_table(sample.rows_path, columns=[LABEL])[LABEL].to_numpy()
+    return coded_rows(sample)[LABEL].to_numpy()
 
 
 def _assign(sample: Sample, spec: SplitSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -264,7 +267,7 @@ def _assign(sample: Sample, spec: SplitSpec) -> tuple[np.ndarray, np.ndarray]:
         return assign_unlabelled(sample.rows, without_domains(spec))
     if spec.method != "column":
         return assign(sample.rows, spec)
-    column = pq.read_table(sample.rows_path, columns=[spec.column])[spec.column]
+    column = read_rows(sample, [spec.column])[spec.column]
     if spec.column in NUMERIC:
         column = pa.chunked_array([pc.cast(column, pa.int64(), safe=False).combine_chunks()])
     texts = pc.fill_null(column.cast(pa.string()), "")
@@ -274,37 +277,32 @@ def _assign(sample: Sample, spec: SplitSpec) -> tuple[np.ndarray, np.ndarray]:
     return assign(sample.rows, spec, in_target)
 
 
-def _rows_where(sample: Sample, chosen: np.ndarray) -> pa.Table:
-    kept, start = [], 0
-    for table in batches(sample.rows_path):
-        kept.append(table.filter(pa.array(chosen[start : start + table.num_rows])))
-        start += table.num_rows
-    return pa.concat_tables(kept)
-
-
 def _in_order(dataset: Dataset, part: str) -> np.ndarray:
     order = np.load(dataset.folder / "order.npy", mmap_mode="r")
     return np.asarray(order[parts_of(dataset)[order] == PARTS.index(part)])
 
 
-def _encode(
-    rows_path: Path, rows: int, preprocessing: Preprocessing, folder: Path, report: Callable[[float], None]
-) -> None:
+def _encode(sample: Sample, preprocessing: Preprocessing, folder: Path, report: Callable[[float], None]) -> None:
     part = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
+    table = coded_rows(sample)
+    slices = (table.slice(start, ENCODED_AT_ONCE) for start in range(0, table.num_rows, ENCODED_AT_ONCE))
     try:
-        ids = np.lib.format.open_memmap(part / "ids.npy", "w+", np.int32, (rows, len(FIELDS)))
-        numerics = np.lib.format.open_memmap(part / "numerics.npy", "w+", np.float32, (rows, len(NUMERIC)))
-        start = 0
-        for table in batches(rows_path):
-            encoded_rows = preprocessing.encode(table)
-            ids[start : start + table.num_rows] = encoded_rows.ids
-            numerics[start : start + table.num_rows] = encoded_rows.numerics
-            start += table.num_rows
-            report(start / rows)
-        ids.flush()
-        numerics.flush()
+        with (part / "ids.npy").open("wb") as ids, (part / "numerics.npy").open("wb") as numerics:
+            _npy_header(ids, np.int32, (table.num_rows, len(FIELDS)))
+            _npy_header(numerics, np.float32, (table.num_rows, len(NUMERIC)))
+            done = 0
+            for rows in in_order(preprocessing.encode, slices):
+                ids.write(rows.ids.data)
+                numerics.write(rows.numerics.data)
+                done += len(rows.ids)
+                report(done / table.num_rows)
         target = folder / f"encoded-{preprocessing.hash[:12]}"
         if not target.exists():
             part.rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _npy_header(stream: BinaryIO, dtype: type, shape: tuple[int, ...]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)

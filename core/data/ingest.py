@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from core.access import require_writable
 from core.data.containers import PARQUET, open_rows
 from core.data.dialects import Inspection, inspect
-from core.data.parse import BadRows, read_parquet, read_text, table_schema
+from core.data.parse import BadRows, read_parquet
+from core.data.rowsfile import code, write_rows
 from core.data.samples import ROWS, Sample, load_sample, save_sample
 from core.data.schema import LABEL
+from core.data.textblocks import read_blocks
 from core.errors import BadInput
 from core.workspace import Workspace, check_name, hash_file
 
@@ -84,30 +85,29 @@ def _write_rows(
     path: Path, form: Inspection, target: Path, bad: BadRows, report: Callable[[float], None]
 ) -> tuple[int, int]:
     rows = clicks = 0
-    schema = table_schema(form.labelled)
-    with _tables(path, form, bad, report) as tables, pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for table in tables:
-            writer.write_table(table)
-            rows += table.num_rows
-            if form.labelled and table.num_rows:
-                clicks += int(pc.sum(table[LABEL]).as_py())
+    with _batches(path, form, bad, report) as batches, write_rows(target, form.labelled) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+            if form.labelled:
+                clicks += int(pc.sum(batch[LABEL]).as_py())
     report(1.0)
     return rows, clicks
 
 
 @contextmanager
-def _tables(
+def _batches(
     path: Path, form: Inspection, bad: BadRows, report: Callable[[float], None]
-) -> Iterator[Iterator[pa.Table]]:
+) -> Iterator[Iterator[pa.RecordBatch]]:
     if form.container == PARQUET:
-        yield read_parquet(path, form, bad)
+        yield (batch for table in read_parquet(path, form, bad) for batch in code(table))
         return
     with open_rows(path) as stream:
 
-        def reported() -> Iterator[pa.Table]:
-            for table in read_text(stream, form, path.name, bad):
+        def reported() -> Iterator[pa.RecordBatch]:
+            for batches in read_blocks(stream, form, path.name, bad):
                 report(stream.share)
-                yield table
+                yield from batches
 
         yield reported()
 

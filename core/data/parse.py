@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ MAX_EXAMPLES = 20
 PARQUET_ROWS = 65_536
 MAX_ROW_GROUP_BYTES = 4 * 2**30
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_LABELS = pa.array(["0", "1", "0.0", "1.0"])
+LABELS = pa.array(["0", "1", "0.0", "1.0"])
 _SCHEMA = pa.schema(
     [(LABEL, pa.int8())] + [(name, pa.float64()) for name in NUMERIC] + [(name, pa.string()) for name in CATEGORICAL]
 )
@@ -58,16 +59,44 @@ def table_schema(labelled: bool) -> pa.Schema:
     return _SCHEMA if labelled else _SCHEMA.remove(0)
 
 
-def read_text(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Iterator[pa.Table]:
-    """Typed tables from the text of `stream`. Row numbers in sentences count from 1, a header line included."""
+def parse_options(form: Inspection, on_wrong_width: Callable | None = None) -> pyarrow.csv.ParseOptions:
+    """How Arrow cuts the text of `form` into fields."""
+    return pyarrow.csv.ParseOptions(
+        delimiter=form.delimiter,
+        quote_char='"' if form.dialect == "csv" else False,
+        # Arrow makes a row of nulls of a blank line. Where rows have labels that is told apart from data.
+        ignore_empty_lines=not form.labelled,
+        invalid_row_handler=on_wrong_width,
+    )
+
+
+def convert_options(form: Inspection, types: dict[str, pa.DataType]) -> pyarrow.csv.ConvertOptions:
+    """How Arrow makes columns of the fields of `form`: those that have a name, empty ones null."""
+    return pyarrow.csv.ConvertOptions(
+        column_types=types,
+        include_columns=[column for column in form.columns if column],
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+    )
+
+
+def read_text(
+    stream: Guard | BinaryIO, form: Inspection, name: str, bad: BadRows, before: int = 0
+) -> Iterator[pa.Table]:
+    """Typed tables from the text of `stream`, which `before` lines of the file come before.
+
+    Row numbers in sentences count from 1, a header line included.
+    """
     columns = [column or f"ignored {place}" for place, column in enumerate(form.columns)]
     bad_widths: list[int] = []
 
     def wrong_width(row: pyarrow.csv.InvalidRow) -> str:
-        bad_widths.append(row.number)
+        number = before + row.number
+        bad_widths.append(number)
         bad.note(
-            row.number,
-            f"Row {row.number:,} of {name!r} has {row.actual_columns} columns where {row.expected_columns} belong "
+            number,
+            f"Row {number:,} of {name!r} has {row.actual_columns} columns where {row.expected_columns} belong "
             f"({row.text[:60]!r}).",
         )
         return "skip"
@@ -78,26 +107,14 @@ def read_text(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Itera
             read_options=pyarrow.csv.ReadOptions(
                 column_names=columns, skip_rows=int(form.has_header), block_size=BLOCK_BYTES, use_threads=False
             ),
-            parse_options=pyarrow.csv.ParseOptions(
-                delimiter=form.delimiter,
-                quote_char='"' if form.dialect == "csv" else False,
-                # Arrow makes a row of nulls of a blank line. Where rows have labels that is told apart from data below.
-                ignore_empty_lines=not form.labelled,
-                invalid_row_handler=wrong_width,
-            ),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types={column: pa.string() for column in columns},
-                include_columns=[column for column in form.columns if column],
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=True,
-            ),
+            parse_options=parse_options(form, wrong_width),
+            convert_options=convert_options(form, dict.fromkeys(columns, pa.string())),
         )
     except pa.ArrowException as error:
         bad.settle()
-        raise _arrow_sentence(error, name, 1) from error
-    seen = 0
-    numbers = RowNumbers(first=1 + int(form.has_header))
+        raise _arrow_sentence(error, name, before + 1) from error
+    seen = before
+    numbers = RowNumbers(first=before + 1 + int(form.has_header))
     while True:
         try:
             batch = reader.read_next_batch()
@@ -211,7 +228,7 @@ def _typed(table: pa.Table, rows: np.ndarray, name: str, bad: BadRows) -> pa.Tab
     typed: dict[str, pa.ChunkedArray] = {}
     labelled = LABEL in table.column_names
     if labelled:
-        found = pc.index_in(table[LABEL], value_set=_LABELS)
+        found = pc.index_in(table[LABEL], value_set=LABELS)
         if found.null_count:
             reject(found.is_null(), LABEL, "not 0 or 1")
         typed[LABEL] = pc.bit_wise_and(pc.fill_null(found, 0), 1).cast(pa.int8())

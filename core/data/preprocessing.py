@@ -7,8 +7,9 @@ deviation, a missing one at the mean.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
+from core.data.parallel import in_order
+from core.data.rowsfile import codes_and_values
+from core.data.schema import FIELDS, NUMERIC
 from core.errors import BadInput
 from core.workspace import hash_json, read_json, write_atomic, write_json
 
@@ -24,6 +27,7 @@ MISSING, UNSEEN, FIRST = 0, 1, 2
 """Ids of a missing value, of a value not in the vocabulary, and of the first value that is."""
 DEFAULT_MIN_COUNT = 10
 _HIGHEST_BUCKET = 2.0
+_TURNED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Preprocessing:
         """Ids per field, MISSING and UNSEEN among them."""
         return tuple(len(self.vocabularies[field]) + FIRST for field in FIELDS)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of everything that decides an encoding."""
         digest = hashlib.sha256(hash_json([self.mean.tolist(), self.std.tolist()]).encode())
@@ -61,17 +65,20 @@ class Preprocessing:
         return digest.hexdigest()
 
     def encode(self, table: pa.Table) -> Encoded:
-        """Encodes rows of columns I1..I13 (float64) and C1..C26 (string); any other column is ignored."""
-        ids = np.empty((table.num_rows, len(FIELDS)), dtype=np.int32)
-        numerics = np.empty((table.num_rows, len(NUMERIC)), dtype=np.float32)
-        for column, field in enumerate(NUMERIC):
-            values = _to_numpy(table.column(field))
-            ids[:, column] = _bucket_ids(values, self.vocabularies[field].to_numpy())
-            scaled = (log_transform(values) - self.mean[column]) / self.std[column]
-            numerics[:, column] = np.where(np.isnan(scaled), 0.0, scaled)
-        for column, field in enumerate(CATEGORICAL, start=len(NUMERIC)):
-            ids[:, column] = _value_ids(table.column(field), self.vocabularies[field])
-        return Encoded(ids, numerics)
+        """Encodes rows of columns I1..I13 (float64) and C1..C26 (string), coded or plain; other columns are ignored."""
+        ids = np.empty((len(FIELDS), table.num_rows), dtype=np.int32)
+        numerics = np.empty((len(NUMERIC), table.num_rows), dtype=np.float32)
+        for place, field in enumerate(FIELDS if table.num_rows else ()):
+            coded = codes_and_values(table[field])
+            values = pa.concat_arrays([values for _, values in coded])
+            if field in NUMERIC:
+                numbers = _to_numpy(values)
+                _spread(_bucket_ids(numbers, self.vocabularies[field].to_numpy()), coded, ids[place])
+                scaled = (log_transform(numbers) - self.mean[place]) / self.std[place]
+                _spread(np.where(np.isnan(scaled), 0.0, scaled), coded, numerics[place])
+            else:
+                _spread(_value_ids(values, self.vocabularies[field]), coded, ids[place])
+        return Encoded(_as_rows(ids), _as_rows(numerics))
 
     def save(self, folder: Path) -> None:
         """Writes preprocessing.json and vocabulary.parquet into `folder`."""
@@ -110,22 +117,29 @@ def load_preprocessing(folder: Path) -> Preprocessing:
     return result
 
 
-def fit(table: pa.Table, min_count: int = DEFAULT_MIN_COUNT) -> Preprocessing:
-    """Fits on all rows of `table`; values seen fewer than `min_count` times share the id UNSEEN."""
+def fit(
+    table: pa.Table,
+    min_count: int = DEFAULT_MIN_COUNT,
+    chosen: np.ndarray | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Preprocessing:
+    """Fits on the `chosen` rows of `table` (bool (rows,); all by default), which may be coded or plain.
+
+    Values seen fewer than `min_count` times share the id UNSEEN. progress: called with 0..1, field by field.
+    """
     if min_count < 1:
         raise BadInput(f"The minimum count is {min_count!r}; it must be at least 1.")
-    logs = [log_transform(_to_numpy(table.column(field))) for field in NUMERIC]
-    means = np.array([np.nanmean(values) if (~np.isnan(values)).any() else 0.0 for values in logs])
-    stds = np.array([np.nanstd(values) if (~np.isnan(values)).any() else 1.0 for values in logs])
-    # A constant column has a deviation of rounding errors, by which nothing must be divided.
-    stds[stds < 1e-9] = 1.0
-    vocabularies = {}
-    for field in FIELDS:
-        column = table.column(field)
-        if field in NUMERIC:
-            column = pa.chunked_array([pa.array(bucket(_to_numpy(column)), from_pandas=True)])
-        vocabularies[field] = _vocabulary(column, min_count)
-    return Preprocessing(means, stds, vocabularies, min_count, table.num_rows)
+    report = progress or (lambda share: None)
+    fitted = []
+    for one in in_order(lambda field: _fit_field(table[field], field in NUMERIC, min_count, chosen), FIELDS):
+        fitted.append(one)
+        report(len(fitted) / len(FIELDS))
+    vocabularies, means, stds = zip(*fitted, strict=True)
+    rows = table.num_rows if chosen is None else int(np.count_nonzero(chosen))
+    numeric = slice(len(NUMERIC))
+    return Preprocessing(
+        np.array(means[numeric]), np.array(stds[numeric]), dict(zip(FIELDS, vocabularies, strict=True)), min_count, rows
+    )
 
 
 def log_transform(values: np.ndarray) -> np.ndarray:
@@ -143,23 +157,59 @@ def bucket(values: np.ndarray) -> np.ndarray:
     return np.where(high, logs, np.floor(values))
 
 
-def batches(path: Path, rows: int = 131_072) -> Iterator[pa.Table]:
-    """The feature columns of a sample's Parquet file, some rows at a time."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(rows, columns=list(FIELDS)):
-            yield pa.Table.from_batches([batch])
+def _fit_field(
+    column: pa.ChunkedArray, numeric: bool, min_count: int, chosen: np.ndarray | None
+) -> tuple[pa.Array, float, float]:
+    """(vocabulary, mean, deviation) of the chosen rows; a category's last two are 0 and 1."""
+    seen, counts, logs, start = [], [], [np.empty(0)], 0
+    for codes, values in codes_and_values(column):
+        picked = codes if chosen is None else codes[chosen[start : start + len(codes)]]
+        start += len(codes)
+        counts.append(np.bincount(picked, minlength=len(values)))
+        if numeric:
+            numbers = _to_numpy(values)
+            logs.append(log_transform(numbers)[picked])
+            values = pa.array(bucket(numbers), from_pandas=True)
+        seen.append(values)
+    vocabulary = _vocabulary(pa.concat_arrays(seen), np.concatenate(counts), min_count)
+    every = np.concatenate(logs)
+    if np.isnan(every).all():
+        return vocabulary, 0.0, 1.0
+    std = float(np.nanstd(every))
+    # A constant column has a deviation of rounding errors, by which nothing must be divided.
+    return vocabulary, float(np.nanmean(every)), 1.0 if std < 1e-9 else std
 
 
-def _vocabulary(column: pa.ChunkedArray, min_count: int) -> pa.Array:
-    counted = pa.table(
-        dict(zip(("value", "count"), pc.value_counts(column.drop_null().combine_chunks()).flatten(), strict=True))
-    )
-    frequent = counted.filter(pc.greater_equal(counted["count"], min_count))
+def _vocabulary(values: pa.Array, counts: np.ndarray, min_count: int) -> pa.Array:
+    """The values whose counts add up to enough."""
+    table = pa.table({"value": values, "count": counts})
+    table = table.filter((pc.field("count") > 0) & pc.field("value").is_valid())
+    distinct = table["value"].combine_chunks().dictionary_encode()
+    summed = np.bincount(distinct.indices.to_numpy(), table["count"].to_numpy(), minlength=len(distinct.dictionary))
+    found = pa.table({"value": distinct.dictionary, "count": summed}).filter(pa.array(summed >= min_count))
     # Falling count, then value: the same rows give the same ids in whatever order they come.
-    return frequent.sort_by([("count", "descending"), ("value", "ascending")])["value"].combine_chunks()
+    return found.sort_by([("count", "descending"), ("value", "ascending")])["value"].combine_chunks()
 
 
-def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+def _spread(found: np.ndarray, coded: list[tuple[np.ndarray, pa.Array]], out: np.ndarray) -> None:
+    """Writes what was found for the values of all batches, one after another, to the rows that hold them."""
+    row = value = 0
+    found = found.astype(out.dtype)
+    for codes, values in coded:
+        out[row : row + len(codes)] = found[value : value + len(values)].take(codes)
+        row += len(codes)
+        value += len(values)
+
+
+def _as_rows(columns: np.ndarray) -> np.ndarray:
+    """The transposed array, some rows at a time: all at once would leave the processor's cache at every number."""
+    rows = np.empty(columns.shape[::-1], columns.dtype)
+    for start in range(0, len(rows), _TURNED_AT_ONCE):
+        rows[start : start + _TURNED_AT_ONCE] = columns[:, start : start + _TURNED_AT_ONCE].T
+    return rows
+
+
+def _to_numpy(column: pa.Array) -> np.ndarray:
     return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
 
 
@@ -173,7 +223,7 @@ def _bucket_ids(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(buckets), MISSING, np.where(known[found] == buckets, found + FIRST, UNSEEN))
 
 
-def _value_ids(column: pa.ChunkedArray, known: pa.Array) -> np.ndarray:
+def _value_ids(column: pa.Array, known: pa.Array) -> np.ndarray:
     found = pc.fill_null(pc.index_in(column, value_set=known), -1).to_numpy()
     ids = np.where(found >= 0, found + FIRST, UNSEEN)
-    return np.where(column.is_null().to_numpy(), MISSING, ids)
+    return np.where(column.is_null().to_numpy(zero_copy_only=False), MISSING, ids)

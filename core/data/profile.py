@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from core.data.datasets import Dataset, encoded, training_rows
 from core.data.preprocessing import MISSING, UNSEEN, load_preprocessing, log_transform
-from core.data.samples import Sample
+from core.data.samples import Sample, read_rows
 from core.data.schema import FIELDS, NUMERIC
 from core.errors import BadInput
 from core.workspace import Workspace, read_json, write_json
@@ -79,7 +78,7 @@ def profile_columns(sample: Sample, progress: Callable[[float], None] | None = N
         return tuple(_from_json(column) for column in values["columns"])
     profiles = []
     for place, name in enumerate(FIELDS):
-        profiles.append(_profile(name, pq.read_table(sample.rows_path, columns=[name])[name]))
+        profiles.append(_profile(name, read_rows(sample, [name])[name]))
         if progress:
             progress((place + 1) / len(FIELDS))
     write_json(stored, {"version": VERSION, "columns": [dataclasses.asdict(profile) for profile in profiles]})

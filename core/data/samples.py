@@ -1,4 +1,4 @@
-"""Samples in the workspace: a Criteo file as given, read once into Parquet."""
+"""Samples in the workspace: a Criteo file as given, read once."""
 
 import dataclasses
 import shutil
@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from core.access import require_writable
+from core.data.rowsfile import map_rows, plain
 from core.errors import BadInput
 from core.workspace import Workspace, read_json, write_json
 
-ROWS = "rows.parquet"
+ROWS = "rows.arrow"
+_EARLIER_ROWS = "rows.parquet"
 
 
 @dataclass(frozen=True)
 class Sample:
     """A sample. source: the file's own name. content_hash: SHA-256 of the file's bytes. bad_rows: rows skipped.
 
-    rows_path holds label int8 (absent when unlabelled), I1..I13 float64 and C1..C26 string, in file order.
+    rows_path holds label int8 (absent when unlabelled), I1..I13 and C1..C26 in file order, as `rowsfile` has them.
     """
 
     id: str
@@ -40,8 +41,9 @@ class Sample:
 
     @property
     def rows_path(self) -> Path:
-        """The Parquet file of the rows."""
-        return self.folder / ROWS
+        """The file of the rows; samples made before 2026-11-26 have them in Parquet."""
+        path = self.folder / ROWS
+        return path if path.exists() else self.folder / _EARLIER_ROWS
 
 
 def save_sample(sample: Sample) -> None:
@@ -80,10 +82,12 @@ def delete_sample(sample: Sample) -> None:
     shutil.rmtree(sample.folder)
 
 
+def coded_rows(sample: Sample) -> pa.Table:
+    """All rows as `rowsfile.map_rows` has them: memory-mapped, the fields coded."""
+    return map_rows(sample.rows_path)
+
+
 def read_rows(sample: Sample, columns: list[str] | None = None, limit: int | None = None) -> pa.Table:
-    """The first `limit` rows (all by default) of the given columns (all by default)."""
-    if limit is None:
-        return pq.read_table(sample.rows_path, columns=columns)
-    with pq.ParquetFile(sample.rows_path) as file:
-        batch = next(file.iter_batches(batch_size=limit, columns=columns))
-        return pa.Table.from_batches([batch])
+    """The first `limit` rows (all by default) of the given columns (all by default), numbers as float64."""
+    table = coded_rows(sample)
+    return plain(table.select(columns or table.column_names).slice(0, limit))

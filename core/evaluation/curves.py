@@ -91,9 +91,9 @@ class ThresholdTable:
 def threshold_table(labels: np.ndarray, scores: np.ndarray) -> ThresholdTable:
     """Sorts once, in O(rows log rows)."""
     labels, scores = check(labels, scores)
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores)
     ordered = scores[order]
-    ends = np.flatnonzero(np.append(np.diff(ordered) != 0, True)) if len(ordered) else np.zeros(0, dtype=np.int64)
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) if len(ordered) else np.zeros(0, dtype=np.int64)
     tp = np.cumsum(labels[order])[ends].astype(np.int64)
     positives = int(labels.sum())
     return ThresholdTable(ordered[ends], tp, ends + 1 - tp, positives, len(labels) - positives)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr, ndtri
-from scipy.stats import rankdata
 
 from core.evaluation.inputs import check
 
@@ -29,9 +28,19 @@ def components(labels: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarra
     m, n = int(positive.sum()), int((~positive).sum())
     if not m or not n:
         return float("nan"), np.zeros(0), np.zeros(0)
-    ranks = rankdata(scores)
-    of_positives = (ranks[positive] - rankdata(scores[positive])) / n
-    of_negatives = 1 - (ranks[~positive] - rankdata(scores[~positive])) / m
+    # One sort serves all three mid-ranks: what lies below a row are whole rows, and half of those it is tied with.
+    order = np.argsort(scores)
+    ordered = scores[order]
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) + 1
+    positives = np.cumsum(positive[order])[ends - 1]
+    starts = np.append(0, ends[:-1])
+    positives_before = np.append(0, positives[:-1])
+    positives_below = (positives_before + positives) / 2
+    negatives_below = (starts - positives_before + ends - positives) / 2
+    group = np.empty(len(order), dtype=np.intp)
+    group[order] = np.repeat(np.arange(len(ends)), ends - starts)
+    of_positives = negatives_below[group[positive]] / n
+    of_negatives = 1 - positives_below[group[~positive]] / m
     return float(of_positives.mean()), of_positives, of_negatives
 
 

@@ -11,8 +11,9 @@ def check(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarra
     scores = np.asarray(scores, dtype=np.float64)
     if labels.ndim != 1 or labels.shape != scores.shape:
         raise BadInput(f"Labels of shape {labels.shape} and scores of shape {scores.shape} do not belong together.")
-    if not np.isin(labels, (0.0, 1.0)).all():
-        row = int(np.flatnonzero(~np.isin(labels, (0.0, 1.0)))[0])
+    known = (labels == 0) | (labels == 1)
+    if not known.all():
+        row = int(np.argmin(known))
         raise BadInput(f"Row {row + 1} has the label {labels[row]:g}; labels must be 0 or 1.")
     if not np.isfinite(scores).all():
         row = int(np.flatnonzero(~np.isfinite(scores))[0])

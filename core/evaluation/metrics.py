@@ -54,8 +54,9 @@ def log_loss(labels: np.ndarray, scores: np.ndarray) -> float:
 
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
     """Sum over thresholds of precision times the gain in recall; tied scores enter together."""
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    order = np.argsort(-scores)
+    ordered = scores[order]
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
     true_positives = np.cumsum(labels[order])[ends]
     precision = true_positives / (ends + 1)
     return float(np.sum(np.diff(true_positives, prepend=0) * precision) / labels.sum())

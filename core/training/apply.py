@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 import torch
 
 from core.data.datasets import Dataset, require_labels
 from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
 from core.data.profile import drift_counts
+from core.data.samples import coded_rows
 from core.data.schema import LABEL
 from core.errors import BadInput
 from core.evaluation.metrics import evaluate
@@ -100,8 +100,10 @@ def score_file(
             schema = pa.schema([("row", pa.int64()), ("score", pa.float32()), ("predicted_click", pa.int8())])
             done = 0
             with pyarrow.csv.CSVWriter(part, schema) as writer:
-                for batch in pyarrow.parquet.ParquetFile(sample.rows_path).iter_batches(BATCH_ROWS):
-                    encoded = preprocessing.encode(pa.Table.from_batches([batch]))
+                rows = coded_rows(sample)
+                for start in range(0, sample.rows, BATCH_ROWS):
+                    batch = rows.slice(start, BATCH_ROWS)
+                    encoded = preprocessing.encode(batch)
                     state = (torch.from_numpy(encoded.ids).to(device), torch.from_numpy(encoded.numerics).to(device))
                     found = predict(network, Rows(state, torch.zeros(len(encoded.ids), device=device)))
                     row = np.arange(done + 1, done + 1 + len(found))
@@ -110,7 +112,7 @@ def score_file(
                     counts = counts + drift_counts(encoded.ids) if done else drift_counts(encoded.ids)
                     scores.append(found)
                     if sample.labelled:
-                        labels.append(batch.column(LABEL).to_numpy())
+                        labels.append(batch[LABEL].to_numpy())
                     done += len(found)
                     report(0.5 + done / sample.rows / 2)
 

@@ -1,0 +1,138 @@
+"""One way to prepare a Criteo file, once, in a process of its own: `python -m benchmarks.ingest_ways WAY FILE FOLDER`.
+
+The peers' ways run in their environment, Thaw's in ours. Prints the work's seconds and processor
+seconds, without imports, and the process's peak memory in MiB (mapped files included), as one JSON object.
+"""
+
+import json
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+LABEL = "label"
+NUMERIC = [f"I{number}" for number in range(1, 14)]
+CATEGORICAL = [f"C{number}" for number in range(1, 27)]
+
+
+def deepctr(file: Path, folder: Path) -> Callable[[], None]:
+    """As DeepCTR-Torch's Criteo example does it, to the model's input arrays; the file has no header here."""
+    import pandas as pd
+    from deepctr_torch.inputs import DenseFeat, SparseFeat, get_feature_names
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import LabelEncoder, MinMaxScaler
+
+    def work() -> None:
+        data = pd.read_csv(file, sep="\t", header=None, names=[LABEL, *NUMERIC, *CATEGORICAL])
+        data[CATEGORICAL] = data[CATEGORICAL].fillna("-1")
+        data[NUMERIC] = data[NUMERIC].fillna(0)
+        for field in CATEGORICAL:
+            data[field] = LabelEncoder().fit_transform(data[field])
+        data[NUMERIC] = MinMaxScaler(feature_range=(0, 1)).fit_transform(data[NUMERIC])
+        columns = [SparseFeat(field, data[field].nunique()) for field in CATEGORICAL]
+        names = get_feature_names([*columns, *(DenseFeat(field, 1) for field in NUMERIC)])
+        train, test = train_test_split(data, test_size=0.2)
+        assert all(len(part) == 39 for part in ({name: rows[name] for name in names} for rows in (train, test)))
+
+    return work
+
+
+def fuxictr(file: Path, folder: Path) -> Callable[[], None]:
+    """FuxiCTR's own preprocessing of one CSV with a header into one Parquet file; ray runs before the clock starts."""
+    from fuxictr.preprocess import FeatureProcessor
+    from fuxictr.preprocess.build_dataset import build_dataset, init_ray
+
+    logging.disable(logging.INFO)
+    columns = [
+        {"name": NUMERIC, "active": True, "dtype": "float", "type": "numeric", "normalizer": "StandardScaler"},
+        {"name": CATEGORICAL, "active": True, "dtype": "str", "type": "categorical", "na_value": ""},
+    ]
+    label = {"name": LABEL, "dtype": "float"}
+    init_ray()
+
+    def work() -> None:
+        processor = FeatureProcessor(columns, label, dataset_id="criteo", data_root=str(folder))
+        build_dataset(processor, train_data=str(file), data_format="csv", sep="\t", min_categr_count=10)
+
+    return work
+
+
+def thaw(file: Path, folder: Path) -> Callable[[], None]:
+    """As `python -m core ingest` does it: checked, split into domains, fitted on training rows, encoded on disk."""
+    from core.data.datasets import prepare
+    from core.data.ingest import ingest
+    from core.data.split import SplitSpec
+    from core.workspace import open_workspace
+
+    shown: list[float] = []
+
+    def work() -> None:
+        workspace = open_workspace(folder)
+        sample = ingest(workspace, file, "bench", progress=shown.append)
+        assert shown == sorted(shown) and len(shown) > 10
+        prepare(workspace, sample, SplitSpec(), "bench", progress=shown.append)
+
+    return work
+
+
+def known(file: Path, folder: Path) -> Callable[[], None]:
+    """The file read and encoded by a vocabulary fitted before, as scoring does it."""
+    from core.data.datasets import ENCODED_AT_ONCE, find_dataset
+    from core.data.ingest import ingest
+    from core.data.parallel import in_order
+    from core.data.preprocessing import load_preprocessing
+    from core.data.samples import coded_rows
+    from core.workspace import open_workspace
+
+    preprocessing = load_preprocessing(find_dataset(open_workspace(folder), "bench").folder / "preprocessing")
+
+    def work() -> None:
+        aside = open_workspace(folder / "aside")
+        table = coded_rows(ingest(aside, file, "bench"))
+        slices = (table.slice(start, ENCODED_AT_ONCE) for start in range(0, table.num_rows, ENCODED_AT_ONCE))
+        assert sum(len(rows.ids) for rows in in_order(preprocessing.encode, slices)) == table.num_rows
+
+    return work
+
+
+def load(file: Path, folder: Path) -> Callable[[], None]:
+    """A prepared dataset found by name, its vocabulary read, and every encoded row copied into memory."""
+    import numpy as np
+
+    from core.data.datasets import encoded, find_dataset, labels_of
+    from core.data.preprocessing import load_preprocessing
+    from core.workspace import open_workspace
+
+    def work() -> None:
+        workspace = open_workspace(folder)
+        dataset = find_dataset(workspace, "bench")
+        rows = encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing"))
+        assert len(np.array(rows.ids)) == len(np.array(rows.numerics)) == len(np.array(labels_of(dataset)))
+
+    return work
+
+
+WAYS = {"deepctr": deepctr, "fuxictr": fuxictr, "thaw": thaw, "known": known, "load": load}
+FRESH = ("thaw", "fuxictr")
+"""Ways that begin with an empty folder."""
+
+
+def main() -> None:
+    """Runs one way once."""
+    way, file, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    if way in FRESH:
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder / "aside", ignore_errors=True)
+    work = WAYS[way](file, folder)
+    began, busy = time.perf_counter(), time.process_time()
+    work()
+    seconds, busy = time.perf_counter() - began, time.process_time() - busy
+    status = Path("/proc/self/status").read_text().splitlines()
+    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
+    print(json.dumps({"seconds": seconds, "busy": busy, "peak": peak}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""A sample's rows on disk: an Arrow stream, memory-mapped, whose 39 fields are coded batch by batch.
+
+A batch holds each distinct value of a field once and a 16-bit place among them for every row; a missing value is one of
+them. So whatever is asked of values (their count, their id, their logarithm) is asked once a batch, not once a row.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
+
+BATCH_ROWS = 2**15 - 1
+"""Rows of a batch, so that 16 bits hold every place."""
+
+_VALUES = dict.fromkeys(NUMERIC, pa.float64()) | dict.fromkeys(CATEGORICAL, pa.string())
+_CODED = pa.schema([(LABEL, pa.int8())] + [(field, pa.dictionary(pa.int16(), _VALUES[field])) for field in FIELDS])
+_WITH_MISSING = pc.DictionaryEncodeOptions(null_encoding="encode")
+
+
+def code(table: pa.Table) -> list[pa.RecordBatch]:
+    """Rows of label (or none), I1..I13 (any number type) and C1..C26 (string) as coded batches."""
+    schema = _CODED if LABEL in table.column_names else _CODED.remove(0)
+    batches = []
+    for start in range(0, table.num_rows, BATCH_ROWS):
+        rows = table.slice(start, BATCH_ROWS)
+        columns = []
+        for name in schema.names:
+            column = rows[name].combine_chunks() if rows[name].num_chunks != 1 else rows[name].chunk(0)
+            columns.append(column.cast(pa.int8()) if name == LABEL else _code_field(column, name))
+        batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+    return batches
+
+
+@contextmanager
+def write_rows(path: Path, labelled: bool) -> Iterator[pa.ipc.RecordBatchStreamWriter]:
+    """A writer whose `write_batch` takes what `code` gives."""
+    schema = _CODED if labelled else _CODED.remove(0)
+    with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_stream(stream, schema) as writer:
+        yield writer
+
+
+def map_rows(path: Path) -> pa.Table:
+    """All rows, coded; memory-mapped, so only what is used is read. A Parquet file of earlier days is coded anew."""
+    if path.suffix == ".parquet":
+        with pq.ParquetFile(path) as file:
+            tables = (pa.Table.from_batches([batch]) for batch in file.iter_batches(BATCH_ROWS))
+            return pa.Table.from_batches([batch for table in tables for batch in code(table)])
+    with pa.ipc.open_stream(pa.memory_map(str(path))) as reader:
+        return reader.read_all()
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """A coded table's columns as values: numbers as float64, categories as string, missing ones null."""
+    return pa.table({name: table[name].cast(_VALUES.get(name, pa.int8())) for name in table.column_names})
+
+
+def codes_and_values(column: pa.ChunkedArray) -> list[tuple[np.ndarray, pa.Array]]:
+    """(place among the values of each row, int; those values, a missing one null) of every batch of a field.
+
+    The field may be coded or plain.
+    """
+    coded = [chunk if pa.types.is_dictionary(chunk.type) else _dictionary(chunk) for chunk in column.chunks]
+    return [(chunk.indices.to_numpy(), chunk.dictionary) for chunk in coded]
+
+
+def _dictionary(column: pa.Array) -> pa.DictionaryArray:
+    return pc.call_function("dictionary_encode", [column], _WITH_MISSING)
+
+
+def _code_field(column: pa.Array, name: str) -> pa.DictionaryArray:
+    coded = _dictionary(column)
+    values = coded.dictionary
+    if name in NUMERIC:
+        # Past 53 bits a whole number is rounded, as it is when read as a float. Adding nought makes -0 the same as 0.
+        values = pc.add(values.cast(pa.float64(), safe=False), 0.0)
+    return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int16(), safe=False), values, safe=False)

@@ -1,0 +1,84 @@
+"""Coded rows against the plain ones they came from, and the Parquet files of earlier days."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from core.data import rowsfile
+from core.data.datasets import encoded, prepare
+from core.data.ingest import ingest
+from core.data.preprocessing import fit, load_preprocessing
+from core.data.rowsfile import code, map_rows, plain, write_rows
+from core.data.samples import read_rows
+from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
+from core.data.split import SplitSpec
+from core.workspace import Workspace
+from tests.core.data.helpers import rows, text, write
+
+
+def table(count: int, labelled: bool = True) -> pa.Table:
+    lines = rows(count, 7)
+    columns = {LABEL: pa.array([int(line[0]) for line in lines], pa.int8())} if labelled else {}
+    for place, field in enumerate(FIELDS, start=1):
+        values = [line[place] or None for line in lines]
+        columns[field] = pa.array(values, pa.string())
+        if field in NUMERIC:
+            columns[field] = columns[field].cast(pa.float64())
+    return pa.table(columns)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_what_is_written_is_read(labelled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rowsfile, "BATCH_ROWS", 64)
+    rows_in = table(300, labelled)
+    with write_rows(tmp_path / "rows.arrow", labelled) as writer:
+        for batch in code(rows_in):
+            assert batch.num_rows <= 64
+            writer.write_batch(batch)
+    mapped = map_rows(tmp_path / "rows.arrow")
+    assert plain(mapped).equals(rows_in)
+    assert plain(mapped.slice(50, 100)).equals(rows_in.slice(50, 100))
+
+
+def test_whole_numbers_and_minus_nought_become_the_same_floats() -> None:
+    rows_in = table(4)
+    numbers = pa.array([3, None, 0, -2], pa.int64())
+    (batch,) = code(rows_in.set_column(1, "I1", numbers))
+    assert plain(pa.Table.from_batches([batch]))["I1"].to_pylist() == [3.0, None, 0.0, -2.0]
+    (batch,) = code(rows_in.set_column(1, "I1", pa.array([-0.0, 0.0, None, 1.5])))
+    assert not np.signbit(plain(pa.Table.from_batches([batch]))["I1"].drop_null().to_numpy()).any()
+
+
+def test_fit_and_encode_do_not_care_how_rows_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rowsfile, "BATCH_ROWS", 64)
+    rows_in = table(300)
+    coded = pa.Table.from_batches(code(rows_in))
+    chosen = np.random.default_rng(0).random(300) < 0.6
+    fitted = fit(coded, 3, chosen)
+    assert fitted.hash == fit(rows_in.filter(pa.array(chosen)), 3).hash
+    assert fitted.fitted_rows == chosen.sum()
+    for part in (coded, coded.slice(30, 150), coded.slice(0, 0)):
+        got, wanted = fitted.encode(part), fitted.encode(plain(part))
+        np.testing.assert_array_equal(got.ids, wanted.ids)
+        np.testing.assert_array_equal(got.numerics, wanted.numerics)
+
+
+def test_a_sample_read_before_rows_were_coded_still_works(workspace: Workspace, tmp_path: Path) -> None:
+    sample = ingest(workspace, write(tmp_path, text(rows(600, seed=9))), "hand made")
+    dataset = prepare(workspace, sample, SplitSpec(), "new", min_count=3)
+    before = encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing"))
+    wanted = read_rows(sample)
+    pq.write_table(wanted, sample.folder / "rows.parquet", row_group_size=100)
+    sample.rows_path.unlink()
+    assert sample.rows_path.name == "rows.parquet"
+    assert read_rows(sample).equals(wanted)
+    assert read_rows(sample, [LABEL, CATEGORICAL[0]], 7).equals(wanted.select([LABEL, "C1"]).slice(0, 7))
+    again = prepare(workspace, sample, SplitSpec(), "new", min_count=3)
+    assert dataclasses.replace(again, created="") == dataclasses.replace(dataset, created="")
+    after = encoded(workspace, again, load_preprocessing(again.folder / "preprocessing"))
+    np.testing.assert_array_equal(before.ids, after.ids)
+    np.testing.assert_array_equal(before.numerics, after.numerics)

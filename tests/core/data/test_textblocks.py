@@ -1,0 +1,115 @@
+"""The quick parser against the careful one: the same rows from the same bytes, and the same sentences."""
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from core.data import parse, textblocks
+from core.data.containers import open_rows
+from core.data.dialects import inspect
+from core.data.parse import BadRows, read_text
+from core.data.rowsfile import plain
+from core.data.textblocks import read_blocks
+from core.errors import BadInput
+from tests.core.data.helpers import rows, text, write
+
+
+def cell(place: int, column: int, value: str) -> bytes:
+    lines = rows(200, seed=5)
+    lines[place][column] = value
+    return text(lines)
+
+
+LINES = rows(200, seed=5)
+HEADER = "\t".join(["label", *[f"I{i}" for i in range(1, 14)], *[f"C{i}" for i in range(1, 27)]]).encode() + b"\n"
+FILES: dict[str, bytes] = {
+    "plain": text(LINES),
+    "carriage returns": text(LINES, "\r\n"),
+    "carriage returns alone": text(LINES, "\r"),
+    "no end of the last line": text(LINES)[:-1],
+    "blank lines": text(LINES).replace(b"\n", b"\n\n", 50),
+    "header": HEADER + text(LINES),
+    "without labels": text([line[1:] for line in LINES]),
+    "without labels, blank lines": text([line[1:] for line in LINES]).replace(b"\n", b"\n\n", 50),
+    "decimals": cell(150, 3, "1.5"),
+    "a plus and an exponent": cell(150, 3, "+7").replace(b"\t7\t", b"\t1e3\t"),
+    "large numbers": cell(150, 3, "123456789012345678901234567890"),
+    "past 53 bits": cell(150, 3, "9007199254740993"),
+    "a space in a category": cell(150, 20, " a b "),
+    "an umlaut": cell(150, 20, "é"),
+    "label 1.0": cell(150, 0, "1.0"),
+}
+FAULTS: dict[str, bytes] = {
+    "letters": cell(150, 3, "many"),
+    "a space before a number": cell(150, 3, " 5"),
+    "hexadecimal": cell(150, 3, "0x1f"),
+    "infinite": cell(150, 3, "1e999"),
+    "nan": cell(150, 3, "nan"),
+    "label 01": cell(150, 0, "01"),
+    "label missing": cell(150, 0, ""),
+    "a column too many": cell(150, 3, "1\t1"),
+    "a long category": cell(150, 20, "a" * 5000),
+}
+
+
+def read(path: Path, skip: bool = False) -> tuple[pa.Table, BadRows]:
+    bad = BadRows(skip)
+    with open_rows(path) as stream:
+        blocks = list(read_blocks(stream, inspect(path), path.name, bad))
+    return plain(pa.Table.from_batches([batch for batches in blocks for batch in batches])), bad
+
+
+def read_at_once(path: Path, skip: bool = False) -> tuple[pa.Table, BadRows]:
+    bad = BadRows(skip)
+    with open_rows(path) as stream:
+        return pa.concat_tables(read_text(io.BytesIO(stream.read()), inspect(path), path.name, bad)), bad
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the quick parser took each block, the blocks being small."""
+    took: list[bool] = []
+    one = textblocks._quick
+
+    def watched(*arguments: object) -> list[pa.RecordBatch] | None:
+        found = one(*arguments)  # type: ignore[arg-type]
+        took.append(found is not None)
+        return found
+
+    monkeypatch.setattr(parse, "BLOCK_BYTES", 8192)
+    monkeypatch.setattr(textblocks, "_quick", watched)
+    return took
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_same_rows(kind: str, tmp_path: Path, quick: list[bool]) -> None:
+    path = write(tmp_path, FILES[kind])
+    got, _ = read(path)
+    wanted, _ = read_at_once(path)
+    assert got.num_rows == 200 and got.equals(wanted)
+    assert len(quick) > 4 and any(quick)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_the_same_sentences(kind: str, tmp_path: Path, quick: list[bool]) -> None:
+    path = write(tmp_path, FAULTS[kind])
+    with pytest.raises(BadInput, match="Row 151 of 'file'") as got:
+        read(path)
+    with pytest.raises(BadInput) as wanted:
+        read_at_once(path)
+    assert str(got.value) == str(wanted.value)
+    rest, bad = read(path, skip=True)
+    assert (rest.num_rows, bad.count) == (199, 1) and rest.equals(read_at_once(path, skip=True)[0])
+    assert quick.count(False) >= 1 and any(quick)
+
+
+def test_faults_of_several_blocks_are_numbered_by_line(tmp_path: Path, quick: list[bool]) -> None:
+    lines = [list(line) for line in LINES]
+    for place in (20, 21, 120, 199):
+        lines[place][0] = "7"
+    data = HEADER + text(lines).replace(b"\n", b"\n\n", 100)
+    _, bad = read(write(tmp_path, data), skip=True)
+    named = [int(sentence.split()[1]) for sentence in bad.examples]
+    assert named == [2 + place + min(place, 100) for place in (20, 21, 120, 199)]
