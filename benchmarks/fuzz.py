@@ -108,6 +108,7 @@ def main() -> None:
             f"The slowest took {max(float(str(one['seconds'])) for one in results):.1f} s. The commonest sentences:",
             "",
             *(f"- {count:,} × {kind}" for kind, count in kinds),
+            *(["", f"Slow: seeds {[one['seed'] for one in slow]}."] if slow else []),
             *(["", "Findings:", *(f"- seed {one['seed']}: {one['outcome']}" for one in faults)] if faults else []),
         ],
     )

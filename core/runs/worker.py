@@ -24,7 +24,7 @@ from core.runs.launch import CLUSTER, LANES, arms_at_once, lane_lock
 from core.runs.reporter import Point, Reporter
 from core.runs.store import Run, RunStore
 from core.runs.sweep import Sweep
-from core.workspace import Workspace, open_workspace
+from core.workspace import Workspace, clear_leftovers, open_workspace
 
 LINGER_SECONDS = 600.0
 POLL_SECONDS = 0.1
@@ -80,6 +80,7 @@ def work(workspace: Workspace, lane: str, execute: Execute, linger: float = LING
         with lane_lock(workspace, lane).acquire(timeout=LOCK_PATIENCE):
             store = RunStore(workspace)
             store.interrupt_stale(lane)
+            clear_leftovers(workspace)
             idle_since = time.monotonic()
             arms = arms_at_once(lane)
             while time.monotonic() - idle_since < linger:

@@ -1,6 +1,7 @@
 """Checkpoints: all that a run needs to go on as if it had never stopped."""
 
 import dataclasses
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,17 @@ def save_checkpoint(path: Path, progress: Progress, network: Network, optimiser:
 def load_checkpoint(
     path: Path, network: Network, optimiser: torch.optim.Optimizer, device: torch.device
 ) -> Progress | None:
-    """Restores what `save_checkpoint` wrote, or does nothing and returns None when there is no file."""
+    """Restores what `save_checkpoint` wrote, or does nothing and returns None when there is no file, or half of one.
+
+    Only a machine that lost its power leaves half a file; training then begins anew, to the same result.
+    """
     if not path.exists():
         return None
-    values = torch.load(path, map_location=device, weights_only=True)
+    try:
+        values = torch.load(path, map_location=device, weights_only=True)
+    except (EOFError, RuntimeError, pickle.UnpicklingError):
+        path.unlink()
+        return None
     network.load_state_dict(values["network"])
     optimiser.load_state_dict(values["optimiser"])
     torch.set_rng_state(values["random"].cpu())
