@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from core.errors import ThawError
-from pages.components.common import show_error
+from core.errors import ThawError, system_sentence
+from pages.components.common import show_error, workspace
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
@@ -31,11 +31,17 @@ def serve_plotly(request: Request) -> Response:
 
 
 def explain(error: Exception) -> bool:
-    """Shows a ThawError that a page let through as its sentence; True keeps Streamlit from showing the traceback."""
-    if isinstance(error, ThawError):
-        show_error(error)
-        return True
-    return False
+    """Shows a ThawError that a page let through, or what disk or memory lack, as a sentence.
+
+    True keeps Streamlit from showing the traceback.
+    """
+    if not isinstance(error, ThawError):
+        sentence = system_sentence(error, workspace().root)
+        if sentence is None:
+            return False
+        error = ThawError(sentence)
+    show_error(error)
+    return True
 
 
 PLOTLY_ROUTE = Route("/assets/plotly.min.js", serve_plotly)

@@ -105,7 +105,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 def clear_leftovers(workspace: Workspace) -> None:
     """Removes what was being written when its process died: `.part-…` that nobody has touched for a day."""
     folders = (workspace.samples, workspace.datasets, workspace.backbones, workspace.runs, workspace.cache)
-    for folder in folders:
+    for folder in (*folders, workspace.uploads):
         for pattern in (".part-*", "*/.part-*"):
             for path in folder.glob(pattern):
                 with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from core.arrays import new_array
 from core.data.preprocessing import (
     DEFAULT_MIN_COUNT,
     MISSING,
@@ -289,8 +290,8 @@ def _encode(
 ) -> None:
     part = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
     try:
-        ids = np.lib.format.open_memmap(part / "ids.npy", "w+", np.int32, (rows, len(FIELDS)))
-        numerics = np.lib.format.open_memmap(part / "numerics.npy", "w+", np.float32, (rows, len(NUMERIC)))
+        ids = new_array(part / "ids.npy", np.int32, (rows, len(FIELDS)))
+        numerics = new_array(part / "numerics.npy", np.float32, (rows, len(NUMERIC)))
         start = 0
         for table in batches(rows_path):
             encoded_rows = preprocessing.encode(table)

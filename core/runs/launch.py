@@ -76,7 +76,10 @@ def ensure_worker(workspace: Workspace, lane: str) -> None:
 
 
 def refresh(workspace: Workspace, store: RunStore) -> None:
-    """Brings the store in line with the truth: runs of dead workers, cancels ignored for too long."""
+    """Brings the store in line with the truth: runs of dead workers, cancels ignored for too long.
+
+    Where a worker died, a new one goes on with the runs that wait behind its own.
+    """
     running = store.list(status="running") + store.list(status="running", kind="interpolate")
     for lane in {run.lane for run in running}:
         lock = lane_lock(workspace, lane)
@@ -86,6 +89,8 @@ def refresh(workspace: Workspace, store: RunStore) -> None:
                 store.interrupt_stale(lane)
         except Timeout:
             continue
+        if lane in LANES and store.waiting(lane)[1]:
+            ensure_worker(workspace, lane)
     for run in running:
         if run.cancel_asked and run.worker_pid:
             waited = (datetime.now(UTC) - datetime.fromisoformat(run.cancel_asked)).total_seconds()

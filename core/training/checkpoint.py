@@ -39,7 +39,12 @@ class Progress:
 
 
 def save_checkpoint(path: Path, progress: Progress, network: Network, optimiser: torch.optim.Optimizer) -> None:
-    """Writes weights, optimiser, random-number state and progress, atomically."""
+    """Writes weights, optimiser, random-number state and progress, atomically.
+
+    Weights that are no numbers are not kept: the loss that tells of them may be reported later than this.
+    """
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
+        return
     values = {
         "progress": {item.name: getattr(progress, item.name) for item in dataclasses.fields(progress)},
         "network": network.state_dict(),

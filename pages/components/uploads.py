@@ -8,6 +8,7 @@ from pathlib import Path
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.runs.store import RESUMABLE, RunStore
+from core.workspace import write_atomic
 from pages.components.common import workspace
 
 STALE_SECONDS = 24 * 3600
@@ -27,6 +28,15 @@ def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
         if time.time() - left.stat().st_mtime > STALE_SECONDS and str(left) not in needed:
             left.unlink(missing_ok=True)
     path = workspace().uploads / f"{kind}-{secrets.token_hex(8)}{suffix}"
-    with path.open("wb") as stream:
-        shutil.copyfileobj(uploaded, stream, 2**20)
+    write_upload(uploaded, path)
     return path
+
+
+def write_upload(uploaded: UploadedFile, path: Path) -> None:
+    """Copies an upload to `path`; a disk that fills up on the way keeps nothing of it."""
+
+    def write(part: Path) -> None:
+        with part.open("wb") as stream:
+            shutil.copyfileobj(uploaded, stream, 2**20)
+
+    write_atomic(path, write)
