@@ -14,6 +14,7 @@ from pages.components.common import (
     duration,
     errors_shown,
     escape_markdown,
+    plain,
     show_error,
     status_markdown,
     when,
@@ -39,7 +40,7 @@ def pick(runs: list[Run]) -> str:
     ids = list(names)
     named = st.query_params.get("run", ids[0])
     if named not in names:
-        st.error(f"There is no run {named[:40]!r} in this workspace; the newest is shown instead.")
+        st.error(f"There is no run {plain(repr(named[:40]))} in this workspace; the newest is shown instead.")
         named = ids[0]
     chosen = st.selectbox(
         "Run", ids, index=ids.index(named), format_func=names.__getitem__, label_visibility="collapsed"
@@ -76,7 +77,7 @@ def header(run: Run) -> None:
             st.switch_page("compare.py", query_params={"runs": ",".join(members)})
     if run.message:
         notice = st.error if run.status == "failed" else st.warning
-        notice(run.message)
+        notice(plain(run.message))
 
 
 def annotations(run: Run) -> None:
@@ -97,7 +98,7 @@ def repeat(run: Run) -> None:
         try:
             command_hint(command_line(workspace(), request_from_json(run.request)))
         except ThawError as error:
-            st.caption(f"This run cannot be repeated as it was: {error}")
+            st.caption(f"This run cannot be repeated as it was: {plain(str(error))}")
 
 
 st.title("Run")

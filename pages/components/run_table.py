@@ -12,7 +12,7 @@ from core.runs.store import Run
 from core.training.objectives import ORIGINS
 from pages.components.common import workspace
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@")
 
 
 def filter_runs(runs: list[Run]) -> list[Run]:
@@ -93,7 +93,11 @@ def safe_csv(table: pd.DataFrame) -> str:
     """CSV whose cells no spreadsheet takes for a formula."""
 
     def guard(value: Any) -> Any:
-        return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+        if not isinstance(value, str):
+            return value
+        # A lone carriage return is left unquoted by pandas, and begins a new row.
+        value = value.replace("\r", " ")
+        return f"'{value}" if value.lstrip().startswith(_FORMULA_STARTS) or value[:1] == "\t" else value
 
     return table.map(guard).to_csv(index=False)
 
