@@ -40,6 +40,15 @@ def arms_at_once(lane: str) -> int:
     return 1 if lane == "cuda" else max(1, (os.cpu_count() or 1) // 4)
 
 
+def threads_a_run() -> int:
+    """Threads that a run computes with on the CPU: $OMP_NUM_THREADS, else four, or as many as there are cores.
+
+    Never by how many runs there are at a time: sums over other numbers of threads differ in their last digits.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else min(4, os.cpu_count() or 1)
+
+
 def lane_lock(workspace: Workspace, lane: str) -> FileLock:
     """The lock that the lane's worker holds."""
     return FileLock(workspace.root / f"worker-{lane}.lock")

@@ -20,7 +20,7 @@ from filelock import Timeout
 from joblib import Parallel, delayed, parallel_config
 
 from core.errors import BadInput, ThawError, out_of_memory, system_sentence
-from core.runs.launch import CLUSTER, LANES, arms_at_once, ensure_worker, lane_lock
+from core.runs.launch import CLUSTER, LANES, arms_at_once, ensure_worker, lane_lock, threads_a_run
 from core.runs.reporter import Point, Reporter
 from core.runs.store import Run, RunStore
 from core.runs.sweep import Sweep
@@ -173,7 +173,8 @@ def _backend(cluster: str) -> Iterator[None]:
 def carry_out_together(workspace: Workspace, ids: Sequence[str], arms: int, execute: Execute) -> None:
     """Carries out waiting runs, so many at a time, each in a process of its own or on a worker of the cluster that
     `joblib.parallel_config` names."""
-    threads = max(1, (os.cpu_count() or 1) // max(arms, 1))
+    # Joblib gives its processes an $OMP_NUM_THREADS of its own, so they are told.
+    threads = threads_a_run()
     job = delayed(carry_out_one)
     Parallel(n_jobs=arms)(job(str(workspace.root), run_id, threads, execute, os.getpid()) for run_id in ids)
 
@@ -222,8 +223,11 @@ def main() -> int:
     parser.add_argument("--lane", choices=LANES, required=True)
     options = parser.parse_args()
     # Imported here and not on demand, so that a claimed run starts at once.
+    import torch
+
     from core.training.job import execute
 
+    torch.set_num_threads(threads_a_run())
     linger = float(os.environ.get("THAW_WORKER_LINGER", LINGER_SECONDS))
     work(open_workspace(options.workspace), options.lane, execute, linger)
     return 0
