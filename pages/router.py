@@ -4,6 +4,7 @@ import streamlit as st
 
 from core.workspace import PROJECT
 from pages.components.access import follow_present, notice
+from pages.components.sign_in import require_sign_in
 from pages.components.tour import tour
 
 PAGES = (
@@ -21,6 +22,7 @@ PAGES = (
 # The icon comes before the navigation, which would otherwise fetch the page's own from the network.
 st.set_page_config(page_icon=str(PROJECT / "assets" / "icon.svg"), layout="wide")
 st.logo(str(PROJECT / "assets" / "logo.svg"), size="large")
+require_sign_in()
 page = st.navigation(
     [
         st.Page(file, title=title, icon=icon, help=about, default=file == "home.py")

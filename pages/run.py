@@ -13,6 +13,7 @@ from pages.components.common import (
     duration,
     errors_shown,
     escape_markdown,
+    plain,
     show_error,
     status_markdown,
     when,
@@ -55,7 +56,7 @@ def header(run: Run) -> None:
             st.switch_page("compare.py", query_params={"runs": ",".join(members)})
     if run.message:
         notice = st.error if run.status == "failed" else st.warning
-        notice(run.message)
+        notice(plain(run.message))
 
 
 def annotations(run: Run) -> None:
@@ -82,7 +83,7 @@ def repeat(run: Run) -> None:
         try:
             command_hint(command_line(workspace(), request_from_json(run.request)))
         except ThawError as error:
-            st.caption(f"This run cannot be repeated as it was: {error}")
+            st.caption(f"This run cannot be repeated as it was: {plain(str(error))}")
 
 
 st.title("Run")

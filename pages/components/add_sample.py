@@ -1,10 +1,10 @@
 """Bringing a sample in: an uploaded file, a file on the machine that runs Thaw, or simulated rows."""
 
+import contextlib
 import dataclasses
 import re
 import secrets
 import shlex
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from core.errors import BadInput, ThawError
 from core.workspace import Workspace
 from pages.components.access import write_button
 from pages.components.common import command_hint, show_error, workspace
+from pages.components.uploads import write_upload
 
 WAYS = {
     "upload": ":material/upload_file: Upload",
@@ -110,7 +111,10 @@ def _path_form() -> None:
     if not given.strip():
         st.caption("For files too large to upload: they are read where they lie, and not copied.")
         return
-    path = Path(given.strip()).expanduser()
+    path = Path(given.strip())
+    with contextlib.suppress(RuntimeError):
+        # Raised for the home of a user there is not; the path is then looked for as it stands.
+        path = path.expanduser()
     name, on_bad_rows = _name_and_rows(sample_name(path.name), f"path-{path}")
     if write_button("Add the sample", type="primary", icon=":material/add:", key="add_path"):
         _take(Offer(path, path.name, name, on_bad_rows, upload=False))
@@ -195,8 +199,7 @@ def _copy(space: Workspace, uploaded: UploadedFile) -> Path:
             left.unlink(missing_ok=True)
     _discard()
     path = space.uploads / f"upload-{secrets.token_hex(8)}"
-    with path.open("wb") as stream:
-        shutil.copyfileobj(uploaded, stream, 2**20)
+    write_upload(uploaded, path)
     return path
 
 

@@ -13,7 +13,7 @@ from core.runs.command import import_in_subprocess
 from core.runs.store import RunStore
 from pages.components.access import write_button
 from pages.components.backbone_card import backbone_card
-from pages.components.common import escape_markdown, workspace
+from pages.components.common import escape_markdown, plain, workspace
 from pages.components.uploads import keep_upload
 
 FILTERED_FROM = 4
@@ -120,7 +120,7 @@ def take_in(uploaded: UploadedFile, name: str) -> None:
             card = import_in_subprocess(workspace(), path, name)
     except ThawError as error:
         sentence = str(error).replace(path.name, Path(uploaded.name).name)
-        st.error(escape_markdown(sentence), icon=":material/error:")
+        st.error(plain(sentence), icon=":material/error:")
         return
     finally:
         path.unlink(missing_ok=True)

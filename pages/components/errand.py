@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.runs import errands
-from pages.components.common import escape_markdown
+from pages.components.common import plain
 
 TICK_SECONDS = 0.5
 
@@ -18,7 +18,7 @@ def errand_view(key: str, doing: str, measured: bool = True) -> bool:
         return False
     if errand.error:
         # It may quote what an uploaded file holds.
-        st.error(escape_markdown(str(errand.error)), icon=":material/error:")
+        st.error(plain(str(errand.error)), icon=":material/error:")
         return False
     st.fragment(_tick, run_every=TICK_SECONDS)(key, doing, measured)
     return True

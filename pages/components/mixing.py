@@ -10,7 +10,7 @@ from core.runs.store import Run, RunStore
 from core.runs.submit import interpolations, submit_interpolation
 from pages.components.access import write_button
 from pages.components.chart import chart
-from pages.components.common import decimals, errors_shown, escape_markdown, workspace
+from pages.components.common import decimals, errors_shown, plain, workspace
 from pages.components.result import predictions_of
 
 ABOUT = (
@@ -31,7 +31,7 @@ def mixing_view(run: Run) -> None:
             st.fragment(mixed_view)(found[0])
         else:
             if found and found[0].message:
-                st.error(escape_markdown(found[0].message))
+                st.error(plain(found[0].message))
             if write_button("Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"):
                 submit_interpolation(workspace(), run)
                 st.rerun()

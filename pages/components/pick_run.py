@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.runs.store import Run
-from pages.components.common import SIMULATED, escape_markdown, when, workspace
+from pages.components.common import SIMULATED, plain, when, workspace
 
 
 def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
@@ -22,7 +22,7 @@ def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
     ids = list(names)
     named = st.query_params.get("run", ids[0])
     if named not in names:
-        st.error(escape_markdown(missing(named)))
+        st.error(plain(missing(named)))
         named = ids[0]
     chosen = st.selectbox(
         "Run",

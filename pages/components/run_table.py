@@ -15,7 +15,7 @@ from core.runs.store import Run, Validation
 from core.training.objectives import ORIGINS
 from pages.components.common import workspace
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@")
 _NONE = Validation()
 ROWS = {"run": "A row a run", "arm": "A row an arm"}
 NUMBERS = {
@@ -162,7 +162,11 @@ def safe_csv(table: pd.DataFrame) -> str:
     """CSV whose cells no spreadsheet takes for a formula."""
 
     def guard(value: Any) -> Any:
-        return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+        if not isinstance(value, str):
+            return value
+        # A lone carriage return is left unquoted by pandas, and begins a new row.
+        value = value.replace("\r", " ")
+        return f"'{value}" if value.lstrip().startswith(_FORMULA_STARTS) or value[:1] == "\t" else value
 
     return table.map(guard).to_csv(index=False)
 

@@ -11,6 +11,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.access import require_writable
 from core.runs.store import RESUMABLE, RunStore
+from core.workspace import write_atomic
 from pages.components.common import bytes_text, escape_markdown, workspace
 
 STALE_SECONDS = 24 * 3600
@@ -61,6 +62,15 @@ def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
         if time.time() - left.stat().st_mtime > STALE_SECONDS and str(left) not in needed:
             left.unlink(missing_ok=True)
     path = workspace().uploads / f"{kind}-{secrets.token_hex(8)}{suffix}"
-    with path.open("wb") as stream:
-        shutil.copyfileobj(uploaded, stream, 2**20)
+    write_upload(uploaded, path)
     return path
+
+
+def write_upload(uploaded: UploadedFile, path: Path) -> None:
+    """Copies an upload to `path`; a disk that fills up on the way keeps nothing of it."""
+
+    def write(part: Path) -> None:
+        with part.open("wb") as stream:
+            shutil.copyfileobj(uploaded, stream, 2**20)
+
+    write_atomic(path, write)
