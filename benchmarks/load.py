@@ -119,7 +119,7 @@ def main() -> None:
         "benchmarks/load.py",
         [
             f"{options.sessions} browser sessions for {options.minutes:g} minutes on a store of {options.runs:,} runs "
-            "with 50 points each; every other session watched a run that was training, the rest went from page to page. "
+            "with 50 points each; every other session watched a run that was training, the others went about. "
             f"Server, worker and browser shared {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f} at the end), so "
             "the seconds are those of the browser at work as well.",
             "",
