@@ -54,7 +54,7 @@ def main() -> None:
         [
             f"The worker was killed by SIGKILL {options.kills} times and started again, with a second worker trying "
             f"its luck in one of ten rounds and two apps watching, one of which was killed {apps} times. "
-            " Runs: freeze depths 0 and 1, AutoFreeze, LoRA and a pretraining, six epochs each, with a "
+            "Runs: freeze depths 0 and 1, AutoFreeze, LoRA and a pretraining, six epochs each, with a "
             "checkpoint every 20 ms.",
             "",
             "| killed | times |",

@@ -1,7 +1,7 @@
 """Keeps a tiny workspace of today for tomorrow's Thaw: `python -m tests.faults.keep_workspace` writes two archives.
 
-`tests/faults/workspaces/schema-N.zip` of the store's version today, and schema-1.zip, where there is none: the same
-runs in a store of the first version. Run it when the schema changes; archives that are there stay: users have them.
+`tests/faults/workspaces/schema-N.zip` of the store's version today, and schema-1.zip, where there is none: the runs
+in a store of the first version. Run it when the schema changes; the archives there are stay: they are what users have.
 """
 
 import sqlite3
