@@ -77,9 +77,13 @@ class ThresholdTable:
 
     def at(self, threshold: float) -> Confusion:
         """The confusion counts when scores of at least `threshold` are predicted clicks."""
-        count = int(np.searchsorted(-self.thresholds, -threshold, side="right"))
-        tp, fp = (int(self.tp[count - 1]), int(self.fp[count - 1])) if count else (0, 0)
+        tp, fp = (int(counts[0]) for counts in self.predicted_at(np.array([threshold])))
         return Confusion(tp, fp, self.negatives - fp, self.positives - tp)
+
+    def predicted_at(self, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(clicks, rows without a click) whose score is at least each of `thresholds`, int64 (thresholds,)."""
+        places = np.searchsorted(-self.thresholds, -thresholds, side="right")
+        return np.append(0, self.tp)[places], np.append(0, self.fp)[places]
 
 
 def threshold_table(labels: np.ndarray, scores: np.ndarray) -> ThresholdTable:
