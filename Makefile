@@ -1,14 +1,20 @@
-# make app: opens the app (PORT=8501; THAW_HEADLESS=1 opens no browser). make test: lint, types, every test.
+# make app: opens the app (PORT=8501; THAW_HEADLESS=1 opens no browser). make demo: opens it with the demo under way.
+# make test: lint, types, every test.
+# make screenshots: the pictures of the guide, taken anew from the real app.
 # make bench: the speed scripts, each writing its section of docs/performance.md.
 PORT ?= 8501
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: app test bench chromium
+.PHONY: app demo test bench screenshots chromium
 
 app: .venv/app.stamp
 	$(BIN)/python -m core.demo
+	$(BIN)/streamlit run app.py --server.port $(PORT) $(if $(THAW_HEADLESS)$(CI),--server.headless true)
+
+demo: .venv/app.stamp
+	$(BIN)/python -m core.demo --run
 	$(BIN)/streamlit run app.py --server.port $(PORT) $(if $(THAW_HEADLESS)$(CI),--server.headless true)
 
 test: .venv/test.stamp chromium
@@ -21,6 +27,9 @@ bench: .venv/test.stamp chromium
 	set -e; for script in $(sort $(basename $(notdir $(wildcard benchmarks/speed_*.py)))); do \
 	  $(BIN)/python -m benchmarks.$$script; \
 	done
+
+screenshots: .venv/test.stamp chromium
+	$(BIN)/python -m assets.screenshots
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Thaw needs Python 3.11 or newer; \

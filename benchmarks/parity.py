@@ -124,7 +124,7 @@ def count(network: torch.nn.Module) -> int:
 def train_all(network: Network) -> Plan:
     """The plan under which every stage and the head train."""
     modules = [(stage.name, count(stage)) for stage in network.ordered()] + [("head", count(network.head))]
-    stages = [PlannedStage(name, name, parameters, 0.0, False, 0) for name, parameters in modules]
+    stages = [PlannedStage(name, name, parameters, 0.0, False, 0, trained=parameters) for name, parameters in modules]
     return Plan("pretrain", tuple(stages), 0, True, True)
 
 

@@ -1,4 +1,4 @@
-"""The real-rows protocol, by command line: `python -m benchmarks.real_rows` writes docs/results.md.
+"""The real-rows protocol, by command line: `python -m benchmarks.real_rows` writes its section of docs/results.md.
 
 Pretrains DCNv2 on the first 60 % of the real Criteo rows, fine-tunes at every freeze depth on the next 20 %, tests on
 the last 20 %, beside the controls and a one-hot logistic regression trained on the first 60 %.
@@ -21,6 +21,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks.page_section import put_section
 from core.data.datasets import find_dataset, labels_of, test_rows
 from core.data.preprocessing import fit
 from core.data.samples import find_sample, read_rows
@@ -31,8 +32,7 @@ from core.workspace import PROJECT, Workspace, open_workspace
 ROWS = PROJECT.parent / "shared" / "data" / "criteo_real_100k.tsv.gz"
 PRETRAIN = "--batch-size 256 --lr 5e-4 --early-stopping 2"
 DEPTHS = range(6)
-OTHERS = "\n## Other protocols\n"
-"""The heading from which on the page is left as it is."""
+HEADING = "Real rows: how much of a DCNv2 should stay frozen?"
 
 
 def thaw(workspace: Workspace, command: str, printed: list[str]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def line(name: str, metrics: dict[str, Any], source: dict[str, Any] | None, trai
 
 
 def run_protocol(workspace: Workspace) -> str:
-    """Everything, as the text of docs/results.md."""
+    """Everything, as the section's text."""
     commands: list[str] = []
     path = os.path.relpath(ROWS, PROJECT)
     shares = "--source-test-share 0.05 --source-validation-share 0.04"
@@ -109,11 +109,7 @@ def run_protocol(workspace: Workspace) -> str:
     )
 
 
-PAGE = """# Results
-
-Made by `python -m benchmarks.real_rows` on {today} ({machine}, device {device}).
-
-## Real rows: how much of a DCNv2 should stay frozen?
+PAGE = """Made by `python -m benchmarks.real_rows` on {today} ({machine}, device {device}).
 
 100,000 real rows of the Kaggle Display Advertising Challenge in order of time: pretrained on the first 60 %, fine-tuned
 on the next 20 %, tested on the last 20 %.
@@ -146,8 +142,7 @@ def main() -> None:
     # The worker may still write when the folder goes.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         page = run_protocol(open_workspace(options.workspace or folder))
-        _, marker, others = options.out.read_text(encoding="utf-8").partition(OTHERS)
-        options.out.write_text(page + marker + others, encoding="utf-8")
+        put_section(options.out, HEADING, page)
     print(page)
 
 

@@ -6,18 +6,21 @@ other numbers.
 
 import argparse
 import json
+import os
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from core import commands, sweep_command
-from core.errors import BadInput, ThawError
+from core.commands import TRACKERS
+from core.errors import BadInput, ThawError, system_sentence
 from core.freezing.strategies import STRATEGIES
 from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.training.objectives import OBJECTIVES, STARTS
 from core.training.settings import DEVICES, MASK_SHARE, PRESETS
-from core.workspace import open_workspace
+from core.workspace import open_workspace, version
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -123,6 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(prog="python -m core", description="Thaw: how much should stay frozen?")
     parser.add_argument("--workspace", type=Path, help="default: $THAW_HOME, else ./workspace")
+    parser.add_argument("--version", action="version", version=f"Thaw {version()}")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="one JSON object on standard output")
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -201,6 +205,8 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--dataset")
     interpolate = add("interpolate", "Mix a fine-tuned run with its backbone (WiSE-FT).")
     interpolate.add_argument("--run", required=True, dest="run_id")
+    moved = add("moved", "Measure how far a fine-tuned run moved from its backbone: weights, CKA, embedding vectors.")
+    moved.add_argument("--run", required=True, dest="run_id")
     verify = add("verify", "Carry a run out again; 0 when every metric is the same, 1 when one is not.")
     verify.add_argument("--run", required=True, dest="run_id")
     score = add("score", "Score a Criteo file, labels optional, with a run's model.")
@@ -213,6 +219,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--run", required=True, dest="run_id")
     export.add_argument("--out", type=Path, required=True, help="a new folder, or a file that ends with .zip")
+    track = add("export-tracking", "Write runs as files of MLflow or TensorBoard; neither need be installed.")
+    tracked = track.add_mutually_exclusive_group(required=True)
+    tracked.add_argument("--run", dest="run_id")
+    tracked.add_argument("--sweep", help="name or id of a sweep")
+    track.add_argument("--format", choices=TRACKERS, required=True)
+    track.add_argument("--out", type=Path, required=True, help="a new or empty folder")
     give = add("export-backbone", "Write a backbone into one zip archive, to be imported elsewhere.")
     give.add_argument("--backbone", required=True)
     give.add_argument("--out", type=Path, required=True, help="the zip file to write")
@@ -237,6 +249,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except ThawError as error:
         print(f"thaw: {error}", file=sys.stderr)
+        return 1
+    except (OSError, MemoryError, RuntimeError, sqlite3.Error) as error:
+        sentence = system_sentence(error, Path(options.workspace or os.environ.get("THAW_HOME") or "workspace"))
+        if sentence is None:
+            raise
+        print(f"thaw: {sentence}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("thaw: stopped; a run that was queued goes on in its worker.", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,24 @@ from core.models.exchange import export_backbone as write_backbone
 from core.models.library import find_backbone, list_backbones
 from core.models.registry import ARCHITECTURES, is_installed
 from core.runs.launch import refresh
+from core.runs.moved import read_moved
 from core.runs.store import RunStore
 from core.runs.submit import submit_finetune, submit_interpolation, submit_pretrain
 from core.runs.sweep import (
     find_sweep,
 )
+from core.tracking.mlflow_files import write_mlflow
+from core.tracking.tensorboard_files import write_tensorboard
+from core.tracking.tracked import Write
+from core.tracking.tracked import export_tracking as write_tracking
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
+
+TRACKERS: dict[str, tuple[Write, str]] = {
+    "mlflow": (write_mlflow, "MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {out}"),
+    "tensorboard": (write_tensorboard, "tensorboard --logdir {out}"),
+}
+"""Tracking tools that runs can be written for, and the command of theirs that shows what was written."""
 
 
 def simulate(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -183,6 +195,23 @@ def interpolate(workspace: Workspace, options: argparse.Namespace) -> Result:
     return Result({"run": options.run_id, **result}, "\n".join(lines))
 
 
+def moved(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Measures what a fine-tuning moved, or shows what was measured before."""
+    from core.training.moved import measure_moved
+
+    found = read_moved(workspace, options.run_id)
+    if found is None:
+        with Bar("Measuring") as report:
+            found = measure_moved(workspace, RunStore(workspace).get(options.run_id), report)
+    lines = [
+        f"{stage['title']}: {'frozen' if stage['frozen'] else 'trained'}, weights moved by "
+        + ("-" if stage["relative"] is None else f"{100 * stage['relative']:.2f} %")
+        + (", CKA -" if stage["cka"] is None else f", CKA {stage['cka']:.4f}")
+        for stage in found["stages"]
+    ]
+    return Result(found, "\n".join(lines))
+
+
 def score(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Scores a file."""
     from core.training.apply import score_file
@@ -218,6 +247,20 @@ def export(workspace: Workspace, options: argparse.Namespace) -> Result:
     if onnx.get("checked"):
         text += f" On {onnx['rows']:,} {onnx['rows_from']} ONNX and torch differ by {onnx['largest_difference']:.1g}."
     return Result(data, f"{text} {onnx['why']}" if "why" in onnx else text)
+
+
+def export_tracking(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Writes runs for MLflow or TensorBoard."""
+    store = RunStore(workspace)
+    if options.sweep:
+        sweep = find_sweep(workspace, options.sweep)
+        runs, experiment = store.group(sweep.id), sweep.name
+    else:
+        runs, experiment = [store.get(options.run_id)], "Thaw"
+    write, shows = TRACKERS[options.format]
+    data = write_tracking(workspace, runs, experiment, options.out, write)
+    text = f"Wrote {len(data['runs'])} runs to {data['out']} ({data['files']} files). To look at them: "
+    return Result(data, text + shows.format(out=shlex.quote(data["out"])))
 
 
 def report(workspace: Workspace, options: argparse.Namespace) -> Result:

@@ -1,14 +1,15 @@
-"""The demo: a simulated dataset and five runs that tell the whole story. `python -m core.demo` makes the dataset."""
+"""The demo: a simulated dataset and a sweep that tells the whole story. `python -m core.demo` makes the dataset."""
 
 import argparse
-import dataclasses
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
 
+from core.access import require_writable
 from core.data.datasets import Dataset, list_datasets, prepare
 from core.data.ingest import ingest
 from core.data.simulate import simulate
@@ -16,18 +17,24 @@ from core.data.split import SplitSpec
 from core.errors import BadInput, ThawError
 from core.models.card import BackboneCard
 from core.models.library import list_backbones
+from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
-from core.runs.submit import submit_finetune
-from core.training.settings import FinetuneRequest, TrainSettings
+from core.runs.submit import interpolations, submit_interpolation
+from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, list_sweeps, resume_sweep, submit_sweep
+from core.runs.sweep_result import arm_results, judged, reference_of
+from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
 
 ROWS = 60_000
 SAMPLE = "Simulated Criteo"
 DATASET = "Simulated demo"
+SWEEP = "Simulated demo"
 ARCHITECTURE = "dcnv2"
-GROUP = "demo"
-TRAIN = TrainSettings(epochs=10, batch_size=512)
-"""The dataset has some 10,000 target training rows: the default batch would make three steps of an epoch."""
+SEEDS = (0, 1)
+TRAIN = TrainSettings(epochs=3, batch_size=512)
+"""The dataset has some 10,000 target training rows: the default batch would make three steps of an epoch. Three
+epochs keep the demo short; full fine-tuning is at its best after two, a linear probe would gain from more."""
+POLL_SECONDS = 0.3
 
 
 def ensure_demo(workspace: Workspace, progress: Callable[[float], None] | None = None) -> Dataset:
@@ -53,47 +60,74 @@ def demo_backbone(workspace: Workspace) -> BackboneCard:
     raise BadInput("The bundled DCNv2 backbone is not in assets/backbones; restore that folder from the repository.")
 
 
-def demo_requests(dataset: Dataset, card: BackboneCard) -> list[FinetuneRequest]:
-    """Full fine-tuning, half frozen, all frozen, and the controls: the backbone as it is, and from scratch."""
-    stages = len(card.stages)
-    base = FinetuneRequest(dataset.id, card.id, train=TRAIN, group=GROUP)
-    depths = [dataclasses.replace(base, freeze_depth=depth) for depth in (0, stages // 2, stages)]
-    return depths + [dataclasses.replace(base, strategy=strategy) for strategy in ("zero-shot", "scratch")]
+def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
+    """Every freeze depth and both controls: the backbone as it is, and from scratch."""
+    arms = (*depth_arms(card), Arm("zero-shot"), Arm("scratch"))
+    return SweepSpec(dataset.id, card.id, arms, SEEDS, train=TRAIN)
 
 
-def demo_runs(store: RunStore) -> list[Run]:
-    """The demo's runs that wait, run or are done, oldest first."""
-    return [run for run in reversed(store.list()) if run.group == GROUP and (run.active or run.status == "done")]
+def demo_sweep(workspace: Workspace) -> Sweep | None:
+    """The demo's sweep; None before it was asked for, or once all its runs are deleted."""
+    store = RunStore(workspace)
+    found = [sweep for sweep in list_sweeps(workspace) if sweep.name.startswith(SWEEP)]
+    return next((sweep for sweep in found if store.group(sweep.id)), None)
 
 
-def run_demo(workspace: Workspace, progress: Callable[[float], None] | None = None) -> list[Run]:
-    """Makes the dataset and queues those of the five runs that neither wait, run nor are done; gives all five."""
+def run_demo(workspace: Workspace, progress: Callable[[float], None] | None = None) -> Sweep:
+    """Makes the dataset and queues the sweep, or what of it broke off; then the mixing of a run with its backbone."""
+    require_writable()
     dataset = ensure_demo(workspace, progress)
     card = demo_backbone(workspace)
-    store = RunStore(workspace)
     with FileLock(workspace.root / "demo.lock"):
-        there = {_key(run.request) for run in demo_runs(store)}
-        for request in demo_requests(dataset, card):
-            if _key(dataclasses.asdict(request)) not in there:
-                submit_finetune(workspace, request)
-    return demo_runs(store)
+        sweep = demo_sweep(workspace)
+        if sweep is None:
+            earlier = sum(one.name.startswith(SWEEP) for one in list_sweeps(workspace))
+            name = f"{SWEEP} {earlier + 1}" if earlier else SWEEP
+            sweep = submit_sweep(workspace, demo_spec(dataset, card), name)
+        else:
+            resume_sweep(workspace, sweep)
+        if mixed := mixed_run(RunStore(workspace).group(sweep.id)):
+            submit_interpolation(workspace, mixed)
+    return sweep
 
 
-def _key(request: dict[str, object]) -> tuple[object, ...]:
-    return tuple(request[name] for name in ("dataset", "backbone", "strategy", "freeze_depth"))
+def mixed_run(runs: list[Run]) -> Run | None:
+    """The run whose mixtures with the backbone the demo shows: full fine-tuning, first seed."""
+    full = [run for run in runs if run.request["strategy"] == "depth" and run.request["freeze_depth"] == 0]
+    return full[0] if full else None
+
+
+def wait_for_demo(workspace: Workspace, sweep: Sweep) -> list[str]:
+    """Waits until every run and the mixing have ended; what the numbers allow to say, sentence by sentence."""
+    store = RunStore(workspace)
+    while True:
+        refresh(workspace, store)
+        runs = store.group(sweep.id)
+        mixed = mixed_run(runs)
+        if not any(run.active for run in [*runs, *(interpolations(workspace, mixed) if mixed else [])]):
+            break
+        time.sleep(POLL_SECONDS)
+    results = arm_results(sweep, runs)
+    return judged(workspace, results, reference_of(results))[1]
 
 
 def main() -> int:
-    """Makes the demo's dataset in the workspace and, with --run, queues its runs; the exit status."""
+    """Makes the demo's dataset in the workspace and, with --run, queues its sweep; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m core.demo", description=main.__doc__)
-    parser.add_argument("--run", action="store_true", help="queue the five runs as well")
+    parser.add_argument("--run", action="store_true", help="queue the sweep as well")
+    parser.add_argument("--wait", action="store_true", help="with --run: wait for its end and say what came out")
     options = parser.parse_args()
+    began = time.monotonic()
     try:
         dataset = ensure_demo(open_workspace())
         print(f"Dataset {dataset.name!r} is ready: {dataset.rows:,} simulated rows.")
         if options.run:
-            runs = run_demo(open_workspace())
-            print("\n".join(f"{run.id}  {run.status:<11}  {run.name}" for run in runs))
+            sweep = run_demo(open_workspace())
+            runs = RunStore(open_workspace()).group(sweep.id)
+            print(f"Sweep {sweep.name!r} ({sweep.id}): {len(runs)} runs, {sum(run.active for run in runs)} queued.")
+            if options.wait:
+                print("\n".join(wait_for_demo(open_workspace(), sweep)))
+                print(f"{time.monotonic() - began:.0f} s from the first command to the last verdict.")
     except ThawError as error:
         print(f"thaw: {error}", file=sys.stderr)
         return 1

@@ -85,4 +85,7 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
 def _arm_text(row: dict[str, Any]) -> str:
     setting = f"{row['setting']}, " if row["setting"] else ""
     spread = f" ± {row['auc_deviation']:.4f}" if row["auc_deviation"] is not None else ""
-    return f"{setting}{row['arm']}: target test AUC {row['auc']:.4f}{spread} over {row['seeds']} seeds"
+    return (
+        f"{setting}{row['arm']}: target test AUC {row['auc']:.4f}{spread}, log loss {row['log_loss']:.4f}, "
+        f"ECE {row['ece']:.4f} over {row['seeds']} seeds"
+    )

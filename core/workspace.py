@@ -1,10 +1,14 @@
 """The workspace: the one folder that holds a user's samples, datasets, backbones, runs and caches."""
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
+import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +19,8 @@ from core.errors import BadInput
 PROJECT = Path(__file__).resolve().parent.parent
 BUNDLED_BACKBONES = PROJECT / "assets" / "backbones"
 
+STALE_SECONDS = 24 * 3600
+"""Age from which something half-written is a leftover."""
 _NAME = re.compile(r"[^\W_][\w .,()+%=-]{0,63}")
 
 
@@ -73,6 +79,11 @@ def open_workspace(root: str | Path | None = None) -> Workspace:
     return workspace
 
 
+def version() -> str:
+    """Thaw's own version, as pyproject.toml states it."""
+    return str(tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
+
+
 def check_name(name: str, what: str) -> str:
     """`name` stripped, or BadInput: 1 to 64 characters, starting with a letter or digit, no slashes."""
     cleaned = name.strip()
@@ -95,6 +106,17 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def clear_leftovers(workspace: Workspace) -> None:
+    """Removes what was being written when its process died: `.part-…` that nobody has touched for a day."""
+    folders = (workspace.samples, workspace.datasets, workspace.backbones, workspace.runs, workspace.cache)
+    for folder in (*folders, workspace.uploads):
+        for pattern in (".part-*", "*/.part-*"):
+            for path in folder.glob(pattern):
+                with contextlib.suppress(OSError):
+                    if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

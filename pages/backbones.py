@@ -44,6 +44,7 @@ with errors_shown():
         on_change=to_address,
         args=("section",),
         label_visibility="collapsed",
+        help="What the page shows: the backbones there are, or the form for a new one. It changes no result.",
     )
     if section == CHECK:
         vocabulary_check(all_cards, all_datasets, prefill)

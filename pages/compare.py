@@ -1,4 +1,4 @@
-"""Compare: every run in a table, several of them side by side, with intervals instead of rankings of noise."""
+"""Compare: every run in a table, the chosen ones side by side as arms, with intervals instead of rankings of noise."""
 
 import pandas as pd
 import streamlit as st
@@ -6,66 +6,26 @@ import streamlit as st
 from core.errors import ThawError
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
-from pages.components.common import errors_shown, escape_markdown, show_error, workspace
-from pages.components.run_table import filter_runs, run_table, safe_csv
+from core.runs.sweep import list_sweeps
+from pages.components.common import show_error, workspace
+from pages.components.run_actions import actions, round_of_choice
+from pages.components.run_table import ROWS, arm_frame, filter_runs, run_frame, run_table
 from pages.components.side_by_side import side_by_side
 
 NO_RUNS = "No runs yet. Launch one on **Fine-tune**, or run the demo from **Home**; they appear here as they come."
 
 
-def chosen_in_url(runs: list[Run]) -> list[str]:
-    """Runs named in the URL, else the finished runs launched together last."""
+def chosen_in_address(runs: list[Run]) -> list[str]:
+    """Runs that the address names; without any word of them there, the finished runs launched together last."""
+    if "runs" not in st.query_params:
+        newest = next((run.group for run in runs if run.group and run.status == "done"), None)
+        return [run.id for run in runs if newest and run.group == newest and run.status == "done"]
     known = {run.id for run in runs}
-    named = [run_id for run_id in st.query_params.get("runs", "").split(",") if run_id in known]
-    if named or not runs:
-        return named
-    newest = next((run.group for run in runs if run.group and run.status == "done"), None)
-    return [run.id for run in runs if newest and run.group == newest]
-
-
-@st.dialog("Delete runs")
-def confirm_delete(runs: list[Run]) -> None:
-    """Asks once more, naming what goes."""
-    st.write(f"Delete {len(runs)} run(s) with their models, predictions and curves? This cannot be undone.")
-    for run in runs[:10]:
-        st.markdown(f"- {escape_markdown(run.name)}")
-    if st.button("Delete", type="primary", icon=":material/delete:"):
-        with errors_shown():
-            for run in runs:
-                RunStore(workspace()).delete(run.id)
-            st.query_params.pop("runs", None)
-            st.session_state.pop("compare-runs", None)
-            st.rerun()
-
-
-@st.dialog("Tag runs")
-def add_tags(runs: list[Run]) -> None:
-    """Adds tags to every chosen run."""
-    text = st.text_input("Tags, separated by commas", placeholder="baseline, week 47")
-    if st.button("Add", type="primary", disabled=not text.strip()):
-        for run in runs:
-            RunStore(workspace()).annotate(run.id, run.name, [*run.tags, *text.split(",")], run.note)
-        st.rerun()
-
-
-def actions(runs: list[Run], shown: pd.DataFrame) -> None:
-    """What can be done with the chosen runs."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Open", icon=":material/monitoring:", disabled=len(runs) != 1):
-            st.switch_page("run.py", query_params={"run": runs[0].id})
-        if st.button("Tag", icon=":material/label:", disabled=not runs):
-            add_tags(runs)
-        if st.button("Delete", icon=":material/delete:", disabled=not runs):
-            confirm_delete(runs)
-        st.download_button(
-            "CSV of the table",
-            safe_csv(shown),
-            "thaw-runs.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
-        st.caption(f"{len(runs)} chosen; tick rows to choose. A click on a column's head sorts.")
+    named = [*dict.fromkeys(filter(None, st.query_params["runs"].split(",")))]
+    if unknown := [run_id for run_id in named if run_id not in known]:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        st.warning(f"The address names {unknown[0][:40]!r}{more}, which is no run here; it is left out.")
+    return [run_id for run_id in named if run_id in known]
 
 
 st.title("Compare")
@@ -76,12 +36,31 @@ try:
     if not every:
         st.info(NO_RUNS, icon=":material/info:")
         st.stop()
-    filtered = filter_runs(every)
-    ids, table = run_table(filtered, chosen_in_url(every))
-    chosen = [run for run in filtered if run.id in ids]
-    actions(chosen, table)
-    if ids:
-        st.query_params["runs"] = ",".join(ids)
+    sweeps = {sweep.id: sweep.name for sweep in list_sweeps(workspace())}
+    filtered = filter_runs(every, sweeps)
+    before = chosen_in_address(every)
+    by_arm = (
+        st.segmented_control(
+            "Rows", [*ROWS], format_func=ROWS.__getitem__, default="run", required=True, key="rows",
+            bind="query-params", label_visibility="collapsed",
+        help="A row for every run, or one for an arm: runs alike but for their seeds. It changes no result.",)
+        == "arm"
+    )  # fmt: skip
+    table, ticked = pd.DataFrame(), []
+    if filtered:
+        table = run_frame(filtered, store.validation(), sweeps)
+        of_rows: list[tuple[str, ...]] = [(run.id,) for run in filtered]
+        if by_arm:
+            of_rows, table = arm_frame(filtered, table)
+        ticked = run_table(of_rows, table, before, round_of_choice())
+    else:
+        st.info("No run passes the filters; take some off.", icon=":material/filter_alt:")
+    # What is chosen stays chosen behind a filter: one looks for the next run to choose.
+    shown = {run.id for run in filtered}
+    hidden = [run_id for run_id in before if run_id not in shown]
+    chosen = [run for run in every if run.id in {*ticked, *hidden}]
+    st.query_params["runs"] = ",".join(run.id for run in chosen)
+    actions(chosen, filtered, len(hidden), table)
     side_by_side(chosen)
 except ThawError as error:
     show_error(error)

@@ -10,8 +10,9 @@ from core.data.datasets import Dataset, delete_dataset, list_datasets
 from core.data.profile import QUANTILES, ColumnProfile, FieldDrift, drift, profile_columns
 from core.data.samples import Sample, delete_sample, list_samples, read_rows
 from core.data.schema import DIALECTS, FIELDS
-from core.report.data_figures import column_figure, drift_figure
+from core.report.data_figures import column_figure
 from core.runs.store import RunStore
+from pages.components.access import write_button
 from pages.components.add_sample import add_sample
 from pages.components.chart import chart
 from pages.components.common import (
@@ -22,6 +23,7 @@ from pages.components.common import (
     when,
     workspace,
 )
+from pages.components.drift import drift_view
 from pages.components.split_form import describe_split, parts_preview, split_form, unlabelled_form
 
 PREVIEW_ROWS = 50
@@ -49,7 +51,14 @@ def choose(items: Sequence[Item], kind: str, view: str, remove: Callable[[Item],
         st.query_params[kind] = st.session_state[key]
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = st.selectbox(kind.capitalize(), ids, format_func=names.__getitem__, key=key, on_change=follow)
+        chosen = st.selectbox(
+            kind.capitalize(),
+            ids,
+            format_func=names.__getitem__,
+            key=key,
+            on_change=follow,
+            help=f"The {kind} that this page shows. It changes no result.",
+        )
         if remove:
             remove(items[ids.index(chosen)])
     if st.query_params.get(kind) != chosen:
@@ -132,7 +141,9 @@ def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
 @st.fragment
 def one_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
     """One column's numbers and distribution."""
-    name = st.selectbox("Column to look at", FIELDS, key="look_at")
+    name = st.selectbox(
+        "Column to look at", FIELDS, key="look_at", help="Whose values the figures show. It changes no result."
+    )
     profile = profiles[FIELDS.index(name)]
     missing = f"missing {percent(profile.missing_share)}" if profile.missing_share else "never missing"
     facts = [missing, f"{count(profile.cardinality)} distinct values"]
@@ -169,7 +180,7 @@ def remove_sample(sample: Sample) -> None:
             f"Delete the sample **{escape_markdown(sample.name)}**? Datasets prepared from it stay, but can no longer "
             "be read by a backbone they have not met yet."
         )
-        if st.button("Delete the sample", type="primary", key="delete_sample_really"):
+        if write_button("Delete the sample", type="primary", key="delete_sample_really"):
             delete_sample(sample)
             st.query_params.pop("sample", None)
             st.rerun()
@@ -179,7 +190,7 @@ def remove_dataset(dataset: Dataset) -> None:
     """Deletes a dataset when told twice; not under a run that needs it."""
     with st.popover("Delete", icon=":material/delete:", key="delete_dataset"):
         st.markdown(f"Delete the dataset **{escape_markdown(dataset.name)}**? Its runs keep their results.")
-        if not st.button("Delete the dataset", type="primary", key="delete_dataset_really"):
+        if not write_button("Delete the dataset", type="primary", key="delete_dataset_really"):
             return
         if any(run.active and run.dataset == dataset.id for run in RunStore(workspace()).list()):
             st.error("Runs on this dataset are queued or running; cancel them before you delete it.")
@@ -216,48 +227,13 @@ def show_dataset(dataset: Dataset) -> None:
         st.info("This dataset has no source domain, so there is nothing to compare its target with.")
 
 
-def drift_words(drifts: Sequence[FieldDrift]) -> str:
-    """The drift in a sentence."""
-    named = {level: [field.field for field in drifts if field.level == level] for level in ("strong", "some")}
-    parts = [
-        f"{len(named[level])} {word} ({', '.join(named[level])})"
-        for level, word in (("strong", "strongly"), ("some", "somewhat"))
-        if named[level]
-    ]
-    between = "between the source and the target training rows"
-    if not parts:
-        return f"No field differs much {between}."
-    return f"Of {len(drifts)} fields {' and '.join(parts)} differ {between}."
-
-
 def show_drift(dataset: Dataset) -> None:
     """The fields by falling drift, as bars and as a table."""
-    drifts = sorted(drift_of(dataset.content_hash, dataset), key=lambda field: field.psi, reverse=True)
-    st.markdown(drift_words(drifts))
-    table = pd.DataFrame(
-        {
-            "Field": [field.field for field in drifts],
-            "Index": [field.psi for field in drifts],
-            "Drift": [field.level for field in drifts],
-            "Unseen, source": [field.unseen_source for field in drifts],
-            "Unseen, target": [field.unseen_target for field in drifts],
-            "Missing, source": [field.missing_source for field in drifts],
-            "Missing, target": [field.missing_target for field in drifts],
-        }
-    )
-    shares = {name: st.column_config.NumberColumn(format="percent") for name in table.columns if "," in name}
-    with st.grid(2, min_column_width=330):
-        chart(drift_figure(drifts), key="drift", height=400, alt="The fields that moved most", modebar=False)
-        st.dataframe(
-            table,
-            hide_index=True,
-            height=400,
-            column_config={"Index": st.column_config.NumberColumn(format="%.3f"), **shares},
-            alt="Drift, unseen and missing shares of each field",
-        )
-    st.caption(
-        "Index: population stability index over the field's values. Unseen: values the vocabulary, made of the "
-        "training rows it was fitted on, does not hold; in the source those too rare to be in it."
+    drift_view(
+        drift_of(dataset.content_hash, dataset),
+        "between the source and the target training rows",
+        ("source", "target"),
+        "in the source those too rare to be in it",
     )
 
 

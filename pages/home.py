@@ -2,29 +2,25 @@
 
 import streamlit as st
 
-from core.demo import DATASET, demo_backbone, demo_runs, run_demo
-from core.errors import ThawError
+from core.demo import demo_backbone
 from core.freezing.plan import make_plan
 from core.models.card import HeadSettings
 from core.runs.launch import LANES, preferred_lane, refresh, worker_alive
 from core.runs.store import Run, RunStore
 from pages.components.common import (
-    SIMULATED,
-    command_hint,
     count,
     errors_shown,
     escape_markdown,
     interval,
     percent,
-    show_error,
     status_markdown,
     when,
     workspace,
 )
+from pages.components.demo import demo_box, demo_story
 from pages.components.stack import stack_of_plan
 
 LATEST = 6
-DEMO_RUNS = 5
 TICK = 2.0
 DEVICES = {"cuda": "GPU (CUDA)", "cpu": "CPU"}
 
@@ -49,52 +45,6 @@ def method() -> None:
             "from the source domain. Every depth gives another model: which is best on *your* rows?"
         )
         stack_of_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
-
-
-def demo() -> None:
-    """The button that queues the whole story, or where that story stands."""
-    runs = demo_runs(RunStore(workspace()))
-    with st.container(border=True):
-        st.markdown(f"#### See the whole story {SIMULATED}")
-        st.markdown(
-            f"One click queues five runs on the simulated dataset *{DATASET}*: full fine-tuning, half of the backbone "
-            "frozen, all of it frozen, and two controls: the backbone as it is, and a network trained from scratch."
-        )
-        if len(runs) < DEMO_RUNS:
-            label = "Run what is missing" if runs else "Run the demo"
-            if st.button(label, type="primary", icon=":material/play_arrow:", key="run_demo"):
-                start_demo()
-        else:
-            done = sum(run.status == "done" for run in runs)
-            st.progress(done / len(runs), text=f"{done} of {len(runs)} runs done")
-        if runs:
-            demo_links(runs)
-        command_hint("python -m core.demo --run")
-
-
-def demo_links(runs: list[Run]) -> None:
-    """From the demo to its comparison and to the run worth looking at now."""
-    current = next((run for run in runs if run.status == "running"), runs[0])
-    label = "Watch it train" if current.active else "Open the first run"
-    with st.container(horizontal=True):
-        st.page_link("run.py", label=label, icon=":material/monitoring:", query_params={"run": current.id})
-        st.page_link(
-            "compare.py",
-            label="Compare the runs",
-            icon=":material/compare_arrows:",
-            query_params={"runs": ",".join(run.id for run in runs)},
-        )
-
-
-def start_demo() -> None:
-    """Queues the demo's runs and shows the page anew."""
-    try:
-        with st.spinner("Simulating rows and preparing the dataset"):
-            run_demo(workspace())
-    except ThawError as error:
-        show_error(error)
-        return
-    st.rerun()
 
 
 def queue_state(store: RunStore) -> None:
@@ -134,23 +84,30 @@ def outcome(run: Run) -> str:
     return when(run.finished or run.created)
 
 
+def busy(store: RunStore) -> bool:
+    """Whether anything waits or runs, mixings among it."""
+    counts = store.counts()
+    return counts.get("queued", 0) + counts.get("running", 0) > 0
+
+
 def overview(ticking: bool) -> None:
     """Queue and latest runs. ticking: whether it is drawn anew every TICK seconds; ends when nothing is active."""
     store = RunStore(workspace())
     refresh(workspace(), store)
     runs = store.list()
-    if ticking and not any(run.active for run in runs):
+    if ticking and not busy(store):
         st.rerun()
     queue_state(store)
     latest_runs(runs)
 
 
-active = any(run.active for run in RunStore(workspace()).list())
+active = busy(RunStore(workspace()))
 every = TICK if active else None
 text, picture = st.columns([6, 5], gap="medium")
 with text:
     introduction()
-    st.fragment(demo, run_every=every)()
+    st.fragment(demo_box, run_every=every)()
 with picture:
     method()
+st.fragment(demo_story, run_every=every)()
 st.fragment(overview, run_every=every)(active)

@@ -3,6 +3,9 @@
 import streamlit as st
 
 from core.workspace import PROJECT
+from pages.components.access import follow_present, notice
+from pages.components.sign_in import require_sign_in
+from pages.components.tour import tour
 
 PAGES = (
     ("home.py", "Home", ":material/home:", "What Thaw is, what runs now, and the demo."),
@@ -11,12 +14,15 @@ PAGES = (
     ("finetune.py", "Fine-tune", ":material/ac_unit:", "Move the freeze line and launch a fine-tune."),
     ("sweep.py", "Sweep", ":material/experiment:", "Strategies side by side over seeds, and what the numbers allow."),
     ("run.py", "Run", ":material/monitoring:", "One run: live curves, then confusion matrix, ROC and calibration."),
+    ("score.py", "Score", ":material/playlist_add_check:", "A finished run put to use: a new file through its model."),
     ("compare.py", "Compare", ":material/compare_arrows:", "Runs side by side, with intervals."),
+    ("learn.py", "Learn", ":material/school:", "The method in four figures from your own run, and a glossary."),
 )
 
 # The icon comes before the navigation, which would otherwise fetch the page's own from the network.
 st.set_page_config(page_icon=str(PROJECT / "assets" / "icon.svg"), layout="wide")
 st.logo(str(PROJECT / "assets" / "logo.svg"), size="large")
+require_sign_in()
 page = st.navigation(
     [
         st.Page(file, title=title, icon=icon, help=about, default=file == "home.py")
@@ -25,4 +31,7 @@ page = st.navigation(
     position="top",
 )
 st.set_page_config(page_title="Thaw" if page.title == "Home" else f"{page.title} · Thaw")
+follow_present()
+notice()
+tour(next(file for file, title, *_ in PAGES if title == page.title))
 page.run()

@@ -7,7 +7,7 @@ from core.models.library import list_backbones
 from core.runs.launch import refresh
 from core.runs.store import RunStore
 from core.runs.sweep import Sweep, list_sweeps
-from pages.components.common import errors_shown, escape_markdown, when, workspace
+from pages.components.common import errors_shown, escape_markdown, plain, when, workspace
 from pages.components.sweep_form import sweep_form
 from pages.components.sweep_view import sweep_view
 
@@ -20,7 +20,7 @@ def pick(sweeps: list[Sweep]) -> Sweep | None:
     asked = st.query_params.get("sweep", NEW)
     named = next((sweep.id for sweep in sweeps if asked in (sweep.id, sweep.name)), asked)
     if named != NEW and named not in by_id:
-        st.error(f"There is no sweep {asked[:64]!r} in this workspace; here is the form for a new one.")
+        st.error(f"There is no sweep {plain(repr(asked[:64]))} in this workspace; here is the form for a new one.")
         named = NEW
     if not sweeps:
         return None
@@ -32,6 +32,7 @@ def pick(sweeps: list[Sweep]) -> Sweep | None:
         key="sweep_pick",
         on_change=to_address,
         label_visibility="collapsed",
+        help="The sweep that this page shows, or the form for a new one. It changes no result.",
     )
     return by_id.get(named)
 

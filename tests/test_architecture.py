@@ -22,9 +22,14 @@ TORCH_FREE = (
     "core.runs.submit",
     "core.runs.launch",
     "core.runs.command",
+    "core.runs.moved",
+    "core.access",
+    "core.runs.errands",
+    "core.runs.kept",
     "core.demo",
     "core.__main__",
     "core.sweep_command",
+    "core.tracking",
     "core.command_",
 )
 

@@ -1,6 +1,7 @@
 """Opens a sample's file, plain or packed, as one stream of bytes; told apart by content, never by name."""
 
 import gzip
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -19,6 +20,9 @@ MAX_RATIO = 200
 """Unpacked over packed bytes above which a file is called a decompression bomb; Criteo rows pack about 1:4."""
 RATIO_FROM = 64 * 2**20
 """Unpacked bytes from which the ratio is looked at."""
+
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, RuntimeError)
+"""What the unpackers of the standard library and of Arrow raise over damaged bytes."""
 
 PARQUET = "parquet"
 PLAIN = "plain"
@@ -48,28 +52,37 @@ class Guard:
             raise BadInput(
                 f"{self._name!r} breaks off after {self._read:,} unpacked bytes: the file is truncated; fetch it again."
             ) from error
-        except (OSError, zlib.error, zipfile.BadZipFile, tarfile.TarError) as error:
+        except DAMAGE as error:
             raise BadInput(
                 f"{self._name!r} is damaged after {self._read:,} unpacked bytes ({error}); fetch it again."
             ) from error
         self._read += len(data)
-        bomb = self._read > RATIO_FROM and self._read > MAX_RATIO * self._packed
-        if bomb or self._read > MAX_BYTES:
-            raise BadInput(
-                f"{self._name!r} unpacks to more than {self._read:,} bytes from {self._packed:,}: that looks like a "
-                "decompression bomb, not like Criteo rows, and was refused."
-            )
+        check_size(self._read, self._packed, self._name)
         return data
+
+
+def check_size(unpacked: int, packed: int, name: str) -> None:
+    """BadInput when so many unpacked bytes from so many packed ones are beyond all measure."""
+    if unpacked > MAX_BYTES or (unpacked > RATIO_FROM and unpacked > MAX_RATIO * packed):
+        raise BadInput(
+            f"{name!r} unpacks to more than {unpacked:,} bytes from {packed:,}: that looks like a "
+            "decompression bomb, not like Criteo rows, and was refused."
+        )
 
 
 def container_of(path: Path) -> str:
     """plain, gzip, zip, tar.gz, zstd or parquet, by the first bytes; BadInput when there is no such file."""
-    if not path.exists():
-        raise BadInput(f"There is no file {str(path)!r} on this machine; check the path.")
-    if not path.is_file():
-        raise BadInput(f"{str(path)!r} is not a file; name one file of rows.")
-    with path.open("rb") as stream:
-        start = stream.read(4)
+    try:
+        if not path.exists():
+            raise BadInput(f"There is no file {str(path)!r} on this machine; check the path.")
+        if not path.is_file():
+            raise BadInput(f"{str(path)!r} is not a file; name one file of rows.")
+        # Some of the system's own files, of no size, never end.
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            start = stream.read(4) if size else b""
+    except OSError as error:
+        raise BadInput(f"{path.name[:80]!r} cannot be read ({error.strerror}); check the path.") from error
     if not start:
         raise BadInput(f"{path.name!r} is empty; it needs rows of 39 or 40 columns.")
     if start == b"PAR1":
@@ -105,7 +118,7 @@ def open_rows(path: Path) -> Iterator[Guard]:
                 stream = tar.extractfile(member)
             else:
                 stream = raw
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, RuntimeError) as error:
+        except DAMAGE as error:
             raise BadInput(f"{path.name!r} cannot be unpacked ({error}); the file is damaged or truncated.") from error
         yield Guard(stream, packed, path.name, raw)
 
@@ -114,7 +127,7 @@ def _is_tar(path: Path) -> bool:
     try:
         with gzip.open(path) as stream:
             return stream.read(263)[257:262] == b"ustar"
-    except (OSError, EOFError, zlib.error):
+    except DAMAGE:
         return False
 
 

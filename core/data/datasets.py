@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from core.access import require_writable
 from core.data.parallel import in_order
 from core.data.preprocessing import (
     DEFAULT_MIN_COUNT,
@@ -89,6 +90,7 @@ def prepare(
     labels all become source rows; of `spec` only order, seed and source validation share are kept for them. The same
     sample, split and minimum count give the same dataset again, under the new name.
     """
+    require_writable()
     name = check_name(name, "dataset")
     report = progress or (lambda share: None)
     spec = spec if sample.labelled else without_domains(spec)
@@ -177,6 +179,7 @@ def require_labels(dataset: Dataset) -> None:
 
 def delete_dataset(dataset: Dataset) -> None:
     """Removes the dataset; its runs keep their results."""
+    require_writable()
     shutil.rmtree(dataset.folder)
 
 

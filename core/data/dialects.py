@@ -12,6 +12,7 @@ from core.data.schema import FIELDS, LABEL
 from core.errors import BadInput
 
 HEAD_BYTES = 2**20
+MAX_COLUMNS = 1000
 _C20 = 1 + FIELDS.index("C20")
 _ONE_TB_DISTINCT = 20
 _ENOUGH_ROWS = 50
@@ -19,14 +20,17 @@ _ENOUGH_ROWS = 50
 
 @dataclass(frozen=True)
 class Inspection:
-    """A file's form. columns: our names in file order, None for one to be ignored. reason: why this dialect."""
+    """A file's form. columns: our names in file order, None for one to be ignored. reason: why this dialect.
+
+    header_row: number of the line that names the columns, from 1; 0 where none does.
+    """
 
     dialect: str
     reason: str
     container: str
     delimiter: str
     columns: tuple[str | None, ...]
-    has_header: bool
+    header_row: int
     bytes: int
 
     @property
@@ -41,33 +45,42 @@ def inspect(path: Path) -> Inspection:
     size = path.stat().st_size
     if container == PARQUET:
         columns = _match(_parquet_names(path), path.name)
-        return Inspection("parquet", "It begins with Parquet's mark PAR1.", container, "", columns, True, size)
+        return Inspection("parquet", "It begins with Parquet's mark PAR1.", container, "", columns, 0, size)
     with open_rows(path) as stream:
         head = b""
         while len(head) < HEAD_BYTES and (block := stream.read(HEAD_BYTES - len(head))):
             head += block
-    lines = _head_lines(head, path.name)
+    lines, blank = _head_lines(head, path.name)
     first = lines[0]
     delimiter = "\t" if "\t" in first else ","
-    names = next(csv.reader([first], delimiter=delimiter), [])
+    names = _names(first, delimiter)
     if {name.strip() for name in names} & {"I1", "C1", "label", "Label"}:
         columns = _match(names, path.name)
         reason = f"The first line names columns, separated by {'tabs' if delimiter == chr(9) else 'commas'}."
-        return Inspection("csv", reason, container, delimiter, columns, True, size)
+        return Inspection("csv", reason, container, delimiter, columns, blank + 1, size)
     width = len(first.split("\t"))
     if width == len(FIELDS):
         reason = "39 tab-separated columns and no header: rows without a label."
-        return Inspection("kaggle-test", reason, container, "\t", FIELDS, False, size)
+        return Inspection("kaggle-test", reason, container, "\t", FIELDS, 0, size)
     if width == len(FIELDS) + 1:
         dialect, reason = _forty_columns(lines)
-        return Inspection(dialect, reason, container, "\t", (LABEL, *FIELDS), False, size)
+        return Inspection(dialect, reason, container, "\t", (LABEL, *FIELDS), 0, size)
     raise BadInput(
         f"Row 1 of {path.name!r} has {width} tab-separated columns ({first[:60]!r}); Criteo rows have 40 (label, I1 to "
         "I13, C1 to C26) or 39 without the label; a CSV needs a header line that names them."
     )
 
 
-def _head_lines(head: bytes, name: str) -> list[str]:
+def _names(line: str, delimiter: str) -> list[str]:
+    """The cells of a line, were it a header; none where it cannot be one."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _head_lines(head: bytes, name: str) -> tuple[list[str], int]:
+    """(lines that are not blank, how many blank ones come before the first of them)."""
     if not head:
         raise BadInput(f"{name!r} holds an empty file; it needs rows of 39 or 40 columns.")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -88,7 +101,7 @@ def _head_lines(head: bytes, name: str) -> list[str]:
         ) from error
     if not texts:
         raise BadInput(f"{name!r} holds only blank lines; it needs rows of 39 or 40 columns.")
-    return texts
+    return texts, lines.index(texts[0].encode())
 
 
 def _forty_columns(lines: list[str]) -> tuple[str, str]:
@@ -111,6 +124,8 @@ def _forty_columns(lines: list[str]) -> tuple[str, str]:
 
 
 def _match(names: list[str], file: str) -> tuple[str | None, ...]:
+    if len(names) > MAX_COLUMNS:
+        raise BadInput(f"The header of {file!r} names {len(names):,} columns; at most {MAX_COLUMNS:,} are read.")
     ours = {name: name for name in FIELDS} | {"label": LABEL, "Label": LABEL}
     columns = tuple(ours.get(name.strip().lstrip("\ufeff")) for name in names)
     for column in (LABEL, *FIELDS):

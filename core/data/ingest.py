@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from core.access import require_writable
 from core.data.containers import PARQUET, open_rows
 from core.data.dialects import Inspection, inspect
 from core.data.parse import BadRows, read_parquet
@@ -39,6 +40,7 @@ def ingest(
     called with 0..1. one_class_ok: accept labels all alike (to score, not to train). The same bytes read the same way
     give the same sample again, under the new name. BadInput leaves the workspace as it was.
     """
+    require_writable()
     name = check_name(name, "sample")
     if on_bad_rows not in ON_BAD_ROWS:
         raise BadInput(f"on_bad_rows is {on_bad_rows!r}; choose one of {list(ON_BAD_ROWS)}.")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from core.data.containers import Guard
+from core.data.containers import Guard, check_size
 from core.data.dialects import Inspection
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.errors import BadInput
@@ -82,9 +82,9 @@ def convert_options(form: Inspection, types: dict[str, pa.DataType]) -> pyarrow.
 
 
 def read_text(
-    stream: Guard | BinaryIO, form: Inspection, name: str, bad: BadRows, before: int = 0
+    stream: Guard | BinaryIO, form: Inspection, name: str, bad: BadRows, before: int = 0, start: int = 0
 ) -> Iterator[pa.Table]:
-    """Typed tables from the text of `stream`, which `before` lines of the file come before.
+    """Typed tables from the text of `stream`, before which the file has `before` lines of `start` bytes.
 
     Row numbers in sentences count from 1, a header line included.
     """
@@ -103,9 +103,9 @@ def read_text(
 
     try:
         reader = pyarrow.csv.open_csv(
-            pa.PythonFile(stream, "r"),
+            pa.PythonFile(_Text(stream, name, start), "r"),
             read_options=pyarrow.csv.ReadOptions(
-                column_names=columns, skip_rows=int(form.has_header), block_size=BLOCK_BYTES, use_threads=False
+                column_names=columns, skip_rows=form.header_row, block_size=BLOCK_BYTES, use_threads=False
             ),
             parse_options=parse_options(form, wrong_width),
             convert_options=convert_options(form, dict.fromkeys(columns, pa.string())),
@@ -114,7 +114,7 @@ def read_text(
         bad.settle()
         raise _arrow_sentence(error, name, before + 1) from error
     seen = before
-    numbers = RowNumbers(first=before + 1 + int(form.has_header))
+    numbers = RowNumbers(first=before + 1 + form.header_row)
     while True:
         try:
             batch = reader.read_next_batch()
@@ -140,27 +140,51 @@ def read_parquet(path: Path, form: Inspection, bad: BadRows) -> Iterator[pa.Tabl
     wanted = [column for column in (LABEL, *FIELDS) if column in form.columns]
     try:
         with pq.ParquetFile(path) as file:
+            packed, unpacked = path.stat().st_size, 0
             sizes = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
             if any(size > MAX_ROW_GROUP_BYTES for size in sizes):
                 raise BadInput(
                     f"{path.name!r} has a row group of {max(sizes):,} bytes; write it with row groups of at most "
                     f"{MAX_ROW_GROUP_BYTES:,} bytes."
                 )
+            check_size(sum(sizes), packed, path.name)
             names = [name for name, column in zip(file.schema_arrow.names, form.columns, strict=True) if column]
             seen = 0
             for batch in file.iter_batches(PARQUET_ROWS, columns=names):
+                # A value repeated a million times takes no room in the file; once decoded it does.
+                unpacked += batch.nbytes
+                check_size(unpacked, packed, path.name)
                 table = pa.Table.from_batches([batch])
                 table = table.rename_columns(
                     [LABEL if name.strip() == "Label" else name.strip() for name in table.column_names]
                 )
-                texts = [_as_text(table[column], column, path.name) for column in wanted]
                 rows = np.arange(seen + 1, seen + 1 + table.num_rows)
+                texts = [_as_text(table[column], column, path.name, rows) for column in wanted]
                 seen += table.num_rows
                 typed = _typed(pa.table(texts, names=wanted), rows, path.name, bad)
                 bad.settle()
                 yield typed
     except (OSError, pa.ArrowException) as error:
         raise BadInput(f"{path.name!r} cannot be read as Parquet ({error}); write it again.") from error
+
+
+class _Text:
+    """A stream of text for Arrow, which would take NUL bytes for letters."""
+
+    def __init__(self, stream: Guard | BinaryIO, name: str, start: int) -> None:
+        self._stream = stream
+        self._name = name
+        self._read = start
+        self.closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes; BadInput when a NUL byte is among them."""
+        data = self._stream.read(size)
+        if b"\x00" in data:
+            place = self._read + data.index(b"\x00") + 1
+            raise BadInput(f"{self._name!r} holds a NUL byte at byte {place:,}: it is damaged, or binary.")
+        self._read += len(data)
+        return data
 
 
 class RowNumbers:
@@ -191,6 +215,8 @@ def _all_null(table: pa.Table) -> np.ndarray:
 
 def _arrow_sentence(error: pa.ArrowException, name: str, row: int) -> BadInput:
     text = str(error)
+    if "Could not skip" in text:
+        return BadInput(f"{name!r} holds no good row: its header is all there is.")
     if "straddl" in text or "block" in text:
         return BadInput(
             f"{name!r} has a row longer than {BLOCK_BYTES:,} bytes near row {row:,}: that is damage, not a Criteo row."
@@ -200,16 +226,24 @@ def _arrow_sentence(error: pa.ArrowException, name: str, row: int) -> BadInput:
     return BadInput(f"{name!r} cannot be read at or after row {row:,}: {text.splitlines()[0][:200]}")
 
 
-def _as_text(column: pa.ChunkedArray, name: str, file: str) -> pa.ChunkedArray:
+def _as_text(column: pa.ChunkedArray, name: str, file: str, rows: np.ndarray) -> pa.ChunkedArray:
     """Numbers and dictionaries as text, so that Parquet meets the same checks as any other file."""
     try:
         if pa.types.is_boolean(column.type):
             column = column.cast(pa.int8())
-        return column.cast(pa.string())
+        texts = column.cast(pa.string())
     except pa.ArrowException as error:
         raise BadInput(
             f"Column {name} of {file!r} has the type {column.type}; it must hold numbers or text."
         ) from error
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise BadInput(
+            f"Column {name} of {file!r} holds text that is not UTF-8 in rows {rows[0]:,} to {rows[-1]:,}; write it "
+            "again."
+        ) from error
+    return texts
 
 
 def _typed(table: pa.Table, rows: np.ndarray, name: str, bad: BadRows) -> pa.Table:

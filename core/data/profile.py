@@ -124,6 +124,15 @@ def stability_index(before: np.ndarray, after: np.ndarray) -> float:
     return float(((p - q) * np.log(p / q)).sum())
 
 
+def index_by_chance(before: int, after: int) -> float:
+    """About the most that the mean index of a field would be, had nothing moved, for so many rows before and after.
+
+    The index times n m / (n + m) is then distributed as chi-squared with one degree of freedom less than there are bins
+    (Yurdakul, Naranjo: Statistical properties of the population stability index, 2020).
+    """
+    return (_DRIFT_VALUES + 2) * (1 / before + 1 / after)
+
+
 def level_of(psi: float) -> str:
     """little, some or strong, by DRIFT_LIMITS."""
     return next((word for limit, word in reversed(DRIFT_LIMITS.items()) if psi >= limit), "little")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from core.access import require_writable
 from core.data.rowsfile import map_rows, plain
 from core.errors import BadInput
 from core.workspace import Workspace, read_json, write_json
@@ -77,6 +78,7 @@ def find_sample(workspace: Workspace, name_or_id: str) -> Sample:
 
 def delete_sample(sample: Sample) -> None:
     """Removes the sample's folder; datasets prepared from it can no longer be encoded anew."""
+    require_writable()
     shutil.rmtree(sample.folder)
 
 

@@ -28,10 +28,10 @@ _UNUSUAL = (b"\x00", b" ", b"x", b"X")
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a file; the first names columns where has_header."""
+    """Whole lines of a file; header_row: the one that names columns, from 1; 0 for none."""
 
     text: bytes
-    has_header: bool
+    header_row: int
 
 
 def read_blocks(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Iterator[list[pa.RecordBatch]]:
@@ -40,24 +40,25 @@ def read_blocks(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Ite
     def parsed(block: Block) -> tuple[Block, list[pa.RecordBatch] | None]:
         return block, _quick(block, form)
 
-    before = 0
-    for block, batches in in_order(parsed, _blocks(stream, form.has_header)):
+    before = start = 0
+    for block, batches in in_order(parsed, _blocks(stream, form.header_row)):
         if batches is None:
             _check_length(block, name, before)
-            here = dataclasses.replace(form, has_header=block.has_header)
-            tables = read_text(io.BytesIO(block.text), here, name, bad, before)
+            here = dataclasses.replace(form, header_row=block.header_row)
+            tables = read_text(io.BytesIO(block.text), here, name, bad, before, start)
             batches = [batch for table in tables for batch in code(table)]
             before += _lines(block.text)
         elif form.labelled:
-            before += block.has_header + sum(batch.num_rows for batch in batches)
+            before += block.header_row + sum(batch.num_rows for batch in batches)
         else:
             # Blank lines are no rows here.
             before += _lines(block.text)
+        start += len(block.text)
         yield batches
 
 
-def _blocks(stream: Guard, has_header: bool) -> Iterator[Block]:
-    rest, first = b"", has_header
+def _blocks(stream: Guard, header_row: int) -> Iterator[Block]:
+    rest, first = b"", header_row
     while data := _fill(stream, parse.BLOCK_BYTES - len(rest)):
         cut = data.rfind(b"\n") + 1 or data.rfind(b"\r", 0, -1) + 1
         if not cut and len(rest) + len(data) < parse.BLOCK_BYTES:
@@ -66,7 +67,7 @@ def _blocks(stream: Guard, has_header: bool) -> Iterator[Block]:
         # A line that fills a block alone is left for the careful reader to refuse.
         cut = cut or len(data)
         yield Block(b"".join((rest, memoryview(data)[:cut])), first)
-        rest, first = data[cut:], False
+        rest, first = data[cut:], 0
     if rest:
         yield Block(rest, first)
 
@@ -122,7 +123,7 @@ def _read(block: Block, form: Inspection, number: pa.DataType) -> pa.Table:
     return pyarrow.csv.read_csv(
         pa.BufferReader(block.text),
         pyarrow.csv.ReadOptions(
-            column_names=columns, skip_rows=int(block.has_header), block_size=parse.BLOCK_BYTES, use_threads=False
+            column_names=columns, skip_rows=block.header_row, block_size=parse.BLOCK_BYTES, use_threads=False
         ),
         parse.parse_options(form),
         parse.convert_options(form, dict.fromkeys(columns, pa.string()) | dict.fromkeys(NUMERIC, number)),

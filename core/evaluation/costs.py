@@ -26,6 +26,11 @@ class Costs:
         """Total cost of the decisions counted."""
         return self.false_positive * counts.fp + self.false_negative * counts.fn
 
+    def of_rows(self, labels: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+        """Cost of every row, (rows,), when scores of at least `threshold` are acted on."""
+        acted = scores >= threshold
+        return self.false_positive * (acted & (labels == 0)) + self.false_negative * (~acted & (labels == 1))
+
 
 def of_impressions(click_value: float, price: float) -> Costs:
     """The costs of buying an impression at `price` for each predicted click, where a click is worth `click_value`.

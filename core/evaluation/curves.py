@@ -85,6 +85,11 @@ class ThresholdTable:
         places = np.searchsorted(-self.thresholds, -thresholds, side="right")
         return np.append(0, self.tp)[places], np.append(0, self.fp)[places]
 
+    def spread(self, bins: int) -> np.ndarray:
+        """Share of rows with a score in each of `bins` bins of equal width from 0 to 1, the last with 1 itself."""
+        above = np.sum(self.predicted_at(np.linspace(0, 1, bins + 1)[:-1]), axis=0)
+        return -np.diff(above, append=0) / max(self.positives + self.negatives, 1)
+
 
 def threshold_table(labels: np.ndarray, scores: np.ndarray) -> ThresholdTable:
     """Sorts once, in O(rows log rows)."""

@@ -15,6 +15,8 @@ from scipy.stats import t as student
 from core.evaluation.delong import components
 
 RESAMPLES = 2000
+Components = tuple[float, np.ndarray, np.ndarray]
+"""AUC, and DeLong's components of the positives and of the negatives."""
 CHUNK_COUNTS = 4_000_000
 """How often each row is drawn is counted for so many (resample, row) at a time: about 100 MB."""
 
@@ -36,20 +38,45 @@ class SeedDifference:
     rows: int
 
 
+@dataclass(frozen=True)
+class Mean:
+    """Mean of a metric over seeds and its 95 % interval, for other test rows and other seeds; NaN where undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
 def compare_auc(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> SeedDifference:
     """AUC of a less AUC of b. labels: (rows,). a, b: scores (seeds, rows), the same seeds in the same order."""
     _check(labels, a, b)
-    deltas, positives, negatives = [], [], []
-    for one, other in zip(a, b, strict=True):
-        auc_a, positives_a, negatives_a = components(labels, one)
-        auc_b, positives_b, negatives_b = components(labels, other)
-        deltas.append(auc_a - auc_b)
-        positives.append(positives_a - positives_b)
-        negatives.append(negatives_a - negatives_b)
-    variance = 0.0
-    for parts in (np.mean(positives, axis=0), np.mean(negatives, axis=0)):
-        variance += parts.var(ddof=1) / len(parts) if len(parts) > 1 else float("nan")
-    return _difference(np.array(deltas), variance, len(labels))
+    return compare_components(auc_components(labels, a), auc_components(labels, b), len(labels))
+
+
+def auc_components(labels: np.ndarray, scores: np.ndarray) -> list[Components]:
+    """DeLong's components of every seed's scores (seeds, rows)."""
+    return [components(labels, one) for one in scores]
+
+
+def compare_components(a: Sequence[Components], b: Sequence[Components], rows: int) -> SeedDifference:
+    """compare_auc for those who compare the same scores with several others, and take their components once."""
+    deltas = np.array([one[0] - other[0] for one, other in zip(a, b, strict=True)])
+    positives = [one[1] - other[1] for one, other in zip(a, b, strict=True)]
+    negatives = [one[2] - other[2] for one, other in zip(a, b, strict=True)]
+    return _difference(deltas, _variance(positives, negatives), rows)
+
+
+def mean_auc(parts: Sequence[Components]) -> Mean:
+    """AUC of one strategy from the components of its seeds."""
+    variance = _variance([one[1] for one in parts], [one[2] for one in parts])
+    return _mean(np.array([one[0] for one in parts]), variance)
+
+
+def mean_of_rows(values: np.ndarray) -> Mean:
+    """Mean of what every row adds, such as its log loss or cost; values: (seeds, rows)."""
+    rows = values.shape[1]
+    variance = float(values.mean(axis=0).var(ddof=1) / rows) if rows > 1 else float("nan")
+    return _mean(values.mean(axis=1), variance)
 
 
 def compare_log_loss(labels: np.ndarray, a: np.ndarray, b: np.ndarray, seed: int = 0) -> SeedDifference:
@@ -67,7 +94,7 @@ def compare_log_losses(
     """compare_log_loss of every (a, b), all on the same draws of rows, which cost nearly all of the time."""
     for a, b in pairs:
         _check(labels, a, b)
-    losses = [_loss(labels, a) - _loss(labels, b) for a, b in pairs]
+    losses = [row_losses(labels, a) - row_losses(labels, b) for a, b in pairs]
     if not losses:
         return []
     rows, stacked = len(labels), np.concatenate(losses)
@@ -99,19 +126,39 @@ def _bootstrapped(losses: np.ndarray, sums: np.ndarray, generator: np.random.Gen
 def _difference(deltas: np.ndarray, test_variance: float, rows: int) -> SeedDifference:
     seeds = len(deltas)
     delta = float(deltas.mean())
-    seed_variance = float(deltas.var(ddof=1) / seeds) if seeds > 1 else 0.0
-    total = test_variance + seed_variance
-    deviations = (test_variance**0.5, seed_variance**0.5 if seeds > 1 else float("nan"))
+    total, freedom = _total(deltas, test_variance)
+    deviations = (test_variance**0.5, float(deltas.std(ddof=1) / seeds**0.5) if seeds > 1 else float("nan"))
     if total == 0:
         return SeedDifference(delta, delta, delta, 1.0 if delta == 0 else 0.0, *deviations, seeds, rows)
-    # The test-row part has the degrees of freedom of thousands of rows; the seeds' part those of few seeds.
-    freedom = (seeds - 1) * (total / seed_variance) ** 2 if seed_variance else float("inf")
     half = float(student.ppf(0.975, freedom)) * total**0.5
     p = float(2 * student.sf(abs(delta) / total**0.5, freedom))
     return SeedDifference(delta, delta - half, delta + half, p, *deviations, seeds, rows)
 
 
-def _loss(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def _mean(values: np.ndarray, test_variance: float) -> Mean:
+    value = float(values.mean())
+    total, freedom = _total(values, test_variance)
+    half = float(student.ppf(0.975, freedom)) * total**0.5
+    return Mean(value, value - half, value + half)
+
+
+def _total(values: np.ndarray, test_variance: float) -> tuple[float, float]:
+    """(variance of the mean of the seeds' values, its degrees of freedom)."""
+    seeds = len(values)
+    seed_variance = float(values.var(ddof=1) / seeds) if seeds > 1 else 0.0
+    total = test_variance + seed_variance
+    # The test-row part has the degrees of freedom of thousands of rows; the seeds' part those of few seeds.
+    return total, (seeds - 1) * (total / seed_variance) ** 2 if seed_variance else float("inf")
+
+
+def _variance(*sides: Sequence[np.ndarray]) -> float:
+    """Test-row variance from the components of positives and of negatives, each averaged over the seeds."""
+    means = [np.mean(one, axis=0) for one in sides]
+    return sum(float(one.var(ddof=1) / len(one)) if len(one) > 1 else float("nan") for one in means)
+
+
+def row_losses(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Cross entropy of every row in nats, in the shape of `scores`: (rows,) or (seeds, rows)."""
     epsilon = np.finfo(np.float64).eps
     clipped = np.clip(scores.astype(np.float64), epsilon, 1 - epsilon)
     return -(labels * np.log(clipped) + (1 - labels) * np.log1p(-clipped))

@@ -1,13 +1,21 @@
 """Metrics by slice: the rows that share a value of a column, with intervals, and where two strategies differ."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from core.evaluation.delong import Difference, auc_interval, auc_variance, compare
-from core.evaluation.metrics import log_loss
 from core.evaluation.multiplicity import holm
+from core.evaluation.seeds import (
+    Mean,
+    SeedDifference,
+    auc_components,
+    compare_components,
+    mean_auc,
+    mean_of_rows,
+    row_losses,
+)
+from core.evaluation.verdicts import LEVEL
 
 REST, MISSING = "all other values", "missing"
 LEAST_ROWS = 30
@@ -24,26 +32,32 @@ class Slice:
 
 @dataclass(frozen=True)
 class SliceMetrics:
-    """Metrics of one slice; AUC and its DeLong interval NaN where it holds a single class."""
+    """Metrics of one slice, means over seeds with 95 % intervals; AUC is NaN where the slice holds a single class."""
 
     name: str
     rows: int
     click_rate: float
-    auc: float
-    auc_low: float
-    auc_high: float
-    log_loss: float
+    auc: Mean
+    log_loss: Mean
     predicted_over_actual: float
 
 
 @dataclass(frozen=True)
 class SliceDifference:
-    """AUC of a less that of b on one slice; p adjusted over all slices (Holm)."""
+    """AUC of `arm` less the reference's on one slice; p adjusted over all slices and arms compared (Holm)."""
 
     name: str
     rows: int
-    difference: Difference
+    arm: str
+    difference: SeedDifference
     adjusted_p: float
+
+    @property
+    def word(self) -> str:
+        """Whether the arm's AUC is "better", "worse" or "not distinguishable" there."""
+        if not self.adjusted_p < LEVEL:
+            return "not distinguishable"
+        return "better" if self.difference.delta > 0 else "worse"
 
 
 def slices_of(values: Sequence[str | None], top: int = 10) -> list[Slice]:
@@ -65,27 +79,36 @@ def slices_of(values: Sequence[str | None], top: int = 10) -> list[Slice]:
 
 
 def slice_metrics(labels: np.ndarray, scores: np.ndarray, slices: Sequence[Slice]) -> list[SliceMetrics]:
-    """Metrics of every slice."""
+    """Metrics of every slice. labels: (rows,); scores: (seeds, rows)."""
     found = []
     for one in slices:
-        y, p = labels[one.rows].astype(np.float64), scores[one.rows].astype(np.float64)
-        auc, variance = auc_variance(y, p)
-        low, high = auc_interval(auc, variance) if variance == variance else (float("nan"), float("nan"))
-        clicks = y.sum()
-        ratio = float(p.sum() / clicks) if clicks else float("nan")
-        found.append(SliceMetrics(one.name, len(y), float(y.mean()), auc, low, high, log_loss(y, p), ratio))
+        y, p = labels[one.rows].astype(np.float64), scores[:, one.rows].astype(np.float64)
+        auc, clicks = mean_auc(auc_components(y, p)), y.sum()
+        ratio = float(p.mean(axis=0).sum() / clicks) if clicks else float("nan")
+        cut = Mean(auc.value, max(0.0, auc.low), min(1.0, auc.high)) if auc.low == auc.low else auc
+        found.append(SliceMetrics(one.name, len(y), float(y.mean()), cut, mean_of_rows(row_losses(y, p)), ratio))
     return found
 
 
 def slice_differences(
-    labels: np.ndarray, a: np.ndarray, b: np.ndarray, slices: Sequence[Slice]
+    labels: np.ndarray, scores: Mapping[str, np.ndarray], reference: str, slices: Sequence[Slice]
 ) -> list[SliceDifference]:
-    """Where a and b differ most in AUC, largest first; slices of a single class are left out."""
-    compared = [(one, compare(labels[one.rows], a[one.rows], b[one.rows])) for one in slices]
-    compared = [(one, difference) for one, difference in compared if difference.p == difference.p]
-    adjusted = holm([difference.p for _, difference in compared])
+    """Where the other arms differ from the reference in AUC: distinguishable ones first, then by size.
+
+    scores: (seeds, rows) by arm, the same seeds in the same order. Slices of a single class are left out.
+    """
+    compared: list[tuple[Slice, str, SeedDifference]] = []
+    for one in slices:
+        y = labels[one.rows].astype(np.float64)
+        parts = {arm: auc_components(y, own[:, one.rows].astype(np.float64)) for arm, own in scores.items()}
+        for arm in scores:
+            if arm != reference:
+                difference = compare_components(parts[arm], parts[reference], len(y))
+                if difference.p == difference.p:
+                    compared.append((one, arm, difference))
+    adjusted = holm([difference.p for _, _, difference in compared])
     found = [
-        SliceDifference(one.name, len(one.rows), difference, float(p))
-        for (one, difference), p in zip(compared, adjusted, strict=True)
+        SliceDifference(one.name, len(one.rows), arm, difference, float(p))
+        for (one, arm, difference), p in zip(compared, adjusted, strict=True)
     ]
-    return sorted(found, key=lambda one: -abs(one.difference.delta))
+    return sorted(found, key=lambda one: (not one.adjusted_p < LEVEL, -abs(one.difference.delta)))

@@ -21,6 +21,8 @@ LEVEL = 0.05
 class Contender:
     """A strategy in one setting: scores (seeds, rows) on the test rows, and its mean log loss on validation rows.
 
+    validation_loss: NaN for one that was validated on other rows than the rest; such a one never leads.
+
     seeds: of each row of scores; none where no seed matters, as in zero-shot, which then has a single row.
     """
 
@@ -53,9 +55,10 @@ class Verdict:
         return "better" if self.auc.delta > 0 else "worse"
 
 
-def leader(contenders: Sequence[Contender]) -> Contender:
-    """The one with the lowest mean log loss on validation rows."""
-    return min(contenders, key=lambda one: one.validation_loss)
+def leader(contenders: Sequence[Contender]) -> Contender | None:
+    """The one with the lowest mean log loss on validation rows; None where that of no one is known."""
+    known = [one for one in contenders if one.validation_loss == one.validation_loss]
+    return min(known, key=lambda one: one.validation_loss, default=None)
 
 
 def judge(labels: np.ndarray, settings: Mapping[str, Sequence[Contender]], reference: str) -> list[Verdict]:
@@ -71,7 +74,7 @@ def judge(labels: np.ndarray, settings: Mapping[str, Sequence[Contender]], refer
         lead = leader(contenders)
         if reference in by_title:
             pairs += [(setting, one, by_title[reference]) for one in contenders if one.title != reference]
-        if lead.title != reference:
+        if lead and lead.title != reference:
             pairs += [(setting, one, lead) for one in contenders if one.title not in (lead.title, reference)]
     pairs = [(setting, a, b) for setting, a, b in pairs if _common_seeds(a, b) != []]
     scores = [_same_seeds(a, b) for _, a, b in pairs]
@@ -94,7 +97,8 @@ def in_words(verdicts: Sequence[Verdict], settings: Mapping[str, Sequence[Conten
         if not own:
             continue
         rows, seeds = own[0].auc.rows, own[0].auc.seeds
-        lead = leader(contenders).title
+        first = leader(contenders)
+        lead = first.title if first else None
         begin = f"{setting}: " if len(settings) > 1 else ""
         against = {one.a: one for one in own if one.b == reference}
         if lead in against:
@@ -109,7 +113,7 @@ def in_words(verdicts: Sequence[Verdict], settings: Mapping[str, Sequence[Conten
         alike = [one.a for one in against.values() if one.word == "not distinguishable" and one.a != lead]
         if alike:
             sentences.append(f"{begin}Not distinguishable from {reference} at n = {rows:,}: {', '.join(alike)}.")
-        tied = [one.a for one in own if one.b == lead != reference and one.word == "not distinguishable"]
+        tied = [one.a for one in own if one.b == lead and lead != reference and one.word == "not distinguishable"]
         if tied:
             sentences.append(f"{begin}Not distinguishable from {lead} at n = {rows:,}: {', '.join(tied)}.")
         if seeds == 1:

@@ -1,6 +1,7 @@
 """From a backbone's card and a strategy to a plan: which stages train, when and how. Pure; no training code."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,17 @@ class Plan:
     def frozen_parameters(self) -> int:
         """Scalars of the network that stay bit-identical while it trains."""
         own = sum(stage.parameters for stage in self.stages)
-        return own if self.only == "adapters" else own - self.trained_parameters
+        # LoRA's additions are none of the network's own scalars; the head is.
+        return own - (self.stages[-1].trained if self.only == "adapters" else self.trained_parameters)
+
+    def computed_once(self, epoch: int) -> int:
+        """How many leading stages need not be run again in `epoch` (from 0), since what they hand on is kept."""
+        return computed_once(self.stages, epoch)
+
+    @property
+    def touches_only_rows(self) -> bool:
+        """Whether nothing but the loss moves an embedding, so that rows which a batch does not look up may rest."""
+        return not self.pull and self.rule == "none" and not self.renew
 
     @property
     def last_opening(self) -> int:
@@ -114,11 +125,10 @@ def make_plan(
         0 if zero_shot else head_parameters,
     )
     stages = _planned(card.stages, head_stage, sketch)
-    depth = next((index for index, stage in enumerate(stages[:-1]) if not stage.frozen), len(card.stages))
     return Plan(
         strategy,
         stages,
-        depth,
+        _standing(stages),
         sketch.fresh,
         not zero_shot,
         sketch.only,
@@ -127,6 +137,25 @@ def make_plan(
         sketch.rule,
         sketch.renew,
     )
+
+
+def computed_once(stages: Sequence[PlannedStage], epoch: int) -> int:
+    """How many leading stages need not be run again in `epoch` (from 0), since what they hand on is kept.
+
+    Those that never train, and those that are still to join. Where they are as many for a single epoch alone, as in
+    gradual unfreezing, keeping costs more than it saves (docs/decisions.md).
+    """
+    depth = _standing(stages, epoch)
+    again = [_standing(stages, near) for near in (epoch - 1, epoch + 1) if near >= 0]
+    return depth if depth in again else _standing(stages)
+
+
+def _standing(stages: Sequence[PlannedStage], epoch: int | None = None) -> int:
+    """How many leading stages, the head not among them, have not trained by the end of `epoch`; None: ever."""
+    for index, stage in enumerate(stages[:-1]):
+        if not stage.frozen and (epoch is None or stage.from_epoch <= epoch):
+            return index
+    return len(stages) - 1
 
 
 def plan_pretraining(stages: tuple[StageCard, ...], head_parameters: int, head_flops: int) -> Plan:
@@ -156,6 +185,10 @@ def _planned(stages: tuple[StageCard, ...], head: PlannedStage, sketch: Sketch) 
 
 
 def _trained(stage: StageCard, sketch: Sketch) -> int:
-    if sketch.only == "adapters":
-        return sketch.rank * stage.linear_widths
-    return stage.biases_norms if sketch.only == "biases and norms" else stage.parameters
+    counts = {
+        "all": stage.parameters,
+        "biases and norms": stage.biases_norms,
+        "adapters": sketch.rank * (stage.linear_widths or 0),
+    }
+    # A strategy that asks for a count refuses cards without it.
+    return counts[sketch.only] or 0

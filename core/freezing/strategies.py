@@ -128,13 +128,13 @@ def _l2_sp(stages: Stages, options: Options) -> Sketch:
 
 
 def _bitfit(stages: Stages, options: Options) -> Sketch:
-    return Sketch(tuple(stage.biases_norms > 0 for stage in stages), only="biases and norms")
+    counts = _counted("biases and normalisation layers", [stage.biases_norms for stage in stages])
+    return Sketch(tuple(count > 0 for count in counts), only="biases and norms")
 
 
 def _lora(stages: Stages, options: Options) -> Sketch:
-    if not any(stage.linear_widths for stage in stages):
-        raise BadInput("LoRA adapts linear layers, and this backbone's stages have none; choose another strategy.")
-    return Sketch(tuple(stage.linear_widths > 0 for stage in stages), only="adapters", rank=options["rank"])
+    counts = _counted("linear layers", [stage.linear_widths for stage in stages])
+    return Sketch(tuple(count > 0 for count in counts), only="adapters", rank=options["rank"])
 
 
 def _meda(stages: Stages, options: Options) -> Sketch:
@@ -148,6 +148,19 @@ def _autofreeze(stages: Stages, options: Options) -> Sketch:
 
 def _scratch(stages: Stages, options: Options) -> Sketch:
     return _all(stages, fresh=True)
+
+
+def _counted(what: str, counts: Sequence[int | None]) -> list[int]:
+    """The counts, of which there must be one a stage and one that is not 0."""
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts):
+        raise BadInput(
+            f"This backbone's card was written before {what} were counted, so it is not known what would train; "
+            "export the backbone and import it again under another name, which counts them."
+        )
+    if not any(known):
+        raise BadInput(f"This strategy trains {what}, and this backbone's stages have none; choose another one.")
+    return known
 
 
 def _needs_embeddings(stages: Stages) -> None:

@@ -19,7 +19,7 @@ from core.errors import BadInput
 from core.models.card import BackboneCard, HeadSettings, StageCard, save_card
 from core.models.network import Network, biases_and_norms, linear_layers
 from core.models.registry import ARCHITECTURES, complete_settings
-from core.workspace import hash_file
+from core.workspace import hash_file, write_atomic
 
 WEIGHTS = "model.safetensors"
 
@@ -73,7 +73,8 @@ def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
 
 def save_weights(network: Network, path: Path) -> None:
     """Writes parameters and BatchNorm statistics as safetensors."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_atomic(path, lambda part: save_file(tensors, part))
 
 
 def load_weights(network: Network, path: Path) -> None:
@@ -86,13 +87,21 @@ def load_weights(network: Network, path: Path) -> None:
 
 
 def save_backbone(network: Network, card: BackboneCard, preprocessing_folder: Path, folder: Path) -> BackboneCard:
-    """Stores weights, preprocessing and card in `folder`, the card last; the card comes back with its hash."""
+    """Stores weights, preprocessing and card in `folder`, the card last; the card comes back with its hash.
+
+    File by file as a whole: a run that died after it stored its backbone stores it once more.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(network, folder / WEIGHTS)
-    shutil.copytree(preprocessing_folder, folder / "preprocessing", dirs_exist_ok=True)
+    if preprocessing_folder != folder / "preprocessing":
+        shutil.copytree(preprocessing_folder, folder / "preprocessing", copy_function=_copy_whole, dirs_exist_ok=True)
     card = dataclasses.replace(card, weights_sha256=hash_file(folder / WEIGHTS), folder=folder)
     save_card(card, folder)
     return card
+
+
+def _copy_whole(source: str, target: str) -> None:
+    write_atomic(Path(target), lambda part: shutil.copyfile(source, part))
 
 
 def load_backbone(card: BackboneCard) -> Network:

@@ -59,7 +59,8 @@ class StageCard:
 
     parts: titles of the parallel parts it holds, which freeze together; none for a plain stage. origin: what its
     weights come from, a key of core.training.objectives.ORIGINS. biases_norms: scalars in biases and normalisation
-    layers. linear_widths: inputs plus outputs of its linear layers, so many scalars a rank of LoRA.
+    layers. linear_widths: inputs plus outputs of its linear layers, so many scalars a rank of LoRA. Both are None on
+    cards that were written before they were counted.
     """
 
     name: str
@@ -69,8 +70,8 @@ class StageCard:
     outputs: int
     parts: tuple[str, ...] = ()
     origin: str = "supervised"
-    biases_norms: int = 0
-    linear_widths: int = 0
+    biases_norms: int | None = None
+    linear_widths: int | None = None
 
 
 @dataclass(frozen=True)

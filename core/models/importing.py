@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError, safe_open
 
+from core.access import require_writable
 from core.data.parse import MAX_FIELD
 from core.data.preprocessing import Preprocessing, load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
@@ -40,6 +41,7 @@ def import_backbone(workspace: Workspace, path: Path, name: str = "") -> Backbon
     parameters and operations are measured anew, and the card is marked as imported. BadInput leaves the workspace as
     it was.
     """
+    require_writable()
     part = Path(tempfile.mkdtemp(dir=workspace.backbones, prefix=".part-"))
     # One level down, where no list of backbones looks: until it is checked, no one may meet it.
     folder = part / "backbone"

@@ -1,162 +1,75 @@
-"""Figures of several runs side by side; a run has the same colour in each of them."""
+"""Figures of chosen arms that a sweep of one setting has no use for: a line a setting, and parallel coordinates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
 
-from core.evaluation.curves import Curve
-from core.report.palette import LEGEND, MARGIN, NEUTRAL, SERIES, SOURCE, TARGET
+from core.report.palette import FROZEN, LEGEND, MARGIN, SERIES, TRAINED
+from core.report.sweep_figures import METRICS, is_depth, spreads_of, with_intervals
+from core.runs.sweep_result import ArmResult
 
-_DASHES = ("solid", "dash", "dot", "dashdot")
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
+_DODGE = 0.06
+LONGEST_TEXT = 22
+"""Letters of a value's name on an axis of the parallel coordinates; more would run into the next axis."""
 
 
-@dataclass(frozen=True)
-class Bar:
-    """A value with its interval; low and high NaN where there is none."""
-
-    label: str
-    run_id: str
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class DepthPoint:
-    """AUC of one run at its freeze depth, with DeLong's interval."""
-
-    depth: int
-    name: str
-    auc: float
-    low: float
-    high: float
-
-
-def run_styles(run_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """(colour, dash) by run id: the palette place that the id names, or the next one free among these runs."""
-    styles = [(color, dash) for dash in _DASHES for color in SERIES]
-    chosen: dict[str, tuple[str, str]] = {}
-    for run_id in sorted(run_ids):
-        start = int(run_id.removeprefix("r-") or "0", 16) % len(SERIES)
-        turned = styles[start:] + styles[:start]
-        chosen[run_id] = next((style for style in turned if style not in chosen.values()), turned[0])
-    return chosen
-
-
-def roc_overlay(curves: Mapping[str, tuple[str, Curve]]) -> go.Figure:
-    """ROC curves by run id, each with its label."""
-    styles = run_styles(list(curves))
-    figure = go.Figure(
-        go.Scatter(
-            x=np.array([0.0, 1.0]),
-            y=np.array([0.0, 1.0]),
-            mode="lines",
-            line={"color": NEUTRAL, "dash": "dash", "width": 1},
-            showlegend=False,
-            hoverinfo="skip",
-        )
-    )
-    for run_id, (label, curve) in curves.items():
-        figure.add_trace(
-            go.Scatter(
-                x=curve.x,
-                y=curve.y,
-                mode="lines",
-                name=label,
-                line={"color": styles[run_id][0], "dash": styles[run_id][1], "width": 2},
-                hovertemplate="FPR %{x:.3f}, TPR %{y:.3f}<extra>%{fullData.name}</extra>",
-            )
-        )
-    figure.update_xaxes(title_text="False positive rate", range=[-0.01, 1.01])
-    figure.update_yaxes(title_text="True positive rate (recall)", range=[-0.01, 1.02])
-    return _finish(figure, "roc-overlay")
-
-
-def metric_bars(bars: Sequence[Bar], title: str) -> go.Figure:
-    """One metric of several runs as dots with intervals; the axis spans the values, for differences are small."""
-    styles = run_styles([bar.run_id for bar in bars])
-    values = np.array([bar.value for bar in bars])
-    low, high = np.array([bar.low for bar in bars]), np.array([bar.high for bar in bars])
-    figure = go.Figure(
-        go.Scatter(
-            x=values,
-            y=[bar.label for bar in bars],
-            mode="markers",
-            marker={"size": 11, "color": [styles[bar.run_id][0] for bar in bars]},
-            error_x={
-                "type": "data",
-                "array": np.nan_to_num(high - values),
-                "arrayminus": np.nan_to_num(values - low),
-                "color": NEUTRAL,
-                "thickness": 1.5,
-                "width": 5,
-            },
-            hovertemplate="%{y}: %{x:.4f}<extra></extra>",
-        )
-    )
-    figure.update_xaxes(title_text=title, nticks=6)
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    return _finish(figure, f"bars-{title}")
-
-
-def depth_figure(
-    target: Sequence[DepthPoint], source: Sequence[DepthPoint], references: Mapping[str, float]
-) -> go.Figure:
-    """AUC by freeze depth on target and source test rows, with lines for controls on the target test rows."""
+def setting_depths_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
+    """A metric on target test rows by freeze depth, a line a setting: another backbone, target size, learning rate."""
     figure = go.Figure()
-    for name, points, color, symbol in (
-        ("target", target, TARGET, "circle"),
-        ("source", source, SOURCE, "diamond"),
-    ):
-        if points:
-            figure.add_trace(_depth_line(points, f"{name} test rows", color, symbol))
-    for place, (name, auc_value) in enumerate(references.items()):
-        figure.add_hline(
-            y=auc_value,
-            line={"color": NEUTRAL, "width": 1.5, "dash": _DASHES[1 + place % 3]},
-            annotation_text=f"{name}, target",
-            annotation_position="top left" if place % 2 else "bottom right",
-        )
-    figure.update_xaxes(title_text="Freeze depth (stages frozen from the input)", dtick=1)
-    figure.update_yaxes(title_text="AUC, 95 % interval (DeLong)")
-    return _finish(figure, "depth")
-
-
-def backbone_depths_figure(target: Mapping[str, Sequence[DepthPoint]]) -> go.Figure:
-    """AUC on target test rows by freeze depth, a line a backbone: which one bears freezing, and how deep."""
-    figure = go.Figure()
-    for place, (backbone, points) in enumerate(target.items()):
+    deep = sorted((one for one in results if is_depth(one)), key=lambda one: one.depth)
+    # In the order of the arms and not of the depths, so that lines keep their colours.
+    settings = [one for one in dict.fromkeys(arm.setting for arm in results) if any(one == arm.setting for arm in deep)]
+    for place, setting in enumerate(settings):
+        found = [one for one in deep if one.setting == setting and "target_test" in spreads_of(one, metric)]
+        spreads = [spreads_of(one, metric)["target_test"] for one in found]
+        # Side by side, so that the intervals of one depth do not cover one another.
+        depths = np.array([one.depth + _DODGE * (place - (len(settings) - 1) / 2) for one in found])
         color, symbol = SERIES[place % len(SERIES)], _SYMBOLS[place % len(_SYMBOLS)]
-        figure.add_trace(_depth_line(points, backbone, color, symbol))
+        with_intervals(figure, spreads, depths, found, setting or "target", color, symbol, along="y", lines=True)
     figure.update_xaxes(title_text="Freeze depth (stages frozen from the input)", dtick=1)
-    figure.update_yaxes(title_text="AUC on target test rows, 95 % interval")
-    return _finish(figure, "backbone-depths")
+    figure.update_yaxes(title_text=f"{METRICS[metric]} on target test rows", nticks=6)
+    return figure.update_layout(margin=MARGIN, legend=LEGEND, showlegend=True, uirevision=f"setting-depths-{metric}")
 
 
-def _depth_line(points: Sequence[DepthPoint], name: str, color: str, symbol: str) -> go.Scatter:
-    ordered = sorted(points, key=lambda point: point.depth)
-    auc = np.array([point.auc for point in ordered])
-    return go.Scatter(
-        x=np.array([point.depth for point in ordered]),
-        y=auc,
-        error_y={
-            "type": "data",
-            "array": np.nan_to_num(np.array([point.high for point in ordered]) - auc),
-            "arrayminus": np.nan_to_num(auc - np.array([point.low for point in ordered])),
-            "thickness": 1.5,
-            "width": 5,
-        },
-        name=name,
-        mode="lines+markers",
-        line={"color": color, "width": 2},
-        marker={"size": 9, "symbol": symbol},
-        text=[point.name for point in ordered],
-        hovertemplate="%{text}: freeze depth %{x}, AUC %{y:.4f}<extra>%{fullData.name}</extra>",
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the parallel coordinates: a value a run; texts name the values of a setting that is no number."""
+
+    title: str
+    values: Sequence[float]
+    texts: Sequence[str] = ()
+
+
+def parallel_coordinates(axes: Sequence[Axis], colour_by: Sequence[float]) -> go.Figure:
+    """A line a run through its settings and results, coloured by one result; dragging along an axis filters."""
+    figure = go.Figure(
+        go.Parcoords(
+            dimensions=[_dimension(axis) for axis in axes],
+            line={"color": np.array(colour_by, dtype=float), "colorscale": [[0, FROZEN], [1, TRAINED]]},
+            labelfont={"size": 13},
+            tickfont={"size": 12},
+        )
     )
+    names = max((len(_short(text)) for text in axes[0].texts), default=6)
+    margin = {"l": 24 + 7 * names, "r": 64, "t": 56, "b": 24}
+    return figure.update_layout(margin=margin, uirevision="parallel")
 
 
-def _finish(figure: go.Figure, revision: str) -> go.Figure:
-    return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision=revision)
+def _dimension(axis: Axis) -> dict[str, object]:
+    """Settings have a tick at every value they take; results as plotly chooses."""
+    values = np.array(axis.values, dtype=float)
+    one: dict[str, object] = {"label": axis.title, "values": values}
+    distinct = np.unique(values)
+    if axis.texts:
+        places = list(range(len(axis.texts)))
+        return one | {"tickvals": places, "ticktext": [_short(text) for text in axis.texts]}
+    if len(distinct) <= 6:
+        return one | {"tickvals": distinct, "ticktext": [f"{value:,.6g}" for value in distinct]}
+    return one
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"

@@ -62,8 +62,11 @@ def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
     return figure.update_layout(showlegend=False, bargap=0.3, margin={"l": 8, "r": 12, "t": 8, "b": 48})
 
 
-def drift_figure(drifts: Sequence[FieldDrift], most: int = 12) -> go.Figure:
-    """The population stability index of the `most` fields that moved most, with the usual limits."""
+def drift_figure(drifts: Sequence[FieldDrift], where: str, most: int = 12) -> go.Figure:
+    """The population stability index of the `most` fields that moved most, with the usual limits.
+
+    where: what the later rows are, as in "missing in the target".
+    """
     moved = sorted(drifts, key=lambda drift: drift.psi, reverse=True)[:most]
     names = np.array([drift.field for drift in moved])
     values = np.array([drift.psi for drift in moved])
@@ -76,8 +79,8 @@ def drift_figure(drifts: Sequence[FieldDrift], most: int = 12) -> go.Figure:
             marker={"color": [colors[drift.level] for drift in moved]},
             customdata=np.array([[drift.unseen_target, drift.missing_target] for drift in moved]),
             hovertemplate=(
-                "%{y}: index %{x:.3f}<br>unseen in the target %{customdata[0]:.1%}<br>"
-                "missing in the target %{customdata[1]:.1%}<extra></extra>"
+                f"%{{y}}: index %{{x:.3f}}<br>unseen in {where} %{{customdata[0]:.1%}}<br>"
+                f"missing in {where} %{{customdata[1]:.1%}}<extra></extra>"
             ),
         )
     )

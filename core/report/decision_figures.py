@@ -6,7 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.slices import SliceMetrics
+from core.report.overlay_figures import style_of
 from core.report.palette import LEGEND, MARGIN, NEUTRAL, SOURCE, TARGET, TRAINED
+
+_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x")
 
 
 def mixing_figure(
@@ -38,52 +41,71 @@ def mixing_figure(
     return _finish(figure, "mixing")
 
 
-def cost_figure(thresholds: np.ndarray, costs: np.ndarray, chosen: float) -> go.Figure:
-    """Cost a row by threshold, with a line at the threshold chosen on validation rows."""
-    figure = go.Figure(
-        go.Scatter(
-            x=thresholds,
-            y=costs,
-            mode="lines",
-            line={"color": TRAINED, "width": 2},
-            hovertemplate="threshold %{x:.3f}: %{y:.4f} a row<extra></extra>",
+def cost_figure(thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, float]]) -> go.Figure:
+    """Cost a row by threshold, by name (costs, the threshold chosen on validation rows), each with its point there."""
+    figure = go.Figure()
+    for place, (name, (values, chosen)) in enumerate(costs.items()):
+        color, dash = style_of(place) if len(costs) > 1 else (TRAINED, "solid")
+        figure.add_trace(
+            go.Scatter(
+                x=thresholds,
+                y=values,
+                name=name,
+                legendgroup=name,
+                mode="lines",
+                line={"color": color, "dash": dash, "width": 2},
+                hovertemplate="threshold %{x:.3f}: %{y:.4f} a row<extra></extra>",
+            )
         )
-    )
-    figure.add_vline(
-        x=min(chosen, 1.0),
-        line={"color": NEUTRAL, "dash": "dot", "width": 1.5},
-        annotation_text="chosen on validation rows",
-    )
+        at = min(chosen, 1.0)
+        figure.add_trace(
+            go.Scatter(
+                x=np.array([at]),
+                y=np.interp([at], thresholds, values),
+                name="chosen on validation rows",
+                legendgroup=name,
+                showlegend=place == 0,
+                mode="markers",
+                marker={"size": 12, "symbol": "diamond", "color": color, "line": {"width": 2}},
+                hovertemplate="%{x:.3f}, chosen on validation rows: %{y:.4f} a row<extra></extra>",
+            )
+        )
     figure.update_xaxes(title_text="Threshold", range=[-0.02, 1.02])
     figure.update_yaxes(title_text="Cost a row", rangemode="tozero")
     return _finish(figure, "cost")
 
 
-def slice_figure(by_name: Mapping[str, Sequence[SliceMetrics]], colors: Mapping[str, str]) -> go.Figure:
-    """AUC with DeLong's interval of every slice, a row each, for one or two scorings by name."""
+def slice_figure(by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence[str]) -> go.Figure:
+    """AUC with its interval of every slice, a row each, for scorings by name in these colours."""
     figure = go.Figure()
+    names = [one.name for one in next(iter(by_name.values()))]
     for place, (name, slices) in enumerate(by_name.items()):
-        auc = np.array([one.auc for one in slices])
+        means = [one.auc for one in slices]
+        auc = np.array([one.value for one in means])
+        # Side by side, so that the intervals of one slice do not cover one another.
+        shift = 0.7 * ((place + 0.5) / len(by_name) - 0.5)
         figure.add_trace(
             go.Scatter(
                 x=auc,
-                y=[one.name for one in slices],
+                y=np.arange(len(slices)) + shift,
                 name=name,
                 mode="markers",
-                marker={"size": 9, "color": colors[name], "symbol": ("circle", "diamond")[place % 2]},
+                marker={"size": 8, "color": colors[place % len(colors)], "symbol": _SYMBOLS[place % len(_SYMBOLS)]},
                 error_x={
                     "type": "data",
-                    "array": np.nan_to_num(np.array([one.auc_high for one in slices]) - auc),
-                    "arrayminus": np.nan_to_num(auc - np.array([one.auc_low for one in slices])),
+                    "array": np.nan_to_num(np.array([one.high for one in means]) - auc),
+                    "arrayminus": np.nan_to_num(auc - np.array([one.low for one in means])),
                     "thickness": 1.5,
-                    "width": 4,
+                    "width": 3,
                 },
-                hovertemplate="%{y}: AUC %{x:.4f}<extra>%{fullData.name}</extra>",
+                text=[one.name for one in slices],
+                hovertemplate="%{text}: AUC %{x:.4f}<extra>%{fullData.name}</extra>",
             )
         )
-    figure.update_xaxes(title_text="AUC, 95 % interval (DeLong)")
-    # Values such as 05db9164 or 1e5 are names, not numbers.
-    figure.update_yaxes(type="category", autorange="reversed", automargin=True)
+    figure.update_xaxes(title_text="AUC, 95 % interval", nticks=6)
+    figure.update_yaxes(
+        tickvals=np.arange(len(names)), ticktext=names, range=[len(names) - 0.5, -0.5], automargin=True, zeroline=False
+    )
     return _finish(figure, "slices")
 
 

@@ -117,7 +117,7 @@ def _verdicts(subject: Subject, verdicts: Sequence[Verdict], words: Sequence[str
 
 def _arms(results: Sequence[ArmResult]) -> list[Html]:
     columns = (
-        "Arm", "Seeds", "AUC, target test", "95 % (DeLong)", "Log loss, target", "AUC, source test",
+        "Arm", "Seeds", "AUC, target test", "95 % (DeLong)", "Log loss, target", "ECE, target", "AUC, source test",
         "Trained parameters", "Seconds", "Peak memory",
     )  # fmt: skip
     rows: list[list[Cell]] = []
@@ -130,6 +130,7 @@ def _arms(results: Sequence[ArmResult]) -> list[Html]:
                 _spread(auc),
                 f"{auc.low:.4f} to {auc.high:.4f}" if auc and auc.low == auc.low else None,
                 _spread(one.log_loss.get("target_test")),
+                _spread(one.ece.get("target_test")),
                 _spread(one.auc.get("source_test")),
                 one.trained_parameters,
                 f"{one.seconds:.1f}",
@@ -138,7 +139,8 @@ def _arms(results: Sequence[ArmResult]) -> list[Html]:
         )
     note = (
         "Mean ± standard deviation over seeds, which is the noise of training. The interval is the mean of DeLong's "
-        "interval of each seed, which is the noise of test rows."
+        "interval of each seed, which is the noise of test rows. ECE is the expected calibration error over 15 bins of "
+        "equally many rows."
     )
     return [table(columns, rows), paragraph(note, "quiet")]
 

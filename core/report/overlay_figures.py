@@ -1,4 +1,4 @@
-"""Figures that lay several runs over each other at one threshold, and their settings beside their results."""
+"""Figures that lay a run of several arms over each other at one threshold; an arm has one colour in all of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,19 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import Bins, Confusion, Curve
-from core.report.compare_figures import run_styles
-from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, TRAINED
+from core.report.palette import LEGEND, MARGIN, NEUTRAL, SERIES
+
+_DASHES = ("solid", "dash")
+LEAST_SHARE = 0.01
+"""Share of rows from which lift is drawn."""
 
 
 @dataclass(frozen=True)
 class Laid:
-    """What one run adds: its label, its curves, its confusion counts at the threshold, and its scores."""
+    """What one run adds: its label, its curves, its confusion counts at the threshold, and how its scores spread.
+
+    spread: share of rows with a score in each of len(spread) bins of equal width from 0 to 1.
+    """
 
     label: str
     roc: Curve
@@ -21,7 +27,12 @@ class Laid:
     gains: Curve
     bins: Bins
     at: Confusion
-    scores: np.ndarray
+    spread: np.ndarray
+
+
+def style_of(place: int) -> tuple[str, str]:
+    """(colour, dash) of the arm in that place."""
+    return SERIES[place % len(SERIES)], _DASHES[place // 4 % len(_DASHES)]
 
 
 def roc_points(runs: Mapping[str, Laid]) -> go.Figure:
@@ -38,7 +49,9 @@ def precision_recall_points(runs: Mapping[str, Laid], rate: float) -> go.Figure:
     figure = go.Figure(_reference([0, 1], [rate, rate]))
     for run_id, run in runs.items():
         _curve(figure, runs, run_id, run.precision_recall.x, run.precision_recall.y)
-        _point(figure, runs, run_id, run.at.recall, run.at.precision)
+        # Where no row is acted on, there is no precision.
+        if run.at.tp + run.at.fp:
+            _point(figure, runs, run_id, run.at.recall, run.at.precision)
     return _finish(figure, "Recall", "Precision", "one-pr")
 
 
@@ -52,6 +65,19 @@ def gains_points(runs: Mapping[str, Laid]) -> go.Figure:
     return _finish(figure, "Rows taken, best scored first", "Clicks among them", "one-gains")
 
 
+def lift_points(runs: Mapping[str, Laid]) -> go.Figure:
+    """Click rate among the best scored share of rows over that of all, each with its point at the threshold."""
+    figure = go.Figure(_reference([0, 1], [1, 1]))
+    for run_id, run in runs.items():
+        # The first hundredth of the rows is noise, and would set the scale.
+        shown = run.gains.x >= LEAST_SHARE
+        _curve(figure, runs, run_id, run.gains.x[shown], run.gains.y[shown] / run.gains.x[shown])
+        acted = (run.at.tp + run.at.fp) / max(run.at.tp + run.at.fp + run.at.tn + run.at.fn, 1)
+        if acted >= LEAST_SHARE:
+            _point(figure, runs, run_id, acted, run.at.recall / acted)
+    return _finish(figure, "Rows taken, best scored first", "Lift", "one-lift")
+
+
 def calibration_overlay(runs: Mapping[str, Laid]) -> go.Figure:
     """Click rate by mean score in 15 bins of equally many rows; on the line a score means what it says."""
     most = max(float(max(run.bins.predicted.max(), run.bins.actual.max())) for run in runs.values())
@@ -63,41 +89,13 @@ def calibration_overlay(runs: Mapping[str, Laid]) -> go.Figure:
 
 def score_overlay(runs: Mapping[str, Laid], threshold: float) -> go.Figure:
     """How the scores of all rows spread, as steps; the line is the threshold."""
-    edges = np.linspace(0, 1, 51)
     figure = go.Figure()
     for run_id, run in runs.items():
-        counts = np.histogram(run.scores, edges)[0] / max(len(run.scores), 1)
-        _curve(figure, runs, run_id, edges, np.append(counts, counts[-1]), shape="hv")
+        edges = np.linspace(0, 1, len(run.spread) + 1)
+        _curve(figure, runs, run_id, edges, np.append(run.spread, run.spread[-1]), shape="hv")
     figure.add_vline(x=threshold, line={"color": NEUTRAL, "width": 2})
     figure.update_yaxes(tickformat=".0%")
     return _finish(figure, "Predicted click probability", "Share of rows", "one-scores")
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One axis of the parallel coordinates: a value a run; texts name the values of a setting that is no number."""
-
-    title: str
-    values: Sequence[float]
-    texts: Sequence[str] = ()
-
-
-def parallel_coordinates(axes: Sequence[Axis], colour_by: Sequence[float]) -> go.Figure:
-    """A line a run through its settings and results, coloured by one result; dragging along an axis filters."""
-    dimensions = []
-    for axis in axes:
-        one: dict[str, object] = {"label": axis.title, "values": np.array(axis.values, dtype=float)}
-        if axis.texts:
-            one |= {"tickvals": list(range(len(axis.texts))), "ticktext": list(axis.texts)}
-        dimensions.append(one)
-    figure = go.Figure(
-        go.Parcoords(
-            dimensions=dimensions,
-            line={"color": np.array(colour_by, dtype=float), "colorscale": [[0, FROZEN], [1, TRAINED]]},
-            labelfont={"size": 12},
-        )
-    )
-    return figure.update_layout(margin={"l": 70, "r": 70, "t": 48, "b": 24}, uirevision="parallel")
 
 
 def _curve(
@@ -109,7 +107,7 @@ def _curve(
     mode: str = "lines",
     shape: str = "linear",
 ) -> None:
-    color, dash = run_styles(list(runs))[run_id]
+    color, dash = style_of(list(runs).index(run_id))
     figure.add_trace(
         go.Scatter(
             x=x,
@@ -133,7 +131,7 @@ def _point(figure: go.Figure, runs: Mapping[str, Laid], run_id: str, x: float, y
             name=runs[run_id].label,
             legendgroup=run_id,
             showlegend=False,
-            marker={"size": 11, "color": run_styles(list(runs))[run_id][0], "line": {"width": 2}},
+            marker={"size": 11, "color": style_of(list(runs).index(run_id))[0], "line": {"width": 2}},
             hovertemplate="at the threshold: %{x:.3f}, %{y:.3f}<extra>%{fullData.name}</extra>",
         )
     )

@@ -1,6 +1,6 @@
 """Figures of one run: learning curves, ROC, precision-recall, calibration, gains, confusion, scores."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -161,6 +161,31 @@ def score_figure(table: ThresholdTable, threshold: float) -> go.Figure:
     figure.add_vline(x=threshold, line={"color": NEUTRAL, "width": 2})
     figure.update_layout(barmode="overlay", bargap=0, yaxis_tickformat=".0%")
     return _finish(figure, "Predicted click probability", "Share of rows of the class", "scores")
+
+
+def scored_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.Figure:
+    """How the scores of a file spread, and those of the run's test rows beside them; the line is the threshold.
+
+    counts: by name, the file's first; rows in equal bins of [0, 1].
+    """
+    figure = go.Figure()
+    for (name, rows), color in zip(counts.items(), (TRAINED, FROZEN), strict=False):
+        edges = np.linspace(0, 1, len(rows) + 1)
+        # Steps and not bars: where two spreads lie over one another, both stay readable.
+        figure.add_trace(
+            go.Scatter(
+                x=(edges[1:] + edges[:-1]) / 2,
+                y=np.array(rows) / max(sum(rows), 1),
+                name=name,
+                line={"color": color, "width": 2, "shape": "hvh"},
+                fill="tozeroy",
+                fillcolor=with_alpha(color, 0.15),
+                hovertemplate="score about %{x:.2f}: %{y:.1%} of these rows<extra>%{fullData.name}</extra>",
+            )
+        )
+    figure.add_vline(x=threshold, line={"color": NEUTRAL, "width": 2})
+    figure.update_layout(yaxis_tickformat=".0%", yaxis_rangemode="tozero")
+    return _finish(figure, "Predicted click probability", "Share of rows", "scored")
 
 
 def _line(x: np.ndarray, y: np.ndarray, name: str, color: str, mode: str = "lines", **line: object) -> go.Scatter:

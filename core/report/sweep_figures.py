@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, SERIES, SOURCE, TARGET, TRAINED, with_alpha
+from core.report.point_names import name_positions
 from core.runs.sweep_result import ArmResult, Spread
 
 PARTS = {"target_test": ("target", TARGET, "circle"), "source_test": ("source", SOURCE, "diamond")}
@@ -42,10 +43,10 @@ def arms_figure(titles: Sequence[str], results: Sequence[ArmResult], metric: str
     rows = {title: place for place, title in enumerate(titles)}
     figure = go.Figure()
     for shift, (part, (name, color, symbol)) in zip((-0.16, 0.16), PARTS.items(), strict=True):
-        found = [one for one in results if part in _of(one, metric) and one.title in rows]
+        found = [one for one in results if part in spreads_of(one, metric) and one.title in rows]
         places = np.array([rows[one.title] + shift for one in found])
-        spreads = [_of(one, metric)[part] for one in found]
-        _with_intervals(figure, spreads, places, found, f"{name} test rows", color, symbol, along="x")
+        spreads = [spreads_of(one, metric)[part] for one in found]
+        with_intervals(figure, spreads, places, found, f"{name} test rows", color, symbol, along="x")
     figure.update_xaxes(title_text=METRICS[metric], nticks=6)
     figure.update_yaxes(
         tickvals=np.arange(len(titles)), ticktext=list(titles), range=[len(titles) - 0.5, -0.5], automargin=True
@@ -58,15 +59,15 @@ def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure
     figure = go.Figure()
     deep = sorted((one for one in results if is_depth(one)), key=lambda one: one.depth)
     for part, (name, color, symbol) in PARTS.items():
-        found = [one for one in deep if part in _of(one, metric)]
-        spreads = [_of(one, metric)[part] for one in found]
+        found = [one for one in deep if part in spreads_of(one, metric)]
+        spreads = [spreads_of(one, metric)[part] for one in found]
         # Side by side, so that the intervals of one depth do not cover one another.
         depths = np.array([one.depth + (-DODGE if part == "target_test" else DODGE) for one in found])
-        _with_intervals(figure, spreads, depths, found, f"{name} test rows", color, symbol, along="y", lines=True)
+        with_intervals(figure, spreads, depths, found, f"{name} test rows", color, symbol, along="y", lines=True)
     ends = (-4 * DODGE, max((one.depth for one in deep), default=0) + 4 * DODGE)
     for place, one in enumerate(one for one in results if one.strategy in CONTROLS):
-        if "target_test" in _of(one, metric):
-            _level(figure, ends, _of(one, metric)["target_test"].mean, f"{one.title}, target", place)
+        if "target_test" in spreads_of(one, metric):
+            _level(figure, ends, spreads_of(one, metric)["target_test"].mean, f"{one.title}, target", place)
     figure.update_xaxes(title_text="Freeze depth (stages frozen from the input)", dtick=1)
     figure.update_yaxes(title_text=METRICS[metric], nticks=6)
     return _finish(figure, f"depth-{metric}")
@@ -115,12 +116,13 @@ def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
     paid = np.flatnonzero(costs > 0)
     arms = [found[place] for place in paid]
     named = {int(np.flatnonzero(paid == place)[0]) for place in best}
-    _scatter(figure, costs[paid], quality[paid], arms, f"{unit}, AUC %{{y:.4f}}", named)
+    wide = len(paid) > 0 and costs[paid].max() > WIDE * costs[paid].min()
+    _scatter(figure, costs[paid], quality[paid], arms, f"{unit}, AUC %{{y:.4f}}", named, bool(wide))
     for place in np.flatnonzero(costs == 0) if len(paid) else ():
         ends = (float(costs[paid].min()), float(costs[paid].max()))
         _level(figure, ends, float(quality[place]), f"{found[place].title}: none", 1)
     figure.update_xaxes(title_text=title, nticks=6)
-    if len(paid) and costs[paid].max() > WIDE * costs[paid].min():
+    if wide:
         figure.update_xaxes(type="log", dtick=1)
     figure.update_yaxes(title_text="AUC on target test rows", nticks=6)
     return _finish(figure, f"cost-{cost}")
@@ -132,13 +134,13 @@ def sizes_figure(results: Sequence[ArmResult], titles: Sequence[str], metric: st
     sizes = [_train_rows(one) for one in results if one.strategy != "zero-shot"]
     for place, title in enumerate(titles):
         found = sorted((one for one in results if one.title == title), key=_train_rows)
-        spreads = [_of(one, metric)["target_test"] for one in found]
+        spreads = [spreads_of(one, metric)["target_test"] for one in found]
         if found and found[0].strategy == "zero-shot" and sizes:
             _level(figure, (min(sizes), max(sizes)), spreads[0].mean, title, place)
             continue
         rows = np.array([_train_rows(one) for one in found])
         color = SERIES[place % len(SERIES)]
-        _with_intervals(figure, spreads, rows, found, title, color, "circle", along="y", lines=True)
+        with_intervals(figure, spreads, rows, found, title, color, "circle", along="y", lines=True)
     ticks = sorted({round(size) for size in sizes})
     figure.update_xaxes(title_text="Target rows that trained", type="log", tickvals=ticks)
     figure.update_xaxes(ticktext=[f"{size:,}" for size in ticks])
@@ -211,7 +213,8 @@ def is_depth(result: ArmResult) -> bool:
     return result.strategy in ("depth", "full", "linear-probe", "all-but-embeddings")
 
 
-def _of(result: ArmResult, metric: str) -> dict[str, Spread]:
+def spreads_of(result: ArmResult, metric: str) -> dict[str, Spread]:
+    """The arm's spreads of a metric, by part."""
     return result.auc if metric == "auc" else result.log_loss
 
 
@@ -227,7 +230,7 @@ def _train_rows(result: ArmResult) -> float:
     return float(np.mean([run.result["train_rows"] for run in result.runs if run.result]))
 
 
-def _with_intervals(
+def with_intervals(
     figure: go.Figure,
     spreads: Sequence[Spread],
     places: np.ndarray,
@@ -295,12 +298,11 @@ def _scatter(
     arms: Sequence[ArmResult],
     hover: str,
     named: set[int],
+    log: bool = False,
 ) -> None:
     """A point an arm: freeze depths cold, controls grey, the rest warm; `named` places carry their title."""
     kinds = {"freeze depths": (FROZEN, "circle"), "other strategies": (TRAINED, "square"), "controls": (NEUTRAL, "x")}
-    # Names go up and down in turn, for those of neighbours would cover one another.
-    order = sorted(named, key=lambda place: float(x[place]))
-    down = set(order[1::2])
+    positions = name_positions(np.log10(x) if log else x, y, named)
     for kind, (color, symbol) in kinds.items():
         places = [place for place, arm in enumerate(arms) if _kind(arm) == kind]
         if places:
@@ -311,9 +313,9 @@ def _scatter(
                     mode="markers+text",
                     name=kind,
                     marker={"size": 10, "color": color, "symbol": symbol},
-                    text=[arms[place].title.removeprefix("freeze ") if place in named else "" for place in places],
+                    text=[arms[place].title.removeprefix("freeze ") if place in positions else "" for place in places],
                     customdata=[arms[place].title for place in places],
-                    textposition=["bottom center" if place in down else "top center" for place in places],
+                    textposition=[positions.get(place, "top center") for place in places],
                     cliponaxis=False,
                     hovertemplate=f"%{{customdata}}: {hover}<extra></extra>",
                 )

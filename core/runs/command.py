@@ -37,6 +37,11 @@ def export_in_subprocess(workspace: Workspace, run_id: str, target: Path) -> dic
     return run_command(workspace, ["export", "--run", run_id, "--out", str(target.resolve())])
 
 
+def report_in_subprocess(workspace: Workspace, subject: Sequence[str], target: Path) -> dict[str, Any]:
+    """See core.report.html_report.write_report. subject: words such as ("--sweep", "s-…")."""
+    return run_command(workspace, ["report", *subject, "--out", str(target.resolve())])
+
+
 def verify_in_subprocess(workspace: Workspace, run_id: str, on_progress: Report | None = None) -> dict[str, Any]:
     """See core.training.verify.Verification, with its sentence."""
     return run_command(workspace, ["verify", "--run", run_id], on_progress)

@@ -40,6 +40,15 @@ def arms_at_once(lane: str) -> int:
     return 1 if lane == "cuda" else max(1, (os.cpu_count() or 1) // 4)
 
 
+def threads_a_run() -> int:
+    """Threads that a run computes with on the CPU: $OMP_NUM_THREADS, else four, or as many as there are cores.
+
+    Never by how many runs there are at a time: sums over other numbers of threads differ in their last digits.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else min(4, os.cpu_count() or 1)
+
+
 def lane_lock(workspace: Workspace, lane: str) -> FileLock:
     """The lock that the lane's worker holds."""
     return FileLock(workspace.root / f"worker-{lane}.lock")
@@ -76,7 +85,10 @@ def ensure_worker(workspace: Workspace, lane: str) -> None:
 
 
 def refresh(workspace: Workspace, store: RunStore) -> None:
-    """Brings the store in line with the truth: runs of dead workers, cancels ignored for too long."""
+    """Brings the store in line with the truth: runs of dead workers, cancels ignored for too long.
+
+    Where a worker died, a new one goes on with the runs that wait behind its own.
+    """
     running = store.list(status="running") + store.list(status="running", kind="interpolate")
     for lane in {run.lane for run in running}:
         lock = lane_lock(workspace, lane)
@@ -86,6 +98,8 @@ def refresh(workspace: Workspace, store: RunStore) -> None:
                 store.interrupt_stale(lane)
         except Timeout:
             continue
+        if lane in LANES and store.waiting(lane)[1]:
+            ensure_worker(workspace, lane)
     for run in running:
         if run.cancel_asked and run.worker_pid:
             waited = (datetime.now(UTC) - datetime.fromisoformat(run.cancel_asked)).total_seconds()

@@ -2,6 +2,7 @@
 
 import shutil
 
+from core.access import require_writable
 from core.errors import BadInput
 from core.models.card import BackboneCard
 from core.runs.store import RunStore
@@ -10,6 +11,7 @@ from core.workspace import Workspace
 
 def delete_backbone(workspace: Workspace, card: BackboneCard) -> None:
     """Removes one of the workspace's own backbones; BadInput while a run that fine-tunes it waits or runs."""
+    require_writable()
     if card.bundled:
         raise BadInput(f"The backbone {card.name!r} comes with Thaw and cannot be deleted.")
     waiting = [run for run in RunStore(workspace).list() if run.active and run.request.get("backbone") == card.id]

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 Point = tuple[int, str, float]
-"""(optimiser steps done, name, value); names are those in POINT_NAMES."""
+"""(optimiser steps done, name, value); names are those in POINT_NAMES, and "gradient/STAGE" for the norm of
+a stage's gradient."""
 
 POINT_NAMES = (
     "train_loss",

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from core.access import require_writable
 from core.errors import BadInput
 from core.runs.reporter import Point
 from core.training.settings import Request, request_to_json
@@ -84,6 +85,16 @@ class Run:
         return self.status in ACTIVE
 
 
+@dataclass(frozen=True)
+class Validation:
+    """A run's validation metrics over its epochs: lowest and last log loss (nats), highest and last AUC."""
+
+    best_loss: float | None = None
+    last_loss: float | None = None
+    best_auc: float | None = None
+    last_auc: float | None = None
+
+
 def _run_of(row: sqlite3.Row) -> Run:
     values = dict(row)
     values["group"] = values.pop("grouping")
@@ -141,6 +152,7 @@ class RunStore:
 
     def submit_all(self, requests: Sequence[tuple[Request, str]], lane: str) -> list[Run]:
         """Queues a run for each (request, name), all or none."""
+        require_writable()
         ids = [f"r-{secrets.token_hex(4)}" for _ in requests]
         with self._open() as db:
             for run_id, (request, name) in zip(ids, requests, strict=True):
@@ -177,6 +189,7 @@ class RunStore:
 
     def save_sweep(self, sweep_id: str, name: str, spec: dict[str, Any]) -> None:
         """Stores a sweep, or its new spec and name."""
+        require_writable()
         with self._open() as db:
             db.execute(
                 "INSERT INTO sweeps (id, name, spec, created) VALUES (?, ?, ?, ?)"
@@ -272,6 +285,24 @@ class RunStore:
             values.append(value)
         return {name: (np.array(x, dtype=np.int64), np.array(y, dtype=np.float64)) for name, (x, y) in found.items()}
 
+    def validation(self) -> dict[str, Validation]:
+        """Best and last validation metrics of every run that has any, by run, in one query."""
+        query = (
+            "SELECT run, name, max(step), value AS last, lowest, highest FROM points JOIN ("
+            " SELECT run AS of_run, name AS of_name, min(value) AS lowest, max(value) AS highest FROM points"
+            " WHERE name IN ('validation_loss', 'validation_auc') GROUP BY run, name"
+            ") ON run = of_run AND name = of_name GROUP BY run, name"
+        )
+        found: dict[str, dict[str, float]] = {}
+        with self._open() as db:
+            for row in db.execute(query):
+                of_run = found.setdefault(row["run"], {})
+                if row["name"] == "validation_loss":
+                    of_run |= {"best_loss": row["lowest"], "last_loss": row["last"]}
+                else:
+                    of_run |= {"best_auc": row["highest"], "last_auc": row["last"]}
+        return {run_id: Validation(**values) for run_id, values in found.items()}
+
     def finish(self, run_id: str, status: str, message: str = "", result: dict[str, Any] | None = None) -> None:
         """Ends a running run as done, failed, cancelled or interrupted; does nothing when it is no longer running."""
         with self._open() as db:
@@ -294,6 +325,7 @@ class RunStore:
 
     def request_cancel(self, run_id: str) -> None:
         """Cancels a queued run at once and asks a running one to stop."""
+        require_writable()
         with self._open() as db:
             db.execute(
                 "UPDATE runs SET status = 'cancelled', message = 'Cancelled before it began.', finished = ?"
@@ -313,6 +345,7 @@ class RunStore:
 
     def resume(self, run_id: str) -> None:
         """Queues an interrupted, failed or cancelled run again; it goes on from its checkpoint."""
+        require_writable()
         run = self.get(run_id)
         if run.status not in RESUMABLE:
             raise BadInput(f"Run {run_id} is {run.status}; only {', '.join(RESUMABLE)} runs can be resumed.")
@@ -325,6 +358,7 @@ class RunStore:
 
     def annotate(self, run_id: str, name: str, tags: Sequence[str], note: str) -> None:
         """Sets the run's name, tags and note."""
+        require_writable()
         cleaned = sorted({tag.strip()[:32] for tag in tags if tag.strip()})
         with self._open() as db:
             db.execute(
@@ -334,6 +368,7 @@ class RunStore:
 
     def delete(self, run_id: str) -> None:
         """Removes the run, its points and its folder; refused while it is running."""
+        require_writable()
         with self._open() as db:
             done = db.execute("DELETE FROM runs WHERE id = ? AND status != 'running'", (run_id,)).rowcount
         if not done:

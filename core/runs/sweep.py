@@ -202,20 +202,26 @@ def arm_of(run: Run) -> Arm:
 def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, history: Sequence[Run]) -> Estimate:
     """About how long all runs of a sweep take one after another; history: runs, newest first, that calibrate.
 
-    An upper bound: the frozen prefix that arms and seeds share is counted for each of them. BadInput for an arm that
-    the backbone cannot have.
+    A frozen prefix is computed once, for all target rows, and counted once, however many runs share it. BadInput for an
+    arm that the backbone cannot have.
     """
-    seconds, bases, known = 0.0, [], {}
-    for request in requests_of(spec):
+    seconds, known = 0.0, {}
+    prefixes: dict[int, float] = {}
+    requests = requests_of(spec)
+    for request in requests:
         key = (request.strategy, request.freeze_depth, str(request.options), request.target_rows)
         if key not in known:
             plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
             rows = _rows_to_train(dataset, request.train.validation_share, request.target_rows)
             known[key] = estimate_seconds(plan, rows, request.train, history)
-        seconds += known[key].seconds
-        bases.append(known[key].basis)
-    shared = "" if len(bases) == 1 else " Less where runs share a frozen prefix: it is computed once."
-    return Estimate(seconds, bases[0] + shared)
+        one = known[key]
+        seconds += one.seconds - sum(one.prefixes.values())
+        for depth, prefix in one.prefixes.items():
+            prefixes[depth] = max(prefix, prefixes.get(depth, 0.0))
+    basis = next(iter(known.values())).basis
+    if len(requests) > 1:
+        basis += " A frozen prefix that runs share is computed and counted once."
+    return Estimate(seconds + sum(prefixes.values()), basis, prefixes)
 
 
 def sweep_command_line(workspace: Workspace, spec: SweepSpec, name: str) -> str:

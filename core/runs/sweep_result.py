@@ -1,5 +1,6 @@
 """A sweep's finished runs put together: what each arm reached over its seeds, and what that allows to say."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +29,8 @@ class Spread:
 class ArmResult:
     """One arm at one target size and learning rate. runs: those that are done, by seed.
 
-    depth: stages frozen for good, from the input. auc, log_loss: by part, target_test and source_test. seconds, and
-    peak_memory in bytes (NaN where it is not known): means.
+    depth: stages frozen for good, from the input. auc, log_loss, ece: by part, target_test and source_test. seconds,
+    and peak_memory in bytes (NaN where it is not known): means.
     """
 
     title: str
@@ -41,6 +42,7 @@ class ArmResult:
     runs: tuple[Run, ...]
     auc: dict[str, Spread]
     log_loss: dict[str, Spread]
+    ece: dict[str, Spread]
     validation_loss: float
     trained_parameters: int
     seconds: float
@@ -113,7 +115,7 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
     for result in results:
         row: dict[str, Any] = {"arm": result.title, "setting": result.setting, "seeds": len(result.runs)}
         for part, suffix in (("target_test", ""), ("source_test", "_source")):
-            for metric, spreads in (("auc", result.auc), ("log_loss", result.log_loss)):
+            for metric, spreads in (("auc", result.auc), ("log_loss", result.log_loss), ("ece", result.ece)):
                 spread = spreads.get(part)
                 row[f"{metric}{suffix}"] = spread.mean if spread else None
                 row[f"{metric}{suffix}_deviation"] = spread.deviation if spread else None
@@ -128,30 +130,31 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
 
 
 def _share_zero_shot(settings: dict[str, list[Contender]]) -> None:
-    """Zero-shot has a single run, which stands in every setting."""
+    """Zero-shot has a single run, which stands in every setting; it leads none but its own, whose rows validated it."""
     for found in list(settings.values()):
         for one in found:
             if one.title == "zero-shot":
                 for others in settings.values():
                     if all(other.title != "zero-shot" for other in others):
-                        others.append(one)
+                        others.append(dataclasses.replace(one, validation_loss=float("nan")))
 
 
 def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
-    """One arm from its runs that are done: alike but for their seeds."""
+    """One arm from its runs that are done: alike but for their seeds. A pretraining's strategy is "pretraining"."""
     runs = sorted(runs, key=_seed)
     results = [run.result for run in runs if run.result]
     frozen = [stage["frozen"] for stage in results[0]["stages"]]
     return ArmResult(
         title=title,
-        strategy=runs[0].request["strategy"],
+        strategy=runs[0].request.get("strategy", "pretraining"),
         setting=setting,
-        target_rows=runs[0].request["target_rows"],
+        target_rows=runs[0].request.get("target_rows", 0),
         learning_rate=runs[0].request["train"]["learning_rate"],
         depth=frozen.index(False) if False in frozen else len(frozen) - 1,
         runs=tuple(runs),
-        auc={part: _spread(runs, part, "auc") for part in PARTS if part in results[0]["metrics"]},
-        log_loss={part: _spread(runs, part, "log_loss") for part in PARTS if part in results[0]["metrics"]},
+        auc=_spreads(runs, "auc"),
+        log_loss=_spreads(runs, "log_loss"),
+        ece=_spreads(runs, "ece"),
         validation_loss=_mean([one["metrics"]["target_validation"]["log_loss"] for one in results]),
         trained_parameters=results[0]["trained_parameters"],
         seconds=_mean([one["seconds"]["total"] for one in results]),
@@ -169,8 +172,12 @@ def setting_of(sweep: Sweep, target_rows: int, learning_rate: float) -> str:
     return ", ".join(words)
 
 
-def _spread(runs: list[Run], part: str, metric: str) -> Spread:
-    metrics = [run.result["metrics"][part] for run in runs if run.result]
+def _spreads(runs: list[Run], metric: str) -> dict[str, Spread]:
+    metrics = [run.result["metrics"] for run in runs if run.result]
+    return {part: _spread([one[part] for one in metrics], metric) for part in PARTS if part in metrics[0]}
+
+
+def _spread(metrics: list[dict[str, Any]], metric: str) -> Spread:
     values = [float("nan") if one[metric] is None else one[metric] for one in metrics]
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     if metric != "auc":

@@ -4,7 +4,7 @@ Started by core.runs.launch as `python -m core.runs.worker --workspace DIR --lan
 """
 
 import argparse
-import errno
+import contextlib
 import os
 import signal
 import sys
@@ -19,12 +19,12 @@ from typing import Any
 from filelock import Timeout
 from joblib import Parallel, delayed, parallel_config
 
-from core.errors import BadInput, ThawError
-from core.runs.launch import CLUSTER, LANES, arms_at_once, lane_lock
+from core.errors import BadInput, ThawError, out_of_memory, system_sentence
+from core.runs.launch import CLUSTER, LANES, arms_at_once, ensure_worker, lane_lock, threads_a_run
 from core.runs.reporter import Point, Reporter
 from core.runs.store import Run, RunStore
 from core.runs.sweep import Sweep
-from core.workspace import Workspace, open_workspace
+from core.workspace import Workspace, clear_leftovers, open_workspace
 
 LINGER_SECONDS = 600.0
 POLL_SECONDS = 0.1
@@ -34,6 +34,11 @@ CANCEL_CHECK_SECONDS = 0.25
 MEMORY_SENTENCE = (
     "The device ran out of memory. Halve the batch size, freeze more stages, or choose the CPU. "
     "The last checkpoint is kept."
+)
+
+DEVICE_SENTENCE = (
+    "The GPU failed or vanished while the run computed on it. Resume goes on from the last checkpoint; choose the CPU "
+    "if the GPU does not come back."
 )
 
 Execute = Callable[[Workspace, Run, Reporter], dict[str, Any]]
@@ -75,11 +80,12 @@ class StoreReporter:
 
 def work(workspace: Workspace, lane: str, execute: Execute, linger: float = LINGER_SECONDS) -> None:
     """Claims and carries out the lane's runs until none has come for `linger` seconds; returns at once when another
-    worker holds the lane."""
+    worker holds the lane. After a GPU has failed a fresh worker goes on, since this process cannot use it again."""
     try:
         with lane_lock(workspace, lane).acquire(timeout=LOCK_PATIENCE):
             store = RunStore(workspace)
             store.interrupt_stale(lane)
+            clear_leftovers(workspace)
             idle_since = time.monotonic()
             arms = arms_at_once(lane)
             while time.monotonic() - idle_since < linger:
@@ -94,8 +100,13 @@ def work(workspace: Workspace, lane: str, execute: Execute, linger: float = LING
                     continue
                 carry_out(workspace, store, run, execute)
                 idle_since = time.monotonic()
+                if store.get(run.id).message == DEVICE_SENTENCE:
+                    break
+            else:
+                return
     except Timeout:
         return
+    ensure_worker(workspace, lane)
 
 
 def carry_out(workspace: Workspace, store: RunStore, run: Run, execute: Execute) -> None:
@@ -162,7 +173,8 @@ def _backend(cluster: str) -> Iterator[None]:
 def carry_out_together(workspace: Workspace, ids: Sequence[str], arms: int, execute: Execute) -> None:
     """Carries out waiting runs, so many at a time, each in a process of its own or on a worker of the cluster that
     `joblib.parallel_config` names."""
-    threads = max(1, (os.cpu_count() or 1) // max(arms, 1))
+    # Joblib gives its processes an $OMP_NUM_THREADS of its own, so they are told.
+    threads = threads_a_run()
     job = delayed(carry_out_one)
     Parallel(n_jobs=arms)(job(str(workspace.root), run_id, threads, execute, os.getpid()) for run_id in ids)
 
@@ -192,12 +204,15 @@ def explain(error: Exception, workspace: Workspace, run: Run) -> str:
     """One sentence for the page; an unforeseen error's traceback goes to a file that the sentence names."""
     if isinstance(error, ThawError):
         return str(error)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    if out_of_memory(error):
         return MEMORY_SENTENCE
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"The disk with the workspace {str(workspace.root)!r} is full. Free some space, then resume the run."
+    if sentence := system_sentence(error, workspace.root):
+        return sentence
+    if "CUDA error" in str(error):
+        return DEVICE_SENTENCE
     log = workspace.logs / f"{run.id}.log"
-    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    with contextlib.suppress(OSError):
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     return f"An unforeseen {type(error).__name__} stopped the run: {str(error)[:200]} Details are in {log}."
 
 
@@ -208,8 +223,11 @@ def main() -> int:
     parser.add_argument("--lane", choices=LANES, required=True)
     options = parser.parse_args()
     # Imported here and not on demand, so that a claimed run starts at once.
+    import torch
+
     from core.training.job import execute
 
+    torch.set_num_threads(threads_a_run())
     linger = float(os.environ.get("THAW_WORKER_LINGER", LINGER_SECONDS))
     work(open_workspace(options.workspace), options.lane, execute, linger)
     return 0

@@ -24,8 +24,8 @@ from core.models.library import find_backbone
 from core.runs.store import Run
 from core.training.devices import choose_device
 from core.training.loop import Rows, predict
-from core.training.results import SCORED_PARTS, measure, score_parts
-from core.training.score_drift import drift_from, what_it_learnt
+from core.training.results import SCORED_PARTS, labels_by_part, measure, score_parts, scored_rows, validated_on
+from core.training.score_drift import distribution, drift_from, what_it_learnt
 from core.training.table import read_table
 from core.workspace import Workspace, open_workspace, write_atomic
 
@@ -60,9 +60,10 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, d
     if run.result["threshold"] is None:
         raise BadInput(f"The model of run {run.id} has not learnt clicks, so there is nothing to measure.")
     device = choose_device("auto")
-    table = read_table(workspace, dataset, card.folder / "preprocessing", SCORED_PARTS)
-    scores = score_parts(load_backbone(card).to(device), dataset, table, device)
-    return measure(scores, dataset, run.result["threshold"])
+    table = read_table(workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS))
+    rows = scored_rows(dataset, validated_on(dataset, run))
+    scores = score_parts(load_backbone(card).to(device), rows, table, device)
+    return measure(labels_by_part(dataset, rows), scores, run.result["threshold"])
 
 
 def score_file(
@@ -75,8 +76,9 @@ def score_file(
 ) -> dict[str, Any]:
     """Scores a Criteo file, labels optional, into a CSV: row (from 1), score, predicted_click at the run's threshold.
 
-    The file is read into a temporary workspace, so nothing of it stays behind. JSON-ready: how many rows; metrics where
-    the file has labels; drift against the run's training rows (core.training.score_drift), None when they are gone.
+    The file is read into a temporary workspace, so nothing of it stays behind. Rows are those that were read: bad ones
+    left out are not numbered. JSON-ready: how many rows; how the scores spread; metrics where the file has labels;
+    drift against the run's training rows (core.training.score_drift), None when they are gone.
     BadInput when the run's model has not learnt clicks.
     """
     card = scoring_card(workspace, run)
@@ -121,8 +123,10 @@ def score_file(
         "run": run.id,
         "rows": sample.rows,
         "bad_rows": sample.bad_rows,
+        "bad_examples": list(sample.bad_examples),
         "threshold": threshold,
         "out": str(target),
+        "scores": distribution(every, threshold),
         "metrics": evaluate(np.concatenate(labels), every, threshold).as_dict() if labels else None,
         "drift": drift_from(learnt, counts, every, threshold) if learnt else None,
     }

@@ -1,6 +1,7 @@
 """Checkpoints: all that a run needs to go on as if it had never stopped."""
 
 import dataclasses
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,12 @@ class Progress:
 
 
 def save_checkpoint(path: Path, progress: Progress, network: Network, optimiser: torch.optim.Optimizer) -> None:
-    """Writes weights, optimiser, random-number state and progress, atomically."""
+    """Writes weights, optimiser, random-number state and progress, atomically.
+
+    Weights that are no numbers are not kept: the loss that tells of them may be reported later than this.
+    """
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
+        return
     values = {
         "progress": {item.name: getattr(progress, item.name) for item in dataclasses.fields(progress)},
         "network": network.state_dict(),
@@ -52,10 +58,17 @@ def save_checkpoint(path: Path, progress: Progress, network: Network, optimiser:
 def load_checkpoint(
     path: Path, network: Network, optimiser: torch.optim.Optimizer, device: torch.device
 ) -> Progress | None:
-    """Restores what `save_checkpoint` wrote, or does nothing and returns None when there is no file."""
+    """Restores what `save_checkpoint` wrote, or does nothing and returns None when there is no file, or half of one.
+
+    Only a machine that lost its power leaves half a file; training then begins anew, to the same result.
+    """
     if not path.exists():
         return None
-    values = torch.load(path, map_location=device, weights_only=True)
+    try:
+        values = torch.load(path, map_location=device, weights_only=True)
+    except (EOFError, RuntimeError, pickle.UnpicklingError):
+        path.unlink()
+        return None
     network.load_state_dict(values["network"])
     optimiser.load_state_dict(values["optimiser"])
     torch.set_rng_state(values["random"].cpu())

@@ -3,10 +3,10 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.data.schema import FIELDS
-from core.freezing.plan import Plan, PlannedStage, plan_pretraining
+from core.freezing.plan import Plan, PlannedStage, computed_once, plan_pretraining
 from core.models.card import HeadSettings
 from core.models.costs import Cost
 from core.runs.launch import preferred_lane
@@ -41,10 +41,14 @@ SPEEDS = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds: all epochs, start and evaluation included. basis: sentences saying what the number rests on."""
+    """seconds: all epochs, start and evaluation included. basis: sentences saying what the number rests on.
+
+    prefixes: the part of the seconds that frozen prefixes take, by their depth; runs on the same rows share them.
+    """
 
     seconds: float
     basis: str
+    prefixes: dict[int, float] = field(default_factory=dict)
 
 
 def pretraining_plan(cost: Cost, request: PretrainRequest) -> Plan:
@@ -104,29 +108,35 @@ def estimate_seconds(plan: Plan, rows: int, settings: TrainSettings, history: Se
     if chosen:
         scale = statistics.median(_train_seconds(run) / _expected(run) for run in chosen)
         start = statistics.median(_start_seconds(run) for run in chosen)
-    seconds = start + scale * training_seconds(plan.stages, plan.frozen_depth, rows, settings, settings.epochs)
-    return Estimate(seconds, _basis(lane, len(chosen), settings))
+    prefixes, training = training_seconds(plan.stages, rows, settings, settings.epochs)
+    prefixes = {depth: scale * one for depth, one in prefixes.items()}
+    seconds = start + sum(prefixes.values()) + scale * training
+    return Estimate(seconds, _basis(lane, len(chosen), settings), prefixes)
 
 
 def training_seconds(
-    stages: Sequence[PlannedStage], frozen_depth: int, rows: int, settings: TrainSettings, epochs: int
-) -> float:
-    """Seconds of training by the constants of the device's kind, before any calibration.
+    stages: Sequence[PlannedStage], rows: int, settings: TrainSettings, epochs: int
+) -> tuple[dict[int, float], float]:
+    """Seconds by the constants of the device's kind, before any calibration: (of prefixes by depth, of the epochs).
 
-    The frozen prefix is computed once. Every epoch then runs the rest forwards and what trains backwards, which costs
+    What the plan computes once counts once. Every epoch runs the rest forwards and what trains backwards, which costs
     twice the forward pass; every step moves each trained scalar, its gradient and Adam's two moments through memory.
+    Where nothing trains there is one forward pass.
     """
     speed = SPEEDS[preferred_lane(settings.device)]
-    prefix = sum(stage.flops for stage in stages[:frozen_depth])
-    forward = sum(stage.flops for stage in stages[frozen_depth:])
-    backward = 2 * sum(stage.flops for stage in stages if not stage.frozen)
-    trained = sum(stage.trained for stage in stages)
-    once = rows * prefix / speed.flops
-    if not trained:
-        return once + rows * forward / speed.flops
+    if not any(stage.trained for stage in stages):
+        return {}, rows * sum(stage.flops for stage in stages) / speed.flops
     steps = math.ceil(rows / settings.batch_size)
-    epoch = rows * (forward + backward) / speed.flops + steps * (speed.step + trained * speed.scalar)
-    return once + epochs * epoch
+    prefixes, seconds = {}, 0.0
+    for epoch in range(epochs):
+        depth = computed_once(stages, epoch)
+        if depth:
+            prefixes[depth] = rows * sum(stage.flops for stage in stages[:depth]) / speed.flops
+        open_now = [stage for stage in stages if not stage.frozen and stage.from_epoch <= epoch]
+        flops = sum(stage.flops for stage in stages[depth:]) + 2 * sum(stage.flops for stage in open_now)
+        moved = sum(stage.trained for stage in open_now)
+        seconds += rows * flops / speed.flops + steps * (speed.step + moved * speed.scalar)
+    return prefixes, seconds
 
 
 def _expected(run: Run) -> float:
@@ -143,11 +153,12 @@ def _expected(run: Run) -> float:
             # Where an early result keeps none: a dense layer does two a weight, looking embeddings up does none.
             stage.get("flops", 0 if stage["name"] == "embedding" else 2 * stage["parameters"]),
             trained=stage.get("trained", 0 if stage["frozen"] else stage["parameters"]),
+            from_epoch=stage.get("from_epoch", 0),
         )
         for stage in run.result["stages"]
     ]
-    depth = next((index for index, stage in enumerate(stages) if not stage.frozen), len(stages))
-    return training_seconds(stages, depth, run.result["train_rows"], settings, run.result["epochs_run"])
+    prefixes, training = training_seconds(stages, run.result["train_rows"], settings, run.result["epochs_run"])
+    return sum(prefixes.values()) + training
 
 
 def _train_seconds(run: Run) -> float:

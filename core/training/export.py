@@ -150,4 +150,10 @@ def _check(scorer: nn.Module, path: Path, ids: np.ndarray, numerics: np.ndarray,
             f"A score of the ONNX model differs from torch's by {largest:.2g}, more than {TOLERANCE:g}; nothing was "
             "exported."
         )
-    return {"checked": True, "rows": len(ids), "rows_from": origin, "largest_difference": largest}
+    return {
+        "checked": True,
+        "rows": len(ids),
+        "rows_from": origin,
+        "largest_difference": largest,
+        "tolerance": TOLERANCE,
+    }

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from core.data.datasets import Dataset, labels_of, require_labels, training_rows
+from core.data.datasets import Dataset, require_labels, training_rows
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.thresholds import best_threshold
 from core.freezing.plan import Plan, make_plan
@@ -16,9 +16,19 @@ from core.models.library import find_backbone
 from core.models.network import Network
 from core.runs.reporter import Reporter
 from core.runs.store import Run
-from core.training.loop import FitResult, fit, predict
+from core.training.loop import FitResult, Rows, fit
 from core.training.pretrain import CARD_METRICS, LICENCES
-from core.training.results import SCORED_PARTS, Clock, Outcome, measure, named_predictions, score_parts, summary
+from core.training.results import (
+    SCORED_PARTS,
+    Clock,
+    Outcome,
+    labels_by_part,
+    measure,
+    named_predictions,
+    score_parts,
+    scored_rows,
+    summary,
+)
 from core.training.settings import FinetuneRequest
 from core.training.table import behind_prefix, read_table
 from core.workspace import Workspace
@@ -41,20 +51,27 @@ def finetune(
     table = read_table(workspace, dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS))
     network = load_backbone(card).to(device)
     # A head that never learnt clicks has nothing to say about them.
-    before = score_parts(network, dataset, table, device) if card.scores_clicks else None
+    train, validation = training_rows(dataset, "target", request.train.validation_share, request.target_rows)
+    rows = scored_rows(dataset, validation)
+    labels = labels_by_part(dataset, rows)
+    before = score_parts(network, rows, table, device) if card.scores_clicks else None
     seconds = {"prepare": clock.lap()}
 
-    train, validation = training_rows(dataset, "target", request.train.validation_share, request.target_rows)
     fitted, scores = FitResult(0, 0, False), before or {}
     if plan.new_head:
         network = starting_network(card, plan, request, network).to(device)
         if plan.fresh_backbone:
-            rows = table.take(train, device)
-            network.ordered()[0].fit(rows.state, rows.labels)
+            first = table.take(train, device)
+            network.ordered()[0].fit(first.state, first.labels)
         reporter.phase("caching frozen stages")
         data_key = f"{dataset.content_hash}|{card.preprocessing_hash}"
-        table = behind_prefix(workspace, network, plan, table, data_key)
+        whole, table = table, behind_prefix(workspace, network, plan.frozen_depth, table, data_key)
         seconds["cache"] = clock.lap()
+
+        def behind(depth: int) -> tuple[Rows, Rows]:
+            near = behind_prefix(workspace, network, depth, whole, data_key)
+            return near.take(train, device), near.take(validation, device)
+
         reporter.phase("training")
         fitted = fit(
             network,
@@ -64,19 +81,18 @@ def finetune(
             request.train,
             reporter,
             workspace.runs / run.id / "checkpoint.pt",
+            behind=behind,
         )
         seconds["train"] = clock.lap()
         reporter.phase("evaluating")
-        scores = score_parts(network, dataset, table, device)
+        scores = score_parts(network, rows, table, device)
 
     # The threshold is chosen on the rows that validated this very run, never on test rows.
-    validation_rows = table.take(validation, device)
-    threshold = best_threshold(validation_rows.labels.cpu().numpy(), predict(network, validation_rows))
-    metrics, metrics_before = measure(scores, dataset, threshold), None
+    threshold = best_threshold(labels["target_validation"], scores["target_validation"])
+    metrics, metrics_before = measure(labels, scores, threshold), None
     if before is not None:
-        own_validation = training_rows(dataset, "target", None)[1]
-        threshold_before = best_threshold(labels_of(dataset)[own_validation], before["target_validation"])
-        metrics_before = measure(before, dataset, threshold_before)
+        threshold_before = best_threshold(labels["target_validation"], before["target_validation"])
+        metrics_before = measure(labels, before, threshold_before)
     model = dataclasses.replace(card, id=run.id, name=run.name.replace(" · ", ", ")[:64], bundled=False)
     if plan.new_head:
         model = adapted_card(model, plan, request, dataset, len(train), metrics["target_test"])
@@ -84,7 +100,7 @@ def finetune(
     seconds["evaluate"] = clock.lap()
     result = summary(plan, len(train), fitted, seconds, metrics, metrics_before, threshold)
     origin = {"backbone": card.id, "backbone_sha256": card.weights_sha256}
-    return Outcome(result | origin, named_predictions(dataset, scores, before))
+    return Outcome(result | origin, named_predictions(labels, scores, before))
 
 
 def adapted_card(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.data.datasets import Dataset, labels_of
+from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.evaluation.metrics import evaluate
 from core.models.backbone import load_backbone
@@ -21,7 +21,7 @@ from core.models.library import find_backbone
 from core.runs.reporter import Reporter
 from core.runs.store import RunStore
 from core.training.loop import CancelledError
-from core.training.results import SCORED_PARTS, Outcome, score_parts, scored_rows
+from core.training.results import SCORED_PARTS, Outcome, labels_by_part, score_parts, scored_rows, validated_on
 from core.training.settings import InterpolateRequest
 from core.training.table import read_table
 from core.workspace import Workspace
@@ -41,22 +41,23 @@ def interpolate(
     began = time.monotonic()
     reporter.phase("encoding")
     card, own = find_backbone(workspace, run.result["backbone"]), load_card(workspace.runs / run.id / "model")
-    table = read_table(workspace, dataset, card.folder / "preprocessing", SCORED_PARTS)
+    table = read_table(workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS))
     network = load_backbone(own).to(device)
     mixes_head = card.scores_clicks and card.head == own.head
     tuned = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     start = load_backbone(card).to(device).state_dict()
-    labels, rows = labels_of(dataset), scored_rows(dataset)
+    rows = scored_rows(dataset, validated_on(dataset, run))
+    labels = labels_by_part(dataset, rows)
     parts: dict[str, dict[str, list[Any]]] = {part: {name: [] for name in CURVES} for part in rows}
-    predictions = {f"{part}_label": np.asarray(labels[index], dtype=np.float32) for part, index in rows.items()}
+    predictions = {f"{part}_label": values for part, values in labels.items()}
     reporter.phase("evaluating")
     for place, alpha in enumerate(ALPHAS):
         if reporter.should_stop():
             raise CancelledError
         network.load_state_dict(mix(start, tuned, alpha, mixes_head))
-        for part, scores in score_parts(network, dataset, table, device).items():
+        for part, scores in score_parts(network, rows, table, device).items():
             predictions[f"{part}_{alpha}"] = scores
-            metrics = evaluate(labels[rows[part]], scores, run.result["threshold"]).as_dict()
+            metrics = evaluate(labels[part], scores, run.result["threshold"]).as_dict()
             for name in CURVES:
                 parts[part][name].append(metrics[name])
         reporter.progress(1, 1, place + 1, len(ALPHAS))

@@ -1,7 +1,10 @@
 """One run from its request to its result: what a worker does with what it claimed."""
 
+import hashlib
 import platform
 import time
+from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from core.training.finetune import finetune
 from core.training.interpolate import interpolate
 from core.training.pretrain import pretrain
 from core.training.settings import InterpolateRequest, PretrainRequest, request_from_json
-from core.workspace import Workspace, write_atomic, write_json
+from core.workspace import PROJECT, Workspace, write_atomic, write_json
 
 
 def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
@@ -49,9 +52,22 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
     return result
 
 
+@cache
+def code_hash() -> str:
+    """SHA-256 (hex) of Thaw's own code below core/."""
+    digest = hashlib.sha256()
+    for path in sorted((PROJECT / "core").rglob("*.py")):
+        digest.update(f"{path.relative_to(PROJECT).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def environment() -> dict[str, Any]:
-    """What decides the last digits of a result beside the device: versions, instruction set and threads."""
+    """What may decide the digits of a result beside the device: versions, code, instruction set and threads."""
     return {
+        "code": code_hash()[:16],
+        "system": platform.platform(),
+        "cuda": torch.version.cuda or "none",
+        **{name: version(name) for name in ("pyarrow", "scipy", "safetensors")},
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +17,11 @@ from core.freezing.plan import Plan
 from core.models.network import Network, State, loss_of, scores_of
 from core.runs.reporter import Reporter
 from core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from core.training.lazy_adam import LazyAdamW, look_up_sparsely
 from core.training.methods import (
     Pull,
     gradient_norms,
+    gradient_points,
     merge_adapters,
     open_stages,
     parameter_groups,
@@ -32,6 +35,7 @@ from core.training.settings import TrainSettings
 EVALUATION_ROWS = 16384
 CHECKPOINT_SECONDS = 15.0
 POINTS_PER_EPOCH = 50
+GRADIENTS_PER_EPOCH = 5
 RATE_BATCHES = 8
 """Batches at the start of an epoch whose gradients decide Auto-RGN's rates."""
 
@@ -95,6 +99,8 @@ class Clicks:
 
 
 CLICKS = Clicks()
+Behind = Callable[[int], tuple[Rows, Rows]]
+"""The training and the validation rows as the first so many stages hand them on."""
 
 
 def epoch_batches(rows: int, settings: TrainSettings, epoch: int) -> list[Tensor]:
@@ -132,11 +138,13 @@ def fit(
     reporter: Reporter,
     checkpoint: Path,
     task: Task = CLICKS,
+    behind: Behind | None = None,
 ) -> FitResult:
     """Trains what the plan leaves unfrozen and leaves the best epoch's weights in `network`.
 
     The best epoch has the lowest validation loss. Continues from `checkpoint` when that file exists, to the same
-    result as an unbroken run. Raises CancelledError when the reporter says stop, RunError on a loss that is no number.
+    result as an unbroken run. behind: where it is given, stages that are still to join are computed once, as frozen
+    ones are. Raises CancelledError when the reporter says stop, RunError on a loss that is no number.
     """
     if len(train) < 2:
         raise BadInput(f"Training needs at least 2 rows; the training part has {len(train)}.")
@@ -146,11 +154,14 @@ def fit(
         put_adapters(network, plan)
     groups = parameter_groups(network, plan)
     pull = Pull(groups, len(network.stages), plan.pull) if plan.pull else None
+    if device.type == "cpu" and not settings.weight_decay and plan.touches_only_rows:
+        look_up_sparsely(network)
     # Without decay this is Adam (Kingma and Ba 2015) to the last bit.
-    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    optimiser = LazyAdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     steps_an_epoch = len(epoch_batches(len(train), settings, 0))
     steps = steps_an_epoch * settings.epochs
     every = max(1, math.ceil(steps_an_epoch / POINTS_PER_EPOCH))
+    gradients_every = max(1, math.ceil(steps_an_epoch / GRADIENTS_PER_EPOCH))
 
     progress = load_checkpoint(checkpoint, network, optimiser, device)
     if progress is None:
@@ -160,10 +171,13 @@ def fit(
     reporter.rewind(progress.step)
 
     saved = began = time.monotonic()
-    earlier = progress.seconds
+    earlier, depth = progress.seconds, plan.frozen_depth
     while progress.epoch < settings.epochs and not progress.stopped:
         batches = epoch_batches(len(train), settings, progress.epoch)
         done = progress.step - progress.epoch * steps_an_epoch
+        if behind and depth != plan.computed_once(progress.epoch):
+            depth = plan.computed_once(progress.epoch)
+            train, validation = behind(depth)
         open_stages(network, plan, optimiser.param_groups, progress.epoch, progress.closed)
         if not done:
             begin_epoch(network, plan, task, train, batches, optimiser, progress, settings.seed)
@@ -178,6 +192,8 @@ def fit(
                 loss = task.loss(network, train, batch.to(device), progress.step)
             optimiser.zero_grad(set_to_none=True)
             (loss if pull is None else loss + pull.penalty()).backward()
+            if (progress.step + 1) % gradients_every == 0:
+                reporter.points(gradient_points(optimiser.param_groups, network, progress.step + 1))
             optimiser.step()
             if plan.rule == "autofreeze":
                 progress.norms = progress.norms + gradient_norms(optimiser.param_groups)

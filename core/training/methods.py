@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from core.freezing.plan import Plan
 from core.models.network import Embedding, Network, biases_and_norms
+from core.runs.reporter import Point
 
 Group = dict[str, Any]
 """A parameter group of the optimiser: "params", "part" of the learning rate, and the "stage" they belong to."""
@@ -126,9 +127,19 @@ def gradient_norms(groups: Sequence[Group]) -> Tensor:
     """Norm of each group's gradient, (groups,); 0 where there is none."""
     norms = []
     for group in groups:
-        squares = [one.grad.square().sum() for one in group["params"] if one.grad is not None]
+        found = [one.grad for one in group["params"] if one.grad is not None]
+        squares = [(one.coalesce().values() if one.is_sparse else one).square().sum() for one in found]
         norms.append(torch.stack(squares).sum().sqrt() if squares else group["params"][0].new_zeros(()))
     return torch.stack(norms)
+
+
+def gradient_points(groups: Sequence[Group], network: Network, step: int) -> list[Point]:
+    """A point "gradient/STAGE" of every stage that trains at `step`, the head among them: the norm of its gradient."""
+    names = [*(stage.name for stage in network.ordered()), "head"]
+    norms = gradient_norms(groups).tolist()
+    return [
+        (step, f"gradient/{names[group['stage']]}", norm) for group, norm in zip(groups, norms, strict=True) if norm
+    ]
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from core.arrays import new_array
 from core.models.network import Network, State
 from core.workspace import Workspace
 
@@ -73,10 +74,7 @@ def frozen_state(
 
 
 def _fill(folder: Path, shapes: list[tuple[int, ...]], rows: int, chunk: Callable[[int], State]) -> None:
-    arrays = [
-        np.lib.format.open_memmap(folder / f"{index}.npy", mode="w+", dtype=np.float32, shape=(rows, *shape))
-        for index, shape in enumerate(shapes)
-    ]
+    arrays = [new_array(folder / f"{index}.npy", np.float32, (rows, *shape)) for index, shape in enumerate(shapes)]
     for start in range(0, rows, CHUNK_ROWS):
         for array, tensor in zip(arrays, chunk(start), strict=True):
             array[start : start + len(tensor)] = tensor.float().cpu().numpy()

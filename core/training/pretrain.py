@@ -19,7 +19,16 @@ from core.runs.store import Run
 from core.training.loop import FitResult, fit, predict
 from core.training.objectives import OBJECTIVES, origins
 from core.training.pretext import learn_features
-from core.training.results import Clock, Outcome, measure, named_predictions, score_parts, summary
+from core.training.results import (
+    Clock,
+    Outcome,
+    labels_by_part,
+    measure,
+    named_predictions,
+    score_parts,
+    scored_rows,
+    summary,
+)
 from core.training.settings import PretrainRequest
 from core.training.starts import begin
 from core.training.table import read_table
@@ -86,11 +95,12 @@ def pretrain(
         result["trained_parameters"] = 0
     predictions = {}
     if request.objective == "supervised":
-        scores = score_parts(network, dataset, table, device)
+        rows = scored_rows(dataset)
+        labels, scores = labels_by_part(dataset, rows), score_parts(network, rows, table, device)
         threshold = best_threshold(validation.labels.cpu().numpy(), predict(network, validation))
-        metrics = measure(scores, dataset, threshold)
+        metrics = measure(labels, scores, threshold)
         result |= {"metrics": metrics, "threshold": threshold}
-        predictions = named_predictions(dataset, scores, None)
+        predictions = named_predictions(labels, scores, None)
         own = metrics.get("source_test", {})
         learnt = {key: own[key] for key in CARD_METRICS if key in own}
     card = BackboneCard(

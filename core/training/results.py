@@ -11,11 +11,16 @@ from core.data.datasets import Dataset, labels_of, test_rows, training_rows
 from core.evaluation.metrics import evaluate
 from core.freezing.plan import Plan
 from core.models.network import Network
+from core.runs.store import Run
 from core.training.loop import FitResult, predict
 from core.training.table import Table
 
 SCORED_PARTS = ("target_validation", "target_test", "source_test")
 THRESHOLD_RULE = "highest F1 on validation rows"
+
+
+Scored = dict[str, np.ndarray]
+"""Row numbers, labels or scores by part, see `scored_rows`."""
 
 
 @dataclass(frozen=True)
@@ -39,36 +44,49 @@ class Clock:
         return round(passed, 3)
 
 
-def scored_rows(dataset: Dataset) -> dict[str, np.ndarray]:
-    """Row numbers of every part that is scored and not empty."""
+def scored_rows(dataset: Dataset, validation: np.ndarray | None = None) -> Scored:
+    """Row numbers of every part that is scored and not empty.
+
+    validation: the target rows that a run validated on, where it cut them for itself: with few target rows it trains
+    on most of the dataset's own validation rows.
+    """
     rows = {
-        "target_validation": training_rows(dataset, "target", None)[1],
+        "target_validation": training_rows(dataset, "target", None)[1] if validation is None else validation,
         "target_test": test_rows(dataset, "target"),
         "source_test": test_rows(dataset, "source"),
     }
     return {part: index for part, index in rows.items() if len(index)}
 
 
-def score_parts(network: Network, dataset: Dataset, table: Table, device: torch.device) -> dict[str, np.ndarray]:
+def validated_on(dataset: Dataset, run: Run) -> np.ndarray | None:
+    """The target rows of `dataset` that a run validated on; None where it did not cut them for itself."""
+    if run.kind != "finetune" or run.dataset != dataset.id:
+        return None
+    request = run.request
+    return training_rows(dataset, "target", request["train"]["validation_share"], request["target_rows"])[1]
+
+
+def score_parts(network: Network, rows: Scored, table: Table, device: torch.device) -> Scored:
     """Click probabilities float32 of every scored part."""
-    return {part: predict(network, table.take(rows, device)) for part, rows in scored_rows(dataset).items()}
+    return {part: predict(network, table.take(index, device)) for part, index in rows.items()}
 
 
-def measure(scores: dict[str, np.ndarray], dataset: Dataset, threshold: float) -> dict[str, dict[str, Any]]:
+def measure(labels: Scored, scores: Scored, threshold: float) -> dict[str, dict[str, Any]]:
     """Metrics of every scored part at one threshold."""
+    return {part: evaluate(labels[part], values, threshold).as_dict() for part, values in scores.items()}
+
+
+def labels_by_part(dataset: Dataset, rows: Scored) -> Scored:
+    """Labels float32 of every scored part."""
     labels = labels_of(dataset)
-    rows = scored_rows(dataset)
-    return {part: evaluate(labels[rows[part]], values, threshold).as_dict() for part, values in scores.items()}
+    return {part: np.asarray(labels[index], dtype=np.float32) for part, index in rows.items()}
 
 
-def named_predictions(
-    dataset: Dataset, scores: dict[str, np.ndarray], before: dict[str, np.ndarray] | None
-) -> dict[str, np.ndarray]:
+def named_predictions(labels: Scored, scores: Scored, before: Scored | None) -> dict[str, np.ndarray]:
     """The arrays of predictions.npz: PART_label, PART_score and, beside a backbone, PART_before."""
-    labels = labels_of(dataset)
     arrays = {}
-    for part, rows in scored_rows(dataset).items():
-        arrays[f"{part}_label"] = np.asarray(labels[rows], dtype=np.float32)
+    for part in labels:
+        arrays[f"{part}_label"] = labels[part]
         arrays[f"{part}_score"] = scores[part]
         if before is not None:
             arrays[f"{part}_before"] = before[part]
@@ -102,6 +120,7 @@ def summary(
                 "flops": stage.flops,
                 "frozen": stage.frozen,
                 "trained": stage.trained,
+                "from_epoch": stage.from_epoch,
                 "origin": stage.origin,
             }
             for stage in plan.stages

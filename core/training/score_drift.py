@@ -14,7 +14,7 @@ from core.runs.store import Run
 from core.training.settings import FinetuneRequest, PretrainRequest, request_from_json
 from core.workspace import Workspace
 
-SCORE_BINS = 50
+SCORE_EDGES = np.linspace(0, 1, 51)
 """Equal bins of [0, 1] for drawing both distributions; the index is taken over ten bins of equally many test rows."""
 
 
@@ -73,19 +73,26 @@ def drift_from(learnt: Learnt, counts: np.ndarray, scores: np.ndarray, threshold
     }
 
 
+def distribution(scores: np.ndarray, threshold: float) -> dict[str, Any]:
+    """JSON-ready: how many rows, their mean score and share of predicted clicks, and counts between SCORE_EDGES."""
+    return {
+        "rows": len(scores),
+        "mean": float(scores.mean(dtype=np.float64)),
+        "predicted_click_share": float((scores >= threshold).mean()),
+        "counts": np.histogram(scores, SCORE_EDGES)[0].tolist(),
+    }
+
+
 def _scores(test: np.ndarray, scored: np.ndarray, threshold: float) -> dict[str, Any]:
     inner = np.unique(np.quantile(test, np.linspace(0.1, 0.9, 9)))
     before, after = (
         np.bincount(np.searchsorted(inner, values, side="right"), minlength=len(inner) + 1) for values in (test, scored)
     )
     psi = stability_index(before, after)
-    edges = np.linspace(0, 1, SCORE_BINS + 1)
-    values: dict[str, Any] = {"psi": psi, "level": level_of(psi), "edges": edges.tolist()}
-    for name, found in (("test", test), ("scored", scored)):
-        values[name] = {
-            "rows": len(found),
-            "mean": float(found.mean(dtype=np.float64)),
-            "predicted_click_share": float((found >= threshold).mean()),
-            "counts": np.histogram(found, edges)[0].tolist(),
-        }
-    return values
+    return {
+        "psi": psi,
+        "level": level_of(psi),
+        "edges": SCORE_EDGES.tolist(),
+        "test": distribution(test, threshold),
+        "scored": distribution(scored, threshold),
+    }

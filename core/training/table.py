@@ -11,7 +11,6 @@ import torch
 from core.data.datasets import Dataset, encoded, labels_of, parts_of
 from core.data.preprocessing import load_preprocessing
 from core.data.split import PARTS
-from core.freezing.plan import Plan
 from core.models.network import Network, State
 from core.training.loop import Rows
 from core.training.prefix import frozen_state
@@ -45,15 +44,15 @@ def read_table(workspace: Workspace, dataset: Dataset, preprocessing_folder: Pat
     return Table(index, state, torch.from_numpy(np.asarray(labels_of(dataset)[index], dtype=np.float32)))
 
 
-def behind_prefix(workspace: Workspace, network: Network, plan: Plan, table: Table, data_key: str) -> Table:
-    """The table moved up behind the frozen prefix; as it is when nothing is frozen or the prefix is too wide.
+def behind_prefix(workspace: Workspace, network: Network, depth: int, table: Table, data_key: str) -> Table:
+    """The table moved up behind the first `depth` stages; as it is when there are none or they hand on too much.
 
     data_key: identifies the dataset's content and the preprocessing that encoded it.
     """
-    if plan.frozen_depth == 0:
+    if depth == 0:
         return table
     rows_key = f"{data_key}|{hashlib.sha256(table.index.tobytes()).hexdigest()}"
-    state = frozen_state(network, plan.frozen_depth, table.state, rows_key, workspace)
+    state = frozen_state(network, depth, table.state, rows_key, workspace)
     if state is None:
         return table
-    return dataclasses.replace(table, state=state, first=plan.frozen_depth)
+    return dataclasses.replace(table, state=state, first=depth)

@@ -1,10 +1,10 @@
 """Bringing a sample in: an uploaded file, a file on the machine that runs Thaw, or simulated rows."""
 
+import contextlib
 import dataclasses
 import re
 import secrets
 import shlex
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,13 +15,16 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from core.access import require_writable
 from core.data.ingest import ingest
 from core.data.profile import profile_columns
 from core.data.samples import Sample, save_sample
 from core.data.simulate import DOMAINS, simulate
 from core.errors import BadInput, ThawError
 from core.workspace import Workspace
+from pages.components.access import write_button
 from pages.components.common import command_hint, show_error, workspace
+from pages.components.uploads import write_upload
 
 WAYS = {
     "upload": ":material/upload_file: Upload",
@@ -48,7 +51,13 @@ class Offer:
 def add_sample() -> None:
     """The form; ends by choosing the new sample in the URL. A refused file stays at hand for another try."""
     way = st.segmented_control(
-        "Where from", [*WAYS], format_func=WAYS.__getitem__, default="upload", required=True, key="way"
+        "Where from",
+        [*WAYS],
+        format_func=WAYS.__getitem__,
+        default="upload",
+        required=True,
+        key="way",
+        help="An upload is copied here, a path is read where it lies, and simulated rows are made up and labelled so.",
     )
     {"upload": _upload_form, "path": _path_form, "simulate": _simulate_form}[way]()
     # Outside the forms: an upload is taken in one rerun later, when its buffer is gone from memory.
@@ -84,7 +93,7 @@ def _upload_form() -> None:
         st.caption("Text with 40 columns (39 without the label), CSV with a header, or Parquet; packed or plain.")
         return
     name, on_bad_rows = _name_and_rows(sample_name(uploaded.name), f"upload-{count}")
-    if st.button("Add the sample", type="primary", icon=":material/add:", key="add_upload"):
+    if write_button("Add the sample", type="primary", icon=":material/add:", key="add_upload"):
         offer = Offer(_copy(workspace(), uploaded), uploaded.name, name, on_bad_rows, upload=True)
         st.session_state.offer = offer
         st.session_state.uploads = count + 1
@@ -97,31 +106,56 @@ def _path_form() -> None:
         key="path",
         placeholder="/data/criteo/train.txt.gz",
         persist_state="session",
+        help="The file is read where it lies and not copied: for files too large to upload.",
     )
     if not given.strip():
         st.caption("For files too large to upload: they are read where they lie, and not copied.")
         return
-    path = Path(given.strip()).expanduser()
+    path = Path(given.strip())
+    with contextlib.suppress(RuntimeError):
+        # Raised for the home of a user there is not; the path is then looked for as it stands.
+        path = path.expanduser()
     name, on_bad_rows = _name_and_rows(sample_name(path.name), f"path-{path}")
-    if st.button("Add the sample", type="primary", icon=":material/add:", key="add_path"):
+    if write_button("Add the sample", type="primary", icon=":material/add:", key="add_path"):
         _take(Offer(path, path.name, name, on_bad_rows, upload=False))
 
 
 def _simulate_form() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        rows = st.number_input("Rows", 1_000, MOST_SIMULATED, 100_000, step=10_000, key="simulated_rows", width=170)
+        rows = st.number_input(
+            "Rows",
+            1_000,
+            MOST_SIMULATED,
+            100_000,
+            step=10_000,
+            key="simulated_rows",
+            width=170,
+            help="How many rows to make up. More rows give narrower intervals and longer training.",
+        )
         domain = st.selectbox(
             "Domain",
             sorted(DOMAINS, key=list(DOMAIN_TITLES).index),
             format_func=DOMAIN_TITLES.__getitem__,
             key="simulated_domain",
             width=260,
+            help="Whose traffic the rows imitate. Both, one after the other, can be split into source and target.",
         )
-        seed = st.number_input("Seed", 0, 2**31 - 1, 1, key="simulated_seed", width=130)
+        seed = st.number_input(
+            "Seed",
+            0,
+            2**31 - 1,
+            1,
+            key="simulated_seed",
+            width=130,
+            help="Which rows chance makes up: the same seed gives the same file.",
+        )
     name = st.text_input(
-        "Name of the sample", f"Simulated {domain}, {rows:,} rows, seed {seed}", key=f"name-{domain}-{rows}-{seed}"
+        "Name of the sample",
+        f"Simulated {domain}, {rows:,} rows, seed {seed}",
+        key=f"name-{domain}-{rows}-{seed}",
+        help="What lists and commands call it; it changes no result.",
     )
-    if st.button("Simulate", type="primary", icon=":material/science:", key="simulate"):
+    if write_button("Simulate", type="primary", icon=":material/science:", key="simulate"):
         with tempfile.TemporaryDirectory(dir=workspace().uploads) as folder:
             path = Path(folder) / f"simulated-{domain}-{rows}-seed-{seed}.tsv.gz"
             bar = st.progress(0.0, "Simulating rows")
@@ -138,7 +172,13 @@ def _simulate_form() -> None:
 def _name_and_rows(default: str, key: str) -> tuple[str, str]:
     """(name, what to do on bad rows) as the user wants them."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Name of the sample", default, key=f"name-{key}", width=320)
+        name = st.text_input(
+            "Name of the sample",
+            default,
+            key=f"name-{key}",
+            width=320,
+            help="What lists and commands call it; it changes no result.",
+        )
         on_bad_rows = st.segmented_control(
             "Bad rows",
             [*ON_BAD_ROWS],
@@ -146,19 +186,20 @@ def _name_and_rows(default: str, key: str) -> tuple[str, str]:
             default="reject",
             required=True,
             key=f"bad-{key}",
+            help="Rejecting takes all rows or none. Skipping leaves bad rows out of every result and counts them.",
         )
     return name, on_bad_rows or "reject"
 
 
 def _copy(space: Workspace, uploaded: UploadedFile) -> Path:
     """The upload as a file of ours under a made-up name; leftovers of closed tabs are cleared on the way."""
+    require_writable()
     for left in space.uploads.glob("upload-*"):
         if time.time() - left.stat().st_mtime > STALE_SECONDS:
             left.unlink(missing_ok=True)
     _discard()
     path = space.uploads / f"upload-{secrets.token_hex(8)}"
-    with path.open("wb") as stream:
-        shutil.copyfileobj(uploaded, stream, 2**20)
+    write_upload(uploaded, path)
     return path
 
 
@@ -202,7 +243,7 @@ def _refused(offer: Offer, message: str) -> None:
     show_error(BadInput(message))
     with st.container(horizontal=True):
         if "skip bad rows" in message and offer.path.exists():
-            st.button(
+            write_button(
                 "Skip bad rows and try again",
                 icon=":material/skip_next:",
                 key="skip_bad",

@@ -11,6 +11,7 @@ from core.models.exchange import export_backbone
 from core.models.registry import ARCHITECTURES
 from core.runs.removal import delete_backbone
 from core.training.objectives import EMBEDDING_STARTS, OBJECTIVES
+from pages.components.access import write_button
 from pages.components.common import (
     count,
     decimals,
@@ -172,7 +173,7 @@ def more(card: BackboneCard, check: Callable[[str], None]) -> None:
         width="stretch",
         help="Weights as safetensors, preprocessing, vocabulary and this card. It can be imported again.",
     )
-    if not card.bundled and st.button("Delete", key=f"delete_{card.id}", icon=":material/delete:", width="stretch"):
+    if not card.bundled and write_button("Delete", key=f"delete_{card.id}", icon=":material/delete:", width="stretch"):
         confirm_delete(card)
 
 
@@ -191,7 +192,7 @@ def confirm_delete(card: BackboneCard) -> None:
         f"Delete **{escape_markdown(card.name)}**? Runs that fine-tuned it keep their own models and results, but "
         "cannot be repeated. This cannot be undone."
     )
-    if st.button("Delete", type="primary", icon=":material/delete:", key="delete_for_good"):
+    if write_button("Delete", type="primary", icon=":material/delete:", key="delete_for_good"):
         with errors_shown():
             delete_backbone(workspace(), card)
             st.rerun()

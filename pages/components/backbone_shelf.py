@@ -11,8 +11,9 @@ from core.models.card import BackboneCard
 from core.models.registry import ARCHITECTURES
 from core.runs.command import import_in_subprocess
 from core.runs.store import RunStore
+from pages.components.access import write_button
 from pages.components.backbone_card import backbone_card
-from pages.components.common import escape_markdown, workspace
+from pages.components.common import escape_markdown, plain, workspace
 from pages.components.uploads import keep_upload
 
 FILTERED_FROM = 4
@@ -48,7 +49,13 @@ def filtered(cards: list[BackboneCard]) -> list[BackboneCard]:
     architectures = [name for name in ARCHITECTURES if any(card.architecture == name for card in cards)]
     datasets = sorted({card.trained_on["dataset"] for card in cards})
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input("Find by name", key="shelf_find", bind="query-params", width=240)
+        text = st.text_input(
+            "Find by name",
+            key="shelf_find",
+            bind="query-params",
+            width=240,
+            help="Shows the backbones whose name holds this. It changes no result.",
+        )
         chosen = st.multiselect(
             "Architecture",
             architectures,
@@ -56,8 +63,16 @@ def filtered(cards: list[BackboneCard]) -> list[BackboneCard]:
             key="shelf_architecture",
             placeholder="all",
             width=240,
+            help="Shows backbones of these architectures alone. It changes no result.",
         )
-        data = st.multiselect("Trained on", datasets, key="shelf_data", placeholder="all", width=240)
+        data = st.multiselect(
+            "Trained on",
+            datasets,
+            key="shelf_data",
+            placeholder="all",
+            width=240,
+            help="Shows backbones trained on these datasets alone. It changes no result.",
+        )
         found = [
             card
             for card in cards
@@ -83,9 +98,17 @@ def importing() -> None:
         times = st.session_state.setdefault("imports", 0)
         uploaded = st.file_uploader("Backbone", type=["zip"], key=f"import_{times}", help=IMPORT_HELP)
         name = st.text_input(
-            "Name it", placeholder="as its card says", key=f"import_name_{times}", max_chars=64, width=320
+            "Name it",
+            placeholder="as its card says",
+            key=f"import_name_{times}",
+            max_chars=64,
+            width=320,
+            help="What lists and commands call it here; its weights stay the same.",
         )
-        if st.button("Import", icon=":material/download_done:", key="import", disabled=uploaded is None) and uploaded:
+        if (
+            write_button("Import", icon=":material/download_done:", key="import", disabled=uploaded is None)
+            and uploaded
+        ):
             take_in(uploaded, name.strip())
 
 
@@ -96,7 +119,8 @@ def take_in(uploaded: UploadedFile, name: str) -> None:
         with st.spinner("Checking the backbone"):
             card = import_in_subprocess(workspace(), path, name)
     except ThawError as error:
-        st.error(str(error).replace(path.name, Path(uploaded.name).name), icon=":material/error:")
+        sentence = str(error).replace(path.name, Path(uploaded.name).name)
+        st.error(plain(sentence), icon=":material/error:")
         return
     finally:
         path.unlink(missing_ok=True)

@@ -10,7 +10,9 @@ from core.workspace import PROJECT
 _CHART = st.components.v2.component(
     "thaw_chart",
     html='<div class="thaw-chart" role="img"></div>\n<p class="thaw-chart-message" role="alert"></p>',
-    css=".thaw-chart { width: 100%; }\n.thaw-chart-message { margin: 0; color: var(--st-red-text-color); }\n",
+    css=".thaw-chart { width: 100%; }\n.thaw-chart-message { margin: 0; color: var(--st-red-text-color); }\n"
+    # Plotly puts a white glow around the ticks of parallel coordinates, which blurs them on a dark page.
+    ".thaw-chart .parcoords text { text-shadow: none !important; }\n",
     js=(PROJECT / "assets" / "chart.js").read_text(encoding="utf-8"),
     # Plotly puts its styles into the document's head, which a shadow root would not see.
     isolate_styles=False,

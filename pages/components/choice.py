@@ -10,6 +10,8 @@ from typing import Protocol, TypeVar
 
 import streamlit as st
 
+from pages.components.common import plain
+
 
 class Named(Protocol):
     """A dataset or a backbone."""
@@ -22,6 +24,11 @@ class Named(Protocol):
 
 
 N = TypeVar("N", bound=Named)
+
+HELP = {
+    "Dataset": "Whose rows are used, split as they were prepared. Results on other datasets stand on other rows.",
+    "Backbone": "The network whose stages are frozen or trained: what it learnt is what can be kept.",
+}
 
 
 def from_address(key: str, options: Sequence[str], ids: Mapping[str, str] | None = None) -> str | None:
@@ -53,6 +60,8 @@ def choose_named(label: str, things: Sequence[N], key: str) -> N:
         by_name[f"{thing.name} ({thing.id})" if thing.name in by_name else thing.name] = thing
     unknown = from_address(key, [*by_name], {thing.id: name for name, thing in by_name.items()})
     if unknown is not None:
-        st.warning(f"There is no {label.lower()} {unknown[:64]!r} here; showing {st.session_state[key]!r}.")
-    name = st.selectbox(label, [*by_name], key=key, on_change=to_address, args=(key,), persist_state="session")
+        st.warning(f"There is no {label.lower()} {plain(repr(unknown[:64]))} here; showing {st.session_state[key]!r}.")
+    name = st.selectbox(
+        label, [*by_name], key=key, on_change=to_address, args=(key,), persist_state="session", help=HELP[label]
+    )
     return by_name[name]

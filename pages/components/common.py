@@ -32,7 +32,7 @@ def workspace() -> Workspace:
 
 def show_error(error: ThawError) -> None:
     """Shows an error's sentence where the page stands."""
-    st.error(str(error), icon=":material/error:")
+    st.error(plain(str(error)), icon=":material/error:")
 
 
 @contextmanager
@@ -64,6 +64,11 @@ def status_markdown(status: str) -> str:
 def escape_markdown(text: str) -> str:
     """`text` such that st.markdown shows it letter by letter: for names that users gave."""
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]()<>#+-.!|~$:" else letter for letter in text)
+
+
+def plain(text: str) -> str:
+    """A sentence such that st.markdown shows what it quotes as text: no link, image, HTML, colour or formula."""
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>$~" else letter for letter in text)
 
 
 def count(number: int | None) -> str:

@@ -4,20 +4,17 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core.data.datasets import find_dataset, test_rows
-from core.data.samples import find_sample, read_rows
 from core.data.schema import CATEGORICAL, NUMERIC
-from core.evaluation.costs import Costs, cheapest_threshold, of_impressions
+from core.evaluation.costs import cheapest_threshold
 from core.evaluation.curves import threshold_table
-from core.evaluation.slices import Slice, slice_differences, slice_metrics, slices_of
+from core.evaluation.slices import Slice, slice_differences, slice_metrics
 from core.report.decision_figures import cost_figure, slice_figure
 from core.report.palette import FROZEN, TRAINED
 from core.runs.store import Run
 from pages.components.chart import chart
-from pages.components.common import decimals, errors_shown, percent, workspace
+from pages.components.common import decimals, errors_shown, percent
+from pages.components.decision_fields import column_slices, cost_fields
 from pages.components.result import predictions_of
-
-WAYS = {"errors": "Costs of errors", "impressions": "Value of a click, price of an impression"}
 
 
 def decisions_view(run: Run) -> None:
@@ -30,21 +27,8 @@ def decisions_view(run: Run) -> None:
 
 def _costs(run: Run) -> None:
     arrays = predictions_of(run)
-    way = st.segmented_control(
-        "Counted in", [*WAYS], format_func=WAYS.__getitem__, default="errors", required=True, key=f"way-{run.id}"
-    )
-    first, second = st.columns(2)
     with errors_shown():
-        if way == "errors":
-            costs = Costs(
-                first.number_input("Cost of a false positive", 0.0, value=1.0, key=f"fp-{run.id}"),
-                second.number_input("Cost of a false negative", 0.0, value=4.0, key=f"fn-{run.id}"),
-            )
-        else:
-            costs = of_impressions(
-                first.number_input("Value of a click", 0.0, value=5.0, key=f"value-{run.id}"),
-                second.number_input("Price of an impression", 0.0, value=1.0, key=f"price-{run.id}"),
-            )
+        costs = cost_fields(run.id)
         threshold = cheapest_threshold(
             arrays["target_validation_label"].astype(float), arrays["target_validation_score"].astype(float), costs
         )
@@ -60,19 +44,26 @@ def _costs(run: Run) -> None:
             st.metric("Cost a test row", decimals(here), width="content")
             st.metric("At the highest F1", decimals(f1), help="The threshold the run came with.", width="content")
             st.metric("Rows acted on", percent((at.tp + at.fp) / len(labels)), width="content")
-        chart(cost_figure(grid, curve, threshold), f"cost-{run.id}", 300, f"Cost a row; {here:.4f} at {threshold:.3f}")
+        figure = cost_figure(grid, {"cost": (curve, threshold)})
+        chart(figure, f"cost-{run.id}", 300, f"Cost a row; {here:.4f} at {threshold:.3f}")
 
 
 def _slices(run: Run) -> None:
     arrays = predictions_of(run)
     names = {"before": "before", "after": "score"} if "target_test_before" in arrays else {"this run": "score"}
-    column = st.selectbox("Column", [*CATEGORICAL, *NUMERIC], key=f"slice-{run.id}", width=220)
+    column = st.selectbox(
+        "Column",
+        [*CATEGORICAL, *NUMERIC],
+        key=f"slice-{run.id}",
+        width=220,
+        help="By whose values the test rows are sliced. It changes no score, only how they are summed up.",
+    )
     with errors_shown():
-        slices = _slices_of(run.dataset, column)
+        slices = column_slices(run.dataset, column)
         labels = arrays["target_test_label"].astype(float)
-        scores = {title: arrays[f"target_test_{name}"].astype(float) for title, name in names.items()}
+        scores = {title: arrays[f"target_test_{name}"].astype(float)[None] for title, name in names.items()}
         metrics = {title: slice_metrics(labels, one, slices) for title, one in scores.items()}
-        colors = dict(zip(reversed(scores), (TRAINED, FROZEN), strict=False))
+        colors = (FROZEN, TRAINED)[-len(scores) :]
         chart(
             slice_figure(metrics, colors),
             f"slices-{run.id}",
@@ -83,7 +74,7 @@ def _slices(run: Run) -> None:
         columns["Rows"] = [len(one.rows) for one in slices]
         columns["Click rate"] = [float(labels[one.rows].mean()) for one in slices]
         for title, found in metrics.items():
-            columns[f"AUC {title}"] = [one.auc for one in found]
+            columns[f"AUC {title}"] = [one.auc.value for one in found]
             columns[f"Predicted / actual {title}"] = [one.predicted_over_actual for one in found]
         st.dataframe(pd.DataFrame(columns).round(4), hide_index=True, width="stretch")
         if len(scores) == 2:
@@ -91,19 +82,11 @@ def _slices(run: Run) -> None:
 
 
 def _most_different(labels: np.ndarray, scores: dict[str, np.ndarray], slices: list[Slice], column: str) -> str:
-    found = slice_differences(labels, scores["after"], scores["before"], slices)
-    real = [one for one in found if one.adjusted_p < 0.05]
+    found = slice_differences(labels, scores, "before", slices)
+    real = [one for one in found if one.word != "not distinguishable"]
     if not real:
         return f"In no slice of {column} is AUC before and after distinguishable (Holm over {len(found)} slices)."
     named = "; ".join(
         f"{one.name} ({one.difference.delta:+.4f}, adjusted p {one.adjusted_p:.3g}, n = {one.rows:,})" for one in real
     )
     return f"AUC changed most in: {named}. Holm-adjusted over {len(found)} slices."
-
-
-@st.cache_data(max_entries=64, show_spinner="Reading the column")
-def _slices_of(dataset_id: str, column: str) -> list[Slice]:
-    dataset = find_dataset(workspace(), dataset_id)
-    values = read_rows(find_sample(workspace(), dataset.sample_id), [column])[column]
-    chosen = values.take(test_rows(dataset, "target")).to_pylist()
-    return slices_of([f"{value:g}" if isinstance(value, float) else value for value in chosen])

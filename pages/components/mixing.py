@@ -8,8 +8,9 @@ from core.report.decision_figures import mixing_figure
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from core.runs.submit import interpolations, submit_interpolation
+from pages.components.access import write_button
 from pages.components.chart import chart
-from pages.components.common import decimals, errors_shown, workspace
+from pages.components.common import decimals, errors_shown, plain, workspace
 from pages.components.result import predictions_of
 
 ABOUT = (
@@ -27,11 +28,11 @@ def mixing_view(run: Run) -> None:
         if found and found[0].active:
             st.fragment(_wait, run_every=1.0)(found[0].id)
         elif found and found[0].status == "done":
-            st.fragment(_mixed)(found[0])
+            st.fragment(mixed_view)(found[0])
         else:
             if found and found[0].message:
-                st.error(found[0].message)
-            if st.button("Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"):
+                st.error(plain(found[0].message))
+            if write_button("Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"):
                 submit_interpolation(workspace(), run)
                 st.rerun()
 
@@ -47,7 +48,8 @@ def _wait(run_id: str) -> None:
     st.progress(share, text=text)
 
 
-def _mixed(mixing: Run) -> None:
+def mixed_view(mixing: Run) -> None:
+    """The slider over a mixing that is done, and what every mixture scores."""
     assert mixing.result is not None
     result = mixing.result
     alphas, parts = result["alphas"], result["parts"]

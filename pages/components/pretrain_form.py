@@ -10,6 +10,7 @@ from core.models.registry import ARCHITECTURES, Architecture, is_installed
 from core.runs.submit import command_line, submit_pretrain
 from core.training.objectives import OBJECTIVES, STARTS
 from core.training.settings import MASK_SHARE, PretrainRequest, TrainSettings
+from pages.components.access import write_button
 from pages.components.architecture_fields import architecture_fields
 from pages.components.choice import choose_named
 from pages.components.common import command_hint, count, errors_shown, simulated_badge, workspace
@@ -39,7 +40,16 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
             start, path = choose_start(about)
             objective, mask_share = choose_objective(about, dataset)
             free = free_name(f"{about.title} {dataset.name}", taken)
-            name = st.text_input("Name of the backbone", placeholder=free, key="pt_name", max_chars=64).strip() or free
+            name = (
+                st.text_input(
+                    "Name of the backbone",
+                    placeholder=free,
+                    key="pt_name",
+                    max_chars=64,
+                    help="What lists and commands call it; it changes no result.",
+                ).strip()
+                or free
+            )
             settings = architecture_fields(architecture)
         rows = next(part.rows for part in dataset.parts if part.part == "source_train")
         with how, st.container(border=True):
@@ -128,7 +138,7 @@ def train_fields(objective: str, rows: int) -> TrainSettings:
 def launch(request: PretrainRequest | None, dataset: Dataset) -> None:
     """The button; what is not ready yet cannot be pressed."""
     trains = request is None or OBJECTIVES[request.objective].trains
-    pressed = st.button(
+    pressed = write_button(
         "Pretrain" if trains else "Make the backbone",
         type="primary",
         icon=":material/play_arrow:",
@@ -164,12 +174,21 @@ def free_name(name: str, taken: set[str]) -> str:
     return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
+HELP = {
+    "Architecture": "Which network is built: its stages, its size, and what it can learn.",
+    "Starts from": "What the stages hold before they train. Random weights know nothing yet.",
+    "Learns by": "What the network is asked to tell from the rows. Only clicks give it a head that can score as it is.",
+}
+
+
 def _choice(label: str, options: Sequence[str], key: str, first: str, titles: dict[str, str] | None = None) -> str:
     """A select box that falls back to `first` where its choice is none of `options` any more."""
     titles = titles or {name: ARCHITECTURES[name].title for name in options}
     if st.session_state.get(key) not in options:
         st.session_state[key] = first
-    return st.selectbox(label, options, format_func=titles.__getitem__, key=key, persist_state="session")
+    return st.selectbox(
+        label, options, format_func=titles.__getitem__, key=key, persist_state="session", help=HELP[label]
+    )
 
 
 def _with_source(text: str, source: str) -> str:

@@ -146,9 +146,9 @@ def metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool)
         after, before = result["metrics"][part], (result["before"] or {}).get(part) if beside_before else None
         rows = []
         for name, title in METRICS.items():
-            row = {"Metric": title, "After" if before else "Value": _metric_text(after, name)}
+            row = {"Metric": title, "After" if before else "Value": metric_text(after, name)}
             if before:
-                row["Before"] = _metric_text(before, name)
+                row["Before"] = metric_text(before, name)
                 row["Change"] = _signed(after[name] - before[name]) if _known(after, before, name) else ""
             rows.append(row)
         with column.container(border=True):
@@ -160,7 +160,8 @@ def metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool)
             st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
 
 
-def _metric_text(metrics: dict[str, Any], name: str) -> str:
+def metric_text(metrics: dict[str, Any], name: str) -> str:
+    """A metric of METRICS as it is shown."""
     if name == "auc_interval":
         return f"{decimals(metrics['auc_low'])} to {decimals(metrics['auc_high'])}"
     return decimals(metrics[name])
@@ -177,7 +178,13 @@ def threshold_view(run: Run, parts: list[str]) -> None:
     default = round(float(run.result["threshold"]), 3)
     controls = st.columns([2, 4, 1], vertical_alignment="bottom")
     part = controls[0].segmented_control(
-        "Rows", parts, format_func=PART_TITLES.__getitem__, default=parts[0], required=True, key=f"part-{run.id}"
+        "Rows",
+        parts,
+        format_func=PART_TITLES.__getitem__,
+        default=parts[0],
+        required=True,
+        key=f"part-{run.id}",
+        help="Which test rows the numbers and figures below stand on. It changes no score.",
     )
     st.session_state.setdefault(key, default)
     threshold = controls[1].slider(

@@ -1,5 +1,7 @@
-"""The table of runs: filters, columns, choosing rows."""
+"""The table of runs: filters, columns, a row a run or an arm, choosing rows."""
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -8,31 +10,75 @@ import streamlit as st
 from core.data.datasets import list_datasets
 from core.models.library import list_backbones
 from core.models.registry import ARCHITECTURES
-from core.runs.store import Run
+from core.report.arms import arms_of
+from core.runs.store import Run, Validation
 from core.training.objectives import ORIGINS
 from pages.components.common import workspace
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@")
+_NONE = Validation()
+ROWS = {"run": "A row a run", "arm": "A row an arm"}
+NUMBERS = {
+    "Target AUC": st.column_config.NumberColumn(
+        format="%.4f", help="On target test rows; none without a click head. Of an arm: the mean over its seeds"
+    ),
+    "± 95 %": st.column_config.NumberColumn(format="%.4f", help="Half the DeLong interval of the target AUC"),
+    "± seeds": st.column_config.NumberColumn(format="%.4f", help="Standard deviation of the target AUC over seeds"),
+    "Log loss": st.column_config.NumberColumn(format="%.4f", help="On target test rows"),
+    "Source AUC": st.column_config.NumberColumn(format="%.4f", help="On source test rows: what was kept"),
+    "Best val. AUC": st.column_config.NumberColumn(format="%.4f", help="Highest of its epochs, on validation rows"),
+    "Last val. AUC": st.column_config.NumberColumn(format="%.4f", help="Of its last epoch, on validation rows"),
+    "Best val. loss": st.column_config.NumberColumn(format="%.4f", help="Lowest of its epochs, on validation rows"),
+    "Last val. loss": st.column_config.NumberColumn(format="%.4f", help="Of its last epoch, on validation rows"),
+    "Trained": st.column_config.NumberColumn(format="localized", help="Parameters trained"),
+    "Seconds": st.column_config.NumberColumn(format="%.1f"),
+    "Memory, MB": st.column_config.NumberColumn(format="%.0f", help="Peak memory"),
+}
+"""Columns of numbers; those of an arm are means over its runs."""
 
 
-def filter_runs(runs: list[Run]) -> list[Run]:
-    """The runs that the filters let through; the filters are in the URL."""
+def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
+    """The runs that the filters let through; the filters are in the address. sweeps: names by id."""
     statuses = sorted({run.status for run in runs})
     tags = sorted({tag for run in runs for tag in run.tags})
+    groups = [group for group in dict.fromkeys(run.group for run in runs) if group in sweeps]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input("Find in name, note or tag", key="find", bind="query-params", width=240)
-        status = st.multiselect("Status", statuses, key="status", placeholder="all", width=220)
-        kind = st.multiselect("Kind", ["finetune", "pretrain"], key="kind", placeholder="all", width=220)
-        tagged = st.multiselect("Tags", tags, key="tags", placeholder="all", width=220) if tags else []
+        text = st.text_input(
+            "Find in name, note, tag or id",
+            key="find",
+            bind="query-params",
+            width=240,
+            help="Shows the runs that hold these words. It changes no result.",
+        )
+        sweep = _among("Sweep", "of_sweep", list(dict.fromkeys(sweeps[group] for group in groups)))
+        status = _among("Status", "status", statuses)
+        kind = _among("Kind", "kind", ["finetune", "pretrain"])
+        tagged = _among("Tags", "tags", tags)
     words = text.lower().split()
     return [
         run
         for run in runs
-        if all(word in f"{run.name} {run.note} {' '.join(run.tags)}".lower() for word in words)
+        if all(word in f"{run.name} {run.note} {' '.join(run.tags)} {run.id}".lower() for word in words)
+        and (not sweep or sweeps.get(run.group) in sweep)
         and (not status or run.status in status)
         and (not kind or run.kind in kind)
         and (not tagged or set(tagged) & set(run.tags))
     ]
+
+
+def _among(label: str, key: str, options: Sequence[str]) -> list[str]:
+    """What of `options` is asked for; no box where there is nothing to choose."""
+    if not options:
+        return []
+    return st.multiselect(
+        label,
+        options,
+        key=key,
+        bind="query-params",
+        placeholder="all",
+        width=200,
+        help="Shows runs of these alone. It changes no result.",
+    )
 
 
 def strategy_of(run: Run) -> str:
@@ -51,57 +97,92 @@ def learning_of(request: dict[str, Any]) -> str:
     return f" ({', '.join(words)})" if words else ""
 
 
-def run_table(runs: list[Run], chosen: list[str]) -> tuple[list[str], pd.DataFrame]:
-    """Draws the table; (ids of the chosen rows, the table as shown)."""
+def run_frame(runs: Sequence[Run], validation: Mapping[str, Validation], sweeps: Mapping[str, str]) -> pd.DataFrame:
+    """A row for every run with its settings and metrics."""
     datasets = {
         dataset.id: f"{dataset.name} (simulated)" if dataset.simulated else dataset.name
         for dataset in list_datasets(workspace())
     }
     backbones = {card.id: card.name for card in list_backbones(workspace())}
-    table = pd.DataFrame([_row(run, datasets, backbones) for run in runs])
-    if table.empty:
-        st.info("No run passes the filters; take some off.", icon=":material/filter_alt:")
-        return [], table
-    shown = [run.id for run in runs]
+    return pd.DataFrame([_row(run, validation.get(run.id, _NONE), datasets, backbones, sweeps) for run in runs])
+
+
+def arm_frame(runs: Sequence[Run], table: pd.DataFrame) -> tuple[list[tuple[str, ...]], pd.DataFrame]:
+    """(ids of each arm's runs, a row for every arm): means of the rows of `table`, which are those of `runs`."""
+    backbones = {card.id: card.name for card in list_backbones(workspace())}
+    datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace())}
+    by_id, rows, ids = table.set_index("Run"), [], []
+    for arm in arms_of(runs, backbones, datasets):
+        own = by_id.loc[[run.id for run in arm.runs]]
+        means = {name: own[name].astype(float).mean() for name in NUMBERS if name in own}
+        done = sum(run.status == "done" for run in arm.runs)
+        row = {"Arm": arm.full_title, "Runs": f"{done} of {len(arm.runs)} done", "Target AUC": means.pop("Target AUC")}
+        row["± 95 %"] = means.pop("± 95 %")
+        row["± seeds"] = own["Target AUC"].astype(float).std(ddof=1)
+        tags = sorted({tag for run in arm.runs for tag in run.tags})
+        rest = {name: own[name].iloc[0] for name in ("Backbone", "Dataset")}
+        rows.append(row | means | rest | {"Sweep": ", ".join(dict.fromkeys(filter(None, own["Sweep"]))), "Tags": tags})
+        ids.append(tuple(run.id for run in arm.runs))
+    return ids, pd.DataFrame(rows)
+
+
+def run_table(ids: Sequence[tuple[str, ...]], table: pd.DataFrame, chosen: Sequence[str], round_: int) -> list[str]:
+    """Draws the table, whose rows stand for runs of these ids; the ids of the ticked rows.
+
+    chosen: ids chosen so far; of a ticked row that has some of them, these stay chosen and no others. round_: another
+    number makes the widget anew, as when all were chosen by a button.
+    """
     # The widget is made anew when the set of rows changes, since it remembers rows by their place.
+    shown = hashlib.sha256(repr((list(ids), round_)).encode()).hexdigest()[:12]
+    at_first = [place for place, of_row in enumerate(ids) if set(of_row) & set(chosen)]
     event = st.dataframe(
         table,
-        key=f"compare-runs-{hash(tuple(shown))}",
+        key=f"compare-runs-{shown}",
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
-        selection_default={"selection": {"rows": [shown.index(run_id) for run_id in chosen if run_id in shown]}},
-        height=min(35 * (len(runs) + 1) + 2, 422),
-        alt="Runs with their settings and test metrics",
+        selection_default={"selection": {"rows": at_first}},
+        height=min(35 * (len(table) + 1) + 2, 422),
+        placeholder="–",
+        alt="Runs with their settings and metrics",
         column_config={
-            "Target AUC": st.column_config.NumberColumn(
-                format="%.4f", help="On target test rows; none without a click head"
-            ),
-            "± 95 %": st.column_config.NumberColumn(format="%.4f", help="Half the DeLong interval of the target AUC"),
-            "Log loss": st.column_config.NumberColumn(format="%.4f", help="On target test rows"),
-            "Source AUC": st.column_config.NumberColumn(format="%.4f", help="On source test rows: what was kept"),
-            "Trained": st.column_config.NumberColumn(format="localized", help="Parameters trained"),
-            "Seconds": st.column_config.NumberColumn(format="%.1f"),
+            **NUMBERS,
+            "Name": st.column_config.TextColumn(width="medium"),
+            "Arm": st.column_config.TextColumn(width="medium"),
             "Tags": st.column_config.ListColumn(),
+            "Note": st.column_config.TextColumn(width="medium"),
             "Created": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
         },
     )
-    return [shown[row] for row in event.selection.rows if row < len(shown)], table
+    rows = [ids[row] for row in event.selection.rows if row < len(ids)]
+    return [run_id for of_row in rows for run_id in set(of_row) & set(chosen) or of_row]
 
 
 def safe_csv(table: pd.DataFrame) -> str:
     """CSV whose cells no spreadsheet takes for a formula."""
 
     def guard(value: Any) -> Any:
-        return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+        if not isinstance(value, str):
+            return value
+        # A lone carriage return is left unquoted by pandas, and begins a new row.
+        value = value.replace("\r", " ")
+        return f"'{value}" if value.lstrip().startswith(_FORMULA_STARTS) or value[:1] == "\t" else value
 
     return table.map(guard).to_csv(index=False)
 
 
-def _row(run: Run, datasets: dict[str, str], backbones: dict[str, str]) -> dict[str, Any]:
-    metrics = run.result["metrics"] if run.result else {}
+def _row(
+    run: Run,
+    validation: Validation,
+    datasets: Mapping[str, str],
+    backbones: Mapping[str, str],
+    sweeps: Mapping[str, str],
+) -> dict[str, Any]:
+    result = run.result or {}
+    metrics = result.get("metrics", {})
     target, source = metrics.get("target_test", {}), metrics.get("source_test", {})
     half = (target["auc_high"] - target["auc_low"]) / 2 if target.get("auc_high") is not None else None
+    memory = result.get("peak_memory")
     return {
         "Name": run.name,
         "Status": run.status,
@@ -110,17 +191,25 @@ def _row(run: Run, datasets: dict[str, str], backbones: dict[str, str]) -> dict[
         "± 95 %": half,
         "Log loss": target.get("log_loss"),
         "Source AUC": source.get("auc"),
-        "Trained": run.result["trained_parameters"] if run.result and run.request.get("objective") != "none" else None,
-        "Seconds": run.result["seconds"]["total"] if run.result else None,
+        "Best val. AUC": validation.best_auc,
+        "Last val. AUC": validation.last_auc,
+        "Best val. loss": validation.best_loss,
+        "Last val. loss": validation.last_loss,
+        "Trained": result["trained_parameters"] if result and run.request.get("objective") != "none" else None,
+        "Seconds": result["seconds"]["total"] if result else None,
+        "Memory, MB": memory / 1e6 if memory else None,
         "Seed": run.request["train"]["seed"],
         "Backbone": _backbone(run.request, backbones),
         "Dataset": datasets.get(run.dataset, run.dataset),
+        "Sweep": sweeps.get(run.group, ""),
         "Tags": list(run.tags),
+        "Note": run.note,
         "Created": pd.Timestamp(run.created).tz_convert(None),
+        "Run": run.id,
     }
 
 
-def _backbone(request: dict[str, Any], backbones: dict[str, str]) -> str:
+def _backbone(request: dict[str, Any], backbones: Mapping[str, str]) -> str:
     """The backbone's name, or the architecture that a pretraining makes one of."""
     if "backbone" in request:
         return backbones.get(request["backbone"], request["backbone"])

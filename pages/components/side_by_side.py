@@ -1,35 +1,43 @@
-"""Several finished runs side by side: ROC, metrics with intervals, freeze depth, verdicts, differing settings."""
+"""The chosen runs side by side as arms: figures with intervals, verdicts, the settings that differ, decisions."""
 
-import itertools
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 import streamlit as st
+from scipy.stats import rankdata
 
-from core.data.datasets import list_datasets
-from core.evaluation.delong import compare
-from core.evaluation.multiplicity import holm
+from core.data.datasets import Dataset, list_datasets
+from core.evaluation.verdicts import Verdict
 from core.models.library import list_backbones
-from core.report.compare_figures import (
-    Bar,
-    DepthPoint,
-    backbone_depths_figure,
-    depth_figure,
-    metric_bars,
-    roc_overlay,
+from core.report.arms import (
+    ChosenArm,
+    arms_of,
+    comparable_losses,
+    in_setting,
+    judged_arms,
+    results_of,
+    settings_of_arms,
 )
+from core.report.compare_figures import Axis, parallel_coordinates, setting_depths_figure
+from core.report.sweep_figures import METRICS, arms_figure, depth_figure, is_depth
 from core.runs.store import Run
+from core.runs.sweep_result import ArmResult, reference_of
+from pages.components.arm_decisions import arm_costs, arm_slices
 from pages.components.chart import chart
-from pages.components.common import simulated_badge, workspace
-from pages.components.one_threshold import one_threshold, settings_and_results
-from pages.components.result import curves, predictions_of
-from pages.components.run_table import strategy_of
+from pages.components.choice import from_address, to_address
+from pages.components.common import errors_shown, escape_markdown, simulated_badge, workspace
+from pages.components.one_threshold import one_threshold
+from pages.components.sweep_charts import HEIGHT, LOWER, WORDS, cost_chart, curve_charts, forgetting_chart
 
-MOST_PAIRS = 15
+EVERY = "every setting"
+MOST_ARMS = 24
+"""With more arms than this, one setting is shown at first and not all of them."""
+MOST_LINES = 7
+"""Arms in overlays and lines: as many as there are colours."""
 
 
-def side_by_side(runs: list[Run]) -> None:
+def side_by_side(runs: Sequence[Run]) -> None:
     """Everything that compares `runs`; those not done are left out and named."""
     done = [run for run in runs if run.status == "done" and run.result and "target_test" in run.result["metrics"]]
     if len(done) < len(runs):
@@ -37,186 +45,283 @@ def side_by_side(runs: list[Run]) -> None:
     if not done:
         st.info("Tick finished runs in the table to lay them side by side.", icon=":material/check_box:")
         return
-    if len({run.dataset for run in done}) > 1:
+    datasets = {dataset.id: dataset for dataset in list_datasets(workspace())}
+    arms = arms_of(done, backbone_names(), {one.id: one.name for one in datasets.values()})
+    arms, full = _choose_setting(arms)
+    _say_datasets(arms, datasets)
+    results = results_of(arms, full)
+    _charts(results)
+    _lines_and_decisions(arms, results)
+
+
+def backbone_names() -> dict[str, str]:
+    """Names of the backbones there are, by id."""
+    return {card.id: card.name for card in list_backbones(workspace())}
+
+
+def _choose_setting(arms: list[ChosenArm]) -> tuple[list[ChosenArm], bool]:
+    """(arms of the setting that one chooses, whether their titles need the setting in them)."""
+    settings = settings_of_arms(arms)
+    if len(settings) < 2:
+        return arms, bool(settings[0])
+    options = [EVERY, *settings] if len(arms) <= MOST_ARMS else [*settings, EVERY]
+    from_address("setting", options)
+    left, _ = st.columns([2, 3])
+    left.selectbox(
+        "Setting",
+        options,
+        key="setting",
+        on_change=to_address,
+        args=("setting",),
+        help="What differs besides strategy and seed. Everything below is of the setting chosen here.",
+    )
+    setting = str(st.session_state["setting"])
+    return (arms, True) if setting == EVERY else (in_setting(arms, setting), False)
+
+
+def _say_datasets(arms: Sequence[ChosenArm], datasets: dict[str, Dataset]) -> None:
+    shown = {run.dataset for arm in arms for run in arm.runs}
+    if len(shown) > 1:
         st.warning(
             "The chosen runs were tested on different datasets: their metrics stand on different rows.",
             icon=":material/warning:",
         )
-    datasets = [dataset for dataset in list_datasets(workspace()) if dataset.id in {run.dataset for run in done}]
-    if any(dataset.simulated for dataset in datasets):
+    if any(datasets[one].simulated for one in shown if one in datasets):
         simulated_badge()
-    labels = short_labels(done)
-    left, right = st.columns(2)
-    with left:
-        st.markdown("**Freeze depth against AUC**")
-        if len(backbones := backbone_names(done)) > 1:
-            _depth_by_backbone(done, backbones)
-        else:
-            _depth(done)
-        st.markdown("**ROC on target test rows**")
-        _roc(done, labels)
-    with right:
-        st.markdown("**AUC on target test rows**")
-        _bars(done, labels, "auc", "AUC, 95 % interval (DeLong)")
-        st.markdown("**Log loss on target test rows** :gray[· lower is better]")
-        _bars(done, labels, "log_loss", "Log loss (nats)")
-    if len(done) > 1:
-        st.markdown("**What the numbers allow to say**")
-        _verdicts(done, labels)
-        st.markdown("**Settings that differ**")
-        _differences(done, labels)
-        settings_and_results(done)
-    if len({run.dataset for run in done}) == 1:
-        st.subheader("One threshold for all")
-        st.fragment(one_threshold)(done, labels)
 
 
-def backbone_names(runs: list[Run]) -> dict[str, str]:
-    """Names of the backbones that `runs` fine-tuned, by id; the id itself for one that is gone."""
-    names = {card.id: card.name for card in list_backbones(workspace())}
-    ids = [run.request["backbone"] for run in runs if run.kind == "finetune"]
-    return {one: names.get(one, one) for one in dict.fromkeys(ids)}
-
-
-def short_labels(runs: list[Run]) -> dict[str, str]:
-    """A label per run: its strategy, with what tells runs of the same strategy apart."""
-    names = backbone_names(runs)
-
-    def plain(run: Run) -> str:
-        name = names.get(run.request.get("backbone", "")) if len(names) > 1 else run.request.get("name")
-        return f"{name}, {strategy_of(run)}" if name else strategy_of(run)
-
-    labels = {}
-    for run in runs:
-        label = plain(run)
-        same = [other for other in runs if plain(other) == label]
-        if len(same) > 1:
-            seeds = {other.request["train"]["seed"] for other in same}
-            label += f", seed {run.request['train']['seed']}" if len(seeds) == len(same) else f", {run.id}"
-        labels[run.id] = label
-    return labels
-
-
-def _depth(runs: list[Run]) -> None:
-    points: dict[str, list[DepthPoint]] = {"target_test": [], "source_test": []}
-    references = {}
-    for run in runs:
-        assert run.result is not None
-        strategy = run.request.get("strategy")
-        if strategy in ("scratch", "zero-shot"):
-            references[strategy] = run.result["metrics"]["target_test"]["auc"]
-        elif strategy is not None:
-            depth = sum(stage["frozen"] for stage in run.result["stages"])
-            for part, found in points.items():
-                if part in run.result["metrics"]:
-                    metrics = run.result["metrics"][part]
-                    found.append(DepthPoint(depth, run.name, metrics["auc"], metrics["auc_low"], metrics["auc_high"]))
-    figure = depth_figure(points["target_test"], points["source_test"], references)
-    chart(figure, "compare-depth", 360, "AUC by freeze depth on target and source test rows")
-
-
-def _depth_by_backbone(runs: list[Run], names: dict[str, str]) -> None:
-    lines: dict[str, list[DepthPoint]] = {}
-    for run in runs:
-        assert run.result is not None
-        if run.request.get("strategy") in ("scratch", "zero-shot", None):
-            continue
-        metrics = run.result["metrics"]["target_test"]
-        depth = sum(stage["frozen"] for stage in run.result["stages"])
-        point = DepthPoint(depth, run.name, metrics["auc"], metrics["auc_low"], metrics["auc_high"])
-        lines.setdefault(names[run.request["backbone"]], []).append(point)
-    chart(
-        backbone_depths_figure(lines), "compare-backbones", 360, "AUC on target test rows by freeze depth, by backbone"
+def _charts(results: Sequence[ArmResult]) -> None:
+    """Every arm, freeze depth, adaptation against forgetting, quality against cost."""
+    titles = [one.title for one in results]
+    seeds = sum(len(one.runs) for one in results)
+    st.caption(
+        f"{len(results)} arm{'s' if len(results) > 1 else ''} from {seeds} run{'s' if seeds > 1 else ''}. Thin "
+        "intervals: other test rows (mean of DeLong's 95 % intervals; AUC alone). Thick ones: other seeds (mean ± one "
+        "standard deviation). Arms whose intervals overlap may still differ: the verdicts below say so."
     )
-    st.caption("Target test rows alone, without controls: choose runs of one backbone to see those.")
+    tall = 110 + 34 * len(titles)
+    for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
+        with column:
+            st.markdown(f"**Every arm's {WORDS[metric]}**{LOWER[metric]}")
+            alt = f"Every arm's {WORDS[metric]} on target and source test rows"
+            chart(arms_figure(titles, results, metric), f"compare-{metric}", tall, alt)
+    several = len({one.setting for one in results if is_depth(one)}) > 1
+    if any(is_depth(one) for one in results):
+        for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
+            with column:
+                st.markdown(f"**Freeze depth against {WORDS[metric]}**{LOWER[metric]}")
+                figure = setting_depths_figure(results, metric) if several else depth_figure(results, metric)
+                chart(figure, f"compare-depth-{metric}", HEIGHT, f"Freeze depth against {WORDS[metric]}")
+        if several:
+            st.caption("Target test rows alone, a line a setting: choose one setting to see source rows and controls.")
+    left, right = st.columns(2, gap="medium")
+    with left:
+        forgetting_chart(results)
+    with right:
+        cost_chart(results)
 
 
-def _roc(runs: list[Run], labels: dict[str, str]) -> None:
-    overlay = {}
-    for run in runs:
-        path = workspace().runs / run.id / "predictions.npz"
-        overlay[run.id] = (labels[run.id], curves(str(path), path.stat().st_mtime_ns, "target_test", "score")[1])
-    chart(roc_overlay(overlay), "compare-roc", 400, "ROC curves of the chosen runs on target test rows")
+def _lines_and_decisions(arms: Sequence[ChosenArm], results: Sequence[ArmResult]) -> None:
+    titles = [one.title for one in results]
+    one_dataset = len({run.dataset for one in results for run in one.runs}) == 1
+    reference = titles[0]
+    if len(results) > 1:
+        st.markdown("**What the numbers allow to say**")
+        reference = _reference(results)
+        if one_dataset:
+            with errors_shown():
+                _verdicts(results, reference)
+        else:
+            st.caption(
+                "Nothing: the chosen runs were tested on different rows. Choose runs, or a setting, of one dataset."
+            )
+        st.markdown("**Settings that differ**")
+        _differences(arms, titles)
+        _parallel(results)
+    picked = _pick(results, reference)
+    if not picked:
+        st.info("Choose arms to draw their curves and put them to decisions.", icon=":material/timeline:")
+        return
+    if any(one.strategy != "zero-shot" for one in picked):
+        st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
+        curve_charts(picked)
+    st.subheader("One threshold for all")
+    st.fragment(one_threshold)(picked)
+    st.subheader("The threshold that costs least")
+    st.fragment(arm_costs)(picked, reference)
+    st.subheader("Slice by slice")
+    if one_dataset:
+        st.fragment(arm_slices)(picked, reference)
+    else:
+        st.caption("Slices compare arms on the same rows; the chosen runs were tested on different datasets.")
 
 
-def _bars(runs: list[Run], labels: dict[str, str], metric: str, title: str) -> None:
-    bars = []
-    for run in runs:
-        assert run.result is not None
-        values = run.result["metrics"]["target_test"]
-        low, high = (values[f"{metric}_{end}"] if metric == "auc" else math.nan for end in ("low", "high"))
-        bars.append(Bar(labels[run.id], run.id, values[metric], low, high))
-    chart(metric_bars(bars, title), f"compare-{metric}", max(220, 80 + 34 * len(bars)), f"{title} of the chosen runs")
+def _reference(results: Sequence[ArmResult]) -> str:
+    titles = [one.title for one in results]
+    first = reference_of(results)
+    from_address("against", [first, *(title for title in titles if title != first)])
+    left, _ = st.columns([2, 3])
+    left.selectbox(
+        "Held against",
+        titles,
+        key="against",
+        on_change=to_address,
+        args=("against",),
+        help="The reference: every arm's difference is to this one.",
+    )
+    return str(st.session_state["against"])
 
 
-def _verdicts(runs: list[Run], labels: dict[str, str]) -> None:
-    pairs = [pair for pair in itertools.combinations(runs, 2) if pair[0].dataset == pair[1].dataset]
-    ranked = sorted(pairs, key=lambda pair: -abs(_auc(pair[0]) - _auc(pair[1])))
-    rows = []
-    for a, b in ranked[:MOST_PAIRS]:
-        first, second = (a, b) if _auc(a) >= _auc(b) else (b, a)
-        x, y = predictions_of(first), predictions_of(second)
-        difference = compare(x["target_test_label"], x["target_test_score"], y["target_test_score"])
-        rows.append((first, second, difference, len(x["target_test_label"])))
-    adjusted = holm([row[2].p for row in rows])
-    table = [
-        {
-            "Better by AUC": labels[first.id],
-            "Other": labels[second.id],
-            "Verdict": "better" if p < 0.05 else f"not distinguishable at n = {n:,}",
-            "ΔAUC": f"{difference.delta:+.4f}",
-            "95 % interval": f"{difference.low:+.4f} to {difference.high:+.4f}",
-            "Adjusted p": "< 0.0001" if p < 1e-4 else f"{p:.4f}",
-        }
-        for (first, second, difference, n), p in zip(rows, adjusted, strict=True)
+def _pick(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
+    """The arms that everything below draws: at first all, or the reference, the leader, controls and the next ones."""
+    # Zero-shot has no learning curve; last, it takes no colour away from those that have one.
+    ordered = sorted(results, key=lambda one: one.strategy == "zero-shot")
+    titles = [one.title for one in ordered]
+    if len(titles) == 1:
+        return ordered
+    controls = [one.title for one in ordered if one.strategy in ("scratch", "zero-shot")][:2]
+    losses = zip(comparable_losses(results), results, strict=True)
+    leader = [one.title for _, one in sorted((pair for pair in losses if pair[0] == pair[0]), key=lambda pair: pair[0])]
+    first = dict.fromkeys([reference, *leader[:1], *controls, *titles])
+    most = MOST_LINES if len(titles) <= MOST_LINES else 5
+    if not set(st.session_state.get("lines", ())) <= set(titles):
+        # Arms of other runs or of another setting were chosen: the choice begins anew.
+        del st.session_state["lines"]
+    picked = st.multiselect(
+        "Arms in everything below",
+        titles,
+        default=[title for title in titles if title in [*first][:most]],
+        max_selections=MOST_LINES,
+        key="lines",
+        bind="query-params",
+        help=f"Up to {MOST_LINES}, each with its colour.",
+    )
+    return [one for one in ordered if one.title in picked]
+
+
+def _verdicts(results: Sequence[ArmResult], reference: str) -> None:
+    identity = tuple((one.title, tuple(f"{run.id} {run.finished}" for run in one.runs)) for one in results)
+    verdicts, sentences = _judged(identity, reference, results)
+    if not verdicts:
+        st.caption("Nothing: the chosen arms have no seed in common, so no runs pair; choose runs of the same seeds.")
+        return
+    st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences))
+    st.dataframe(
+        pd.DataFrame([_verdict_row(one) for one in verdicts]),
+        hide_index=True,
+        height=min(35 * (len(verdicts) + 1) + 3, 422),
+        alt="Differences between arms on target test rows",
+        column_config={
+            "Arm": st.column_config.TextColumn(pinned=True),
+            "Verdict": st.column_config.TextColumn(width=240, help="On target AUC"),
+            "ΔAUC": st.column_config.TextColumn(help="AUC of the arm less that of the other"),
+            "Δ log loss": st.column_config.TextColumn(help="Below 0 the arm is better"),
+        },
+    )
+    st.caption(
+        f"On the same target test rows: each arm against {escape_markdown(reference)}, and against the arm that leads "
+        "on validation rows, where all have the same ones. AUC by DeLong, log loss by paired bootstrap, both over "
+        "common seeds as well; p-values are adjusted by Holm over all comparisons here. Where p is 0.05 or more, "
+        "nothing is ranked."
+    )
+
+
+@st.cache_data(max_entries=32, show_spinner="Comparing the arms")
+def _judged(
+    identity: tuple[tuple[str, tuple[str, ...]], ...], reference: str, _results: Sequence[ArmResult]
+) -> tuple[list[Verdict], list[str]]:
+    return judged_arms(workspace(), _results, reference)
+
+
+def _verdict_row(one: Verdict) -> dict[str, str]:
+    row = {
+        "Arm": one.a,
+        "Against": one.b,
+        "Verdict": one.word + (f" at n = {one.auc.rows:,}" if one.word == "not distinguishable" else ""),
+    }
+    for name, found, p in (("AUC", one.auc, one.auc_p), (" log loss", one.log_loss, one.log_loss_p)):
+        row[f"Δ{name}"] = f"{found.delta:+.4f}"
+        row[f"95 % interval{'' if name == 'AUC' else ' of Δ log loss'}"] = f"{found.low:+.4f} to {found.high:+.4f}"
+        row[f"Adjusted p{'' if name == 'AUC' else ' of Δ log loss'}"] = "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+    return row
+
+
+def _differences(arms: Sequence[ChosenArm], titles: Sequence[str]) -> None:
+    names_by_id = {one.id: one.name for one in list_datasets(workspace())} | backbone_names()
+    flat = [_flatten(arm.runs, names_by_id) for arm in arms]
+    names = dict.fromkeys(name for one in flat for name in one)
+    # Zero-shot has no settings of a training, and so none that differs from the others'.
+    trained = [arm.runs[0].request.get("strategy") != "zero-shot" for arm in arms]
+
+    def values(name: str) -> set[str]:
+        return {one.get(name, "–") for one, trains in zip(flat, trained, strict=True) if trains or name in one}
+
+    differing = [name for name in names if len(values(name)) > 1]
+    if not differing:
+        st.caption("None: these runs were asked for with the same settings.")
+        return
+    rows = [
+        {"Arm": title, **{name: one.get(name, "–") for name in differing}}
+        for title, one in zip(titles, flat, strict=True)
     ]
     st.dataframe(
-        pd.DataFrame(table),
+        pd.DataFrame(rows),
         hide_index=True,
-        width="stretch",
-        height="content",
-        column_config={"Verdict": st.column_config.TextColumn(width="large")},
-        alt="Differences in AUC between pairs of runs",
-    )
-    more = f" The {MOST_PAIRS} largest of {len(pairs)} differences are shown." if len(pairs) > MOST_PAIRS else ""
-    st.caption(
-        f"DeLong's test on the same target test rows, p-values adjusted by Holm over the pairs shown.{more} One seed a "
-        "run: the noise of training is not in these intervals."
+        height=min(35 * (len(rows) + 1) + 3, 422),
+        alt="Settings that differ between the arms",
+        column_config={"Arm": st.column_config.TextColumn(pinned=True)},
     )
 
 
-def _differences(runs: list[Run], labels: dict[str, str]) -> None:
-    flat = {run.id: _flatten(run.request) for run in runs}
-    backbones = backbone_names(runs)
-    for settings in flat.values():
-        if "backbone" in settings:
-            settings["backbone"] = backbones[settings["backbone"]]
-    names = dict.fromkeys(name for settings in flat.values() for name in settings)
-    rows = [
-        {"Setting": name, **{labels[run_id]: _text(settings.get(name)) for run_id, settings in flat.items()}}
-        for name in names
-        if len({_text(settings.get(name)) for settings in flat.values()}) > 1
-    ]
-    if rows:
-        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
+def _flatten(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
+    """Every setting of an arm's request in words, seeds together, ids under their names; zero-shot trains nothing."""
+    flat: dict[str, str] = {}
+
+    def walk(values: dict[str, Any], prefix: str = "") -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                walk(value, "" if name == "train" else f"{name} · ")
+            elif name not in ("group", "seed", "name"):
+                flat[f"{prefix}{name}".replace("_", " ")] = "–" if value is None else str(value)
+
+    request = runs[0].request
+    if request.get("strategy") == "zero-shot":
+        request = {name: request[name] for name in ("strategy", "dataset", "backbone")}
     else:
-        st.caption("None: these runs were asked for with the same settings.")
-
-
-def _flatten(request: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in request.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name} · ")
-        elif name != "group":
-            flat[f"{prefix}{name}".replace("_", " ")] = value
+        flat["seeds"] = ", ".join(str(run.request["train"]["seed"]) for run in runs)
+    walk(request)
+    for name in {"dataset", "backbone"} & set(flat):
+        flat[name] = names.get(flat[name], flat[name])
     return flat
 
 
-def _text(value: object) -> str:
-    return "–" if value is None else str(value)
-
-
-def _auc(run: Run) -> float:
-    assert run.result is not None
-    return float(run.result["metrics"]["target_test"]["auc"])
+def _parallel(results: Sequence[ArmResult]) -> None:
+    """Parallel coordinates of the chosen fine-tuning runs, a line a run."""
+    lines = [(one, run, run.result) for one in results for run in one.runs if run.kind == "finetune" and run.result]
+    if len(lines) < 3:
+        return
+    strategies = [*dict.fromkeys(one.strategy for one, _, _ in lines)]
+    auc = [result["metrics"]["target_test"]["auc"] for _, _, result in lines]
+    axes = [Axis("strategy", [strategies.index(one.strategy) for one, _, _ in lines], strategies)]
+    numbers = {
+        "stages frozen": [float(one.depth) for one, _, _ in lines],
+        "learning rate": [run.request["train"]["learning_rate"] for _, run, _ in lines],
+        "batch size": [run.request["train"]["batch_size"] for _, run, _ in lines],
+        "seed": [run.request["train"]["seed"] for _, run, _ in lines],
+        "rows trained on": [result["train_rows"] for _, _, result in lines],
+        "parameters": [result["trained_parameters"] for _, _, result in lines],
+        "seconds": [result["seconds"]["total"] for _, _, result in lines],
+    }
+    axes += [Axis(title, values) for title, values in numbers.items() if len(set(values)) > 1]
+    axes.append(Axis("log loss", [result["metrics"]["target_test"]["log_loss"] for _, _, result in lines]))
+    if all("source_test" in result["metrics"] for _, _, result in lines):
+        axes.append(Axis("source AUC", [result["metrics"]["source_test"]["auc"] for _, _, result in lines]))
+    axes.append(Axis("target AUC", auc))
+    st.markdown("**Settings and results** :gray[· a line a run; drag along an axis to filter; warm: high target AUC]")
+    # By rank, for a single bad run would leave all others one colour.
+    figure = parallel_coordinates(axes, rankdata(auc))
+    # On a narrow screen the axes keep their distance, and one scrolls.
+    wide = f".st-key-parallel .thaw-chart {{ min-width: {96 * len(axes)}px; }}"
+    st.html(f"<style>.st-key-parallel {{ overflow-x: auto; }} {wide}</style>")
+    with st.container(key="parallel"):
+        chart(figure, "compare-parallel", 420, "Settings and results of the chosen runs")

@@ -16,6 +16,7 @@ from core.data.samples import Sample
 from core.data.schema import FIELDS
 from core.data.split import PartSummary, SplitSpec, check_parts
 from core.report.data_figures import part_title, parts_figure
+from pages.components.access import write_button
 from pages.components.add_sample import progress
 from pages.components.chart import chart
 from pages.components.common import command_hint, errors_shown, escape_markdown, percent, workspace
@@ -144,6 +145,7 @@ def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any
         default="order",
         required=True,
         key=f"method-{sample.id}",
+        help="By order the last rows are the target, by value those you name; at random both are alike.",
     )
     if method == "column":
         return {"method": method} | _column_values(sample, profiles)
@@ -154,7 +156,15 @@ def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any
         )  # fmt: skip
         seed = 0
         if method == "random":
-            seed = st.number_input("Seed", 0, 2**31 - 1, 0, key=f"seed-{sample.id}", width=140)
+            seed = st.number_input(
+                "Seed",
+                0,
+                2**31 - 1,
+                0,
+                key=f"seed-{sample.id}",
+                width=140,
+                help="Which rows chance puts where: the same seed gives the same split.",
+            )
     return {"method": method, "source_share": share / 100, "seed": seed}
 
 
@@ -162,7 +172,14 @@ def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[st
     """Column and values, offered from the column's commonest ones; any other may be typed."""
     few = min(profiles, key=lambda profile: (profile.cardinality < 2, profile.cardinality)).name
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        column = st.selectbox("Column", FIELDS, FIELDS.index(few), key=f"column-{sample.id}", width=130)
+        column = st.selectbox(
+            "Column",
+            FIELDS,
+            FIELDS.index(few),
+            key=f"column-{sample.id}",
+            width=130,
+            help="Its value says whether a row is source or target.",
+        )
         profile = profiles[FIELDS.index(column)]
         shares = {value: rows / sample.rows for value, rows in profile.top_values}
         if profile.missing_share:
@@ -176,6 +193,7 @@ def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[st
             placeholder="Choose or type values",
             accept_new_options=True,
             width=520,
+            help="Rows with one of these values become the target domain, all others the source.",
         )
     return {"column": column, "target_values": tuple(chosen)}
 
@@ -207,8 +225,14 @@ def _prepare(sample: Sample, spec: SplitSpec, min_count: int) -> None:
     about = suffix[spec.method] if sample.labelled else "no labels"
     default = re.sub(r"\W+$", "", f"{sample.name[:36]}, {about}")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Name of the dataset", default, key=f"dataset-name-{default}", width=420)
-        pressed = st.button("Prepare the dataset", type="primary", icon=":material/dataset:", key="prepare")
+        name = st.text_input(
+            "Name of the dataset",
+            default,
+            key=f"dataset-name-{default}",
+            width=420,
+            help="What lists and commands call it; it changes no result.",
+        )
+        pressed = write_button("Prepare the dataset", type="primary", icon=":material/dataset:", key="prepare")
     if pressed:
         dataset = _run_prepare(sample, spec, name, min_count)
         st.session_state.choose_dataset = dataset.id

@@ -13,6 +13,8 @@ from core.workspace import PROJECT
 from pages.components.common import count, percent, short_count
 
 RANDOM = "random weights"
+PARTS = {"biases and norms": "biases and norms", "adapters": "additions"}
+"""What trains inside a stage where it is not all of it."""
 _STYLE = (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
 _STATES = {
     True: ("frozen", "ac_unit", "frozen"),
@@ -20,19 +22,34 @@ _STATES = {
 }
 
 
+def stack_style() -> None:
+    """The looks of blocks, for those that are drawn by other means."""
+    st.html(f"<style>{_STYLE}</style>")
+
+
 def stack_of_plan(plan: Plan) -> None:
-    """Draws what `plan` freezes and trains, with the freeze line between."""
+    """Draws what `plan` freezes and trains, with the freeze line between where all that is frozen lies below it."""
     frozen = sum(stage.frozen for stage in plan.stages)
     kinds = [_STATES[stage.frozen] for stage in plan.stages]
     # The head is new anyway and says so.
     rows = [
-        _block(stage, *kind, origin=RANDOM if is_random(stage) and stage.name != "head" else "")
+        _block(stage, *kind, RANDOM if is_random(stage) and stage.name != "head" else "", how_it_trains(plan, stage))
         for stage, kind in zip(plan.stages, kinds, strict=True)
     ]
-    if 0 < frozen < len(plan.stages):
+    if 0 < frozen == plan.frozen_depth:
         rows.insert(frozen, '<div class="thaw-line" aria-hidden="true"><span>freeze line</span></div>')
     spoken = "; ".join(
-        f"{stage.title}: {kind[2]}, {origin_word(stage)}, {count(stage.parameters)} parameters"
+        ", ".join(
+            filter(
+                None,
+                (
+                    f"{stage.title}: {kind[2]}",
+                    how_it_trains(plan, stage),
+                    origin_word(stage),
+                    f"{count(stage.parameters)} parameters",
+                ),
+            )
+        )
         for stage, kind in zip(plan.stages, kinds, strict=True)
     )
     _draw(rows, f"{frozen} of {len(plan.stages)} stages frozen. From the input up: {spoken}")
@@ -49,11 +66,24 @@ def stack_of_stages(stages: Sequence[StageCard]) -> None:
     ]
     spoken = "; ".join(f"{stage.title}: {origin_word(stage)}, {count(stage.parameters)} parameters" for stage in stages)
     rows = [
-        _block(stage, "plain", "layers", "", RANDOM if is_random(stage) else origin_word(stage)) for stage in planned
+        _block(stage, "plain", "layers", "", RANDOM if is_random(stage) else origin_word(stage), "")
+        for stage in planned
     ]
     _draw(rows, f"Stages from the input up: {spoken}")
     if shared := parts_in_words(stages):
         st.caption(shared)
+
+
+def how_it_trains(plan: Plan, stage: PlannedStage) -> str:
+    """What is not plain training from the first epoch at the full rate; empty for that, and for a frozen stage."""
+    if stage.frozen:
+        return ""
+    words = [f"from epoch {stage.from_epoch + 1}"] if stage.from_epoch else []
+    if plan.only != "all" and stage.name != "head":
+        words.append(f"{PARTS[plan.only]} alone: {short_count(stage.trained)}")
+    if stage.rate != 1:
+        words.append(f"rate × {stage.rate:.2g}")
+    return ", ".join(words)
 
 
 def is_random(stage: StageCard | PlannedStage) -> bool:
@@ -81,17 +111,18 @@ def block_width(share: float) -> float:
     return 100 + 22 * decades
 
 
-def _block(stage: PlannedStage, state: str, icon: str, word: str, origin: str) -> str:
+def _block(stage: PlannedStage, state: str, icon: str, word: str, origin: str, how: str) -> str:
     shown = f'<span class="thaw-word">{escape(word)}</span>' if word else ""
     kind = " thaw-random" if origin == RANDOM else ""
     from_where = f'<span class="thaw-origin{kind}">{escape(origin)}</span>' if origin else ""
+    manner = f'<span class="thaw-how">{escape(how)}</span>' if how else ""
     share = "under 0.1 %" if 0 < stage.share < 0.001 else percent(stage.share)
     numbers = f"{short_count(stage.parameters)} · {share}"
     return (
         f'<div class="thaw-block thaw-{state}" style="width:{block_width(stage.share):.1f}%">'
         f'<span class="thaw-icon" aria-hidden="true">{icon}</span>'
         f'<span class="thaw-title">{escape(stage.title)}</span>{shown}'
-        f'<span class="thaw-numbers">{escape(numbers)}</span>{from_where}</div>'
+        f'<span class="thaw-numbers">{escape(numbers)}</span>{from_where}{manner}</div>'
     )
 
 

@@ -1,34 +1,36 @@
 """The strategies as cards to tick, each with what it does, when to try it, its source and its options."""
 
-import math
+from collections.abc import Sequence
 
 import streamlit as st
 
 from core.errors import BadInput
 from core.freezing.plan import make_plan
-from core.freezing.strategies import STRATEGIES, Option
+from core.freezing.strategies import STRATEGIES, complete_options
 from core.models.card import BackboneCard, HeadSettings
-from core.runs.sweep import Arm
+from core.runs.sweep import Arm, depth_arms
 from core.training.settings import TrainSettings
+from pages.components.arm_address import arm_text, read_arm
 from pages.components.common import escape_markdown, show_error
-from pages.components.surgical_stacks import surgical_stacks
+from pages.components.form_address import keep, left_out, news
+from pages.components.strategy_fields import GROUPS, option_fields, option_key, strategy_words
+from pages.components.surgical_stacks import set_stacks, surgical_stacks
 
-GROUPS = {
-    "Which stages train": ("full", "linear-probe", "all-but-embeddings", "embeddings-only", "surgical"),
-    "When, how fast and how far they move": ("lp-ft", "gradual", "autofreeze", "decay", "auto-rgn", "l2-sp"),
-    "What changes inside a stage": ("bitfit", "lora", "meda"),
-    "Controls": ("scratch", "zero-shot"),
-}
-"""Every strategy but "depth", which has a card of its own above them."""
 TICKED = ("scratch", "zero-shot")
+NOTHING = "none"
+"""In the address, where nothing is ticked."""
 
 
 def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings) -> list[Arm]:
-    """Draws every card and gives the arms that are ticked, freeze depths first; BadInput for an option that fails."""
+    """Draws every card and gives the arms that are ticked, freeze depths first; BadInput for stacks that fail.
+
+    The address carries the arms.
+    """
+    _from_address(card)
     depths = _depth_card(card)
     arms = [Arm("depth", depth) for depth in depths]
     surgical: list[Arm] = []
-    problems: list[BadInput] = []
+    problem: BadInput | None = None
     for group, names in GROUPS.items():
         st.markdown(f"##### {group}")
         ticked = []
@@ -39,11 +41,7 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
                 if same in depths:
                     _card_of_depth(name, same)
                     continue
-                try:
-                    options = _card(name, _why_not(card, name, head, train))
-                except BadInput as error:
-                    problems.append(error)
-                    continue
+                options = _card(name, _why_not(card, name, head, train))
                 if options is not None:
                     ticked.append(name)
                     if name != "surgical":
@@ -53,11 +51,50 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
                 surgical = surgical_stacks(card)
             except BadInput as error:
                 show_error(error)
-                problems.append(error)
-    # Only now, so that one wrong field does not take the cards below it off the page.
-    if problems:
-        raise problems[0]
-    return arms + surgical
+                problem = error
+    # Only now, so that one wrong stack does not take the cards below it off the page.
+    if problem:
+        raise problem
+    arms += surgical
+    usual = [*depth_arms(card), *(Arm(name) for name in TICKED if name != "zero-shot" or card.scores_clicks)]
+    keep("arms", _text(arms), _text(usual))
+    return arms
+
+
+def _text(arms: Sequence[Arm]) -> str:
+    return ",".join(map(arm_text, arms)) or NOTHING
+
+
+def _from_address(card: BackboneCard) -> None:
+    """Ticks what the address asks for, and says what of it this backbone cannot have."""
+    text = news("arms")
+    if text is None:
+        return
+    arms = []
+    for part in text.split(",") if text != NOTHING else ():
+        try:
+            arms.append(read_arm(part, card))
+        except BadInput as error:
+            left_out(part, error)
+    state = st.session_state
+    state[_depths_key(card)] = sorted({arm.freeze_depth for arm in arms if arm.strategy == "depth"})
+    for names in GROUPS.values():
+        for name in names:
+            state[_tick_key(name)] = any(arm.strategy == name for arm in arms)
+    for arm in arms:
+        for option, value in complete_options(arm.strategy, arm.options).items():
+            if option != "stages":
+                state[option_key("sweep", arm.strategy, option)] = value
+    if surgical := [arm for arm in arms if arm.strategy == "surgical"]:
+        set_stacks(card, surgical)
+
+
+def _tick_key(name: str) -> str:
+    return f"sweep_with_{name}"
+
+
+def _depths_key(card: BackboneCard) -> str:
+    return f"sweep_depths_{card.id}"
 
 
 def _depth_card(card: BackboneCard) -> list[int]:
@@ -66,16 +103,17 @@ def _depth_card(card: BackboneCard) -> list[int]:
     with st.container(border=True):
         st.markdown(f"**{about.title}**")
         st.markdown(f"{about.summary} :gray[{about.when}]")
+        st.session_state.setdefault(_depths_key(card), [*range(stages + 1)])
         depths = st.pills(
             "Freeze depths",
             range(stages + 1),
             selection_mode="multi",
-            default=range(stages + 1),
             format_func=lambda depth: words.get(depth, str(depth)),
-            key=f"sweep_depths_{card.id}",
+            key=_depths_key(card),
             persist_state="session",
             label_visibility="collapsed",
             wrap=True,
+            help="Each depth becomes an arm: so many stages from the input keep their weights, the others train.",
         )
         titles = ", ".join(escape_markdown(stage.title) for stage in card.stages)
         st.caption(f"Stages from the input: {titles}. {escape_markdown(about.source)}.")
@@ -85,53 +123,34 @@ def _depth_card(card: BackboneCard) -> list[int]:
 def _card(name: str, why_not: str) -> dict[str, object] | None:
     """The strategy's options where they differ from its defaults; None when it is not ticked."""
     about = STRATEGIES[name]
+    st.session_state.setdefault(_tick_key(name), name in TICKED)
     ticked = st.checkbox(
         f"**{about.title}**",
-        name in TICKED,
-        key=f"sweep_with_{name}",
+        key=_tick_key(name),
         disabled=bool(why_not),
         persist_state="session",
+        help="Adds this strategy to the sweep, with as many runs as there are seeds, sizes and rates.",
     )
-    _words(name)
+    strategy_words(name)
     if why_not:
         st.caption(f":orange[:material/block: {escape_markdown(why_not)}]")
     if why_not or not ticked:
         return None
-    given = {key: _option(name, key, option) for key, option in about.options.items() if key != "stages"}
-    return {key: value for key, value in given.items() if value != about.options[key].default}
+    return option_fields("sweep", name)
 
 
 def _card_of_depth(name: str, depth: int) -> None:
     """A card whose arm is already there as a freeze depth, so that nothing runs twice under two names."""
     title = STRATEGIES[name].title
-    st.checkbox(f"**{title}**", True, key=f"sweep_depth_as_{name}", disabled=True)
-    _words(name)
-    st.caption(f":green[:material/check: In the sweep as freeze depth {depth}.]")
-
-
-def _words(name: str) -> None:
-    about = STRATEGIES[name]
-    st.markdown(f"{about.summary}\n\n:small[**When:** {about.when}]")
-    if about.source:
-        st.caption(escape_markdown(about.source))
-
-
-def _option(strategy: str, key: str, option: Option) -> float:
-    whole = isinstance(option.default, int)
-    value = st.number_input(
-        option.label,
-        min_value=int(option.low) if whole else float(option.low),
-        max_value=int(option.high) if whole else float(option.high),
-        value=option.default,
-        step=1 if whole else 10.0 ** math.floor(math.log10(option.default)),
-        format="%d" if whole else "%g",
-        key=f"sweep_{strategy}_{key}",
-        persist_state="session",
-        help=f"{option.about[:1].upper()}{option.about[1:]}.",
+    st.checkbox(
+        f"**{title}**",
+        True,
+        key=f"sweep_depth_as_{name}",
+        disabled=True,
+        help="It is in the sweep as a freeze depth already, so it is not run twice.",
     )
-    if value is None:
-        raise BadInput(f"The field {option.label!r} of {STRATEGIES[strategy].title!r} is empty; put a number in.")
-    return value
+    strategy_words(name)
+    st.caption(f":green[:material/check: In the sweep as freeze depth {depth}.]")
 
 
 def _same_depth(card: BackboneCard, name: str) -> int:

@@ -1,12 +1,13 @@
-"""Surgical arms: a stack whose stages one clicks to train or to freeze them; several stacks make several arms."""
+"""Surgical arms of a sweep: several stacks whose stages one clicks make several arms."""
+
+from collections.abc import Sequence
 
 import streamlit as st
 
 from core.errors import BadInput
 from core.models.card import BackboneCard
 from core.runs.sweep import Arm
-from core.workspace import PROJECT
-from pages.components.common import escape_markdown, short_count
+from pages.components.strategy_fields import set_switches, stage_switches
 
 MOST_STACKS = 12
 _STACKS = "sweep_stacks"
@@ -15,8 +16,6 @@ _STACKS = "sweep_stacks"
 
 def surgical_stacks(card: BackboneCard) -> list[Arm]:
     """Draws the stacks and gives their arms; BadInput for a stack without a stage and for two that are alike."""
-    style = (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
-    st.html(f"<style>{style}</style>")
     stacks: list[int] = st.session_state.setdefault(_STACKS, [0])
     arms = []
     with st.container(border=True):
@@ -44,6 +43,13 @@ def surgical_stacks(card: BackboneCard) -> list[Arm]:
     return arms
 
 
+def set_stacks(card: BackboneCard, arms: Sequence[Arm]) -> None:
+    """Sets a stack for each of the surgical arms, of which there is at least one, before they are drawn."""
+    st.session_state[_STACKS] = [*range(len(arms[:MOST_STACKS]))]
+    for stack, arm in enumerate(arms[:MOST_STACKS]):
+        set_switches(card, str(stack), arm.options["stages"])
+
+
 def _stack(card: BackboneCard, stack: int, number: int) -> tuple[str, ...]:
     """The names of the stages that train, from the input up; the newest stack starts with a stage of its own."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -57,26 +63,7 @@ def _stack(card: BackboneCard, stack: int, number: int) -> tuple[str, ...]:
             args=(stack,),
             disabled=len(st.session_state[_STACKS]) == 1,
         )
-    trained = []
-    with st.container(gap="xsmall"):
-        st.html(
-            '<div class="thaw-block thaw-trained" style="width:100%"><span class="thaw-icon" aria-hidden="true">'
-            'local_fire_department</span><span class="thaw-title">Head (new)</span><span class="thaw-word">trained'
-            "</span></div>"
-        )
-        first = len(card.stages) - 1 - stack % len(card.stages)
-        for place in reversed(range(len(card.stages))):
-            stage = card.stages[place]
-            if st.toggle(
-                f"**{escape_markdown(stage.title)}** {short_count(stage.parameters)}",
-                place == first,
-                key=f"stage_{card.id}_{stack}_{stage.name}",
-                persist_state="session",
-                width="stretch",
-            ):
-                trained.append(stage.name)
-        st.caption("13 numeric + 26 categorical features", text_alignment="center")
-    return tuple(reversed(trained))
+    return stage_switches(card, str(stack), len(card.stages) - 1 - stack % len(card.stages))
 
 
 def _add() -> None:

@@ -56,9 +56,9 @@ def sweep_charts(
                 chart(depth_figure(shown, metric), f"sweep-depth-{metric}", HEIGHT, alt)
     left, right = st.columns(2, gap="medium")
     with left:
-        _forgetting(shown)
+        forgetting_chart(shown)
     with right:
-        _cost(shown)
+        cost_chart(shown)
     _lines(sweep, titles, results, shown, reference)
 
 
@@ -73,11 +73,19 @@ def _setting(settings: Sequence[str]) -> str:
         return settings[0]
     from_address("setting", settings)
     left, _ = st.columns([2, 5])
-    left.selectbox("Figures for", settings, key="setting", on_change=to_address, args=("setting",))
+    left.selectbox(
+        "Figures for",
+        settings,
+        key="setting",
+        on_change=to_address,
+        args=("setting",),
+        help="The target size and learning rate that the figures show. It changes no result.",
+    )
     return str(st.session_state["setting"])
 
 
-def _forgetting(shown: Sequence[ArmResult]) -> None:
+def forgetting_chart(shown: Sequence[ArmResult]) -> None:
+    """Adaptation against forgetting."""
     st.markdown("**Adaptation against forgetting**")
     alt = "Change in target AUC against change in source AUC, from the backbone before"
     chart(forgetting_figure(shown), "sweep-forgetting", HEIGHT, alt)
@@ -87,7 +95,8 @@ def _forgetting(shown: Sequence[ArmResult]) -> None:
     )
 
 
-def _cost(shown: Sequence[ArmResult]) -> None:
+def cost_chart(shown: Sequence[ArmResult]) -> None:
+    """Quality against a cost that one chooses; the choice is in the address."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown("**Quality against cost**", width="content")
         cost = st.segmented_control(
@@ -99,6 +108,7 @@ def _cost(shown: Sequence[ArmResult]) -> None:
             key="cost",
             bind="query-params",
             label_visibility="collapsed",
+            help="What the figure holds quality against. It changes no result.",
         )
     chart(cost_figure(shown, str(cost)), "sweep-cost", HEIGHT, "AUC on target test rows against cost")
     st.caption(
@@ -125,14 +135,7 @@ def _lines(
         persist_state="session",
         help=f"Up to {MOST_LINES}. An arm without a finished run has no line yet.",
     )
-    for column, (name, title) in zip(st.columns(2, gap="medium"), CURVES.items(), strict=True):
-        bands = {}
-        for one in shown:
-            if one.title in picked:
-                curves = [_curve(run.id, run.finished or "", name) for run in one.runs]
-                bands[one.title] = mean_band([curve for curve in curves if len(curve[0])])
-        with column:
-            chart(curves_figure(bands, title), f"sweep-{name}", HEIGHT, f"{title} by optimiser step, mean over seeds")
+    curve_charts([one for one in shown if one.title in picked])
     if len(sweep.spec.target_sizes) > 1:
         rate = shown[0].learning_rate
         lines = [one for one in results if one.learning_rate == rate]
@@ -142,6 +145,17 @@ def _lines(
                 figure = sizes_figure(lines, [*picked, "zero-shot"], metric)
                 alt = f"Target rows that trained against {WORDS[metric]} on target test rows"
                 chart(figure, f"sweep-sizes-{metric}", HEIGHT, alt)
+
+
+def curve_charts(arms: Sequence[ArmResult]) -> None:
+    """Mean validation curves of these arms with a band over their seeds."""
+    for column, (name, title) in zip(st.columns(2, gap="medium"), CURVES.items(), strict=True):
+        bands = {}
+        for one in arms:
+            curves = [_curve(run.id, run.finished or "", name) for run in one.runs]
+            bands[one.title] = mean_band([curve for curve in curves if len(curve[0])])
+        with column:
+            chart(curves_figure(bands, title), f"sweep-{name}", HEIGHT, f"{title} by optimiser step, mean over seeds")
 
 
 @st.cache_data(max_entries=2048, show_spinner=False)

@@ -12,6 +12,7 @@ from core.runs.store import RunStore
 from core.runs.sweep import Arm, SweepSpec, estimate_sweep, list_sweeps, requests_of, submit_sweep, sweep_command_line
 from core.training.settings import TrainSettings
 from core.workspace import PROJECT, check_name
+from pages.components.access import write_button
 from pages.components.choice import choose_named
 from pages.components.common import (
     about,
@@ -24,6 +25,7 @@ from pages.components.common import (
     simulated_badge,
     workspace,
 )
+from pages.components.form_address import keep, left_out, news
 from pages.components.head_fields import head_fields
 from pages.components.strategy_cards import strategy_cards
 from pages.components.training_fields import training_fields
@@ -90,7 +92,7 @@ def _settings(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
     st.markdown("##### Head and training :gray[· the same for every run]")
     rows = next(part.rows for part in dataset.parts if part.part == "target_train")
     head = head_fields("sweep")
-    return head, training_fields("sweep", rows, seeded=False)
+    return head, training_fields("sweep", rows, seeded=False, in_address=True)
 
 
 def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...]]:
@@ -99,6 +101,9 @@ def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...]]:
     rows = {part.part: part.rows for part in dataset.parts}
     there = rows["target_train"] + rows["target_validation"]
     sizes = [size for size in SIZES if size < there]
+    sizes_key = f"sweep_sizes_{dataset.id}"
+    st.session_state.setdefault(sizes_key, [0])
+    _from_address(sizes_key, [*sizes, 0])
     with st.grid(3, min_column_width=180):
         seeds = st.number_input(
             "Seeds",
@@ -114,9 +119,8 @@ def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...]]:
             "Target rows",
             [*sizes, 0],
             selection_mode="multi",
-            default=[0],
-            format_func=lambda size: f"{size // 1000}k" if size else "all",
-            key=f"sweep_sizes_{dataset.id}",
+            format_func=_size_text,
+            key=sizes_key,
             persist_state="session",
             wrap=True,
             help="The last so many rows to train and validate on; smaller sizes lie within larger ones.",
@@ -134,7 +138,27 @@ def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...]]:
         raise BadInput("No number of target rows is chosen; choose at least one.")
     if not sizes:
         st.caption(f"Smaller targets than all {count(there)} rows can be chosen from {count(SIZES[0])} rows on.")
-    return int(seeds), tuple(sorted(chosen, key=lambda size: size or there)), _rates(rates)
+    found = tuple(sorted(chosen, key=lambda size: size or there))
+    keep("sizes", ",".join(map(_size_text, found)), _size_text(0))
+    keep("rates", rates)
+    return int(seeds), found, _rates(rates)
+
+
+def _size_text(size: int) -> str:
+    return f"{size // 1000}k" if size else "all"
+
+
+def _from_address(sizes_key: str, offered: list[int]) -> None:
+    """Fills target sizes and learning rates with what the address brings."""
+    sizes, rates = news("sizes"), news("rates")
+    if sizes is not None:
+        by_text = {_size_text(size): size for size in offered}
+        for text in sizes.split(","):
+            if text not in by_text:
+                left_out(text, f"The target sizes that this dataset allows are {', '.join(by_text)}.")
+        st.session_state[sizes_key] = [by_text[text] for text in dict.fromkeys(sizes.split(",")) if text in by_text]
+    if rates is not None:
+        st.session_state["sweep_rates"] = rates
 
 
 def _rates(text: str) -> tuple[float, ...]:
@@ -169,8 +193,17 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
     right.metric("Estimated time", about(estimate.seconds))
     st.caption(f"{_product(spec)}. {estimate.basis}")
     suggestion = _free_name(f"{card.name} on {dataset.name}")
-    name = st.text_input("Name", placeholder=suggestion, key="sweep_name", max_chars=64) or suggestion
-    if st.button(
+    name = (
+        st.text_input(
+            "Name",
+            placeholder=suggestion,
+            key="sweep_name",
+            max_chars=64,
+            help="What lists and commands call the sweep; it changes no result.",
+        )
+        or suggestion
+    )
+    if write_button(
         f"Start {count(runs)} run{'s' if runs > 1 else ''}",
         type="primary",
         icon=":material/play_arrow:",

@@ -45,8 +45,9 @@ def page_table(
         row["Verdict"] = "reference" if title == reference else verdict.word if verdict else MISSING
         row["ΔAUC"] = f"{verdict.auc.delta:+.4f}" if verdict else MISSING
         row["95 % interval"] = f"{verdict.auc.low:+.4f} to {verdict.auc.high:+.4f}" if verdict else MISSING
-        loss = result.log_loss.get("target_test") if result else None
-        row["Log loss"] = loss.mean if loss else None
+        for name, metric in (("Log loss", "log_loss"), ("ECE", "ece")):
+            spread = getattr(result, metric).get("target_test") if result else None
+            row[name] = spread.mean if spread else None
         row |= _numbers(result, "Source", "source_test")
         row["Trained"] = result.trained_parameters if result else None
         row["Seconds"] = result.seconds if result else None
@@ -91,7 +92,8 @@ def runs_file(runs: Sequence[Run]) -> pd.DataFrame:
             "peak_memory": result.get("peak_memory"),
         }
         for part, values in result.get("metrics", {}).items():
-            row |= {f"{part}_{name}": values.get(name) for name in ("auc", "auc_low", "auc_high", "log_loss", "rows")}
+            names = ("auc", "auc_low", "auc_high", "log_loss", "ece", "rows")
+            row |= {f"{part}_{name}": values.get(name) for name in names}
         rows.append(row)
     return pd.DataFrame(rows)
 

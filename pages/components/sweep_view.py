@@ -21,6 +21,7 @@ from core.runs.sweep import (
     sweep_command_line,
 )
 from core.runs.sweep_result import ArmResult, arm_results, forgotten, judged, reference_of, setting_of
+from pages.components.access import write_button
 from pages.components.choice import from_address, to_address
 from pages.components.common import (
     SIMULATED,
@@ -34,6 +35,7 @@ from pages.components.common import (
     when,
     workspace,
 )
+from pages.components.report_download import report_download
 from pages.components.run_table import safe_csv
 from pages.components.sweep_charts import sweep_charts
 from pages.components.sweep_tables import arms_file, page_table, places_of, runs_file
@@ -58,10 +60,12 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
     own = any(run.lane == CLUSTER for run in runs)
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if any(run.active for run in runs):
-            if st.button("Cancel", icon=":material/cancel:", disabled=all(run.cancel_asked for run in _active(runs))):
+            if write_button(
+                "Cancel", icon=":material/cancel:", disabled=all(run.cancel_asked for run in _active(runs))
+            ):
                 cancel_sweep(workspace(), sweep)
                 st.rerun()
-        elif _resumable(runs) and not own and st.button("Resume", icon=":material/play_arrow:", type="primary"):
+        elif _resumable(runs) and not own and write_button("Resume", icon=":material/play_arrow:", type="primary"):
             resume_sweep(workspace(), sweep)
             st.rerun()
         if not own:
@@ -99,9 +103,16 @@ def _about(sweep: Sweep) -> str:
 
 def _more_seeds(sweep: Sweep) -> None:
     with st.popover("Add seeds", icon=":material/add:"):
-        seeds = st.number_input("More seeds for every arm", 1, 20, 2, key="sweep_more")
+        seeds = st.number_input(
+            "More seeds for every arm",
+            1,
+            20,
+            2,
+            key="sweep_more",
+            help="More seeds tell training noise from real differences better; every arm runs once more for each.",
+        )
         st.caption(f"It has {len(sweep.spec.seeds)} now. Arms that have them are not run again.")
-        if st.button("Add them", type="primary", key="sweep_extend"):
+        if write_button("Add them", type="primary", key="sweep_extend"):
             with errors_shown():
                 extend_sweep(workspace(), sweep, int(seeds or 0))
                 st.rerun()
@@ -264,6 +275,9 @@ def _table(table: pd.DataFrame) -> None:
             "Verdict": st.column_config.TextColumn(width=150, help="On target AUC, against the reference"),
             "ΔAUC": st.column_config.TextColumn(width=80, help="Target AUC less the reference's"),
             "95 % interval": st.column_config.TextColumn(width=150, help="Of the difference in AUC"),
+            "ECE": st.column_config.NumberColumn(
+                format="%.4f", help="Expected calibration error, mean over seeds, on target test rows"
+            ),
             "Trained": st.column_config.NumberColumn(format="localized", help="Parameters trained"),
             "Seconds": st.column_config.NumberColumn(format="%.1f", help="Mean of a run"),
             "Compare": st.column_config.LinkColumn("Runs side by side", display_text="Compare"),
@@ -291,6 +305,7 @@ def _downloads(
                     on_click="ignore",
                     disabled=not results,
                 )
+        report_download(f"report_{sweep.id}", sweep=sweep.id, disabled=not results)
 
 
 def _written(frame: Callable[[], pd.DataFrame], write: Callable[[pd.DataFrame], str | bytes]) -> str | bytes:

@@ -1,12 +1,14 @@
 """The fields of the training settings, filled by a preset: pretraining and fine-tuning ask for the same ones."""
 
 import dataclasses
-from typing import TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import streamlit as st
 
 from core.errors import BadInput
 from core.training.settings import DEVICES, PRESETS, SMALL_ROWS, TrainSettings
+from pages.components.form_address import keep, left_out, news
 
 FIELDS = (
     "epochs",
@@ -18,6 +20,10 @@ FIELDS = (
     "weight_decay",
     "cosine",
 )
+"""What a preset fills."""
+MORE_FIELDS = ("seed", "device")
+LOWEST_RATE, SHARES = 1e-7, (0.01, 0.9)
+"""Bounds of fields that are narrower than those of the settings."""
 PRESET_WORDS = {
     "fast": "large batches, stops early, lowers the rate on a plateau",
     "small": f"smaller batches and a lower rate, for fewer than {SMALL_ROWS:,} training rows",
@@ -28,14 +34,20 @@ N = TypeVar("N", int, float)
 DEVICE_WORDS = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
 
 
-def training_fields(prefix: str, rows: int, preset: str | None = None, seeded: bool = True) -> TrainSettings:
+def training_fields(
+    prefix: str, rows: int, preset: str | None = None, seeded: bool = True, in_address: bool = False
+) -> TrainSettings:
     """Draws the fields and returns what they say; BadInput for what cannot be used.
 
     prefix: of the widget keys. rows: training rows; they decide the preset until the user chooses otherwise, unless
-    `preset` is the better one. seeded: whether there is a field for the seed, which is 0 otherwise.
+    `preset` is the better one. seeded: whether there is a field for the seed, which is 0 otherwise. in_address: whether
+    the address carries what differs from that preset.
     """
-    if suggest(f"{prefix}_preset", preset or ("small" if rows < SMALL_ROWS else "fast")):
+    usual = preset or ("small" if rows < SMALL_ROWS else "fast")
+    if suggest(f"{prefix}_preset", usual):
         _fill(prefix)
+    if in_address:
+        _from_address(prefix)
     preset = st.segmented_control(
         "Preset",
         [*PRESETS],
@@ -47,11 +59,11 @@ def training_fields(prefix: str, rows: int, preset: str | None = None, seeded: b
     )
     st.caption(f"{preset}: {PRESET_WORDS[preset]}" if preset else "your own settings")
     with st.grid(3, min_column_width=150):
-        epochs = _number(prefix, "epochs", "Epochs", 1, 1000)
-        batch_size = _number(prefix, "batch_size", "Batch size", 1, 1_000_000, "Rows in one step of the optimiser.")
+        epochs = _number(prefix, "epochs", "Epochs", 1, 1000, "Most passes over the rows; the best one is kept.")
+        batch_size = _number(prefix, "batch_size", "Batch size", 1, 1_000_000, "Rows a step; fewer give noisier steps.")
         learning_rate = st.number_input(
             "Learning rate",
-            min_value=1e-7,
+            min_value=LOWEST_RATE,
             max_value=1.0,
             step=1e-4,
             format="%g",
@@ -59,7 +71,7 @@ def training_fields(prefix: str, rows: int, preset: str | None = None, seeded: b
             on_change=_match,
             args=(prefix,),
             persist_state="session",
-            help="Adam's step size.",
+            help="Adam's step size. Larger learns faster and forgets more; too large never settles.",
         )
         stopping = "Epochs without a lower validation loss before the run stops; 0 never. The best epoch is kept."
         early_stopping = _number(prefix, "early_stopping", "Early stopping", 0, 1000, stopping)
@@ -80,8 +92,8 @@ def training_fields(prefix: str, rows: int, preset: str | None = None, seeded: b
         )
         validation_share = st.number_input(
             "Validation share",
-            min_value=0.01,
-            max_value=0.9,
+            min_value=SHARES[0],
+            max_value=SHARES[1],
             step=0.05,
             placeholder="as prepared",
             key=f"{prefix}_validation_share",
@@ -97,7 +109,7 @@ def training_fields(prefix: str, rows: int, preset: str | None = None, seeded: b
             format_func=DEVICE_WORDS.__getitem__,
             key=f"{prefix}_device",
             persist_state="session",
-            help="auto takes a GPU when there is one.",
+            help="auto takes a GPU when there is one. Results agree to rounding.",
         )
     st.toggle(
         "Let the learning rate fall to zero along a cosine",
@@ -108,7 +120,7 @@ def training_fields(prefix: str, rows: int, preset: str | None = None, seeded: b
         help="Over all steps, instead of falling on a plateau.",
     )
     st.session_state.pop(f"{prefix}_left", None)
-    return TrainSettings(
+    settings = TrainSettings(
         epochs=_given(epochs, "number of epochs"),
         batch_size=_given(batch_size, "batch size"),
         learning_rate=_given(learning_rate, "learning rate"),
@@ -120,6 +132,55 @@ def training_fields(prefix: str, rows: int, preset: str | None = None, seeded: b
         weight_decay=_given(weight_decay, "weight decay, 0 for none"),
         cosine=cosine,
     )
+    if in_address:
+        keep("training", training_text(settings), usual)
+    return settings
+
+
+def training_text(settings: TrainSettings) -> str:
+    """The settings in short: the preset that leaves the fewest others to name, and those, as in "small,epochs=7"."""
+    values = {name: getattr(settings, name) for name in FIELDS + MORE_FIELDS}
+
+    def others(preset: str) -> list[str]:
+        return [f"{name}={value}" for name, value in values.items() if value != getattr(PRESETS[preset], name)]
+
+    return min((",".join([preset, *others(preset)]) for preset in PRESETS), key=lambda text: text.count(","))
+
+
+def read_training(text: str) -> TrainSettings:
+    """The settings that `training_text` put in short; BadInput for what it would not write."""
+    preset, *pairs = text.split(",")
+    if preset not in PRESETS:
+        raise BadInput(f"There is no preset {preset[:40]!r}; the presets are {[*PRESETS]}.")
+    settings = dataclasses.replace(PRESETS[preset], **dict(_setting(pair) for pair in pairs))
+    low, high = SHARES
+    if settings.learning_rate < LOWEST_RATE or not low <= (settings.validation_share or low) <= high:
+        raise BadInput(f"The fields take learning rates from {LOWEST_RATE:g}, and validation shares {low} to {high}.")
+    return settings
+
+
+def _setting(pair: str) -> tuple[str, Any]:
+    name, _, value = pair.partition("=")
+    if name in FIELDS + MORE_FIELDS:
+        kind = float if name == "validation_share" else type(getattr(PRESETS["fast"], name))
+        with suppress(ValueError):
+            return name, value == "True" if kind is bool else kind(value)
+    raise BadInput(f"{pair[:40]!r} is no setting of the training.")
+
+
+def _from_address(prefix: str) -> None:
+    """Fills the fields with what the address brings."""
+    text = news("training")
+    if text is None:
+        return
+    try:
+        settings = read_training(text)
+    except BadInput as error:
+        left_out(text, error)
+        return
+    for name in FIELDS + MORE_FIELDS:
+        st.session_state[f"{prefix}_{name}"] = getattr(settings, name)
+    _match(prefix)
 
 
 def suggest(key: str, value: str) -> bool:
@@ -144,9 +205,7 @@ def parse_widths(text: str, what: str) -> tuple[int, ...]:
         raise BadInput(f"{what} are {text[:40]!r}; write whole numbers with commas between, such as 64, 32.") from None
 
 
-def _number(
-    prefix: str, name: str, label: str, low: int, high: int, about: str | None = None, disabled: bool = False
-) -> int | None:
+def _number(prefix: str, name: str, label: str, low: int, high: int, about: str, disabled: bool = False) -> int | None:
     return st.number_input(
         label,
         min_value=low,
@@ -162,15 +221,15 @@ def _number(
 
 
 def _seed(prefix: str) -> int | None:
+    st.session_state.setdefault(f"{prefix}_seed", 0)
     return st.number_input(
         "Seed",
         min_value=0,
         max_value=2**31 - 1,
-        value=0,
         step=1,
         key=f"{prefix}_seed",
         persist_state="session",
-        help="Of new weights, the row order and dropout.",
+        help="Of new weights, the row order and dropout. Another one shows how much is training noise.",
     )
 
 

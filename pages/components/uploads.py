@@ -3,14 +3,48 @@
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from core.access import require_writable
 from core.runs.store import RESUMABLE, RunStore
-from pages.components.common import workspace
+from core.workspace import write_atomic
+from pages.components.common import bytes_text, escape_markdown, workspace
 
 STALE_SECONDS = 24 * 3600
+
+
+def one_upload(label: str, key: str, kind: str, help: str, suffixes: Sequence[str] = ()) -> tuple[Path, str] | None:
+    """(our copy, its own name) of one uploaded file, None as long as there is none; the copy outlives reruns.
+
+    suffixes: endings it may have, all when empty; the copy gets the first that fits, else the last.
+    """
+    copied: tuple[Path, str, int] | None = st.session_state.get(key)
+    if copied and copied[0].exists():
+        path, name, size = copied
+        with st.container(horizontal=True, vertical_alignment="center"):
+            words = f":material/attach_file: **{escape_markdown(name)}** :gray[{bytes_text(size)}]"
+            st.markdown(words, width="stretch")
+            st.button("Take another", key=f"{key}_drop", icon=":material/close:", on_click=_drop, args=(key,))
+        return path, name
+    times = st.session_state.setdefault(f"{key}_times", 0)
+    endings = sorted({suffix.rpartition(".")[2] for suffix in suffixes}) or None
+    uploaded = st.file_uploader(label, type=endings, key=f"{key}_{times}", help=help)
+    if uploaded is None:
+        return None
+    suffix = next((one for one in suffixes if uploaded.name.lower().endswith(one)), suffixes[-1] if suffixes else "")
+    st.session_state[key] = (keep_upload(uploaded, kind, suffix), uploaded.name, uploaded.size)
+    # A new widget next time: the old one's buffer would stay in memory.
+    st.session_state[f"{key}_times"] = times + 1
+    st.rerun()
+    return None
+
+
+def _drop(key: str) -> None:
+    st.session_state.pop(key, None)
 
 
 def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
@@ -18,6 +52,7 @@ def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
 
     Copies of the same kind that nobody came back for in a day go on the way, unless a run may still read them.
     """
+    require_writable()
     needed = {
         run.request.get("start_file")
         for run in RunStore(workspace()).list(kind="pretrain")
@@ -27,6 +62,15 @@ def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
         if time.time() - left.stat().st_mtime > STALE_SECONDS and str(left) not in needed:
             left.unlink(missing_ok=True)
     path = workspace().uploads / f"{kind}-{secrets.token_hex(8)}{suffix}"
-    with path.open("wb") as stream:
-        shutil.copyfileobj(uploaded, stream, 2**20)
+    write_upload(uploaded, path)
     return path
+
+
+def write_upload(uploaded: UploadedFile, path: Path) -> None:
+    """Copies an upload to `path`; a disk that fills up on the way keeps nothing of it."""
+
+    def write(part: Path) -> None:
+        with part.open("wb") as stream:
+            shutil.copyfileobj(uploaded, stream, 2**20)
+
+    write_atomic(path, write)

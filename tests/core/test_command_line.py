@@ -70,6 +70,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str, str
         "flops": 0,
         "frozen": True,
         "trained": 0,
+        "from_epoch": 0,
         "origin": "supervised",
     }
     return workspace, pretrained["run"]["id"], finetuned["run"]["id"]

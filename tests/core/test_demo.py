@@ -1,4 +1,4 @@
-"""The demo's dataset is made once; its runs are queued once each."""
+"""The demo's dataset is made once; its sweep is queued once."""
 
 import pytest
 
@@ -14,6 +14,7 @@ from core.workspace import Workspace
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "ROWS", 2000)
     monkeypatch.setattr("core.runs.submit.ensure_worker", lambda *_: None)
+    monkeypatch.setattr("core.runs.sweep.ensure_worker", lambda *_: None)
 
 
 def test_the_dataset_is_made_once_and_marked_simulated(workspace: Workspace) -> None:
@@ -27,14 +28,29 @@ def test_the_dataset_is_made_once_and_marked_simulated(workspace: Workspace) -> 
     assert not list(workspace.uploads.iterdir()), "the simulated file itself is not kept"
 
 
-def test_running_it_again_queues_only_what_is_missing(workspace: Workspace) -> None:
-    first = demo.run_demo(workspace)
-    assert len(first) == 5
-    assert [run.id for run in demo.run_demo(workspace)] == [run.id for run in first]
-    RunStore(workspace).request_cancel(first[1].id)
+def test_the_sweep_has_every_depth_the_controls_and_a_mixing_at_its_end(workspace: Workspace) -> None:
+    sweep = demo.run_demo(workspace)
+    store = RunStore(workspace)
+    runs = store.group(sweep.id)
+    first = [(run.request["strategy"], run.request["freeze_depth"]) for run in runs[:8]]
+    assert first == [*(("depth", depth) for depth in range(6)), ("zero-shot", 0), ("scratch", 0)]
+    assert len(runs) == 15, "zero-shot has no second seed"
+    (mixing,) = store.list(kind="interpolate")
+    assert mixing.request["run"] == runs[0].id and mixing.created > runs[-1].created
+
+
+def test_running_it_again_queues_only_what_broke_off(workspace: Workspace) -> None:
+    sweep = demo.run_demo(workspace)
+    store = RunStore(workspace)
+    store.request_cancel(store.group(sweep.id)[3].id)
+    assert demo.run_demo(workspace) == sweep
+    assert [run.status for run in store.group(sweep.id)] == ["queued"] * 15
+    assert len(store.list(kind="interpolate")) == 1
+    for run in store.group(sweep.id):
+        store.delete(run.id)
+    assert demo.demo_sweep(workspace) is None
     again = demo.run_demo(workspace)
-    assert len(again) == 5
-    assert first[1].id not in [run.id for run in again]
+    assert again.id != sweep.id and demo.demo_sweep(workspace) == again
 
 
 def test_without_the_backbone_nothing_is_queued(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,4 +69,4 @@ def test_the_command_makes_the_dataset_and_queues(
     assert "2,000 simulated rows" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["demo", "--run"])
     assert demo.main() == 0
-    assert capsys.readouterr().out.count("queued") == 5
+    assert "15 runs, 15 queued" in capsys.readouterr().out

@@ -121,8 +121,9 @@ def test_runs_side_by_side(server: Server, dataset: Dataset, page: Page) -> None
     expect(page.get_by_text("2 chosen", exact=False)).to_be_visible()
     expect(page.get_by_text("What the numbers allow to say")).to_be_visible()
     expect(page.get_by_text("One threshold for all")).to_be_visible()
-    # AUC and log loss by run, depth, ROC; and at the threshold ROC, precision, calibration, gains, scores.
-    expect(page.locator(".thaw-chart.js-plotly-plot")).to_have_count(9)
+    # AUC and log loss by arm and by depth, forgetting, cost, two learning curves; at the threshold ROC, precision,
+    # calibration, gains, lift, scores; the costs and the slices.
+    expect(page.locator(".thaw-chart.js-plotly-plot")).to_have_count(16)
     page.goto(f"{server.url}/run?run={runs[1].id}")
     settled(page)
     page.get_by_role("button", name="Compare").click()

@@ -1,6 +1,9 @@
 """What pages ask other processes for, done in this one."""
 
 import subprocess
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -8,6 +11,7 @@ from core.data.datasets import Dataset
 from core.data.preprocessing import load_preprocessing
 from core.errors import BadInput
 from core.models import costs
+from core.runs.command import Report
 from core.workspace import Workspace
 
 
@@ -32,3 +36,24 @@ def counted_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(costs, "_start", count)
     monkeypatch.setattr("core.models.registry.find_spec", lambda name: None)
+
+
+@pytest.fixture
+def commands_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands carried out in this process, before the page that starts one is drawn again."""
+    from core.__main__ import build_parser
+    from core.runs import errands
+
+    def run(workspace: Workspace, words: Sequence[str], on_progress: Report | None = None) -> dict[str, Any]:
+        if on_progress:
+            on_progress(0.5)
+        options = build_parser().parse_args(words)
+        return options.run(workspace, options).data
+
+    class Now:
+        def __init__(self, target: Callable[..., None], args: tuple[Any, ...], daemon: bool) -> None:
+            self.start = lambda: target(*args)
+
+    monkeypatch.setattr("core.runs.command.run_command", run)
+    monkeypatch.setattr(errands, "threading", SimpleNamespace(Thread=Now))
+    monkeypatch.setattr(errands, "_errands", {})

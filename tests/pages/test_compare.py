@@ -1,18 +1,22 @@
 """The page Compare: table, filters, verdicts, tags, deleting."""
 
 import dataclasses
+import io
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.data.datasets import Dataset
+from core.data.datasets import Dataset, find_dataset
+from core.evaluation.costs import Costs, cheapest_threshold
 from core.runs.store import Run, RunStore
 from core.training.settings import FinetuneRequest, PretrainRequest
-from core.workspace import Workspace
+from core.workspace import Workspace, open_workspace
 from pages.components.run_table import learning_of, safe_csv
-from pages.components.side_by_side import short_labels
+from tests.core.report.helpers import finished_sweep
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.pages.test_finetune import open_page
 
@@ -27,6 +31,15 @@ def runs(tiny: tuple[Workspace, Dataset]) -> tuple[Workspace, list[Run]]:
     done = [carry_out(workspace, request), carry_out(workspace, request)]
     done.append(carry_out(workspace, dataclasses.replace(request, strategy="zero-shot")))
     return workspace, done
+
+
+@pytest.fixture(scope="module")
+def swept(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, list[Run]]:
+    """A sweep of freeze depths 0 and 1, LoRA and zero-shot over two seeds; no test changes it."""
+    root = tmp_path_factory.mktemp("swept") / "tiny"
+    shutil.copytree(tiny_template, root)
+    workspace = open_workspace(root)
+    return workspace, RunStore(workspace).group(finished_sweep(workspace, find_dataset(workspace, "tiny")).id)
 
 
 def tables(app: AppTest) -> list[pd.DataFrame]:
@@ -44,8 +57,12 @@ def test_the_table_shows_what_the_results_say(
     runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, done = runs
+    points = [(step, "validation_loss", loss) for step, loss in ((0, 0.7), (5, 0.5), (9, 0.6))]
+    RunStore(workspace).add_points(done[0].id, points)
     app = open_page(workspace, "compare", monkeypatch)
     table = tables(app)[0]
+    row = table.set_index("Run").loc[done[0].id]
+    assert (row["Best val. loss"], row["Last val. loss"]) == (0.5, 0.6)
     assert len(table) == 4 and set(table["Status"]) == {"done"}
     assert table["Strategy"].tolist() == ["zero-shot", "freeze depth 0", "freeze depth 0", "pretraining"]
     assert done[0].result is not None
@@ -67,33 +84,17 @@ def test_filters_by_text_and_kind(runs: tuple[Workspace, list[Run]], monkeypatch
     assert not app.exception
 
 
-def test_equal_runs_are_not_distinguishable(runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch) -> None:
-    from pages.components import side_by_side as view
+def with_columns(app: AppTest, *columns: str) -> pd.DataFrame:
+    return next(table for table in tables(app) if set(columns) <= set(table.columns))
 
+
+def test_equal_runs_are_not_distinguishable(runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, done = runs
-    monkeypatch.setenv("THAW_HOME", str(workspace.root))
-    drawn: list[pd.DataFrame] = []
-    monkeypatch.setattr(view.st, "dataframe", lambda frame, **_: drawn.append(frame))
-    monkeypatch.setattr(view, "workspace", lambda: workspace)
-    monkeypatch.setattr("pages.components.result.workspace", lambda: workspace)
-    view._verdicts(done[:2], short_labels(done))
-    verdict = drawn[0].iloc[0]
+    app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{done[1].id}")
+    verdict = with_columns(app, "Verdict", "Against").iloc[0]
     assert verdict["Verdict"] == "not distinguishable at n = 600" and verdict["ΔAUC"] == "+0.0000"
     assert verdict["Adjusted p"] == "1.0000"
-
-
-def test_labels_tell_runs_of_one_strategy_apart(runs: tuple[Workspace, list[Run]]) -> None:
-    _, done = runs
-    labels = short_labels(done)
-    assert labels[done[2].id] == "zero-shot"
-    assert labels[done[0].id] == f"freeze depth 0, {done[0].id}"
-    seeded = [
-        dataclasses.replace(
-            run, id=f"r-{seed}", request={**run.request, "train": {**run.request["train"], "seed": seed}}
-        )
-        for seed, run in enumerate(done[:2])
-    ]
-    assert list(short_labels(seeded).values()) == ["freeze depth 0, seed 0", "freeze depth 0, seed 1"]
+    assert verdict["Arm"] == f"freeze depth 0 again ({done[1].id})"
 
 
 def test_no_cell_of_the_csv_is_a_formula(tmp_path: Path) -> None:
@@ -110,13 +111,16 @@ def test_runs_of_several_backbones_are_told_apart_by_their_names(
     workspace, done = runs
     request = FinetuneRequest(done[0].dataset, "simulated-dnn", "depth", 1, train=QUICK)
     other = carry_out(workspace, request)
-    monkeypatch.setattr("pages.components.side_by_side.workspace", lambda: workspace)
-    labels = short_labels([done[0], other])
-    assert labels == {done[0].id: "small dnn, freeze depth 0", other.id: "Simulated DNN, freeze depth 1"}
     app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{other.id}")
-    assert any("choose runs of one backbone" in one.value for one in app.caption)
-    differing = next(table for table in tables(app) if "Setting" in table.columns).set_index("Setting")
-    assert sorted(differing.loc["backbone"]) == ["Simulated DNN", "small dnn"]
+    assert any("a line a setting" in one.value for one in app.caption)
+    differing = with_columns(app, "Arm", "backbone").set_index("Arm")["backbone"]
+    assert differing.to_dict() == {
+        "freeze depth 0, small dnn": "small dnn",
+        "freeze depth 1, Simulated DNN": "Simulated DNN",
+    }
+    assert app.selectbox("setting").options == ["every setting", "small dnn", "Simulated DNN"]
+    app.selectbox("setting").select("Simulated DNN").run()
+    assert not app.exception and not any("Verdict" in table.columns for table in tables(app))
 
 
 @pytest.mark.parametrize(
@@ -142,3 +146,130 @@ def test_runs_that_score_no_clicks_are_left_out_and_said_so(
     assert any("or score no clicks" in one.value for one in app.caption)
     row = tables(app)[0].set_index("Strategy").loc["pretraining (no training)"]
     assert pd.isna(row["Target AUC"]) and row["Backbone"] == "DNN"
+
+
+def test_rows_can_be_arms_with_means_over_their_runs(
+    swept: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, done = swept
+    app = open_page(workspace, "compare", monkeypatch, rows="A row an arm", kind="finetune")
+    table = tables(app)[0].set_index("Arm")
+    assert list(table["Runs"]) == ["2 of 2 done", "2 of 2 done", "2 of 2 done", "1 of 1 done"]
+    aucs = [run.result["metrics"]["target_test"]["auc"] for run in done[::4][:2] if run.result]
+    assert table.loc["freeze depth 0", "Target AUC"] == pytest.approx(np.mean(aucs))
+    assert table.loc["freeze depth 0", "± seeds"] == pytest.approx(np.std(aucs, ddof=1))
+    assert any("7 chosen" in one.value for one in app.caption)
+
+
+def test_a_choice_survives_a_filter_that_hides_it(
+    swept: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, done = swept
+    app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{done[1].id}")
+    app.text_input("find").set_value(done[0].id).run()
+    assert len(tables(app)[0]) == 1
+    assert any("2 chosen, 1 of them behind the filters" in one.value for one in app.caption)
+    next(one for one in app.button if one.label == "Choose none").click().run()
+    assert app.query_params["runs"] == "" and any("0 chosen" in one.value for one in app.caption)
+    app.text_input("find").set_value("").run()
+    app.multiselect("of_sweep").set_value(["first"]).run()
+    next(one for one in app.button if one.label == "Choose all shown").click().run()
+    assert any("7 chosen" in one.value for one in app.caption) and not app.exception
+
+
+def test_the_address_gives_the_same_view(swept: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, done = swept
+    query = {"fp": "2.0", "fn": "9.0", "against": "LoRA, rank 2", "seed": "1", "column": "C6", "one-threshold": "0.3"}
+    chosen = ",".join(run.id for run in done)
+    app = open_page(
+        workspace, "compare", monkeypatch, runs=chosen, lines="freeze depth 1", part="Source test rows", **query
+    )
+    assert app.number_input("fn").value == 9 and app.slider("one-threshold").value == 0.3
+    assert app.multiselect("lines").value == ["freeze depth 1"]
+    (counts,) = [table for table in tables(app) if "Missed" in table.columns]
+    run = next(run for run in done if run.request["freeze_depth"] == 1 and run.request["train"]["seed"] == 1)
+    with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
+        clicked = arrays["source_test_label"] == 1
+        assert counts["Missed"].tolist() == [int((clicked & (arrays["source_test_score"] < 0.3)).sum())]
+    assert set(with_columns(app, "Against")["Against"]) >= {"LoRA, rank 2"}
+    differing = with_columns(app, "Arm", "strategy").set_index("Arm")
+    assert list(differing.columns) == ["strategy", "freeze depth", "options · rank"]
+    assert differing.loc["zero-shot"].tolist() == ["zero-shot", "–", "–"]
+    assert with_columns(app, "Slice", "Log loss")["Arm"].unique().tolist() == ["freeze depth 1"]
+
+
+def test_bad_values_in_the_address_are_left_out(
+    swept: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, done = swept
+    bad = dict.fromkeys(
+        ("against", "seed", "column", "lines", "part", "way", "fp", "one-threshold", "rows", "status"), "x"
+    )
+    app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},r-none,{done[1].id}", setting="x", **bad)
+    assert not app.exception
+    assert any("'r-none'" in one.value for one in app.warning)
+    assert any("2 chosen" in one.value for one in app.caption) and app.number_input("fp").value == 1
+
+
+def test_costs_and_slices_of_arms(swept: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, done = swept
+    app = open_page(workspace, "compare", monkeypatch, runs=",".join(run.id for run in done), fn="9")
+    paid = with_columns(app, "Cost a test row").set_index("Arm")
+    each = []
+    for run in done[::4][:2]:
+        with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
+            read = {name: arrays[name].astype(float) for name in arrays.files}
+        threshold = cheapest_threshold(read["target_validation_label"], read["target_validation_score"], Costs(1, 9))
+        acted, clicked = read["target_test_score"] >= threshold, read["target_test_label"] == 1
+        each.append(np.mean((acted & ~clicked) + 9 * (~acted & clicked)))
+    assert paid.loc["freeze depth 0", "Cost a test row"] == pytest.approx(np.mean(each))
+    assert paid.loc["freeze depth 0", "Less the reference's"] == "–"
+
+    # Source against target comes first.
+    slices = with_columns(app, "Slice", "Log loss")
+    assert slices["Slice"].unique().tolist() == ["target", "source"]
+    metrics = [run.result["metrics"]["source_test"] for run in done[::4][:2] if run.result]
+    row = slices[(slices["Slice"] == "source") & (slices["Arm"] == "freeze depth 0")].iloc[0]
+    assert row["AUC"] == pytest.approx(np.mean([one["auc"] for one in metrics]), abs=5e-5)
+    assert row["Log loss"] == pytest.approx(np.mean([one["log_loss"] for one in metrics]), abs=5e-5)
+    app.selectbox("column").select("every column").run()
+    differences = with_columns(app, "Slice", "Adjusted p")
+    assert differences["Slice"].str.match(r"[CI]\d+ = ").all() and not app.exception
+    app.number_input("fp").set_value(0.0).run()
+    app.number_input("fn").set_value(0.0).run()
+    assert any("Both costs are 0" in one.value for one in app.error)
+
+
+def test_tags_come_and_go_and_notes_are_searched(
+    runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, done = runs
+    RunStore(workspace).annotate(done[0].id, done[0].name, ["old"], "")
+    open_page(workspace, "compare", monkeypatch)
+
+    def dialog(run_id: str) -> None:
+        from core.runs.store import RunStore
+        from pages.components.common import workspace
+        from pages.components.run_actions import annotate
+
+        annotate([RunStore(workspace()).get(run_id)])
+
+    app = AppTest.from_function(dialog, args=(done[0].id,)).run()
+    app.text_input[0].set_value("new, week 47")
+    app.multiselect[0].set_value(["old"])
+    app.text_area[0].set_value("a rare word")
+    app.button[0].click().run()
+    assert not app.exception
+    kept = RunStore(workspace).get(done[0].id)
+    assert kept.tags == ("new", "week 47") and kept.note == "a rare word"
+    app = open_page(workspace, "compare", monkeypatch, find="rare", tags="new")
+    assert tables(app)[0]["Note"].tolist() == ["a rare word"]
+
+
+def test_the_table_is_a_parquet_file_too(runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, _ = runs
+    app = open_page(workspace, "compare", monkeypatch)
+    table = tables(app)[0]
+    read = pd.read_parquet(io.BytesIO(table.to_parquet(index=False)))
+    assert read["Run"].tolist() == table["Run"].tolist() and [list(tags) for tags in read["Tags"]] == [[]] * 4
+    assert {getattr(one, "label", "") for one in app.get("download_button")} >= {"CSV of the table", "Parquet"}

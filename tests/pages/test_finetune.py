@@ -89,7 +89,7 @@ def test_a_preset_fills_the_fields_and_an_edit_unmarks_it(page: AppTest) -> None
 def test_a_head_that_makes_no_sense_is_refused_in_a_sentence(page: AppTest) -> None:
     page.text_input("ft_hidden").set_value("many").run()
     assert not page.exception
-    assert "'many'" in page.error[0].value
+    assert "'many'" in page.error[0].value.replace("\\", "")
     assert not [button for button in page.button if button.key == "ft_launch"]
     page.text_input("ft_hidden").set_value("64, 32").run()
     assert not page.error

@@ -1,4 +1,4 @@
-"""Home in AppTest: the demo's button queues five runs once, and every state of a run has its line."""
+"""Home in AppTest: the demo's button queues its sweep once, and every state of a run has its line."""
 
 from pathlib import Path
 
@@ -6,10 +6,18 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from core import demo
+from core.data.datasets import Dataset, list_datasets
 from core.demo import ensure_demo
 from core.runs.launch import lane_lock
 from core.runs.store import RunStore
+from core.training.job import execute
+from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
+from pages.components.common import escape_markdown
+from tests.core.training.helpers import QUICK, ListReporter, pretrained
+from tests.pages.test_finetune import open_page
+from tests.pages.test_run import shown
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +31,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def home(prepared: Workspace, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     monkeypatch.setenv("THAW_HOME", str(prepared.root))
     monkeypatch.setattr("core.runs.submit.ensure_worker", lambda *_: None)
+    monkeypatch.setattr("core.runs.sweep.ensure_worker", lambda *_: None)
     st.cache_resource.clear()
     for path in prepared.root.glob("thaw.sqlite*"):
         path.unlink()
@@ -41,20 +50,14 @@ def test_an_empty_workspace_says_what_to_do(home: AppTest) -> None:
     assert any("freeze line" in block.value for block in home.html)
 
 
-def test_the_demo_queues_its_five_runs_once(home: AppTest, prepared: Workspace) -> None:
+def test_the_demo_queues_its_sweep_once(home: AppTest, prepared: Workspace) -> None:
     home.button(key="run_demo").click().run()
     assert not home.exception
-    assert metrics(home)["Queued"] == "5"
-    requests = [run.request for run in reversed(RunStore(prepared).list())]
-    assert [(request["strategy"], request["freeze_depth"]) for request in requests] == [
-        ("depth", 0),
-        ("depth", 2),
-        ("depth", 5),
-        ("zero-shot", 0),
-        ("scratch", 0),
-    ]
+    # Fifteen runs, and the mixing of one of them with its backbone.
+    assert metrics(home)["Queued"] == "16"
+    assert len(RunStore(prepared).list()) == 15
     assert not [button for button in home.button if button.key == "run_demo"]
-    assert home.progress[0].text == "0 of 5 runs done"
+    assert home.progress[0].text == "0 of 15 runs done"
 
 
 def test_a_run_that_failed_is_offered_again(home: AppTest, prepared: Workspace) -> None:
@@ -66,16 +69,17 @@ def test_a_run_that_failed_is_offered_again(home: AppTest, prepared: Workspace) 
     home.run()
     assert home.button(key="run_demo").label == "Run what is missing"
     home.button(key="run_demo").click().run()
-    assert metrics(home)["Queued"] == "5"
-    assert len(store.list()) == 6
+    assert metrics(home)["Queued"] == "16"
+    assert len(store.list()) == 15
 
 
 def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
     home.button(key="run_demo").click().run()
     store = RunStore(prepared)
-    lane = store.list()[0].lane
-    done, cancelled, running = (store.claim(lane, 1) for _ in range(3))
-    assert done and cancelled and running
+    request, lane = FinetuneRequest(list_datasets(prepared)[0].id, "simulated-dnn"), store.list()[0].lane
+    done, cancelled, running = (store.submit(request, "of one's own", lane) for _ in range(3))
+    for run in (done, cancelled, running):
+        store.claim_run(run.id, 1)
     result = {"metrics": {"target_test": {"auc": 0.78212, "auc_low": 0.772, "auc_high": 0.793}}}
     store.finish(done.id, "done", result=result)
     store.finish(cancelled.id, "cancelled", "Cancelled.")
@@ -96,4 +100,35 @@ def test_a_missing_backbone_is_a_sentence(home: AppTest, monkeypatch: pytest.Mon
     monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path)
     home.run()
     assert not home.exception
-    assert "assets/backbones" in home.error[0].value
+    assert "assets/backbones" in home.error[0].value.replace("\\", "")
+
+
+def test_the_story_fills_in(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, _ = tiny
+    card = pretrained(workspace, "dnn")
+    monkeypatch.setattr(demo, "TRAIN", QUICK)
+    monkeypatch.setattr(demo, "DATASET", "tiny")
+    monkeypatch.setattr("core.demo.demo_backbone", lambda _: card)
+    for module in ("submit", "sweep"):
+        monkeypatch.setattr(f"core.runs.{module}.ensure_worker", lambda *_: None)
+    sweep = demo.run_demo(workspace)
+    store = RunStore(workspace)
+    lane = store.group(sweep.id)[0].lane
+
+    def carry_on(runs: int) -> None:
+        for _ in range(runs):
+            run = store.claim(lane, 1)
+            assert run
+            store.finish(run.id, "done", result=execute(workspace, run, ListReporter()))
+
+    carry_on(2)
+    app = open_page(workspace, "home", monkeypatch)
+    assert [one.value for one in app.subheader] == ["The story so far", "Latest runs"]
+    assert "provisional: 2 of 11 runs done" in shown(app) and not app.select_slider
+    carry_on(10)
+    app.run()
+    assert not app.exception
+    assert [one.value for one in app.subheader] == ["The story", "Latest runs"]
+    sentences = demo.wait_for_demo(workspace, sweep)
+    assert sentences and all(escape_markdown(one) in shown(app) for one in sentences)
+    assert app.select_slider[0].label == "alpha" and app.progress[0].text == "11 of 11 runs done"

@@ -48,7 +48,7 @@ def test_an_unknown_run_is_a_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPatc
     workspace, dataset = tiny
     queued(workspace, dataset)
     app = open_page(workspace, "run", monkeypatch, run="r-none<script>")
-    assert "There is no run 'r-none<script>'" in app.error[0].value
+    assert "There is no run 'r-none\\<script\\>'" in app.error[0].value
     assert app.subheader[0].value == "a run"
 
 

@@ -23,7 +23,7 @@ from core.sweep_command import sweep_spec
 from core.training.job import execute
 from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
-from pages.components.strategy_cards import GROUPS
+from pages.components.strategy_fields import GROUPS
 from pages.components.sweep_tables import arms_file, page_table, places_of, runs_file
 from pages.components.sweep_view import by_setting
 from tests.core.training.helpers import pretrained
@@ -142,11 +142,56 @@ def test_rates_and_sizes_multiply_the_runs(page: AppTest, tiny: Tiny) -> None:
     assert any("can be chosen from 1,000 rows on" in one.value for one in page.caption)
 
 
+def test_the_address_carries_the_whole_form(page: AppTest, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not {"arms", "sizes", "rates", "training", "head"} & {*page.query_params}
+    card = next(card for card in list_backbones(tiny[0]) if card.architecture == "dnn")
+    page.pills("sweep_depths_simulated-dnn").set_value([0, 2]).run()
+    for name in ("l2-sp", "surgical"):
+        tick(page, name)
+    page.number_input("sweep_l2-sp_pull").set_value(0.123456789).run()
+    page.toggle(f"stage_{card.id}_0_embedding").set_value(True).run()
+    next(one for one in page.button if one.label == "Add a stack").click().run()
+    page.checkbox("sweep_with_zero-shot").uncheck().run()
+    page.text_input("sweep_rates").set_value("1e-3, 1e-4").run()
+    page.number_input("sweep_epochs").set_value(7).run()
+    page.text_input("sweep_hidden").set_value("16").run()
+    asked = asked_for(page, tiny[0])
+    assert len(asked.arms) == 6
+    shared = dict(page.query_params)
+    again = open_page(tiny[0], "sweep", monkeypatch, **shared)
+    assert not again.warning
+    assert asked_for(again, tiny[0]) == asked
+    assert dict(again.query_params) == shared
+
+
+def test_no_arm_at_all_comes_back_as_none(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_page(tiny[0], "sweep", monkeypatch, backbone="simulated-dnn", arms="none")
+    assert "Nothing is ticked" in app.error[0].value and app.query_params["arms"] == "none"
+
+
+def test_what_of_the_address_cannot_be_is_left_out_in_a_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "99": "does not fit",
+        "lora:rank=0": "Rank is 0",
+        "magic": "neither a freeze depth",
+        "surgical": "at least",
+    }
+    app = open_page(
+        tiny[0], "sweep", monkeypatch, backbone="simulated-dnn", arms=",".join(["1", *wrong, "full"]), sizes="3k,all"
+    )
+    for asked, sentence in {**wrong, "3k": "allows are all"}.items():
+        assert any(f"'{asked}'" in one.value and sentence in one.value for one in app.warning)
+    assert asked_for(app, tiny[0]).arms == (Arm("depth", 1), Arm("full"))
+    assert app.query_params["arms"] == "1,full" and launchable(app)
+    app.run()
+    assert not app.warning
+
+
 def test_nothing_ticked_is_a_sentence(page: AppTest) -> None:
     page.pills("sweep_depths_simulated-dnn").set_value([]).run()
     for name in ("scratch", "zero-shot"):
         page.checkbox(f"sweep_with_{name}").uncheck().run()
-    assert "Nothing is ticked" in page.error[0].value and not launchable(page)
+    assert "Nothing is ticked" in page.error[0].value.replace("\\", "") and not launchable(page)
 
 
 def test_launch_queues_the_sweep_and_shows_it(page: AppTest, tiny: Tiny) -> None:
@@ -172,7 +217,7 @@ def test_without_dataset_or_backbone_it_says_what_to_do(
 
 def test_an_unknown_sweep_is_a_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(tiny[0], "sweep", monkeypatch, sweep="s-ghost")
-    assert "There is no sweep 's-ghost'" in app.error[0].value and launchable(app)
+    assert "There is no sweep 's-ghost'" in app.error[0].value.replace("\\", "") and launchable(app)
 
 
 @pytest.fixture
@@ -207,6 +252,7 @@ def test_half_done_is_provisional_and_keeps_every_row(
     runs = RunStore(workspace).group(sweep.id)
     assert runs[0].result is not None
     assert table["Target AUC"].iloc[0] == runs[0].result["metrics"]["target_test"]["auc"]
+    assert table["ECE"].iloc[0] == runs[0].result["metrics"]["target_test"]["ece"]
     assert table["Verdict"].iloc[0] == "reference"
     assert table["Compare"].iloc[1] == f"compare?runs={runs[1].id},{runs[4].id}"
     next(one for one in app.button if one.label == "Cancel").click().run()

@@ -122,3 +122,14 @@ def test_without_a_source_there_is_no_drift(tiny: tuple[Workspace, Dataset], sam
     alone = prepare(tiny[0], sample, SplitSpec(source_share=0.0), "target only")
     with pytest.raises(BadInput, match="no source domain"):
         drift(tiny[0], alone)
+
+
+@pytest.mark.parametrize(("before", "after"), [(900, 3000), (5000, 400)])
+def test_the_index_by_chance_is_that_of_rows_from_one_source(before: int, after: int) -> None:
+    generator = np.random.default_rng(4)
+    shares = np.full(23, 1 / 23)
+    drawn = [
+        profile.stability_index(generator.multinomial(before, shares), generator.multinomial(after, shares))
+        for _ in range(400)
+    ]
+    assert np.mean(drawn) == pytest.approx(profile.index_by_chance(before, after), rel=0.06)

@@ -53,3 +53,13 @@ def test_the_cheapest_threshold_earns_most() -> None:
 def test_costs_that_cannot_be_are_refused(call: object, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         call()  # type: ignore[operator]
+
+
+def test_the_costs_of_rows_add_up_to_the_cost_of_their_counts() -> None:
+    generator = np.random.default_rng(2)
+    scores = generator.random(400)
+    labels = (generator.random(400) < scores).astype(float)
+    costs = Costs(1.5, 4)
+    for threshold in (0.0, 0.31, 1.1):
+        rows = costs.of_rows(labels, scores, threshold)
+        assert rows.sum() == pytest.approx(costs.of(confusion(labels, scores, threshold)))

@@ -91,3 +91,11 @@ def test_holm_on_a_worked_example() -> None:
     """p = .01, .04, .03, .005 of four: 4 x .005, 3 x .01, 2 x .03, then .06 again because it may not fall."""
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]).max() <= 1 and len(holm([])) == 0
+
+
+def test_the_spread_of_scores_is_their_histogram() -> None:
+    generator = np.random.default_rng(3)
+    scores = np.concatenate([generator.random(500), [0.0, 1.0, 1.0, 0.5, 0.02], np.full(7, 0.98)])
+    labels = (generator.random(len(scores)) < 0.4).astype(float)
+    expected = np.histogram(scores, np.linspace(0, 1, 51))[0] / len(scores)
+    np.testing.assert_allclose(threshold_table(labels, scores).spread(50), expected)

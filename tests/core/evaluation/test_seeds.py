@@ -5,8 +5,15 @@ import pytest
 from scipy import stats
 from sklearn.metrics import log_loss, roc_auc_score
 
-from core.evaluation.delong import compare
-from core.evaluation.seeds import compare_auc, compare_log_loss, compare_log_losses
+from core.evaluation.delong import auc_interval, auc_variance, compare
+from core.evaluation.seeds import (
+    auc_components,
+    compare_auc,
+    compare_log_loss,
+    compare_log_losses,
+    mean_auc,
+    mean_of_rows,
+)
 
 
 def world(
@@ -110,3 +117,23 @@ def test_pairs_on_shared_draws_are_as_each_alone(monkeypatch: pytest.MonkeyPatch
 def test_scores_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(ValueError, match="do not belong"):
         compare_auc(np.zeros(3), np.zeros((2, 3)), np.zeros((1, 3)))
+
+
+def test_the_interval_of_a_mean_is_students_where_one_kind_of_noise_is_absent() -> None:
+    generator = np.random.default_rng(4)
+    rows = generator.normal(2, 1, (1, 5000))
+    found = mean_of_rows(rows)
+    expected = stats.norm.interval(0.95, rows.mean(), rows.std(ddof=1) / 5000**0.5)
+    assert (found.low, found.high) == pytest.approx(expected)
+    # Rows all alike: only the seeds differ, and Student's degrees of freedom are theirs.
+    seeds = np.repeat(generator.normal(2, 1, (4, 1)), 100, axis=1)
+    found, values = mean_of_rows(seeds), seeds[:, 0]
+    expected = stats.t.interval(0.95, 3, values.mean(), values.std(ddof=1) / 2)
+    assert (found.value, found.low, found.high) == pytest.approx((values.mean(), *expected))
+
+
+def test_the_mean_auc_of_one_seed_has_delongs_interval() -> None:
+    labels, scores, _ = world(np.random.default_rng(6), 800, 1, 0.5, 0.0)
+    found = mean_auc(auc_components(labels, scores))
+    expected = auc_interval(*auc_variance(labels, scores[0]))
+    assert (found.value, found.low, found.high) == pytest.approx((roc_auc_score(labels, scores[0]), *expected))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from core.evaluation.delong import compare
+from core.evaluation.delong import auc_interval, auc_variance
 from core.evaluation.multiplicity import holm
+from core.evaluation.seeds import compare_auc
 from core.evaluation.slices import MISSING, REST, slice_differences, slice_metrics, slices_of
 
 
@@ -35,31 +36,64 @@ def test_a_value_called_missing_is_not_the_missing_ones() -> None:
     assert [(one.name, len(one.rows)) for one in slices] == [("missing", 40), (MISSING, 35)]
 
 
-def test_metrics_equal_scikit_learns() -> None:
+def test_metrics_of_one_seed_equal_scikit_learns() -> None:
     values, labels, a, _ = world()
-    for one, metrics in zip(slices_of(values), slice_metrics(labels, a, slices_of(values)), strict=True):
+    for one, metrics in zip(slices_of(values), slice_metrics(labels, a[None], slices_of(values)), strict=True):
         y, p = labels[one.rows], a[one.rows]
-        assert metrics.auc == pytest.approx(roc_auc_score(y, p))
-        assert metrics.auc_low <= metrics.auc <= metrics.auc_high
-        assert metrics.log_loss == pytest.approx(log_loss(y, p))
+        assert metrics.auc.value == pytest.approx(roc_auc_score(y, p))
+        assert (metrics.auc.low, metrics.auc.high) == pytest.approx(auc_interval(*auc_variance(y, p)))
+        losses = [log_loss([label], [score], labels=[0, 1]) for label, score in zip(y, p, strict=True)]
+        half = 1.959964 * np.std(losses, ddof=1) / len(y) ** 0.5
+        assert metrics.log_loss.value == pytest.approx(log_loss(y, p))
+        assert metrics.log_loss.high - metrics.log_loss.value == pytest.approx(half, rel=1e-5)
         assert metrics.predicted_over_actual == pytest.approx(p.sum() / y.sum())
 
 
-def test_the_slice_where_strategies_differ_comes_first_with_adjusted_p() -> None:
+def test_several_seeds_are_averaged_and_widen_the_interval() -> None:
+    values, labels, a, _ = world()
+    noisy = a + np.random.default_rng(1).normal(0, 0.4, (4, len(a)))
+    noisy = 1 / (1 + np.exp(-4 * (noisy - 0.5)))
+    slices = slices_of(values)
+    for one, metrics in zip(slices, slice_metrics(labels, noisy, slices), strict=True):
+        each = [roc_auc_score(labels[one.rows], own[one.rows]) for own in noisy]
+        assert metrics.auc.value == pytest.approx(np.mean(each))
+        # Not below the part of the seeds alone.
+        assert metrics.auc.high - metrics.auc.low > 2 * 1.96 * np.std(each, ddof=1) / len(each) ** 0.5
+
+
+def test_the_slice_where_arms_differ_comes_first_adjusted_over_slices_and_arms() -> None:
     values, labels, a, b = world()
     slices = slices_of(values)
-    found = slice_differences(labels, a, b, slices)
-    assert found[0].name == "b" and found[0].adjusted_p < 0.01
-    by_name = {one.name: one for one in slices}
-    rows = [by_name[one.name].rows for one in found]
-    p = [compare(labels[own], a[own], b[own]).p for own in rows]
+    scores = {"a": np.stack([a, a]), "b": np.stack([b, b]), "same": np.stack([a, a])}
+    found = slice_differences(labels, scores, "a", slices)
+    assert (found[0].name, found[0].arm, found[0].word) == ("b", "b", "worse")
+    by_name = {one.name: one.rows for one in slices}
+    p = [
+        compare_auc(labels[by_name[one.name]], *(scores[k][:, by_name[one.name]] for k in (one.arm, "a"))).p
+        for one in found
+    ]
+    assert len(found) == 2 * len(slices)
     np.testing.assert_allclose([one.adjusted_p for one in found], holm(p))
-    assert all(one.difference.delta == 0 for one in found[1:])
+    assert all(one.difference.delta == 0 and one.word == "not distinguishable" for one in found[1:])
+
+
+def test_a_large_difference_that_is_noise_comes_after_a_small_one_that_is_none() -> None:
+    generator = np.random.default_rng(5)
+    labels = (generator.random(20_040) < 0.5).astype(float)
+    signal = labels + generator.normal(0, 1, len(labels))
+    a = 1 / (1 + np.exp(-signal))
+    b = 1 / (1 + np.exp(-(signal + generator.normal(0, 0.5, len(labels)))))
+    b[-40:] = 1 / (1 + np.exp(-(signal[-40:] + generator.normal(0, 1, 40))))
+    slices = slices_of(["many"] * 20_000 + ["few"] * 40)
+    found = slice_differences(labels, {"b": b[None], "a": a[None]}, "a", slices)
+    assert abs(found[1].difference.delta) > abs(found[0].difference.delta)
+    assert [(one.name, one.word) for one in found] == [("many", "worse"), ("few", "not distinguishable")]
 
 
 def test_a_slice_of_one_class_has_no_auc_and_no_verdict() -> None:
     labels = np.array([0.0] * 40 + [0.0, 1.0] * 20)
-    scores = np.linspace(0.1, 0.9, 80)
+    scores = np.linspace(0.1, 0.9, 80)[None]
     slices = slices_of(["x"] * 40 + ["y"] * 40)
-    assert np.isnan(slice_metrics(labels, scores, slices)[0].auc)
-    assert [one.name for one in slice_differences(labels, scores, scores[::-1], slices)] == ["y"]
+    assert np.isnan(slice_metrics(labels, scores, slices)[0].auc.value)
+    found = slice_differences(labels, {"up": scores, "down": scores[:, ::-1]}, "up", slices)
+    assert [one.name for one in found] == ["y"]

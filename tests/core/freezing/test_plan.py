@@ -1,13 +1,15 @@
 """Plans: what each strategy freezes, what it counts, and what it refuses."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 
 from core.errors import BadInput
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import STRATEGIES, describe
-from core.models.card import BackboneCard, HeadSettings, StageCard
+from core.models.card import BackboneCard, HeadSettings, StageCard, load_card, save_card
 
 STAGES = tuple(
     StageCard(name, name.title(), 10 * (i + 1), 2 * i, 4, biases_norms=3 * i, linear_widths=7 * i)
@@ -88,13 +90,23 @@ def test_rates_and_openings_are_the_papers() -> None:
         probe.check_epochs(4)
 
 
+def test_stages_are_computed_once_while_as_many_stand_still_for_more_than_one_epoch() -> None:
+    def depths(strategy: str, options: dict[str, object] | None = None) -> list[int]:
+        plan = make_plan(CARD, strategy, 2, HEAD, options)
+        return [plan.computed_once(epoch) for epoch in range(5)]
+
+    assert depths("lp-ft", {"probe_epochs": 3}) == [3, 3, 3, 0, 0]
+    assert depths("lp-ft", {"probe_epochs": 1}) == depths("gradual") == depths("full") == [0] * 5
+    assert depths("depth") == [2] * 5 and depths("surgical", {"stages": ("s2",)}) == [2] * 5
+
+
 def test_parts_of_stages_are_counted() -> None:
     own = (4 + 1) * 3 + (3 + 1) * 2
     bitfit = make_plan(CARD, "bitfit", 0, HEAD)
     assert bitfit.frozen_depth == 1
     assert bitfit.trained_parameters == 3 + 6 + own and bitfit.frozen_parameters == 60 - 9
     lora = make_plan(CARD, "lora", 0, HEAD, {"rank": 2})
-    assert lora.trained_parameters == 2 * (7 + 14) + own
+    assert lora.trained_parameters == 2 * (7 + 14) + own and lora.frozen_parameters == 60
     assert make_plan(CARD, "surgical", 0, HEAD, {"stages": ("s2",)}).frozen_depth == 2
     assert make_plan(CARD, "embeddings-only", 0, HEAD).frozen_depth == 0
 
@@ -116,12 +128,25 @@ def test_options_are_checked_at_the_door(strategy: str, options: dict[str, objec
 
 
 def test_strategies_that_need_what_a_backbone_lacks_are_refused() -> None:
-    images = dataclasses.replace(CARD, stages=tuple(StageCard(f"block{i}", "B", 5, 5, 5) for i in range(2)))
+    blocks = tuple(StageCard(f"block{i}", "B", 5, 5, 5, biases_norms=0, linear_widths=0) for i in range(2))
+    images = dataclasses.replace(CARD, stages=blocks)
     for strategy in ("meda", "embeddings-only", "all-but-embeddings"):
         with pytest.raises(BadInput, match="not an embedding stage"):
             make_plan(images, strategy, 0, HEAD)
-    with pytest.raises(BadInput, match="have none"):
-        make_plan(images, "lora", 0, HEAD)
+    for strategy in ("bitfit", "lora"):
+        with pytest.raises(BadInput, match="have none"):
+            make_plan(images, strategy, 0, HEAD)
+
+
+@pytest.mark.parametrize("strategy", ["bitfit", "lora"])
+def test_a_card_without_the_counts_is_refused_rather_than_probed(strategy: str, tmp_path: Path) -> None:
+    save_card(CARD, tmp_path)
+    values = json.loads((tmp_path / "card.json").read_text())
+    for stage in values["stages"]:
+        del stage["biases_norms"], stage["linear_widths"]
+    (tmp_path / "card.json").write_text(json.dumps(values))
+    with pytest.raises(BadInput, match="written before .* were counted.* export the backbone and import it again"):
+        make_plan(load_card(tmp_path), strategy, 0, HEAD)
 
 
 def test_a_strategy_in_words() -> None:

@@ -1,61 +1,41 @@
-"""Figures of several runs: own colours, intervals, controls as lines."""
+"""Figures of chosen arms: a line a setting, parallel coordinates."""
 
 import numpy as np
 import pytest
 
-from core.evaluation.curves import roc, threshold_table
-from core.report.compare_figures import (
-    Bar,
-    DepthPoint,
-    backbone_depths_figure,
-    depth_figure,
-    metric_bars,
-    roc_overlay,
-    run_styles,
-)
+from core.report.compare_figures import LONGEST_TEXT, Axis, parallel_coordinates, setting_depths_figure
+from core.runs.sweep_result import ArmResult, Spread
+
+NOTHING = float("nan")
 
 
-def test_styles_are_fixed_by_the_id_and_differ_within_a_figure() -> None:
-    ids = [f"r-{number:08x}" for number in range(0, 28)]
-    styles = run_styles(ids)
-    assert len(set(styles.values())) == 28
-    assert run_styles([ids[3]]) == {ids[3]: styles[ids[3]]}
-    assert run_styles(list(reversed(ids))) == styles
-    assert len(run_styles([f"r-{number:08x}" for number in range(40)])) == 40
+def arm(setting: str, depth: int, auc: float, strategy: str = "depth") -> ArmResult:
+    spread = Spread(auc, NOTHING, auc - 0.01, auc + 0.02)
+    return ArmResult(
+        f"freeze depth {depth}", strategy, setting, 0, 1e-3, depth, (), {"target_test": spread},
+        {"target_test": spread}, {}, 0.5, 10, 1.0, NOTHING,
+    )  # fmt: skip
 
 
-def test_bars_carry_their_intervals() -> None:
-    figure = metric_bars([Bar("a", "r-1", 0.7, 0.68, 0.73), Bar("b", "r-2", 0.6, float("nan"), float("nan"))], "AUC")
-    trace = figure.data[0]
-    assert trace.x.tolist() == [0.7, 0.6] and list(trace.y) == ["a", "b"]
-    assert trace.error_x.array == pytest.approx([0.03, 0]) and trace.error_x.arrayminus == pytest.approx([0.02, 0])
-
-
-def test_depth_is_sorted_and_controls_are_lines() -> None:
-    target = [DepthPoint(2, "b", 0.7, 0.69, 0.71), DepthPoint(0, "a", 0.8, 0.78, 0.81)]
-    figure = depth_figure(target, [], {"scratch": 0.6, "zero-shot": 0.65})
-    assert [trace.name for trace in figure.data] == ["target test rows"]
-    assert figure.data[0].x.tolist() == [0, 2]
-    assert figure.data[0].error_y.arrayminus == pytest.approx([0.02, 0.01])
-    assert [shape.y0 for shape in figure.layout.shapes] == [0.6, 0.65]
-
-
-def test_overlay_names_every_run() -> None:
-    generator = np.random.default_rng(0)
-    scores = generator.random(300)
-    curve = roc(threshold_table((generator.random(300) < scores).astype(float), scores))
-    figure = roc_overlay({"r-1": ("one", curve), "r-2": ("two", curve)})
-    assert [trace.name for trace in figure.data[1:]] == ["one", "two"]
-    assert len(figure.to_json()) < 200_000
-
-
-def test_every_backbone_has_a_line_of_its_own() -> None:
-    points = {
-        "b": [DepthPoint(2, "x", 0.7, 0.69, 0.71), DepthPoint(0, "y", 0.8, 0.78, 0.81)],
-        "a": [DepthPoint(1, "z", 0.6, 0.5, 0.7)],
-    }
-    figure = backbone_depths_figure(points)
+def test_every_setting_has_a_line_of_its_own_by_depth() -> None:
+    arms = [arm("b", 2, 0.7), arm("b", 0, 0.8), arm("a", 1, 0.6), arm("b", 3, 0.9, "lora")]
+    figure = setting_depths_figure(arms)
     assert [trace.name for trace in figure.data] == ["b", "a"]
-    assert figure.data[0].x.tolist() == [0, 2] and figure.data[0].y.tolist() == [0.8, 0.7]
+    # Side by side around their depth.
+    assert figure.data[0].x == pytest.approx([0, 2], abs=0.1) and figure.data[0].y.tolist() == [0.8, 0.7]
     assert figure.data[0].line.color != figure.data[1].line.color
-    assert figure.data[1].error_y.array == pytest.approx([0.1])
+    assert figure.data[1].error_y.array == pytest.approx([0.02])
+
+
+def test_axes_have_a_tick_at_every_setting_and_short_names() -> None:
+    long = "a strategy with a name that goes on"
+    axes = [
+        Axis("strategy", [0, 1, 0], ["depth", long]),
+        Axis("rate", [1e-3, 3e-4, 1e-3]),
+        Axis("AUC", [0.7, 0.71, 0.69]),
+    ]
+    (trace,) = parallel_coordinates(axes, [1, 2, 3]).data
+    first, second, third = trace.dimensions
+    assert first.ticktext[0] == "depth" and len(first.ticktext[1]) == LONGEST_TEXT
+    assert np.array(second.tickvals) == pytest.approx([3e-4, 1e-3]) and list(second.ticktext) == ["0.0003", "0.001"]
+    assert third.label == "AUC" and np.array(third["values"]).tolist() == [0.7, 0.71, 0.69]

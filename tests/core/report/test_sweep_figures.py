@@ -43,6 +43,7 @@ def arm(title: str, strategy: str, auc: float, **changes: Any) -> ArmResult:
             "source_test": Spread(auc + 0.05, NAN, auc + 0.01, auc + 0.09),
         },
         log_loss={"target_test": Spread(0.4, 0.02, NAN, NAN)},
+        ece={"target_test": Spread(0.01, 0.002, NAN, NAN)},
         validation_loss=0.4,
         trained_parameters=100,
         seconds=2.0,

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from core.errors import BadInput
-from core.runs.store import MIGRATIONS, Run, RunStore
+from core.runs.store import MIGRATIONS, Run, RunStore, Validation
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 
@@ -134,3 +134,14 @@ def test_opened_again_everything_is_there_and_a_newer_schema_is_refused(workspac
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     with pytest.raises(BadInput, match=r"schema version \d+, newer than"):
         RunStore(workspace)
+
+
+def test_best_and_last_validation_metrics_of_every_run(store: RunStore) -> None:
+    falling, rising, none = submit(store), submit(store), submit(store)
+    store.add_points(falling.id, [(step, "validation_loss", loss) for step, loss in ((0, 0.7), (10, 0.5), (20, 0.6))])
+    store.add_points(falling.id, [(step, "validation_auc", auc) for step, auc in ((0, 0.5), (10, 0.8), (20, 0.7))])
+    store.add_points(falling.id, [(20, "train_loss", 0.1)])
+    store.add_points(rising.id, [(5, "validation_loss", 0.4)])
+    found = store.validation()
+    assert found == {falling.id: Validation(0.5, 0.6, 0.8, 0.7), rising.id: Validation(0.4, 0.4, None, None)}
+    assert none.id not in found

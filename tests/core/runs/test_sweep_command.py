@@ -12,7 +12,7 @@ from core.models.card import HeadSettings
 from core.models.library import list_backbones
 from core.runs.sweep import Arm, SweepSpec, depth_arms, estimate_sweep, requests_of, sweep_command_line
 from core.sweep_command import sweep_spec
-from core.training.estimate import estimate_seconds
+from core.training.estimate import SPEEDS, Estimate, estimate_seconds
 from core.training.settings import PRESETS, TrainSettings
 from core.workspace import Workspace
 
@@ -63,7 +63,7 @@ def test_defaults_are_left_out(spec: SweepSpec, tiny: tuple[Workspace, Dataset])
 
 
 @pytest.mark.parametrize(("share", "last"), [(None, 0), (None, 300), (0.25, 0), (0.4, 100)])
-def test_the_estimate_is_the_sum_over_runs_on_the_rows_that_really_train(
+def test_the_estimate_is_the_sum_over_runs_with_every_frozen_prefix_once(
     spec: SweepSpec, share: float | None, last: int, tiny: tuple[Workspace, Dataset]
 ) -> None:
     workspace, dataset = tiny
@@ -76,4 +76,24 @@ def test_the_estimate_is_the_sum_over_runs_on_the_rows_that_really_train(
         for one in requests_of(asked)
     ]
     assert len(alone) == 5 * 3 + 1
-    assert estimate_sweep(dataset, card, asked, ()).seconds == pytest.approx(sum(alone))
+    prefixes = sum(rows * sum(stage.flops for stage in card.stages[:depth]) for depth in range(5)) / SPEEDS["cpu"].flops
+    assert estimate_sweep(dataset, card, asked, ()).seconds == pytest.approx(sum(alone) - 2 * prefixes)
+
+
+def test_sizes_and_strategies_share_a_prefix_too(spec: SweepSpec, tiny: tuple[Workspace, Dataset]) -> None:
+    workspace, dataset = tiny
+    card = next(card for card in list_backbones(workspace) if card.id == spec.backbone)
+    train = TrainSettings(epochs=3, device="cpu")
+
+    def estimate(*arms: Arm, sizes: tuple[int, ...] = (0,)) -> Estimate:
+        asked = dataclasses.replace(spec, seeds=(0,), train=train, arms=arms, target_sizes=sizes)
+        return estimate_sweep(dataset, card, asked, ())
+
+    probe, both = Arm("linear-probe"), Arm("lp-ft", 0, {"probe_epochs": 2})
+    (shared,) = estimate(probe).prefixes.values()
+    alone = estimate(probe).seconds + estimate(both).seconds
+    assert shared > 0 and estimate(probe, both).seconds == pytest.approx(alone - shared)
+    few = estimate(probe, sizes=(300,))
+    (of_few,) = few.prefixes.values()
+    assert of_few < shared
+    assert estimate(probe, sizes=(300, 0)).seconds == pytest.approx(few.seconds + estimate(probe).seconds - of_few)

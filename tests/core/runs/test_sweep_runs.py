@@ -80,6 +80,8 @@ def check_results(workspace: Workspace, sweep: Sweep, found: dict[tuple[str, int
     assert full.auc["target_test"].deviation == pytest.approx(np.std(auc, ddof=1), abs=1e-9)
     loss = [log_loss(labels, found["full fine-tuning", seed].astype(float)) for seed in (0, 1)]
     assert full.log_loss["target_test"].mean == pytest.approx(np.mean(loss), abs=1e-6)
+    errors = [calibration_error(labels, found["full fine-tuning", seed].astype(float)) for seed in (0, 1)]
+    assert full.ece["target_test"].mean == pytest.approx(np.mean(errors), abs=1e-6)
     assert [by_title[arm.title].depth for arm in ARMS[:3]] == [0, 1, 3]
     assert full.peak_memory != full.peak_memory or full.peak_memory > 1e7
 
@@ -92,6 +94,13 @@ def check_results(workspace: Workspace, sweep: Sweep, found: dict[tuple[str, int
     assert any("source test rows" in text for text in forgotten(results))
     table = sweep_table(results)
     assert [row["seeds"] for row in table] == [2, 2, 2, 1] and table[3]["auc_deviation"] is None
+    assert table[0]["ece"] == full.ece["target_test"].mean and table[0]["ece_source"] is not None
+
+
+def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
+    """ECE of 15 bins of equally many rows, where no two scores tie."""
+    bins = np.array_split(np.argsort(scores), 15)
+    return sum(len(one) * abs(scores[one].mean() - labels[one].mean()) for one in bins) / len(labels)
 
 
 def test_smaller_target_sizes_are_the_last_rows_and_nested(tiny: tuple[Workspace, Dataset]) -> None:
@@ -116,7 +125,9 @@ def test_sizes_make_settings_of_their_own_and_zero_shot_stands_in_each(
     work(workspace, "cpu", execute, linger=0.1)
     runs = RunStore(workspace).group(sweep.id)
     assert sorted(run.result["train_rows"] for run in runs if run.result and run.request["strategy"] == "full")[0] < 200
-    verdicts, _ = judged(workspace, arm_results(sweep, runs), "full fine-tuning")
+    verdicts, sentences = judged(workspace, arm_results(sweep, runs), "full fine-tuning")
+    # Zero-shot's one run was validated on the 200 rows' own: it cannot lead elsewhere.
+    assert any(one.startswith("all target rows: Full fine-tuning leads") for one in sentences)
     assert {one.setting for one in verdicts} == {"200 target rows", "all target rows"}
     assert all((one.a, one.b) == ("zero-shot", "full fine-tuning") for one in verdicts)
 

@@ -123,7 +123,10 @@ def test_a_job_deaf_to_the_flag_is_ended_by_force(workspace: Workspace, monkeypa
     assert worker.wait(5) == -signal.SIGKILL
 
 
-def test_a_dead_workers_run_is_interrupted_and_later_ones_stay_queued(workspace: Workspace) -> None:
+def test_a_dead_workers_run_is_interrupted_and_later_ones_stay_queued(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "ensure_worker", lambda *_: None)
     run, after = submit(workspace), submit(workspace)
     worker = start_pretender(workspace, "stubborn")
     store = RunStore(workspace)

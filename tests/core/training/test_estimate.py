@@ -94,11 +94,22 @@ def test_zero_shot_costs_one_forward_pass() -> None:
 
 def test_a_synthetic_history_is_reproduced() -> None:
     plan = plan_at(1)
-    model = training_seconds(plan.stages, 1, 9_950, SETTINGS, 4)
+    prefixes, training = training_seconds(plan.stages, 9_950, SETTINGS, 4)
+    model = sum(prefixes.values()) + training
     history = tuple(finished(depth=1, train=3 * model, total=3 * model + 7) for _ in range(3))
     estimate = estimate_seconds(plan, 9_950, SETTINGS, history)
     assert estimate.seconds == pytest.approx(3 * model + 7, rel=0.01)
     assert "3 finished runs" in estimate.basis
+
+
+def test_stages_that_join_later_cost_what_they_do_from_then_on() -> None:
+    plan = make_plan(CARD, "lp-ft", 0, HeadSettings(), {"probe_epochs": 3})
+    prefixes, training = training_seconds(plan.stages, 1_000, SETTINGS, 4)
+    speed = SPEEDS["cpu"]
+    assert prefixes == {3: pytest.approx(1_000 * 456_000 / speed.flops)}
+    probe = 1_000 * 3 * 512 / speed.flops + 10 * (speed.step + 257 * speed.scalar)
+    whole = 1_000 * 3 * 456_512 / speed.flops + 10 * (speed.step + 388_257 * speed.scalar)
+    assert training == pytest.approx(3 * probe + whole)
 
 
 def test_only_finished_runs_of_the_same_device_count() -> None:

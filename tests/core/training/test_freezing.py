@@ -76,7 +76,7 @@ def test_cached_prefix_equals_the_uncached_run(
             network = load_backbone(card)
             network.replace_head(HeadSettings())
             plan = make_plan(card, "depth", depth, HeadSettings())
-            table = behind_prefix(workspace, network, plan, raw, "key") if cached else raw
+            table = behind_prefix(workspace, network, depth, raw, "key") if cached else raw
             assert table.first == (depth if cached else 0)
             path = tmp_path / f"{depth}-{cached}.pt"
             fit(network, plan, table.take(train, CPU), table.take(validation, CPU), QUICK, ListReporter(), path)
@@ -91,8 +91,7 @@ def test_cache_entries_are_keyed_by_weights_data_and_depth(tiny: tuple[Workspace
     network = load_backbone(card)
 
     def entries(depth: int, data_key: str) -> int:
-        plan = make_plan(card, "depth", depth, HeadSettings())
-        behind_prefix(workspace, network, plan, raw, data_key)
+        behind_prefix(workspace, network, depth, raw, data_key)
         return len(list(workspace.cache.glob("prefix-*")))
 
     assert entries(1, "a") == 1

@@ -63,7 +63,7 @@ def some_rows(backbone: Backbone, network: Network, depth: int, cached: bool) ->
     labels = labels_of(dataset)[rows]
     chosen = np.sort(np.concatenate([rows[labels == 1][:4], rows[labels == 0][:4]]))
     if cached:
-        table = behind_prefix(workspace, network, make_plan(card, "depth", depth, SOFTMAX), table, "key")
+        table = behind_prefix(workspace, network, depth, table, "key")
         assert table.first == depth
     return table.take(chosen, CPU)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.data.datasets import Dataset
+from core.data.datasets import Dataset, training_rows
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import STRATEGIES
 from core.models.backbone import build_network, load_backbone
@@ -26,10 +26,11 @@ from core.training.methods import (
     stages_to_close,
 )
 from core.training.settings import TrainSettings
+from core.training.table import Table, behind_prefix, read_table
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
 from tests.core.training.helpers import QUICK, ListReporter, pretrained
-from tests.core.training.test_freezing import rows_of
+from tests.core.training.test_freezing import CPU, rows_of
 
 HEAD = HeadSettings()
 OPTIONS: dict[str, dict[str, object]] = {
@@ -54,7 +55,10 @@ class Spy(Clicks):
 
 @dataclasses.dataclass
 class Setup:
+    workspace: Workspace
+    dataset: Dataset
     card: BackboneCard
+    table: Table
     train: Rows
     validation: Rows
 
@@ -74,12 +78,30 @@ class Setup:
         plan = self.plan(strategy)
         return network, fit(network, plan, self.train, self.validation, settings, reporter, path, task or Clicks())
 
+    def run_behind(
+        self, strategy: str, path: Path, settings: TrainSettings, reporter: ListReporter
+    ) -> tuple[Network, list[int]]:
+        """The network trained behind cached stages, and behind how many at a time."""
+        network, asked = self.network(), []
+
+        def behind(depth: int) -> tuple[Rows, Rows]:
+            asked.append(depth)
+            moved = behind_prefix(self.workspace, network, depth, self.table, "key")
+            assert moved.first == depth
+            train, validation = training_rows(self.dataset, "target", None)
+            return moved.take(train, CPU), moved.take(validation, CPU)
+
+        fit(network, self.plan(strategy), self.train, self.validation, settings, reporter, path, behind=behind)
+        return network, asked
+
 
 @pytest.fixture
 def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
     workspace, dataset = tiny
     card = pretrained(workspace, "dcnv2")
-    return Setup(card, *rows_of(workspace, dataset, card.folder / "preprocessing"))
+    folder = card.folder / "preprocessing"
+    table = read_table(workspace, dataset, folder, ("target_train", "target_validation"))
+    return Setup(workspace, dataset, card, table, *rows_of(workspace, dataset, folder))
 
 
 @pytest.mark.parametrize("strategy", TRAINING)
@@ -117,6 +139,32 @@ def test_stages_stand_still_until_they_open(setup: Setup, tmp_path: Path) -> Non
             for name in names:
                 assert torch.equal(spy.seen[opened][name], spy.seen[0][name])
             assert any(not torch.equal(spy.seen[opened + 1][name], spy.seen[0][name]) for name in names)
+
+
+def test_stages_that_wait_together_are_computed_once(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy = "lp-ft"
+    monkeypatch.setitem(OPTIONS, strategy, {"probe_epochs": 3})
+    settings = dataclasses.replace(QUICK, epochs=6, batch_size=128)
+    usual = ListReporter()
+    network, _ = setup.run(strategy, tmp_path / "usual.pt", settings, usual)
+    reporter, whole = ListReporter(), tmp_path / "whole.pt"
+    cached, asked = setup.run_behind(strategy, whole, settings, reporter)
+    assert asked == [5, 0]
+    for (name, a), b in zip(network.state_dict().items(), cached.state_dict().values(), strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5, msg=name)
+    losses = [[value for _, name, value in one.rows if name == "validation_loss"] for one in (usual, reporter)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+
+    broken, each = tmp_path / "broken.pt", len(epoch_batches(len(setup.train), settings, 0))
+    for stop in (each - 1, 2):
+        # Within the first epoch, and just after the first stage has joined.
+        with pytest.raises(CancelledError):
+            setup.run_behind(strategy, broken, settings, ListReporter(stop_at=stop))
+    again, _ = setup.run_behind(strategy, broken, settings, ListReporter())
+    for a, b in zip(cached.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_the_first_step_of_adam_is_as_long_as_the_stages_rate(setup: Setup, tmp_path: Path) -> None:

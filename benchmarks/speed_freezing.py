@@ -1,0 +1,212 @@
+"""What freezing saves: `python -m benchmarks.speed_freezing` writes its section of performance.md.
+
+A DNN of three blocks on simulated rows: an epoch at every freeze depth behind the cached prefix and without it, and a
+sweep of all depths with three seeds beside the same sweep done with DeepCTR-Torch.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.page_section import put_section
+from benchmarks.parity import Silent, count, peer_python
+from benchmarks.speed_training import BATCH, PAGE, SETTINGS, VALIDATION_ROWS, Prepared, first, prepare
+from benchmarks.timing import alternate, ceilings, machine, ratio, ratio_text
+from core.freezing.plan import Plan, PlannedStage
+from core.models.backbone import build_network
+from core.models.card import HeadSettings
+from core.models.network import Network, State
+from core.training.loop import Rows, fit
+from core.training.prefix import frozen_state
+from core.training.settings import TrainSettings
+from core.workspace import PROJECT, Workspace, open_workspace
+
+HEADING = "Freezing pays"
+MODEL = "dnn"
+DEPTHS = range(5)
+SEEDS = range(3)
+EPOCHS = 3
+HEAD_GOAL, SWEEP_GOAL, SHARE_GOAL = 10.0, 2.5, 1.15
+
+
+def plan_at(network: Network, depth: int) -> Plan:
+    """The plan under which the first `depth` stages are frozen."""
+    modules = [(stage.name, count(stage)) for stage in network.ordered()] + [("head", count(network.head))]
+    stages = [
+        PlannedStage(name, name, size, 0.0, place < depth, 0, trained=0 if place < depth else size)
+        for place, (name, size) in enumerate(modules)
+    ]
+    return Plan("depth", tuple(stages), depth, False, True)
+
+
+def train(network: Network, depth: int, rows: Rows, validation: Rows, folder: Path, epochs: int, seed: int) -> float:
+    """Seconds of `fit` at this depth, checkpoints included."""
+    checkpoint = folder / "checkpoint.pt"
+    checkpoint.unlink(missing_ok=True)
+    settings = TrainSettings(epochs=epochs, batch_size=BATCH, early_stopping=0, plateau=0, seed=seed, device="cpu")
+    began = time.perf_counter()
+    fit(network, plan_at(network, depth), rows, validation, settings, Silent(), checkpoint)
+    return time.perf_counter() - began
+
+
+def behind(network: Network, depth: int, rows: Rows, workspace: Workspace, key: str) -> Rows:
+    """The rows behind the frozen prefix, from the cache when it is there."""
+    state: State | None = frozen_state(network, depth, rows.state, key, workspace) if depth else None
+    return rows if state is None else Rows(state, rows.labels, depth)
+
+
+class Bench:
+    """One backbone, its rows and the cache they share."""
+
+    def __init__(self, prepared: Prepared, folder: Path) -> None:
+        self.prepared, self.folder = prepared, folder
+        torch.manual_seed(0)
+        self.backbone = build_network(MODEL, SETTINGS[MODEL], prepared.field_sizes, HeadSettings())
+        self.weights = {name: tensor.clone() for name, tensor in self.backbone.state_dict().items()}
+        self.validation = first(prepared.test, VALIDATION_ROWS)
+
+    def start(self, seed: int) -> Network:
+        """The backbone with a new head."""
+        torch.manual_seed(seed)
+        self.backbone.load_state_dict(self.weights)
+        self.backbone.replace_head(HeadSettings())
+        return self.backbone
+
+    def epoch(self, depth: int, cached: bool, workspace: Workspace) -> float:
+        """Seconds of one epoch; the cache is filled before."""
+        network = self.start(0)
+        rows, validation = self.prepared.train, self.validation
+        if cached:
+            rows, validation = (
+                behind(network, depth, one, workspace, key) for one, key in ((rows, "train"), (validation, "valid"))
+            )
+        return train(network, depth, rows, validation, self.folder, 1, 0)
+
+    def sweep(self) -> float:
+        """Seconds of all depths and seeds, filling an empty cache included."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as name:
+            workspace = open_workspace(name)
+            began = time.perf_counter()
+            for depth in DEPTHS:
+                for seed in SEEDS:
+                    network = self.start(seed)
+                    rows = behind(network, depth, self.prepared.train, workspace, "train")
+                    validation = behind(network, depth, self.validation, workspace, "valid")
+                    train(network, depth, rows, validation, self.folder, EPOCHS, seed)
+            return time.perf_counter() - began
+
+    def peer_sweep(self) -> float:
+        """Seconds of the same sweep with DeepCTR-Torch."""
+        job: dict[str, Any] = {
+            "settings": SETTINGS[MODEL] | {"embedding_std": 0.01},
+            "field_sizes": self.prepared.field_sizes,
+            "rows": str(self.prepared.file),
+            "batch_size": BATCH,
+            "learning_rate": TrainSettings().learning_rate,
+            "threads": torch.get_num_threads(),
+            "seed": 0,
+            "depths": list(DEPTHS),
+            "seeds": list(SEEDS),
+            "epochs": EPOCHS,
+        }
+        (self.folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        command = [str(peer_python()), "-m", "benchmarks.peer_speed", str(self.folder / "job.json")]
+        done = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True)
+        return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
+
+    def share_of_operations(self, depth: int) -> float:
+        """Operations of an epoch behind the prefix over those of a full one: two a weight forward, two for each of the
+        gradients of weights and inputs; the lowest trained layer's inputs need none, an embedding's always do."""
+        widths = [count(part) for part in self.backbone.modules() if isinstance(part, torch.nn.Linear)]
+        whole = 6 * sum(widths)
+        above = widths[max(0, depth - 1) :]
+        return (6 * sum(above) - (2 * above[0] if depth else 0)) / whole
+
+
+def table(bench: Bench, rounds: int, workspace: Workspace) -> tuple[str, bool]:
+    """(lines for each depth, whether head-only reached its goal)."""
+    contestants = {f"{depth} cached": partial(bench.epoch, depth, True, workspace) for depth in DEPTHS}
+    contestants |= {f"{depth} uncached": partial(bench.epoch, depth, False, workspace) for depth in DEPTHS[1:]}
+    for fill in list(contestants.values())[: len(DEPTHS)]:
+        fill()
+    taken = alternate(contestants, rounds)
+    full = taken["0 cached"]
+    lines = []
+    for depth in DEPTHS:
+        cached = taken[f"{depth} cached"]
+        share = bench.share_of_operations(depth)
+        found = float(np.median([one / whole for one, whole in zip(cached, full, strict=True)]))
+        within = "yes" if found <= share * SHARE_GOAL else "no"
+        uncached = np.median(taken.get(f"{depth} uncached", full))
+        cells = [str(depth), f"{np.median(cached):.3f}", f"{uncached:.3f}", ratio_text(cached, full)]
+        lines.append(f"| {' | '.join([*cells, f'{share:.1%}', f'{found:.1%}', within])} |")
+    return "\n".join(lines), ratio(taken[f"{DEPTHS[-1]} cached"], full)[0] >= HEAD_GOAL
+
+
+BODY = """Made by `python -m benchmarks.speed_freezing` on {today} ({machine}; {limits}).
+
+A DNN (embedding 16, three blocks of 400, {ids:,} ids) on {rows:,} simulated rows, batch {batch:,}; {rounds} rounds in
+turn, medians; an epoch includes its checkpoint. Cached: from the prefix computed once. Depth {deepest} is the head only.
+
+| freeze depth | s, cached | s, uncached | full epoch / cached (lowest to highest) | share of operations | share of time | within 15 % of the share |
+|---|---|---|---|---|---|---|
+{table}
+
+Head only at least {head_goal:.0f}x faster than a full epoch: {head}.
+
+A sweep of all {depths} depths with {seeds} seeds, {epochs} epochs each, beside the same done by DeepCTR-Torch's `fit`
+with gradients off below the freeze line: ours {ours:.1f} s, theirs {theirs:.1f} s, {ratio}; goal {goal}x: {reached}.
+Ours includes filling the cache from nothing.
+"""  # noqa: E501
+
+
+def main() -> None:
+    """Measures and writes the section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=PAGE)
+    options = parser.parse_args()
+    described, limits = machine(), ceilings()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        prepared = prepare(folder, options.rows, many=False)
+        bench = Bench(prepared, folder)
+        lines, head = table(bench, options.rounds, open_workspace(folder / "cache"))
+        sweeps = alternate({"ours": bench.sweep, "theirs": bench.peer_sweep}, options.rounds)
+    reached = ratio(sweeps["ours"], sweeps["theirs"])[0] >= SWEEP_GOAL
+    body = BODY.format(
+        today=time.strftime("%Y-%m-%d"),
+        machine=described,
+        limits=str(limits),
+        ids=sum(prepared.field_sizes),
+        rows=options.rows,
+        batch=BATCH,
+        rounds=options.rounds,
+        deepest=DEPTHS[-1],
+        table=lines,
+        head_goal=HEAD_GOAL,
+        head="reached" if head else "not reached",
+        depths=len(DEPTHS),
+        seeds=len(SEEDS),
+        epochs=EPOCHS,
+        ours=float(np.median(sweeps["ours"])),
+        theirs=float(np.median(sweeps["theirs"])),
+        ratio=ratio_text(sweeps["ours"], sweeps["theirs"]),
+        goal=SWEEP_GOAL,
+        reached="reached" if reached else "not reached",
+    )
+    put_section(options.out, HEADING, body)
+    print(body)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""An epoch of ours beside the peers' own: `python -m benchmarks.speed_training` writes its section of performance.md.
+
+Simulated rows, encoded once. Two tables: the ids that occur often, and one of 1.26 million ids. Ours and the peer train
+the same network on the same rows in turn; the share of the matrix product is that of the operations of an epoch.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.page_section import put_section
+from benchmarks.parity import Silent, count, peer_python, train_all
+from benchmarks.real_rows import thaw
+from benchmarks.timing import alternate, ceilings, machine, ratio, ratio_text
+from core.data.datasets import encoded, find_dataset, labels_of
+from core.data.preprocessing import load_preprocessing
+from core.evaluation.delong import auc_variance
+from core.models.backbone import build_network
+from core.models.card import HeadSettings
+from core.training.loop import Rows, fit, predict
+from core.training.settings import TrainSettings
+from core.workspace import PROJECT, open_workspace
+
+HEADING = "Training an epoch"
+PAGE = PROJECT / "docs" / "performance.md"
+MANY_IDS = 1_260_000
+BATCH = 4096
+TRAIN = TrainSettings(epochs=1, batch_size=BATCH, early_stopping=0, plateau=0, device="cpu")
+_DEEP = {"embedding": 16, "widths": [400, 400, 400], "dropout": 0.0, "batch_norm": False}
+SETTINGS: dict[str, dict[str, Any]] = {"dnn": _DEEP, "deepfm": _DEEP, "dcnv2": _DEEP | {"crosses": 3}}
+TITLES = {"dnn": "DNN", "deepfm": "DeepFM", "dcnv2": "DCNv2"}
+PEERS = {"deepctr-torch": "DeepCTR-Torch", "fuxictr": "FuxiCTR"}
+GOALS = {("deepctr-torch", False): 1.6, ("fuxictr", False): 1.2, ("deepctr-torch", True): 2.5, ("fuxictr", True): 1.7}
+PAIRS = (("dnn", "deepctr-torch"), ("dnn", "fuxictr"), ("deepfm", "deepctr-torch"), ("dcnv2", "fuxictr"))
+VALIDATION_ROWS = 1000
+WARM_ROWS = 2 * BATCH
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Encoded rows of one table size; `file` holds them as npz for the peers."""
+
+    file: Path
+    train: Rows
+    test: Rows
+    field_sizes: tuple[int, ...]
+
+
+def prepare(folder: Path, rows: int, many: bool) -> Prepared:
+    """The first rows train, the last fifth tests. many: every id that occurs has a row, padded to MANY_IDS."""
+    workspace = open_workspace(folder / "workspace")
+    name = "many" if many else "few"
+    if not (folder / "rows.tsv").exists():
+        thaw(workspace, f"simulate --rows {rows * 5 // 4} --out {folder / 'rows.tsv'}", [])
+    thaw(workspace, f"ingest {folder / 'rows.tsv'} --name {name} --min-count {1 if many else 10} --simulated", [])
+    dataset = find_dataset(workspace, name)
+    preprocessing = load_preprocessing(dataset.folder / "preprocessing")
+    table, labels = encoded(workspace, dataset, preprocessing), np.array(labels_of(dataset))
+    sizes = list(preprocessing.field_sizes)
+    if many:
+        sizes[sizes.index(max(sizes))] += max(0, MANY_IDS - sum(sizes))
+    arrays: dict[str, np.ndarray] = {}
+    parts = {}
+    for part, chosen in (("train", slice(0, rows)), ("test", slice(rows, None))):
+        values = {"ids": table.ids[chosen].astype(np.int64), "numerics": np.array(table.numerics[chosen])}
+        values["labels"] = labels[chosen]
+        arrays |= {f"{part}_{key}": array for key, array in values.items()}
+        tensors = {key: torch.from_numpy(array) for key, array in values.items()}
+        parts[part] = Rows((tensors["ids"].int(), tensors["numerics"]), tensors["labels"])
+    np.savez(folder / f"{name}.npz", **arrays)  # type: ignore[arg-type]
+    return Prepared(folder / f"{name}.npz", parts["train"], parts["test"], tuple(sizes))
+
+
+def first(rows: Rows, number: int) -> Rows:
+    """The first so many rows."""
+    return Rows(tuple(tensor[:number] for tensor in rows.state), rows.labels[:number], rows.first)
+
+
+def ours(model: str, prepared: Prepared, folder: Path, aucs: list[float]) -> float:
+    """Seconds of one epoch by core.training.loop.fit, its validation on few rows and its checkpoint included."""
+    torch.manual_seed(0)
+    network = build_network(model, SETTINGS[model], prepared.field_sizes, HeadSettings())
+    plan, checkpoint = train_all(network), folder / "checkpoint.pt"
+    validation = first(prepared.test, VALIDATION_ROWS)
+    for train in (first(prepared.train, WARM_ROWS), prepared.train):
+        checkpoint.unlink(missing_ok=True)
+        began = time.perf_counter()
+        fit(network, plan, train, validation, TRAIN, Silent(), checkpoint)
+        taken = time.perf_counter() - began
+    aucs.append(auc_variance(prepared.test.labels.numpy(), predict(network, prepared.test).astype(np.float64))[0])
+    return taken
+
+
+def theirs(model: str, peer: str, prepared: Prepared, folder: Path, aucs: list[float]) -> float:
+    """Seconds of one epoch by the peer's package."""
+    job = {
+        "peer": peer,
+        "model": model,
+        "settings": SETTINGS[model] | {"embedding_std": 0.01},
+        "field_sizes": prepared.field_sizes,
+        "rows": str(prepared.file),
+        "folder": str(folder),
+        "batch_size": BATCH,
+        "learning_rate": TRAIN.learning_rate,
+        "threads": torch.get_num_threads(),
+        "workers": 1,
+        "seed": 0,
+    }
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    command = [str(peer_python()), "-m", "benchmarks.peer_speed", str(folder / "job.json")]
+    done = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True)
+    answer = json.loads(done.stdout.splitlines()[-1])
+    aucs.append(answer["auc"])
+    return float(answer["seconds"])
+
+
+def product_operations(prepared: Prepared, model: str) -> float:
+    """Floating-point operations of an epoch's matrix products: two a weight and row forward, four backward."""
+    network = build_network(model, SETTINGS[model], prepared.field_sizes, HeadSettings())
+    weights = sum(count(part) for part in network.modules() if isinstance(part, torch.nn.Linear))
+    return 6.0 * weights * len(prepared.train)
+
+
+def measure(model: str, prepared: Prepared, many: bool, folder: Path, rounds: int, peak: float) -> list[str]:
+    """A line of the table for each peer of the model."""
+    peers = [peer for one, peer in PAIRS if one == model]
+    aucs: dict[str, list[float]] = {name: [] for name in ("ours", *peers)}
+    contestants: dict[str, Callable[[], float]] = {"ours": partial(ours, model, prepared, folder, aucs["ours"])}
+    contestants |= {peer: partial(theirs, model, peer, prepared, folder, aucs[peer]) for peer in peers}
+    taken = alternate(contestants, rounds)
+    share = product_operations(prepared, model) / float(np.median(taken["ours"])) / 1e9 / peak
+    lines = []
+    for peer in peers:
+        goal = GOALS[peer, many]
+        reached = "reached" if ratio(taken["ours"], taken[peer])[0] >= goal else "not reached"
+        cells = [
+            TITLES[model],
+            f"{sum(prepared.field_sizes):,}",
+            PEERS[peer],
+            f"{np.median(taken['ours']):.2f}",
+            f"{np.median(taken[peer]):.2f}",
+            ratio_text(taken["ours"], taken[peer]),
+            f"{goal}x: {reached}",
+            f"{np.mean(aucs['ours']):.4f} / {np.mean(aucs[peer]):.4f}",
+            f"{share:.0%}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+BODY = """Made by `python -m benchmarks.speed_training` on {today} ({machine}; {limits}).
+
+One epoch over {rows:,} simulated rows, batch {batch:,}, Adam, embedding 16, three blocks of 400; {rounds} rounds, ours
+and the peers in turn, medians. The peers train as their packages do: DeepCTR-Torch by `fit`, FuxiCTR by `train_epoch`
+from its npz loader, with the class its package ships (DCNv2; without cross layers it is the DNN). Ours is `fit` of
+`core/training/loop.py` with its checkpoint. A ratio above 1 means that ours took less time. AUC is after this epoch,
+each from its own start (after training to the end: parity.md).
+
+| model | ids | peer | s, ours | s, theirs | theirs / ours (lowest to highest) | goal | AUC, ours / theirs | of the matrix product |
+|---|---|---|---|---|---|---|---|---|
+{table}
+
+The last column is the operations of the epoch's matrix products over its time, as a share of what a plain product of
+2,048 x 2,048 reached in the same run (goal: over 75 %).
+"""  # noqa: E501
+
+
+def main() -> None:
+    """Measures and writes the section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=400_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--models", default=",".join(SETTINGS))
+    parser.add_argument("--out", type=Path, default=PAGE)
+    options = parser.parse_args()
+    peer_python()
+    described, limits, lines = machine(), ceilings(), []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        for many in (False, True):
+            prepared = prepare(folder, options.rows, many)
+            for model in options.models.split(","):
+                lines += measure(model, prepared, many, folder, options.rounds, limits.product)
+    body = BODY.format(
+        today=time.strftime("%Y-%m-%d"),
+        machine=described,
+        limits=str(limits),
+        rows=options.rows,
+        batch=BATCH,
+        rounds=options.rounds,
+        table="\n".join(lines),
+    )
+    put_section(options.out, HEADING, body)
+    print(body)
+
+
+if __name__ == "__main__":
+    main()

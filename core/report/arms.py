@@ -1,0 +1,179 @@
+"""Runs picked by hand put together into arms: those alike but for their seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.errors import BadInput
+from core.evaluation.verdicts import Contender, Verdict, in_words, judge
+from core.report.subject import settings_of
+from core.runs.store import Run
+from core.runs.sweep import arm_of
+from core.runs.sweep_result import ArmResult, arm_result
+from core.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class ChosenArm:
+    """Runs alike but for their seeds. title: the strategy. setting: what else tells the arms apart, in words.
+
+    full_title: both, for a place where arms of several settings stand together.
+    """
+
+    title: str
+    setting: tuple[str, ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def full_title(self) -> str:
+        """Strategy and setting."""
+        return ", ".join([self.title, *self.setting])
+
+    @property
+    def setting_words(self) -> str:
+        """The setting as one text; "" where nothing but strategies differs."""
+        return ", ".join(self.setting)
+
+
+def arms_of(runs: Sequence[Run], backbones: Mapping[str, str], datasets: Mapping[str, str]) -> list[ChosenArm]:
+    """The arms, in the order in which their first runs were created. backbones, datasets: names by id.
+
+    A second run of an arm's seed stands apart, as a repeat is no other seed; and so do all runs of an arm that is the
+    only one, as there is nothing else to compare.
+    """
+    runs = sorted(runs, key=lambda run: run.created)
+    several = _several(runs)
+    found: dict[tuple[str, tuple[str, ...]], dict[int, Run]] = {}
+    for run in runs:
+        title, setting, seed = _title(run), _setting(run, several, backbones, datasets), run.request["train"]["seed"]
+        if seed in found.get((title, setting), {}):
+            title = f"{title} again ({run.id})"
+        found.setdefault((title, setting), {})[seed] = run
+    arms = [ChosenArm(*key, tuple(of_seed[seed] for seed in sorted(of_seed))) for key, of_seed in found.items()]
+    if len(arms) == 1 and len(arms[0].runs) > 1:
+        arms = [ChosenArm(f"{arms[0].title}, seed {run.request['train']['seed']}", (), (run,)) for run in arms[0].runs]
+    return arms
+
+
+def in_setting(arms: Sequence[ChosenArm], setting: str) -> list[ChosenArm]:
+    """The arms of one setting, in words; zero-shot, which nothing trained, stands in every one of its backbone."""
+    wanted = next((arm.setting for arm in arms if arm.setting_words == setting), ())
+    return [
+        arm
+        for arm in arms
+        if arm.setting == wanted or (_is_zero_shot(arm.runs[0]) and arm.setting == wanted[: len(arm.setting)])
+    ]
+
+
+def settings_of_arms(arms: Sequence[ChosenArm]) -> list[str]:
+    """The settings that there are, in words; that of zero-shot alone is none of its own."""
+    found = [arm.setting_words for arm in arms if not _is_zero_shot(arm.runs[0])]
+    return [*dict.fromkeys(found or [arm.setting_words for arm in arms])]
+
+
+def results_of(arms: Sequence[ChosenArm], full: bool) -> list[ArmResult]:
+    """What arms whose runs are done came to, under their full titles or the strategies' alone."""
+    return [arm_result(arm.runs, arm.full_title if full else arm.title, arm.setting_words) for arm in arms]
+
+
+def common_seeds(results: Sequence[ArmResult]) -> list[int]:
+    """The seeds that all have; zero-shot hangs on none."""
+    seeds = [{_seed(run) for run in one.runs} for one in results if one.strategy != "zero-shot"]
+    return sorted(set.intersection(*seeds)) if seeds else [0]
+
+
+def scores_of(workspace: Workspace, result: ArmResult, array: str, seeds: Sequence[int]) -> np.ndarray:
+    """The array of the predictions, (seeds, rows) float64, of these seeds; of the only run where there is one alone."""
+    runs = {_seed(run): run for run in result.runs}
+    alone = len(result.runs) == 1
+    return np.stack([_predictions(workspace, result.runs[0] if alone else runs[seed], array) for seed in seeds])
+
+
+def comparable_seeds(results: Sequence[ArmResult]) -> list[int]:
+    """Seeds over which all can be compared; BadInput where there are none.
+
+    Where every arm has a single run, these are compared whatever their seeds.
+    """
+    if all(len(one.runs) == 1 for one in results):
+        return [_seed(results[0].runs[0])]
+    if seeds := common_seeds(results):
+        return seeds
+    raise BadInput("The chosen arms have no seed in common, so nothing pairs their runs; choose arms with equal seeds.")
+
+
+def comparable_losses(results: Sequence[ArmResult]) -> list[float]:
+    """Validation log loss of every arm, NaN where it stands on other rows than the rest: then it chooses no leader.
+
+    Another dataset, target size or validation share has other validation rows.
+    """
+    rows = [_validated_on(one.runs[0]) for one in results]
+    tuned = {of_one for of_one, one in zip(rows, results, strict=True) if one.strategy != "zero-shot"} or set(rows)
+    alike = tuned if len(tuned) == 1 else set()
+    return [one.validation_loss if of_one in alike else float("nan") for of_one, one in zip(rows, results, strict=True)]
+
+
+def judged_arms(workspace: Workspace, results: Sequence[ArmResult], reference: str) -> tuple[list[Verdict], list[str]]:
+    """(verdicts, sentences) on target test rows, arms against the reference and the leader; nothing for one arm."""
+    if len(results) < 2:
+        return [], []
+    alone = all(len(one.runs) == 1 for one in results)
+    contenders = []
+    for result, validation_loss in zip(results, comparable_losses(results), strict=True):
+        seeds = [_seed(run) for run in result.runs]
+        scores = scores_of(workspace, result, "target_test_score", seeds)
+        seedless = alone or result.strategy == "zero-shot"
+        contenders.append(Contender(result.title, validation_loss, scores, () if seedless else tuple(seeds)))
+    labels = _predictions(workspace, results[0].runs[0], "target_test_label")
+    verdicts = judge(labels, {"": contenders}, reference)
+    return verdicts, in_words(verdicts, {"": contenders}, reference)
+
+
+def _title(run: Run) -> str:
+    return f"pretraining {run.request['name']}" if run.kind == "pretrain" else arm_of(run).title
+
+
+def _is_zero_shot(run: Run) -> bool:
+    return bool(run.request.get("strategy") == "zero-shot")
+
+
+def _several(runs: Sequence[Run]) -> set[str]:
+    """Names of what differs between the runs: "dataset", "backbone" and settings of what trained."""
+    several = {"dataset"} if len({run.dataset for run in runs}) > 1 else set()
+    tuned = [run for run in runs if run.kind == "finetune"]
+    if len({run.request["backbone"] for run in tuned}) > 1:
+        several.add("backbone")
+    settings = [settings_of(run.request) for run in tuned if not _is_zero_shot(run)]
+    names = dict.fromkeys(name for one in settings for name in one)
+    return several | {name for name in names if any(one.get(name) != settings[0].get(name) for one in settings)}
+
+
+def _setting(run: Run, several: set[str], backbones: Mapping[str, str], datasets: Mapping[str, str]) -> tuple[str, ...]:
+    words = [datasets.get(run.dataset, run.dataset)] if "dataset" in several else []
+    if run.kind == "finetune":
+        if "backbone" in several:
+            words.append(backbones.get(run.request["backbone"], run.request["backbone"]))
+        if not _is_zero_shot(run):
+            words += [_in_words(name, value) for name, value in settings_of(run.request).items() if name in several]
+    return tuple(words)
+
+
+def _in_words(name: str, value: Any) -> str:
+    if name == "target rows":
+        return f"{value:,} target rows" if value else "all target rows"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{name} {value:g}" if number else f"{name} {value}"
+
+
+def _validated_on(run: Run) -> tuple[Any, ...]:
+    return run.dataset, run.request.get("target_rows", 0), run.request["train"]["validation_share"]
+
+
+def _seed(run: Run) -> int:
+    return int(run.request["train"]["seed"])
+
+
+def _predictions(workspace: Workspace, run: Run, array: str) -> np.ndarray:
+    with np.load(workspace.runs / run.id / "predictions.npz", allow_pickle=False) as arrays:
+        return np.asarray(arrays[array], dtype=np.float64)

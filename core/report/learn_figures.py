@@ -1,0 +1,80 @@
+"""Figures that tell a story: what a fine-tuning gave and took, and ROC curves of its arms."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from core.evaluation.curves import Curve
+from core.report.overlay_figures import style_of
+from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, TRAINED
+
+_PARTS = {"source_test": "source test rows", "target_test": "target test rows"}
+
+
+def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.Figure:
+    """AUC of the backbone (cold diamond) and of the run (warm dot) on target and source test rows, with intervals.
+
+    before, after: metrics by part, "target_test" and "source_test", each with auc, auc_low and auc_high.
+    """
+    parts = [part for part in _PARTS if part in before and part in after]
+    figure = go.Figure()
+    for part in parts:
+        figure.add_trace(
+            go.Scatter(
+                x=np.array([before[part]["auc"], after[part]["auc"]], dtype=float),
+                y=[_PARTS[part]] * 2,
+                mode="lines",
+                line={"color": NEUTRAL, "width": 2},
+                hoverinfo="skip",
+                showlegend=False,
+            )
+        )
+    for name, metrics, color, symbol in (("before", before, FROZEN, "diamond"), ("after", after, TRAINED, "circle")):
+        auc, low, high = (
+            np.array([np.nan if metrics[part][key] is None else metrics[part][key] for part in parts], dtype=float)
+            for key in ("auc", "auc_low", "auc_high")
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=auc,
+                y=[_PARTS[part] for part in parts],
+                mode="markers",
+                name=name,
+                marker={"color": color, "symbol": symbol, "size": 12},
+                error_x={
+                    "type": "data",
+                    "array": np.nan_to_num(high - auc),
+                    "arrayminus": np.nan_to_num(auc - low),
+                    "thickness": 1.5,
+                    "width": 5,
+                },
+                hovertemplate="%{y}: AUC %{x:.4f}<extra>%{fullData.name}</extra>",
+            )
+        )
+    figure.update_xaxes(title_text="AUC, 95 % interval (DeLong)", nticks=6)
+    figure.update_yaxes(automargin=True)
+    return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision="forgotten")
+
+
+def roc_overlay(curves: Sequence[tuple[str, Curve]]) -> go.Figure:
+    """ROC curves, each with its label, over the diagonal of guessing."""
+    guess = np.array([0.0, 1.0])
+    line = {"color": NEUTRAL, "dash": "dot", "width": 1}
+    figure = go.Figure(go.Scatter(x=guess, y=guess, mode="lines", line=line, showlegend=False, hoverinfo="skip"))
+    for place, (label, curve) in enumerate(curves):
+        color, dash = style_of(place)
+        figure.add_trace(
+            go.Scatter(
+                x=curve.x,
+                y=curve.y,
+                mode="lines",
+                name=label,
+                line={"color": color, "dash": dash, "width": 2},
+                hovertemplate="false positive rate %{x:.3f}, recall %{y:.3f}<extra>%{fullData.name}</extra>",
+            )
+        )
+    figure.update_xaxes(title_text="False positive rate", range=[-0.01, 1.01])
+    figure.update_yaxes(title_text="True positive rate (recall)", range=[-0.01, 1.02])
+    return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision="story-roc")

@@ -1,0 +1,154 @@
+"""What was made of a finished run and is kept in its folder, to be deleted with it: scores, export, verification."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from core.access import require_writable
+from core.errors import BadInput
+from core.runs.command import Report, export_in_subprocess, score_in_subprocess, verify_in_subprocess
+from core.runs.store import RunStore, now
+from core.workspace import Workspace, hash_file, read_json, write_json
+
+MOST_SCORINGS = 8
+"""Scored files kept a run; the oldest go first."""
+EXPORT = "export"
+VERIFICATION = "verification"
+_SCORES = "scores-"
+_SAID = "said.json"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """said: what the command said, as `--json` shows it. created: ISO time in UTC. folder: with the files it wrote."""
+
+    said: dict[str, Any]
+    created: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Scoring(Kept):
+    """A file scored by a run. id: by the file's bytes and what was done with bad rows. file: its name."""
+
+    id: str
+    file: str
+
+    @property
+    def csv(self) -> Path:
+        """row (from 1), score, predicted_click: as `python -m core score` writes it."""
+        return self.folder / "predictions.csv"
+
+    def first(self, rows: int) -> pa.Table:
+        """The first `rows` predictions at most."""
+        with pyarrow.csv.open_csv(self.csv, convert_options=_TYPES) as reader:
+            return pa.Table.from_batches([reader.read_next_batch()]).slice(0, rows)
+
+    def parquet(self) -> bytes:
+        """All predictions as a Parquet file."""
+        sink = pa.BufferOutputStream()
+        pyarrow.parquet.write_table(pyarrow.csv.read_csv(self.csv, convert_options=_TYPES), sink)
+        return sink.getvalue().to_pybytes()
+
+
+_TYPES = pyarrow.csv.ConvertOptions(
+    column_types={"row": pa.int64(), "score": pa.float32(), "predicted_click": pa.int8()}
+)
+
+
+def scoring_id(source: Path, on_bad_rows: str) -> str:
+    """The id that the scoring of this file has, before or after it was made."""
+    return f"{hash_file(source)[:16]}{'-skip' if on_bad_rows == 'skip' else ''}"
+
+
+def score_and_keep(
+    workspace: Workspace, run_id: str, source: Path, file: str, on_bad_rows: str, report: Report | None = None
+) -> None:
+    """Scores `source`, which the user calls `file`; at once where the same bytes were scored before."""
+    require_writable()
+    name = _SCORES + scoring_id(source, on_bad_rows)
+    if known := kept(workspace, run_id, name):
+        write_json(known.folder / _SAID, {"said": known.said, "created": now(), "file": file})
+        return
+
+    def fill(folder: Path) -> dict[str, Any]:
+        try:
+            said = score_in_subprocess(workspace, run_id, source, folder / "predictions.csv", on_bad_rows, report)
+        except BadInput as error:
+            raise BadInput(str(error).replace(source.name, file)) from error
+        examples = [example.replace(source.name, file) for example in said["bad_examples"]]
+        return {"said": said | {"bad_examples": examples}, "created": now(), "file": file}
+
+    _keep(workspace, run_id, name, fill)
+    for old in scorings(workspace, run_id)[MOST_SCORINGS:]:
+        delete_kept(old)
+
+
+def scorings(workspace: Workspace, run_id: str) -> list[Scoring]:
+    """The files that the run has scored, newest first."""
+    found = []
+    for path in (workspace.runs / run_id).glob(f"{_SCORES}*/{_SAID}"):
+        values = read_json(path)
+        folder = path.parent
+        one = Scoring(values["said"], values["created"], folder, folder.name.removeprefix(_SCORES), values["file"])
+        found.append(one)
+    return sorted(found, key=lambda one: one.created, reverse=True)
+
+
+def export_and_keep(workspace: Workspace, run_id: str) -> None:
+    """Exports the run into one zip archive, see `export_file`."""
+    require_writable()
+    _keep_said(
+        workspace, run_id, EXPORT, lambda folder: export_in_subprocess(workspace, run_id, export_file(folder, run_id))
+    )
+
+
+def export_file(folder: Path, run_id: str) -> Path:
+    """The archive in the folder of a kept export."""
+    return folder / f"thaw-{run_id}.zip"
+
+
+def verify_and_keep(workspace: Workspace, run_id: str, report: Report | None = None) -> None:
+    """Carries the run out again and keeps what came of it."""
+    require_writable()
+    _keep_said(workspace, run_id, VERIFICATION, lambda folder: verify_in_subprocess(workspace, run_id, report))
+
+
+def kept(workspace: Workspace, run_id: str, name: str) -> Kept | None:
+    """What is kept of the run under that name, such as EXPORT."""
+    folder = workspace.runs / run_id / name
+    if not (folder / _SAID).exists():
+        return None
+    values = read_json(folder / _SAID)
+    return Kept(values["said"], values["created"], folder)
+
+
+def delete_kept(one: Kept) -> None:
+    """Removes its folder."""
+    require_writable()
+    shutil.rmtree(one.folder, ignore_errors=True)
+
+
+def _keep_said(workspace: Workspace, run_id: str, name: str, make: Callable[[Path], dict[str, Any]]) -> None:
+    _keep(workspace, run_id, name, lambda folder: {"said": make(folder), "created": now()})
+
+
+def _keep(workspace: Workspace, run_id: str, name: str, fill: Callable[[Path], dict[str, Any]]) -> None:
+    """Fills a folder of that name: all of it, or nothing. In place of an older one."""
+    with tempfile.TemporaryDirectory(dir=workspace.uploads, prefix=".part-") as parent:
+        part = Path(parent) / name
+        part.mkdir()
+        write_json(part / _SAID, fill(part))
+        # The run may have been deleted meanwhile, and its folder is not to come back.
+        RunStore(workspace).get(run_id)
+        folder = workspace.runs / run_id / name
+        folder.parent.mkdir(exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)

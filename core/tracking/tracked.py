@@ -1,0 +1,105 @@
+"""What of a run goes to another tracking tool: its settings, its curves, its results."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import BadInput
+from core.runs.store import Run, RunStore
+from core.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A run in plain words. params: settings by dotted name. curves: (steps, values, seconds since the start) by name.
+
+    metrics: of the result, such as "target_test/auc"; what is undefined is left out. started, finished: seconds since
+    1970 in UTC; the run's creation where it has not started, None where it has not ended.
+    """
+
+    id: str
+    name: str
+    status: str
+    experiment: str
+    started: float
+    finished: float | None
+    params: dict[str, str]
+    curves: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+
+    @property
+    def last_step(self) -> int:
+        """The step that results stand at: the last of any curve, 0 without curves."""
+        return max((int(steps[-1]) for steps, _, _ in self.curves.values()), default=0)
+
+
+def tracked(store: RunStore, run: Run, experiment: str) -> Tracked:
+    """Everything of `run` that a tracking tool has a place for."""
+    points = store.points(run.id)
+    clock, passed = points.pop("seconds", (np.zeros(0), np.zeros(0)))
+
+    def times(steps: np.ndarray) -> np.ndarray:
+        return np.interp(steps, clock, passed) if len(clock) else np.zeros(len(steps))
+
+    result = run.result or {}
+    metrics = {
+        f"{part}/{name}": float(value)
+        for part, values in (result.get("metrics") or {}).items()
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    metrics |= {f"seconds/{name}": float(value) for name, value in result.get("seconds", {}).items()}
+    tags = {"thaw.id": run.id, "thaw.kind": run.kind, "thaw.status": run.status, "thaw.dataset": run.dataset}
+    optional = {"thaw.tags": ", ".join(run.tags), "thaw.note": run.note, "thaw.message": run.message}
+    return Tracked(
+        run.id,
+        run.name,
+        run.status,
+        experiment,
+        _seconds(run.started or run.created),
+        _seconds(run.finished) if run.finished else None,
+        _flat(run.request),
+        {name: (steps, values, times(steps)) for name, (steps, values) in points.items()},
+        metrics,
+        tags | {key: value for key, value in optional.items() if value},
+    )
+
+
+Write = Callable[[Path, Sequence[Tracked]], list[Path]]
+
+
+def export_tracking(
+    workspace: Workspace, runs: Sequence[Run], experiment: str, target: Path, write: Write
+) -> dict[str, Any]:
+    """Writes `runs` into the folder `target`, new or empty, with one of the writers; says what it wrote.
+
+    BadInput for a folder that holds something, and when no run has anything to tell yet.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise BadInput(f"{str(target)!r} is not an empty folder; name a new one, so that nothing is overwritten.")
+    told = [run for run in runs if run.started]
+    if not told:
+        raise BadInput("None of these runs has started, so there is nothing to export yet.")
+    store = RunStore(workspace)
+    target.mkdir(parents=True, exist_ok=True)
+    files = write(target, [tracked(store, run, experiment) for run in told])
+    return {"out": str(target), "runs": [run.id for run in told], "experiment": experiment, "files": len(files)}
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value not in ("", None):
+            flat[prefix + name] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return flat
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).astimezone(UTC).timestamp()

@@ -1,0 +1,49 @@
+"""An errand under way, or one that failed: how far it is, the way to stop it, its sentence."""
+
+import streamlit as st
+
+from core.runs import errands
+from pages.components.common import plain
+
+TICK_SECONDS = 0.5
+
+
+def errand_view(key: str, doing: str, measured: bool = True) -> bool:
+    """Shows the errand of that key, and the page anew when it has ended. Whether it is still under way.
+
+    doing: what it does, as in "Scoring the rows". measured: whether it says how far it is, which is when it can stop.
+    """
+    errand = errands.find(key)
+    if errand is None:
+        return False
+    if errand.error:
+        # It may quote what an uploaded file holds.
+        st.error(plain(str(errand.error)), icon=":material/error:")
+        return False
+    st.fragment(_tick, run_every=TICK_SECONDS)(key, doing, measured)
+    return True
+
+
+def _tick(key: str, doing: str, measured: bool) -> None:
+    errand = errands.find(key)
+    if errand is None or not errand.active:
+        st.rerun()
+        return
+    if not measured:
+        st.markdown(f":material/hourglass_top: {doing}, which takes some seconds.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.progress(min(errand.share or 0.0, 1.0), text=_words(errand, doing), width="stretch")
+        if st.button("Stop", key=f"stop {key}", icon=":material/stop_circle:", disabled=errand.stopping):
+            errand.stop()
+            st.rerun(scope="fragment")
+
+
+def _words(errand: errands.Errand, doing: str) -> str:
+    if errand.stopping:
+        return "Stopping"
+    if errand.share is None:
+        return "Waiting for others to end"
+    if not errand.share:
+        return f"{doing}: starting, which takes some seconds"
+    return f"{doing}: {errand.share:.0%}"

@@ -1,0 +1,64 @@
+"""The HTML report of a sweep or of some runs, written when someone asks for it."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from core.errors import ThawError
+from core.report.subject import runs_subject, sweep_subject
+from core.runs.command import report_in_subprocess
+from core.runs.store import RunStore
+from core.runs.sweep import find_sweep
+from core.workspace import Workspace
+from pages.components.common import show_error, workspace
+
+ABOUT = (
+    "One HTML file that opens without a network: interactive plots, the data's hash, settings, verdicts, and the "
+    "commands that do it all again."
+)
+
+
+def report_download(key: str, sweep: str = "", runs: Sequence[str] = (), disabled: bool = False) -> None:
+    """A button that opens the download. sweep: a sweep's id; runs: else ids of runs that ended well on one dataset."""
+    with st.popover("Report", icon=":material/summarize:", key=key, disabled=disabled, on_change="rerun") as opened:
+        if opened.open:
+            offer(key, sweep, runs)
+
+
+def offer(key: str, sweep: str, runs: Sequence[str]) -> None:
+    """What the report holds, the download and its command; the sentence where there can be none."""
+    st.markdown(ABOUT)
+    space = workspace()
+    try:
+        if sweep:
+            sweep_subject(space, find_sweep(space, sweep))
+        else:
+            runs_subject(space, [RunStore(space).get(one) for one in runs])
+    except ThawError as error:
+        show_error(error)
+        return
+    words = ["--sweep", sweep] if sweep else ["--runs", ",".join(runs)]
+    name = f"thaw-report-{sweep or (runs[0] if len(runs) == 1 else f'{len(runs)}-runs')}.html"
+    st.download_button(
+        "Download the report",
+        lambda: written(space, words),
+        name,
+        "text/html",
+        key=f"{key}_download",
+        type="primary",
+        icon=":material/download:",
+        on_click="ignore",
+        help="It is written when you click, which takes some seconds.",
+    )
+    st.code(f"python -m core report {' '.join(words)} --out {name}", language="bash", wrap_lines=True)
+
+
+def written(space: Workspace, subject: Sequence[str]) -> bytes:
+    """The report's bytes. subject: words such as ("--sweep", "s-…")."""
+    # In a process of its own: the bootstrap of a big sweep would slow down everyone's pages.
+    with tempfile.TemporaryDirectory(dir=space.uploads, prefix=".part-") as folder:
+        path = Path(folder) / "report.html"
+        report_in_subprocess(space, subject, path)
+        return path.read_bytes()

@@ -1,0 +1,93 @@
+"""What can be done with the runs chosen on Compare: open, tag, note, delete; choose all or none; files of the table."""
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from core.runs.store import Run, RunStore
+from pages.components.access import write_button
+from pages.components.common import errors_shown, escape_markdown, workspace
+from pages.components.report_download import report_download
+from pages.components.run_table import safe_csv
+
+
+def choose(ids: list[str]) -> None:
+    """Puts a choice into the address, and makes the table anew with these rows ticked."""
+    st.query_params["runs"] = ",".join(ids)
+    st.session_state["compare_round"] = round_of_choice() + 1
+
+
+def round_of_choice() -> int:
+    """How often a button has made the choice."""
+    return int(st.session_state.get("compare_round", 0))
+
+
+@st.dialog("Delete runs")
+def confirm_delete(runs: list[Run]) -> None:
+    """Asks once more, naming what goes."""
+    st.write(f"Delete {len(runs)} run(s) with their models, predictions and curves? This cannot be undone.")
+    for run in runs[:10]:
+        st.markdown(f"- {escape_markdown(run.name)}")
+    if len(runs) > 10:
+        st.markdown(f"- and {len(runs) - 10} more")
+    if write_button("Delete", type="primary", icon=":material/delete:"):
+        with errors_shown():
+            for run in runs:
+                RunStore(workspace()).delete(run.id)
+            choose([])
+            st.rerun()
+
+
+@st.dialog("Tags and note")
+def annotate(runs: list[Run]) -> None:
+    """Adds tags to every chosen run, takes tags off them, or gives them a note."""
+    text = st.text_input(
+        "Add tags, separated by commas",
+        placeholder="baseline, week 47",
+        help="Words to find these runs by; they change no result.",
+    )
+    there = sorted({tag for run in runs for tag in run.tags})
+    gone = (
+        st.multiselect("Take tags off", there, help="Tags that the chosen runs lose; no result changes.")
+        if there
+        else []
+    )
+    notes = {run.note for run in runs}
+    same = notes.pop() if len(notes) == 1 else ""
+    note = st.text_area(
+        "Note",
+        same,
+        max_chars=4000,
+        placeholder="The chosen runs have several notes; one given here replaces them.",
+        help="What you want to remember about these runs; it changes no result.",
+    )
+    if write_button("Save", type="primary"):
+        for run in runs:
+            tags = [*(tag for tag in run.tags if tag not in gone), *text.split(",")]
+            RunStore(workspace()).annotate(run.id, run.name, tags, run.note if note == same else note)
+        st.rerun()
+
+
+def actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.DataFrame) -> None:
+    """What can be done with the chosen runs, and the table as files."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Open", icon=":material/monitoring:", disabled=len(runs) != 1):
+            st.switch_page("run.py", query_params={"run": runs[0].id})
+        if write_button("Tags and note", icon=":material/label:", disabled=not runs):
+            annotate(runs)
+        if write_button("Delete", icon=":material/delete:", disabled=not runs):
+            confirm_delete(runs)
+        st.button("Choose all shown", on_click=choose, args=([run.id for run in shown],), disabled=not shown)
+        st.button("Choose none", on_click=choose, args=([],), disabled=not runs)
+        for title, ending, mime, data in (
+            ("CSV of the table", "csv", "text/csv", partial(safe_csv, table)),
+            ("Parquet", "parquet", "application/vnd.apache.parquet", partial(table.to_parquet, index=False)),
+        ):
+            st.download_button(
+                title, data, f"thaw-runs.{ending}", mime, icon=":material/download:", on_click="ignore",
+                disabled=table.empty,
+            )  # fmt: skip
+        report_download("report_compare", runs=[run.id for run in runs], disabled=not runs)
+        behind = f", {hidden} of them behind the filters" if hidden else ""
+        st.caption(f"{len(runs)} chosen{behind}; tick rows to choose. A click on a column's head sorts.")

@@ -1,0 +1,178 @@
+"""A scored file: how many clicks are predicted, how good that was where labels tell, how far the rows have moved."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.data.profile import FieldDrift, index_by_chance
+from core.data.schema import FIELDS
+from core.report.run_figures import scored_figure
+from core.runs.kept import Scoring, delete_kept
+from core.runs.store import Run
+from pages.components.access import write_button
+from pages.components.chart import chart
+from pages.components.common import count, decimals, escape_markdown, interval, percent, when
+from pages.components.drift import drift_view
+from pages.components.result import METRICS, metric_text
+
+PREVIEW_ROWS = 100
+CHANCE_SHOWN = 0.04
+"""Index by chance from which it is worth a sentence; 0.1 is read as some drift."""
+DRIFT_WORDS = {"little": "have hardly moved", "some": "have moved somewhat", "strong": "have moved strongly"}
+
+
+def scoring_view(run: Run, scoring: Scoring) -> None:
+    """Everything there is to say, and the predictions to take away."""
+    said = scoring.said
+    numbers(said)
+    if said["bad_rows"]:
+        skipped(said)
+    downloads(run, scoring)
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        st.markdown("**Scores**")
+        spread(said)
+    with right:
+        if said["metrics"]:
+            quality(said["metrics"])
+        else:
+            st.markdown("**Predictions**")
+            preview(scoring)
+    st.subheader("Drift against the training rows", anchor="drift")
+    drift(said)
+    if said["metrics"]:
+        st.subheader("Predictions")
+        preview(scoring)
+
+
+def numbers(said: dict[str, Any]) -> None:
+    """Rows, predicted clicks and mean; what the labels say of the scores."""
+    scores, metrics = said["scores"], said["metrics"]
+    over = round(scores["predicted_click_share"] * scores["rows"])
+    with st.grid(4, min_column_width=150):
+        st.metric("Rows", count(said["rows"]), border=True)
+        st.metric(
+            "Over the threshold",
+            count(over),
+            border=True,
+            help=f"Predicted clicks: rows whose score is at least the run's threshold, {decimals(said['threshold'])}; "
+            f"{percent(scores['predicted_click_share'])} of all.",
+        )
+        st.metric("Predicted click rate", percent(scores["mean"], 2), border=True, help="The mean of all scores.")
+        if metrics:
+            st.metric("Actual click rate", percent(metrics["click_rate"], 2), border=True, help="By the labels.")
+        else:
+            st.metric("Share over threshold", percent(scores["predicted_click_share"]), border=True)
+
+
+def skipped(said: dict[str, Any]) -> None:
+    """The bad rows that were left out."""
+    bad = said["bad_rows"]
+    title = f"{count(bad)} bad row{'s were' if bad > 1 else ' was'} skipped"
+    with st.expander(title, icon=":material/warning:"):
+        st.markdown("\n".join(f"- {escape_markdown(example)}" for example in said["bad_examples"]))
+        st.caption("Predictions number the rows that are left, from 1.")
+
+
+def downloads(run: Run, scoring: Scoring) -> None:
+    """The predictions as files."""
+    name = f"thaw-{run.id}-{scoring.id}"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button(
+            "Predictions, CSV",
+            scoring.csv.read_bytes,
+            f"{name}.csv",
+            "text/csv",
+            key="scored_csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        st.download_button(
+            "Predictions, Parquet",
+            scoring.parquet,
+            f"{name}.parquet",
+            "application/vnd.apache.parquet",
+            key="scored_parquet",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        if write_button(
+            "Delete", key="scored_delete", icon=":material/delete:", help="Deletes these predictions here."
+        ):
+            delete_kept(scoring)
+            st.query_params.pop("scored", None)
+            st.rerun()
+        st.caption(f"Scored {when(scoring.created)}; one line a row, in file order.")
+
+
+def spread(said: dict[str, Any]) -> None:
+    """The histogram of scores beside that of the run's test rows, and whether they have moved."""
+    counts = {"this file": said["scores"]["counts"]}
+    if said["drift"]:
+        counts["the run's test rows"] = said["drift"]["scores"]["test"]["counts"]
+    mean = f"Scores of this file, mean {decimals(said['scores']['mean'])}"
+    chart(scored_figure(counts, said["threshold"]), "scored", 340, mean)
+    if said["drift"]:
+        scores = said["drift"]["scores"]
+        st.caption(
+            f"The scores {DRIFT_WORDS[scores['level']]} against those of the run's test rows (index "
+            f"{scores['psi']:.3f}): mean {decimals(scores['scored']['mean'])} here, {decimals(scores['test']['mean'])} "
+            "there. The line is the run's threshold."
+        )
+
+
+def quality(metrics: dict[str, Any]) -> None:
+    """Every metric on the file's labels."""
+    auc = interval(metrics["auc"], metrics["auc_low"], metrics["auc_high"]) if metrics["auc"] is not None else None
+    st.markdown(f"**By the file's labels** :gray[· AUC {auc}]" if auc else "**By the file's labels**")
+    rows = [{"Metric": title, "Value": metric_text(metrics, name)} for name, title in METRICS.items()]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="Metrics of the scored file")
+    st.caption(f"On {count(metrics['rows'])} rows; F1, precision and recall at the run's own threshold.")
+
+
+def preview(scoring: Scoring) -> None:
+    """The first predictions."""
+    table = scoring.first(PREVIEW_ROWS).to_pandas()
+    st.dataframe(
+        table.rename(columns={"row": "Row", "score": "Score", "predicted_click": "Predicted click"}),
+        key="scored_first",
+        hide_index=True,
+        height=340,
+        alt="The first predictions",
+        column_config={
+            "Row": st.column_config.NumberColumn(format="localized"),
+            "Score": st.column_config.ProgressColumn(format="%.4f", min_value=0, max_value=1),
+        },
+    )
+    st.caption(f"The first {count(len(table))} of {count(scoring.said['rows'])} predictions.")
+
+
+def drift(said: dict[str, Any]) -> None:
+    """How far the file's fields have moved from the rows that the run learnt from."""
+    moved = said["drift"]
+    if moved is None:
+        st.info("The run's dataset is gone, so there are no training rows to compare with.", icon=":material/info:")
+        return
+    drifts = [
+        FieldDrift(
+            one["field"],
+            one["psi"],
+            one["unseen_training"],
+            one["unseen_scored"],
+            one["missing_training"],
+            one["missing_scored"],
+        )
+        for one in moved["fields"]
+    ]
+    assert len(drifts) == len(FIELDS)
+    drift_view(
+        drifts,
+        f"between the {count(moved['training_rows'])} training rows of {escape_markdown(moved['dataset'])} "
+        f"and the {count(said['rows'])} rows of this file",
+        ("training", "file"),
+        "rare values are among them",
+    )
+    chance = index_by_chance(moved["training_rows"], said["rows"])
+    if chance > CHANCE_SHOWN:
+        st.caption(f"With so few rows chance alone gives an index of up to about {chance:.2f}, had nothing moved.")

@@ -1,0 +1,120 @@
+"""What a finished run is good for: scoring new rows, leaving Thaw, being told in a report, being carried out again."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.runs import errands
+from core.runs.kept import EXPORT, VERIFICATION, Kept, export_and_keep, export_file, kept, verify_and_keep
+from core.runs.store import Run
+from core.workspace import Workspace
+from pages.components.access import write_button
+from pages.components.common import MISSING, bytes_text, command_hint, count, escape_markdown, when, workspace
+from pages.components.errand import errand_view
+from pages.components.report_download import report_download
+
+ABOUT_EXPORT = (
+    "One zip with the weights (safetensors), the model as ONNX, preprocessing, threshold, card, and a short Python "
+    "file that scores a TSV without Thaw."
+)
+ABOUT_VERIFY = "Trains the run once more, aside, and says whether every metric comes out the same."
+
+
+def use_run(run: Run) -> None:
+    """The section, for a run that is done."""
+    st.subheader("Use this run", anchor="use")
+    _score_and_tell(run)
+    with st.grid(2, min_column_width=330):
+        with st.container(border=True):
+            _export(workspace(), run)
+        with st.container(border=True):
+            _verify(workspace(), run)
+
+
+def _score_and_tell(run: Run) -> None:
+    assert run.result is not None
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if run.result["threshold"] is not None:
+            label = "Score a file with it"
+            st.page_link("score.py", label=label, icon=":material/playlist_add_check:", query_params={"run": run.id})
+        if run.kind == "finetune":
+            report_download(f"report_{run.id}", runs=[run.id])
+
+
+def _export(space: Workspace, run: Run) -> None:
+    key = f"export {space.root} {run.id}"
+    st.markdown("**Export**")
+    under_way = errand_view(key, "Exporting and checking", measured=False)
+    if not under_way:
+        done = kept(space, run.id, EXPORT)
+        archive = export_file(done.folder, run.id) if done else None
+        if done and archive and archive.exists():
+            st.markdown(onnx_words(done.said["onnx"]))
+            st.download_button(
+                f"Download the zip ({bytes_text(archive.stat().st_size)})",
+                archive.read_bytes,
+                archive.name,
+                "application/zip",
+                key=f"exported_{run.id}",
+                type="primary",
+                icon=":material/download:",
+                on_click="ignore",
+            )
+        else:
+            st.caption(ABOUT_EXPORT)
+            if write_button("Export", key=f"export_{run.id}", icon=":material/package_2:"):
+                errands.forget(key)
+                errands.start(key, lambda report: export_and_keep(space, run.id))
+                st.rerun()
+    command_hint(f"python -m core export --run {run.id} --out thaw-{run.id}.zip")
+
+
+def onnx_words(onnx: dict[str, Any]) -> str:
+    """What the comparison with torch found."""
+    if not onnx.get("checked"):
+        return escape_markdown(onnx["why"])
+    largest = onnx["largest_difference"]
+    differ = f"at most {largest:.1e}" if largest else "not at all"
+    return (
+        f":material/check_circle: The ONNX model was compared with torch on {count(onnx['rows'])} "
+        f"{escape_markdown(onnx['rows_from'])}: scores differ by {differ} (allowed: {onnx['tolerance']:g})."
+    )
+
+
+def _verify(space: Workspace, run: Run) -> None:
+    key = f"verify {space.root} {run.id}"
+    st.markdown("**Verify**")
+    if not errand_view(key, "Running it again"):
+        done = kept(space, run.id, VERIFICATION)
+        if done:
+            verification(done)
+        else:
+            st.caption(ABOUT_VERIFY)
+        label = "Verify again" if done else "Verify"
+        if write_button(label, key=f"verify_{run.id}", icon=":material/replay:"):
+            errands.forget(key)
+            errands.start(key, lambda report: verify_and_keep(space, run.id, report))
+            st.rerun()
+    command_hint(f"python -m core verify --run {run.id}")
+
+
+def verification(done: Kept) -> None:
+    """Whether every number was the same, and which were not."""
+    said = done.said
+    notice, icon = (st.success, ":material/check_circle:") if said["same"] else (st.warning, ":material/difference:")
+    notice(escape_markdown(said["sentence"]), icon=icon)
+    if said["differences"]:
+        table = pd.DataFrame(
+            {
+                "Number": [one["name"] for one in said["differences"]],
+                "Then": [_exact(one["first"]) for one in said["differences"]],
+                "Again": [_exact(one["again"]) for one in said["differences"]],
+            }
+        )
+        st.dataframe(table, hide_index=True, height=min(35 * (len(table) + 1) + 3, 300), alt="Numbers that differ")
+    st.caption(f"Carried out again {when(done.created)}.")
+
+
+def _exact(value: float | None) -> str:
+    return MISSING if value is None else repr(value)

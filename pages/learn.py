@@ -1,0 +1,190 @@
+"""Learn: the method in four figures, each computed from a run of the user's own, and the words of the app."""
+
+import streamlit as st
+
+from core.data.datasets import list_datasets
+from core.errors import ThawError
+from core.evaluation.delong import compare
+from core.freezing.plan import make_plan
+from core.models.library import find_backbone
+from core.report.learn_figures import forgotten_figure
+from core.report.moved_figures import distance_figure
+from core.report.sweep_figures import depth_figure, is_depth
+from core.runs.moved import read_moved
+from core.runs.store import Run, RunStore
+from core.runs.sweep import arm_of
+from core.runs.sweep_result import arm_result
+from core.training.settings import head_from_json
+from pages.components.access import PRESENT
+from pages.components.chart import chart
+from pages.components.common import count, errors_shown, percent, show_error, workspace
+from pages.components.glossary import glossary
+from pages.components.moved import measure_button, moved_in_words
+from pages.components.pick_run import pick_run, simulated_mark
+from pages.components.result import change_in_words, predictions_of
+from pages.components.stack import stack_of_plan
+from pages.components.tour import restart_button
+
+CONTROLS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
+METHOD = (
+    "A network that has learnt from plentiful **source** rows is put to work on scarce, different **target** rows: its "
+    "lower stages are **frozen**, a new **head** is put on, and what is not frozen trains. How much to freeze is the "
+    "question; the four figures below answer it for one of your own runs."
+)
+NO_RUNS = (
+    "There is no finished fine-tuning run yet, and these figures are computed from one of yours. Run the demo on "
+    "**Home**, which takes about a minute, or launch a run on **Fine-tune**; then come back."
+)
+
+
+def trained_runs() -> list[Run]:
+    """Fine-tuning runs that are done and trained something on a backbone, newest first."""
+    runs = RunStore(workspace()).list("done", "finetune")
+    return [run for run in runs if run.result and run.request["strategy"] not in CONTROLS]
+
+
+def freezing(run: Run) -> None:
+    """What freezing is: the run's own stack."""
+    assert run.result is not None
+    st.subheader("1. What freezing is")
+    stages = run.result["stages"]
+    frozen = [stage for stage in stages if stage["frozen"]]
+    parameters = sum(stage["parameters"] for stage in stages)
+    st.markdown(
+        f"A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser sees it. In this run "
+        f"{len(frozen)} of {len(stages) - 1} stages were frozen; of {count(parameters)} parameters, the new head's "
+        f"among them, {count(run.result['trained_parameters'])} could move."
+    )
+    request = run.request
+    with errors_shown():
+        card = find_backbone(workspace(), run.result["backbone"])
+        head = head_from_json(request["head"])
+        stack_of_plan(make_plan(card, request["strategy"], request["freeze_depth"], head, request["options"]))
+
+
+def moved(run: Run) -> None:
+    """What moved in each stage."""
+    st.subheader("2. What moved in each stage")
+    st.markdown(
+        "Training moves weights away from where the backbone left them. A frozen stage does not move at all; of the "
+        "others, those near the head usually move most."
+    )
+    with errors_shown():
+        found = read_moved(workspace(), run.id)
+        if found is None:
+            st.markdown("Nobody has measured this run yet; it takes some seconds.")
+            measure_button(run)
+            return
+        st.markdown(moved_in_words(found))
+        height = 130 + 34 * len(found["stages"])
+        chart(distance_figure(found["stages"]), "learn-moved", height, "Distance of weights, stage by stage")
+
+
+def forgotten(run: Run) -> None:
+    """What the target gained and the source lost."""
+    assert run.result is not None
+    st.subheader("3. What was forgotten")
+    st.markdown(
+        "What is learnt from the target overwrites what the source taught. So the same network is tested on rows of "
+        "both, before and after: to the right is better."
+    )
+    before, after = run.result["before"], run.result["metrics"]
+    if before is None:
+        st.info("This backbone had no click head before, so there is no score of its own to hold this against.")
+        return
+    arrays = predictions_of(run)
+    for part, where in (("target_test", "target"), ("source_test", "source")):
+        if f"{part}_label" in arrays:
+            labels, new, old = (arrays[f"{part}_{name}"] for name in ("label", "score", "before"))
+            st.markdown(f"- On the **{where}** {change_in_words(labels, new, old)}")
+    chart(forgotten_figure(before, after), "learn-forgotten", 260, "AUC before and after on target and source rows")
+
+
+def siblings(run: Run) -> list[Run]:
+    """Runs that are done and differ from `run` in strategy alone, itself among them; the newest of each."""
+
+    def settings(other: Run) -> tuple[object, ...]:
+        names = ("dataset", "backbone", "train", "head", "target_rows")
+        return tuple(other.request[name] for name in names)
+
+    found: dict[tuple[str, int], Run] = {(run.request["strategy"], run.request["freeze_depth"]): run}
+    for other in RunStore(workspace()).list("done", "finetune"):
+        strategy = other.request["strategy"]
+        # Zero-shot trains nothing, so only its rows must be the same.
+        alike = (
+            settings(other)[:2] == settings(run)[:2] if strategy == "zero-shot" else settings(other) == settings(run)
+        )
+        if alike and other.result and strategy in ("depth", *CONTROLS):
+            found.setdefault((strategy, other.request["freeze_depth"] if strategy == "depth" else 0), other)
+    return list(found.values())
+
+
+def pays(run: Run) -> None:
+    """When fine-tuning pays: against the controls, and depth by depth."""
+    st.subheader("4. When it pays")
+    st.markdown(
+        "It pays when it beats both controls: the backbone as it is, and a network that never saw the source. Where "
+        "target rows are scarce, freezing more usually pays; with many, freezing less."
+    )
+    runs = siblings(run)
+    controls = {one.request["strategy"]: one for one in runs if one.request["strategy"] in CONTROLS}
+    for strategy, what in CONTROLS.items():
+        words = versus(run, controls[strategy]) if strategy in controls else "there is no such run yet."
+        st.markdown(f"- Against {what}: {words}")
+    results = [arm_result([one], arm_of(one).title, "") for one in runs]
+    deep = sum(is_depth(one) for one in results)
+    if deep:
+        chart(depth_figure(results), "learn-depth", 360, "AUC by freeze depth, with controls")
+    if deep < 2 or len(controls) < 2:
+        st.markdown("More depths and both controls with the same settings would fill this figure.")
+        st.page_link("sweep.py", label="Sweep over freeze depths", icon=":material/experiment:")
+
+
+def versus(run: Run, control: Run) -> str:
+    """Whether the run's AUC differs from the control's on the same target test rows."""
+    own, other = predictions_of(run), predictions_of(control)
+    difference = compare(own["target_test_label"], own["target_test_score"], other["target_test_score"])
+    rows = f"n = {len(own['target_test_label']):,}"
+    span = f"95 % interval {difference.low:+.4f} to {difference.high:+.4f}, {rows}"
+    if not difference.p < 0.05:
+        return f"not distinguishable ({span})."
+    return f"AUC {'higher' if difference.delta > 0 else 'lower'} by {abs(difference.delta):.4f} ({span})."
+
+
+def figures(runs: list[Run]) -> None:
+    """The four figures of the chosen run."""
+    run = pick_run(
+        runs, lambda named: f"No finished fine-tuning run {named[:40]!r} is here; the newest is shown instead."
+    )
+    dataset = next((one for one in list_datasets(workspace()) if one.id == run.dataset), None)
+    if dataset is not None:
+        rows = sum(part.rows for part in dataset.parts if part.part.startswith("target"))
+        share = percent(rows / dataset.rows)
+        st.markdown(f"{simulated_mark(run)} :gray[{count(dataset.rows)} rows, {share} of them target.]")
+    with st.container(border=True):
+        freezing(run)
+    with st.container(border=True):
+        moved(run)
+    with st.container(border=True):
+        forgotten(run)
+    with st.container(border=True):
+        pays(run)
+
+
+st.title("Learn")
+st.markdown(METHOD)
+try:
+    if mine := trained_runs():
+        figures(mine)
+    else:
+        st.info(NO_RUNS, icon=":material/info:")
+        with st.container(horizontal=True):
+            st.page_link("home.py", label="Run the demo", icon=":material/home:")
+            st.page_link("finetune.py", label="Launch a run", icon=":material/ac_unit:")
+except ThawError as error:
+    show_error(error)
+st.subheader("Glossary")
+glossary()
+with st.container(horizontal=True, vertical_alignment="center"):
+    restart_button()
+    st.page_link("home.py", label="Presenter mode", icon=":material/co_present:", query_params={PRESENT: "1"})

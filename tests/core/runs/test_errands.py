@@ -1,0 +1,93 @@
+"""Errands: how far they are, what went wrong, stopped, and no more than so many at a time."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from core.errors import BadInput
+from core.runs import errands
+from core.runs.command import Report
+from core.runs.errands import AT_ONCE, MOST_FAILED
+
+PATIENCE = 30
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No errands of other tests, and none of these left over."""
+    monkeypatch.setattr(errands, "_errands", {})
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def finished(key: str, job: Callable[[Report], None]) -> errands.Errand | None:
+    """What is known of an errand once it has ended."""
+    before = set(threading.enumerate())
+    errands.start(key, job)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(PATIENCE)
+    return errands.find(key)
+
+
+def test_one_that_ends_well_is_forgotten_and_one_that_fails_says_why() -> None:
+    def refuse(report: Report) -> None:
+        raise BadInput("Row 7 is bad.")
+
+    def break_down(report: Report) -> None:
+        raise OSError("No space left on device")
+
+    assert finished("well", lambda report: report(1.0)) is None
+    refused, broken = finished("refused", refuse), finished("broken", break_down)
+    assert refused and str(refused.error) == "Row 7 is bad." and not refused.active
+    assert broken and "No space left on device" in str(broken.error)
+    errands.forget("refused")
+    assert errands.find("refused") is None
+    for number in range(MOST_FAILED + 5):
+        finished(f"again {number}", refuse)
+    assert len(errands._errands) == MOST_FAILED
+
+
+def test_the_same_is_not_begun_twice_and_can_be_stopped() -> None:
+    begun, going, calls = threading.Event(), threading.Event(), []
+
+    def job(report: Report) -> None:
+        calls.append(1)
+        report(0.25)
+        begun.set()
+        assert going.wait(PATIENCE)
+        report(0.5)
+        calls.append(2)
+
+    errands.start("one", job)
+    assert begun.wait(PATIENCE)
+    errands.start("one", job)
+    errand = errands.find("one")
+    assert errand and errand.share == 0.25 and errand.active
+    errand.stop()
+    assert errand.stopping
+    going.set()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and thread.daemon and "_carry_out" in thread.name:
+            thread.join(PATIENCE)
+    assert calls == [1] and errands.find("one") is None
+
+
+def test_others_wait_for_a_place() -> None:
+    going, begun = threading.Event(), threading.Semaphore(0)
+
+    def job(report: Report) -> None:
+        begun.release()
+        assert going.wait(PATIENCE)
+
+    for number in range(AT_ONCE):
+        errands.start(f"{number}", job)
+        assert begun.acquire(timeout=PATIENCE)
+    errands.start("late", job)
+    late = errands.find("late")
+    assert late and late.share is None and not begun.acquire(timeout=0.05)
+    going.set()
+    assert begun.acquire(timeout=PATIENCE)

@@ -1,0 +1,230 @@
+"""A worker killed by SIGKILL again and again, at a random moment or inside a named place, while two apps watch.
+
+`python -m tests.faults.kills WORKSPACE KILLS SEED RUNS` prints one JSON object; at most RUNS of `requests` are queued
+at a time. WORKSPACE holds the dataset tiny, a backbone that was pretrained on it, and no runs.
+A process of its own: workers are forked from it once torch is imported, so that a kill costs a second and not ten.
+"""
+
+import collections
+import fcntl
+import json
+import multiprocessing
+import multiprocessing.process
+import os
+import random
+import select
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core.models.library import list_backbones
+from core.runs import worker as worker_module
+from core.runs.launch import refresh
+from core.runs.reporter import Reporter
+from core.runs.store import RESUMABLE, Run, RunStore
+from core.training import finetune, job, loop, prefix
+from core.training.settings import FinetuneRequest, PretrainRequest, Request, TrainSettings
+from core.workspace import Workspace, open_workspace
+
+Place = tuple[Any, str, int]
+PLACES: dict[str, Place] = {
+    "while claiming a run": (RunStore, "claim", 1),
+    "while caching the frozen prefix": (prefix, "_fill", 1),
+    "between rows of metrics": (worker_module.StoreReporter, "points", 40),
+    "during a checkpoint": (loop, "save_checkpoint", 20),
+    "while storing the model": (finetune, "save_backbone", 1),
+    "while writing the result": (job, "write_json", 1),
+    "while marking a run as done": (RunStore, "finish", 1),
+}
+"""Owner and name of a function, and up to which of its calls, by chance, the worker is killed in it."""
+ANY = "at any moment"
+SLOWEST_SECONDS = 0.004
+"""Until a kill inside a place, by chance: most of these functions take longer."""
+
+
+def requests(dataset: str, backbone: str, seed: int) -> list[Request]:
+    """Runs that differ in what they do between checkpoints: caching, dropout, rules that look at gradients, LoRA."""
+    train = TrainSettings(epochs=6, batch_size=64, early_stopping=0, plateau=3, seed=seed, device="cpu")
+    return [
+        FinetuneRequest(dataset, backbone, "depth", 1, train=train),
+        PretrainRequest(dataset, "dnn", f"made {seed}", train),
+        FinetuneRequest(dataset, backbone, "autofreeze", train=train),
+        FinetuneRequest(dataset, backbone, "lora", train=train),
+        FinetuneRequest(dataset, backbone, "depth", 0, train=train),
+    ]
+
+
+def forked(action: Callable[[], object]) -> multiprocessing.process.BaseProcess:
+    """`action` in a process of its own, started."""
+    process = multiprocessing.get_context("fork").Process(target=action)
+    process.start()
+    return process
+
+
+def watched_execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    """The worker's job, behind a lock of the run's own: two at once would be seen."""
+    with (workspace.logs / f"{run.id}.alone").open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            (workspace.logs / "twice").touch()
+        return job.execute(workspace, run, reporter)
+
+
+def worker(workspace: Workspace, place: str = "", call: int = 1, tell: int = -1) -> Callable[[], None]:
+    """A worker that writes a byte to the file descriptor `tell` as it enters `place` for the call-th time."""
+
+    def main() -> None:
+        # Checkpoints by time within an epoch as well, though these runs take a second.
+        loop.CHECKPOINT_SECONDS = 0.02
+        if place in PLACES:
+            owner, name, _ = PLACES[place]
+            real, left = getattr(owner, name), [call]
+
+            def entered(*arguments: Any, **named: Any) -> Any:
+                left[0] -= 1
+                if left[0] == 0:
+                    os.write(tell, b"x")
+                return real(*arguments, **named)
+
+            setattr(owner, name, entered)
+        worker_module.work(workspace, "cpu", watched_execute, linger=0.2)
+
+    return main
+
+
+def app(workspace: Workspace) -> Callable[[], None]:
+    """What every open page of an app does, without end."""
+
+    def main() -> None:
+        store = RunStore(workspace)
+        while True:
+            refresh(workspace, store)
+            for run in store.list():
+                store.points(run.id)
+            time.sleep(0.05)
+
+    return main
+
+
+def outcome(workspace: Workspace, store: RunStore, run: Run) -> dict[str, Any]:
+    """All that must be the same however often the run was broken: weights, metrics, every point but the seconds."""
+    assert run.result is not None, f"{run.name} is {run.status}: {run.message}"
+    folder = (
+        workspace.backbones / run.result["backbone"] if run.kind == "pretrain" else workspace.runs / run.id / "model"
+    )
+    return {
+        "weights": (folder / "model.safetensors").read_bytes(),
+        "metrics": run.result["metrics"],
+        "points": {
+            name: (steps.tolist(), values.tolist())
+            for name, (steps, values) in store.points(run.id).items()
+            if name != "seconds"
+        },
+        "seconds at": store.points(run.id)["seconds"][0].tolist(),
+    }
+
+
+def submit(store: RunStore, wanted: list[Request]) -> list[str]:
+    """Queues them; their ids in that order."""
+    return [run.id for run in store.submit_all([(one, "killed") for one in wanted], "cpu")]
+
+
+def remove(workspace: Workspace, store: RunStore, ids: list[str]) -> None:
+    """Runs and the backbones they made, so that the next round may make them again."""
+    for one in ids:
+        store.delete(one)
+        shutil.rmtree(workspace.backbones / f"b-{one.removeprefix('r-')}", ignore_errors=True)
+
+
+def campaign(workspace: Workspace, kills: int, seed: int, most: int) -> dict[str, Any]:
+    """Kills a worker so many times; raises AssertionError at the first thing lost, doubled or different."""
+    dice, store = random.Random(seed), RunStore(workspace)
+    dataset = next(workspace.datasets.glob("d-*")).name
+    backbone = next(card.id for card in list_backbones(workspace) if not card.bundled)
+    wanted = requests(dataset, backbone, seed)[:most]
+    ids = submit(store, wanted)
+    began = time.monotonic()
+    forked(worker(workspace)).join()
+    whole = time.monotonic() - began
+    unbroken = [outcome(workspace, store, store.get(one)) for one in ids]
+    remove(workspace, store, ids)
+
+    counted: collections.Counter[str] = collections.Counter()
+    ids, compared, tried = submit(store, wanted), 0, 0
+    apps = [forked(app(workspace)) for _ in range(2)]
+    kinds = [*PLACES, ANY]
+    while sum(counted[kind] for kind in kinds) < kills:
+        tried += 1
+        place = kinds[tried % len(kinds)]
+        if place == "while caching the frozen prefix":
+            for entry in workspace.cache.glob("prefix-*"):
+                shutil.rmtree(entry)
+        counted[place] += killed_once(workspace, place, dice, whole / len(wanted))
+        if dice.random() < 0.2:
+            killed(apps.pop(0))
+            apps.append(forked(app(workspace)))
+            counted["of an app"] += 1
+        while store.counts().get("running"):
+            refresh(workspace, store)
+        states = {run.id: run.status for run in store.list()}
+        assert sorted(states) == sorted(ids), f"runs were lost or made: {states}"
+        assert set(states.values()) <= {"queued", "interrupted", "done"}, states
+        for one, status in states.items():
+            if status in RESUMABLE:
+                store.resume(one)
+        if all(status == "done" for status in states.values()):
+            compared += compare(workspace, store, ids, unbroken)
+            ids = submit(store, wanted)
+    forked(worker(workspace)).join()
+    compared += compare(workspace, store, ids, unbroken)
+    for watcher in apps:
+        killed(watcher)
+    assert not (workspace.logs / "twice").exists(), "a run was carried out twice at once"
+    return {"kills": dict(counted), "runs_compared": compared, "seconds": round(time.monotonic() - began)}
+
+
+def killed_once(workspace: Workspace, place: str, dice: random.Random, run_seconds: float) -> bool:
+    """A worker killed at `place`, with a second one trying its luck beside it; False when it had ended before that."""
+    hears, tell = os.pipe()
+    call = dice.randint(1, PLACES[place][2]) if place in PLACES else 1
+    process = forked(worker(workspace, place, call, tell))
+    os.close(tell)
+    rival = forked(worker(workspace)) if dice.random() < 0.1 else None
+    if place == ANY:
+        select.select([hears], [], [], dice.uniform(0, 1.5 * run_seconds))
+    else:
+        # Ends at the byte, or when the worker has ended without entering the place.
+        os.read(hears, 1)
+        time.sleep(dice.uniform(0, SLOWEST_SECONDS))
+    os.close(hears)
+    alive = process.is_alive()
+    if rival:
+        # First, since it would take over the lane as soon as that is free.
+        killed(rival)
+    killed(process)
+    return alive
+
+
+def killed(process: multiprocessing.process.BaseProcess) -> None:
+    """Ends it by SIGKILL and waits until it is dead."""
+    process.kill()
+    process.join()
+
+
+def compare(workspace: Workspace, store: RunStore, ids: list[str], unbroken: list[dict[str, Any]]) -> int:
+    """Holds every run against the unbroken one, then removes them; how many there were."""
+    for one, expected in zip(ids, unbroken, strict=True):
+        found = outcome(workspace, store, store.get(one))
+        for part in expected:
+            assert found[part] == expected[part], f"{store.get(one).request}: other {part} after kills"
+        assert not (workspace.runs / one / "checkpoint.pt").exists()
+    remove(workspace, store, ids)
+    return len(ids)
+
+
+if __name__ == "__main__":
+    print(json.dumps(campaign(open_workspace(Path(sys.argv[1])), *map(int, sys.argv[2:5]))))

@@ -1,0 +1,142 @@
+"""Bad files made by hand, beyond those of tests/core/data/test_bad_input.py: a sentence, and nothing changed."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from core.data import containers
+from core.data.ingest import ingest
+from core.data.samples import read_rows
+from core.errors import BadInput
+from core.workspace import Workspace
+from tests.core.data.helpers import fingerprint, rows, text, write
+from tests.core.data.test_bad_input import HEADER
+from tests.faults.mutations import parquet_columns, parquet_file
+
+GOOD = rows(12)
+NOT_UTF8 = pa.Array.from_buffers(
+    pa.string(), 12, [None, pa.array(range(13), pa.int32()).buffers()[1], pa.py_buffer(b"\xff" * 12)]
+)
+
+
+def damaged_lzma() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("train.txt", text(rows(500)))
+    data = bytearray(stream.getvalue())
+    data[200:260] = b"\xaa" * 60
+    return bytes(data)
+
+
+def csv_of(lines: list[list[str]]) -> bytes:
+    return HEADER + b"\n" + b"".join(",".join(line).encode() + b"\n" for line in lines)
+
+
+CASES: dict[str, tuple[bytes, str]] = {
+    "200 KB of prose without a tab": (b"a" * 200_000 + b"\n", r"Row 1 of 'file' has 1 tab-separated columns"),
+    "an open quote and 200 KB": (b'"' + b"a" * 200_000 + b"\n", r"Row 1 of 'file' has 1 tab-separated columns"),
+    "half a million columns": (b"\t" * 500_000 + b"\n", r"Row 1 of 'file' has 500001 tab-separated columns"),
+    "100,000 more columns in a header": (
+        HEADER + b"".join(b",x%d" % i for i in range(100_000)) + b"\n1" + b"," * 100_039,
+        r"header of 'file' names 100,040 columns; at most 1,000 are read",
+    ),
+    "100,000 columns in Parquet": (
+        parquet_file(parquet_columns(GOOD) | {f"x{i}": pa.nulls(12) for i in range(2000)}),
+        r"header of 'file' names 2,040 columns; at most 1,000 are read",
+    ),
+    "a header and nothing else": (HEADER, r"'file' holds no good row"),
+    "a damaged zip of the LZMA kind": (damaged_lzma(), r"is damaged after 0 unpacked bytes"),
+    "a NUL byte behind the first megabyte": (
+        text(rows(9000)) + text([[*GOOD[0][:-1], "a\x00b"]]),
+        r"'file' holds a NUL byte at byte [\d,]+",
+    ),
+    "text in Parquet that is not UTF-8": (
+        parquet_file(parquet_columns(GOOD) | {"C3": NOT_UTF8}),
+        r"Column C3 of 'file' holds text that is not UTF-8 in rows 1 to 12",
+    ),
+    "a label in Parquet that is not UTF-8": (
+        parquet_file(parquet_columns(GOOD) | {"label": NOT_UTF8}),
+        r"Column label of 'file' holds text that is not UTF-8",
+    ),
+}
+
+
+@pytest.mark.parametrize("on_bad_rows", ["reject", "skip"])
+@pytest.mark.parametrize("kind", CASES)
+def test_a_sentence_and_nothing_changed(kind: str, on_bad_rows: str, workspace: Workspace, tmp_path: Path) -> None:
+    data, sentence = CASES[kind]
+    before = fingerprint(workspace)
+    with pytest.raises(BadInput, match=sentence):
+        ingest(workspace, write(tmp_path, data), "sample", on_bad_rows)
+    assert fingerprint(workspace) == before
+
+
+def test_a_blank_line_above_a_header(workspace: Workspace, tmp_path: Path) -> None:
+    """The header is the first line that is not blank, and rows keep the numbers of their lines."""
+    data = b"\n\n" + csv_of(GOOD)
+    assert ingest(workspace, write(tmp_path, data), "sample").rows == 12
+    with pytest.raises(BadInput, match=r"Row 16 of 'file': label is '7'"):
+        ingest(workspace, write(tmp_path, data + b"7" + b",1" * 39), "sample")
+
+
+def test_labels_of_other_spellings(workspace: Workspace, tmp_path: Path) -> None:
+    """1.0 is a label, and so is a Parquet file's True; as text True is not."""
+    spelt = [[f"{line[0]}.0", *line[1:]] for line in GOOD]
+    labels = [int(line[0]) for line in GOOD]
+    truths = parquet_file(parquet_columns(GOOD) | {"label": pa.array([label == 1 for label in labels])})
+    for data in (text(spelt), truths):
+        sample = ingest(workspace, write(tmp_path, data), "sample")
+        assert read_rows(sample)["label"].to_pylist() == labels
+
+
+@pytest.mark.parametrize("path", ["/" + "x" * 300, "a\0b", "/proc/self/environ"])
+def test_paths_that_are_no_files_of_rows(path: str, workspace: Workspace) -> None:
+    """The system's own files have no size and may never end (/proc/kmsg), so a file of no size is an empty one."""
+    with pytest.raises(BadInput, match=r"There is no file|cannot be read|is empty"):
+        ingest(workspace, Path(path), "sample")
+
+
+def test_a_file_one_may_not_read(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, text(GOOD))
+    opened = Path.open
+
+    def refuse(self: Path, *arguments: Any, **named: Any) -> Any:
+        if self == path:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(self, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(BadInput, match=r"'file' cannot be read \(Permission denied\)"):
+        ingest(workspace, path, "sample")
+
+
+def test_a_parquet_file_that_unfolds_to_far_more_than_it_is(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run-length encoding makes rows for nothing, and sizes in the footer do not show it."""
+    monkeypatch.setattr(containers, "RATIO_FROM", 2**20)
+    count = 400_000
+    columns = {"label": pa.array(np.arange(count) % 2, pa.int8())}
+    columns |= {f"I{i}": pa.nulls(count, pa.float64()) for i in range(1, 14)}
+    columns |= {f"C{i}": pa.nulls(count, pa.string()) for i in range(1, 26)}
+    columns["C26"] = pa.array(["a" * 200]).take(pa.array(np.zeros(count, dtype=np.int32)))
+    before = fingerprint(workspace)
+    with pytest.raises(BadInput, match="decompression bomb"):
+        ingest(workspace, write(tmp_path, parquet_file(columns)), "sample")
+    assert fingerprint(workspace) == before
+
+
+def test_a_parquet_row_group_of_far_more_bytes_than_the_file(workspace: Workspace, tmp_path: Path) -> None:
+    """100 MB in one value of a file of some kilobytes: refused by the footer, before the value is unpacked."""
+    columns = parquet_columns(GOOD) | {"C5": pa.array(["a" * 100_000_000, *["b"] * 11])}
+    path = tmp_path / "file"
+    pq.write_table(pa.table(columns), path, compression="zstd", use_dictionary=False)
+    assert path.stat().st_size < 500_000
+    with pytest.raises(BadInput, match="decompression bomb"):
+        ingest(workspace, path, "sample")

@@ -1,0 +1,237 @@
+"""What runs out or vanishes: disk, memory, the right to write, a GPU. A sentence, nothing lost, the queue goes on."""
+
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core.data.datasets import Dataset, list_datasets, prepare
+from core.data.ingest import ingest
+from core.data.samples import find_sample, list_samples
+from core.data.split import SplitSpec
+from core.errors import system_sentence
+from core.runs import worker
+from core.runs.launch import refresh
+from core.runs.reporter import Reporter
+from core.runs.store import Run, RunStore
+from core.runs.worker import MEMORY_SENTENCE, explain, work
+from core.training.checkpoint import Progress, save_checkpoint
+from core.training.settings import FinetuneRequest, TrainSettings
+from core.workspace import PROJECT, Workspace, open_workspace
+from tests.core.data.helpers import fingerprint
+from tests.core.runs.processes import start_pretender, wait_for
+from tests.core.training.helpers import carry_out, pretrained
+
+SMALL_MEGABYTES = 24
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MB; only root may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_MEGABYTES}m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here: that takes root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def leave_free(folder: Path, size: int) -> Path:
+    """Fills the disk up to `size` bytes; the file to delete when there is to be room again."""
+    ballast = folder / "ballast"
+    ballast.write_bytes(b"\0" * max(0, shutil.disk_usage(folder).free - size))
+    return ballast
+
+
+def submit(workspace: Workspace, **named: Any) -> Run:
+    return RunStore(workspace).submit(FinetuneRequest("d-1", "b-1", **named), "a run", "cpu")
+
+
+def test_a_disk_that_fills_up_while_rows_come_in(tiny: tuple[Workspace, Dataset], small_disk: Path) -> None:
+    """Wherever it fills up: a sentence (pages ask system_sentence as well), and samples and datasets as they were."""
+    source = tiny[0].uploads / "tiny.tsv"
+    workspace = open_workspace(small_disk / "workspace")
+    refused = 0
+    for size in (0, 8_192, 65_536, 200_000, 500_000, 900_000, SMALL_MEGABYTES * 2**20):
+        ballast = leave_free(small_disk, size)
+        before = fingerprint(workspace)
+        try:
+            prepare(workspace, ingest(workspace, source, "tiny"), SplitSpec(), "tiny", min_count=5)
+        except Exception as error:
+            refused += 1
+            assert "is full" in (system_sentence(error, workspace.root) or ""), repr(error)
+            if not list_samples(workspace):
+                assert fingerprint(workspace) == before
+            assert not list_datasets(workspace) and not [*workspace.root.rglob(".part-*")]
+        ballast.unlink()
+    assert refused >= 4 and find_sample(workspace, "tiny").rows == 3000 and len(list_datasets(workspace)) == 1
+
+
+def test_a_disk_that_fills_up_under_a_run(tiny: tuple[Workspace, Dataset], small_disk: Path) -> None:
+    """Wherever it fills up: failed or interrupted in a sentence, and with room again resumed to the unbroken result."""
+    workspace, dataset = tiny
+    train = TrainSettings(epochs=3, batch_size=256, early_stopping=0, plateau=0, device="cpu")
+    request = FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=train)
+    whole = carry_out(workspace, request)
+    shutil.rmtree(workspace.cache)
+    shutil.copytree(workspace.root, small_disk / "workspace")
+    workspace = open_workspace(small_disk / "workspace")
+    store = RunStore(workspace)
+    broken = 0
+    for size in (0, 60_000, 150_000):
+        run = store.submit(request, "broken", "cpu")
+        for entry in workspace.cache.glob("prefix-*"):
+            shutil.rmtree(entry)
+        ballast = leave_free(small_disk, size)
+        # In a process of its own: a worker may die of a full disk.
+        command = [sys.executable, "-m", "core.runs.worker", "--workspace", str(workspace.root), "--lane", "cpu"]
+        ended = subprocess.run(
+            command,
+            cwd=PROJECT,
+            env={**os.environ, "THAW_WORKER_LINGER": "0.2", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            check=False,
+        )
+        assert ended.returncode in (0, 1), "died of a signal"
+        ballast.unlink()
+        refresh(workspace, store)
+        after = store.get(run.id)
+        if after.status != "done":
+            broken += 1
+            assert "is full" in after.message or after.status in ("queued", "interrupted"), after.message
+            if after.status != "queued":
+                store.resume(run.id)
+            work(workspace, "cpu", worker_execute(), linger=0.1)
+            after = store.get(run.id)
+        assert after.status == "done" and after.result is not None and whole.result is not None, after.message
+        assert after.result["metrics"] == whole.result["metrics"]
+        store.delete(run.id)
+    assert broken
+
+
+def worker_execute() -> Any:
+    from core.training.job import execute
+
+    return execute
+
+
+def test_a_workspace_that_may_not_be_written(tiny: tuple[Workspace, Dataset], small_disk: Path) -> None:
+    shutil.copytree(tiny[0].root, small_disk / "workspace")
+    workspace = Workspace(small_disk / "workspace")
+    RunStore(workspace)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for act in (
+        lambda: RunStore(workspace).submit(FinetuneRequest("d-1", "b-1"), "a run", "cpu"),
+        lambda: ingest(workspace, workspace.uploads / "tiny.tsv", "again", "skip"),
+    ):
+        with pytest.raises((OSError, sqlite3.OperationalError)) as raised:
+            act()
+        assert "may not be written" in (system_sentence(raised.value, workspace.root) or ""), repr(raised.value)
+    assert len(list_datasets(workspace)) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device"), "is full"),
+        (OSError(122, "Disk quota exceeded"), "is full"),
+        (OSError("2000000 requested and 786400 written"), "is full"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "is full"),
+        (sqlite3.OperationalError("database or disk is full"), "is full"),
+        (OSError(30, "Read-only file system"), "may not be written"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "may not be written"),
+        (OSError(5, "Input/output error"), "cannot be read or written"),
+        (sqlite3.OperationalError("database is locked"), "busy"),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
+    ],
+)
+def test_what_the_system_says_in_our_words(error: Exception, words: str, tmp_path: Path) -> None:
+    assert words in (system_sentence(error, tmp_path) or "")
+    assert system_sentence(KeyError("x"), tmp_path) is None
+
+
+def test_memory_runs_out_in_the_loop_and_the_queue_goes_on(tiny: tuple[Workspace, Dataset]) -> None:
+    """A real one on the CPU, by a limit on the process; and CUDA's own error, raised in the loop."""
+    workspace, _ = tiny
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+
+    def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+        if run.request["freeze_depth"] == 0:
+            resource.setrlimit(resource.RLIMIT_AS, (2**36, limit[1]))
+            try:
+                torch.zeros(2**37)
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, limit)
+        if run.request["freeze_depth"] == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return {"metrics": {}}
+
+    runs = [submit(workspace, freeze_depth=depth) for depth in range(3)]
+    work(workspace, "cpu", execute, linger=0.1)
+    ends = [RunStore(workspace).get(run.id) for run in runs]
+    assert [run.status for run in ends] == ["failed", "failed", "done"]
+    assert ends[0].message == ends[1].message == MEMORY_SENTENCE
+
+
+def test_a_gpu_that_vanishes(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process can never use it again, so a fresh worker takes the queue over."""
+    woken: list[str] = []
+    monkeypatch.setattr(worker, "ensure_worker", lambda space, lane: woken.append(lane))
+
+    def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+        raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later")
+
+    first, second = submit(workspace), submit(workspace)
+    work(workspace, "cpu", execute, linger=30)
+    ended = RunStore(workspace).get(first.id)
+    assert ended.status == "failed" and "GPU failed or vanished" in ended.message and "Resume" in ended.message
+    assert RunStore(workspace).get(second.id).status == "queued" and woken == ["cpu"]
+
+
+def test_killed_for_memory_by_the_system_the_queue_goes_on(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's killer sends SIGKILL: interrupted, and whoever notices wakes a worker for the runs that wait."""
+    woken: list[str] = []
+    monkeypatch.setattr("core.runs.launch.ensure_worker", lambda space, lane: woken.append(lane))
+    run, _ = submit(workspace), submit(workspace)
+    process = start_pretender(workspace, "stubborn")
+    wait_for((workspace.root / "started").exists)
+    process.kill()
+    process.wait()
+    store = RunStore(workspace)
+    refresh(workspace, store)
+    assert store.get(run.id).status == "interrupted" and woken == ["cpu"]
+    refresh(workspace, store)
+    assert woken == ["cpu"]
+
+
+def test_a_log_that_cannot_be_written_hides_no_sentence(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(self: Path, *_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", die)
+    assert "unforeseen KeyError" in explain(KeyError("surprise"), workspace, submit(workspace))
+
+
+def test_weights_that_are_no_numbers_never_replace_a_checkpoint(tmp_path: Path) -> None:
+    network: Any = torch.nn.Linear(2, 1)
+    optimiser = torch.optim.AdamW(network.parameters())
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, Progress(1.0, {}, 1e-3, step=1), network, optimiser)
+    with torch.no_grad():
+        network.weight[0, 0] = np.nan
+    save_checkpoint(path, Progress(1.0, {}, 1e-3, step=2), network, optimiser)
+    kept = torch.load(path, weights_only=True)
+    assert kept["progress"]["step"] == 1 and torch.isfinite(kept["network"]["weight"]).all()

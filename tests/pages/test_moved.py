@@ -1,0 +1,26 @@
+"""What moved, on the Run page: measured by its button in a process of its own, then shown."""
+
+import pytest
+
+from core.data.datasets import Dataset
+from core.runs.moved import read_moved
+from core.training.settings import FinetuneRequest
+from core.workspace import Workspace
+from pages.components.moved import moved_in_words
+from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.pages.test_finetune import open_page
+from tests.pages.test_run import button, shown
+
+
+def test_measured_shown_and_kept(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK))
+    app = open_page(workspace, "run", monkeypatch, run=run.id)
+    app.button(f"measure-{run.id}").click().run(timeout=120)
+    assert not app.exception and not button(app, "Measure what moved")
+    found = read_moved(workspace, run.id)
+    assert found and moved_in_words(found) in shown(app)
+    assert "1 of 3 stages kept every weight." in shown(app) and "No vector moved." in shown(app)
+    assert f"python -m core moved --run {run.id}" in [code.value for code in app.code]
+    app.selectbox(f"field-{run.id}").select("I1").run()
+    assert not app.exception

@@ -1,0 +1,176 @@
+"""The page Score: a file through a run, against the command line's own function, scikit-learn and pandas."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+from streamlit.testing.v1 import AppTest
+
+from core.__main__ import build_parser
+from core.data.datasets import Dataset, delete_dataset
+from core.data.simulate import simulate
+from core.runs import errands
+from core.runs.kept import scoring_id, scorings
+from core.runs.store import Run, RunStore
+from core.training.apply import score_file
+from core.training.settings import FinetuneRequest, PretrainRequest
+from core.workspace import Workspace
+from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.pages.test_finetune import open_page
+from tests.pages.test_run import queued, shown, table_with
+
+Tiny = tuple[Workspace, Dataset]
+pytestmark = pytest.mark.usefixtures("commands_here")
+
+
+@pytest.fixture
+def run(tiny: Tiny) -> Run:
+    request = FinetuneRequest(tiny[1].id, pretrained(tiny[0], "dnn").id, freeze_depth=1, train=QUICK)
+    return carry_out(tiny[0], request)
+
+
+def text_of(app: AppTest) -> str:
+    """Every text on the page, as a reader sees it."""
+    return shown(app).replace("\\", "")
+
+
+def rows(tmp_path: Path, labelled: bool = True) -> str:
+    """300 simulated rows as a file's text, whose C3 the vocabulary has never seen."""
+    simulate(tmp_path / "rows.tsv", 300, "target", seed=21)
+    cells = [line.split("\t") for line in (tmp_path / "rows.tsv").read_text().splitlines()]
+    lines = ["\t".join([*row[:16], "=never()", *row[17:]]) for row in cells]
+    (tmp_path / "rows.tsv").write_text("".join(f"{line if labelled else line[2:]}\n" for line in lines))
+    return (tmp_path / "rows.tsv").read_text()
+
+
+def score(app: AppTest, content: str, name: str = "../rows of today.tsv", on_bad_rows: str = "reject") -> None:
+    app.file_uploader[0].set_value((name, content.encode(), "text/plain")).run()
+    next(one for one in app.segmented_control if one.key == "score_bad").set_value(on_bad_rows).run()
+    app.button("score").click().run()
+    assert not app.exception
+
+
+def numbers(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def test_labelled_rows(tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run.result is not None
+    workspace = tiny[0]
+    app = open_page(workspace, "score", monkeypatch, run=run.id)
+    text = rows(tmp_path)
+    score(app, text)
+    (kept,) = scorings(workspace, run.id)
+    assert kept.id == scoring_id(tmp_path / "rows.tsv", "reject") and kept.id in app.query_params["scored"]
+    score_file(workspace, run, tmp_path / "rows.tsv", tmp_path / "out.csv")
+    assert kept.csv.read_bytes() == (tmp_path / "out.csv").read_bytes()
+
+    found = pd.read_csv(tmp_path / "out.csv")["score"].to_numpy()
+    labels = np.array([int(line[0]) for line in text.splitlines()])
+    assert numbers(app) == {
+        "Rows": "300",
+        "Over the threshold": str((found >= np.float32(run.result["threshold"])).sum()),
+        "Predicted click rate": f"{100 * found.mean():.2f} %",
+        "Actual click rate": f"{100 * labels.mean():.2f} %",
+    }
+    metrics = table_with(app, "Metric").set_index("Metric")["Value"]
+    assert metrics["AUC-ROC"] == f"{roc_auc_score(labels, found):.4f}"
+    assert metrics["Log loss"] == f"{log_loss(labels, found):.4f}"
+    assert {"F1", "Accuracy", "Accuracy of always-no", "AUC, 95 % interval (DeLong)"} <= {*metrics.index}
+    drift = table_with(app, "Index")
+    assert len(drift) == 39 and drift["Index"].is_monotonic_decreasing
+    strong = drift.loc[drift["Drift"] == "strong", "Field"].tolist()
+    assert strong[0] == "C3"
+    words = f"rows of tiny and the 300 rows of this file: strongly in {len(strong)} ({', '.join(strong)})"
+    assert words in text_of(app)
+    assert "chance alone" in text_of(app)
+    assert table_with(app, "Score")["Score"].to_numpy() == pytest.approx(found[:100], abs=1e-6)
+    options = build_parser().parse_args(shlex.split(app.code[0].value)[3:])
+    assert (options.run_id, str(options.input), options.on_bad_rows) == (run.id, "../rows of today.tsv", "reject")
+    assert "rows of today" in app.subheader[0].value and not list(workspace.uploads.glob("*rows*"))
+
+    # A fresh session finds it by the address, and deleting leaves nothing.
+    other = open_page(workspace, "score", monkeypatch, run=run.id, scored=kept.id)
+    assert numbers(other) == numbers(app) and other.file_uploader
+    other.button("scored_delete").click().run()
+    assert scorings(workspace, run.id) == [] and not numbers(other)
+    gone = open_page(workspace, "score", monkeypatch, run=run.id, scored=kept.id)
+    assert "not here" in gone.warning[0].value
+
+
+def test_rows_without_labels_and_a_run_whose_dataset_is_gone(
+    tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_page(tiny[0], "score", monkeypatch, run=run.id)
+    delete_dataset(tiny[1])
+    score(app, rows(tmp_path, labelled=False))
+    assert set(numbers(app)) == {"Rows", "Over the threshold", "Predicted click rate", "Share over threshold"}
+    assert not [one for one in app.dataframe if "Metric" in one.value.columns]
+    assert "dataset is gone" in shown(app)
+
+
+def test_bad_rows_are_refused_in_a_sentence_or_skipped(
+    tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = tiny[0]
+    lines = rows(tmp_path).splitlines(keepends=True)
+    lines[6] = "1\t![x](http://evil)" + lines[6][lines[6].index("\t", 2) :]
+    app = open_page(workspace, "score", monkeypatch, run=run.id)
+    score(app, "".join(lines), "mine.tsv")
+    said = app.error[0].value
+    assert "\\[x\\]\\(http" in said
+    assert "Row 7 of 'mine.tsv'" in said.replace("\\", "") and "skip bad rows" in said.replace("\\", "")
+    assert scorings(workspace, run.id) == [] and not numbers(app)
+    # The file is still at hand.
+    next(one for one in app.segmented_control if one.key == "score_bad").set_value("skip").run()
+    assert app.code[0].value.endswith("--on-bad-rows skip")
+    app.button("score").click().run()
+    assert not app.exception and not app.error
+    assert numbers(app)["Rows"] == "299"
+    assert "Row 7 of 'mine.tsv'" in text_of(app) and "1 bad row was skipped" in [one.label for one in app.expander]
+
+
+def test_a_sample_of_the_workspace(tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_page(tiny[0], "score", monkeypatch, run=run.id)
+    next(one for one in app.segmented_control if one.key == "score_way").set_value("sample").run()
+    app.button("score").click().run()
+    assert not app.exception
+    assert numbers(app)["Rows"] == "3,000" and app.subheader[0].value == "tiny"
+
+
+def test_how_far_it_is_and_stop(tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    going = errands.Errand("", 0.5)
+    monkeypatch.setattr(errands, "find", lambda key: going if f"{run.id} abc" in key else None)
+    app = open_page(tiny[0], "score", monkeypatch, run=run.id, scored="abc")
+    assert app.get("progress")[0].proto.text == "Scoring the rows: 50%"
+    next(one for one in app.button if one.label == "Stop").click().run()
+    assert going.stopping
+
+
+def test_only_runs_that_can_score_are_offered(tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    blind = carry_out(
+        workspace, PretrainRequest(dataset.id, "dnn", "blind", QUICK, {"widths": [8], "embedding": 4}, "none")
+    )
+    waiting = queued(workspace, dataset)
+    for named, why in ((blind.id, "never learnt clicks"), (waiting.id, "is queued"), ("r-none", "There is no run")):
+        app = open_page(workspace, "score", monkeypatch, run=named)
+        assert why in app.error[0].value.replace("\\", "")
+        assert len(app.selectbox[0].options) == 2
+    for one in RunStore(workspace).list():
+        RunStore(workspace).delete(one.id)
+    assert "No finished run can score yet" in open_page(workspace, "score", monkeypatch).info[0].value
+
+
+def test_another_run_forgets_the_first_ones_file(
+    tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_page(tiny[0], "score", monkeypatch, run=run.id)
+    score(app, rows(tmp_path))
+    box = app.selectbox[0]
+    box.set_value(next(one.id for one in RunStore(tiny[0]).list() if one.id != run.id)).run()
+    assert not app.exception and not app.warning and not numbers(app)
+    assert "scored" not in app.query_params and "simulated" in shown(app)

@@ -1,0 +1,41 @@
+"""What a release is made of fits together: version and changelog, templates, the container's and the Space's files."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+
+from core.__main__ import main
+from core.workspace import PROJECT, version
+
+
+def test_the_version_is_semantic_and_heads_the_changelog(capsys: pytest.CaptureFixture[str]) -> None:
+    assert re.fullmatch(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", version())
+    headings = re.findall(r"^## (\S+), (\d{4}-\d\d-\d\d)$", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0][0] == version()
+    assert [date for _, date in headings] == sorted((date for _, date in headings), reverse=True)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"Thaw {version()}\n"
+
+
+def test_the_templates_are_forms_github_takes() -> None:
+    for path in (PROJECT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
+        form = yaml.safe_load(path.read_text())
+        if path.stem != "config":
+            assert form["name"] and form["description"]
+            assert {part["type"] for part in form["body"]} <= {"textarea", "checkboxes"}
+            assert all(part["attributes"]["label"] for part in form["body"])
+
+
+def test_the_container_and_the_space_name_what_is_there() -> None:
+    docker = (PROJECT / "Dockerfile").read_text()
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    python = re.search(r"^FROM python:(\d+\.\d+)", docker, re.MULTILINE)
+    assert python and project["requires-python"] == f">={python[1]}"
+    assert "torch==" in (PROJECT / "requirements.txt").read_text(), "the CPU image takes torch's pin from there"
+    ignored = (PROJECT / ".dockerignore").read_text().split()
+    assert not {"core", "pages", "assets", "app.py", "pyproject.toml", ".streamlit"} & set(ignored)
+    front = yaml.safe_load((PROJECT / "deploy" / "huggingface" / "README.md").read_text().split("---")[1])
+    assert front["sdk"] == "docker" and f"EXPOSE {front['app_port']}" in docker
