@@ -77,14 +77,17 @@ class ThresholdTable:
 
     def at(self, threshold: float) -> Confusion:
         """The confusion counts when scores of at least `threshold` are predicted clicks."""
-        count = int(np.searchsorted(-self.thresholds, -threshold, side="right"))
-        tp, fp = (int(self.tp[count - 1]), int(self.fp[count - 1])) if count else (0, 0)
+        tp, fp = (int(counts[0]) for counts in self.predicted_at(np.array([threshold])))
         return Confusion(tp, fp, self.negatives - fp, self.positives - tp)
+
+    def predicted_at(self, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(clicks, rows without a click) whose score is at least each of `thresholds`, int64 (thresholds,)."""
+        places = np.searchsorted(-self.thresholds, -thresholds, side="right")
+        return np.append(0, self.tp)[places], np.append(0, self.fp)[places]
 
     def spread(self, bins: int) -> np.ndarray:
         """Share of rows with a score in each of `bins` bins of equal width from 0 to 1, the last with 1 itself."""
-        taken = np.append(0, self.tp + self.fp)
-        above = taken[np.searchsorted(-self.thresholds, -np.linspace(0, 1, bins + 1)[:-1], side="right")]
+        above = np.sum(self.predicted_at(np.linspace(0, 1, bins + 1)[:-1]), axis=0)
         return -np.diff(above, append=0) / max(self.positives + self.negatives, 1)
 
 

@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from core.evaluation.curves import Bins, Confusion, Curve
+from core.evaluation.curves import Bins, Confusion, Curve, ThresholdTable
 from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, TRAINED, with_alpha
 
 Points = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Per name (steps, values), as the run store gives them."""
+
+MOST_POINTS = 2000
+"""Of a learning curve: more than a screen has columns, and still little to send."""
 
 _CURVE_NAMES = {True: "after", False: "before"}
 
@@ -137,13 +140,15 @@ def confusion_figure(confusion: Confusion) -> go.Figure:
     return _finish(figure, "Predicted", "Truth", "confusion")
 
 
-def score_figure(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figure:
+def score_figure(table: ThresholdTable, threshold: float) -> go.Figure:
     """How click probabilities spread among rows with and without a click; the line is the threshold."""
     edges = np.linspace(0, 1, 51)
     middle = (edges[1:] + edges[:-1]) / 2
     figure = go.Figure()
-    for label, name, color in ((0, "no click", FROZEN), (1, "click", TRAINED)):
-        counts = np.histogram(scores[labels == label], edges)[0]
+    clicks, others = (np.append(above[:-1], 0) for above in table.predicted_at(edges))
+    for above, name, color in ((others, "no click", FROZEN), (clicks, "click", TRAINED)):
+        # A score of 1 belongs to the last bar.
+        counts = above[:-1] - above[1:]
         figure.add_trace(
             go.Bar(
                 x=middle,
@@ -184,9 +189,10 @@ def scored_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.F
 
 
 def _line(x: np.ndarray, y: np.ndarray, name: str, color: str, mode: str = "lines", **line: object) -> go.Scatter:
+    shown = np.linspace(0, len(x) - 1, min(MOST_POINTS, len(x))).round().astype(int)
     return go.Scatter(
-        x=x,
-        y=y,
+        x=x[shown],
+        y=y[shown],
         name=name,
         mode=mode,
         line={"color": color, "width": 2, **line},

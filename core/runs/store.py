@@ -278,14 +278,12 @@ class RunStore:
             rows = db.execute(
                 "SELECT name, step, value FROM points WHERE run = ? ORDER BY name, step", (run_id,)
             ).fetchall()
-        names = dict.fromkeys(row["name"] for row in rows)
-        return {
-            name: (
-                np.array([row["step"] for row in rows if row["name"] == name], dtype=np.int64),
-                np.array([row["value"] for row in rows if row["name"] == name], dtype=np.float64),
-            )
-            for name in names
-        }
+        found: dict[str, tuple[list[int], list[float]]] = {}
+        for name, step, value in rows:
+            steps, values = found.setdefault(name, ([], []))
+            steps.append(step)
+            values.append(value)
+        return {name: (np.array(x, dtype=np.int64), np.array(y, dtype=np.float64)) for name, (x, y) in found.items()}
 
     def validation(self) -> dict[str, Validation]:
         """Best and last validation metrics of every run that has any, by run, in one query."""

@@ -52,7 +52,8 @@ METRICS = {
 }
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+# Resources: of data every rerun would get a copy, and of a million rows that takes longer than all the rest.
+@st.cache_resource(max_entries=16, show_spinner=False)
 def predictions(path: str, modified: int, size: int) -> dict[str, np.ndarray]:
     """The arrays of a predictions file; the time and size are part of the cache's key."""
     with np.load(path, allow_pickle=False) as arrays:
@@ -66,7 +67,7 @@ def predictions_of(run: Run) -> dict[str, np.ndarray]:
     return predictions(str(path), stat.st_mtime_ns, stat.st_size)
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_resource(max_entries=32, show_spinner=False)
 def curves(path: str, modified: int, part: str, name: str) -> tuple[ThresholdTable, Curve, Curve, Curve, Bins]:
     """(threshold table, ROC, precision-recall, gains, calibration) of one scoring of one part."""
     arrays = predictions(path, modified, Path(path).stat().st_size)
@@ -221,7 +222,7 @@ def threshold_view(run: Run, parts: list[str]) -> None:
             "Precision by recall with the operating point",
         ),
         ("Calibration", calibration_figure({a: i[4] for a, i in shown.items()}), "Click rate by mean score"),
-        ("Scores", score_figure(labels, arrays[f"{part}_score"], threshold), "Histogram of scores by class"),
+        ("Scores", score_figure(shown[True][0], threshold), "Histogram of scores by class"),
         ("Gains", gains_figure({a: i[3] for a, i in shown.items()}), "Clicks caught by rows taken"),
     )
     for place, (title, figure, alt) in enumerate(figures):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import plotly.graph_objects as go
-import pytest
 
 from core.evaluation.curves import Confusion, calibration, gains, precision_recall, roc, threshold_table
 from core.report.run_figures import (
@@ -58,10 +57,23 @@ def test_confusion_counts_and_row_shares() -> None:
     assert confusion_figure(Confusion(0, 0, 0, 0)).data[0].z.max() == 0
 
 
-def test_score_shares_sum_to_one_per_class() -> None:
-    figure = score_figure(LABELS, SCORES, 0.3)
-    for trace in figure.data:
-        assert trace.y.sum() == pytest.approx(1)
+def test_score_shares_are_the_histogram_of_each_class() -> None:
+    scores = np.append(SCORES, [0.0, 1.0, 0.5, 1.0])
+    labels = np.append(LABELS, [0, 1, 1, 0])
+    figure = score_figure(threshold_table(labels, scores), 0.3)
+    for label, trace in enumerate(figure.data):
+        counts = np.histogram(scores[labels == label], np.linspace(0, 1, 51))[0]
+        np.testing.assert_allclose(trace.y, counts / counts.sum())
+
+
+def test_a_long_curve_is_thinned_to_both_its_ends() -> None:
+    steps = np.arange(1, 30_001)
+    figure = loss_figure({"train_loss": (steps, 1 / steps), "validation_loss": (steps[:5], 1 / steps[:5])})
+    long, short = figure.data
+    assert len(long.x) == 2000 and (long.x[0], long.x[-1]) == (1, 30_000) and (np.diff(long.x) > 0).all()
+    np.testing.assert_array_equal(long.y, 1 / np.asarray(long.x))
+    assert len(short.x) == 5
+    assert len(figure.to_json()) < 200_000
 
 
 def test_every_figure_is_small_keeps_its_zoom_and_names_its_axes() -> None:
@@ -75,7 +87,7 @@ def test_every_figure_is_small_keeps_its_zoom_and_names_its_axes() -> None:
         calibration_figure({k: calibration(LABELS, SCORES) for k in at}),
         gains_figure({k: gains(TABLE) for k in at}),
         confusion_figure(at[True]),
-        score_figure(LABELS, SCORES, 0.5),
+        score_figure(TABLE, 0.5),
     ]
     for figure in figures:
         assert len(figure.to_json()) < 200_000
