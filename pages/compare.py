@@ -7,7 +7,7 @@ from core.errors import ThawError
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from core.runs.sweep import list_sweeps
-from pages.components.common import show_error, workspace
+from pages.components.common import plain, show_error, workspace
 from pages.components.run_actions import actions, round_of_choice
 from pages.components.run_table import ROWS, arm_frame, filter_runs, run_frame, run_table
 from pages.components.side_by_side import side_by_side
@@ -24,7 +24,7 @@ def chosen_in_address(runs: list[Run]) -> list[str]:
     named = [*dict.fromkeys(filter(None, st.query_params["runs"].split(",")))]
     if unknown := [run_id for run_id in named if run_id not in known]:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        st.warning(f"The address names {unknown[0][:40]!r}{more}, which is no run here; it is left out.")
+        st.warning(f"The address names {plain(repr(unknown[0][:40]))}{more}, which is no run here; it is left out.")
     return [run_id for run_id in named if run_id in known]
 
 

@@ -7,6 +7,8 @@ hangs on the data.
 
 import streamlit as st
 
+from pages.components.common import plain
+
 LONGEST = 4000
 """Letters of a value that are read; longer ones come from no form here."""
 _WRITTEN = "address_written"
@@ -34,7 +36,9 @@ def keep(name: str, text: str, default: str = "") -> None:
 
 def left_out(what: str, why: object) -> None:
     """Says that a part of the address is not followed."""
-    st.warning(f"The address asks for {what[:64]!r}, which is left out. {why}", icon=":material/link_off:")
+    st.warning(
+        f"The address asks for {plain(repr(what[:64]))}, which is left out. {plain(why)}", icon=":material/link_off:"
+    )
 
 
 def _written(name: str) -> set[str]:
