@@ -36,9 +36,8 @@ def keep(name: str, text: str, default: str = "") -> None:
 
 def left_out(what: str, why: object) -> None:
     """Says that a part of the address is not followed."""
-    st.warning(
-        f"The address asks for {plain(repr(what[:64]))}, which is left out. {plain(why)}", icon=":material/link_off:"
-    )
+    asked = plain(repr(what[:64]))
+    st.warning(f"The address asks for {asked}, which is left out. {plain(str(why))}", icon=":material/link_off:")
 
 
 def _written(name: str) -> set[str]:
