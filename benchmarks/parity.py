@@ -36,7 +36,7 @@ from core.training.settings import TrainSettings
 from core.workspace import PROJECT, open_workspace
 
 ENVIRONMENT = PROJECT / "benchmarks" / ".peers"
-PACKAGES = (f"torch=={torch.__version__.split('+')[0]}", "fuxictr==2.3.10", "deepctr-torch==0.3.0")
+PACKAGES = (f"torch=={torch.__version__.split('+')[0]}", "fuxictr==2.3.10", "deepctr-torch==0.3.0", "polars==1.40.1")
 EMBEDDING_STD = 0.01
 TRAIN = TrainSettings(epochs=10, batch_size=256, learning_rate=5e-4, early_stopping=2, plateau=1, device="cpu")
 SHOWN = ("epochs", "batch_size", "learning_rate", "early_stopping", "plateau")

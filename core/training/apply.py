@@ -14,7 +14,7 @@ from core.data.datasets import Dataset, require_labels
 from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
 from core.data.profile import drift_counts
-from core.data.samples import coded_rows
+from core.data.samples import coded_rows, list_samples
 from core.data.schema import LABEL
 from core.errors import BadInput
 from core.evaluation.metrics import evaluate
@@ -76,7 +76,8 @@ def score_file(
 ) -> dict[str, Any]:
     """Scores a Criteo file, labels optional, into a CSV: row (from 1), score, predicted_click at the run's threshold.
 
-    The file is read into a temporary workspace, so nothing of it stays behind. Rows are those that were read: bad ones
+    The file is read into a temporary workspace, so nothing of it stays behind; it may also be the rows of a sample of
+    this workspace, which are read as they are. Rows are those that were read: bad ones
     left out are not numbered. JSON-ready: how many rows; how the scores spread; metrics where the file has labels;
     drift against the run's training rows (core.training.score_drift), None when they are gone.
     BadInput when the run's model has not learnt clicks.
@@ -92,8 +93,13 @@ def score_file(
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     counts, scores, labels = np.zeros(0, dtype=np.int64), [], []
     with tempfile.TemporaryDirectory(dir=workspace.cache, prefix=".part-") as folder:
+        known = [one for one in list_samples(workspace) if one.rows_path.resolve() == source.resolve()]
         aside = open_workspace(folder)
-        sample = ingest(aside, source, "scored", on_bad_rows, lambda share: report(share / 2), one_class_ok=True)
+        sample = (
+            known[0]
+            if known
+            else ingest(aside, source, "scored", on_bad_rows, lambda share: report(share / 2), one_class_ok=True)
+        )
 
         def write(part: Path) -> None:
             nonlocal counts

@@ -121,7 +121,7 @@ def test_bad_rows_are_refused_in_a_sentence_or_skipped(
     app = open_page(workspace, "score", monkeypatch, run=run.id)
     score(app, "".join(lines), "mine.tsv")
     said = app.error[0].value
-    assert "\\[x\\]\\(http" in said
+    assert "\\[x\\](http" in said
     assert "Row 7 of 'mine.tsv'" in said.replace("\\", "") and "skip bad rows" in said.replace("\\", "")
     assert scorings(workspace, run.id) == [] and not numbers(app)
     # The file is still at hand.
