@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: an empty workspace, and a tiny prepared one made once."""
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from core.data.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.workspace import Workspace, open_workspace
+
+# A worker that a page under test starts would wait for more runs for ten minutes, and take its share of the cores.
+os.environ.setdefault("THAW_WORKER_LINGER", "2")
 
 REAL_ROWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "criteo_real_100k.tsv.gz"
 

@@ -18,7 +18,7 @@ from tests.e2e.conftest import OpenPage, Server, settled
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 120_000
-LONG = TrainSettings(epochs=40, batch_size=8, early_stopping=0, plateau=0, device="cpu")
+LONG = TrainSettings(epochs=20, batch_size=8, early_stopping=0, plateau=0, device="cpu")
 SHORT = TrainSettings(epochs=1, device="cpu")
 POINTS = "() => document.querySelector('.thaw-chart.js-plotly-plot')?.calcdata?.[0].length"
 
@@ -52,7 +52,7 @@ def test_live_then_cancelled_then_resumed_to_the_end(server: Server, dataset: Da
     page = open_page()
     page.goto(f"{server.url}/run?run={run.id}")
     # The page draws itself anew when the run leaves the queue; from then on nothing may be replaced.
-    expect(page.get_by_text(re.compile(r"Training · epoch \d+ of 40"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile(r"Training · epoch \d+ of 20"))).to_be_visible(timeout=PATIENCE)
     page.wait_for_function(
         "() => document.querySelector('.thaw-chart.js-plotly-plot')?.calcdata?.[0].length > 3", timeout=PATIENCE
     )
@@ -68,13 +68,13 @@ def test_live_then_cancelled_then_resumed_to_the_end(server: Server, dataset: Da
     node = page.locator(".thaw-chart.js-plotly-plot").first
     expect(node).to_have_attribute("data-mark", "mine")
     assert node.evaluate("node => node.layout.xaxis.range") == [1, 9]
-    expect(page.get_by_text(re.compile(r"Training · epoch \d+ of 40"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Training · epoch \d+ of 20"))).to_be_visible()
 
     second = open_page(width=390, color_scheme="dark")
     second.goto(f"{server.url}/run?run={run.id}")
-    expect(second.get_by_text(re.compile(r"epoch \d+ of 40"))).to_be_visible(timeout=PATIENCE)
+    expect(second.get_by_text(re.compile(r"epoch \d+ of 20"))).to_be_visible(timeout=PATIENCE)
     page.reload()
-    expect(page.get_by_text(re.compile(r"epoch \d+ of 40"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile(r"epoch \d+ of 20"))).to_be_visible(timeout=PATIENCE)
     page.get_by_role("button", name="Cancel").click()
     for view in (page, second):
         expect(view.get_by_text("Cancelled. Resume goes on from the last checkpoint.")).to_be_visible(timeout=PATIENCE)
@@ -87,7 +87,7 @@ def test_live_then_cancelled_then_resumed_to_the_end(server: Server, dataset: Da
     finished = RunStore(workspace).get(run.id)
     assert finished.status == "done" and finished.step == finished.steps
     steps, _ = RunStore(workspace).points(run.id)["validation_loss"]
-    assert len(steps) == 41
+    assert len(steps) == 21
 
     page.get_by_role("slider").focus()
     recall = page.get_by_test_id("stMetric").filter(has_text="Recall")
@@ -101,7 +101,7 @@ def test_restarting_the_app_changes_nothing_of_the_run(server: Server, dataset: 
     workspace = open_workspace(server.home)
     run = launch(workspace, dataset, LONG, depth=2)
     page.goto(f"{server.url}/run?run={run.id}")
-    expect(page.get_by_text(re.compile(r"epoch \d+ of 40"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile(r"epoch \d+ of 20"))).to_be_visible(timeout=PATIENCE)
     # A page left open would complain while the server is away.
     page.goto("about:blank")
     server.stop()
