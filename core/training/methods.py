@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from core.freezing.plan import Plan
 from core.models.network import Embedding, Network, biases_and_norms
 from core.runs.reporter import Point
+from core.training.lazy_adam import summed_rows
 
 Group = dict[str, Any]
 """A parameter group of the optimiser: "params", "part" of the learning rate, and the "stage" they belong to."""
@@ -128,7 +129,7 @@ def gradient_norms(groups: Sequence[Group]) -> Tensor:
     norms = []
     for group in groups:
         found = [one.grad for one in group["params"] if one.grad is not None]
-        squares = [(one.coalesce().values() if one.is_sparse else one).square().sum() for one in found]
+        squares = [(summed_rows(one)[1] if one.is_sparse else one).square().sum() for one in found]
         norms.append(torch.stack(squares).sum().sqrt() if squares else group["params"][0].new_zeros(()))
     return torch.stack(norms)
 
