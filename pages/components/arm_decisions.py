@@ -17,7 +17,7 @@ from core.report.decision_figures import cost_figure, slice_figure
 from core.report.palette import SERIES
 from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
-from pages.components.choice import from_address, to_address
+from pages.components.choice import choose_text
 from pages.components.common import errors_shown, escape_markdown, percent, workspace
 from pages.components.decision_fields import column_slices, cost_fields
 
@@ -125,17 +125,9 @@ def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
     options = [DOMAIN, *CATEGORICAL, *NUMERIC] + [EVERY_COLUMN] * (len(arms) > 1)
     if any("source_test" not in one.auc for one in arms):
         options.remove(DOMAIN)
-    from_address("column", options)
-    left, _ = st.columns([2, 3])
-    left.selectbox(
-        "Column",
-        options,
-        key="column",
-        on_change=to_address,
-        args=("column",),
-        help="By whose values the test rows are sliced. It changes no score, only how they are summed up.",
-    )
-    column = str(st.session_state["column"])
+    with st.columns([2, 3])[0]:
+        about = "By whose values the test rows are sliced. It changes no score, only how they are summed up."
+        column = choose_text("Column", options, "column", about)
     reference = reference if any(one.title == reference for one in arms) else arms[0].title
     with errors_shown():
         metrics, differences = _sliced(_identity(arms), column, reference, arms)

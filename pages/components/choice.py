@@ -50,6 +50,12 @@ def to_address(key: str) -> None:
     st.query_params[key] = st.session_state[key]
 
 
+def choose_text(label: str, options: Sequence[str], key: str, help_text: str) -> str:
+    """A select box over `options`, the first at the beginning; the address carries ?key=OPTION."""
+    from_address(key, options)
+    return st.selectbox(label, options, key=key, on_change=to_address, args=(key,), help=help_text)
+
+
 def choose_named(label: str, things: Sequence[N], key: str) -> N:
     """A select box over the names of `things`, of which there is at least one; the address carries ?key=NAME or its id.
 

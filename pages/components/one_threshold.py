@@ -18,7 +18,7 @@ from core.report.overlay_figures import (
 from core.runs.store import Run
 from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
-from pages.components.choice import from_address, to_address
+from pages.components.choice import choose_text
 from pages.components.common import workspace
 from pages.components.result import PART_TITLES, curves
 
@@ -89,17 +89,8 @@ def run_of_each(arms: Sequence[ArmResult]) -> dict[str, Run]:
     seeds = sorted({_seed(run) for one in arms if len(one.runs) > 1 for run in one.runs})
     seed = None
     if seeds:
-        words = [str(one) for one in seeds]
-        from_address("seed", words)
-        st.selectbox(
-            "Seed",
-            words,
-            key="seed",
-            on_change=to_address,
-            args=("seed",),
-            help="Curves are of one run of each arm: the one of this seed, else its first.",
-        )
-        seed = int(st.session_state["seed"])
+        about = "Curves are of one run of each arm: the one of this seed, else its first."
+        seed = int(choose_text("Seed", [str(one) for one in seeds], "seed", about))
     return {one.title: next((run for run in one.runs if _seed(run) == seed), one.runs[0]) for one in arms}
 
 

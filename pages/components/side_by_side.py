@@ -25,16 +25,23 @@ from core.runs.store import Run
 from core.runs.sweep_result import ArmResult, reference_of
 from pages.components.arm_decisions import arm_costs, arm_slices
 from pages.components.chart import chart
-from pages.components.choice import from_address, to_address
+from pages.components.choice import choose_text, from_address
 from pages.components.common import errors_shown, escape_markdown, simulated_badge, workspace
 from pages.components.one_threshold import one_threshold
-from pages.components.sweep_charts import HEIGHT, LOWER, WORDS, cost_chart, curve_charts, forgetting_chart
+from pages.components.sweep_charts import (
+    HEIGHT,
+    HELD_AGAINST,
+    LOWER,
+    MOST_LINES,
+    WORDS,
+    cost_chart,
+    curve_charts,
+    forgetting_chart,
+)
 
 EVERY = "every setting"
 MOST_ARMS = 24
 """With more arms than this, one setting is shown at first and not all of them."""
-MOST_LINES = 7
-"""Arms in overlays and lines: as many as there are colours."""
 
 
 def side_by_side(runs: Sequence[Run]) -> None:
@@ -65,17 +72,9 @@ def _choose_setting(arms: list[ChosenArm]) -> tuple[list[ChosenArm], bool]:
     if len(settings) < 2:
         return arms, bool(settings[0])
     options = [EVERY, *settings] if len(arms) <= MOST_ARMS else [*settings, EVERY]
-    from_address("setting", options)
-    left, _ = st.columns([2, 3])
-    left.selectbox(
-        "Setting",
-        options,
-        key="setting",
-        on_change=to_address,
-        args=("setting",),
-        help="What differs besides strategy and seed. Everything below is of the setting chosen here.",
-    )
-    setting = str(st.session_state["setting"])
+    with st.columns([2, 3])[0]:
+        about = "What differs besides strategy and seed. Everything below is of the setting chosen here."
+        setting = choose_text("Setting", options, "setting", about)
     return (arms, True) if setting == EVERY else (in_setting(arms, setting), False)
 
 
@@ -160,16 +159,8 @@ def _reference(results: Sequence[ArmResult]) -> str:
     titles = [one.title for one in results]
     first = reference_of(results)
     from_address("against", [first, *(title for title in titles if title != first)])
-    left, _ = st.columns([2, 3])
-    left.selectbox(
-        "Held against",
-        titles,
-        key="against",
-        on_change=to_address,
-        args=("against",),
-        help="The reference: every arm's difference is to this one.",
-    )
-    return str(st.session_state["against"])
+    with st.columns([2, 3])[0]:
+        return choose_text("Held against", titles, "against", HELD_AGAINST)
 
 
 def _pick(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:

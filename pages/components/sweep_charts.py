@@ -21,11 +21,13 @@ from core.runs.store import RunStore
 from core.runs.sweep import Sweep
 from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
-from pages.components.choice import from_address, to_address
+from pages.components.choice import choose_text
 from pages.components.common import workspace
 
 HEIGHT = 380
 MOST_LINES = 7
+"""Arms in overlays and lines: as many as there are colours."""
+HELD_AGAINST = "The reference: every arm's difference is to this one."
 WORDS = {"auc": "AUC", "log_loss": "log loss"}
 LOWER = {"auc": "", "log_loss": " :gray[· lower is better]"}
 CURVES = {"validation_loss": "Validation log loss (nats)", "validation_auc": "Validation AUC"}
@@ -71,17 +73,9 @@ def _setting(settings: Sequence[str]) -> str:
     """The setting (target size, learning rate) that the figures show; a box for it where there are several."""
     if len(settings) < 2:
         return settings[0]
-    from_address("setting", settings)
-    left, _ = st.columns([2, 5])
-    left.selectbox(
-        "Figures for",
-        settings,
-        key="setting",
-        on_change=to_address,
-        args=("setting",),
-        help="The target size and learning rate that the figures show. It changes no result.",
-    )
-    return str(st.session_state["setting"])
+    with st.columns([2, 5])[0]:
+        about = "The target size and learning rate that the figures show. It changes no result."
+        return choose_text("Figures for", settings, "setting", about)
 
 
 def forgetting_chart(shown: Sequence[ArmResult]) -> None:

@@ -22,7 +22,7 @@ from core.runs.sweep import (
 )
 from core.runs.sweep_result import ArmResult, arm_results, forgotten, judged, reference_of, setting_of
 from pages.components.access import write_button
-from pages.components.choice import from_address, to_address
+from pages.components.choice import choose_text, from_address
 from pages.components.common import (
     SIMULATED,
     about,
@@ -37,7 +37,7 @@ from pages.components.common import (
 )
 from pages.components.report_download import report_download
 from pages.components.run_table import safe_csv
-from pages.components.sweep_charts import sweep_charts
+from pages.components.sweep_charts import HELD_AGAINST, sweep_charts
 from pages.components.sweep_tables import arms_file, page_table, places_of, runs_file
 
 TICK_SECONDS = 1.0
@@ -191,15 +191,8 @@ def _result(sweep: Sweep, runs: Sequence[Run]) -> None:
     with st.container(border=True, key="sweep_said"):
         verdicts, sentences = _verdicts(tuple(_identity(one) for one in results), reference, results)
         _said(runs, results, by_setting(sentences, settings, verdicts), reference)
-    left, _ = st.columns([2, 5])
-    left.selectbox(
-        "Held against",
-        titles,
-        key="against",
-        on_change=to_address,
-        args=("against",),
-        help="The reference: every arm's difference is to this one.",
-    )
+    with st.columns([2, 5])[0]:
+        choose_text("Held against", titles, "against", HELD_AGAINST)
     _table(page_table(places, results, verdicts, reference))
     _downloads(sweep, runs, results, verdicts, reference)
     if results:
