@@ -7,7 +7,6 @@ makes, with FuxiCTR's and DeepCTR-Torch's network classes: same encoded rows, sa
 import argparse
 import itertools
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.peer_page import TITLES, Comparison, Training, Trial, write_page
-from benchmarks.real_rows import ROWS, thaw
+from benchmarks.real_rows import INGEST, thaw
 from core.data.datasets import encoded, find_dataset, labels_of, test_rows, training_rows
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.delong import auc_variance
@@ -41,7 +40,6 @@ EMBEDDING_STD = 0.01
 TRAIN = TrainSettings(epochs=10, batch_size=256, learning_rate=5e-4, early_stopping=2, plateau=1, device="cpu")
 SHOWN = ("epochs", "batch_size", "learning_rate", "early_stopping", "plateau")
 THREADS = 1
-SHARES = "--source-test-share 0.05 --source-validation-share 0.04"
 
 _DEEP = {"embedding": 16, "widths": [256, 256, 256], "dropout": 0.3, "batch_norm": False}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -96,7 +94,7 @@ class Silent:
 def prepare(folder: Path, commands: list[str]) -> Prepared:
     """Ingests and encodes the real rows once: train on the source domain, validate and test on the target's parts."""
     workspace = open_workspace(folder / "workspace")
-    thaw(workspace, f"ingest {os.path.relpath(ROWS, PROJECT)} --name real {SHARES}", commands)
+    thaw(workspace, INGEST, commands)
     dataset = find_dataset(workspace, "real")
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
     table, labels = encoded(workspace, dataset, preprocessing), labels_of(dataset)
@@ -121,11 +119,14 @@ def count(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def train_all(network: Network) -> Plan:
-    """The plan under which every stage and the head train."""
+def plan_at(network: Network, depth: int) -> Plan:
+    """The plan under which the first `depth` stages are frozen; the other stages and the head train."""
     modules = [(stage.name, count(stage)) for stage in network.ordered()] + [("head", count(network.head))]
-    stages = [PlannedStage(name, name, parameters, 0.0, False, 0, trained=parameters) for name, parameters in modules]
-    return Plan("pretrain", tuple(stages), 0, True, True)
+    stages = [
+        PlannedStage(name, name, size, 0.0, place < depth, 0, trained=0 if place < depth else size)
+        for place, (name, size) in enumerate(modules)
+    ]
+    return Plan("depth", tuple(stages), depth, False, True)
 
 
 def train_ours(model: str, prepared: Prepared, seed: int, folder: Path) -> tuple[Training, Network]:
@@ -136,7 +137,7 @@ def train_ours(model: str, prepared: Prepared, seed: int, folder: Path) -> tuple
     parts, checkpoint = prepared.parts, folder / "checkpoint.pt"
     checkpoint.unlink(missing_ok=True)
     began = time.process_time()
-    fitted = fit(network, train_all(network), parts["train"], parts["validation"], settings, Silent(), checkpoint)
+    fitted = fit(network, plan_at(network, 0), parts["train"], parts["validation"], settings, Silent(), checkpoint)
     seconds = (time.process_time() - began) / fitted.epochs_run
     return Training(predict(network, parts["test"]), seconds, fitted.best_epoch, count(network)), network
 

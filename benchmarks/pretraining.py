@@ -19,7 +19,7 @@ import torch
 from scipy.stats import norm, t
 
 from benchmarks.parity import Silent
-from benchmarks.real_rows import PRETRAIN, ROWS, thaw
+from benchmarks.real_rows import INGEST, PRETRAIN, thaw
 from core.data.datasets import Dataset, find_dataset, test_rows, training_rows
 from core.evaluation.delong import auc_variance, components
 from core.evaluation.metrics import log_loss
@@ -34,7 +34,6 @@ from core.training.table import Table, read_table
 from core.workspace import PROJECT, Workspace, open_workspace
 
 ARCHITECTURE = "dnn"
-SHARES = "--source-test-share 0.05 --source-validation-share 0.04"
 FLAGS = {"supervised": PRETRAIN, "rfd": "--objective rfd --preset map", "mfp": "--objective mfp --preset map"}
 TITLES = {"scratch": "scratch", "supervised": "clicks (supervised)", "rfd": "RFD", "mfp": "MFP"}
 BUDGETS = (1_000, 5_000, None)
@@ -131,7 +130,7 @@ def pretrained_line(objective: str, run: dict[str, Any]) -> str:
 def run_protocol(workspace: Workspace, folder: Path) -> str:
     """Everything, as the text of docs/pretraining.md."""
     commands: list[str] = []
-    thaw(workspace, f"ingest {os.path.relpath(ROWS, PROJECT)} --name real {SHARES}", commands)
+    thaw(workspace, INGEST, commands)
     dataset = find_dataset(workspace, "real")
     runs = {
         objective: thaw(

@@ -30,7 +30,9 @@ from core.evaluation.metrics import Metrics, evaluate
 from core.workspace import PROJECT, Workspace, open_workspace
 
 ROWS = PROJECT.parent / "shared" / "data" / "criteo_real_100k.tsv.gz"
+INGEST = f"ingest {os.path.relpath(ROWS, PROJECT)} --name real --source-test-share 0.05 --source-validation-share 0.04"
 PRETRAIN = "--batch-size 256 --lr 5e-4 --early-stopping 2"
+PRETRAIN_DCNV2 = f"pretrain --dataset real --architecture dcnv2 --name real-dcnv2 {PRETRAIN}"
 DEPTHS = range(6)
 HEADING = "Real rows: how much of a DCNv2 should stay frozen?"
 
@@ -76,13 +78,9 @@ def line(name: str, metrics: dict[str, Any], source: dict[str, Any] | None, trai
 def run_protocol(workspace: Workspace) -> str:
     """Everything, as the section's text."""
     commands: list[str] = []
-    path = os.path.relpath(ROWS, PROJECT)
-    shares = "--source-test-share 0.05 --source-validation-share 0.04"
-    ingested = thaw(workspace, f"ingest {path} --name real {shares}", commands)
+    ingested = thaw(workspace, INGEST, commands)
     parts = {part["part"]: part["rows"] for part in ingested["dataset"]["parts"]}
-    pretrained = thaw(
-        workspace, f"pretrain --dataset real --architecture dcnv2 --name real-dcnv2 {PRETRAIN}", commands
-    )["run"]
+    pretrained = thaw(workspace, PRETRAIN_DCNV2, commands)["run"]
     asked = [f"--freeze-depth {depth}" for depth in DEPTHS] + ["--strategy scratch", "--strategy zero-shot"]
     finetuned = [
         thaw(workspace, f"finetune --dataset real --backbone real-dcnv2 {flags} --preset small", commands)["run"]

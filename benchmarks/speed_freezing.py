@@ -5,8 +5,7 @@ sweep of all depths with three seeds beside the same sweep done with DeepCTR-Tor
 """
 
 import argparse
-import json
-import subprocess
+import dataclasses
 import tempfile
 import time
 from functools import partial
@@ -17,17 +16,25 @@ import numpy as np
 import torch
 
 from benchmarks.page_section import put_section
-from benchmarks.parity import Silent, count, peer_python
-from benchmarks.speed_training import BATCH, PAGE, SETTINGS, VALIDATION_ROWS, Prepared, first, prepare
+from benchmarks.parity import Silent, count, plan_at
+from benchmarks.speed_training import (
+    BATCH,
+    PAGE,
+    SETTINGS,
+    TRAIN,
+    VALIDATION_ROWS,
+    Prepared,
+    ask_peer,
+    first,
+    prepare,
+)
 from benchmarks.timing import alternate, ceilings, machine, ratio, ratio_text
-from core.freezing.plan import Plan, PlannedStage
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network, State
 from core.training.loop import Rows, fit
 from core.training.prefix import frozen_state
-from core.training.settings import TrainSettings
-from core.workspace import PROJECT, Workspace, open_workspace
+from core.workspace import Workspace, open_workspace
 
 HEADING = "Freezing pays"
 MODEL = "dnn"
@@ -37,21 +44,11 @@ EPOCHS = 3
 HEAD_GOAL, SWEEP_GOAL, SHARE_GOAL = 10.0, 2.5, 1.15
 
 
-def plan_at(network: Network, depth: int) -> Plan:
-    """The plan under which the first `depth` stages are frozen."""
-    modules = [(stage.name, count(stage)) for stage in network.ordered()] + [("head", count(network.head))]
-    stages = [
-        PlannedStage(name, name, size, 0.0, place < depth, 0, trained=0 if place < depth else size)
-        for place, (name, size) in enumerate(modules)
-    ]
-    return Plan("depth", tuple(stages), depth, False, True)
-
-
 def train(network: Network, depth: int, rows: Rows, validation: Rows, folder: Path, epochs: int, seed: int) -> float:
     """Seconds of `fit` at this depth, checkpoints included."""
     checkpoint = folder / "checkpoint.pt"
     checkpoint.unlink(missing_ok=True)
-    settings = TrainSettings(epochs=epochs, batch_size=BATCH, early_stopping=0, plateau=0, seed=seed, device="cpu")
+    settings = dataclasses.replace(TRAIN, epochs=epochs, seed=seed)
     began = time.perf_counter()
     fit(network, plan_at(network, depth), rows, validation, settings, Silent(), checkpoint)
     return time.perf_counter() - began
@@ -110,17 +107,14 @@ class Bench:
             "field_sizes": self.prepared.field_sizes,
             "rows": str(self.prepared.file),
             "batch_size": BATCH,
-            "learning_rate": TrainSettings().learning_rate,
+            "learning_rate": TRAIN.learning_rate,
             "threads": torch.get_num_threads(),
             "seed": 0,
             "depths": list(DEPTHS),
             "seeds": list(SEEDS),
             "epochs": EPOCHS,
         }
-        (self.folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        command = [str(peer_python()), "-m", "benchmarks.peer_speed", str(self.folder / "job.json")]
-        done = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True)
-        return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
+        return float(ask_peer(job, self.folder)["seconds"])
 
     def share_of_operations(self, depth: int) -> float:
         """Operations of an epoch behind the prefix over those of a full one: two a weight forward, two for each of the

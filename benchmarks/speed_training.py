@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.page_section import put_section
-from benchmarks.parity import Silent, count, peer_python, train_all
+from benchmarks.parity import Silent, count, peer_python, plan_at
 from benchmarks.real_rows import thaw
 from benchmarks.timing import alternate, ceilings, machine, ratio, ratio_text
 from core.data.datasets import encoded, find_dataset, labels_of
@@ -90,7 +90,7 @@ def ours(model: str, prepared: Prepared, folder: Path, aucs: list[float]) -> flo
     """Seconds of one epoch by core.training.loop.fit, its validation on few rows and its checkpoint included."""
     torch.manual_seed(0)
     network = build_network(model, SETTINGS[model], prepared.field_sizes, HeadSettings())
-    plan, checkpoint = train_all(network), folder / "checkpoint.pt"
+    plan, checkpoint = plan_at(network, 0), folder / "checkpoint.pt"
     validation = first(prepared.test, VALIDATION_ROWS)
     for train in (first(prepared.train, WARM_ROWS), prepared.train):
         checkpoint.unlink(missing_ok=True)
@@ -116,12 +116,17 @@ def theirs(model: str, peer: str, prepared: Prepared, folder: Path, aucs: list[f
         "workers": 1,
         "seed": 0,
     }
+    answer = ask_peer(job, folder)
+    aucs.append(answer["auc"])
+    return float(answer["seconds"])
+
+
+def ask_peer(job: dict[str, Any], folder: Path) -> dict[str, float]:
+    """What benchmarks.peer_speed says of a job, carried out in the peers' environment."""
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     command = [str(peer_python()), "-m", "benchmarks.peer_speed", str(folder / "job.json")]
     done = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True)
-    answer = json.loads(done.stdout.splitlines()[-1])
-    aucs.append(answer["auc"])
-    return float(answer["seconds"])
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def product_operations(prepared: Prepared, model: str) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.page_section import put_section
-from benchmarks.real_rows import PRETRAIN, ROWS, thaw
+from benchmarks.real_rows import INGEST, PRETRAIN_DCNV2, thaw
 from core.data.datasets import list_datasets
 from core.evaluation.verdicts import Verdict
 from core.runs.store import Run, RunStore
@@ -49,14 +49,11 @@ SWEEP = (
 
 def prepare(workspace: Workspace, commands: list[str]) -> None:
     """The dataset and the backbone; nothing where the workspace has them."""
-    path = os.path.relpath(ROWS, PROJECT)
-    ingest = f"ingest {path} --name real --source-test-share 0.05 --source-validation-share 0.04"
-    pretrain = f"pretrain --dataset real --architecture dcnv2 --name real-dcnv2 {PRETRAIN}"
     if any(dataset.name == "real" for dataset in list_datasets(workspace)):
-        commands += [f"python -m core {ingest}", f"python -m core {pretrain}"]
+        commands += [f"python -m core {INGEST}", f"python -m core {PRETRAIN_DCNV2}"]
         return
-    thaw(workspace, ingest, commands)
-    thaw(workspace, pretrain, commands)
+    thaw(workspace, INGEST, commands)
+    thaw(workspace, PRETRAIN_DCNV2, commands)
 
 
 def wise_ft(workspace: Workspace, full: Sequence[Run]) -> dict[str, float]:
