@@ -67,7 +67,10 @@ def escape_markdown(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A sentence such that st.markdown shows what it quotes as text: no link, image, HTML, colour or formula."""
+    """A sentence such that st.markdown shows what it quotes as text: no image, HTML, colour or formula.
+
+    An address in it still becomes a link that one may click; nothing is fetched for it.
+    """
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>$~" else letter for letter in text)
 
 
