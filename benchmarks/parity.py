@@ -30,7 +30,8 @@ from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network
 from core.runs.reporter import Point
-from core.training.loop import Rows, fit, predict
+from core.training.feeding import Rows
+from core.training.loop import fit, predict
 from core.training.settings import TrainSettings
 from core.workspace import PROJECT, open_workspace
 

@@ -32,7 +32,8 @@ from benchmarks.timing import alternate, ceilings, machine, ratio, ratio_text
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network, State
-from core.training.loop import Rows, fit
+from core.training.feeding import Rows
+from core.training.loop import fit
 from core.training.prefix import frozen_state
 from core.workspace import Workspace, open_workspace
 

@@ -27,7 +27,8 @@ from core.data.preprocessing import load_preprocessing
 from core.evaluation.delong import auc_variance
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
-from core.training.loop import Rows, fit, predict
+from core.training.feeding import Rows
+from core.training.loop import fit, predict
 from core.training.settings import TrainSettings
 from core.workspace import PROJECT, open_workspace
 

@@ -98,11 +98,11 @@ def estimate_seconds(plan: Plan, rows: int, settings: TrainSettings, history: Se
     """About how long a run of `plan` on `rows` training rows takes.
 
     Calibrated on the newest finished runs of the same device in `history` (newest first), those of the same batch size
-    before any others; without one the constants in SPEEDS stand. An upper bound where early stopping is on.
+    and precision before any others; without one the constants in SPEEDS stand. An upper bound with early stopping.
     """
     lane = preferred_lane(settings.device)
     done = [run for run in history if run.status == "done" and run.lane == lane and _train_seconds(run) > 0]
-    alike = [run for run in done if run.request["train"]["batch_size"] == settings.batch_size]
+    alike = [run for run in done if _kind(TrainSettings(**run.request["train"])) == _kind(settings)]
     chosen = (alike or done)[:RECENT]
     scale, start = 1.0, SPEEDS[lane].start
     if chosen:
@@ -137,6 +137,11 @@ def training_seconds(
         moved = sum(stage.trained for stage in open_now)
         seconds += rows * flops / speed.flops + steps * (speed.step + moved * speed.scalar)
     return prefixes, seconds
+
+
+def _kind(settings: TrainSettings) -> tuple[int, bool]:
+    """What changes the speed of an operation: batch size and precision."""
+    return settings.batch_size, settings.amp
 
 
 def _expected(run: Run) -> float:

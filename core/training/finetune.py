@@ -16,7 +16,8 @@ from core.models.library import find_backbone
 from core.models.network import Network
 from core.runs.reporter import Reporter
 from core.runs.store import Run
-from core.training.loop import FitResult, Rows, fit
+from core.training.feeding import Rows
+from core.training.loop import FitResult, fit
 from core.training.pretrain import CARD_METRICS, LICENCES
 from core.training.results import (
     SCORED_PARTS,

@@ -14,9 +14,11 @@ from torch import Tensor
 from core.errors import BadInput, RunError
 from core.evaluation.delong import auc_variance
 from core.freezing.plan import Plan
-from core.models.network import Network, State, loss_of, scores_of
+from core.models.network import Network, loss_of, scores_of
 from core.runs.reporter import Reporter
 from core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from core.training.feeding import Rows, fed
+from core.training.late import Late
 from core.training.lazy_adam import LazyAdamW, look_up_sparsely
 from core.training.methods import (
     Pull,
@@ -30,30 +32,21 @@ from core.training.methods import (
     renew_embeddings,
     stages_to_close,
 )
+from core.training.recorded import Recorded
 from core.training.settings import TrainSettings
 
 EVALUATION_ROWS = 16384
 CHECKPOINT_SECONDS = 15.0
 POINTS_PER_EPOCH = 50
 GRADIENTS_PER_EPOCH = 5
+RECORDING = ("cuda",)
+"""Kinds of devices whose passes are recorded and replayed."""
 RATE_BATCHES = 8
 """Batches at the start of an epoch whose gradients decide Auto-RGN's rates."""
 
 
 class CancelledError(Exception):
     """The reporter asked to stop; nothing is wrong."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows as tensors on the training device: the state before stage `first`, and labels (rows,) float."""
-
-    state: State
-    labels: Tensor
-    first: int = 0
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(frozen=True)
@@ -66,9 +59,13 @@ class FitResult:
 
 
 class Task(Protocol):
-    """What is learnt. score: the name of the point that `validate` gives beside the loss, one of POINT_NAMES."""
+    """What is learnt. score: the name of the point that `validate` gives beside the loss, one of POINT_NAMES.
+
+    alone: whether the loss of a batch hangs on its own rows and nothing else, neither on other rows nor on the step.
+    """
 
     score: str
+    alone: bool
 
     def loss(self, network: Network, rows: Rows, batch: Tensor, step: int) -> Tensor:
         """Mean loss of the rows numbered by `batch` at optimiser step `step`; chance, if any, hangs on `step`."""
@@ -83,11 +80,12 @@ class Clicks:
     """Clicks from rows: cross entropy, and the AUC beside it."""
 
     score = "validation_auc"
+    alone = True
 
     def loss(self, network: Network, rows: Rows, batch: Tensor, step: int) -> Tensor:
         """See Task."""
-        outputs = network(tuple(tensor[batch] for tensor in rows.state), rows.first)
-        return loss_of(outputs.float(), rows.labels[batch])
+        part = rows.at(batch)
+        return loss_of(network(part.state, part.first).float(), part.labels)
 
     def validate(self, network: Network, rows: Rows) -> tuple[float, float]:
         """(log loss, AUC) on `rows`."""
@@ -103,13 +101,15 @@ Behind = Callable[[int], tuple[Rows, Rows]]
 """The training and the validation rows as the first so many stages hand them on."""
 
 
-def epoch_batches(rows: int, settings: TrainSettings, epoch: int) -> list[Tensor]:
-    """Row numbers of every batch of `epoch`, shuffled by seed and epoch alone, so a resumed run sees the same.
+def epoch_batches(rows: Rows, settings: TrainSettings, epoch: int) -> list[Tensor]:
+    """Row numbers of every batch of `epoch`, where the rows lie, shuffled by seed and epoch alone: resumed runs see
+    the same.
 
     A last batch of a single row joins the one before it: BatchNorm has no variance to take of one row.
     """
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
-    batches = list(torch.randperm(rows, generator=generator).split(settings.batch_size))
+    order = torch.randperm(len(rows), generator=generator).to(rows.labels.device)
+    batches = list(order.split(settings.batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
@@ -120,8 +120,11 @@ def predict(network: Network, rows: Rows) -> np.ndarray:
     """Click probabilities float32 (rows,), in eval mode; the network's modes are put back after it."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
+    device = next(network.parameters()).device
     scores = [
-        scores_of(network(tuple(tensor[start : start + EVALUATION_ROWS] for tensor in rows.state), rows.first))
+        scores_of(
+            network(tuple(tensor[start : start + EVALUATION_ROWS].to(device) for tensor in rows.state), rows.first)
+        )
         for start in range(0, len(rows), EVALUATION_ROWS)
     ]
     for module, training in modes:
@@ -149,7 +152,7 @@ def fit(
     if len(train) < 2:
         raise BadInput(f"Training needs at least 2 rows; the training part has {len(train)}.")
     torch.manual_seed(settings.seed)
-    device = train.labels.device
+    device = next(network.parameters()).device
     if plan.only == "adapters":
         put_adapters(network, plan)
     groups = parameter_groups(network, plan)
@@ -158,7 +161,7 @@ def fit(
         look_up_sparsely(network)
     # Without decay this is Adam (Kingma and Ba 2015) to the last bit.
     optimiser = LazyAdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-    steps_an_epoch = len(epoch_batches(len(train), settings, 0))
+    steps_an_epoch = len(epoch_batches(train, settings, 0))
     steps = steps_an_epoch * settings.epochs
     every = max(1, math.ceil(steps_an_epoch / POINTS_PER_EPOCH))
     gradients_every = max(1, math.ceil(steps_an_epoch / GRADIENTS_PER_EPOCH))
@@ -170,10 +173,17 @@ def fit(
         reporter.points([(0, "validation_loss", first_loss), (0, task.score, score)])
     reporter.rewind(progress.step)
 
+    def learn(rows: Rows, batch: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.amp):
+            loss = task.loss(network, rows, batch, progress.step)
+        (loss if pull is None else loss + pull.penalty()).backward()
+        return loss.detach()
+
+    late = Late()
     saved = began = time.monotonic()
     earlier, depth = progress.seconds, plan.frozen_depth
     while progress.epoch < settings.epochs and not progress.stopped:
-        batches = epoch_batches(len(train), settings, progress.epoch)
+        batches = epoch_batches(train, settings, progress.epoch)
         done = progress.step - progress.epoch * steps_an_epoch
         if behind and depth != plan.computed_once(progress.epoch):
             depth = plan.computed_once(progress.epoch)
@@ -181,33 +191,39 @@ def fit(
         open_stages(network, plan, optimiser.param_groups, progress.epoch, progress.closed)
         if not done:
             begin_epoch(network, plan, task, train, batches, optimiser, progress, settings.seed)
-        for batch in batches[done:]:
+        # What trains, and the modes, may differ from the epoch before.
+        recorded: Recorded | None = None
+        for rows, batch in fed(train, batches[done:], device):
             if reporter.should_stop():
                 raise CancelledError
             if settings.cosine:
                 progress.rate = settings.learning_rate * (1 + math.cos(math.pi * progress.step / steps)) / 2
             for group in optimiser.param_groups:
                 group["lr"] = progress.rate * group["part"]
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.amp):
-                loss = task.loss(network, train, batch.to(device), progress.step)
             optimiser.zero_grad(set_to_none=True)
-            (loss if pull is None else loss + pull.penalty()).backward()
+            if device.type in RECORDING and task.alone and len(batch) == settings.batch_size:
+                recorded = recorded or Recorded(learn, network, rows.at(batch))
+                loss = recorded(rows, batch)
+            else:
+                loss = learn(rows, batch)
             if (progress.step + 1) % gradients_every == 0:
-                reporter.points(gradient_points(optimiser.param_groups, network, progress.step + 1))
+                report_gradients(optimiser, network, progress.step + 1, reporter, late)
             optimiser.step()
             if plan.rule == "autofreeze":
                 progress.norms = progress.norms + gradient_norms(optimiser.param_groups)
             # Summed on the device, so that nothing waits for it.
-            progress.running_loss = progress.running_loss + loss.detach() * len(batch)
+            progress.running_loss = progress.running_loss + loss * len(batch)
             progress.running_rows += len(batch)
             progress.step += 1
             if progress.step % every == 0 or progress.step % steps_an_epoch == 0:
                 progress.seconds = earlier + time.monotonic() - began
-                report_train_loss(progress, settings, reporter)
+                report_train_loss(progress, settings, reporter, late)
                 reporter.progress(progress.epoch + 1, settings.epochs, progress.step, steps)
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                late.tell_all()
                 save_checkpoint(checkpoint, progress, network, optimiser)
                 saved = time.monotonic()
+        late.tell_all()
         finish_epoch(network, plan, task, validation, settings, reporter, progress)
         save_checkpoint(checkpoint, progress, network, optimiser)
         saved = time.monotonic()
@@ -234,22 +250,36 @@ def begin_epoch(
             optimiser.state.pop(parameter, None)
     if plan.rule == "auto-rgn":
         optimiser.zero_grad(set_to_none=True)
-        for batch in batches[:RATE_BATCHES]:
-            task.loss(network, train, batch.to(train.labels.device), progress.step).backward()
+        for rows, batch in fed(train, batches[:RATE_BATCHES], next(network.parameters()).device):
+            task.loss(network, rows, batch, progress.step).backward()
         for group, part in zip(optimiser.param_groups, relative_gradient_norms(optimiser.param_groups), strict=True):
             group["part"] = part
 
 
-def report_train_loss(progress: Progress, settings: TrainSettings, reporter: Reporter) -> None:
-    """Reports the mean loss since the last report; RunError when it is not a number."""
-    loss = float(progress.running_loss) / progress.running_rows
+def report_gradients(
+    optimiser: torch.optim.Optimizer, network: Network, step: int, reporter: Reporter, late: Late
+) -> None:
+    """Reports the norm of each training stage's gradient, once it has been computed."""
+    groups = optimiser.param_groups
+    late.ask(gradient_norms(groups), lambda norms: reporter.points(gradient_points(groups, norms, network, step)))
+
+
+def report_train_loss(progress: Progress, settings: TrainSettings, reporter: Reporter, late: Late) -> None:
+    """Reports the mean loss since the last report, once it has been computed; RunError when it is not a number."""
+    step, seconds, rows = progress.step, progress.seconds, progress.running_rows
+    total = progress.running_loss
     progress.running_loss, progress.running_rows = torch.zeros(()), 0
-    if not math.isfinite(loss):
-        raise RunError(
-            f"The training loss became {loss} at step {progress.step} with learning rate {settings.learning_rate:g}; "
-            "lower the learning rate and run again. The last good checkpoint is kept."
-        )
-    reporter.points([(progress.step, "train_loss", loss), (progress.step, "seconds", progress.seconds)])
+
+    def tell(losses: list[float]) -> None:
+        loss = losses[0] / rows
+        if not math.isfinite(loss):
+            raise RunError(
+                f"The training loss became {loss} at step {step} with learning rate {settings.learning_rate:g}; "
+                "lower the learning rate and run again. The last good checkpoint is kept."
+            )
+        reporter.points([(step, "train_loss", loss), (step, "seconds", seconds)])
+
+    late.ask(total[None], tell)
 
 
 def finish_epoch(

@@ -134,10 +134,9 @@ def gradient_norms(groups: Sequence[Group]) -> Tensor:
     return torch.stack(norms)
 
 
-def gradient_points(groups: Sequence[Group], network: Network, step: int) -> list[Point]:
-    """A point "gradient/STAGE" of every stage that trains at `step`, the head among them: the norm of its gradient."""
+def gradient_points(groups: Sequence[Group], norms: Sequence[float], network: Network, step: int) -> list[Point]:
+    """A point "gradient/STAGE" of every stage that trains at `step`, the head too; norms: as `gradient_norms` gives."""
     names = [*(stage.name for stage in network.ordered()), "head"]
-    norms = gradient_norms(groups).tolist()
     return [
         (step, f"gradient/{names[group['stage']]}", norm) for group, norm in zip(groups, norms, strict=True) if norm
     ]

@@ -21,7 +21,8 @@ from core.models.card import HeadSettings
 from core.models.network import Network, State, flat
 from core.models.registry import complete_settings
 from core.runs.reporter import Reporter
-from core.training.loop import EVALUATION_ROWS, FitResult, Rows, Task, fit
+from core.training.feeding import Rows
+from core.training.loop import EVALUATION_ROWS, FitResult, Task, fit
 from core.training.settings import PretrainRequest
 
 PROJECTION = 32
@@ -141,6 +142,7 @@ class ReplacedFeatures:
     """
 
     score = "validation_auc"
+    alone = False
 
     def __init__(self, request: PretrainRequest) -> None:
         self.seed, self.share = request.train.seed, request.mask_share
@@ -257,6 +259,7 @@ class MaskedFeatures:
     """
 
     score = "validation_accuracy"
+    alone = False
 
     def __init__(self, request: PretrainRequest, field_sizes: Sequence[int], noise: Noise) -> None:
         self.seed, self.share, self.noise = request.train.seed, request.mask_share, noise

@@ -59,7 +59,9 @@ def pretrain(
     preprocessing = load_preprocessing(folder)
     table = read_table(workspace, dataset, folder, parts=PARTS)
     train_rows, validation_rows = training_rows(dataset, "source", request.train.validation_share)
-    train, validation = table.take(train_rows, device), table.take(validation_rows, device)
+    # The other objectives spoil rows with values from any other.
+    together = request.objective != "supervised"
+    train, validation = (table.take(rows, device, together) for rows in (train_rows, validation_rows))
     head = HeadSettings()
     torch.manual_seed(request.train.seed)
     network = build_network(request.architecture, request.settings, preprocessing.field_sizes, head).to(device)

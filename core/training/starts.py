@@ -6,7 +6,7 @@ from core.data.preprocessing import Preprocessing
 from core.models.kerasweights import load_file, load_imagenet
 from core.models.network import Network
 from core.runs.reporter import Reporter
-from core.training.loop import Rows
+from core.training.feeding import Rows
 from core.training.settings import PretrainRequest
 from core.training.wordvectors import start_from_file, start_from_rows
 

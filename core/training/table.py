@@ -12,7 +12,7 @@ from core.data.datasets import Dataset, encoded, labels_of, parts_of
 from core.data.preprocessing import load_preprocessing
 from core.data.split import PARTS
 from core.models.network import Network, State
-from core.training.loop import Rows
+from core.training.feeding import Rows, fits
 from core.training.prefix import frozen_state
 from core.workspace import Workspace
 
@@ -29,11 +29,16 @@ class Table:
     labels: torch.Tensor
     first: int = 0
 
-    def take(self, rows: np.ndarray, device: torch.device) -> Rows:
-        """The given dataset rows, in that order, on `device`."""
+    def take(self, rows: np.ndarray, device: torch.device, together: bool = False) -> Rows:
+        """The given dataset rows, in that order, on `device` where it has room for them, else in main memory.
+
+        together: puts them on the device in any case, for what computes on all of them at once.
+        """
         places = torch.from_numpy(np.searchsorted(self.index, rows))
-        state = tuple(tensor[places].to(device) for tensor in self.state)
-        return Rows(state, self.labels[places].to(device), self.first)
+        resident = together or fits((*self.state, self.labels), len(rows), device)
+        where = device if resident else torch.device("cpu")
+        state = tuple(tensor[places].to(where) for tensor in self.state)
+        return Rows(state, self.labels[places].to(where), self.first, resident)
 
 
 def read_table(workspace: Workspace, dataset: Dataset, preprocessing_folder: Path, parts: tuple[str, ...]) -> Table:

@@ -16,7 +16,8 @@ from core.data.preprocessing import Preprocessing
 from core.data.schema import FIELDS, NUMERIC
 from core.models.network import Embedding, Network
 from core.runs.reporter import Reporter
-from core.training.loop import POINTS_PER_EPOCH, CancelledError, Rows
+from core.training.feeding import Rows
+from core.training.loop import POINTS_PER_EPOCH, CancelledError
 from core.training.settings import PretrainRequest
 from core.training.vectorfile import read_vectors
 

@@ -90,7 +90,7 @@ def test_a_click_on_a_stage_trains_it(page: AppTest, tiny: Tiny) -> None:
     for name in (names[0], names[-1]):
         page.toggle(f"stage_{card.id}_ft_{name}").set_value(False).run()
     assert "at least one stage to train" in page.error[0].value and not launchable(page)
-    assert len(page.toggle) == len(names) + 1, "the stack stays, and the switch of the cosine"
+    assert len(page.toggle) == len(names) + 2, "the stack stays, and the switches of cosine and precision"
 
 
 def test_openings_and_rates_are_shown_stage_by_stage(page: AppTest) -> None:
@@ -114,12 +114,20 @@ def test_the_address_brings_strategy_options_stages_and_settings(tiny: Tiny, mon
         monkeypatch,
         backbone=card.id,
         strategy="surgical:stages=block1+embedding",
-        training="fast,epochs=7,validation_share=0.2,cosine=True,plateau=0,seed=3,device=cpu",
+        training="fast,epochs=7,validation_share=0.2,cosine=True,plateau=0,seed=3,device=cpu,amp=True",
         head="64-32,gelu,softmax",
     )
     assert commanded(app) == ("surgical", {"stages": ("embedding", "block1")})
     command = app.code[-1].value
-    for flag in ("--epochs 7", "--validation-share 0.2", "--cosine", "--plateau 0", "--seed 3", "--device cpu"):
+    for flag in (
+        "--epochs 7",
+        "--validation-share 0.2",
+        "--cosine",
+        "--plateau 0",
+        "--seed 3",
+        "--device cpu",
+        "--amp",
+    ):
         assert flag in command
     assert "--head-hidden 64,32 --head-activation gelu --head-output softmax" in command
     # From now on the fields decide, whatever an overtaken edit of the browser still says.

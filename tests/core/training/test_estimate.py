@@ -56,12 +56,14 @@ def seconds(depth: int = 1, rows: int = 10_000, history: tuple[Run, ...] = (), *
     return estimate_seconds(plan_at(depth), rows, settings, history).seconds
 
 
-def finished(depth: int, train: float, total: float, batch_size: int = 100, lane: str = "cpu") -> Run:
+def finished(
+    depth: int, train: float, total: float, batch_size: int = 100, lane: str = "cpu", amp: bool = False
+) -> Run:
     stages = [
         {"name": stage.name, "title": stage.title, "parameters": stage.parameters, "frozen": stage.frozen}
         for stage in plan_at(depth).stages
     ]
-    settings = dataclasses.replace(SETTINGS, batch_size=batch_size)
+    settings = dataclasses.replace(SETTINGS, batch_size=batch_size, amp=amp)
     values: dict[str, Any] = {field.name: None for field in dataclasses.fields(Run)}
     values |= {"id": "r-1", "status": "done", "lane": lane, "request": {"train": dataclasses.asdict(settings)}}
     values["steps"] = 4 * math.ceil(9_950 / batch_size)
@@ -123,8 +125,9 @@ def test_only_finished_runs_of_the_same_device_count() -> None:
     assert "no run has finished" in estimate.basis
 
 
-def test_runs_of_the_same_batch_size_go_before_others() -> None:
-    history = (finished(1, train=900, total=901, batch_size=10), finished(1, train=1, total=1.5))
+@pytest.mark.parametrize("other", [{"batch_size": 10}, {"amp": True}], ids=["batch size", "precision"])
+def test_runs_of_the_same_kind_go_before_others(other: dict[str, Any]) -> None:
+    history = (finished(1, train=900, total=901, **other), finished(1, train=1, total=1.5))
     assert seconds(history=history) < 10
 
 

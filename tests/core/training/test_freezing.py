@@ -10,7 +10,8 @@ from core.data.datasets import Dataset, training_rows
 from core.freezing.plan import make_plan
 from core.models.backbone import load_backbone
 from core.models.card import HeadSettings
-from core.training.loop import Rows, fit, predict
+from core.training.feeding import Rows
+from core.training.loop import fit, predict
 from core.training.methods import open_stages, parameter_groups
 from core.training.table import behind_prefix, read_table
 from core.workspace import Workspace

@@ -17,7 +17,8 @@ from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings, load_card
 from core.models.network import Network, Stage
 from core.models.registry import ARCHITECTURES
-from core.training.loop import CancelledError, Rows, fit, predict
+from core.training.feeding import Rows
+from core.training.loop import CancelledError, fit, predict
 from core.training.methods import open_stages, parameter_groups
 from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, TrainSettings
 from core.training.table import behind_prefix, read_table

@@ -14,7 +14,8 @@ from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network
 from core.training import loop
-from core.training.loop import CancelledError, Rows, epoch_batches, fit
+from core.training.feeding import Rows
+from core.training.loop import CancelledError, epoch_batches, fit
 from core.training.settings import PRESETS, TrainSettings
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, pretrained
@@ -67,7 +68,7 @@ def test_linear_probe_equals_plain_adam_by_hand(setup: Setup, tmp_path: Path) ->
     head = start.head.get_submodule("layers.0")
     w = weights_of(head)
     m = v = np.zeros_like(w)
-    for t, batch in enumerate(epoch_batches(len(train), settings, 0), start=1):
+    for t, batch in enumerate(epoch_batches(train, settings, 0), start=1):
         rows = batch.numpy()
         p = 1 / (1 + np.exp(-x[rows] @ w))
         gradient = x[rows].T @ (p - y[rows]) / len(rows)
@@ -83,7 +84,7 @@ def test_stopped_and_resumed_equals_unbroken(setup: Setup, tmp_path: Path, monke
     whole_reporter = ListReporter()
     whole, result = run(setup, tmp_path / "whole.pt", settings, whole_reporter)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    steps = len(epoch_batches(len(setup[1]), settings, 0))
+    steps = len(epoch_batches(setup[1], settings, 0))
     for stop_at in (1, steps + 3):
         reporter = ListReporter(stop_at)
         with pytest.raises(CancelledError):
@@ -119,7 +120,8 @@ def test_best_epoch_is_kept_and_early_stopping_stops(setup: Setup, tmp_path: Pat
 
 def test_epochs_cover_every_row_once_in_an_order_of_their_own() -> None:
     settings = TrainSettings(batch_size=4)
-    first, second = (epoch_batches(9, settings, epoch) for epoch in (0, 1))
+    rows = Rows((), torch.zeros(9))
+    first, second = (epoch_batches(rows, settings, epoch) for epoch in (0, 1))
     assert [len(batch) for batch in first] == [4, 5]
     assert sorted(torch.cat(first).tolist()) == list(range(9))
     assert torch.cat(first).tolist() != torch.cat(second).tolist()

@@ -14,7 +14,8 @@ from core.freezing.strategies import STRATEGIES
 from core.models.backbone import build_network, load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network, biases_and_norms
-from core.training.loop import CancelledError, Clicks, FitResult, Rows, epoch_batches, fit
+from core.training.feeding import Rows
+from core.training.loop import CancelledError, Clicks, FitResult, epoch_batches, fit
 from core.training.methods import (
     Adapted,
     Pull,
@@ -132,7 +133,7 @@ def test_stages_stand_still_until_they_open(setup: Setup, tmp_path: Path) -> Non
         spy = Spy()
         settings = dataclasses.replace(QUICK, epochs=len(setup.card.stages) + 1, batch_size=512)
         setup.run(strategy, tmp_path / f"{strategy}.pt", settings, ListReporter(), spy)
-        each = len(epoch_batches(len(setup.train), settings, 0))
+        each = len(epoch_batches(setup.train, settings, 0))
         for index, stage in enumerate(setup.plan(strategy).stages[:-1]):
             names = [name for name in spy.seen[0] if name.startswith(f"stages.{index}.") and "num_batches" not in name]
             opened = stage.from_epoch * each
@@ -157,7 +158,7 @@ def test_stages_that_wait_together_are_computed_once(
     losses = [[value for _, name, value in one.rows if name == "validation_loss"] for one in (usual, reporter)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
 
-    broken, each = tmp_path / "broken.pt", len(epoch_batches(len(setup.train), settings, 0))
+    broken, each = tmp_path / "broken.pt", len(epoch_batches(setup.train, settings, 0))
     for stop in (each - 1, 2):
         # Within the first epoch, and just after the first stage has joined.
         with pytest.raises(CancelledError):
@@ -250,7 +251,7 @@ def test_embeddings_start_anew_each_epoch_and_nothing_else_does(setup: Setup, tm
     spy = Spy()
     settings = dataclasses.replace(QUICK, epochs=3, batch_size=512)
     setup.run("meda", tmp_path / "c.pt", settings, ListReporter(), spy)
-    each = len(epoch_batches(len(setup.train), settings, 0))
+    each = len(epoch_batches(setup.train, settings, 0))
     tables = [spy.seen[epoch * each]["stages.0.table.weight"] for epoch in range(3)]
     for epoch, table in enumerate(tables):
         fresh = setup.network()
@@ -295,7 +296,7 @@ def test_what_autofreeze_closed_never_moves_again(setup: Setup, tmp_path: Path) 
     spy, reporter = Spy(), ListReporter()
     settings = dataclasses.replace(QUICK, epochs=10, batch_size=512)
     setup.run("autofreeze", tmp_path / "c.pt", settings, reporter, spy)
-    each = len(epoch_batches(len(setup.train), settings, 0))
+    each = len(epoch_batches(setup.train, settings, 0))
     closed = [int(value) for _, name, value in reporter.rows if name == "frozen_stages"]
     assert closed[0] == 0 and closed == sorted(closed) and closed[-1] > 0
     epoch = next(index for index, value in enumerate(closed) if value)

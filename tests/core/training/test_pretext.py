@@ -19,7 +19,8 @@ from core.models.network import Network
 from core.models.registry import ARCHITECTURES
 from core.training import loop, pretext
 from core.training.apply import evaluate_on
-from core.training.loop import CancelledError, FitResult, Rows
+from core.training.feeding import Rows
+from core.training.loop import CancelledError, FitResult
 from core.training.pretext import (
     MaskedFeatures,
     Predictor,

@@ -16,7 +16,8 @@ from core.models.card import HeadSettings, load_card
 from core.models.network import Embedding, Network
 from core.models.registry import ARCHITECTURES
 from core.training import wordvectors
-from core.training.loop import CancelledError, Rows
+from core.training.feeding import Rows
+from core.training.loop import CancelledError
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.training.table import read_table
 from core.training.wordvectors import learn, start_from_rows, words
