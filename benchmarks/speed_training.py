@@ -5,6 +5,7 @@ the same network on the same rows in turn; the share of the matrix product is th
 """
 
 import argparse
+import dataclasses
 import json
 import subprocess
 import tempfile
@@ -87,7 +88,7 @@ def first(rows: Rows, number: int) -> Rows:
     return Rows(tuple(tensor[:number] for tensor in rows.state), rows.labels[:number], rows.first)
 
 
-def ours(model: str, prepared: Prepared, folder: Path, aucs: list[float]) -> float:
+def ours(model: str, prepared: Prepared, folder: Path, aucs: list[float], amp: bool = False) -> float:
     """Seconds of one epoch by core.training.loop.fit, its validation on few rows and its checkpoint included."""
     torch.manual_seed(0)
     network = build_network(model, SETTINGS[model], prepared.field_sizes, HeadSettings())
@@ -96,7 +97,7 @@ def ours(model: str, prepared: Prepared, folder: Path, aucs: list[float]) -> flo
     for train in (first(prepared.train, WARM_ROWS), prepared.train):
         checkpoint.unlink(missing_ok=True)
         began = time.perf_counter()
-        fit(network, plan, train, validation, TRAIN, Silent(), checkpoint)
+        fit(network, plan, train, validation, dataclasses.replace(TRAIN, amp=amp), Silent(), checkpoint)
         taken = time.perf_counter() - began
     aucs.append(auc_variance(prepared.test.labels.numpy(), predict(network, prepared.test).astype(np.float64))[0])
     return taken
@@ -140,8 +141,9 @@ def product_operations(prepared: Prepared, model: str) -> float:
 def measure(model: str, prepared: Prepared, many: bool, folder: Path, rounds: int, peak: float) -> list[str]:
     """A line of the table for each peer of the model."""
     peers = [peer for one, peer in PAIRS if one == model]
-    aucs: dict[str, list[float]] = {name: [] for name in ("ours", *peers)}
+    aucs: dict[str, list[float]] = {name: [] for name in ("ours", "half", *peers)}
     contestants: dict[str, Callable[[], float]] = {"ours": partial(ours, model, prepared, folder, aucs["ours"])}
+    contestants["half"] = partial(ours, model, prepared, folder, aucs["half"], amp=True)
     contestants |= {peer: partial(theirs, model, peer, prepared, folder, aucs[peer]) for peer in peers}
     taken = alternate(contestants, rounds)
     share = product_operations(prepared, model) / float(np.median(taken["ours"])) / 1e9 / peak
@@ -153,11 +155,11 @@ def measure(model: str, prepared: Prepared, many: bool, folder: Path, rounds: in
             TITLES[model],
             f"{sum(prepared.field_sizes):,}",
             PEERS[peer],
-            f"{np.median(taken['ours']):.2f}",
-            f"{np.median(taken[peer]):.2f}",
+            " / ".join(f"{np.median(taken[name]):.2f}" for name in ("ours", "half", peer)),
             ratio_text(taken["ours"], taken[peer]),
             f"{goal}x: {reached}",
-            f"{np.mean(aucs['ours']):.4f} / {np.mean(aucs[peer]):.4f}",
+            ratio_text(taken["half"], taken[peer]),
+            " / ".join(f"{np.mean(aucs[name]):.4f}" for name in ("ours", "half", peer)),
             f"{share:.0%}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -169,10 +171,11 @@ BODY = """Made by `python -m benchmarks.speed_training` on {today} ({machine}; {
 One epoch over {rows:,} simulated rows, batch {batch:,}, Adam, embedding 16, three blocks of 400; {rounds} rounds, ours
 and the peers in turn, medians. The peers train as their packages do: DeepCTR-Torch by `fit`, FuxiCTR by `train_epoch`
 from its npz loader, with the class its package ships (DCNv2; without cross layers it is the DNN). Ours is `fit` of
-`core/training/loop.py` with its checkpoint. A ratio above 1 means that ours took less time. AUC is after this epoch,
-each from its own start (after training to the end: parity.md).
+`core/training/loop.py` with its checkpoint, in float32 as the peers, and with the switch "Mixed precision (bfloat16)". A ratio
+above 1 means that ours took less time; the goal is for float32. AUC is after this epoch, each from its own start (after
+training to the end: parity.md).
 
-| model | ids | peer | s, ours | s, theirs | theirs / ours (lowest to highest) | goal | AUC, ours / theirs | of the matrix product |
+| model | ids | peer | s: float32 / bfloat16 / theirs | theirs / float32 (lowest to highest) | goal | theirs / bfloat16 | AUC: float32 / bfloat16 / theirs | float32, of the matrix product |
 |---|---|---|---|---|---|---|---|---|
 {table}
 

@@ -66,9 +66,12 @@ def test_replayed_passes_train_as_plain_ones_do(
     plain = trained(setup, strategy, tmp_path / "plain.pt")
     replayed: list[int] = []
     call = loop.Recorded.__call__
-    monkeypatch.setattr(
-        loop.Recorded, "__call__", lambda self, rows, batch: (replayed.append(len(batch)), call(self, rows, batch))[1]
-    )
+
+    def counted(self: loop.Recorded, rows: Rows, batch: torch.Tensor) -> torch.Tensor:
+        replayed.append(len(batch))
+        return call(self, rows, batch)
+
+    monkeypatch.setattr(loop.Recorded, "__call__", counted)
     monkeypatch.setattr(loop, "RECORDING", ("cpu",))
     assert_same(plain, trained(setup, strategy, tmp_path / "replayed.pt"), 0.0)
     assert len(replayed) == SETTINGS.epochs * (len(setup[1]) // SETTINGS.batch_size)
