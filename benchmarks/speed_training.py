@@ -85,7 +85,8 @@ def prepare(folder: Path, rows: int, many: bool) -> Prepared:
 
 def first(rows: Rows, number: int) -> Rows:
     """The first so many rows."""
-    return Rows(tuple(tensor[:number] for tensor in rows.state), rows.labels[:number], rows.first)
+    state = tuple(tensor[:number] for tensor in rows.state)
+    return dataclasses.replace(rows, state=state, labels=rows.labels[:number])
 
 
 def ours(model: str, prepared: Prepared, folder: Path, aucs: list[float], amp: bool = False) -> float:

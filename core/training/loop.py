@@ -39,7 +39,7 @@ EVALUATION_ROWS = 16384
 CHECKPOINT_SECONDS = 15.0
 POINTS_PER_EPOCH = 50
 GRADIENTS_PER_EPOCH = 5
-RECORDING = ("cuda",)
+RECORDING: tuple[str, ...] = ("cuda",)
 """Kinds of devices whose passes are recorded and replayed."""
 RATE_BATCHES = 8
 """Batches at the start of an epoch whose gradients decide Auto-RGN's rates."""
