@@ -4,6 +4,7 @@ The entry's key covers the frozen weights, the rows and the depth, so a stale en
 entry equals training through the frozen stages to float32 rounding, because frozen stages run in eval mode.
 """
 
+import contextlib
 import hashlib
 import math
 import os
@@ -26,14 +27,16 @@ TOTAL_LIMIT = 12 * 2**30
 CHUNK_ROWS = 8192
 
 
-def prefix_key(network: Network, depth: int, data_key: str) -> str:
-    """Hex key of the first `depth` stages' weights and buffers on the data that `data_key` identifies."""
-    digest = hashlib.sha256(f"{data_key}|{depth}".encode())
+def prefix_keys(network: Network, depth: int, data_key: str) -> list[str]:
+    """Hex keys of the first 1, 2, … `depth` stages' weights and buffers on the data that `data_key` identifies."""
+    digest, keys = hashlib.sha256(data_key.encode()), []
     for stage in network.stages[:depth]:
         for name, tensor in stage.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()[:24]
+        digest.update(b"|")
+        keys.append(digest.hexdigest()[:24])
+    return keys
 
 
 @torch.no_grad()
@@ -46,31 +49,53 @@ def frozen_state(
 ) -> State | None:
     """The state after the first `depth` stages for all rows of `state`, as memory-mapped CPU tensors.
 
-    None when it would take more than ENTRY_LIMIT bytes; the caller then trains through the frozen stages.
+    Computed from the deepest shallower entry there is, else from `state`. None when it would take more than ENTRY_LIMIT
+    bytes; the caller then trains through the frozen stages.
     """
     network.eval()
-    rows = len(state[0])
+    keys = prefix_keys(network, depth, data_key)
+    folders = [workspace.cache / f"prefix-{key}" for key in keys]
+    folder, found = folders[-1], _deepest(folders)
+    if found and found[0] == depth:
+        return found[1]
+    below, known = found or (0, state)
+    rows = len(known[0])
     device = next(network.parameters()).device
 
     def chunk(start: int, count: int = CHUNK_ROWS) -> State:
-        part = tuple(tensor[start : start + count].to(device) for tensor in state)
-        return network.run_stages(part, 0, depth)
+        part = tuple(tensor[start : start + count].to(device) for tensor in known)
+        return network.run_stages(part, below, depth)
 
     shapes = [tuple(tensor.shape[1:]) for tensor in chunk(0, 1)]
     if rows * sum(map(math.prod, shapes)) * 4 > ENTRY_LIMIT:
         return None
-    folder = workspace.cache / f"prefix-{prefix_key(network, depth, data_key)}"
-    if not folder.exists():
-        part = Path(tempfile.mkdtemp(dir=workspace.cache, prefix=".part-"))
-        try:
-            _fill(part, shapes, rows, chunk)
-            _publish(part, folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-        evict(workspace.cache, keep=folder)
+    part = Path(tempfile.mkdtemp(dir=workspace.cache, prefix=".part-"))
+    try:
+        _fill(part, shapes, rows, chunk)
+        _publish(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    evict(workspace.cache, keep=folder)
+    return _read(folder)
+
+
+def _deepest(folders: list[Path]) -> tuple[int, State] | None:
+    """(its depth, its state) of the deepest entry there is among those of depths 1, 2, …; None where there is none."""
+    for depth in range(len(folders), 0, -1):
+        # Another worker may evict it at any moment; once mapped it stays readable.
+        with contextlib.suppress(FileNotFoundError):
+            return depth, _read(folders[depth - 1])
+    return None
+
+
+def _read(folder: Path) -> State:
+    """The entry's tensors, and the entry marked as used; FileNotFoundError when it is not there, or not any more."""
     os.utime(folder)
-    arrays = [np.load(folder / f"{index}.npy", mmap_mode="c") for index in range(len(shapes))]
-    return tuple(torch.from_numpy(array) for array in arrays)
+    files = sorted(folder.glob("*.npy"), key=lambda file: int(file.stem))
+    state = tuple(torch.from_numpy(np.load(file, mmap_mode="c")) for file in files)
+    # Eviction takes an entry away in one piece first, so what is still there was read whole.
+    folder.stat()
+    return state
 
 
 def _fill(folder: Path, shapes: list[tuple[int, ...]], rows: int, chunk: Callable[[int], State]) -> None:
@@ -99,5 +124,8 @@ def evict(cache: Path, keep: Path, limit: int = TOTAL_LIMIT) -> None:
     for path in entries:
         if total <= limit:
             return
-        shutil.rmtree(path, ignore_errors=True)
+        gone = Path(tempfile.mkdtemp(dir=cache, prefix=".part-"))
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(gone / path.name)
+        shutil.rmtree(gone, ignore_errors=True)
         total -= sizes[path]

@@ -1,6 +1,7 @@
 """Frozen means frozen: bit-identical, out of the optimiser, without gradients, statistics included."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from core.data.datasets import Dataset, training_rows
 from core.freezing.plan import make_plan
 from core.models.backbone import load_backbone
 from core.models.card import HeadSettings
+from core.models.network import Network, State
+from core.training import prefix
 from core.training.feeding import Rows
 from core.training.loop import fit, predict
 from core.training.methods import open_stages, parameter_groups
@@ -102,3 +105,57 @@ def test_cache_entries_are_keyed_by_weights_data_and_depth(tiny: tuple[Workspace
     with torch.no_grad():
         network.stages[0].get_parameter("table.weight").add_(1)
     assert entries(1, "a") == 4
+
+
+@pytest.mark.parametrize("stored", [(), (1,), (1, 2), (3,)], ids=lambda depths: f"stored {depths}")
+def test_a_prefix_is_computed_from_the_deepest_shallower_one(
+    stored: tuple[int, ...], tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "dcnv2")
+    raw = read_table(workspace, dataset, card.folder / "preprocessing", ("target_train",))
+    network = load_backbone(card)
+    for depth in stored:
+        behind_prefix(workspace, network, depth, raw, "key")
+    run: list[tuple[int, int]] = []
+    whole = Network.run_stages
+
+    def counted(self: Network, state: State, first: int, last: int) -> State:
+        run.append((first, last))
+        return whole(self, state, first, last)
+
+    monkeypatch.setattr(Network, "run_stages", counted)
+    state = behind_prefix(workspace, network, 3, raw, "key").state
+    assert set(run) == ({(max(stored, default=0), 3)} if 3 not in stored else set())
+    expected = whole(network.eval(), raw.state, 0, 3)
+    for ours, right in zip(state, expected, strict=True):
+        torch.testing.assert_close(ours, right.detach(), rtol=0, atol=2e-6)
+
+    # Other weights below: nothing of it may be used, though the stages above are the same.
+    run.clear()
+    with torch.no_grad():
+        network.stages[0].get_parameter("table.weight").add_(1)
+    behind_prefix(workspace, network, 3, raw, "key")
+    assert set(run) == {(0, 3)}
+
+
+def test_an_entry_that_is_taken_away_while_read_counts_as_missing(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "dnn")
+    raw = read_table(workspace, dataset, card.folder / "preprocessing", ("target_train",))
+    network = load_backbone(card)
+    first = behind_prefix(workspace, network, 1, raw, "key").state
+    load = np.load
+
+    def slow(file: Path, mmap_mode: Any) -> np.ndarray:
+        monkeypatch.setattr(np, "load", load)
+        prefix.evict(workspace.cache, keep=workspace.cache, limit=0)
+        return load(file, mmap_mode=mmap_mode)
+
+    monkeypatch.setattr(np, "load", slow)
+    again = behind_prefix(workspace, network, 1, raw, "key").state
+    assert all(torch.equal(ours, right) for ours, right in zip(again, first, strict=True))
+    assert len(list(workspace.cache.glob("prefix-*"))) == 1
+    assert not list(workspace.cache.glob(".part-*"))
