@@ -17,7 +17,7 @@ from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.models.card import BackboneCard, load_card, save_card
 from core.models.registry import ARCHITECTURES
-from core.runs.reporter import Point
+from core.runs.reporter import Decision, Point
 from core.runs.store import RunStore
 from core.training.job import execute
 from core.training.settings import PretrainRequest, TrainSettings
@@ -47,6 +47,10 @@ class PrintReporter:
 
     def rewind(self, step: int) -> None:
         """See core.runs.reporter.Reporter."""
+
+    def rung(self, epoch: int) -> Decision:
+        """See core.runs.reporter.Reporter."""
+        return "go"
 
     def should_stop(self) -> bool:
         """See core.runs.reporter.Reporter."""

@@ -27,7 +27,7 @@ from core.data.split import SplitSpec
 from core.models.backbone import load_backbone
 from core.models.card import load_card
 from core.models.network import Embedding
-from core.runs.reporter import Point
+from core.runs.reporter import Decision, Point
 from core.runs.store import RunStore
 from core.training.job import execute
 from core.training.settings import FinetuneRequest, PretrainRequest, Request, TrainSettings
@@ -57,6 +57,10 @@ class Silent:
 
     def rewind(self, step: int) -> None:
         """See Reporter."""
+
+    def rung(self, epoch: int) -> Decision:
+        """See Reporter."""
+        return "go"
 
     def should_stop(self) -> bool:
         """See Reporter."""

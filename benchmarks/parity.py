@@ -29,7 +29,7 @@ from core.freezing.plan import Plan, PlannedStage
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network
-from core.runs.reporter import Point
+from core.runs.reporter import Decision, Point
 from core.training.feeding import Rows
 from core.training.loop import fit, predict
 from core.training.settings import TrainSettings
@@ -86,6 +86,10 @@ class Silent:
     def points(self, rows: Sequence[Point]) -> None: ...
 
     def rewind(self, step: int) -> None: ...
+
+    def rung(self, epoch: int) -> Decision:
+        """Always on."""
+        return "go"
 
     def should_stop(self) -> bool:
         """Never."""

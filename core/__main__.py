@@ -18,6 +18,7 @@ from core.errors import BadInput, ThawError, system_sentence
 from core.freezing.strategies import STRATEGIES
 from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
+from core.runs.halving import FACTORS
 from core.training.objectives import OBJECTIVES, STARTS
 from core.training.settings import DEVICES, MASK_SHARE, PRESETS
 from core.workspace import open_workspace, version
@@ -193,6 +194,13 @@ def build_parser() -> argparse.ArgumentParser:
     arms.add_argument("--seeds", type=int, default=3, help="for every arm (default 3)")
     arms.add_argument("--rates", type=_decimals, default=(), help="learning rates for every arm: 1e-3,3e-4")
     arms.add_argument("--target-sizes", type=_numbers, default=(0,), help="target rows: 1000,5000,0 (0: all)")
+    arms.add_argument(
+        "--halving",
+        type=int,
+        default=0,
+        choices=FACTORS,
+        help="successive halving: at every rung only the best one in so many arms trains on (default: all do)",
+    )
     _add_options(sweep)
     _add_head(sweep)
     _add_train(sweep, seed=False)

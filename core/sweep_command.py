@@ -79,13 +79,15 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
         target_sizes=options.target_sizes,
         head=head_settings(options),
         train=train_settings(options),
+        halving=options.halving,
     )
 
 
 def _arm_text(row: dict[str, Any]) -> str:
     setting = f"{row['setting']}, " if row["setting"] else ""
     spread = f" ± {row['auc_deviation']:.4f}" if row["auc_deviation"] is not None else ""
+    halted = f", ended by halving after epoch {row['halted_epoch']}" if row["halted_epoch"] else ""
     return (
         f"{setting}{row['arm']}: target test AUC {row['auc']:.4f}{spread}, log loss {row['log_loss']:.4f}, "
-        f"ECE {row['ece']:.4f} over {row['seeds']} seeds"
+        f"ECE {row['ece']:.4f} over {row['seeds']} seeds{halted}"
     )

@@ -1,11 +1,14 @@
 """What a running job tells the outside, and what it hears from it."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 Point = tuple[int, str, float]
 """(optimiser steps done, name, value); names are those in POINT_NAMES, and "gradient/STAGE" for the norm of
 a stage's gradient."""
+
+Decision = Literal["go", "stop", "wait"]
+"""Of successive halving: train on, end here with what there is, or go back to the queue until the rivals are here."""
 
 POINT_NAMES = (
     "train_loss",
@@ -32,6 +35,10 @@ class Reporter(Protocol):
 
     def rewind(self, step: int) -> None:
         """Drops points after `step`: an interrupted run goes on from its checkpoint."""
+
+    def rung(self, epoch: int) -> Decision:
+        """Whether to train on after so many finished epochs; a run by itself always goes on."""
+        ...
 
     def should_stop(self) -> bool:
         """True once the user has asked to cancel."""

@@ -4,6 +4,7 @@ Every call opens its own connection, so any thread of any process may call; each
 """
 
 import json
+import math
 import secrets
 import shutil
 import sqlite3
@@ -20,6 +21,11 @@ from core.errors import BadInput
 from core.runs.reporter import Point
 from core.training.settings import Request, request_to_json
 from core.workspace import Workspace
+
+PAUSED = "waiting for the other arms"
+"""Phase of a queued run that has come to a rung of its sweep (core.runs.halving)."""
+PAUSED_LAST = f"CASE phase WHEN '{PAUSED}' THEN epoch ELSE 0 END"
+"""Orders waiting runs: those that have not come to a rung first, then by how far they have come."""
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -218,13 +224,14 @@ class RunStore:
             return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall())
 
     def claim(self, lane: str, pid: int) -> Run | None:
-        """Marks the lane's oldest queued run as running and returns it; None when none waits."""
+        """Marks the first of the lane's waiting runs as running and returns it; None when none waits."""
         with self._open() as db:
             row = db.execute(
                 "UPDATE runs SET status = 'running', started = coalesce(started, ?), worker_pid = ?, message = ''"
-                " WHERE id = (SELECT id FROM runs WHERE status = 'queued' AND lane = ? ORDER BY created LIMIT 1)"
-                " RETURNING *",
-                (now(), pid, lane),
+                " WHERE id = (SELECT id FROM runs WHERE status = 'queued' AND lane = ? AND grouping ="
+                " (SELECT grouping FROM runs WHERE status = 'queued' AND lane = ? ORDER BY created LIMIT 1)"
+                f" ORDER BY {PAUSED_LAST}, created LIMIT 1) RETURNING *",
+                (now(), pid, lane, lane),
             ).fetchone()
         return _run_of(row) if row else None
 
@@ -239,11 +246,14 @@ class RunStore:
         return _run_of(row) if row else None
 
     def waiting(self, lane: str) -> tuple[str, tuple[str, ...]]:
-        """(group of the lane's oldest queued run, ids of all of it that wait, oldest first); empty when none waits."""
-        query = "SELECT id, grouping FROM runs WHERE status = 'queued' AND lane = ? ORDER BY created"
+        """(group of the lane's oldest queued run, ids of all of it that wait, in order); empty when none waits."""
+        query = (
+            "SELECT id, grouping, created FROM runs WHERE status = 'queued' AND lane = ?"
+            f" ORDER BY {PAUSED_LAST}, created"
+        )
         with self._open() as db:
             rows = db.execute(query, (lane,)).fetchall()
-        group = rows[0]["grouping"] if rows else ""
+        group = min(rows, key=lambda row: row["created"])["grouping"] if rows else ""
         return group, tuple(row["id"] for row in rows if row["grouping"] == group)
 
     def phase(self, run_id: str, phase: str) -> None:
@@ -302,6 +312,22 @@ class RunStore:
                 else:
                     of_run |= {"best_auc": row["highest"], "last_auc": row["last"]}
         return {run_id: Validation(**values) for run_id, values in found.items()}
+
+    def best_validation(self, run_id: str, step: int) -> tuple[float, bool]:
+        """(lowest validation loss of a run up to `step`, infinite where it has none; whether it has one of `step`)."""
+        query = "SELECT min(value), max(step) FROM points WHERE run = ? AND name = 'validation_loss' AND step <= ?"
+        with self._open() as db:
+            lowest, last = db.execute(query, (run_id, step)).fetchone()
+        return (math.inf, False) if last is None else (lowest, last == step > 0)
+
+    def pause(self, run_id: str) -> None:
+        """Queues a running run again, behind those of its group that have not come so far."""
+        with self._open() as db:
+            db.execute(
+                "UPDATE runs SET status = CASE WHEN cancel_asked IS NULL THEN 'queued' ELSE 'cancelled' END,"
+                " phase = ?, worker_pid = NULL WHERE id = ? AND status = 'running'",
+                (PAUSED, run_id),
+            )
 
     def finish(self, run_id: str, status: str, message: str = "", result: dict[str, Any] | None = None) -> None:
         """Ends a running run as done, failed, cancelled or interrupted; does nothing when it is no longer running."""

@@ -18,6 +18,7 @@ from core.freezing.plan import make_plan
 from core.freezing.strategies import STRATEGIES, complete_options, describe
 from core.models.card import BackboneCard, HeadSettings
 from core.models.library import find_backbone
+from core.runs.halving import CONTROLS, FACTORS, rungs_of
 from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.runs.submit import head_flags, train_flags
@@ -52,6 +53,7 @@ class SweepSpec:
     """What a sweep asks for. dataset, backbone: ids. seeds: of head, row order and dropout, for every arm.
 
     learning_rates, target_sizes: every arm is run with each; target size 0 is all target rows. train: everything else.
+    halving: at every rung of core.runs.halving only one arm in so many trains on; 0 for all to the end.
     """
 
     dataset: str
@@ -62,8 +64,11 @@ class SweepSpec:
     target_sizes: tuple[int, ...] = (0,)
     head: HeadSettings = field(default_factory=HeadSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    halving: int = 0
 
     def __post_init__(self) -> None:
+        if self.halving not in (0, *FACTORS):
+            raise BadInput(f"The halving factor is {self.halving!r}; it must be one of {[*FACTORS]}, or 0 for none.")
         for what, values in (("arm", self.arms), ("seed", self.seeds), ("target size", self.target_sizes)):
             if not values:
                 raise BadInput(f"A sweep needs at least one {what}; it has none.")
@@ -90,6 +95,8 @@ def requests_of(spec: SweepSpec) -> list[FinetuneRequest]:
     """
     base = FinetuneRequest(spec.dataset, spec.backbone, head=spec.head, train=spec.train)
     rates = spec.learning_rates or (spec.train.learning_rate,)
+    arms = [arm for arm in spec.arms if arm.strategy not in CONTROLS]
+    rungs = rungs_of(spec.train.epochs, spec.halving, len(arms) * len(rates)) if spec.halving else ()
     found = []
     for place, (seed, size, rate) in enumerate(itertools.product(spec.seeds, spec.target_sizes, rates)):
         train = dataclasses.replace(spec.train, seed=seed, learning_rate=rate)
@@ -104,6 +111,7 @@ def requests_of(spec: SweepSpec) -> list[FinetuneRequest]:
                     options=arm.options,
                     train=train,
                     target_rows=size,
+                    rungs=rungs if arm in arms else (),
                 )
             )
     return found
@@ -191,6 +199,7 @@ def spec_from_json(values: dict[str, Any]) -> SweepSpec:
         target_sizes=tuple(values["target_sizes"]),
         head=head_from_json(values["head"]),
         train=TrainSettings(**values["train"]),
+        halving=values.get("halving", 0),
     )
 
 
@@ -221,6 +230,8 @@ def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, histor
     basis = next(iter(known.values())).basis
     if len(requests) > 1:
         basis += " A frozen prefix that runs share is computed and counted once."
+    if spec.halving:
+        basis += " At most so long: successive halving ends arms before their last epoch."
     return Estimate(seconds + sum(prefixes.values()), basis, prefixes)
 
 
@@ -247,6 +258,8 @@ def sweep_command_line(workspace: Workspace, spec: SweepSpec, name: str) -> str:
         parts += ["--rates", ",".join(map(str, spec.learning_rates))]
     if spec.target_sizes != (0,):
         parts += ["--target-sizes", ",".join(map(str, spec.target_sizes))]
+    if spec.halving:
+        parts += ["--halving", str(spec.halving)]
     return shlex.join([*parts, *head_flags(spec.head), *train_flags(spec.train)])
 
 

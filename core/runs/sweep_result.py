@@ -30,7 +30,8 @@ class ArmResult:
     """One arm at one target size and learning rate. runs: those that are done, by seed.
 
     depth: stages frozen for good, from the input. auc, log_loss, ece: by part, target_test and source_test. seconds,
-    and peak_memory in bytes (NaN where it is not known): means.
+    and peak_memory in bytes (NaN where it is not known): means. halted: epochs after which successive halving ended it,
+    0 where it did not.
     """
 
     title: str
@@ -47,6 +48,7 @@ class ArmResult:
     trained_parameters: int
     seconds: float
     peak_memory: float
+    halted: int
 
 
 def arm_results(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
@@ -71,7 +73,7 @@ def reference_of(results: Sequence[ArmResult | Arm]) -> str:
 
 
 def judged(workspace: Workspace, results: Sequence[ArmResult], reference: str) -> tuple[list[Verdict], list[str]]:
-    """(verdicts, sentences) on the target test rows; nothing where there is nothing to compare."""
+    """(verdicts, sentences) on the target test rows; none where there is nothing to compare and nothing was ended."""
     settings: dict[str, list[Contender]] = {}
     labels = np.zeros(0)
     for result in results:
@@ -83,10 +85,20 @@ def judged(workspace: Workspace, results: Sequence[ArmResult], reference: str) -
         settings.setdefault(result.setting, []).append(contender)
     _share_zero_shot(settings)
     settings = {setting: found for setting, found in settings.items() if len(found) > 1}
+    ended = halted_early(results)
     if not settings:
-        return [], []
+        return [], ended
     verdicts = judge(labels, settings, reference)
-    return verdicts, in_words(verdicts, settings, reference)
+    return verdicts, ended + in_words(verdicts, settings, reference)
+
+
+def halted_early(results: Sequence[ArmResult]) -> list[str]:
+    """A sentence naming the arms that successive halving ended, for whoever reads their numbers."""
+    ended = [result for result in results if result.halted]
+    if not ended:
+        return []
+    named = [f"{one.title}{f' ({one.setting})' if one.setting else ''} after epoch {one.halted}" for one in ended]
+    return [f"Successive halving ended {', '.join(named)}: their numbers are of that epoch, not of a whole training."]
 
 
 def forgotten(results: Sequence[ArmResult]) -> list[str]:
@@ -124,6 +136,7 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
             "trained_parameters": result.trained_parameters,
             "seconds": result.seconds,
             "peak_memory": result.peak_memory,
+            "halted_epoch": result.halted or None,
         }
         rows.append({key: None if value != value else value for key, value in row.items()})
     return rows
@@ -159,6 +172,7 @@ def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
         trained_parameters=results[0]["trained_parameters"],
         seconds=_mean([one["seconds"]["total"] for one in results]),
         peak_memory=_mean([one.get("peak_memory") for one in results]),
+        halted=max(one.get("halted", 0) for one in results),
     )
 
 

@@ -20,8 +20,9 @@ from filelock import Timeout
 from joblib import Parallel, delayed, parallel_config
 
 from core.errors import BadInput, ThawError, out_of_memory, system_sentence
+from core.runs.halving import decide
 from core.runs.launch import CLUSTER, LANES, arms_at_once, ensure_worker, lane_lock, threads_a_run
-from core.runs.reporter import Point, Reporter
+from core.runs.reporter import Decision, Point, Reporter
 from core.runs.store import Run, RunStore
 from core.runs.sweep import Sweep
 from core.workspace import Workspace, clear_leftovers, open_workspace
@@ -52,6 +53,7 @@ class StoreReporter:
         self._run = run_id
         self._checked = 0.0
         self.stop = False
+        self.waits = False
 
     def phase(self, name: str) -> None:
         """See Reporter."""
@@ -68,6 +70,12 @@ class StoreReporter:
     def rewind(self, step: int) -> None:
         """See Reporter."""
         self._store.drop_points_after(self._run, step)
+
+    def rung(self, epoch: int) -> Decision:
+        """See Reporter."""
+        decision = decide(self._store, self._store.get(self._run), epoch)
+        self.waits = decision == "wait"
+        return decision
 
     def should_stop(self) -> bool:
         """See Reporter."""
@@ -125,6 +133,8 @@ def carry_out(workspace: Workspace, store: RunStore, run: Run, execute: Execute)
     except Exception as error:
         if reporter.stop:
             store.finish(run.id, "cancelled", "Cancelled. Resume goes on from the last checkpoint.")
+        elif reporter.waits:
+            store.pause(run.id)
         else:
             store.finish(run.id, "failed", explain(error, workspace, run))
     finally:
@@ -144,9 +154,10 @@ def work_here(workspace: Workspace, sweep: Sweep, arms: int, cluster: str) -> No
         with lane_lock(workspace, CLUSTER).acquire(timeout=LOCK_PATIENCE):
             store = RunStore(workspace)
             store.interrupt_stale(CLUSTER)
-            ids = [run.id for run in store.group(sweep.id) if run.status == "queued"]
             with _backend(cluster):
-                carry_out_together(workspace, ids, arms or -1, execute)
+                # Successive halving sends runs back to the queue.
+                while ids := [run.id for run in store.group(sweep.id) if run.status == "queued"]:
+                    carry_out_together(workspace, ids, arms or -1, execute)
     except Timeout:
         raise BadInput("Another command carries out a sweep in this workspace; wait until it has ended.") from None
 

@@ -46,16 +46,20 @@ RATE_BATCHES = 8
 
 
 class CancelledError(Exception):
-    """The reporter asked to stop; nothing is wrong."""
+    """The reporter asked to stop, for good or until later; nothing is wrong."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """How training ended; `network` now holds the weights of `best_epoch` (0: as it began)."""
+    """How training ended; `network` now holds the weights of `best_epoch` (0: as it began).
+
+    halted: epochs after which successive halving ended it, 0 where it did not.
+    """
 
     best_epoch: int
     epochs_run: int
     stopped_early: bool
+    halted: int = 0
 
 
 class Task(Protocol):
@@ -179,12 +183,18 @@ def fit(
         (loss if pull is None else loss + pull.penalty()).backward()
         return loss.detach()
 
-    late = Late()
+    late, halted = Late(), 0
     saved = began = time.monotonic()
     earlier, depth = progress.seconds, plan.frozen_depth
     while progress.epoch < settings.epochs and not progress.stopped:
         batches = epoch_batches(train, settings, progress.epoch)
         done = progress.step - progress.epoch * steps_an_epoch
+        decision = "go" if done else reporter.rung(progress.epoch)
+        if decision == "wait":
+            raise CancelledError
+        if decision == "stop":
+            halted = progress.epoch
+            break
         if behind and depth != plan.computed_once(progress.epoch):
             depth = plan.computed_once(progress.epoch)
             train, validation = behind(depth)
@@ -230,7 +240,7 @@ def fit(
 
     network.load_state_dict(progress.best_weights, strict=False)
     merge_adapters(network)
-    return FitResult(progress.best_epoch, progress.epoch, progress.stopped)
+    return FitResult(progress.best_epoch, progress.epoch, progress.stopped, halted)
 
 
 def begin_epoch(

@@ -130,5 +130,6 @@ def summary(
         "best_epoch": fitted.best_epoch,
         "epochs_run": fitted.epochs_run,
         "stopped_early": fitted.stopped_early,
+        "halted": fitted.halted,
         "seconds": seconds,
     }

@@ -112,6 +112,7 @@ class FinetuneRequest:
     strategy: a name in core.freezing.strategies.STRATEGIES. freeze_depth: stages frozen from the input; only the
     strategy "depth" reads it. options: the strategy's own, where they differ from its defaults. target_rows: so many of
     the last training and validation rows of the target, 0 for all. group: runs launched by one click share it.
+    rungs: (epoch, arms that go on after it) of a sweep with successive halving (core.runs.halving).
     """
 
     dataset: str
@@ -123,6 +124,7 @@ class FinetuneRequest:
     group: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     target_rows: int = 0
+    rungs: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         _require(self.strategy in STRATEGIES, "strategy", self.strategy, f"one of {[*STRATEGIES]}")
@@ -158,6 +160,8 @@ def request_from_json(values: dict[str, Any]) -> Request:
     """The request that `request_to_json` made `values` from."""
     rest = {key: value for key, value in values.items() if key != "kind"}
     rest["train"] = TrainSettings(**rest["train"])
+    if "rungs" in rest:
+        rest["rungs"] = tuple((epoch, left) for epoch, left in rest["rungs"])
     if "head" in rest:
         rest["head"] = head_from_json(rest["head"])
     return KINDS[values["kind"]](**rest)

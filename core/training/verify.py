@@ -15,7 +15,7 @@ from core.errors import BadInput
 from core.models.backbone import WEIGHTS
 from core.models.card import BackboneCard
 from core.models.library import find_backbone
-from core.runs.reporter import Point
+from core.runs.reporter import Decision, Point
 from core.runs.store import Run
 from core.training.devices import choose_device
 from core.training.job import environment, execute
@@ -97,10 +97,14 @@ class _Rehearsal(Workspace):
 
 
 class _Progress:
-    """A reporter that passes on how far the run has come, and no more."""
+    """A reporter that passes on how far the run has come, and no more.
 
-    def __init__(self, report: Callable[[float], None] | None) -> None:
+    halted: epochs after which successive halving had ended the run, 0 where it had not.
+    """
+
+    def __init__(self, report: Callable[[float], None] | None, halted: int) -> None:
         self._report = report
+        self._halted = halted
 
     def phase(self, name: str) -> None:
         """See Reporter."""
@@ -116,6 +120,10 @@ class _Progress:
     def rewind(self, step: int) -> None:
         """See Reporter."""
 
+    def rung(self, epoch: int) -> Decision:
+        """See Reporter."""
+        return "stop" if 0 < self._halted <= epoch else "go"
+
     def should_stop(self) -> bool:
         """See Reporter."""
         return False
@@ -127,7 +135,7 @@ def verify(workspace: Workspace, run: Run, on_progress: Callable[[float], None] 
     Its own predictions, metrics and weights are compared with the stored ones. BadInput, before anything is computed,
     when the run is not done, its dataset or backbone is gone or has changed, or it ran on a device that is not here.
     """
-    request = _check(workspace, run)
+    request, halted = _check(workspace, run), int((run.result or {}).get("halted", 0))
     assert run.result is not None
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(dir=workspace.cache, prefix=".part-") as folder:
@@ -135,7 +143,7 @@ def verify(workspace: Workspace, run: Run, on_progress: Callable[[float], None] 
         aside.cache.mkdir()
         try:
             torch.set_num_threads(run.result["environment"].get("threads", threads))
-            result = execute(aside, dataclasses.replace(run, request=request), _Progress(on_progress))
+            result = execute(aside, dataclasses.replace(run, request=request), _Progress(on_progress, halted))
             around = environment() | {"device": result["device"]}
         finally:
             torch.set_num_threads(threads)

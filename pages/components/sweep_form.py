@@ -34,6 +34,7 @@ from pages.components.vocabulary import backbone_coverage, noise_warning
 SIZES = (1000, 5000, 20_000)
 """Target sizes offered beside all rows, where there are more rows than that."""
 MOST_SEEDS = 50
+HALVINGS = {0: "off: all to the end", 2: "keep the best half", 3: "keep the best third", 4: "keep the best quarter"}
 
 
 def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
@@ -49,10 +50,10 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         with settings_place:
             head, train = _settings(dataset)
         with runs_place:
-            seeds, sizes, rates = _runs(dataset)
+            seeds, sizes, rates, halving = _runs(dataset)
         with cards_place:
             arms = strategy_cards(card, head, train)
-        spec = _spec(dataset, card, arms, seeds, sizes, rates, head, train)
+        spec = _spec(dataset, card, arms, seeds, sizes, rates, head, train, halving)
     except BadInput as error:
         with summary:
             show_error(error)
@@ -95,8 +96,8 @@ def _settings(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
     return head, training_fields("sweep", rows, seeded=False, in_address=True)
 
 
-def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...]]:
-    """(number of seeds, target sizes, learning rates)."""
+def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], int]:
+    """(number of seeds, target sizes, learning rates, halving factor)."""
     st.markdown("##### Every arm, over")
     rows = {part.part: part.rows for part in dataset.parts}
     there = rows["target_train"] + rows["target_validation"]
@@ -104,7 +105,7 @@ def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...]]:
     sizes_key = f"sweep_sizes_{dataset.id}"
     st.session_state.setdefault(sizes_key, [0])
     _from_address(sizes_key, [*sizes, 0])
-    with st.grid(3, min_column_width=180):
+    with st.grid(2, min_column_width=180):
         seeds = st.number_input(
             "Seeds",
             min_value=1,
@@ -132,6 +133,16 @@ def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...]]:
             persist_state="session",
             help="Several, such as 1e-3, 3e-4, run every arm with each. Empty: the one under Head and training.",
         )
+        halving = st.selectbox(
+            "Successive halving",
+            [*HALVINGS],
+            format_func=HALVINGS.__getitem__,
+            key="sweep_halving",
+            persist_state="session",
+            help="Saves time: after a few epochs, and again later, only the arms with the lowest validation loss (mean "
+            "over seeds) train on. The others end there, are marked so, and their numbers are of that epoch. An arm "
+            "that starts slowly may be ended too soon: leave it off for a last comparison. Controls train to the end.",
+        )
     if seeds is None:
         raise BadInput("The field for the number of seeds is empty; put a number in.")
     if not chosen:
@@ -141,7 +152,8 @@ def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...]]:
     found = tuple(sorted(chosen, key=lambda size: size or there))
     keep("sizes", ",".join(map(_size_text, found)), _size_text(0))
     keep("rates", rates)
-    return int(seeds), found, _rates(rates)
+    keep("halving", str(halving), "0")
+    return int(seeds), found, _rates(rates), halving
 
 
 def _size_text(size: int) -> str:
@@ -150,7 +162,7 @@ def _size_text(size: int) -> str:
 
 def _from_address(sizes_key: str, offered: list[int]) -> None:
     """Fills target sizes and learning rates with what the address brings."""
-    sizes, rates = news("sizes"), news("rates")
+    sizes, rates, halving = news("sizes"), news("rates"), news("halving")
     if sizes is not None:
         by_text = {_size_text(size): size for size in offered}
         for text in sizes.split(","):
@@ -159,6 +171,11 @@ def _from_address(sizes_key: str, offered: list[int]) -> None:
         st.session_state[sizes_key] = [by_text[text] for text in dict.fromkeys(sizes.split(",")) if text in by_text]
     if rates is not None:
         st.session_state["sweep_rates"] = rates
+    if halving is not None:
+        factors = {str(factor): factor for factor in HALVINGS}
+        if halving not in factors:
+            left_out(halving, f"Successive halving takes one of {', '.join(factors)}.")
+        st.session_state["sweep_halving"] = factors.get(halving, 0)
 
 
 def _rates(text: str) -> tuple[float, ...]:
@@ -178,10 +195,11 @@ def _spec(
     rates: tuple[float, ...],
     head: HeadSettings,
     train: TrainSettings,
+    halving: int,
 ) -> SweepSpec:
     if not arms:
         raise BadInput("Nothing is ticked; tick at least one freeze depth or strategy.")
-    return SweepSpec(dataset.id, card.id, tuple(arms), tuple(range(seeds)), rates, sizes, head, train)
+    return SweepSpec(dataset.id, card.id, tuple(arms), tuple(range(seeds)), rates, sizes, head, train, halving)
 
 
 def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:

@@ -48,6 +48,7 @@ def arm(title: str, strategy: str, auc: float, **changes: Any) -> ArmResult:
         trained_parameters=100,
         seconds=2.0,
         peak_memory=5e8,
+        halted=0,
     )
     return dataclasses.replace(result, **changes)
 

@@ -1,0 +1,172 @@
+"""Successive halving against what the whole sweep's curves say, and survivors against runs without it."""
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.data.datasets import Dataset
+from core.errors import BadInput
+from core.runs import sweep as sweeps
+from core.runs.halving import Rungs, rungs_of
+from core.runs.reporter import Reporter
+from core.runs.store import PAUSED, Run, RunStore
+from core.runs.sweep import Arm, Sweep, SweepSpec, arm_of, resume_sweep, submit_sweep
+from core.runs.sweep_result import arm_results, judged, sweep_table
+from core.runs.worker import carry_out_one, work
+from core.training.job import execute
+from core.training.settings import FinetuneRequest, TrainSettings, request_from_json, request_to_json
+from core.training.verify import verify
+from core.workspace import Workspace
+from tests.core.training.helpers import pretrained
+
+EPOCHS, RUNG = 6, 3
+TRAIN = TrainSettings(epochs=EPOCHS, batch_size=256, learning_rate=3e-3, early_stopping=0, plateau=0, device="cpu")
+ARMS = (Arm("depth", 0), Arm("depth", 2), Arm("depth", 3), Arm("scratch"), Arm("zero-shot"))
+
+
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker of its own: the tests carry runs out."""
+    monkeypatch.setattr(sweeps, "ensure_worker", lambda workspace, lane: None)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "factor", "arms", "rungs"),
+    [
+        (20, 3, 9, ((2, 3), (6, 1))),
+        (20, 2, 5, ((2, 3), (5, 2), (10, 1))),
+        (16, 2, 8, ((2, 4), (4, 2), (8, 1))),
+        (3, 2, 8, ((1, 4),)),
+        (1, 2, 8, ()),
+        (20, 3, 1, ()),
+    ],
+)
+def test_rungs(epochs: int, factor: int, arms: int, rungs: Rungs) -> None:
+    assert rungs_of(epochs, factor, arms) == rungs
+
+
+def submitted(tiny: tuple[Workspace, Dataset], name: str, halving: int) -> Sweep:
+    workspace, dataset = tiny
+    card = next(iter(workspace.backbones.glob("b-*")), None)
+    backbone = card.name if card else pretrained(workspace, "dnn").id
+    return submit_sweep(workspace, SweepSpec(dataset.id, backbone, ARMS, (0, 1), train=TRAIN, halving=halving), name)
+
+
+def by_arm(workspace: Workspace, sweep: Sweep) -> dict[tuple[str, int], Run]:
+    return {(arm_of(run).title, run.request["train"]["seed"]): run for run in RunStore(workspace).group(sweep.id)}
+
+
+def weights(workspace: Workspace, run: Run) -> bytes:
+    return (workspace.runs / run.id / "model" / "model.safetensors").read_bytes()
+
+
+def test_the_leading_arm_trains_on_as_if_alone_and_the_others_end_at_the_rung(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
+    workspace, _ = tiny
+    whole, halved = submitted(tiny, "whole", 0), submitted(tiny, "halved", 3)
+    work(workspace, "cpu", execute, linger=0.3)
+    store, expected, runs = RunStore(workspace), by_arm(workspace, whole), by_arm(workspace, halved)
+    assert all(run.status == "done" for run in runs.values())
+
+    # Three arms and a factor of three: one is left after epoch 6 // 3.
+    rung = EPOCHS // 3
+    reached: dict[str, list[float]] = {}
+    for (title, _), run in expected.items():
+        if title.startswith(("freeze", "full", "linear")):
+            losses = store.points(run.id)["validation_loss"][1]
+            reached.setdefault(title, []).append(float(min(losses[: rung + 1])))
+    leading = min(reached, key=lambda title: np.mean(reached[title]))
+    assert len(reached) == 3
+    for (title, seed), run in runs.items():
+        assert run.result is not None
+        same = expected[title, seed]
+        assert same.result is not None
+        if title in reached and title != leading:
+            assert (run.result["halted"], run.result["epochs_run"]) == (rung, rung)
+            assert run.result["best_epoch"] <= rung
+            assert max(store.points(run.id)["train_loss"][0]) == run.steps // EPOCHS * rung
+        else:
+            assert run.result["halted"] == 0
+            assert run.result["metrics"] == same.result["metrics"]
+            assert weights(workspace, run) == weights(workspace, same)
+
+    results = arm_results(halved, [*runs.values()])
+    ended = judged(workspace, results, "from scratch")[1][0]
+    assert all(f"{title} after epoch {rung}" in ended for title in reached if title != leading)
+    assert leading not in ended
+    assert [row["halted_epoch"] for row in sweep_table(results)].count(rung) == 2
+    assert "Successive halving" not in " ".join(judged(workspace, arm_results(whole, [*expected.values()]), "x")[1])
+    stopped = next(run for (title, _), run in runs.items() if title in reached and title != leading)
+    assert verify(workspace, stopped).same
+
+
+def test_a_broken_sweep_decides_as_an_unbroken_one(tiny: tuple[Workspace, Dataset]) -> None:
+    workspace, _ = tiny
+    unbroken, broken = submitted(tiny, "unbroken", 3), submitted(tiny, "broken", 3)
+    store = RunStore(workspace)
+    carried_until_done(workspace, unbroken)
+    calls: list[str] = []
+
+    def dying(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+        calls.append(run.id)
+        result = execute(workspace, run, reporter)
+        if len(calls) % 3 == 0:
+            # What a killed process does: no word to the store.
+            raise KeyboardInterrupt
+        return result
+
+    for _ in range(40):
+        try:
+            work(workspace, "cpu", dying, linger=0.3)
+            break
+        except KeyboardInterrupt:
+            store.interrupt_stale("cpu")
+            resume_sweep(workspace, broken)
+    ends = [{key: (run.result or {}).get("halted") for key, run in by_arm(workspace, one).items()} for one in
+            (unbroken, broken)]  # fmt: skip
+    assert ends[0] == ends[1] and EPOCHS // 3 in ends[0].values()
+    for key, run in by_arm(workspace, unbroken).items():
+        assert weights(workspace, run) == weights(workspace, by_arm(workspace, broken)[key])
+
+
+def carried_until_done(workspace: Workspace, sweep: Sweep) -> None:
+    """Takes the sweep's waiting runs as several workers at a time would: in any order, again and again."""
+    store = RunStore(workspace)
+    while ids := [run.id for run in store.group(sweep.id) if run.status == "queued"]:
+        for run_id in reversed(ids):
+            carry_out_one(str(workspace.root), run_id, 1, execute, 0)
+
+
+def test_a_run_asked_to_stop_while_it_goes_back_to_the_queue_is_cancelled(tiny: tuple[Workspace, Dataset]) -> None:
+    workspace, _ = tiny
+    store = RunStore(workspace)
+    sweep = submitted(tiny, "mine", 2)
+    first = store.claim("cpu", 1)
+    assert first is not None
+    store.progress(first.id, 2, EPOCHS, 6, 18)
+    store.pause(first.id)
+    assert (store.get(first.id).status, store.get(first.id).phase) == ("queued", PAUSED)
+    waiting = store.waiting("cpu")[1]
+    assert waiting[-1] == first.id and len(waiting) == len(store.group(sweep.id))
+    again = store.claim_run(first.id, 1)
+    assert again is not None
+    store.request_cancel(first.id)
+    store.pause(first.id)
+    assert store.get(first.id).status == "cancelled"
+
+
+def test_a_factor_that_is_none_is_refused(tiny: tuple[Workspace, Dataset]) -> None:
+    with pytest.raises(BadInput, match="factor is 5"):
+        submitted(tiny, "mine", 5)
+
+
+def test_rungs_survive_json_and_older_requests_have_none() -> None:
+    request = FinetuneRequest("d", "b", rungs=((2, 3), (6, 1)))
+    values = json.loads(json.dumps(request_to_json(request)))
+    assert request_from_json(values) == request
+    del values["rungs"]
+    assert request_from_json(values) == dataclasses.replace(request, rungs=())
