@@ -8,7 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import calibration, roc, threshold_table
-from core.report.palette import LEGEND, MARGIN, NEUTRAL, SERIES
+from core.report.frame import LEGEND, MARGIN
+from core.report.palette import NEUTRAL, SERIES
 from core.report.sweep_figures import (
     arms_figure,
     cost_figure,
