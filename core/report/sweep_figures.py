@@ -183,16 +183,14 @@ def curves_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
 
 def mean_band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
     """The curves (steps, values) of an arm's seeds together; one that stopped early leaves the rest to the others."""
-    values: dict[int, list[float]] = {}
-    for steps, points in curves:
-        for step, value in zip(steps.tolist(), points.tolist(), strict=True):
-            values.setdefault(step, []).append(value)
-    by_step = [values[step] for step in sorted(values)]
-    return Band(
-        np.array(sorted(values), dtype=np.int64),
-        np.array([np.mean(one) for one in by_step]),
-        np.array([np.std(one, ddof=1) if len(one) > 1 else 0.0 for one in by_step]),
-    )
+    steps = np.unique(np.concatenate([steps for steps, _ in curves] or [np.zeros(0, dtype=np.int64)]))
+    values = np.full((len(curves), len(steps)), np.nan)
+    for row, (own, points) in zip(values, curves, strict=True):
+        row[np.searchsorted(steps, own)] = points
+    seeds = np.sum(~np.isnan(values), axis=0)
+    mean = np.nansum(values, axis=0) / seeds
+    deviation = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.maximum(seeds - 1, 1))
+    return Band(steps, mean, deviation)
 
 
 def frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
