@@ -289,10 +289,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "performance.md")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         text = measure(Path(home), options.rows, options.rounds)
-    put_section(options.out, HEADING, text)
     print(text)
+    put_section(options.out, HEADING, text)
 
 
 if __name__ == "__main__":
