@@ -56,7 +56,8 @@ function themeTemplate(node) {
 async function draw(chart) {
   const { node, data } = chart;
   const Plotly = await loadPlotly(data.version);
-  if (chart.gone) return;
+  // Without a figure the library is loaded for the chart of the next page.
+  if (chart.gone || !data.figure) return;
   const figure = JSON.parse(data.figure);
   const layout = { uirevision: "keep", ...figure.layout, template: themeTemplate(node), autosize: true };
   delete layout.width;
@@ -107,6 +108,7 @@ export default function ({ data, parentElement }) {
   const chart = charts.get(parentElement) ?? mount(parentElement);
   chart.data = data;
   chart.node.style.height = `${data.height}px`;
+  chart.node.hidden = !data.figure;
   chart.node.setAttribute("aria-label", data.alt);
   chart.dirty = true;
   pump(chart);

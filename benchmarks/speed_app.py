@@ -42,6 +42,7 @@ from core.report.run_figures import (
     roc_figure,
     score_figure,
 )
+from core.runs.launch import LANES, worker_alive
 from core.runs.store import ACTIVE, RunStore
 from core.workspace import PROJECT, Workspace, open_workspace
 
@@ -49,6 +50,8 @@ HEADING = "The app"
 PAGES = ("home", "data", "backbones", "finetune", "sweep", "run", "compare")
 RUNS, POINTS, EVALUATED = 200, 10_000, 1_000_000
 RUNS_TOGETHER = 5
+LINGER = 15
+"""Seconds a worker waits for the next run: longer than there are between launches here."""
 BACKBONE = "Simulated DCNv2"
 FIRST_POINT = """() => [...document.querySelectorAll('.js-plotly-plot')].some(
   plot => (plot._fullData || []).some(trace => (trace.x || []).length > 0))"""
@@ -78,7 +81,7 @@ def fill(home: Path, rows: int) -> Workspace:
     subprocess.run(
         [sys.executable, "-m", "core", "finetune", *options],
         cwd=PROJECT,
-        env=os.environ | {"THAW_HOME": str(home), "THAW_WORKER_LINGER": "5"},
+        env=os.environ | {"THAW_HOME": str(home)},
         check=True,
         stdout=subprocess.DEVNULL,
     )
@@ -99,7 +102,8 @@ def copy_runs(workspace: Workspace) -> None:
                 f"INSERT INTO runs (id, name, grouping, {others}) SELECT ?, ?, ?, {others} FROM runs WHERE id = ?",
                 (copy, f"{run.name} {number}", f"g-{number // RUNS_TOGETHER}", run.id),
             )
-            shutil.copytree(workspace.runs / run.id, workspace.runs / copy)
+            # Linked, for nothing writes into a finished run here: 200 copies of its weights take a gigabyte.
+            shutil.copytree(workspace.runs / run.id, workspace.runs / copy, copy_function=os.link)
         values = 0.5 + np.random.default_rng(0).normal(size=POINTS // len(names)).cumsum() * 1e-3
         points = [(step, name, float(value)) for name in names for step, value in enumerate(values, start=1)]
         for (one,) in db.execute("SELECT id FROM runs").fetchall():
@@ -115,7 +119,7 @@ def app(home: Path) -> Iterator[str]:
     server = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true"],
         cwd=PROJECT,
-        env=os.environ | {"THAW_HOME": str(home), "THAW_WORKER_LINGER": "60"},
+        env=os.environ | {"THAW_HOME": str(home)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -128,8 +132,9 @@ def app(home: Path) -> Iterator[str]:
                 time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
-        server.terminate()
-        server.wait(timeout=20)
+        # A browser that still holds its connection keeps the server from ending when asked to.
+        server.kill()
+        server.wait()
 
 
 def settled(page: Page) -> None:
@@ -149,10 +154,24 @@ def first_point(page: Page, url: str, store: RunStore) -> float:
     page.wait_for_url("**/run?run=r-*")
     page.wait_for_function(FIRST_POINT, timeout=120_000, polling=20)
     taken = time.perf_counter() - began
-    # The controls launched with it would keep the worker from the next launch.
+    # What was launched would keep the worker from the next launch, for minutes on a busy machine.
+    for status in reversed(ACTIVE):
+        for run in store.list(status=status):
+            store.request_cancel(run.id)
     while store.counts().keys() & set(ACTIVE):
         time.sleep(0.2)
     return taken
+
+
+def asleep(workspace: Workspace) -> None:
+    """Waits until no worker lives, as pages that were opened before woke one."""
+    while any(worker_alive(workspace, lane) for lane in LANES):
+        time.sleep(0.2)
+
+
+def say(words: str) -> None:
+    """What is measured now, on standard error."""
+    print(f"{datetime.now(UTC):%H:%M:%S} {words}", file=sys.stderr, flush=True)
 
 
 def page_bytes(browser: Browser, url: str, address: str) -> tuple[int, int]:
@@ -166,9 +185,8 @@ def page_bytes(browser: Browser, url: str, address: str) -> tuple[int, int]:
     return max(seen.frames), sum(seen.frames)
 
 
-def rerun_seconds(home: Path, name: str, rounds: int) -> tuple[float, float]:
+def rerun_seconds(name: str, rounds: int) -> tuple[float, float]:
     """(first run, median of later ones) of a page's script, with Streamlit's own work in building its elements."""
-    os.environ["THAW_HOME"] = str(home)
     page = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=120)
     page.switch_page(f"{name}.py")
     first = seconds(page.run)
@@ -211,18 +229,33 @@ def evaluation(rounds: int) -> tuple[float, float]:
 def measure(home: Path, rows: int, rounds: int) -> str:
     """Everything, as the section's text."""
     stand = machine()
+    # Pages rerun in this very process wake a worker too, which would outlive the workspace by ten minutes.
+    os.environ |= {"THAW_HOME": str(home), "THAW_WORKER_LINGER": str(LINGER)}
+    say(f"evaluating {EVALUATED:,} rows")
     all_at_once, moved = evaluation(rounds)
+    say(f"making a workspace of {RUNS} runs")
     workspace = fill(home, rows)
-    reruns = {name: rerun_seconds(home, name, rounds) for name in PAGES}
+    reruns = {}
+    for name in PAGES:
+        say(f"rerunning {name}")
+        reruns[name] = rerun_seconds(name, rounds)
     with sync_playwright() as playwright, app(home) as url:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         newest = RunStore(workspace).list()[-1].id
         addresses = {name: f"run?run={newest}" if name == "run" else name for name in PAGES if name != "home"}
-        frames = {name: page_bytes(browser, url, address) for name, address in addresses.items()}
+        frames = {}
+        for name, address in addresses.items():
+            say(f"looking at {name}")
+            frames[name] = page_bytes(browser, url, address)
         page, store = browser.new_page(), RunStore(workspace)
-        cold = first_point(page, url, store)
-        warm = [first_point(page, url, store) for _ in range(rounds)]
+        say("launching without a worker")
+        asleep(workspace)
+        cold, warm = first_point(page, url, store), []
+        for number in range(rounds):
+            say(f"launching, {number + 1} of {rounds}")
+            warm.append(first_point(page, url, store))
         browser.close()
+    asleep(workspace)
     slowest = max(reruns, key=lambda name: reruns[name][1])
     largest = max(frames, key=lambda name: frames[name][0])
 
@@ -256,10 +289,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "performance.md")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         text = measure(Path(home), options.rows, options.rounds)
-    put_section(options.out, HEADING, text)
     print(text)
+    put_section(options.out, HEADING, text)
 
 
 if __name__ == "__main__":

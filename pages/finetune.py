@@ -17,6 +17,7 @@ from core.training.estimate import estimate_seconds
 from core.training.objectives import OBJECTIVES
 from core.training.settings import FinetuneRequest
 from pages.components.access import write_button
+from pages.components.chart import expect_charts
 from pages.components.choice import choose_named
 from pages.components.common import (
     about,
@@ -180,7 +181,8 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
             request = FinetuneRequest(dataset.id, card.id, arm.strategy, arm.freeze_depth, new_head, train)
             launch(dataset, card, plan, dataclasses.replace(request, options=arm.options))
             stage_table(plan, train.learning_rate)
-    # The worker warms up while the user still reads: its first loss then comes within a second of the launch.
+    # Worker and browser warm up while the user still reads: the first loss then comes within a second of the launch.
+    expect_charts()
     if train:
         ensure_worker(workspace(), preferred_lane(train.device))
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from core.report.palette import FROZEN, LEGEND, MARGIN, SERIES, TRAINED
+from core.report.frame import Trace, axis, framed
+from core.report.palette import FROZEN, SERIES, TRAINED
 from core.report.sweep_figures import METRICS, is_depth, spreads_of, with_intervals
 from core.runs.sweep_result import ArmResult
 
@@ -18,7 +19,7 @@ LONGEST_TEXT = 22
 
 def setting_depths_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
     """A metric on target test rows by freeze depth, a line a setting: another backbone, target size, learning rate."""
-    figure = go.Figure()
+    traces: list[Trace] = []
     deep = sorted((one for one in results if is_depth(one)), key=lambda one: one.depth)
     # In the order of the arms and not of the depths, so that lines keep their colours.
     settings = [one for one in dict.fromkeys(arm.setting for arm in results) if any(one == arm.setting for arm in deep)]
@@ -28,10 +29,10 @@ def setting_depths_figure(results: Sequence[ArmResult], metric: str = "auc") -> 
         # Side by side, so that the intervals of one depth do not cover one another.
         depths = np.array([one.depth + _DODGE * (place - (len(settings) - 1) / 2) for one in found])
         color, symbol = SERIES[place % len(SERIES)], _SYMBOLS[place % len(_SYMBOLS)]
-        with_intervals(figure, spreads, depths, found, setting or "target", color, symbol, along="y", lines=True)
-    figure.update_xaxes(title_text="Freeze depth (stages frozen from the input)", dtick=1)
-    figure.update_yaxes(title_text=f"{METRICS[metric]} on target test rows", nticks=6)
-    return figure.update_layout(margin=MARGIN, legend=LEGEND, showlegend=True, uirevision=f"setting-depths-{metric}")
+        with_intervals(traces, spreads, depths, found, setting or "target", color, symbol, along="y", lines=True)
+    x = axis("Freeze depth (stages frozen from the input)", dtick=1)
+    y = axis(f"{METRICS[metric]} on target test rows", nticks=6)
+    return framed(traces, x, y, f"setting-depths-{metric}", showlegend=True)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.slices import SliceMetrics
+from core.report.frame import Trace, axis, framed, scatter, upright
 from core.report.overlay_figures import style_of
-from core.report.palette import LEGEND, MARGIN, NEUTRAL, SOURCE, TARGET, TRAINED
+from core.report.palette import NEUTRAL, SOURCE, TARGET, TRAINED
 
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x")
 
@@ -16,13 +17,13 @@ def mixing_figure(
     alphas: Sequence[float], auc: Mapping[str, Sequence[float | None]], chosen: float, shown: float
 ) -> go.Figure:
     """AUC of target and source test rows by alpha; a star where validation rows chose, a line where the slider is."""
-    figure = go.Figure()
+    traces: list[Trace] = []
     for part, name, color in (("target_test", "target", TARGET), ("source_test", "source", SOURCE)):
         if part not in auc:
             continue
         values = np.array([np.nan if value is None else value for value in auc[part]])
-        figure.add_trace(
-            go.Scatter(
+        traces.append(
+            scatter(
                 x=np.array(alphas),
                 y=values,
                 name=f"{name} test rows",
@@ -35,19 +36,18 @@ def mixing_figure(
                 hovertemplate="alpha %{x:.1f}: AUC %{y:.4f}<extra>%{fullData.name}</extra>",
             )
         )
-    figure.add_vline(x=shown, line={"color": NEUTRAL, "dash": "dot", "width": 1.5})
-    figure.update_xaxes(title_text="alpha: 0 the backbone, 1 fine-tuned", range=[-0.04, 1.04], dtick=0.2)
-    figure.update_yaxes(title_text="AUC")
-    return _finish(figure, "mixing")
+    x = axis("alpha: 0 the backbone, 1 fine-tuned", range=[-0.04, 1.04], dtick=0.2)
+    slider = upright(shown, color=NEUTRAL, dash="dot", width=1.5)
+    return framed(traces, x, axis("AUC"), "mixing", shapes=[slider])
 
 
 def cost_figure(thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, float]]) -> go.Figure:
     """Cost a row by threshold, by name (costs, the threshold chosen on validation rows), each with its point there."""
-    figure = go.Figure()
+    traces: list[Trace] = []
     for place, (name, (values, chosen)) in enumerate(costs.items()):
         color, dash = style_of(place) if len(costs) > 1 else (TRAINED, "solid")
-        figure.add_trace(
-            go.Scatter(
+        traces.append(
+            scatter(
                 x=thresholds,
                 y=values,
                 name=name,
@@ -58,8 +58,8 @@ def cost_figure(thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, fl
             )
         )
         at = min(chosen, 1.0)
-        figure.add_trace(
-            go.Scatter(
+        traces.append(
+            scatter(
                 x=np.array([at]),
                 y=np.interp([at], thresholds, values),
                 name="chosen on validation rows",
@@ -70,22 +70,20 @@ def cost_figure(thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, fl
                 hovertemplate="%{x:.3f}, chosen on validation rows: %{y:.4f} a row<extra></extra>",
             )
         )
-    figure.update_xaxes(title_text="Threshold", range=[-0.02, 1.02])
-    figure.update_yaxes(title_text="Cost a row", rangemode="tozero")
-    return _finish(figure, "cost")
+    return framed(traces, axis("Threshold", range=[-0.02, 1.02]), axis("Cost a row", rangemode="tozero"), "cost")
 
 
 def slice_figure(by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence[str]) -> go.Figure:
     """AUC with its interval of every slice, a row each, for scorings by name in these colours."""
-    figure = go.Figure()
+    traces: list[Trace] = []
     names = [one.name for one in next(iter(by_name.values()))]
     for place, (name, slices) in enumerate(by_name.items()):
         means = [one.auc for one in slices]
         auc = np.array([one.value for one in means])
         # Side by side, so that the intervals of one slice do not cover one another.
         shift = 0.7 * ((place + 0.5) / len(by_name) - 0.5)
-        figure.add_trace(
-            go.Scatter(
+        traces.append(
+            scatter(
                 x=auc,
                 y=np.arange(len(slices)) + shift,
                 name=name,
@@ -102,12 +100,11 @@ def slice_figure(by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence
                 hovertemplate="%{text}: AUC %{x:.4f}<extra>%{fullData.name}</extra>",
             )
         )
-    figure.update_xaxes(title_text="AUC, 95 % interval", nticks=6)
-    figure.update_yaxes(
-        tickvals=np.arange(len(names)), ticktext=names, range=[len(names) - 0.5, -0.5], automargin=True, zeroline=False
-    )
-    return _finish(figure, "slices")
-
-
-def _finish(figure: go.Figure, revision: str) -> go.Figure:
-    return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision=revision)
+    rows = {
+        "tickvals": np.arange(len(names)),
+        "ticktext": names,
+        "range": [len(names) - 0.5, -0.5],
+        "automargin": True,
+        "zeroline": False,
+    }
+    return framed(traces, axis("AUC, 95 % interval", nticks=6), rows, "slices")

@@ -7,8 +7,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import Curve
+from core.report.frame import LEGEND, MARGIN
 from core.report.overlay_figures import style_of
-from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, TRAINED
+from core.report.palette import FROZEN, NEUTRAL, TRAINED
 
 _PARTS = {"source_test": "source test rows", "target_test": "target test rows"}
 

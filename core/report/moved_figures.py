@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, SERIES, TRAINED, with_alpha
+from core.report.frame import Trace, axis, bar, framed, scatter
+from core.report.palette import FROZEN, NEUTRAL, SERIES, TRAINED, with_alpha
 from core.report.run_figures import Points
 
 GRADIENT = "gradient/"
@@ -18,35 +19,30 @@ def distance_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
     """How far every stage's weights moved, as a share of their norm: frozen cold, trained warm, the input below."""
     shares = [stage["relative"] for stage in stages]
     texts = ["–" if one is None else "0" if one == 0 else f"{100 * one:.3g} %" for one in shares]
-    figure = _bars(stages, shares, texts, "%{y}: weights moved by %{text} of their norm<extra>%{fullData.name}</extra>")
     most = max((one for one in shares if one), default=0.01)
-    figure.update_xaxes(
-        title_text="Distance from the backbone",
-        tickformat=".0%" if most > 0.05 else ".1%",
-        range=[0, 1.2 * most],
-        nticks=5,
-    )
-    return _finish(figure, "distance")
+    percent = ".0%" if most > 0.05 else ".1%"
+    x = axis("Distance from the backbone", tickformat=percent, range=[0, 1.2 * most], nticks=5)
+    hover = "%{y}: weights moved by %{text} of their norm<extra>%{fullData.name}</extra>"
+    return _bars(stages, shares, texts, hover, x, "distance")
 
 
 def cka_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
     """How alike what every stage hands on is before and after; 1 is the same up to turning and scaling."""
     values = [stage["cka"] for stage in stages]
     texts = ["–" if one is None else f"{one:.4f}" for one in values]
-    figure = _bars(stages, values, texts, "%{y}: CKA %{text}<extra>%{fullData.name}</extra>")
-    figure.update_xaxes(title_text="Linear CKA, before against after", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1])
-    return _finish(figure, "cka")
+    x = axis("Linear CKA, before against after", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1])
+    return _bars(stages, values, texts, "%{y}: CKA %{text}<extra>%{fullData.name}</extra>", x, "cka")
 
 
 def gradient_figure(points: Points, titles: Mapping[str, str]) -> go.Figure:
     """Norm of every trained stage's gradient by optimiser step, on a log scale. titles: by stage name."""
-    figure = go.Figure()
+    traces: list[Trace] = []
     for place, (name, title) in enumerate(titles.items()):
         if GRADIENT + name not in points:
             continue
         steps, norms = points[GRADIENT + name]
-        figure.add_trace(
-            go.Scatter(
+        traces.append(
+            scatter(
                 x=steps,
                 y=norms,
                 name=title,
@@ -59,17 +55,16 @@ def gradient_figure(points: Points, titles: Mapping[str, str]) -> go.Figure:
                 hovertemplate="step %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
             )
         )
-    figure.update_xaxes(title_text="Optimiser step")
-    figure.update_yaxes(title_text="Norm of the gradient", type="log", dtick="D2", tickformat="~g")
-    return _finish(figure, "gradients")
+    y = axis("Norm of the gradient", type="log", dtick="D2", tickformat="~g")
+    return framed(traces, axis("Optimiser step"), y, "gradients")
 
 
 def map_figure(before: np.ndarray, after: np.ndarray, values: np.ndarray) -> go.Figure:
     """Places (values, 2) of a field's vectors: before cold rings, after warm dots, a line for each way."""
     ways = np.full((3 * len(before), 2), np.nan)
     ways[::3], ways[1::3] = before, after
-    figure = go.Figure(
-        go.Scatter(
+    traces = [
+        scatter(
             x=ways[:, 0],
             y=ways[:, 1],
             mode="lines",
@@ -77,13 +72,13 @@ def map_figure(before: np.ndarray, after: np.ndarray, values: np.ndarray) -> go.
             hoverinfo="skip",
             showlegend=False,
         )
-    )
+    ]
     for name, places, color, symbol in (
         ("before", before, FROZEN, "circle-open"),
         ("after", after, TRAINED, "circle"),
     ):
-        figure.add_trace(
-            go.Scatter(
+        traces.append(
+            scatter(
                 x=places[:, 0],
                 y=places[:, 1],
                 mode="markers",
@@ -93,21 +88,24 @@ def map_figure(before: np.ndarray, after: np.ndarray, values: np.ndarray) -> go.
                 hovertemplate="%{customdata}<extra>%{fullData.name}</extra>",
             )
         )
-    figure.update_xaxes(title_text="First principal component", zeroline=False)
-    figure.update_yaxes(title_text="Second", zeroline=False)
-    return _finish(figure, "map")
+    return framed(traces, axis("First principal component", zeroline=False), axis("Second", zeroline=False), "map")
 
 
 def _bars(
-    stages: Sequence[Mapping[str, Any]], values: Sequence[float | None], texts: Sequence[str], hover: str
+    stages: Sequence[Mapping[str, Any]],
+    values: Sequence[float | None],
+    texts: Sequence[str],
+    hover: str,
+    x: dict[str, Any],
+    revision: str,
 ) -> go.Figure:
-    figure = go.Figure()
+    traces: list[Trace] = []
     titles = [stage["title"] for stage in stages]
     for frozen, name, color in ((True, "frozen", FROZEN), (False, "trained", TRAINED)):
         chosen = [place for place, stage in enumerate(stages) if stage["frozen"] == frozen]
         if chosen:
-            figure.add_trace(
-                go.Bar(
+            traces.append(
+                bar(
                     y=[titles[place] for place in chosen],
                     x=np.array([np.nan if values[place] is None else values[place] for place in chosen], dtype=float),
                     text=[texts[place] for place in chosen],
@@ -119,11 +117,6 @@ def _bars(
                     hovertemplate=hover,
                 )
             )
-    figure.update_layout(barmode="overlay", bargap=0.35)
     # The input lies at the bottom, as in the stack.
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=titles, automargin=True)
-    return figure
-
-
-def _finish(figure: go.Figure, revision: str) -> go.Figure:
-    return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision=revision)
+    y = {"type": "category", "categoryorder": "array", "categoryarray": titles, "automargin": True}
+    return framed(traces, x, y, revision, barmode="overlay", bargap=0.35)

@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import Bins, Confusion, Curve
-from core.report.palette import LEGEND, MARGIN, NEUTRAL, SERIES
+from core.report.frame import Trace, axis, framed, scatter, upright
+from core.report.palette import NEUTRAL, SERIES
 
 _DASHES = ("solid", "dash")
 LEAST_SHARE = 0.01
@@ -37,69 +38,68 @@ def style_of(place: int) -> tuple[str, str]:
 
 def roc_points(runs: Mapping[str, Laid]) -> go.Figure:
     """ROC curves by run id, each with its point at the threshold."""
-    figure = go.Figure(_reference([0, 1], [0, 1]))
+    traces = [_reference([0, 1], [0, 1])]
     for run_id, run in runs.items():
-        _curve(figure, runs, run_id, run.roc.x, run.roc.y)
-        _point(figure, runs, run_id, run.at.false_positive_rate, run.at.recall)
-    return _finish(figure, "False positive rate", "True positive rate (recall)", "one-roc")
+        _curve(traces, runs, run_id, run.roc.x, run.roc.y)
+        _point(traces, runs, run_id, run.at.false_positive_rate, run.at.recall)
+    return framed(traces, axis("False positive rate"), axis("True positive rate (recall)"), "one-roc")
 
 
 def precision_recall_points(runs: Mapping[str, Laid], rate: float) -> go.Figure:
     """Precision by recall, each with its point at the threshold; `rate` is the click rate, guessing's precision."""
-    figure = go.Figure(_reference([0, 1], [rate, rate]))
+    traces = [_reference([0, 1], [rate, rate])]
     for run_id, run in runs.items():
-        _curve(figure, runs, run_id, run.precision_recall.x, run.precision_recall.y)
+        _curve(traces, runs, run_id, run.precision_recall.x, run.precision_recall.y)
         # Where no row is acted on, there is no precision.
         if run.at.tp + run.at.fp:
-            _point(figure, runs, run_id, run.at.recall, run.at.precision)
-    return _finish(figure, "Recall", "Precision", "one-pr")
+            _point(traces, runs, run_id, run.at.recall, run.at.precision)
+    return framed(traces, axis("Recall"), axis("Precision"), "one-pr")
 
 
 def gains_points(runs: Mapping[str, Laid]) -> go.Figure:
     """Share of clicks among the best scored share of rows, each with the share acted on at the threshold."""
-    figure = go.Figure(_reference([0, 1], [0, 1]))
+    traces = [_reference([0, 1], [0, 1])]
     for run_id, run in runs.items():
-        _curve(figure, runs, run_id, run.gains.x, run.gains.y)
+        _curve(traces, runs, run_id, run.gains.x, run.gains.y)
         rows = run.at.tp + run.at.fp + run.at.tn + run.at.fn
-        _point(figure, runs, run_id, (run.at.tp + run.at.fp) / max(rows, 1), run.at.recall)
-    return _finish(figure, "Rows taken, best scored first", "Clicks among them", "one-gains")
+        _point(traces, runs, run_id, (run.at.tp + run.at.fp) / max(rows, 1), run.at.recall)
+    return framed(traces, axis("Rows taken, best scored first"), axis("Clicks among them"), "one-gains")
 
 
 def lift_points(runs: Mapping[str, Laid]) -> go.Figure:
     """Click rate among the best scored share of rows over that of all, each with its point at the threshold."""
-    figure = go.Figure(_reference([0, 1], [1, 1]))
+    traces = [_reference([0, 1], [1, 1])]
     for run_id, run in runs.items():
         # The first hundredth of the rows is noise, and would set the scale.
         shown = run.gains.x >= LEAST_SHARE
-        _curve(figure, runs, run_id, run.gains.x[shown], run.gains.y[shown] / run.gains.x[shown])
+        _curve(traces, runs, run_id, run.gains.x[shown], run.gains.y[shown] / run.gains.x[shown])
         acted = (run.at.tp + run.at.fp) / max(run.at.tp + run.at.fp + run.at.tn + run.at.fn, 1)
         if acted >= LEAST_SHARE:
-            _point(figure, runs, run_id, acted, run.at.recall / acted)
-    return _finish(figure, "Rows taken, best scored first", "Lift", "one-lift")
+            _point(traces, runs, run_id, acted, run.at.recall / acted)
+    return framed(traces, axis("Rows taken, best scored first"), axis("Lift"), "one-lift")
 
 
 def calibration_overlay(runs: Mapping[str, Laid]) -> go.Figure:
     """Click rate by mean score in 15 bins of equally many rows; on the line a score means what it says."""
     most = max(float(max(run.bins.predicted.max(), run.bins.actual.max())) for run in runs.values())
-    figure = go.Figure(_reference([0, most], [0, most]))
+    traces = [_reference([0, most], [0, most])]
     for run_id, run in runs.items():
-        _curve(figure, runs, run_id, run.bins.predicted, run.bins.actual, mode="lines+markers")
-    return _finish(figure, "Mean predicted click probability", "Click rate", "one-calibration")
+        _curve(traces, runs, run_id, run.bins.predicted, run.bins.actual, mode="lines+markers")
+    return framed(traces, axis("Mean predicted click probability"), axis("Click rate"), "one-calibration")
 
 
 def score_overlay(runs: Mapping[str, Laid], threshold: float) -> go.Figure:
     """How the scores of all rows spread, as steps; the line is the threshold."""
-    figure = go.Figure()
+    traces: list[Trace] = []
     for run_id, run in runs.items():
         edges = np.linspace(0, 1, len(run.spread) + 1)
-        _curve(figure, runs, run_id, edges, np.append(run.spread, run.spread[-1]), shape="hv")
-    figure.add_vline(x=threshold, line={"color": NEUTRAL, "width": 2})
-    figure.update_yaxes(tickformat=".0%")
-    return _finish(figure, "Predicted click probability", "Share of rows", "one-scores")
+        _curve(traces, runs, run_id, edges, np.append(run.spread, run.spread[-1]), shape="hv")
+    x, y = axis("Predicted click probability"), axis("Share of rows", tickformat=".0%")
+    return framed(traces, x, y, "one-scores", shapes=[upright(threshold, color=NEUTRAL, width=2)])
 
 
 def _curve(
-    figure: go.Figure,
+    traces: list[Trace],
     runs: Mapping[str, Laid],
     run_id: str,
     x: np.ndarray,
@@ -108,8 +108,8 @@ def _curve(
     shape: str = "linear",
 ) -> None:
     color, dash = style_of(list(runs).index(run_id))
-    figure.add_trace(
-        go.Scatter(
+    traces.append(
+        scatter(
             x=x,
             y=y,
             mode=mode,
@@ -122,9 +122,9 @@ def _curve(
     )
 
 
-def _point(figure: go.Figure, runs: Mapping[str, Laid], run_id: str, x: float, y: float) -> None:
-    figure.add_trace(
-        go.Scatter(
+def _point(traces: list[Trace], runs: Mapping[str, Laid], run_id: str, x: float, y: float) -> None:
+    traces.append(
+        scatter(
             x=np.array([x]),
             y=np.array([y]),
             mode="markers",
@@ -137,8 +137,8 @@ def _point(figure: go.Figure, runs: Mapping[str, Laid], run_id: str, x: float, y
     )
 
 
-def _reference(x: Sequence[float], y: Sequence[float]) -> go.Scatter:
-    return go.Scatter(
+def _reference(x: Sequence[float], y: Sequence[float]) -> Trace:
+    return scatter(
         x=np.array(x, dtype=float),
         y=np.array(y, dtype=float),
         mode="lines",
@@ -146,9 +146,3 @@ def _reference(x: Sequence[float], y: Sequence[float]) -> go.Scatter:
         showlegend=False,
         hoverinfo="skip",
     )
-
-
-def _finish(figure: go.Figure, x_title: str, y_title: str, revision: str) -> go.Figure:
-    figure.update_xaxes(title_text=x_title)
-    figure.update_yaxes(title_text=y_title)
-    return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision=revision)

@@ -1,4 +1,4 @@
-"""Colours and frame of figures. Colours: contrast 3 or more, light and dark; pairs stay apart for the colour-blind."""
+"""Colours of figures: contrast 3 or more, light and dark; pairs stay apart for the colour-blind."""
 
 FROZEN = "#3b7fd4"
 """A frozen stage: cold."""
@@ -12,10 +12,6 @@ NEUTRAL = "#7b879c"
 """What is neither: references, controls, missing values."""
 SERIES = (FROZEN, TRAINED, SOURCE, TARGET, "#c2413b", "#8a6fd1", NEUTRAL)
 """For runs side by side, in this order."""
-
-MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
-LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-"""Space around a plot in pixels, and its legend in a row on top: one frame for all of them."""
 
 
 def with_alpha(color: str, alpha: float) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import calibration, roc, threshold_table
-from core.report.palette import LEGEND, MARGIN, NEUTRAL, SERIES
+from core.report.frame import LEGEND, MARGIN
+from core.report.palette import NEUTRAL, SERIES
 from core.report.sweep_figures import (
     arms_figure,
     cost_figure,
@@ -50,7 +51,7 @@ def learning_curves(workspace: Workspace, results: Sequence[ArmResult]) -> go.Fi
     store = RunStore(workspace)
     bands = {}
     for result in results:
-        losses = [store.points(run.id).get("validation_loss") for run in result.runs]
+        losses = [store.points(run.id, "validation_loss").get("validation_loss") for run in result.runs]
         # A single point, as zero-shot leaves at most, is no curve.
         if curves := [one for one in losses if one is not None and len(one[0]) > 1]:
             bands[plain(_name(result))] = mean_band(curves)

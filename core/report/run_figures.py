@@ -6,7 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import Bins, Confusion, Curve, ThresholdTable
-from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, TRAINED, with_alpha
+from core.report.frame import Trace, axis, bar, framed, scatter, upright
+from core.report.palette import FROZEN, NEUTRAL, TRAINED, with_alpha
 
 Points = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Per name (steps, values), as the run store gives them."""
@@ -15,19 +16,20 @@ MOST_POINTS = 2000
 """Of a learning curve: more than a screen has columns, and still little to send."""
 
 _CURVE_NAMES = {True: "after", False: "before"}
+_SHARE = {"range": [-0.01, 1.01]}
+_UPRIGHT_SHARE = {"range": [-0.01, 1.02]}
 
 
 def loss_figure(points: Points, best_step: int | None = None, title: str = "Log loss (nats)") -> go.Figure:
     """Training and validation loss by optimiser step; `best_step` marks the epoch whose weights were kept."""
-    figure = go.Figure()
     steps, values = points.get("train_loss", (np.zeros(0), np.zeros(0)))
-    figure.add_trace(_line(steps, values, "training", TRAINED, dash="dot", width=1.5))
+    traces = [_line(steps, values, "training", TRAINED, dash="dot", width=1.5)]
     steps, values = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
-    figure.add_trace(_line(steps, values, "validation", FROZEN, mode="lines+markers"))
+    traces.append(_line(steps, values, "validation", FROZEN, mode="lines+markers"))
     if best_step is not None:
         best = steps == best_step
-        figure.add_trace(
-            go.Scatter(
+        traces.append(
+            scatter(
                 x=steps[best],
                 y=values[best],
                 name="weights kept",
@@ -36,36 +38,37 @@ def loss_figure(points: Points, best_step: int | None = None, title: str = "Log 
                 hovertemplate="step %{x}: %{y:.4f}, the weights kept<extra></extra>",
             )
         )
-    return _finish(figure, "Optimiser step", title, "loss")
+    return framed(traces, axis("Optimiser step"), axis(title), "loss")
 
 
 def auc_figure(points: Points) -> go.Figure:
     """Validation AUC by optimiser step."""
     steps, values = points.get("validation_auc", (np.zeros(0), np.zeros(0)))
-    figure = go.Figure(_line(steps, values, "validation", FROZEN, mode="lines+markers"))
-    return _finish(figure, "Optimiser step", "AUC", "auc")
+    traces = [_line(steps, values, "validation", FROZEN, mode="lines+markers")]
+    return framed(traces, axis("Optimiser step"), axis("AUC"), "auc")
 
 
 def accuracy_figure(points: Points) -> go.Figure:
     """Validation accuracy by optimiser step."""
     steps, values = points.get("validation_accuracy", (np.zeros(0), np.zeros(0)))
-    figure = go.Figure(_line(steps, values, "validation", FROZEN, mode="lines+markers"))
-    return _finish(figure, "Optimiser step", "Accuracy", "accuracy")
+    traces = [_line(steps, values, "validation", FROZEN, mode="lines+markers")]
+    return framed(traces, axis("Optimiser step"), axis("Accuracy"), "accuracy")
 
 
 def roc_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion]) -> go.Figure:
     """ROC after (True) and before (False), each with its operating point."""
-    figure = go.Figure(_diagonal())
+    traces = [_diagonal()]
     for after, curve in curves.items():
-        figure.add_trace(_state_line(curve, after, "false positive rate %{x:.3f}, true positive rate %{y:.3f}"))
-        figure.add_trace(_operating_point(at[after].false_positive_rate, at[after].recall, after))
-    return _square(_finish(figure, "False positive rate", "True positive rate (recall)", "roc"))
+        traces.append(_state_line(curve, after, "false positive rate %{x:.3f}, true positive rate %{y:.3f}"))
+        traces.append(_operating_point(at[after].false_positive_rate, at[after].recall, after))
+    x, y = axis("False positive rate", **_SHARE), axis("True positive rate (recall)", **_UPRIGHT_SHARE)
+    return framed(traces, x, y, "roc")
 
 
 def precision_recall_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion], rate: float) -> go.Figure:
     """Precision by recall after and before, with operating points; `rate` is the click rate, guessing's precision."""
-    figure = go.Figure(
-        go.Scatter(
+    traces = [
+        scatter(
             x=np.array([0.0, 1.0]),
             y=np.array([rate, rate]),
             mode="lines",
@@ -73,21 +76,21 @@ def precision_recall_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Conf
             name="click rate",
             hovertemplate="guessing: precision %{y:.3f}<extra></extra>",
         )
-    )
+    ]
     for after, curve in curves.items():
-        figure.add_trace(_state_line(curve, after, "recall %{x:.3f}, precision %{y:.3f}"))
-        figure.add_trace(_operating_point(at[after].recall, at[after].precision, after))
-    return _square(_finish(figure, "Recall", "Precision", "pr"))
+        traces.append(_state_line(curve, after, "recall %{x:.3f}, precision %{y:.3f}"))
+        traces.append(_operating_point(at[after].recall, at[after].precision, after))
+    return framed(traces, axis("Recall", **_SHARE), axis("Precision", **_UPRIGHT_SHARE), "pr")
 
 
 def calibration_figure(bins: Mapping[bool, Bins]) -> go.Figure:
     """Click rate by mean score in 15 bins of equally many rows; on the diagonal a score means what it says."""
     most = max((float(max(b.predicted.max(), b.actual.max())) for b in bins.values() if len(b.rows)), default=1.0)
-    figure = go.Figure(_diagonal(most))
+    traces = [_diagonal(most)]
     for after, values in bins.items():
         spread = 1.96 * np.sqrt(values.actual * (1 - values.actual) / np.maximum(values.rows, 1))
-        figure.add_trace(
-            go.Scatter(
+        traces.append(
+            scatter(
                 x=values.predicted,
                 y=values.actual,
                 error_y={"type": "data", "array": spread, "thickness": 1, "width": 0},
@@ -98,16 +101,16 @@ def calibration_figure(bins: Mapping[bool, Bins]) -> go.Figure:
                 hovertemplate="mean score %{x:.3f}, click rate %{y:.3f}<extra>%{fullData.name}</extra>",
             )
         )
-    return _finish(figure, "Mean predicted click probability", "Click rate", "calibration")
+    return framed(traces, axis("Mean predicted click probability"), axis("Click rate"), "calibration")
 
 
 def gains_figure(curves: Mapping[bool, Curve]) -> go.Figure:
     """Share of clicks caught by the share of rows taken, best scored first."""
-    figure = go.Figure(_diagonal())
+    traces = [_diagonal()]
     for after, curve in curves.items():
-        figure.add_trace(_state_line(curve, after, "the best %{x:.1%} of rows hold %{y:.1%} of clicks"))
-    figure.update_layout(xaxis_tickformat=".0%", yaxis_tickformat=".0%")
-    return _finish(figure, "Rows taken, best scored first", "Clicks among them", "gains")
+        traces.append(_state_line(curve, after, "the best %{x:.1%} of rows hold %{y:.1%} of clicks"))
+    x, y = axis("Rows taken, best scored first", tickformat=".0%"), axis("Clicks among them", tickformat=".0%")
+    return framed(traces, x, y, "gains")
 
 
 def confusion_figure(confusion: Confusion) -> go.Figure:
@@ -115,42 +118,47 @@ def confusion_figure(confusion: Confusion) -> go.Figure:
     counts = np.array([[confusion.tn, confusion.fp], [confusion.fn, confusion.tp]])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     classes = ["no click", "click"]
-    figure = go.Figure(
-        go.Heatmap(
-            z=shares,
-            x=classes,
-            y=classes,
-            customdata=counts,
-            colorscale=[[0, with_alpha(FROZEN, 0.06)], [1, with_alpha(FROZEN, 0.6)]],
-            zmin=0,
-            zmax=1,
-            showscale=False,
-            hovertemplate="%{y}, predicted as %{x}: %{customdata:,} rows, %{z:.1%}<extra></extra>",
-            xgap=4,
-            ygap=4,
-        )
-    )
+    heatmap = {
+        "type": "heatmap",
+        "z": shares,
+        "x": classes,
+        "y": classes,
+        "customdata": counts,
+        "colorscale": [[0, with_alpha(FROZEN, 0.06)], [1, with_alpha(FROZEN, 0.6)]],
+        "zmin": 0,
+        "zmax": 1,
+        "showscale": False,
+        "hovertemplate": "%{y}, predicted as %{x}: %{customdata:,} rows, %{z:.1%}<extra></extra>",
+        "xgap": 4,
+        "ygap": 4,
+    }
     # Annotations take the theme's text colour; a heatmap's own texts take one that fits an opaque white page.
-    for i, truth in enumerate(classes):
-        for j, predicted in enumerate(classes):
-            text = f"<b>{counts[i, j]:,}</b><br>{shares[i, j]:.1%}"
-            figure.add_annotation(x=predicted, y=truth, text=text, showarrow=False, font={"size": 16})
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showgrid=False, side="bottom")
-    return _finish(figure, "Predicted", "Truth", "confusion")
+    notes = [
+        {
+            "x": predicted,
+            "y": truth,
+            "text": f"<b>{counts[i, j]:,}</b><br>{shares[i, j]:.1%}",
+            "showarrow": False,
+            "font": {"size": 16},
+        }
+        for i, truth in enumerate(classes)
+        for j, predicted in enumerate(classes)
+    ]
+    x, y = axis("Predicted", showgrid=False, side="bottom"), axis("Truth", autorange="reversed", showgrid=False)
+    return framed([heatmap], x, y, "confusion", annotations=notes)
 
 
 def score_figure(table: ThresholdTable, threshold: float) -> go.Figure:
     """How click probabilities spread among rows with and without a click; the line is the threshold."""
     edges = np.linspace(0, 1, 51)
     middle = (edges[1:] + edges[:-1]) / 2
-    figure = go.Figure()
+    traces = []
     clicks, others = (np.append(above[:-1], 0) for above in table.predicted_at(edges))
     for above, name, color in ((others, "no click", FROZEN), (clicks, "click", TRAINED)):
         # A score of 1 belongs to the last bar.
         counts = above[:-1] - above[1:]
-        figure.add_trace(
-            go.Bar(
+        traces.append(
+            bar(
                 x=middle,
                 y=counts / max(counts.sum(), 1),
                 name=name,
@@ -158,9 +166,9 @@ def score_figure(table: ThresholdTable, threshold: float) -> go.Figure:
                 hovertemplate="score about %{x:.2f}: %{y:.1%} of these rows<extra>%{fullData.name}</extra>",
             )
         )
-    figure.add_vline(x=threshold, line={"color": NEUTRAL, "width": 2})
-    figure.update_layout(barmode="overlay", bargap=0, yaxis_tickformat=".0%")
-    return _finish(figure, "Predicted click probability", "Share of rows of the class", "scores")
+    x, y = axis("Predicted click probability"), axis("Share of rows of the class", tickformat=".0%")
+    line = upright(threshold, color=NEUTRAL, width=2)
+    return framed(traces, x, y, "scores", shapes=[line], barmode="overlay", bargap=0)
 
 
 def scored_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.Figure:
@@ -168,12 +176,12 @@ def scored_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.F
 
     counts: by name, the file's first; rows in equal bins of [0, 1].
     """
-    figure = go.Figure()
+    traces = []
     for (name, rows), color in zip(counts.items(), (TRAINED, FROZEN), strict=False):
         edges = np.linspace(0, 1, len(rows) + 1)
         # Steps and not bars: where two spreads lie over one another, both stay readable.
-        figure.add_trace(
-            go.Scatter(
+        traces.append(
+            scatter(
                 x=(edges[1:] + edges[:-1]) / 2,
                 y=np.array(rows) / max(sum(rows), 1),
                 name=name,
@@ -183,14 +191,13 @@ def scored_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.F
                 hovertemplate="score about %{x:.2f}: %{y:.1%} of these rows<extra>%{fullData.name}</extra>",
             )
         )
-    figure.add_vline(x=threshold, line={"color": NEUTRAL, "width": 2})
-    figure.update_layout(yaxis_tickformat=".0%", yaxis_rangemode="tozero")
-    return _finish(figure, "Predicted click probability", "Share of rows", "scored")
+    x, y = axis("Predicted click probability"), axis("Share of rows", tickformat=".0%", rangemode="tozero")
+    return framed(traces, x, y, "scored", shapes=[upright(threshold, color=NEUTRAL, width=2)])
 
 
-def _line(x: np.ndarray, y: np.ndarray, name: str, color: str, mode: str = "lines", **line: object) -> go.Scatter:
+def _line(x: np.ndarray, y: np.ndarray, name: str, color: str, mode: str = "lines", **line: object) -> Trace:
     shown = np.linspace(0, len(x) - 1, min(MOST_POINTS, len(x))).round().astype(int)
-    return go.Scatter(
+    return scatter(
         x=x[shown],
         y=y[shown],
         name=name,
@@ -205,8 +212,8 @@ def _state_style(after: bool) -> dict[str, object]:
     return {"color": TRAINED, "width": 2.5} if after else {"color": FROZEN, "width": 2, "dash": "dash"}
 
 
-def _state_line(curve: Curve, after: bool, hover: str) -> go.Scatter:
-    return go.Scatter(
+def _state_line(curve: Curve, after: bool, hover: str) -> Trace:
+    return scatter(
         x=curve.x,
         y=curve.y,
         mode="lines",
@@ -217,8 +224,8 @@ def _state_line(curve: Curve, after: bool, hover: str) -> go.Scatter:
     )
 
 
-def _operating_point(x: float, y: float, after: bool) -> go.Scatter:
-    return go.Scatter(
+def _operating_point(x: float, y: float, after: bool) -> Trace:
+    return scatter(
         x=np.array([x]),
         y=np.array([y]),
         mode="markers",
@@ -229,8 +236,8 @@ def _operating_point(x: float, y: float, after: bool) -> go.Scatter:
     )
 
 
-def _diagonal(most: float = 1.0) -> go.Scatter:
-    return go.Scatter(
+def _diagonal(most: float = 1.0) -> Trace:
+    return scatter(
         x=np.array([0.0, most]),
         y=np.array([0.0, most]),
         mode="lines",
@@ -238,14 +245,3 @@ def _diagonal(most: float = 1.0) -> go.Scatter:
         showlegend=False,
         hoverinfo="skip",
     )
-
-
-def _square(figure: go.Figure) -> go.Figure:
-    figure.update_xaxes(range=[-0.01, 1.01])
-    return figure.update_yaxes(range=[-0.01, 1.02])
-
-
-def _finish(figure: go.Figure, x_title: str, y_title: str, revision: str) -> go.Figure:
-    figure.update_xaxes(title_text=x_title)
-    figure.update_yaxes(title_text=y_title)
-    return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision=revision)

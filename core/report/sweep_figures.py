@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from core.report.palette import FROZEN, LEGEND, MARGIN, NEUTRAL, SERIES, SOURCE, TARGET, TRAINED, with_alpha
+from core.report.frame import Trace, axis, framed, scatter
+from core.report.palette import FROZEN, NEUTRAL, SERIES, SOURCE, TARGET, TRAINED, with_alpha
 from core.report.point_names import name_positions
 from core.runs.sweep_result import ArmResult, Spread
 
@@ -41,36 +42,37 @@ class Band:
 def arms_figure(titles: Sequence[str], results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
     """A row for each of `titles`, the first on top, with its target and source test rows; empty until a run is done."""
     rows = {title: place for place, title in enumerate(titles)}
-    figure = go.Figure()
+    traces: list[Trace] = []
     for shift, (part, (name, color, symbol)) in zip((-0.16, 0.16), PARTS.items(), strict=True):
         found = [one for one in results if part in spreads_of(one, metric) and one.title in rows]
         places = np.array([rows[one.title] + shift for one in found])
         spreads = [spreads_of(one, metric)[part] for one in found]
-        with_intervals(figure, spreads, places, found, f"{name} test rows", color, symbol, along="x")
-    figure.update_xaxes(title_text=METRICS[metric], nticks=6)
-    figure.update_yaxes(
-        tickvals=np.arange(len(titles)), ticktext=list(titles), range=[len(titles) - 0.5, -0.5], automargin=True
-    )
-    return _finish(figure, f"arms-{metric}")
+        with_intervals(traces, spreads, places, found, f"{name} test rows", color, symbol, along="x")
+    names = {
+        "tickvals": np.arange(len(titles)),
+        "ticktext": list(titles),
+        "range": [len(titles) - 0.5, -0.5],
+        "automargin": True,
+    }
+    return framed(traces, axis(METRICS[metric], nticks=6), names, f"arms-{metric}", showlegend=True)
 
 
 def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
     """A metric by freeze depth on target and source test rows; the controls on target test rows as lines."""
-    figure = go.Figure()
+    traces: list[Trace] = []
     deep = sorted((one for one in results if is_depth(one)), key=lambda one: one.depth)
     for part, (name, color, symbol) in PARTS.items():
         found = [one for one in deep if part in spreads_of(one, metric)]
         spreads = [spreads_of(one, metric)[part] for one in found]
         # Side by side, so that the intervals of one depth do not cover one another.
         depths = np.array([one.depth + (-DODGE if part == "target_test" else DODGE) for one in found])
-        with_intervals(figure, spreads, depths, found, f"{name} test rows", color, symbol, along="y", lines=True)
+        with_intervals(traces, spreads, depths, found, f"{name} test rows", color, symbol, along="y", lines=True)
     ends = (-4 * DODGE, max((one.depth for one in deep), default=0) + 4 * DODGE)
     for place, one in enumerate(one for one in results if one.strategy in CONTROLS):
         if "target_test" in spreads_of(one, metric):
-            _level(figure, ends, spreads_of(one, metric)["target_test"].mean, f"{one.title}, target", place)
-    figure.update_xaxes(title_text="Freeze depth (stages frozen from the input)", dtick=1)
-    figure.update_yaxes(title_text=METRICS[metric], nticks=6)
-    return _finish(figure, f"depth-{metric}")
+            _level(traces, ends, spreads_of(one, metric)["target_test"].mean, f"{one.title}, target", place)
+    x, y = axis("Freeze depth (stages frozen from the input)", dtick=1), axis(METRICS[metric], nticks=6)
+    return framed(traces, x, y, f"depth-{metric}", showlegend=True)
 
 
 def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
@@ -79,18 +81,16 @@ def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
     The backbone as it was lies at the crossing; up and right is better. From scratch has forgotten nothing and is left
     out, as is an arm whose backbone has no AUC.
     """
-    figure = go.Figure()
+    traces: list[Trace] = []
     found = [one for one in results if one.strategy not in CONTROLS and _change(one, "target_test") is not None]
     found = [one for one in found if _change(one, "source_test") is not None]
     lost = np.array([_change(one, "source_test") for one in found], dtype=float)
     won = np.array([_change(one, "target_test") for one in found], dtype=float)
     # Named are those that no other beats in both.
-    _scatter(figure, lost, won, found, "source %{x:+.4f}, target %{y:+.4f}", set(frontier(-lost, won).tolist()))
-    for line in ("x", "y"):
-        getattr(figure, f"update_{line}axes")(zeroline=True, zerolinewidth=2, tickformat="+.3f", nticks=6)
-    figure.update_xaxes(title_text="Change in AUC on source test rows")
-    figure.update_yaxes(title_text="Change in AUC on target test rows")
-    return _finish(figure, "forgetting")
+    _scatter(traces, lost, won, found, "source %{x:+.4f}, target %{y:+.4f}", set(frontier(-lost, won).tolist()))
+    crossing = {"zeroline": True, "zerolinewidth": 2, "tickformat": "+.3f", "nticks": 6}
+    x, y = (axis(f"Change in AUC on {domain} test rows", **crossing) for domain in ("source", "target"))
+    return framed(traces, x, y, "forgetting", showlegend=True)
 
 
 def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
@@ -103,8 +103,8 @@ def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
     costs = np.array([number(one) for one in found])
     quality = np.array([one.auc["target_test"].mean for one in found])
     best = [place for place in frontier(costs, quality) if costs[place] > 0]
-    figure = go.Figure(
-        go.Scatter(
+    traces = [
+        scatter(
             x=costs[best],
             y=quality[best],
             mode="lines",
@@ -112,51 +112,48 @@ def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
             line={"color": NEUTRAL, "width": 1.5, "dash": "dash", "shape": "hv"},
             hoverinfo="skip",
         )
-    )
+    ]
     paid = np.flatnonzero(costs > 0)
     arms = [found[place] for place in paid]
     named = {int(np.flatnonzero(paid == place)[0]) for place in best}
     wide = len(paid) > 0 and costs[paid].max() > WIDE * costs[paid].min()
-    _scatter(figure, costs[paid], quality[paid], arms, f"{unit}, AUC %{{y:.4f}}", named, bool(wide))
+    _scatter(traces, costs[paid], quality[paid], arms, f"{unit}, AUC %{{y:.4f}}", named, bool(wide))
     for place in np.flatnonzero(costs == 0) if len(paid) else ():
         ends = (float(costs[paid].min()), float(costs[paid].max()))
-        _level(figure, ends, float(quality[place]), f"{found[place].title}: none", 1)
-    figure.update_xaxes(title_text=title, nticks=6)
-    if wide:
-        figure.update_xaxes(type="log", dtick=1)
-    figure.update_yaxes(title_text="AUC on target test rows", nticks=6)
-    return _finish(figure, f"cost-{cost}")
+        _level(traces, ends, float(quality[place]), f"{found[place].title}: none", 1)
+    x = axis(title, nticks=6, **({"type": "log", "dtick": 1} if wide else {}))
+    return framed(traces, x, axis("AUC on target test rows", nticks=6), f"cost-{cost}", showlegend=True)
 
 
 def sizes_figure(results: Sequence[ArmResult], titles: Sequence[str], metric: str = "auc") -> go.Figure:
     """A metric on target test rows by the number of target rows that trained, a line for each of `titles`."""
-    figure = go.Figure()
+    traces: list[Trace] = []
     sizes = [_train_rows(one) for one in results if one.strategy != "zero-shot"]
     for place, title in enumerate(titles):
         found = sorted((one for one in results if one.title == title), key=_train_rows)
         spreads = [spreads_of(one, metric)["target_test"] for one in found]
         if found and found[0].strategy == "zero-shot" and sizes:
-            _level(figure, (min(sizes), max(sizes)), spreads[0].mean, title, place)
+            _level(traces, (min(sizes), max(sizes)), spreads[0].mean, title, place)
             continue
         rows = np.array([_train_rows(one) for one in found])
         color = SERIES[place % len(SERIES)]
-        with_intervals(figure, spreads, rows, found, title, color, "circle", along="y", lines=True)
+        with_intervals(traces, spreads, rows, found, title, color, "circle", along="y", lines=True)
     ticks = sorted({round(size) for size in sizes})
-    figure.update_xaxes(title_text="Target rows that trained", type="log", tickvals=ticks)
-    figure.update_xaxes(ticktext=[f"{size:,}" for size in ticks])
-    figure.update_yaxes(title_text=f"{METRICS[metric]} on target test rows", nticks=6)
-    return _finish(figure, f"sizes-{metric}")
+    texts = [f"{size:,}" for size in ticks]
+    x = axis("Target rows that trained", type="log", tickvals=ticks, ticktext=texts)
+    y = axis(f"{METRICS[metric]} on target test rows", nticks=6)
+    return framed(traces, x, y, f"sizes-{metric}", showlegend=True)
 
 
 def curves_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
     """Mean learning curves with a band of one standard deviation over seeds, by arm."""
-    figure = go.Figure()
+    traces: list[Trace] = []
     for place, (title, band) in enumerate(bands.items()):
         color = SERIES[place % len(SERIES)]
         edge = np.concatenate([band.mean + band.deviation, (band.mean - band.deviation)[::-1]])
         if band.deviation.any():
-            figure.add_trace(
-                go.Scatter(
+            traces.append(
+                scatter(
                     x=np.concatenate([band.steps, band.steps[::-1]]),
                     y=edge,
                     fill="toself",
@@ -168,8 +165,8 @@ def curves_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
                     legendgroup=title,
                 )
             )
-        figure.add_trace(
-            go.Scatter(
+        traces.append(
+            scatter(
                 x=band.steps,
                 y=band.mean,
                 mode="lines+markers",
@@ -180,23 +177,20 @@ def curves_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
                 hovertemplate="step %{x}: %{y:.4f}<extra>%{fullData.name}</extra>",
             )
         )
-    figure.update_xaxes(title_text="Optimiser step", nticks=6)
-    figure.update_yaxes(title_text=y_title, nticks=6)
-    return _finish(figure, f"bands-{y_title}")
+    x, y = axis("Optimiser step", nticks=6), axis(y_title, nticks=6)
+    return framed(traces, x, y, f"bands-{y_title}", showlegend=True)
 
 
 def mean_band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
     """The curves (steps, values) of an arm's seeds together; one that stopped early leaves the rest to the others."""
-    values: dict[int, list[float]] = {}
-    for steps, points in curves:
-        for step, value in zip(steps.tolist(), points.tolist(), strict=True):
-            values.setdefault(step, []).append(value)
-    by_step = [values[step] for step in sorted(values)]
-    return Band(
-        np.array(sorted(values), dtype=np.int64),
-        np.array([np.mean(one) for one in by_step]),
-        np.array([np.std(one, ddof=1) if len(one) > 1 else 0.0 for one in by_step]),
-    )
+    steps = np.unique(np.concatenate([steps for steps, _ in curves] or [np.zeros(0, dtype=np.int64)]))
+    values = np.full((len(curves), len(steps)), np.nan)
+    for row, (own, points) in zip(values, curves, strict=True):
+        row[np.searchsorted(steps, own)] = points
+    seeds = np.sum(~np.isnan(values), axis=0)
+    mean = np.nansum(values, axis=0) / seeds
+    deviation = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.maximum(seeds - 1, 1))
+    return Band(steps, mean, deviation)
 
 
 def frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
@@ -231,7 +225,7 @@ def _train_rows(result: ArmResult) -> float:
 
 
 def with_intervals(
-    figure: go.Figure,
+    traces: list[Trace],
     spreads: Sequence[Spread],
     places: np.ndarray,
     arms: Sequence[ArmResult],
@@ -258,8 +252,8 @@ def with_intervals(
     where = {"x": means, "y": places} if along == "x" else {"x": places, "y": means}
     texts = [f"{arm.title}: {_in_words(one, len(arm.runs))}" for arm, one in zip(arms, spreads, strict=True)]
     if deviation.any():
-        figure.add_trace(
-            go.Scatter(
+        traces.append(
+            scatter(
                 **where,
                 mode="markers",
                 marker={"size": 1, "color": color},
@@ -269,8 +263,8 @@ def with_intervals(
                 **{f"error_{along}": thick},
             )
         )
-    figure.add_trace(
-        go.Scatter(
+    traces.append(
+        scatter(
             **where,
             mode="lines+markers" if lines else "markers",
             name=name,
@@ -292,7 +286,7 @@ def _in_words(spread: Spread, seeds: int) -> str:
 
 
 def _scatter(
-    figure: go.Figure,
+    traces: list[Trace],
     x: np.ndarray,
     y: np.ndarray,
     arms: Sequence[ArmResult],
@@ -306,8 +300,8 @@ def _scatter(
     for kind, (color, symbol) in kinds.items():
         places = [place for place, arm in enumerate(arms) if _kind(arm) == kind]
         if places:
-            figure.add_trace(
-                go.Scatter(
+            traces.append(
+                scatter(
                     x=x[places],
                     y=y[places],
                     mode="markers+text",
@@ -322,10 +316,10 @@ def _scatter(
             )
 
 
-def _level(figure: go.Figure, ends: tuple[float, float], value: float, name: str, place: int) -> None:
+def _level(traces: list[Trace], ends: tuple[float, float], value: float, name: str, place: int) -> None:
     """A grey line across the figure; those of odd places have another dash."""
-    figure.add_trace(
-        go.Scatter(
+    traces.append(
+        scatter(
             x=np.array(ends),
             y=np.array([value, value]),
             mode="lines",
@@ -340,7 +334,3 @@ def _kind(arm: ArmResult) -> str:
     if arm.strategy in CONTROLS:
         return "controls"
     return "freeze depths" if is_depth(arm) else "other strategies"
-
-
-def _finish(figure: go.Figure, revision: str) -> go.Figure:
-    return figure.update_layout(margin=MARGIN, legend=LEGEND, showlegend=True, uirevision=revision)

@@ -47,6 +47,9 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE sweeps (id TEXT PRIMARY KEY, name TEXT NOT NULL, spec TEXT NOT NULL, created TEXT NOT NULL);
     CREATE INDEX runs_by_group ON runs (grouping)
     """,
+    """
+    CREATE INDEX validation_points ON points (run, name, value) WHERE name IN ('validation_loss', 'validation_auc')
+    """,
 )
 """Scripts that take the schema from one version to the next; PRAGMA user_version counts those applied."""
 
@@ -282,26 +285,33 @@ class RunStore:
         with self._open() as db:
             db.execute("DELETE FROM points WHERE run = ? AND step > ?", (run_id, step))
 
-    def points(self, run_id: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Per name (steps int64, values float64), ascending by step."""
+    def points(self, run_id: str, *names: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Per name (steps int64, values float64), ascending by step; of `names` alone where any are given."""
+        among = f" AND name IN ({', '.join('?' * len(names))})" if names else ""
         with self._open() as db:
+            db.row_factory = None
             rows = db.execute(
-                "SELECT name, step, value FROM points WHERE run = ? ORDER BY name, step", (run_id,)
+                f"SELECT name, step, value FROM points WHERE run = ?{among} ORDER BY step", (run_id, *names)
             ).fetchall()
         found: dict[str, tuple[list[int], list[float]]] = {}
         for name, step, value in rows:
             steps, values = found.setdefault(name, ([], []))
             steps.append(step)
             values.append(value)
-        return {name: (np.array(x, dtype=np.int64), np.array(y, dtype=np.float64)) for name, (x, y) in found.items()}
+        return {
+            name: (np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64))
+            for name, (steps, values) in sorted(found.items())
+        }
 
     def validation(self) -> dict[str, Validation]:
         """Best and last validation metrics of every run that has any, by run, in one query."""
+        # SQLite takes the index of these points only where its own condition stands in the query.
+        of_it = "FROM points WHERE run = id AND name = metric AND name IN ('validation_loss', 'validation_auc')"
         query = (
-            "SELECT run, name, max(step), value AS last, lowest, highest FROM points JOIN ("
-            " SELECT run AS of_run, name AS of_name, min(value) AS lowest, max(value) AS highest FROM points"
-            " WHERE name IN ('validation_loss', 'validation_auc') GROUP BY run, name"
-            ") ON run = of_run AND name = of_name GROUP BY run, name"
+            "SELECT *, (SELECT value FROM points WHERE run = id AND name = metric ORDER BY step DESC LIMIT 1) AS last"
+            f" FROM (SELECT id AS run, metric AS name, (SELECT min(value) {of_it}) AS lowest,"
+            f" (SELECT max(value) {of_it}) AS highest, id, metric FROM runs,"
+            " (SELECT 'validation_loss' AS metric UNION SELECT 'validation_auc')) WHERE lowest IS NOT NULL"
         )
         found: dict[str, dict[str, float]] = {}
         with self._open() as db:

@@ -233,8 +233,9 @@ def main() -> int:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--lane", choices=LANES, required=True)
     options = parser.parse_args()
-    # Imported here and not on demand, so that a claimed run starts at once.
+    # Imported here and not on demand, so that a claimed run starts at once; the first optimiser takes the second one.
     import torch
+    import torch._dynamo
 
     from core.training.job import execute
 

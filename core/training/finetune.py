@@ -51,14 +51,12 @@ def finetune(
     plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
     table = read_table(workspace, dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS))
     network = load_backbone(card).to(device)
-    # A head that never learnt clicks has nothing to say about them.
     train, validation = training_rows(dataset, "target", request.train.validation_share, request.target_rows)
     rows = scored_rows(dataset, validation)
     labels = labels_by_part(dataset, rows)
-    before = score_parts(network, rows, table, device) if card.scores_clicks else None
     seconds = {"prepare": clock.lap()}
 
-    fitted, scores = FitResult(0, 0, False), before or {}
+    fitted, whole, scores = FitResult(0, 0, False), table, None
     if plan.new_head:
         network = starting_network(card, plan, request, network).to(device)
         if plan.fresh_backbone:
@@ -66,7 +64,7 @@ def finetune(
             network.ordered()[0].fit(first.state, first.labels)
         reporter.phase("caching frozen stages")
         data_key = f"{dataset.content_hash}|{card.preprocessing_hash}"
-        whole, table = table, behind_prefix(workspace, network, plan.frozen_depth, table, data_key)
+        table = behind_prefix(workspace, network, plan.frozen_depth, whole, data_key)
         seconds["cache"] = clock.lap()
 
         def behind(depth: int) -> tuple[Rows, Rows]:
@@ -88,6 +86,10 @@ def finetune(
         reporter.phase("evaluating")
         scores = score_parts(network, rows, table, device)
 
+    # Asked of the backbone last, so that whoever watches sees a loss a second earlier. A head that never learnt clicks
+    # has nothing to say about them.
+    before = score_parts(load_backbone(card).to(device), rows, whole, device) if card.scores_clicks else None
+    scores = scores or before or {}
     # The threshold is chosen on the rows that validated this very run, never on test rows.
     threshold = best_threshold(labels["target_validation"], scores["target_validation"])
     metrics, metrics_before = measure(labels, scores, threshold), None

@@ -38,3 +38,9 @@ def chart(figure: go.Figure, key: str, height: int = 360, alt: str = "", modebar
         key=key,
         height=height,
     )
+
+
+def expect_charts() -> None:
+    """Has the browser load what draws charts while the user still reads: the next page then draws its first at once."""
+    data = {"figure": "", "height": 0, "alt": "", "modebar": False, "version": plotly.__version__}
+    _CHART(data=data, key="expected", height="content")

@@ -10,6 +10,8 @@ from pages.components.chart import chart
 from pages.components.common import decimals, duration, workspace
 
 TICK_SECONDS = 0.7
+WAITING_TICK_SECONDS = 0.2
+"""Until the first point: a look then costs little, and one waits for it."""
 SCORES = {
     "supervised": ("Validation AUC", "validation_auc", auc_figure),
     "rfd": ("Validation AUC of the detector", "validation_auc", auc_figure),
@@ -20,24 +22,30 @@ SCORES = {
 
 def live_view(run: Run) -> None:
     """Follows the run as long as it is active and reruns the whole page when that has ended."""
+    points = RunStore(workspace()).points(run.id)
     if run.active:
-        st.fragment(_tick, run_every=TICK_SECONDS)(run.id, run.status)
-    else:
-        _curves(RunStore(workspace()), run)
+        every = TICK_SECONDS if points else WAITING_TICK_SECONDS
+        st.fragment(_tick, run_every=every)(run.id, run.status, waiting=not points)
+    elif points:
+        learning_curves(run, points)
 
 
-def _tick(run_id: str, shown_status: str) -> None:
+def _tick(run_id: str, shown_status: str, waiting: bool) -> None:
     store = RunStore(workspace())
     refresh(workspace(), store)
     run = store.get(run_id)
     # The header lies outside this fragment and shows the status.
     if run.status != shown_status:
         st.rerun()
-    _progress(store, run)
-    _curves(store, run)
+    points = store.points(run.id)
+    _progress(store, run, points)
+    learning_curves(run, points)
+    # Drawn first: from here on it looks less often.
+    if waiting and points:
+        st.rerun()
 
 
-def _progress(store: RunStore, run: Run) -> None:
+def _progress(store: RunStore, run: Run, points: Points) -> None:
     if run.status == "queued":
         ahead = sum(other.created < run.created for other in store.list("queued") if other.lane == run.lane)
         ahead += sum(other.lane == run.lane for other in store.list("running"))
@@ -51,22 +59,15 @@ def _progress(store: RunStore, run: Run) -> None:
     if run.cancel_asked:
         phase = "Stopping"
     where = f" · epoch {run.epoch} of {run.epochs} · step {run.step:,} of {run.steps:,}" if run.steps else ""
-    st.progress(share, text=f"{phase}{where}{_time_left(store, run)}")
+    st.progress(share, text=f"{phase}{where}{_time_left(run, points)}")
 
 
-def _time_left(store: RunStore, run: Run) -> str:
-    _, seconds = store.points(run.id).get("seconds", (np.zeros(0), np.zeros(0)))
+def _time_left(run: Run, points: Points) -> str:
+    _, seconds = points.get("seconds", (np.zeros(0), np.zeros(0)))
     if not run.step or not len(seconds):
         return ""
     left = float(seconds[-1]) / run.step * (run.steps - run.step)
     return f" · about {duration(left)} left, less if it stops early"
-
-
-def _curves(store: RunStore, run: Run) -> None:
-    points = store.points(run.id)
-    if not points and not run.active:
-        return
-    learning_curves(run, points)
 
 
 def learning_curves(run: Run, points: Points, best_step: int | None = None) -> None:

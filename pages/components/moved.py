@@ -116,13 +116,13 @@ def _map(run: Run, fields: list[str]) -> None:
 
 def gradients(run: Run) -> None:
     """Gradient norms over time, where the run recorded them."""
-    points = RunStore(workspace()).points(run.id)
-    st.markdown("**Gradient norms over time**")
-    if not any(name.startswith(GRADIENT) for name in points):
-        st.caption("This run recorded no gradients: it is older than their recording, or took too few steps.")
-        return
     assert run.result is not None
     titles = {stage["name"]: stage["title"] for stage in run.result["stages"]}
+    points = RunStore(workspace()).points(run.id, *(GRADIENT + name for name in titles))
+    st.markdown("**Gradient norms over time**")
+    if not points:
+        st.caption("This run recorded no gradients: it is older than their recording, or took too few steps.")
+        return
     chart(gradient_figure(points, titles), f"gradients-{run.id}", 320, "Norm of each trained stage's gradient by step")
     st.caption("A frozen stage has no gradient and no line. Lines that fall together say that training has settled.")
 

@@ -155,4 +155,4 @@ def curve_charts(arms: Sequence[ArmResult]) -> None:
 @st.cache_data(max_entries=2048, show_spinner=False)
 def _curve(run_id: str, finished: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     """One curve of a finished run: it changes no more, but for a run that is resumed and finishes again."""
-    return RunStore(workspace()).points(run_id).get(name, (np.zeros(0), np.zeros(0)))
+    return RunStore(workspace()).points(run_id, name).get(name, (np.zeros(0), np.zeros(0)))

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
 from core.data.datasets import Dataset
+from core.report.run_figures import Points
 from core.runs.launch import lane_lock
 from core.runs.store import Run, RunStore
 from core.training.settings import FinetuneRequest, PretrainRequest
@@ -79,6 +80,28 @@ def test_running_shows_its_progress(tiny: Tiny, monkeypatch: pytest.MonkeyPatch)
         app = open_page(workspace, "run", monkeypatch, run=run.id)
         assert "running" in shown(app)
     assert store.get(run.id).status == "running"
+
+
+def test_the_first_point_is_drawn_by_the_look_that_finds_it(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    run = queued(workspace, dataset)
+    store, looks = RunStore(workspace), [0]
+    drawn: list[list[str]] = []
+    real = RunStore.points
+
+    def late(self: RunStore, run_id: str, *names: str) -> Points:
+        looks[0] += 1
+        return real(self, run_id, *names) if looks[0] > 1 else {}
+
+    monkeypatch.setattr(RunStore, "points", late)
+    monkeypatch.setattr("pages.components.live.learning_curves", lambda run, points: drawn.append(sorted(points)))
+    with lane_lock(workspace, "cpu"):
+        store.claim("cpu", 1)
+        store.add_points(run.id, [(0, "validation_loss", 0.5)])
+        app = open_page(workspace, "run", monkeypatch, run=run.id)
+    assert not app.exception
+    # Found by the quick look, and drawn once more by the page that then looks less often.
+    assert drawn == [["validation_loss"]] * 2 and looks == [4]
 
 
 def test_a_dead_worker_is_noticed_and_offers_resume(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,8 @@ def test_points_are_replaced_not_doubled_and_rewound(store: RunStore) -> None:
     points = store.points(run.id)
     assert points["train_loss"][0].tolist() == [1, 2, 3, 4] and "validation_auc" not in points
     assert store.points("r-none") == {}
+    store.add_points(run.id, [(4, "validation_auc", 0.8)])
+    assert list(store.points(run.id, "validation_auc", "never_reported")) == ["validation_auc"]
 
 
 def test_cancel_resume_and_finish(store: RunStore) -> None:

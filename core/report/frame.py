@@ -1,0 +1,43 @@
+"""How figures are made: traces and layout as plain values that plotly checks once, all together.
+
+Every `add_trace` and `update_…` on a figure checks and copies what is there already: made at once, a figure takes a
+fifth of the time, and a threshold that moves makes six.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
+LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+"""Space around a plot in pixels, and its legend in a row on top: one frame for all of them."""
+
+Trace = dict[str, Any]
+
+
+def scatter(**fields: Any) -> Trace:
+    """A trace of points or lines."""
+    return {"type": "scatter", **fields}
+
+
+def bar(**fields: Any) -> Trace:
+    """A trace of bars."""
+    return {"type": "bar", **fields}
+
+
+def axis(title: str, **fields: Any) -> dict[str, Any]:
+    """An axis with its title."""
+    return {"title": {"text": title}, **fields}
+
+
+def upright(x: float, **line: Any) -> dict[str, Any]:
+    """A line over the full height at `x`: one of a layout's shapes."""
+    return {"type": "line", "x0": x, "x1": x, "xref": "x", "y0": 0, "y1": 1, "yref": "y domain", "line": line}
+
+
+def framed(traces: Sequence[Trace], x: dict[str, Any], y: dict[str, Any], revision: str, **layout: Any) -> go.Figure:
+    """The figure of these traces between its axes. revision: a zoom is kept from one figure to the next of the same."""
+    # Without a template of its own plotly would put its default into every figure; the page's theme takes its place.
+    frame = {"template": {}, "margin": MARGIN, "legend": LEGEND, "uirevision": revision}
+    return go.Figure(list(traces), {"xaxis": x, "yaxis": y, **frame, **layout})
