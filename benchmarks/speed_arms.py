@@ -211,7 +211,7 @@ def whole_runs(folder: Path, seeds: int) -> dict[int, tuple[float, float]]:
     for run in found:
         if run["kind"] == "finetune":
             seconds = run["result"]["seconds"]
-            taken[run["request"]["freeze_depth"]].append((sum(seconds.values()), seconds["train"]))
+            taken[run["request"]["freeze_depth"]].append((seconds["total"], seconds["train"]))
     return {
         depth: (statistics.median(whole for whole, _ in each), statistics.median(train for _, train in each))
         for depth, each in taken.items()
