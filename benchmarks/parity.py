@@ -37,6 +37,20 @@ from core.workspace import PROJECT, open_workspace
 
 ENVIRONMENT = PROJECT / "benchmarks" / ".peers"
 PACKAGES = (f"torch=={torch.__version__.split('+')[0]}", "fuxictr==2.3.10", "deepctr-torch==0.3.0", "polars==1.40.1")
+# pytorch_tabular asks for an older pandas than the other peers get; what it needs of the new one works.
+WITHOUT_DEPENDENCIES = (
+    "pytorch-tabular==1.2.0",
+    "pytorch-lightning==2.6.6",
+    "lightning-utilities==0.15.3",
+    "torchmetrics==1.8.2",
+    "omegaconf==2.4.0",
+    "einops==0.8.2",
+    "scikit-base==1.2.0",
+    "rich==15.0.0",
+    "markdown-it-py==4.3.0",
+    "mdurl==0.1.2",
+    "pygments==2.21.0",
+)
 EMBEDDING_STD = 0.01
 TRAIN = TrainSettings(epochs=10, batch_size=256, learning_rate=5e-4, early_stopping=2, plateau=1, device="cpu")
 SHOWN = ("epochs", "batch_size", "learning_rate", "early_stopping", "plateau")
@@ -148,12 +162,16 @@ def train_ours(model: str, prepared: Prepared, seed: int, folder: Path) -> tuple
 
 
 def peer_python() -> Path:
-    """The interpreter of the peers' environment, made when it is not there yet."""
-    python = ENVIRONMENT / "bin" / "python"
-    if not (ENVIRONMENT / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
-        (ENVIRONMENT / "ready").touch()
+    """The interpreter of the peers' environment, made when it is not there yet or holds other packages."""
+    python, ready = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "ready"
+    wanted = "\n".join((*PACKAGES, *WITHOUT_DEPENDENCIES))
+    if not ready.exists() or ready.read_text(encoding="utf-8") != wanted:
+        if not ready.exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], check=True)
+        install = [str(python), "-m", "pip", "install", "-q"]
+        subprocess.run([*install, *PACKAGES], check=True)
+        subprocess.run([*install, "--no-deps", *WITHOUT_DEPENDENCIES], check=True)
+        ready.write_text(wanted, encoding="utf-8")
     return python
 
 

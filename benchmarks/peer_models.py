@@ -1,11 +1,13 @@
 """The peers' own networks behind one call each; runs in the peers' environment and never imports core.
 
-FuxiCTR's and DeepCTR-Torch's model classes are used as published: their forward code is theirs. What their packages
+The packages' model classes are used as published: their forward code is theirs. What their packages
 leave out is said where it is put back.
 """
 
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -40,7 +42,7 @@ def put(parameter: Tensor, values: np.ndarray) -> None:
         parameter.copy_(torch.from_numpy(values))
 
 
-def put_tables(tables: nn.ModuleDict, values: np.ndarray, sizes: Sequence[int]) -> None:
+def put_tables(tables: Mapping[str, nn.Module] | nn.ModuleDict, values: np.ndarray, sizes: Sequence[int]) -> None:
     """Cuts our one table of all fields into the peer's tables, one a field."""
     starts = np.cumsum([0, *sizes])
     for field in range(len(sizes)):
@@ -230,7 +232,88 @@ def copy_finalmlp(network: Any, weights: Weights, settings: dict[str, Any]) -> N
     put(fusion.w_xy, products.reshape(heads * (width // heads) ** 2, 1))
 
 
+def tabular_model(settings: dict[str, Any], sizes: Sequence[int]) -> Any:
+    """pytorch_tabular's TabularModel for our columns: one epoch's training on the CPU, and nothing beside it."""
+    from pytorch_tabular import TabularModel
+    from pytorch_tabular.config import DataConfig, OptimizerConfig, TrainerConfig
+    from pytorch_tabular.models import CategoryEmbeddingModelConfig
+
+    # The package notes every model's number in the current folder.
+    with tempfile.TemporaryDirectory() as aside, contextlib.chdir(aside):
+        model = TabularModel(
+            data_config=DataConfig(
+                target=["label"],
+                categorical_cols=[f"F{field}" for field in range(len(sizes))],
+                continuous_cols=[f"I{number}" for number in range(NUMERICS)],
+                pin_memory=False,
+            ),
+            model_config=CategoryEmbeddingModelConfig(
+                task="classification",
+                layers="-".join(map(str, settings["widths"])),
+                dropout=settings["dropout"],
+                use_batch_norm=settings["batch_norm"],
+                embedding_dims=[[size, settings["embedding"]] for size in sizes],
+                batch_norm_continuous_input=False,
+            ),
+            optimizer_config=OptimizerConfig(),
+            trainer_config=TrainerConfig(
+                max_epochs=1,
+                accelerator="cpu",
+                early_stopping=None,
+                checkpoints=None,
+                load_best=False,
+                progress_bar="none",
+                trainer_kwargs={"limit_val_batches": 0, "num_sanity_val_steps": 0, "enable_model_summary": False},
+            ),
+            verbose=False,
+            suppress_lightning_logger=True,
+        )
+    # None would be Lightning's own logger, which writes files into the current folder.
+    model.logger = False
+    return model
+
+
+def pytorch_tabular(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: int) -> Peer:
+    """pytorch_tabular's CategoryEmbeddingModel, "dnn" alone; it has an output for each of two classes, ours has one."""
+    if model != "dnn":
+        raise ValueError(f"pytorch_tabular is compared as a dnn, not as {model!r}")
+    from omegaconf import OmegaConf
+    from pytorch_tabular.config import InferredConfig
+
+    torch.manual_seed(seed)
+    whole = tabular_model(settings, sizes)
+    found = InferredConfig(
+        categorical_dim=len(sizes),
+        continuous_dim=NUMERICS,
+        output_dim=2,
+        output_cardinality=[2],
+        categorical_cardinality=list(sizes),
+        embedding_dims=[[size, settings["embedding"]] for size in sizes],
+    )
+    network = whole.model_callable(whole.config, inferred_config=OmegaConf.structured(found))
+    tables = network.embedding_layer.cat_embedding_layers
+    for table in tables:
+        nn.init.normal_(table.weight, std=settings["embedding_std"])
+
+    def forward(ids: Tensor, numerics: Tensor) -> Tensor:
+        logits = network({"categorical": ids, "continuous": numerics})["logits"]
+        return torch.softmax(logits, dim=1)[:, 1]
+
+    def copy(weights: Weights) -> None:
+        put_tables({f"F{field}": table for field, table in enumerate(tables)}, weights["stages.0.table.weight"], sizes)
+        names = [f"stages.{height}.layers.0" for height in range(1, len(settings["widths"]) + 1)]
+        # The package puts the numerics first, ours last; its second class against a first of zeros is our logit.
+        turned = {f"{names[0]}.weight": np.roll(weights[f"{names[0]}.weight"], NUMERICS, axis=1)}
+        put_layers(linears(network.backbone), weights | turned, names)
+        (head,) = linears(network.head)
+        put(head.weight, np.pad(weights["head.layers.0.weight"], ((1, 0), (0, 0))))
+        put(head.bias, np.pad(weights["head.layers.0.bias"], (1, 0)))
+
+    return Peer(network, forward, copy)
+
+
 PEERS: dict[str, Callable[[str, dict[str, Any], Sequence[int], int], Peer]] = {
     "deepctr-torch": deepctr,
     "fuxictr": fuxictr,
+    "pytorch-tabular": pytorch_tabular,
 }

@@ -1,8 +1,8 @@
 """A peer's own training, timed: `python -m benchmarks.peer_speed job.json`, in the peers' environment.
 
 DeepCTR-Torch by its `fit`; FuxiCTR by its `train_epoch` from its npz DataLoader, with the one class that its package
-ships. Neither evaluates or saves anything in the timed part. The job asks for one epoch, or, where it names depths, for
-a sweep of freeze depths. Prints JSON: seconds, and the AUC of the test rows.
+ships; pytorch_tabular by its `train`. None evaluates or saves anything in the timed part. The job asks for one epoch,
+or, where it names depths, for a sweep of freeze depths. Prints JSON: seconds, and the AUC of the test rows.
 """
 
 import json
@@ -17,7 +17,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from benchmarks.peer_models import NUMERICS, PEERS, Peer
+from benchmarks.peer_models import NUMERICS, PEERS, Peer, tabular_model
 
 Arrays = dict[str, np.ndarray]
 WARM_BATCHES = 2
@@ -74,9 +74,41 @@ def fuxictr_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[in
     return epoch
 
 
+def tabular_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[int], None]:
+    """The package's `train` over the first so many training rows, from its own data set in memory.
+
+    Left out: its encoding of the columns, and the accuracy that it takes of every batch.
+    """
+    import pandas as pd
+    from pytorch_tabular.tabular_datamodule import TabularDatamodule, TabularDataset
+
+    whole, network = tabular_model(job["settings"], job["field_sizes"]), peer.network
+    whole.config.batch_size = job["batch_size"]
+    network.hparams.learning_rate = job["learning_rate"]  # type: ignore[union-attr]
+    network.metrics = []  # type: ignore[assignment]
+
+    def epoch(count: int) -> None:
+        columns = {f"F{field}": column[:count] for field, column in enumerate(rows["train_ids"].T)}
+        columns |= {f"I{number}": column[:count] for number, column in enumerate(rows["train_numerics"].T)}
+        frame = pd.DataFrame(columns | {"label": rows["train_labels"][:count].astype(np.int64)})
+        data = TabularDatamodule(frame, whole.config, validation=frame[:1], copy_data=False, verbose=False)
+        config = whole.config
+        data.train_dataset, data.validation_dataset = (
+            TabularDataset(part, config.task, list(config.continuous_cols), list(config.categorical_cols), ["label"])
+            for part in (frame, frame[:1])
+        )
+        began.append(time.perf_counter())
+        whole.train(network, data)
+
+    began: list[float] = []
+    epoch.began = began  # type: ignore[attr-defined]
+    return epoch
+
+
 EPOCHS: dict[str, Callable[[Peer, dict[str, Any], Arrays], Callable[[int], None]]] = {
     "deepctr-torch": deepctr_epoch,
     "fuxictr": fuxictr_epoch,
+    "pytorch-tabular": tabular_epoch,
 }
 
 

@@ -1,0 +1,306 @@
+"""Arms of one shape trained together or in turn: `python -m benchmarks.speed_arms` writes performance.md's section.
+
+Arms that differ in learning rate (one batch order) or in seed (an order each), of the head alone and of the top block
+with the head, behind the cached prefix: by the product's `fit` one after another, by a bare loop one after another,
+and by one batched network. All three must end with the same weights. What a whole run takes says what that is worth.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.page_section import put_section
+from benchmarks.parity import Silent, plan_at
+from benchmarks.real_rows import thaw
+from benchmarks.speed_freezing import MODEL, Bench, behind
+from benchmarks.speed_training import BATCH, PAGE, SETTINGS, TRAIN, first, prepare
+from benchmarks.timing import alternate, machine, ratio, ratio_text
+from core.models.network import Network
+from core.training.loop import Rows, epoch_batches, fit
+from core.workspace import Workspace, open_workspace
+
+HEADING = "Arms of one shape, together or in turn"
+SIZES = (4, 16)
+PARTS = {4: "head", 3: "block 3 and head"}
+"""What trains at each freeze depth."""
+KINDS = ("learning rates", "seeds")
+EPOCHS = 3
+VALIDATION_ROWS = 10_000
+THREADS = 2
+WORTH = 1.3
+Stack = list[tuple[Tensor, Tensor]]
+"""Each linear layer of all arms: weights (arms, outputs, inputs) and biases (arms, outputs)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """What arms of one shape differ in."""
+
+    seed: int
+    rate: float
+
+
+def arms_of(kind: str, number: int) -> list[Arm]:
+    """`number` arms that differ in `kind` alone; rates lie evenly on a logarithmic scale from 3e-4 to 3e-3."""
+    if kind == "seeds":
+        return [Arm(seed, TRAIN.learning_rate) for seed in range(number)]
+    return [Arm(0, rate) for rate in torch.logspace(-3.5, -2.5, number, dtype=torch.float64).tolist()]
+
+
+def linears(network: Network, depth: int) -> list[nn.Linear]:
+    """The linear layers that train at this depth, from the input up."""
+    parts = [*network.ordered()[depth:], network.head]
+    return [layer for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
+
+
+def stacked(starts: Sequence[Stack]) -> Stack:
+    """Stacks of several arms as one."""
+    return [
+        (torch.cat([weight for weight, _ in layers]), torch.cat([bias for _, bias in layers]))
+        for layers in zip(*starts, strict=True)
+    ]
+
+
+def outputs(stack: Stack, x: Tensor) -> Tensor:
+    """Logits (arms, rows) of rows that all arms share, (rows, inputs), or of each arm's own, (arms, rows, inputs)."""
+    for place, (weight, bias) in enumerate(stack):
+        if place:
+            x = x.relu()
+        if x.ndim == 2:
+            # Shared rows need no batched product: all arms' outputs lie side by side in one.
+            arms, wide, _ = weight.shape
+            x = nn.functional.linear(x, weight.flatten(0, 1), bias.flatten()).unflatten(1, (arms, wide)).transpose(0, 1)
+        else:
+            x = torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
+    return x[:, :, 0]
+
+
+def losses(stack: Stack, x: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of each arm (arms,) over labels (rows,) or (arms, rows)."""
+    logits = outputs(stack, x)
+    return nn.functional.binary_cross_entropy_with_logits(logits, labels.expand_as(logits), reduction="none").mean(1)
+
+
+def optimiser_of(stack: Stack, arms: Sequence[Arm]) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
+    """(One fused optimiser over a group for each rate, what hands the stack's gradients on to it).
+
+    A group holds views of its arms' slices of the stack, so its steps change the stack itself.
+    """
+    if len({arm.rate for arm in arms}) == 1:
+        whole = [tensor for layer in stack for tensor in layer]
+        return torch.optim.AdamW(whole, lr=arms[0].rate, weight_decay=0, fused=True), lambda: None
+    groups = [[tensor.detach()[place] for layer in stack for tensor in layer] for place in range(len(arms))]
+
+    def hand_on() -> None:
+        for place, group in enumerate(groups):
+            for part, tensor in zip(group, (tensor for layer in stack for tensor in layer), strict=True):
+                assert tensor.grad is not None
+                part.grad = tensor.grad[place]
+
+    named = [{"params": group, "lr": arm.rate} for group, arm in zip(groups, arms, strict=True)]
+    return torch.optim.AdamW(named, weight_decay=0, fused=True), hand_on
+
+
+def train_stack(stack: Stack, arms: Sequence[Arm], train: Rows, validation: Rows) -> Stack:
+    """The best epoch's weights of every arm, all trained by one bare loop; one arm is the loop without batching."""
+    (x,), (x_validation,) = train.state, validation.state
+    stack = [(weight.clone().requires_grad_(), bias.clone().requires_grad_()) for weight, bias in stack]
+    optimiser, hand_on = optimiser_of(stack, arms)
+    shared = len({arm.seed for arm in arms}) == 1
+    with torch.no_grad():
+        lowest = losses(stack, x_validation, validation.labels)
+    best = [(weight.detach().clone(), bias.detach().clone()) for weight, bias in stack]
+    for epoch in range(EPOCHS):
+        orders = [epoch_batches(train, dataclasses.replace(TRAIN, seed=arm.seed), epoch) for arm in arms]
+        for batches in zip(*orders[: 1 if shared else None], strict=True):
+            rows = batches[0] if shared else torch.stack(batches)
+            for layer in stack:
+                for tensor in layer:
+                    tensor.grad = None
+            losses(stack, x[rows], train.labels[rows]).sum().backward()
+            hand_on()
+            optimiser.step()
+        with torch.no_grad():
+            now = losses(stack, x_validation, validation.labels)
+            better = now < lowest
+            lowest = torch.where(better, now, lowest)
+            for kept, layer in zip(best, stack, strict=True):
+                for old, new in zip(kept, layer, strict=True):
+                    old[better] = new[better]
+    return best
+
+
+class Trial:
+    """Arms of one kind, number and depth, and the three ways to train them; each keeps the weights it ended with."""
+
+    def __init__(self, bench: Bench, workspace: Workspace, kind: str, number: int, depth: int) -> None:
+        self.bench, self.depth, self.arms = bench, depth, arms_of(kind, number)
+        network = bench.start(0)
+        self.train = behind(network, depth, bench.prepared.train, workspace, "train")
+        self.validation = behind(network, depth, first(bench.prepared.test, VALIDATION_ROWS), workspace, "arms")
+        self.ended: dict[str, Stack] = {}
+
+    def start(self, arm: Arm) -> Stack:
+        """The weights the arm begins with."""
+        layers = linears(self.bench.start(arm.seed), self.depth)
+        return [(layer.weight.detach().clone()[None], layer.bias.detach().clone()[None]) for layer in layers]
+
+    def product(self) -> float:
+        """Seconds of `fit`, arm after arm, with its reporting and its checkpoints."""
+        ended, seconds = [], 0.0
+        for arm in self.arms:
+            network, checkpoint = self.bench.start(arm.seed), self.bench.folder / "checkpoint.pt"
+            checkpoint.unlink(missing_ok=True)
+            settings = dataclasses.replace(TRAIN, epochs=EPOCHS, seed=arm.seed, learning_rate=arm.rate)
+            plan = plan_at(network, self.depth)
+            began = time.perf_counter()
+            fit(network, plan, self.train, self.validation, settings, Silent(), checkpoint)
+            seconds += time.perf_counter() - began
+            layers = linears(network, self.depth)
+            ended.append([(layer.weight.detach().clone()[None], layer.bias.detach().clone()[None]) for layer in layers])
+        self.ended["product"] = stacked(ended)
+        return seconds
+
+    def bare(self) -> float:
+        """Seconds of the bare loop, arm after arm."""
+        starts = [self.start(arm) for arm in self.arms]
+        began = time.perf_counter()
+        ended = [
+            train_stack(start, [arm], self.train, self.validation) for start, arm in zip(starts, self.arms, strict=True)
+        ]
+        seconds = time.perf_counter() - began
+        self.ended["bare"] = stacked(ended)
+        return seconds
+
+    def batched(self) -> float:
+        """Seconds of the bare loop with all arms in one network."""
+        start = stacked([self.start(arm) for arm in self.arms])
+        began = time.perf_counter()
+        self.ended["batched"] = train_stack(start, self.arms, self.train, self.validation)
+        return time.perf_counter() - began
+
+    def largest_gap(self) -> float:
+        """Largest difference between the product's weights and those of the other ways, which must be rounding."""
+        gaps = []
+        for way in ("bare", "batched"):
+            for ours, theirs in zip(self.ended["product"], self.ended[way], strict=True):
+                for one, other in zip(ours, theirs, strict=True):
+                    torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-4)
+                    gaps.append(float((one - other).abs().max()))
+        return max(gaps)
+
+
+def whole_runs(folder: Path, seeds: int) -> dict[int, tuple[float, float]]:
+    """(median seconds of a whole run, of its training) at each depth, from the product's own record of a sweep."""
+    workspace = open_workspace(folder / "workspace")
+    wide = ",".join(map(str, SETTINGS[MODEL]["widths"]))
+    shape = f"--architecture {MODEL} --widths {wide} --embedding {SETTINGS[MODEL]['embedding']} --epochs 1"
+    thaw(workspace, f"pretrain --dataset few {shape} --name base --device cpu", [])
+    depths = ",".join(map(str, PARTS))
+    arms = f"--depths {depths} --seeds {seeds} --device cpu --arms-at-once 1"
+    thaw(workspace, f"sweep --name whole --dataset few --backbone base {arms}", [])
+    found = thaw(workspace, "runs", [])["runs"]
+    taken: dict[int, list[tuple[float, float]]] = {depth: [] for depth in PARTS}
+    for run in found:
+        if run["kind"] == "finetune":
+            seconds = run["result"]["seconds"]
+            taken[run["request"]["freeze_depth"]].append((seconds["total"], seconds["train"]))
+    return {
+        depth: (statistics.median(whole for whole, _ in each), statistics.median(train for _, train in each))
+        for depth, each in taken.items()
+    }
+
+
+def line(trial: Trial, kind: str, whole: tuple[float, float], rounds: int) -> tuple[str, float]:
+    """(A line of the table, what batching makes of a whole run's time)."""
+    taken = alternate({"product": trial.product, "bare": trial.bare, "batched": trial.batched}, rounds)
+    gap = trial.largest_gap()
+    gain = ratio(taken["batched"], taken["product"])[0]
+    # The rest of a run (reading, the cache, scoring, files) stays as it is, an arm at a time.
+    overall = whole[0] / (whole[0] - whole[1] + whole[1] / gain)
+    cells = [
+        PARTS[trial.depth],
+        f"{len(trial.arms)} {kind}",
+        *(f"{statistics.median(taken[way]):.3f}" for way in taken),
+        ratio_text(taken["batched"], taken["product"]),
+        ratio_text(taken["bare"], taken["product"]),
+        ratio_text(taken["batched"], taken["bare"]),
+        f"{whole[1]:.2f} of {whole[0]:.2f} s",
+        f"{overall:.2f}x",
+        f"{gap:.0e}",
+    ]
+    return f"| {' | '.join(cells)} |", overall
+
+
+BODY = """Made by `python -m benchmarks.speed_arms` on {today} ({machine}).
+
+A DNN (embedding 16, three blocks of 400) on {rows:,} simulated rows behind the cached prefix, batch {batch:,}, {epochs}
+epochs, validated on {validation:,} rows after each, {threads} threads; {rounds} rounds in turn, medians; ratios are
+median (lowest to highest). In turn: `fit`, arm after arm, with its reports and checkpoints. Bare: a loop without them,
+arm after arm. Batched: that loop with all arms' weights stacked, one optimiser, and one gather where the batch order is
+the same. All three end with the same weights (largest difference in the last column).
+
+| trained | arms | s, in turn | s, bare | s, batched | in turn / batched | in turn / bare | bare / batched | training in a whole run | whole run, in turn / batched | gap |
+|---|---|---|---|---|---|---|---|---|---|---|
+{table}
+
+Whole runs are those of a sweep with preset *fast* by `python -m core`, {seeds} seeds, by their own record: encoding,
+the backbone scored as it is, the cache, training, scoring, files. The last ratio but one assumes that a batched run
+saves what batching saves in training, and nothing elsewhere.
+
+| | expected | observed |
+|---|---|---|
+| arms of one shape train together where that makes whole runs faster | over {worth}x, else in turn | {best:.2f}x at best: {verdict} |
+"""  # noqa: E501
+
+
+def main() -> None:
+    """Measures and writes the section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3, help="whole runs at each depth")
+    parser.add_argument("--out", type=Path, default=PAGE)
+    options = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    described = machine()
+    lines, overall = [], []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        bench = Bench(prepare(folder, options.rows, many=False), folder)
+        whole = whole_runs(folder, options.seeds)
+        cache = open_workspace(folder / "cache")
+        for depth in PARTS:
+            for kind in KINDS:
+                for number in SIZES:
+                    text, gain = line(Trial(bench, cache, kind, number, depth), kind, whole[depth], options.rounds)
+                    lines.append(text)
+                    overall.append(gain)
+    body = BODY.format(
+        today=time.strftime("%Y-%m-%d"),
+        machine=described,
+        rows=options.rows,
+        batch=BATCH,
+        epochs=EPOCHS,
+        validation=VALIDATION_ROWS,
+        threads=THREADS,
+        rounds=options.rounds,
+        table="\n".join(lines),
+        seeds=options.seeds,
+        worth=WORTH,
+        best=max(overall),
+        verdict="together" if max(overall) > WORTH else "in turn",
+    )
+    put_section(options.out, HEADING, body)
+    print(body)
+
+
+if __name__ == "__main__":
+    main()
