@@ -86,14 +86,24 @@ class StoreReporter:
         return self.stop
 
 
-def work(workspace: Workspace, lane: str, execute: Execute, linger: float = LINGER_SECONDS) -> None:
+def work(
+    workspace: Workspace,
+    lane: str,
+    execute: Execute,
+    linger: float = LINGER_SECONDS,
+    warm_up: Callable[[], None] = lambda: None,
+) -> None:
     """Claims and carries out the lane's runs until none has come for `linger` seconds; returns at once when another
-    worker holds the lane. After a GPU has failed a fresh worker goes on, since this process cannot use it again."""
+    worker holds the lane. After a GPU has failed a fresh worker goes on, since this process cannot use it again.
+
+    warm_up: called once the lane is held, so that workers started beside this one find it taken and cost little.
+    """
     try:
         with lane_lock(workspace, lane).acquire(timeout=LOCK_PATIENCE):
             store = RunStore(workspace)
             store.interrupt_stale(lane)
             clear_leftovers(workspace)
+            warm_up()
             idle_since = time.monotonic()
             arms = arms_at_once(lane)
             while time.monotonic() - idle_since < linger:
@@ -233,16 +243,26 @@ def main() -> int:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--lane", choices=LANES, required=True)
     options = parser.parse_args()
-    # Imported here and not on demand, so that a claimed run starts at once; the first optimiser takes the second one.
+    linger = float(os.environ.get("THAW_WORKER_LINGER", LINGER_SECONDS))
+    work(open_workspace(options.workspace), options.lane, execute_run, linger, load_torch)
+    return 0
+
+
+def load_torch() -> None:
+    """Imports what training takes, so that a claimed run starts at once; the first optimiser takes torch._dynamo."""
     import torch
     import torch._dynamo
 
-    from core.training.job import execute
+    import core.training.job  # noqa: F401
 
     torch.set_num_threads(threads_a_run())
-    linger = float(os.environ.get("THAW_WORKER_LINGER", LINGER_SECONDS))
-    work(open_workspace(options.workspace), options.lane, execute, linger)
-    return 0
+
+
+def execute_run(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    """An Execute: core.training.job's, imported once it is needed."""
+    from core.training.job import execute
+
+    return execute(workspace, run, reporter)
 
 
 if __name__ == "__main__":

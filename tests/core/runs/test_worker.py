@@ -155,6 +155,20 @@ def test_ensure_worker_starts_one_and_leaves_no_zombie(workspace: Workspace, mon
     assert "Traceback" not in (workspace.logs / "worker-cpu.log").read_text()
 
 
+def test_the_lane_is_held_before_a_worker_warms_up(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every look at a page in the seconds of the import starts one more that imports."""
+    monkeypatch.setattr("core.runs.worker.LOCK_PATIENCE", 0.1)
+    warmed: list[str] = []
+
+    def first() -> None:
+        warmed.append("first")
+        assert worker_alive(workspace, "cpu")
+        work(workspace, "cpu", lambda *_: {}, linger=0.1, warm_up=lambda: warmed.append("second"))
+
+    work(workspace, "cpu", lambda *_: {}, linger=0.1, warm_up=first)
+    assert warmed == ["first"] and not worker_alive(workspace, "cpu")
+
+
 def test_lane_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (preferred_lane("cpu"), preferred_lane("cuda")) == ("cpu", "cuda")
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/nvidia-smi")
