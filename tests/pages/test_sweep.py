@@ -143,7 +143,7 @@ def test_rates_and_sizes_multiply_the_runs(page: AppTest, tiny: Tiny) -> None:
 
 
 def test_the_address_carries_the_whole_form(page: AppTest, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not {"arms", "sizes", "rates", "training", "head"} & {*page.query_params}
+    assert not {"arms", "sizes", "rates", "halving", "training", "head"} & {*page.query_params}
     card = next(card for card in list_backbones(tiny[0]) if card.architecture == "dnn")
     page.pills("sweep_depths_simulated-dnn").set_value([0, 2]).run()
     for name in ("l2-sp", "surgical"):
@@ -155,8 +155,10 @@ def test_the_address_carries_the_whole_form(page: AppTest, tiny: Tiny, monkeypat
     page.text_input("sweep_rates").set_value("1e-3, 1e-4").run()
     page.number_input("sweep_epochs").set_value(7).run()
     page.text_input("sweep_hidden").set_value("16").run()
+    page.selectbox("sweep_halving").set_value(3).run()
+    assert any("At most so long: successive halving" in one.value for one in page.caption)
     asked = asked_for(page, tiny[0])
-    assert len(asked.arms) == 6
+    assert len(asked.arms) == 6 and asked.halving == 3
     shared = dict(page.query_params)
     again = open_page(tiny[0], "sweep", monkeypatch, **shared)
     assert not again.warning
@@ -177,9 +179,15 @@ def test_what_of_the_address_cannot_be_is_left_out_in_a_sentence(tiny: Tiny, mon
         "surgical": "at least",
     }
     app = open_page(
-        tiny[0], "sweep", monkeypatch, backbone="simulated-dnn", arms=",".join(["1", *wrong, "full"]), sizes="3k,all"
+        tiny[0],
+        "sweep",
+        monkeypatch,
+        backbone="simulated-dnn",
+        arms=",".join(["1", *wrong, "full"]),
+        sizes="3k,all",
+        halving="9",
     )
-    for asked, sentence in {**wrong, "3k": "allows are all"}.items():
+    for asked, sentence in {**wrong, "3k": "allows are all", "9": "takes one of 0, 2, 3, 4"}.items():
         assert any(f"'{asked}'" in one.value and sentence in one.value for one in app.warning)
     assert asked_for(app, tiny[0]).arms == (Arm("depth", 1), Arm("full"))
     assert app.query_params["arms"] == "1,full" and launchable(app)

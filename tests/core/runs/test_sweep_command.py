@@ -40,6 +40,7 @@ def spec(tiny: tuple[Workspace, Dataset]) -> SweepSpec:
             "seeds": (0, 1, 2, 3, 4),
             "learning_rates": (1e-3, 3.16227766e-05),
             "target_sizes": (1000, 0),
+            "halving": 4,
             "head": HeadSettings((64, 32), "gelu", "softmax"),
             "train": dataclasses.replace(PRESETS["small"], epochs=7, validation_share=0.2, device="cpu"),
         },
