@@ -88,7 +88,7 @@ def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
     won = np.array([_change(one, "target_test") for one in found], dtype=float)
     # Named are those that no other beats in both.
     _scatter(traces, lost, won, found, "source %{x:+.4f}, target %{y:+.4f}", set(frontier(-lost, won).tolist()))
-    crossing = {"zeroline": True, "zerolinewidth": 2, "tickformat": "+.3f", "nticks": 6}
+    crossing = {"zeroline": True, "zerolinewidth": 2, "tickformat": "+.2~r", "nticks": 6}
     x, y = (axis(f"Change in AUC on {domain} test rows", **crossing) for domain in ("source", "target"))
     return framed(traces, x, y, "forgetting", showlegend=True)
 
