@@ -11,7 +11,7 @@ from core.evaluation.verdicts import Contender, Verdict, in_words, judge
 from core.report.subject import settings_of
 from core.runs.store import Run
 from core.runs.sweep import arm_of
-from core.runs.sweep_result import ArmResult, arm_result
+from core.runs.sweep_result import ArmResult, arm_result, halted_early
 from core.workspace import Workspace
 
 
@@ -127,7 +127,7 @@ def judged_arms(workspace: Workspace, results: Sequence[ArmResult], reference: s
         contenders.append(Contender(result.title, validation_loss, scores, () if seedless else tuple(seeds)))
     labels = _predictions(workspace, results[0].runs[0], "target_test_label")
     verdicts = judge(labels, {"": contenders}, reference)
-    return verdicts, in_words(verdicts, {"": contenders}, reference)
+    return verdicts, halted_early(results) + in_words(verdicts, {"": contenders}, reference)
 
 
 def _title(run: Run) -> str:

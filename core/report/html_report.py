@@ -270,7 +270,7 @@ def _runs(subject: Subject) -> list[Html]:
                 run.status if run.status == "done" else f"{run.status}: {run.message}",
                 target.get("auc"),
                 target.get("log_loss"),
-                f"{result['best_epoch']} of {result['epochs_run']}" if result else None,
+                _epochs(result) if result else None,
                 f"{result['seconds']['total']:.1f}" if result else None,
                 ", ".join(run.tags) or None,
                 run.note or None,
@@ -279,6 +279,11 @@ def _runs(subject: Subject) -> list[Html]:
     columns = ("Run", "Name", "Seed", "Status", "AUC", "Log loss", "Best epoch", "Seconds", "Tags", "Note")
     kept = [place for place in range(len(columns)) if any(row[place] is not None for row in rows)]
     return [table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])]
+
+
+def _epochs(result: dict[str, Any]) -> str:
+    ended = ", ended by halving" if result.get("halted") else ""
+    return f"{result['best_epoch']} of {result['epochs_run']}{ended}"
 
 
 def _environment(subject: Subject) -> list[Html]:

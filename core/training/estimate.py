@@ -167,11 +167,11 @@ def _expected(run: Run) -> float:
 
 
 def _train_seconds(run: Run) -> float:
-    """Seconds the run computed its prefix and trained; 0 when it did neither or only part of it since a resume."""
+    """Seconds the run computed its prefix and trained, before a break too; 0 when it did neither."""
     if not run.result or not run.steps or not run.result["epochs_run"]:
         return 0.0
     seconds = run.result["seconds"]
-    return seconds.get("train", 0.0) + seconds.get("cache", 0.0)
+    return sum(seconds.get(part, 0.0) for part in ("cache", "earlier", "train"))
 
 
 def _start_seconds(run: Run) -> float:

@@ -45,7 +45,8 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
         "dataset_hash": dataset.content_hash,
         "peak_memory": peak_memory(device),
     }
-    result["seconds"]["total"] = round(time.monotonic() - began, 3)
+    # A run that was broken off, or waited for its rivals, counts what it trained before.
+    result["seconds"]["total"] = round(time.monotonic() - began + result["seconds"].get("earlier", 0.0), 3)
     write_atomic(folder / "predictions.npz", lambda part: np.savez(part.open("wb"), **outcome.predictions))  # type: ignore[arg-type]
     write_json(folder / "result.json", result)
     (folder / "checkpoint.pt").unlink(missing_ok=True)

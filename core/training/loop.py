@@ -53,13 +53,15 @@ class CancelledError(Exception):
 class FitResult:
     """How training ended; `network` now holds the weights of `best_epoch` (0: as it began).
 
-    halted: epochs after which successive halving ended it, 0 where it did not.
+    halted: epochs after which successive halving ended it, 0 where it did not. earlier: seconds trained before the
+    checkpoint that this call went on from.
     """
 
     best_epoch: int
     epochs_run: int
     stopped_early: bool
     halted: int = 0
+    earlier: float = 0.0
 
 
 class Task(Protocol):
@@ -240,7 +242,7 @@ def fit(
 
     network.load_state_dict(progress.best_weights, strict=False)
     merge_adapters(network)
-    return FitResult(progress.best_epoch, progress.epoch, progress.stopped, halted)
+    return FitResult(progress.best_epoch, progress.epoch, progress.stopped, halted, earlier)
 
 
 def begin_epoch(

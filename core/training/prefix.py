@@ -75,8 +75,9 @@ def frozen_state(
         _publish(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    made = _read(folder)
     evict(workspace.cache, keep=folder)
-    return _read(folder)
+    return made
 
 
 def _deepest(folders: list[Path]) -> tuple[int, State] | None:
@@ -118,8 +119,8 @@ def _publish(part: Path, folder: Path) -> None:
 
 def evict(cache: Path, keep: Path, limit: int = TOTAL_LIMIT) -> None:
     """Removes least recently used entries until the rest, `keep` among them, take at most `limit` bytes."""
-    entries = sorted((path for path in cache.glob("prefix-*") if path != keep), key=lambda path: path.stat().st_mtime)
-    sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in (*entries, keep)}
+    entries = sorted((path for path in cache.glob("prefix-*") if path != keep), key=_used)
+    sizes = {path: _size(path) for path in (*entries, keep)}
     total = sum(sizes.values())
     for path in entries:
         if total <= limit:
@@ -129,3 +130,17 @@ def evict(cache: Path, keep: Path, limit: int = TOTAL_LIMIT) -> None:
             path.rename(gone / path.name)
         shutil.rmtree(gone, ignore_errors=True)
         total -= sizes[path]
+
+
+def _size(path: Path) -> int:
+    """Bytes of an entry; 0 when another worker has just taken it away."""
+    with contextlib.suppress(FileNotFoundError):
+        return sum(file.stat().st_size for file in path.iterdir())
+    return 0
+
+
+def _used(path: Path) -> float:
+    """When an entry was last used; long ago when another worker has just taken it away."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_mtime
+    return 0.0

@@ -131,5 +131,5 @@ def summary(
         "epochs_run": fitted.epochs_run,
         "stopped_early": fitted.stopped_early,
         "halted": fitted.halted,
-        "seconds": seconds,
+        "seconds": seconds | {"earlier": round(fitted.earlier, 3)},
     }

@@ -9,6 +9,7 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.report.arms import judged_arms
 from core.runs import sweep as sweeps
 from core.runs.halving import Rungs, rungs_of
 from core.runs.reporter import Reporter
@@ -81,10 +82,17 @@ def test_the_leading_arm_trains_on_as_if_alone_and_the_others_end_at_the_rung(
             reached.setdefault(title, []).append(float(min(losses[: rung + 1])))
     leading = min(reached, key=lambda title: np.mean(reached[title]))
     assert len(reached) == 3
+    paused = 0
     for (title, seed), run in runs.items():
         assert run.result is not None
         same = expected[title, seed]
         assert same.result is not None
+        # The last point of the seconds was told before the run went back to the queue, or at its end.
+        seconds = run.result["seconds"]
+        trained = seconds["earlier"] + seconds.get("train", 0.0)
+        curve = store.points(run.id).get("seconds", ((), (0.0,)))[1]
+        assert seconds["total"] >= trained >= max(curve) - 0.01
+        paused += seconds["earlier"] > 0
         if title in reached and title != leading:
             assert (run.result["halted"], run.result["epochs_run"]) == (rung, rung)
             assert run.result["best_epoch"] <= rung
@@ -94,7 +102,10 @@ def test_the_leading_arm_trains_on_as_if_alone_and_the_others_end_at_the_rung(
             assert run.result["metrics"] == same.result["metrics"]
             assert weights(workspace, run) == weights(workspace, same)
 
+    assert paused == len(reached) * 2 - 1, "all but the last to come to the rung waited there"
+
     results = arm_results(halved, [*runs.values()])
+    assert judged_arms(workspace, results, leading)[1][0] == judged(workspace, results, leading)[1][0]
     ended = judged(workspace, results, "from scratch")[1][0]
     assert all(f"{title} after epoch {rung}" in ended for title in reached if title != leading)
     assert leading not in ended
