@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,14 +54,14 @@ class FitResult:
     """How training ended; `network` now holds the weights of `best_epoch` (0: as it began).
 
     halted: epochs after which successive halving ended it, 0 where it did not. earlier: seconds trained before the
-    checkpoint that this call went on from.
+    checkpoint that this call went on from; a broken run that ends alike is equal, so it is not compared.
     """
 
     best_epoch: int
     epochs_run: int
     stopped_early: bool
     halted: int = 0
-    earlier: float = 0.0
+    earlier: float = field(default=0.0, compare=False)
 
 
 class Task(Protocol):
