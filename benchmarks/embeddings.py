@@ -10,7 +10,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from benchmarks.parity import Silent
 from benchmarks.real_rows import ROWS
 from core.data.datasets import Dataset, prepare
 from core.data.ingest import ingest
@@ -27,7 +28,6 @@ from core.data.split import SplitSpec
 from core.models.backbone import load_backbone
 from core.models.card import load_card
 from core.models.network import Embedding
-from core.runs.reporter import Decision, Point
 from core.runs.store import RunStore
 from core.training.job import execute
 from core.training.settings import FinetuneRequest, PretrainRequest, Request, TrainSettings
@@ -41,30 +41,6 @@ STARTS = {"random": "random", "word2vec": "Word2Vec", "supervised": "supervised"
 SEEDS = range(5)
 PRETRAIN = TrainSettings(epochs=20, batch_size=256, learning_rate=5e-4, early_stopping=2, device="cpu")
 FINETUNE = TrainSettings(epochs=30, batch_size=256, learning_rate=5e-4, early_stopping=3, device="cpu")
-
-
-class Silent:
-    """A reporter that nobody watches."""
-
-    def phase(self, name: str) -> None:
-        """See Reporter."""
-
-    def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
-        """See Reporter."""
-
-    def points(self, rows: Sequence[Point]) -> None:
-        """See Reporter."""
-
-    def rewind(self, step: int) -> None:
-        """See Reporter."""
-
-    def rung(self, epoch: int) -> Decision:
-        """See Reporter."""
-        return "go"
-
-    def should_stop(self) -> bool:
-        """See Reporter."""
-        return False
 
 
 @dataclass(frozen=True)

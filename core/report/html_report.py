@@ -20,6 +20,7 @@ from core.report.report_figures import (
     roc_of_arms,
 )
 from core.report.subject import Subject
+from core.runs.store import Run
 from core.runs.sweep_result import ArmResult, Spread, forgotten, judged, reference_of
 from core.training.objectives import OBJECTIVES, ORIGINS
 from core.workspace import Workspace, write_atomic
@@ -270,7 +271,7 @@ def _runs(subject: Subject) -> list[Html]:
                 run.status if run.status == "done" else f"{run.status}: {run.message}",
                 target.get("auc"),
                 target.get("log_loss"),
-                _epochs(result) if result else None,
+                _epochs(run) if result else None,
                 f"{result['seconds']['total']:.1f}" if result else None,
                 ", ".join(run.tags) or None,
                 run.note or None,
@@ -281,9 +282,10 @@ def _runs(subject: Subject) -> list[Html]:
     return [table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])]
 
 
-def _epochs(result: dict[str, Any]) -> str:
-    ended = ", ended by halving" if result.get("halted") else ""
-    return f"{result['best_epoch']} of {result['epochs_run']}{ended}"
+def _epochs(run: Run) -> str:
+    assert run.result is not None
+    ended = ", ended by halving" if run.halted else ""
+    return f"{run.result['best_epoch']} of {run.result['epochs_run']}{ended}"
 
 
 def _environment(subject: Subject) -> list[Html]:

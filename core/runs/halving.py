@@ -43,13 +43,13 @@ def decide(store: RunStore, run: Run, epoch: int) -> Decision:
         if rival.request["target_rows"] == run.request["target_rows"] and _rungs(rival):
             arms.setdefault(_arm(rival), []).append(rival)
     for sibling in arms[_arm(run)]:
-        if _halted(sibling) == epoch:
+        if sibling.halted == epoch:
             return "stop"
         if sibling.epoch > epoch:
             return "go"
     means = {}
     for arm, runs in arms.items():
-        if any(0 < _halted(one) < epoch for one in runs):
+        if any(0 < one.halted < epoch for one in runs):
             continue
         losses = []
         for one in runs:
@@ -66,10 +66,6 @@ def decide(store: RunStore, run: Run, epoch: int) -> Decision:
 
 def _rungs(run: Run) -> Sequence[tuple[int, int]]:
     return run.request.get("rungs", ())
-
-
-def _halted(run: Run) -> int:
-    return int((run.result or {}).get("halted", 0))
 
 
 def _arm(run: Run) -> str:

@@ -93,6 +93,11 @@ class Run:
         """Whether it is queued or running."""
         return self.status in ACTIVE
 
+    @property
+    def halted(self) -> int:
+        """Epochs after which successive halving ended it; 0 where it did not, or has not yet."""
+        return int((self.result or {}).get("halted", 0))
+
 
 @dataclass(frozen=True)
 class Validation:

@@ -172,7 +172,7 @@ def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
         trained_parameters=results[0]["trained_parameters"],
         seconds=_mean([one["seconds"]["total"] for one in results]),
         peak_memory=_mean([one.get("peak_memory") for one in results]),
-        halted=max(one.get("halted", 0) for one in results),
+        halted=max(run.halted for run in runs),
     )
 
 

@@ -189,7 +189,6 @@ def fit(
     saved = began = time.monotonic()
     earlier, depth = progress.seconds, plan.frozen_depth
     while progress.epoch < settings.epochs and not progress.stopped:
-        batches = epoch_batches(train, settings, progress.epoch)
         done = progress.step - progress.epoch * steps_an_epoch
         decision = "go" if done else reporter.rung(progress.epoch)
         if decision == "wait":
@@ -197,6 +196,7 @@ def fit(
         if decision == "stop":
             halted = progress.epoch
             break
+        batches = epoch_batches(train, settings, progress.epoch)
         if behind and depth != plan.computed_once(progress.epoch):
             depth = plan.computed_once(progress.epoch)
             train, validation = behind(depth)

@@ -135,7 +135,7 @@ def verify(workspace: Workspace, run: Run, on_progress: Callable[[float], None] 
     Its own predictions, metrics and weights are compared with the stored ones. BadInput, before anything is computed,
     when the run is not done, its dataset or backbone is gone or has changed, or it ran on a device that is not here.
     """
-    request, halted = _check(workspace, run), int((run.result or {}).get("halted", 0))
+    request = _check(workspace, run)
     assert run.result is not None
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(dir=workspace.cache, prefix=".part-") as folder:
@@ -143,7 +143,7 @@ def verify(workspace: Workspace, run: Run, on_progress: Callable[[float], None] 
         aside.cache.mkdir()
         try:
             torch.set_num_threads(run.result["environment"].get("threads", threads))
-            result = execute(aside, dataclasses.replace(run, request=request), _Progress(on_progress, halted))
+            result = execute(aside, dataclasses.replace(run, request=request), _Progress(on_progress, run.halted))
             around = environment() | {"device": result["device"]}
         finally:
             torch.set_num_threads(threads)

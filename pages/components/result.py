@@ -97,7 +97,7 @@ def result_view(run: Run) -> None:
         kept = int(steps[best]) if best < len(steps) else None
         learning_curves(run, points, kept)
         stopped = " It stopped early: the validation loss no longer fell." if run.result["stopped_early"] else ""
-        if run.result.get("halted"):
+        if run.halted:
             stopped = " Successive halving ended it here: other arms of its sweep had the lower validation loss."
         if kept is not None:
             st.caption(f"The weights of epoch {best} were kept (lowest validation loss).{stopped}")

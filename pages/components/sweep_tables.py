@@ -87,7 +87,7 @@ def runs_file(runs: Sequence[Run]) -> pd.DataFrame:
             "train_rows": result.get("train_rows"),
             "best_epoch": result.get("best_epoch"),
             "epochs_run": result.get("epochs_run"),
-            "halted_epoch": result.get("halted") or None,
+            "halted_epoch": run.halted or None,
             "trained_parameters": result.get("trained_parameters"),
             "seconds": result.get("seconds", {}).get("total"),
             "peak_memory": result.get("peak_memory"),
@@ -105,7 +105,7 @@ def _progress(runs: Sequence[Run]) -> str:
     for status in ("running", "failed", "cancelled", "interrupted"):
         if number := sum(run.status == status for run in runs):
             text += f", {number} {status}" if number > 1 or status != "running" else ", running"
-    if halted := max((run.result or {}).get("halted", 0) for run in runs):
+    if halted := max(run.halted for run in runs):
         text += f", ended after epoch {halted}"
     return text
 
