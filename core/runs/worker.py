@@ -138,7 +138,8 @@ def carry_out(workspace: Workspace, store: RunStore, run: Run, execute: Execute)
     own = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, ask_to_stop) if own else None
     try:
-        result = execute(workspace, run, reporter)
+        with store.held_open():
+            result = execute(workspace, run, reporter)
         store.finish(run.id, "done", result=result)
     except Exception as error:
         if reporter.stop:

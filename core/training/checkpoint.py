@@ -38,16 +38,19 @@ class Progress:
     norms_before: list[float] = field(default_factory=list)
 
 
-def save_checkpoint(path: Path, progress: Progress, network: Network, optimiser: torch.optim.Optimizer) -> None:
-    """Writes weights, optimiser, random-number state and progress, atomically.
+def save_checkpoint(
+    path: Path, progress: Progress, weights: dict[str, Tensor], optimiser: torch.optim.Optimizer
+) -> None:
+    """Writes what training may change of the weights, optimiser, random-number state and progress, atomically.
 
-    Weights that are no numbers are not kept: the loss that tells of them may be reported later than this.
+    weights: of the network, by name. Those that are no numbers are not kept: the loss that tells of them may be
+    reported later than this.
     """
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
         return
     values = {
         "progress": {item.name: getattr(progress, item.name) for item in dataclasses.fields(progress)},
-        "network": network.state_dict(),
+        "network": weights,
         "optimiser": optimiser.state_dict(),
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
@@ -69,7 +72,7 @@ def load_checkpoint(
     except (EOFError, RuntimeError, pickle.UnpicklingError):
         path.unlink()
         return None
-    network.load_state_dict(values["network"])
+    network.load_state_dict(values["network"], strict=False)
     optimiser.load_state_dict(values["optimiser"])
     torch.set_rng_state(values["random"].cpu())
     if values["random_cuda"] is not None and device.type == "cuda":

@@ -16,6 +16,7 @@ from core.models.library import find_backbone
 from core.models.network import Network
 from core.runs.reporter import Reporter
 from core.runs.store import Run
+from core.training.before import scores_before
 from core.training.feeding import Rows
 from core.training.loop import FitResult, fit
 from core.training.pretrain import CARD_METRICS, LICENCES
@@ -52,7 +53,7 @@ def finetune(
     table = read_table(workspace, dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS))
     network = load_backbone(card).to(device)
     train, validation = training_rows(dataset, "target", request.train.validation_share, request.target_rows)
-    rows = scored_rows(dataset, validation)
+    data_key, rows = f"{dataset.content_hash}|{card.preprocessing_hash}", scored_rows(dataset, validation)
     labels = labels_by_part(dataset, rows)
     seconds = {"prepare": clock.lap()}
 
@@ -63,7 +64,6 @@ def finetune(
             first = table.take(train, device)
             network.ordered()[0].fit(first.state, first.labels)
         reporter.phase("caching frozen stages")
-        data_key = f"{dataset.content_hash}|{card.preprocessing_hash}"
         table = behind_prefix(workspace, network, plan.frozen_depth, whole, data_key)
         seconds["cache"] = clock.lap()
 
@@ -88,7 +88,7 @@ def finetune(
 
     # Asked of the backbone last, so that whoever watches sees a loss a second earlier. A head that never learnt clicks
     # has nothing to say about them.
-    before = score_parts(load_backbone(card).to(device), rows, whole, device) if card.scores_clicks else None
+    before = scores_before(workspace, card, rows, whole, data_key, device) if card.scores_clicks else None
     scores = scores or before or {}
     # The threshold is chosen on the rows that validated this very run, never on test rows.
     threshold = best_threshold(labels["target_validation"], scores["target_validation"])

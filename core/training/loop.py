@@ -175,7 +175,7 @@ def fit(
     progress = load_checkpoint(checkpoint, network, optimiser, device)
     if progress is None:
         first_loss, score = task.validate(network, validation)
-        progress = Progress(first_loss, trained_weights(network, plan), settings.learning_rate)
+        progress = Progress(first_loss, copied_weights(network, plan), settings.learning_rate)
         reporter.points([(0, "validation_loss", first_loss), (0, task.score, score)])
     reporter.rewind(progress.step)
 
@@ -233,11 +233,11 @@ def fit(
                 reporter.progress(progress.epoch + 1, settings.epochs, progress.step, steps)
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 late.tell_all()
-                save_checkpoint(checkpoint, progress, network, optimiser)
+                save_checkpoint(checkpoint, progress, changing_weights(network, plan), optimiser)
                 saved = time.monotonic()
         late.tell_all()
         finish_epoch(network, plan, task, validation, settings, reporter, progress)
-        save_checkpoint(checkpoint, progress, network, optimiser)
+        save_checkpoint(checkpoint, progress, changing_weights(network, plan), optimiser)
         saved = time.monotonic()
 
     network.load_state_dict(progress.best_weights, strict=False)
@@ -322,7 +322,7 @@ def finish_epoch(
     reporter.points(points)
     if loss < progress.best_loss:
         progress.best_loss, progress.best_epoch, progress.epochs_since_best = loss, progress.epoch, 0
-        progress.best_weights = trained_weights(network, plan)
+        progress.best_weights = copied_weights(network, plan)
         return
     if progress.epoch <= plan.last_opening:
         # A stage is still to join: what does not improve now says nothing yet.
@@ -334,11 +334,12 @@ def finish_epoch(
         progress.rate *= 0.1
 
 
-def trained_weights(network: Network, plan: Plan) -> dict[str, Any]:
-    """A copy of everything training may change: parameters and BatchNorm statistics of the stages not frozen."""
+def changing_weights(network: Network, plan: Plan) -> dict[str, Tensor]:
+    """Everything training may change: parameters and BatchNorm statistics of the stages not frozen, by name."""
     prefixes = [f"stages.{index}." for index, stage in enumerate(plan.stages[:-1]) if not stage.frozen]
-    return {
-        name: tensor.detach().clone()
-        for name, tensor in network.state_dict().items()
-        if name.startswith(("head.", *prefixes))
-    }
+    return {name: tensor for name, tensor in network.state_dict().items() if name.startswith(("head.", *prefixes))}
+
+
+def copied_weights(network: Network, plan: Plan) -> dict[str, Any]:
+    """A copy of everything training may change."""
+    return {name: tensor.detach().clone() for name, tensor in changing_weights(network, plan).items()}

@@ -1,4 +1,5 @@
 """The frozen prefix, computed once: what the frozen stages hand on for every row, kept on disk and memory-mapped.
+Entries of the cache are folders of arrays; the backbone's own scores (core.training.before) lie among them.
 
 The entry's key covers the frozen weights, the rows and the depth, so a stale entry is never read. Training from the
 entry equals training through the frozen stages to float32 rounding, because frozen stages run in eval mode.
@@ -69,15 +70,7 @@ def frozen_state(
     shapes = [tuple(tensor.shape[1:]) for tensor in chunk(0, 1)]
     if rows * sum(map(math.prod, shapes)) * 4 > ENTRY_LIMIT:
         return None
-    part = Path(tempfile.mkdtemp(dir=workspace.cache, prefix=".part-"))
-    try:
-        _fill(part, shapes, rows, chunk)
-        _publish(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    made = _read(folder)
-    evict(workspace.cache, keep=folder)
-    return made
+    return write_entry(folder, lambda part: _fill(part, shapes, rows, chunk))
 
 
 def _deepest(folders: list[Path]) -> tuple[int, State] | None:
@@ -85,11 +78,24 @@ def _deepest(folders: list[Path]) -> tuple[int, State] | None:
     for depth in range(len(folders), 0, -1):
         # Another worker may evict it at any moment; once mapped it stays readable.
         with contextlib.suppress(FileNotFoundError):
-            return depth, _read(folders[depth - 1])
+            return depth, read_entry(folders[depth - 1])
     return None
 
 
-def _read(folder: Path) -> State:
+def write_entry(folder: Path, fill: Callable[[Path], None]) -> State:
+    """Makes an entry of the arrays 0.npy, 1.npy, … that `fill` puts into the folder it is given, and reads it."""
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+    try:
+        fill(part)
+        _publish(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    made = read_entry(folder)
+    evict(folder.parent, keep=folder)
+    return made
+
+
+def read_entry(folder: Path) -> State:
     """The entry's tensors, and the entry marked as used; FileNotFoundError when it is not there, or not any more."""
     os.utime(folder)
     files = sorted(folder.glob("*.npy"), key=lambda file: int(file.stem))
@@ -119,7 +125,7 @@ def _publish(part: Path, folder: Path) -> None:
 
 def evict(cache: Path, keep: Path, limit: int = TOTAL_LIMIT) -> None:
     """Removes least recently used entries until the rest, `keep` among them, take at most `limit` bytes."""
-    entries = sorted((path for path in cache.glob("prefix-*") if path != keep), key=_used)
+    entries = sorted((path for path in cache.glob("[!.]*-*") if path != keep), key=_used)
     sizes = {path: _size(path) for path in (*entries, keep)}
     total = sum(sizes.values())
     for path in entries:

@@ -229,9 +229,9 @@ def test_weights_that_are_no_numbers_never_replace_a_checkpoint(tmp_path: Path) 
     network: Any = torch.nn.Linear(2, 1)
     optimiser = torch.optim.AdamW(network.parameters())
     path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, Progress(1.0, {}, 1e-3, step=1), network, optimiser)
+    save_checkpoint(path, Progress(1.0, {}, 1e-3, step=1), network.state_dict(), optimiser)
     with torch.no_grad():
         network.weight[0, 0] = np.nan
-    save_checkpoint(path, Progress(1.0, {}, 1e-3, step=2), network, optimiser)
+    save_checkpoint(path, Progress(1.0, {}, 1e-3, step=2), network.state_dict(), optimiser)
     kept = torch.load(path, weights_only=True)
     assert kept["progress"]["step"] == 1 and torch.isfinite(kept["network"]["weight"]).all()

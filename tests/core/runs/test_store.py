@@ -56,6 +56,17 @@ def test_racing_claims_never_take_the_same_run(workspace: Workspace) -> None:
     assert len(taken) == 40 and set(taken) == ids
 
 
+def test_the_log_stays_while_a_worker_holds_the_store_open(store: RunStore, workspace: Workspace) -> None:
+    run, log = submit(store), workspace.database.with_name(f"{workspace.database.name}-wal")
+    store.add_points(run.id, [(1, "train_loss", 0.7)])
+    assert not log.exists()
+    with store.held_open():
+        store.add_points(run.id, [(2, "train_loss", 0.6)])
+        assert log.stat().st_size > 0
+        assert RunStore(workspace).points(run.id)["train_loss"][1].tolist() == [0.7, 0.6]
+    assert not log.exists()
+
+
 def test_points_are_replaced_not_doubled_and_rewound(store: RunStore) -> None:
     run = submit(store)
     store.add_points(run.id, [(step, "train_loss", 1 / step) for step in range(1, 6)])

@@ -98,6 +98,12 @@ def test_stopped_and_resumed_equals_unbroken(setup: Setup, tmp_path: Path, monke
             assert points[0] == points[1], name
 
 
+def test_a_checkpoint_holds_what_training_changes_and_nothing_frozen(setup: Setup, tmp_path: Path) -> None:
+    network, _ = run(setup, tmp_path / "c.pt", QUICK, ListReporter(), depth=1)
+    held = set(torch.load(tmp_path / "c.pt", weights_only=True)["network"])
+    assert held == {name for name in network.state_dict() if not name.startswith("stages.0.")}
+
+
 def test_same_seed_same_bits_and_another_seed_differs(setup: Setup, tmp_path: Path) -> None:
     first, _ = run(setup, tmp_path / "1.pt", QUICK, ListReporter())
     again, _ = run(setup, tmp_path / "2.pt", QUICK, ListReporter())
