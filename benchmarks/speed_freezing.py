@@ -45,11 +45,13 @@ EPOCHS = 3
 HEAD_GOAL, SWEEP_GOAL, SHARE_GOAL = 10.0, 2.5, 1.15
 
 
-def train(network: Network, depth: int, rows: Rows, validation: Rows, folder: Path, epochs: int, seed: int) -> float:
+def train(
+    network: Network, depth: int, rows: Rows, validation: Rows, folder: Path, epochs: int, seed: int, amp: bool = False
+) -> float:
     """Seconds of `fit` at this depth, checkpoints included."""
     checkpoint = folder / "checkpoint.pt"
     checkpoint.unlink(missing_ok=True)
-    settings = dataclasses.replace(TRAIN, epochs=epochs, seed=seed)
+    settings = dataclasses.replace(TRAIN, epochs=epochs, seed=seed, amp=amp)
     began = time.perf_counter()
     fit(network, plan_at(network, depth), rows, validation, settings, Silent(), checkpoint)
     return time.perf_counter() - began
@@ -88,7 +90,7 @@ class Bench:
             )
         return train(network, depth, rows, validation, self.folder, 1, 0)
 
-    def sweep(self) -> float:
+    def sweep(self, amp: bool = False) -> float:
         """Seconds of all depths and seeds, filling an empty cache included."""
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
             workspace = open_workspace(name)
@@ -98,7 +100,7 @@ class Bench:
                     network = self.start(seed)
                     rows = behind(network, depth, self.prepared.train, workspace, "train")
                     validation = behind(network, depth, self.validation, workspace, "valid")
-                    train(network, depth, rows, validation, self.folder, EPOCHS, seed)
+                    train(network, depth, rows, validation, self.folder, EPOCHS, seed, amp)
             return time.perf_counter() - began
 
     def peer_sweep(self) -> float:
@@ -159,7 +161,7 @@ Head only at least {head_goal:.0f}x faster than a full epoch: {head}.
 
 A sweep of all {depths} depths with {seeds} seeds, {epochs} epochs each, beside the same done by DeepCTR-Torch's `fit`
 with gradients off below the freeze line: ours {ours:.1f} s, theirs {theirs:.1f} s, {ratio}; goal {goal}x: {reached}.
-Ours includes filling the cache from nothing.
+With the switch "Mixed precision (bfloat16)" {half:.1f} s, {half_ratio}. Ours includes filling the cache from nothing.
 """  # noqa: E501
 
 
@@ -176,7 +178,8 @@ def main() -> None:
         prepared = prepare(folder, options.rows, many=False)
         bench = Bench(prepared, folder)
         lines, head = table(bench, options.rounds, open_workspace(folder / "cache"))
-        sweeps = alternate({"ours": bench.sweep, "theirs": bench.peer_sweep}, options.rounds)
+        half = partial(bench.sweep, amp=True)
+        sweeps = alternate({"ours": bench.sweep, "half": half, "theirs": bench.peer_sweep}, options.rounds)
     reached = ratio(sweeps["ours"], sweeps["theirs"])[0] >= SWEEP_GOAL
     body = BODY.format(
         today=time.strftime("%Y-%m-%d"),
@@ -196,6 +199,8 @@ def main() -> None:
         ours=float(np.median(sweeps["ours"])),
         theirs=float(np.median(sweeps["theirs"])),
         ratio=ratio_text(sweeps["ours"], sweeps["theirs"]),
+        half=float(np.median(sweeps["half"])),
+        half_ratio=ratio_text(sweeps["half"], sweeps["theirs"]),
         goal=SWEEP_GOAL,
         reached="reached" if reached else "not reached",
     )

@@ -116,9 +116,15 @@ def epoch_batches(rows: Rows, settings: TrainSettings, epoch: int) -> list[Tenso
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
     order = torch.randperm(len(rows), generator=generator).to(rows.labels.device)
     batches = list(order.split(settings.batch_size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
+    if len(batches) > steps_an_epoch(rows, settings):
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
+
+
+def steps_an_epoch(rows: Rows, settings: TrainSettings) -> int:
+    """How many batches an epoch has, see `epoch_batches`."""
+    whole, rest = divmod(len(rows), settings.batch_size)
+    return max(1, whole + (rest > 1))
 
 
 @torch.no_grad()
@@ -167,10 +173,10 @@ def fit(
         look_up_sparsely(network)
     # Without decay this is Adam (Kingma and Ba 2015) to the last bit.
     optimiser = LazyAdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-    steps_an_epoch = len(epoch_batches(train, settings, 0))
-    steps = steps_an_epoch * settings.epochs
-    every = max(1, math.ceil(steps_an_epoch / POINTS_PER_EPOCH))
-    gradients_every = max(1, math.ceil(steps_an_epoch / GRADIENTS_PER_EPOCH))
+    each = steps_an_epoch(train, settings)
+    steps = each * settings.epochs
+    every = max(1, math.ceil(each / POINTS_PER_EPOCH))
+    gradients_every = max(1, math.ceil(each / GRADIENTS_PER_EPOCH))
 
     progress = load_checkpoint(checkpoint, network, optimiser, device)
     if progress is None:
@@ -189,7 +195,7 @@ def fit(
     saved = began = time.monotonic()
     earlier, depth = progress.seconds, plan.frozen_depth
     while progress.epoch < settings.epochs and not progress.stopped:
-        done = progress.step - progress.epoch * steps_an_epoch
+        done = progress.step - progress.epoch * each
         decision = "go" if done else reporter.rung(progress.epoch)
         if decision == "wait":
             raise CancelledError
@@ -227,7 +233,7 @@ def fit(
             progress.running_loss = progress.running_loss + loss * len(batch)
             progress.running_rows += len(batch)
             progress.step += 1
-            if progress.step % every == 0 or progress.step % steps_an_epoch == 0:
+            if progress.step % every == 0 or progress.step % each == 0:
                 progress.seconds = earlier + time.monotonic() - began
                 report_train_loss(progress, settings, reporter, late)
                 reporter.progress(progress.epoch + 1, settings.epochs, progress.step, steps)

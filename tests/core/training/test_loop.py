@@ -15,7 +15,7 @@ from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network
 from core.training import loop
 from core.training.feeding import Rows
-from core.training.loop import CancelledError, epoch_batches, fit
+from core.training.loop import CancelledError, epoch_batches, fit, steps_an_epoch
 from core.training.settings import PRESETS, TrainSettings
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, pretrained
@@ -131,6 +131,9 @@ def test_epochs_cover_every_row_once_in_an_order_of_their_own() -> None:
     assert [len(batch) for batch in first] == [4, 5]
     assert sorted(torch.cat(first).tolist()) == list(range(9))
     assert torch.cat(first).tolist() != torch.cat(second).tolist()
+    for number in range(2, 14):
+        rows = Rows((), torch.zeros(number))
+        assert len(epoch_batches(rows, settings, 0)) == steps_an_epoch(rows, settings)
 
 
 def test_loss_that_is_no_number_gets_a_sentence(setup: Setup, tmp_path: Path) -> None:
