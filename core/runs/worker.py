@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from filelock import Timeout
 from joblib import Parallel, delayed, parallel_config
@@ -31,6 +33,8 @@ LINGER_SECONDS = 600.0
 POLL_SECONDS = 0.1
 LOCK_PATIENCE = 2.0
 """Seconds a starting worker waits for the lock: watchers hold it for an instant to see whether anyone lives."""
+CLUSTER_PATIENCE = 10.0
+"""Seconds until a cluster that does not answer is given up."""
 CANCEL_CHECK_SECONDS = 0.25
 MEMORY_SENTENCE = (
     "The device ran out of memory. Halve the batch size, freeze more stages, or choose the CPU. "
@@ -177,19 +181,36 @@ def work_here(workspace: Workspace, sweep: Sweep, arms: int, cluster: str) -> No
 def _backend(cluster: str) -> Iterator[None]:
     if not cluster:
         yield
-    elif cluster.startswith("ray:"):
+        return
+    with contextlib.ExitStack() as held:
+        try:
+            kind = _connect(cluster, held)
+        except (ImportError, OSError, ValueError) as error:
+            raise BadInput(
+                f"The cluster {cluster!r} could not be reached ({str(error).splitlines()[0]}). The sweep waits: start "
+                "the cluster (Dask: tcp://HOST:PORT; Ray: ray://HOST:PORT, and `pip install 'ray[default,client]'` "
+                "here), then give the same command again."
+            ) from error
+        with parallel_config(kind):
+            yield
+
+
+def _connect(cluster: str, held: contextlib.ExitStack) -> str:
+    """Makes this process the cluster's client for as long as `held`; joblib's name for that kind of cluster."""
+    address = urlsplit(cluster)
+    # Both libraries would go on asking for half a minute, and leave threads behind.
+    socket.create_connection((address.hostname or cluster, address.port or 0), CLUSTER_PATIENCE).close()
+    if address.scheme == "ray":
         import ray
         from ray.util.joblib import register_ray
 
-        ray.init(cluster)
+        held.enter_context(ray.init(cluster))
         register_ray()
-        with parallel_config("ray"):
-            yield
-    else:
-        from distributed import Client
+        return "ray"
+    from distributed import Client
 
-        with Client(cluster), parallel_config("dask"):
-            yield
+    held.enter_context(Client(cluster))
+    return "dask"
 
 
 def carry_out_together(workspace: Workspace, ids: Sequence[str], arms: int, execute: Execute) -> None:

@@ -67,6 +67,17 @@ def test_one_by_one_together_and_over_a_cluster_are_the_same(
     check_results(workspace, one_by_one, expected)
 
 
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "ray://127.0.0.1:9"])
+def test_a_cluster_that_cannot_be_reached_is_named_and_the_sweep_waits(
+    address: str, tiny: tuple[Workspace, Dataset], spec: SweepSpec
+) -> None:
+    workspace, _ = tiny
+    sweep = submit_sweep(workspace, spec, "waits", own=True)
+    with pytest.raises(BadInput, match=f"{address}.*The sweep waits"):
+        work_here(workspace, sweep, 2, address)
+    assert {run.status for run in RunStore(workspace).group(sweep.id)} == {"queued"}
+
+
 def check_results(workspace: Workspace, sweep: Sweep, found: dict[tuple[str, int], np.ndarray]) -> None:
     runs = RunStore(workspace).group(sweep.id)
     with np.load(workspace.runs / runs[0].id / "predictions.npz") as arrays:
