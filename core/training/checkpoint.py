@@ -46,7 +46,8 @@ def save_checkpoint(
     weights: of the network, by name. Those that are no numbers are not kept: the loss that tells of them may be
     reported later than this.
     """
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+    # The least and the greatest are no numbers where any is none; a mask of a large table would take longer to make.
+    if not all(bool(torch.isfinite(torch.stack(tensor.aminmax())).all()) for tensor in weights.values()):
         return
     values = {
         "progress": {item.name: getattr(progress, item.name) for item in dataclasses.fields(progress)},
