@@ -53,6 +53,18 @@ def test_an_unknown_run_is_a_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPatc
     assert app.subheader[0].value == "a run"
 
 
+def test_of_many_runs_the_box_offers_the_newest_and_the_one_asked_for(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, dataset = tiny
+    runs = [queued(workspace, dataset, f"run {number}") for number in range(5)]
+    monkeypatch.setattr("pages.components.pick_run.OFFERED", 2)
+    app = open_page(workspace, "run", monkeypatch, run=runs[0].id)
+    assert app.subheader[0].value == "run 0"
+    assert [option.split(" ·")[0] for option in app.selectbox[0].options] == ["run 4", "run 3", "run 0"]
+    assert "the newest 2" in app.selectbox[0].help
+
+
 def test_queued_then_cancelled_then_resumed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, dataset = tiny
     first, second = queued(workspace, dataset, "first"), queued(workspace, dataset, "second")
