@@ -8,7 +8,6 @@ from core.data.datasets import list_datasets
 from core.runs.store import Run
 from pages.components.common import SIMULATED, plain, when, workspace
 
-
 OFFERED = 300
 """Newest runs in the box; thousands would take every look at the page half a megabyte. Compare lists and finds all."""
 
