@@ -5,6 +5,7 @@ import streamlit as st
 
 from core.report.run_figures import Points, accuracy_figure, auc_figure, loss_figure
 from core.runs.launch import refresh, worker_alive
+from core.runs.reporter import POINT_NAMES
 from core.runs.store import Run, RunStore
 from pages.components.chart import chart
 from pages.components.common import decimals, duration, workspace
@@ -22,7 +23,7 @@ SCORES = {
 
 def live_view(run: Run) -> None:
     """Follows the run as long as it is active and reruns the whole page when that has ended."""
-    points = RunStore(workspace()).points(run.id)
+    points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if run.active:
         every = TICK_SECONDS if points else WAITING_TICK_SECONDS
         st.fragment(_tick, run_every=every)(run.id, run.status, waiting=not points)
@@ -37,7 +38,7 @@ def _tick(run_id: str, shown_status: str, waiting: bool) -> None:
     # The header lies outside this fragment and shows the status.
     if run.status != shown_status:
         st.rerun()
-    points = store.points(run.id)
+    points = store.points(run.id, *POINT_NAMES)
     _progress(store, run, points)
     learning_curves(run, points)
     # Drawn first: from here on it looks less often.
