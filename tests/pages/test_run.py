@@ -106,14 +106,15 @@ def test_the_first_point_is_drawn_by_the_look_that_finds_it(tiny: Tiny, monkeypa
         return real(self, run_id, *names) if looks[0] > 1 else {}
 
     monkeypatch.setattr(RunStore, "points", late)
-    monkeypatch.setattr("pages.components.live.learning_curves", lambda run, points: drawn.append(sorted(points)))
+    monkeypatch.setattr("pages.components.live._curves", lambda run, points: [sorted(points)])
+    monkeypatch.setattr("pages.components.live._draw", lambda curves: drawn.extend(curves))
     with lane_lock(workspace, "cpu"):
         store.claim("cpu", 1)
         store.add_points(run.id, [(0, "validation_loss", 0.5)])
         app = open_page(workspace, "run", monkeypatch, run=run.id)
     assert not app.exception
     # Found by the quick look, and drawn once more by the page that then looks less often.
-    assert drawn == [["validation_loss"]] * 2 and looks == [4]
+    assert drawn == [["validation_loss"]] * 2 and looks == [5]
 
 
 def test_a_dead_worker_is_noticed_and_offers_resume(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
