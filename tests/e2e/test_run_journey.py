@@ -129,14 +129,14 @@ def test_two_apps_on_one_workspace(server: Server, dataset: Dataset, open_page: 
     other.start()
     try:
         first, second = open_page(), open_page()
-        settings = "small,epochs=20,batch_size=8,early_stopping=0,plateau=0"
+        settings = "small,epochs=12,batch_size=8,early_stopping=0,plateau=0"
         first.goto(f"{other.url}/finetune?dataset=watched&backbone=Simulated+DNN&training={settings}")
         settled(first)
         first.get_by_role("button", name="Launch").click()
         first.wait_for_url("**/run?run=r-*")
         run_id = first.url.split("run=")[1]
         second.goto(f"{server.url}/run?run={run_id}")
-        expect(second.get_by_text(re.compile(r"epoch \d+ of 20"))).to_be_visible(timeout=PATIENCE)
+        expect(second.get_by_text(re.compile(r"epoch \d+ of 12"))).to_be_visible(timeout=PATIENCE)
         store = RunStore(open_workspace(server.home))
         worker = store.get(run_id).worker_pid
         for control in store.list("queued"):
@@ -149,7 +149,7 @@ def test_two_apps_on_one_workspace(server: Server, dataset: Dataset, open_page: 
     run = store.get(run_id)
     assert run.status == "running" and run.worker_pid == worker and workers(server) == [worker]
     expect(second.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=PATIENCE)
-    assert store.get(run_id).status == "done" and len(store.points(run_id)["validation_loss"][0]) == 21
+    assert store.get(run_id).status == "done" and len(store.points(run_id)["validation_loss"][0]) == 13
 
 
 def test_runs_side_by_side(server: Server, dataset: Dataset, page: Page) -> None:
