@@ -1,13 +1,18 @@
-"""Many browser sessions on one server, and pages over 5,000 runs. Writes its section of docs/reliability.md.
+"""Many sessions on one server, and pages over 5,000 runs. Writes its section of docs/reliability.md.
 
-`python -m benchmarks.load [--sessions 50] [--minutes 10] [--runs 5000]`. One session in two watches a run that is going
-on, the others go from page to page; each types a word of its own on Compare and looks whether it is still its own.
+`python -m benchmarks.load [--sessions 50] [--minutes 10] [--runs 5000]`. First one session alone looks at every page;
+then every other session watches a run that is training, and the rest go from page to page, read for some seconds, and
+type words of their own. Sessions are those of benchmarks/load_session.py, which take next to nothing of the processor,
+so that the seconds are the server's; one tab of a real browser goes about among them. Ends by itself: what is not
+answered within a minute is counted and not waited for.
 """
 
 import argparse
-import itertools
+import asyncio
+import contextlib
 import os
 import random
+import shutil
 import tempfile
 import time
 from collections import defaultdict
@@ -15,125 +20,178 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from playwright.sync_api import Page, sync_playwright
+from playwright.async_api import Error, Page, async_playwright
 
-from benchmarks.kills import workspace_with_a_backbone
+from benchmarks.load_session import LIMIT, NOTHING, Session
+from benchmarks.load_store import POINTS, fill, start_long_run
 from benchmarks.reliability import write_section
-from core.models.library import list_backbones
 from core.runs.launch import ensure_worker
 from core.runs.store import RunStore
-from core.training.settings import FinetuneRequest, TrainSettings
-from core.workspace import PROJECT, Workspace, open_workspace
-from tests.core.training.helpers import QUICK, carry_out
-from tests.e2e.conftest import CHROMIUM_FLAGS, Server, settled
+from core.workspace import PROJECT, Workspace
+from tests.e2e.conftest import CHROMIUM_FLAGS, Server
 
-PAGES = ("", "data", "backbones", "finetune", "sweep", "compare", "run")
+PAGES = ("", "data", "backbones", "finetune", "sweep", "run", "score", "compare", "learn")
+READING = (10.0, 30.0)
+"""Seconds for which one reads a page before the next."""
+ALONE, VISITS = 5, 12
+"""Looks at each page by one session alone; pages that a tab sees before it is closed and another one opened."""
+SAMPLE_SECONDS = 2.0
 
 
-def fill(workspace: Workspace, runs: int) -> str:
-    """So many finished runs with a curve each, and one long run that goes on; the id of that."""
-    store, dataset = RunStore(workspace), next(workspace.datasets.glob("d-*")).name
-    card = next(card for card in list_backbones(workspace) if not card.bundled)
-    done = carry_out(workspace, FinetuneRequest(dataset, card.id, "depth", 1, train=QUICK))
-    wanted = [
-        (FinetuneRequest(dataset, card.id, "depth", 1, group=f"g-{number // 10}"), f"run {number}")
-        for number in range(runs)
+class Load:
+    """What is seen while the server works: seconds and bytes by what was asked for, memory over time."""
+
+    def __init__(self, server: Server, watched: str) -> None:
+        self.server = server
+        self.watched = watched
+        self.sessions: list[Session] = []
+        self.seconds: defaultdict[str, list[float]] = defaultdict(list)
+        self.bytes: defaultdict[str, list[int]] = defaultdict(list)
+        self.drawn: list[float] = []
+        self.undrawn = 0
+        self.memory: list[int] = []
+
+    def note(self, what: str, seconds: float, size: int) -> None:
+        """A request was answered."""
+        self.seconds[what].append(seconds)
+        self.bytes[what].append(size)
+
+    def open(self) -> Session:
+        """One more session."""
+        self.sessions.append(Session(self.server.url, len(self.sessions), self.note))
+        return self.sessions[-1]
+
+    async def alone(self) -> None:
+        """Every page some times in one tab; a first look at a page computes what later ones find kept."""
+        session = self.open()
+        for page in PAGES:
+            for _ in range(ALONE):
+                await session.look(page)
+        await session.close()
+
+    async def watch(self, session: Session, dice: random.Random) -> None:
+        """Watches the run that trains."""
+        await asyncio.sleep(dice.uniform(0, READING[0]))
+        while True:
+            await session.look("run", f"run={self.watched}")
+            await session.stay(dice.uniform(60, 180), "run")
+
+    async def go_about(self, session: Session, dice: random.Random) -> None:
+        """Goes from page to page, and types where one can."""
+        for visits in range(10**6):
+            await asyncio.sleep(dice.uniform(0, READING[0]))
+            page = dice.choice(PAGES)
+            await session.look(page)
+            if page == "sweep":
+                await session.write(page, "Name")
+            if page == "compare":
+                await session.write(page, "Find in name, note, tag or id", NOTHING)
+            await session.stay(dice.uniform(*READING), page or "home")
+            if visits % VISITS == VISITS - 1:
+                await session.close()
+
+    async def in_a_browser(self, page: Page, dice: random.Random) -> None:
+        """Goes from page to page in a real tab, until each is drawn."""
+        while True:
+            began = time.monotonic()
+            try:
+                await page.goto(f"{self.server.url}/{dice.choice(PAGES)}", timeout=1000 * LIMIT)
+                await page.wait_for_selector(
+                    '[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=1000 * LIMIT
+                )
+                await page.wait_for_selector('[data-testid="stMain"] h1', timeout=1000 * LIMIT)
+                self.drawn.append(time.monotonic() - began)
+            except Error:
+                self.undrawn += 1
+            await asyncio.sleep(dice.uniform(*READING))
+
+    async def sample(self) -> None:
+        """Follows the server's memory."""
+        process = psutil.Process(self.server.process.pid)
+        while True:
+            self.memory.append(process.memory_info().rss)
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    async def all_together(self, sessions: int, minutes: float) -> None:
+        """The load itself."""
+        dice = random.Random(1)
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+            jobs = [self.sample(), self.in_a_browser(await browser.new_page(), dice)]
+            jobs += [(self.watch, self.go_about)[number % 2](self.open(), dice) for number in range(sessions)]
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.gather(*jobs), 60 * minutes)
+            for session in self.sessions:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(session.close(), 5)
+            await browser.close()
+
+
+def measure(workspace: Workspace, sessions: int, minutes: float) -> list[str]:
+    """Carries the load out; what it came to, as the section's lines."""
+    watched = start_long_run(workspace)
+    server = Server(PROJECT / "app.py", workspace.root)
+    server.start()
+    try:
+        load = Load(server, watched.id)
+        process = psutil.Process(server.process.pid)
+        asyncio.run(load.alone())
+        alone, load.seconds = load.seconds, defaultdict(list)
+        memory = process.memory_info().rss
+        ensure_worker(workspace, "cpu")
+        before, began = process.cpu_times(), time.monotonic()
+        asyncio.run(load.all_together(sessions, minutes))
+        after, wall = process.cpu_times(), time.monotonic() - began
+    finally:
+        server.process.kill()
+        server.process.wait()
+        RunStore(workspace).request_cancel(watched.id)
+        time.sleep(3)
+        server.stop_workers()
+    share = (after.user + after.system - before.user - before.system) / wall
+    thirds = [part.mean() / 2**20 for part in np.array_split(np.array(load.memory), 3)]
+    rows = [
+        f"| {what} | {np.median(alone[what][1:]) if what in alone else float('nan'):.2f} | {len(found)} | "
+        f"{np.median(found):.2f} | {np.percentile(found, 95):.2f} | {np.median(load.bytes[what]) / 1000:.0f} |"
+        for what, found in sorted(load.seconds.items())
     ]
-    for run in store.submit_all(wanted, "cpu"):
-        store.claim_run(run.id, 1)
-        store.add_points(run.id, [(step, "train_loss", 1 / step) for step in range(1, 51)])
-        store.finish(run.id, "done", result=done.result)
-        (workspace.runs / run.id).mkdir()
-        predictions = workspace.runs / done.id / "predictions.npz"
-        (workspace.runs / run.id / "predictions.npz").hardlink_to(predictions)
-    train = TrainSettings(epochs=1000, batch_size=16, early_stopping=0, plateau=0, device="cpu")
-    watched = store.submit(FinetuneRequest(dataset, card.id, "depth", 0, train=train), "watched", "cpu")
-    ensure_worker(workspace, "cpu")
-    return watched.id
-
-
-def visit(page: Page, url: str) -> float:
-    """Seconds until the page has drawn itself."""
-    began = time.monotonic()
-    page.goto(url)
-    settled(page)
-    return time.monotonic() - began
-
-
-def mixed_up(page: Page, url: str, word: str) -> bool:
-    """Whether a word typed into Compare's filter is any other when the page is done with it."""
-    visit(page, f"{url}/compare")
-    field = page.get_by_label("Find in name, note or tag")
-    field.fill(word)
-    field.press("Enter")
-    settled(page)
-    return field.input_value() != word
+    every = load.sessions[1:]
+    said = {name: sum(getattr(one, name) for one in load.sessions) for name in ("foreign", "lost", "unanswered")}
+    broken = sum(one.broken for one in load.sessions)
+    runs = sum(RunStore(workspace).counts().values())
+    return [
+        f"{len(every)} sessions for {minutes:g} minutes on a store of {runs:,} runs with {POINTS} points each, "
+        f"{(len(every) + 1) // 2} watching a run that was training, the others going from page to page and reading "
+        f"each for {READING[0]:.0f} to {READING[1]:.0f} s. Seconds from the request until the server said that the "
+        "script had finished, every message read. Server, worker, sessions and one real browser shared "
+        f"{os.cpu_count()} cores (load {os.getloadavg()[0]:.1f} at the end); the server took {share:.2f} of a core.",
+        "",
+        f"| page | alone, median of {ALONE - 1}, s | looks | median, s | 95th percentile, s | kB |",
+        "|---|---|---|---|---|---|",
+        *[row.replace("nan", "–") for row in rows],
+        "",
+        f"A real tab among them drew {len(load.drawn)} pages, in {np.median(load.drawn or [0]):.1f} s (median; the "
+        f"slowest {max(load.drawn, default=0):.1f} s); {load.undrawn} were not drawn within {LIMIT:.0f} s. Requests "
+        f"not answered within {LIMIT:.0f} s: {said['unanswered']}. Exceptions on a page: {broken}. Words of one "
+        f"session found in another: {said['foreign']}; own words lost: {said['lost']}.",
+        "",
+        f"The server's memory was {memory / 2**20:.0f} MB after one session, and {thirds[0]:.0f}, {thirds[1]:.0f} and "
+        f"{thirds[2]:.0f} MB on average in the first, second and last third (at most "
+        f"{max(load.memory) / 2**20:.0f} MB).",
+    ]
 
 
 def main() -> None:
     """Runs the load and writes the section."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--runs", type=int, default=5000)
     options = parser.parse_args()
-    os.environ["THAW_WORKER_LINGER"] = "5"
-    dice = random.Random(1)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        workspace = open_workspace(workspace_with_a_backbone(Path(folder)).root)
-        watched = fill(workspace, options.runs)
-        server = Server(PROJECT / "app.py", workspace.root)
-        server.start()
-        memory, times, mixed = [], defaultdict(list), 0
-        try:
-            process = psutil.Process(server.process.pid)
-            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_FLAGS)
-            alone = {path: visit(browser.new_page(), f"{server.url}/{path}") for path in PAGES}
-            memory.append(process.memory_info().rss)
-            tabs = [browser.new_context().new_page() for _ in range(options.sessions)]
-            for page in tabs[::2]:
-                times["run, watched"].append(visit(page, f"{server.url}/run?run={watched}"))
-            end = time.monotonic() + 60 * options.minutes
-            for number in itertools.count():
-                if time.monotonic() > end:
-                    break
-                page, path = dice.choice(tabs[1::2]), dice.choice(PAGES)
-                times[path or "home"].append(visit(page, f"{server.url}/{path}"))
-                mixed += number % 10 == 0 and mixed_up(page, server.url, f"word {number}")
-                memory.append(process.memory_info().rss)
-            browser.close()
-        finally:
-            server.stop()
-            RunStore(workspace).request_cancel(watched)
-            time.sleep(3)
-            server.stop_workers()
-    megabytes = np.array(memory) / 2**20
-    thirds = [part.mean() for part in np.array_split(megabytes[1:], 3)]
-    rows = [
-        f"| {path} | {len(found)} | {np.median(found):.2f} | {np.percentile(found, 95):.2f} |"
-        for path, found in sorted(times.items())
-    ]
-    first = ", ".join(f"{path or 'home'} {seconds:.1f}" for path, seconds in alone.items())
-    write_section(
-        "Load",
-        "benchmarks/load.py",
-        [
-            f"{options.sessions} browser sessions for {options.minutes:g} minutes on a store of {options.runs:,} runs "
-            "with 50 points each; every other session watched a run that was training, the others went about. "
-            f"Server, worker and browser shared {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f} at the end), so "
-            "the seconds are those of the browser at work as well.",
-            "",
-            "| page | visits | median s | 95th percentile s |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            f"One session alone, the first visit of each, in seconds: {first}.",
-            "",
-            f"The server's memory was {megabytes[0]:.0f} MB with one session, and {thirds[0]:.0f}, {thirds[1]:.0f} and "
-            f"{thirds[2]:.0f} MB on average in the first, second and last third. Words of one session found in "
-            f"another: {mixed}.",
-        ],
-    )
+    os.environ |= {"THAW_WORKER_LINGER": "5", "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        lines = measure(fill(Path(folder), options.runs), options.sessions, options.minutes)
+    write_section("Load", "benchmarks/load.py", lines)
 
 
 if __name__ == "__main__":

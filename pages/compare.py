@@ -58,7 +58,8 @@ try:
     # What is chosen stays chosen behind a filter: one looks for the next run to choose.
     shown = {run.id for run in filtered}
     hidden = [run_id for run_id in before if run_id not in shown]
-    chosen = [run for run in every if run.id in {*ticked, *hidden}]
+    kept = {*ticked, *hidden}
+    chosen = [run for run in every if run.id in kept]
     st.query_params["runs"] = ",".join(run.id for run in chosen)
     actions(chosen, filtered, len(hidden), table)
     side_by_side(chosen)

@@ -67,7 +67,7 @@ def latest_runs(runs: list[Run]) -> None:
             "move the freeze line on *Fine-tune*."
         )
         st.page_link("data.py", label="Bring your own sample", icon=":material/table_chart:")
-    for run in runs[:LATEST]:
+    for run in runs:
         with st.container(horizontal=True, vertical_alignment="center", border=True, gap="small"):
             st.markdown(status_markdown(run.status), width=110)
             st.page_link("run.py", label=escape_markdown(run.name), query_params={"run": run.id}, width="stretch")
@@ -94,7 +94,7 @@ def overview(ticking: bool) -> None:
     """Queue and latest runs. ticking: whether it is drawn anew every TICK seconds; ends when nothing is active."""
     store = RunStore(workspace())
     refresh(workspace(), store)
-    runs = store.list()
+    runs = store.list(limit=LATEST)
     if ticking and not busy(store):
         st.rerun()
     queue_state(store)

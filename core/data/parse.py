@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from core.data.containers import Guard, check_size
 from core.data.dialects import Inspection
+from core.data.parquet_pages import claimed_bytes
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.errors import BadInput
 
@@ -148,6 +149,7 @@ def read_parquet(path: Path, form: Inspection, bad: BadRows) -> Iterator[pa.Tabl
                     f"{MAX_ROW_GROUP_BYTES:,} bytes."
                 )
             check_size(sum(sizes), packed, path.name)
+            check_size(claimed_bytes(path, file.metadata), packed, path.name)
             names = [name for name, column in zip(file.schema_arrow.names, form.columns, strict=True) if column]
             seen = 0
             for batch in file.iter_batches(PARQUET_ROWS, columns=names):

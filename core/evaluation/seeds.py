@@ -85,33 +85,36 @@ def compare_log_loss(labels: np.ndarray, a: np.ndarray, b: np.ndarray, seed: int
     RESAMPLES times rows and seeds are drawn with replacement, independently; the interval is the percentile one, the
     p-value twice the smaller share of resamples beyond 0 (Efron and Tibshirani 1993).
     """
-    return compare_log_losses(labels, [(a, b)], seed)[0]
+    _check(labels, a, b)
+    seeds = range(len(a))
+    pair = ([*seeds], [len(a) + place for place in seeds])
+    return compare_losses(np.concatenate([row_losses(labels, a), row_losses(labels, b)]), [pair], seed)[0]
 
 
-def compare_log_losses(
-    labels: np.ndarray, pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed: int = 0
+def compare_losses(
+    losses: np.ndarray, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], seed: int = 0
 ) -> list[SeedDifference]:
-    """compare_log_loss of every (a, b), all on the same draws of rows, which cost nearly all of the time."""
-    for a, b in pairs:
-        _check(labels, a, b)
-    losses = [row_losses(labels, a) - row_losses(labels, b) for a, b in pairs]
-    if not losses:
+    """compare_log_loss of every pair, all on the same draws of rows, and each strategy's losses summed once.
+
+    losses: (n, rows) of every strategy and seed. pairs: which of the n are a's and which b's, the same seeds in the
+    same order.
+    """
+    if not pairs:
         return []
-    rows, stacked = len(labels), np.concatenate(losses)
+    rows = losses.shape[1]
     generator = np.random.default_rng(seed)
-    sums = np.empty((RESAMPLES, len(stacked)))
+    sums = np.empty((RESAMPLES, len(losses)))
     chunk = max(1, CHUNK_COUNTS // rows)
     for start in range(0, RESAMPLES, chunk):
         size = min(chunk, RESAMPLES - start)
         drawn = generator.integers(rows, size=(size, rows)) + rows * np.arange(size)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows)
-        sums[start : start + size] = counts.astype(np.float64) @ stacked.T
-    ends = np.cumsum([len(one) for one in losses])
-    return [_bootstrapped(own, sums[:, end - len(own) : end], generator) for own, end in zip(losses, ends, strict=True)]
+        sums[start : start + size] = counts.astype(np.float64) @ losses.T
+    return [_bootstrapped(losses[[*a]] - losses[[*b]], sums[:, a] - sums[:, b], generator) for a, b in pairs]
 
 
 def _bootstrapped(losses: np.ndarray, sums: np.ndarray, generator: np.random.Generator) -> SeedDifference:
-    """losses: (seeds, rows). sums: (RESAMPLES, seeds), of each seed's losses over the rows that a resample drew."""
+    """losses: (seeds, rows), a's less b's. sums: (RESAMPLES, seeds), of them over the rows that a resample drew."""
     seeds, rows = losses.shape
     of_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
     means = np.einsum("rs,rs->r", of_seeds, sums) / (rows * seeds)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ PAUSED = "waiting for the other arms"
 """Phase of a queued run that has come to a rung of its sweep (core.runs.halving)."""
 PAUSED_LAST = f"CASE phase WHEN '{PAUSED}' THEN epoch ELSE 0 END"
 """Orders waiting runs: those that have not come to a rung first, then by how far they have come."""
+
+CANCELLED = "Cancelled. Resume goes on from the last checkpoint."
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -109,12 +112,22 @@ class Validation:
     last_auc: float | None = None
 
 
+@lru_cache(maxsize=2**14)
+def _parsed(text: str) -> dict[str, Any]:
+    """Requests and results as they were read before: parsing those of thousands of runs would take every page a second.
+
+    Whoever reads one shares it, and so changes nothing in it.
+    """
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
 def _run_of(row: sqlite3.Row) -> Run:
     values = dict(row)
     values["group"] = values.pop("grouping")
-    values["request"] = json.loads(values["request"])
+    values["request"] = _parsed(values["request"])
     values["tags"] = tuple(json.loads(values["tags"]))
-    values["result"] = json.loads(values["result"]) if values["result"] else None
+    values["result"] = _parsed(values["result"]) if values["result"] else None
     return Run(**values)
 
 
@@ -220,20 +233,25 @@ class RunStore:
                 (sweep_id, name, json.dumps(spec), now()),
             )
 
-    def sweeps(self) -> list[tuple[str, str, dict[str, Any], str]]:
-        """(id, name, spec, created) of every sweep, newest first."""
+    def sweeps(self) -> list[tuple[str, str, str, str]]:
+        """(id, name, spec as JSON, created) of every sweep, newest first."""
         with self._open() as db:
             rows = db.execute("SELECT id, name, spec, created FROM sweeps ORDER BY created DESC").fetchall()
-        return [(row["id"], row["name"], json.loads(row["spec"]), row["created"]) for row in rows]
+        return [tuple(row) for row in rows]
 
-    def list(self, status: str | None = None, kind: str | None = None) -> list[Run]:
-        """Runs, newest first, of one status and one kind when given; without a kind those that train, of any."""
-        query = (
-            "SELECT * FROM runs WHERE (? IS NULL OR status = ?) AND kind = coalesce(?, nullif(kind, 'interpolate'))"
-            " ORDER BY created DESC"
-        )
+    def list(self, status: str | None = None, kind: str | None = None, limit: int = -1) -> list[Run]:
+        """Runs, newest first, of one status and one kind when given; without a kind those that train, of any.
+
+        limit: so many of the newest; -1 for all.
+        """
+        # A condition that may be left out would keep SQLite from its index, and make it read every result there is.
+        conditions, values = ["kind = ?" if kind else "kind != 'interpolate'"], [kind] if kind else []
+        if status:
+            conditions.append("status = ?")
+            values.append(status)
+        query = f"SELECT * FROM runs WHERE {' AND '.join(conditions)} ORDER BY created DESC LIMIT ?"
         with self._open() as db:
-            return [_run_of(row) for row in db.execute(query, (status, status, kind))]
+            return [_run_of(row) for row in db.execute(query, (*values, limit))]
 
     def counts(self) -> dict[str, int]:
         """How many runs there are of each status."""
@@ -345,13 +363,17 @@ class RunStore:
         return (math.inf, False) if last is None else (lowest, last == step > 0)
 
     def pause(self, run_id: str) -> None:
-        """Queues a running run again, behind those of its group that have not come so far."""
+        """Queues a running run again, behind those of its group that have not come so far; ends it where someone has
+        asked to cancel it meanwhile."""
         with self._open() as db:
-            db.execute(
-                "UPDATE runs SET status = CASE WHEN cancel_asked IS NULL THEN 'queued' ELSE 'cancelled' END,"
-                " phase = ?, worker_pid = NULL WHERE id = ? AND status = 'running'",
+            queued = db.execute(
+                "UPDATE runs SET status = 'queued', phase = ?, worker_pid = NULL"
+                " WHERE id = ? AND status = 'running' AND cancel_asked IS NULL",
                 (PAUSED, run_id),
-            )
+            ).rowcount
+        # Once it waits, another process may have it running again.
+        if not queued:
+            self.finish(run_id, "cancelled", CANCELLED)
 
     def finish(self, run_id: str, status: str, message: str = "", result: dict[str, Any] | None = None) -> None:
         """Ends a running run as done, failed, cancelled or interrupted; does nothing when it is no longer running."""

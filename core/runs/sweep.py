@@ -6,10 +6,12 @@ differs between them.
 
 import dataclasses
 import itertools
+import json
 import secrets
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
@@ -188,8 +190,10 @@ def find_sweep(workspace: Workspace, name_or_id: str) -> Sweep:
     raise BadInput(f"There is no sweep {name_or_id[:40]!r}; the sweeps here are {sorted(one.name for one in sweeps)}.")
 
 
-def spec_from_json(values: dict[str, Any]) -> SweepSpec:
-    """The spec that `dataclasses.asdict` and JSON made `values` from."""
+@lru_cache(maxsize=256)
+def spec_from_json(text: str) -> SweepSpec:
+    """The spec that `dataclasses.asdict` and JSON made `text` from; kept, for checking one of many runs takes long."""
+    values = json.loads(text)
     return SweepSpec(
         dataset=values["dataset"],
         backbone=values["backbone"],

@@ -25,7 +25,7 @@ from core.errors import BadInput, ThawError, out_of_memory, system_sentence
 from core.runs.halving import decide
 from core.runs.launch import CLUSTER, LANES, arms_at_once, ensure_worker, lane_lock, threads_a_run
 from core.runs.reporter import Decision, Point, Reporter
-from core.runs.store import Run, RunStore
+from core.runs.store import CANCELLED, Run, RunStore
 from core.runs.sweep import Sweep
 from core.workspace import Workspace, clear_leftovers, open_workspace
 
@@ -147,7 +147,7 @@ def carry_out(workspace: Workspace, store: RunStore, run: Run, execute: Execute)
         store.finish(run.id, "done", result=result)
     except Exception as error:
         if reporter.stop:
-            store.finish(run.id, "cancelled", "Cancelled. Resume goes on from the last checkpoint.")
+            store.finish(run.id, "cancelled", CANCELLED)
         elif reporter.waits:
             store.pause(run.id)
         else:

@@ -19,19 +19,21 @@ _CHART = st.components.v2.component(
 )
 
 
-def chart(figure: go.Figure, key: str, height: int = 360, alt: str = "", modebar: bool = True) -> None:
-    """Draws `figure` over the full width, `height` pixels high.
+def chart(figure: go.Figure | str, key: str, height: int = 360, alt: str = "", modebar: bool = True) -> None:
+    """Draws `figure`, or the one that is JSON already, over the full width, `height` pixels high.
 
     key: unique on the page and the same on every rerun; that is what keeps the node and the zoom. alt: what a screen
     reader says; the figure's title when empty. modebar: whether hovering shows the zoom and save buttons.
     Font, grid, hover and series colours come from the theme unless a trace names its own; background is clear.
     """
-    title = figure.layout.title.text if figure.layout.title else None
+    if not isinstance(figure, str):
+        alt = alt or (figure.layout.title.text if figure.layout.title else None) or "Chart"
+        figure = figure.to_json()
     _CHART(
         data={
-            "figure": figure.to_json(),
+            "figure": figure,
             "height": height,
-            "alt": alt or title or "Chart",
+            "alt": alt,
             "modebar": modebar,
             "version": plotly.__version__,
         },

@@ -1,10 +1,13 @@
 """A run while it waits, runs, or after it broke off: phase, progress, time left, curves."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import streamlit as st
 
 from core.report.run_figures import Points, accuracy_figure, auc_figure, loss_figure
 from core.runs.launch import refresh, worker_alive
+from core.runs.reporter import POINT_NAMES
 from core.runs.store import Run, RunStore
 from pages.components.chart import chart
 from pages.components.common import decimals, duration, workspace
@@ -20,9 +23,19 @@ SCORES = {
 """Per objective: title, point name and figure of what it is scored by. Fine-tuning learns clicks too."""
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as JSON, with its title, the key of its chart, and what a screen reader says."""
+
+    title: str
+    figure: str
+    key: str
+    alt: str
+
+
 def live_view(run: Run) -> None:
     """Follows the run as long as it is active and reruns the whole page when that has ended."""
-    points = RunStore(workspace()).points(run.id)
+    points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if run.active:
         every = TICK_SECONDS if points else WAITING_TICK_SECONDS
         st.fragment(_tick, run_every=every)(run.id, run.status, waiting=not points)
@@ -37,12 +50,19 @@ def _tick(run_id: str, shown_status: str, waiting: bool) -> None:
     # The header lies outside this fragment and shows the status.
     if run.status != shown_status:
         st.rerun()
-    points = store.points(run.id)
+    points = store.points(run.id, *(POINT_NAMES if waiting else ("seconds",)))
     _progress(store, run, points)
-    learning_curves(run, points)
+    _draw(_curves(run, points) if waiting else _shared_curves(run_id))
     # Drawn first: from here on it looks less often.
     if waiting and points:
         st.rerun()
+
+
+@st.cache_data(ttl=TICK_SECONDS / 2, max_entries=32, show_spinner=False)
+def _shared_curves(run_id: str) -> list[Drawn]:
+    """The curves of a run that trains, made once for all who watch it now."""
+    store = RunStore(workspace())
+    return _curves(store.get(run_id), store.points(run_id, *POINT_NAMES))
 
 
 def _progress(store: RunStore, run: Run, points: Points) -> None:
@@ -72,20 +92,30 @@ def _time_left(run: Run, points: Points) -> str:
 
 def learning_curves(run: Run, points: Points, best_step: int | None = None) -> None:
     """Loss, and beside it what the run's objective is scored by; best_step: where the weights were kept."""
-    if run.request.get("objective") == "none":
+    _draw(_curves(run, points, best_step))
+
+
+def _curves(run: Run, points: Points, best_step: int | None = None) -> list[Drawn]:
+    objective = run.request.get("objective", "supervised")
+    if objective == "none":
         # Only the start learnt something, and has no validation rows.
-        st.markdown("**Loss of the start**")
-        chart(loss_figure(points, title=loss_title(run)), f"loss-{run.id}", 320, _spoken("Loss", points, "train_loss"))
-        return
-    loss, score = st.columns(2)
-    with loss:
-        st.markdown("**Loss**")
-        figure = loss_figure(points, best_step, loss_title(run))
-        chart(figure, f"loss-{run.id}", 320, _spoken("Loss", points, "validation_loss"))
-    with score:
-        title, name, draw = SCORES.get(run.request.get("objective", "supervised"), SCORES["supervised"])
-        st.markdown(f"**{title}**")
-        chart(draw(points), f"auc-{run.id}", 320, _spoken(title, points, name))
+        spoken = _spoken("Loss", points, "train_loss")
+        return [
+            Drawn("Loss of the start", loss_figure(points, title=loss_title(run)).to_json(), f"loss-{run.id}", spoken)
+        ]
+    title, name, draw = SCORES.get(objective, SCORES["supervised"])
+    loss = loss_figure(points, best_step, loss_title(run)).to_json()
+    return [
+        Drawn("Loss", loss, f"loss-{run.id}", _spoken("Loss", points, "validation_loss")),
+        Drawn(title, draw(points).to_json(), f"auc-{run.id}", _spoken(title, points, name)),
+    ]
+
+
+def _draw(curves: list[Drawn]) -> None:
+    for place, curve in zip(st.columns(len(curves)), curves, strict=True):
+        with place:
+            st.markdown(f"**{curve.title}**")
+            chart(curve.figure, curve.key, 320, curve.alt)
 
 
 def loss_title(run: Run) -> str:

@@ -8,35 +8,42 @@ from core.data.datasets import list_datasets
 from core.runs.store import Run
 from pages.components.common import SIMULATED, plain, when, workspace
 
+OFFERED = 300
+"""Newest runs in the box; thousands would take every look at the page half a megabyte. Compare lists and finds all."""
+
 
 def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
     """The run in the address, else the first of `runs`; choosing another one puts its id there.
 
     missing: the sentence for an id that is none of them.
     """
+    by_id = {run.id: run for run in runs}
+    named = st.query_params.get("run", runs[0].id)
+    if named not in by_id:
+        st.error(plain(missing(named)))
+        named = runs[0].id
     names: dict[str, str] = {}
-    for run in runs:
+    taken = set()
+    for run in {run.id: run for run in (*runs[:OFFERED], by_id[named])}.values():
         label = f"{run.name} · {when(run.created)} · {run.status}"
         # The box tells its options apart by what they show.
-        names[run.id] = f"{label} · {run.id}" if label in names.values() else label
+        names[run.id] = f"{label} · {run.id}" if label in taken else label
+        taken.add(label)
     ids = list(names)
-    named = st.query_params.get("run", ids[0])
-    if named not in names:
-        st.error(plain(missing(named)))
-        named = ids[0]
     chosen = st.selectbox(
         "Run",
         ids,
         index=ids.index(named),
         format_func=names.__getitem__,
         label_visibility="collapsed",
-        help="The run that this page shows. It changes no result.",
+        help="The run that this page shows. It changes no result."
+        + (f" Here are the newest {OFFERED}; Compare finds every one." if len(runs) > len(ids) else ""),
     )
     if chosen != named:
         # What else the address says belongs to the other run.
         st.query_params.from_dict({"run": chosen})
         st.rerun()
-    return next(run for run in runs if run.id == chosen)
+    return by_id[chosen]
 
 
 def simulated_mark(run: Run) -> str:

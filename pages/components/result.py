@@ -27,6 +27,7 @@ from core.report.run_figures import (
     roc_figure,
     score_figure,
 )
+from core.runs.reporter import POINT_NAMES
 from core.runs.store import Run, RunStore
 from core.training.objectives import OBJECTIVES, ORIGINS, origins
 from pages.components.chart import chart
@@ -89,7 +90,7 @@ def result_view(run: Run) -> None:
         metrics_table(run.result, parts, beside_before=run.request.get("strategy") != "zero-shot")
         st.subheader("One threshold, everything it decides")
         st.fragment(threshold_view)(run, parts)
-    points = RunStore(workspace()).points(run.id)
+    points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if points:
         st.subheader("Learning curves")
         best = run.result["best_epoch"]

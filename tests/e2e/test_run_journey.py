@@ -3,6 +3,7 @@
 import re
 import time
 
+import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -110,6 +111,45 @@ def test_restarting_the_app_changes_nothing_of_the_run(server: Server, dataset: 
     page.goto(f"{server.url}/run?run={run.id}")
     expect(page.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=PATIENCE)
     assert RunStore(workspace).get(run.id).status == "done"
+
+
+def workers(server: Server) -> list[int]:
+    """Processes that work, or wait to, in the server's workspace."""
+    mine = []
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        command = process.info["cmdline"] or []
+        if "core.runs.worker" in command and str(server.home) in command:
+            mine.append(process.info["pid"])
+    return mine
+
+
+def test_two_apps_on_one_workspace(server: Server, dataset: Dataset, open_page: OpenPage) -> None:
+    """Launched in one and watched in the other; one worker carries the run out, and goes on when its app is killed."""
+    other = Server(server.script, server.home)
+    other.start()
+    try:
+        first, second = open_page(), open_page()
+        settings = "small,epochs=12,batch_size=8,early_stopping=0,plateau=0"
+        first.goto(f"{other.url}/finetune?dataset=watched&backbone=Simulated+DNN&training={settings}")
+        settled(first)
+        first.get_by_role("button", name="Launch").click()
+        first.wait_for_url("**/run?run=r-*")
+        run_id = first.url.split("run=")[1]
+        second.goto(f"{server.url}/run?run={run_id}")
+        expect(second.get_by_text(re.compile(r"epoch \d+ of 12"))).to_be_visible(timeout=PATIENCE)
+        store = RunStore(open_workspace(server.home))
+        worker = store.get(run_id).worker_pid
+        for control in store.list("queued"):
+            store.request_cancel(control.id)
+        # A page left open would complain of a server that is gone.
+        first.close()
+    finally:
+        other.process.kill()
+        other.stop()
+    run = store.get(run_id)
+    assert run.status == "running" and run.worker_pid == worker and workers(server) == [worker]
+    expect(second.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=PATIENCE)
+    assert store.get(run_id).status == "done" and len(store.points(run_id)["validation_loss"][0]) == 13
 
 
 def test_runs_side_by_side(server: Server, dataset: Dataset, page: Page) -> None:

@@ -7,25 +7,36 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.workspace import PROJECT
-from tests.e2e.conftest import Server
+from tests.e2e.conftest import OpenPage, Server, settled
+from tests.e2e.provider import CLIENT, SECRET, Provider, running_provider
 
 pytestmark = pytest.mark.e2e
 SECRETS = """
 [auth]
-redirect_uri = "http://127.0.0.1:8501/oauth2callback"
+redirect_uri = "{app}/oauth2callback"
 cookie_secret = "not-a-secret-and-long-enough-for-the-check"
-client_id = "thaw"
-client_secret = "none"
-server_metadata_url = "http://127.0.0.1:9/.well-known/openid-configuration"
+client_id = "{client}"
+client_secret = "{secret}"
+server_metadata_url = "{provider}/.well-known/openid-configuration"
+
+[thaw]
+allowed = ["ann@example.com"]
 """
+ANN = {"email": "ann@example.com", "email_verified": True}
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def provider() -> Iterator[Provider]:
+    with running_provider() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("guarded")
-    secrets = home / "secrets.toml"
-    secrets.write_text(SECRETS)
     server = Server(PROJECT / "app.py", home)
+    secrets = home / "secrets.toml"
+    secrets.write_text(SECRETS.format(app=server.url, client=CLIENT, secret=SECRET, provider=provider.url))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STREAMLIT_SECRETS_FILES", str(secrets))
         server.start()
@@ -65,3 +76,44 @@ def test_a_deep_link_on_a_fresh_server_asks_to_sign_in(page: Page, guarded: Serv
         expect(page.get_by_role("heading", name="Thaw")).to_be_visible()
         expect(page.get_by_role("heading", name="Data")).to_have_count(0)
         expect(page.get_by_role("heading", name="Compare")).to_have_count(0)
+
+
+def sign_in(page: Page) -> None:
+    """Goes to the provider, which sends one straight back."""
+    page.get_by_role("button", name="Sign in").click()
+
+
+def test_signed_in_by_a_provider_the_page_is_shown(page: Page, guarded: Server, provider: Provider) -> None:
+    """From a deep link to the provider and back; the same browser is let in from then on, by any address."""
+    provider.user, before = ANN, provider.redeemed
+    page.goto(f"{guarded.url}/compare")
+    sign_in(page)
+    expect(page.get_by_role("heading", name="Latest runs")).to_be_visible()
+    assert provider.redeemed == before + 1
+    page.goto(f"{guarded.url}/compare")
+    settled(page)
+    expect(page.get_by_role("heading", name="Compare")).to_be_visible()
+    assert provider.redeemed == before + 1
+
+
+@pytest.mark.parametrize(
+    "user",
+    [{"email": "bob@example.com", "email_verified": True}, ANN | {"email_verified": False}],
+    ids=["stranger", "unverified"],
+)
+def test_signed_in_but_not_let_in(
+    user: dict[str, object], open_page: OpenPage, guarded: Server, provider: Provider
+) -> None:
+    """A stranger, and someone whose address the provider has not verified; who signs out may come as another one."""
+    provider.user = user
+    page = open_page()
+    page.goto(f"{guarded.url}/data")
+    sign_in(page)
+    expect(page.get_by_text("This account may not use this Thaw")).to_be_visible()
+    page.goto(f"{guarded.url}/data")
+    expect(page.get_by_text("This account may not use this Thaw")).to_be_visible()
+    expect(page.get_by_role("heading", name="Data")).to_have_count(0)
+    provider.user = ANN
+    page.get_by_role("button", name="Sign out").click()
+    sign_in(page)
+    expect(page.get_by_role("heading", name="Latest runs")).to_be_visible()

@@ -140,3 +140,33 @@ def test_a_parquet_row_group_of_far_more_bytes_than_the_file(workspace: Workspac
     assert path.stat().st_size < 500_000
     with pytest.raises(BadInput, match="decompression bomb"):
         ingest(workspace, path, "sample")
+
+
+@pytest.mark.parametrize("codec", ["zstd", "snappy", "gzip"])
+def test_a_parquet_page_that_claims_more_than_the_footer(codec: str, workspace: Workspace, tmp_path: Path) -> None:
+    """Arrow makes room for what the header of a page says; here 134 MB, and the footer says nothing of it."""
+    columns = parquet_columns(rows(300)) | {"C26": pa.array([f"{number:08x}" + "a" * 4000 for number in range(300)])}
+    path = tmp_path / "file"
+    pq.write_table(pa.table(columns), path, compression=codec, use_dictionary=False, data_page_size=2**22)
+    assert ingest(workspace, path, "sample").rows == 300
+    start = pq.ParquetFile(path).metadata.row_group(0).column([*columns].index("C26")).data_page_offset
+    data = bytearray(path.read_bytes())
+    # The kind of page, and its sizes unpacked and packed, each behind the mark of a field of 32 bits.
+    assert data[start : start + 3] == b"\x15\x00\x15" and data[start + 7] == 0x15
+    data[start + 3 : start + 7] = b"\xfe\xff\xff\x7f"
+    path.write_bytes(data)
+    before = fingerprint(workspace)
+    with pytest.raises(BadInput, match="decompression bomb"):
+        ingest(workspace, path, "bomb")
+    assert fingerprint(workspace) == before
+
+
+def test_a_parquet_page_whose_header_is_damaged(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    pq.write_table(pa.table(parquet_columns(GOOD)), path, use_dictionary=False)
+    start = pq.ParquetFile(path).metadata.row_group(0).column(5).data_page_offset
+    whole = path.read_bytes()
+    for damage in (b"\x1f" * 8, b"\x1c" * 40, b"\xff" * 12, b"\x15\x01\x15\x01\x15\x01\x00"):
+        path.write_bytes(whole[:start] + damage + whole[start + len(damage) :])
+        with pytest.raises(BadInput, match="cannot be read as Parquet"):
+            ingest(workspace, path, "sample")

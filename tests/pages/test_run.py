@@ -53,6 +53,18 @@ def test_an_unknown_run_is_a_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPatc
     assert app.subheader[0].value == "a run"
 
 
+def test_of_many_runs_the_box_offers_the_newest_and_the_one_asked_for(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, dataset = tiny
+    runs = [queued(workspace, dataset, f"run {number}") for number in range(5)]
+    monkeypatch.setattr("pages.components.pick_run.OFFERED", 2)
+    app = open_page(workspace, "run", monkeypatch, run=runs[0].id)
+    assert app.subheader[0].value == "run 0"
+    assert [option.split(" ·")[0] for option in app.selectbox[0].options] == ["run 4", "run 3", "run 0"]
+    assert "the newest 2" in app.selectbox[0].help
+
+
 def test_queued_then_cancelled_then_resumed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, dataset = tiny
     first, second = queued(workspace, dataset, "first"), queued(workspace, dataset, "second")
@@ -94,14 +106,15 @@ def test_the_first_point_is_drawn_by_the_look_that_finds_it(tiny: Tiny, monkeypa
         return real(self, run_id, *names) if looks[0] > 1 else {}
 
     monkeypatch.setattr(RunStore, "points", late)
-    monkeypatch.setattr("pages.components.live.learning_curves", lambda run, points: drawn.append(sorted(points)))
+    monkeypatch.setattr("pages.components.live._curves", lambda run, points: [sorted(points)])
+    monkeypatch.setattr("pages.components.live._draw", lambda curves: drawn.extend(curves))
     with lane_lock(workspace, "cpu"):
         store.claim("cpu", 1)
         store.add_points(run.id, [(0, "validation_loss", 0.5)])
         app = open_page(workspace, "run", monkeypatch, run=run.id)
     assert not app.exception
     # Found by the quick look, and drawn once more by the page that then looks less often.
-    assert drawn == [["validation_loss"]] * 2 and looks == [4]
+    assert drawn == [["validation_loss"]] * 2 and looks == [5]
 
 
 def test_a_dead_worker_is_noticed_and_offers_resume(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,10 @@ from core.evaluation.seeds import (
     auc_components,
     compare_auc,
     compare_log_loss,
-    compare_log_losses,
+    compare_losses,
     mean_auc,
     mean_of_rows,
+    row_losses,
 )
 
 
@@ -104,14 +105,15 @@ def test_pairs_on_shared_draws_are_as_each_alone(monkeypatch: pytest.MonkeyPatch
     # Small enough for several chunks.
     monkeypatch.setattr("core.evaluation.seeds.CHUNK_COUNTS", 300 * 130)
     labels, a, b = world(np.random.default_rng(6), 300, 3, 0.4, 0.1)
-    together = compare_log_losses(labels, [(a, b), (b[:1], a[:1]), (a, a)])
+    losses = np.concatenate([row_losses(labels, a), row_losses(labels, b)])
+    together = compare_losses(losses, [([0, 1, 2], [3, 4, 5]), ([3], [0]), ([0, 1, 2], [0, 1, 2])])
     for ours, alone in zip(
         together, [compare_log_loss(labels, a, b), compare_log_loss(labels, b[:1], a[:1])], strict=False
     ):
         assert ours.delta == alone.delta and ours.seeds == alone.seeds
         width = alone.high - alone.low
         assert (ours.low, ours.high) == pytest.approx((alone.low, alone.high), abs=0.1 * width)
-    assert together[2].p == 1 and compare_log_losses(labels, []) == []
+    assert together[2].p == 1 and compare_losses(losses, []) == []
 
 
 def test_scores_that_do_not_belong_together_are_refused() -> None:

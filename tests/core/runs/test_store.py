@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from core.errors import BadInput
-from core.runs.store import MIGRATIONS, Run, RunStore, Validation
+from core.runs.store import MIGRATIONS, PAUSED, Run, RunStore, Validation
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 
@@ -111,6 +111,27 @@ def test_stale_runs_are_interrupted_or_cancelled(store: RunStore) -> None:
     store.request_cancel(cancelled.id)
     store.interrupt_stale("cpu")
     assert [store.get(run.id).status for run in (left, cancelled, other)] == ["interrupted", "cancelled", "running"]
+
+
+def test_cancelled_in_the_moment_it_goes_back_to_the_queue(store: RunStore) -> None:
+    """Successive halving sends a run back while someone cancels it: it ends, and says so, as any other one."""
+    going, cancelled = submit(store), submit(store)
+    for _ in range(2):
+        store.claim("cpu", 1)
+    store.request_cancel(cancelled.id)
+    store.pause(going.id)
+    store.pause(cancelled.id)
+    waits, ended = store.get(going.id), store.get(cancelled.id)
+    assert (waits.status, waits.phase, waits.message, waits.finished) == ("queued", PAUSED, "", None)
+    assert (ended.status, ended.phase, ended.worker_pid) == ("cancelled", "", None)
+    assert "Cancelled" in ended.message and ended.finished is not None and ended.finished > ended.created
+
+
+def test_the_newest_are_listed_first_and_as_many_as_asked_for(store: RunStore) -> None:
+    ids = [submit(store).id for _ in range(4)]
+    assert [run.id for run in store.list()] == ids[::-1]
+    assert [run.id for run in store.list(limit=2)] == ids[:1:-1]
+    assert store.list("done", limit=2) == []
 
 
 def test_delete_takes_everything_but_not_a_running_run(store: RunStore, workspace: Workspace) -> None:

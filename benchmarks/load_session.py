@@ -1,0 +1,154 @@
+"""A browser session without a browser: a WebSocket that speaks Streamlit's protocol as its frontend does.
+
+It opens pages, reads every message, asks for the reruns of fragments that the page wants every so often, and measures
+the seconds from each request until the server says that the script has finished: the server's time, whatever a browser
+would need to draw it.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websockets.asyncio.client import ClientConnection, connect
+
+LIMIT = 60.0
+"""Seconds after which an answer is waited for no longer."""
+WORD = re.compile(rb"word-(\d+)-\d+")
+NOTHING = b"No run passes the filters"
+"""What Compare says to whoever looks for a word that no run has."""
+ENDED = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
+
+Noted = Callable[[str, float, int], None]
+"""Takes (what was asked for, seconds until it was there, bytes that came)."""
+
+
+@dataclass
+class Session:
+    """One tab. number: its own, which its words carry. noted: hears of every answer.
+
+    foreign: words of other sessions that came, or what comes of them. lost: own words that did not come back.
+    unanswered: requests that took longer than LIMIT. broken: exceptions on pages.
+    """
+
+    url: str
+    number: int
+    noted: Noted
+    foreign: int = 0
+    lost: int = 0
+    unanswered: int = 0
+    broken: int = 0
+    _socket: ClientConnection | None = None
+    _script: str = ""
+    _query: str = ""
+    _typed: dict[str, str] = field(default_factory=dict)
+    _fields: dict[str, str] = field(default_factory=dict)
+    _ticking: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _cached: set[str] = field(default_factory=set)
+    _words: int = 0
+
+    async def close(self) -> None:
+        """Closes the tab."""
+        if self._socket:
+            await self._socket.close()
+        self._socket = None
+
+    async def look(self, page: str, query: str = "") -> None:
+        """Goes to a page, in a new tab where none is open; notes the time under the page's name."""
+        self._typed.clear()
+        self._query = query
+        message = BackMsg()
+        message.rerun_script.page_name = page
+        await self._ask(page or "home", message)
+
+    async def write(self, page: str, label: str, answer: bytes = b"") -> None:
+        """Types a new word into a text field of the page that is open; twice the page must show `answer`, or else the
+        word."""
+        if label not in self._fields:
+            # The page was not answered, or is another one by now.
+            return
+        self._words += 1
+        word = f"word-{self.number}-{self._words}"
+        self._typed[self._fields[label]] = word
+        for _ in range(2):
+            message = BackMsg()
+            message.rerun_script.page_script_hash = self._script
+            before = self.unanswered
+            found = await self._ask(f"{page}, typed", message)
+            self.lost += (answer or word.encode()) not in found and self.unanswered == before
+
+    async def stay(self, seconds: float, page: str) -> None:
+        """Looks at the open page for so long, and answers its fragments' wish to run again."""
+        end = time.monotonic() + seconds
+        while (now := time.monotonic()) < end:
+            due = min(self._ticking, key=lambda one: self._ticking[one][1], default=None)
+            if due is None or self._ticking[due][1] > end:
+                await asyncio.sleep(end - now)
+                return
+            await asyncio.sleep(max(0.0, self._ticking[due][1] - now))
+            message = BackMsg()
+            message.rerun_script.page_script_hash = self._script
+            message.rerun_script.fragment_id = due
+            message.rerun_script.is_auto_rerun = True
+            self._ticking[due] = (self._ticking[due][0], time.monotonic() + self._ticking[due][0])
+            await self._ask(f"{page}, live", message)
+
+    async def _ask(self, what: str, message: BackMsg) -> bytes:
+        """Sends the request and reads until it is answered; all that came, "" where it was not answered in time."""
+        state = message.rerun_script
+        state.query_string = self._query
+        state.cached_message_hashes.extend(self._cached)
+        state.widget_states.widgets.extend(WidgetState(id=one, string_value=word) for one, word in self._typed.items())
+        began = time.monotonic()
+        try:
+            found = await asyncio.wait_for(self._answer(message, bool(state.fragment_id)), LIMIT)
+        except (TimeoutError, OSError, EOFError):
+            self.unanswered += 1
+            await self.close()
+            self._ticking.clear()
+            self._fields.clear()
+            return b""
+        self.noted(what, time.monotonic() - began, len(found))
+        self.foreign += sum(int(number) != self.number for number in WORD.findall(found))
+        self.foreign += NOTHING in found and not self._typed
+        return found
+
+    async def _answer(self, message: BackMsg, of_fragment: bool) -> bytes:
+        if self._socket is None:
+            address = f"ws{self.url.removeprefix('http')}/_stcore/stream"
+            self._socket = await connect(address, subprotocols=["streamlit"], max_size=None)  # type: ignore[list-item]
+            self._cached.clear()
+        if not of_fragment:
+            self._ticking.clear()
+            self._fields.clear()
+        await self._socket.send(message.SerializeToString())
+        came = []
+        while True:
+            data = await self._socket.recv()
+            assert isinstance(data, bytes)
+            came.append(data)
+            part = ForwardMsg.FromString(data)
+            self._read(part)
+            if part.WhichOneof("type") == "script_finished" and part.script_finished in ENDED:
+                return b"".join(came)
+
+    def _read(self, part: ForwardMsg) -> None:
+        kind = part.WhichOneof("type")
+        if part.metadata.cacheable and part.hash:
+            self._cached.add(part.hash)
+        if kind == "navigation":
+            self._script = part.navigation.page_script_hash
+        elif kind == "page_info_changed":
+            self._query = part.page_info_changed.query_string
+        elif kind == "auto_rerun":
+            every = part.auto_rerun.interval
+            self._ticking[part.auto_rerun.fragment_id] = (every, time.monotonic() + every)
+        elif kind == "delta" and part.delta.WhichOneof("type") == "new_element":
+            element = part.delta.new_element
+            if element.WhichOneof("type") == "text_input":
+                self._fields[element.text_input.label] = element.text_input.id
+            self.broken += element.WhichOneof("type") == "exception"
