@@ -7,8 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import Curve
+from core.report.arm_styles import arm_styles
 from core.report.frame import LEGEND, MARGIN
-from core.report.overlay_figures import style_of
 from core.report.palette import FROZEN, NEUTRAL, TRAINED
 
 _PARTS = {"source_test": "source test rows", "target_test": "target test rows"}
@@ -64,8 +64,9 @@ def roc_overlay(curves: Sequence[tuple[str, Curve]]) -> go.Figure:
     guess = np.array([0.0, 1.0])
     line = {"color": NEUTRAL, "dash": "dot", "width": 1}
     figure = go.Figure(go.Scatter(x=guess, y=guess, mode="lines", line=line, showlegend=False, hoverinfo="skip"))
-    for place, (label, curve) in enumerate(curves):
-        color, dash = style_of(place)
+    styles = arm_styles([label for label, _ in curves])
+    for label, curve in curves:
+        color, dash = styles[label]
         figure.add_trace(
             go.Scatter(
                 x=curve.x,
