@@ -62,11 +62,13 @@ async function draw(chart) {
   const layout = { uirevision: "keep", ...figure.layout, template: themeTemplate(node), autosize: true };
   delete layout.width;
   layout.height = data.height;
-  // A finger dragged over a chart scrolls the page; zooming by drag is for pointers that hover.
-  if (!matchMedia("(hover: hover)").matches) layout.dragmode = false;
+  // A finger dragged over a chart scrolls the page; zooming by drag is for pointers that hover, and so are the buttons
+  // for it, which would lie over the legend for good where nothing hovers.
+  const hovers = matchMedia("(hover: hover)").matches;
+  if (!hovers) layout.dragmode = false;
   await Plotly.react(node, figure.data, layout, {
     displaylogo: false,
-    displayModeBar: data.modebar ? "hover" : false,
+    displayModeBar: data.modebar && hovers ? "hover" : false,
     modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
     responsive: false,
   });

@@ -8,6 +8,7 @@ from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from core.runs.sweep import list_sweeps
 from pages.components.common import plain, show_error, workspace
+from pages.components.empty import no_runs
 from pages.components.run_actions import actions, round_of_choice
 from pages.components.run_table import ROWS, arm_frame, filter_runs, run_frame, run_table
 from pages.components.side_by_side import side_by_side
@@ -29,12 +30,13 @@ def chosen_in_address(runs: list[Run]) -> list[str]:
 
 
 st.title("Compare")
+st.markdown("Tick runs; runs alike but for their seeds are one arm, and arms are held against one of them.")
 try:
     store = RunStore(workspace())
     refresh(workspace(), store)
     every = store.list()
     if not every:
-        st.info(NO_RUNS, icon=":material/info:")
+        no_runs(NO_RUNS)
         st.stop()
     sweeps = {sweep.id: sweep.name for sweep in list_sweeps(workspace())}
     filtered = filter_runs(every, sweeps)

@@ -29,6 +29,7 @@ from pages.components.common import (
     simulated_badge,
     workspace,
 )
+from pages.components.freeze_line import movable_stack
 from pages.components.head_fields import head_fields
 from pages.components.plan_view import in_words, random_warning, stage_table, totals
 from pages.components.stack import is_random, parts_in_words, stack_of_plan
@@ -147,7 +148,9 @@ def launch(dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRe
 
 def draw(card: BackboneCard, plan: Plan) -> None:
     """The plan as a picture, where its switches are not one already, and in words."""
-    if plan.strategy != "surgical":
+    if plan.strategy == "depth":
+        movable_stack(plan)
+    elif plan.strategy != "surgical":
         stack_of_plan(plan)
     st.markdown(in_words(plan))
     if shared := parts_in_words(card.stages):
@@ -175,7 +178,7 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
             arm = choose_strategy(card)
             plan = make_plan(card, arm.strategy, arm.freeze_depth, new_head, arm.options)
             draw(card, plan)
-            vocabulary_warning(dataset, card, plan)
+        vocabulary_warning(dataset, card, plan)
         if train:
             plan.check_epochs(train.epochs)
             request = FinetuneRequest(dataset.id, card.id, arm.strategy, arm.freeze_depth, new_head, train)

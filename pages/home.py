@@ -53,9 +53,10 @@ def queue_state(store: RunStore) -> None:
     awake = any(worker_alive(workspace(), lane) for lane in LANES)
     with st.grid(5, min_column_width=150):
         st.metric("Trains on", DEVICES[preferred_lane("auto")], border=True)
-        st.metric("Worker", "awake" if awake else "asleep", border=True, help="It wakes when a run is queued.")
+        about = "The process that trains, beside this app. It wakes when a run is queued."
+        st.metric("Worker", "awake" if awake else "asleep", border=True, help=about)
         for status in ("queued", "running", "done"):
-            st.metric(status.capitalize(), count(counts.get(status, 0)), border=True)
+            st.metric(f"Runs {status}", count(counts.get(status, 0)), border=True)
 
 
 def latest_runs(runs: list[Run]) -> None:

@@ -18,6 +18,7 @@ from core.training.settings import head_from_json
 from pages.components.access import PRESENT
 from pages.components.chart import chart
 from pages.components.common import count, errors_shown, percent, show_error, workspace
+from pages.components.empty import no_runs
 from pages.components.glossary import glossary
 from pages.components.moved import measure_button, moved_in_words
 from pages.components.pick_run import pick_run, simulated_mark
@@ -177,10 +178,7 @@ try:
     if mine := trained_runs():
         figures(mine)
     else:
-        st.info(NO_RUNS, icon=":material/info:")
-        with st.container(horizontal=True):
-            st.page_link("home.py", label="Run the demo", icon=":material/home:")
-            st.page_link("finetune.py", label="Launch a run", icon=":material/ac_unit:")
+        no_runs(NO_RUNS)
 except ThawError as error:
     show_error(error)
 st.subheader("Glossary")

@@ -20,6 +20,7 @@ from pages.components.common import (
     workspace,
 )
 from pages.components.decisions import decisions_view
+from pages.components.empty import no_runs
 from pages.components.live import live_view
 from pages.components.mixing import mixing_view
 from pages.components.moved import moved_view
@@ -92,7 +93,7 @@ try:
     refresh(workspace(), store)
     every = store.list()
     if not every:
-        st.info(NO_RUNS, icon=":material/info:")
+        no_runs(NO_RUNS)
         st.stop()
     run = pick_run(
         every, lambda named: f"There is no run {named[:40]!r} in this workspace; the newest is shown instead."

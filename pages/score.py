@@ -15,6 +15,7 @@ from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from pages.components.access import write_button
 from pages.components.common import command_hint, count, decimals, escape_markdown, show_error, when, workspace
+from pages.components.empty import no_runs
 from pages.components.errand import errand_view
 from pages.components.pick_run import pick_run, simulated_mark
 from pages.components.scoring import scoring_view
@@ -180,12 +181,13 @@ def follow() -> None:
 
 
 st.title("Score")
+st.markdown("A new file through a finished run: predictions to take away, and how far its rows have moved.")
 try:
     store = RunStore(workspace())
     refresh(workspace(), store)
     runs = [run for run in store.list(status="done") if able(run)]
     if not runs:
-        st.info(NO_RUNS, icon=":material/info:")
+        no_runs(NO_RUNS)
         st.stop()
     run = pick_run(runs, why_not)
     about(run)

@@ -134,10 +134,10 @@ def in_words(verdicts: Sequence[Verdict], settings: Mapping[str, Sequence[Conten
                 sentences.append(f"{begin}{_capital(word)} than {reference}: {named}.")
         alike = [one.a for one in against.values() if one.word == "not distinguishable" and one.a != lead]
         if alike:
-            sentences.append(f"{begin}Not distinguishable from {reference} at n = {rows:,}: {', '.join(alike)}.")
+            sentences.append(f"{begin}Not distinguishable from {reference} at n = {rows:,}: {'; '.join(alike)}.")
         tied = [one.a for one in own if one.b == lead and lead != reference and one.word == "not distinguishable"]
         if tied:
-            sentences.append(f"{begin}Not distinguishable from {lead} at n = {rows:,}: {', '.join(tied)}.")
+            sentences.append(f"{begin}Not distinguishable from {lead} at n = {rows:,}: {'; '.join(tied)}.")
         if seeds == 1:
             sentences.append(
                 f"{begin}With one seed this holds for these test rows alone: another seed may turn it round."

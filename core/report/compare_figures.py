@@ -29,7 +29,7 @@ def setting_depths_figure(results: Sequence[ArmResult], metric: str = "auc") -> 
         # Side by side, so that the intervals of one depth do not cover one another.
         depths = np.array([one.depth + _DODGE * (place - (len(settings) - 1) / 2) for one in found])
         color, symbol = SERIES[place % len(SERIES)], _SYMBOLS[place % len(_SYMBOLS)]
-        with_intervals(traces, spreads, depths, found, setting or "target", color, symbol, along="y", lines=True)
+        with_intervals(traces, spreads, depths, found, setting or "target", color, symbol, along="y", dash="solid")
     x = axis("Freeze depth (stages frozen from the input)", dtick=1)
     y = axis(f"{METRICS[metric]} on target test rows", nticks=6)
     return framed(traces, x, y, f"setting-depths-{metric}", showlegend=True)

@@ -6,8 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.slices import SliceMetrics
+from core.report.arm_styles import arm_styles
 from core.report.frame import Trace, axis, framed, scatter, upright
-from core.report.overlay_figures import style_of
 from core.report.palette import NEUTRAL, SOURCE, TARGET, TRAINED
 
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x")
@@ -44,8 +44,9 @@ def mixing_figure(
 def cost_figure(thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, float]]) -> go.Figure:
     """Cost a row by threshold, by name (costs, the threshold chosen on validation rows), each with its point there."""
     traces: list[Trace] = []
+    styles = arm_styles([*costs])
     for place, (name, (values, chosen)) in enumerate(costs.items()):
-        color, dash = style_of(place) if len(costs) > 1 else (TRAINED, "solid")
+        color, dash = styles[name] if len(costs) > 1 else (TRAINED, "solid")
         traces.append(
             scatter(
                 x=thresholds,

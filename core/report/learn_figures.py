@@ -7,8 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import Curve
+from core.report.arm_styles import arm_styles
 from core.report.frame import LEGEND, MARGIN
-from core.report.overlay_figures import style_of
 from core.report.palette import FROZEN, NEUTRAL, TRAINED
 
 _PARTS = {"source_test": "source test rows", "target_test": "target test rows"}
@@ -21,18 +21,11 @@ def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.
     """
     parts = [part for part in _PARTS if part in before and part in after]
     figure = go.Figure()
-    for part in parts:
-        figure.add_trace(
-            go.Scatter(
-                x=np.array([before[part]["auc"], after[part]["auc"]], dtype=float),
-                y=[_PARTS[part]] * 2,
-                mode="lines",
-                line={"color": NEUTRAL, "width": 2},
-                hoverinfo="skip",
-                showlegend=False,
-            )
-        )
-    for name, metrics, color, symbol in (("before", before, FROZEN, "diamond"), ("after", after, TRAINED, "circle")):
+    # One above the other, so that neither interval covers the other.
+    for shift, name, metrics, color, symbol in (
+        (0.12, "before", before, FROZEN, "diamond"),
+        (-0.12, "after", after, TRAINED, "circle"),
+    ):
         auc, low, high = (
             np.array([np.nan if metrics[part][key] is None else metrics[part][key] for part in parts], dtype=float)
             for key in ("auc", "auc_low", "auc_high")
@@ -40,7 +33,7 @@ def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.
         figure.add_trace(
             go.Scatter(
                 x=auc,
-                y=[_PARTS[part] for part in parts],
+                y=np.arange(len(parts)) + shift,
                 mode="markers",
                 name=name,
                 marker={"color": color, "symbol": symbol, "size": 12},
@@ -51,11 +44,13 @@ def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.
                     "thickness": 1.5,
                     "width": 5,
                 },
-                hovertemplate="%{y}: AUC %{x:.4f}<extra>%{fullData.name}</extra>",
+                text=[_PARTS[part] for part in parts],
+                hovertemplate="%{text}: AUC %{x:.4f}<extra>%{fullData.name}</extra>",
             )
         )
     figure.update_xaxes(title_text="AUC, 95 % interval (DeLong)", nticks=6)
-    figure.update_yaxes(automargin=True)
+    names = {"tickvals": np.arange(len(parts)), "ticktext": [_PARTS[part] for part in parts]}
+    figure.update_yaxes(**names, range=[-0.5, len(parts) - 0.5], automargin=True, zeroline=False)
     return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision="forgotten")
 
 
@@ -64,8 +59,9 @@ def roc_overlay(curves: Sequence[tuple[str, Curve]]) -> go.Figure:
     guess = np.array([0.0, 1.0])
     line = {"color": NEUTRAL, "dash": "dot", "width": 1}
     figure = go.Figure(go.Scatter(x=guess, y=guess, mode="lines", line=line, showlegend=False, hoverinfo="skip"))
-    for place, (label, curve) in enumerate(curves):
-        color, dash = style_of(place)
+    styles = arm_styles([label for label, _ in curves])
+    for label, curve in curves:
+        color, dash = styles[label]
         figure.add_trace(
             go.Scatter(
                 x=curve.x,

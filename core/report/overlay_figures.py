@@ -7,10 +7,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import Bins, Confusion, Curve
+from core.report.arm_styles import Style, arm_styles
 from core.report.frame import Trace, axis, framed, scatter, upright
-from core.report.palette import NEUTRAL, SERIES
+from core.report.palette import NEUTRAL
 
-_DASHES = ("solid", "dash")
 LEAST_SHARE = 0.01
 """Share of rows from which lift is drawn."""
 
@@ -29,11 +29,6 @@ class Laid:
     bins: Bins
     at: Confusion
     spread: np.ndarray
-
-
-def style_of(place: int) -> tuple[str, str]:
-    """(colour, dash) of the arm in that place."""
-    return SERIES[place % len(SERIES)], _DASHES[place // 4 % len(_DASHES)]
 
 
 def roc_points(runs: Mapping[str, Laid]) -> go.Figure:
@@ -107,7 +102,7 @@ def _curve(
     mode: str = "lines",
     shape: str = "linear",
 ) -> None:
-    color, dash = style_of(list(runs).index(run_id))
+    color, dash = _style(runs, run_id)
     traces.append(
         scatter(
             x=x,
@@ -131,10 +126,14 @@ def _point(traces: list[Trace], runs: Mapping[str, Laid], run_id: str, x: float,
             name=runs[run_id].label,
             legendgroup=run_id,
             showlegend=False,
-            marker={"size": 11, "color": style_of(list(runs).index(run_id))[0], "line": {"width": 2}},
+            marker={"size": 11, "color": _style(runs, run_id)[0], "line": {"width": 2}},
             hovertemplate="at the threshold: %{x:.3f}, %{y:.3f}<extra>%{fullData.name}</extra>",
         )
     )
+
+
+def _style(runs: Mapping[str, Laid], run_id: str) -> Style:
+    return arm_styles([one.label for one in runs.values()])[runs[run_id].label]
 
 
 def _reference(x: Sequence[float], y: Sequence[float]) -> Trace:

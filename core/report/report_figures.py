@@ -8,8 +8,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import calibration, roc, threshold_table
+from core.report.arm_styles import Style, arm_styles
 from core.report.frame import LEGEND, MARGIN
-from core.report.palette import NEUTRAL, SERIES
+from core.report.palette import NEUTRAL
 from core.report.sweep_figures import (
     arms_figure,
     cost_figure,
@@ -25,7 +26,6 @@ from core.workspace import Workspace
 
 ARMS_TITLE = "AUC of every arm"
 Titled = tuple[str, go.Figure]
-_DASHES = ("solid", "dash", "dot")
 
 
 def figures_of_setting(results: Sequence[ArmResult]) -> list[Titled]:
@@ -61,9 +61,9 @@ def learning_curves(workspace: Workspace, results: Sequence[ArmResult]) -> go.Fi
 def roc_of_arms(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
     """ROC of each arm's first seed on the target test rows."""
     figure = go.Figure()
-    for place, result in enumerate(results):
+    for result, style in _styled(results):
         curve = roc(threshold_table(*_first_seed(workspace, result)))
-        _add(figure, curve.x, curve.y, result, place, "lines", "FPR %{x:.3f}, TPR %{y:.3f}")
+        _add(figure, curve.x, curve.y, result, style, "lines", "FPR %{x:.3f}, TPR %{y:.3f}")
     figure.update_xaxes(range=[-0.01, 1.01])
     figure.update_yaxes(range=[-0.01, 1.02])
     return _finish(figure, 1.0, "False positive rate", "True positive rate (recall)")
@@ -73,11 +73,11 @@ def calibration_of_arms(workspace: Workspace, results: Sequence[ArmResult]) -> g
     """Click rate by mean score in 15 bins of equally many rows, of each arm's first seed on the target test rows."""
     figure = go.Figure()
     most = 0.0
-    for place, result in enumerate(results):
+    for result, style in _styled(results):
         bins = calibration(*_first_seed(workspace, result))
         most = max(most, float(bins.predicted.max(initial=0)), float(bins.actual.max(initial=0)))
         hover = "mean score %{x:.3f}, click rate %{y:.3f}"
-        _add(figure, bins.predicted, bins.actual, result, place, "lines+markers", hover)
+        _add(figure, bins.predicted, bins.actual, result, style, "lines+markers", hover)
     return _finish(figure, most, "Mean predicted click probability", "Click rate")
 
 
@@ -95,13 +95,20 @@ def _name(result: ArmResult) -> str:
     return f"{result.title} ({result.setting})" if result.setting else result.title
 
 
+def _styled(results: Sequence[ArmResult]) -> list[tuple[ArmResult, Style]]:
+    styles = arm_styles([_name(one) for one in results])
+    return [(one, styles[_name(one)]) for one in results]
+
+
 def _first_seed(workspace: Workspace, result: ArmResult) -> tuple[np.ndarray, np.ndarray]:
     with np.load(workspace.runs / result.runs[0].id / "predictions.npz", allow_pickle=False) as arrays:
         return arrays["target_test_label"], arrays["target_test_score"]
 
 
-def _add(figure: go.Figure, x: np.ndarray, y: np.ndarray, result: ArmResult, place: int, mode: str, hover: str) -> None:
-    line = {"color": SERIES[place % len(SERIES)], "dash": _DASHES[place // len(SERIES) % len(_DASHES)], "width": 2}
+def _add(
+    figure: go.Figure, x: np.ndarray, y: np.ndarray, result: ArmResult, style: Style, mode: str, hover: str
+) -> None:
+    line = {"color": style[0], "dash": style[1], "width": 2}
     figure.add_trace(
         go.Scatter(
             x=x,

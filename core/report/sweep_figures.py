@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from core.report.arm_styles import arm_colors, arm_styles
 from core.report.frame import Trace, axis, framed, scatter
-from core.report.palette import FROZEN, NEUTRAL, SERIES, SOURCE, TARGET, TRAINED, with_alpha
+from core.report.palette import NEUTRAL, SOURCE, TARGET, with_alpha
 from core.report.point_names import name_positions
 from core.runs.sweep_result import ArmResult, Spread
 
@@ -66,11 +67,11 @@ def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure
         spreads = [spreads_of(one, metric)[part] for one in found]
         # Side by side, so that the intervals of one depth do not cover one another.
         depths = np.array([one.depth + (-DODGE if part == "target_test" else DODGE) for one in found])
-        with_intervals(traces, spreads, depths, found, f"{name} test rows", color, symbol, along="y", lines=True)
+        with_intervals(traces, spreads, depths, found, f"{name} test rows", color, symbol, along="y", dash="solid")
     ends = (-4 * DODGE, max((one.depth for one in deep), default=0) + 4 * DODGE)
-    for place, one in enumerate(one for one in results if one.strategy in CONTROLS):
-        if "target_test" in spreads_of(one, metric):
-            _level(traces, ends, spreads_of(one, metric)["target_test"].mean, f"{one.title}, target", place)
+    for one in results:
+        if one.strategy in CONTROLS and "target_test" in spreads_of(one, metric):
+            _level(traces, ends, spreads_of(one, metric)["target_test"].mean, f"{one.title}, target", one.title)
     x, y = axis("Freeze depth (stages frozen from the input)", dtick=1), axis(METRICS[metric], nticks=6)
     return framed(traces, x, y, f"depth-{metric}", showlegend=True)
 
@@ -120,7 +121,7 @@ def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
     _scatter(traces, costs[paid], quality[paid], arms, f"{unit}, AUC %{{y:.4f}}", named, bool(wide))
     for place in np.flatnonzero(costs == 0) if len(paid) else ():
         ends = (float(costs[paid].min()), float(costs[paid].max()))
-        _level(traces, ends, float(quality[place]), f"{found[place].title}: none", 1)
+        _level(traces, ends, float(quality[place]), f"{found[place].title}: none", found[place].title)
     x = axis(title, nticks=6, **({"type": "log", "dtick": 1} if wide else {}))
     return framed(traces, x, axis("AUC on target test rows", nticks=6), f"cost-{cost}", showlegend=True)
 
@@ -129,15 +130,16 @@ def sizes_figure(results: Sequence[ArmResult], titles: Sequence[str], metric: st
     """A metric on target test rows by the number of target rows that trained, a line for each of `titles`."""
     traces: list[Trace] = []
     sizes = [_train_rows(one) for one in results if one.strategy != "zero-shot"]
-    for place, title in enumerate(titles):
+    styles = arm_styles(titles)
+    for title in titles:
         found = sorted((one for one in results if one.title == title), key=_train_rows)
         spreads = [spreads_of(one, metric)["target_test"] for one in found]
         if found and found[0].strategy == "zero-shot" and sizes:
-            _level(traces, (min(sizes), max(sizes)), spreads[0].mean, title, place)
+            _level(traces, (min(sizes), max(sizes)), spreads[0].mean, title, title)
             continue
         rows = np.array([_train_rows(one) for one in found])
-        color = SERIES[place % len(SERIES)]
-        with_intervals(traces, spreads, rows, found, title, color, "circle", along="y", lines=True)
+        color, dash = styles[title]
+        with_intervals(traces, spreads, rows, found, title, color, "circle", along="y", dash=dash)
     ticks = sorted({round(size) for size in sizes})
     texts = [f"{size:,}" for size in ticks]
     x = axis("Target rows that trained", type="log", tickvals=ticks, ticktext=texts)
@@ -148,8 +150,9 @@ def sizes_figure(results: Sequence[ArmResult], titles: Sequence[str], metric: st
 def curves_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
     """Mean learning curves with a band of one standard deviation over seeds, by arm."""
     traces: list[Trace] = []
-    for place, (title, band) in enumerate(bands.items()):
-        color = SERIES[place % len(SERIES)]
+    styles = arm_styles([*bands])
+    for title, band in bands.items():
+        color, dash = styles[title]
         edge = np.concatenate([band.mean + band.deviation, (band.mean - band.deviation)[::-1]])
         if band.deviation.any():
             traces.append(
@@ -172,7 +175,7 @@ def curves_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
                 mode="lines+markers",
                 name=title,
                 legendgroup=title,
-                line={"color": color, "width": 2},
+                line={"color": color, "dash": dash, "width": 2},
                 marker={"size": 5},
                 hovertemplate="step %{x}: %{y:.4f}<extra>%{fullData.name}</extra>",
             )
@@ -233,9 +236,12 @@ def with_intervals(
     color: str,
     symbol: str,
     along: str,
-    lines: bool = False,
+    dash: str = "",
 ) -> None:
-    """Adds a trace of the means with thin test-row intervals, over one of thick intervals of the seeds."""
+    """Adds a trace of the means with thin test-row intervals, over one of thick intervals of the seeds.
+
+    dash: of the line that joins the means; none joins them where it is empty.
+    """
     if not spreads:
         return
     means = np.array([one.mean for one in spreads])
@@ -266,10 +272,10 @@ def with_intervals(
     traces.append(
         scatter(
             **where,
-            mode="lines+markers" if lines else "markers",
+            mode="lines+markers" if dash else "markers",
             name=name,
             legendgroup=name,
-            line={"color": color, "width": 2},
+            line={"color": color, "width": 2, "dash": dash or None},
             marker={"size": 9, "symbol": symbol, "color": color},
             text=texts,
             hovertemplate="%{text}<extra>%{fullData.name}</extra>",
@@ -294,10 +300,11 @@ def _scatter(
     named: set[int],
     log: bool = False,
 ) -> None:
-    """A point an arm: freeze depths cold, controls grey, the rest warm; `named` places carry their title."""
-    kinds = {"freeze depths": (FROZEN, "circle"), "other strategies": (TRAINED, "square"), "controls": (NEUTRAL, "x")}
+    """A point an arm in its own colour, of a shape for its kind; `named` places carry their title."""
+    kinds = {"freeze depths": "circle", "other strategies": "square", "controls": "x"}
+    colors = arm_colors([arm.title for arm in arms])
     positions = name_positions(np.log10(x) if log else x, y, named)
-    for kind, (color, symbol) in kinds.items():
+    for kind, symbol in kinds.items():
         places = [place for place, arm in enumerate(arms) if _kind(arm) == kind]
         if places:
             traces.append(
@@ -306,7 +313,7 @@ def _scatter(
                     y=y[places],
                     mode="markers+text",
                     name=kind,
-                    marker={"size": 10, "color": color, "symbol": symbol},
+                    marker={"size": 10, "color": [colors[place] for place in places], "symbol": symbol},
                     text=[arms[place].title.removeprefix("freeze ") if place in positions else "" for place in places],
                     customdata=[arms[place].title for place in places],
                     textposition=[positions.get(place, "top center") for place in places],
@@ -316,15 +323,16 @@ def _scatter(
             )
 
 
-def _level(traces: list[Trace], ends: tuple[float, float], value: float, name: str, place: int) -> None:
-    """A grey line across the figure; those of odd places have another dash."""
+def _level(traces: list[Trace], ends: tuple[float, float], value: float, name: str, title: str) -> None:
+    """A line across the figure in the style of the arm with that title."""
+    color, dash = arm_styles([title])[title]
     traces.append(
         scatter(
             x=np.array(ends),
             y=np.array([value, value]),
             mode="lines",
             name=name,
-            line={"color": NEUTRAL, "width": 1.5, "dash": "dot" if place % 2 else "dash"},
+            line={"color": color, "width": 1.5, "dash": dash},
             hovertemplate="%{y:.4f}<extra>%{fullData.name}</extra>",
         )
     )

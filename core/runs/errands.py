@@ -56,7 +56,7 @@ _lock = threading.Lock()
 _slots = threading.BoundedSemaphore(AT_ONCE)
 
 
-def start(key: str, job: Callable[[Report], None]) -> None:
+def start(key: str, job: Callable[[Report], object]) -> None:
     """Begins `job`, which is called with a function to say how far it is; one of that key under way is left to end."""
     with _lock:
         if (known := _errands.get(key)) and known.active:
@@ -81,7 +81,7 @@ def forget(key: str) -> None:
             del _errands[key]
 
 
-def _carry_out(errand: Errand, job: Callable[[Report], None]) -> None:
+def _carry_out(errand: Errand, job: Callable[[Report], object]) -> None:
     try:
         with _slots:
             errand.report(0.0)

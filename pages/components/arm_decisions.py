@@ -12,9 +12,9 @@ from core.evaluation.costs import Costs, cheapest_threshold
 from core.evaluation.curves import threshold_table
 from core.evaluation.seeds import Mean, mean_of_rows
 from core.evaluation.slices import Slice, SliceDifference, SliceMetrics, slice_differences, slice_metrics
+from core.report.arm_styles import arm_colors
 from core.report.arms import comparable_seeds, scores_of
 from core.report.decision_figures import cost_figure, slice_figure
-from core.report.palette import SERIES
 from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
 from pages.components.choice import choose_text
@@ -168,7 +168,7 @@ def _metrics(column: str, metrics: dict[str, list[SliceMetrics]]) -> None:
     alt = f"AUC by slice: {column}"
     slices = next(iter(metrics.values()))
     tall = 100 + len(slices) * (18 + 10 * len(metrics))
-    chart(slice_figure(metrics, SERIES), "compare-slices", tall, alt)
+    chart(slice_figure(metrics, arm_colors([*metrics])), "compare-slices", tall, alt)
     rows = [
         {
             "Slice": one.name,

@@ -1,7 +1,7 @@
 """Small things every page needs: the workspace, errors as sentences, the equivalent command, numbers as text."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -42,6 +42,21 @@ def errors_shown() -> Iterator[None]:
         yield
     except ThawError as error:
         show_error(error)
+
+
+def bullets(sentences: Sequence[str]) -> str:
+    """Sentences as a list; one that counts up several things with numbers to each has a list of its own."""
+    lines = []
+    for sentence in sentences:
+        # Numbers stand in brackets behind each thing that is counted up.
+        colon = sentence.rfind(": ", 0, sentence.find("(") + 1)
+        parts = sentence[colon + 2 :].removesuffix(".").split("); ")
+        if colon < 0 or len(parts) < 2:
+            lines.append(f"- {escape_markdown(sentence)}")
+            continue
+        lines.append(f"- {escape_markdown(sentence[: colon + 1])}")
+        lines += [f"    - {escape_markdown(part.removesuffix(')') + ')')}" for part in parts]
+    return "\n".join(lines)
 
 
 def command_hint(command: str) -> None:

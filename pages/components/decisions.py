@@ -76,7 +76,19 @@ def _slices(run: Run) -> None:
         for title, found in metrics.items():
             columns[f"AUC {title}"] = [one.auc.value for one in found]
             columns[f"Predicted / actual {title}"] = [one.predicted_over_actual for one in found]
-        st.dataframe(pd.DataFrame(columns).round(4), hide_index=True, width="stretch")
+        st.dataframe(
+            pd.DataFrame(columns),
+            hide_index=True,
+            width="stretch",
+            height="content",
+            placeholder="–",
+            alt=f"Metrics by the values of {column}",
+            column_config={
+                name: st.column_config.NumberColumn(format="localized" if name == "Rows" else "%.4f")
+                for name in columns
+                if name != column
+            },
+        )
         if len(scores) == 2:
             st.caption(_most_different(labels, scores, slices, column))
 

@@ -13,7 +13,7 @@ from core.runs.sweep import Sweep, arm_of
 from core.runs.sweep_result import arm_results, forgotten, judged, reference_of
 from pages.components.access import write_button
 from pages.components.chart import chart
-from pages.components.common import SIMULATED, command_hint, decimals, escape_markdown, show_error, workspace
+from pages.components.common import SIMULATED, bullets, command_hint, decimals, show_error, workspace
 from pages.components.mixing import mixed_view
 from pages.components.result import curves
 
@@ -28,7 +28,8 @@ def demo_box() -> None:
         st.markdown(f"#### See the whole story {SIMULATED}")
         st.markdown(
             f"One click sweeps a pretrained backbone over every freeze depth on the dataset *{DATASET}*, {len(SEEDS)} "
-            "seeds each, beside two controls: the backbone as it is, and a network from scratch. Results fill in below."
+            "seeds each, beside two controls: the backbone as it is, and a network from scratch. "
+            "Results fill in below; all of it takes about a minute on an idle machine."
         )
         if not runs or any(run.status in RESUMABLE for run in runs):
             label = "Run what is missing" if runs else "Run the demo"
@@ -82,7 +83,7 @@ def demo_story() -> None:
         waiting = f" :orange-badge[:material/hourglass_top: provisional: {len(done)} of {len(runs)} runs done]"
         st.markdown(f"**The verdict** {SIMULATED}{waiting if len(done) < len(runs) else ''}")
         words = sentences or ["It takes finished runs of two arms to compare."]
-        st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in words))
+        st.markdown(bullets(words))
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**Freeze depth against AUC**")

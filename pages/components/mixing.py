@@ -54,11 +54,11 @@ def mixed_view(mixing: Run) -> None:
     result = mixing.result
     alphas, parts = result["alphas"], result["parts"]
     alpha = st.select_slider(
-        "alpha",
+        "Share of the fine-tuned weights (alpha)",
         alphas,
         result["chosen"],
         key=f"alpha-{mixing.id}",
-        help="0 is the backbone as it was, 1 the fine-tuned run. The star marks what validation rows chose.",
+        help="0 is the backbone as it was, 1 the fine-tuned run. It changes no model, only what is shown.",
     )
     place = alphas.index(alpha)
     left, right = st.columns([3, 2])
@@ -66,6 +66,7 @@ def mixed_view(mixing: Run) -> None:
         auc = {part: values["auc"] for part, values in parts.items() if part != "target_validation"}
         spoken = ", ".join(f"{part.replace('_', ' ')} {decimals(values[place])}" for part, values in auc.items())
         chart(mixing_figure(alphas, auc, result["chosen"], alpha), f"mixing-{mixing.id}", 320, f"AUC: {spoken}")
+        st.caption(f"The star marks alpha {result['chosen']:g}, which validation rows chose; the line is the slider.")
     with right:
         arrays = predictions_of(mixing)
         for part, title in (("target_test", "Target test rows"), ("source_test", "Source test rows")):

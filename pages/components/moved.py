@@ -7,11 +7,13 @@ import streamlit as st
 
 from core.evaluation.geometry import plane
 from core.report.moved_figures import GRADIENT, cka_figure, distance_figure, gradient_figure, map_figure
+from core.runs import errands
 from core.runs.moved import moved_in_subprocess, read_moved, read_vectors
 from core.runs.store import Run, RunStore
 from pages.components.access import write_button
 from pages.components.chart import chart
 from pages.components.common import command_hint, errors_shown, percent, workspace
+from pages.components.errand import errand_view
 
 ABOUT = (
     "Freezing decides what may move; this measures what did. **Weights**: the distance of a stage's weights from the "
@@ -29,21 +31,20 @@ def moved_view(run: Run) -> None:
 
 
 def measure_button(run: Run) -> None:
-    """Measures in a process of its own, which needs some seconds, and shows the page anew."""
+    """Has it measured by a process of its own, and shows how far that is: the page goes on meanwhile."""
+    space = workspace()
+    key = f"moved {space.root} {run.id}"
+    if errand_view(key, "Comparing stage by stage"):
+        return
     if write_button(
         "Measure what moved",
         icon=":material/straighten:",
         key=f"measure-{run.id}",
         help="Loads the backbone and the run's model, and keeps what it finds with the run. Nothing is trained.",
     ):
-        with errors_shown():
-            bar = st.progress(0.0, "Loading both networks")
-
-            def show(share: float) -> None:
-                bar.progress(share, "Comparing stage by stage")
-
-            moved_in_subprocess(workspace(), run.id, show)
-            st.rerun()
+        errands.forget(key)
+        errands.start(key, lambda report: moved_in_subprocess(space, run.id, report))
+        st.rerun()
 
 
 def _section(run: Run) -> None:

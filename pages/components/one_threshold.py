@@ -60,13 +60,17 @@ def one_threshold(arms: Sequence[ArmResult]) -> None:
         laid[title] = Laid(title, roc, precision_recall, gains, bins, at, at_all.spread(BINS))
         table.append({"Arm": title, **_counts(at)})
     st.dataframe(
-        pd.DataFrame(table).round(4),
+        pd.DataFrame(table),
         hide_index=True,
         width="stretch",
         height="content",
         placeholder="–",
         alt="Confusion matrix, lift and ratios of every arm at the threshold",
-        column_config={"Arm": st.column_config.TextColumn(pinned=True)},
+        column_config={"Arm": st.column_config.TextColumn(pinned=True)}
+        | {
+            name: st.column_config.NumberColumn(format="localized" if isinstance(value, int) else "%.4f")
+            for name, value in _counts(at).items()
+        },
     )
     rate = (at.tp + at.fn) / max(at.tp + at.fn + at.fp + at.tn, 1)
     grid = st.columns(2)

@@ -58,7 +58,7 @@ def stage_table(plan: Plan, learning_rate: float) -> None:
     work = sum(stage.flops for stage in stages)
     columns = {
         "Stage": [escape_markdown(stage.title) for stage in stages] + ["All"],
-        " ": [FROZEN if stage.frozen else TRAINED for stage in stages] + [""],
+        "State": [FROZEN if stage.frozen else TRAINED for stage in stages] + [""],
         "Parameters": [count(stage.parameters) for stage in stages] + [count(sum(one.parameters for one in stages))],
     }
     if plan.only != "all":

@@ -124,6 +124,7 @@ def verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
             labels, after, before = (arrays[f"{part}_{name}"] for name in ("label", "score", "before"))
             texts.append(f"**{what}** {change_in_words(labels, after, before)}")
     st.info("  \n".join(texts), icon=":material/gavel:")
+    st.caption("Before: the backbone as it was, with its own head. After: this run. Both on the same test rows.")
 
 
 def change_in_words(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -> str:
@@ -212,7 +213,9 @@ def threshold_view(run: Run, parts: list[str]) -> None:
     if f"{part}_before" in arrays and run.request.get("strategy") != "zero-shot":
         names[False] = "before"
     shown = {after: curves(str(path), modified, part, name) for after, name in names.items()}
-    at = {after: item[0].at(threshold) for after, item in shown.items()}
+    # The slider has three digits; where it stands, the table above counts at all digits of the threshold.
+    exact = float(run.result["threshold"])
+    at = {after: item[0].at(exact if threshold == default else threshold) for after, item in shown.items()}
     _numbers(at[True])
     grid = st.columns(2)
     labels = arrays[f"{part}_label"]

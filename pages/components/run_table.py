@@ -12,6 +12,7 @@ from core.models.library import list_backbones
 from core.models.registry import ARCHITECTURES
 from core.report.arms import arms_of
 from core.runs.store import Run, Validation
+from core.runs.sweep import arm_of
 from core.training.objectives import ORIGINS
 from pages.components.common import workspace
 
@@ -85,8 +86,7 @@ def strategy_of(run: Run) -> str:
     """The strategy in a word or two."""
     if run.kind == "pretrain":
         return f"pretraining{learning_of(run.request)}"
-    strategy = run.request["strategy"]
-    return f"freeze depth {run.request['freeze_depth']}" if strategy == "depth" else strategy
+    return arm_of(run).title
 
 
 def learning_of(request: dict[str, Any]) -> str:
@@ -147,7 +147,7 @@ def run_table(ids: Sequence[tuple[str, ...]], table: pd.DataFrame, chosen: Seque
         alt="Runs with their settings and metrics",
         column_config={
             **NUMBERS,
-            "Name": st.column_config.TextColumn(width="medium"),
+            "Name": st.column_config.TextColumn(width=300),
             "Arm": st.column_config.TextColumn(width="medium"),
             "Tags": st.column_config.ListColumn(),
             "Note": st.column_config.TextColumn(width="medium"),

@@ -9,6 +9,7 @@ from scipy.stats import rankdata
 
 from core.data.datasets import Dataset, list_datasets
 from core.evaluation.verdicts import Verdict
+from core.freezing.strategies import STRATEGIES
 from core.models.library import list_backbones
 from core.report.arms import (
     ChosenArm,
@@ -26,7 +27,7 @@ from core.runs.sweep_result import ArmResult, reference_of
 from pages.components.arm_decisions import arm_costs, arm_slices
 from pages.components.chart import chart
 from pages.components.choice import choose_text, from_address
-from pages.components.common import errors_shown, escape_markdown, simulated_badge, workspace
+from pages.components.common import bullets, errors_shown, escape_markdown, simulated_badge, workspace
 from pages.components.one_threshold import one_threshold
 from pages.components.sweep_charts import (
     HEIGHT,
@@ -196,7 +197,7 @@ def _verdicts(results: Sequence[ArmResult], reference: str) -> None:
     if not verdicts:
         st.caption("Nothing: the chosen arms have no seed in common, so no runs pair; choose runs of the same seeds.")
         return
-    st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences))
+    st.markdown(bullets(sentences))
     st.dataframe(
         pd.DataFrame([_verdict_row(one) for one in verdicts]),
         hide_index=True,
@@ -272,10 +273,13 @@ def _flatten(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
         for name, value in values.items():
             if isinstance(value, dict):
                 walk(value, "" if name == "train" else f"{name} · ")
-            elif name not in ("group", "seed", "name"):
-                flat[f"{prefix}{name}".replace("_", " ")] = "–" if value is None else str(value)
+            elif name not in ("group", "seed", "name", *hidden):
+                words = STRATEGIES[value].title if name == "strategy" else str(value)
+                flat[f"{prefix}{name}".replace("_", " ")] = "–" if value is None else words
 
     request = runs[0].request
+    # Other strategies carry a depth of 0, which says nothing about what they freeze.
+    hidden = () if request.get("strategy") == "depth" else ("freeze_depth",)
     if request.get("strategy") == "zero-shot":
         request = {name: request[name] for name in ("strategy", "dataset", "backbone")}
     else:
@@ -292,8 +296,9 @@ def _parallel(results: Sequence[ArmResult]) -> None:
     if len(lines) < 3:
         return
     strategies = [*dict.fromkeys(one.strategy for one, _, _ in lines)]
+    titles = [STRATEGIES[strategy].title for strategy in strategies]
     auc = [result["metrics"]["target_test"]["auc"] for _, _, result in lines]
-    axes = [Axis("strategy", [strategies.index(one.strategy) for one, _, _ in lines], strategies)]
+    axes = [Axis("strategy", [strategies.index(one.strategy) for one, _, _ in lines], titles)]
     numbers = {
         "stages frozen": [float(one.depth) for one, _, _ in lines],
         "learning rate": [run.request["train"]["learning_rate"] for _, run, _ in lines],

@@ -84,13 +84,13 @@ def parts_preview(parts: Sequence[PartSummary], key: str) -> None:
         {
             "Part": [part_title(part.part) for part in shown],
             "Rows": [part.rows for part in shown],
-            "Share": [part.rows / total for part in shown],
+            "Share": [100 * part.rows / total for part in shown],
         }
     )
     labelled = all(part.clicks is not None for part in shown)
     if labelled:
         table["Clicks"] = [part.clicks for part in shown]
-        table["Click rate"] = [part.click_rate for part in shown]
+        table["Click rate"] = [100 * (part.click_rate or 0.0) for part in shown]
     with st.grid(2, min_column_width=320):
         st.dataframe(
             table,
@@ -98,8 +98,8 @@ def parts_preview(parts: Sequence[PartSummary], key: str) -> None:
             column_config={
                 "Rows": st.column_config.NumberColumn(format="localized"),
                 "Clicks": st.column_config.NumberColumn(format="localized"),
-                "Share": st.column_config.NumberColumn(format="percent"),
-                "Click rate": st.column_config.NumberColumn(format="percent"),
+                "Share": st.column_config.NumberColumn(format="%.1f %%"),
+                "Click rate": st.column_config.NumberColumn(format="%.1f %%"),
             },
             alt="Rows, clicks and click rate of each part" if labelled else "Rows of each part",
         )

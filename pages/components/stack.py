@@ -16,6 +16,7 @@ RANDOM = "random weights"
 PARTS = {"biases and norms": "biases and norms", "adapters": "additions"}
 """What trains inside a stage where it is not all of it."""
 _STYLE = (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
+_INPUT = "13 numeric + 26 categorical features · wider stages have more parameters"
 _STATES = {
     True: ("frozen", "ac_unit", "frozen"),
     False: ("trained", "local_fire_department", "trained"),
@@ -27,8 +28,11 @@ def stack_style() -> None:
     st.html(f"<style>{_STYLE}</style>")
 
 
-def stack_of_plan(plan: Plan) -> None:
-    """Draws what `plan` freezes and trains, with the freeze line between where all that is frozen lies below it."""
+def stack_of_plan(plan: Plan, movable: bool = False) -> None:
+    """Draws what `plan` freezes and trains, with the freeze line between where all that is frozen lies below it.
+
+    movable: whether the line looks as if one could drag it; it is then there with nothing frozen, too.
+    """
     frozen = sum(stage.frozen for stage in plan.stages)
     kinds = [_STATES[stage.frozen] for stage in plan.stages]
     # The head is new anyway and says so.
@@ -36,7 +40,7 @@ def stack_of_plan(plan: Plan) -> None:
         _block(stage, *kind, RANDOM if is_random(stage) and stage.name != "head" else "", how_it_trains(plan, stage))
         for stage, kind in zip(plan.stages, kinds, strict=True)
     ]
-    if 0 < frozen == plan.frozen_depth:
+    if frozen == plan.frozen_depth and (frozen or movable):
         rows.insert(frozen, '<div class="thaw-line" aria-hidden="true"><span>freeze line</span></div>')
     spoken = "; ".join(
         ", ".join(
@@ -52,7 +56,8 @@ def stack_of_plan(plan: Plan) -> None:
         )
         for stage, kind in zip(plan.stages, kinds, strict=True)
     )
-    _draw(rows, f"{frozen} of {len(plan.stages)} stages frozen. From the input up: {spoken}")
+    kind = "thaw-stack thaw-movable" if movable else "thaw-stack"
+    _draw(rows, f"{frozen} of {len(plan.stages)} stages frozen. From the input up: {spoken}", kind)
 
 
 def stack_of_stages(stages: Sequence[StageCard]) -> None:
@@ -117,7 +122,7 @@ def _block(stage: PlannedStage, state: str, icon: str, word: str, origin: str, h
     from_where = f'<span class="thaw-origin{kind}">{escape(origin)}</span>' if origin else ""
     manner = f'<span class="thaw-how">{escape(how)}</span>' if how else ""
     share = "under 0.1 %" if 0 < stage.share < 0.001 else percent(stage.share)
-    numbers = f"{short_count(stage.parameters)} · {share}"
+    numbers = f"{short_count(stage.parameters)} parameters · {share}"
     return (
         f'<div class="thaw-block thaw-{state}" style="width:{block_width(stage.share):.1f}%">'
         f'<span class="thaw-icon" aria-hidden="true">{icon}</span>'
@@ -126,9 +131,9 @@ def _block(stage: PlannedStage, state: str, icon: str, word: str, origin: str, h
     )
 
 
-def _draw(rows: Sequence[str], label: str) -> None:
+def _draw(rows: Sequence[str], label: str, kind: str = "thaw-stack") -> None:
     body = "".join(reversed(rows))
     st.html(
-        f'<style>{_STYLE}</style><div class="thaw-stack" role="img" aria-label="{escape(label)}">'
-        f'{body}<div class="thaw-input" aria-hidden="true">13 numeric + 26 categorical features</div></div>'
+        f'<style>{_STYLE}</style><div class="{kind}" role="img" aria-label="{escape(label)}">'
+        f'{body}<div class="thaw-input" aria-hidden="true">{_INPUT}</div></div>'
     )

@@ -10,6 +10,7 @@ from core.models.card import BackboneCard
 from core.runs.sweep import Arm
 from pages.components.arm_address import arm_text, read_arm
 from pages.components.form_address import keep, left_out, news
+from pages.components.freeze_line import DEPTH
 from pages.components.strategy_fields import (
     GROUPS,
     option_fields,
@@ -57,9 +58,10 @@ def _freeze_slider(card: BackboneCard) -> int:
         0,
         stages,
         min(FIRST_DEPTH, stages),
-        key="depth",
+        key=DEPTH,
         bind="query-params",
-        help="How many stages stay frozen, counted from the input.",
+        help="How many stages stay frozen, counted from the input. Or drag the freeze line in the picture, or click a "
+        "stage there.",
     )
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.caption("0 · full fine-tuning", width="content")

@@ -206,7 +206,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
     """How many runs, how long, the name, the button and the command."""
     runs = len(requests_of(spec))
     estimate = estimate_sweep(dataset, card, spec, RunStore(workspace()).list(status="done"))
-    left, right = st.columns(2, wrap=False)
+    left, right = st.columns([1, 2], wrap=False)
     left.metric("Runs", count(runs))
     right.metric("Estimated time", about(estimate.seconds))
     st.caption(f"{_product(spec)}. {estimate.basis}")

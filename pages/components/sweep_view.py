@@ -26,6 +26,7 @@ from pages.components.choice import choose_text, from_address
 from pages.components.common import (
     SIMULATED,
     about,
+    bullets,
     command_hint,
     count,
     duration,
@@ -236,7 +237,7 @@ def _said(runs: Sequence[Run], results: Sequence[ArmResult], said: Mapping[str, 
             if sentences:
                 if len(said) > 1:
                     st.markdown(f"**{escape_markdown(setting[:1].upper() + setting[1:])}**")
-                st.markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences))
+                st.markdown(bullets(sentences))
     elif len({result.title for result in results}) < 2 and (out or len({arm_of(run).title for run in runs}) > 1):
         wait = "They come as runs finish." if out else "Resume the sweep to get there."
         st.markdown(f"Nothing yet: it takes a finished run of two arms to compare. {wait}")
@@ -265,15 +266,19 @@ def _table(table: pd.DataFrame) -> None:
             "Source AUC": st.column_config.NumberColumn(format="%.4f", help="On source test rows: what was kept"),
             "Source ±": st.column_config.NumberColumn(format="%.4f", help="Standard deviation over seeds"),
             "Log loss": st.column_config.NumberColumn(format="%.4f", help="Mean over seeds, on target test rows"),
-            "Verdict": st.column_config.TextColumn(width=150, help="On target AUC, against the reference"),
+            "Verdict": st.column_config.TextColumn(width=130, help="On target AUC, against the reference"),
             "ΔAUC": st.column_config.TextColumn(width=80, help="Target AUC less the reference's"),
-            "95 % interval": st.column_config.TextColumn(width=150, help="Of the difference in AUC"),
+            "95 % interval": st.column_config.TextColumn(
+                width=140, help="Of the difference in AUC, by itself; the verdict counts in how much is compared"
+            ),
             "ECE": st.column_config.NumberColumn(
                 format="%.4f", help="Expected calibration error, mean over seeds, on target test rows"
             ),
             "Trained": st.column_config.NumberColumn(format="localized", help="Parameters trained"),
             "Seconds": st.column_config.NumberColumn(format="%.1f", help="Mean of a run"),
-            "Compare": st.column_config.LinkColumn("Runs side by side", display_text="Compare"),
+            "Compare": st.column_config.LinkColumn(
+                "Open", width=80, display_text="Compare", help="The runs of the arm side by side"
+            ),
         },
     )
 

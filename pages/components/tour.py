@@ -34,6 +34,11 @@ STOPS = (
     Stop("run.py", "Run", "Watch the loss, then read what one threshold decides, what moved and what was forgotten."),
     Stop("score.py", "Score", "Put a finished run to use: a new file in, predictions and drift out."),
     Stop("compare.py", "Compare", "Finished runs side by side, with intervals instead of a ranking of noise."),
+    Stop(
+        "learn.py",
+        "Learn",
+        "The method in four figures from your own run, every word explained, and this tour.",
+    ),
 )
 
 
@@ -66,7 +71,7 @@ def _welcome() -> None:
 def _stop(step: int) -> None:
     stop = STOPS[step]
     with st.container(border=True, key="tour", horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{step + 1} of {len(STOPS)} · {stop.title}.** {stop.text}", width="content")
+        st.markdown(f"**{step + 1} of {len(STOPS)} · {stop.title}.** {stop.text}", width="stretch")
         if step and st.button("Back", key="tour_back", icon=":material/arrow_back:"):
             _go(step - 1)
         if step + 1 < len(STOPS):

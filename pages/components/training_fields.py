@@ -74,10 +74,10 @@ def training_fields(
             help="Adam's step size. Larger learns faster and forgets more; too large never settles.",
         )
         stopping = "Epochs without a lower validation loss before the run stops; 0 never. The best epoch is kept."
-        early_stopping = _number(prefix, "early_stopping", "Early stopping", 0, 1000, stopping)
+        early_stopping = _number(prefix, "early_stopping", "Early stopping, epochs", 0, 1000, stopping)
         plateau = "Epochs without a lower validation loss before the learning rate falls to a tenth; 0 never."
         cosine = bool(st.session_state.get(f"{prefix}_cosine"))
-        plateau_epochs = _number(prefix, "plateau", "×0.1 on plateau", 0, 1000, plateau, disabled=cosine)
+        plateau_epochs = _number(prefix, "plateau", "Plateau, epochs", 0, 1000, plateau, disabled=cosine)
         weight_decay = st.number_input(
             "Weight decay",
             min_value=0.0,

@@ -50,7 +50,7 @@ def test_pretrain_by_rfd_then_freeze_two_stages(prepared: Server, page: Page) ->
     expect(page.get_by_text("your own settings")).to_be_visible()
     set_number(page, "Batch size", "16")
     for label, value in (("Epochs", "4"), ("Batch size", "16")):
-        expect(page.get_by_role("spinbutton", name=label)).to_have_value(value)
+        expect(page.get_by_role("spinbutton", name=label, exact=True)).to_have_value(value)
     expect(page.locator(".thaw-block")).to_have_count(3, timeout=PATIENCE)
     page.get_by_role("button", name="Pretrain", exact=True).click()
     page.wait_for_url("**/run?run=r-*")

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Position, expect
 
 from core.data.datasets import prepare
 from core.data.ingest import ingest
@@ -15,6 +15,8 @@ from tests.e2e.conftest import OpenPage, Server, settled
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 120_000
+TOP: Position = {"x": 20, "y": 4}
+"""A place near the top of a block, from its corner in pixels."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def prepared(server: Server) -> Server:
 
 
 def set_number(page: Page, label: str, value: str) -> None:
-    page.get_by_role("spinbutton", name=label).fill(value)
+    page.get_by_role("spinbutton", name=label, exact=True).fill(value)
     page.keyboard.press("Enter")
     settled(page)
 
@@ -49,9 +51,16 @@ def test_move_the_freeze_line_launch_and_read_the_result(prepared: Server, page:
     page.get_by_role("slider").focus()
     page.keyboard.press("ArrowRight")
     settled(page)
+    expect(page).to_have_url(re.compile("depth=2"))
+    # The line is dragged above one stage more, and a click on a stage puts it back above that one.
+    page.locator(".thaw-line span").drag_to(page.locator(".thaw-block", has_text="Cross 2"), target_position=TOP)
+    expect(page).to_have_url(re.compile("depth=3"))
+    expect(page.get_by_role("slider")).to_have_value("3")
+    page.locator(".thaw-block", has_text="Cross 1").click()
+    expect(page).to_have_url(re.compile("depth=2"))
+    settled(page)
     expect(page.locator(".thaw-block.thaw-frozen")).to_have_count(2)
     expect(page.locator(".thaw-block.thaw-trained")).to_have_count(4)
-    expect(page).to_have_url(re.compile("depth=2"))
     set_number(page, "Epochs", "2")
     page.get_by_text("From scratch", exact=True).click()
     settled(page)

@@ -194,7 +194,7 @@ def test_the_address_gives_the_same_view(swept: tuple[Workspace, list[Run]], mon
     assert set(with_columns(app, "Against")["Against"]) >= {"LoRA, rank 2"}
     differing = with_columns(app, "Arm", "strategy").set_index("Arm")
     assert list(differing.columns) == ["strategy", "freeze depth", "options · rank"]
-    assert differing.loc["zero-shot"].tolist() == ["zero-shot", "–", "–"]
+    assert differing.loc["zero-shot"].tolist() == ["Zero-shot", "–", "–"]
     assert with_columns(app, "Slice", "Log loss")["Arm"].unique().tolist() == ["freeze depth 1"]
 
 

@@ -47,6 +47,12 @@ def test_there_is_a_line_only_between_frozen_and_trained(drawn: list[str], strat
     assert drawn[0].count('class="thaw-line"') == lines
 
 
+def test_a_line_to_be_moved_is_there_with_nothing_frozen(drawn: list[str]) -> None:
+    stack.stack_of_plan(make_plan(CARD, "depth", 0, HeadSettings()), movable=True)
+    classes = re.findall(r'class="(thaw-block|thaw-line|thaw-input)', drawn[0])
+    assert classes == ["thaw-block", "thaw-block", "thaw-block", "thaw-line", "thaw-input"]
+
+
 def test_a_card_is_drawn_without_saying_what_trains(drawn: list[str]) -> None:
     stack.stack_of_stages(CARD.stages)
     body = drawn[0].partition("</style>")[2]
@@ -75,6 +81,17 @@ def test_numbers_as_text() -> None:
     ]  # fmt: skip
     assert common.when(None) == "–"
     assert re.fullmatch(r"0[23] Feb 2001 \d\d:\d\d", common.when("2001-02-03T04:05:06+00:00"))
+
+
+def test_what_a_sentence_counts_up_with_numbers_becomes_a_list() -> None:
+    numbers = "(ΔAUC -0.01, 95 % -0.02 to -0.001, adjusted p 0.01)"
+    one = f"Worse than x: a {numbers}."
+    assert common.bullets(["a; b.", one, f"5 rows: Worse than x: a_b {numbers}; c, d {numbers}."]).splitlines() == [
+        f"- {common.escape_markdown('a; b.')}",
+        f"- {common.escape_markdown(one)}",
+        f"- {common.escape_markdown('5 rows: Worse than x:')}",
+        *(f"    - {common.escape_markdown(f'{arm} {numbers}')}" for arm in ("a_b", "c, d")),
+    ]
 
 
 def test_names_are_shown_letter_by_letter() -> None:

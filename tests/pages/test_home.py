@@ -14,7 +14,7 @@ from core.runs.store import RunStore
 from core.training.job import execute
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
-from pages.components.common import escape_markdown
+from pages.components.common import bullets
 from tests.core.training.helpers import QUICK, ListReporter, pretrained
 from tests.pages.test_finetune import open_page
 from tests.pages.test_run import shown
@@ -45,7 +45,7 @@ def metrics(app: AppTest) -> dict[str, str]:
 def test_an_empty_workspace_says_what_to_do(home: AppTest) -> None:
     assert not home.exception
     assert home.title[0].value == "Thaw"
-    assert metrics(home)["Queued"] == "0"
+    assert metrics(home)["Runs queued"] == "0"
     assert any("There are no runs yet" in text.value for text in home.markdown)
     assert any("freeze line" in block.value for block in home.html)
 
@@ -54,7 +54,7 @@ def test_the_demo_queues_its_sweep_once(home: AppTest, prepared: Workspace) -> N
     home.button(key="run_demo").click().run()
     assert not home.exception
     # Fifteen runs, and the mixing of one of them with its backbone.
-    assert metrics(home)["Queued"] == "16"
+    assert metrics(home)["Runs queued"] == "16"
     assert len(RunStore(prepared).list()) == 15
     assert not [button for button in home.button if button.key == "run_demo"]
     assert home.progress[0].text == "0 of 15 runs done"
@@ -69,7 +69,7 @@ def test_a_run_that_failed_is_offered_again(home: AppTest, prepared: Workspace) 
     home.run()
     assert home.button(key="run_demo").label == "Run what is missing"
     home.button(key="run_demo").click().run()
-    assert metrics(home)["Queued"] == "16"
+    assert metrics(home)["Runs queued"] == "16"
     assert len(store.list()) == 15
 
 
@@ -130,5 +130,8 @@ def test_the_story_fills_in(tiny: tuple[Workspace, Dataset], monkeypatch: pytest
     assert not app.exception
     assert [one.value for one in app.subheader] == ["The story", "Latest runs"]
     sentences = demo.wait_for_demo(workspace, sweep)
-    assert sentences and all(escape_markdown(one) in shown(app) for one in sentences)
-    assert app.select_slider[0].label == "alpha" and app.progress[0].text == "11 of 11 runs done"
+    assert sentences and all(bullets([one]) in shown(app) for one in sentences)
+    assert (
+        app.select_slider[0].label == "Share of the fine-tuned weights (alpha)"
+        and app.progress[0].text == "11 of 11 runs done"
+    )

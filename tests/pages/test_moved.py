@@ -3,6 +3,7 @@
 import pytest
 
 from core.data.datasets import Dataset
+from core.runs import errands
 from core.runs.moved import read_moved
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
@@ -12,6 +13,7 @@ from tests.pages.test_finetune import open_page
 from tests.pages.test_run import button, shown
 
 
+@pytest.mark.usefixtures("commands_here")
 def test_measured_shown_and_kept(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, dataset = tiny
     run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK))
@@ -24,3 +26,13 @@ def test_measured_shown_and_kept(tiny: tuple[Workspace, Dataset], monkeypatch: p
     assert f"python -m core moved --run {run.id}" in [code.value for code in app.code]
     app.selectbox(f"field-{run.id}").select("I1").run()
     assert not app.exception
+
+
+def test_the_page_is_there_while_it_measures(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK))
+    key = f"moved {workspace.root} {run.id}"
+    monkeypatch.setitem(errands._errands, key, errands.Errand(key, 0.4))
+    for page in ("run", "learn"):
+        app = open_page(workspace, page, monkeypatch, run=run.id)
+        assert not button(app, "Measure what moved") and button(app, "Stop")

@@ -1,0 +1,28 @@
+"""The freeze line in the picture of the stack: dragged there, or put by a click on a stage, it moves the slider."""
+
+import streamlit as st
+
+from core.freezing.plan import Plan
+from core.workspace import PROJECT
+from pages.components.stack import stack_of_plan
+
+DEPTH = "depth"
+"""Key of the slider that the line follows and moves."""
+_LINE = st.components.v2.component(
+    "thaw_freeze_line",
+    html="<span></span>",
+    js=(PROJECT / "assets" / "freezeline.js").read_text(encoding="utf-8"),
+    # The picture lies outside, where a shadow root would not reach.
+    isolate_styles=False,
+)
+
+
+def movable_stack(plan: Plan) -> None:
+    """Draws a plan of the strategy depth, with a line that one drags. Keyboard and screen reader have the slider."""
+    with st.container(key="freeze_line"):
+        stack_of_plan(plan, movable=True)
+        _LINE(data={"depth": plan.frozen_depth}, key="line", height="content", on_depth_change=_follow)
+
+
+def _follow() -> None:
+    st.session_state[DEPTH] = st.session_state["line"].depth
