@@ -1,4 +1,4 @@
-"""The run store: one SQLite file (WAL) that the app, the command line and the workers share.
+"""The run store that the app, the command line and the workers share.
 
 Every call opens its own connection, so any thread of any process may call; each change is one transaction.
 """
@@ -8,8 +8,7 @@ import math
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,6 +18,7 @@ import numpy as np
 
 from core.access import require_writable
 from core.errors import BadInput
+from core.runs.database import migrate, opened
 from core.runs.reporter import Point
 from core.training.settings import Request, request_to_json
 from core.workspace import Workspace
@@ -29,32 +29,6 @@ PAUSED_LAST = f"CASE phase WHEN '{PAUSED}' THEN epoch ELSE 0 END"
 """Orders waiting runs: those that have not come to a rung first, then by how far they have come."""
 
 CANCELLED = "Cancelled. Resume goes on from the last checkpoint."
-
-MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE runs (
-        id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL,
-        message TEXT NOT NULL DEFAULT '', request TEXT NOT NULL, lane TEXT NOT NULL, dataset TEXT NOT NULL,
-        grouping TEXT NOT NULL DEFAULT '', created TEXT NOT NULL, started TEXT, finished TEXT,
-        phase TEXT NOT NULL DEFAULT '', epoch INTEGER NOT NULL DEFAULT 0, epochs INTEGER NOT NULL DEFAULT 0,
-        step INTEGER NOT NULL DEFAULT 0, steps INTEGER NOT NULL DEFAULT 0, tags TEXT NOT NULL DEFAULT '[]',
-        note TEXT NOT NULL DEFAULT '', result TEXT, worker_pid INTEGER, cancel_asked TEXT
-    );
-    CREATE INDEX runs_by_status ON runs (status, lane, created);
-    CREATE TABLE points (
-        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE, step INTEGER NOT NULL, name TEXT NOT NULL,
-        value REAL NOT NULL, PRIMARY KEY (run, step, name)
-    ) WITHOUT ROWID;
-    """,
-    """
-    CREATE TABLE sweeps (id TEXT PRIMARY KEY, name TEXT NOT NULL, spec TEXT NOT NULL, created TEXT NOT NULL);
-    CREATE INDEX runs_by_group ON runs (grouping)
-    """,
-    """
-    CREATE INDEX validation_points ON points (run, name, value) WHERE name IN ('validation_loss', 'validation_auc')
-    """,
-)
-"""Scripts that take the schema from one version to the next; PRAGMA user_version counts those applied."""
 
 ACTIVE = ("queued", "running")
 RESUMABLE = ("interrupted", "failed", "cancelled")
@@ -141,46 +115,7 @@ class RunStore:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        with self._open() as db:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version > len(MIGRATIONS):
-                raise BadInput(
-                    f"The run store {str(workspace.database)!r} has schema version {version}, newer than the "
-                    f"{len(MIGRATIONS)} this Thaw knows; open it with the newer Thaw."
-                )
-        if version < len(MIGRATIONS):
-            self._migrate()
-
-    def _migrate(self) -> None:
-        with self._open() as db:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("BEGIN IMMEDIATE")
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            for script in MIGRATIONS[version:]:
-                for statement in script.split(";"):
-                    db.execute(statement)
-            db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self.workspace.database, timeout=30, isolation_level="IMMEDIATE")
-        try:
-            db.row_factory = sqlite3.Row
-            db.execute("PRAGMA foreign_keys = ON")
-            db.execute("PRAGMA synchronous = NORMAL")
-            with db:
-                yield db
-        finally:
-            db.close()
-
-    @contextmanager
-    def held_open(self) -> Iterator[None]:
-        """For a process that writes often: SQLite empties its log into the file whenever the last connection closes,
-        which takes seven times as long as the write itself."""
-        with self._open() as db:
-            # A connection that has read nothing yet does not count.
-            db.execute("SELECT id FROM runs LIMIT 1").fetchall()
-            yield
+        migrate(workspace)
 
     def submit(self, request: Request, name: str, lane: str) -> Run:
         """Queues a run."""
@@ -190,7 +125,7 @@ class RunStore:
         """Queues a run for each (request, name), all or none."""
         require_writable()
         ids = [f"r-{secrets.token_hex(4)}" for _ in requests]
-        with self._open() as db:
+        with opened(self.workspace) as db:
             for run_id, (request, name) in zip(ids, requests, strict=True):
                 values = request_to_json(request)
                 db.execute(
@@ -211,7 +146,7 @@ class RunStore:
 
     def get(self, run_id: str) -> Run:
         """The run of that id; BadInput when there is none."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             row = db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
             raise BadInput(f"There is no run {run_id[:40]!r} in this workspace; `python -m core runs` lists them.")
@@ -219,14 +154,14 @@ class RunStore:
 
     def group(self, group: str) -> list[Run]:
         """The runs of one group, oldest first."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             rows = db.execute("SELECT * FROM runs WHERE grouping = ? ORDER BY created", (group,))
             return [_run_of(row) for row in rows]
 
     def save_sweep(self, sweep_id: str, name: str, spec: dict[str, Any]) -> None:
         """Stores a sweep, or its new spec and name."""
         require_writable()
-        with self._open() as db:
+        with opened(self.workspace) as db:
             db.execute(
                 "INSERT INTO sweeps (id, name, spec, created) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (id) DO UPDATE SET name = excluded.name, spec = excluded.spec",
@@ -235,7 +170,7 @@ class RunStore:
 
     def sweeps(self) -> list[tuple[str, str, str, str]]:
         """(id, name, spec as JSON, created) of every sweep, newest first."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             rows = db.execute("SELECT id, name, spec, created FROM sweeps ORDER BY created DESC").fetchall()
         return [tuple(row) for row in rows]
 
@@ -250,17 +185,17 @@ class RunStore:
             conditions.append("status = ?")
             values.append(status)
         query = f"SELECT * FROM runs WHERE {' AND '.join(conditions)} ORDER BY created DESC LIMIT ?"
-        with self._open() as db:
+        with opened(self.workspace) as db:
             return [_run_of(row) for row in db.execute(query, (*values, limit))]
 
     def counts(self) -> dict[str, int]:
         """How many runs there are of each status."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall())
 
     def claim(self, lane: str, pid: int) -> Run | None:
         """Marks the first of the lane's waiting runs as running and returns it; None when none waits."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             row = db.execute(
                 "UPDATE runs SET status = 'running', started = coalesce(started, ?), worker_pid = ?, message = ''"
                 " WHERE id = (SELECT id FROM runs WHERE status = 'queued' AND lane = ? AND grouping ="
@@ -272,7 +207,7 @@ class RunStore:
 
     def claim_run(self, run_id: str, pid: int) -> Run | None:
         """Marks that run as running and returns it; None when it no longer waits."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             row = db.execute(
                 "UPDATE runs SET status = 'running', started = coalesce(started, ?), worker_pid = ?, message = ''"
                 " WHERE id = ? AND status = 'queued' RETURNING *",
@@ -286,19 +221,19 @@ class RunStore:
             "SELECT id, grouping, created FROM runs WHERE status = 'queued' AND lane = ?"
             f" ORDER BY {PAUSED_LAST}, created"
         )
-        with self._open() as db:
+        with opened(self.workspace) as db:
             rows = db.execute(query, (lane,)).fetchall()
         group = min(rows, key=lambda row: row["created"])["grouping"] if rows else ""
         return group, tuple(row["id"] for row in rows if row["grouping"] == group)
 
     def phase(self, run_id: str, phase: str) -> None:
         """Records what a running job does now."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             db.execute("UPDATE runs SET phase = ? WHERE id = ?", (phase, run_id))
 
     def progress(self, run_id: str, epoch: int, epochs: int, step: int, steps: int) -> None:
         """Records how far a running job has come."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             db.execute(
                 "UPDATE runs SET epoch = ?, epochs = ?, step = ?, steps = ? WHERE id = ?",
                 (epoch, epochs, step, steps, run_id),
@@ -306,7 +241,7 @@ class RunStore:
 
     def add_points(self, run_id: str, rows: Sequence[Point]) -> None:
         """Appends points of a run; one of the same step and name is replaced."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             db.executemany(
                 "INSERT OR REPLACE INTO points (run, step, name, value) VALUES (?, ?, ?, ?)",
                 [(run_id, *row) for row in rows],
@@ -314,13 +249,13 @@ class RunStore:
 
     def drop_points_after(self, run_id: str, step: int) -> None:
         """Removes points of steps after `step`."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             db.execute("DELETE FROM points WHERE run = ? AND step > ?", (run_id, step))
 
     def points(self, run_id: str, *names: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Per name (steps int64, values float64), ascending by step; of `names` alone where any are given."""
         among = f" AND name IN ({', '.join('?' * len(names))})" if names else ""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             db.row_factory = None
             rows = db.execute(
                 f"SELECT name, step, value FROM points WHERE run = ?{among} ORDER BY step", (run_id, *names)
@@ -346,7 +281,7 @@ class RunStore:
             " (SELECT 'validation_loss' AS metric UNION SELECT 'validation_auc')) WHERE lowest IS NOT NULL"
         )
         found: dict[str, dict[str, float]] = {}
-        with self._open() as db:
+        with opened(self.workspace) as db:
             for row in db.execute(query):
                 of_run = found.setdefault(row["run"], {})
                 if row["name"] == "validation_loss":
@@ -358,14 +293,14 @@ class RunStore:
     def best_validation(self, run_id: str, step: int) -> tuple[float, bool]:
         """(lowest validation loss of a run up to `step`, infinite where it has none; whether it has one of `step`)."""
         query = "SELECT min(value), max(step) FROM points WHERE run = ? AND name = 'validation_loss' AND step <= ?"
-        with self._open() as db:
+        with opened(self.workspace) as db:
             lowest, last = db.execute(query, (run_id, step)).fetchone()
         return (math.inf, False) if last is None else (lowest, last == step > 0)
 
     def pause(self, run_id: str) -> None:
         """Queues a running run again, behind those of its group that have not come so far; ends it where someone has
         asked to cancel it meanwhile."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             queued = db.execute(
                 "UPDATE runs SET status = 'queued', phase = ?, worker_pid = NULL"
                 " WHERE id = ? AND status = 'running' AND cancel_asked IS NULL",
@@ -377,7 +312,7 @@ class RunStore:
 
     def finish(self, run_id: str, status: str, message: str = "", result: dict[str, Any] | None = None) -> None:
         """Ends a running run as done, failed, cancelled or interrupted; does nothing when it is no longer running."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             db.execute(
                 "UPDATE runs SET status = ?, message = ?, result = ?, finished = ?, worker_pid = NULL, phase = ''"
                 " WHERE id = ? AND status = 'running'",
@@ -386,7 +321,7 @@ class RunStore:
 
     def interrupt_stale(self, lane: str) -> None:
         """Marks the lane's running runs as interrupted; only for one who knows that no worker of the lane lives."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             db.execute(
                 "UPDATE runs SET status = CASE WHEN cancel_asked IS NULL THEN 'interrupted' ELSE 'cancelled' END,"
                 " message = CASE WHEN cancel_asked IS NULL THEN"
@@ -398,7 +333,7 @@ class RunStore:
     def request_cancel(self, run_id: str) -> None:
         """Cancels a queued run at once and asks a running one to stop."""
         require_writable()
-        with self._open() as db:
+        with opened(self.workspace) as db:
             db.execute(
                 "UPDATE runs SET status = 'cancelled', message = 'Cancelled before it began.', finished = ?"
                 " WHERE id = ? AND status = 'queued'",
@@ -411,7 +346,7 @@ class RunStore:
 
     def cancel_requested(self, run_id: str) -> bool:
         """Whether someone asked the run to stop."""
-        with self._open() as db:
+        with opened(self.workspace) as db:
             row = db.execute("SELECT cancel_asked FROM runs WHERE id = ?", (run_id,)).fetchone()
         return row is None or row["cancel_asked"] is not None
 
@@ -421,7 +356,7 @@ class RunStore:
         run = self.get(run_id)
         if run.status not in RESUMABLE:
             raise BadInput(f"Run {run_id} is {run.status}; only {', '.join(RESUMABLE)} runs can be resumed.")
-        with self._open() as db:
+        with opened(self.workspace) as db:
             db.execute(
                 "UPDATE runs SET status = 'queued', message = '', finished = NULL, cancel_asked = NULL"
                 " WHERE id = ? AND status = ?",
@@ -432,7 +367,7 @@ class RunStore:
         """Sets the run's name, tags and note."""
         require_writable()
         cleaned = sorted({tag.strip()[:32] for tag in tags if tag.strip()})
-        with self._open() as db:
+        with opened(self.workspace) as db:
             db.execute(
                 "UPDATE runs SET name = ?, tags = ?, note = ? WHERE id = ?",
                 (name.strip()[:120] or self.get(run_id).name, json.dumps(cleaned), note[:4000], run_id),
@@ -441,7 +376,7 @@ class RunStore:
     def delete(self, run_id: str) -> None:
         """Removes the run, its points and its folder; refused while it is running."""
         require_writable()
-        with self._open() as db:
+        with opened(self.workspace) as db:
             done = db.execute("DELETE FROM runs WHERE id = ? AND status != 'running'", (run_id,)).rowcount
         if not done:
             self.get(run_id)

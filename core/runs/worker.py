@@ -22,6 +22,7 @@ from filelock import Timeout
 from joblib import Parallel, delayed, parallel_config
 
 from core.errors import BadInput, ThawError, out_of_memory, system_sentence
+from core.runs.database import held_open
 from core.runs.halving import decide
 from core.runs.launch import CLUSTER, LANES, arms_at_once, ensure_worker, lane_lock, threads_a_run
 from core.runs.reporter import Decision, Point, Reporter
@@ -142,7 +143,7 @@ def carry_out(workspace: Workspace, store: RunStore, run: Run, execute: Execute)
     own = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, ask_to_stop) if own else None
     try:
-        with store.held_open():
+        with held_open(workspace):
             result = execute(workspace, run, reporter)
         store.finish(run.id, "done", result=result)
     except Exception as error:

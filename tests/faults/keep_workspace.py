@@ -13,7 +13,8 @@ from core.data.datasets import prepare
 from core.data.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.runs.store import MIGRATIONS, RunStore
+from core.runs.database import MIGRATIONS
+from core.runs.store import RunStore
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained

@@ -12,7 +12,8 @@ from streamlit.testing.v1 import AppTest
 from core.data.datasets import list_datasets
 from core.data.samples import list_samples
 from core.models.library import list_backbones
-from core.runs.store import MIGRATIONS, RunStore
+from core.runs.database import MIGRATIONS
+from core.runs.store import RunStore
 from core.runs.worker import work
 from core.training.job import execute
 from core.workspace import PROJECT, Workspace, open_workspace

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from core.errors import BadInput
-from core.runs.store import MIGRATIONS, PAUSED, Run, RunStore, Validation
+from core.runs.database import MIGRATIONS, held_open
+from core.runs.store import PAUSED, Run, RunStore, Validation
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 
@@ -60,7 +61,7 @@ def test_the_log_stays_while_a_worker_holds_the_store_open(store: RunStore, work
     run, log = submit(store), workspace.database.with_name(f"{workspace.database.name}-wal")
     store.add_points(run.id, [(1, "train_loss", 0.7)])
     assert not log.exists()
-    with store.held_open():
+    with held_open(workspace):
         store.add_points(run.id, [(2, "train_loss", 0.6)])
         assert log.stat().st_size > 0
         assert RunStore(workspace).points(run.id)["train_loss"][1].tolist() == [0.7, 0.6]

@@ -11,7 +11,8 @@ import torch
 from core.__main__ import main
 from core.data.datasets import Dataset
 from core.errors import BadInput
-from core.runs.store import Run, RunStore
+from core.runs.database import opened
+from core.runs.store import Run
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.training.verify import verify
 from core.workspace import Workspace
@@ -66,8 +67,7 @@ def test_other_numbers_and_other_surroundings_are_named(
     assert ("cpu", "not recorded") in [one[:2] for one in found.environment]
     assert "most of all before source_test log_loss" in found.sentence and "torch was 1.0 and is" in found.sentence
 
-    store = RunStore(workspace)
-    with store._open() as db:
+    with opened(workspace) as db:
         db.execute("UPDATE runs SET result = ? WHERE id = ?", (json.dumps(result), run.id))
     assert main(["--workspace", str(workspace.root), "verify", "--run", run.id]) == 1
     assert "Not the same on cpu" in capsys.readouterr().out
