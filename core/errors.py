@@ -1,6 +1,10 @@
 """Errors a user can act on. The message is a whole sentence: what was wrong, the value received, what to do."""
 
+import shutil
 from pathlib import Path
+
+NO_ROOM = 2**16
+"""Free bytes below which a disk is full."""
 
 
 class ThawError(Exception):
@@ -38,11 +42,13 @@ def system_sentence(error: BaseException, root: Path) -> str | None:
     """What is wrong with disk, rights or memory, in a sentence; None for any other error. root: the workspace."""
     text = str(error)
     place = f"The disk with the workspace {str(root)!r}"
-    if any(words in text for words in _FULL):
+    broken = any(words in text for words in _BROKEN)
+    # SQLite calls a disk broken that has no room for its index of what is new.
+    if any(words in text for words in _FULL) or (broken and shutil.disk_usage(root).free < NO_ROOM):
         return f"{place} is full. Free some space, then try again; nothing that was there before is lost."
     if any(words in text for words in _READ_ONLY):
         return f"The workspace {str(root)!r} may not be written ({text[:120]}); mend its rights, or set THAW_HOME."
-    if any(words in text for words in _BROKEN):
+    if broken:
         return f"{place} cannot be read or written ({text[:120]}); check the disk."
     if "database is locked" in text:
         return "The run store is busy: another process has kept it for half a minute. Try again in a moment."
