@@ -3,9 +3,6 @@
 import shutil
 from pathlib import Path
 
-NO_ROOM = 2**16
-"""Free bytes below which a disk is full."""
-
 
 class ThawError(Exception):
     """A failure explained to the user; pages and the command line show its message as it is."""
@@ -29,6 +26,8 @@ _FULL = (
 )
 """The last three are numpy's and torch's, which do not say why they could not write on."""
 _READ_ONLY = ("Read-only file system", "readonly database", "unable to open database", "Permission denied")
+_NO_ROOM = 2**16
+"""Free bytes below which a disk is full."""
 _BROKEN = ("Input/output error", "disk I/O error", "database disk image is malformed")
 
 
@@ -44,7 +43,7 @@ def system_sentence(error: BaseException, root: Path) -> str | None:
     place = f"The disk with the workspace {str(root)!r}"
     broken = any(words in text for words in _BROKEN)
     # SQLite calls a disk broken that has no room for its index of what is new.
-    if any(words in text for words in _FULL) or (broken and shutil.disk_usage(root).free < NO_ROOM):
+    if any(words in text for words in _FULL) or (broken and _no_room(root)):
         return f"{place} is full. Free some space, then try again; nothing that was there before is lost."
     if any(words in text for words in _READ_ONLY):
         return f"The workspace {str(root)!r} may not be written ({text[:120]}); mend its rights, or set THAW_HOME."
@@ -55,3 +54,10 @@ def system_sentence(error: BaseException, root: Path) -> str | None:
     if out_of_memory(error):
         return "This machine ran out of memory. Close what else runs, or take fewer rows, then try again."
     return None
+
+
+def _no_room(root: Path) -> bool:
+    try:
+        return shutil.disk_usage(root).free < _NO_ROOM
+    except OSError:
+        return False

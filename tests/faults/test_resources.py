@@ -162,7 +162,7 @@ def test_what_the_system_says_in_our_words(error: Exception, words: str, tmp_pat
 
 
 def test_sqlite_says_a_full_disk_is_broken(small_disk: Path) -> None:
-    """Where not even its index of what is new fits, SQLite speaks of an input or output error; we look for ourselves."""
+    """Where not even its index of what is new fits, SQLite speaks of an input or output error; so we look."""
     error = sqlite3.OperationalError("disk I/O error")
     assert "check the disk" in (system_sentence(error, small_disk) or "")
     leave_free(small_disk, 0)
