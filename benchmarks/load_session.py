@@ -50,12 +50,13 @@ class Session:
     _ticking: dict[str, tuple[float, float]] = field(default_factory=dict)
     _cached: set[str] = field(default_factory=set)
     _words: int = 0
+    _searched: bool = False
 
     async def close(self) -> None:
         """Closes the tab."""
         if self._socket:
             await self._socket.close()
-        self._socket = None
+        self._socket, self._searched = None, False
 
     async def look(self, page: str, query: str = "") -> None:
         """Goes to a page, in a new tab where none is open; notes the time under the page's name."""
@@ -74,6 +75,7 @@ class Session:
         self._words += 1
         word = f"word-{self.number}-{self._words}"
         self._typed[self._fields[label]] = word
+        self._searched |= bool(answer)
         for _ in range(2):
             message = BackMsg()
             message.rerun_script.page_script_hash = self._script
@@ -114,7 +116,8 @@ class Session:
             return b""
         self.noted(what, time.monotonic() - began, len(found))
         self.foreign += sum(int(number) != self.number for number in WORD.findall(found))
-        self.foreign += NOTHING in found and not self._typed
+        # A tab that has looked for a word before finds it again when it comes back.
+        self.foreign += NOTHING in found and not self._searched
         return found
 
     async def _answer(self, message: BackMsg, of_fragment: bool) -> bytes:

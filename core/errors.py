@@ -1,5 +1,6 @@
 """Errors a user can act on. The message is a whole sentence: what was wrong, the value received, what to do."""
 
+import shutil
 from pathlib import Path
 
 
@@ -25,6 +26,8 @@ _FULL = (
 )
 """The last three are numpy's and torch's, which do not say why they could not write on."""
 _READ_ONLY = ("Read-only file system", "readonly database", "unable to open database", "Permission denied")
+_NO_ROOM = 2**16
+"""Free bytes below which a disk is full."""
 _BROKEN = ("Input/output error", "disk I/O error", "database disk image is malformed")
 
 
@@ -38,14 +41,23 @@ def system_sentence(error: BaseException, root: Path) -> str | None:
     """What is wrong with disk, rights or memory, in a sentence; None for any other error. root: the workspace."""
     text = str(error)
     place = f"The disk with the workspace {str(root)!r}"
-    if any(words in text for words in _FULL):
+    broken = any(words in text for words in _BROKEN)
+    # SQLite calls a disk broken that has no room for its index of what is new.
+    if any(words in text for words in _FULL) or (broken and _no_room(root)):
         return f"{place} is full. Free some space, then try again; nothing that was there before is lost."
     if any(words in text for words in _READ_ONLY):
         return f"The workspace {str(root)!r} may not be written ({text[:120]}); mend its rights, or set THAW_HOME."
-    if any(words in text for words in _BROKEN):
+    if broken:
         return f"{place} cannot be read or written ({text[:120]}); check the disk."
     if "database is locked" in text:
         return "The run store is busy: another process has kept it for half a minute. Try again in a moment."
     if out_of_memory(error):
         return "This machine ran out of memory. Close what else runs, or take fewer rows, then try again."
     return None
+
+
+def _no_room(root: Path) -> bool:
+    try:
+        return shutil.disk_usage(root).free < _NO_ROOM
+    except OSError:
+        return False

@@ -174,19 +174,23 @@ class RunStore:
             rows = db.execute("SELECT id, name, spec, created FROM sweeps ORDER BY created DESC").fetchall()
         return [tuple(row) for row in rows]
 
-    def list(self, status: str | None = None, kind: str | None = None, limit: int = -1) -> list[Run]:
+    def list(self, status: str | None = None, kind: str | None = None, limit: int | None = None) -> list[Run]:
         """Runs, newest first, of one status and one kind when given; without a kind those that train, of any.
 
-        limit: so many of the newest; -1 for all.
+        limit: so many of the newest.
         """
         # A condition that may be left out would keep SQLite from its index, and make it read every result there is.
         conditions, values = ["kind = ?" if kind else "kind != 'interpolate'"], [kind] if kind else []
         if status:
             conditions.append("status = ?")
             values.append(status)
-        query = f"SELECT * FROM runs WHERE {' AND '.join(conditions)} ORDER BY created DESC LIMIT ?"
+        query = f"SELECT * FROM runs WHERE {' AND '.join(conditions)}"
+        if limit is not None:
+            query += f" ORDER BY created DESC LIMIT {limit:d}"
         with opened(self.workspace) as db:
-            return [_run_of(row) for row in db.execute(query, (*values, limit))]
+            runs = [_run_of(row) for row in db.execute(query, values)]
+        # SQLite would sort by carrying every result about, which takes longer than all the rest.
+        return sorted(runs, key=lambda run: run.created, reverse=True)
 
     def counts(self) -> dict[str, int]:
         """How many runs there are of each status."""

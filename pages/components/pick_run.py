@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.runs.store import Run
-from pages.components.common import SIMULATED, plain, when, workspace
+from pages.components.common import SIMULATED, count, plain, when, workspace
 
 OFFERED = 300
 """Newest runs in the box; thousands would take every look at the page half a megabyte. Compare lists and finds all."""
@@ -36,9 +36,10 @@ def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
         index=ids.index(named),
         format_func=names.__getitem__,
         label_visibility="collapsed",
-        help="The run that this page shows. It changes no result."
-        + (f" Here are the newest {OFFERED}; Compare finds every one." if len(runs) > len(ids) else ""),
+        help="The run that this page shows. It changes no result.",
     )
+    if len(runs) > len(ids):
+        st.caption(f"The newest {OFFERED} of {count(len(runs))} runs are offered here; Compare finds every one.")
     if chosen != named:
         # What else the address says belongs to the other run.
         st.query_params.from_dict({"run": chosen})

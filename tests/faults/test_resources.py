@@ -161,6 +161,14 @@ def test_what_the_system_says_in_our_words(error: Exception, words: str, tmp_pat
     assert system_sentence(KeyError("x"), tmp_path) is None
 
 
+def test_sqlite_says_a_full_disk_is_broken(small_disk: Path) -> None:
+    """Where not even its index of what is new fits, SQLite speaks of an input or output error; so we look."""
+    error = sqlite3.OperationalError("disk I/O error")
+    assert "check the disk" in (system_sentence(error, small_disk) or "")
+    leave_free(small_disk, 0)
+    assert "is full. Free some space" in (system_sentence(error, small_disk) or "")
+
+
 def test_memory_runs_out_in_the_loop_and_the_queue_goes_on(tiny: tuple[Workspace, Dataset]) -> None:
     """A real one on the CPU, by a limit on the process; and CUDA's own error, raised in the loop."""
     workspace, _ = tiny

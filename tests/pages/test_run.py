@@ -62,7 +62,7 @@ def test_of_many_runs_the_box_offers_the_newest_and_the_one_asked_for(
     app = open_page(workspace, "run", monkeypatch, run=runs[0].id)
     assert app.subheader[0].value == "run 0"
     assert [option.split(" ·")[0] for option in app.selectbox[0].options] == ["run 4", "run 3", "run 0"]
-    assert "the newest 2" in app.selectbox[0].help
+    assert "The newest 2 of 5 runs are offered here" in shown(app)
 
 
 def test_queued_then_cancelled_then_resumed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
