@@ -209,7 +209,7 @@ def show_dataset(dataset: Dataset) -> None:
     parts_preview(dataset.parts, key="dataset")
     st.caption(
         f"From the sample {escape_markdown(dataset.sample_name)}, prepared {when(dataset.created)}, minimum count "
-        f"{dataset.min_count} · content hash `{dataset.content_hash[:16]}`"
+        f"{dataset.min_count} · content hash {dataset.content_hash[:16]}"
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         asked = {"dataset": dataset.id}
