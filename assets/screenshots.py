@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -26,6 +27,9 @@ from core.workspace import PROJECT, Workspace, open_workspace, write_json
 from pages.components.tour import SEEN
 
 WIDTH, HEIGHT = 1280, 860
+SCHEMES: dict[Literal["light", "dark"], str] = {"light": "", "dark": "-dark"}
+BOTH = ("finetune", "story")
+"""Pictures of the README, which shows them in the reader's own scheme: taken in the dark as well, as NAME-dark.png."""
 START_SECONDS = 60.0
 
 
@@ -118,10 +122,13 @@ def main() -> int:
         fill(workspace)
         with served(workspace) as url, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
-            for name, address, target in shots(workspace):
-                take(page, f"{url}/{address}", target, options.out / f"{name}.png")
-                print(options.out / f"{name}.png")
+            for scheme, ending in SCHEMES.items():
+                page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)
+                for name, address, target in shots(workspace):
+                    if scheme == "light" or name in BOTH:
+                        path = options.out / f"{name}{ending}.png"
+                        take(page, f"{url}/{address}", target, path)
+                        print(path)
             browser.close()
     return 0
 

@@ -283,9 +283,7 @@ def go_to(view: str) -> None:
 
 
 st.title("Data")
-st.markdown(
-    "A sample is a file as it was given. Split into source and target it becomes a dataset, for runs to train on."
-)
+st.markdown("A sample is a file as it was given. Split into source and target it becomes a dataset.")
 if added := st.session_state.pop("added", None):
     go_to("Sample")
     st.session_state.adding = False
