@@ -26,7 +26,7 @@ from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace, open_workspace, write_json
 from pages.components.tour import SEEN
 
-WIDTH, HEIGHT = 1280, 860
+WIDTH, HEIGHT = 1280, 1000
 SCHEMES: dict[Literal["light", "dark"], str] = {"light": "", "dark": "-dark"}
 BOTH = ("finetune", "story")
 """Pictures of the README, which shows them in the reader's own scheme: taken in the dark as well, as NAME-dark.png."""
@@ -45,7 +45,7 @@ def shots(workspace: Workspace) -> list[tuple[str, str, str]]:
         ("story", "", "The story"),
         ("data", "data", ""),
         ("backbones", "backbones", ""),
-        ("finetune", "finetune", ""),
+        ("finetune", "finetune?depth=3", ""),
         ("sweep", f"sweep?sweep={sweep.id}", ""),
         ("run", f"run?run={half}", "One threshold, everything it decides"),
         ("moved", f"run?run={half}", "What moved"),

@@ -116,7 +116,7 @@ def main() -> None:
     first = ", ".join(f"{path or 'home'} {seconds:.1f}" for path, seconds in alone.items())
     write_section(
         "Load",
-        "benchmarks/load.py",
+        "python -m benchmarks.load",
         [
             f"{options.sessions} browser sessions for {options.minutes:g} minutes on a store of {options.runs:,} runs "
             "with 50 points each; every other session watched a run that was training, the others went about. "
