@@ -117,7 +117,8 @@ def main() -> int:
     if chromium is None:
         print("Chromium is not on the PATH; install it (Debian: sudo apt-get install chromium).", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory() as folder:
+    # The demo's worker waits for more runs in that folder, and may write there while it is removed.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         workspace = open_workspace(options.workspace or folder)
         fill(workspace)
         with served(workspace) as url, sync_playwright() as playwright:
