@@ -3,6 +3,7 @@
 #   docker build -t thaw:cuda --build-arg DEVICE=cuda .
 #   docker run --rm -p 127.0.0.1:8501:8501 -v thaw:/home/thaw/workspace thaw
 #   docker run --rm --gpus all -p 127.0.0.1:8501:8501 -v thaw:/home/thaw/workspace thaw:cuda
+# Under another name than localhost, behind a proxy: add -e THAW_HOSTS=thaw.example.com.
 # DEMO=1 runs the demo while the image is built, so that it opens with the whole story; it takes a minute or two.
 FROM python:3.11-slim-bookworm
 
@@ -31,5 +32,6 @@ RUN python -m core.demo && if [ "$DEMO" = 1 ]; then python -m core.demo --run --
 EXPOSE 8501
 HEALTHCHECK --start-period=30s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=3)"]
 
-# Inside the container the app listens to the outside; what may reach it is decided by -p above.
-CMD ["streamlit", "run", "app.py", "--server.address", "0.0.0.0", "--server.port", "8501", "--server.headless", "true"]
+# Inside the container the app listens to the outside; what may reach it is decided by -p above. It answers to the name
+# that Hugging Face gives a Space and to those in THAW_HOSTS.
+CMD ["sh", "-c", "THAW_HOSTS=\"$THAW_HOSTS,$SPACE_HOST\" exec streamlit run app.py --server.address 0.0.0.0 --server.port 8501 --server.headless true"]

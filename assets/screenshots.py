@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -25,7 +26,10 @@ from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace, open_workspace, write_json
 from pages.components.tour import SEEN
 
-WIDTH, HEIGHT = 1280, 860
+WIDTH, HEIGHT = 1280, 1000
+SCHEMES: dict[Literal["light", "dark"], str] = {"light": "", "dark": "-dark"}
+BOTH = ("finetune", "story")
+"""Pictures of the README, which shows them in the reader's own scheme: taken in the dark as well, as NAME-dark.png."""
 START_SECONDS = 60.0
 
 
@@ -41,7 +45,7 @@ def shots(workspace: Workspace) -> list[tuple[str, str, str]]:
         ("story", "", "The story"),
         ("data", "data", ""),
         ("backbones", "backbones", ""),
-        ("finetune", "finetune", ""),
+        ("finetune", "finetune?depth=3", ""),
         ("sweep", f"sweep?sweep={sweep.id}", ""),
         ("run", f"run?run={half}", "One threshold, everything it decides"),
         ("moved", f"run?run={half}", "What moved"),
@@ -113,15 +117,19 @@ def main() -> int:
     if chromium is None:
         print("Chromium is not on the PATH; install it (Debian: sudo apt-get install chromium).", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory() as folder:
+    # The demo's worker waits for more runs in that folder, and may write there while it is removed.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         workspace = open_workspace(options.workspace or folder)
         fill(workspace)
         with served(workspace) as url, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
-            for name, address, target in shots(workspace):
-                take(page, f"{url}/{address}", target, options.out / f"{name}.png")
-                print(options.out / f"{name}.png")
+            for scheme, ending in SCHEMES.items():
+                page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)
+                for name, address, target in shots(workspace):
+                    if scheme == "light" or name in BOTH:
+                        path = options.out / f"{name}{ending}.png"
+                        take(page, f"{url}/{address}", target, path)
+                        print(path)
             browser.close()
     return 0
 

@@ -90,7 +90,7 @@ def main() -> None:
     kinds = collections.Counter(map(kind_of, sentences)).most_common(12)
     write_section(
         "Bad input, fuzzed",
-        "benchmarks/fuzz.py",
+        "python -m benchmarks.fuzz",
         [
             f"{len(results):,} files of five dialects (Kaggle train and test, 1TB, CSV, Parquet) in five containers, "
             "one to eleven faults each in cells, lines, bytes before packing and bytes after it; every other one with "

@@ -50,7 +50,7 @@ def main() -> None:
     rows = [f"| {place} | {count} |" for place, count in sorted(told["kills"].items()) if place != "of an app"]
     write_section(
         "Crash",
-        "benchmarks/kills.py",
+        "python -m benchmarks.kills",
         [
             f"The worker was killed by SIGKILL {options.kills} times and started again, with a second worker trying "
             f"its luck in one of ten rounds and two apps watching, one of which was killed {apps} times. "

@@ -191,7 +191,7 @@ def main() -> None:
     os.environ |= {"THAW_WORKER_LINGER": "5", "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         lines = measure(fill(Path(folder), options.runs), options.sessions, options.minutes)
-    write_section("Load", "benchmarks/load.py", lines)
+    write_section("Load", "python -m benchmarks.load", lines)
 
 
 if __name__ == "__main__":

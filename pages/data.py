@@ -209,7 +209,7 @@ def show_dataset(dataset: Dataset) -> None:
     parts_preview(dataset.parts, key="dataset")
     st.caption(
         f"From the sample {escape_markdown(dataset.sample_name)}, prepared {when(dataset.created)}, minimum count "
-        f"{dataset.min_count} · content hash `{dataset.content_hash[:16]}`"
+        f"{dataset.min_count} · content hash {dataset.content_hash[:16]}"
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         asked = {"dataset": dataset.id}
@@ -283,9 +283,7 @@ def go_to(view: str) -> None:
 
 
 st.title("Data")
-st.markdown(
-    "A sample is a file as it was given. Split into source and target it becomes a dataset, for runs to train on."
-)
+st.markdown("A sample is a file as it was given. Split into source and target it becomes a dataset.")
 if added := st.session_state.pop("added", None):
     go_to("Sample")
     st.session_state.adding = False

@@ -23,6 +23,7 @@ PAGES = (
 st.set_page_config(page_icon=str(PROJECT / "assets" / "icon.svg"), layout="wide")
 st.logo(str(PROJECT / "assets" / "logo.svg"), size="large")
 require_sign_in()
+st.html(PROJECT / "assets" / "ink.css")
 page = st.navigation(
     [
         st.Page(file, title=title, icon=icon, help=about, default=file == "home.py")

@@ -1,7 +1,11 @@
 """What a release is made of fits together: version and changelog, templates, the container's and the Space's files."""
 
+import json
+import os
 import re
+import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -39,3 +43,16 @@ def test_the_container_and_the_space_name_what_is_there() -> None:
     assert not {"core", "pages", "assets", "app.py", "pyproject.toml", ".streamlit"} & set(ignored)
     front = yaml.safe_load((PROJECT / "deploy" / "huggingface" / "README.md").read_text().split("---")[1])
     assert front["sdk"] == "docker" and f"EXPOSE {front['app_port']}" in docker
+
+
+def test_the_container_answers_to_the_name_of_its_space(tmp_path: Path) -> None:
+    stand_in = tmp_path / "streamlit"
+    stand_in.write_text('#!/bin/sh\necho "$THAW_HOSTS $@"\n')
+    stand_in.chmod(0o755)
+    docker = (PROJECT / "Dockerfile").read_text()
+    command = json.loads(re.findall(r"^CMD (\[.*\])$", docker, re.MULTILINE)[-1])
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SPACE_HOST": "me-thaw.hf.space", "THAW_HOSTS": "a.org"}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    hosts, *words = said.split()
+    assert hosts.split(",") == ["a.org", "me-thaw.hf.space"]
+    assert words[:4] == ["run", "app.py", "--server.address", "0.0.0.0"]

@@ -62,7 +62,8 @@ def bullets(sentences: Sequence[str]) -> str:
 def command_hint(command: str) -> None:
     """Shows, folded, the command line that does what the page's button does."""
     with st.expander("The same on the command line", icon=":material/terminal:"):
-        st.code(command, language="bash", wrap_lines=True)
+        # Without a language: highlighting has colours too pale to read on a light page.
+        st.code(command, language=None, wrap_lines=True)
 
 
 def simulated_badge() -> None:

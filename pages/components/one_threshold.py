@@ -45,12 +45,13 @@ def one_threshold(arms: Sequence[ArmResult]) -> None:
         "Threshold for all",
         0.0,
         1.0,
-        0.5,
+        round(float((next(iter(runs.values())).result or {})["threshold"]), 3),
         0.001,
         format="%.3f",
         key="one-threshold",
         bind="query-params",
-        help="A row is a predicted click when its score is at least this, in every run.",
+        help="A row is a predicted click when its score is at least this, in every run. At first it stands where the "
+        "validation rows of the first of them chose it.",
     )
     laid, table = {}, []
     for title, run in runs.items():

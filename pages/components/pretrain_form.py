@@ -164,7 +164,7 @@ def missing_package(about: Architecture) -> None:
         "the environment Thaw runs in, then load this page again:",
         icon=":material/extension:",
     )
-    st.code(f"python -m pip install -r requirements-{about.needs}.txt", language="bash")
+    st.code(f"python -m pip install -r requirements-{about.needs}.txt", language=None)
 
 
 def free_name(name: str, taken: set[str]) -> str:

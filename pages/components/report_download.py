@@ -52,7 +52,7 @@ def offer(key: str, sweep: str, runs: Sequence[str]) -> None:
         on_click="ignore",
         help="It is written when you click, which takes some seconds.",
     )
-    st.code(f"python -m core report {' '.join(words)} --out {name}", language="bash", wrap_lines=True)
+    st.code(f"python -m core report {' '.join(words)} --out {name}", language=None, wrap_lines=True)
 
 
 def written(space: Workspace, subject: Sequence[str]) -> bytes:

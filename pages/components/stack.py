@@ -122,7 +122,7 @@ def _block(stage: PlannedStage, state: str, icon: str, word: str, origin: str, h
     from_where = f'<span class="thaw-origin{kind}">{escape(origin)}</span>' if origin else ""
     manner = f'<span class="thaw-how">{escape(how)}</span>' if how else ""
     share = "under 0.1 %" if 0 < stage.share < 0.001 else percent(stage.share)
-    numbers = f"{short_count(stage.parameters)} parameters · {share}"
+    numbers = f"{short_count(stage.parameters)} parameters · " + share.replace(" ", "\N{NO-BREAK SPACE}")
     return (
         f'<div class="thaw-block thaw-{state}" style="width:{block_width(stage.share):.1f}%">'
         f'<span class="thaw-icon" aria-hidden="true">{icon}</span>'

@@ -150,7 +150,7 @@ def _card_of_depth(name: str, depth: int) -> None:
         help="It is in the sweep as a freeze depth already, so it is not run twice.",
     )
     strategy_words(name)
-    st.caption(f":green[:material/check: In the sweep as freeze depth {depth}.]")
+    st.markdown(f":small[:green[:material/check: In the sweep as freeze depth {depth}.]]")
 
 
 def _same_depth(card: BackboneCard, name: str) -> int:
