@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from core.evaluation.delong import compare
+from core.evaluation.delong import auc_interval, auc_variance, compare
 from core.report.decision_figures import mixing_figure
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
@@ -72,7 +72,8 @@ def mixed_view(mixing: Run) -> None:
         for part, title in (("target_test", "Target test rows"), ("source_test", "Source test rows")):
             if part in parts:
                 st.metric(f"AUC, {title.lower()}", decimals(parts[part]["auc"][place]))
-                st.caption(_against_tuned(arrays, part, alpha))
+                low, high = auc_interval(*auc_variance(arrays[f"{part}_label"], arrays[f"{part}_{alpha}"]))
+                st.caption(f"95 % interval {low:.4f} to {high:.4f}. {_against_tuned(arrays, part, alpha)}")
         if not result["mixes_head"]:
             st.caption(
                 "The run's new head differs from the backbone's own, so the stages are mixed and the head stays the "

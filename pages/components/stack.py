@@ -16,7 +16,7 @@ RANDOM = "random weights"
 PARTS = {"biases and norms": "biases and norms", "adapters": "additions"}
 """What trains inside a stage where it is not all of it."""
 _STYLE = (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
-_INPUT = "13 numeric + 26 categorical features · wider stages have more parameters"
+_INPUT = '13 numeric + 26 categorical features<span class="thaw-wide"> · wider stages have more parameters</span>'
 _STATES = {
     True: ("frozen", "ac_unit", "frozen"),
     False: ("trained", "local_fire_department", "trained"),

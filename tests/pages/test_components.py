@@ -38,7 +38,7 @@ def test_a_plan_is_drawn_from_the_head_down_with_the_line_at_its_depth(drawn: li
     assert classes == ["thaw-block thaw-trained", "thaw-block thaw-trained", "thaw-line", "thaw-block thaw-frozen"]
     assert "Embedding &lt;b&gt;&amp;" in drawn[0] and "<b>" not in drawn[0]
     assert 'aria-label="1 of 3 stages frozen. From the input up: Embedding' in drawn[0]
-    assert "under 0.1 %" in drawn[0]
+    assert "under\N{NO-BREAK SPACE}0.1\N{NO-BREAK SPACE}%" in drawn[0]
 
 
 @pytest.mark.parametrize(("strategy", "lines"), [("full", 0), ("zero-shot", 0), ("linear-probe", 1)])

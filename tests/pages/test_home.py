@@ -131,7 +131,13 @@ def test_the_story_fills_in(tiny: tuple[Workspace, Dataset], monkeypatch: pytest
     assert [one.value for one in app.subheader] == ["The story", "Latest runs"]
     sentences = demo.wait_for_demo(workspace, sweep)
     assert sentences and all(bullets([one]) in shown(app) for one in sentences)
-    assert (
-        app.select_slider[0].label == "Share of the fine-tuned weights (alpha)"
-        and app.progress[0].text == "11 of 11 runs done"
-    )
+    assert app.progress[0].text == "11 of 11 runs done"
+    slider = app.select_slider[0]
+    assert slider.label == "Share of the fine-tuned weights (alpha)"
+    slider.set_value(1.0).run()
+    # At 1 it is the fine-tuned run, whose own evaluation knows the interval.
+    mixed = demo.mixed_run(store.group(sweep.id))
+    assert mixed and mixed.result
+    tuned = mixed.result["metrics"]["target_test"]
+    interval = f"95 % interval {tuned['auc_low']:.4f} to {tuned['auc_high']:.4f}"
+    assert f"{interval}. The fine-tuned run itself." in [one.value for one in app.caption]
