@@ -15,6 +15,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
 
 LIMIT = 60.0
 """Seconds after which an answer is waited for no longer."""
@@ -32,7 +33,7 @@ class Session:
     """One tab. number: its own, which its words carry. noted: hears of every answer.
 
     foreign: words of other sessions that came, or what comes of them. lost: own words that did not come back.
-    unanswered: requests that took longer than LIMIT. broken: exceptions on pages.
+    unanswered: requests that took longer than LIMIT, or whose connection broke. broken: exceptions on pages.
     """
 
     url: str
@@ -108,7 +109,7 @@ class Session:
         began = time.monotonic()
         try:
             found = await asyncio.wait_for(self._answer(message, bool(state.fragment_id)), LIMIT)
-        except (TimeoutError, OSError, EOFError):
+        except (TimeoutError, OSError, WebSocketException):
             self.unanswered += 1
             await self.close()
             self._ticking.clear()
