@@ -31,7 +31,7 @@ from core.runs.sweep import Sweep
 from core.workspace import Workspace, clear_leftovers, open_workspace
 
 LINGER_SECONDS = 600.0
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05
 LOCK_PATIENCE = 2.0
 """Seconds a starting worker waits for the lock: watchers hold it for an instant to see whether anyone lives."""
 CLUSTER_PATIENCE = 10.0

@@ -13,7 +13,7 @@ from pages.components.chart import chart
 from pages.components.common import decimals, duration, workspace
 
 TICK_SECONDS = 0.7
-WAITING_TICK_SECONDS = 0.2
+WAITING_TICK_SECONDS = 0.1
 """Until the first point: a look then costs little, and one waits for it."""
 SCORES = {
     "supervised": ("Validation AUC", "validation_auc", auc_figure),
