@@ -19,7 +19,7 @@ from tests.e2e.conftest import OpenPage, Server, settled
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 120_000
-LONG = TrainSettings(epochs=20, batch_size=8, early_stopping=0, plateau=0, device="cpu")
+LONG = TrainSettings(epochs=20, batch_size=2, early_stopping=0, plateau=0, device="cpu")
 SHORT = TrainSettings(epochs=1, device="cpu")
 POINTS = "() => document.querySelector('.thaw-chart.js-plotly-plot')?.calcdata?.[0].length"
 
@@ -129,7 +129,7 @@ def test_two_apps_on_one_workspace(server: Server, dataset: Dataset, open_page: 
     other.start()
     try:
         first, second = open_page(), open_page()
-        settings = "small,epochs=12,batch_size=8,early_stopping=0,plateau=0"
+        settings = "small,epochs=12,batch_size=2,early_stopping=0,plateau=0"
         first.goto(f"{other.url}/finetune?dataset=watched&backbone=Simulated+DNN&training={settings}")
         settled(first)
         first.get_by_role("button", name="Launch").click()
