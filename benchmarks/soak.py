@@ -65,7 +65,7 @@ def main() -> None:
         finally:
             server.stop()
     lines = ["| pages drawn | MB |", "|---|---|", *(f"| {pages:,} | {megabytes:.0f} |" for pages, megabytes in found)]
-    about = f"{AT_ONCE} sessions at a time, a store of {RUNS} runs, {PAGES_A_TAB} pages a tab, as fast as the server answers."
+    about = f"{AT_ONCE} sessions at a time, {RUNS} runs, {PAGES_A_TAB} pages a tab, as fast as the server answers."
     write_section("Memory over many pages", "python -m benchmarks.soak", [about, "", *lines])
 
 
