@@ -1,6 +1,5 @@
 // The freeze line in the picture above this component: one drags it, or clicks a stage to freeze up to that stage.
 // Only the picture moves meanwhile; the depth is told when the line is let go.
-const LOOKS = { true: ["thaw-frozen", "ac_unit", "frozen"], false: ["thaw-trained", "local_fire_department", "trained"] };
 
 // Blocks from the input up; the head, which is never frozen, is left out.
 const stagesOf = (stack) => [...stack.querySelectorAll(".thaw-block")].reverse().slice(0, -1);
@@ -12,14 +11,14 @@ function depthAt(stack, y) {
   }).length;
 }
 
-function show(stack, depth) {
+function show(stack, depth, icons) {
   const stages = stagesOf(stack);
   stages.forEach((block, place) => {
-    const [look, icon, word] = LOOKS[place < depth];
+    const state = place < depth ? "frozen" : "trained";
     block.classList.remove("thaw-frozen", "thaw-trained");
-    block.classList.add(look);
-    block.querySelector(".thaw-icon").textContent = icon;
-    block.querySelector(".thaw-word").textContent = word;
+    block.classList.add(`thaw-${state}`);
+    block.querySelector(".thaw-icon").textContent = icons[state];
+    block.querySelector(".thaw-word").textContent = state;
   });
   // The first child lies on top: the line goes above the highest frozen stage, or below them all.
   stack.insertBefore(stack.querySelector(".thaw-line"), stages[depth - 1] ?? stages[0].nextSibling);
@@ -29,10 +28,10 @@ const moved = new WeakMap();
 
 function listen(parent) {
   const box = parent.closest(".st-key-freeze_line");
-  const line = { depth: 0, told: 0, stack: null, listening: new AbortController() };
+  const line = { depth: 0, told: 0, stack: null, icons: null, listening: new AbortController() };
   const on = (kind, act) => box.addEventListener(kind, act, { signal: line.listening.signal });
   const put = (stack, depth) => {
-    if (depth !== line.depth) show(stack, depth);
+    if (depth !== line.depth) show(stack, depth, line.icons);
     line.depth = depth;
   };
   const tell = () => {
@@ -70,6 +69,7 @@ function listen(parent) {
 export default function ({ data, parentElement, setTriggerValue }) {
   const line = moved.get(parentElement) ?? listen(parentElement);
   line.tell = setTriggerValue;
+  line.icons = data.icons;
   line.depth = line.told = data.depth;
   return () => {
     line.listening.abort();

@@ -1,9 +1,10 @@
 """Small things every page needs: the workspace, errors as sentences, the equivalent command, numbers as text."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 import streamlit as st
 
@@ -57,6 +58,14 @@ def bullets(sentences: Sequence[str]) -> str:
         lines.append(f"- {escape_markdown(sentence[: colon + 1])}")
         lines += [f"    - {escape_markdown(part.removesuffix(')') + ')')}" for part in parts]
     return "\n".join(lines)
+
+
+def number_columns(row: Mapping[str, object]) -> dict[str, Any]:
+    """How a table shows columns of numbers, by one row of them: whole ones by thousands, others with four decimals."""
+    return {
+        name: st.column_config.NumberColumn(format="localized" if isinstance(value, int) else "%.4f")
+        for name, value in row.items()
+    }
 
 
 def command_hint(command: str) -> None:

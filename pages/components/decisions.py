@@ -12,7 +12,7 @@ from core.report.decision_figures import cost_figure, slice_figure
 from core.report.palette import FROZEN, TRAINED
 from core.runs.store import Run
 from pages.components.chart import chart
-from pages.components.common import decimals, errors_shown, percent
+from pages.components.common import decimals, errors_shown, number_columns, percent
 from pages.components.decision_fields import column_slices, cost_fields
 from pages.components.result import predictions_of
 
@@ -83,11 +83,7 @@ def _slices(run: Run) -> None:
             height="content",
             placeholder="–",
             alt=f"Metrics by the values of {column}",
-            column_config={
-                name: st.column_config.NumberColumn(format="localized" if name == "Rows" else "%.4f")
-                for name in columns
-                if name != column
-            },
+            column_config=number_columns({name: values[0] for name, values in columns.items() if name != column}),
         )
         if len(scores) == 2:
             st.caption(_most_different(labels, scores, slices, column))

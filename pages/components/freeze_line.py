@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.freezing.plan import Plan
 from core.workspace import PROJECT
-from pages.components.stack import stack_of_plan
+from pages.components.stack import ICONS, stack_of_plan
 
 DEPTH = "depth"
 """Key of the slider that the line follows and moves."""
@@ -21,7 +21,7 @@ def movable_stack(plan: Plan) -> None:
     """Draws a plan of the strategy depth, with a line that one drags. Keyboard and screen reader have the slider."""
     with st.container(key="freeze_line"):
         stack_of_plan(plan, movable=True)
-        _LINE(data={"depth": plan.frozen_depth}, key="line", height="content", on_depth_change=_follow)
+        _LINE(data={"depth": plan.frozen_depth, "icons": ICONS}, key="line", height="content", on_depth_change=_follow)
 
 
 def _follow() -> None:

@@ -19,7 +19,7 @@ from core.runs.store import Run
 from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
 from pages.components.choice import choose_text
-from pages.components.common import workspace
+from pages.components.common import number_columns, workspace
 from pages.components.result import PART_TITLES, curves
 
 BINS = 50
@@ -67,11 +67,7 @@ def one_threshold(arms: Sequence[ArmResult]) -> None:
         height="content",
         placeholder="–",
         alt="Confusion matrix, lift and ratios of every arm at the threshold",
-        column_config={"Arm": st.column_config.TextColumn(pinned=True)}
-        | {
-            name: st.column_config.NumberColumn(format="localized" if isinstance(value, int) else "%.4f")
-            for name, value in _counts(at).items()
-        },
+        column_config={"Arm": st.column_config.TextColumn(pinned=True)} | number_columns(_counts(at)),
     )
     rate = (at.tp + at.fn) / max(at.tp + at.fn + at.fp + at.tn, 1)
     grid = st.columns(2)

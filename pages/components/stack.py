@@ -17,10 +17,8 @@ PARTS = {"biases and norms": "biases and norms", "adapters": "additions"}
 """What trains inside a stage where it is not all of it."""
 _STYLE = (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
 _INPUT = '13 numeric + 26 categorical features<span class="thaw-wide"> · wider stages have more parameters</span>'
-_STATES = {
-    True: ("frozen", "ac_unit", "frozen"),
-    False: ("trained", "local_fire_department", "trained"),
-}
+ICONS = {"frozen": "ac_unit", "trained": "local_fire_department"}
+"""Icon of a block by its state, which is its word and the end of its CSS class too."""
 
 
 def stack_style() -> None:
@@ -34,11 +32,18 @@ def stack_of_plan(plan: Plan, movable: bool = False) -> None:
     movable: whether the line looks as if one could drag it; it is then there with nothing frozen, too.
     """
     frozen = sum(stage.frozen for stage in plan.stages)
-    kinds = [_STATES[stage.frozen] for stage in plan.stages]
+    states = ["frozen" if stage.frozen else "trained" for stage in plan.stages]
     # The head is new anyway and says so.
     rows = [
-        _block(stage, *kind, RANDOM if is_random(stage) and stage.name != "head" else "", how_it_trains(plan, stage))
-        for stage, kind in zip(plan.stages, kinds, strict=True)
+        _block(
+            stage,
+            state,
+            ICONS[state],
+            state,
+            RANDOM if is_random(stage) and stage.name != "head" else "",
+            how_it_trains(plan, stage),
+        )
+        for stage, state in zip(plan.stages, states, strict=True)
     ]
     if frozen == plan.frozen_depth and (frozen or movable):
         rows.insert(frozen, '<div class="thaw-line" aria-hidden="true"><span>freeze line</span></div>')
@@ -47,14 +52,14 @@ def stack_of_plan(plan: Plan, movable: bool = False) -> None:
             filter(
                 None,
                 (
-                    f"{stage.title}: {kind[2]}",
+                    f"{stage.title}: {state}",
                     how_it_trains(plan, stage),
                     origin_word(stage),
                     f"{count(stage.parameters)} parameters",
                 ),
             )
         )
-        for stage, kind in zip(plan.stages, kinds, strict=True)
+        for stage, state in zip(plan.stages, states, strict=True)
     )
     kind = "thaw-stack thaw-movable" if movable else "thaw-stack"
     _draw(rows, f"{frozen} of {len(plan.stages)} stages frozen. From the input up: {spoken}", kind)
