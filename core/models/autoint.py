@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from core.errors import BadInput
 from core.models.card import HeadSettings
+from core.models.linear import Linear
 from core.models.network import DeepSettings, Embedding, Network, State, deep_width, dense, side_by_side, tower_stages
 
 
@@ -42,10 +43,10 @@ class Interacting(nn.Module):
     def __init__(self, inputs: int, outputs: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(inputs, outputs, bias=False)
-        self.key = nn.Linear(inputs, outputs, bias=False)
-        self.value = nn.Linear(inputs, outputs, bias=False)
-        self.residual = nn.Linear(inputs, outputs, bias=False)
+        self.query = Linear(inputs, outputs, bias=False)
+        self.key = Linear(inputs, outputs, bias=False)
+        self.value = Linear(inputs, outputs, bias=False)
+        self.residual = Linear(inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         rows, fields, _ = x.shape

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from core.models.card import HeadSettings
+from core.models.linear import Linear
 from core.models.network import Embedding, Network, Stage, State, deep_width
 
 
@@ -28,7 +29,7 @@ class MaskedCross(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         half = (width + 1) // 2
-        self.linear = nn.Linear(width, half, bias=False)
+        self.linear = Linear(width, half, bias=False)
         self.norm = nn.LayerNorm(half)
         self.bias = nn.Parameter(torch.rand(width))
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from core.errors import BadInput
 from core.models.card import HeadSettings
+from core.models.linear import Linear
 from core.models.network import DeepSettings, Embedding, Network, Stage, State, deep_width, dense, tower_stages
 
 
@@ -32,7 +33,7 @@ class Gate(nn.Module):
     def __init__(self, width: int, context: int, hidden: int) -> None:
         super().__init__()
         self.context = nn.Parameter(torch.zeros(context))
-        self.layers = nn.Sequential(nn.Linear(context, hidden), nn.ReLU(), nn.Linear(hidden, width), nn.Sigmoid())
+        self.layers = nn.Sequential(Linear(context, hidden), nn.ReLU(), Linear(hidden, width), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         return x * (2 * self.layers(self.context))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from core.errors import BadInput
 from core.models.card import HeadSettings
+from core.models.linear import Linear
 from core.models.network import BlockSettings, DeepSettings, Embedding, Network, State, deep_width, tower_stages
 
 
@@ -36,7 +37,7 @@ class FactorisedInteraction(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, settings: BlockSettings) -> None:
         super().__init__()
-        self.linear = nn.Linear(inputs, outputs)
+        self.linear = Linear(inputs, outputs)
         norm = [nn.BatchNorm1d(outputs)] if settings.batch_norm else []
         self.after = nn.Sequential(*norm, nn.Dropout(settings.dropout))
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import HeadSettings
+from core.models.linear import Linear
 from core.models.network import Embedding, Network, Stage, State
 
 
@@ -65,7 +66,7 @@ class Attention(nn.Module):
         super().__init__()
         size = settings.embedding
         self.heads, self.dropout = settings.heads, settings.dropout
-        self.query, self.key, self.value, self.out = (nn.Linear(size, size) for _ in range(4))
+        self.query, self.key, self.value, self.out = (Linear(size, size) for _ in range(4))
 
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
         def split(x: Tensor) -> Tensor:
@@ -94,9 +95,9 @@ class Transformer(Stage):
         self.attention_norm = nn.Identity() if number == 1 else nn.LayerNorm(size)
         self.attention = Attention(settings)
         self.forward_norm = nn.LayerNorm(size)
-        self.up = nn.Linear(size, 2 * settings.hidden)
+        self.up = Linear(size, 2 * settings.hidden)
         self.dropout = nn.Dropout(settings.dropout)
-        self.down = nn.Linear(settings.hidden, size)
+        self.down = Linear(settings.hidden, size)
         self.close = nn.LayerNorm(size) if self.last else nn.Identity()
 
     def forward(self, state: State) -> State:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import HeadSettings
+from core.models.linear import Linear
 
 State = tuple[Tensor, ...]
 """What one stage hands to the next: tensors whose first dimension is the rows."""
@@ -114,7 +115,7 @@ def dense(inputs: int, outputs: int, settings: BlockSettings) -> nn.Sequential:
     """A fully connected layer, BatchNorm where asked for (Ioffe and Szegedy 2015), ReLU and dropout."""
     norm = [nn.BatchNorm1d(outputs)] if settings.batch_norm else []
     # BatchNorm takes a bias out again; its gradient is rounding noise, which Adam would blow up to full steps.
-    linear = nn.Linear(inputs, outputs, bias=not settings.batch_norm)
+    linear = Linear(inputs, outputs, bias=not settings.batch_norm)
     return nn.Sequential(linear, *norm, nn.ReLU(), nn.Dropout(settings.dropout))
 
 
@@ -182,7 +183,7 @@ class MemberLinear(nn.Module):
 
 def xavier_linear(inputs: int, outputs: int) -> nn.Linear:
     """A linear layer with Xavier-uniform weights (Glorot and Bengio 2010) and zero biases."""
-    layer = nn.Linear(inputs, outputs)
+    layer = Linear(inputs, outputs)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from core.models.card import HeadSettings
+from core.models.linear import Linear
 from core.models.network import Embedding, Network, Stage, State, deep_width
 
 
@@ -32,7 +33,7 @@ class Projection(Stage):
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__("projection", "Projection")
-        self.linear = nn.Linear(inputs, width, bias=False)
+        self.linear = Linear(inputs, width, bias=False)
 
     def forward(self, state: State) -> State:
         return (self.linear(state[0]),)
@@ -46,10 +47,10 @@ class Residual(Stage):
         width, hidden = settings.width, settings.hidden
         self.layers = nn.Sequential(
             nn.BatchNorm1d(width),
-            nn.Linear(width, hidden),
+            Linear(width, hidden),
             nn.ReLU(),
             nn.Dropout(settings.dropout),
-            nn.Linear(hidden, width, bias=False),
+            Linear(hidden, width, bias=False),
         )
         last = number == settings.layers
         self.close = nn.Sequential(nn.BatchNorm1d(width), nn.ReLU()) if last else nn.Identity()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from core.models.card import HeadSettings
+from core.models.linear import Linear
 from core.models.network import DeepSettings, Embedding, Network, Stage, State, deep_width
 
 
@@ -30,7 +31,7 @@ class EnsembleLinear(nn.Module):
 
     def __init__(self, members: int, inputs: int, outputs: int, first: bool, bias: bool) -> None:
         super().__init__()
-        self.linear = nn.Linear(inputs, outputs, bias=False)
+        self.linear = Linear(inputs, outputs, bias=False)
         signs = torch.randint(0, 2, (members, inputs)).float() * 2 - 1
         self.r = nn.Parameter(signs if first else torch.ones(members, inputs))
         self.s = nn.Parameter(torch.ones(members, outputs))

@@ -1,0 +1,91 @@
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from core.models.backbone import build_network, describe_stages
+from core.models.card import HeadSettings
+from core.models.linear import SMALL, Linear, taken_by_onednn
+
+INPUTS, OUTPUTS = 301, 96
+
+
+def layers(bias: bool = True) -> tuple[Linear, nn.Linear]:
+    torch.manual_seed(0)
+    ours, plain = Linear(INPUTS, OUTPUTS, bias=bias), nn.Linear(INPUTS, OUTPUTS, bias=bias, dtype=torch.float64)
+    plain.load_state_dict(ours.state_dict())
+    return ours, plain
+
+
+def rows_of(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, INPUTS, requires_grad=True)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(400,), (40, 10)])
+def test_outputs_and_gradients_are_those_of_torchs_layer_in_double_precision(
+    shape: tuple[int, ...], bias: bool
+) -> None:
+    ours, plain = layers(bias)
+    x = rows_of(*shape)
+    assert taken_by_onednn(x, ours.weight)
+    exact = x.detach().double().requires_grad_()
+    weights = torch.linspace(-1, 1, OUTPUTS)
+    found, expected = ours(x), plain(exact)
+    (found.sigmoid() * weights).sum().backward()
+    (expected.sigmoid() * weights).sum().backward()
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    for mine, theirs in zip((x, *ours.parameters()), (exact, *plain.parameters()), strict=True):
+        assert mine.grad is not None and theirs.grad is not None
+        torch.testing.assert_close(mine.grad.double(), theirs.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_a_gradient_that_is_a_view_of_one_row_is_taken_as_it_is_meant() -> None:
+    ours, plain = layers()
+    x = rows_of(400)
+    ours(x).sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad.double(), plain.weight.sum(0).expand(400, -1), rtol=1e-5, atol=1e-5)
+
+
+def test_frozen_weights_get_no_gradient_and_hand_one_on() -> None:
+    ours, _ = layers()
+    ours.requires_grad_(False)
+    x = rows_of(400)
+    ours(x).sum().backward()
+    assert ours.weight.grad is None
+    assert x.grad is not None
+
+
+def test_small_products_half_precision_and_doubles_stay_with_torch() -> None:
+    weight = layers()[0].weight
+    rows = SMALL // weight.numel()
+    assert taken_by_onednn(torch.zeros(rows + 1, INPUTS), weight)
+    assert not taken_by_onednn(torch.zeros(rows, INPUTS), weight)
+    assert not taken_by_onednn(torch.zeros(2 * rows, INPUTS).double(), weight.double())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not taken_by_onednn(torch.zeros(2 * rows, INPUTS), weight)
+
+
+def test_operations_are_counted_as_of_torchs_layer() -> None:
+    ours, _ = layers()
+    counts = []
+    for layer in (ours, nn.Linear(INPUTS, OUTPUTS)):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            layer(torch.zeros(400, INPUTS))
+        counts.append(counter.get_total_flops())
+    assert counts == [2 * 400 * INPUTS * OUTPUTS] * 2
+
+
+def test_a_stage_whose_two_rows_are_a_large_product_has_all_its_operations_on_its_card() -> None:
+    settings = {"embedding": 4, "widths": [4096, 4096], "dropout": 0.0, "batch_norm": False}
+    cards = describe_stages(build_network("dnn", settings, [10] * 39, HeadSettings()), 39)
+    assert [card.flops for card in cards] == [0, 2 * (39 * 4 + 13) * 4096, 2 * 4096 * 4096]
+
+
+def test_an_exported_layer_holds_torchs_own_operations_only() -> None:
+    ours, _ = layers()
+    program = torch.export.export(ours, (torch.zeros(400, INPUTS),))
+    names = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert names
+    assert all(name.startswith("aten.") for name in names)
