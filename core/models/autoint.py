@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from core.errors import BadInput
 from core.models.card import HeadSettings
-from core.models.linear import Linear
+from core.models.layers import Linear
 from core.models.network import DeepSettings, Embedding, Network, State, deep_width, dense, side_by_side, tower_stages
 
 

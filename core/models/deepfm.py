@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from core.models.card import HeadSettings
+from core.models.layers import Lookup
 from core.models.network import DeepSettings, Embedding, Network, State, deep_width, perceptron, side_by_side
 
 Settings = DeepSettings
@@ -29,7 +30,7 @@ class FactorisationEmbedding(Embedding):
     def __init__(self, field_sizes: Sequence[int], size: int) -> None:
         super().__init__(field_sizes, size)
         self.title = "Embedding + FM"
-        self.first_order = nn.Embedding(sum(field_sizes), 1)
+        self.first_order = Lookup(sum(field_sizes), 1)
         nn.init.zeros_(self.first_order.weight)
 
     def renew(self) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import HeadSettings
-from core.models.linear import Linear
+from core.models.layers import Linear
 from core.models.network import Embedding, Network, Stage, State
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import HeadSettings
-from core.models.linear import Linear
+from core.models.layers import Linear, Lookup
 
 State = tuple[Tensor, ...]
 """What one stage hands to the next: tensors whose first dimension is the rows."""
@@ -55,7 +55,7 @@ class Embedding(Stage):
         super().__init__("embedding", "Embedding")
         offsets = torch.tensor([0, *field_sizes[:-1]], dtype=torch.int64).cumsum(0)
         self.register_buffer("offsets", offsets, persistent=False)
-        self.table = nn.Embedding(sum(field_sizes), size)
+        self.table = Lookup(sum(field_sizes), size)
         nn.init.normal_(self.table.weight, std=0.01)
 
     def renew(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from core.models.card import HeadSettings
-from core.models.linear import Linear
+from core.models.layers import Linear
 from core.models.network import Embedding, Network, Stage, State, deep_width
 
 

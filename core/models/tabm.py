@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from core.models.card import HeadSettings
-from core.models.linear import Linear
+from core.models.layers import Linear
 from core.models.network import DeepSettings, Embedding, Network, Stage, State, deep_width
 
 

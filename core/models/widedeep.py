@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from core.models.card import HeadSettings
+from core.models.layers import Lookup
 from core.models.network import DeepSettings, Embedding, Network, State, deep_width, perceptron, side_by_side
 
 Settings = DeepSettings
@@ -19,7 +20,7 @@ class WideEmbedding(Embedding):
     def __init__(self, field_sizes: Sequence[int], size: int) -> None:
         super().__init__(field_sizes, size)
         self.title = "Embedding + wide"
-        self.wide = nn.Embedding(sum(field_sizes), 1)
+        self.wide = Lookup(sum(field_sizes), 1)
         nn.init.zeros_(self.wide.weight)
 
     def renew(self) -> None:

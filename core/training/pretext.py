@@ -18,7 +18,7 @@ from core.evaluation.delong import auc_variance
 from core.freezing.plan import Plan, plan_pretraining
 from core.models.backbone import build_network, describe_stages
 from core.models.card import HeadSettings
-from core.models.linear import Linear
+from core.models.layers import Linear, Lookup
 from core.models.network import Network, State, flat
 from core.models.registry import complete_settings
 from core.runs.reporter import Reporter
@@ -233,8 +233,8 @@ class Predictor(nn.Module):
     def __init__(self, inputs: int, fields: int, noise: Noise) -> None:
         super().__init__()
         self.query = Linear(inputs, fields * PROJECTION)
-        self.vectors = nn.Embedding(len(noise.log), PROJECTION)
-        self.bias = nn.Embedding.from_pretrained(noise.log[:, None].clone(), freeze=False)
+        self.vectors = Lookup(len(noise.log), PROJECTION)
+        self.bias = Lookup.from_pretrained(noise.log[:, None].clone(), freeze=False)
         nn.init.uniform_(self.vectors.weight, -(PROJECTION**-0.5), PROJECTION**-0.5)
 
     def forward(self, state: State) -> Tensor:

@@ -1,7 +1,8 @@
-"""A linear layer that takes oneDNN's product on the CPU, where torch's own takes MKL's.
+"""torch's linear layer and embedding table, with faster operations on the CPU; same weights, names and results.
 
-MKL splits a product over threads badly where a side is no multiple of 16, and the input of a block or cross layer,
-fields * embedding + 13 floats, never is one (docs/decisions.md).
+Two of torch's own are slow for what click models do (docs/decisions.md): MKL splits a product over threads badly where
+a side is no multiple of 16, and the input of a block or cross layer, fields * embedding + 13 floats, never is one; and
+the gradient of an embedding table goes through the rows one by one.
 """
 
 from typing import Any
@@ -15,12 +16,24 @@ SMALL = 2**23
 
 
 class Linear(nn.Linear):
-    """nn.Linear, faster on the CPU in float32; the same weights, names and, but for rounding, outputs."""
+    """nn.Linear by oneDNN's product, where that is faster: on the CPU, in float32, from SMALL on."""
 
     def forward(self, x: Tensor) -> Tensor:
         if taken_by_onednn(x, self.weight):
             return _Product.apply(x.flatten(0, -2), self.weight, self.bias).unflatten(0, x.shape[:-1])
         return super().forward(x)
+
+
+class Lookup(nn.Embedding):
+    """nn.Embedding with index_select's gradient on the CPU, unless it is to be a sparse one.
+
+    On a GPU that gradient would add in no fixed order.
+    """
+
+    def forward(self, ids: Tensor) -> Tensor:
+        if self.sparse or self.weight.device.type != "cpu" or torch.onnx.is_in_onnx_export():
+            return super().forward(ids)
+        return self.weight.index_select(0, ids.flatten()).unflatten(0, ids.shape)
 
 
 def taken_by_onednn(x: Tensor, weight: Tensor) -> bool:
@@ -32,8 +45,8 @@ def taken_by_onednn(x: Tensor, weight: Tensor) -> bool:
         and x.numel() * len(weight) >= SMALL
         and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
-        # An exporter knows torch's own operations only.
-        and not torch.compiler.is_compiling()
+        # The exporter knows torch's own operations only.
+        and not torch.onnx.is_in_onnx_export()
     )
 
 
