@@ -56,6 +56,17 @@ def system_sentence(error: BaseException, root: Path) -> str | None:
     return None
 
 
+def told(error: Exception, root: Path) -> tuple[str, int] | None:
+    """(sentence, exit status) by which a command tells of an error; None for any that is no user's to mend.
+
+    root: the workspace.
+    """
+    if isinstance(error, ThawError):
+        return str(error), 2 if isinstance(error, BadInput) else 1
+    sentence = system_sentence(error, root)
+    return (sentence, 1) if sentence else None
+
+
 def _no_room(root: Path) -> bool:
     try:
         return shutil.disk_usage(root).free < _NO_ROOM
