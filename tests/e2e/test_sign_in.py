@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from urllib.parse import parse_qs, urlparse
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -84,16 +85,29 @@ def sign_in(page: Page) -> None:
 
 
 def test_signed_in_by_a_provider_the_page_is_shown(page: Page, guarded: Server, provider: Provider) -> None:
-    """From a deep link to the provider and back; the same browser is let in from then on, by any address."""
+    """From a deep link to the provider and back to it, with its query; from then on by any address."""
     provider.user, before = ANN, provider.redeemed
-    page.goto(f"{guarded.url}/compare")
+    page.goto(f"{guarded.url}/backbones?section=Vocabulary+check&backbone=a%26b")
     sign_in(page)
-    expect(page.get_by_role("heading", name="Latest runs")).to_be_visible()
+    expect(page.get_by_role("heading", name="Backbones")).to_be_visible()
+    expect(page.get_by_role("radio", name="Vocabulary check")).to_be_checked()
+    assert parse_qs(urlparse(page.url).query)["section"] == ["Vocabulary check"]
     assert provider.redeemed == before + 1
     page.goto(f"{guarded.url}/compare")
     settled(page)
     expect(page.get_by_role("heading", name="Compare")).to_be_visible()
     assert provider.redeemed == before + 1
+
+
+def test_signed_in_from_home_one_is_at_home(page: Page, guarded: Server, provider: Provider) -> None:
+    """Whatever link was followed before, and not followed through."""
+    provider.user = ANN
+    page.goto(f"{guarded.url}/compare")
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    page.goto(guarded.url)
+    sign_in(page)
+    expect(page.get_by_role("heading", name="Latest runs")).to_be_visible()
+    assert urlparse(page.url).path == "/"
 
 
 @pytest.mark.parametrize(
