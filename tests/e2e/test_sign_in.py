@@ -2,7 +2,10 @@
 
 import socket
 from collections.abc import Iterator
+from http.client import HTTPConnection
+from http.cookies import SimpleCookie
 from urllib.parse import parse_qs, urlparse
+from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -68,6 +71,29 @@ def test_a_page_of_another_host_is_not_heard(guarded: Server) -> None:
     assert " 403 " in handshake(guarded.port, own, "http://evil.example")
     evil = f"evil.example:{guarded.port}"
     assert " 101 " not in handshake(guarded.port, evil, f"http://{evil}")
+
+
+def status(server: Server, method: str, path: str, **headers: str) -> int:
+    """The status of a request that sends these headers and no cookie."""
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request(method, path, headers=headers)
+    found = connection.getresponse().status
+    connection.close()
+    return found
+
+
+def test_requests_for_other_hosts_and_uploads_without_a_token_are_refused(guarded: Server) -> None:
+    """A form on another site can send an upload, and knows no token of this one (XSRF)."""
+    assert status(guarded, "GET", "/_stcore/health") == 200
+    for host in ("evil.example", f"evil.example:{guarded.port}", "127.0.0.1.evil.example", ""):
+        assert status(guarded, "GET", "/_stcore/health", Host=host) == 400, host
+    upload = f"/_stcore/upload_file/{'0' * 36}/{'1' * 36}"
+    assert status(guarded, "PUT", upload) == status(guarded, "DELETE", upload) == 403
+    assert status(guarded, "PUT", upload, **{"X-Xsrftoken": "2|00|00|0", "Cookie": "_streamlit_xsrf=2|11|11|0"}) == 403
+    with urlopen(f"{guarded.url}/_stcore/health") as answer:
+        token = SimpleCookie(answer.headers["Set-Cookie"])["_streamlit_xsrf"].value
+    known = {"X-Xsrftoken": token, "Cookie": f"_streamlit_xsrf={token}"}
+    assert status(guarded, "PUT", upload, **known) == 400, "with a token what is wrong is the session that there is not"
 
 
 def test_a_deep_link_on_a_fresh_server_asks_to_sign_in(page: Page, guarded: Server) -> None:
