@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import io
 import pickle
+import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator
@@ -249,9 +250,20 @@ def test_a_pickle_offered_anywhere_is_refused(name: str, workspace: Workspace, t
 
 
 def test_the_server_listens_to_this_machine_and_checks_where_requests_come_from() -> None:
-    server = tomllib.loads((PROJECT / ".streamlit" / "config.toml").read_text())["server"]
+    config = tomllib.loads((PROJECT / ".streamlit" / "config.toml").read_text())
+    server = config["server"]
     assert server["address"] == "127.0.0.1" and server["enableXsrfProtection"] and server["maxUploadSize"] <= 2048
     assert server["enableCORS"] and "corsAllowedOrigins" not in server
+    assert config["browser"]["gatherUsageStats"] is False
+
+
+def test_every_threat_names_a_test_that_is_there() -> None:
+    page = (PROJECT / "docs" / "security.md").read_text(encoding="utf-8")
+    threats = [line.split(" | ") for line in page.splitlines() if line.startswith("| ") and "---" not in line][1:]
+    assert len(threats) > 15
+    for what, _, tested in threats:
+        named = re.findall(r"`((?:tests|benchmarks)/[^`]+)`", tested)
+        assert named and all((PROJECT / one).is_file() for one in named), what
 
 
 def signed(**told: object) -> dict[str, object]:
