@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from core.errors import ThawError, system_sentence
 from pages.components.common import show_error, workspace
+from pages.components.way_back import WayBack
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
@@ -57,6 +58,6 @@ and whose pages a browser would then take for the app's own. $THAW_HOSTS adds to
 app = st.App(
     "pages/router.py",
     routes=[PLOTLY_ROUTE],
-    middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[*HOSTS])],
+    middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[*HOSTS]), Middleware(WayBack)],
     on_script_error=explain,
 )

@@ -7,14 +7,13 @@ other numbers.
 import argparse
 import json
 import os
-import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from core import commands, sweep_command
 from core.commands import TRACKERS
-from core.errors import BadInput, ThawError, system_sentence
+from core.errors import told
 from core.freezing.strategies import STRATEGIES
 from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
@@ -252,18 +251,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         result = options.run(open_workspace(options.workspace), options)
-    except BadInput as error:
-        print(f"thaw: {error}", file=sys.stderr)
-        return 2
-    except ThawError as error:
-        print(f"thaw: {error}", file=sys.stderr)
-        return 1
-    except (OSError, MemoryError, RuntimeError, sqlite3.Error) as error:
-        sentence = system_sentence(error, Path(options.workspace or os.environ.get("THAW_HOME") or "workspace"))
-        if sentence is None:
+    except Exception as error:
+        found = told(error, Path(options.workspace or os.environ.get("THAW_HOME") or "workspace"))
+        if found is None:
             raise
-        print(f"thaw: {sentence}", file=sys.stderr)
-        return 1
+        print(f"thaw: {found[0]}", file=sys.stderr)
+        return found[1]
     except KeyboardInterrupt:
         print("thaw: stopped; a run that was queued goes on in its worker.", file=sys.stderr)
         return 1

@@ -1,6 +1,7 @@
 """The demo: a simulated dataset and a sweep that tells the whole story. `python -m core.demo` makes the dataset."""
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -14,7 +15,7 @@ from core.data.datasets import Dataset, list_datasets, prepare
 from core.data.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.errors import BadInput, ThawError
+from core.errors import BadInput, told
 from core.models.card import BackboneCard
 from core.models.library import list_backbones
 from core.runs.launch import refresh
@@ -128,9 +129,12 @@ def main() -> int:
             if options.wait:
                 print("\n".join(wait_for_demo(open_workspace(), sweep)))
                 print(f"{time.monotonic() - began:.0f} s from the first command to the last verdict.")
-    except ThawError as error:
-        print(f"thaw: {error}", file=sys.stderr)
-        return 1
+    except Exception as error:
+        found = told(error, Path(os.environ.get("THAW_HOME") or "workspace"))
+        if found is None:
+            raise
+        print(f"thaw: {found[0]}", file=sys.stderr)
+        return found[1]
     return 0
 
 

@@ -1,5 +1,6 @@
 """Errors a user can act on. The message is a whole sentence: what was wrong, the value received, what to do."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -40,20 +41,49 @@ def out_of_memory(error: BaseException) -> bool:
 def system_sentence(error: BaseException, root: Path) -> str | None:
     """What is wrong with disk, rights or memory, in a sentence; None for any other error. root: the workspace."""
     text = str(error)
-    place = f"The disk with the workspace {str(root)!r}"
     broken = any(words in text for words in _BROKEN)
     # SQLite calls a disk broken that has no room for its index of what is new.
     if any(words in text for words in _FULL) or (broken and _no_room(root)):
-        return f"{place} is full. Free some space, then try again; nothing that was there before is lost."
+        return _full(root)
     if any(words in text for words in _READ_ONLY):
-        return f"The workspace {str(root)!r} may not be written ({text[:120]}); mend its rights, or set THAW_HOME."
+        return _not_writable(root, text[:120])
     if broken:
-        return f"{place} cannot be read or written ({text[:120]}); check the disk."
+        return f"The disk with the workspace {str(root)!r} cannot be read or written ({text[:120]}); check the disk."
     if "database is locked" in text:
         return "The run store is busy: another process has kept it for half a minute. Try again in a moment."
     if out_of_memory(error):
         return "This machine ran out of memory. Close what else runs, or take fewer rows, then try again."
     return None
+
+
+def disk_sentence(root: Path) -> str | None:
+    """That the workspace's disk is full or may not be written, though nothing has failed for it; None if all is well.
+
+    root: the workspace.
+    """
+    if _no_room(root):
+        return _full(root)
+    return None if os.access(root, os.W_OK) else _not_writable(root, "its folder is read-only")
+
+
+def told(error: Exception, root: Path) -> tuple[str, int] | None:
+    """(sentence, exit status) by which a command tells of an error; None for any that is no user's to mend.
+
+    root: the workspace.
+    """
+    if isinstance(error, ThawError):
+        return str(error), 2 if isinstance(error, BadInput) else 1
+    sentence = system_sentence(error, root)
+    return (sentence, 1) if sentence else None
+
+
+def _full(root: Path) -> str:
+    place = f"The disk with the workspace {str(root)!r}"
+    return f"{place} is full. Free some space, then try again; nothing that was there before is lost."
+
+
+def _not_writable(root: Path, why: str) -> str:
+    return f"The workspace {str(root)!r} may not be written ({why}); mend its rights, or set THAW_HOME."
 
 
 def _no_room(root: Path) -> bool:

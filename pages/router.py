@@ -4,6 +4,7 @@ import streamlit as st
 
 from core.workspace import PROJECT
 from pages.components.access import follow_present, notice
+from pages.components.common import disk_notice
 from pages.components.sign_in import require_sign_in
 from pages.components.tour import tour
 
@@ -35,4 +36,7 @@ st.set_page_config(page_title="Thaw" if page.title == "Home" else f"{page.title}
 follow_present()
 notice()
 tour(next(file for file, title, *_ in PAGES if title == page.title))
+above = st.container()
 page.run()
+with above:
+    disk_notice()

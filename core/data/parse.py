@@ -148,6 +148,7 @@ def read_parquet(path: Path, form: Inspection, bad: BadRows) -> Iterator[pa.Tabl
                     f"{path.name!r} has a row group of {max(sizes):,} bytes; write it with row groups of at most "
                     f"{MAX_ROW_GROUP_BYTES:,} bytes."
                 )
+            _check_count(sum(file.metadata.row_group(i).num_rows for i in range(len(sizes))), file, path.name)
             check_size(sum(sizes), packed, path.name)
             check_size(claimed_bytes(path, file.metadata), packed, path.name)
             names = [name for name, column in zip(file.schema_arrow.names, form.columns, strict=True) if column]
@@ -166,8 +167,18 @@ def read_parquet(path: Path, form: Inspection, bad: BadRows) -> Iterator[pa.Tabl
                 typed = _typed(pa.table(texts, names=wanted), rows, path.name, bad)
                 bad.settle()
                 yield typed
+            _check_count(seen, file, path.name)
     except (OSError, pa.ArrowException) as error:
         raise BadInput(f"{path.name!r} cannot be read as Parquet ({error}); write it again.") from error
+
+
+def _check_count(rows: int, file: pq.ParquetFile, name: str) -> None:
+    """BadInput where a Parquet file's footer counts other rows: Arrow hands out the fewer of the two in silence."""
+    if rows != file.metadata.num_rows:
+        raise BadInput(
+            f"{name!r} holds {rows:,} rows where its footer counts {file.metadata.num_rows:,}: it is damaged; write it "
+            "again."
+        )
 
 
 class _Text:

@@ -222,6 +222,11 @@ def _take(offer: Offer, simulated: bool = False) -> None:
         st.session_state.refused = (offer, message)
         bar.empty()
         return
+    except Exception:
+        # Such as a disk that is full: nobody would come back for the copy, which keeps it so.
+        if offer.upload:
+            offer.path.unlink(missing_ok=True)
+        raise
     _discard()
     if offer.upload:
         offer.path.unlink(missing_ok=True)

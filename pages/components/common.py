@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 import streamlit as st
 
-from core.errors import ThawError
+from core.errors import ThawError, disk_sentence
 from core.workspace import Workspace, open_workspace
 
 MISSING = "–"
@@ -34,6 +34,14 @@ def workspace() -> Workspace:
 def show_error(error: ThawError) -> None:
     """Shows an error's sentence where the page stands."""
     st.error(plain(str(error)), icon=":material/error:")
+
+
+def disk_notice() -> None:
+    """Says that the disk is full or read-only, on pages that go well without writing; others have failed with that."""
+    # Where there can be no workspace at all, the page has said so.
+    with suppress(ThawError):
+        if sentence := disk_sentence(workspace().root):
+            show_error(ThawError(sentence))
 
 
 @contextmanager

@@ -127,7 +127,8 @@ def describe_split(spec: SplitSpec, labelled: bool = True) -> str:
     if not labelled:
         return "No labels: all rows are source rows, for pretraining by RFD or MFP."
     if spec.method == "column":
-        values = ", ".join(f"`{value or 'missing'}`" for value in spec.target_values)
+        # Not between backticks: a value may hold one, and what stands behind it would be Markdown.
+        values = ", ".join(f"“{escape_markdown(value)}”" if value else "missing" for value in spec.target_values)
         return f"Target: rows whose {spec.column} is {values}; inside each domain by row order."
     if not spec.source_share:
         return "All rows are target rows: there is no source domain."

@@ -70,3 +70,19 @@ def test_the_command_makes_the_dataset_and_queues(
     monkeypatch.setattr("sys.argv", ["demo", "--run"])
     assert demo.main() == 0
     assert "15 runs, 15 queued" in capsys.readouterr().out
+
+
+def test_what_keeps_the_command_from_it_is_a_sentence(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make app` begins with it, whatever the disk is like."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system", "demo.lock")
+
+    monkeypatch.setenv("THAW_HOME", str(workspace.root))
+    monkeypatch.setattr("sys.argv", ["demo"])
+    monkeypatch.setattr(demo, "ensure_demo", refuse)
+    assert demo.main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith("thaw: The workspace") and "may not be written" in said and said.count("\n") == 1

@@ -2,6 +2,10 @@
 
 import socket
 from collections.abc import Iterator
+from http.client import HTTPConnection
+from http.cookies import SimpleCookie
+from urllib.parse import parse_qs, urlparse
+from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -69,6 +73,29 @@ def test_a_page_of_another_host_is_not_heard(guarded: Server) -> None:
     assert " 101 " not in handshake(guarded.port, evil, f"http://{evil}")
 
 
+def status(server: Server, method: str, path: str, **headers: str) -> int:
+    """The status of a request that sends these headers and no cookie."""
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request(method, path, headers=headers)
+    found = connection.getresponse().status
+    connection.close()
+    return found
+
+
+def test_requests_for_other_hosts_and_uploads_without_a_token_are_refused(guarded: Server) -> None:
+    """A form on another site can send an upload, and knows no token of this one (XSRF)."""
+    assert status(guarded, "GET", "/_stcore/health") == 200
+    for host in ("evil.example", f"evil.example:{guarded.port}", "127.0.0.1.evil.example", ""):
+        assert status(guarded, "GET", "/_stcore/health", Host=host) == 400, host
+    upload = f"/_stcore/upload_file/{'0' * 36}/{'1' * 36}"
+    assert status(guarded, "PUT", upload) == status(guarded, "DELETE", upload) == 403
+    assert status(guarded, "PUT", upload, **{"X-Xsrftoken": "2|00|00|0", "Cookie": "_streamlit_xsrf=2|11|11|0"}) == 403
+    with urlopen(f"{guarded.url}/_stcore/health") as answer:
+        token = SimpleCookie(answer.headers["Set-Cookie"])["_streamlit_xsrf"].value
+    known = {"X-Xsrftoken": token, "Cookie": f"_streamlit_xsrf={token}"}
+    assert status(guarded, "PUT", upload, **known) == 400, "with a token what is wrong is the session that there is not"
+
+
 def test_a_deep_link_on_a_fresh_server_asks_to_sign_in(page: Page, guarded: Server) -> None:
     for path in ("/data", "/compare", "/"):
         page.goto(f"{guarded.url}{path}")
@@ -84,16 +111,29 @@ def sign_in(page: Page) -> None:
 
 
 def test_signed_in_by_a_provider_the_page_is_shown(page: Page, guarded: Server, provider: Provider) -> None:
-    """From a deep link to the provider and back; the same browser is let in from then on, by any address."""
+    """From a deep link to the provider and back to it, with its query; from then on by any address."""
     provider.user, before = ANN, provider.redeemed
-    page.goto(f"{guarded.url}/compare")
+    page.goto(f"{guarded.url}/backbones?section=Vocabulary+check&backbone=a%26b")
     sign_in(page)
-    expect(page.get_by_role("heading", name="Latest runs")).to_be_visible()
+    expect(page.get_by_role("heading", name="Backbones")).to_be_visible()
+    expect(page.get_by_role("radio", name="Vocabulary check")).to_be_checked()
+    assert parse_qs(urlparse(page.url).query)["section"] == ["Vocabulary check"]
     assert provider.redeemed == before + 1
     page.goto(f"{guarded.url}/compare")
     settled(page)
     expect(page.get_by_role("heading", name="Compare")).to_be_visible()
     assert provider.redeemed == before + 1
+
+
+def test_signed_in_from_home_one_is_at_home(page: Page, guarded: Server, provider: Provider) -> None:
+    """Whatever link was followed before, and not followed through."""
+    provider.user = ANN
+    page.goto(f"{guarded.url}/compare")
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    page.goto(guarded.url)
+    sign_in(page)
+    expect(page.get_by_role("heading", name="Latest runs")).to_be_visible()
+    assert urlparse(page.url).path == "/"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Bad files made by hand, beyond those of tests/core/data/test_bad_input.py: a sentence, and nothing changed."""
 
+import gzip
 import io
 import zipfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from core.data.ingest import ingest
 from core.data.samples import read_rows
 from core.errors import BadInput
 from core.workspace import Workspace
-from tests.core.data.helpers import fingerprint, rows, text, write
+from tests.core.data.helpers import PACK, fingerprint, rows, text, write
 from tests.core.data.test_bad_input import HEADER
 from tests.faults.mutations import parquet_columns, parquet_file
 
@@ -46,9 +47,17 @@ CASES: dict[str, tuple[bytes, str]] = {
         HEADER + b"".join(b",x%d" % i for i in range(100_000)) + b"\n1" + b"," * 100_039,
         r"header of 'file' names 100,040 columns; at most 1,000 are read",
     ),
-    "100,000 columns in Parquet": (
+    "2,000 more columns in Parquet": (
         parquet_file(parquet_columns(GOOD) | {f"x{i}": pa.nulls(12) for i in range(2000)}),
         r"header of 'file' names 2,040 columns; at most 1,000 are read",
+    ),
+    "a row of 5 MB behind 200 good ones": (
+        text(rows(200)) + b"a" * 5_000_000,
+        r"'file' has a row longer than 4,194,304 bytes near row 201",
+    ),
+    "a row of 5 MB behind 200 good ones, gzipped": (
+        gzip.compress(text(rows(200)) + b"a" * 5_000_000),
+        r"'file' has a row longer than 4,194,304 bytes near row 201",
     ),
     "a header and nothing else": (HEADER, r"'file' holds no good row"),
     "a damaged zip of the LZMA kind": (damaged_lzma(), r"is damaged after 0 unpacked bytes"),
@@ -170,3 +179,70 @@ def test_a_parquet_page_whose_header_is_damaged(workspace: Workspace, tmp_path: 
         path.write_bytes(whole[:start] + damage + whole[start + len(damage) :])
         with pytest.raises(BadInput, match="cannot be read as Parquet"):
             ingest(workspace, path, "sample")
+
+
+def varint(number: int) -> bytes:
+    """A whole number as Thrift's compact protocol writes it: zigzag, seven bits a byte."""
+    number, out = number << 1, bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def claims(path: Path, of: str, truth: int, claim: int) -> None:
+    """Has the footer of a file claim another number, in its first field that holds this one, or in its last.
+
+    Both stand behind the mark of a field that comes one after the field before and holds 64 bits.
+    """
+    data, mark = path.read_bytes(), b"\x16"
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    find = data.index if of == "file" else data.rindex
+    place = find(mark + varint(truth), start)
+    footer = data[start:place] + mark + varint(claim) + data[place + len(mark + varint(truth)) : -8]
+    path.write_bytes(data[:start] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+
+@pytest.mark.parametrize(
+    ("of", "field", "claim", "sentence"),
+    [
+        ("row group", "total_byte_size", 5 * 2**30, r"has a row group of 5,368,709,120 bytes; write it with row"),
+        ("row group", "total_byte_size", 2**62, r"has a row group of 4,611,686,018,427,387,904 bytes"),
+        ("row group", "num_rows", 5, r"holds 5 rows where its footer counts 12"),
+        ("row group", "num_rows", 2**40, r"holds 1,099,511,627,776 rows where its footer counts 12"),
+        ("file", "num_rows", 5, r"holds 12 rows where its footer counts 5"),
+    ],
+)
+def test_a_parquet_footer_that_claims_what_is_not_so(
+    of: str, field: str, claim: int, sentence: str, workspace: Workspace, tmp_path: Path
+) -> None:
+    """Arrow believes it: it would read 5 of 12 rows and say nothing."""
+    path = write(tmp_path, parquet_file(parquet_columns(GOOD)))
+    claims(path, of, getattr(pq.ParquetFile(path).metadata.row_group(0), field), claim)
+    metadata = pq.ParquetFile(path).metadata
+    assert getattr(metadata if of == "file" else metadata.row_group(0), field) == claim
+    before = fingerprint(workspace)
+    with pytest.raises(BadInput, match=f"'file' {sentence}"):
+        ingest(workspace, path, "sample")
+    assert fingerprint(workspace) == before
+
+
+def test_a_parquet_file_of_a_row_group_for_every_row(workspace: Workspace, tmp_path: Path) -> None:
+    """Slow to read, and no worse."""
+    lines, path = rows(300), tmp_path / "file"
+    pq.write_table(pa.table(parquet_columns(lines)), path, row_group_size=1)
+    assert pq.ParquetFile(path).num_row_groups == 300
+    assert read_rows(ingest(workspace, path, "sample"))["C1"].to_pylist() == [line[14] or None for line in lines]
+
+
+@pytest.mark.parametrize("outer", [name for name in PACK if name != "plain"])
+@pytest.mark.parametrize("inner", [name for name in PACK if name != "plain"])
+def test_nested_bombs(inner: str, outer: str, workspace: Workspace, tmp_path: Path) -> None:
+    """One layer alone is unpacked; what is inside is then no rows, however much it would unfold to."""
+    bomb = PACK[inner](text([GOOD[0]]) * 60_000)
+    before = fingerprint(workspace)
+    with pytest.raises(BadInput, match="NUL byte|not text in UTF-8|longer than"):
+        ingest(workspace, write(tmp_path, PACK[outer](PACK[outer](bomb))), "sample")
+    with pytest.raises(BadInput, match="NUL byte|not text in UTF-8|longer than"):
+        ingest(workspace, write(tmp_path, PACK[outer](bomb)), "sample")
+    assert fingerprint(workspace) == before

@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +29,7 @@ from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.data.helpers import fingerprint
 from tests.core.runs.processes import start_pretender, wait_for
 from tests.core.training.helpers import carry_out, pretrained
-
-SMALL_MEGABYTES = 24
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 24 MB; only root may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_MEGABYTES}m", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a small disk cannot be mounted here: that takes root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def leave_free(folder: Path, size: int) -> Path:
-    """Fills the disk up to `size` bytes; the file to delete when there is to be room again."""
-    ballast = folder / "ballast"
-    ballast.write_bytes(b"\0" * max(0, shutil.disk_usage(folder).free - size))
-    return ballast
+from tests.faults.conftest import SMALL_MEGABYTES, leave_free, read_only_from_now
 
 
 def submit(workspace: Workspace, **named: Any) -> Run:
@@ -129,7 +108,7 @@ def test_a_workspace_that_may_not_be_written(tiny: tuple[Workspace, Dataset], sm
     shutil.copytree(tiny[0].root, small_disk / "workspace")
     workspace = Workspace(small_disk / "workspace")
     RunStore(workspace)
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    read_only_from_now(small_disk)
     for act in (
         lambda: RunStore(workspace).submit(FinetuneRequest("d-1", "b-1"), "a run", "cpu"),
         lambda: ingest(workspace, workspace.uploads / "tiny.tsv", "again", "skip"),

@@ -261,5 +261,5 @@ def test_the_command_names_what_differs_from_the_defaults(space: Workspace) -> N
     assert ingest_command(sample, spec, "by C9", 10) == (
         "python -m core ingest tiny.tsv --name 'by C9' --simulated --split column --column C9 --target-values ab,cd"
     )
-    assert "Target: rows whose C9 is `ab`, `cd`" in describe_split(spec)
+    assert "Target: rows whose C9 is “ab”, “cd”" in describe_split(spec)
     assert describe_split(SplitSpec(source_share=0)).startswith("All rows are target rows")

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from core.data.datasets import Dataset
 from core.workspace import PROJECT, Workspace
-from tests.pages.test_access import full, pages
-
-__all__ = ["full"]
+from tests.pages.places import furnish, places, serve
 
 INPUTS = (
     "checkbox",
@@ -42,15 +41,15 @@ def test_no_input_in_the_code_lacks_help() -> None:
 
 
 @pytest.mark.usefixtures("counted_here")
-def test_every_input_on_every_page_shows_help(
-    full: tuple[Workspace, dict[str, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_input_on_every_page_shows_help(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = furnish(*tiny)
+    serve(tiny[0], monkeypatch)
     seen, bare = 0, set()
-    for name, app in pages(*full, monkeypatch):
-        for element in inputs(app):
+    for place in places(ids):
+        for element in inputs(place.open()):
             seen += 1
             if not element.help and not element.label.endswith((".", "?")):
-                bare.add(f"{name}: {element.label!r}")
+                bare.add(f"{place}: {element.label!r}")
     assert not bare, "\n".join(sorted(bare))
     assert seen > 60
 

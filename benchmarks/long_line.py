@@ -1,0 +1,135 @@
+"""A line of 1 GB without an end: refused in a sentence, in bounded memory. Writes its section of docs/reliability.md.
+
+`python -m benchmarks.long_line`. Each file goes through `python -m core ingest` in a process of its own, with bad rows
+rejected and skipped; the files lie in the folder for temporary ones, one at a
+time.
+"""
+
+import gzip
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.reliability import write_section
+from core.data.parse import BLOCK_BYTES
+from core.workspace import PROJECT, open_workspace
+from tests.core.data.helpers import fingerprint, rows, text
+
+BLOCK, BLOCKS = 2**20, 1024
+GOOD = text(rows(200))
+ON_BAD_ROWS = ("reject", "skip")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended. seconds: of processor time, the system's included. peak: most memory held, bytes."""
+
+    status: int
+    said: str
+    seconds: float
+    peak: int
+
+
+def parts(letters: bytes, before: bytes) -> Iterator[bytes]:
+    """`before`, then `letters` again and again, 1 GB of them, without a line end."""
+    if before:
+        yield before
+    for _ in range(BLOCKS):
+        yield letters
+
+
+def write_plain(path: Path, letters: bytes, before: bytes) -> None:
+    """The file as it is."""
+    with path.open("wb") as stream:
+        stream.writelines(parts(letters, before))
+
+
+def write_gzip(path: Path, letters: bytes, before: bytes) -> None:
+    """The file gzipped in members, which unpack as one stream: packed once, since every part is the same."""
+    packed = gzip.compress(letters)
+    with path.open("wb") as stream:
+        stream.writelines(packed if part is letters else gzip.compress(part) for part in parts(letters, before))
+
+
+def ingest(workspace: Path, path: Path, on_bad_rows: str) -> Ended:
+    """`python -m core ingest` of that file."""
+    command = [sys.executable, "-m", "core", "--workspace", str(workspace), "ingest", str(path), "--name", "long"]
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+        child = subprocess.Popen(
+            [*command, "--on-bad-rows", on_bad_rows], cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=said
+        )
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        sentence = next((line for line in reversed(said.read().splitlines()) if line.startswith("thaw: ")), "")
+    return Ended(child.returncode, sentence, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+
+
+def measured(folder: Path) -> Iterator[tuple[str, Ended]]:
+    """(kind of file, how its ingest ended), each file with bad rows rejected and skipped."""
+    workspace = open_workspace(folder / "workspace").root
+    dice = random.Random(0)
+    hex_digits = "".join(dice.choices("0123456789abcdef", k=BLOCK)).encode()
+    kinds = (
+        ("one line of hex digits", write_plain, hex_digits, b""),
+        ("one line of hex digits, gzipped", write_gzip, hex_digits, b""),
+        ("one line of the same letter, gzipped", write_gzip, b"a" * BLOCK, b""),
+        ("200 good rows, then the line", write_plain, hex_digits, GOOD),
+        ("200 good rows, then the line, gzipped", write_gzip, hex_digits, GOOD),
+    )
+    before = fingerprint(open_workspace(workspace))
+    for kind, write, letters, good in kinds:
+        path = folder / "file"
+        write(path, letters, good)
+        size = path.stat().st_size
+        for on_bad_rows in ON_BAD_ROWS:
+            ended = ingest(workspace, path, on_bad_rows)
+            assert ended.status == 2 and ended.said, f"{kind}, {on_bad_rows}: {ended}"
+            assert fingerprint(open_workspace(workspace)) == before, f"{kind}, {on_bad_rows}: something is left"
+            yield f"{kind} | {size / 1e6:,.0f} | {on_bad_rows}", ended
+        path.unlink()
+
+
+def good_alone(folder: Path) -> Ended:
+    """The 200 good rows by themselves, in a workspace of their own: what the program takes anyway."""
+    path = folder / "good"
+    path.write_bytes(GOOD)
+    ended = ingest(folder / "of good rows", path, "reject")
+    assert ended.status == 0, ended
+    return ended
+
+
+def main() -> None:
+    """Measures every file and writes the section."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        found = list(measured(folder))
+        alone = good_alone(folder)
+    sentences = dict.fromkeys(ended.said.removeprefix("thaw: ") for _, ended in found)
+    write_section(
+        "A line without an end",
+        "python -m benchmarks.long_line",
+        [
+            f"Files with a line of {BLOCK * BLOCKS:,} bytes that never ends, by `python -m core ingest`: refused in a "
+            "sentence with exit status 2, and nothing is left in the workspace. Processor seconds, importing Python's "
+            f"packages among them, and the most memory that the process held; the 200 good rows alone took "
+            f"{alone.seconds:.1f} s and {alone.peak / 2**20:.0f} MiB. A row may have {BLOCK_BYTES:,} bytes.",
+            "",
+            "| file | MB | bad rows | seconds | MiB |",
+            "|---|---|---|---|---|",
+            *(f"| {kind} | {ended.seconds:.1f} | {ended.peak / 2**20:.0f} |" for kind, ended in found),
+            "",
+            "The sentences:",
+            "",
+            *(f"- {sentence}" for sentence in sentences),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

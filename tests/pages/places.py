@@ -1,0 +1,66 @@
+"""Every page in the states that differ, over a workspace with something on each."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.data.datasets import Dataset
+from core.runs.store import RunStore
+from core.runs.sweep import Arm, SweepSpec, submit_sweep
+from core.training.settings import FinetuneRequest
+from core.workspace import PROJECT, Workspace
+from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.pages.test_finetune import forget_workspace
+
+
+@dataclass(frozen=True)
+class Place:
+    """A page by its file's stem. query: its address. view: the tab of Data that is open, which no address names."""
+
+    page: str
+    query: dict[str, str] = field(default_factory=dict)
+    view: str = ""
+
+    def open(self) -> AppTest:
+        """The page as it comes to whoever follows a link to it."""
+        app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=60)
+        for key, value in self.query.items():
+            app.query_params[key] = value
+        if self.view:
+            app.session_state["view"] = self.view
+        return app.switch_page(f"{self.page}.py").run()
+
+
+def furnish(workspace: Workspace, dataset: Dataset) -> dict[str, str]:
+    """Adds a backbone, a finished run and a sweep that waits; ids of "run", "sweep" and "waits", a run of the sweep."""
+    card = pretrained(workspace, "dnn")
+    done = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.runs.sweep.ensure_worker", lambda *_: None)
+        sweep = submit_sweep(workspace, SweepSpec(dataset.id, card.id, (Arm("depth", 0), Arm("zero-shot"))), "a sweep")
+    return {"run": done.id, "sweep": sweep.id, "waits": RunStore(workspace).group(sweep.id)[0].id}
+
+
+def serve(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the pages opened from now on show this workspace; no worker starts."""
+    monkeypatch.setenv("THAW_HOME", str(workspace.root))
+    monkeypatch.setattr("core.runs.launch.ensure_worker", lambda *_: None)
+    forget_workspace()
+
+
+def places(ids: dict[str, str]) -> list[Place]:
+    """Every page, with the states that have buttons of their own. ids: as `furnish` gives them."""
+    return [
+        Place("home"),
+        *(Place("data", view=view) for view in ("Sample", "Split", "Datasets")),
+        *(Place("backbones", {"section": section}) for section in ("Shelf", "Vocabulary check", "Pretrain")),
+        Place("finetune"),
+        Place("sweep"),
+        Place("sweep", {"sweep": ids["sweep"]}),
+        Place("run", {"run": ids["run"]}),
+        Place("run", {"run": ids["waits"]}),
+        Place("score", {"run": ids["run"]}),
+        Place("compare", {"runs": ids["run"]}),
+        Place("learn"),
+    ]
