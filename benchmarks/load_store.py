@@ -65,6 +65,7 @@ def _copy(db: sqlite3.Connection, workspace: Workspace, real: list[Run], spec: S
     for request in requests:
         like = real[-1] if request.strategy == "zero-shot" else real[request.freeze_depth]
         run = f"r-{secrets.token_hex(4)}"
+        assert like.result is not None
         values = {
             "id": run,
             "kind": "finetune",
@@ -77,9 +78,11 @@ def _copy(db: sqlite3.Connection, workspace: Workspace, real: list[Run], spec: S
             "created": now(),
             "started": now(),
             "finished": now(),
-            "epochs": like.epochs,
-            "step": like.step,
-            "steps": like.steps,
+            # What the history of runs shows decides what estimates of time read; a run done here has told no one.
+            "epoch": like.result["epochs_run"],
+            "epochs": like.result["epochs_run"],
+            "step": POINTS if like.result["epochs_run"] else 0,
+            "steps": POINTS if like.result["epochs_run"] else 0,
             "result": json.dumps(like.result),
         }
         db.execute(

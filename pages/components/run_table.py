@@ -17,7 +17,6 @@ from core.training.objectives import ORIGINS
 from pages.components.common import workspace
 
 _FORMULA_STARTS = ("=", "+", "-", "@")
-_NONE = Validation()
 ROWS = {"run": "A row a run", "arm": "A row an arm"}
 NUMBERS = {
     "Target AUC": st.column_config.NumberColumn(
@@ -36,6 +35,10 @@ NUMBERS = {
     "Memory, MB": st.column_config.NumberColumn(format="%.0f", help="Peak memory"),
 }
 """Columns of numbers; those of an arm are means over its runs."""
+_COLUMNS = (
+    "Name", "Status", "Strategy", *(name for name in NUMBERS if name != "± seeds"), "Seed", "Backbone", "Dataset",
+    "Sweep", "Tags", "Note", "Created", "Run",
+)  # fmt: skip
 
 
 def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
@@ -98,13 +101,17 @@ def learning_of(request: dict[str, Any]) -> str:
 
 
 def run_frame(runs: Sequence[Run], validation: Mapping[str, Validation], sweeps: Mapping[str, str]) -> pd.DataFrame:
-    """A row for every run with its settings and metrics."""
+    """A row for every run with its settings and metrics. validation: by id, of each of them."""
     datasets = {
         dataset.id: f"{dataset.name} (simulated)" if dataset.simulated else dataset.name
         for dataset in list_datasets(workspace())
     }
     backbones = {card.id: card.name for card in list_backbones(workspace())}
-    return pd.DataFrame([_row(run, validation.get(run.id, _NONE), datasets, backbones, sweeps) for run in runs])
+    rows = [_row(run, validation[run.id], datasets, backbones, sweeps) for run in runs]
+    # By columns, as pandas puts thousands of rows together slowly.
+    table = pd.DataFrame(dict(zip(_COLUMNS, map(list, zip(*rows, strict=True)), strict=True)))
+    table["Created"] = pd.to_datetime(table["Created"], format="ISO8601", utc=True).dt.tz_convert(None)
+    return table
 
 
 def arm_frame(runs: Sequence[Run], table: pd.DataFrame) -> tuple[list[tuple[str, ...]], pd.DataFrame]:
@@ -177,36 +184,37 @@ def _row(
     datasets: Mapping[str, str],
     backbones: Mapping[str, str],
     sweeps: Mapping[str, str],
-) -> dict[str, Any]:
+) -> tuple[Any, ...]:
+    """What stands in the columns of _COLUMNS."""
     result = run.result or {}
     metrics = result.get("metrics", {})
     target, source = metrics.get("target_test", {}), metrics.get("source_test", {})
     half = (target["auc_high"] - target["auc_low"]) / 2 if target.get("auc_high") is not None else None
     memory = result.get("peak_memory")
-    return {
-        "Name": run.name,
-        "Status": run.status,
-        "Strategy": strategy_of(run),
-        "Target AUC": target.get("auc"),
-        "± 95 %": half,
-        "Log loss": target.get("log_loss"),
-        "Source AUC": source.get("auc"),
-        "Best val. AUC": validation.best_auc,
-        "Last val. AUC": validation.last_auc,
-        "Best val. loss": validation.best_loss,
-        "Last val. loss": validation.last_loss,
-        "Trained": result["trained_parameters"] if result and run.request.get("objective") != "none" else None,
-        "Seconds": result["seconds"]["total"] if result else None,
-        "Memory, MB": memory / 1e6 if memory else None,
-        "Seed": run.request["train"]["seed"],
-        "Backbone": _backbone(run.request, backbones),
-        "Dataset": datasets.get(run.dataset, run.dataset),
-        "Sweep": sweeps.get(run.group, ""),
-        "Tags": list(run.tags),
-        "Note": run.note,
-        "Created": pd.Timestamp(run.created).tz_convert(None),
-        "Run": run.id,
-    }
+    return (
+        run.name,
+        run.status,
+        strategy_of(run),
+        target.get("auc"),
+        half,
+        target.get("log_loss"),
+        source.get("auc"),
+        validation.best_auc,
+        validation.last_auc,
+        validation.best_loss,
+        validation.last_loss,
+        result["trained_parameters"] if result and run.request.get("objective") != "none" else None,
+        result["seconds"]["total"] if result else None,
+        memory / 1e6 if memory else None,
+        run.request["train"]["seed"],
+        _backbone(run.request, backbones),
+        datasets.get(run.dataset, run.dataset),
+        sweeps.get(run.group, ""),
+        list(run.tags),
+        run.note,
+        run.created,
+        run.id,
+    )
 
 
 def _backbone(request: dict[str, Any], backbones: Mapping[str, str]) -> str:
