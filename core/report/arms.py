@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,7 @@ def _several(runs: Sequence[Run]) -> set[str]:
     tuned = [run for run in runs if run.kind == "finetune"]
     if len({run.request["backbone"] for run in tuned}) > 1:
         several.add("backbone")
-    settings = [settings_of(run.request) for run in tuned if not _is_zero_shot(run)]
+    settings = [_settings_of(run) for run in tuned if not _is_zero_shot(run)]
     names = dict.fromkeys(name for one in settings for name in one)
     return several | {name for name in names if any(one.get(name) != settings[0].get(name) for one in settings)}
 
@@ -155,8 +156,14 @@ def _setting(run: Run, several: set[str], backbones: Mapping[str, str], datasets
         if "backbone" in several:
             words.append(backbones.get(run.request["backbone"], run.request["backbone"]))
         if not _is_zero_shot(run):
-            words += [_in_words(name, value) for name, value in settings_of(run.request).items() if name in several]
+            words += [_in_words(name, value) for name, value in _settings_of(run).items() if name in several]
     return tuple(words)
+
+
+@lru_cache(maxsize=2**14)
+def _settings_of(run: Run) -> dict[str, Any]:
+    """Kept, as arms are put together from thousands of runs, and shared: nobody may change one."""
+    return settings_of(run.request)
 
 
 def _in_words(name: str, value: Any) -> str:

@@ -39,6 +39,10 @@ class Run:
     worker_pid: int | None
     cancel_asked: str | None
 
+    def __hash__(self) -> int:
+        # What is derived from a run may be kept by it; two states of the same run differ all the same.
+        return hash(self.id)
+
     @property
     def active(self) -> bool:
         """Whether it is queued or running."""

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -35,10 +36,17 @@ NUMBERS = {
     "Memory, MB": st.column_config.NumberColumn(format="%.0f", help="Peak memory"),
 }
 """Columns of numbers; those of an arm are means over its runs."""
-_COLUMNS = (
-    "Name", "Status", "Strategy", *(name for name in NUMBERS if name != "± seeds"), "Seed", "Backbone", "Dataset",
-    "Sweep", "Tags", "Note", "Created", "Run",
+_CELLS = (
+    "Name", "Status", "Strategy", "Target AUC", "± 95 %", "Log loss", "Source AUC", "Trained", "Seconds", "Memory, MB",
+    "Seed", "Backbone", "Dataset", "Sweep", "Tags", "Note", "Created", "Run",
 )  # fmt: skip
+_VALIDATION = {
+    "Best val. AUC": "best_auc",
+    "Last val. AUC": "last_auc",
+    "Best val. loss": "best_loss",
+    "Last val. loss": "last_loss",
+}
+_COLUMNS = (*_CELLS[:7], *_VALIDATION, *_CELLS[7:])
 
 
 def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
@@ -102,14 +110,18 @@ def learning_of(request: dict[str, Any]) -> str:
 
 def run_frame(runs: Sequence[Run], validation: Mapping[str, Validation], sweeps: Mapping[str, str]) -> pd.DataFrame:
     """A row for every run with its settings and metrics. validation: by id, of each of them."""
+    own = dict(zip(_CELLS, zip(*map(_cells, runs), strict=True), strict=True))
+    of_runs = [validation[run.id] for run in runs]
+    own |= {name: [getattr(one, field) for one in of_runs] for name, field in _VALIDATION.items()}
     datasets = {
         dataset.id: f"{dataset.name} (simulated)" if dataset.simulated else dataset.name
         for dataset in list_datasets(workspace())
     }
     backbones = {card.id: card.name for card in list_backbones(workspace())}
-    rows = [_row(run, validation[run.id], datasets, backbones, sweeps) for run in runs]
-    # By columns, as pandas puts thousands of rows together slowly.
-    table = pd.DataFrame(dict(zip(_COLUMNS, map(list, zip(*rows, strict=True)), strict=True)))
+    own["Backbone"] = [backbones.get(one, one) for one in own["Backbone"]]
+    own["Dataset"] = [datasets.get(one, one) for one in own["Dataset"]]
+    own["Sweep"] = [sweeps.get(one, "") for one in own["Sweep"]]
+    table = pd.DataFrame({name: list(own[name]) for name in _COLUMNS})
     table["Created"] = pd.to_datetime(table["Created"], format="ISO8601", utc=True).dt.tz_convert(None)
     return table
 
@@ -118,19 +130,32 @@ def arm_frame(runs: Sequence[Run], table: pd.DataFrame) -> tuple[list[tuple[str,
     """(ids of each arm's runs, a row for every arm): means of the rows of `table`, which are those of `runs`."""
     backbones = {card.id: card.name for card in list_backbones(workspace())}
     datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace())}
-    by_id, rows, ids = table.set_index("Run"), [], []
-    for arm in arms_of(runs, backbones, datasets):
-        own = by_id.loc[[run.id for run in arm.runs]]
-        means = {name: own[name].astype(float).mean() for name in NUMBERS if name in own}
-        done = sum(run.status == "done" for run in arm.runs)
-        row = {"Arm": arm.full_title, "Runs": f"{done} of {len(arm.runs)} done", "Target AUC": means.pop("Target AUC")}
-        row["± 95 %"] = means.pop("± 95 %")
-        row["± seeds"] = own["Target AUC"].astype(float).std(ddof=1)
-        tags = sorted({tag for run in arm.runs for tag in run.tags})
-        rest = {name: own[name].iloc[0] for name in ("Backbone", "Dataset")}
-        rows.append(row | means | rest | {"Sweep": ", ".join(dict.fromkeys(filter(None, own["Sweep"]))), "Tags": tags})
-        ids.append(tuple(run.id for run in arm.runs))
-    return ids, pd.DataFrame(rows)
+    arms = arms_of(runs, backbones, datasets)
+    ids = [tuple(run.id for run in arm.runs) for arm in arms]
+    place = {run_id: number for number, of_arm in enumerate(ids) for run_id in of_arm}
+    numbers = [name for name in NUMBERS if name in table]
+    # All arms at once, as pandas takes a millisecond for every small table.
+    grouped = table[numbers].astype(float).groupby([place[run_id] for run_id in table["Run"]])
+    means, deviation = grouped.mean(), grouped["Target AUC"].std()
+    of_run = {
+        run_id: (backbone, dataset, sweep)
+        for run_id, backbone, dataset, sweep in table[["Run", "Backbone", "Dataset", "Sweep"]].itertuples(index=False)
+    }
+    names = [[of_run[run_id] for run_id in of_arm] for of_arm in ids]
+    done = [sum(run.status == "done" for run in arm.runs) for arm in arms]
+    columns = {
+        "Arm": [arm.full_title for arm in arms],
+        "Runs": [f"{ended} of {len(arm.runs)} done" for ended, arm in zip(done, arms, strict=True)],
+        "Target AUC": means["Target AUC"],
+        "± 95 %": means["± 95 %"],
+        "± seeds": deviation,
+        **{name: means[name] for name in numbers if name not in ("Target AUC", "± 95 %")},
+        "Backbone": [of_arm[0][0] for of_arm in names],
+        "Dataset": [of_arm[0][1] for of_arm in names],
+        "Sweep": [", ".join(dict.fromkeys(sweep for _, _, sweep in of_arm if sweep)) for of_arm in names],
+        "Tags": [sorted({tag for run in arm.runs for tag in run.tags}) for arm in arms],
+    }
+    return ids, pd.DataFrame(columns)
 
 
 def run_table(ids: Sequence[tuple[str, ...]], table: pd.DataFrame, chosen: Sequence[str], round_: int) -> list[str]:
@@ -178,14 +203,9 @@ def safe_csv(table: pd.DataFrame) -> str:
     return table.map(guard).to_csv(index=False)
 
 
-def _row(
-    run: Run,
-    validation: Validation,
-    datasets: Mapping[str, str],
-    backbones: Mapping[str, str],
-    sweeps: Mapping[str, str],
-) -> tuple[Any, ...]:
-    """What stands in the columns of _COLUMNS."""
+@lru_cache(maxsize=2**14)
+def _cells(run: Run) -> tuple[Any, ...]:
+    """What a run itself says in the columns of _CELLS; kept, for looking it up in thousands of results takes long."""
     result = run.result or {}
     metrics = result.get("metrics", {})
     target, source = metrics.get("target_test", {}), metrics.get("source_test", {})
@@ -199,17 +219,13 @@ def _row(
         half,
         target.get("log_loss"),
         source.get("auc"),
-        validation.best_auc,
-        validation.last_auc,
-        validation.best_loss,
-        validation.last_loss,
         result["trained_parameters"] if result and run.request.get("objective") != "none" else None,
         result["seconds"]["total"] if result else None,
         memory / 1e6 if memory else None,
         run.request["train"]["seed"],
-        _backbone(run.request, backbones),
-        datasets.get(run.dataset, run.dataset),
-        sweeps.get(run.group, ""),
+        run.request["backbone"] if "backbone" in run.request else _architecture(run.request["architecture"]),
+        run.dataset,
+        run.group,
         list(run.tags),
         run.note,
         run.created,
@@ -217,9 +233,7 @@ def _row(
     )
 
 
-def _backbone(request: dict[str, Any], backbones: Mapping[str, str]) -> str:
-    """The backbone's name, or the architecture that a pretraining makes one of."""
-    if "backbone" in request:
-        return backbones.get(request["backbone"], request["backbone"])
-    architecture = ARCHITECTURES.get(request["architecture"])
-    return architecture.title if architecture else request["architecture"]
+def _architecture(name: str) -> str:
+    """What a pretraining makes one of."""
+    architecture = ARCHITECTURES.get(name)
+    return architecture.title if architecture else name
