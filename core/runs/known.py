@@ -16,7 +16,8 @@ from core.workspace import Workspace
 MOST = 2**14
 """Runs kept a workspace, about 150 MB; with more than these in a store all are forgotten now and then."""
 _CHANGING = (
-    "id, name, status, message, started, finished, phase, epoch, epochs, step, steps, tags, note, worker_pid, cancel_asked"
+    "id, name, status, message, started, finished, phase, epoch, epochs, step, steps, tags, note, worker_pid, "
+    "cancel_asked"
 )
 """What may change in a run, but for the result, which comes with its status."""
 

@@ -7,7 +7,6 @@ import json
 import math
 import secrets
 import shutil
-import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,10 @@ class ArmResult:
     seconds: float
     peak_memory: float
     halted: int
+
+    def __hash__(self) -> int:
+        # What is derived from results may be kept by them; those of equal hash are still told apart by every field.
+        return hash((self.title, self.setting, self.runs))
 
 
 def arm_results(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
@@ -154,7 +159,12 @@ def _share_zero_shot(settings: dict[str, list[Contender]]) -> None:
 
 def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
     """One arm from its runs that are done: alike but for their seeds. A pretraining's strategy is "pretraining"."""
-    runs = sorted(runs, key=_seed)
+    return _arm_result(tuple(sorted(runs, key=_seed)), title, setting)
+
+
+@lru_cache(maxsize=2**12)
+def _arm_result(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult:
+    """Kept, as a sweep's page asks for all of its arms with every run that ends."""
     results = [run.result for run in runs if run.result]
     frozen = [stage["frozen"] for stage in results[0]["stages"]]
     return ArmResult(
@@ -164,7 +174,7 @@ def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
         target_rows=runs[0].request.get("target_rows", 0),
         learning_rate=runs[0].request["train"]["learning_rate"],
         depth=frozen.index(False) if False in frozen else len(frozen) - 1,
-        runs=tuple(runs),
+        runs=runs,
         auc=_spreads(runs, "auc"),
         log_loss=_spreads(runs, "log_loss"),
         ece=_spreads(runs, "ece"),
@@ -186,7 +196,7 @@ def setting_of(sweep: Sweep, target_rows: int, learning_rate: float) -> str:
     return ", ".join(words)
 
 
-def _spreads(runs: list[Run], metric: str) -> dict[str, Spread]:
+def _spreads(runs: Sequence[Run], metric: str) -> dict[str, Spread]:
     metrics = [run.result["metrics"] for run in runs if run.result]
     return {part: _spread([one[part] for one in metrics], metric) for part in PARTS if part in metrics[0]}
 

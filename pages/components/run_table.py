@@ -110,7 +110,8 @@ def learning_of(request: dict[str, Any]) -> str:
 
 def run_frame(runs: Sequence[Run], validation: Mapping[str, Validation], sweeps: Mapping[str, str]) -> pd.DataFrame:
     """A row for every run with its settings and metrics. validation: by id, of each of them."""
-    own = dict(zip(_CELLS, zip(*map(_cells, runs), strict=True), strict=True))
+    cells = zip(*map(_cells, runs), strict=True)
+    own: dict[str, list[Any]] = {name: [*column] for name, column in zip(_CELLS, cells, strict=True)}
     of_runs = [validation[run.id] for run in runs]
     own |= {name: [getattr(one, field) for one in of_runs] for name, field in _VALIDATION.items()}
     datasets = {
@@ -121,7 +122,7 @@ def run_frame(runs: Sequence[Run], validation: Mapping[str, Validation], sweeps:
     own["Backbone"] = [backbones.get(one, one) for one in own["Backbone"]]
     own["Dataset"] = [datasets.get(one, one) for one in own["Dataset"]]
     own["Sweep"] = [sweeps.get(one, "") for one in own["Sweep"]]
-    table = pd.DataFrame({name: list(own[name]) for name in _COLUMNS})
+    table = pd.DataFrame({name: own[name] for name in _COLUMNS})
     table["Created"] = pd.to_datetime(table["Created"], format="ISO8601", utc=True).dt.tz_convert(None)
     return table
 
