@@ -28,11 +28,11 @@ RATES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 SIZES = (1000, 3000, 0)
 
 
-def fill(home: Path, runs: int) -> Workspace:
-    """A workspace with `runs` finished runs of POINTS points each on a dataset of ROWS simulated rows."""
+def fill(home: Path, runs: int, rows: int = ROWS) -> Workspace:
+    """A workspace with `runs` finished runs of POINTS points each on a dataset of so many simulated rows."""
     workspace = open_workspace(home)
     file = workspace.uploads / "load.tsv"
-    simulate(file, ROWS, "both")
+    simulate(file, rows, "both")
     dataset = prepare(workspace, ingest(workspace, file, "load", simulated=True), SplitSpec(), "load")
     card = find_backbone(workspace, BACKBONE)
     train = TrainSettings(epochs=2, early_stopping=0, plateau=0, device="cpu")

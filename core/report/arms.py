@@ -10,6 +10,7 @@ import numpy as np
 from core.errors import BadInput
 from core.evaluation.verdicts import Contender, Verdict, in_words, judge
 from core.report.subject import settings_of
+from core.runs.predictions import StoredScores, predictions
 from core.runs.store import Run
 from core.runs.sweep import arm_of
 from core.runs.sweep_result import ArmResult, arm_result, halted_early
@@ -89,7 +90,7 @@ def scores_of(workspace: Workspace, result: ArmResult, array: str, seeds: Sequen
     """The array of the predictions, (seeds, rows) float64, of these seeds; of the only run where there is one alone."""
     runs = {_seed(run): run for run in result.runs}
     alone = len(result.runs) == 1
-    return np.stack([_predictions(workspace, result.runs[0] if alone else runs[seed], array) for seed in seeds])
+    return np.stack([predictions(workspace, result.runs[0] if alone else runs[seed], array) for seed in seeds])
 
 
 def comparable_seeds(results: Sequence[ArmResult]) -> list[int]:
@@ -123,10 +124,12 @@ def judged_arms(workspace: Workspace, results: Sequence[ArmResult], reference: s
     contenders = []
     for result, validation_loss in zip(results, comparable_losses(results), strict=True):
         seeds = [_seed(run) for run in result.runs]
-        scores = scores_of(workspace, result, "target_test_score", seeds)
+        scores = StoredScores(workspace, result.runs)
         seedless = alone or result.strategy == "zero-shot"
-        contenders.append(Contender(result.title, validation_loss, scores, () if seedless else tuple(seeds)))
-    labels = _predictions(workspace, results[0].runs[0], "target_test_label")
+        contenders.append(
+            Contender(result.title, validation_loss, scores, () if seedless else tuple(seeds), scores.keys)
+        )
+    labels = predictions(workspace, results[0].runs[0], "target_test_label")
     verdicts = judge(labels, {"": contenders}, reference)
     return verdicts, halted_early(results) + in_words(verdicts, {"": contenders}, reference)
 
@@ -179,8 +182,3 @@ def _validated_on(run: Run) -> tuple[Any, ...]:
 
 def _seed(run: Run) -> int:
     return int(run.request["train"]["seed"])
-
-
-def _predictions(workspace: Workspace, run: Run, array: str) -> np.ndarray:
-    with np.load(workspace.runs / run.id / "predictions.npz", allow_pickle=False) as arrays:
-        return np.asarray(arrays[array], dtype=np.float64)

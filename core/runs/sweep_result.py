@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.evaluation.verdicts import Contender, Verdict, in_words, judge
+from core.runs.predictions import StoredScores, predictions
 from core.runs.store import Run
 from core.runs.sweep import Arm, Sweep, arm_of
 from core.workspace import Workspace
@@ -80,19 +81,17 @@ def reference_of(results: Sequence[ArmResult | Arm]) -> str:
 def judged(workspace: Workspace, results: Sequence[ArmResult], reference: str) -> tuple[list[Verdict], list[str]]:
     """(verdicts, sentences) on the target test rows; none where there is nothing to compare and nothing was ended."""
     settings: dict[str, list[Contender]] = {}
-    labels = np.zeros(0)
     for result in results:
-        arrays = [_predictions(workspace, run) for run in result.runs]
-        labels = arrays[0]["target_test_label"].astype(np.float64)
-        scores = np.stack([one["target_test_score"] for one in arrays]).astype(np.float64)
+        scores = StoredScores(workspace, result.runs)
         seeds = () if result.strategy == "zero-shot" else tuple(_seed(run) for run in result.runs)
-        contender = Contender(result.title, result.validation_loss, scores, seeds)
+        contender = Contender(result.title, result.validation_loss, scores, seeds, scores.keys)
         settings.setdefault(result.setting, []).append(contender)
     _share_zero_shot(settings)
     settings = {setting: found for setting, found in settings.items() if len(found) > 1}
     ended = halted_early(results)
     if not settings:
         return [], ended
+    labels = predictions(workspace, results[0].runs[0], "target_test_label")
     verdicts = judge(labels, settings, reference)
     return verdicts, ended + in_words(verdicts, settings, reference)
 
@@ -216,8 +215,3 @@ def _mean(values: Sequence[float | None]) -> float:
 
 def _seed(run: Run) -> int:
     return int(run.request["train"]["seed"])
-
-
-def _predictions(workspace: Workspace, run: Run) -> dict[str, np.ndarray]:
-    with np.load(workspace.runs / run.id / "predictions.npz", allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in ("target_test_label", "target_test_score")}
