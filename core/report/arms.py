@@ -1,6 +1,7 @@
 """Runs picked by hand put together into arms: those alike but for their seeds."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -45,18 +46,31 @@ def arms_of(runs: Sequence[Run], backbones: Mapping[str, str], datasets: Mapping
     A second run of an arm's seed stands apart, as a repeat is no other seed; and so do all runs of an arm that is the
     only one, as there is nothing else to compare.
     """
-    runs = sorted(runs, key=lambda run: run.created)
-    several = _several(runs)
+    in_order = tuple(sorted(runs, key=lambda run: run.created))
+    return [*_arms_of(in_order, tuple(backbones.items()), tuple(datasets.items()))]
+
+
+@lru_cache(maxsize=8)
+def _arms_of(
+    runs: tuple[Run, ...], backbones: tuple[tuple[str, str], ...], datasets: tuple[tuple[str, str], ...]
+) -> tuple[ChosenArm, ...]:
+    """Kept, for thousands of runs stay the same from one rerun to the next."""
+    # Of thousands of runs few differ in more than arm and seed.
+    alike: dict[tuple[Hashable, ...], Run] = {}
+    for run in runs:
+        alike.setdefault(_besides_arm_and_seed(run), run)
+    several = _several([*alike.values()])
+    settings = {key: _setting(run, several, dict(backbones), dict(datasets)) for key, run in alike.items()}
     found: dict[tuple[str, tuple[str, ...]], dict[int, Run]] = {}
     for run in runs:
-        title, setting, seed = _title(run), _setting(run, several, backbones, datasets), run.request["train"]["seed"]
+        title, setting, seed = _title(run), settings[_besides_arm_and_seed(run)], run.request["train"]["seed"]
         if seed in found.get((title, setting), {}):
             title = f"{title} again ({run.id})"
         found.setdefault((title, setting), {})[seed] = run
     arms = [ChosenArm(*key, tuple(of_seed[seed] for seed in sorted(of_seed))) for key, of_seed in found.items()]
     if len(arms) == 1 and len(arms[0].runs) > 1:
         arms = [ChosenArm(f"{arms[0].title}, seed {run.request['train']['seed']}", (), (run,)) for run in arms[0].runs]
-    return arms
+    return tuple(arms)
 
 
 def in_setting(arms: Sequence[ChosenArm], setting: str) -> list[ChosenArm]:
@@ -148,7 +162,7 @@ def _several(runs: Sequence[Run]) -> set[str]:
     tuned = [run for run in runs if run.kind == "finetune"]
     if len({run.request["backbone"] for run in tuned}) > 1:
         several.add("backbone")
-    settings = [_settings_of(run) for run in tuned if not _is_zero_shot(run)]
+    settings = [settings_of(run.request) for run in tuned if not _is_zero_shot(run)]
     names = dict.fromkeys(name for one in settings for name in one)
     return several | {name for name in names if any(one.get(name) != settings[0].get(name) for one in settings)}
 
@@ -159,14 +173,17 @@ def _setting(run: Run, several: set[str], backbones: Mapping[str, str], datasets
         if "backbone" in several:
             words.append(backbones.get(run.request["backbone"], run.request["backbone"]))
         if not _is_zero_shot(run):
-            words += [_in_words(name, value) for name, value in _settings_of(run).items() if name in several]
+            words += [_in_words(name, value) for name, value in settings_of(run.request).items() if name in several]
     return tuple(words)
 
 
 @lru_cache(maxsize=2**14)
-def _settings_of(run: Run) -> dict[str, Any]:
-    """Kept, as arms are put together from thousands of runs, and shared: nobody may change one."""
-    return settings_of(run.request)
+def _besides_arm_and_seed(run: Run) -> tuple[Hashable, ...]:
+    """All that a run's setting hangs on; kept, as arms are put together from thousands of runs."""
+    if run.kind != "finetune":
+        return run.dataset, run.kind
+    settings = json.dumps(settings_of(run.request))
+    return run.dataset, run.kind, run.request["backbone"], _is_zero_shot(run), settings
 
 
 def _in_words(name: str, value: Any) -> str:

@@ -136,12 +136,10 @@ def arm_frame(runs: Sequence[Run], table: pd.DataFrame) -> tuple[list[tuple[str,
     place = {run_id: number for number, of_arm in enumerate(ids) for run_id in of_arm}
     numbers = [name for name in NUMBERS if name in table]
     # All arms at once, as pandas takes a millisecond for every small table.
-    grouped = table[numbers].astype(float).groupby([place[run_id] for run_id in table["Run"]])
+    grouped = table[numbers].astype(float).groupby([place[run_id] for run_id in table["Run"].tolist()])
     means, deviation = grouped.mean(), grouped["Target AUC"].std()
-    of_run = {
-        run_id: (backbone, dataset, sweep)
-        for run_id, backbone, dataset, sweep in table[["Run", "Backbone", "Dataset", "Sweep"]].itertuples(index=False)
-    }
+    said = (table[name].tolist() for name in ("Backbone", "Dataset", "Sweep"))
+    of_run = dict(zip(table["Run"].tolist(), zip(*said, strict=True), strict=True))
     names = [[of_run[run_id] for run_id in of_arm] for of_arm in ids]
     done = [sum(run.status == "done" for run in arm.runs) for arm in arms]
     columns = {
