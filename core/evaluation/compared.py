@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from core.evaluation.seeds import (
 )
 
 MOST = 2**14
-"""Comparisons kept, about 20 MB."""
+"""Comparisons kept, about 30 MB."""
 BLOCK_BYTES = 2**27
 """Losses of so many scorings at a time, and DeLong's components of as many beside them."""
 LEAST_AT_ONCE = 256
@@ -25,6 +26,7 @@ LEAST_AT_ONCE = 256
 Compared = tuple[SeedDifference, SeedDifference]
 """AUC and log loss of one strategy less those of another."""
 _kept: dict[Hashable, Compared] = {}
+_lock = Lock()
 
 
 class Scores(Protocol):
@@ -63,15 +65,23 @@ def compared(labels: np.ndarray, pairs: Sequence[Pair]) -> list[Compared]:
     bits whether it is remembered or not, and whatever it is asked for with.
     """
     keys = [_key(pair) for pair in pairs]
-    found = {key: _kept[key] for key in keys if key in _kept}
+    found = {key: kept for key in keys if (kept := _kept.get(key))}
     new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in found}
     for block in _blocks([*new.values()], max(LEAST_AT_ONCE, BLOCK_BYTES // (8 * max(1, len(labels))))):
         for pair, comparison in zip(block, _compare(labels, block), strict=True):
             found[_key(pair)] = comparison
-    if len(_kept) + len(new) > MOST:
-        _kept.clear()
-    _kept.update({key: found[key] for key in [*new][:MOST] if all(side.keys for side in new[key])})
+    _keep({key: found[key] for key, pair in zip(keys, pairs, strict=True) if all(side.keys for side in pair)})
     return [found[key] for key in keys]
+
+
+def _keep(found: dict[Hashable, Compared]) -> None:
+    """The comparisons that were asked for longest ago make room."""
+    with _lock:
+        for key, comparison in found.items():
+            _kept.pop(key, None)
+            _kept[key] = comparison
+        for key in [*_kept][: max(0, len(_kept) - MOST)]:
+            del _kept[key]
 
 
 def _key(pair: Pair) -> Hashable:

@@ -51,7 +51,7 @@ def read_runs(workspace: Workspace, clause: str, values: Sequence[Any]) -> list[
 def read_validation(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Validation]:
     """Validation metrics of each of `runs`, by id; points of a run that is done do not change any more."""
     _, known = _known(str(workspace.database))
-    found = {run.id: known[run.id] for run in runs if run.id in known}
+    found = {run.id: kept for run in runs if (kept := known.get(run.id))}
     new = [run for run in runs if run.id not in found]
     # SQLite takes the index of these points only where its own condition stands in the query.
     of_it = "FROM points WHERE run = id AND name = metric AND name IN ('validation_loss', 'validation_auc')"
