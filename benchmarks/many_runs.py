@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.load_store import POINTS, fill
@@ -70,7 +71,7 @@ def verdicts_of(root: Path) -> Verdicts:
     sweep = the_large_one(workspace)
     runs = RunStore(workspace).group(sweep.id)
     reference = reference_of(arm_results(sweep, runs))
-    before = peak_memory()
+    before = psutil.Process().memory_info().rss / 2**20
     of_arms = {title: [run for run in runs if arm_of(run).title == title] for title in ("LoRA", reference)}
     usual, held_against = (of_arm[len(of_arm) // 2] for of_arm in of_arms.values())
 
@@ -81,12 +82,7 @@ def verdicts_of(root: Path) -> Verdicts:
     first = processor_seconds(lambda: judge(usual, held_against))
     one_more = processor_seconds(lambda: judge(held_against))
     whole = processor_seconds(judge)
-    return Verdicts(first, one_more, whole, judge(), peak_memory(), before)
-
-
-def peak_memory() -> float:
-    """MB that this process has held at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Verdicts(first, one_more, whole, judge(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, before)
 
 
 def the_large_one(workspace: Workspace) -> Sweep:
@@ -132,7 +128,7 @@ def measure(workspace: Workspace) -> list[str]:
         "computes once for all sessions: the large sweep's verdicts, the curves of the runs that are drawn.",
         "",
         f"The verdicts of that sweep ({verdicts.comparisons} comparisons) take {verdicts.first:.1f} s from nothing, "
-        f"and {verdicts.peak - verdicts.before:.0f} MB at the peak. While it trains, a run that ends takes "
+        f"in a process that then holds {verdicts.peak:.0f} MB at its peak and {verdicts.before:.0f} before. While it trains, a run that ends takes "
         f"{verdicts.one_more:.2f} s more, and one of the arm that all others are held against "
         f"{verdicts.reference:.2f} s: comparisons are kept, and only those of the changed arm are made anew.",
     ]
