@@ -128,9 +128,9 @@ def measure(workspace: Workspace) -> list[str]:
         "computes once for all sessions: the large sweep's verdicts, the curves of the runs that are drawn.",
         "",
         f"The verdicts of that sweep ({verdicts.comparisons} comparisons) take {verdicts.first:.1f} s from nothing, "
-        f"in a process that then holds {verdicts.peak:.0f} MB at its peak and {verdicts.before:.0f} before. While it trains, a run that ends takes "
-        f"{verdicts.one_more:.2f} s more, and one of the arm that all others are held against "
-        f"{verdicts.reference:.2f} s: comparisons are kept, and only those of the changed arm are made anew.",
+        f"in a process that then holds {verdicts.peak:.0f} MB at its peak and {verdicts.before:.0f} before. While it "
+        f"trains, a run that ends takes {verdicts.one_more:.2f} s more, and one of the arm that all others are held "
+        f"against {verdicts.reference:.2f} s: comparisons are kept, and only those of the changed arm are made anew.",
     ]
 
 

@@ -137,7 +137,7 @@ def arm_frame(runs: Sequence[Run], table: pd.DataFrame) -> tuple[list[tuple[str,
     numbers = [name for name in NUMBERS if name in table]
     # All arms at once, as pandas takes a millisecond for every small table.
     grouped = table[numbers].astype(float).groupby([place[run_id] for run_id in table["Run"].tolist()])
-    means, deviation = grouped.mean(), grouped["Target AUC"].std()
+    means, deviation = grouped.mean(), grouped["Target AUC"].std().to_numpy()
     said = (table[name].tolist() for name in ("Backbone", "Dataset", "Sweep"))
     of_run = dict(zip(table["Run"].tolist(), zip(*said, strict=True), strict=True))
     names = [[of_run[run_id] for run_id in of_arm] for of_arm in ids]
@@ -145,10 +145,10 @@ def arm_frame(runs: Sequence[Run], table: pd.DataFrame) -> tuple[list[tuple[str,
     columns = {
         "Arm": [arm.full_title for arm in arms],
         "Runs": [f"{ended} of {len(arm.runs)} done" for ended, arm in zip(done, arms, strict=True)],
-        "Target AUC": means["Target AUC"],
-        "± 95 %": means["± 95 %"],
+        "Target AUC": means["Target AUC"].to_numpy(),
+        "± 95 %": means["± 95 %"].to_numpy(),
         "± seeds": deviation,
-        **{name: means[name] for name in numbers if name not in ("Target AUC", "± 95 %")},
+        **{name: means[name].to_numpy() for name in numbers if name not in ("Target AUC", "± 95 %")},
         "Backbone": [of_arm[0][0] for of_arm in names],
         "Dataset": [of_arm[0][1] for of_arm in names],
         "Sweep": [", ".join(dict.fromkeys(sweep for _, _, sweep in of_arm if sweep)) for of_arm in names],
