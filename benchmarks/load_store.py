@@ -62,7 +62,7 @@ def _copy(db: sqlite3.Connection, workspace: Workspace, real: list[Run], spec: S
     sweep = f"s-{secrets.token_hex(4)}"
     db.execute("INSERT INTO sweeps VALUES (?, ?, ?, ?)", (sweep, name, json.dumps(dataclasses.asdict(spec)), now()))
     requests = requests_of(spec)[:most]
-    for request in requests:
+    for place, request in enumerate(requests):
         like = real[-1] if request.strategy == "zero-shot" else real[request.freeze_depth]
         run = f"r-{secrets.token_hex(4)}"
         assert like.result is not None
@@ -83,7 +83,8 @@ def _copy(db: sqlite3.Connection, workspace: Workspace, real: list[Run], spec: S
             "epochs": like.result["epochs_run"],
             "step": POINTS if like.result["epochs_run"] else 0,
             "steps": POINTS if like.result["epochs_run"] else 0,
-            "result": json.dumps(like.result),
+            # No two results are the same text, as in life.
+            "result": json.dumps(like.result | {"seconds": like.result["seconds"] | {"total": 1 + place / 1000}}),
         }
         db.execute(
             f"INSERT INTO runs ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", [*values.values()]

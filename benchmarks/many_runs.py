@@ -18,7 +18,6 @@ from pathlib import Path
 import psutil
 from streamlit.testing.v1 import AppTest
 
-from benchmarks.load_store import POINTS, fill
 from benchmarks.reliability import write_section
 from core.data.datasets import list_datasets
 from core.runs.store import Run, RunStore
@@ -90,7 +89,7 @@ def the_large_one(workspace: Workspace) -> Sweep:
     return max(list_sweeps(workspace), key=lambda sweep: len(RunStore(workspace).group(sweep.id)))
 
 
-def measure(workspace: Workspace) -> list[str]:
+def measure(workspace: Workspace, points: int) -> list[str]:
     """The section's lines."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         verdicts = pool.submit(verdicts_of, workspace.root).result()
@@ -117,7 +116,7 @@ def measure(workspace: Workspace) -> list[str]:
     return [
         f"Processor seconds of a page's rerun in Streamlit's own test runner, the median of {RERUNS} and the slowest, "
         f"and of a session's first look; {sum(store.counts().values()):,} runs of {rows:,} target test rows "
-        f"and {POINTS} points, {size:,} of them in one sweep. A rerun may take {BUDGET} s; "
+        f"and {points} points, {size:,} of them in one sweep. A rerun may take {BUDGET} s; "
         f"{', '.join(slow) or 'none'} {'take' if len(slow) > 1 else 'takes'} longer.",
         "",
         "| page | first look | rerun | slowest |",
@@ -136,12 +135,15 @@ def measure(workspace: Workspace) -> list[str]:
 
 def main() -> None:
     """Measures in a temporary workspace and writes the section."""
+    # Imports torch, which the process that judges is to do without.
+    from benchmarks.load_store import POINTS, fill
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         os.environ |= {"THAW_HOME": folder, "THAW_WORKER_LINGER": "5", "OMP_NUM_THREADS": "1"}
-        lines = measure(fill(Path(folder), options.runs, ROWS))
+        lines = measure(fill(Path(folder), options.runs, ROWS), POINTS)
     write_section("Pages over 5,000 runs", "python -m benchmarks.many_runs", lines)
 
 
