@@ -43,7 +43,8 @@ from core.report.run_figures import (
     score_figure,
 )
 from core.runs.launch import LANES, worker_alive
-from core.runs.store import ACTIVE, RunStore
+from core.runs.run import ACTIVE
+from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace, open_workspace
 
 HEADING = "The app"

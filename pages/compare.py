@@ -50,7 +50,7 @@ try:
     )  # fmt: skip
     table, ticked = pd.DataFrame(), []
     if filtered:
-        table = run_frame(filtered, store.validation(), sweeps)
+        table = run_frame(filtered, store.validation(filtered), sweeps)
         of_rows: list[tuple[str, ...]] = [(run.id,) for run in filtered]
         if by_arm:
             of_rows, table = arm_frame(filtered, table)

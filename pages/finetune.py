@@ -13,7 +13,7 @@ from core.models.registry import ARCHITECTURES
 from core.runs.launch import ensure_worker, preferred_lane
 from core.runs.store import RunStore
 from core.runs.submit import CONTROLS, command_line, submit_finetune
-from core.training.estimate import estimate_seconds
+from core.training.estimate import calibrating, estimate_seconds
 from core.training.objectives import OBJECTIVES
 from core.training.settings import FinetuneRequest
 from pages.components.access import write_button
@@ -133,7 +133,7 @@ def launch(dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRe
     """Cost, controls and the button, for settings that hold."""
     train = request.train
     chosen = controls(card, request.strategy)
-    history = RunStore(workspace()).list(status="done")
+    history = calibrating(RunStore(workspace()).list("done"), train)
     rows = target_rows(dataset, train.validation_share)
     plans = [plan, *(make_plan(card, control, 0, request.head) for control in chosen)]
     estimates = [estimate_seconds(plan, rows, train, history) for plan in plans]

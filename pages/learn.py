@@ -16,7 +16,7 @@ from core.runs.sweep import arm_of
 from core.runs.sweep_result import arm_result
 from core.training.settings import head_from_json
 from pages.components.access import PRESENT
-from pages.components.chart import chart
+from pages.components.chart import chart, drawn
 from pages.components.common import count, errors_shown, percent, show_error, workspace
 from pages.components.empty import no_runs
 from pages.components.glossary import glossary
@@ -135,7 +135,7 @@ def pays(run: Run) -> None:
     results = [arm_result([one], arm_of(one).title, "") for one in runs]
     deep = sum(is_depth(one) for one in results)
     if deep:
-        chart(depth_figure(results), "learn-depth", 360, "AUC by freeze depth, with controls")
+        chart(drawn(depth_figure, tuple(results)), "learn-depth", 360, "AUC by freeze depth, with controls")
     if deep < 2 or len(controls) < 2:
         st.markdown("More depths and both controls with the same settings would fill this figure.")
         st.page_link("sweep.py", label="Sweep over freeze depths", icon=":material/experiment:")

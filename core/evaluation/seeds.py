@@ -17,8 +17,10 @@ from core.evaluation.delong import components
 RESAMPLES = 2000
 Components = tuple[float, np.ndarray, np.ndarray]
 """AUC, and DeLong's components of the positives and of the negatives."""
+MOST_LOSS = 64
+"""Above the log loss of any row: row_losses clips scores, which ends it at 36."""
 CHUNK_COUNTS = 4_000_000
-"""How often each row is drawn is counted for so many (resample, row) at a time: about 100 MB."""
+"""How often each row is drawn is counted for so many (resample, row) at a time: about 32 MB."""
 
 
 @dataclass(frozen=True)
@@ -92,31 +94,57 @@ def compare_log_loss(labels: np.ndarray, a: np.ndarray, b: np.ndarray, seed: int
 
 
 def compare_losses(
-    losses: np.ndarray, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], seed: int = 0
+    losses: Sequence[np.ndarray] | np.ndarray,
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    seed: int = 0,
 ) -> list[SeedDifference]:
-    """compare_log_loss of every pair, all on the same draws of rows, and each strategy's losses summed once.
+    """compare_log_loss of every pair, all on the same draws, and each strategy's losses summed once.
 
-    losses: (n, rows) of every strategy and seed. pairs: which of the n are a's and which b's, the same seeds in the
-    same order.
+    losses: n of (rows,), of every strategy and seed. pairs: which of the n are a's and which b's, the same seeds in the
+    same order. What is said of a pair is the same bits as alone.
     """
     if not pairs:
         return []
-    rows = losses.shape[1]
+    sums = _resampled(losses, seed)
+    # The draws of seeds hang on nothing but their number either.
+    draws = {
+        seeds: np.random.default_rng([seed, seeds]).multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
+        for seeds in {len(a) for a, _ in pairs}
+    }
+    return [
+        _bootstrapped(
+            np.stack([losses[i] - losses[j] for i, j in zip(a, b, strict=True)]), sums[:, a] - sums[:, b], draws[len(a)]
+        )
+        for a, b in pairs
+    ]
+
+
+def _resampled(losses: Sequence[np.ndarray] | np.ndarray, seed: int) -> np.ndarray:
+    """Sums (RESAMPLES, n) of each of n losses (rows,) over the rows that a resample drew."""
+    rows = len(losses[0])
+    # Whole numbers below 2^53 add up exactly in whatever order a matrix product takes, which hangs on how many there
+    # are: so a sum is the same bits beside others as alone. They are losses to at least eight decimals.
+    unit = 2.0 ** (52 - np.ceil(np.log2(rows * MOST_LOSS)))
+    whole = np.empty((len(losses), rows))
+    for place, one in enumerate(losses):
+        np.rint(one * unit, out=whole[place])
     generator = np.random.default_rng(seed)
     sums = np.empty((RESAMPLES, len(losses)))
-    chunk = max(1, CHUNK_COUNTS // rows)
-    for start in range(0, RESAMPLES, chunk):
-        size = min(chunk, RESAMPLES - start)
-        drawn = generator.integers(rows, size=(size, rows)) + rows * np.arange(size)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows)
-        sums[start : start + size] = counts.astype(np.float64) @ losses.T
-    return [_bootstrapped(losses[[*a]] - losses[[*b]], sums[:, a] - sums[:, b], generator) for a, b in pairs]
+    counts = np.empty((max(1, min(RESAMPLES, CHUNK_COUNTS // rows)), rows))
+    for start in range(0, RESAMPLES, len(counts)):
+        size = min(len(counts), RESAMPLES - start)
+        for resample in range(size):
+            counts[resample] = np.bincount(generator.integers(rows, size=rows), minlength=rows)
+        sums[start : start + size] = counts[:size] @ whole.T
+    return sums / unit
 
 
-def _bootstrapped(losses: np.ndarray, sums: np.ndarray, generator: np.random.Generator) -> SeedDifference:
-    """losses: (seeds, rows), a's less b's. sums: (RESAMPLES, seeds), of them over the rows that a resample drew."""
+def _bootstrapped(losses: np.ndarray, sums: np.ndarray, of_seeds: np.ndarray) -> SeedDifference:
+    """losses: (seeds, rows), a's less b's. sums: (RESAMPLES, seeds), of them over the rows that a resample drew.
+
+    of_seeds: (RESAMPLES, seeds), how often a resample drew each seed.
+    """
     seeds, rows = losses.shape
-    of_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
     means = np.einsum("rs,rs->r", of_seeds, sums) / (rows * seeds)
     low, high = np.quantile(means, [0.025, 0.975])
     beyond = min((means <= 0).sum(), (means >= 0).sum())

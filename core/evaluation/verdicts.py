@@ -6,38 +6,33 @@ All p-values of a sweep are adjusted together (Holm 1979); where the adjusted on
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 
+from core.evaluation.compared import Scores, Side, compared
 from core.evaluation.multiplicity import holm
-from core.evaluation.seeds import (
-    Components,
-    SeedDifference,
-    auc_components,
-    compare_components,
-    compare_losses,
-    row_losses,
-)
+from core.evaluation.seeds import SeedDifference
 
 LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A strategy in one setting: scores (seeds, rows) on the test rows, and its mean log loss on validation rows.
+    """A strategy in one setting: scores of every seed on the test rows, and its mean log loss on validation rows.
 
     validation_loss: NaN for one that was validated on other rows than the rest; such a one never leads.
 
-    seeds: of each row of scores; none where no seed matters, as in zero-shot, which then has a single row.
+    seeds: of each of the scores; none where no seed matters, as in zero-shot, which then has a single one.
+    keys: of each of the scores, what no other scoring of any rows has; comparisons with keys are kept.
     """
 
     title: str
     validation_loss: float
-    scores: np.ndarray
+    scores: Scores
     seeds: tuple[int, ...]
+    keys: tuple[Hashable, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,25 +80,14 @@ def judge(labels: np.ndarray, settings: Mapping[str, Sequence[Contender]], refer
         if lead and lead.title != reference:
             pairs += [(setting, one, lead) for one in contenders if one.title not in (lead.title, reference)]
     pairs = [(setting, a, b) for setting, a, b in pairs if _common_seeds(a, b) != []]
-    # What a contender is compared by is computed once, however many it is compared with.
-    own = {(setting, one.title): one.scores for setting, *both in pairs for one in both}
-    starts = dict(zip(own, accumulate(map(len, own.values()), initial=0), strict=False))
-    seeds = [_same_seeds(a, b) for _, a, b in pairs]
-    losses = np.concatenate([row_losses(labels, scores) for scores in own.values()] or [np.zeros((0, len(labels)))])
-    places = [
-        ([starts[setting, a.title] + row for row in of_a], [starts[setting, b.title] + row for row in of_b])
-        for (setting, a, b), (of_a, of_b) in zip(pairs, seeds, strict=True)
+    sides = []
+    for _, a, b in pairs:
+        of_a, of_b = _same_seeds(a, b)
+        sides.append((Side(a.scores, of_a, a.keys), Side(b.scores, of_b, b.keys)))
+    found = [
+        Verdict(setting, a.title, b.title, *differences)
+        for (setting, a, b), differences in zip(pairs, compared(labels, sides), strict=True)
     ]
-    found: list[Verdict] = []
-    parts: dict[str, list[Components]] = {}
-    for (setting, a, b), (of_a, of_b), log_loss in zip(pairs, seeds, compare_losses(losses, places), strict=True):
-        if not found or found[-1].setting != setting:
-            # Those of all settings together would take more memory than the scores.
-            parts = {one.title: auc_components(labels, one.scores) for one in settings[setting]}
-        auc = compare_components(
-            [parts[a.title][row] for row in of_a], [parts[b.title][row] for row in of_b], len(labels)
-        )
-        found.append(Verdict(setting, a.title, b.title, auc, log_loss))
     auc_p = holm([one.auc.p for one in found])
     log_loss_p = holm([one.log_loss.p for one in found])
     return [
@@ -169,10 +153,10 @@ def _common_seeds(a: Contender, b: Contender) -> list[int] | None:
     return [seed for seed in a.seeds or b.seeds if seed in (b.seeds or a.seeds)]
 
 
-def _same_seeds(a: Contender, b: Contender) -> tuple[list[int], list[int]]:
-    """Rows of both's scores, one for each common seed; what hangs on no seed stands beside each of them."""
+def _same_seeds(a: Contender, b: Contender) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Places in both's scores, one for each common seed; what hangs on no seed stands beside each of them."""
     seeds = _common_seeds(a, b)
     if seeds is None:
-        return [*range(len(a.scores))], [*range(len(b.scores))]
-    own, other = ([one.seeds.index(seed) if one.seeds else 0 for seed in seeds] for one in (a, b))
+        return tuple(range(len(a.scores))), tuple(range(len(b.scores)))
+    own, other = (tuple(one.seeds.index(seed) if one.seeds else 0 for seed in seeds) for one in (a, b))
     return own, other

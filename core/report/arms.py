@@ -1,7 +1,9 @@
 """Runs picked by hand put together into arms: those alike but for their seeds."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from core.errors import BadInput
 from core.evaluation.verdicts import Contender, Verdict, in_words, judge
 from core.report.subject import settings_of
+from core.runs.predictions import StoredScores, predictions
 from core.runs.store import Run
 from core.runs.sweep import arm_of
 from core.runs.sweep_result import ArmResult, arm_result, halted_early
@@ -43,18 +46,31 @@ def arms_of(runs: Sequence[Run], backbones: Mapping[str, str], datasets: Mapping
     A second run of an arm's seed stands apart, as a repeat is no other seed; and so do all runs of an arm that is the
     only one, as there is nothing else to compare.
     """
-    runs = sorted(runs, key=lambda run: run.created)
-    several = _several(runs)
+    in_order = tuple(sorted(runs, key=lambda run: run.created))
+    return [*_arms_of(in_order, tuple(backbones.items()), tuple(datasets.items()))]
+
+
+@lru_cache(maxsize=8)
+def _arms_of(
+    runs: tuple[Run, ...], backbones: tuple[tuple[str, str], ...], datasets: tuple[tuple[str, str], ...]
+) -> tuple[ChosenArm, ...]:
+    """Kept, for thousands of runs stay the same from one rerun to the next."""
+    # Of thousands of runs few differ in more than arm and seed.
+    alike: dict[tuple[Hashable, ...], Run] = {}
+    for run in runs:
+        alike.setdefault(_besides_arm_and_seed(run), run)
+    several = _several([*alike.values()])
+    settings = {key: _setting(run, several, dict(backbones), dict(datasets)) for key, run in alike.items()}
     found: dict[tuple[str, tuple[str, ...]], dict[int, Run]] = {}
     for run in runs:
-        title, setting, seed = _title(run), _setting(run, several, backbones, datasets), run.request["train"]["seed"]
+        title, setting, seed = _title(run), settings[_besides_arm_and_seed(run)], run.request["train"]["seed"]
         if seed in found.get((title, setting), {}):
             title = f"{title} again ({run.id})"
         found.setdefault((title, setting), {})[seed] = run
     arms = [ChosenArm(*key, tuple(of_seed[seed] for seed in sorted(of_seed))) for key, of_seed in found.items()]
     if len(arms) == 1 and len(arms[0].runs) > 1:
         arms = [ChosenArm(f"{arms[0].title}, seed {run.request['train']['seed']}", (), (run,)) for run in arms[0].runs]
-    return arms
+    return tuple(arms)
 
 
 def in_setting(arms: Sequence[ChosenArm], setting: str) -> list[ChosenArm]:
@@ -88,7 +104,7 @@ def scores_of(workspace: Workspace, result: ArmResult, array: str, seeds: Sequen
     """The array of the predictions, (seeds, rows) float64, of these seeds; of the only run where there is one alone."""
     runs = {_seed(run): run for run in result.runs}
     alone = len(result.runs) == 1
-    return np.stack([_predictions(workspace, result.runs[0] if alone else runs[seed], array) for seed in seeds])
+    return np.stack([predictions(workspace, result.runs[0] if alone else runs[seed], array) for seed in seeds])
 
 
 def comparable_seeds(results: Sequence[ArmResult]) -> list[int]:
@@ -122,10 +138,12 @@ def judged_arms(workspace: Workspace, results: Sequence[ArmResult], reference: s
     contenders = []
     for result, validation_loss in zip(results, comparable_losses(results), strict=True):
         seeds = [_seed(run) for run in result.runs]
-        scores = scores_of(workspace, result, "target_test_score", seeds)
+        scores = StoredScores(workspace, result.runs)
         seedless = alone or result.strategy == "zero-shot"
-        contenders.append(Contender(result.title, validation_loss, scores, () if seedless else tuple(seeds)))
-    labels = _predictions(workspace, results[0].runs[0], "target_test_label")
+        contenders.append(
+            Contender(result.title, validation_loss, scores, () if seedless else tuple(seeds), scores.keys)
+        )
+    labels = predictions(workspace, results[0].runs[0], "target_test_label")
     verdicts = judge(labels, {"": contenders}, reference)
     return verdicts, halted_early(results) + in_words(verdicts, {"": contenders}, reference)
 
@@ -159,6 +177,15 @@ def _setting(run: Run, several: set[str], backbones: Mapping[str, str], datasets
     return tuple(words)
 
 
+@lru_cache(maxsize=2**14)
+def _besides_arm_and_seed(run: Run) -> tuple[Hashable, ...]:
+    """All that a run's setting hangs on; kept, as arms are put together from thousands of runs."""
+    if run.kind != "finetune":
+        return run.dataset, run.kind
+    settings = json.dumps(settings_of(run.request))
+    return run.dataset, run.kind, run.request["backbone"], _is_zero_shot(run), settings
+
+
 def _in_words(name: str, value: Any) -> str:
     if name == "target rows":
         return f"{value:,} target rows" if value else "all target rows"
@@ -172,8 +199,3 @@ def _validated_on(run: Run) -> tuple[Any, ...]:
 
 def _seed(run: Run) -> int:
     return int(run.request["train"]["seed"])
-
-
-def _predictions(workspace: Workspace, run: Run, array: str) -> np.ndarray:
-    with np.load(workspace.runs / run.id / "predictions.npz", allow_pickle=False) as arrays:
-        return np.asarray(arrays[array], dtype=np.float64)

@@ -7,11 +7,8 @@ import json
 import math
 import secrets
 import shutil
-import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +16,9 @@ import numpy as np
 from core.access import require_writable
 from core.errors import BadInput
 from core.runs.database import migrate, opened
+from core.runs.known import read_runs, read_validation
 from core.runs.reporter import Point
+from core.runs.run import Run, Validation, run_of
 from core.training.settings import Request, request_to_json
 from core.workspace import Workspace
 
@@ -30,79 +29,7 @@ PAUSED_LAST = f"CASE phase WHEN '{PAUSED}' THEN epoch ELSE 0 END"
 
 CANCELLED = "Cancelled. Resume goes on from the last checkpoint."
 
-ACTIVE = ("queued", "running")
 RESUMABLE = ("interrupted", "failed", "cancelled")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training. status: queued, running, done, failed, cancelled or interrupted; message explains the last three.
-
-    request: the request as JSON. lane: the worker's, "cuda" or "cpu". group: shared by runs launched together.
-    created, started, finished, cancel_asked: ISO times in UTC. result: see core.training.results.summary.
-    """
-
-    id: str
-    kind: str
-    name: str
-    status: str
-    message: str
-    request: dict[str, Any]
-    lane: str
-    dataset: str
-    group: str
-    created: str
-    started: str | None
-    finished: str | None
-    phase: str
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    tags: tuple[str, ...]
-    note: str
-    result: dict[str, Any] | None
-    worker_pid: int | None
-    cancel_asked: str | None
-
-    @property
-    def active(self) -> bool:
-        """Whether it is queued or running."""
-        return self.status in ACTIVE
-
-    @property
-    def halted(self) -> int:
-        """Epochs after which successive halving ended it; 0 where it did not, or has not yet."""
-        return int((self.result or {}).get("halted", 0))
-
-
-@dataclass(frozen=True)
-class Validation:
-    """A run's validation metrics over its epochs: lowest and last log loss (nats), highest and last AUC."""
-
-    best_loss: float | None = None
-    last_loss: float | None = None
-    best_auc: float | None = None
-    last_auc: float | None = None
-
-
-@lru_cache(maxsize=2**14)
-def _parsed(text: str) -> dict[str, Any]:
-    """Requests and results as they were read before: parsing those of thousands of runs would take every page a second.
-
-    Whoever reads one shares it, and so changes nothing in it.
-    """
-    found: dict[str, Any] = json.loads(text)
-    return found
-
-
-def _run_of(row: sqlite3.Row) -> Run:
-    values = dict(row)
-    values["group"] = values.pop("grouping")
-    values["request"] = _parsed(values["request"])
-    values["tags"] = tuple(json.loads(values["tags"]))
-    values["result"] = _parsed(values["result"]) if values["result"] else None
-    return Run(**values)
 
 
 def now() -> str:
@@ -150,13 +77,11 @@ class RunStore:
             row = db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
             raise BadInput(f"There is no run {run_id[:40]!r} in this workspace; `python -m core runs` lists them.")
-        return _run_of(row)
+        return run_of(row)
 
     def group(self, group: str) -> list[Run]:
         """The runs of one group, oldest first."""
-        with opened(self.workspace) as db:
-            rows = db.execute("SELECT * FROM runs WHERE grouping = ? ORDER BY created", (group,))
-            return [_run_of(row) for row in rows]
+        return read_runs(self.workspace, "WHERE grouping = ? ORDER BY created", [group])
 
     def save_sweep(self, sweep_id: str, name: str, spec: dict[str, Any]) -> None:
         """Stores a sweep, or its new spec and name."""
@@ -179,18 +104,14 @@ class RunStore:
 
         limit: so many of the newest.
         """
-        # A condition that may be left out would keep SQLite from its index, and make it read every result there is.
+        # A condition that may be left out would keep SQLite from its index, and make it read every run there is.
         conditions, values = ["kind = ?" if kind else "kind != 'interpolate'"], [kind] if kind else []
         if status:
             conditions.append("status = ?")
             values.append(status)
-        query = f"SELECT * FROM runs WHERE {' AND '.join(conditions)}"
-        if limit is not None:
-            query += f" ORDER BY created DESC LIMIT {limit:d}"
-        with opened(self.workspace) as db:
-            runs = [_run_of(row) for row in db.execute(query, values)]
-        # SQLite would sort by carrying every result about, which takes longer than all the rest.
-        return sorted(runs, key=lambda run: run.created, reverse=True)
+        newest = "" if limit is None else f" LIMIT {limit:d}"
+        clause = f"WHERE {' AND '.join(conditions)} ORDER BY created DESC{newest}"
+        return read_runs(self.workspace, clause, values)
 
     def counts(self) -> dict[str, int]:
         """How many runs there are of each status."""
@@ -207,7 +128,7 @@ class RunStore:
                 f" ORDER BY {PAUSED_LAST}, created LIMIT 1) RETURNING *",
                 (now(), pid, lane, lane),
             ).fetchone()
-        return _run_of(row) if row else None
+        return run_of(row) if row else None
 
     def claim_run(self, run_id: str, pid: int) -> Run | None:
         """Marks that run as running and returns it; None when it no longer waits."""
@@ -217,7 +138,7 @@ class RunStore:
                 " WHERE id = ? AND status = 'queued' RETURNING *",
                 (now(), pid, run_id),
             ).fetchone()
-        return _run_of(row) if row else None
+        return run_of(row) if row else None
 
     def waiting(self, lane: str) -> tuple[str, tuple[str, ...]]:
         """(group of the lane's oldest queued run, ids of all of it that wait, in order); empty when none waits."""
@@ -274,25 +195,9 @@ class RunStore:
             for name, (steps, values) in sorted(found.items())
         }
 
-    def validation(self) -> dict[str, Validation]:
-        """Best and last validation metrics of every run that has any, by run, in one query."""
-        # SQLite takes the index of these points only where its own condition stands in the query.
-        of_it = "FROM points WHERE run = id AND name = metric AND name IN ('validation_loss', 'validation_auc')"
-        query = (
-            "SELECT *, (SELECT value FROM points WHERE run = id AND name = metric ORDER BY step DESC LIMIT 1) AS last"
-            f" FROM (SELECT id AS run, metric AS name, (SELECT min(value) {of_it}) AS lowest,"
-            f" (SELECT max(value) {of_it}) AS highest, id, metric FROM runs,"
-            " (SELECT 'validation_loss' AS metric UNION SELECT 'validation_auc')) WHERE lowest IS NOT NULL"
-        )
-        found: dict[str, dict[str, float]] = {}
-        with opened(self.workspace) as db:
-            for row in db.execute(query):
-                of_run = found.setdefault(row["run"], {})
-                if row["name"] == "validation_loss":
-                    of_run |= {"best_loss": row["lowest"], "last_loss": row["last"]}
-                else:
-                    of_run |= {"best_auc": row["highest"], "last_auc": row["last"]}
-        return {run_id: Validation(**values) for run_id, values in found.items()}
+    def validation(self, runs: Sequence[Run]) -> dict[str, Validation]:
+        """Best and last validation metrics of each of `runs`, by its id."""
+        return read_validation(self.workspace, runs)
 
     def best_validation(self, run_id: str, step: int) -> tuple[float, bool]:
         """(lowest validation loss of a run up to `step`, infinite where it has none; whether it has one of `step`)."""

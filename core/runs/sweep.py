@@ -11,7 +11,7 @@ import secrets
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
@@ -24,7 +24,7 @@ from core.runs.halving import CONTROLS, FACTORS, rungs_of
 from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.runs.submit import head_flags, train_flags
-from core.training.estimate import Estimate, estimate_seconds
+from core.training.estimate import Estimate, calibrating, estimate_seconds
 from core.training.settings import FinetuneRequest, TrainSettings, head_from_json
 from core.workspace import Workspace, check_name
 
@@ -44,7 +44,7 @@ class Arm:
             raise BadInput(f"The strategy {self.strategy!r} is unknown; choose one of {[*STRATEGIES]}.")
         complete_options(self.strategy, self.options)
 
-    @property
+    @cached_property
     def title(self) -> str:
         """In a few words."""
         return describe(self.strategy, self.freeze_depth, self.options)
@@ -209,7 +209,14 @@ def spec_from_json(text: str) -> SweepSpec:
 
 def arm_of(run: Run) -> Arm:
     """The arm that a run of a sweep belongs to."""
-    return Arm(run.request["strategy"], run.request["freeze_depth"], run.request["options"])
+    options = run.request["options"]
+    return _arm(run.request["strategy"], run.request["freeze_depth"], json.dumps(options) if options else "{}")
+
+
+@lru_cache(maxsize=1024)
+def _arm(strategy: str, freeze_depth: int, options: str) -> Arm:
+    """Kept, for checking the options of thousands of runs takes long."""
+    return Arm(strategy, freeze_depth, json.loads(options))
 
 
 def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, history: Sequence[Run]) -> Estimate:
@@ -218,7 +225,7 @@ def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, histor
     A frozen prefix is computed once, for all target rows, and counted once, however many runs share it. BadInput for an
     arm that the backbone cannot have.
     """
-    seconds, known = 0.0, {}
+    seconds, known, history = 0.0, {}, calibrating(history, spec.train)
     prefixes: dict[int, float] = {}
     requests = requests_of(spec)
     for request in requests:

@@ -3,11 +3,13 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from core.evaluation.verdicts import Contender, Verdict, in_words, judge
+from core.runs.predictions import StoredScores, predictions
 from core.runs.store import Run
 from core.runs.sweep import Arm, Sweep, arm_of
 from core.workspace import Workspace
@@ -50,6 +52,10 @@ class ArmResult:
     peak_memory: float
     halted: int
 
+    def __hash__(self) -> int:
+        # What is derived from results may be kept by them; those of equal hash are still told apart by every field.
+        return hash((self.title, self.setting, self.runs))
+
 
 def arm_results(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
     """A result for every arm, size and rate of which at least one run is done, in the sweep's order."""
@@ -75,19 +81,17 @@ def reference_of(results: Sequence[ArmResult | Arm]) -> str:
 def judged(workspace: Workspace, results: Sequence[ArmResult], reference: str) -> tuple[list[Verdict], list[str]]:
     """(verdicts, sentences) on the target test rows; none where there is nothing to compare and nothing was ended."""
     settings: dict[str, list[Contender]] = {}
-    labels = np.zeros(0)
     for result in results:
-        arrays = [_predictions(workspace, run) for run in result.runs]
-        labels = arrays[0]["target_test_label"].astype(np.float64)
-        scores = np.stack([one["target_test_score"] for one in arrays]).astype(np.float64)
+        scores = StoredScores(workspace, result.runs)
         seeds = () if result.strategy == "zero-shot" else tuple(_seed(run) for run in result.runs)
-        contender = Contender(result.title, result.validation_loss, scores, seeds)
+        contender = Contender(result.title, result.validation_loss, scores, seeds, scores.keys)
         settings.setdefault(result.setting, []).append(contender)
     _share_zero_shot(settings)
     settings = {setting: found for setting, found in settings.items() if len(found) > 1}
     ended = halted_early(results)
     if not settings:
         return [], ended
+    labels = predictions(workspace, results[0].runs[0], "target_test_label")
     verdicts = judge(labels, settings, reference)
     return verdicts, ended + in_words(verdicts, settings, reference)
 
@@ -154,7 +158,12 @@ def _share_zero_shot(settings: dict[str, list[Contender]]) -> None:
 
 def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
     """One arm from its runs that are done: alike but for their seeds. A pretraining's strategy is "pretraining"."""
-    runs = sorted(runs, key=_seed)
+    return _arm_result(tuple(sorted(runs, key=_seed)), title, setting)
+
+
+@lru_cache(maxsize=2**12)
+def _arm_result(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult:
+    """Kept, as a sweep's page asks for all of its arms with every run that ends."""
     results = [run.result for run in runs if run.result]
     frozen = [stage["frozen"] for stage in results[0]["stages"]]
     return ArmResult(
@@ -164,7 +173,7 @@ def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
         target_rows=runs[0].request.get("target_rows", 0),
         learning_rate=runs[0].request["train"]["learning_rate"],
         depth=frozen.index(False) if False in frozen else len(frozen) - 1,
-        runs=tuple(runs),
+        runs=runs,
         auc=_spreads(runs, "auc"),
         log_loss=_spreads(runs, "log_loss"),
         ece=_spreads(runs, "ece"),
@@ -186,7 +195,7 @@ def setting_of(sweep: Sweep, target_rows: int, learning_rate: float) -> str:
     return ", ".join(words)
 
 
-def _spreads(runs: list[Run], metric: str) -> dict[str, Spread]:
+def _spreads(runs: Sequence[Run], metric: str) -> dict[str, Spread]:
     metrics = [run.result["metrics"] for run in runs if run.result]
     return {part: _spread([one[part] for one in metrics], metric) for part in PARTS if part in metrics[0]}
 
@@ -206,8 +215,3 @@ def _mean(values: Sequence[float | None]) -> float:
 
 def _seed(run: Run) -> int:
     return int(run.request["train"]["seed"])
-
-
-def _predictions(workspace: Workspace, run: Run) -> dict[str, np.ndarray]:
-    with np.load(workspace.runs / run.id / "predictions.npz", allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in ("target_test_label", "target_test_score")}

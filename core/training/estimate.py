@@ -4,6 +4,8 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
 
 from core.data.schema import FIELDS
 from core.freezing.plan import Plan, PlannedStage, computed_once, plan_pretraining
@@ -94,6 +96,16 @@ def word2vec_seconds(rows: int, history: Sequence[Run]) -> float:
     return rows * (statistics.median(paces[:RECENT]) if paces else WORDS_ROW)
 
 
+def calibrating(history: Sequence[Run], settings: TrainSettings) -> list[Run]:
+    """The few finished runs of `history` (newest first) that estimates with these settings rest on, whatever the plan.
+
+    They are the same from these as from all; to look for them once an estimate is slow where there are thousands.
+    """
+    words = [run for run in history if run.request.get("start") == "word2vec" and run.result][:RECENT]
+    ids = {run.id for run in (*_calibrating(history, settings), *words)}
+    return [run for run in history if run.id in ids]
+
+
 def estimate_seconds(plan: Plan, rows: int, settings: TrainSettings, history: Sequence[Run]) -> Estimate:
     """About how long a run of `plan` on `rows` training rows takes.
 
@@ -101,9 +113,7 @@ def estimate_seconds(plan: Plan, rows: int, settings: TrainSettings, history: Se
     and precision before any others; without one the constants in SPEEDS stand. An upper bound with early stopping.
     """
     lane = preferred_lane(settings.device)
-    done = [run for run in history if run.status == "done" and run.lane == lane and _train_seconds(run) > 0]
-    alike = [run for run in done if _kind(TrainSettings(**run.request["train"])) == _kind(settings)]
-    chosen = (alike or done)[:RECENT]
+    chosen = _calibrating(history, settings)
     scale, start = 1.0, SPEEDS[lane].start
     if chosen:
         scale = statistics.median(_train_seconds(run) / _expected(run) for run in chosen)
@@ -139,9 +149,19 @@ def training_seconds(
     return prefixes, seconds
 
 
-def _kind(settings: TrainSettings) -> tuple[int, bool]:
-    """What changes the speed of an operation: batch size and precision."""
-    return settings.batch_size, settings.amp
+def _calibrating(history: Sequence[Run], settings: TrainSettings) -> list[Run]:
+    lane = preferred_lane(settings.device)
+
+    def tells(run: Run) -> bool:
+        return run.status == "done" and run.lane == lane and _train_seconds(run) > 0
+
+    # What changes the speed of an operation: batch size and precision.
+    alike = (run for run in history if _kind(run.request["train"]) == (settings.batch_size, settings.amp))
+    return [*islice(filter(tells, alike), RECENT)] or [*islice(filter(tells, history), RECENT)]
+
+
+def _kind(train: dict[str, Any]) -> tuple[int, bool]:
+    return train.get("batch_size", TrainSettings.batch_size), train.get("amp", TrainSettings.amp)
 
 
 def _expected(run: Run) -> float:

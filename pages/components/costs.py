@@ -13,7 +13,7 @@ from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.models.costs import Cost, Wanted, count_apart, kept_costs
 from core.models.registry import ARCHITECTURES, is_installed
-from core.runs.store import Run, RunStore
+from core.runs.store import Run
 from core.training.estimate import pretraining_estimate
 from core.training.objectives import OBJECTIVES, origins
 from core.training.settings import PretrainRequest
@@ -83,11 +83,10 @@ def wait_for(costs: Costs) -> None:
             st.rerun()
 
 
-def show_cost(costs: Costs, request: PretrainRequest, rows: int) -> None:
-    """The run's estimated time and the network's size."""
+def show_cost(costs: Costs, request: PretrainRequest, rows: int, history: Sequence[Run]) -> None:
+    """The run's estimated time and the network's size. history: finished runs that calibrate, newest first."""
     st.markdown("##### What it will cost")
     cost = costs.chosen
-    history = RunStore(workspace()).list(status="done")
     estimate = pretraining_estimate(cost, request, rows, history) if cost else None
     seconds = about(estimate.seconds) if estimate else "a moment"
     with st.container(horizontal=True, gap="medium"):
@@ -108,11 +107,10 @@ def show_stages(cost: Cost, request: PretrainRequest) -> None:
     stack_of_stages([dataclasses.replace(stage, origin=one) for stage, one in zip(cost.stages, origin, strict=True)])
 
 
-def show_costs(costs: Costs, rows: int) -> None:
+def show_costs(costs: Costs, rows: int, history: Sequence[Run]) -> None:
     """Every architecture that can be built here, and what the numbers rest on."""
     st.markdown("##### What each would cost")
     request = costs.request
-    history = RunStore(workspace()).list(status="done")
     found = [costs.found[name] for name in costs.wanted if name in costs.found]
     measure = costs.found[MEASURE].flops if MEASURE in costs.found else None
     table = pd.DataFrame([cost_row(cost, measure, request, rows, history) for cost in found])

@@ -1,6 +1,7 @@
 """One threshold for all chosen arms: what it decides in each of them, side by side."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import pandas as pd
 import streamlit as st
@@ -53,24 +54,35 @@ def one_threshold(arms: Sequence[ArmResult]) -> None:
         help="A row is a predicted click when its score is at least this, in every run. At first it stands where the "
         "validation rows of the first of them chose it.",
     )
-    laid, table = {}, []
-    for title, run in runs.items():
-        path = workspace().runs / run.id / "predictions.npz"
-        at_all, roc, precision_recall, gains, bins = curves(str(path), path.stat().st_mtime_ns, str(part), "score")
-        at = at_all.at(threshold)
-        laid[title] = Laid(title, roc, precision_recall, gains, bins, at, at_all.spread(BINS))
-        table.append({"Arm": title, **_counts(at)})
+    counts, figures = _overlays(tuple(runs.items()), str(part), threshold)
     st.dataframe(
-        pd.DataFrame(table),
+        pd.DataFrame([{"Arm": title, **of_arm} for title, of_arm in counts.items()]),
         hide_index=True,
         width="stretch",
         height="content",
         placeholder="–",
         alt="Confusion matrix, lift and ratios of every arm at the threshold",
-        column_config={"Arm": st.column_config.TextColumn(pinned=True)} | number_columns(_counts(at)),
+        column_config={"Arm": st.column_config.TextColumn(pinned=True)} | number_columns(next(iter(counts.values()))),
     )
-    rate = (at.tp + at.fn) / max(at.tp + at.fn + at.fp + at.tn, 1)
     grid = st.columns(2)
+    for place, (title, figure, alt) in enumerate(figures):
+        with grid[place % 2]:
+            st.markdown(f"**{title}**")
+            chart(figure, f"one-{title}", 380, alt)
+
+
+@lru_cache(maxsize=32)
+def _overlays(
+    runs: tuple[tuple[str, Run], ...], part: str, threshold: float
+) -> tuple[dict[str, dict[str, float]], list[tuple[str, str, str]]]:
+    """(counts by arm, (title, figure as JSON, what it shows) of every figure); kept as long as nothing is moved."""
+    laid = {}
+    for title, run in runs:
+        path = workspace().runs / run.id / "predictions.npz"
+        at_all, roc, precision_recall, gains, bins = curves(str(path), path.stat().st_mtime_ns, part, "score")
+        laid[title] = Laid(title, roc, precision_recall, gains, bins, at_all.at(threshold), at_all.spread(BINS))
+    at = laid[runs[-1][0]].at
+    rate = (at.tp + at.fn) / max(at.tp + at.fn + at.fp + at.tn, 1)
     figures = (
         ("ROC", roc_points(laid), "ROC curves with points at the threshold"),
         ("Precision and recall", precision_recall_points(laid, rate), "Precision by recall with points"),
@@ -79,10 +91,8 @@ def one_threshold(arms: Sequence[ArmResult]) -> None:
         ("Lift", lift_points(laid), "Click rate among the rows taken over that of all rows, with points"),
         ("Scores", score_overlay(laid, threshold), "Histogram of scores"),
     )
-    for place, (title, figure, alt) in enumerate(figures):
-        with grid[place % 2]:
-            st.markdown(f"**{title}**")
-            chart(figure, f"one-{title}", 380, alt)
+    drawn = [(title, str(figure.to_json()), alt) for title, figure, alt in figures]
+    return {title: _counts(one.at) for title, one in laid.items()}, drawn
 
 
 def run_of_each(arms: Sequence[ArmResult]) -> dict[str, Run]:

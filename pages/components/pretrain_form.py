@@ -7,7 +7,9 @@ import streamlit as st
 from core.data.datasets import Dataset
 from core.models.costs import count_apart
 from core.models.registry import ARCHITECTURES, Architecture, is_installed
+from core.runs.store import RunStore
 from core.runs.submit import command_line, submit_pretrain
+from core.training.estimate import calibrating
 from core.training.objectives import OBJECTIVES, STARTS
 from core.training.settings import MASK_SHARE, PretrainRequest, TrainSettings
 from pages.components.access import write_button
@@ -63,6 +65,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                 )
             launch(request, dataset)
             costs = known_costs(dataset, request)
+            history = calibrating(RunStore(workspace()).list("done"), train)
             if request and costs.chosen:
                 show_stages(costs.chosen, request)
         with summary:
@@ -71,8 +74,8 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
             elif request is None:
                 st.info(f"It can start once its file is there: {STARTS[start].file}.", icon=":material/attach_file:")
             else:
-                show_cost(costs, request, rows)
-        show_costs(costs, rows)
+                show_cost(costs, request, rows, history)
+        show_costs(costs, rows, history)
         wait_for(costs)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -17,7 +18,6 @@ from core.training.objectives import ORIGINS
 from pages.components.common import workspace
 
 _FORMULA_STARTS = ("=", "+", "-", "@")
-_NONE = Validation()
 ROWS = {"run": "A row a run", "arm": "A row an arm"}
 NUMBERS = {
     "Target AUC": st.column_config.NumberColumn(
@@ -36,6 +36,17 @@ NUMBERS = {
     "Memory, MB": st.column_config.NumberColumn(format="%.0f", help="Peak memory"),
 }
 """Columns of numbers; those of an arm are means over its runs."""
+_CELLS = (
+    "Name", "Status", "Strategy", "Target AUC", "± 95 %", "Log loss", "Source AUC", "Trained", "Seconds", "Memory, MB",
+    "Seed", "Backbone", "Dataset", "Sweep", "Tags", "Note", "Created", "Run",
+)  # fmt: skip
+_VALIDATION = {
+    "Best val. AUC": "best_auc",
+    "Last val. AUC": "last_auc",
+    "Best val. loss": "best_loss",
+    "Last val. loss": "last_loss",
+}
+_COLUMNS = (*_CELLS[:7], *_VALIDATION, *_CELLS[7:])
 
 
 def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
@@ -98,32 +109,52 @@ def learning_of(request: dict[str, Any]) -> str:
 
 
 def run_frame(runs: Sequence[Run], validation: Mapping[str, Validation], sweeps: Mapping[str, str]) -> pd.DataFrame:
-    """A row for every run with its settings and metrics."""
+    """A row for every run with its settings and metrics. validation: by id, of each of them."""
+    cells = zip(*map(_cells, runs), strict=True)
+    own: dict[str, list[Any]] = {name: [*column] for name, column in zip(_CELLS, cells, strict=True)}
+    of_runs = [validation[run.id] for run in runs]
+    own |= {name: [getattr(one, field) for one in of_runs] for name, field in _VALIDATION.items()}
     datasets = {
         dataset.id: f"{dataset.name} (simulated)" if dataset.simulated else dataset.name
         for dataset in list_datasets(workspace())
     }
     backbones = {card.id: card.name for card in list_backbones(workspace())}
-    return pd.DataFrame([_row(run, validation.get(run.id, _NONE), datasets, backbones, sweeps) for run in runs])
+    own["Backbone"] = [backbones.get(one, one) for one in own["Backbone"]]
+    own["Dataset"] = [datasets.get(one, one) for one in own["Dataset"]]
+    own["Sweep"] = [sweeps.get(one, "") for one in own["Sweep"]]
+    table = pd.DataFrame({name: own[name] for name in _COLUMNS})
+    table["Created"] = pd.to_datetime(table["Created"], format="ISO8601", utc=True).dt.tz_convert(None)
+    return table
 
 
 def arm_frame(runs: Sequence[Run], table: pd.DataFrame) -> tuple[list[tuple[str, ...]], pd.DataFrame]:
     """(ids of each arm's runs, a row for every arm): means of the rows of `table`, which are those of `runs`."""
     backbones = {card.id: card.name for card in list_backbones(workspace())}
     datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace())}
-    by_id, rows, ids = table.set_index("Run"), [], []
-    for arm in arms_of(runs, backbones, datasets):
-        own = by_id.loc[[run.id for run in arm.runs]]
-        means = {name: own[name].astype(float).mean() for name in NUMBERS if name in own}
-        done = sum(run.status == "done" for run in arm.runs)
-        row = {"Arm": arm.full_title, "Runs": f"{done} of {len(arm.runs)} done", "Target AUC": means.pop("Target AUC")}
-        row["± 95 %"] = means.pop("± 95 %")
-        row["± seeds"] = own["Target AUC"].astype(float).std(ddof=1)
-        tags = sorted({tag for run in arm.runs for tag in run.tags})
-        rest = {name: own[name].iloc[0] for name in ("Backbone", "Dataset")}
-        rows.append(row | means | rest | {"Sweep": ", ".join(dict.fromkeys(filter(None, own["Sweep"]))), "Tags": tags})
-        ids.append(tuple(run.id for run in arm.runs))
-    return ids, pd.DataFrame(rows)
+    arms = arms_of(runs, backbones, datasets)
+    ids = [tuple(run.id for run in arm.runs) for arm in arms]
+    place = {run_id: number for number, of_arm in enumerate(ids) for run_id in of_arm}
+    numbers = [name for name in NUMBERS if name in table]
+    # All arms at once, as pandas takes a millisecond for every small table.
+    grouped = table[numbers].astype(float).groupby([place[run_id] for run_id in table["Run"].tolist()])
+    means, deviation = grouped.mean(), grouped["Target AUC"].std().to_numpy()
+    said = (table[name].tolist() for name in ("Backbone", "Dataset", "Sweep"))
+    of_run = dict(zip(table["Run"].tolist(), zip(*said, strict=True), strict=True))
+    names = [[of_run[run_id] for run_id in of_arm] for of_arm in ids]
+    done = [sum(run.status == "done" for run in arm.runs) for arm in arms]
+    columns = {
+        "Arm": [arm.full_title for arm in arms],
+        "Runs": [f"{ended} of {len(arm.runs)} done" for ended, arm in zip(done, arms, strict=True)],
+        "Target AUC": means["Target AUC"].to_numpy(),
+        "± 95 %": means["± 95 %"].to_numpy(),
+        "± seeds": deviation,
+        **{name: means[name].to_numpy() for name in numbers if name not in ("Target AUC", "± 95 %")},
+        "Backbone": [of_arm[0][0] for of_arm in names],
+        "Dataset": [of_arm[0][1] for of_arm in names],
+        "Sweep": [", ".join(dict.fromkeys(sweep for _, _, sweep in of_arm if sweep)) for of_arm in names],
+        "Tags": [sorted({tag for run in arm.runs for tag in run.tags}) for arm in arms],
+    }
+    return ids, pd.DataFrame(columns)
 
 
 def run_table(ids: Sequence[tuple[str, ...]], table: pd.DataFrame, chosen: Sequence[str], round_: int) -> list[str]:
@@ -171,47 +202,37 @@ def safe_csv(table: pd.DataFrame) -> str:
     return table.map(guard).to_csv(index=False)
 
 
-def _row(
-    run: Run,
-    validation: Validation,
-    datasets: Mapping[str, str],
-    backbones: Mapping[str, str],
-    sweeps: Mapping[str, str],
-) -> dict[str, Any]:
+@lru_cache(maxsize=2**14)
+def _cells(run: Run) -> tuple[Any, ...]:
+    """What a run itself says in the columns of _CELLS; kept, for looking it up in thousands of results takes long."""
     result = run.result or {}
     metrics = result.get("metrics", {})
     target, source = metrics.get("target_test", {}), metrics.get("source_test", {})
     half = (target["auc_high"] - target["auc_low"]) / 2 if target.get("auc_high") is not None else None
     memory = result.get("peak_memory")
-    return {
-        "Name": run.name,
-        "Status": run.status,
-        "Strategy": strategy_of(run),
-        "Target AUC": target.get("auc"),
-        "± 95 %": half,
-        "Log loss": target.get("log_loss"),
-        "Source AUC": source.get("auc"),
-        "Best val. AUC": validation.best_auc,
-        "Last val. AUC": validation.last_auc,
-        "Best val. loss": validation.best_loss,
-        "Last val. loss": validation.last_loss,
-        "Trained": result["trained_parameters"] if result and run.request.get("objective") != "none" else None,
-        "Seconds": result["seconds"]["total"] if result else None,
-        "Memory, MB": memory / 1e6 if memory else None,
-        "Seed": run.request["train"]["seed"],
-        "Backbone": _backbone(run.request, backbones),
-        "Dataset": datasets.get(run.dataset, run.dataset),
-        "Sweep": sweeps.get(run.group, ""),
-        "Tags": list(run.tags),
-        "Note": run.note,
-        "Created": pd.Timestamp(run.created).tz_convert(None),
-        "Run": run.id,
-    }
+    return (
+        run.name,
+        run.status,
+        strategy_of(run),
+        target.get("auc"),
+        half,
+        target.get("log_loss"),
+        source.get("auc"),
+        result["trained_parameters"] if result and run.request.get("objective") != "none" else None,
+        result["seconds"]["total"] if result else None,
+        memory / 1e6 if memory else None,
+        run.request["train"]["seed"],
+        run.request["backbone"] if "backbone" in run.request else _architecture(run.request["architecture"]),
+        run.dataset,
+        run.group,
+        list(run.tags),
+        run.note,
+        run.created,
+        run.id,
+    )
 
 
-def _backbone(request: dict[str, Any], backbones: Mapping[str, str]) -> str:
-    """The backbone's name, or the architecture that a pretraining makes one of."""
-    if "backbone" in request:
-        return backbones.get(request["backbone"], request["backbone"])
-    architecture = ARCHITECTURES.get(request["architecture"])
-    return architecture.title if architecture else request["architecture"]
+def _architecture(name: str) -> str:
+    """What a pretraining makes one of."""
+    architecture = ARCHITECTURES.get(name)
+    return architecture.title if architecture else name

@@ -25,7 +25,7 @@ from core.report.sweep_figures import METRICS, arms_figure, depth_figure, is_dep
 from core.runs.store import Run
 from core.runs.sweep_result import ArmResult, reference_of
 from pages.components.arm_decisions import arm_costs, arm_slices
-from pages.components.chart import chart
+from pages.components.chart import chart, drawn
 from pages.components.choice import choose_text, from_address
 from pages.components.common import bullets, errors_shown, escape_markdown, simulated_badge, workspace
 from pages.components.one_threshold import one_threshold
@@ -104,14 +104,15 @@ def _charts(results: Sequence[ArmResult]) -> None:
         with column:
             st.markdown(f"**Every arm's {WORDS[metric]}**{LOWER[metric]}")
             alt = f"Every arm's {WORDS[metric]} on target and source test rows"
-            chart(arms_figure(titles, results, metric), f"compare-{metric}", tall, alt)
+            chart(drawn(arms_figure, tuple(titles), tuple(results), metric), f"compare-{metric}", tall, alt)
     several = len({one.setting for one in results if is_depth(one)}) > 1
     if any(is_depth(one) for one in results):
         for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
             with column:
                 st.markdown(f"**Freeze depth against {WORDS[metric]}**{LOWER[metric]}")
-                figure = setting_depths_figure(results, metric) if several else depth_figure(results, metric)
-                chart(figure, f"compare-depth-{metric}", HEIGHT, f"Freeze depth against {WORDS[metric]}")
+                figure = setting_depths_figure if several else depth_figure
+                alt = f"Freeze depth against {WORDS[metric]}"
+                chart(drawn(figure, tuple(results), metric), f"compare-depth-{metric}", HEIGHT, alt)
         if several:
             st.caption("Target test rows alone, a line a setting: choose one setting to see source rows and controls.")
     left, right = st.columns(2, gap="medium")

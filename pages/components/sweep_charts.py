@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import plotly.graph_objects as go
 import streamlit as st
 
 from core.report.sweep_figures import (
@@ -20,7 +21,7 @@ from core.report.sweep_figures import (
 from core.runs.store import RunStore
 from core.runs.sweep import Sweep
 from core.runs.sweep_result import ArmResult
-from pages.components.chart import chart
+from pages.components.chart import chart, drawn
 from pages.components.choice import choose_text
 from pages.components.common import workspace
 
@@ -49,13 +50,13 @@ def sweep_charts(
         with column:
             st.markdown(f"**Every arm's {WORDS[metric]}**{LOWER[metric]}")
             alt = f"Every arm's {WORDS[metric]} on target and source test rows"
-            chart(arms_figure(titles, shown, metric), f"sweep-arms-{metric}", tall, alt)
+            chart(drawn(arms_figure, tuple(titles), tuple(shown), metric), f"sweep-arms-{metric}", tall, alt)
     if sum(is_depth(one) for one in shown) > 1:
         for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
             with column:
                 st.markdown(f"**Freeze depth against {WORDS[metric]}**{LOWER[metric]}")
                 alt = f"Freeze depth against {WORDS[metric]}"
-                chart(depth_figure(shown, metric), f"sweep-depth-{metric}", HEIGHT, alt)
+                chart(drawn(depth_figure, tuple(shown), metric), f"sweep-depth-{metric}", HEIGHT, alt)
     left, right = st.columns(2, gap="medium")
     with left:
         forgetting_chart(shown)
@@ -82,7 +83,7 @@ def forgetting_chart(shown: Sequence[ArmResult]) -> None:
     """Adaptation against forgetting."""
     st.markdown("**Adaptation against forgetting**")
     alt = "Change in target AUC against change in source AUC, from the backbone before"
-    chart(forgetting_figure(shown), "sweep-forgetting", HEIGHT, alt)
+    chart(drawn(forgetting_figure, tuple(shown)), "sweep-forgetting", HEIGHT, alt)
     st.caption(
         "The backbone as it was lies where the two lines cross: above it an arm adapted to the target, left of it the "
         "arm forgot some of the source."
@@ -104,7 +105,8 @@ def cost_chart(shown: Sequence[ArmResult]) -> None:
             label_visibility="collapsed",
             help="What the figure holds quality against. It changes no result.",
         )
-    chart(cost_figure(shown, str(cost)), "sweep-cost", HEIGHT, "AUC on target test rows against cost")
+    alt = "AUC on target test rows against cost"
+    chart(drawn(cost_figure, tuple(shown), str(cost)), "sweep-cost", HEIGHT, alt)
     st.caption(
         "The frontier joins arms that nothing cheaper reaches. A step of it smaller than the intervals above is noise."
     )
@@ -136,7 +138,7 @@ def _lines(
         for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
             with column:
                 st.markdown(f"**Target rows against {WORDS[metric]}**{LOWER[metric]}")
-                figure = sizes_figure(lines, [*picked, "zero-shot"], metric)
+                figure = drawn(sizes_figure, tuple(lines), (*picked, "zero-shot"), metric)
                 alt = f"Target rows that trained against {WORDS[metric]} on target test rows"
                 chart(figure, f"sweep-sizes-{metric}", HEIGHT, alt)
 
@@ -144,15 +146,15 @@ def _lines(
 def curve_charts(arms: Sequence[ArmResult]) -> None:
     """Mean validation curves of these arms with a band over their seeds."""
     for column, (name, title) in zip(st.columns(2, gap="medium"), CURVES.items(), strict=True):
-        bands = {}
-        for one in arms:
-            curves = [_curve(run.id, run.finished or "", name) for run in one.runs]
-            bands[one.title] = mean_band([curve for curve in curves if len(curve[0])])
+        alt = f"{title} by optimiser step, mean over seeds"
         with column:
-            chart(curves_figure(bands, title), f"sweep-{name}", HEIGHT, f"{title} by optimiser step, mean over seeds")
+            chart(drawn(_curves_figure, tuple(arms), name), f"sweep-{name}", HEIGHT, alt)
 
 
-@st.cache_data(max_entries=2048, show_spinner=False)
-def _curve(run_id: str, finished: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """One curve of a finished run: it changes no more, but for a run that is resumed and finishes again."""
-    return RunStore(workspace()).points(run_id, name).get(name, (np.zeros(0), np.zeros(0)))
+def _curves_figure(arms: Sequence[ArmResult], name: str) -> go.Figure:
+    """Of finished runs, whose points change no more."""
+    store, bands = RunStore(workspace()), {}
+    for one in arms:
+        curves = [store.points(run.id, name).get(name, (np.zeros(0), np.zeros(0))) for run in one.runs]
+        bands[one.title] = mean_band([curve for curve in curves if len(curve[0])])
+    return curves_figure(bands, CURVES[name])

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, find_dataset
 from core.evaluation.costs import Costs, cheapest_threshold
+from core.runs.launch import lane_lock
 from core.runs.store import Run, RunStore
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, open_workspace
@@ -68,6 +69,32 @@ def test_the_table_shows_what_the_results_say(
     assert done[0].result is not None
     assert table["Target AUC"].iloc[1] == done[0].result["metrics"]["target_test"]["auc"]
     assert table["Dataset"].iloc[0] == "tiny (simulated)"
+
+
+def test_what_changes_elsewhere_is_there_on_the_next_rerun(
+    runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, done = runs
+    app = open_page(workspace, "compare", monkeypatch)
+    store = RunStore(workspace)
+    store.annotate(done[0].id, "another name", ["tag"], "a note")
+    queued = store.submit(FinetuneRequest(done[0].dataset, done[0].request["backbone"]), "next", "cpu")
+    store.delete(done[1].id)
+    table = tables(app.run())[0].set_index("Run")
+    assert set(table.index) == {run.id for run in store.list()} and len(table) == 4
+    assert table.loc[done[0].id, ["Name", "Tags", "Note"]].tolist() == ["another name", ["tag"], "a note"]
+    assert table.loc[queued.id, "Status"] == "queued"
+    # A page takes a run for interrupted that no worker holds.
+    with lane_lock(workspace, "cpu").acquire(timeout=5):
+        store.claim("cpu", 1)
+        store.add_points(queued.id, [(1, "validation_loss", 0.5)])
+        row = tables(app.run())[0].set_index("Run").loc[queued.id]
+        assert (row["Status"], row["Last val. loss"]) == ("running", 0.5)
+        store.add_points(queued.id, [(2, "validation_loss", 0.4)])
+        store.finish(queued.id, "done", result=done[0].result)
+    row = tables(app.run())[0].set_index("Run").loc[queued.id]
+    assert (row["Status"], row["Last val. loss"]) == ("done", 0.4)
+    assert done[0].result is not None and row["Target AUC"] == done[0].result["metrics"]["target_test"]["auc"]
 
 
 def test_filters_by_text_and_kind(runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,12 +107,9 @@ def test_pairs_on_shared_draws_are_as_each_alone(monkeypatch: pytest.MonkeyPatch
     labels, a, b = world(np.random.default_rng(6), 300, 3, 0.4, 0.1)
     losses = np.concatenate([row_losses(labels, a), row_losses(labels, b)])
     together = compare_losses(losses, [([0, 1, 2], [3, 4, 5]), ([3], [0]), ([0, 1, 2], [0, 1, 2])])
-    for ours, alone in zip(
-        together, [compare_log_loss(labels, a, b), compare_log_loss(labels, b[:1], a[:1])], strict=False
-    ):
-        assert ours.delta == alone.delta and ours.seeds == alone.seeds
-        width = alone.high - alone.low
-        assert (ours.low, ours.high) == pytest.approx((alone.low, alone.high), abs=0.1 * width)
+    # As text, which tells every bit and takes NaN for equal.
+    alone = [compare_log_loss(labels, a, b), compare_log_loss(labels, b[:1], a[:1])]
+    assert repr(together[:2]) == repr(alone)
     assert together[2].p == 1 and compare_losses(losses, []) == []
 
 

@@ -25,6 +25,10 @@ def contenders(skills: dict[str, float], seeds: int = 3, seed: int = 0) -> tuple
     return labels, found
 
 
+def array(one: Contender) -> np.ndarray:
+    return np.stack([one.scores[seed] for seed in range(len(one.scores))])
+
+
 def test_the_leader_is_chosen_on_validation_rows_and_every_pair_is_judged_once() -> None:
     labels, found = contenders({"full": 1, "a": 1.01, "b": 0.2, "zero-shot": 0.9})
     assert (lead := leader(found)) is not None and lead.title == "a"
@@ -37,7 +41,7 @@ def test_the_leader_is_chosen_on_validation_rows_and_every_pair_is_judged_once()
         ("zero-shot", "a"),
     ]
     np.testing.assert_allclose([one.auc_p for one in verdicts], holm([one.auc.p for one in verdicts]))
-    by_hand = compare_auc(labels, found[2].scores, found[0].scores)
+    by_hand = compare_auc(labels, array(found[2]), array(found[0]))
     assert verdicts[1].auc == by_hand
     assert verdicts[1].word == "worse" and verdicts[1].auc.seeds == 3
 
@@ -86,8 +90,8 @@ def test_without_the_reference_the_leader_is_the_measure() -> None:
 
 def test_a_seed_that_is_missing_is_left_out_of_both() -> None:
     labels, (full, other) = contenders({"full": 1, "a": 1.3})
-    gap = dataclasses.replace(other, scores=other.scores[[2, 0]], seeds=(2, 0))
+    gap = dataclasses.replace(other, scores=array(other)[[2, 0]], seeds=(2, 0))
     (verdict,) = judge(labels, {"": [full, gap]}, "full")
-    assert verdict.auc == compare_auc(labels, other.scores[[2, 0]], full.scores[[2, 0]])
-    alone = dataclasses.replace(other, scores=other.scores[:1], seeds=(7,))
+    assert verdict.auc == compare_auc(labels, array(other)[[2, 0]], array(full)[[2, 0]])
+    alone = dataclasses.replace(other, scores=array(other)[:1], seeds=(7,))
     assert judge(labels, {"": [full, alone]}, "full") == []

@@ -177,6 +177,59 @@ def test_best_and_last_validation_metrics_of_every_run(store: RunStore) -> None:
     store.add_points(falling.id, [(step, "validation_auc", auc) for step, auc in ((0, 0.5), (10, 0.8), (20, 0.7))])
     store.add_points(falling.id, [(20, "train_loss", 0.1)])
     store.add_points(rising.id, [(5, "validation_loss", 0.4)])
-    found = store.validation()
-    assert found == {falling.id: Validation(0.5, 0.6, 0.8, 0.7), rising.id: Validation(0.4, 0.4, None, None)}
-    assert none.id not in found
+    found = store.validation([falling, rising, none])
+    assert found == {
+        falling.id: Validation(0.5, 0.6, 0.8, 0.7),
+        rising.id: Validation(0.4, 0.4, None, None),
+        none.id: Validation(),
+    }
+    assert store.validation([rising]) == {rising.id: found[rising.id]}
+
+
+def test_validation_metrics_of_a_run_that_goes_on_are_read_anew(store: RunStore) -> None:
+    run = submit(store)
+    store.claim("cpu", 1)
+    store.add_points(run.id, [(5, "validation_loss", 0.4)])
+    assert store.validation(store.list())[run.id].last_loss == 0.4
+    store.add_points(run.id, [(6, "validation_loss", 0.3)])
+    store.finish(run.id, "done", result={"threshold": 0.5})
+    assert store.validation(store.list())[run.id].last_loss == 0.3
+
+
+def test_lists_follow_every_change_whoever_makes_it(store: RunStore, workspace: Workspace) -> None:
+    first, second = submit(store), submit(store)
+
+    def listed() -> list[Run]:
+        found = store.list()
+        assert found == [store.get(run.id) for run in found]
+        assert store.group("g-1") == found[::-1]
+        return found
+
+    assert [run.id for run in listed()] == [second.id, first.id]
+    changes = [
+        lambda other: other.claim("cpu", 7),
+        lambda other: other.phase(first.id, "training"),
+        lambda other: other.progress(first.id, 1, 2, 3, 4),
+        lambda other: other.request_cancel(first.id),
+        lambda other: other.finish(first.id, "interrupted", "why"),
+        lambda other: other.resume(first.id),
+        lambda other: other.claim("cpu", 8),
+        lambda other: other.finish(first.id, "done", result={"threshold": 0.5}),
+        lambda other: other.annotate(first.id, "another", ["tag"], "note"),
+    ]
+    for change in changes:
+        before = listed()
+        change(RunStore(workspace))
+        after = listed()
+        assert after[1] != before[1] and after[0] == before[0]
+    assert after[1].result == {"threshold": 0.5}
+    store.delete(second.id)
+    assert [run.id for run in listed()] == [first.id]
+
+
+def test_more_runs_than_are_kept_are_read_all_the_same(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.runs.known.MOST", 2)
+    ids = [submit(store).id for _ in range(5)]
+    for _ in range(2):
+        assert [run.id for run in store.list()] == ids[::-1]
+        assert [*store.validation(store.list())] == ids[::-1]

@@ -16,6 +16,7 @@ from core.training.estimate import (
     PROJECTION,
     SPEEDS,
     WORDS_ROW,
+    calibrating,
     estimate_seconds,
     pretraining_estimate,
     pretraining_plan,
@@ -102,6 +103,27 @@ def test_a_synthetic_history_is_reproduced() -> None:
     estimate = estimate_seconds(plan, 9_950, SETTINGS, history)
     assert estimate.seconds == pytest.approx(3 * model + 7, rel=0.01)
     assert "3 finished runs" in estimate.basis
+
+
+def test_the_few_runs_that_calibrate_say_what_all_say() -> None:
+    of_batch = {100: 5, 200: 12, 400: 30}
+    history = [
+        dataclasses.replace(finished(1, train, train + 1, batch_size=size), id=f"r-{size}-{number}")
+        for number in range(30)
+        for size, most in of_batch.items()
+        if number < most
+        for train in [float(3 + number)]
+    ]
+    history[7] = dataclasses.replace(history[7], request=history[7].request | {"start": "word2vec"})
+    assert history[7].result is not None
+    history[7].result["seconds"]["prepare"] = 2.0
+    for size in (100, 200, 300):
+        settings = dataclasses.replace(SETTINGS, batch_size=size)
+        few = calibrating(history, settings)
+        assert len(few) < 20 and estimate_seconds(plan_at(1), 999, settings, few) == estimate_seconds(
+            plan_at(1), 999, settings, history
+        )
+        assert word2vec_seconds(999, few) == word2vec_seconds(999, history)
 
 
 def test_stages_that_join_later_cost_what_they_do_from_then_on() -> None:

@@ -1,0 +1,75 @@
+"""Runs as they were read before: looking at thousands of them reads and parses again only those that have changed.
+
+A request is written once and a result with the moment at which the run ended, so neither changes alone. Whoever reads
+a run shares it with others, and changes nothing in it.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from core.runs.database import opened
+from core.runs.run import Run, Validation, run_of
+from core.workspace import Workspace
+
+MOST = 2**14
+"""Runs kept a workspace, about 150 MB; with more than these in a store all are forgotten now and then."""
+_CHANGING = (
+    "id, name, status, message, started, finished, phase, epoch, epochs, step, steps, tags, note, worker_pid, "
+    "cancel_asked"
+)
+"""What may change in a run, but for the result, which comes with its status."""
+
+
+@lru_cache(maxsize=2)
+def _known(database: str) -> tuple[dict[str, tuple[tuple[Any, ...], Run]], dict[str, Validation]]:
+    """By id: (what _CHANGING held, the run); and validation metrics of runs that are done."""
+    return {}, {}
+
+
+def read_runs(workspace: Workspace, clause: str, values: Sequence[Any]) -> list[Run]:
+    """The runs that `clause`, all that follows FROM, selects."""
+    known, _ = _known(str(workspace.database))
+    with opened(workspace) as db:
+        # Both queries see the store at one moment.
+        db.execute("BEGIN")
+        whole_row, db.row_factory = db.row_factory, None
+        rows = db.execute(f"SELECT {_CHANGING} FROM runs {clause}", values).fetchall()
+        found = {row[0]: kept for row in rows if (kept := known.get(row[0])) and kept[0] == row}
+        changed = {row[0]: row for row in rows if row[0] not in found}
+        db.row_factory = whole_row
+        query = "SELECT * FROM runs WHERE id IN (SELECT value FROM json_each(?))"
+        for row in db.execute(query, (json.dumps([*changed]),)) if changed else ():
+            found[row["id"]] = (changed[row["id"]], run_of(row))
+    if len(known) + len(changed) > MOST:
+        known.clear()
+    known.update({run_id: found[run_id] for run_id in [*changed][:MOST]})
+    return [found[row[0]][1] for row in rows]
+
+
+def read_validation(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Validation]:
+    """Validation metrics of each of `runs`, by id; points of a run that is done do not change any more."""
+    _, known = _known(str(workspace.database))
+    found = {run.id: kept for run in runs if (kept := known.get(run.id))}
+    new = [run for run in runs if run.id not in found]
+    # SQLite takes the index of these points only where its own condition stands in the query.
+    of_it = "FROM points WHERE run = id AND name = metric AND name IN ('validation_loss', 'validation_auc')"
+    query = (
+        "SELECT *, (SELECT value FROM points WHERE run = id AND name = metric ORDER BY step DESC LIMIT 1) AS last"
+        f" FROM (SELECT metric AS name, (SELECT min(value) {of_it}) AS lowest, (SELECT max(value) {of_it}) AS highest,"
+        " id, metric FROM (SELECT value AS id FROM json_each(?)),"
+        " (SELECT 'validation_loss' AS metric UNION SELECT 'validation_auc')) WHERE lowest IS NOT NULL"
+    )
+    metrics: dict[str, dict[str, float]] = {run.id: {} for run in new}
+    with opened(workspace) as db:
+        for row in db.execute(query, (json.dumps([*metrics]),)) if new else ():
+            if row["name"] == "validation_loss":
+                metrics[row["id"]] |= {"best_loss": row["lowest"], "last_loss": row["last"]}
+            else:
+                metrics[row["id"]] |= {"best_auc": row["highest"], "last_auc": row["last"]}
+    found |= {run_id: Validation(**values) for run_id, values in metrics.items()}
+    if len(known) + len(new) > MOST:
+        known.clear()
+    known.update({run.id: found[run.id] for run in new[:MOST] if run.status == "done"})
+    return found
