@@ -48,7 +48,7 @@ HEAD_GOAL, SWEEP_GOAL, SHARE_GOAL = 10.0, 2.5, 1.15
 def train(
     network: Network, depth: int, rows: Rows, validation: Rows, folder: Path, epochs: int, seed: int, amp: bool = False
 ) -> float:
-    """Seconds of `fit` at this depth, checkpoints included."""
+    """Seconds of `fit` at this depth, checkpoints between epochs included."""
     checkpoint = folder / "checkpoint.pt"
     checkpoint.unlink(missing_ok=True)
     settings = dataclasses.replace(TRAIN, epochs=epochs, seed=seed, amp=amp)
@@ -151,7 +151,7 @@ def table(bench: Bench, rounds: int, workspace: Workspace) -> tuple[str, bool]:
 BODY = """Made by `python -m benchmarks.speed_freezing` on {today} ({machine}; {limits}).
 
 A DNN (embedding 16, three blocks of 400, {ids:,} ids) on {rows:,} simulated rows, batch {batch:,}; {rounds} rounds in
-turn, medians; an epoch includes its checkpoint. Cached: from the prefix computed once. Depth {deepest} is the head only.
+turn, medians. Cached: from the prefix computed once. Depth {deepest} is the head only.
 
 | freeze depth | s, cached | s, uncached | full epoch / cached (lowest to highest) | share of operations | share of time | within 15 % of the share |
 |---|---|---|---|---|---|---|
@@ -161,7 +161,8 @@ Head only at least {head_goal:.0f}x faster than a full epoch: {head}.
 
 A sweep of all {depths} depths with {seeds} seeds, {epochs} epochs each, beside the same done by DeepCTR-Torch's `fit`
 with gradients off below the freeze line: ours {ours:.1f} s, theirs {theirs:.1f} s, {ratio}; goal {goal}x: {reached}.
-With the switch "Mixed precision (bfloat16)" {half:.1f} s, {half_ratio}. Ours includes filling the cache from nothing.
+With the switch "Mixed precision (bfloat16)" {half:.1f} s, {half_ratio}. Ours includes filling the cache from nothing and a
+checkpoint between any two epochs.
 """  # noqa: E501
 
 

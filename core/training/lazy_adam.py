@@ -51,7 +51,10 @@ class LazyAdamW(torch.optim.AdamW):
         state["exp_avg"].index_copy_(0, rows, mean)
         state["exp_avg_sq"].index_copy_(0, rows, square)
         change = mean.div_(square.sqrt_().add_(eps))
-        weight.index_add_(0, rows, change, alpha=-rate * (1 - beta2**steps) ** 0.5 / (1 - beta1**steps))
+        # Each row is there once; index_add_ would sort them to find out.
+        changed = weight.index_select(0, rows)
+        changed.add_(change, alpha=-rate * (1 - beta2**steps) ** 0.5 / (1 - beta1**steps))
+        weight.index_copy_(0, rows, changed)
 
 
 def summed_rows(gradient: Tensor) -> tuple[Tensor, Tensor]:

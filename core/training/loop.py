@@ -244,8 +244,10 @@ def fit(
                 saved = time.monotonic()
         late.tell_all()
         finish_epoch(network, plan, task, validation, settings, reporter, progress)
-        save_checkpoint(checkpoint, progress, changing_weights(network, plan), optimiser)
-        saved = time.monotonic()
+        if progress.epoch < settings.epochs and not progress.stopped:
+            # After the last epoch the run is as good as done; one that breaks off there repeats that epoch at most.
+            save_checkpoint(checkpoint, progress, changing_weights(network, plan), optimiser)
+            saved = time.monotonic()
 
     network.load_state_dict(progress.best_weights, strict=False)
     merge_adapters(network)

@@ -17,6 +17,7 @@ from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings, load_card
 from core.models.network import Network, Stage
 from core.models.registry import ARCHITECTURES
+from core.training import loop
 from core.training.feeding import Rows
 from core.training.loop import CancelledError, fit, predict
 from core.training.methods import open_stages, parameter_groups
@@ -89,7 +90,10 @@ def test_backbone_says_random_and_its_picture_knows_source_training_rows_alone(r
     np.testing.assert_allclose(common.numpy(), expected, rtol=1e-6)
 
 
-def test_frozen_stages_stay_bit_identical_and_trained_statistics_move(resnet: Backbone, tmp_path: Path) -> None:
+def test_frozen_stages_stay_bit_identical_and_trained_statistics_move(
+    resnet: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     depth = 3
     card = resnet[2]
     network, plan = network_of(card), make_plan(card, "depth", depth, SOFTMAX)

@@ -104,6 +104,13 @@ def test_a_checkpoint_holds_what_training_changes_and_nothing_frozen(setup: Setu
     assert held == {name for name in network.state_dict() if not name.startswith("stages.0.")}
 
 
+def test_every_epoch_but_the_last_ends_with_a_checkpoint(setup: Setup, tmp_path: Path) -> None:
+    run(setup, tmp_path / "one.pt", dataclasses.replace(QUICK, epochs=1), ListReporter())
+    assert not (tmp_path / "one.pt").exists()
+    run(setup, tmp_path / "three.pt", dataclasses.replace(QUICK, epochs=3), ListReporter())
+    assert torch.load(tmp_path / "three.pt", weights_only=True)["progress"]["epoch"] == 2
+
+
 def test_same_seed_same_bits_and_another_seed_differs(setup: Setup, tmp_path: Path) -> None:
     first, _ = run(setup, tmp_path / "1.pt", QUICK, ListReporter())
     again, _ = run(setup, tmp_path / "2.pt", QUICK, ListReporter())
