@@ -56,7 +56,7 @@ class BadRows:
 
 
 def table_schema(labelled: bool) -> pa.Schema:
-    """Columns of rows.parquet: label int8 when labelled, I1..I13 float64, C1..C26 string."""
+    """Columns of the tables read: label int8 when labelled, I1..I13 float64, C1..C26 string."""
     return _SCHEMA if labelled else _SCHEMA.remove(0)
 
 
