@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
 
+ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+"""x W' + b by oneDNN; None where torch was built without it, as for some processors."""
 SMALL = 2**23
 """Multiplications below which oneDNN's longer call costs more than its product saves."""
 
@@ -39,11 +41,11 @@ class Lookup(nn.Embedding):
 def taken_by_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether `x` (…, inputs) times `weight` (outputs, inputs) is a product that oneDNN does faster."""
     return (
-        x.device.type == "cpu"
+        ONEDNN is not None
+        and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.ndim > 1
         and x.numel() * len(weight) >= SMALL
-        and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
         # The exporter knows torch's own operations only.
         and not torch.onnx.is_in_onnx_export()
@@ -70,10 +72,15 @@ class _Product(torch.autograd.Function):
         )
 
 
-@register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    assert ONEDNN is not None
+    product: Tensor = ONEDNN(x, weight, bias, "none", [], "")
+    return product
+
+
 def _operations(x: torch.Size, weight: torch.Size, *others: object, out_shape: torch.Size, **named: object) -> int:
     return 2 * x.numel() * weight[0]
 
 
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+if ONEDNN is not None:
+    register_flop_formula(ONEDNN)(_operations)

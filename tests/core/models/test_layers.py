@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from core.models import layers as layers_module
 from core.models.backbone import build_network, describe_stages
 from core.models.card import HeadSettings
 from core.models.layers import SMALL, Linear, Lookup, taken_by_onednn
@@ -68,6 +69,14 @@ def test_small_products_half_precision_and_doubles_stay_with_torch() -> None:
     assert not taken_by_onednn(torch.zeros(2 * rows, INPUTS).double(), weight.double())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not taken_by_onednn(torch.zeros(2 * rows, INPUTS), weight)
+
+
+def test_without_onednn_products_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers_module, "ONEDNN", None)
+    ours, plain = layers()
+    rows = torch.randn(400, INPUTS)
+    assert not taken_by_onednn(rows, ours.weight)
+    torch.testing.assert_close(ours(rows).double(), plain(rows.double()), rtol=1e-5, atol=1e-5)
 
 
 def test_operations_are_counted_as_of_torchs_layer() -> None:
