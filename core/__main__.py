@@ -6,14 +6,13 @@ other numbers.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from core import commands, sweep_command
+from core.command_output import tell
 from core.commands import TRACKERS
-from core.errors import told
 from core.freezing.strategies import STRATEGIES
 from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
@@ -252,11 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = options.run(open_workspace(options.workspace), options)
     except Exception as error:
-        found = told(error, Path(options.workspace or os.environ.get("THAW_HOME") or "workspace"))
-        if found is None:
-            raise
-        print(f"thaw: {found[0]}", file=sys.stderr)
-        return found[1]
+        return tell(error, options.workspace)
     except KeyboardInterrupt:
         print("thaw: stopped; a run that was queued goes on in its worker.", file=sys.stderr)
         return 1

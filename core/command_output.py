@@ -5,18 +5,19 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from core.data.datasets import Dataset
-from core.errors import RunError
+from core.errors import BadInput, RunError, ThawError, system_sentence
 from core.models.card import BackboneCard
 from core.runs.command import PROGRESS
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
-from core.workspace import Workspace
+from core.workspace import Workspace, workspace_root
 
 FOLLOW_SECONDS = 0.2
 
@@ -133,3 +134,16 @@ def metrics_text(metrics: dict[str, Any]) -> str:
         f"{metrics['precision']:.4f}, recall {metrics['recall']:.4f}, accuracy {metrics['accuracy']:.4f} "
         f"(always no: {metrics['always_no_accuracy']:.4f}), {metrics['rows']:,} rows"
     )
+
+
+def tell(error: Exception, root: str | Path | None = None) -> int:
+    """Prints by which sentence a command ends, and gives its exit status; an error that is no user's to mend is raised.
+
+    root: of the workspace, as open_workspace takes it.
+    """
+    status = 2 if isinstance(error, BadInput) else 1
+    sentence = str(error) if isinstance(error, ThawError) else system_sentence(error, workspace_root(root))
+    if sentence is None:
+        raise error
+    print(f"thaw: {sentence}", file=sys.stderr)
+    return status

@@ -1,7 +1,6 @@
 """The demo: a simulated dataset and a sweep that tells the whole story. `python -m core.demo` makes the dataset."""
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -15,7 +14,7 @@ from core.data.datasets import Dataset, list_datasets, prepare
 from core.data.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.errors import BadInput, told
+from core.errors import BadInput
 from core.models.card import BackboneCard
 from core.models.library import list_backbones
 from core.runs.launch import refresh
@@ -114,6 +113,9 @@ def wait_for_demo(workspace: Workspace, sweep: Sweep) -> list[str]:
 
 def main() -> int:
     """Makes the demo's dataset in the workspace and, with --run, queues its sweep; the exit status."""
+    # The app imports this file too, and prints nothing.
+    from core.command_output import tell
+
     parser = argparse.ArgumentParser(prog="python -m core.demo", description=main.__doc__)
     parser.add_argument("--run", action="store_true", help="queue the sweep as well")
     parser.add_argument("--wait", action="store_true", help="with --run: wait for its end and say what came out")
@@ -130,11 +132,7 @@ def main() -> int:
                 print("\n".join(wait_for_demo(open_workspace(), sweep)))
                 print(f"{time.monotonic() - began:.0f} s from the first command to the last verdict.")
     except Exception as error:
-        found = told(error, Path(os.environ.get("THAW_HOME") or "workspace"))
-        if found is None:
-            raise
-        print(f"thaw: {found[0]}", file=sys.stderr)
-        return found[1]
+        return tell(error)
     return 0
 
 

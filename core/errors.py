@@ -66,17 +66,6 @@ def disk_sentence(root: Path) -> str | None:
     return None if os.access(root, os.W_OK) else _not_writable(root, "its folder is read-only")
 
 
-def told(error: Exception, root: Path) -> tuple[str, int] | None:
-    """(sentence, exit status) by which a command tells of an error; None for any that is no user's to mend.
-
-    root: the workspace.
-    """
-    if isinstance(error, ThawError):
-        return str(error), 2 if isinstance(error, BadInput) else 1
-    sentence = system_sentence(error, root)
-    return (sentence, 1) if sentence else None
-
-
 def _full(root: Path) -> str:
     place = f"The disk with the workspace {str(root)!r}"
     return f"{place} is full. Free some space, then try again; nothing that was there before is lost."

@@ -63,10 +63,14 @@ class Workspace:
         return self.root / "thaw.sqlite"
 
 
+def workspace_root(root: str | Path | None = None) -> Path:
+    """`root`, else $THAW_HOME, else ./workspace in the project."""
+    return Path(root or os.environ.get("THAW_HOME") or PROJECT / "workspace").expanduser().resolve()
+
+
 def open_workspace(root: str | Path | None = None) -> Workspace:
-    """The workspace at `root`, else at $THAW_HOME, else ./workspace in the project; made when absent."""
-    chosen = Path(root or os.environ.get("THAW_HOME") or PROJECT / "workspace").expanduser().resolve()
-    workspace = Workspace(chosen)
+    """The workspace at workspace_root(root), made when absent."""
+    workspace = Workspace(workspace_root(root))
     folders = (workspace.samples, workspace.datasets, workspace.backbones, workspace.runs)
     for folder in (*folders, workspace.cache, workspace.uploads, workspace.logs):
         try:
