@@ -61,6 +61,7 @@ def fuxictr(file: Path, folder: Path) -> Callable[[], None]:
 
 def thaw(file: Path, folder: Path) -> Callable[[], None]:
     """As `python -m core ingest` does it: checked, split into domains, fitted on training rows, encoded on disk."""
+    from core.data import cells, words  # noqa: F401
     from core.data.datasets import prepare
     from core.data.ingest import ingest
     from core.data.split import SplitSpec
@@ -79,7 +80,10 @@ def thaw(file: Path, folder: Path) -> Callable[[], None]:
 
 def known(file: Path, folder: Path) -> Callable[[], None]:
     """The file read and encoded by a vocabulary fitted before, as scoring does it."""
-    from core.data.datasets import ENCODED_AT_ONCE, find_dataset
+    import pyarrow as pa
+
+    from core.data import cells, words  # noqa: F401
+    from core.data.datasets import find_dataset
     from core.data.ingest import ingest
     from core.data.parallel import in_order
     from core.data.preprocessing import load_preprocessing
@@ -91,8 +95,8 @@ def known(file: Path, folder: Path) -> Callable[[], None]:
     def work() -> None:
         aside = open_workspace(folder / "aside")
         table = coded_rows(ingest(aside, file, "bench"))
-        slices = (table.slice(start, ENCODED_AT_ONCE) for start in range(0, table.num_rows, ENCODED_AT_ONCE))
-        assert sum(len(rows.ids) for rows in in_order(preprocessing.encode, slices)) == table.num_rows
+        batches = (pa.Table.from_batches([batch]) for batch in table.to_batches())
+        assert sum(len(rows.ids) for rows in in_order(preprocessing.encode, batches)) == table.num_rows
 
     return work
 

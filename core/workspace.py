@@ -19,6 +19,7 @@ from core.errors import BadInput
 PROJECT = Path(__file__).resolve().parent.parent
 BUNDLED_BACKBONES = PROJECT / "assets" / "backbones"
 
+HASHED_AT_ONCE = 2**20
 STALE_SECONDS = 24 * 3600
 """Age from which something half-written is a leftover."""
 _NAME = re.compile(r"[^\W_][\w .,()+%=-]{0,63}")
@@ -139,7 +140,12 @@ def hash_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes, read in blocks."""
+def hash_file(path: Path, stop: Callable[[], bool] = lambda: False) -> str:
+    """SHA-256 (hex) of a file's bytes, read in blocks; "" once `stop` says so."""
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(HASHED_AT_ONCE):
+            if stop():
+                return ""
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,6 +1,5 @@
 """Opens a sample's file, plain or packed, as one stream of bytes; told apart by content, never by name."""
 
-import gzip
 import lzma
 import tarfile
 import zipfile
@@ -11,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
+from isal import igzip, isal_zlib
 
 from core.errors import BadInput
 
@@ -21,8 +21,17 @@ MAX_RATIO = 200
 RATIO_FROM = 64 * 2**20
 """Unpacked bytes from which the ratio is looked at."""
 
-DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, RuntimeError)
-"""What the unpackers of the standard library and of Arrow raise over damaged bytes."""
+DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    cast(type[Exception], isal_zlib.error),
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    RuntimeError,
+)
+"""What the unpackers raise over damaged bytes."""
 
 PARQUET = "parquet"
 PLAIN = "plain"
@@ -106,7 +115,7 @@ def open_rows(path: Path) -> Iterator[Guard]:
         stream: Any
         try:
             if kind == "gzip":
-                stream = stack.enter_context(gzip.GzipFile(fileobj=raw))
+                stream = stack.enter_context(igzip.IGzipFile(fileobj=raw))
             elif kind == "zstd":
                 stream = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"))
             elif kind == "zip":
@@ -114,7 +123,8 @@ def open_rows(path: Path) -> Iterator[Guard]:
                 stream = stack.enter_context(archive.open(_one_zip_member(archive, path.name)))
             elif kind == "tar.gz":
                 member = _one_tar_member(path)
-                tar = stack.enter_context(tarfile.open(fileobj=raw, mode="r:gz"))
+                unpacked = stack.enter_context(igzip.IGzipFile(fileobj=raw))
+                tar = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r:"))
                 stream = tar.extractfile(member)
             else:
                 stream = raw
@@ -125,7 +135,7 @@ def open_rows(path: Path) -> Iterator[Guard]:
 
 def _is_tar(path: Path) -> bool:
     try:
-        with gzip.open(path) as stream:
+        with igzip.open(path) as stream:
             return stream.read(263)[257:262] == b"ustar"
     except DAMAGE:
         return False
@@ -154,7 +164,7 @@ def _one_zip_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 def _one_tar_member(path: Path) -> str:
     """The name of the only file; read through a guard, since even listing a tar unpacks it."""
     names = []
-    with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) as unpacked:
+    with path.open("rb") as raw, igzip.IGzipFile(fileobj=raw) as unpacked:
         guard = Guard(unpacked, path.stat().st_size, path.name, raw)
         with tarfile.open(fileobj=cast(BinaryIO, guard), mode="r|") as archive:
             for member in archive:

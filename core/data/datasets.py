@@ -38,9 +38,6 @@ from core.data.split import (
 from core.errors import BadInput
 from core.workspace import Workspace, check_name, hash_json, read_json, write_json
 
-ENCODED_AT_ONCE = 2**17
-"""Rows; a vocabulary is made ready for look-up once for so many."""
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -285,13 +282,13 @@ def _in_order(dataset: Dataset, part: str) -> np.ndarray:
 def _encode(sample: Sample, preprocessing: Preprocessing, folder: Path, report: Callable[[float], None]) -> None:
     part = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
     table = coded_rows(sample)
-    slices = (table.slice(start, ENCODED_AT_ONCE) for start in range(0, table.num_rows, ENCODED_AT_ONCE))
+    batches = (pa.Table.from_batches([batch]) for batch in table.to_batches())
     try:
         with (part / "ids.npy").open("wb") as ids, (part / "numerics.npy").open("wb") as numerics:
             _npy_header(ids, np.int32, (table.num_rows, len(FIELDS)))
             _npy_header(numerics, np.float32, (table.num_rows, len(NUMERIC)))
             done = 0
-            for rows in in_order(preprocessing.encode, slices):
+            for rows in in_order(preprocessing.encode, batches):
                 ids.write(rows.ids.data)
                 numerics.write(rows.numerics.data)
                 done += len(rows.ids)

@@ -4,9 +4,11 @@ import dataclasses
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -45,20 +47,25 @@ def ingest(
     if on_bad_rows not in ON_BAD_ROWS:
         raise BadInput(f"on_bad_rows is {on_bad_rows!r}; choose one of {list(ON_BAD_ROWS)}.")
     form = inspect(path)
-    content_hash = hash_file(path)
-    sample_id = f"s-{content_hash[:12]}" + ("-skip" if on_bad_rows == "skip" else "")
-    folder = workspace.samples / sample_id
-    if (folder / "sample.json").exists():
-        sample = dataclasses.replace(load_sample(folder), name=name)
-        save_sample(sample)
-        return sample
     bad = BadRows(skip=on_bad_rows == "skip")
+
+    def folder_of(content_hash: str) -> Path:
+        return workspace.samples / (f"s-{content_hash[:12]}" + ("-skip" if bad.skip else ""))
+
     part = Path(tempfile.mkdtemp(dir=workspace.samples, prefix=".part-"))
     try:
-        rows, clicks = _write_rows(path, form, part / ROWS, bad, progress or (lambda share: None))
+        with _hashing(path) as hashing:
+            known = lambda: hashing.done() and folder_of(hashing.result()).exists()  # noqa: E731
+            rows, clicks = _write_rows(path, form, part / ROWS, bad, progress or (lambda share: None), known)
+            content_hash = hashing.result()
+        folder = folder_of(content_hash)
+        if folder.exists():
+            sample = dataclasses.replace(load_sample(folder), name=name)
+            save_sample(sample)
+            return sample
         _check_rows(path.name, form, rows, clicks, bad, one_class_ok)
         sample = Sample(
-            id=sample_id,
+            id=folder.name,
             name=name,
             source=path.name,
             dialect=form.dialect,
@@ -81,12 +88,31 @@ def ingest(
     return dataclasses.replace(sample, folder=folder)
 
 
+@contextmanager
+def _hashing(path: Path) -> Iterator[Future[str]]:
+    """The file's SHA-256, computed while its rows are read; given up where that ends in an error."""
+    over = Event()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.submit(hash_file, path, over.is_set)
+        finally:
+            over.set()
+
+
 def _write_rows(
-    path: Path, form: Inspection, target: Path, bad: BadRows, report: Callable[[float], None]
+    path: Path,
+    form: Inspection,
+    target: Path,
+    bad: BadRows,
+    report: Callable[[float], None],
+    stop: Callable[[], bool],
 ) -> tuple[int, int]:
+    """(rows, clicks) written to `target`: all there are, or those up to where `stop` says so."""
     rows = clicks = 0
     with _batches(path, form, bad, report) as batches, write_rows(target, form.labelled) as writer:
         for batch in batches:
+            if stop():
+                break
             writer.write_batch(batch)
             rows += batch.num_rows
             if form.labelled:

@@ -17,7 +17,8 @@ from core.data.parquet_pages import claimed_bytes
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.errors import BadInput
 
-BLOCK_BYTES = 4 * 2**20
+BLOCK_BYTES = 7 * 2**20
+"""About as many rows as go into one coded batch; no row may be longer."""
 MAX_FIELD = 4096
 """Characters; Criteo's categories have 8, and a field this long is damage."""
 MAX_EXAMPLES = 20
@@ -28,6 +29,10 @@ LABELS = pa.array(["0", "1", "0.0", "1.0"])
 _SCHEMA = pa.schema(
     [(LABEL, pa.int8())] + [(name, pa.float64()) for name in NUMERIC] + [(name, pa.string()) for name in CATEGORICAL]
 )
+
+
+class UnusualText(Exception):
+    """A quick reader's text has something that only `read_text` may judge."""
 
 
 @dataclass

@@ -7,10 +7,11 @@ deviation, a missing one at the mean.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,16 +19,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.data.parallel import in_order
-from core.data.rowsfile import codes_and_values
-from core.data.schema import FIELDS, NUMERIC
+from core.data.rowsfile import places_and_values
+from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
 from core.errors import BadInput
 from core.workspace import hash_json, read_json, write_atomic, write_json
+
+if TYPE_CHECKING:
+    from core.data.words import Finder
 
 MISSING, UNSEEN, FIRST = 0, 1, 2
 """Ids of a missing value, of a value not in the vocabulary, and of the first value that is."""
 DEFAULT_MIN_COUNT = 10
 _HIGHEST_BUCKET = 2.0
-_TURNED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -66,19 +69,43 @@ class Preprocessing:
 
     def encode(self, table: pa.Table) -> Encoded:
         """Encodes rows of columns I1..I13 (float64) and C1..C26 (string), coded or plain; other columns are ignored."""
-        ids = np.empty((len(FIELDS), table.num_rows), dtype=np.int32)
-        numerics = np.empty((len(NUMERIC), table.num_rows), dtype=np.float32)
-        for place, field in enumerate(FIELDS if table.num_rows else ()):
-            coded = codes_and_values(table[field])
-            values = pa.concat_arrays([values for _, values in coded])
-            if field in NUMERIC:
-                numbers = _to_numpy(values)
-                _spread(_bucket_ids(numbers, self.vocabularies[field].to_numpy()), coded, ids[place])
-                scaled = (log_transform(numbers) - self.mean[place]) / self.std[place]
-                _spread(np.where(np.isnan(scaled), 0.0, scaled), coded, numerics[place])
-            else:
-                _spread(_value_ids(values, self.vocabularies[field]), coded, ids[place])
-        return Encoded(_as_rows(ids), _as_rows(numerics))
+        from core.data.compiled import look_up
+
+        ids = np.empty((table.num_rows, len(FIELDS)), dtype=np.int32)
+        numerics = np.empty((table.num_rows, len(NUMERIC)), dtype=np.float32)
+        done = 0
+        for batch in table.select(FIELDS).to_batches():
+            coded = [places_and_values(column) for column in batch.columns]
+            places = np.stack([places.astype(np.int32, copy=False) for places, _ in coded])
+            begins = np.cumsum([0, *(len(values) for _, values in coded)])
+            found = [self._ids(field, values) for field, (_, values) in zip(FIELDS, coded, strict=True)]
+            scaled = [self._scaled(place, values) for place, (_, values) in enumerate(coded[: len(NUMERIC)])]
+            rows = slice(done, done + batch.num_rows)
+            look_up(places, begins, np.concatenate(found), ids[rows])
+            look_up(places, begins, np.concatenate(scaled), numerics[rows])
+            done += batch.num_rows
+        return Encoded(ids, numerics)
+
+    def _ids(self, field: str, values: pa.Array) -> np.ndarray:
+        if field in NUMERIC:
+            return _bucket_ids(_to_numpy(values), self.vocabularies[field].to_numpy()).astype(np.int32)
+        found = self._finders[field].places(values)
+        if found is None:
+            found = pc.fill_null(pc.index_in(values, value_set=self.vocabularies[field]), -1).to_numpy()
+        ids = np.where(found >= 0, found + FIRST, UNSEEN).astype(np.int32)
+        if values.null_count:
+            ids[values.is_null().to_numpy(zero_copy_only=False)] = MISSING
+        return ids
+
+    def _scaled(self, place: int, values: pa.Array) -> np.ndarray:
+        scaled = (log_transform(_to_numpy(values)) - self.mean[place]) / self.std[place]
+        return np.nan_to_num(scaled).astype(np.float32)
+
+    @cached_property
+    def _finders(self) -> dict[str, "Finder"]:
+        from core.data.words import Finder
+
+        return {field: Finder(self.vocabularies[field]) for field in CATEGORICAL}
 
     def save(self, folder: Path) -> None:
         """Writes preprocessing.json and vocabulary.parquet into `folder`."""
@@ -130,15 +157,25 @@ def fit(
     if min_count < 1:
         raise BadInput(f"The minimum count is {min_count!r}; it must be at least 1.")
     report = progress or (lambda share: None)
+    picked = np.ones(table.num_rows, bool) if chosen is None else chosen
+
+    def fit_field(field: str) -> tuple[pa.Array, float, float]:
+        if field in NUMERIC:
+            return _fit_number(table[field], picked, min_count)
+        return _fit_category(table[field], picked, min_count), 0.0, 1.0
+
     fitted = []
-    for one in in_order(lambda field: _fit_field(table[field], field in NUMERIC, min_count, chosen), FIELDS):
+    for one in in_order(fit_field, FIELDS):
         fitted.append(one)
         report(len(fitted) / len(FIELDS))
     vocabularies, means, stds = zip(*fitted, strict=True)
-    rows = table.num_rows if chosen is None else int(np.count_nonzero(chosen))
     numeric = slice(len(NUMERIC))
     return Preprocessing(
-        np.array(means[numeric]), np.array(stds[numeric]), dict(zip(FIELDS, vocabularies, strict=True)), min_count, rows
+        np.array(means[numeric]),
+        np.array(stds[numeric]),
+        dict(zip(FIELDS, vocabularies, strict=True)),
+        min_count,
+        int(np.count_nonzero(picked)),
     )
 
 
@@ -157,27 +194,46 @@ def bucket(values: np.ndarray) -> np.ndarray:
     return np.where(high, logs, np.floor(values))
 
 
-def _fit_field(
-    column: pa.ChunkedArray, numeric: bool, min_count: int, chosen: np.ndarray | None
-) -> tuple[pa.Array, float, float]:
-    """(vocabulary, mean, deviation) of the chosen rows; a category's last two are 0 and 1."""
-    seen, counts, logs, start = [], [], [np.empty(0)], 0
-    for codes, values in codes_and_values(column):
-        picked = codes if chosen is None else codes[chosen[start : start + len(codes)]]
-        start += len(codes)
-        counts.append(np.bincount(picked, minlength=len(values)))
-        if numeric:
-            numbers = _to_numpy(values)
-            logs.append(log_transform(numbers)[picked])
-            values = pa.array(bucket(numbers), from_pandas=True)
-        seen.append(values)
-    vocabulary = _vocabulary(pa.concat_arrays(seen), np.concatenate(counts), min_count)
-    every = np.concatenate(logs)
-    if np.isnan(every).all():
+def _fit_number(column: pa.ChunkedArray, chosen: np.ndarray, min_count: int) -> tuple[pa.Array, float, float]:
+    """(vocabulary of buckets, mean, deviation) of the chosen rows."""
+    batches = [(_to_numpy(values), counts) for values, counts in _counted(column, chosen)]
+    values, counts = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    kept = (counts > 0) & ~np.isnan(values)
+    # Each number once and in order, so that the sums below do not hang on how the rows are kept.
+    values, places = np.unique(values[kept], return_inverse=True)
+    counts = np.bincount(places, counts[kept], minlength=len(values))
+    vocabulary = _vocabulary(pa.array(bucket(values)), counts, min_count)
+    if not len(values):
         return vocabulary, 0.0, 1.0
-    std = float(np.nanstd(every))
+    logs = log_transform(values)
+    mean = np.average(logs, weights=counts)
+    std = float(np.sqrt(np.average((logs - mean) ** 2, weights=counts)))
     # A constant column has a deviation of rounding errors, by which nothing must be divided.
-    return vocabulary, float(np.nanmean(every)), 1.0 if std < 1e-9 else std
+    return vocabulary, float(mean), 1.0 if std < 1e-9 else std
+
+
+def _fit_category(column: pa.ChunkedArray, chosen: np.ndarray, min_count: int) -> pa.Array:
+    """The vocabulary of the chosen rows."""
+    from core.data.words import Tally
+
+    tally = Tally()
+    if all(tally.add(values, counts) for values, counts in _counted(column, chosen)):
+        return tally.frequent(min_count)
+    values, counts = zip(*_counted(column, chosen), strict=True)
+    return _vocabulary(pa.concat_arrays(values), np.concatenate(counts), min_count)
+
+
+def _counted(column: pa.ChunkedArray, chosen: np.ndarray) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    """(distinct values, how often each is in the chosen rows, int64), batch by batch."""
+    from core.data.compiled import add_counts
+
+    start = 0
+    for chunk in column.chunks:
+        places, values = places_and_values(chunk)
+        counts = np.zeros(len(values), np.int64)
+        add_counts(places, chosen[start : start + len(places)], counts)
+        start += len(places)
+        yield values, counts
 
 
 def _vocabulary(values: pa.Array, counts: np.ndarray, min_count: int) -> pa.Array:
@@ -189,24 +245,6 @@ def _vocabulary(values: pa.Array, counts: np.ndarray, min_count: int) -> pa.Arra
     found = pa.table({"value": distinct.dictionary, "count": summed}).filter(pa.array(summed >= min_count))
     # Falling count, then value: the same rows give the same ids in whatever order they come.
     return found.sort_by([("count", "descending"), ("value", "ascending")])["value"].combine_chunks()
-
-
-def _spread(found: np.ndarray, coded: list[tuple[np.ndarray, pa.Array]], out: np.ndarray) -> None:
-    """Writes what was found for the values of all batches, one after another, to the rows that hold them."""
-    row = value = 0
-    found = found.astype(out.dtype)
-    for codes, values in coded:
-        out[row : row + len(codes)] = found[value : value + len(values)].take(codes)
-        row += len(codes)
-        value += len(values)
-
-
-def _as_rows(columns: np.ndarray) -> np.ndarray:
-    """The transposed array, some rows at a time: all at once would leave the processor's cache at every number."""
-    rows = np.empty(columns.shape[::-1], columns.dtype)
-    for start in range(0, len(rows), _TURNED_AT_ONCE):
-        rows[start : start + _TURNED_AT_ONCE] = columns[:, start : start + _TURNED_AT_ONCE].T
-    return rows
 
 
 def _to_numpy(column: pa.Array) -> np.ndarray:
@@ -221,9 +259,3 @@ def _bucket_ids(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     places = np.minimum(np.searchsorted(known, buckets, sorter=sorter), len(known) - 1)
     found = sorter[places]
     return np.where(np.isnan(buckets), MISSING, np.where(known[found] == buckets, found + FIRST, UNSEEN))
-
-
-def _value_ids(column: pa.Array, known: pa.Array) -> np.ndarray:
-    found = pc.fill_null(pc.index_in(column, value_set=known), -1).to_numpy()
-    ids = np.where(found >= 0, found + FIRST, UNSEEN)
-    return np.where(column.is_null().to_numpy(zero_copy_only=False), MISSING, ids)

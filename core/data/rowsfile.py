@@ -25,16 +25,30 @@ _WITH_MISSING = pc.DictionaryEncodeOptions(null_encoding="encode")
 
 def code(table: pa.Table) -> list[pa.RecordBatch]:
     """Rows of label (or none), I1..I13 (any number type) and C1..C26 (string) as coded batches."""
-    schema = _CODED if LABEL in table.column_names else _CODED.remove(0)
     batches = []
     for start in range(0, table.num_rows, BATCH_ROWS):
         rows = table.slice(start, BATCH_ROWS)
-        columns = []
-        for name in schema.names:
+        columns = {}
+        for name in rows.column_names:
             column = rows[name].combine_chunks() if rows[name].num_chunks != 1 else rows[name].chunk(0)
-            columns.append(column.cast(pa.int8()) if name == LABEL else _code_field(column, name))
-        batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+            columns[name] = column.cast(pa.int8()) if name == LABEL else _code_field(column, name)
+        batches.append(coded_batch(columns))
     return batches
+
+
+def coded_batch(columns: dict[str, pa.Array]) -> pa.RecordBatch:
+    """Columns as a batch in the file's order; all but the label are coded by 16-bit places."""
+    schema = _CODED if LABEL in columns else _CODED.remove(0)
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def coded_numbers(places: pa.Array, values: pa.Array) -> pa.DictionaryArray:
+    """A numeric field from places among float64 values, of which two may be the same number."""
+    # Adding nought makes -0 the same as 0.
+    distinct = _dictionary(pc.add(values, 0.0))
+    if len(distinct.dictionary) < len(values):
+        places = distinct.indices.take(places)
+    return pa.DictionaryArray.from_arrays(places.cast(pa.int16(), safe=False), distinct.dictionary, safe=False)
 
 
 @contextmanager
@@ -60,13 +74,10 @@ def plain(table: pa.Table) -> pa.Table:
     return pa.table({name: table[name].cast(_VALUES.get(name, pa.int8())) for name in table.column_names})
 
 
-def codes_and_values(column: pa.ChunkedArray) -> list[tuple[np.ndarray, pa.Array]]:
-    """(place among the values of each row, int; those values, a missing one null) of every batch of a field.
-
-    The field may be coded or plain.
-    """
-    coded = [chunk if pa.types.is_dictionary(chunk.type) else _dictionary(chunk) for chunk in column.chunks]
-    return [(chunk.indices.to_numpy(), chunk.dictionary) for chunk in coded]
+def places_and_values(column: pa.Array) -> tuple[np.ndarray, pa.Array]:
+    """(each row's place among the values, int; those values, a missing one null) of a field, coded or plain."""
+    coded = column if pa.types.is_dictionary(column.type) else _dictionary(column)
+    return coded.indices.to_numpy(), coded.dictionary
 
 
 def _dictionary(column: pa.Array) -> pa.DictionaryArray:
@@ -75,8 +86,7 @@ def _dictionary(column: pa.Array) -> pa.DictionaryArray:
 
 def _code_field(column: pa.Array, name: str) -> pa.DictionaryArray:
     coded = _dictionary(column)
-    values = coded.dictionary
     if name in NUMERIC:
-        # Past 53 bits a whole number is rounded, as it is when read as a float. Adding nought makes -0 the same as 0.
-        values = pc.add(values.cast(pa.float64(), safe=False), 0.0)
-    return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int16(), safe=False), values, safe=False)
+        # Past 53 bits a whole number is rounded, as it is when read as a float.
+        return coded_numbers(coded.indices, coded.dictionary.cast(pa.float64(), safe=False))
+    return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int16(), safe=False), coded.dictionary, safe=False)

@@ -11,19 +11,17 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from core.data import parse
 from core.data.containers import Guard
 from core.data.dialects import Inspection
 from core.data.parallel import in_order
-from core.data.parse import BadRows, read_text
-from core.data.rowsfile import code
-from core.data.schema import CATEGORICAL, LABEL, NUMERIC
+from core.data.parse import BadRows, UnusualText, read_text
+from core.data.rowsfile import code, coded_batch, coded_numbers
+from core.data.schema import LABEL, NUMERIC
 from core.errors import BadInput
 
-_UNUSUAL = (b"\x00", b" ", b"x", b"X")
-"""A byte with which Arrow's reading of numbers is more forgiving than `parse` is, or which is no text."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -99,42 +97,48 @@ def _lines(text: bytes) -> int:
 
 def _quick(block: Block, form: Inspection) -> list[pa.RecordBatch] | None:
     """The block's rows, or None where the careful reader has to look."""
-    unusual = (*_UNUSUAL, b"\t") if form.delimiter == "," else _UNUSUAL
-    if any(byte in block.text for byte in unusual):
+    from core.data.cells import code_cells
+
+    text = block.text[_after_header(block) :]
+    if text.startswith(_BYTE_ORDER_MARK):
         return None
-    # Whole numbers first: they are read faster, and Criteo has no others.
-    for number in (pa.int64(), pa.float64()):
-        try:
-            table = _read(block, form, number)
-        except pa.ArrowInvalid:
-            continue
-        if form.labelled:
-            labels = pc.index_in(table[LABEL], value_set=parse.LABELS)
-            if labels.null_count:
-                return None
-            table = table.set_column(table.column_names.index(LABEL), LABEL, pc.bit_wise_and(labels, 1))
-        batches = code(table)
-        return batches if all(_ordinary(batch, number) for batch in batches) else None
-    return None
+    wanted = [column is not None for column in form.columns]
+    names = [column for column in form.columns if column]
+    batches = []
+    try:
+        for columns in code_cells(text, form.delimiter, wanted, form.dialect == "csv"):
+            batches.append(_batch(dict(zip(names, columns, strict=True)), text.isascii()))
+    except (UnusualText, pa.ArrowInvalid):
+        return None
+    return batches
 
 
-def _read(block: Block, form: Inspection, number: pa.DataType) -> pa.Table:
-    columns = [column or f"ignored {place}" for place, column in enumerate(form.columns)]
-    return pyarrow.csv.read_csv(
-        pa.BufferReader(block.text),
-        pyarrow.csv.ReadOptions(
-            column_names=columns, skip_rows=block.header_row, block_size=parse.BLOCK_BYTES, use_threads=False
-        ),
-        parse.parse_options(form),
-        parse.convert_options(form, dict.fromkeys(columns, pa.string()) | dict.fromkeys(NUMERIC, number)),
-    )
+def _after_header(block: Block) -> int:
+    """Where the line after the header begins."""
+    place = 0
+    for _ in range(block.header_row):
+        ends = [end for end in (block.text.find(b"\n", place), block.text.find(b"\r", place)) if end >= 0]
+        if not ends:
+            return len(block.text)
+        place = min(ends) + (2 if block.text[min(ends) :].startswith(b"\r\n") else 1)
+    return place
 
 
-def _ordinary(batch: pa.RecordBatch, number: pa.DataType) -> bool:
-    """Whether all numbers are finite and no category is absurdly long."""
-    for name in CATEGORICAL:
-        if (pc.max(pc.binary_length(batch[name].dictionary)).as_py() or 0) > parse.MAX_FIELD:
-            return False
-    return pa.types.is_integer(number) or all(
-        pc.all(pc.is_finite(batch[name].dictionary)).as_py() is not False for name in NUMERIC
-    )
+def _batch(columns: dict[str, pa.DictionaryArray], ascii: bool) -> pa.RecordBatch:
+    """Columns of text as a coded batch; UnusualText or ArrowInvalid where a cell is not what belongs there."""
+    for name, column in columns.items():
+        if not ascii:
+            column.dictionary.validate(full=True)
+        if name == LABEL:
+            found = pc.index_in(column.dictionary, value_set=parse.LABELS)
+            if found.null_count:
+                raise UnusualText
+            columns[name] = pc.bit_wise_and(found, 1).cast(pa.int8()).take(column.indices)
+        elif name in NUMERIC:
+            numbers = column.dictionary.cast(pa.float64())
+            if pc.all(pc.is_finite(numbers)).as_py() is False:
+                raise UnusualText
+            columns[name] = coded_numbers(column.indices, numbers)
+        elif (pc.max(pc.binary_length(column.dictionary)).as_py() or 0) > parse.MAX_FIELD:
+            raise UnusualText
+    return coded_batch(columns)

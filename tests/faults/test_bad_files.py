@@ -51,13 +51,13 @@ CASES: dict[str, tuple[bytes, str]] = {
         parquet_file(parquet_columns(GOOD) | {f"x{i}": pa.nulls(12) for i in range(2000)}),
         r"header of 'file' names 2,040 columns; at most 1,000 are read",
     ),
-    "a row of 5 MB behind 200 good ones": (
-        text(rows(200)) + b"a" * 5_000_000,
-        r"'file' has a row longer than 4,194,304 bytes near row 201",
+    "a row of 8 MB behind 200 good ones": (
+        text(rows(200)) + b"a" * 8_000_000,
+        r"'file' has a row longer than 7,340,032 bytes near row 201",
     ),
-    "a row of 5 MB behind 200 good ones, gzipped": (
-        gzip.compress(text(rows(200)) + b"a" * 5_000_000),
-        r"'file' has a row longer than 4,194,304 bytes near row 201",
+    "a row of 8 MB behind 200 good ones, gzipped": (
+        gzip.compress(text(rows(200)) + b"a" * 8_000_000),
+        r"'file' has a row longer than 7,340,032 bytes near row 201",
     ),
     "a header and nothing else": (HEADER, r"'file' holds no good row"),
     "a damaged zip of the LZMA kind": (damaged_lzma(), r"is damaged after 0 unpacked bytes"),

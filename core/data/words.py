@@ -1,0 +1,155 @@
+"""Texts of at most eight bytes as 64-bit words: counted, and found in a vocabulary, without building a text.
+
+Criteo's categories have eight letters. Where one has more, or holds a NUL byte, the callers go by Arrow's own texts.
+"""
+
+import secrets
+
+import numpy as np
+import pyarrow as pa
+
+from core.data.compiled import compiled, eights, length
+
+_FACTOR = np.uint64(secrets.randbits(64) | 1)
+"""Of the hash; random, so that nobody can write a file whose values all meet in one place."""
+_SMALLEST = 2**10
+
+
+class Tally:
+    """Counts words, whose texts come in batches."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._words, self._totals = np.empty(_SMALLEST // 2, np.uint64), np.zeros(_SMALLEST // 2, np.int64)
+        self._table = np.full(_SMALLEST, -1, np.int32)
+
+    def add(self, texts: pa.Array, counts: np.ndarray) -> bool:
+        """Adds counts, int64 (texts,); those of 0 and of a missing text are left out. False where one is no word."""
+        words = words_of(texts)
+        if words is None:
+            return False
+        if texts.null_count:
+            counts = np.where(texts.is_null().to_numpy(zero_copy_only=False), 0, counts)
+        while self._count + len(words) > len(self._words):
+            self._grow()
+        self._count = _add(words, counts, self._table, self._words, self._totals, self._count, _FACTOR)
+        return True
+
+    def frequent(self, least: int) -> pa.Array:
+        """The texts whose counts add up to `least` and more, by falling count, then by their bytes."""
+        enough = self._totals[: self._count] >= least
+        words, totals = self._words[: self._count][enough], self._totals[: self._count][enough]
+        # The first byte of a text is the lowest of its word, so the bytes are turned round to be compared.
+        words = words[np.lexsort((words.byteswap(), -totals))]
+        letters = words.view(np.uint8).reshape(-1, 8)
+        ends = np.cumsum((letters != 0).sum(axis=1), dtype=np.int32)
+        offsets = np.concatenate([np.zeros(1, np.int32), ends])
+        return pa.StringArray.from_buffers(len(words), pa.py_buffer(offsets), pa.py_buffer(letters[letters != 0]))
+
+    def _grow(self) -> None:
+        self._words = np.concatenate([self._words, np.empty_like(self._words)])
+        self._totals = np.concatenate([self._totals, np.zeros_like(self._totals)])
+        self._table = _table_of(self._words[: self._count], 2 * len(self._words))
+
+
+class Finder:
+    """Finds texts among known ones."""
+
+    def __init__(self, known: pa.Array) -> None:
+        words = words_of(known)
+        self._words = np.empty(0, np.uint64) if words is None else words
+        self.usable = words is not None and not known.null_count
+        self._table = _table_of(self._words, max(_SMALLEST, 1 << (2 * len(self._words)).bit_length()))
+
+    def places(self, texts: pa.Array) -> np.ndarray | None:
+        """Where each text stands among the known ones, int32 (texts,), -1 for nowhere; None where one is no word.
+
+        What is said of a missing text means nothing.
+        """
+        words = words_of(texts) if self.usable else None
+        if words is None:
+            return None
+        found = np.empty(len(words), np.int32)
+        _find(words, self._table, self._words, _FACTOR, found)
+        return found
+
+
+def words_of(texts: pa.Array) -> np.ndarray | None:
+    """The texts as words, uint64 (texts,), first byte lowest, filled up with 0; None where one is no word."""
+    if texts.type != pa.string():
+        return None
+    _, offsets, letters = texts.buffers()
+    words = np.empty(len(texts), np.uint64)
+    if not len(texts):
+        return words
+    data = np.frombuffer(letters if letters is not None and letters.size else bytes(8), np.uint8)
+    begins = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return words if _read(data, eights(data), begins, words) else None
+
+
+def _table_of(words: np.ndarray, size: int) -> np.ndarray:
+    table = np.full(size, -1, np.int32)
+    _place(words, table, _FACTOR)
+    return table
+
+
+@compiled
+def _read(data: np.ndarray, wide: np.ndarray, begins: np.ndarray, words: np.ndarray) -> bool:
+    for place in range(len(words)):
+        begin, size = np.int64(begins[place]), np.int64(begins[place + 1] - begins[place])
+        if size > 8:
+            return False
+        word = np.uint64(0)
+        if size == 8:
+            word = wide[begin]
+        elif begin < len(wide):
+            word = wide[begin] & ((np.uint64(1) << np.uint64(8 * size)) - np.uint64(1))
+        else:
+            for letter in range(size):
+                word |= np.uint64(data[begin + letter]) << np.uint64(8 * letter)
+        if length(word) != size:
+            return False
+        words[place] = word
+    return True
+
+
+@compiled
+def _spot(word: np.uint64, table: np.ndarray, known: np.ndarray, factor: np.uint64) -> np.int64:
+    """Where in table, whose length is a power of two, the word's place stands or is to stand."""
+    mask = len(table) - 1
+    spot = np.int64((word * factor) >> np.uint64(24)) & mask
+    while table[spot] >= 0 and known[table[spot]] != word:
+        spot = (spot + 1) & mask
+    return spot
+
+
+@compiled
+def _place(words: np.ndarray, table: np.ndarray, factor: np.uint64) -> None:
+    for place in range(len(words)):
+        table[_spot(words[place], table, words, factor)] = place
+
+
+@compiled
+def _add(
+    words: np.ndarray,
+    counts: np.ndarray,
+    table: np.ndarray,
+    known: np.ndarray,
+    totals: np.ndarray,
+    count: int,
+    factor: np.uint64,
+) -> int:
+    for place in range(len(words)):
+        if counts[place] > 0:
+            spot = _spot(words[place], table, known, factor)
+            if table[spot] < 0:
+                table[spot], known[count] = count, words[place]
+                count += 1
+            totals[table[spot]] += counts[place]
+    return count
+
+
+@compiled
+def _find(words: np.ndarray, table: np.ndarray, known: np.ndarray, factor: np.uint64, found: np.ndarray) -> None:
+    for place in range(len(words)):
+        found[place] = table[_spot(words[place], table, known, factor)]
