@@ -5,9 +5,10 @@ that word at once (Lamport 1975, "Multiple byte processing with full-word instru
 texts. What a cell means is for others to say; it is asked once a distinct cell, not once a row.
 """
 
+import codecs
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -21,18 +22,36 @@ _CONTROL = 14
 _LONG = np.uint64(1)
 """Lowest byte of the word of a cell longer than eight bytes; no cell begins with that byte."""
 _PLACES = 2**16
-_PAD = bytes(8)
+_PAD = 8
+"""Bytes behind the text, so that the last cell is read as a word too."""
 
 
 class _Scratch(threading.local):
     """A thread's working memory: fresh memory for every block would cost more than the work."""
 
     def __init__(self) -> None:
+        self.text = np.empty(0, np.uint8)
         self.words = np.empty((0, BATCH_ROWS), np.uint64)
         self.starts = np.empty((0, BATCH_ROWS), np.int32)
         self.table = np.empty(_PLACES, np.int16)
         self.keys = np.empty(BATCH_ROWS, np.uint64)
         self.firsts = np.empty(BATCH_ROWS, np.int32)
+        self.offsets = np.empty(BATCH_ROWS + 1, np.int32)
+
+    def joined(self, pieces: Sequence[bytes | memoryview]) -> np.ndarray:
+        """The pieces end to end, with an end of the last line, then _PAD times 0."""
+        size = sum(len(piece) for piece in pieces)
+        if len(self.text) < size + 1 + _PAD:
+            self.text = np.empty(size + 1 + _PAD, np.uint8)
+        place = 0
+        for piece in pieces:
+            self.text[place : place + len(piece)] = np.frombuffer(piece, np.uint8) if len(piece) else ()
+            place += len(piece)
+        if place and self.text[place - 1] not in (10, 13):
+            self.text[place] = 10
+            place += 1
+        self.text[place : place + _PAD] = 0
+        return self.text[: place + _PAD]
 
     def for_columns(self, count: int) -> None:
         if len(self.words) < count:
@@ -45,26 +64,29 @@ _FACTOR = np.uint64(secrets.randbits(64) | 1)
 """Of the hash; random, so that nobody can write a file whose cells all meet in one place."""
 
 
-def code_cells(text: bytes, delimiter: str, wanted: list[bool], quoted: bool) -> Iterator[list[pa.DictionaryArray]]:
+def code_cells(
+    pieces: Sequence[bytes | memoryview], delimiter: str, wanted: list[bool], quoted: bool
+) -> Iterator[list[pa.DictionaryArray]]:
     """The wanted columns of whole lines, at most BATCH_ROWS rows at a time: places int16, distinct cells as string.
 
-    wanted: for every column of the text whether it is coded. quoted: whether a cell may stand in quotation marks. Cells
-    come in order of appearance, an empty one as null; that they are UTF-8 is not checked. Raises UnusualText at a row
-    of another width, a blank line, a control character, or a quotation mark that does more than enclose a cell.
+    pieces: the text, cut anywhere. wanted: for every column whether it is coded. quoted: whether a cell may stand in
+    quotation marks. Cells come in order of appearance, an empty one as null; that they are UTF-8 is not checked. Raises
+    UnusualText at a row of another width, a blank line, a byte order mark, a control character, or a quotation mark
+    that does more than enclose a cell.
     """
-    ends = b"" if text.endswith((b"\n", b"\r")) else b"\n"
-    data = np.frombuffer(b"".join((text, ends, _PAD)), np.uint8)
-    if quoted and b'"' in text:
+    data = _scratch.joined(pieces)
+    if bytes(data[:3]) == codecs.BOM_UTF8:
+        raise UnusualText
+    if quoted and (data == 34).any():
         unquoted = np.zeros(len(data), np.uint8)
-        size = _unquote(data, len(data) - len(_PAD), ord(delimiter), unquoted)
+        size = _unquote(data, len(data) - _PAD, ord(delimiter), unquoted)
         if size < 0:
             raise UnusualText
-        data = unquoted[: size + len(_PAD)]
-        data.flags.writeable = False  # or every function would be compiled once more for it
+        data = unquoted[: size + _PAD]
     slots = np.where(wanted, np.cumsum(wanted) - 1, -1)
     _scratch.for_columns(sum(wanted))
     words = eights(data)
-    place, size = 0, len(data) - len(_PAD)
+    place, size = 0, len(data) - _PAD
     while place < size:
         rows, place = _cut(data, words, place, size, ord(delimiter), slots, _FACTOR, _scratch.words, _scratch.starts)
         if rows < 0:
@@ -73,13 +95,14 @@ def code_cells(text: bytes, delimiter: str, wanted: list[bool], quoted: bool) ->
 
 
 def _coded(data: np.ndarray, delimiter: int, slot: int, rows: int) -> pa.DictionaryArray:
-    codes, offsets, scratch = np.empty(rows, np.int16), np.empty(rows + 1, np.int32), _scratch
+    codes, scratch = np.empty(rows, np.int16), _scratch
     words, starts = scratch.words[slot], scratch.starts[slot]
     count, missing = _code(
-        data, delimiter, words, starts, scratch.table, scratch.keys, scratch.firsts, _FACTOR, codes, offsets
+        data, delimiter, words, starts, scratch.table, scratch.keys, scratch.firsts, _FACTOR, codes, scratch.offsets
     )
+    offsets = scratch.offsets[: count + 1].copy()
     letters = np.empty(offsets[count] + 8, np.uint8)
-    _spell(data, scratch.keys, scratch.firsts, offsets[: count + 1], letters, eights(letters))
+    _spell(data, scratch.keys, scratch.firsts, offsets, letters, eights(letters))
     valid = None
     if missing >= 0:
         valid = pa.py_buffer(np.packbits(np.arange(count) != missing, bitorder="little"))

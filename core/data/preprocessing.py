@@ -76,7 +76,7 @@ class Preprocessing:
         done = 0
         for batch in table.select(FIELDS).to_batches():
             coded = [places_and_values(column) for column in batch.columns]
-            places = np.stack([places.astype(np.int32, copy=False) for places, _ in coded])
+            places = np.stack([places for places, _ in coded])
             begins = np.cumsum([0, *(len(values) for _, values in coded)])
             found = [self._ids(field, values) for field, (_, values) in zip(FIELDS, coded, strict=True)]
             scaled = [self._scaled(place, values) for place, (_, values) in enumerate(coded[: len(NUMERIC)])]

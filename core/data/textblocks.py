@@ -21,15 +21,23 @@ from core.data.rowsfile import code, coded_batch, coded_numbers
 from core.data.schema import LABEL, NUMERIC
 from core.errors import BadInput
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a file; header_row: the one that names columns, from 1; 0 for none."""
+    """Whole lines of a file in pieces; header_row: the one that names columns, from 1; 0 for none."""
 
-    text: bytes
+    pieces: tuple[bytes | memoryview, ...]
     header_row: int
+
+    @property
+    def text(self) -> bytes:
+        """The lines in one piece, which most blocks never need to be."""
+        return b"".join(self.pieces)
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(len(piece) for piece in self.pieces)
 
 
 def read_blocks(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Iterator[list[pa.RecordBatch]]:
@@ -51,7 +59,7 @@ def read_blocks(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Ite
         else:
             # Blank lines are no rows here.
             before += _lines(block.text)
-        start += len(block.text)
+        start += block.size
         yield batches
 
 
@@ -64,14 +72,14 @@ def _blocks(stream: Guard, header_row: int) -> Iterator[Block]:
             continue
         # A line that fills a block alone is left for the careful reader to refuse.
         cut = cut or len(data)
-        yield Block(b"".join((rest, memoryview(data)[:cut])), first)
+        yield Block((rest, memoryview(data)[:cut]), first)
         rest, first = data[cut:], 0
     if rest:
-        yield Block(rest, first)
+        yield Block((rest,), first)
 
 
 def _check_length(block: Block, name: str, before: int) -> None:
-    if len(block.text) >= parse.BLOCK_BYTES and not block.text.endswith((b"\n", b"\r")):
+    if block.size >= parse.BLOCK_BYTES and not block.text.endswith((b"\n", b"\r")):
         raise BadInput(
             f"{name!r} has a row longer than {parse.BLOCK_BYTES:,} bytes near row {before + 1:,}: that is damage, not "
             "a Criteo row."
@@ -99,15 +107,13 @@ def _quick(block: Block, form: Inspection) -> list[pa.RecordBatch] | None:
     """The block's rows, or None where the careful reader has to look."""
     from core.data.cells import code_cells
 
-    text = block.text[_after_header(block) :]
-    if text.startswith(_BYTE_ORDER_MARK):
-        return None
+    pieces = (block.text[_after_header(block) :],) if block.header_row else block.pieces
     wanted = [column is not None for column in form.columns]
     names = [column for column in form.columns if column]
     batches = []
     try:
-        for columns in code_cells(text, form.delimiter, wanted, form.dialect == "csv"):
-            batches.append(_batch(dict(zip(names, columns, strict=True)), text.isascii()))
+        for columns in code_cells(pieces, form.delimiter, wanted, form.dialect == "csv"):
+            batches.append(_batch(dict(zip(names, columns, strict=True))))
     except (UnusualText, pa.ArrowInvalid):
         return None
     return batches
@@ -115,20 +121,19 @@ def _quick(block: Block, form: Inspection) -> list[pa.RecordBatch] | None:
 
 def _after_header(block: Block) -> int:
     """Where the line after the header begins."""
-    place = 0
+    text, place = block.text, 0
     for _ in range(block.header_row):
-        ends = [end for end in (block.text.find(b"\n", place), block.text.find(b"\r", place)) if end >= 0]
+        ends = [end for end in (text.find(b"\n", place), text.find(b"\r", place)) if end >= 0]
         if not ends:
-            return len(block.text)
-        place = min(ends) + (2 if block.text[min(ends) :].startswith(b"\r\n") else 1)
+            return len(text)
+        place = min(ends) + (2 if text[min(ends) : min(ends) + 2] == b"\r\n" else 1)
     return place
 
 
-def _batch(columns: dict[str, pa.DictionaryArray], ascii: bool) -> pa.RecordBatch:
+def _batch(columns: dict[str, pa.DictionaryArray]) -> pa.RecordBatch:
     """Columns of text as a coded batch; UnusualText or ArrowInvalid where a cell is not what belongs there."""
     for name, column in columns.items():
-        if not ascii:
-            column.dictionary.validate(full=True)
+        column.dictionary.validate(full=True)
         if name == LABEL:
             found = pc.index_in(column.dictionary, value_set=parse.LABELS)
             if found.null_count:
