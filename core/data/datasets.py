@@ -70,7 +70,7 @@ class Dataset:
 
 def preview_split(sample: Sample, spec: SplitSpec) -> tuple[PartSummary, ...]:
     """Rows and clicks per part that `spec` would give."""
-    return summarise(_labels(sample), _assign(sample, spec)[0])
+    return summarise(_labels(coded_rows(sample)), _assign(sample, spec)[0])
 
 
 def prepare(
@@ -91,7 +91,8 @@ def prepare(
     name = check_name(name, "dataset")
     report = progress or (lambda share: None)
     spec = spec if sample.labelled else without_domains(spec)
-    labels = _labels(sample)
+    table = coded_rows(sample)
+    labels = _labels(table)
     parts, order = _assign(sample, spec)
     summaries = summarise(labels, parts)
     check_parts(summaries)
@@ -105,7 +106,7 @@ def prepare(
         report(0.05)
         train = PARTS.index("source_train" if summaries[0].rows else "target_train")
         fitting = lambda share: report(0.05 + 0.35 * share)  # noqa: E731
-        preprocessing = fit(coded_rows(sample), min_count, parts == train, fitting)
+        preprocessing = fit(table, min_count, parts == train, fitting)
         np.save(folder / "parts.npy", parts)
         np.save(folder / "order.npy", order)
         stored = np.full(sample.rows, np.nan) if labels is None else labels
@@ -127,7 +128,7 @@ def prepare(
             labelled=sample.labelled,
             folder=folder,
         )
-        _encode(sample, preprocessing, folder, lambda share: report(0.4 + 0.6 * share))
+        _encode(table, preprocessing, folder, lambda share: report(0.4 + 0.6 * share))
         values = dataclasses.asdict(dataset)
         del values["folder"]
         write_json(folder / "dataset.json", values)
@@ -224,8 +225,8 @@ def encoded(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessing
     """
     folder = dataset.folder / f"encoded-{preprocessing.hash[:12]}"
     if not folder.exists():
-        sample = find_sample(workspace, dataset.sample_id)
-        _encode(sample, preprocessing, dataset.folder, lambda share: None)
+        table = coded_rows(find_sample(workspace, dataset.sample_id))
+        _encode(table, preprocessing, dataset.folder, lambda share: None)
     return Encoded(np.load(folder / "ids.npy", mmap_mode="r"), np.load(folder / "numerics.npy", mmap_mode="r"))
 
 
@@ -253,10 +254,8 @@ def coverage(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessin
     return [FieldCoverage(field, float(unseen[i]), float(missing[i])) for i, field in enumerate(FIELDS)]
 
 
-def _labels(sample: Sample) -> np.ndarray | None:
-    if not sample.labelled:
-        return None
-    return coded_rows(sample)[LABEL].to_numpy()
+def _labels(table: pa.Table) -> np.ndarray | None:
+    return table[LABEL].to_numpy() if LABEL in table.column_names else None
 
 
 def _assign(sample: Sample, spec: SplitSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -279,9 +278,8 @@ def _in_order(dataset: Dataset, part: str) -> np.ndarray:
     return np.asarray(order[parts_of(dataset)[order] == PARTS.index(part)])
 
 
-def _encode(sample: Sample, preprocessing: Preprocessing, folder: Path, report: Callable[[float], None]) -> None:
+def _encode(table: pa.Table, preprocessing: Preprocessing, folder: Path, report: Callable[[float], None]) -> None:
     part = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
-    table = coded_rows(sample)
     batches = (pa.Table.from_batches([batch]) for batch in table.to_batches())
     try:
         with (part / "ids.npy").open("wb") as ids, (part / "numerics.npy").open("wb") as numerics:

@@ -92,7 +92,8 @@ class Preprocessing:
         found = self._finders[field].places(values)
         if found is None:
             found = pc.fill_null(pc.index_in(values, value_set=self.vocabularies[field]), -1).to_numpy()
-        ids = np.where(found >= 0, found + FIRST, UNSEEN).astype(np.int32)
+        # Nowhere, -1, becomes UNSEEN.
+        ids = found + np.int32(FIRST)
         if values.null_count:
             ids[values.is_null().to_numpy(zero_copy_only=False)] = MISSING
         return ids

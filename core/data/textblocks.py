@@ -21,6 +21,9 @@ from core.data.rowsfile import code, coded_batch, coded_numbers
 from core.data.schema import LABEL, NUMERIC
 from core.errors import BadInput
 
+PIECE_BYTES = 2**20
+"""Read at once: memory of this size is used again and again, that of a block would be fresh every time."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -64,18 +67,26 @@ def read_blocks(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Ite
 
 
 def _blocks(stream: Guard, header_row: int) -> Iterator[Block]:
-    rest, first = b"", header_row
-    while data := _fill(stream, parse.BLOCK_BYTES - len(rest)):
-        cut = data.rfind(b"\n") + 1 or data.rfind(b"\r", 0, -1) + 1
-        if not cut and len(rest) + len(data) < parse.BLOCK_BYTES:
-            rest += data
+    pieces: list[bytes] = []
+    first, size = header_row, 0
+    while piece := stream.read(min(PIECE_BYTES, parse.BLOCK_BYTES - size)):
+        pieces.append(piece)
+        size += len(piece)
+        if size < parse.BLOCK_BYTES:
             continue
-        # A line that fills a block alone is left for the careful reader to refuse.
-        cut = cut or len(data)
-        yield Block((rest, memoryview(data)[:cut]), first)
-        rest, first = data[cut:], 0
-    if rest:
-        yield Block((rest,), first)
+        if not (cut := _last_line_end(piece)):
+            pieces = [piece := b"".join(pieces)]
+            # A line that fills a block alone is left for the careful reader to refuse.
+            cut = _last_line_end(piece) or len(piece)
+        yield Block((*pieces[:-1], memoryview(piece)[:cut]), first)
+        pieces, first, size = [piece[cut:]], 0, len(piece) - cut
+    if size:
+        yield Block(tuple(pieces), first)
+
+
+def _last_line_end(text: bytes) -> int:
+    """Where the last line begins that `text` may hold only in part; 0 where there is no other."""
+    return text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
 
 
 def _check_length(block: Block, name: str, before: int) -> None:
@@ -84,15 +95,6 @@ def _check_length(block: Block, name: str, before: int) -> None:
             f"{name!r} has a row longer than {parse.BLOCK_BYTES:,} bytes near row {before + 1:,}: that is damage, not "
             "a Criteo row."
         )
-
-
-def _fill(stream: Guard, size: int) -> bytes:
-    """`size` bytes, or what is left of the stream; one call to a packed stream may give less."""
-    pieces = []
-    while size and (piece := stream.read(size)):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
 
 
 def _lines(text: bytes) -> int:

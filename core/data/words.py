@@ -84,6 +84,8 @@ def words_of(texts: pa.Array) -> np.ndarray | None:
         return words
     data = np.frombuffer(letters if letters is not None and letters.size else bytes(8), np.uint8)
     begins = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    # Arrow's memory can be written to or not, and each would have compiled loops of its own.
+    data.flags.writeable = begins.flags.writeable = False
     return words if _read(data, eights(data), begins, words) else None
 
 
@@ -153,3 +155,8 @@ def _add(
 def _find(words: np.ndarray, table: np.ndarray, known: np.ndarray, factor: np.uint64, found: np.ndarray) -> None:
     for place in range(len(words)):
         found[place] = table[_spot(words[place], table, known, factor)]
+
+
+# The compiled loops are loaded with the module, not in the middle of the first vocabulary.
+Tally().add(pa.array(["a"]), np.ones(1, np.int64))
+Finder(pa.array(["a"])).places(pa.array(["b"]))
