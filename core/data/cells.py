@@ -154,7 +154,8 @@ def _cut(
             slot = slots[column]
             if slot >= 0:
                 cells[slot, row] = word
-                starts[slot, row] = start
+                if word & np.uint64(255) == _LONG:
+                    starts[slot, row] = start
             end = data[place]
             place += 1
             if column < last:
