@@ -21,6 +21,7 @@ _CONTROL = 14
 """Bytes below it are line ends, the tab, or nothing that belongs into a cell."""
 _LONG = np.uint64(1)
 """Lowest byte of the word of a cell longer than eight bytes; no cell begins with that byte."""
+_ONE, _EIGHT = np.uint64(1), np.uint64(8)
 _PLACES = 2**16
 _PAD = 8
 """Bytes behind the text, so that the last cell is read as a word too."""
@@ -86,9 +87,9 @@ def code_cells(
     slots = np.where(wanted, np.cumsum(wanted) - 1, -1)
     _scratch.for_columns(sum(wanted))
     words = eights(data)
-    place, size = 0, len(data) - _PAD
-    while place < size:
-        rows, place = _cut(data, words, place, size, ord(delimiter), slots, _FACTOR, _scratch.words, _scratch.starts)
+    place, end = np.uint64(0), np.uint64(len(data) - _PAD)
+    while place < end:
+        rows, place = _cut(data, words, place, end, ord(delimiter), slots, _FACTOR, _scratch.words, _scratch.starts)
         if rows < 0:
             raise UnusualText
         yield [_coded(data, ord(delimiter), slot, rows) for slot in range(sum(wanted))]
@@ -119,17 +120,18 @@ def _ends_cell(byte: int, delimiter: int) -> bool:
 def _cut(
     data: np.ndarray,
     words: np.ndarray,
-    place: int,
-    size: int,
+    place: np.uint64,
+    size: np.uint64,
     delimiter: int,
     slots: np.ndarray,
     factor: np.uint64,
     cells: np.ndarray,
     starts: np.ndarray,
-) -> tuple[int, int]:
+) -> tuple[int, np.uint64]:
     """Fills cells (one word each) and starts, (slots, rows), from `place` on: (rows, the place after them).
 
-    As many rows as fit; -1 rows where the text is unusual.
+    As many rows as fit; -1 rows where the text is unusual. A start is only told of a cell of more than eight bytes.
+    Places have no sign, which would be looked at wherever one is an index.
     """
     low, delimiters, last, row = ONES * np.uint64(_CONTROL), ONES * np.uint64(delimiter), len(slots) - 1, 0
     while place < size and row < cells.shape[1]:
@@ -143,13 +145,13 @@ def _cut(
             if hit != 0:
                 before = ((hit & (~hit + np.uint64(1))) >> np.uint64(7)) - np.uint64(1)
                 word &= before
-                place += int(np.int64(((before & ONES) * ONES) >> np.uint64(56)))
+                place += ((before & ONES) * ONES) >> np.uint64(56)
             else:
-                place += 8
+                place += _EIGHT
                 if not _ends_cell(data[place], delimiter):
                     while not _ends_cell(data[place], delimiter):
                         word = (word ^ np.uint64(data[place])) * factor
-                        place += 1
+                        place += _ONE
                     word = (word << np.uint64(8)) | _LONG
             slot = slots[column]
             if slot >= 0:
@@ -157,12 +159,12 @@ def _cut(
                 if word & np.uint64(255) == _LONG:
                     starts[slot, row] = start
             end = data[place]
-            place += 1
+            place += _ONE
             if column < last:
                 if end != delimiter:
                     return -1, place
             elif end == 13:
-                place += data[place] == 10
+                place += np.uint64(data[place] == 10)
             elif end != 10:
                 return -1, place
         row += 1
@@ -182,7 +184,7 @@ def _code(
     codes: np.ndarray,
     offsets: np.ndarray,
 ) -> tuple[int, int]:
-    """Fills codes (rows,); per distinct cell its word, first start and where it begins once they lie end to end.
+    """Fills codes (rows,); per distinct cell its word, start and where it begins once they lie end to end.
 
     Returns how many there are and which of them is empty, or -1.
     """

@@ -7,7 +7,7 @@ deviation, a missing one at the mean.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from core.data.counts import Counts, by_value, count
 from core.data.parallel import in_order
 from core.data.rowsfile import places_and_values
-from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
+from core.data.schema import FIELDS, NUMERIC
 from core.errors import BadInput
 from core.workspace import hash_json, read_json, write_atomic, write_json
 
@@ -88,14 +89,16 @@ class Preprocessing:
 
     def _ids(self, field: str, values: pa.Array) -> np.ndarray:
         if field in NUMERIC:
-            return _bucket_ids(_to_numpy(values), self.vocabularies[field].to_numpy()).astype(np.int32)
+            buckets = bucket(_to_numpy(values))
+            missing, values = np.isnan(buckets), pa.array(buckets)
+        else:
+            missing = values.is_null().to_numpy(zero_copy_only=False)
         found = self._finders[field].places(values)
         if found is None:
             found = pc.fill_null(pc.index_in(values, value_set=self.vocabularies[field]), -1).to_numpy()
         # Nowhere, -1, becomes UNSEEN.
         ids = found + np.int32(FIRST)
-        if values.null_count:
-            ids[values.is_null().to_numpy(zero_copy_only=False)] = MISSING
+        ids[missing] = MISSING
         return ids
 
     def _scaled(self, place: int, values: pa.Array) -> np.ndarray:
@@ -106,7 +109,7 @@ class Preprocessing:
     def _finders(self) -> dict[str, "Finder"]:
         from core.data.words import Finder
 
-        return {field: Finder(self.vocabularies[field]) for field in CATEGORICAL}
+        return {field: Finder(self.vocabularies[field]) for field in FIELDS}
 
     def save(self, folder: Path) -> None:
         """Writes preprocessing.json and vocabulary.parquet into `folder`."""
@@ -158,12 +161,10 @@ def fit(
     if min_count < 1:
         raise BadInput(f"The minimum count is {min_count!r}; it must be at least 1.")
     report = progress or (lambda share: None)
-    picked = np.ones(table.num_rows, bool) if chosen is None else chosen
 
     def fit_field(field: str) -> tuple[pa.Array, float, float]:
-        if field in NUMERIC:
-            return _fit_number(table[field], picked, min_count)
-        return _fit_category(table[field], picked, min_count), 0.0, 1.0
+        counts = count(table[field], chosen)
+        return _fit_number(counts, min_count) if field in NUMERIC else (counts.at_least(min_count)[0], 0.0, 1.0)
 
     fitted = []
     for one in in_order(fit_field, FIELDS):
@@ -176,7 +177,7 @@ def fit(
         np.array(stds[numeric]),
         dict(zip(FIELDS, vocabularies, strict=True)),
         min_count,
-        int(np.count_nonzero(picked)),
+        table.num_rows if chosen is None else int(np.count_nonzero(chosen)),
     )
 
 
@@ -195,68 +196,21 @@ def bucket(values: np.ndarray) -> np.ndarray:
     return np.where(high, logs, np.floor(values))
 
 
-def _fit_number(column: pa.ChunkedArray, chosen: np.ndarray, min_count: int) -> tuple[pa.Array, float, float]:
-    """(vocabulary of buckets, mean, deviation) of the chosen rows."""
-    batches = [(_to_numpy(values), counts) for values, counts in _counted(column, chosen)]
-    values, counts = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    kept = (counts > 0) & ~np.isnan(values)
-    # Each number once and in order, so that the sums below do not hang on how the rows are kept.
-    values, places = np.unique(values[kept], return_inverse=True)
-    counts = np.bincount(places, counts[kept], minlength=len(values))
-    vocabulary = _vocabulary(pa.array(bucket(values)), counts, min_count)
+def _fit_number(counts: Counts, min_count: int) -> tuple[pa.Array, float, float]:
+    """(vocabulary of buckets, mean, deviation)."""
+    values, totals = by_value(counts)
     if not len(values):
-        return vocabulary, 0.0, 1.0
-    logs = log_transform(values)
-    mean = np.average(logs, weights=counts)
-    std = float(np.sqrt(np.average((logs - mean) ** 2, weights=counts)))
-    # A constant column has a deviation of rounding errors, by which nothing must be divided.
-    return vocabulary, float(mean), 1.0 if std < 1e-9 else std
-
-
-def _fit_category(column: pa.ChunkedArray, chosen: np.ndarray, min_count: int) -> pa.Array:
-    """The vocabulary of the chosen rows."""
-    from core.data.words import Tally
-
-    tally = Tally()
-    if all(tally.add(values, counts) for values, counts in _counted(column, chosen)):
-        return tally.frequent(min_count)
-    values, counts = zip(*_counted(column, chosen), strict=True)
-    return _vocabulary(pa.concat_arrays(values), np.concatenate(counts), min_count)
-
-
-def _counted(column: pa.ChunkedArray, chosen: np.ndarray) -> Iterator[tuple[pa.Array, np.ndarray]]:
-    """(distinct values, how often each is in the chosen rows, int64), batch by batch."""
-    from core.data.compiled import add_counts
-
-    start = 0
-    for chunk in column.chunks:
-        places, values = places_and_values(chunk)
-        counts = np.zeros(len(values), np.int64)
-        add_counts(places, chosen[start : start + len(places)], counts)
-        start += len(places)
-        yield values, counts
-
-
-def _vocabulary(values: pa.Array, counts: np.ndarray, min_count: int) -> pa.Array:
-    """The values whose counts add up to enough."""
-    table = pa.table({"value": values, "count": counts})
-    table = table.filter((pc.field("count") > 0) & pc.field("value").is_valid())
-    distinct = table["value"].combine_chunks().dictionary_encode()
-    summed = np.bincount(distinct.indices.to_numpy(), table["count"].to_numpy(), minlength=len(distinct.dictionary))
-    found = pa.table({"value": distinct.dictionary, "count": summed}).filter(pa.array(summed >= min_count))
+        return pa.array([], pa.float64()), 0.0, 1.0
+    buckets, places = np.unique(bucket(values), return_inverse=True)
+    rows = np.bincount(places, totals)
     # Falling count, then value: the same rows give the same ids in whatever order they come.
-    return found.sort_by([("count", "descending"), ("value", "ascending")])["value"].combine_chunks()
+    order = np.lexsort((buckets, -rows))
+    logs = log_transform(values)
+    mean = np.average(logs, weights=totals)
+    std = float(np.sqrt(np.average((logs - mean) ** 2, weights=totals)))
+    # A constant column has a deviation of rounding errors, by which nothing must be divided.
+    return pa.array(buckets[order][rows[order] >= min_count]), float(mean), 1.0 if std < 1e-9 else std
 
 
 def _to_numpy(column: pa.Array) -> np.ndarray:
     return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-
-
-def _bucket_ids(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    buckets = bucket(values)
-    sorter = np.argsort(known)
-    if not len(known):
-        return np.where(np.isnan(buckets), MISSING, UNSEEN)
-    places = np.minimum(np.searchsorted(known, buckets, sorter=sorter), len(known) - 1)
-    found = sorter[places]
-    return np.where(np.isnan(buckets), MISSING, np.where(known[found] == buckets, found + FIRST, UNSEEN))

@@ -1,7 +1,8 @@
 """A sample's rows on disk: an Arrow stream, memory-mapped, whose 39 fields are coded batch by batch.
 
-A batch holds each distinct value of a field once and a 16-bit place among them for every row; a missing value is one of
-them. So whatever is asked of values (their count, their id, their logarithm) is asked once a batch, not once a row.
+A batch holds each distinct value of a field once (of a number, each spelling) and a 16-bit place among them for every
+row; a missing value is one of them. So whatever is asked of values (their count, their id, their logarithm) is asked
+once a batch, not once a row.
 """
 
 from collections.abc import Iterator
@@ -42,15 +43,6 @@ def coded_batch(columns: dict[str, pa.Array]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def coded_numbers(places: pa.Array, values: pa.Array) -> pa.DictionaryArray:
-    """A numeric field from places among float64 values, of which two may be the same number."""
-    # Adding nought makes -0 the same as 0.
-    distinct = _dictionary(pc.add(values, 0.0))
-    if len(distinct.dictionary) < len(values):
-        places = distinct.indices.take(places)
-    return pa.DictionaryArray.from_arrays(places.cast(pa.int16(), safe=False), distinct.dictionary, safe=False)
-
-
 @contextmanager
 def write_rows(path: Path, labelled: bool) -> Iterator[pa.ipc.RecordBatchStreamWriter]:
     """A writer whose `write_batch` takes what `code` gives."""
@@ -86,7 +78,8 @@ def _dictionary(column: pa.Array) -> pa.DictionaryArray:
 
 def _code_field(column: pa.Array, name: str) -> pa.DictionaryArray:
     coded = _dictionary(column)
+    values = coded.dictionary
     if name in NUMERIC:
-        # Past 53 bits a whole number is rounded, as it is when read as a float.
-        return coded_numbers(coded.indices, coded.dictionary.cast(pa.float64(), safe=False))
-    return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int16(), safe=False), coded.dictionary, safe=False)
+        # Past 53 bits a whole number is rounded, as it is when read as a float. Adding nought makes -0 the same as 0.
+        values = pc.add(values.cast(pa.float64(), safe=False), 0.0)
+    return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int16(), safe=False), values, safe=False)

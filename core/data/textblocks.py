@@ -17,7 +17,7 @@ from core.data.containers import Guard
 from core.data.dialects import Inspection
 from core.data.parallel import in_order
 from core.data.parse import BadRows, UnusualText, read_text
-from core.data.rowsfile import code, coded_batch, coded_numbers
+from core.data.rowsfile import code, coded_batch
 from core.data.schema import LABEL, NUMERIC
 from core.errors import BadInput
 
@@ -145,7 +145,8 @@ def _batch(columns: dict[str, pa.DictionaryArray]) -> pa.RecordBatch:
             numbers = column.dictionary.cast(pa.float64())
             if pc.all(pc.is_finite(numbers)).as_py() is False:
                 raise UnusualText
-            columns[name] = coded_numbers(column.indices, numbers)
+            # Adding nought makes -0 the same as 0.
+            columns[name] = pa.DictionaryArray.from_arrays(column.indices, pc.add(numbers, 0.0), safe=False)
         elif (pc.max(pc.binary_length(column.dictionary)).as_py() or 0) > parse.MAX_FIELD:
             raise UnusualText
     return coded_batch(columns)

@@ -1,4 +1,4 @@
-"""Texts of at most eight bytes as 64-bit words: counted, and found in a vocabulary, without building a text.
+"""Values as 64-bit words, counted and found in a vocabulary: texts of at most eight bytes, and numbers.
 
 Criteo's categories have eight letters. Where one has more, or holds a NUL byte, the callers go by Arrow's own texts.
 """
@@ -16,44 +16,37 @@ _SMALLEST = 2**10
 
 
 class Tally:
-    """Counts words, whose texts come in batches."""
+    """Adds up how often words occur."""
 
     def __init__(self) -> None:
         self._count = 0
         self._words, self._totals = np.empty(_SMALLEST // 2, np.uint64), np.zeros(_SMALLEST // 2, np.int64)
         self._table = np.full(_SMALLEST, -1, np.int32)
 
-    def add(self, texts: pa.Array, counts: np.ndarray) -> bool:
-        """Adds counts, int64 (texts,); those of 0 and of a missing text are left out. False where one is no word."""
-        words = words_of(texts)
-        if words is None:
-            return False
-        if texts.null_count:
-            counts = np.where(texts.is_null().to_numpy(zero_copy_only=False), 0, counts)
+    @property
+    def words(self) -> np.ndarray:
+        """Those that occurred, uint64, in order of appearance."""
+        return self._words[: self._count]
+
+    @property
+    def totals(self) -> np.ndarray:
+        """How often each of `words` did, int64."""
+        return self._totals[: self._count]
+
+    def add(self, words: np.ndarray, counts: np.ndarray) -> None:
+        """Adds counts, int64 (words,); a word whose count is 0 did not occur."""
         while self._count + len(words) > len(self._words):
             self._grow()
         self._count = _add(words, counts, self._table, self._words, self._totals, self._count, _FACTOR)
-        return True
-
-    def frequent(self, least: int) -> pa.Array:
-        """The texts whose counts add up to `least` and more, by falling count, then by their bytes."""
-        enough = self._totals[: self._count] >= least
-        words, totals = self._words[: self._count][enough], self._totals[: self._count][enough]
-        # The first byte of a text is the lowest of its word, so the bytes are turned round to be compared.
-        words = words[np.lexsort((words.byteswap(), -totals))]
-        letters = words.view(np.uint8).reshape(-1, 8)
-        ends = np.cumsum((letters != 0).sum(axis=1), dtype=np.int32)
-        offsets = np.concatenate([np.zeros(1, np.int32), ends])
-        return pa.StringArray.from_buffers(len(words), pa.py_buffer(offsets), pa.py_buffer(letters[letters != 0]))
 
     def _grow(self) -> None:
         self._words = np.concatenate([self._words, np.empty_like(self._words)])
         self._totals = np.concatenate([self._totals, np.zeros_like(self._totals)])
-        self._table = _table_of(self._words[: self._count], 2 * len(self._words))
+        self._table = _table_of(self.words, 2 * len(self._words))
 
 
 class Finder:
-    """Finds texts among known ones."""
+    """Finds values among known ones."""
 
     def __init__(self, known: pa.Array) -> None:
         words = words_of(known)
@@ -61,12 +54,12 @@ class Finder:
         self.usable = words is not None and not known.null_count
         self._table = _table_of(self._words, max(_SMALLEST, 1 << (2 * len(self._words)).bit_length()))
 
-    def places(self, texts: pa.Array) -> np.ndarray | None:
-        """Where each text stands among the known ones, int32 (texts,), -1 for nowhere; None where one is no word.
+    def places(self, values: pa.Array) -> np.ndarray | None:
+        """Where each value stands among the known ones, int32 (values,), -1 for nowhere; None where one is no word.
 
-        What is said of a missing text means nothing.
+        What is said of a missing value means nothing.
         """
-        words = words_of(texts) if self.usable else None
+        words = words_of(values) if self.usable else None
         if words is None:
             return None
         found = np.empty(len(words), np.int32)
@@ -74,19 +67,32 @@ class Finder:
         return found
 
 
-def words_of(texts: pa.Array) -> np.ndarray | None:
-    """The texts as words, uint64 (texts,), first byte lowest, filled up with 0; None where one is no word."""
-    if texts.type != pa.string():
+def words_of(values: pa.Array) -> np.ndarray | None:
+    """The values as words, uint64 (values,); None where one is no word.
+
+    Of a text its bytes, the first lowest, filled up with 0; of a float64 its bits, -0 as 0.
+    """
+    if values.type == pa.float64():
+        return (values.to_numpy(zero_copy_only=False) + 0.0).view(np.uint64)
+    if values.type != pa.string():
         return None
-    _, offsets, letters = texts.buffers()
-    words = np.empty(len(texts), np.uint64)
-    if not len(texts):
+    _, offsets, letters = values.buffers()
+    words = np.empty(len(values), np.uint64)
+    if not len(values):
         return words
     data = np.frombuffer(letters if letters is not None and letters.size else bytes(8), np.uint8)
-    begins = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    begins = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
     # Arrow's memory can be written to or not, and each would have compiled loops of its own.
     data.flags.writeable = begins.flags.writeable = False
     return words if _read(data, eights(data), begins, words) else None
+
+
+def texts_of(words: np.ndarray) -> pa.Array:
+    """The texts that `words_of` made these words of."""
+    letters = words.view(np.uint8).reshape(-1, 8)
+    ends = np.cumsum((letters != 0).sum(axis=1), dtype=np.int32)
+    offsets = np.concatenate([np.zeros(1, np.int32), ends])
+    return pa.StringArray.from_buffers(len(words), pa.py_buffer(offsets), pa.py_buffer(letters[letters != 0]))
 
 
 def _table_of(words: np.ndarray, size: int) -> np.ndarray:
@@ -118,8 +124,9 @@ def _read(data: np.ndarray, wide: np.ndarray, begins: np.ndarray, words: np.ndar
 @compiled
 def _spot(word: np.uint64, table: np.ndarray, known: np.ndarray, factor: np.uint64) -> np.int64:
     """Where in table, whose length is a power of two, the word's place stands or is to stand."""
-    mask = len(table) - 1
-    spot = np.int64((word * factor) >> np.uint64(24)) & mask
+    # By the product's highest bits: below them, that of a small number has nothing but noughts.
+    mask, half = len(table) - 1, np.uint64(32)
+    spot = np.int64((((word * factor) >> half) * np.uint64(len(table))) >> half)
     while table[spot] >= 0 and known[table[spot]] != word:
         spot = (spot + 1) & mask
     return spot
@@ -158,5 +165,5 @@ def _find(words: np.ndarray, table: np.ndarray, known: np.ndarray, factor: np.ui
 
 
 # The compiled loops are loaded with the module, not in the middle of the first vocabulary.
-Tally().add(pa.array(["a"]), np.ones(1, np.int64))
+Tally().add(np.zeros(1, np.uint64), np.ones(1, np.int64))
 Finder(pa.array(["a"])).places(pa.array(["b"]))

@@ -1,6 +1,7 @@
 """Words against Python's own counting and finding."""
 
 import random
+import struct
 from collections import Counter
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from core.data import words
-from core.data.words import Finder, Tally, words_of
+from core.data.words import Finder, Tally, texts_of, words_of
 
 TEXTS = ["", "a", "ab", "b", "deadbeef", "é", "0"]
 
@@ -24,35 +25,41 @@ def factor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(words, "_FACTOR", np.uint64(0))
 
 
-def test_a_word_is_the_bytes_of_a_text() -> None:
+def test_a_word_is_the_bytes_of_a_text_and_leads_back_to_it() -> None:
     array = pa.array(["left out", *TEXTS])[1:]
     found = words_of(array)
     assert found is not None
     assert found.tolist() == [int.from_bytes(text.encode(), "little") for text in TEXTS]
+    assert texts_of(found).equals(array) and texts_of(found[:0]).equals(array[:0])
     assert words_of(array[:0]) is not None and words_of(pa.array([None, None], pa.string())) is not None
+
+
+def test_a_word_is_the_bits_of_a_number() -> None:
+    found = words_of(pa.array([1.5, -0.0, 0.0]))
+    assert found is not None
+    assert found.tolist() == [int.from_bytes(struct.pack("<d", number), "little") for number in (1.5, 0.0, 0.0)]
 
 
 @pytest.mark.parametrize("text", ["ninechars", "a\x00", "\x00", "a\x00b", "seven77\x00"])
 def test_what_is_no_word(text: str) -> None:
     assert words_of(pa.array([*TEXTS, text])) is None and words_of(pa.array([text, *TEXTS])) is None
-    assert not Tally().add(pa.array([text]), np.ones(1, np.int64))
     assert Finder(pa.array(["a"])).places(pa.array([text])) is None
     assert Finder(pa.array([text])).places(pa.array(["a"])) is None
 
 
 def test_a_tally_equals_counting_by_hand(factor: None) -> None:
-    tally, counted = Tally(), Counter[str]()
-    for seed in range(8):
-        texts = [*many(700, seed), *TEXTS, None]
-        counts = np.random.default_rng(seed).integers(0, 5, len(texts))
-        assert tally.add(pa.array(texts), counts)
-        for text, count in zip(texts, counts, strict=True):
-            if text is not None:
-                counted[text] += int(count)
-    for least in (1, 10, 10**6):
-        enough = [text for text, count in counted.items() if count >= least]
-        assert tally.frequent(least).to_pylist() == sorted(enough, key=lambda text: (-counted[text], text.encode()))
-    assert len(counted) > 1024
+    tally, counted = Tally(), Counter[int]()
+    dice = np.random.default_rng(0)
+    for _ in range(8):
+        words = np.unique(dice.integers(0, 3000, 700).astype(np.uint64) << np.uint64(40))
+        counts = dice.integers(0, 5, len(words))
+        tally.add(words, counts)
+        for word, times in zip(words.tolist(), counts.tolist(), strict=True):
+            counted[word] += times
+    assert dict(zip(tally.words.tolist(), tally.totals.tolist(), strict=True)) == {
+        w: n for w, n in counted.items() if n
+    }
+    assert len(tally.words) > 1024
 
 
 def test_a_finder_equals_a_dict(factor: None) -> None:
@@ -63,3 +70,7 @@ def test_a_finder_equals_a_dict(factor: None) -> None:
     assert found is not None and found.tolist() == [places.get(text, -1) for text in texts]
     nothing = Finder(pa.array([], pa.string())).places(pa.array(texts))
     assert nothing is not None and (nothing == -1).all()
+    numbers = np.arange(-500.0, 500.0)
+    assert Finder(pa.array(numbers[::2])).places(pa.array(numbers)).tolist() == [  # type: ignore[union-attr]
+        place // 2 if place % 2 == 0 else -1 for place in range(1000)
+    ]
