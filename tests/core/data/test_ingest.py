@@ -2,18 +2,25 @@
 
 import csv
 import io
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from core.data import ingest as module
+from core.data import parse
 from core.data.dialects import inspect
 from core.data.ingest import ingest
 from core.data.samples import delete_sample, find_sample, list_samples, read_rows
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.errors import BadInput
-from core.workspace import Workspace, open_workspace
+from core.workspace import Workspace, hash_file, open_workspace
 from tests.core.data.helpers import PACK, rows, text, write
 
 LINES = rows(300, seed=4)
@@ -135,6 +142,40 @@ def test_the_same_file_is_the_same_sample_and_is_found_again(workspace: Workspac
         find_sample(again, "one")
     delete_sample(second)
     assert list_samples(again) == []
+
+
+def test_a_file_that_is_there_already_is_not_read_to_its_end(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, text(LINES))
+    first = ingest(workspace, path, "one")
+    hashed: Future[str] = Future()
+    hashed.set_result(first.content_hash)
+    monkeypatch.setattr(module, "_hashing", lambda path: nullcontext(hashed))
+    monkeypatch.setattr(parse, "BLOCK_BYTES", 8192)
+    shares: list[float] = []
+    assert ingest(workspace, path, "two", progress=shares.append).id == first.id
+    assert shares[0] < 0.5 and shares[1:] == [1.0]
+    assert [found.name for found in workspace.samples.iterdir()] == [first.id]
+
+
+def test_the_hash_is_given_up_where_the_file_is_refused(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[str] = []
+    started = Event()
+
+    def slow(path: Path, stop: Callable[[], bool]) -> str:
+        started.set()
+        while not stop():
+            time.sleep(0.01)
+        answers.append(hash_file(path, stop))
+        return answers[0]
+
+    monkeypatch.setattr(module, "hash_file", slow)
+    with pytest.raises(BadInput, match="Row 301 of 'file'"):
+        ingest(workspace, write(tmp_path, text(LINES) + b"7\n"), "one")
+    assert started.is_set() and answers == [""]
 
 
 def test_progress_rises_to_one(workspace: Workspace, tmp_path: Path) -> None:
