@@ -1,4 +1,8 @@
-"""Loops over bytes and rows, compiled by numba once a machine; imported only where they run, for numba loads slowly."""
+"""Loops over bytes and rows, compiled by numba once a machine; imported only where they run, for numba loads slowly.
+
+All of them are in this file with all that they use: what numba has kept it takes for fresh while this file is the same.
+Nothing here looks whether a place lies within its array; callers hand on none that does not.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -8,6 +12,12 @@ import numpy as np
 
 ONES = np.uint64(0x0101010101010101)
 HIGH = np.uint64(0x8080808080808080)
+
+_CONTROL = 14
+"""Bytes below it are line ends, the tab, or nothing that belongs into a cell."""
+_LONG = np.uint64(1)
+"""Lowest byte of the word of a cell longer than eight bytes; no cell begins with that byte."""
+_ONE, _EIGHT = np.uint64(1), np.uint64(8)
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -46,3 +56,232 @@ def look_up(codes: np.ndarray, begins: np.ndarray, found: np.ndarray, out: np.nd
     for row in range(out.shape[0]):
         for field in range(out.shape[1]):
             out[row, field] = found[begins[field] + codes[field, row]]
+
+
+@compiled
+def _ends_cell(byte: int, delimiter: int) -> bool:
+    return byte < _CONTROL or byte == delimiter
+
+
+@compiled
+def cut_rows(
+    data: np.ndarray,
+    words: np.ndarray,
+    place: np.uint64,
+    size: np.uint64,
+    delimiter: int,
+    slots: np.ndarray,
+    factor: np.uint64,
+    cells: np.ndarray,
+    starts: np.ndarray,
+) -> tuple[int, np.uint64]:
+    """Fills cells (one word each) and starts, (slots, rows), from `place` on: (rows, the place after them).
+
+    As many rows as fit; -1 rows where the text is unusual. A start is only told of a cell of more than eight bytes.
+    Places have no sign, which would be looked at wherever one is an index.
+    """
+    low, delimiters, last, row = ONES * np.uint64(_CONTROL), ONES * np.uint64(delimiter), len(slots) - 1, 0
+    while place < size and row < cells.shape[1]:
+        for column in range(len(slots)):
+            start, word = place, words[place]
+            hit = (word - low) & ~word & HIGH
+            if delimiter >= _CONTROL:
+                other = word ^ delimiters
+                hit |= (other - ONES) & ~other & HIGH
+            # A branch, though it could do without: the processor guesses it and goes on where the next cell begins.
+            if hit != 0:
+                before = ((hit & (~hit + np.uint64(1))) >> np.uint64(7)) - np.uint64(1)
+                word &= before
+                place += ((before & ONES) * ONES) >> np.uint64(56)
+            else:
+                place += _EIGHT
+                if not _ends_cell(data[place], delimiter):
+                    while not _ends_cell(data[place], delimiter):
+                        word = (word ^ np.uint64(data[place])) * factor
+                        place += _ONE
+                    word = (word << np.uint64(8)) | _LONG
+            slot = slots[column]
+            if slot >= 0:
+                cells[slot, row] = word
+                if word & np.uint64(255) == _LONG:
+                    starts[slot, row] = start
+            end = data[place]
+            place += _ONE
+            if column < last:
+                if end != delimiter:
+                    return -1, place
+            elif end == 13:
+                place += np.uint64(data[place] == 10)
+            elif end != 10:
+                return -1, place
+        row += 1
+    return row, place
+
+
+@compiled
+def code_column(
+    data: np.ndarray,
+    delimiter: int,
+    words: np.ndarray,
+    starts: np.ndarray,
+    table: np.ndarray,
+    keys: np.ndarray,
+    firsts: np.ndarray,
+    factor: np.uint64,
+    codes: np.ndarray,
+    offsets: np.ndarray,
+) -> tuple[int, int]:
+    """Fills codes (rows,); per distinct cell its word, start and where it begins once they lie end to end.
+
+    Returns how many there are and which of them is empty, or -1.
+    """
+    count, total, missing = 0, 0, -1
+    table[:] = -1
+    for row in range(len(codes)):
+        word = words[row]
+        spot = np.int64((word * factor) >> np.uint64(48))
+        while True:
+            code = table[spot]
+            if code < 0:
+                table[spot], keys[count], firsts[count], codes[row] = count, word, starts[row], count
+                offsets[count] = total
+                if word & np.uint64(255) != _LONG:
+                    total += int(length(word))
+                else:
+                    total += _length_of_long(data, starts[row], delimiter)
+                if word == 0:
+                    missing = count
+                count += 1
+                break
+            if keys[code] == word and (
+                word & np.uint64(255) != _LONG or _same(data, firsts[code], starts[row], delimiter)
+            ):
+                codes[row] = code
+                break
+            spot = (spot + 1) & (len(table) - 1)
+    offsets[count] = total
+    return count, missing
+
+
+@compiled
+def _length_of_long(data: np.ndarray, start: int, delimiter: int) -> int:
+    place = start
+    while not _ends_cell(data[place], delimiter):
+        place += 1
+    return place - start
+
+
+@compiled
+def _same(data: np.ndarray, one: int, other: int, delimiter: int) -> bool:
+    while not _ends_cell(data[one], delimiter) and data[one] == data[other]:
+        one += 1
+        other += 1
+    return _ends_cell(data[one], delimiter) and _ends_cell(data[other], delimiter)
+
+
+@compiled
+def spell(
+    data: np.ndarray,
+    words: np.ndarray,
+    starts: np.ndarray,
+    offsets: np.ndarray,
+    letters: np.ndarray,
+    wide: np.ndarray,
+) -> None:
+    """Writes the cells of these words to letters, end to end."""
+    for cell in range(len(offsets) - 1):
+        begin, word = offsets[cell], words[cell]
+        if word & np.uint64(255) != _LONG:
+            wide[begin] = word
+        else:
+            for place in range(offsets[cell + 1] - begin):
+                letters[begin + place] = data[starts[cell] + place]
+
+
+@compiled
+def unquote(data: np.ndarray, size: int, delimiter: int, out: np.ndarray) -> int:
+    """Copies to `out` without the quotation marks around cells; returns how many bytes, -1 where one does more."""
+    place = written = 0
+    while place < size:
+        quoted = data[place] == 34
+        place += quoted
+        while not _ends_cell(data[place], delimiter) and data[place] != 34:
+            out[written] = data[place]
+            written += 1
+            place += 1
+        if (data[place] == 34) != quoted:
+            return -1
+        place += quoted
+        if not _ends_cell(data[place], delimiter):
+            return -1
+        out[written] = data[place]
+        written += 1
+        place += 1
+    return written
+
+
+@compiled
+def read_words(data: np.ndarray, wide: np.ndarray, begins: np.ndarray, words: np.ndarray) -> bool:
+    """Fills words with the texts that begin there in data, one after another; False where one is no word."""
+    for place in range(len(words)):
+        begin, size = np.int64(begins[place]), np.int64(begins[place + 1] - begins[place])
+        if size < 0 or size > 8 or begin < 0 or begin + size > len(data):
+            return False
+        word = np.uint64(0)
+        if size == 8:
+            word = wide[begin]
+        elif begin < len(wide):
+            word = wide[begin] & ((np.uint64(1) << np.uint64(8 * size)) - np.uint64(1))
+        else:
+            for letter in range(size):
+                word |= np.uint64(data[begin + letter]) << np.uint64(8 * letter)
+        if length(word) != size:
+            return False
+        words[place] = word
+    return True
+
+
+@compiled
+def _spot(word: np.uint64, table: np.ndarray, known: np.ndarray, factor: np.uint64) -> np.int64:
+    """Where in table, whose length is a power of two, the word's place stands or is to stand."""
+    # By the product's highest bits: below them, that of a small number has nothing but noughts.
+    mask, half = len(table) - 1, np.uint64(32)
+    spot = np.int64((((word * factor) >> half) * np.uint64(len(table))) >> half)
+    while table[spot] >= 0 and known[table[spot]] != word:
+        spot = (spot + 1) & mask
+    return spot
+
+
+@compiled
+def place_words(words: np.ndarray, table: np.ndarray, factor: np.uint64) -> None:
+    """Fills table, which is free (-1) everywhere, with the words' places."""
+    for place in range(len(words)):
+        table[_spot(words[place], table, words, factor)] = place
+
+
+@compiled
+def add_words(
+    words: np.ndarray,
+    counts: np.ndarray,
+    table: np.ndarray,
+    known: np.ndarray,
+    totals: np.ndarray,
+    count: int,
+    factor: np.uint64,
+) -> int:
+    """Adds counts to the totals of known words, new ones behind the first `count`; returns how many there are then."""
+    for place in range(len(words)):
+        if counts[place] > 0:
+            spot = _spot(words[place], table, known, factor)
+            if table[spot] < 0:
+                table[spot], known[count] = count, words[place]
+                count += 1
+            totals[table[spot]] += counts[place]
+    return count
+
+
+@compiled
+def find_words(words: np.ndarray, table: np.ndarray, known: np.ndarray, factor: np.uint64, found: np.ndarray) -> None:
+    """Fills found with the words' places among the known ones, -1 for nowhere."""
+    for place in range(len(words)):
+        found[place] = table[_spot(words[place], table, known, factor)]

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
+from core.errors import BadInput
 
 BATCH_ROWS = 2**15 - 1
 """Rows of a batch, so that 16 bits hold every place."""
@@ -67,9 +68,15 @@ def plain(table: pa.Table) -> pa.Table:
 
 
 def places_and_values(column: pa.Array) -> tuple[np.ndarray, pa.Array]:
-    """(each row's place among the values, int; those values, a missing one null) of a field, coded or plain."""
+    """(each row's place among the values, int; those values, a missing one null) of a field, coded or plain.
+
+    BadInput where there is no value at a place: the file of the rows is damaged.
+    """
     coded = column if pa.types.is_dictionary(column.type) else _dictionary(column)
-    return coded.indices.to_numpy(), coded.dictionary
+    places, values = coded.indices.to_numpy(), coded.dictionary
+    if len(places) and not 0 <= places.min() <= places.max() < len(values):
+        raise BadInput("The stored rows of this sample are damaged; delete the sample and add its file again.")
+    return places, values
 
 
 def _dictionary(column: pa.Array) -> pa.DictionaryArray:

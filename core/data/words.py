@@ -8,7 +8,7 @@ import secrets
 import numpy as np
 import pyarrow as pa
 
-from core.data.compiled import compiled, eights, length
+from core.data.compiled import add_words, eights, find_words, place_words, read_words
 
 _FACTOR = np.uint64(secrets.randbits(64) | 1)
 """Of the hash; random, so that nobody can write a file whose values all meet in one place."""
@@ -37,7 +37,7 @@ class Tally:
         """Adds counts, int64 (words,); a word whose count is 0 did not occur."""
         while self._count + len(words) > len(self._words):
             self._grow()
-        self._count = _add(words, counts, self._table, self._words, self._totals, self._count, _FACTOR)
+        self._count = add_words(words, counts, self._table, self._words, self._totals, self._count, _FACTOR)
 
     def _grow(self) -> None:
         self._words = np.concatenate([self._words, np.empty_like(self._words)])
@@ -63,7 +63,7 @@ class Finder:
         if words is None:
             return None
         found = np.empty(len(words), np.int32)
-        _find(words, self._table, self._words, _FACTOR, found)
+        find_words(words, self._table, self._words, _FACTOR, found)
         return found
 
 
@@ -84,7 +84,7 @@ def words_of(values: pa.Array) -> np.ndarray | None:
     begins = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
     # Arrow's memory can be written to or not, and each would have compiled loops of its own.
     data.flags.writeable = begins.flags.writeable = False
-    return words if _read(data, eights(data), begins, words) else None
+    return words if read_words(data, eights(data), begins, words) else None
 
 
 def texts_of(words: np.ndarray) -> pa.Array:
@@ -97,71 +97,8 @@ def texts_of(words: np.ndarray) -> pa.Array:
 
 def _table_of(words: np.ndarray, size: int) -> np.ndarray:
     table = np.full(size, -1, np.int32)
-    _place(words, table, _FACTOR)
+    place_words(words, table, _FACTOR)
     return table
-
-
-@compiled
-def _read(data: np.ndarray, wide: np.ndarray, begins: np.ndarray, words: np.ndarray) -> bool:
-    for place in range(len(words)):
-        begin, size = np.int64(begins[place]), np.int64(begins[place + 1] - begins[place])
-        if size > 8:
-            return False
-        word = np.uint64(0)
-        if size == 8:
-            word = wide[begin]
-        elif begin < len(wide):
-            word = wide[begin] & ((np.uint64(1) << np.uint64(8 * size)) - np.uint64(1))
-        else:
-            for letter in range(size):
-                word |= np.uint64(data[begin + letter]) << np.uint64(8 * letter)
-        if length(word) != size:
-            return False
-        words[place] = word
-    return True
-
-
-@compiled
-def _spot(word: np.uint64, table: np.ndarray, known: np.ndarray, factor: np.uint64) -> np.int64:
-    """Where in table, whose length is a power of two, the word's place stands or is to stand."""
-    # By the product's highest bits: below them, that of a small number has nothing but noughts.
-    mask, half = len(table) - 1, np.uint64(32)
-    spot = np.int64((((word * factor) >> half) * np.uint64(len(table))) >> half)
-    while table[spot] >= 0 and known[table[spot]] != word:
-        spot = (spot + 1) & mask
-    return spot
-
-
-@compiled
-def _place(words: np.ndarray, table: np.ndarray, factor: np.uint64) -> None:
-    for place in range(len(words)):
-        table[_spot(words[place], table, words, factor)] = place
-
-
-@compiled
-def _add(
-    words: np.ndarray,
-    counts: np.ndarray,
-    table: np.ndarray,
-    known: np.ndarray,
-    totals: np.ndarray,
-    count: int,
-    factor: np.uint64,
-) -> int:
-    for place in range(len(words)):
-        if counts[place] > 0:
-            spot = _spot(words[place], table, known, factor)
-            if table[spot] < 0:
-                table[spot], known[count] = count, words[place]
-                count += 1
-            totals[table[spot]] += counts[place]
-    return count
-
-
-@compiled
-def _find(words: np.ndarray, table: np.ndarray, known: np.ndarray, factor: np.uint64, found: np.ndarray) -> None:
-    for place in range(len(words)):
-        found[place] = table[_spot(words[place], table, known, factor)]
 
 
 # The compiled loops are loaded with the module, not in the middle of the first vocabulary.

@@ -16,6 +16,7 @@ from core.data.rowsfile import code, map_rows, plain, write_rows
 from core.data.samples import read_rows
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.data.split import SplitSpec
+from core.errors import BadInput
 from core.workspace import Workspace
 from tests.core.data.helpers import rows, text, write
 
@@ -65,6 +66,20 @@ def test_fit_and_encode_do_not_care_how_rows_are_kept(monkeypatch: pytest.Monkey
         got, wanted = fitted.encode(part), fitted.encode(plain(part))
         np.testing.assert_array_equal(got.ids, wanted.ids)
         np.testing.assert_array_equal(got.numerics, wanted.numerics)
+
+
+@pytest.mark.parametrize("place", [-1, 3, 2**15 - 1])
+@pytest.mark.parametrize("field", ["I3", "C3"])
+def test_places_without_a_value_are_told_as_damage(field: str, place: int) -> None:
+    rows_in = table(300)
+    fitted, (batch,) = fit(rows_in, 3), code(rows_in)
+    values = batch[field].dictionary.slice(0, 3)
+    damaged = pa.DictionaryArray.from_arrays(pa.array([0] * 299 + [place], pa.int16()), values, safe=False)
+    coded = pa.Table.from_batches([batch])
+    coded = coded.set_column(coded.column_names.index(field), field, damaged)
+    for use in (fit, fitted.encode):
+        with pytest.raises(BadInput, match="stored rows of this sample are damaged"):
+            use(coded)
 
 
 def test_a_sample_read_before_rows_were_coded_still_works(workspace: Workspace, tmp_path: Path) -> None:

@@ -47,6 +47,11 @@ def test_what_is_no_word(text: str) -> None:
     assert Finder(pa.array([text])).places(pa.array(["a"])) is None
 
 
+def test_a_text_that_ends_before_it_begins_is_no_word() -> None:
+    offsets, letters = np.array([2, 0, 3], np.int32), np.zeros(12, np.uint8) + 97
+    assert words_of(pa.StringArray.from_buffers(2, pa.py_buffer(offsets), pa.py_buffer(letters))) is None
+
+
 def test_a_tally_equals_counting_by_hand(factor: None) -> None:
     tally, counted = Tally(), Counter[int]()
     dice = np.random.default_rng(0)
