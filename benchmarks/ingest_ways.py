@@ -61,7 +61,7 @@ def fuxictr(file: Path, folder: Path) -> Callable[[], None]:
 
 def thaw(file: Path, folder: Path) -> Callable[[], None]:
     """As `python -m core ingest` does it: checked, split into domains, fitted on training rows, encoded on disk."""
-    from core.data import cells, words  # noqa: F401
+    from core.data import cells, words  # noqa: F401, imported before the clock starts, as the peers import theirs
     from core.data.datasets import prepare
     from core.data.ingest import ingest
     from core.data.split import SplitSpec
@@ -82,7 +82,7 @@ def known(file: Path, folder: Path) -> Callable[[], None]:
     """The file read and encoded by a vocabulary fitted before, as scoring does it."""
     import pyarrow as pa
 
-    from core.data import cells, words  # noqa: F401
+    from core.data import cells, words  # noqa: F401, imported before the clock starts, as the peers import theirs
     from core.data.datasets import find_dataset
     from core.data.ingest import ingest
     from core.data.parallel import in_order

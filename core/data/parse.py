@@ -65,28 +65,6 @@ def table_schema(labelled: bool) -> pa.Schema:
     return _SCHEMA if labelled else _SCHEMA.remove(0)
 
 
-def parse_options(form: Inspection, on_wrong_width: Callable | None = None) -> pyarrow.csv.ParseOptions:
-    """How Arrow cuts the text of `form` into fields."""
-    return pyarrow.csv.ParseOptions(
-        delimiter=form.delimiter,
-        quote_char='"' if form.dialect == "csv" else False,
-        # Arrow makes a row of nulls of a blank line. Where rows have labels that is told apart from data.
-        ignore_empty_lines=not form.labelled,
-        invalid_row_handler=on_wrong_width,
-    )
-
-
-def convert_options(form: Inspection, types: dict[str, pa.DataType]) -> pyarrow.csv.ConvertOptions:
-    """How Arrow makes columns of the fields of `form`: those that have a name, empty ones null."""
-    return pyarrow.csv.ConvertOptions(
-        column_types=types,
-        include_columns=[column for column in form.columns if column],
-        null_values=[""],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=True,
-    )
-
-
 def read_text(
     stream: Guard | BinaryIO, form: Inspection, name: str, bad: BadRows, before: int = 0, start: int = 0
 ) -> Iterator[pa.Table]:
@@ -113,8 +91,20 @@ def read_text(
             read_options=pyarrow.csv.ReadOptions(
                 column_names=columns, skip_rows=form.header_row, block_size=BLOCK_BYTES, use_threads=False
             ),
-            parse_options=parse_options(form, wrong_width),
-            convert_options=convert_options(form, dict.fromkeys(columns, pa.string())),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=form.delimiter,
+                quote_char='"' if form.dialect == "csv" else False,
+                # Arrow makes a row of nulls of a blank line. Where rows have labels that is told apart from data.
+                ignore_empty_lines=not form.labelled,
+                invalid_row_handler=wrong_width,
+            ),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(columns, pa.string()),
+                include_columns=[column for column in form.columns if column],
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=True,
+            ),
         )
     except pa.ArrowException as error:
         bad.settle()
