@@ -6,7 +6,6 @@ means is for others to say; it is asked once a distinct cell, not once a row.
 """
 
 import codecs
-import secrets
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 from core.data.compiled import code_column, cut_rows, eights, spell, unquote
 from core.data.parse import UnusualText
 from core.data.rowsfile import BATCH_ROWS
+from core.data.words import FACTOR
 
 _PLACES = 2**16
 _PAD = 8
@@ -56,8 +56,6 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
-_FACTOR = np.uint64(secrets.randbits(64) | 1)
-"""Of the hash; random, so that nobody can write a file whose cells all meet in one place."""
 
 
 def code_cells(
@@ -84,7 +82,7 @@ def code_cells(
     words = eights(data)
     place, end = np.uint64(0), np.uint64(len(data) - _PAD)
     while place < end:
-        rows, place = cut_rows(data, words, place, end, ord(delimiter), slots, _FACTOR, _scratch.words, _scratch.starts)
+        rows, place = cut_rows(data, words, place, end, ord(delimiter), slots, FACTOR, _scratch.words, _scratch.starts)
         if rows < 0:
             raise UnusualText
         yield [_coded(data, ord(delimiter), slot, rows) for slot in range(sum(wanted))]
@@ -94,7 +92,7 @@ def _coded(data: np.ndarray, delimiter: int, slot: int, rows: int) -> pa.Diction
     codes, scratch = np.empty(rows, np.int16), _scratch
     words, starts = scratch.words[slot], scratch.starts[slot]
     count, missing = code_column(
-        data, delimiter, words, starts, scratch.table, scratch.keys, scratch.firsts, _FACTOR, codes, scratch.offsets
+        data, delimiter, words, starts, scratch.table, scratch.keys, scratch.firsts, FACTOR, codes, scratch.offsets
     )
     offsets = scratch.offsets[: count + 1].copy()
     letters = np.empty(offsets[count] + 8, np.uint8)

@@ -64,6 +64,11 @@ def _ends_cell(byte: int, delimiter: int) -> bool:
 
 
 @compiled
+def _is_long(word: np.uint64) -> bool:
+    return word & np.uint64(255) == _LONG
+
+
+@compiled
 def cut_rows(
     data: np.ndarray,
     words: np.ndarray,
@@ -103,7 +108,7 @@ def cut_rows(
             slot = slots[column]
             if slot >= 0:
                 cells[slot, row] = word
-                if word & np.uint64(255) == _LONG:
+                if _is_long(word):
                     starts[slot, row] = start
             end = data[place]
             place += _ONE
@@ -145,7 +150,7 @@ def code_column(
             if code < 0:
                 table[spot], keys[count], firsts[count], codes[row] = count, word, starts[row], count
                 offsets[count] = total
-                if word & np.uint64(255) != _LONG:
+                if not _is_long(word):
                     total += int(length(word))
                 else:
                     total += _length_of_long(data, starts[row], delimiter)
@@ -153,9 +158,7 @@ def code_column(
                     missing = count
                 count += 1
                 break
-            if keys[code] == word and (
-                word & np.uint64(255) != _LONG or _same(data, firsts[code], starts[row], delimiter)
-            ):
+            if keys[code] == word and (not _is_long(word) or _same(data, firsts[code], starts[row], delimiter)):
                 codes[row] = code
                 break
             spot = (spot + 1) & (len(table) - 1)
@@ -191,7 +194,7 @@ def spell(
     """Writes the cells of these words to letters, end to end."""
     for cell in range(len(offsets) - 1):
         begin, word = offsets[cell], words[cell]
-        if word & np.uint64(255) != _LONG:
+        if not _is_long(word):
             wide[begin] = word
         else:
             for place in range(offsets[cell + 1] - begin):

@@ -56,12 +56,12 @@ def count(column: pa.ChunkedArray, chosen: np.ndarray | None = None) -> Counts:
 
     tally, missing, numeric = Tally(), 0, False
     for values, counts in _by_batch(column, chosen):
-        words, absent = words_of(values), _absent(values)
+        words, missed = words_of(values), absent(values)
         if words is None:
             return _count_texts(column, chosen)
         numeric = values.type == pa.float64()
-        missing += int(counts[absent].sum())
-        counts[absent] = 0
+        missing += int(counts[missed].sum())
+        counts[missed] = 0
         tally.add(words, counts)
     return Counts(tally.words, tally.totals, missing, numeric)
 
@@ -96,7 +96,8 @@ def _by_batch(column: pa.ChunkedArray, chosen: np.ndarray | None) -> Iterator[tu
         yield values, counts
 
 
-def _absent(values: pa.Array) -> np.ndarray:
+def absent(values: pa.Array) -> np.ndarray:
+    """bool (values,): which are missing, NaN among them."""
     if values.type == pa.float64():
         return np.isnan(values.to_numpy(zero_copy_only=False))
     return values.is_null().to_numpy(zero_copy_only=False)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.data.counts import Counts, by_value, count
+from core.data.counts import Counts, absent, by_value, count
 from core.data.parallel import in_order
 from core.data.rowsfile import places_and_values
 from core.data.schema import FIELDS, NUMERIC
@@ -89,16 +89,13 @@ class Preprocessing:
 
     def _ids(self, field: str, values: pa.Array) -> np.ndarray:
         if field in NUMERIC:
-            buckets = bucket(_to_numpy(values))
-            missing, values = np.isnan(buckets), pa.array(buckets)
-        else:
-            missing = values.is_null().to_numpy(zero_copy_only=False)
+            values = pa.array(bucket(_to_numpy(values)))
         found = self._finders[field].places(values)
         if found is None:
             found = pc.fill_null(pc.index_in(values, value_set=self.vocabularies[field]), -1).to_numpy()
         # Nowhere, -1, becomes UNSEEN.
         ids = found + np.int32(FIRST)
-        ids[missing] = MISSING
+        ids[absent(values)] = MISSING
         return ids
 
     def _scaled(self, place: int, values: pa.Array) -> np.ndarray:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from core.data.compiled import add_words, eights, find_words, place_words, read_words
 
-_FACTOR = np.uint64(secrets.randbits(64) | 1)
+FACTOR = np.uint64(secrets.randbits(64) | 1)
 """Of the hash; random, so that nobody can write a file whose values all meet in one place."""
 _SMALLEST = 2**10
 
@@ -37,7 +37,7 @@ class Tally:
         """Adds counts, int64 (words,); a word whose count is 0 did not occur."""
         while self._count + len(words) > len(self._words):
             self._grow()
-        self._count = add_words(words, counts, self._table, self._words, self._totals, self._count, _FACTOR)
+        self._count = add_words(words, counts, self._table, self._words, self._totals, self._count, FACTOR)
 
     def _grow(self) -> None:
         self._words = np.concatenate([self._words, np.empty_like(self._words)])
@@ -63,7 +63,7 @@ class Finder:
         if words is None:
             return None
         found = np.empty(len(words), np.int32)
-        find_words(words, self._table, self._words, _FACTOR, found)
+        find_words(words, self._table, self._words, FACTOR, found)
         return found
 
 
@@ -97,7 +97,7 @@ def texts_of(words: np.ndarray) -> pa.Array:
 
 def _table_of(words: np.ndarray, size: int) -> np.ndarray:
     table = np.full(size, -1, np.int32)
-    place_words(words, table, _FACTOR)
+    place_words(words, table, FACTOR)
     return table
 
 

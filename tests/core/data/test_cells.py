@@ -54,7 +54,7 @@ def test_cells_equal_split(delimiter: str, ends: str, whole: bool) -> None:
 
 
 def test_cells_whose_hashes_are_all_the_same_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells, "_FACTOR", np.uint64(0))
+    monkeypatch.setattr(cells, "FACTOR", np.uint64(0))
     lines = lines_of(200, 2, seed=2)
     text = "\n".join("\t".join(line) for line in lines).encode()
     assert read(text, "\t", [True, True]) == [[line[place] or None for line in lines] for place in (0, 1)]

@@ -22,7 +22,7 @@ def many(count: int, seed: int) -> list[str]:
 @pytest.fixture(params=["random factor", "every hash alike"])
 def factor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "every hash alike":
-        monkeypatch.setattr(words, "_FACTOR", np.uint64(0))
+        monkeypatch.setattr(words, "FACTOR", np.uint64(0))
 
 
 def test_a_word_is_the_bytes_of_a_text_and_leads_back_to_it() -> None:
