@@ -30,7 +30,9 @@ class Rows:
 
     def at(self, numbers: Tensor) -> "Rows":
         """The rows of these numbers, copied, where all of them lie."""
-        return Rows(tuple(tensor[numbers] for tensor in self.state), self.labels[numbers], self.first, self.resident)
+        # Brackets take three to five times as long to pick the same rows.
+        state = tuple(tensor.index_select(0, numbers) for tensor in self.state)
+        return Rows(state, self.labels.index_select(0, numbers), self.first, self.resident)
 
 
 def fits(tensors: Sequence[Tensor], rows: int, device: torch.device) -> bool:

@@ -179,7 +179,7 @@ def replace_fields(rows: Rows, batch: Tensor, share: float, generator: torch.Gen
     numeric field's id and number move together, since one left behind would give the other away.
     """
     all_ids, all_numerics = rows.state
-    ids, numerics = all_ids[batch], all_numerics[batch]
+    ids, numerics = rows.at(batch).state
     chosen = torch.rand(ids.shape, generator=generator, device=ids.device) < share
     donors = torch.randint(len(rows), ids.shape, generator=generator, device=ids.device)
     columns = torch.arange(ids.shape[1], device=ids.device)
@@ -289,7 +289,7 @@ class MaskedFeatures:
         self, network: Network, rows: Rows, batch: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Scores and places (hidden fields, 1 + NEGATIVES) of the hidden values, each before its negatives."""
-        ids, numerics = (tensor[batch] for tensor in rows.state)
+        ids, numerics = rows.at(batch).state
         hidden = torch.rand(ids.shape, generator=generator, device=ids.device) < self.share
         spoilt = (torch.where(hidden, self.masks, ids), numerics.masked_fill(hidden[:, : len(NUMERIC)], 0.0))
         truth, drawn = (ids + self.noise.first)[hidden], self.noise.draw(generator)

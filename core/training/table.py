@@ -34,11 +34,10 @@ class Table:
 
         together: puts them on the device in any case, for what computes on all of them at once.
         """
-        places = torch.from_numpy(np.searchsorted(self.index, rows))
         resident = together or fits((*self.state, self.labels), len(rows), device)
         where = device if resident else torch.device("cpu")
-        state = tuple(tensor[places].to(where) for tensor in self.state)
-        return Rows(state, self.labels[places].to(where), self.first, resident)
+        near = Rows(self.state, self.labels).at(torch.from_numpy(np.searchsorted(self.index, rows)))
+        return Rows(tuple(tensor.to(where) for tensor in near.state), near.labels.to(where), self.first, resident)
 
 
 def read_table(workspace: Workspace, dataset: Dataset, preprocessing_folder: Path, parts: tuple[str, ...]) -> Table:
