@@ -31,8 +31,9 @@ from core.models.card import HeadSettings
 from core.models.network import Network
 from core.runs.reporter import Decision, Point
 from core.training.feeding import Rows
-from core.training.loop import fit, predict
+from core.training.loop import fit
 from core.training.settings import TrainSettings
+from core.training.task import predict
 from core.workspace import PROJECT, open_workspace
 
 ENVIRONMENT = PROJECT / "benchmarks" / ".peers"

@@ -28,9 +28,10 @@ from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.library import find_backbone
 from core.training.finetune import starting_network
-from core.training.loop import fit, predict
+from core.training.loop import fit
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.training.table import Table, read_table
+from core.training.task import predict
 from core.workspace import PROJECT, Workspace, open_workspace
 
 ARCHITECTURE = "dnn"

@@ -25,7 +25,8 @@ from core.models.card import HeadSettings
 from core.training import loop
 from core.training.devices import device_name
 from core.training.feeding import Rows
-from core.training.loop import fit, predict
+from core.training.loop import fit
+from core.training.task import predict
 
 HEADING = "On a GPU"
 MODEL = "dcnv2"

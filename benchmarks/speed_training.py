@@ -30,8 +30,9 @@ from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.training.checkpoint import Progress, save_checkpoint
 from core.training.feeding import Rows
-from core.training.loop import fit, predict
+from core.training.loop import fit
 from core.training.settings import TrainSettings
+from core.training.task import predict
 from core.workspace import PROJECT, open_workspace
 
 HEADING = "Training an epoch"

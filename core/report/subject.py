@@ -15,7 +15,7 @@ from core.runs.sweep_result import ArmResult, arm_result, arm_results
 from core.workspace import Workspace
 
 MOST_RUNS = 200
-_ARM = ("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed")
+_ARM = ("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed", "rates")
 """Fields of a request that are no settings of the training: they name the arm, or are shown elsewhere."""
 
 

@@ -99,6 +99,8 @@ def requests_of(spec: SweepSpec) -> list[FinetuneRequest]:
     rates = spec.learning_rates or (spec.train.learning_rate,)
     arms = [arm for arm in spec.arms if arm.strategy not in CONTROLS]
     rungs = rungs_of(spec.train.epochs, spec.halving, len(arms) * len(rates)) if spec.halving else ()
+    # Halving ends arms one by one, so they cannot train together.
+    together = rates if len(rates) > 1 and not spec.halving else ()
     found = []
     for place, (seed, size, rate) in enumerate(itertools.product(spec.seeds, spec.target_sizes, rates)):
         train = dataclasses.replace(spec.train, seed=seed, learning_rate=rate)
@@ -114,6 +116,7 @@ def requests_of(spec: SweepSpec) -> list[FinetuneRequest]:
                     train=train,
                     target_rows=size,
                     rungs=rungs if arm in arms else (),
+                    rates=together,
                 )
             )
     return found

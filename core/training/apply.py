@@ -24,10 +24,10 @@ from core.models.library import find_backbone
 from core.runs.store import Run
 from core.training.devices import choose_device
 from core.training.feeding import Rows
-from core.training.loop import predict
 from core.training.results import SCORED_PARTS, labels_by_part, measure, score_parts, scored_rows, validated_on
 from core.training.score_drift import distribution, drift_from, what_it_learnt
 from core.training.table import read_table
+from core.training.task import predict
 from core.workspace import Workspace, open_workspace, write_atomic
 
 BATCH_ROWS = 65536

@@ -62,16 +62,9 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, network: Network, optimiser: torch.optim.Optimizer, device: torch.device
 ) -> Progress | None:
-    """Restores what `save_checkpoint` wrote, or does nothing and returns None when there is no file, or half of one.
-
-    Only a machine that lost its power leaves half a file; training then begins anew, to the same result.
-    """
-    if not path.exists():
-        return None
-    try:
-        values = torch.load(path, map_location=device, weights_only=True)
-    except (EOFError, RuntimeError, pickle.UnpicklingError):
-        path.unlink()
+    """Restores what `save_checkpoint` wrote, or does nothing and returns None where `read_values` does."""
+    values = read_values(path, device)
+    if values is None:
         return None
     network.load_state_dict(values["network"], strict=False)
     optimiser.load_state_dict(values["optimiser"])
@@ -79,3 +72,18 @@ def load_checkpoint(
     if values["random_cuda"] is not None and device.type == "cuda":
         torch.cuda.set_rng_state(values["random_cuda"].cpu())
     return Progress(**values["progress"])
+
+
+def read_values(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """What torch.save wrote; None when there is no file, or half of one.
+
+    Only a machine that lost its power leaves half a file; training then begins anew, to the same result.
+    """
+    if not path.exists():
+        return None
+    try:
+        values: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (EOFError, RuntimeError, pickle.UnpicklingError):
+        path.unlink()
+        return None
+    return values

@@ -33,6 +33,7 @@ from core.training.results import (
 )
 from core.training.settings import FinetuneRequest
 from core.training.table import behind_prefix, read_table
+from core.training.together import fit_together, shared_folder, train_together
 from core.workspace import Workspace
 
 
@@ -72,16 +73,13 @@ def finetune(
             return near.take(train, device), near.take(validation, device)
 
         reporter.phase("training")
-        fitted = fit(
-            network,
-            plan,
-            table.take(train, device),
-            table.take(validation, device),
-            request.train,
-            reporter,
-            workspace.runs / run.id / "checkpoint.pt",
-            behind=behind,
-        )
+        taken = table.take(train, device), table.take(validation, device)
+        if train_together(request, plan, taken[0], network, device):
+            folder = shared_folder(workspace, request, card.weights_sha256, data_key)
+            fitted = fit_together(network, plan, *taken, request.train, reporter, request.rates, folder)
+        else:
+            checkpoint = workspace.runs / run.id / "checkpoint.pt"
+            fitted = fit(network, plan, *taken, request.train, reporter, checkpoint, behind=behind)
         seconds["train"] = clock.lap()
         reporter.phase("evaluating")
         scores = score_parts(network, rows, table, device)

@@ -2,25 +2,23 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from core.errors import BadInput, RunError
-from core.evaluation.delong import auc_variance
 from core.freezing.plan import Plan
-from core.models.network import Network, loss_of, scores_of
-from core.runs.reporter import Reporter
+from core.models.network import Network
+from core.runs.reporter import Point, Reporter
 from core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from core.training.feeding import Rows, fed
 from core.training.late import Late
 from core.training.lazy_adam import LazyAdamW, look_up_sparsely
 from core.training.methods import (
+    Group,
     Pull,
     gradient_norms,
     gradient_points,
@@ -34,8 +32,8 @@ from core.training.methods import (
 )
 from core.training.recorded import Recorded
 from core.training.settings import TrainSettings
+from core.training.task import CLICKS, Task
 
-EVALUATION_ROWS = 16384
 CHECKPOINT_SECONDS = 15.0
 POINTS_PER_EPOCH = 50
 GRADIENTS_PER_EPOCH = 5
@@ -54,7 +52,8 @@ class FitResult:
     """How training ended; `network` now holds the weights of `best_epoch` (0: as it began).
 
     halted: epochs after which successive halving ended it, 0 where it did not. earlier: seconds trained before the
-    checkpoint that this call went on from; a broken run that ends alike is equal, so it is not compared.
+    checkpoint that this call went on from; a broken run that ends alike is equal, so it is not compared. Below 0 where
+    this call trained other arms too (core.training.together).
     """
 
     best_epoch: int
@@ -64,45 +63,8 @@ class FitResult:
     earlier: float = field(default=0.0, compare=False)
 
 
-class Task(Protocol):
-    """What is learnt. score: the name of the point that `validate` gives beside the loss, one of POINT_NAMES.
-
-    alone: whether the loss of a batch hangs on its own rows and nothing else, neither on other rows nor on the step.
-    """
-
-    score: str
-    alone: bool
-
-    def loss(self, network: Network, rows: Rows, batch: Tensor, step: int) -> Tensor:
-        """Mean loss of the rows numbered by `batch` at optimiser step `step`; chance, if any, hangs on `step`."""
-        ...
-
-    def validate(self, network: Network, rows: Rows) -> tuple[float, float]:
-        """(loss, score) on `rows` in eval mode; the same rows and weights always give the same."""
-        ...
-
-
-class Clicks:
-    """Clicks from rows: cross entropy, and the AUC beside it."""
-
-    score = "validation_auc"
-    alone = True
-
-    def loss(self, network: Network, rows: Rows, batch: Tensor, step: int) -> Tensor:
-        """See Task."""
-        part = rows.at(batch)
-        return loss_of(network(part.state, part.first).float(), part.labels)
-
-    def validate(self, network: Network, rows: Rows) -> tuple[float, float]:
-        """(log loss, AUC) on `rows`."""
-        scores = predict(network, rows).astype(np.float64)
-        labels = rows.labels.cpu().numpy()
-        clipped = np.clip(scores, 1e-7, 1 - 1e-7)
-        loss = -np.mean(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped))
-        return float(loss), auc_variance(labels, scores)[0]
-
-
-CLICKS = Clicks()
+Tell = Callable[[Sequence[Point]], None]
+"""Takes points, as Reporter.points does."""
 Behind = Callable[[int], tuple[Rows, Rows]]
 """The training and the validation rows as the first so many stages hand them on."""
 
@@ -127,23 +89,6 @@ def steps_an_epoch(rows: Rows, settings: TrainSettings) -> int:
     return max(1, whole + (rest > 1))
 
 
-@torch.no_grad()
-def predict(network: Network, rows: Rows) -> np.ndarray:
-    """Click probabilities float32 (rows,), in eval mode; the network's modes are put back after it."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    device = next(network.parameters()).device
-    scores = [
-        scores_of(
-            network(tuple(tensor[start : start + EVALUATION_ROWS].to(device) for tensor in rows.state), rows.first)
-        )
-        for start in range(0, len(rows), EVALUATION_ROWS)
-    ]
-    for module, training in modes:
-        module.training = training
-    return torch.cat(scores).float().cpu().numpy() if scores else np.zeros(0, dtype=np.float32)
-
-
 def fit(
     network: Network,
     plan: Plan,
@@ -161,8 +106,6 @@ def fit(
     result as an unbroken run. behind: where it is given, stages that are still to join are computed once, as frozen
     ones are. Raises CancelledError when the reporter says stop, RunError on a loss that is no number.
     """
-    if len(train) < 2:
-        raise BadInput(f"Training needs at least 2 rows; the training part has {len(train)}.")
     torch.manual_seed(settings.seed)
     device = next(network.parameters()).device
     if plan.only == "adapters":
@@ -173,17 +116,12 @@ def fit(
         look_up_sparsely(network)
     # Without decay this is Adam (Kingma and Ba 2015) to the last bit.
     optimiser = LazyAdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-    each = steps_an_epoch(train, settings)
+    each, every, gradients_every = cadence(train, settings)
     steps = each * settings.epochs
-    every = max(1, math.ceil(each / POINTS_PER_EPOCH))
-    gradients_every = max(1, math.ceil(each / GRADIENTS_PER_EPOCH))
 
     progress = load_checkpoint(checkpoint, network, optimiser, device)
     if progress is None:
-        first_loss, score = task.validate(network, validation)
-        start = {name: tensor.clone() for name, tensor in changing_weights(network, plan).items()}
-        progress = Progress(first_loss, start, settings.learning_rate)
-        reporter.points([(0, "validation_loss", first_loss), (0, task.score, score)])
+        progress = start_progress(network, plan, task, validation, settings, reporter.points)
     reporter.rewind(progress.step)
 
     def learn(rows: Rows, batch: Tensor) -> Tensor:
@@ -215,10 +153,7 @@ def fit(
         for rows, batch in fed(train, batches[done:], device):
             if reporter.should_stop():
                 raise CancelledError
-            if settings.cosine:
-                progress.rate = settings.learning_rate * (1 + math.cos(math.pi * progress.step / steps)) / 2
-            for group in optimiser.param_groups:
-                group["lr"] = progress.rate * group["part"]
+            set_rate(optimiser.param_groups, settings, progress, steps)
             optimiser.zero_grad(set_to_none=True)
             if device.type in RECORDING and task.alone and len(batch) == settings.batch_size:
                 recorded = recorded or Recorded(learn, network, rows.at(batch))
@@ -226,7 +161,7 @@ def fit(
             else:
                 loss = learn(rows, batch)
             if (progress.step + 1) % gradients_every == 0:
-                report_gradients(optimiser, network, progress.step + 1, reporter, late)
+                report_gradients(optimiser.param_groups, network, progress.step + 1, reporter.points, late)
             optimiser.step()
             if plan.rule == "autofreeze":
                 progress.norms = progress.norms + gradient_norms(optimiser.param_groups)
@@ -236,14 +171,14 @@ def fit(
             progress.step += 1
             if progress.step % every == 0 or progress.step % each == 0:
                 progress.seconds = earlier + time.monotonic() - began
-                report_train_loss(progress, settings, reporter, late)
+                report_train_loss(progress, settings, reporter.points, late)
                 reporter.progress(progress.epoch + 1, settings.epochs, progress.step, steps)
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 late.tell_all()
                 save_checkpoint(checkpoint, progress, changing_weights(network, plan), optimiser)
                 saved = time.monotonic()
         late.tell_all()
-        finish_epoch(network, plan, task, validation, settings, reporter, progress)
+        finish_epoch(network, plan, task, validation, settings, reporter.points, progress)
         if progress.epoch < settings.epochs and not progress.stopped:
             # After the last epoch the run is as good as done; one that breaks off there repeats that epoch at most.
             save_checkpoint(checkpoint, progress, changing_weights(network, plan), optimiser)
@@ -252,6 +187,35 @@ def fit(
     network.load_state_dict(progress.best_weights, strict=False)
     merge_adapters(network)
     return FitResult(progress.best_epoch, progress.epoch, progress.stopped, halted, earlier)
+
+
+def cadence(train: Rows, settings: TrainSettings) -> tuple[int, int, int]:
+    """(steps an epoch, steps between two points of the training loss, steps between two looks at the gradients).
+
+    BadInput where there are too few rows to train on.
+    """
+    if len(train) < 2:
+        raise BadInput(f"Training needs at least 2 rows; the training part has {len(train)}.")
+    each = steps_an_epoch(train, settings)
+    return each, max(1, math.ceil(each / POINTS_PER_EPOCH)), max(1, math.ceil(each / GRADIENTS_PER_EPOCH))
+
+
+def start_progress(
+    network: Network, plan: Plan, task: Task, validation: Rows, settings: TrainSettings, tell: Tell
+) -> Progress:
+    """Where training stands before its first step, which is validated too."""
+    loss, score = task.validate(network, validation)
+    tell([(0, "validation_loss", loss), (0, task.score, score)])
+    weights = {name: tensor.clone() for name, tensor in changing_weights(network, plan).items()}
+    return Progress(loss, weights, settings.learning_rate)
+
+
+def set_rate(groups: Sequence[Group], settings: TrainSettings, progress: Progress, steps: int) -> None:
+    """Sets the optimiser's learning rates for the next of all `steps`."""
+    if settings.cosine:
+        progress.rate = settings.learning_rate * (1 + math.cos(math.pi * progress.step / steps)) / 2
+    for group in groups:
+        group["lr"] = progress.rate * group["part"]
 
 
 def begin_epoch(
@@ -277,30 +241,27 @@ def begin_epoch(
             group["part"] = part
 
 
-def report_gradients(
-    optimiser: torch.optim.Optimizer, network: Network, step: int, reporter: Reporter, late: Late
-) -> None:
-    """Reports the norm of each training stage's gradient, once it has been computed."""
-    groups = optimiser.param_groups
-    late.ask(gradient_norms(groups), lambda norms: reporter.points(gradient_points(groups, norms, network, step)))
+def report_gradients(groups: Sequence[Group], network: Network, step: int, tell: Tell, late: Late) -> None:
+    """Tells the norm of each training stage's gradient, once it has been computed."""
+    late.ask(gradient_norms(groups), lambda norms: tell(gradient_points(groups, norms, network, step)))
 
 
-def report_train_loss(progress: Progress, settings: TrainSettings, reporter: Reporter, late: Late) -> None:
-    """Reports the mean loss since the last report, once it has been computed; RunError when it is not a number."""
+def report_train_loss(progress: Progress, settings: TrainSettings, tell: Tell, late: Late) -> None:
+    """Tells the mean loss since the last report, once it has been computed; RunError when it is not a number."""
     step, seconds, rows = progress.step, progress.seconds, progress.running_rows
     total = progress.running_loss
     progress.running_loss, progress.running_rows = torch.zeros(()), 0
 
-    def tell(losses: list[float]) -> None:
+    def arrived(losses: list[float]) -> None:
         loss = losses[0] / rows
         if not math.isfinite(loss):
             raise RunError(
                 f"The training loss became {loss} at step {step} with learning rate {settings.learning_rate:g}; "
                 "lower the learning rate and run again. The last good checkpoint is kept."
             )
-        reporter.points([(step, "train_loss", loss), (step, "seconds", seconds)])
+        tell([(step, "train_loss", loss), (step, "seconds", seconds)])
 
-    late.ask(total[None], tell)
+    late.ask(total[None], arrived)
 
 
 def finish_epoch(
@@ -309,7 +270,7 @@ def finish_epoch(
     task: Task,
     validation: Rows,
     settings: TrainSettings,
-    reporter: Reporter,
+    tell: Tell,
     progress: Progress,
 ) -> None:
     """Validates, keeps the weights if they are the best so far, lowers the learning rate on a plateau, or stops."""
@@ -328,7 +289,7 @@ def finish_epoch(
             progress.closed = stages_to_close(progress.norms_before, norms, progress.closed)
         progress.norms_before, progress.norms = norms, torch.zeros(())
         points.append((progress.step, "frozen_stages", float(progress.closed)))
-    reporter.points(points)
+    tell(points)
     if loss < progress.best_loss:
         progress.best_loss, progress.best_epoch, progress.epochs_since_best = loss, progress.epoch, 0
         # Into the old copy: making room for a large table anew takes ten times as long.

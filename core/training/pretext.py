@@ -23,8 +23,9 @@ from core.models.network import Network, State, flat
 from core.models.registry import complete_settings
 from core.runs.reporter import Reporter
 from core.training.feeding import Rows
-from core.training.loop import EVALUATION_ROWS, FitResult, Task, fit
+from core.training.loop import FitResult, fit
 from core.training.settings import PretrainRequest
+from core.training.task import EVALUATION_ROWS, Task
 
 PROJECTION = 32
 """Floats a field between the last stage and a detector's logits, and of an output vector (the paper's code)."""

@@ -16,7 +16,7 @@ from core.models.card import BackboneCard, HeadSettings
 from core.models.registry import complete_settings
 from core.runs.reporter import Reporter
 from core.runs.store import Run
-from core.training.loop import FitResult, fit, predict
+from core.training.loop import FitResult, fit
 from core.training.objectives import OBJECTIVES, origins
 from core.training.pretext import learn_features
 from core.training.results import (
@@ -32,6 +32,7 @@ from core.training.results import (
 from core.training.settings import PretrainRequest
 from core.training.starts import begin
 from core.training.table import read_table
+from core.training.task import predict
 from core.workspace import Workspace
 
 LICENCES = {True: "Apache-2.0 (simulated data)", False: "as the training data's own licence allows"}

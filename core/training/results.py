@@ -12,8 +12,9 @@ from core.evaluation.metrics import evaluate
 from core.freezing.plan import Plan
 from core.models.network import Network
 from core.runs.store import Run
-from core.training.loop import FitResult, predict
+from core.training.loop import FitResult
 from core.training.table import Table
+from core.training.task import predict
 
 SCORED_PARTS = ("target_validation", "target_test", "source_test")
 THRESHOLD_RULE = "highest F1 on validation rows"

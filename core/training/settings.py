@@ -112,7 +112,9 @@ class FinetuneRequest:
     strategy: a name in core.freezing.strategies.STRATEGIES. freeze_depth: stages frozen from the input; only the
     strategy "depth" reads it. options: the strategy's own, where they differ from its defaults. target_rows: so many of
     the last training and validation rows of the target, 0 for all. group: runs launched by one click share it.
-    rungs: (epoch, arms that go on after it) of a sweep with successive halving (core.runs.halving).
+    rungs: (epoch, arms that go on after it) of a sweep with successive halving (core.runs.halving). rates: learning
+    rates of the sweep's runs that are this one but for the rate, its own among them; they may train together
+    (core.training.together).
     """
 
     dataset: str
@@ -125,11 +127,14 @@ class FinetuneRequest:
     options: dict[str, Any] = field(default_factory=dict)
     target_rows: int = 0
     rungs: tuple[tuple[int, int], ...] = ()
+    rates: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _require(self.strategy in STRATEGIES, "strategy", self.strategy, f"one of {[*STRATEGIES]}")
         _require(self.freeze_depth >= 0, "freeze depth", self.freeze_depth, "0 or more")
         _require(self.target_rows >= 0, "target rows", self.target_rows, "0 for all, or how many")
+        rate, known = self.train.learning_rate, [*self.rates]
+        _require(not known or rate in known, "learning rate", rate, f"one of {known}, the rates it trains with")
         complete_options(self.strategy, self.options)
 
 
@@ -162,6 +167,8 @@ def request_from_json(values: dict[str, Any]) -> Request:
     rest["train"] = TrainSettings(**rest["train"])
     if "rungs" in rest:
         rest["rungs"] = tuple((epoch, left) for epoch, left in rest["rungs"])
+    if "rates" in rest:
+        rest["rates"] = tuple(rest["rates"])
     if "head" in rest:
         rest["head"] = head_from_json(rest["head"])
     return KINDS[values["kind"]](**rest)

@@ -280,7 +280,7 @@ def _flatten(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
 
     request = runs[0].request
     # Other strategies carry a depth of 0, which says nothing about what they freeze.
-    hidden = () if request.get("strategy") == "depth" else ("freeze_depth",)
+    hidden = ("rates",) if request.get("strategy") == "depth" else ("rates", "freeze_depth")
     if request.get("strategy") == "zero-shot":
         request = {name: request[name] for name in ("strategy", "dataset", "backbone")}
     else:

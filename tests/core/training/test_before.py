@@ -9,10 +9,10 @@ import torch
 from core.data.datasets import Dataset
 from core.models.backbone import load_backbone
 from core.training import before
-from core.training.loop import predict
 from core.training.results import SCORED_PARTS, Scored, scored_rows, validated_on
 from core.training.settings import FinetuneRequest
 from core.training.table import read_table
+from core.training.task import predict
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 

@@ -14,9 +14,10 @@ from core.models.card import HeadSettings
 from core.models.network import Network, State
 from core.training import prefix
 from core.training.feeding import Rows
-from core.training.loop import fit, predict
+from core.training.loop import fit
 from core.training.methods import open_stages, parameter_groups
 from core.training.table import behind_prefix, read_table
+from core.training.task import predict
 from core.workspace import Workspace
 from tests.core.models.references import CLICK_MODELS
 from tests.core.training.helpers import QUICK, ListReporter, pretrained

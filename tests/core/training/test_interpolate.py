@@ -11,9 +11,9 @@ from core.models.backbone import load_backbone
 from core.models.card import HeadSettings, load_card
 from core.runs.store import Run, RunStore
 from core.training.interpolate import ALPHAS, mix
-from core.training.loop import predict
 from core.training.settings import FinetuneRequest, InterpolateRequest
 from core.training.table import read_table
+from core.training.task import predict
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 

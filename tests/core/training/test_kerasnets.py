@@ -19,10 +19,11 @@ from core.models.network import Network, Stage
 from core.models.registry import ARCHITECTURES
 from core.training import loop
 from core.training.feeding import Rows
-from core.training.loop import CancelledError, fit, predict
+from core.training.loop import CancelledError, fit
 from core.training.methods import open_stages, parameter_groups
 from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, TrainSettings
 from core.training.table import behind_prefix, read_table
+from core.training.task import predict
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import ListReporter, carry_out
 

@@ -17,6 +17,7 @@ from core.training import loop
 from core.training.feeding import Rows
 from core.training.loop import CancelledError, epoch_batches, fit, steps_an_epoch
 from core.training.settings import PRESETS, TrainSettings
+from core.training.task import CLICKS
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, pretrained
 from tests.core.training.test_freezing import rows_of
@@ -126,7 +127,7 @@ def test_best_epoch_is_kept_and_early_stopping_stops(setup: Setup, tmp_path: Pat
     losses = [value for _, name, value in reporter.rows if name == "validation_loss"]
     assert result.best_epoch == int(np.argmin(losses))
     assert result.stopped_early and result.epochs_run == result.best_epoch + 2
-    assert loop.CLICKS.validate(network, setup[2])[0] == pytest.approx(min(losses), abs=1e-6)
+    assert CLICKS.validate(network, setup[2])[0] == pytest.approx(min(losses), abs=1e-6)
     rates = [value for _, name, value in reporter.rows if name == "learning_rate"]
     assert rates[0] == 0.03 and rates[-1] == pytest.approx(0.003)
 

@@ -15,7 +15,7 @@ from core.models.backbone import build_network, load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network, biases_and_norms
 from core.training.feeding import Rows
-from core.training.loop import CancelledError, Clicks, FitResult, epoch_batches, fit
+from core.training.loop import CancelledError, FitResult, epoch_batches, fit
 from core.training.methods import (
     Adapted,
     Pull,
@@ -28,6 +28,7 @@ from core.training.methods import (
 )
 from core.training.settings import TrainSettings
 from core.training.table import Table, behind_prefix, read_table
+from core.training.task import Clicks
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
 from tests.core.training.helpers import QUICK, ListReporter, pretrained

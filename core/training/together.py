@@ -1,0 +1,268 @@
+"""Arms that train a linear head alone and differ in the learning rate: one look-up of rows and one product for all.
+
+Behind a cached prefix a step of such a head is the look-up of its rows and what Python does around a small product;
+arms of one seed take the same rows at every step, so four of them cost little more than one (docs/performance.md).
+What an arm does hangs on its request alone, which names all the rates: whichever run comes first, and wherever one is
+broken off, the numbers are the same. They lie in the cache after the run that computed them, so that the runs of the
+other rates find theirs. All other arms train in turn: together they are no faster.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
+
+from core.errors import RunError
+from core.freezing.plan import Plan
+from core.models.card import HeadSettings
+from core.models.network import Head, Network, flat
+from core.runs.reporter import Point, Reporter
+from core.training.checkpoint import Progress, read_values
+from core.training.feeding import Rows
+from core.training.late import Late
+from core.training.lazy_adam import LazyAdamW
+from core.training.loop import (
+    CHECKPOINT_SECONDS,
+    CancelledError,
+    FitResult,
+    Tell,
+    cadence,
+    epoch_batches,
+    finish_epoch,
+    report_gradients,
+    report_train_loss,
+    set_rate,
+    start_progress,
+    steps_an_epoch,
+)
+from core.training.settings import FinetuneRequest, TrainSettings
+from core.training.task import CLICKS
+from core.workspace import Workspace, hash_json, write_atomic
+
+LOOK_SECONDS = 0.2
+"""Seconds between two looks whether the run that trains this arm's heads has ended, or this one shall stop."""
+STRATEGIES = ("depth", "linear-probe")
+"""Whose head trains as it is, without a pull, a rule or stages that join."""
+
+
+def train_together(request: FinetuneRequest, plan: Plan, rows: Rows, network: Network, device: torch.device) -> bool:
+    """Whether the request's arm trains with those of its sweep's other rates: where that was measured to be faster."""
+    return (
+        len(request.rates) > 1
+        and plan.strategy in STRATEGIES
+        and rows.first == plan.frozen_depth == len(network.stages)
+        and network.members == 1
+        and request.head == HeadSettings()
+        and not request.train.amp
+        and device.type == "cpu"
+    )
+
+
+def shared_folder(workspace: Workspace, request: FinetuneRequest, weights: str, data_key: str) -> Path:
+    """Where the arms that train with the request's keep what they computed; a sweep of its own has one of its own.
+
+    weights: hash of the backbone's. data_key: see core.training.table.behind_prefix.
+    """
+    alike = dataclasses.replace(request.train, learning_rate=request.rates[0])
+    said = dataclasses.asdict(dataclasses.replace(request, train=alike))
+    return workspace.cache / f"heads-{hash_json([said, weights, data_key, torch.get_num_threads()])[:24]}"
+
+
+@dataclass
+class Arm:
+    """One learning rate. network: its head, on no stages; the head's weights are a part of those of all arms.
+
+    points: all it has reported. failed: the sentence where its loss became no number. watch: is told the points too.
+    """
+
+    settings: TrainSettings
+    network: Network
+    progress: Progress
+    points: list[Point] = field(default_factory=list)
+    failed: str = ""
+    watch: Tell | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it trains no further."""
+        return bool(self.failed) or self.progress.stopped or self.progress.epoch >= self.settings.epochs
+
+    @property
+    def layer(self) -> nn.Linear:
+        """The linear layer that is its head."""
+        assert isinstance(self.network.head, Head) and isinstance(self.network.head.layers[0], nn.Linear)
+        return self.network.head.layers[0]
+
+    def tell(self, points: Sequence[Point]) -> None:
+        """Takes points down, and passes them on."""
+        self.points += points
+        if self.watch:
+            self.watch(points)
+
+
+class Heads:
+    """The heads of all arms as one linear layer, weight (arms, inputs) and bias (arms,), and their optimiser."""
+
+    def __init__(self, head: nn.Module, settings: Sequence[TrainSettings]) -> None:
+        assert isinstance(head, Head) and isinstance(head.layers[0], nn.Linear)
+        layer = head.layers[0]
+        self.weight = layer.weight.detach().repeat(len(settings), 1).requires_grad_()
+        self.bias = layer.bias.detach().repeat(len(settings)).requires_grad_()
+        self.arms = [self._arm(place, one) for place, one in enumerate(settings)]
+        groups = [{"params": [*arm.layer.parameters()], "part": 1.0, "stage": 0} for arm in self.arms]
+        self.optimiser = LazyAdamW(groups, weight_decay=settings[0].weight_decay, fused=True)
+
+    def _arm(self, place: int, settings: TrainSettings) -> Arm:
+        network = Network([], self.weight.shape[1], HeadSettings())
+        arm = Arm(settings, network, Progress(0.0, {}, 0.0))
+        arm.layer.weight = nn.Parameter(self.weight.detach()[place : place + 1], requires_grad=False)
+        arm.layer.bias = nn.Parameter(self.bias.detach()[place : place + 1], requires_grad=False)
+        return arm
+
+    def learn(self, rows: Rows) -> Tensor:
+        """Gives each arm the gradient of its mean loss on `rows`; the losses (arms,)."""
+        outputs = nn.functional.linear(flat(rows.state), self.weight, self.bias)
+        labels = rows.labels[:, None].expand_as(outputs)
+        losses = nn.functional.binary_cross_entropy_with_logits(outputs, labels, reduction="none").mean(0)
+        for_weight, for_bias = torch.autograd.grad(losses.sum(), (self.weight, self.bias))
+        for place, arm in enumerate(self.arms):
+            arm.layer.weight.grad = for_weight[place : place + 1]
+            arm.layer.bias.grad = for_bias[place : place + 1]
+        return losses.detach()
+
+    def save(self, file: Path) -> None:
+        """Keeps where all arms stand."""
+        arms = [{"progress": vars(arm.progress), "points": arm.points, "failed": arm.failed} for arm in self.arms]
+        weights = [self.weight.detach(), self.bias.detach()]
+        values = {"arms": arms, "weights": weights, "optimiser": self.optimiser.state_dict()}
+        write_atomic(file, lambda part: torch.save(values, part))
+
+    def load(self, values: dict[str, Any]) -> None:
+        """Goes on from what `save` kept."""
+        for mine, kept in zip((self.weight, self.bias), values["weights"], strict=True):
+            mine.detach().copy_(kept)
+        self.optimiser.load_state_dict(values["optimiser"])
+        for arm, kept in zip(self.arms, values["arms"], strict=True):
+            arm.progress, arm.points, arm.failed = Progress(**kept["progress"]), kept["points"], kept["failed"]
+
+
+def fit_together(
+    network: Network,
+    plan: Plan,
+    train: Rows,
+    validation: Rows,
+    settings: TrainSettings,
+    reporter: Reporter,
+    rates: Sequence[float],
+    folder: Path,
+) -> FitResult:
+    """As core.training.loop.fit where `train_together`, and the arms of all `rates` beside it as far as it goes itself.
+
+    Continues from what `folder` holds, which may be this arm's end. Of the seconds that arms train together each counts
+    its share: `earlier` of the result is by how much this arm's exceeds what this call trained and waited.
+    """
+    began = time.monotonic()
+    heads = Heads(network.head, [dataclasses.replace(settings, learning_rate=rate) for rate in rates])
+    own, file = heads.arms[[*rates].index(settings.learning_rate)], folder / "heads.pt"
+    with alone(folder, reporter):
+        elsewhere = time.monotonic() - began
+        values = read_values(file, torch.device("cpu"))
+        if values is None:
+            for arm in heads.arms:
+                arm.progress = start_progress(arm.network, plan, CLICKS, validation, arm.settings, arm.tell)
+        else:
+            heads.load(values)
+        reporter.rewind(0)
+        reporter.points(own.points)
+        own.watch, saved = reporter.points, time.monotonic()
+        while not own.ended:
+            elsewhere += train_epoch(heads, own, plan, train, validation, reporter)
+            if own.ended or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                heads.save(file)
+                saved = time.monotonic()
+    if own.failed:
+        raise RunError(own.failed)
+    ended = own.progress
+    reporter.progress(ended.epoch, settings.epochs, ended.step, settings.epochs * steps_an_epoch(train, settings))
+    network.load_state_dict(ended.best_weights, strict=False)
+    return FitResult(ended.best_epoch, ended.epoch, ended.stopped, earlier=ended.seconds - elsewhere)
+
+
+def train_epoch(heads: Heads, own: Arm, plan: Plan, train: Rows, validation: Rows, reporter: Reporter) -> float:
+    """One epoch, and what comes after it, of every arm that has not ended; the seconds it took all of them.
+
+    own: the arm whose run this is.
+    """
+    each, every, gradients_every = cadence(train, own.settings)
+    steps = each * own.settings.epochs
+    training = [(place, arm) for place, arm in enumerate(heads.arms) if not arm.ended]
+    began, before, late = time.monotonic(), own.progress.seconds, Late()
+    summed, rows = torch.zeros(len(heads.arms)), 0
+
+    def share() -> float:
+        return before + (time.monotonic() - began) / len(training)
+
+    for batch in epoch_batches(train, own.settings, own.progress.epoch):
+        if reporter.should_stop():
+            raise CancelledError
+        for arm, group in zip(heads.arms, heads.optimiser.param_groups, strict=True):
+            set_rate([group], arm.settings, arm.progress, steps)
+        losses = heads.learn(train.at(batch))
+        summed, rows = summed + losses * len(batch), rows + len(batch)
+        step = own.progress.step + 1
+        for place, arm in training:
+            arm.progress.step = step
+            if step % gradients_every == 0 and not arm.failed:
+                report_gradients(heads.optimiser.param_groups[place : place + 1], arm.network, step, arm.tell, late)
+        heads.optimiser.step()
+        if step % every == 0 or step % each == 0:
+            for place, arm in training:
+                now = arm.progress
+                now.running_loss, now.running_rows, now.seconds = summed[place], rows, share()
+                try_on(arm, partial(report_train_loss, now, arm.settings, arm.tell, late))
+            summed, rows = torch.zeros(len(heads.arms)), 0
+            reporter.progress(own.progress.epoch + 1, own.settings.epochs, step, steps)
+    for _, arm in training:
+        try_on(arm, partial(finish_epoch, arm.network, plan, CLICKS, validation, arm.settings, arm.tell, arm.progress))
+    for _, arm in training:
+        arm.progress.seconds = share()
+    return time.monotonic() - began
+
+
+def try_on(arm: Arm, do: Callable[[], None]) -> None:
+    """Does what may end the arm by a RunError; that is its own end, and the others train on."""
+    if not arm.failed:
+        try:
+            do()
+        except RunError as error:
+            arm.failed = str(error)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, reporter: Reporter) -> Iterator[None]:
+    """Waits until no other process trains these arms, and keeps it so; CancelledError when asked to stop meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, waits = FileLock(folder / "lock"), False
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=LOOK_SECONDS)
+        except Timeout:
+            if not waits:
+                reporter.phase("waiting for an arm that trains with this one")
+            if reporter.should_stop():
+                raise CancelledError from None
+            waits = True
+    try:
+        if waits:
+            reporter.phase("training")
+        yield
+    finally:
+        lock.release()
