@@ -8,10 +8,13 @@ weights. Whole runs of a sweep say what that is worth.
 
 import argparse
 import dataclasses
+import itertools
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,9 +26,18 @@ from benchmarks.real_rows import thaw
 from benchmarks.speed_freezing import MODEL, Bench, behind
 from benchmarks.speed_training import BATCH, PAGE, SETTINGS, TRAIN, first, prepare
 from benchmarks.timing import alternate, machine, ratio_text
+from core.data.datasets import list_datasets
+from core.models.library import find_backbone
 from core.models.network import Network
+from core.runs.launch import CLUSTER
+from core.runs.store import RunStore
+from core.runs.sweep import Arm as SweepArm
+from core.runs.sweep import SweepSpec, submit_sweep
+from core.runs.worker import carry_out
 from core.training.feeding import Rows
+from core.training.job import execute
 from core.training.loop import epoch_batches, fit
+from core.training.settings import TrainSettings
 from core.training.together import fit_together
 from core.workspace import Workspace, open_workspace
 
@@ -214,23 +226,35 @@ class Trial:
         return max(gaps)
 
 
-def whole_runs(folder: Path, seeds: int) -> dict[str, float]:
-    """Median seconds of a whole run of the head alone by the product's own record of two sweeps: of seeds, whose arms
-    train in turn, and of learning rates, whose arms train together."""
+def whole_runs(folder: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds a run, of whole sweeps of the head alone with as many seeds, in turn, as learning rates, together."""
     workspace = open_workspace(folder / "workspace")
     wide = ",".join(map(str, SETTINGS[MODEL]["widths"]))
     shape = f"--architecture {MODEL} --widths {wide} --embedding {SETTINGS[MODEL]['embedding']} --epochs 1"
     thaw(workspace, f"pretrain --dataset few {shape} --name base --device cpu", [])
-    arms = f"--dataset few --backbone base --depths {max(PARTS)} --early-stopping 0 --device cpu --arms-at-once 1"
-    rates = ",".join(f"{arm.rate:.6f}" for arm in arms_of("learning rates", SIZES[0]))
-    # The first fills the cache.
-    for name, more in (("first", "--seeds 1"), ("in turn", f"--seeds {seeds}"), ("together", f"--rates {rates}")):
-        thaw(workspace, f"sweep --name '{name}' {arms} {more}", [])
-    taken: dict[str, list[float]] = {"in turn": [], "together": []}
-    for run in thaw(workspace, "runs", [])["runs"]:
-        if run["kind"] == "finetune":
-            taken["together" if run["request"]["rates"] else "in turn"].append(run["result"]["seconds"]["total"])
-    return {way: statistics.median(found) for way, found in taken.items()}
+    store, names = RunStore(workspace), itertools.count()
+    dataset = next(one for one in list_datasets(workspace) if one.name == "few")
+    every = dataclasses.replace(TrainSettings(), early_stopping=0, device="cpu")
+    plain = SweepSpec(dataset.id, find_backbone(workspace, "base").id, (SweepArm("linear-probe"),), train=every)
+
+    def sweep(spec: SweepSpec) -> float:
+        submit_sweep(workspace, spec, f"sweep {next(names)}", own=True)
+        began, runs = time.perf_counter(), 0
+        while run := store.claim(CLUSTER, os.getpid()):
+            carry_out(workspace, store, run, execute)
+            assert store.get(run.id).status == "done"
+            runs += 1
+        return (time.perf_counter() - began) / runs
+
+    seeds = dataclasses.replace(plain, seeds=tuple(range(SIZES[0])))
+    rates = tuple(arm.rate for arm in arms_of("learning rates", SIZES[0]))
+    ways = {
+        "in turn": partial(sweep, seeds),
+        "together": partial(sweep, dataclasses.replace(plain, seeds=(0,), learning_rates=rates)),
+    }
+    # The first imports what training takes, and fills the cache.
+    sweep(plain)
+    return alternate(ways, rounds)
 
 
 def line(trial: Trial, kind: str, rounds: int) -> str:
@@ -259,9 +283,9 @@ with the same weights (largest difference in the last column).
 |---|---|---|---|---|---|
 {table}
 
-Whole runs of the head alone in sweeps by `python -m core` (preset *fast*, all 20 epochs), by their own record, which is
-encoding, cache, training, scoring and files: {whole[in turn]:.2f} s where {seeds} seeds train in turn,
-{whole[together]:.2f} s where {rates} learning rates train together.
+A whole run of the head alone in a sweep (preset *fast*, all 20 epochs; encoding, cache, training, scoring, store and
+files): {in_turn:.2f} s in a sweep of {number} seeds, which train in turn, {together:.2f} s in one of {number} learning
+rates, which train together: {ratio}.
 """
 
 
@@ -270,7 +294,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seeds", type=int, default=3, help="whole runs at each depth")
     parser.add_argument("--out", type=Path, default=PAGE)
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
@@ -278,7 +301,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         bench = Bench(prepare(folder, options.rows, many=False), folder)
-        whole = whole_runs(folder, options.seeds)
+        whole = whole_runs(folder, options.rounds)
         cache = open_workspace(folder / "cache")
         lines = [
             line(Trial(bench, cache, kind, number, depth), kind, options.rounds)
@@ -296,9 +319,10 @@ def main() -> None:
         threads=THREADS,
         rounds=options.rounds,
         table="\n".join(lines),
-        seeds=options.seeds,
-        rates=SIZES[0],
-        whole=whole,
+        number=SIZES[0],
+        in_turn=statistics.median(whole["in turn"]),
+        together=statistics.median(whole["together"]),
+        ratio=ratio_text(whole["together"], whole["in turn"]),
     )
     put_section(options.out, HEADING, body)
     print(body)
