@@ -1,6 +1,7 @@
 """Heads that train in one product against the same heads trained in turn, and against themselves after a break."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network
 from core.runs import sweep as sweeps
 from core.runs.store import Run, RunStore
-from core.runs.sweep import Arm, SweepSpec, submit_sweep
+from core.runs.sweep import Arm, SweepSpec, requests_of, submit_sweep
 from core.runs.worker import work
 from core.training import together
 from core.training.feeding import Rows
 from core.training.job import execute
 from core.training.loop import CancelledError, FitResult, fit
-from core.training.settings import FinetuneRequest, TrainSettings, request_from_json
+from core.training.settings import FinetuneRequest, TrainSettings, request_from_json, request_to_json
 from core.training.together import fit_together, train_together
 from core.training.verify import verify
 from core.workspace import Workspace
@@ -231,3 +232,22 @@ def test_a_run_of_such_a_sweep_comes_out_the_same_bit_for_bit(swept: tuple[Works
         if run.request["strategy"] == "linear-probe":
             found = verify(workspace, run)
             assert found.same and found.largest_score_difference == 0 and found.weights_same
+
+
+def test_rates_survive_json_older_requests_have_none_and_a_rate_must_be_among_them() -> None:
+    train = dataclasses.replace(QUICK, learning_rate=RATES[1])
+    request = FinetuneRequest("d", "b", train=train, rates=RATES)
+    values = json.loads(json.dumps(request_to_json(request)))
+    assert request_from_json(values) == request
+    del values["rates"]
+    assert request_from_json(values) == dataclasses.replace(request, rates=())
+    with pytest.raises(BadInput, match=r"learning rate is 0\.5.*the rates it trains with"):
+        dataclasses.replace(request, train=dataclasses.replace(QUICK, learning_rate=0.5))
+
+
+def test_a_sweep_names_its_rates_where_there_are_several_and_none_is_ended_before_the_others() -> None:
+    one = SweepSpec("d", "b", (Arm("linear-probe"),), (0,), train=QUICK)
+    several = dataclasses.replace(one, learning_rates=RATES)
+    assert [request.rates for request in requests_of(several)] == [RATES] * 3
+    assert [request.rates for request in requests_of(one)] == [()]
+    assert [request.rates for request in requests_of(dataclasses.replace(several, halving=2))] == [()] * 3
