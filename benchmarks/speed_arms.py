@@ -145,7 +145,9 @@ def train_stack(stack: Stack, arms: Sequence[Arm], train: Rows, validation: Rows
             for layer in stack:
                 for tensor in layer:
                     tensor.grad = None
-            losses(stack, x[rows], train.labels[rows]).sum().backward()
+            shape, picked = rows.shape, rows.flatten()
+            near = x.index_select(0, picked).unflatten(0, shape)
+            losses(stack, near, train.labels.index_select(0, picked).unflatten(0, shape)).sum().backward()
             hand_on()
             optimiser.step()
         with torch.no_grad():
