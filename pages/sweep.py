@@ -8,10 +8,11 @@ from core.runs.launch import refresh
 from core.runs.store import RunStore
 from core.runs.sweep import Sweep, list_sweeps
 from pages.components.common import errors_shown, escape_markdown, plain, when, workspace
-from pages.components.sweep_form import sweep_form
+from pages.components.sweep_form import LAUNCHED, sweep_form
 from pages.components.sweep_view import sweep_view
 
 NEW = "new"
+TO_THE_TOP = """<script>document.querySelector('[data-testid="stMain"]').scrollTo(0, 0)</script>"""
 
 
 def pick(sweeps: list[Sweep]) -> Sweep | None:
@@ -86,3 +87,6 @@ with errors_shown():
         form(every)
     else:
         sweep_view(chosen)
+        if st.session_state.pop(LAUNCHED, False):
+            # The page stays the same to Streamlit, so it would stay scrolled as far as the long form was.
+            st.html(TO_THE_TOP, unsafe_allow_javascript=True)

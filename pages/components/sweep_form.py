@@ -34,6 +34,8 @@ from pages.components.vocabulary import backbone_coverage, noise_warning
 SIZES = (1000, 5000, 20_000)
 """Target sizes offered beside all rows, where there are more rows than that."""
 MOST_SEEDS = 50
+LAUNCHED = "sweep_launched"
+"""In the session, until its page is shown: a sweep was just launched from wherever the form was scrolled to."""
 HALVINGS = {0: "off: all to the end", 2: "keep the best half", 3: "keep the best third", 4: "keep the best quarter"}
 
 
@@ -230,6 +232,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
     ):
         sweep = submit_sweep(workspace(), spec, name)
         st.query_params.from_dict({"sweep": sweep.id})
+        st.session_state[LAUNCHED] = True
         st.rerun()
     if len(spec.seeds) == 1:
         st.caption(":material/info: With one seed the verdicts hold for that seed's luck alone; three tell more.")

@@ -188,7 +188,7 @@ def _result(sweep: Sweep, runs: Sequence[Run]) -> None:
     settings = [*dict.fromkeys(setting for setting, title in places if title != "zero-shot")] or [""]
     if any(run.active for run in runs):
         # Room for what will be said, so that what lies below does not move with every sentence.
-        st.html(f"<style>.st-key-sweep_said {{ min-height: {17 + 15 * (len(settings) - 1)}rem; }}</style>")
+        st.html(f"<style>.st-key-sweep_said {{ min-height: {17 + 10 * (len(settings) - 1)}rem; }}</style>")
     with st.container(border=True, key="sweep_said"):
         verdicts, sentences = _verdicts(tuple(_identity(one) for one in results), reference, results)
         _said(runs, results, by_setting(sentences, settings, verdicts), reference)
@@ -260,7 +260,7 @@ def _table(table: pd.DataFrame) -> None:
         alt="Arms of the sweep with their metrics, differences to the reference and verdicts",
         column_config={
             "Arm": st.column_config.TextColumn(pinned=True),
-            "Runs": st.column_config.TextColumn(help="Seeds done, of those asked for"),
+            "Runs": st.column_config.TextColumn(width=110, help="Seeds done, of those asked for"),
             "Target AUC": st.column_config.NumberColumn(format="%.4f", help="Mean over seeds, on target test rows"),
             "Target ±": st.column_config.NumberColumn(format="%.4f", help="Standard deviation over seeds"),
             "Source AUC": st.column_config.NumberColumn(format="%.4f", help="On source test rows: what was kept"),
