@@ -187,8 +187,10 @@ def _result(sweep: Sweep, runs: Sequence[Run]) -> None:
     reference = st.session_state["against"]
     settings = [*dict.fromkeys(setting for setting, title in places if title != "zero-shot")] or [""]
     if any(run.active for run in runs):
-        # Room for what will be said, so that what lies below does not move with every sentence.
-        st.html(f"<style>.st-key-sweep_said {{ min-height: {17 + 10 * (len(settings) - 1)}rem; }}</style>")
+        # Room for what will be said, so that what lies below does not move with every sentence; not so much that the
+        # page looks empty before.
+        room = 17 if len(settings) == 1 else 27
+        st.html(f"<style>.st-key-sweep_said {{ min-height: {room}rem; }}</style>")
     with st.container(border=True, key="sweep_said"):
         verdicts, sentences = _verdicts(tuple(_identity(one) for one in results), reference, results)
         _said(runs, results, by_setting(sentences, settings, verdicts), reference)
