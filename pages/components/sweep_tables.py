@@ -39,7 +39,7 @@ def page_table(
         row: dict[str, Any] = {"Arm": title}
         if several:
             # Zero-shot trains nothing, so that its one run stands in every setting.
-            row["Setting"] = "every one" if title == "zero-shot" else setting
+            row["Setting"] = "every one" if title == "zero-shot" else setting.replace("learning rate", "rate")
         row["Runs"] = _progress(runs)
         row |= _numbers(result, "Target", "target_test")
         row["Verdict"] = "reference" if title == reference else verdict.word if verdict else MISSING

@@ -262,24 +262,25 @@ def _table(table: pd.DataFrame) -> None:
         alt="Arms of the sweep with their metrics, differences to the reference and verdicts",
         column_config={
             "Arm": st.column_config.TextColumn(pinned=True),
-            "Runs": st.column_config.TextColumn(width=110, help="Seeds done, of those asked for"),
+            "Setting": st.column_config.TextColumn(help="Learning rate and target rows, where the sweep has several"),
+            "Runs": st.column_config.TextColumn(width=118, help="Seeds done, of those asked for"),
             "Target AUC": st.column_config.NumberColumn(format="%.4f", help="Mean over seeds, on target test rows"),
             "Target ±": st.column_config.NumberColumn(format="%.4f", help="Standard deviation over seeds"),
             "Source AUC": st.column_config.NumberColumn(format="%.4f", help="On source test rows: what was kept"),
             "Source ±": st.column_config.NumberColumn(format="%.4f", help="Standard deviation over seeds"),
             "Log loss": st.column_config.NumberColumn(format="%.4f", help="Mean over seeds, on target test rows"),
             "Verdict": st.column_config.TextColumn(width=130, help="On target AUC, against the reference"),
-            "ΔAUC": st.column_config.TextColumn(width=80, help="Target AUC less the reference's"),
+            "ΔAUC": st.column_config.TextColumn(width=68, help="Target AUC less the reference's"),
             "95 % interval": st.column_config.TextColumn(
                 width=140, help="Of the difference in AUC, by itself; the verdict counts in how much is compared"
             ),
             "ECE": st.column_config.NumberColumn(
                 format="%.4f", help="Expected calibration error, mean over seeds, on target test rows"
             ),
-            "Trained": st.column_config.NumberColumn(format="localized", help="Parameters trained"),
+            "Trained": st.column_config.NumberColumn(width=80, format="localized", help="Parameters trained"),
             "Seconds": st.column_config.NumberColumn(format="%.1f", help="Mean of a run"),
             "Compare": st.column_config.LinkColumn(
-                "Open", width=80, display_text="Compare", help="The runs of the arm side by side"
+                "Open", width=72, display_text="Compare", help="The runs of the arm side by side"
             ),
         },
     )
