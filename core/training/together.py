@@ -46,35 +46,37 @@ from core.training.loop import (
 )
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.training.task import CLICKS
-from core.workspace import Workspace, hash_json, write_atomic
+from core.workspace import Workspace, hash_json, version, write_atomic
 
 LOOK_SECONDS = 0.2
 """Seconds between two looks whether the run that trains this arm's heads has ended, or this one shall stop."""
-STRATEGIES = ("depth", "linear-probe")
-"""Whose head trains as it is, without a pull, a rule or stages that join."""
+PLAIN = ("depth", "linear-probe")
+"""Strategies whose head trains as it is, without a pull, a rule or stages that join."""
 
 
 def train_together(request: FinetuneRequest, plan: Plan, rows: Rows, network: Network, device: torch.device) -> bool:
     """Whether the request's arm trains with those of its sweep's other rates: where that was measured to be faster."""
     return (
         len(request.rates) > 1
-        and plan.strategy in STRATEGIES
+        and plan.strategy in PLAIN
         and rows.first == plan.frozen_depth == len(network.stages)
         and network.members == 1
-        and request.head == HeadSettings()
+        and not request.head.hidden
+        and request.head.classes == 1
         and not request.train.amp
         and device.type == "cpu"
     )
 
 
 def shared_folder(workspace: Workspace, request: FinetuneRequest, weights: str, data_key: str) -> Path:
-    """Where the arms that train with the request's keep what they computed; a sweep of its own has one of its own.
+    """Where the arms that train with the request's keep what they computed; another sweep, or version, has its own.
 
     weights: hash of the backbone's. data_key: see core.training.table.behind_prefix.
     """
     alike = dataclasses.replace(request.train, learning_rate=request.rates[0])
     said = dataclasses.asdict(dataclasses.replace(request, train=alike))
-    return workspace.cache / f"heads-{hash_json([said, weights, data_key, torch.get_num_threads()])[:24]}"
+    key = hash_json([version(), said, weights, data_key, torch.get_num_threads()])
+    return workspace.cache / f"heads-{key[:24]}"
 
 
 @dataclass

@@ -185,10 +185,12 @@ def test_only_what_was_measured_to_be_faster_trains_together(setup: Setup) -> No
 
     assert together_with()
     assert together_with(strategy="depth", freeze_depth=len(card.stages))
+    assert together_with(head=HeadSettings(activation="tanh")), "which no hidden layer uses"
     assert not together_with(rates=())
     assert not together_with(strategy="depth", freeze_depth=1)
     assert not together_with(strategy="lp-ft")
     assert not together_with(head=HeadSettings(hidden=(8,)))
+    assert not together_with(head=HeadSettings(output="softmax"))
     assert not together_with(train=dataclasses.replace(train_as, amp=True))
     assert not together_with(rows=dataclasses.replace(train, first=0)), "without the cached prefix"
     assert not together_with(device="cuda")
