@@ -18,6 +18,8 @@ from core.training.settings import PretrainRequest, TrainSettings
 
 RECENT = 8
 """Finished runs that calibrate: the newest ones."""
+TOGETHER = 0.4
+"""What a head takes to train of what it takes alone, where it trains with those of its sweep's other learning rates."""
 WORDS_ROW = 3e-3
 """Seconds a row of Word2Vec takes on one core, all passes, until a run has shown it."""
 PROJECTION, NEGATIVES = 32, 25
@@ -106,8 +108,10 @@ def calibrating(history: Sequence[Run], settings: TrainSettings) -> list[Run]:
     return [run for run in history if run.id in ids]
 
 
-def estimate_seconds(plan: Plan, rows: int, settings: TrainSettings, history: Sequence[Run]) -> Estimate:
-    """About how long a run of `plan` on `rows` training rows takes.
+def estimate_seconds(
+    plan: Plan, rows: int, settings: TrainSettings, history: Sequence[Run], rates: Sequence[float] = ()
+) -> Estimate:
+    """About how long a run of `plan` on `rows` training rows takes; rates: as in core.training.settings.
 
     Calibrated on the newest finished runs of the same device in `history` (newest first), those of the same batch size
     and precision before any others; without one the constants in SPEEDS stand. An upper bound with early stopping.
@@ -120,7 +124,7 @@ def estimate_seconds(plan: Plan, rows: int, settings: TrainSettings, history: Se
         start = statistics.median(_start_seconds(run) for run in chosen)
     prefixes, training = training_seconds(plan.stages, rows, settings, settings.epochs)
     prefixes = {depth: scale * one for depth, one in prefixes.items()}
-    seconds = start + sum(prefixes.values()) + scale * training
+    seconds = start + sum(prefixes.values()) + scale * training * _share(plan.stages, lane, rates)
     return Estimate(seconds, _basis(lane, len(chosen), settings), prefixes)
 
 
@@ -183,7 +187,12 @@ def _expected(run: Run) -> float:
         for stage in run.result["stages"]
     ]
     prefixes, training = training_seconds(stages, run.result["train_rows"], settings, run.result["epochs_run"])
-    return sum(prefixes.values()) + training
+    return sum(prefixes.values()) + training * _share(stages, run.lane, run.request.get("rates", ()))
+
+
+def _share(stages: Sequence[PlannedStage], lane: str, rates: Sequence[float]) -> float:
+    """What a run's training takes of what it takes alone."""
+    return TOGETHER if lane == "cpu" and len(rates) > 1 and not any(stage.trained for stage in stages[:-1]) else 1.0
 
 
 def _train_seconds(run: Run) -> float:

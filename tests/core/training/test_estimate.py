@@ -15,6 +15,7 @@ from core.training.estimate import (
     NEGATIVES,
     PROJECTION,
     SPEEDS,
+    TOGETHER,
     WORDS_ROW,
     calibrating,
     estimate_seconds,
@@ -124,6 +125,22 @@ def test_the_few_runs_that_calibrate_say_what_all_say() -> None:
             plan_at(1), 999, settings, history
         )
         assert word2vec_seconds(999, few) == word2vec_seconds(999, history)
+
+
+def test_heads_that_train_together_take_a_share_and_calibrate_as_heads_alone() -> None:
+    rates, head = (1e-3, 1e-4), plan_at(3)
+    alone = estimate_seconds(head, 9_950, SETTINGS, ())
+    shared = estimate_seconds(head, 9_950, SETTINGS, (), rates)
+    trained = training_seconds(head.stages, 9_950, SETTINGS, SETTINGS.epochs)[1]
+    assert alone.seconds - shared.seconds == pytest.approx((1 - TOGETHER) * trained)
+    assert estimate_seconds(plan_at(2), 9_950, SETTINGS, (), rates) == estimate_seconds(plan_at(2), 9_950, SETTINGS, ())
+
+    run = finished(3, train=3.0, total=5.0)
+    assert run.result is not None
+    done = dataclasses.replace(run, request=run.request | {"rates": [*rates]})
+    assert estimate_seconds(head, 9_950, SETTINGS, (done,), rates).seconds == pytest.approx(5.0, rel=1e-2)
+    assert estimate_seconds(head, 9_950, SETTINGS, (run,)).seconds == pytest.approx(5.0, rel=1e-2)
+    assert estimate_seconds(head, 9_950, SETTINGS, (done,)).seconds > 5.0
 
 
 def test_stages_that_join_later_cost_what_they_do_from_then_on() -> None:
