@@ -216,14 +216,16 @@ class Trial:
     def largest_gap(self) -> float:
         """Largest difference between the weights of the two ways, which must be rounding.
 
-        The product multiplies by another library, and Adam makes a step of the rounding of a gradient near nought: one
-        weight in a thousand may differ by more.
+        Below the head the product multiplies by another library, and Adam makes a step of the rounding of a gradient
+        near nought: there one weight in a thousand may differ by more.
         """
         gaps = []
         for ours, theirs in zip(self.ended["in turn"], self.ended["together"], strict=True):
             for one, other in zip(ours, theirs, strict=True):
                 alike = torch.isclose(other, one, rtol=1e-3, atol=1e-4).float().mean()
-                assert alike > ALIKE, f"{1 - alike:.1%} of the weights differ between in turn and together"
+                assert alike == 1 or (self.depth < max(PARTS) and alike > ALIKE), (
+                    f"{1 - alike:.1%} of the weights differ between in turn and together"
+                )
                 gaps.append(float((one - other).abs().max()))
         return max(gaps)
 

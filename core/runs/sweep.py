@@ -236,7 +236,7 @@ def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, histor
         if key not in known:
             plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
             rows = _rows_to_train(dataset, request.train.validation_share, request.target_rows)
-            known[key] = estimate_seconds(plan, rows, request.train, history, request.rates)
+            known[key] = estimate_seconds(plan, rows, request.train, history, request.head_may_share)
         one = known[key]
         seconds += one.seconds - sum(one.prefixes.values())
         for depth, prefix in one.prefixes.items():

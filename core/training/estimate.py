@@ -14,7 +14,7 @@ from core.models.costs import Cost
 from core.runs.launch import preferred_lane
 from core.runs.store import Run
 from core.training.objectives import OBJECTIVES
-from core.training.settings import PretrainRequest, TrainSettings
+from core.training.settings import FinetuneRequest, PretrainRequest, TrainSettings, request_from_json
 
 RECENT = 8
 """Finished runs that calibrate: the newest ones."""
@@ -109,9 +109,9 @@ def calibrating(history: Sequence[Run], settings: TrainSettings) -> list[Run]:
 
 
 def estimate_seconds(
-    plan: Plan, rows: int, settings: TrainSettings, history: Sequence[Run], rates: Sequence[float] = ()
+    plan: Plan, rows: int, settings: TrainSettings, history: Sequence[Run], head_may_share: bool = False
 ) -> Estimate:
-    """About how long a run of `plan` on `rows` training rows takes; rates: as in core.training.settings.
+    """About how long a run of `plan` on `rows` training rows takes; head_may_share: as in FinetuneRequest.
 
     Calibrated on the newest finished runs of the same device in `history` (newest first), those of the same batch size
     and precision before any others; without one the constants in SPEEDS stand. An upper bound with early stopping.
@@ -124,7 +124,7 @@ def estimate_seconds(
         start = statistics.median(_start_seconds(run) for run in chosen)
     prefixes, training = training_seconds(plan.stages, rows, settings, settings.epochs)
     prefixes = {depth: scale * one for depth, one in prefixes.items()}
-    seconds = start + sum(prefixes.values()) + scale * training * _share(plan.stages, lane, rates)
+    seconds = start + sum(prefixes.values()) + scale * training * _share(plan.stages, lane, head_may_share)
     return Estimate(seconds, _basis(lane, len(chosen), settings), prefixes)
 
 
@@ -187,12 +187,14 @@ def _expected(run: Run) -> float:
         for stage in run.result["stages"]
     ]
     prefixes, training = training_seconds(stages, run.result["train_rows"], settings, run.result["epochs_run"])
-    return sum(prefixes.values()) + training * _share(stages, run.lane, run.request.get("rates", ()))
+    request = request_from_json(run.request) if run.request.get("rates") else None
+    may_share = isinstance(request, FinetuneRequest) and request.head_may_share
+    return sum(prefixes.values()) + training * _share(stages, run.lane, may_share)
 
 
-def _share(stages: Sequence[PlannedStage], lane: str, rates: Sequence[float]) -> float:
+def _share(stages: Sequence[PlannedStage], lane: str, head_may_share: bool) -> float:
     """What a run's training takes of what it takes alone."""
-    return TOGETHER if lane == "cpu" and len(rates) > 1 and not any(stage.trained for stage in stages[:-1]) else 1.0
+    return TOGETHER if head_may_share and lane == "cpu" and not any(stage.trained for stage in stages[:-1]) else 1.0
 
 
 def _train_seconds(run: Run) -> float:

@@ -11,6 +11,8 @@ from core.models.registry import ARCHITECTURES
 from core.training.objectives import STARTS
 
 DEVICES = ("auto", "cuda", "cpu")
+PLAIN = ("depth", "linear-probe")
+"""Strategies whose head trains as it is, without a pull, a rule or stages that join."""
 
 
 def _require(condition: bool, name: str, value: object, wanted: str) -> None:
@@ -136,6 +138,12 @@ class FinetuneRequest:
         rate, known = self.train.learning_rate, [*self.rates]
         _require(not known or rate in known, "learning rate", rate, f"one of {known}, the rates it trains with")
         complete_options(self.strategy, self.options)
+
+    @property
+    def head_may_share(self) -> bool:
+        """Whether its head, where that alone trains, may train in one product with those of the other rates."""
+        plain = self.strategy in PLAIN and not self.head.hidden and self.head.classes == 1
+        return len(self.rates) > 1 and plain and not self.train.amp
 
 
 @dataclass(frozen=True)

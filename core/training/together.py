@@ -8,6 +8,7 @@ other rates find theirs. All other arms train in turn: together they are no fast
 """
 
 import contextlib
+import copy
 import dataclasses
 import json
 import time
@@ -50,20 +51,14 @@ from core.workspace import Workspace, hash_json, version, write_atomic
 
 LOOK_SECONDS = 0.2
 """Seconds between two looks whether the run that trains this arm's heads has ended, or this one shall stop."""
-PLAIN = ("depth", "linear-probe")
-"""Strategies whose head trains as it is, without a pull, a rule or stages that join."""
 
 
 def train_together(request: FinetuneRequest, plan: Plan, rows: Rows, network: Network, device: torch.device) -> bool:
     """Whether the request's arm trains with those of its sweep's other rates: where that was measured to be faster."""
     return (
-        len(request.rates) > 1
-        and plan.strategy in PLAIN
+        request.head_may_share
         and rows.first == plan.frozen_depth == len(network.stages)
         and network.members == 1
-        and not request.head.hidden
-        and request.head.classes == 1
-        and not request.train.amp
         and device.type == "cpu"
     )
 
@@ -130,6 +125,14 @@ class Heads:
         arm.layer.bias = nn.Parameter(self.bias.detach()[place : place + 1], requires_grad=False)
         return arm
 
+    def begin(self, plan: Plan, validation: Rows) -> None:
+        """Where all arms stand before their first step: at one and the same head, which is validated once."""
+        first = self.arms[0]
+        progress = start_progress(first.network, plan, CLICKS, validation, first.settings, first.tell)
+        for arm in self.arms:
+            arm.progress = dataclasses.replace(copy.deepcopy(progress), rate=arm.settings.learning_rate)
+            arm.points = [*first.points]
+
     def learn(self, rows: Rows) -> Tensor:
         """Gives each arm the gradient of its mean loss on `rows`; the losses (arms,)."""
         outputs = nn.functional.linear(flat(rows.state), self.weight, self.bias)
@@ -181,8 +184,7 @@ def fit_together(
         elsewhere = time.monotonic() - began
         values = read_values(file, torch.device("cpu"))
         if values is None:
-            for arm in heads.arms:
-                arm.progress = start_progress(arm.network, plan, CLICKS, validation, arm.settings, arm.tell)
+            heads.begin(plan, validation)
         else:
             heads.load(values)
         reporter.rewind(0)

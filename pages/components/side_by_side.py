@@ -274,13 +274,13 @@ def _flatten(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
         for name, value in values.items():
             if isinstance(value, dict):
                 walk(value, "" if name == "train" else f"{name} · ")
-            elif name not in ("group", "seed", "name", *hidden):
+            elif name not in ("group", "seed", "name", "rates", *hidden):
                 words = STRATEGIES[value].title if name == "strategy" else str(value)
                 flat[f"{prefix}{name}".replace("_", " ")] = "–" if value is None else words
 
     request = runs[0].request
     # Other strategies carry a depth of 0, which says nothing about what they freeze.
-    hidden = ("rates",) if request.get("strategy") == "depth" else ("rates", "freeze_depth")
+    hidden = () if request.get("strategy") == "depth" else ("freeze_depth",)
     if request.get("strategy") == "zero-shot":
         request = {name: request[name] for name in ("strategy", "dataset", "backbone")}
     else:

@@ -25,7 +25,7 @@ from core.training.estimate import (
     word2vec_seconds,
 )
 from core.training.pretext import Detector, Predictor, unigram
-from core.training.settings import PretrainRequest, TrainSettings
+from core.training.settings import FinetuneRequest, PretrainRequest, TrainSettings, request_to_json
 
 SETTINGS = TrainSettings(device="cpu", batch_size=100, epochs=4, early_stopping=0)
 CARD = BackboneCard(
@@ -130,15 +130,19 @@ def test_the_few_runs_that_calibrate_say_what_all_say() -> None:
 def test_heads_that_train_together_take_a_share_and_calibrate_as_heads_alone() -> None:
     rates, head = (1e-3, 1e-4), plan_at(3)
     alone = estimate_seconds(head, 9_950, SETTINGS, ())
-    shared = estimate_seconds(head, 9_950, SETTINGS, (), rates)
+    shared = estimate_seconds(head, 9_950, SETTINGS, (), head_may_share=True)
     trained = training_seconds(head.stages, 9_950, SETTINGS, SETTINGS.epochs)[1]
     assert alone.seconds - shared.seconds == pytest.approx((1 - TOGETHER) * trained)
-    assert estimate_seconds(plan_at(2), 9_950, SETTINGS, (), rates) == estimate_seconds(plan_at(2), 9_950, SETTINGS, ())
+    deeper = plan_at(2)
+    assert estimate_seconds(deeper, 9_950, SETTINGS, (), True) == estimate_seconds(deeper, 9_950, SETTINGS, ())
 
     run = finished(3, train=3.0, total=5.0)
     assert run.result is not None
-    done = dataclasses.replace(run, request=run.request | {"rates": [*rates]})
-    assert estimate_seconds(head, 9_950, SETTINGS, (done,), rates).seconds == pytest.approx(5.0, rel=1e-2)
+    asked = FinetuneRequest("d", "b", "linear-probe", train=SETTINGS, rates=rates)
+    done = dataclasses.replace(run, request=request_to_json(asked))
+    in_turn = dataclasses.replace(run, request=request_to_json(dataclasses.replace(asked, head=HeadSettings((8,)))))
+    assert estimate_seconds(head, 9_950, SETTINGS, (in_turn,)).seconds == pytest.approx(5.0, rel=1e-2)
+    assert estimate_seconds(head, 9_950, SETTINGS, (done,), head_may_share=True).seconds == pytest.approx(5.0, rel=1e-2)
     assert estimate_seconds(head, 9_950, SETTINGS, (run,)).seconds == pytest.approx(5.0, rel=1e-2)
     assert estimate_seconds(head, 9_950, SETTINGS, (done,)).seconds > 5.0
 
