@@ -38,10 +38,18 @@ def upload(page: Page, path: Path) -> None:
     page.get_by_role("button", name="Add the sample").click()
 
 
+def added(page: Page) -> None:
+    """Waits until the sample is in and the form has folded: until then every button below it slides up the page, and
+    another sample may be shown."""
+    expect(page.get_by_text("Where from")).to_be_hidden(timeout=MINUTE)
+    settled(page)
+
+
 def test_upload_prepare_restart_and_find_again(server: Server, page: Page, rows_file: Path) -> None:
     open_data(page, server)
     upload(page, rows_file)
-    expect(page.get_by_text("Kaggle DAC train.txt")).to_be_visible(timeout=MINUTE)
+    added(page)
+    expect(page.get_by_text("Kaggle DAC train.txt")).to_be_visible()
     expect(page.get_by_test_id("stMetric").filter(has_text="Rows").first).to_contain_text("20,000")
     expect(page.locator(".thaw-chart.js-plotly-plot").first).to_be_visible()
     page.get_by_role("button", name="Split it into domains").click()
