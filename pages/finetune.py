@@ -32,6 +32,7 @@ from pages.components.common import (
 from pages.components.freeze_line import movable_stack
 from pages.components.head_fields import head_fields
 from pages.components.plan_view import in_words, random_warning, stage_table, totals
+from pages.components.renewed import value_of
 from pages.components.stack import is_random, parts_in_words, stack_of_plan
 from pages.components.strategy_choice import choose_strategy
 from pages.components.training_fields import training_fields
@@ -94,7 +95,7 @@ def vocabulary_warning(dataset: Dataset, card: BackboneCard, plan: Plan) -> None
 def head(card: BackboneCard) -> HeadSettings:
     """The new head; under the article's preset its own backbones get its two classes first."""
     st.markdown("##### New head")
-    article = bool(ARCHITECTURES[card.architecture].needs) and st.session_state.get("ft_preset") == "article"
+    article = bool(ARCHITECTURES[card.architecture].needs) and value_of("ft_preset") == "article"
     return head_fields("ft", "softmax" if article else "logit")
 
 

@@ -9,6 +9,7 @@ import streamlit as st
 from core.errors import BadInput
 from core.training.settings import DEVICES, PRESETS, SMALL_ROWS, TrainSettings
 from pages.components.form_address import keep, left_out, news
+from pages.components.renewed import key_of, put, value_of
 
 FIELDS = (
     "epochs",
@@ -51,7 +52,7 @@ def training_fields(
     preset = st.segmented_control(
         "Preset",
         [*PRESETS],
-        key=f"{prefix}_preset",
+        key=key_of(f"{prefix}_preset"),
         on_change=_fill,
         args=(prefix,),
         persist_state="session",
@@ -67,7 +68,7 @@ def training_fields(
             max_value=1.0,
             step=1e-4,
             format="%g",
-            key=f"{prefix}_learning_rate",
+            key=key_of(f"{prefix}_learning_rate"),
             on_change=_match,
             args=(prefix,),
             persist_state="session",
@@ -76,7 +77,7 @@ def training_fields(
         stopping = "Epochs without a lower validation loss before the run stops; 0 never. The best epoch is kept."
         early_stopping = _number(prefix, "early_stopping", "Early stopping, epochs", 0, 1000, stopping)
         plateau = "Epochs without a lower validation loss before the learning rate falls to a tenth; 0 never."
-        cosine = bool(st.session_state.get(f"{prefix}_cosine"))
+        cosine = bool(value_of(f"{prefix}_cosine"))
         plateau_epochs = _number(prefix, "plateau", "Plateau, epochs", 0, 1000, plateau, disabled=cosine)
         weight_decay = st.number_input(
             "Weight decay",
@@ -84,7 +85,7 @@ def training_fields(
             max_value=1.0,
             step=0.01,
             format="%g",
-            key=f"{prefix}_weight_decay",
+            key=key_of(f"{prefix}_weight_decay"),
             on_change=_match,
             args=(prefix,),
             persist_state="session",
@@ -96,7 +97,7 @@ def training_fields(
             max_value=SHARES[1],
             step=0.05,
             placeholder="as prepared",
-            key=f"{prefix}_validation_share",
+            key=key_of(f"{prefix}_validation_share"),
             on_change=_match,
             args=(prefix,),
             persist_state="session",
@@ -107,13 +108,13 @@ def training_fields(
             "Device",
             DEVICES,
             format_func=DEVICE_WORDS.__getitem__,
-            key=f"{prefix}_device",
+            key=key_of(f"{prefix}_device"),
             persist_state="session",
             help="auto takes a GPU when there is one. Results agree to rounding.",
         )
     st.toggle(
         "Let the learning rate fall to zero along a cosine",
-        key=f"{prefix}_cosine",
+        key=key_of(f"{prefix}_cosine"),
         on_change=_match,
         args=(prefix,),
         persist_state="session",
@@ -121,12 +122,11 @@ def training_fields(
     )
     amp = st.toggle(
         "Mixed precision (bfloat16)",
-        key=f"{prefix}_amp",
+        key=key_of(f"{prefix}_amp"),
         persist_state="session",
         help="Training multiplies matrices in bfloat16: about twice as fast where the processor or GPU has "
         "instructions for it, slower elsewhere. The AUC differs in the fourth digit at most; scoring stays in float32.",
     )
-    st.session_state.pop(f"{prefix}_left", None)
     settings = TrainSettings(
         epochs=_given(epochs, "number of epochs"),
         batch_size=_given(batch_size, "batch size"),
@@ -187,7 +187,7 @@ def _from_address(prefix: str) -> None:
         left_out(text, error)
         return
     for name in FIELDS + MORE_FIELDS:
-        st.session_state[f"{prefix}_{name}"] = getattr(settings, name)
+        put(f"{prefix}_{name}", getattr(settings, name))
     _match(prefix)
 
 
@@ -198,9 +198,9 @@ def suggest(key: str, value: str) -> bool:
     """
     remembered = f"{key}_suggested"
     state = st.session_state
-    changed = key not in state or state[key] == state.get(remembered) != value
+    changed = key_of(key) not in state or value_of(key) == state.get(remembered) != value
     if changed:
-        state[key] = value
+        put(key, value)
     state[remembered] = value
     return changed
 
@@ -219,7 +219,7 @@ def _number(prefix: str, name: str, label: str, low: int, high: int, about: str,
         min_value=low,
         max_value=high,
         step=1,
-        key=f"{prefix}_{name}",
+        key=key_of(f"{prefix}_{name}"),
         on_change=_match,
         args=(prefix,),
         persist_state="session",
@@ -229,13 +229,13 @@ def _number(prefix: str, name: str, label: str, low: int, high: int, about: str,
 
 
 def _seed(prefix: str) -> int | None:
-    st.session_state.setdefault(f"{prefix}_seed", 0)
+    st.session_state.setdefault(key_of(f"{prefix}_seed"), 0)
     return st.number_input(
         "Seed",
         min_value=0,
         max_value=2**31 - 1,
         step=1,
-        key=f"{prefix}_seed",
+        key=key_of(f"{prefix}_seed"),
         persist_state="session",
         help="Of new weights, the row order and dropout. Another one shows how much is training noise.",
     )
@@ -249,22 +249,13 @@ def _given(value: N | None, what: str) -> N:
 
 def _fill(prefix: str) -> None:
     """Puts the chosen preset's values into the fields."""
-    state = st.session_state
-    if state[f"{prefix}_preset"] and state[f"{prefix}_preset"] == state.get(f"{prefix}_left"):
-        # No click: the next edit came before the browser heard that this preset was unmarked by the one before it.
-        state[f"{prefix}_preset"] = None
-        return
-    preset = PRESETS.get(state[f"{prefix}_preset"])
-    if preset:
+    if chosen := value_of(f"{prefix}_preset"):
         for name in FIELDS:
-            state[f"{prefix}_{name}"] = getattr(preset, name)
+            put(f"{prefix}_{name}", getattr(PRESETS[chosen], name))
 
 
 def _match(prefix: str) -> None:
     """Marks the preset whose values the fields hold, or none."""
-    state = st.session_state
-    values = {name: state[f"{prefix}_{name}"] for name in FIELDS}
+    values = {name: value_of(f"{prefix}_{name}") for name in FIELDS}
     fitting = [name for name, preset in PRESETS.items() if values.items() <= dataclasses.asdict(preset).items()]
-    if not fitting and state[f"{prefix}_preset"]:
-        state[f"{prefix}_left"] = state[f"{prefix}_preset"]
-    state[f"{prefix}_preset"] = fitting[0] if fitting else None
+    put(f"{prefix}_preset", fitting[0] if fitting else None)

@@ -1,7 +1,12 @@
 """A run watched in a browser: live without blinking, cancelled, resumed, through a restart, then compared."""
 
+import contextlib
+import os
 import re
+import signal
+import sqlite3
 import time
+from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -47,6 +52,36 @@ def ended(workspace: Workspace, run: Run) -> str:
     return RunStore(workspace).get(run.id).status
 
 
+@contextlib.contextmanager
+def held(workspace: Workspace, run_id: str) -> Iterator[int]:
+    """The run's worker stands still meanwhile, so that the run cannot end while pages open; gives the worker."""
+    store = RunStore(workspace)
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not (run := store.get(run_id)).step and time.monotonic() < deadline:
+        time.sleep(0.05)
+    worker = run.worker_pid
+    assert worker, f"No worker began: {run}"
+    os.kill(worker, signal.SIGSTOP)
+    while not writable(workspace) and time.monotonic() < deadline:
+        os.kill(worker, signal.SIGCONT)
+        time.sleep(0.05)
+        os.kill(worker, signal.SIGSTOP)
+    try:
+        yield worker
+    finally:
+        os.kill(worker, signal.SIGCONT)
+
+
+def writable(workspace: Workspace) -> bool:
+    """Whether nobody stands still in the middle of writing to the store: that would hold up everybody else."""
+    with contextlib.closing(sqlite3.connect(workspace.database, timeout=0.2)) as store:
+        try:
+            store.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+    return True
+
+
 def test_live_then_cancelled_then_resumed_to_the_end(server: Server, dataset: Dataset, open_page: OpenPage) -> None:
     workspace = open_workspace(server.home)
     run = launch(workspace, dataset, LONG)
@@ -71,12 +106,14 @@ def test_live_then_cancelled_then_resumed_to_the_end(server: Server, dataset: Da
     assert node.evaluate("node => node.layout.xaxis.range") == [1, 9]
     expect(page.get_by_text(re.compile(r"Training · epoch \d+ of 20"))).to_be_visible()
 
-    second = open_page(width=390, color_scheme="dark")
-    second.goto(f"{server.url}/run?run={run.id}")
-    expect(second.get_by_text(re.compile(r"epoch \d+ of 20"))).to_be_visible(timeout=PATIENCE)
-    page.reload()
-    expect(page.get_by_text(re.compile(r"epoch \d+ of 20"))).to_be_visible(timeout=PATIENCE)
-    page.get_by_role("button", name="Cancel").click()
+    with held(workspace, run.id):
+        second = open_page(width=390, color_scheme="dark")
+        second.goto(f"{server.url}/run?run={run.id}")
+        expect(second.get_by_text(re.compile(r"epoch \d+ of 20"))).to_be_visible(timeout=PATIENCE)
+        page.reload()
+        expect(page.get_by_text(re.compile(r"epoch \d+ of 20"))).to_be_visible(timeout=PATIENCE)
+        page.get_by_role("button", name="Cancel").click()
+        settled(page)
     for view in (page, second):
         expect(view.get_by_text("Cancelled. Resume goes on from the last checkpoint.")).to_be_visible(timeout=PATIENCE)
     assert RunStore(workspace).get(run.id).status == "cancelled"
@@ -125,6 +162,8 @@ def workers(server: Server) -> list[int]:
 
 def test_two_apps_on_one_workspace(server: Server, dataset: Dataset, open_page: OpenPage) -> None:
     """Launched in one and watched in the other; one worker carries the run out, and goes on when its app is killed."""
+    workspace = open_workspace(server.home)
+    store = RunStore(workspace)
     other = Server(server.script, server.home)
     other.start()
     try:
@@ -135,19 +174,19 @@ def test_two_apps_on_one_workspace(server: Server, dataset: Dataset, open_page: 
         first.get_by_role("button", name="Launch").click()
         first.wait_for_url("**/run?run=r-*")
         run_id = first.url.split("run=")[1]
-        second.goto(f"{server.url}/run?run={run_id}")
-        expect(second.get_by_text(re.compile(r"epoch \d+ of 12"))).to_be_visible(timeout=PATIENCE)
-        store = RunStore(open_workspace(server.home))
-        worker = store.get(run_id).worker_pid
-        for control in store.list("queued"):
-            store.request_cancel(control.id)
-        # A page left open would complain of a server that is gone.
-        first.close()
+        with held(workspace, run_id) as worker:
+            second.goto(f"{server.url}/run?run={run_id}")
+            expect(second.get_by_text(re.compile(r"epoch \d+ of 12"))).to_be_visible(timeout=PATIENCE)
+            for control in store.list("queued"):
+                store.request_cancel(control.id)
+            # A page left open would complain of a server that is gone.
+            first.close()
+            other.process.kill()
+            other.process.wait()
+            assert store.get(run_id).status == "running" and workers(server) == [worker]
     finally:
         other.process.kill()
         other.stop()
-    run = store.get(run_id)
-    assert run.status == "running" and run.worker_pid == worker and workers(server) == [worker]
     expect(second.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=PATIENCE)
     assert store.get(run_id).status == "done" and len(store.points(run_id)["validation_loss"][0]) == 13
 
