@@ -31,8 +31,8 @@ from pages.components.common import (
 )
 from pages.components.freeze_line import movable_stack
 from pages.components.head_fields import head_fields
+from pages.components.heard import listen, restore
 from pages.components.plan_view import in_words, random_warning, stage_table, totals
-from pages.components.renewed import value_of
 from pages.components.stack import is_random, parts_in_words, stack_of_plan
 from pages.components.strategy_choice import choose_strategy
 from pages.components.training_fields import training_fields
@@ -95,7 +95,7 @@ def vocabulary_warning(dataset: Dataset, card: BackboneCard, plan: Plan) -> None
 def head(card: BackboneCard) -> HeadSettings:
     """The new head; under the article's preset its own backbones get its two classes first."""
     st.markdown("##### New head")
-    article = bool(ARCHITECTURES[card.architecture].needs) and value_of("ft_preset") == "article"
+    article = bool(ARCHITECTURES[card.architecture].needs) and st.session_state.get("ft_preset") == "article"
     return head_fields("ft", "softmax" if article else "logit")
 
 
@@ -161,6 +161,7 @@ def draw(card: BackboneCard, plan: Plan) -> None:
 
 def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
     """The page once there is something to fine-tune, and something to fine-tune on."""
+    restore()
     dataset, card = choose(datasets, cards)
     left, right = st.columns([5, 6], gap="medium")
     with left, st.container(border=True):
@@ -185,6 +186,7 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
             request = FinetuneRequest(dataset.id, card.id, arm.strategy, arm.freeze_depth, new_head, train)
             launch(dataset, card, plan, dataclasses.replace(request, options=arm.options))
             stage_table(plan, train.learning_rate)
+    listen()
     # Worker and browser warm up while the user still reads: the first loss then comes within a second of the launch.
     expect_charts()
     if train:

@@ -8,6 +8,7 @@ from core.runs.launch import refresh
 from core.runs.store import RunStore
 from core.runs.sweep import Sweep, list_sweeps
 from pages.components.common import errors_shown, escape_markdown, plain, when, workspace
+from pages.components.heard import listen, restore
 from pages.components.sweep_form import LAUNCHED, sweep_form
 from pages.components.sweep_view import sweep_view
 
@@ -71,8 +72,10 @@ def form(sweeps: list[Sweep]) -> None:
             "backbones.py", label="Pretrain a backbone", icon=":material/stacks:", query_params={"section": "Pretrain"}
         )
     else:
+        restore()
         point_to_active(sweeps)
         sweep_form(datasets, cards)
+        listen()
 
 
 heading, box = st.columns([3, 2], vertical_alignment="center")

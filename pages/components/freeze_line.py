@@ -4,6 +4,7 @@ import streamlit as st
 
 from core.freezing.plan import Plan
 from core.workspace import PROJECT
+from pages.components.heard import put
 from pages.components.stack import ICONS, stack_of_plan
 
 DEPTH = "depth"
@@ -25,4 +26,4 @@ def movable_stack(plan: Plan) -> None:
 
 
 def _follow() -> None:
-    st.session_state[DEPTH] = st.session_state["line"].depth
+    put(DEPTH, st.session_state["line"].depth)

@@ -5,7 +5,7 @@ import streamlit as st
 from core.errors import BadInput
 from core.models.card import ACTIVATIONS, OUTPUTS, HeadSettings
 from pages.components.form_address import keep, left_out, news
-from pages.components.renewed import key_of, put
+from pages.components.heard import put
 from pages.components.training_fields import parse_widths, suggest
 
 OUTPUT_WORDS = {"logit": "one logit", "softmax": "two classes"}
@@ -22,14 +22,14 @@ def head_fields(prefix: str, usual: str = "logit") -> HeadSettings:
         hidden = st.text_input(
             "Hidden layers",
             placeholder="none",
-            key=key_of(f"{prefix}_hidden"),
+            key=f"{prefix}_hidden",
             persist_state="session",
             help="Widths such as 64, 32; empty for a single layer. Xavier-initialised.",
         )
         activation = st.selectbox(
             "Activation",
             ACTIVATIONS,
-            key=key_of(f"{prefix}_activation"),
+            key=f"{prefix}_activation",
             persist_state="session",
             help="Between the head's hidden layers; without hidden layers it does nothing.",
         )
@@ -37,7 +37,7 @@ def head_fields(prefix: str, usual: str = "logit") -> HeadSettings:
             "Output",
             [*OUTPUTS],
             format_func=OUTPUT_WORDS.__getitem__,
-            key=key_of(f"{prefix}_output"),
+            key=f"{prefix}_output",
             persist_state="session",
             help="; ".join(OUTPUTS.values()).capitalize() + ".",
         )

@@ -17,6 +17,7 @@ from pages.components.architecture_fields import architecture_fields
 from pages.components.choice import choose_named
 from pages.components.common import command_hint, count, errors_shown, simulated_badge, workspace
 from pages.components.costs import known_costs, show_cost, show_costs, show_stages, wait_for
+from pages.components.heard import listen, restore
 from pages.components.start_file import start_file
 from pages.components.training_fields import training_fields
 
@@ -33,6 +34,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
         return
     with errors_shown():
+        restore()
         what, how = st.columns(2, gap="medium")
         with what, st.container(border=True):
             st.markdown("##### What to train")
@@ -76,6 +78,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
             else:
                 show_cost(costs, request, rows, history)
         show_costs(costs, rows, history)
+        listen()
         wait_for(costs)
 
 

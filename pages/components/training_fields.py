@@ -9,7 +9,7 @@ import streamlit as st
 from core.errors import BadInput
 from core.training.settings import DEVICES, PRESETS, SMALL_ROWS, TrainSettings
 from pages.components.form_address import keep, left_out, news
-from pages.components.renewed import key_of, put, value_of
+from pages.components.heard import put, restore
 
 FIELDS = (
     "epochs",
@@ -52,7 +52,7 @@ def training_fields(
     preset = st.segmented_control(
         "Preset",
         [*PRESETS],
-        key=key_of(f"{prefix}_preset"),
+        key=f"{prefix}_preset",
         on_change=_fill,
         args=(prefix,),
         persist_state="session",
@@ -68,7 +68,7 @@ def training_fields(
             max_value=1.0,
             step=1e-4,
             format="%g",
-            key=key_of(f"{prefix}_learning_rate"),
+            key=f"{prefix}_learning_rate",
             on_change=_match,
             args=(prefix,),
             persist_state="session",
@@ -77,7 +77,7 @@ def training_fields(
         stopping = "Epochs without a lower validation loss before the run stops; 0 never. The best epoch is kept."
         early_stopping = _number(prefix, "early_stopping", "Early stopping, epochs", 0, 1000, stopping)
         plateau = "Epochs without a lower validation loss before the learning rate falls to a tenth; 0 never."
-        cosine = bool(value_of(f"{prefix}_cosine"))
+        cosine = bool(st.session_state.get(f"{prefix}_cosine"))
         plateau_epochs = _number(prefix, "plateau", "Plateau, epochs", 0, 1000, plateau, disabled=cosine)
         weight_decay = st.number_input(
             "Weight decay",
@@ -85,7 +85,7 @@ def training_fields(
             max_value=1.0,
             step=0.01,
             format="%g",
-            key=key_of(f"{prefix}_weight_decay"),
+            key=f"{prefix}_weight_decay",
             on_change=_match,
             args=(prefix,),
             persist_state="session",
@@ -97,7 +97,7 @@ def training_fields(
             max_value=SHARES[1],
             step=0.05,
             placeholder="as prepared",
-            key=key_of(f"{prefix}_validation_share"),
+            key=f"{prefix}_validation_share",
             on_change=_match,
             args=(prefix,),
             persist_state="session",
@@ -108,13 +108,13 @@ def training_fields(
             "Device",
             DEVICES,
             format_func=DEVICE_WORDS.__getitem__,
-            key=key_of(f"{prefix}_device"),
+            key=f"{prefix}_device",
             persist_state="session",
             help="auto takes a GPU when there is one. Results agree to rounding.",
         )
     st.toggle(
         "Let the learning rate fall to zero along a cosine",
-        key=key_of(f"{prefix}_cosine"),
+        key=f"{prefix}_cosine",
         on_change=_match,
         args=(prefix,),
         persist_state="session",
@@ -122,7 +122,7 @@ def training_fields(
     )
     amp = st.toggle(
         "Mixed precision (bfloat16)",
-        key=key_of(f"{prefix}_amp"),
+        key=f"{prefix}_amp",
         persist_state="session",
         help="Training multiplies matrices in bfloat16: about twice as fast where the processor or GPU has "
         "instructions for it, slower elsewhere. The AUC differs in the fourth digit at most; scoring stays in float32.",
@@ -198,7 +198,7 @@ def suggest(key: str, value: str) -> bool:
     """
     remembered = f"{key}_suggested"
     state = st.session_state
-    changed = key_of(key) not in state or value_of(key) == state.get(remembered) != value
+    changed = key not in state or state[key] == state.get(remembered) != value
     if changed:
         put(key, value)
     state[remembered] = value
@@ -219,7 +219,7 @@ def _number(prefix: str, name: str, label: str, low: int, high: int, about: str,
         min_value=low,
         max_value=high,
         step=1,
-        key=key_of(f"{prefix}_{name}"),
+        key=f"{prefix}_{name}",
         on_change=_match,
         args=(prefix,),
         persist_state="session",
@@ -229,13 +229,13 @@ def _number(prefix: str, name: str, label: str, low: int, high: int, about: str,
 
 
 def _seed(prefix: str) -> int | None:
-    st.session_state.setdefault(key_of(f"{prefix}_seed"), 0)
+    st.session_state.setdefault(f"{prefix}_seed", 0)
     return st.number_input(
         "Seed",
         min_value=0,
         max_value=2**31 - 1,
         step=1,
-        key=key_of(f"{prefix}_seed"),
+        key=f"{prefix}_seed",
         persist_state="session",
         help="Of new weights, the row order and dropout. Another one shows how much is training noise.",
     )
@@ -249,13 +249,15 @@ def _given(value: N | None, what: str) -> N:
 
 def _fill(prefix: str) -> None:
     """Puts the chosen preset's values into the fields."""
-    if chosen := value_of(f"{prefix}_preset"):
+    restore()
+    if chosen := st.session_state[f"{prefix}_preset"]:
         for name in FIELDS:
             put(f"{prefix}_{name}", getattr(PRESETS[chosen], name))
 
 
 def _match(prefix: str) -> None:
     """Marks the preset whose values the fields hold, or none."""
-    values = {name: value_of(f"{prefix}_{name}") for name in FIELDS}
+    restore()
+    values = {name: st.session_state[f"{prefix}_{name}"] for name in FIELDS}
     fitting = [name for name, preset in PRESETS.items() if values.items() <= dataclasses.asdict(preset).items()]
     put(f"{prefix}_preset", fitting[0] if fitting else None)

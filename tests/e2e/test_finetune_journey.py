@@ -1,9 +1,11 @@
 """From a dataset and a bundled backbone to a finished run, and from an unknown vocabulary to a backbone of its own."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 import pytest
-from playwright.sync_api import Page, Position, expect
+from playwright.sync_api import Page, Position, WebSocketRoute, expect
 
 from core.data.datasets import prepare
 from core.data.ingest import ingest
@@ -73,6 +75,62 @@ def test_move_the_freeze_line_launch_and_read_the_result(prepared: Server, page:
     store = RunStore(open_workspace(prepared.home))
     runs = store.group(store.get(page.url.rpartition("run=")[2]).group)
     assert sorted(run.request["strategy"] for run in runs) == ["depth", "zero-shot"]
+
+
+class SlowAnswers:
+    """What the server says reaches the page only when told to; what the page says goes out at once."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.holding = False
+        self.held: list[Callable[[], None]] = []
+        page.route_web_socket(re.compile("_stcore/stream"), self._carry)
+
+    def _carry(self, socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        server.on_message(lambda message: self._hear(partial(socket.send, message)))
+
+    def _hear(self, deliver: Callable[[], None]) -> None:
+        if self.holding:
+            self.held.append(deliver)
+        else:
+            deliver()
+
+    def wait(self) -> None:
+        """Until the server has answered and says no more."""
+        before = -1
+        while not self.held or before < len(self.held):
+            before = len(self.held)
+            self.page.wait_for_timeout(700)
+
+    def release(self) -> None:
+        """Everything held, in order, and all that comes from now on."""
+        self.holding = False
+        for deliver in self.held:
+            deliver()
+
+
+def test_a_launch_before_the_answer_goes_out_with_what_was_chosen(prepared: Server, page: Page) -> None:
+    answers = SlowAnswers(page)
+    page.goto(f"{prepared.url}/finetune?dataset=journey&backbone=Simulated+DCNv2")
+    settled(page)
+    article = page.get_by_role("radio", name="article")
+    article.wait_for()
+    answers.holding = True
+    page.locator(".thaw-block", has_text="Cross 2").click()
+    answers.wait()
+    article.click()
+    answers.wait()
+    page.get_by_role("button", name="Launch").click()
+    answers.wait()
+    answers.release()
+    page.wait_for_url("**/run?run=r-*")
+    store = RunStore(open_workspace(prepared.home))
+    run = store.get(page.url.rpartition("run=")[2])
+    for one in store.group(run.group):
+        store.request_cancel(one.id)
+    assert run.request["strategy"] == "depth" and run.request["freeze_depth"] == 3
+    assert (run.request["train"]["batch_size"], run.request["train"]["epochs"]) == (32, 10)
 
 
 def test_the_choice_is_in_the_address_and_back_takes_it_back(prepared: Server, page: Page) -> None:

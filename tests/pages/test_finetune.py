@@ -1,9 +1,7 @@
 """The page Fine-tune, driven without a browser."""
 
 import dataclasses
-import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from core.models.registry import ARCHITECTURES
 from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.data.helpers import rows, text
+from tests.pages.test_heard import overtaken
 
 
 @pytest.fixture
@@ -45,11 +44,6 @@ def forget_workspace() -> None:
     from pages.components.common import workspace
 
     workspace.clear()
-
-
-def field(kind: Any, name: str) -> Any:
-    """The widget of that name among those of a kind, under whatever key it stands now."""
-    return next(one for one in kind if re.fullmatch(rf"{name}(~\d+)?", one.key or ""))
 
 
 def choose_backbone(app: AppTest, architecture: str) -> None:
@@ -83,12 +77,12 @@ def test_the_slider_ends_at_the_real_stages_and_says_what_they_mean(page: AppTes
 
 
 def test_a_preset_fills_the_fields_and_an_edit_unmarks_it(page: AppTest) -> None:
-    field(page.segmented_control, "ft_preset").set_value("article").run()
-    assert (field(page.number_input, "ft_batch_size").value, field(page.number_input, "ft_epochs").value) == (32, 10)
-    field(page.number_input, "ft_epochs").set_value(3).run()
+    page.segmented_control("ft_preset").set_value("article").run()
+    assert (page.number_input("ft_batch_size").value, page.number_input("ft_epochs").value) == (32, 10)
+    page.number_input("ft_epochs").set_value(3).run()
     assert any(one.value == "your own settings" for one in page.caption)
     assert any("--epochs 3" in one.value for one in page.code)
-    field(page.number_input, "ft_epochs").set_value(10).run()
+    page.number_input("ft_epochs").set_value(10).run()
     assert any(one.value.startswith("article:") for one in page.caption)
 
 
@@ -120,11 +114,11 @@ def test_a_new_seed_counts_in_the_command(page: AppTest) -> None:
 
 
 def test_few_rows_start_with_the_preset_for_few_rows(page: AppTest) -> None:
-    assert field(page.segmented_control, "ft_preset").value == "small"
-    assert field(page.number_input, "ft_batch_size").value == 256
-    field(page.segmented_control, "ft_preset").set_value("fast").run()
+    assert page.segmented_control("ft_preset").value == "small"
+    assert page.number_input("ft_batch_size").value == 256
+    page.segmented_control("ft_preset").set_value("fast").run()
     page.slider("depth").set_value(0).run()
-    assert field(page.number_input, "ft_batch_size").value == 4096
+    assert page.number_input("ft_batch_size").value == 4096
 
 
 def test_the_address_chooses(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,40 +223,29 @@ def test_parallel_parts_say_that_they_share_a_stage(
 def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
     page: AppTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    field(page.segmented_control, "ft_preset").set_value("article").run()
-    assert field(page.selectbox, "ft_output").value == "logit"
+    page.segmented_control("ft_preset").set_value("article").run()
+    assert page.selectbox("ft_output").value == "logit"
     card = next(card for card in list_backbones(open_workspace()) if card.name == page.selectbox("backbone").value)
     monkeypatch.setitem(
         ARCHITECTURES, card.architecture, dataclasses.replace(ARCHITECTURES[card.architecture], needs="keras")
     )
     page.run()
-    assert field(page.selectbox, "ft_output").value == "softmax"
-    field(page.segmented_control, "ft_preset").set_value("fast").run()
-    assert field(page.selectbox, "ft_output").value == "logit"
-    field(page.selectbox, "ft_output").select("softmax").run()
-    field(page.segmented_control, "ft_preset").set_value("small").run()
-    assert field(page.selectbox, "ft_output").value == "softmax"
-
-
-def overtaken(page: AppTest, edit: Callable[[AppTest], Any], next_edit: Callable[[AppTest], Any]) -> None:
-    """Both edits, the second sent by a browser that has not heard yet what came of the first."""
-    edit(page)
-    first = page._tree.get_widget_states()
-    next_edit(page)
-    second = page._tree.get_widget_states()
-    page._run(first)
-    page._run(second)
-    assert not page.exception
+    assert page.selectbox("ft_output").value == "softmax"
+    page.segmented_control("ft_preset").set_value("fast").run()
+    assert page.selectbox("ft_output").value == "logit"
+    page.selectbox("ft_output").select("softmax").run()
+    page.segmented_control("ft_preset").set_value("small").run()
+    assert page.selectbox("ft_output").value == "softmax"
 
 
 def test_an_edit_is_not_lost_to_the_next_one_that_overtakes_its_answer(page: AppTest) -> None:
-    assert field(page.segmented_control, "ft_preset").value == "small"
+    assert page.segmented_control("ft_preset").value == "small"
     overtaken(
         page,
-        lambda page: field(page.number_input, "ft_epochs").set_value(2),
+        lambda page: page.number_input("ft_epochs").set_value(2),
         lambda page: page.checkbox("ft_scratch").uncheck(),
     )
-    assert field(page.segmented_control, "ft_preset").value is None
+    assert page.segmented_control("ft_preset").value is None
     assert any("--epochs 2" in one.value for one in page.code) and not page.checkbox("ft_scratch").value
 
 
@@ -271,7 +254,7 @@ def test_a_launch_that_overtakes_the_answer_to_a_preset_launches_the_preset(
 ) -> None:
     overtaken(
         page,
-        lambda page: field(page.segmented_control, "ft_preset").set_value("article"),
+        lambda page: page.segmented_control("ft_preset").set_value("article"),
         lambda page: page.button("ft_launch").click(),
     )
     assert {

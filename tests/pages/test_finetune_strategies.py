@@ -14,7 +14,7 @@ from core.models.card import BackboneCard, save_card
 from core.models.library import list_backbones
 from core.runs.store import RunStore
 from core.workspace import Workspace
-from tests.pages.test_finetune import field, open_page, shelved, table
+from tests.pages.test_finetune import open_page, shelved, table
 from tests.pages.test_run import shown
 
 Tiny = tuple[Workspace, Dataset]
@@ -97,10 +97,10 @@ def test_openings_and_rates_are_shown_stage_by_stage(page: AppTest) -> None:
     choose(page, "gradual")
     lines = table(page).splitlines()
     assert "From epoch" in lines[0] and "Rate" in lines[0]
-    rate = float(field(page.number_input, "ft_learning_rate").value or 0)
+    rate = float(page.number_input("ft_learning_rate").value or 0)
     block = next(line for line in lines if "Block 3" in line)
     assert ":small[2]" in block and f"{rate / 2.6:.2g}" in block
-    field(page.number_input, "ft_epochs").set_value(2).run()
+    page.number_input("ft_epochs").set_value(2).run()
     assert "opens its last stage in epoch" in page.error[0].value and not launchable(page)
     choose(page, "depth")
     assert "From epoch" not in table(page) and launchable(page)
@@ -131,7 +131,7 @@ def test_the_address_brings_strategy_options_stages_and_settings(tiny: Tiny, mon
         assert flag in command
     assert "--head-hidden 64,32 --head-activation gelu --head-output softmax" in command
     # From now on the fields decide, whatever an overtaken edit of the browser still says.
-    field(app.number_input, "ft_epochs").set_value(9).run()
+    app.number_input("ft_epochs").set_value(9).run()
     assert "--epochs 9" in app.code[-1].value and "epochs=9" in app.query_params["training"]
 
 

@@ -14,7 +14,7 @@ from core.models.registry import ARCHITECTURES
 from core.runs.store import RunStore
 from core.training.objectives import OBJECTIVES, STARTS
 from core.workspace import Workspace, open_workspace
-from tests.pages.test_finetune import field, open_page
+from tests.pages.test_finetune import open_page
 
 pytestmark = pytest.mark.usefixtures("counted_here")
 Tiny = tuple[Workspace, Dataset]
@@ -61,7 +61,7 @@ def test_pretraining_is_queued_with_what_differs_from_the_defaults(page: AppTest
     page.number_input("pt_dcnv2_crosses").set_value(1).run()
     page.text_input("pt_dcnv2_widths").set_value("32, 16").run()
     page.text_input("pt_name").set_value("mine").run()
-    field(page.number_input, "pt_epochs").set_value(2).run()
+    page.number_input("pt_epochs").set_value(2).run()
     assert any("--name mine" in one.value and "--widths 32,16" in one.value for one in page.code)
     page.button("pt_launch").click().run()
     assert not page.exception
@@ -97,9 +97,9 @@ def test_every_start_and_objective_of_an_architecture_is_offered_and_no_other(pa
 def test_rfd_brings_its_own_preset_and_goes_out_whole(page: AppTest, tiny: Tiny) -> None:
     choose(page, "pt_architecture", "autoint")
     choose(page, "pt_objective", "rfd")
-    assert field(page.segmented_control, "pt_preset").value == "map"
-    assert field(page.number_input, "pt_weight_decay").value == 0.05 and field(page.toggle, "pt_cosine").value
-    assert field(page.number_input, "pt_plateau").disabled
+    assert page.segmented_control("pt_preset").value == "map"
+    assert page.number_input("pt_weight_decay").value == 0.05 and page.toggle("pt_cosine").value
+    assert page.number_input("pt_plateau").disabled
     page.slider("pt_mask_share").set_value(0.3).run()
     command = next(one.value for one in page.code if one.value.startswith("python -m core pretrain"))
     assert "--objective rfd --mask-share 0.3 --preset map" in command
@@ -113,22 +113,22 @@ def test_rfd_brings_its_own_preset_and_goes_out_whole(page: AppTest, tiny: Tiny)
 def test_the_preset_goes_back_when_clicks_are_learnt_unless_it_was_chosen(page: AppTest) -> None:
     choose(page, "pt_objective", "mfp")
     choose(page, "pt_objective", "supervised")
-    assert field(page.segmented_control, "pt_preset").value == "small"
-    field(page.segmented_control, "pt_preset").set_value("article").run()
+    assert page.segmented_control("pt_preset").value == "small"
+    page.segmented_control("pt_preset").set_value("article").run()
     choose(page, "pt_objective", "mfp")
-    assert field(page.segmented_control, "pt_preset").value == "article"
+    assert page.segmented_control("pt_preset").value == "article"
 
 
 def test_a_cosine_leaves_no_plateau(page: AppTest) -> None:
-    field(page.toggle, "pt_cosine").set_value(True).run()
+    page.toggle("pt_cosine").set_value(True).run()
     assert not page.exception and not page.error
     assert any("--cosine" in one.value and "--plateau 0" in one.value for one in page.code)
-    assert field(page.segmented_control, "pt_preset").value is None
+    assert page.segmented_control("pt_preset").value is None
 
 
 def test_without_training_there_is_nothing_to_set(page: AppTest, tiny: Tiny) -> None:
     choose(page, "pt_objective", "none")
-    assert not [one for one in page.number_input if (one.key or "").startswith("pt_epochs")]
+    assert not [one for one in page.number_input if one.key == "pt_epochs"]
     assert "Nothing trains here" in words(page)
     drawn = page.get("html")[0].proto.body.rpartition("</style>")[2]
     assert drawn.count("random weights") == 4

@@ -1,0 +1,68 @@
+"""What a page puts into a field, against edits that a browser sends before it has heard of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+
+def overtaken(page: AppTest, edit: Callable[[AppTest], Any], next_edit: Callable[[AppTest], Any]) -> None:
+    """Both edits, the second sent by a browser that has not heard yet what came of the first."""
+    edit(page)
+    first = page._tree.get_widget_states()
+    for button in page.button:
+        # A press is told once; the fields are told every time.
+        button.set_value(False)
+    next_edit(page)
+    second = page._tree.get_widget_states()
+    page._run(first)
+    page._run(second)
+    assert not page.exception
+
+
+def script() -> None:
+    import streamlit as st
+
+    from pages.components.heard import listen, put, restore
+
+    restore()
+    st.button("three", key="three", on_click=put, args=("depth", 3))
+    st.button("four", key="four", on_click=put, args=("depth", 4))
+    st.button("Launch", key="launch")
+    st.slider("Freeze depth", 0, 5, 1, key="depth")
+    listen()
+
+
+@pytest.fixture
+def page() -> AppTest:
+    return AppTest.from_function(script).run()
+
+
+def press(key: str) -> Callable[[AppTest], Any]:
+    return lambda page: page.button(key).click()
+
+
+def test_an_overtaking_click_does_not_take_back_what_was_put(page: AppTest) -> None:
+    overtaken(page, press("three"), press("launch"))
+    assert page.slider("depth").value == 3 and page.button("launch").value
+
+
+def test_an_overtaking_edit_of_the_field_itself_counts(page: AppTest) -> None:
+    overtaken(page, press("three"), lambda page: page.slider("depth").set_value(5))
+    assert page.slider("depth").value == 5
+
+
+def test_of_several_puts_the_last_one_holds(page: AppTest) -> None:
+    overtaken(page, press("three"), press("four"))
+    assert page.slider("depth").value == 4
+    overtaken(page, press("three"), press("launch"))
+    assert page.slider("depth").value == 3
+
+
+def test_who_has_heard_may_go_back(page: AppTest) -> None:
+    press("three")(page).run()
+    page.slider("depth").set_value(1).run()
+    assert page.slider("depth").value == 1
+    press("launch")(page).run()
+    assert page.slider("depth").value == 1
