@@ -1,5 +1,6 @@
 """A real server and a real browser: every page that shows an exception, logs an error or calls out fails its test."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -38,6 +39,7 @@ new MutationObserver(() => {
 """
 
 OpenPage = Callable[..., Page]
+_COUNT = itertools.count()
 
 
 class Server:
@@ -143,9 +145,21 @@ def page(open_page: OpenPage) -> Page:
     return open_page()
 
 
+STILL_MS = 250
+"""How long a page has to stand still: a click just made is on its way to the server for as long on a busy machine."""
+STANDS_STILL = """
+([id, milliseconds]) => {
+  const running = !document.querySelector('[data-testid="stApp"][data-test-script-state="notRunning"]');
+  const now = performance.now();
+  if (running || window.stillness?.id !== id) window.stillness = { id, since: now };
+  return now - window.stillness.since >= milliseconds;
+}
+"""
+
+
 def settled(page: Page) -> None:
     """Waits until the page has drawn itself and its script runs no more."""
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+    page.wait_for_function(STANDS_STILL, arg=[next(_COUNT), STILL_MS])
     page.wait_for_selector('[data-testid="stMain"] h1')
 
 

@@ -1,6 +1,7 @@
 """From a dataset and a bundled backbone to a finished run, and from an unknown vocabulary to a backbone of its own."""
 
 import re
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -99,7 +100,9 @@ class SlowAnswers:
     def wait(self) -> None:
         """Until the server has answered and says no more."""
         before = -1
+        deadline = time.monotonic() + PATIENCE / 1000
         while not self.held or before < len(self.held):
+            assert time.monotonic() < deadline, f"The server does not come to an end: {len(self.held)} messages."
             before = len(self.held)
             self.page.wait_for_timeout(700)
 
@@ -117,7 +120,11 @@ def test_a_launch_before_the_answer_goes_out_with_what_was_chosen(prepared: Serv
     article = page.get_by_role("radio", name="article")
     article.wait_for()
     answers.holding = True
-    page.locator(".thaw-block", has_text="Cross 2").click()
+    block = page.locator(".thaw-block", has_text="Cross 2")
+    while "thaw-frozen" not in str(block.get_attribute("class")):
+        # The picture is there a moment before what listens to clicks on it.
+        block.click()
+        page.wait_for_timeout(100)
     answers.wait()
     article.click()
     answers.wait()
@@ -153,6 +160,8 @@ def test_a_backbone_that_does_not_know_the_values_leads_to_pretraining(prepared:
     settled(page)
     expect(page.get_by_text("does not know the hashes in real Criteo traffic")).to_be_visible()
     page.get_by_role("button", name="Pretrain on the source rows of strange").click()
+    # Until then the page shows the section before as well, with a box of the same name.
+    expect(page.get_by_role("combobox", name="Dataset")).to_have_count(1)
     settled(page)
     expect(page.get_by_role("combobox", name="Dataset")).to_have_value("strange")
     page.get_by_role("textbox", name="Name of the backbone").fill("Strange DNN")
