@@ -194,7 +194,11 @@ def _expected(run: Run) -> float:
 
 def _share(stages: Sequence[PlannedStage], lane: str, head_may_share: bool) -> float:
     """What a run's training takes of what it takes alone."""
-    return TOGETHER if head_may_share and lane == "cpu" and not any(stage.trained for stage in stages[:-1]) else 1.0
+    head = stages[-1]
+    deeper = any(stage.trained for stage in stages[:-1])
+    # The members of an ensemble train in turn, and each has a bias of its own: scalars that multiply nothing.
+    one = 2 * (head.parameters - 1) == head.flops
+    return TOGETHER if head_may_share and lane == "cpu" and one and not deeper else 1.0
 
 
 def _train_seconds(run: Run) -> float:

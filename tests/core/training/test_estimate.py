@@ -127,6 +127,12 @@ def test_the_few_runs_that_calibrate_say_what_all_say() -> None:
         assert word2vec_seconds(999, few) == word2vec_seconds(999, history)
 
 
+def test_the_heads_of_an_ensemble_train_in_turn() -> None:
+    ensemble = make_plan(dataclasses.replace(CARD, members=8), "depth", 3, HeadSettings())
+    alone = estimate_seconds(ensemble, 9_950, SETTINGS, ())
+    assert estimate_seconds(ensemble, 9_950, SETTINGS, (), head_may_share=True) == alone
+
+
 def test_heads_that_train_together_take_a_share_and_calibrate_as_heads_alone() -> None:
     rates, head = (1e-3, 1e-4), plan_at(3)
     alone = estimate_seconds(head, 9_950, SETTINGS, ())
