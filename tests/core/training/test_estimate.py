@@ -144,6 +144,8 @@ def test_heads_that_train_together_take_a_share_and_calibrate_as_heads_alone() -
 
     run = finished(3, train=3.0, total=5.0)
     assert run.result is not None
+    for stage, planned in zip(run.result["stages"], head.stages, strict=True):
+        stage["flops"] = planned.flops
     asked = FinetuneRequest("d", "b", "linear-probe", train=SETTINGS, rates=rates)
     done = dataclasses.replace(run, request=request_to_json(asked))
     in_turn = dataclasses.replace(run, request=request_to_json(dataclasses.replace(asked, head=HeadSettings((8,)))))
