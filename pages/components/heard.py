@@ -20,9 +20,7 @@ _KEPT = 20
 def put(key: str, value: Any) -> None:
     """Has the field with this key hold `value`; for callbacks, and for a page before it draws the field."""
     state = st.session_state
-    if key not in state:
-        state[key] = value
-    if state[key] == value:
+    if state.setdefault(key, value) == value:
         return
     state[_NUMBER] = state.get(_NUMBER, 0) + 1
     puts = state.setdefault(_PUTS, {})

@@ -13,6 +13,7 @@ from core.training.settings import TrainSettings
 from pages.components.arm_address import arm_text, read_arm
 from pages.components.common import escape_markdown, show_error
 from pages.components.form_address import keep, left_out, news
+from pages.components.heard import put
 from pages.components.strategy_fields import GROUPS, option_fields, option_key, strategy_words
 from pages.components.surgical_stacks import set_stacks, surgical_stacks
 
@@ -76,15 +77,14 @@ def _from_address(card: BackboneCard) -> None:
             arms.append(read_arm(part, card))
         except BadInput as error:
             left_out(part, error)
-    state = st.session_state
-    state[_depths_key(card)] = sorted({arm.freeze_depth for arm in arms if arm.strategy == "depth"})
+    put(_depths_key(card), sorted({arm.freeze_depth for arm in arms if arm.strategy == "depth"}))
     for names in GROUPS.values():
         for name in names:
-            state[_tick_key(name)] = any(arm.strategy == name for arm in arms)
+            put(_tick_key(name), any(arm.strategy == name for arm in arms))
     for arm in arms:
         for option, value in complete_options(arm.strategy, arm.options).items():
             if option != "stages":
-                state[option_key("sweep", arm.strategy, option)] = value
+                put(option_key("sweep", arm.strategy, option), value)
     if surgical := [arm for arm in arms if arm.strategy == "surgical"]:
         set_stacks(card, surgical)
 

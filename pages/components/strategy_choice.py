@@ -11,6 +11,7 @@ from core.runs.sweep import Arm
 from pages.components.arm_address import arm_text, read_arm
 from pages.components.form_address import keep, left_out, news
 from pages.components.freeze_line import DEPTH
+from pages.components.heard import put
 from pages.components.strategy_fields import (
     GROUPS,
     option_fields,
@@ -79,10 +80,9 @@ def _from_address(card: BackboneCard) -> None:
     except BadInput as error:
         left_out(text, error)
         return
-    state = st.session_state
-    state[_STRATEGY] = arm.strategy
+    put(_STRATEGY, arm.strategy)
     for name, value in complete_options(arm.strategy, arm.options).items():
         if name == "stages":
             set_switches(card, _STACK, value)
         else:
-            state[option_key("ft", arm.strategy, name)] = value
+            put(option_key("ft", arm.strategy, name), value)

@@ -8,6 +8,7 @@ import streamlit as st
 from core.freezing.strategies import STRATEGIES, Option
 from core.models.card import BackboneCard
 from pages.components.common import escape_markdown, short_count
+from pages.components.heard import put
 from pages.components.stack import stack_style
 
 GROUPS = {
@@ -91,4 +92,4 @@ def switch_key(card: BackboneCard, stack: str, stage: str) -> str:
 def set_switches(card: BackboneCard, stack: str, stages: tuple[str, ...]) -> None:
     """Sets the switches of a stack that is still to be drawn."""
     for stage in card.stages:
-        st.session_state[switch_key(card, stack, stage.name)] = stage.name in stages
+        put(switch_key(card, stack, stage.name), stage.name in stages)

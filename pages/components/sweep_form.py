@@ -27,6 +27,7 @@ from pages.components.common import (
 )
 from pages.components.form_address import keep, left_out, news
 from pages.components.head_fields import head_fields
+from pages.components.heard import put
 from pages.components.strategy_cards import strategy_cards
 from pages.components.training_fields import training_fields
 from pages.components.vocabulary import backbone_coverage, noise_warning
@@ -170,14 +171,14 @@ def _from_address(sizes_key: str, offered: list[int]) -> None:
         for text in sizes.split(","):
             if text not in by_text:
                 left_out(text, f"The target sizes that this dataset allows are {', '.join(by_text)}.")
-        st.session_state[sizes_key] = [by_text[text] for text in dict.fromkeys(sizes.split(",")) if text in by_text]
+        put(sizes_key, [by_text[text] for text in dict.fromkeys(sizes.split(",")) if text in by_text])
     if rates is not None:
-        st.session_state["sweep_rates"] = rates
+        put("sweep_rates", rates)
     if halving is not None:
         factors = {str(factor): factor for factor in HALVINGS}
         if halving not in factors:
             left_out(halving, f"Successive halving takes one of {', '.join(factors)}.")
-        st.session_state["sweep_halving"] = factors.get(halving, 0)
+        put("sweep_halving", factors.get(halving, 0))
 
 
 def _rates(text: str) -> tuple[float, ...]:

@@ -182,7 +182,8 @@ def test_two_apps_on_one_workspace(server: Server, dataset: Dataset, open_page: 
             first.close()
             other.process.kill()
             other.process.wait()
-            assert store.get(run_id).status == "running" and workers(server) == [worker]
+            run = store.get(run_id)
+            assert run.status == "running" and run.worker_pid == worker and workers(server) == [worker]
     finally:
         other.process.kill()
         other.stop()

@@ -249,6 +249,16 @@ def test_an_edit_is_not_lost_to_the_next_one_that_overtakes_its_answer(page: App
     assert any("--epochs 2" in one.value for one in page.code) and not page.checkbox("ft_scratch").value
 
 
+def test_two_edits_at_once_both_stay_and_the_preset_stays_unmarked(page: AppTest) -> None:
+    overtaken(
+        page,
+        lambda page: page.number_input("ft_epochs").set_value(6),
+        lambda page: page.number_input("ft_batch_size").set_value(4),
+    )
+    assert page.segmented_control("ft_preset").value is None
+    assert (page.number_input("ft_epochs").value, page.number_input("ft_batch_size").value) == (6, 4)
+
+
 def test_a_launch_that_overtakes_the_answer_to_a_preset_launches_the_preset(
     page: AppTest, tiny: tuple[Workspace, Dataset]
 ) -> None:
