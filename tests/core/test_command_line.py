@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from core.models.backbone import load_backbone
 from core.models.card import load_card
 from core.models.library import list_backbones
 from core.models.network import scores_of
+from core.runs.launch import worker_alive
 from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.data.helpers import fingerprint, rows, text
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "THAW_WORKER_LINGER": "20", "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "THAW_WORKER_LINGER": "5", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def thaw(workspace: Workspace, *words: str | Path) -> tuple[int, str, str]:
@@ -103,6 +105,9 @@ def test_score_labelled_or_not_equals_the_network(story: tuple[Workspace, str, s
     lines = rows(50, seed=8)
     (tmp_path / "labelled.tsv").write_bytes(text(lines))
     (tmp_path / "unlabelled.tsv").write_bytes(text([line[1:] for line in lines]))
+    while worker_alive(workspace, "cpu"):
+        # It looks for runs, and SQLite lays files beside the store for each look.
+        time.sleep(0.1)
     before = fingerprint(workspace)
     for name in ("labelled", "unlabelled"):
         files = ("--input", tmp_path / f"{name}.tsv", "--output", tmp_path / f"{name}.csv")
