@@ -1,28 +1,55 @@
-"""Which dialect a file is in, from its first bytes; said with the reason, never guessed silently."""
+"""Which form a file is in, from its first bytes; said with the reason, never guessed silently."""
 
 import csv
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from core.data.containers import PARQUET, container_of, open_rows
-from core.data.schema import FIELDS, LABEL
+from core.data.archives import choose_member
+from core.data.columnar import COLUMNAR, read_head
+from core.data.columns import (
+    LABEL_NAMES,
+    Columns,
+    ColumnsNeeded,
+    criteo_order,
+    match_header,
+    match_positions,
+    recognise,
+)
+from core.data.containers import ARCHIVES, container_of, open_rows
+from core.data.options import DEFAULT_OPTIONS, ReadOptions
+from core.data.other_datasets import recognise_other
+from core.data.schema import FIELDS, LABEL, NUMERIC
+from core.data.unreadable import describe_unreadable
+from core.data.values import NO_LABEL, is_missing, is_number, label_of
 from core.errors import BadInput
 
 HEAD_BYTES = 2**20
-MAX_COLUMNS = 1000
-_C20 = 1 + FIELDS.index("C20")
+DELIMITERS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars", " ": "spaces"}
+_LOOKED_AT = 200
+"""Rows of the head that are cut into cells."""
+_C20 = FIELDS.index("C20") - len(FIELDS)
 _ONE_TB_DISTINCT = 20
 _ENOUGH_ROWS = 50
+_MOST = 0.8
+_FEW_COLUMNS = len(FIELDS) // 2
+"""Fewer words than this are prose rather than a header, unless it is that of a dataset we know."""
+_OLD_HEADER = {"I1", "C1", "label", "Label"}
+_COUNTING = re.compile(r"(.*?)(\d+)")
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A file's form. columns: our names in file order, None for one to be ignored. reason: why this dialect.
+    """A file's form.
 
-    header_row: number of the line that names the columns, from 1; 0 where none does.
+    columns: for every column of the file the name it is stored under, None where it is left out. reason: why this
+    dialect. header_row: number of the line that names the columns, from 1; 0 where none does. quoted: whether cells may
+    stand in quotation marks. member: of an archive, the file that is read. id_column, kept, absent, renamed: as
+    core.data.columns.Columns has them. unknown_labels: whether every label at the beginning is a placeholder. names:
+    what the file calls its columns. notes: sentences on what was decided.
     """
 
     dialect: str
@@ -32,59 +59,297 @@ class Inspection:
     columns: tuple[str | None, ...]
     header_row: int
     bytes: int
+    quoted: bool = False
+    member: str = ""
+    id_column: str = ""
+    kept: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    unknown_labels: bool = False
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> bool:
         """Whether there is a label column."""
         return LABEL in self.columns
 
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """Names of the columns stored beside label and features, in file order."""
+        wanted = {self.id_column, *self.kept}
+        return tuple(column for column in self.columns if column and column in wanted)
 
-def inspect(path: Path) -> Inspection:
-    """Reads the beginning of the file; BadInput when it is no form of Criteo rows."""
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Label, features and extra columns that the file has, in the order in which faults are looked for."""
+        features = tuple(field for field in FIELDS if field not in self.absent)
+        return ((LABEL,) if self.labelled else ()) + features + self.extra
+
+
+def inspect(path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool = True) -> Inspection:
+    """Reads the beginning of the file; BadInput when it is no form of Criteo rows.
+
+    need_label: ask (ColumnsNeeded) where a column that was not recognised may be the label.
+    """
     container = container_of(path)
     size = path.stat().st_size
-    if container == PARQUET:
-        columns = _match(_parquet_names(path), path.name)
-        return Inspection("parquet", "It begins with Parquet's mark PAR1.", container, "", columns, 0, size)
-    with open_rows(path) as stream:
+    if container in COLUMNAR:
+        names, rows, nested = read_head(path, container, _LOOKED_AT)
+        columns = match_header(names, rows, options, path.name, need_label, nested)
+        dialect, mark = COLUMNAR[container]
+        return _inspection(dialect, f"It begins with {mark}.", container, "", columns, 0, size, rows, names)
+    member, notes = "", tuple[str, ...]()
+    if container in ARCHIVES:
+        choice = choose_member(path, options.member, looks_like_rows)
+        member, notes = choice.member, (choice.reason,) if choice.reason else ()
+    elif options.member:
+        raise BadInput(f"{path.name!r} is no archive, so it has no member {options.member[:80]!r}; leave --member out.")
+    with open_rows(path, member, keep_truncated=True) as stream:
         head = b""
         while len(head) < HEAD_BYTES and (block := stream.read(HEAD_BYTES - len(head))):
             head += block
-    lines, blank = _head_lines(head, path.name)
-    first = lines[0]
-    delimiter = "\t" if "\t" in first else ","
-    names = _names(first, delimiter)
-    if {name.strip() for name in names} & {"I1", "C1", "label", "Label"}:
-        columns = _match(names, path.name)
-        reason = f"The first line names columns, separated by {'tabs' if delimiter == chr(9) else 'commas'}."
-        return Inspection("csv", reason, container, delimiter, columns, blank + 1, size)
-    width = len(first.split("\t"))
-    if width == len(FIELDS):
-        reason = "39 tab-separated columns and no header: rows without a label."
-        return Inspection("kaggle-test", reason, container, "\t", FIELDS, 0, size)
-    if width == len(FIELDS) + 1:
-        dialect, reason = _forty_columns(lines)
-        return Inspection(dialect, reason, container, "\t", (LABEL, *FIELDS), 0, size)
-    raise BadInput(
-        f"Row 1 of {path.name!r} has {width} tab-separated columns ({first[:60]!r}); Criteo rows have 40 (label, I1 to "
-        "I13, C1 to C26) or 39 without the label; a CSV needs a header line that names them."
+    form = _inspect_head(head, path.name, options, need_label, container, size)
+    return dataclasses.replace(form, member=member, notes=(*notes, *form.notes))
+
+
+def looks_like_rows(head: bytes) -> bool:
+    """Whether the beginning of a file, unpacked, is that of Criteo rows, or of a table that could be mapped to them."""
+    try:
+        _inspect_head(head[:HEAD_BYTES], "file", ReadOptions(), False, "plain", len(head))
+    except ColumnsNeeded as error:
+        return len(error.names) >= _FEW_COLUMNS
+    except BadInput:
+        return False
+    return True
+
+
+def _inspection(
+    dialect: str,
+    reason: str,
+    container: str,
+    delimiter: str,
+    columns: Columns,
+    header_row: int,
+    size: int,
+    rows: Sequence[Sequence[str]],
+    names: Sequence[str],
+    quoted: bool = False,
+) -> Inspection:
+    labels = [row[columns.used.index(LABEL)] for row in rows] if columns.labelled else []
+    return Inspection(
+        dialect,
+        reason,
+        container,
+        delimiter,
+        columns.used,
+        header_row,
+        size,
+        quoted,
+        id_column=columns.id_column,
+        kept=columns.kept,
+        absent=columns.absent,
+        renamed=columns.renamed,
+        unknown_labels=bool(labels) and all(label_of(label) == NO_LABEL for label in labels),
+        names=tuple(names),
+        notes=columns.notes,
     )
 
 
-def _names(line: str, delimiter: str) -> list[str]:
-    """The cells of a line, were it a header; none where it cannot be one."""
+def _inspect_head(
+    head: bytes, name: str, options: ReadOptions, need_label: bool, container: str, size: int
+) -> Inspection:
+    """The form of a text file that begins with `head`."""
+    lines, blank = _head_lines(head, name)
+    delimiter, quoted = _find_delimiter(lines)
+    table = [_cells(line, delimiter, quoted) for line in lines[:_LOOKED_AT]]
+    first, width = [cell.strip() for cell in table[0]], _common_width(table)
+    between = DELIMITERS[delimiter]
+    if counted := _counting_header(first):
+        rows = [row for row in table[1:] if len(row) == len(first)]
+        columns = match_positions(rows, criteo_order(*counted), options, name, first)
+        reason = f"The first line only numbers the columns ({first[counted[1]]} to {first[-1]}): no row."
+        return _inspection("csv", reason, container, delimiter, columns, blank + 1, size, rows, first, True)
+    if _is_header(first, options):
+        names = ["", *first] if len(first) == width - 1 else first
+        rows = [row for row in table[1:] if len(row) == len(names)]
+        columns = match_header(names, rows, options, name, need_label)
+        reason = f"The first line names columns, separated by {between}."
+        return _inspection("csv", reason, container, delimiter, columns, blank + 1, size, rows, names, True)
+    rows = [row for row in table if len(row) == width]
+    start = _headerless_order(rows, width, options, name, lines[0], between)
+    columns = match_positions(rows, start, options, name, [f"column {place + 1}" for place in range(width)])
+    dialect, reason = _headerless_dialect(lines, delimiter, quoted, columns, width, bool(start) and not columns.renamed)
+    names = [str(place + 1) for place in range(width)]
+    # A leading line of nothing is no header, and no row either.
+    return _inspection(dialect, reason, container, delimiter, columns, 0, size, rows, names, quoted)
+
+
+def _cells(line: str, delimiter: str, quoted: bool) -> list[str]:
+    """The cells of a line; one cell where quotation marks cannot be made sense of."""
+    if not quoted:
+        return line.split(delimiter)
     try:
         return next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error:
-        return []
+        return [line]
+
+
+def _find_delimiter(lines: Sequence[str]) -> tuple[str, bool]:
+    """(the delimiter that cuts most lines into the same, largest number of cells, whether cells are quoted)."""
+    best, most = ("\t", False), 1
+    few = lines[:20]
+    for delimiter in DELIMITERS:
+        # Criteo's own files have no quotation marks: there one is a letter like any other.
+        enclosed = sum(_in_quotes(line, delimiter) for line in few) > len(few) / 2
+        quoted = enclosed if delimiter == "\t" else True
+        widths = Counter(len(_cells(line, delimiter, quoted)) for line in few)
+        width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
+        if count >= len(few) / 2 and width > most:
+            best, most = (delimiter, quoted), width
+    return best
+
+
+def _in_quotes(line: str, delimiter: str) -> bool:
+    return f'"{delimiter}"' in line or f'"{delimiter}' in line or f'{delimiter}"' in line
+
+
+def _common_width(table: Sequence[Sequence[str]]) -> int:
+    """The most frequent number of cells; of equally frequent ones that of the earliest row."""
+    return Counter(len(row) for row in table).most_common(1)[0][0]
+
+
+def _counting_header(cells: Sequence[str]) -> tuple[bool, int] | None:
+    """(whether there is a label, place of the first of our columns) where a line only numbers Criteo's columns.
+
+    So do pandas (0 to 39, perhaps after the row numbers' empty name), Spark (_c0), polars (column_1) and R (V1).
+    """
+    first = 1 if cells and re.fullmatch(r"|Unnamed: 0", cells[0]) else 0
+    numbered = [_COUNTING.fullmatch(cell) for cell in cells[first:]]
+    if len(numbered) not in (len(FIELDS), len(FIELDS) + 1) or not all(numbered):
+        return None
+    prefixes = {match[1] for match in numbered if match}
+    numbers = [int(match[2]) for match in numbered if match]
+    if len(prefixes) > 1 or numbers[0] not in (0, 1) or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        return None
+    return len(numbered) == len(FIELDS) + 1, first
+
+
+def _is_header(cells: Sequence[str], options: ReadOptions) -> bool:
+    """Whether a line names columns: ours, those of a mapping, or all of its cells are different words."""
+    named = {source for source in (options.columns or {}).values() if isinstance(source, str)}
+    if set(cells) & (_OLD_HEADER | named) or len(recognise(cells)) >= len(NUMERIC):
+        return True
+    words = [cell for cell in cells if cell]
+    if len(words) < len(cells) - 1 or len(set(words)) < len(words):
+        return False
+    if len(words) < _FEW_COLUMNS:
+        return bool(recognise_other(words))
+    if any(cell.lower() in LABEL_NAMES for cell in words):
+        return True
+    return not any(is_number(cell) or is_missing(cell) or len(cell) > 64 for cell in words)
+
+
+def _headerless_order(
+    rows: Sequence[Sequence[str]], width: int, options: ReadOptions, name: str, first: str, between: str
+) -> dict[str, int]:
+    """Which column is which, by place, where no header says so; ColumnsNeeded where they do not stand in order."""
+    names = [f"column {place + 1}" for place in range(width)]
+    columns = [[row[place] for row in rows] for place in range(width)]
+    if options.columns:
+        return criteo_order(width == len(FIELDS) + 1) if width in (len(FIELDS), len(FIELDS) + 1) else {}
+    if width == len(FIELDS):
+        order = criteo_order(False)
+    elif width == len(FIELDS) + 1:
+        order = criteo_order(True)
+        if not _mostly(columns[0], _is_label) and all(map(_is_label, columns[-1])):
+            raise _needed(
+                f"{name!r} has no header, column 1 is no label ({columns[0][0]!r} in row 1), and the last column holds "
+                "only 0 and 1: the label seems to stand at the end.",
+                names,
+                columns,
+                {LABEL: width} | {field: place + 1 for place, field in enumerate(FIELDS)},
+            )
+    else:
+        raise _wrong_width(columns, width, name, first, between, names)
+    odd = [field for field in NUMERIC if not _mostly(columns[order[field]], _is_numeric_cell)]
+    if len(odd) > 4 and len(rows) > 4:
+        raise _needed(
+            f"{name!r} has no header, and where I1 to I13 belong most cells are no numbers (such as "
+            f"{columns[order[odd[0]]][0]!r} for {odd[0]}): its columns stand in another order.",
+            names,
+            columns,
+            {ours: place + 1 for ours, place in order.items()},
+        )
+    return order
+
+
+def _wrong_width(
+    columns: Sequence[Sequence[str]], width: int, name: str, first: str, between: str, names: Sequence[str]
+) -> BadInput:
+    """Why rows of this width are none of Criteo's; with a mapping where label and features stand among more columns."""
+    for place in range(width - len(FIELDS)):
+        numeric = columns[place + 1 : place + 1 + len(NUMERIC)]
+        if all(map(_is_label, columns[place])) and all(_mostly(cells, _is_numeric_cell) for cells in numeric):
+            return _needed(
+                f"{name!r} has no header and {width} columns separated by {between}, where Criteo rows have 40 or 39; "
+                f"label and features may be columns {place + 1} to {place + 1 + len(FIELDS)}.",
+                names,
+                columns,
+                {ours: at + 1 for ours, at in criteo_order(True, place).items()},
+            )
+    shown = f"{width} {'tab-separated ' if between == 'tabs' else ''}columns"
+    return BadInput(
+        f"Row 1 of {name!r} has {shown} ({first[:60]!r}); Criteo rows have 40 (label, I1 to I13, C1 to C26) or 39 "
+        "without the label; a CSV needs a header line that names them."
+    )
+
+
+def _needed(
+    sentence: str, names: Sequence[str], columns: Sequence[Sequence[str]], proposal: dict[str, int]
+) -> ColumnsNeeded:
+    example = ", ".join(f'"{ours}": {place}' for ours, place in list(proposal.items())[:3])
+    return ColumnsNeeded(
+        f"{sentence} Say which column is which by position, with a mapping (--columns map.json) such as "
+        f"{{{example}, …}}, or write the columns in Criteo's order.",
+        names,
+        columns,
+        {ours: names[place - 1] for ours, place in proposal.items()},
+    )
+
+
+def _is_label(cell: str) -> bool:
+    return label_of(cell) in (0, 1)
+
+
+def _is_numeric_cell(cell: str) -> bool:
+    return is_missing(cell) or is_number(cell)
+
+
+def _mostly(cells: Sequence[str], test: Callable[[str], bool]) -> bool:
+    distinct = Counter(cells)
+    return sum(count for cell, count in distinct.items() if test(cell)) >= _MOST * len(cells)
+
+
+def _headerless_dialect(
+    lines: Sequence[str], delimiter: str, quoted: bool, columns: Columns, width: int, in_order: bool
+) -> tuple[str, str]:
+    """(dialect, why) of rows without a header."""
+    if delimiter != "\t" or quoted or not in_order:
+        marks = ", in quotation marks" if delimiter == "\t" and quoted else ""
+        label = "" if columns.labelled else ": rows without a label"
+        return "delimited", f"{width} columns separated by {DELIMITERS[delimiter]}{marks}, and no header{label}."
+    if not columns.labelled:
+        return "kaggle-test", "39 tab-separated columns and no header: rows without a label."
+    return _kaggle_or_terabyte(lines)
 
 
 def _head_lines(head: bytes, name: str) -> tuple[list[str], int]:
     """(lines that are not blank, how many blank ones come before the first of them)."""
     if not head:
         raise BadInput(f"{name!r} holds an empty file; it needs rows of 39 or 40 columns.")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadInput(f"{name!r} is in UTF-16; save it as UTF-8.")
+    if described := describe_unreadable(head):
+        raise BadInput(f"{name!r} {described}")
     if b"\x00" in head:
         place = head.index(b"\x00")
         raise BadInput(f"{name!r} holds a NUL byte at byte {place + 1:,}: it is binary or in UTF-16, not rows of text.")
@@ -96,49 +361,32 @@ def _head_lines(head: bytes, name: str) -> tuple[list[str], int]:
     try:
         texts = [line.decode() for line in lines if line]
     except UnicodeDecodeError as error:
-        raise BadInput(
-            f"{name!r} is not text in UTF-8 ({error.reason}, byte {error.object[error.start]:#04x})."
-        ) from error
+        raise BadInput(_not_utf8(name, error.object[error.start])) from error
     if not texts:
         raise BadInput(f"{name!r} holds only blank lines; it needs rows of 39 or 40 columns.")
     return texts, lines.index(texts[0].encode())
 
 
-def _forty_columns(lines: list[str]) -> tuple[str, str]:
+def _not_utf8(name: str, byte: int) -> str:
+    return (
+        f"{name!r} is not text in UTF-8 (byte {byte:#04x}): it seems to be in a Windows or Latin encoding such as "
+        "cp1252. Save it as UTF-8, for instance with: iconv -f cp1252 -t utf-8 FILE > NEW"
+    )
+
+
+def _kaggle_or_terabyte(lines: Sequence[str]) -> tuple[str, str]:
     """Kaggle's and the 1TB files have the same columns; C20 has 4 values in Kaggle's and millions in the 1TB's."""
-    values = [fields[_C20] for fields in (line.split("\t") for line in lines) if len(fields) > _C20 and fields[_C20]]
+    cells = [row[_C20] for row in (line.split("\t") for line in lines) if len(row) == len(FIELDS) + 1]
+    values = [cell for cell in cells if not is_missing(cell)]
     distinct = len(set(values))
     if len(values) < _ENOUGH_ROWS:
         return "kaggle-train", (
             f"40 tab-separated columns and no header. With only {len(values)} values of C20 to look at, Kaggle's "
             "train.txt and a 1TB day file look alike; taken as Kaggle's. Rows are read the same way."
         )
+    seen = f"C20 has {distinct} {'value' if distinct == 1 else 'values'} in {len(values):,} rows"
     if distinct > _ONE_TB_DISTINCT:
-        return "criteo-1tb", (
-            f"40 tab-separated columns and no header, and C20 has {distinct} values in {len(values):,} rows, where "
-            "Kaggle's train.txt has 4."
-        )
+        return "criteo-1tb", f"40 tab-separated columns and no header, and {seen}, where Kaggle's train.txt has 4."
     return "kaggle-train", (
-        f"40 tab-separated columns and no header, and C20 has {distinct} values in {len(values):,} rows, as Kaggle has."
+        f"40 tab-separated columns and no header, and {seen}; Kaggle's train.txt has 4, a 1TB day file thousands."
     )
-
-
-def _match(names: list[str], file: str) -> tuple[str | None, ...]:
-    if len(names) > MAX_COLUMNS:
-        raise BadInput(f"The header of {file!r} names {len(names):,} columns; at most {MAX_COLUMNS:,} are read.")
-    ours = {name: name for name in FIELDS} | {"label": LABEL, "Label": LABEL}
-    columns = tuple(ours.get(name.strip().lstrip("\ufeff")) for name in names)
-    for column in (LABEL, *FIELDS):
-        if columns.count(column) > 1:
-            raise BadInput(f"The header of {file!r} names the column {column} {columns.count(column)} times.")
-    missing = [field for field in FIELDS if field not in columns]
-    if missing:
-        raise BadInput(f"The header of {file!r} lacks the columns {', '.join(missing[:8])}; it names {names[:8]}.")
-    return columns
-
-
-def _parquet_names(path: Path) -> list[str]:
-    try:
-        return list(pq.read_schema(path, memory_map=True).names)
-    except (OSError, pa.ArrowException) as error:
-        raise BadInput(f"{path.name!r} begins like Parquet but cannot be read ({error}); write it again.") from error

@@ -3,28 +3,69 @@
 import dataclasses
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.access import require_writable
-from core.data.containers import PARQUET, open_rows
+from core.data.columnar import COLUMNAR, as_text, read_columns
+from core.data.containers import open_rows
 from core.data.dialects import Inspection, inspect
-from core.data.parse import BadRows, read_parquet
-from core.data.rowsfile import code, write_rows
-from core.data.samples import ROWS, Sample, load_sample, save_sample
+from core.data.options import DEFAULT_OPTIONS, ReadOptions
+from core.data.parse import BadRows, LabelsFound, Rows, read_table
+from core.data.rowsfile import write_rows
+from core.data.samples import READER, ROWS, SKIPPED, Sample, load_sample, save_sample
 from core.data.schema import LABEL
 from core.data.textblocks import read_blocks
 from core.errors import BadInput
-from core.workspace import Workspace, check_name, hash_file
+from core.workspace import Workspace, check_name, hash_file, hash_json
 
 ON_BAD_ROWS = ("reject", "skip")
+
+
+@dataclass
+class Reading:
+    """One pass over a file, and what it has met so far.
+
+    labels: one of core.data.parse.LABEL_RULES. skipped: numbers of the file's lines that are no rows of the sample, in
+    pieces. last: number of the last row. clicks: rows whose label is 1. truncated: the file breaks off.
+    """
+
+    path: Path
+    form: Inspection
+    bad: BadRows
+    labels: str
+    rows: int = 0
+    clicks: int = 0
+    last: int = 0
+    truncated: bool = False
+    markers: Counter[str] = field(default_factory=Counter)
+    skipped: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the rows get a label."""
+        return self.form.labelled and self.labels != "unknown"
+
+    def add(self, rows: Rows) -> None:
+        """Counts rows that go into the sample."""
+        self.rows += rows.batch.num_rows
+        self.markers += rows.markers
+        expected = np.arange(self.last + 1, int(rows.numbers[-1]) + 1)
+        if len(expected) > len(rows.numbers):
+            self.skipped.append(np.setdiff1d(expected, rows.numbers, assume_unique=True))
+        self.last = int(rows.numbers[-1])
+        if self.labelled:
+            self.clicks += int(pc.sum(pc.equal(rows.batch[LABEL], 1)).as_py() or 0)
 
 
 def ingest(
@@ -35,57 +76,118 @@ def ingest(
     progress: Callable[[float], None] | None = None,
     simulated: bool = False,
     one_class_ok: bool = False,
+    *,
+    options: ReadOptions = DEFAULT_OPTIONS,
+    labels: str = "required",
 ) -> Sample:
     """Reads `path` and stores it as a sample called `name`.
 
-    on_bad_rows: "reject" refuses the file at its first bad row, "skip" leaves bad rows out and counts them. progress:
-    called with 0..1. one_class_ok: accept labels all alike (to score, not to train). The same bytes read the same way
-    give the same sample again, under the new name. BadInput leaves the workspace as it was.
+    on_bad_rows: "reject" refuses the file at its first bad row, "skip" leaves bad rows out and counts them, and keeps
+    the rows before the break of a truncated file. progress: called with 0..1. one_class_ok: accept labels all alike (to
+    score, not to train). labels: "required", or "optional" where a placeholder (empty, ``?``, -1) is stored as
+    core.data.values.NO_LABEL; a file whose every label is a placeholder is read as one without labels. The same bytes
+    read the same way give the same sample again, under the new name. BadInput leaves the workspace as it was.
     """
     require_writable()
     name = check_name(name, "sample")
     if on_bad_rows not in ON_BAD_ROWS:
         raise BadInput(f"on_bad_rows is {on_bad_rows!r}; choose one of {list(ON_BAD_ROWS)}.")
-    form = inspect(path)
-    bad = BadRows(skip=on_bad_rows == "skip")
+    form = inspect(path, options, need_label=labels == "required")
+    skip = on_bad_rows == "skip"
+    suffix = _suffix(form, skip, options, labels)
 
     def folder_of(content_hash: str) -> Path:
-        return workspace.samples / (f"s-{content_hash[:12]}" + ("-skip" if bad.skip else ""))
+        return workspace.samples / f"s-{content_hash[:12]}{suffix}"
 
     part = Path(tempfile.mkdtemp(dir=workspace.samples, prefix=".part-"))
     try:
         with _hashing(path) as hashing:
-            known = lambda: hashing.done() and folder_of(hashing.result()).exists()  # noqa: E731
-            rows, clicks = _write_rows(path, form, part / ROWS, bad, progress or (lambda share: None), known)
+            known = lambda: hashing.done() and _is_current(folder_of(hashing.result()))  # noqa: E731
+            rule = "unknown" if form.unknown_labels and labels == "required" else labels
+            report = progress or (lambda share: None)
+            try:
+                reading = _write_rows(Reading(path, form, BadRows(skip), rule), part / ROWS, report, known)
+            except LabelsFound:
+                reading = _write_rows(Reading(path, form, BadRows(skip), labels), part / ROWS, report, known)
             content_hash = hashing.result()
         folder = folder_of(content_hash)
+        if folder.exists() and not _is_current(folder) and reading.markers:
+            # What an earlier version took for values is missing now; the old sample may have datasets, and stays.
+            folder = folder.with_name(f"{folder.name}-{READER}")
         if folder.exists():
             sample = dataclasses.replace(load_sample(folder), name=name)
             save_sample(sample)
             return sample
-        _check_rows(path.name, form, rows, clicks, bad, one_class_ok)
-        sample = Sample(
-            id=folder.name,
-            name=name,
-            source=path.name,
-            dialect=form.dialect,
-            reason=form.reason,
-            container=form.container,
-            rows=rows,
-            labelled=form.labelled,
-            click_rate=clicks / rows if form.labelled else None,
-            bad_rows=bad.count,
-            bad_examples=tuple(bad.examples),
-            simulated=simulated,
-            content_hash=content_hash,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            folder=part,
-        )
+        _check_rows(reading, one_class_ok)
+        if reading.skipped:
+            np.save(part / SKIPPED, np.concatenate(reading.skipped))
+        sample = _sample(reading, folder.name, name, simulated, content_hash, part)
         save_sample(sample)
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return dataclasses.replace(sample, folder=folder)
+
+
+def _sample(reading: Reading, sample_id: str, name: str, simulated: bool, content_hash: str, folder: Path) -> Sample:
+    form = reading.form
+    return Sample(
+        id=sample_id,
+        name=name,
+        source=reading.path.name,
+        dialect=form.dialect,
+        reason=form.reason,
+        container=form.container,
+        rows=reading.rows,
+        labelled=reading.labelled,
+        click_rate=_click_rate(reading),
+        bad_rows=reading.bad.count,
+        bad_examples=tuple(reading.bad.examples),
+        simulated=simulated,
+        content_hash=content_hash,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        folder=folder,
+        kept=form.kept,
+        id_column=form.id_column,
+        member=form.member,
+        columns=(*form.renamed, *((absent, "") for absent in form.absent)),
+        missing_markers=tuple(reading.markers.most_common()),
+        notes=(*form.notes, *_notes(reading)),
+        reader=READER,
+    )
+
+
+def _click_rate(reading: Reading) -> float | None:
+    if not reading.labelled or reading.labels == "optional":
+        return None
+    return reading.clicks / reading.rows
+
+
+def _notes(reading: Reading) -> list[str]:
+    """What the reading has to say beside bad rows and markers."""
+    notes = []
+    if reading.form.absent:
+        notes.append(f"The file has no {', '.join(reading.form.absent)}: missing in every row.")
+    if reading.form.labelled and not reading.labelled:
+        notes.append("Every label is empty, ? or -1: these are rows without labels.")
+    if reading.truncated:
+        notes.append(
+            f"The file is truncated: the {reading.rows:,} whole rows before the break were kept. Fetch it again to "
+            "have all of them."
+        )
+    return notes
+
+
+def _suffix(form: Inspection, skip: bool, options: ReadOptions, labels: str) -> str:
+    """What tells samples of the same bytes read in other ways apart in their ids; "" for the plain way."""
+    plain = not (options.member or options.columns or form.extra or form.renamed or form.absent)
+    way = "" if plain else "-" + hash_json([form.member, form.columns, form.id_column])[:6]
+    return way + ("-skip" if skip else "") + ("-optional" if labels == "optional" else "")
+
+
+def _is_current(folder: Path) -> bool:
+    """Whether a sample is there that this version of the reader made."""
+    return folder.exists() and load_sample(folder).reader == READER
 
 
 @contextmanager
@@ -99,49 +201,56 @@ def _hashing(path: Path) -> Iterator[Future[str]]:
             over.set()
 
 
-def _write_rows(
-    path: Path,
-    form: Inspection,
-    target: Path,
-    bad: BadRows,
-    report: Callable[[float], None],
-    stop: Callable[[], bool],
-) -> tuple[int, int]:
-    """(rows, clicks) written to `target`: all there are, or those up to where `stop` says so."""
-    rows = clicks = 0
-    with _batches(path, form, bad, report) as batches, write_rows(target, form.labelled) as writer:
-        for batch in batches:
+def _write_rows(reading: Reading, target: Path, report: Callable[[float], None], stop: Callable[[], bool]) -> Reading:
+    """Writes the rows to `target`: all there are, or those up to where `stop` says so."""
+    with _rows(reading, report) as found, write_rows(target, reading.labelled, reading.form.extra) as writer:
+        for rows in found:
             if stop():
                 break
-            writer.write_batch(batch)
-            rows += batch.num_rows
-            if form.labelled:
-                clicks += int(pc.sum(batch[LABEL]).as_py())
+            writer.write_batch(rows.batch)
+            reading.add(rows)
     report(1.0)
-    return rows, clicks
+    return reading
 
 
 @contextmanager
-def _batches(
-    path: Path, form: Inspection, bad: BadRows, report: Callable[[float], None]
-) -> Iterator[Iterator[pa.RecordBatch]]:
-    if form.container == PARQUET:
-        yield (batch for table in read_parquet(path, form, bad) for batch in code(table))
+def _rows(reading: Reading, report: Callable[[float], None]) -> Iterator[Iterator[Rows]]:
+    path, form = reading.path, reading.form
+    if form.container in COLUMNAR:
+        wanted = [name for name, column in zip(form.names, form.columns, strict=True) if column]
+        with read_columns(path, form.container, wanted) as batches:
+            yield _columnar_rows(batches, reading)
         return
-    with open_rows(path) as stream:
+    with open_rows(path, form.member, keep_truncated=reading.bad.skip) as stream:
 
-        def reported() -> Iterator[pa.RecordBatch]:
-            for batches in read_blocks(stream, form, path.name, bad):
+        def reported() -> Iterator[Rows]:
+            for block in read_blocks(stream, form, path.name, reading.bad, reading.labels):
                 report(stream.share)
-                yield from batches
+                yield from block
+            reading.truncated = stream.truncated
 
         yield reported()
 
 
-def _check_rows(name: str, form: Inspection, rows: int, clicks: int, bad: BadRows, one_class_ok: bool) -> None:
+def _columnar_rows(batches: Iterator[pa.RecordBatch], reading: Reading) -> Iterator[Rows]:
+    form, file = reading.form, reading.path.name
+    stored, seen = [column for column in form.columns if column], 0
+    for batch in batches:
+        columns = [
+            as_text(column, name, file, ours, seen + 1)
+            for column, name, ours in zip(batch.columns, batch.schema.names, stored, strict=True)
+        ]
+        numbers = np.arange(seen + 1, seen + 1 + batch.num_rows)
+        seen += batch.num_rows
+        yield from read_table(pa.table(columns, names=stored), numbers, form, file, reading.bad, reading.labels)
+        reading.bad.settle(batch.num_rows)
+
+
+def _check_rows(reading: Reading, one_class_ok: bool) -> None:
+    name, rows, bad = reading.path.name, reading.rows, reading.bad
     if rows == 0:
         skipped = f" {bad.count:,} bad rows were skipped, the first: {bad.examples[0]}" if bad.count else ""
         raise BadInput(f"{name!r} holds no good row.{skipped}")
-    if form.labelled and clicks in (0, rows) and not one_class_ok:
-        only = "1 (click)" if clicks else "0 (no click)"
+    if reading.labelled and reading.clicks in (0, rows) and not one_class_ok:
+        only = "1 (click)" if reading.clicks else "0 (no click)"
         raise BadInput(f"All {rows:,} rows of {name!r} have the label {only}; a classifier needs rows of both labels.")

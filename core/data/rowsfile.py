@@ -1,11 +1,11 @@
-"""A sample's rows on disk: an Arrow stream, memory-mapped, whose 39 fields are coded batch by batch.
+"""A sample's rows on disk: an Arrow stream, memory-mapped, whose columns but the label are coded batch by batch.
 
 A batch holds each distinct value of a field once (of a number, each spelling) and a 16-bit place among them for every
-row; a missing value is one of them. So whatever is asked of values (their count, their id, their logarithm) is asked
+row; missing values are among them. So whatever is asked of values (their count, their id, their logarithm) is asked
 once a batch, not once a row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,8 @@ BATCH_ROWS = 2**15 - 1
 
 _VALUES = dict.fromkeys(NUMERIC, pa.float64()) | dict.fromkeys(CATEGORICAL, pa.string())
 _CODED = pa.schema([(LABEL, pa.int8())] + [(field, pa.dictionary(pa.int16(), _VALUES[field])) for field in FIELDS])
+_EXTRA = pa.dictionary(pa.int16(), pa.string())
+"""Type of a column beyond label and features."""
 _WITH_MISSING = pc.DictionaryEncodeOptions(null_encoding="encode")
 
 
@@ -38,16 +40,21 @@ def code(table: pa.Table) -> list[pa.RecordBatch]:
     return batches
 
 
-def coded_batch(columns: dict[str, pa.Array]) -> pa.RecordBatch:
-    """Columns as a batch in the file's order; all but the label are coded by 16-bit places."""
-    schema = _CODED if LABEL in columns else _CODED.remove(0)
+def coded_batch(columns: dict[str, pa.Array], extra: Sequence[str] = ()) -> pa.RecordBatch:
+    """Columns as a batch in the file's order, the `extra` ones last; all but the label are coded by 16-bit places."""
+    schema = _schema(LABEL in columns, extra)
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
+def _schema(labelled: bool, extra: Sequence[str]) -> pa.Schema:
+    fields = [*_CODED] if labelled else [*_CODED][1:]
+    return pa.schema(fields + [pa.field(name, _EXTRA) for name in extra])
+
+
 @contextmanager
-def write_rows(path: Path, labelled: bool) -> Iterator[pa.ipc.RecordBatchStreamWriter]:
-    """A writer whose `write_batch` takes what `code` gives."""
-    schema = _CODED if labelled else _CODED.remove(0)
+def write_rows(path: Path, labelled: bool, extra: Sequence[str] = ()) -> Iterator[pa.ipc.RecordBatchStreamWriter]:
+    """A writer whose `write_batch` takes what `coded_batch` gives."""
+    schema = _schema(labelled, extra)
     with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_stream(stream, schema) as writer:
         yield writer
 
@@ -64,7 +71,8 @@ def map_rows(path: Path) -> pa.Table:
 
 def plain(table: pa.Table) -> pa.Table:
     """A coded table's columns as values: numbers as float64, categories as string, missing ones null."""
-    return pa.table({name: table[name].cast(_VALUES.get(name, pa.int8())) for name in table.column_names})
+    kinds = {LABEL: pa.int8()} | _VALUES
+    return pa.table({name: table[name].cast(kinds.get(name, pa.string())) for name in table.column_names})
 
 
 def places_and_values(column: pa.Array) -> tuple[np.ndarray, pa.Array]:

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from core.access import require_writable
@@ -14,13 +15,21 @@ from core.workspace import Workspace, read_json, write_json
 
 ROWS = "rows.arrow"
 _EARLIER_ROWS = "rows.parquet"
+SKIPPED = "skipped.npy"
+"""Numbers of the file's lines that are no rows of the sample, int64, rising; absent where there are none."""
+READER = 2
+"""Of what is read from the same bytes; 2, since 2026-11-27: missing-value markers are missing values."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """A sample. source: the file's own name. content_hash: SHA-256 of the file's bytes. bad_rows: rows skipped.
 
-    rows_path holds label int8 (absent when unlabelled), I1..I13 and C1..C26 in file order, as `rowsfile` has them.
+    rows_path holds label int8 (absent when unlabelled), I1..I13 and C1..C26 in file order, then the columns kept beside
+    them, as `rowsfile` has them. kept: names of segment columns. id_column: name of the column that identifies a row,
+    "" for none. member: of an archive, the file that was read. columns: (our name, the file's) where they differ, ""
+    where the file has none. missing_markers: (text that means a missing value, cells), empty cells not counted. notes:
+    what else reading had to say, in sentences. reader: version of the reader, see READER.
     """
 
     id: str
@@ -38,6 +47,13 @@ class Sample:
     content_hash: str
     created: str
     folder: Path = Path()
+    kept: tuple[str, ...] = ()
+    id_column: str = ""
+    member: str = ""
+    columns: tuple[tuple[str, str], ...] = ()
+    missing_markers: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
+    reader: int = 1
 
     @property
     def rows_path(self) -> Path:
@@ -56,7 +72,11 @@ def save_sample(sample: Sample) -> None:
 def load_sample(folder: Path) -> Sample:
     """The sample stored in `folder`."""
     values = read_json(folder / "sample.json")
-    return Sample(**{**values, "bad_examples": tuple(values["bad_examples"]), "folder": folder})
+    for name in ("bad_examples", "kept", "notes"):
+        values[name] = tuple(values.get(name, ()))
+    for name in ("columns", "missing_markers"):
+        values[name] = tuple((first, second) for first, second in values.get(name, ()))
+    return Sample(**{**values, "folder": folder})
 
 
 def list_samples(workspace: Workspace) -> list[Sample]:
@@ -85,6 +105,16 @@ def delete_sample(sample: Sample) -> None:
 def coded_rows(sample: Sample) -> pa.Table:
     """All rows as `rowsfile.map_rows` has them: memory-mapped, the fields coded."""
     return map_rows(sample.rows_path)
+
+
+def row_numbers(sample: Sample) -> np.ndarray:
+    """Each row's number in its file, int64 (rows,), as messages count them: a header is line 1; Parquet from 1."""
+    path = sample.folder / SKIPPED
+    if not path.exists():
+        return np.arange(1, sample.rows + 1)
+    skipped = np.load(path)
+    numbers = np.arange(1, sample.rows + len(skipped) + 1)
+    return np.delete(numbers, skipped - 1)
 
 
 def read_rows(sample: Sample, columns: list[str] | None = None, limit: int | None = None) -> pa.Table:

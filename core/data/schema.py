@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 LABEL = "label"
+ID = "id"
+"""In a column mapping: the column that identifies a row, which scoring hands through."""
 NUMERIC = tuple(f"I{number}" for number in range(1, 14))
 CATEGORICAL = tuple(f"C{number}" for number in range(1, 27))
 FIELDS = NUMERIC + CATEGORICAL
@@ -25,5 +27,7 @@ DIALECTS: dict[str, Dialect] = {
     ),
     "criteo-1tb": Dialect("Criteo 1TB day file", "40 tab-separated columns without a header, label first", True),
     "csv": Dialect("CSV with a header", "columns label, I1 to I13, C1 to C26 in any order, Id optional", None),
+    "delimited": Dialect("Text without a header", "40 columns, label first, or 39 without the label", None),
     "parquet": Dialect("Parquet", "columns label, I1 to I13, C1 to C26 in any order, Id optional", None),
+    "arrow": Dialect("Feather or Arrow IPC", "columns label, I1 to I13, C1 to C26 in any order, Id optional", None),
 }

@@ -5,22 +5,21 @@ names its faults, skips bad rows, and alone decides what is one.
 """
 
 import dataclasses
-import io
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from core.data import parse
 from core.data.containers import Guard
 from core.data.dialects import Inspection
 from core.data.parallel import in_order
-from core.data.parse import BadRows, UnusualText, read_text
-from core.data.rowsfile import code, coded_batch
-from core.data.schema import LABEL, NUMERIC
+from core.data.parse import BadRows, Rows, UnusualText, code_batch, read_text
 from core.errors import BadInput
 
+BLOCK_BYTES = 7 * 2**20
+"""About as many rows as go into one coded batch; no row may be longer."""
 PIECE_BYTES = 2**20
 """Read at once: memory of this size is used again and again, that of a block would be fresh every time."""
 
@@ -43,36 +42,41 @@ class Block:
         return sum(len(piece) for piece in self.pieces)
 
 
-def read_blocks(stream: Guard, form: Inspection, name: str, bad: BadRows) -> Iterator[list[pa.RecordBatch]]:
-    """The rows of `stream` as coded batches, block by block; BadInput as `parse.read_text` has it."""
+def read_blocks(
+    stream: Guard, form: Inspection, name: str, bad: BadRows, labels: str = "required"
+) -> Iterator[list[Rows]]:
+    """The rows of `stream`, block by block; BadInput as `parse.read_text` has it.
 
-    def parsed(block: Block) -> tuple[Block, list[pa.RecordBatch] | None]:
-        return block, _quick(block, form)
+    labels: one of core.data.parse.LABEL_RULES. The last line of a stream that breaks off is not whole and is left out.
+    """
+
+    def parsed(block: Block) -> tuple[Block, list[tuple[pa.RecordBatch, Counter[str]]] | None]:
+        return block, _quick(block, form, labels)
 
     before = start = 0
     for block, batches in in_order(parsed, _blocks(stream, form.header_row)):
         if batches is None:
             _check_length(block, name, before)
             here = dataclasses.replace(form, header_row=block.header_row)
-            tables = read_text(io.BytesIO(block.text), here, name, bad, before, start)
-            batches = [batch for table in tables for batch in code(table)]
+            yield list(read_text(block.text, here, name, bad, labels, before, start))
             before += _lines(block.text)
-        elif form.labelled:
-            before += block.header_row + sum(batch.num_rows for batch in batches)
         else:
-            # Blank lines are no rows here.
-            before += _lines(block.text)
+            before += block.header_row
+            found = []
+            for batch, markers in batches:
+                found.append(Rows(batch, np.arange(before + 1, before + 1 + batch.num_rows), markers))
+                before += batch.num_rows
+            yield found
         start += block.size
-        yield batches
 
 
 def _blocks(stream: Guard, header_row: int) -> Iterator[Block]:
     pieces: list[bytes] = []
     first, size = header_row, 0
-    while piece := stream.read(min(PIECE_BYTES, parse.BLOCK_BYTES - size)):
+    while piece := stream.read(min(PIECE_BYTES, BLOCK_BYTES - size)):
         pieces.append(piece)
         size += len(piece)
-        if size < parse.BLOCK_BYTES:
+        if size < BLOCK_BYTES:
             continue
         if not (cut := _last_line_end(piece)):
             pieces = [piece := b"".join(pieces)]
@@ -80,7 +84,10 @@ def _blocks(stream: Guard, header_row: int) -> Iterator[Block]:
             cut = _last_line_end(piece) or len(piece)
         yield Block((*pieces[:-1], memoryview(piece)[:cut]), first)
         pieces, first, size = [piece[cut:]], 0, len(piece) - cut
-    if size:
+    if stream.truncated:
+        whole = b"".join(pieces)
+        pieces = [whole[: max(whole.rfind(b"\n"), whole.rfind(b"\r")) + 1]]
+    if sum(map(len, pieces)):
         yield Block(tuple(pieces), first)
 
 
@@ -90,9 +97,9 @@ def _last_line_end(text: bytes) -> int:
 
 
 def _check_length(block: Block, name: str, before: int) -> None:
-    if block.size >= parse.BLOCK_BYTES and not block.text.endswith((b"\n", b"\r")):
+    if block.size >= BLOCK_BYTES and not block.text.endswith((b"\n", b"\r")):
         raise BadInput(
-            f"{name!r} has a row longer than {parse.BLOCK_BYTES:,} bytes near row {before + 1:,}: that is damage, not "
+            f"{name!r} has a row longer than {BLOCK_BYTES:,} bytes near row {before + 1:,}: that is damage, not "
             "a Criteo row."
         )
 
@@ -105,20 +112,20 @@ def _lines(text: bytes) -> int:
     return ends + (not text.endswith((b"\n", b"\r")))
 
 
-def _quick(block: Block, form: Inspection) -> list[pa.RecordBatch] | None:
-    """The block's rows, or None where the careful reader has to look."""
+def _quick(block: Block, form: Inspection, labels: str) -> list[tuple[pa.RecordBatch, Counter[str]]] | None:
+    """The block's rows and the missing-value markers among them, or None where the careful reader has to look."""
     from core.data.cells import code_cells
 
     pieces = (block.text[_after_header(block) :],) if block.header_row else block.pieces
     wanted = [column is not None for column in form.columns]
     names = [column for column in form.columns if column]
-    batches = []
     try:
-        for columns in code_cells(pieces, form.delimiter, wanted, form.dialect == "csv"):
-            batches.append(_batch(dict(zip(names, columns, strict=True))))
+        return [
+            code_batch(dict(zip(names, columns, strict=True)), form, labels)
+            for columns in code_cells(pieces, form.delimiter, wanted, form.quoted)
+        ]
     except (UnusualText, pa.ArrowInvalid):
         return None
-    return batches
 
 
 def _after_header(block: Block) -> int:
@@ -130,23 +137,3 @@ def _after_header(block: Block) -> int:
             return len(text)
         place = min(ends) + (2 if text[min(ends) : min(ends) + 2] == b"\r\n" else 1)
     return place
-
-
-def _batch(columns: dict[str, pa.DictionaryArray]) -> pa.RecordBatch:
-    """Columns of text as a coded batch; UnusualText or ArrowInvalid where a cell is not what belongs there."""
-    for name, column in columns.items():
-        column.dictionary.validate(full=True)
-        if name == LABEL:
-            found = pc.index_in(column.dictionary, value_set=parse.LABELS)
-            if found.null_count:
-                raise UnusualText
-            columns[name] = pc.bit_wise_and(found, 1).cast(pa.int8()).take(column.indices)
-        elif name in NUMERIC:
-            numbers = column.dictionary.cast(pa.float64())
-            if pc.all(pc.is_finite(numbers)).as_py() is False:
-                raise UnusualText
-            # Adding nought makes -0 the same as 0.
-            columns[name] = pa.DictionaryArray.from_arrays(column.indices, pc.add(numbers, 0.0), safe=False)
-        elif (pc.max(pc.binary_length(column.dictionary)).as_py() or 0) > parse.MAX_FIELD:
-            raise UnusualText
-    return coded_batch(columns)

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from core.access import require_writable
-from core.data.parse import MAX_FIELD
+from core.data.values import MAX_FIELD
 from core.data.preprocessing import Preprocessing, load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
 from core.errors import BadInput

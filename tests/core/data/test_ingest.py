@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from core.data import ingest as module
-from core.data import parse
+from core.data import textblocks
 from core.data.dialects import inspect
 from core.data.ingest import ingest
 from core.data.samples import delete_sample, find_sample, list_samples, read_rows
@@ -71,7 +71,7 @@ def test_mixed_line_ends_bom_and_blank_lines_read_the_same(workspace: Workspace,
 
 def test_values_of_any_kind(workspace: Workspace, tmp_path: Path) -> None:
     lines = [list(line) for line in LINES]
-    odd = ['say "hi"', "naïve ☃", " spaced ", "NA", "null", "0", "a,b", "'", '"']
+    odd = ['say "hi"', "naïve ☃", " spaced ", "NAN0", "nulls", "0", "a,b", "'", '"']
     for place, value in enumerate(odd):
         lines[place][20] = value
         lines[place][1] = ["1.0", "-3", "+7", "1e3", ".5", "0", "2.", "-0.0", "12345678901"][place]
@@ -96,7 +96,8 @@ def test_csv_with_columns_in_any_order(delimiter: str, workspace: Workspace, tmp
     assert sample.dialect == "csv"
     wanted = expected(text(LINES))
     wanted.loc[0, "C7"] = f'with {delimiter} and "quotes"'
-    same(read_rows(sample).to_pandas(), wanted)
+    assert sample.id_column == "Id" and read_rows(sample, ["Id"])["Id"].to_pylist() == [str(row) for row in range(300)]
+    same(read_rows(sample, [LABEL, *FIELDS]).to_pandas(), wanted)
 
 
 def test_parquet_of_numbers_and_of_text(workspace: Workspace, tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_rows_without_a_label_are_read(workspace: Workspace, tmp_path: Path) -> 
 def test_day_file_of_the_terabyte_set_is_told_by_c20(tmp_path: Path) -> None:
     lines = [list(line) for line in LINES]
     kaggle = inspect(write(tmp_path, text([[*line[:33], "0000000a", *line[34:]] for line in lines])))
-    assert kaggle.dialect == "kaggle-train" and "C20 has 1 values" in kaggle.reason
+    assert kaggle.dialect == "kaggle-train" and "C20 has 1 value in 300 rows; Kaggle" in kaggle.reason
     for place, line in enumerate(lines):
         line[33] = f"{place:08x}"
     day = inspect(write(tmp_path, text(lines)))
@@ -152,7 +153,7 @@ def test_a_file_that_is_there_already_is_not_read_to_its_end(
     hashed: Future[str] = Future()
     hashed.set_result(first.content_hash)
     monkeypatch.setattr(module, "_hashing", lambda path: nullcontext(hashed))
-    monkeypatch.setattr(parse, "BLOCK_BYTES", 8192)
+    monkeypatch.setattr(textblocks, "BLOCK_BYTES", 8192)
     shares: list[float] = []
     assert ingest(workspace, path, "two", progress=shares.append).id == first.id
     assert shares[0] < 0.5 and shares[1:] == [1.0]

@@ -1,0 +1,144 @@
+"""Parquet and Arrow files: column names, and rows as text, so that they meet the same checks as any other file."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from core.data.arrow_ipc import arrow_names, read_arrow
+from core.data.containers import PARQUET, check_size
+from core.data.parquet_pages import claimed_bytes
+from core.data.schema import CATEGORICAL, FIELDS, LABEL
+from core.errors import BadInput
+
+COLUMNAR = {
+    PARQUET: ("parquet", "Parquet's mark PAR1"),
+    "arrow": ("arrow", "the mark of an Arrow file (Feather)"),
+    "arrow-stream": ("arrow", "the schema of an Arrow stream"),
+}
+"""Containers that name and type their columns: (dialect, what they begin with)."""
+BATCH_ROWS = 65_536
+MAX_ROW_GROUP_BYTES = 4 * 2**30
+
+
+def read_head(path: Path, container: str, limit: int) -> tuple[list[str], list[list[str]], frozenset[str]]:
+    """(names of the columns, at most `limit` of the first rows as text, names of columns of lists and the like).
+
+    A cell is "" where there is no text.
+    """
+    names = column_names(path, container)
+    # Columns are read by name; of two with one name, `match_header` says so.
+    if len(set(names)) < len(names):
+        return names, [], frozenset()
+    with read_columns(path, container, names) as batches:
+        for batch in batches:
+            rows = batch.slice(0, limit)
+            nested = frozenset(name for name in names if pa.types.is_nested(rows.schema.field(name).type))
+            columns = [
+                [""] * rows.num_rows if name in nested else as_text(rows.column(name), name, path.name).to_pylist()
+                for name in names
+            ]
+            return names, [[cell or "" for cell in row] for row in zip(*columns, strict=True)], nested
+    return names, [], frozenset()
+
+
+def column_names(path: Path, container: str) -> list[str]:
+    """The names in the file's schema."""
+    if container != PARQUET:
+        return arrow_names(path)
+    try:
+        return list(pq.read_schema(path, memory_map=True).names)
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise BadInput(f"{path.name!r} begins like Parquet but cannot be read ({error}); write it again.") from error
+
+
+@contextmanager
+def read_columns(path: Path, container: str, names: Sequence[str]) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The columns of these names, batch by batch, in this order."""
+    batches = _parquet_batches(path, list(names)) if container == PARQUET else read_arrow(path)
+    try:
+        yield (batch.select(list(names)) for batch in batches)
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        form = "Parquet" if container == PARQUET else "an Arrow file"
+        raise BadInput(f"{path.name!r} cannot be read as {form} ({error}); write it again.") from error
+
+
+def as_text(column: pa.Array, name: str, file: str, ours: str = "", first: int = 1) -> pa.Array:
+    """Numbers, booleans, dictionaries and bytes as strings; whole numbers of a category without a decimal point.
+
+    ours: the column's name with us. first: number of the first row. BadInput where that column is label or feature and
+    its values are dates or the like, or where bytes are no text.
+    """
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    try:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(kind)
+        if pa.types.is_boolean(kind):
+            column = column.cast(pa.int8())
+        elif pa.types.is_floating(kind) and ours in CATEGORICAL:
+            column = _whole_numbers(column)
+        elif ours in (LABEL, *FIELDS) and not _is_readable(kind):
+            raise pa.ArrowTypeError
+        texts = column.cast(pa.string())
+        texts.validate(full=True)
+    except (pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise BadInput(
+            f"Column {name} of {file!r} has the type {column.type}; it must hold numbers or text."
+        ) from error
+    except pa.ArrowInvalid as error:
+        raise BadInput(
+            f"Column {name} of {file!r} holds text that is not UTF-8 in rows {first:,} to {first + len(column) - 1:,}; "
+            "write it again."
+        ) from error
+    return texts
+
+
+def _is_readable(kind: pa.DataType) -> bool:
+    """Whether values of a type are numbers or text; a duration or a date is a number only to the machine."""
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    packed = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    return number or text or packed or pa.types.is_boolean(kind) or pa.types.is_null(kind)
+
+
+def _whole_numbers(column: pa.Array) -> pa.Array:
+    """A float column as integers where all are whole: pandas turns whole numbers with missing ones into floats."""
+    present = pc.if_else(pc.is_nan(column), None, column)
+    try:
+        return present.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return column
+
+
+def _parquet_batches(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
+    packed, unpacked, seen = path.stat().st_size, 0, 0
+    with pq.ParquetFile(path) as file:
+        groups = [file.metadata.row_group(place) for place in range(file.metadata.num_row_groups)]
+        sizes = [group.total_byte_size for group in groups]
+        if any(size > MAX_ROW_GROUP_BYTES for size in sizes):
+            raise BadInput(
+                f"{path.name!r} has a row group of {max(sizes):,} bytes; write it with row groups of at most "
+                f"{MAX_ROW_GROUP_BYTES:,} bytes."
+            )
+        _check_count(sum(group.num_rows for group in groups), file, path.name)
+        check_size(sum(sizes), packed, path.name)
+        check_size(claimed_bytes(path, file.metadata), packed, path.name)
+        for batch in file.iter_batches(BATCH_ROWS, columns=names):
+            # A value repeated a million times takes no room in the file; once decoded it does.
+            unpacked += batch.nbytes
+            check_size(unpacked, packed, path.name)
+            seen += batch.num_rows
+            yield batch
+        _check_count(seen, file, path.name)
+
+
+def _check_count(rows: int, file: pq.ParquetFile, name: str) -> None:
+    """BadInput where a Parquet file's footer counts other rows: Arrow hands out the fewer of the two in silence."""
+    if rows != file.metadata.num_rows:
+        raise BadInput(
+            f"{name!r} holds {rows:,} rows where its footer counts {file.metadata.num_rows:,}: it is damaged; write it "
+            "again."
+        )
