@@ -104,9 +104,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_ingest(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, help="Criteo file: TSV, CSV or Parquet; plain, .gz, .zip, .tar.gz or .zst")
+    parser.add_argument("path", help="file of Criteo rows: text, Parquet or Feather; plain, packed or in an archive")
     parser.add_argument("--name", required=True, help="name of the sample and of the dataset prepared from it")
     parser.add_argument("--on-bad-rows", choices=("reject", "skip"), default="reject", help="default reject")
+    add_read_options(parser)
     split = parser.add_argument_group("split into source and target domain, and into training, validation and test")
     split.add_argument("--split", choices=("order", "column", "random"), default="order", help="default: by row order")
     split.add_argument("--source-share", type=float, default=0.6, help="rows of the source domain (default 0.6)")
@@ -119,6 +120,22 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
     split.add_argument("--split-seed", type=int, default=0, help="with --split random (default 0)")
     parser.add_argument("--min-count", type=int, default=None, help="rarer values share one embedding")
     parser.add_argument("--simulated", action="store_true", help="label the sample as simulated wherever it appears")
+
+
+def add_read_options(parser: argparse.ArgumentParser) -> None:
+    """What a file does not show by itself."""
+    read = parser.add_argument_group("how the file is read, where it does not show that by itself")
+    read.add_argument("--member", default="", help="of an archive: the file that holds the rows")
+    read.add_argument(
+        "--columns",
+        default="",
+        metavar="JSON",
+        help='which column is which: a JSON file, or {"label": "clicked", "I1": 2, "C26": null} itself; names of the '
+        "header, positions from 1, null for a column that the file lacks",
+    )
+    read.add_argument(
+        "--keep", help="columns beyond label and features to keep, for splits and slices: day,domain (default: all)"
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:

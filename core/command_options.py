@@ -4,10 +4,17 @@ import argparse
 import dataclasses
 from typing import Any
 
+from core.data.options import ReadOptions, read_mapping
 from core.freezing.strategies import STRATEGIES
 from core.models.card import HeadSettings
 from core.models.registry import SETTING_FIELDS
 from core.training.settings import PRESETS, TrainSettings
+
+
+def read_options(options: argparse.Namespace) -> ReadOptions:
+    columns = read_mapping(options.columns) if options.columns else None
+    keep = None if options.keep is None else tuple(name.strip() for name in options.keep.split(",") if name.strip())
+    return ReadOptions(options.member, columns, keep)
 
 
 def architecture_settings(options: argparse.Namespace) -> dict[str, Any]:

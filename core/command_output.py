@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from core.data.datasets import Dataset
+from core.data.dialects import Inspection
+from core.data.samples import Sample
+from core.data.schema import DIALECTS
 from core.errors import BadInput, RunError, ThawError, system_sentence
 from core.models.card import BackboneCard
 from core.runs.command import PROGRESS
@@ -88,6 +91,35 @@ class Bar:
 
 def card_data(card: BackboneCard) -> dict[str, Any]:
     return {**dataclasses.asdict(card), "folder": str(card.folder), "parameters": card.parameters}
+
+
+def form_text(form: Inspection) -> str:
+    """How a file will be read, before it is."""
+    kept = [f"kept beside them: {', '.join(form.extra)}"] if form.extra else []
+    renamed = [f"{ours} from {theirs}" for ours, theirs in form.renamed[:4]]
+    more = f" and {len(form.renamed) - 4} more" if len(form.renamed) > 4 else ""
+    columns = [f"columns: {', '.join(renamed)}{more}"] if renamed else []
+    return "; ".join([f"{DIALECTS[form.dialect].title}. {form.reason}".rstrip("."), *columns, *kept]) + "."
+
+
+def sample_data(sample: Sample) -> dict[str, Any]:
+    data = {name: getattr(sample, name) for name in ("name", "dialect", "rows", "bad_rows", "labelled", "click_rate")}
+    data |= {name: list(getattr(sample, name)) for name in ("kept", "notes", "bad_examples")}
+    data |= {"id_column": sample.id_column, "member": sample.member, "columns": dict(sample.columns)}
+    return {"sample": sample.id, **data, "missing_markers": dict(sample.missing_markers)}
+
+
+def sample_text(sample: Sample) -> str:
+    """What was read, and all that reading has to say."""
+    lines = [f"Sample {sample.name!r}: {sample.rows:,} rows, {sample.dialect} ({sample.reason})", *sample.notes]
+    if sample.missing_markers:
+        markers = ", ".join(f"{text} ({cells:,} cells)" for text, cells in sample.missing_markers)
+        lines.append(f"Read as missing, beside empty cells: {markers}.")
+    if sample.kept:
+        lines.append(f"Kept beside label and features, for splits and slices: {', '.join(sample.kept)}.")
+    if sample.bad_rows:
+        lines.append(f"{sample.bad_rows:,} bad rows skipped, such as: {sample.bad_examples[0]}")
+    return "\n".join(lines)
 
 
 def dataset_data(dataset: Dataset) -> dict[str, Any]:

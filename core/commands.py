@@ -3,10 +3,11 @@
 import argparse
 import dataclasses
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
-from core.command_options import architecture_settings, head_settings, strategy_options, train_settings
+from core.command_options import architecture_settings, head_settings, read_options, strategy_options, train_settings
 from core.command_output import (
     Bar,
     Result,
@@ -16,12 +17,16 @@ from core.command_output import (
     dataset_text,
     drift_text,
     follow,
+    form_text,
     metrics_text,
+    sample_data,
+    sample_text,
     target_test,
     wait,
 )
 from core.data.datasets import find_dataset, list_datasets, prepare
 from core.data.ingest import ingest as ingest_file
+from core.data.paths import clean_path
 from core.data.preprocessing import DEFAULT_MIN_COUNT, load_preprocessing
 from core.data.simulate import simulate as simulate_file
 from core.data.split import SplitSpec
@@ -62,13 +67,17 @@ def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Reads a file and prepares a dataset of the same name."""
     with Bar("Reading") as report:
         sample = ingest_file(
-            workspace, options.path, options.name, options.on_bad_rows, report, simulated=options.simulated
+            workspace,
+            clean_path(options.path),
+            options.name,
+            options.on_bad_rows,
+            report,
+            simulated=options.simulated,
+            options=read_options(options),
+            on_form=lambda form: print(form_text(form), file=sys.stderr),
         )
-    data: dict[str, Any] = {"sample": sample.id, "name": sample.name, "dialect": sample.dialect, "rows": sample.rows}
-    data |= {"bad_rows": sample.bad_rows, "labelled": sample.labelled, "click_rate": sample.click_rate}
-    text = f"Sample {sample.name!r}: {sample.rows:,} rows, {sample.dialect} ({sample.reason})"
-    if sample.bad_rows:
-        text += f"\n{sample.bad_rows:,} bad rows skipped, such as: {sample.bad_examples[0]}"
+    data = sample_data(sample)
+    text = sample_text(sample)
     if not sample.labelled:
         text += "\nNo labels: every row is a source row, for pretraining by RFD or MFP; a run can score the file too."
     spec = SplitSpec(

@@ -63,17 +63,20 @@ class Columns:
 class ColumnsNeeded(BadInput):
     """Columns were not recognised: the user has to say which is which.
 
-    names: the file's columns, by header or position. examples: some cells of each. proposal: a mapping to start from.
+    reason: what was not recognised; the message adds `advice`, how the command line is told. names: the file's columns,
+    by header or position. examples: some cells of each. proposal: a mapping to start from; empty where none helps.
     """
 
     def __init__(
         self,
-        sentence: str,
+        reason: str,
+        advice: str,
         names: Sequence[str],
         examples: Sequence[Sequence[str]],
         proposal: Mapping[str, Source],
     ) -> None:
-        super().__init__(sentence)
+        super().__init__(f"{reason} {advice}".strip())
+        self.reason = reason
         self.names = tuple(names)
         self.examples = tuple(tuple(cells) for cells in examples)
         self.proposal = dict(proposal)
@@ -203,6 +206,7 @@ def _ask_for_fields(
         raise ColumnsNeeded(
             f"The header of {file!r} is that of {other}: it has other features than the 13 numeric and 26 categorical "
             "ones of Criteo's click data that Thaw trains on, so it cannot be used.",
+            "",
             names,
             examples,
             {},
@@ -210,9 +214,9 @@ def _ask_for_fields(
     proposal = _proposal(found, names)
     lacks = f"lacks the columns {', '.join(missing[:8])}{' …' if len(missing) > 8 else ''}"
     raise ColumnsNeeded(
-        f"The header of {file!r} {lacks}; it names {', '.join(names[:8])}{' …' if len(names) > 8 else ''}. Say which "
-        f"column is which with a mapping (--columns map.json), such as {_shown(proposal, missing)}; null stands for a "
-        "column that the file does not have.",
+        f"The header of {file!r} {lacks}; it names {', '.join(names[:8])}{' …' if len(names) > 8 else ''}.",
+        f"Say which column is which with a mapping (--columns map.json), such as {_shown(proposal, missing)}; null "
+        "stands for a column that the file does not have.",
         names,
         examples,
         proposal,
@@ -233,7 +237,7 @@ def _ask_for_label(
         return
     listed = ", ".join(repr(names[place]) for place in labels[:4])
     raise ColumnsNeeded(
-        f"The header of {file!r} names no label, and {listed} {'holds' if len(labels) == 1 else 'hold'} only 0 and 1. "
+        f"The header of {file!r} names no label, and {listed} {'holds' if len(labels) == 1 else 'hold'} only 0 and 1.",
         f'If that is the label, say so with a mapping (--columns map.json): {{"label": {json.dumps(names[labels[0]])}}}'
         '; if the rows have no label, {"label": null}.',
         names,

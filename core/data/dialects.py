@@ -310,8 +310,9 @@ def _needed(
 ) -> ColumnsNeeded:
     example = ", ".join(f'"{ours}": {place}' for ours, place in list(proposal.items())[:3])
     return ColumnsNeeded(
-        f"{sentence} Say which column is which by position, with a mapping (--columns map.json) such as "
-        f"{{{example}, …}}, or write the columns in Criteo's order.",
+        sentence,
+        f"Say which column is which by position, with a mapping (--columns map.json) such as {{{example}, …}}, or "
+        "write the columns in Criteo's order.",
         names,
         columns,
         {ours: names[place - 1] for ours, place in proposal.items()},

@@ -79,20 +79,24 @@ def ingest(
     *,
     options: ReadOptions = DEFAULT_OPTIONS,
     labels: str = "required",
+    on_form: Callable[[Inspection], None] | None = None,
 ) -> Sample:
     """Reads `path` and stores it as a sample called `name`.
 
     on_bad_rows: "reject" refuses the file at its first bad row, "skip" leaves bad rows out and counts them, and keeps
     the rows before the break of a truncated file. progress: called with 0..1. one_class_ok: accept labels all alike (to
     score, not to train). labels: "required", or "optional" where a placeholder (empty, ``?``, -1) is stored as
-    core.data.values.NO_LABEL; a file whose every label is a placeholder is read as one without labels. The same bytes
-    read the same way give the same sample again, under the new name. BadInput leaves the workspace as it was.
+    core.data.values.NO_LABEL; a file whose every label is a placeholder is read as one without labels. on_form: called
+    with the file's form before its rows are read. The same bytes read the same way give the same sample again, under
+    the new name. BadInput leaves the workspace as it was.
     """
     require_writable()
     name = check_name(name, "sample")
     if on_bad_rows not in ON_BAD_ROWS:
         raise BadInput(f"on_bad_rows is {on_bad_rows!r}; choose one of {list(ON_BAD_ROWS)}.")
     form = inspect(path, options, need_label=labels == "required")
+    if on_form:
+        on_form(form)
     skip = on_bad_rows == "skip"
     suffix = _suffix(form, skip, options, labels)
 
@@ -121,7 +125,8 @@ def ingest(
         _check_rows(reading, one_class_ok)
         if reading.skipped:
             np.save(part / SKIPPED, np.concatenate(reading.skipped))
-        sample = _sample(reading, folder.name, name, simulated, content_hash, part)
+        sample = _sample(reading, folder, name, simulated, content_hash, options)
+        sample = dataclasses.replace(sample, folder=part)
         save_sample(sample)
         part.rename(folder)
     finally:
@@ -129,10 +134,12 @@ def ingest(
     return dataclasses.replace(sample, folder=folder)
 
 
-def _sample(reading: Reading, sample_id: str, name: str, simulated: bool, content_hash: str, folder: Path) -> Sample:
+def _sample(
+    reading: Reading, folder: Path, name: str, simulated: bool, content_hash: str, options: ReadOptions
+) -> Sample:
     form = reading.form
     return Sample(
-        id=sample_id,
+        id=folder.name,
         name=name,
         source=reading.path.name,
         dialect=form.dialect,
@@ -153,6 +160,7 @@ def _sample(reading: Reading, sample_id: str, name: str, simulated: bool, conten
         columns=(*form.renamed, *((absent, "") for absent in form.absent)),
         missing_markers=tuple(reading.markers.most_common()),
         notes=(*form.notes, *_notes(reading)),
+        options=options,
         reader=READER,
     )
 

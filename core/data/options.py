@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.data.schema import FIELDS, ID, LABEL
 from core.errors import BadInput
@@ -54,23 +55,39 @@ def check_mapping(columns: Mapping[str, Source]) -> None:
         named[source] = ours
 
 
-def read_mapping(path: Path) -> dict[str, Source]:
-    """The column mapping in a JSON file: one object such as ``{"label": "clicked", "I1": "int_0"}``."""
+def read_mapping(text: str) -> dict[str, Source]:
+    """The column mapping in a JSON file, or in `text` itself: one object such as ``{"label": "clicked"}``."""
+    where = "The column mapping"
+    if not text.lstrip().startswith("{"):
+        where = f"The column mapping {text!r}"
+        try:
+            text = Path(text).expanduser().read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"{where} cannot be read ({error}); check the path.") from error
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise BadInput(
-            f"The column mapping {str(path)!r} cannot be read ({error.strerror}); check the path."
-        ) from error
+        values = json.loads(text)
     except ValueError as error:
-        raise BadInput(f"The column mapping {str(path)!r} is not JSON ({error}).") from error
+        raise BadInput(f"{where} is not JSON ({error}).") from error
     if not isinstance(values, dict):
         raise BadInput(
-            f"The column mapping {str(path)!r} holds a {type(values).__name__}; it must be one object such as "
-            '{"label": "clicked"}.'
+            f'{where} holds a {type(values).__name__}; it must be one object such as {{"label": "clicked"}}.'
         )
     check_mapping(values)
     return values
+
+
+def option_words(options: ReadOptions) -> list[str]:
+    """The options as words of the command line, such as ``["--member", "train.csv"]``."""
+    words = ["--member", options.member] if options.member else []
+    if options.columns:
+        words += ["--columns", json.dumps(dict(options.columns), ensure_ascii=False)]
+    return words + ([] if options.keep is None else ["--keep", ",".join(options.keep)])
+
+
+def options_from_json(values: Mapping[str, Any]) -> ReadOptions:
+    """The options that `dataclasses.asdict` and JSON made `values` from."""
+    keep = values.get("keep")
+    return ReadOptions(values.get("member", ""), values.get("columns"), None if keep is None else tuple(keep))
 
 
 DEFAULT_OPTIONS = ReadOptions()

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from core.access import require_writable
+from core.data.options import DEFAULT_OPTIONS, ReadOptions, options_from_json
 from core.data.rowsfile import map_rows, plain
 from core.errors import BadInput
 from core.workspace import Workspace, read_json, write_json
@@ -29,7 +30,8 @@ class Sample:
     them, as `rowsfile` has them. kept: names of segment columns. id_column: name of the column that identifies a row,
     "" for none. member: of an archive, the file that was read. columns: (our name, the file's) where they differ, ""
     where the file has none. missing_markers: (text that means a missing value, cells), empty cells not counted. notes:
-    what else reading had to say, in sentences. reader: version of the reader, see READER.
+    what else reading had to say, in sentences. options: how it was asked to be read. reader: version of the reader, see
+    READER.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Sample:
     columns: tuple[tuple[str, str], ...] = ()
     missing_markers: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
+    options: ReadOptions = DEFAULT_OPTIONS
     reader: int = 1
 
     @property
@@ -76,6 +79,7 @@ def load_sample(folder: Path) -> Sample:
         values[name] = tuple(values.get(name, ()))
     for name in ("columns", "missing_markers"):
         values[name] = tuple((first, second) for first, second in values.get(name, ()))
+    values["options"] = options_from_json(values.get("options", {}))
     return Sample(**{**values, "folder": folder})
 
 
