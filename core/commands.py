@@ -5,7 +5,6 @@ import dataclasses
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 from core.command_options import architecture_settings, head_settings, read_options, strategy_options, train_settings
 from core.command_output import (

@@ -86,10 +86,32 @@ def report(sample: Sample) -> None:
             "them by RFD or MFP; nothing can be fine-tuned or measured on them.",
             icon=":material/info:",
         )
+    for note in sample.notes:
+        st.info(escape_markdown(note), icon=":material/info:")
+    if facts := reading_facts(sample):
+        st.caption(" · ".join(facts))
     if sample.bad_rows:
         title = f"{count(sample.bad_rows)} bad rows were skipped" if sample.bad_rows > 1 else "1 bad row was skipped"
         with st.expander(title, icon=":material/warning:"):
             st.markdown("\n".join(f"- {escape_markdown(example)}" for example in sample.bad_examples))
+
+
+def reading_facts(sample: Sample) -> list[str]:
+    """How the file was read, where that is not plain, in Markdown."""
+    facts = []
+    if sample.missing_markers:
+        markers = ", ".join(
+            f"“{escape_markdown(text)}” ({count(cells)} cells)" for text, cells in sample.missing_markers
+        )
+        facts.append(f"Read as missing, beside empty cells: {markers}")
+    if renamed := [(ours, theirs) for ours, theirs in sample.columns if theirs]:
+        shown = ", ".join(f"{ours} from {escape_markdown(theirs)}" for ours, theirs in renamed[:4])
+        facts.append(f"Columns: {shown}" + (f" and {len(renamed) - 4} more" if len(renamed) > 4 else ""))
+    if sample.id_column:
+        facts.append(f"Identifier of a row: {escape_markdown(sample.id_column)}")
+    if sample.kept:
+        facts.append(f"Kept for splits and slices: {escape_markdown(', '.join(sample.kept))}")
+    return facts
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

@@ -9,15 +9,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.data.arrow_ipc import arrow_names, read_arrow
-from core.data.containers import PARQUET, check_size
+from core.data.containers import ARROW, ARROW_STREAM, PARQUET, check_size
 from core.data.parquet_pages import claimed_bytes
 from core.data.schema import CATEGORICAL, FIELDS, LABEL
 from core.errors import BadInput
 
 COLUMNAR = {
     PARQUET: ("parquet", "Parquet's mark PAR1"),
-    "arrow": ("arrow", "the mark of an Arrow file (Feather)"),
-    "arrow-stream": ("arrow", "the schema of an Arrow stream"),
+    ARROW: ("arrow", "the mark of an Arrow file (Feather)"),
+    ARROW_STREAM: ("arrow", "the schema of an Arrow stream"),
 }
 """Containers that name and type their columns: (dialect, what they begin with)."""
 BATCH_ROWS = 65_536
@@ -58,7 +58,7 @@ def column_names(path: Path, container: str) -> list[str]:
 @contextmanager
 def read_columns(path: Path, container: str, names: Sequence[str]) -> Iterator[Iterator[pa.RecordBatch]]:
     """The columns of these names, batch by batch, in this order."""
-    batches = _parquet_batches(path, list(names)) if container == PARQUET else read_arrow(path)
+    batches = _parquet_batches(path, list(names)) if container == PARQUET else read_arrow(path, list(names))
     try:
         yield (batch.select(list(names)) for batch in batches)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:

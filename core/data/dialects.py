@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.data.archives import choose_member
 from core.data.columnar import COLUMNAR, read_head
 from core.data.columns import (
     LABEL_NAMES,
@@ -19,11 +18,11 @@ from core.data.columns import (
     match_positions,
     recognise,
 )
-from core.data.containers import ARCHIVES, container_of, open_rows
+from core.data.containers import Member, choose_member, container_of, describe_unreadable, open_rows
+from core.data.members import is_archive
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.other_datasets import recognise_other
 from core.data.schema import FIELDS, LABEL, NUMERIC
-from core.data.unreadable import describe_unreadable
 from core.data.values import NO_LABEL, is_missing, is_number, label_of
 from core.errors import BadInput
 
@@ -35,6 +34,7 @@ _C20 = FIELDS.index("C20") - len(FIELDS)
 _ONE_TB_DISTINCT = 20
 _ENOUGH_ROWS = 50
 _MOST = 0.8
+_EXAMPLES = 8
 _FEW_COLUMNS = len(FIELDS) // 2
 """Fewer words than this are prose rather than a header, unless it is that of a dataset we know."""
 _OLD_HEADER = {"I1", "C1", "label", "Label"}
@@ -48,8 +48,9 @@ class Inspection:
     columns: for every column of the file the name it is stored under, None where it is left out. reason: why this
     dialect. header_row: number of the line that names the columns, from 1; 0 where none does. quoted: whether cells may
     stand in quotation marks. member: of an archive, the file that is read. id_column, kept, absent, renamed: as
-    core.data.columns.Columns has them. unknown_labels: whether every label at the beginning is a placeholder. names:
-    what the file calls its columns. notes: sentences on what was decided.
+    core.data.columns.Columns has them. unknown_labels: whether every label at the beginning is a placeholder. names,
+    examples: what the file calls its columns, and some cells of each. notes: sentences on what was decided. others:
+    members of the archive that hold rows too.
     """
 
     dialect: str
@@ -67,7 +68,9 @@ class Inspection:
     renamed: tuple[tuple[str, str], ...] = ()
     unknown_labels: bool = False
     names: tuple[str, ...] = ()
+    examples: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...] = ()
+    others: tuple[Member, ...] = ()
 
     @property
     def labelled(self) -> bool:
@@ -99,10 +102,11 @@ def inspect(path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool
         columns = match_header(names, rows, options, path.name, need_label, nested)
         dialect, mark = COLUMNAR[container]
         return _inspection(dialect, f"It begins with {mark}.", container, "", columns, 0, size, rows, names)
-    member, notes = "", tuple[str, ...]()
-    if container in ARCHIVES:
+    member, notes, others = "", tuple[str, ...](), tuple[Member, ...]()
+    if is_archive(container):
         choice = choose_member(path, options.member, looks_like_rows)
-        member, notes = choice.member, (choice.reason,) if choice.reason else ()
+        member, others = choice.member, choice.others
+        notes = (choice.reason,) if choice.reason else ()
     elif options.member:
         raise BadInput(f"{path.name!r} is no archive, so it has no member {options.member[:80]!r}; leave --member out.")
     with open_rows(path, member, keep_truncated=True) as stream:
@@ -110,7 +114,7 @@ def inspect(path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool
         while len(head) < HEAD_BYTES and (block := stream.read(HEAD_BYTES - len(head))):
             head += block
     form = _inspect_head(head, path.name, options, need_label, container, size)
-    return dataclasses.replace(form, member=member, notes=(*notes, *form.notes))
+    return dataclasses.replace(form, member=member, notes=(*notes, *form.notes), others=others)
 
 
 def looks_like_rows(head: bytes) -> bool:
@@ -152,6 +156,7 @@ def _inspection(
         renamed=columns.renamed,
         unknown_labels=bool(labels) and all(label_of(label) == NO_LABEL for label in labels),
         names=tuple(names),
+        examples=tuple(tuple(row[place] for row in rows[:_EXAMPLES]) for place in range(len(names))),
         notes=columns.notes,
     )
 
@@ -350,7 +355,7 @@ def _head_lines(head: bytes, name: str) -> tuple[list[str], int]:
     if not head:
         raise BadInput(f"{name!r} holds an empty file; it needs rows of 39 or 40 columns.")
     if described := describe_unreadable(head):
-        raise BadInput(f"{name!r} {described}")
+        raise BadInput(f"{name!r} {described}.")
     if b"\x00" in head:
         place = head.index(b"\x00")
         raise BadInput(f"{name!r} holds a NUL byte at byte {place + 1:,}: it is binary or in UTF-16, not rows of text.")
@@ -382,7 +387,7 @@ def _kaggle_or_terabyte(lines: Sequence[str]) -> tuple[str, str]:
     distinct = len(set(values))
     if len(values) < _ENOUGH_ROWS:
         return "kaggle-train", (
-            f"40 tab-separated columns and no header. With only {len(values)} values of C20 to look at, Kaggle's "
+            f"40 tab-separated columns and no header. With so few values of C20 to look at ({len(values)}), Kaggle's "
             "train.txt and a 1TB day file look alike; taken as Kaggle's. Rows are read the same way."
         )
     seen = f"C20 has {distinct} {'value' if distinct == 1 else 'values'} in {len(values):,} rows"

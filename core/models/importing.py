@@ -15,9 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from core.access import require_writable
-from core.data.values import MAX_FIELD
 from core.data.preprocessing import Preprocessing, load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
+from core.data.values import MAX_FIELD
 from core.errors import BadInput
 from core.models.backbone import WEIGHTS, build_network, describe_stages, load_backbone
 from core.models.card import BackboneCard, StageCard, save_card

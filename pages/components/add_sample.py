@@ -1,30 +1,27 @@
 """Bringing a sample in: an uploaded file, a file on the machine that runs Thaw, or simulated rows."""
 
-import contextlib
 import dataclasses
 import re
-import secrets
 import shlex
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from core.access import require_writable
 from core.data.ingest import ingest
+from core.data.options import DEFAULT_OPTIONS, ReadOptions, option_words
+from core.data.paths import clean_path
 from core.data.profile import profile_columns
 from core.data.samples import Sample, save_sample
 from core.data.simulate import DOMAINS, simulate
 from core.errors import BadInput, ThawError
-from core.workspace import Workspace
-from pages.components.access import write_button
-from pages.components.common import command_hint, show_error, workspace
-from pages.components.uploads import write_upload
+from pages.components.access import locked, write_button
+from pages.components.common import command_hint, errors_shown, show_error, workspace
+from pages.components.read_form import File, read_form
+from pages.components.uploads import one_upload
 
 WAYS = {
     "upload": ":material/upload_file: Upload",
@@ -33,7 +30,10 @@ WAYS = {
 }
 DOMAIN_TITLES = {"both": "source, then target (60 : 40)", "source": "source only", "target": "target only"}
 ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
-STALE_SECONDS = 24 * 3600
+UPLOAD = "sample_upload"
+"""Key of the uploader."""
+FORMS = "Text with 40 columns (39 without the label), CSV, Parquet or Feather; plain, packed or in an archive."
+_ENDINGS = ("tsv", "csv", "txt", "parquet", "feather", "arrow", "tar", "gz", "zip", "zst", "tgz", "bz2", "xz")
 MOST_SIMULATED = 5_000_000
 
 
@@ -46,6 +46,7 @@ class Offer:
     name: str
     on_bad_rows: str
     upload: bool
+    options: ReadOptions = DEFAULT_OPTIONS
 
 
 def add_sample() -> None:
@@ -60,7 +61,6 @@ def add_sample() -> None:
         help="An upload is copied here, a path is read where it lies, and simulated rows are made up and labelled so.",
     )
     {"upload": _upload_form, "path": _path_form, "simulate": _simulate_form}[way]()
-    # Outside the forms: an upload is taken in one rerun later, when its buffer is gone from memory.
     if offer := st.session_state.pop("offer", None):
         _take(offer)
     if refused := st.session_state.get("refused"):
@@ -78,26 +78,20 @@ def progress(bar: DeltaGenerator, text: str, start: float = 0.0, end: float = 1.
 
 def sample_name(file_name: str) -> str:
     """A sample name from a file's name: without its endings, and with nothing a name may not hold."""
-    stem = re.sub(r"(\.(tsv|csv|txt|parquet|tar|gz|zip|zst|tgz))+$", "", file_name, flags=re.IGNORECASE)
+    stem = re.sub(rf"(\.({'|'.join(_ENDINGS)}))+$", "", PurePath(file_name).name, flags=re.IGNORECASE)
     return re.sub(r"[^\w .,()+%=-]", " ", stem).strip(" ._-,()+%=")[:64].strip() or "Sample"
 
 
 def _upload_form() -> None:
-    count = st.session_state.setdefault("uploads", 0)
-    uploaded = st.file_uploader(
-        "Criteo rows",
-        key=f"upload-{count}",
-        help="Kaggle DAC or Criteo 1TB text, CSV with a header, or Parquet; plain, .gz, .zip, .tar.gz or .zst.",
-    )
-    if uploaded is None:
-        st.caption("Text with 40 columns (39 without the label), CSV with a header, or Parquet; packed or plain.")
+    if reason := locked():
+        st.info(reason, icon=":material/visibility:")
         return
-    name, on_bad_rows = _name_and_rows(sample_name(uploaded.name), f"upload-{count}")
-    if write_button("Add the sample", type="primary", icon=":material/add:", key="add_upload"):
-        offer = Offer(_copy(workspace(), uploaded), uploaded.name, name, on_bad_rows, upload=True)
-        st.session_state.offer = offer
-        st.session_state.uploads = count + 1
-        st.rerun()
+    found = one_upload("Criteo rows", UPLOAD, "upload", FORMS, delete=True)
+    if found is None:
+        st.caption(FORMS)
+        return
+    path, original = found
+    _file_form(File(path, original, path.name), "add_upload", upload=True)
 
 
 def _path_form() -> None:
@@ -111,13 +105,22 @@ def _path_form() -> None:
     if not given.strip():
         st.caption("For files too large to upload: they are read where they lie, and not copied.")
         return
-    path = Path(given.strip())
-    with contextlib.suppress(RuntimeError):
-        # Raised for the home of a user there is not; the path is then looked for as it stands.
-        path = path.expanduser()
-    name, on_bad_rows = _name_and_rows(sample_name(path.name), f"path-{path}")
-    if write_button("Add the sample", type="primary", icon=":material/add:", key="add_path"):
-        _take(Offer(path, path.name, name, on_bad_rows, upload=False))
+    with errors_shown():
+        path = clean_path(given)
+        _file_form(File(path, path.name, f"path-{path}"), "add_path", upload=False)
+
+
+def _file_form(file: File, button: str, upload: bool) -> None:
+    """What the file is, the fields that say how to take it in, and the button."""
+    options = read_form(file)
+    if options is None:
+        return
+    name, on_bad_rows = _name_and_rows(sample_name(options.member or file.original), f"{file.key}-{options.member}")
+    if write_button("Add the sample", type="primary", icon=":material/add:", key=button):
+        _take(Offer(file.path, file.original, name, on_bad_rows, upload, options))
+    words = ["python", "-m", "core", "ingest", file.original if upload else str(file.path), "--name", name]
+    words += option_words(options) + (["--on-bad-rows", "skip"] if on_bad_rows == "skip" else [])
+    command_hint(shlex.join(words))
 
 
 def _simulate_form() -> None:
@@ -191,18 +194,6 @@ def _name_and_rows(default: str, key: str) -> tuple[str, str]:
     return name, on_bad_rows or "reject"
 
 
-def _copy(space: Workspace, uploaded: UploadedFile) -> Path:
-    """The upload as a file of ours under a made-up name; leftovers of closed tabs are cleared on the way."""
-    require_writable()
-    for left in space.uploads.glob("upload-*"):
-        if time.time() - left.stat().st_mtime > STALE_SECONDS:
-            left.unlink(missing_ok=True)
-    _discard()
-    path = space.uploads / f"upload-{secrets.token_hex(8)}"
-    write_upload(uploaded, path)
-    return path
-
-
 def _take(offer: Offer, simulated: bool = False) -> None:
     """Ingests and profiles; shows the new sample, or keeps the refusal for `_refused`."""
     bar = st.progress(0.0, "Reading rows")
@@ -214,6 +205,7 @@ def _take(offer: Offer, simulated: bool = False) -> None:
             offer.on_bad_rows,
             progress(bar, "Reading rows", 0.0, 0.7),
             simulated,
+            options=offer.options,
         )
         sample = _named(sample, offer)
         profile_columns(sample, progress(bar, "Looking at the columns", 0.7, 1.0))
@@ -225,11 +217,11 @@ def _take(offer: Offer, simulated: bool = False) -> None:
     except Exception:
         # Such as a disk that is full: nobody would come back for the copy, which keeps it so.
         if offer.upload:
-            offer.path.unlink(missing_ok=True)
+            _drop_upload(offer.path)
         raise
     _discard()
     if offer.upload:
-        offer.path.unlink(missing_ok=True)
+        _drop_upload(offer.path)
     st.session_state.choose_sample = sample.id
     st.session_state.added = sample.name
     st.rerun()
@@ -267,4 +259,10 @@ def _discard() -> None:
     """Forgets a refused file, and deletes it when it is our copy."""
     refused = st.session_state.pop("refused", None)
     if refused and refused[0].upload:
-        refused[0].path.unlink(missing_ok=True)
+        _drop_upload(refused[0].path)
+
+
+def _drop_upload(path: Path) -> None:
+    """Deletes our copy of an upload, so that another can be chosen."""
+    path.unlink(missing_ok=True)
+    st.session_state.pop(UPLOAD, None)

@@ -17,10 +17,13 @@ from pages.components.common import bytes_text, escape_markdown, workspace
 STALE_SECONDS = 24 * 3600
 
 
-def one_upload(label: str, key: str, kind: str, help: str, suffixes: Sequence[str] = ()) -> tuple[Path, str] | None:
+def one_upload(
+    label: str, key: str, kind: str, help: str, suffixes: Sequence[str] = (), delete: bool = False
+) -> tuple[Path, str] | None:
     """(our copy, its own name) of one uploaded file, None as long as there is none; the copy outlives reruns.
 
-    suffixes: endings it may have, all when empty; the copy gets the first that fits, else the last.
+    suffixes: endings it may have, all when empty; the copy gets the first that fits, else the last. delete: whether the
+    copy goes when another file is chosen; else a run that has been launched may still read it.
     """
     copied: tuple[Path, str, int] | None = st.session_state.get(key)
     if copied and copied[0].exists():
@@ -28,7 +31,7 @@ def one_upload(label: str, key: str, kind: str, help: str, suffixes: Sequence[st
         with st.container(horizontal=True, vertical_alignment="center"):
             words = f":material/attach_file: **{escape_markdown(name)}** :gray[{bytes_text(size)}]"
             st.markdown(words, width="stretch")
-            st.button("Take another", key=f"{key}_drop", icon=":material/close:", on_click=_drop, args=(key,))
+            st.button("Choose another", key=f"{key}_drop", icon=":material/close:", on_click=_drop, args=(key, delete))
         return path, name
     times = st.session_state.setdefault(f"{key}_times", 0)
     endings = sorted({suffix.rpartition(".")[2] for suffix in suffixes}) or None
@@ -43,8 +46,10 @@ def one_upload(label: str, key: str, kind: str, help: str, suffixes: Sequence[st
     return None
 
 
-def _drop(key: str) -> None:
-    st.session_state.pop(key, None)
+def _drop(key: str, delete: bool) -> None:
+    copied = st.session_state.pop(key, None)
+    if copied and delete:
+        copied[0].unlink(missing_ok=True)
 
 
 def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:

@@ -172,7 +172,7 @@ def test_an_upload_is_added_and_its_copy_deleted(space: Workspace, tmp_path: Pat
     path = tmp_path / "up.tsv"
     simulate(path, 500, "target", seed=4)
     app = adding()
-    app.file_uploader(key="upload-0").upload("up.tsv", path.read_bytes(), "text/plain").run()
+    app.file_uploader(key="sample_upload_0").upload("up.tsv", path.read_bytes(), "text/plain").run()
     app.button(key="add_upload").click().run()
     checked(app)
     assert find_sample(space, "up").source == "up.tsv"
@@ -184,7 +184,7 @@ def test_an_upload_is_known_by_its_own_name(space: Workspace, tmp_path: Path) ->
     simulate(path, 200, "source", seed=9)
     rows = path.read_bytes() + b"2" + path.read_bytes().splitlines()[0][1:] + b"\n"
     app = adding()
-    app.file_uploader(key="upload-0").upload("my rows.tsv", rows, "text/plain").run()
+    app.file_uploader(key="sample_upload_0").upload("my rows.tsv", rows, "text/plain").run()
     app.button(key="add_upload").click().run()
     assert "'my rows.tsv'" in checked(app).error[0].value.replace("\\", "")
     app.button(key="skip_bad").click().run()
@@ -194,11 +194,11 @@ def test_an_upload_is_known_by_its_own_name(space: Workspace, tmp_path: Path) ->
 
 def test_a_refused_upload_goes_when_dismissed(space: Workspace) -> None:
     app = adding()
-    app.file_uploader(key="upload-0").upload("junk.bin", b"\x00\x01\x02" * 100, "text/plain").run()
-    app.button(key="add_upload").click().run()
+    app.file_uploader(key="sample_upload_0").upload("junk.bin", b"\x00\x01\x02" * 100, "text/plain").run()
     assert "'junk.bin'" in checked(app).error[0].value.replace("\\", "")
+    assert not [button for button in app.button if button.key == "add_upload"]
     assert len(list(space.uploads.glob("upload-*"))) == 1
-    app.button(key="dismiss").click().run()
+    app.button(key="sample_upload_drop").click().run()
     assert not checked(app).error
     assert not any(space.uploads.glob("upload-*"))
 
