@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.data.containers import PARQUET, container_of, open_rows
+from core.data.containers import PARQUET, choose_member, container_of, describe_unreadable, open_rows
 from core.data.schema import FIELDS, LABEL
 from core.errors import BadInput
 
@@ -32,6 +32,7 @@ class Inspection:
     columns: tuple[str | None, ...]
     header_row: int
     bytes: int
+    member: str = ""
 
     @property
     def labelled(self) -> bool:
@@ -46,7 +47,8 @@ def inspect(path: Path) -> Inspection:
     if container == PARQUET:
         columns = _match(_parquet_names(path), path.name)
         return Inspection("parquet", "It begins with Parquet's mark PAR1.", container, "", columns, 0, size)
-    with open_rows(path) as stream:
+    member = choose_member(path, "").member
+    with open_rows(path, member) as stream:
         head = b""
         while len(head) < HEAD_BYTES and (block := stream.read(HEAD_BYTES - len(head))):
             head += block
@@ -57,14 +59,14 @@ def inspect(path: Path) -> Inspection:
     if {name.strip() for name in names} & {"I1", "C1", "label", "Label"}:
         columns = _match(names, path.name)
         reason = f"The first line names columns, separated by {'tabs' if delimiter == chr(9) else 'commas'}."
-        return Inspection("csv", reason, container, delimiter, columns, blank + 1, size)
+        return Inspection("csv", reason, container, delimiter, columns, blank + 1, size, member)
     width = len(first.split("\t"))
     if width == len(FIELDS):
         reason = "39 tab-separated columns and no header: rows without a label."
-        return Inspection("kaggle-test", reason, container, "\t", FIELDS, 0, size)
+        return Inspection("kaggle-test", reason, container, "\t", FIELDS, 0, size, member)
     if width == len(FIELDS) + 1:
         dialect, reason = _forty_columns(lines)
-        return Inspection(dialect, reason, container, "\t", (LABEL, *FIELDS), 0, size)
+        return Inspection(dialect, reason, container, "\t", (LABEL, *FIELDS), 0, size, member)
     raise BadInput(
         f"Row 1 of {path.name!r} has {width} tab-separated columns ({first[:60]!r}); Criteo rows have 40 (label, I1 to "
         "I13, C1 to C26) or 39 without the label; a CSV needs a header line that names them."
@@ -83,6 +85,8 @@ def _head_lines(head: bytes, name: str) -> tuple[list[str], int]:
     """(lines that are not blank, how many blank ones come before the first of them)."""
     if not head:
         raise BadInput(f"{name!r} holds an empty file; it needs rows of 39 or 40 columns.")
+    if what := describe_unreadable(head):
+        raise BadInput(f"{name!r} {what}.")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise BadInput(f"{name!r} is in UTF-16; save it as UTF-8.")
     if b"\x00" in head:

@@ -128,7 +128,7 @@ def _batches(
     if form.container == PARQUET:
         yield (batch for table in read_parquet(path, form, bad) for batch in code(table))
         return
-    with open_rows(path) as stream:
+    with open_rows(path, form.member) as stream:
 
         def reported() -> Iterator[pa.RecordBatch]:
             for batches in read_blocks(stream, form, path.name, bad):
