@@ -1,86 +1,155 @@
-"""Opens a sample's file, plain or packed, as one stream of bytes; told apart by content, never by name."""
+"""Opens a sample's file, plain, packed or in an archive, as one stream of bytes; recognised by content, never by name.
 
-import lzma
-import tarfile
-import zipfile
-import zlib
+What a format is, and what to do about one that is not read, stands in `unreadable`; the packings in `unpacking`; the
+archives in `tars`, `zips` and `members`; which member of an archive holds the rows in `archives`.
+"""
+
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
+from contextlib import contextmanager
+from pathlib import Path
 
 import pyarrow as pa
-from isal import igzip, isal_zlib
 
+from core.data import archives
+from core.data.archives import Choice, LooksLikeRows, Member, MemberNeeded, like_rows
+from core.data.guard import DAMAGE, Guard, check_member, check_size
+from core.data.members import TARS, Archive, count_rows, is_archive, open_archive_member, survey
+from core.data.tars import BLOCK, is_tar
+from core.data.unpacking import CODECS, DamageError, Unpacker, packing_of
+from core.data.unreadable import HEAD_BYTES, describe_unreadable, describe_zip
+from core.data.zips import NoDirectoryError, read_directory
 from core.errors import BadInput
 
-MAX_BYTES = 200 * 2**30
-"""Unpacked bytes read from one file; Criteo's largest day file has about 60 GB."""
-MAX_RATIO = 200
-"""Unpacked over packed bytes above which a file is called a decompression bomb; Criteo rows pack about 1:4."""
-RATIO_FROM = 64 * 2**20
-"""Unpacked bytes from which the ratio is looked at."""
-
-DAMAGE = (
-    OSError,
-    EOFError,
-    zlib.error,
-    cast(type[Exception], isal_zlib.error),
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    RuntimeError,
-)
-"""What the unpackers raise over damaged bytes."""
+__all__ = [
+    "Choice",
+    "Guard",
+    "Member",
+    "MemberNeeded",
+    "check_member",
+    "check_size",
+    "choose_member",
+    "container_of",
+    "describe_unreadable",
+    "list_members",
+    "open_rows",
+]
 
 PARQUET = "parquet"
 PLAIN = "plain"
-
-
-class Guard:
-    """A readable stream that counts what it hands out and stops a decompression bomb with a sentence."""
-
-    def __init__(self, stream: Any, packed: int, name: str, position: BinaryIO) -> None:
-        self._stream = stream
-        self._packed = max(packed, 1)
-        self._name = name
-        self._position = position
-        self._read = 0
-        self.closed = False
-
-    @property
-    def share(self) -> float:
-        """How much of the packed file has been read, 0 to 1."""
-        return min(1.0, self._position.tell() / self._packed)
-
-    def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes; BadInput when the packed data is damaged or unpacks beyond all measure."""
-        try:
-            data = self._stream.read(size)
-        except EOFError as error:
-            raise BadInput(
-                f"{self._name!r} breaks off after {self._read:,} unpacked bytes: the file is truncated; fetch it again."
-            ) from error
-        except DAMAGE as error:
-            raise BadInput(
-                f"{self._name!r} is damaged after {self._read:,} unpacked bytes ({error}); fetch it again."
-            ) from error
-        self._read += len(data)
-        check_size(self._read, self._packed, self._name)
-        return data
-
-
-def check_size(unpacked: int, packed: int, name: str) -> None:
-    """BadInput when so many unpacked bytes from so many packed ones are beyond all measure."""
-    if unpacked > MAX_BYTES or (unpacked > RATIO_FROM and unpacked > MAX_RATIO * packed):
-        raise BadInput(
-            f"{name!r} unpacks to more than {unpacked:,} bytes from {packed:,}: that looks like a "
-            "decompression bomb, not like Criteo rows, and was refused."
-        )
+ARROW = "arrow"
+ARROW_STREAM = "arrow-stream"
 
 
 def container_of(path: Path) -> str:
-    """plain, gzip, zip, tar.gz, zstd or parquet, by the first bytes; BadInput when there is no such file."""
+    """How the rows of a file are held, by its first bytes.
+
+    plain, gzip, bz2, xz, zstd, zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst, parquet, arrow (a file of Arrow IPC, which
+    Feather is) or arrow-stream. BadInput when there is no such file or it is of a format that is not read; the sentence
+    names it and says what to do.
+    """
+    head = _read_head(path)
+    if head.startswith(b"PAR1"):
+        return PARQUET
+    if head.startswith(b"ARROW1\x00"):
+        return ARROW
+    if head.startswith(b"\xff\xff\xff\xff"):
+        _check_stream_schema(path)
+        return ARROW_STREAM
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        _check_zip_kind(path)
+        return "zip"
+    if packing := packing_of(head):
+        tar = next(kind for kind, packed_by in TARS.items() if packed_by == packing)
+        return tar if is_tar(_unpacked_head(path, packing)) else packing
+    if is_tar(head[:BLOCK]):
+        return "tar"
+    if what := describe_unreadable(head):
+        raise BadInput(f"{path.name!r} {what}.")
+    return PLAIN
+
+
+@contextmanager
+def open_rows(path: Path, member: str = "", keep_truncated: bool = False) -> Iterator[Guard]:
+    """The unpacked bytes of a file of text.
+
+    member: which one of an archive, by the name that `choose_member` gives; by default the only one whose name is not
+    that of a document. keep_truncated: where the file breaks off, all bytes before are given, and `truncated` is set in
+    place of BadInput. Damage within the file (a checksum that is wrong, a block that cannot be unpacked) is refused
+    either way: most packings check their bytes at the end alone, so that those before damage need not be what was
+    packed, while those before a break are.
+    """
+    kind = container_of(path)
+    _check_has_members(path, kind, member)
+    if is_archive(kind) and not member:
+        member = _only_member(path, kind, keep_truncated)
+    with path.open("rb") as raw:
+        packed = path.stat().st_size
+        if is_archive(kind):
+            yield open_archive_member(Archive(raw, path.name, packed, kind, keep_truncated), member)
+        else:
+            codec = CODECS.get(kind)
+            stream = Unpacker(raw, codec, keep_truncated) if codec else raw
+            yield Guard(stream, packed, path.name, raw, keep_truncated=keep_truncated)
+
+
+def list_members(path: Path, looks_like_rows: LooksLikeRows = like_rows) -> list[Member]:
+    """The files of an archive but those that systems put there, with the rows of those that look like rows; none where
+    `path` is no archive. What breaks off is listed up to there."""
+    kind = container_of(path)
+    if not is_archive(kind):
+        return []
+    with path.open("rb") as raw:
+        archive = Archive(raw, path.name, path.stat().st_size, kind, keep_truncated=True)
+        members, _ = survey(archive, looks_like_rows)
+        return count_rows(archive, members, looks_like_rows)
+
+
+def choose_member(
+    path: Path, member: str, looks_like_rows: LooksLikeRows = like_rows, keep_truncated: bool = False
+) -> Choice:
+    """The member of an archive that holds the rows; a Choice of no member where `path` is no archive.
+
+    member: the one to take, by its name or by its name without folder where no other has that; empty to look for it.
+    looks_like_rows: the test of a member's first bytes. Raises MemberNeeded where several may be meant, BadInput where
+    none is or where the archive is not sound. A member whose name leads outside the archive refuses all of it; a link,
+    a device or an encrypted member is passed over where another one holds the rows, since no member is ever extracted.
+    """
+    kind = container_of(path)
+    _check_has_members(path, kind, member)
+    if not is_archive(kind):
+        return Choice("", (), "")
+    with path.open("rb") as raw:
+        archive = Archive(raw, path.name, path.stat().st_size, kind, keep_truncated)
+        members, truncated = survey(archive, looks_like_rows)
+        if member:
+            found = archives.find_member(member, members, path.name)
+            return archives.chosen(found, members, path.name, truncated)
+        if len(members) == 1:
+            # Whoever reads it says best what may be wrong with it.
+            return archives.alone(members[0], path.name, truncated)
+        proposed = archives.proposed(members)
+        others = [one for one in members if one is not proposed]
+        others = count_rows(archive, others, looks_like_rows) if len(others) > 1 else others
+        return archives.choose([*([proposed] if proposed else []), *others], path.name, truncated)
+
+
+def _only_member(path: Path, kind: str, keep_truncated: bool) -> str:
+    """The only member that may be meant, by the names alone; BadInput where there are several or none."""
+    with path.open("rb") as raw:
+        archive = Archive(raw, path.name, path.stat().st_size, kind, keep_truncated)
+        members, truncated = survey(archive, lambda head: True)
+    if len(members) == 1:
+        return archives.alone(members[0], path.name, truncated).member
+    files = [one for one in members if one.is_rows and not archives.is_document(one.name)]
+    return archives.choose(files or members, path.name, truncated).member
+
+
+def _check_has_members(path: Path, kind: str, member: str) -> None:
+    if member and not is_archive(kind):
+        raise BadInput(f"{path.name!r} is not an archive (it is {kind}); leave out the member {member[:80]!r}.")
+
+
+def _read_head(path: Path) -> bytes:
     try:
         if not path.exists():
             raise BadInput(f"There is no file {str(path)!r} on this machine; check the path.")
@@ -89,88 +158,38 @@ def container_of(path: Path) -> str:
         # Some of the system's own files, of no size, never end.
         size = path.stat().st_size
         with path.open("rb") as stream:
-            start = stream.read(4) if size else b""
+            head = stream.read(HEAD_BYTES) if size else b""
     except OSError as error:
         raise BadInput(f"{path.name[:80]!r} cannot be read ({error.strerror}); check the path.") from error
-    if not start:
+    if not head:
         raise BadInput(f"{path.name!r} is empty; it needs rows of 39 or 40 columns.")
-    if start == b"PAR1":
-        return PARQUET
-    if start.startswith(b"PK\x03\x04") or start.startswith(b"PK\x05\x06"):
-        return "zip"
-    if start == b"\x28\xb5\x2f\xfd":
-        return "zstd"
-    if start.startswith(b"\x1f\x8b"):
-        return "tar.gz" if _is_tar(path) else "gzip"
-    return PLAIN
+    return head
 
 
-@contextmanager
-def open_rows(path: Path) -> Iterator[Guard]:
-    """The unpacked bytes of a file that is not Parquet."""
-    kind = container_of(path)
-    packed = path.stat().st_size
-    with ExitStack() as stack:
-        raw = stack.enter_context(path.open("rb"))
-        stream: Any
+def _unpacked_head(path: Path, kind: str) -> bytes:
+    """The first block of what is packed; less where that cannot be unpacked."""
+    with path.open("rb") as raw:
         try:
-            if kind == "gzip":
-                stream = stack.enter_context(igzip.IGzipFile(fileobj=raw))
-            elif kind == "zstd":
-                stream = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"))
-            elif kind == "zip":
-                archive = stack.enter_context(zipfile.ZipFile(raw))
-                stream = stack.enter_context(archive.open(_one_zip_member(archive, path.name)))
-            elif kind == "tar.gz":
-                member = _one_tar_member(path)
-                unpacked = stack.enter_context(igzip.IGzipFile(fileobj=raw))
-                tar = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r:"))
-                stream = tar.extractfile(member)
-            else:
-                stream = raw
-        except DAMAGE as error:
-            raise BadInput(f"{path.name!r} cannot be unpacked ({error}); the file is damaged or truncated.") from error
-        yield Guard(stream, packed, path.name, raw)
+            return Unpacker(raw, CODECS[kind]).read(BLOCK)
+        except DAMAGE:
+            return b""
 
 
-def _is_tar(path: Path) -> bool:
+def _check_zip_kind(path: Path) -> None:
+    with path.open("rb") as raw:
+        try:
+            names = [one.name for one in read_directory(raw) if one.kind != "folder"]
+        except (NoDirectoryError, DamageError):
+            return
+    if what := describe_zip(names):
+        raise BadInput(f"{path.name!r} {what}.")
+
+
+def _check_stream_schema(path: Path) -> None:
     try:
-        with igzip.open(path) as stream:
-            return stream.read(263)[257:262] == b"ustar"
-    except DAMAGE:
-        return False
-
-
-def check_member(name: str, is_file: bool, archive: str) -> None:
-    """BadInput when a member of `archive` points outside it or is no file."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in (path.parts[0] if path.parts else ""):
-        raise BadInput(f"{archive!r} holds a member named {name[:80]!r}, which points outside the archive; refused.")
-    if not is_file:
-        raise BadInput(f"{archive!r} holds {name[:80]!r}, which is a link or a device, not a file; refused.")
-
-
-def _one_zip_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    members = [member for member in archive.infolist() if not member.is_dir()]
-    for member in members:
-        check_member(member.filename, (member.external_attr >> 28) in (0, 8), name)
-        if member.flag_bits & 1:
-            raise BadInput(f"{name!r} is encrypted; unpack it with its password first.")
-    if len(members) != 1:
-        raise BadInput(f"{name!r} holds {len(members)} files; an archive must hold exactly one file of rows.")
-    return members[0]
-
-
-def _one_tar_member(path: Path) -> str:
-    """The name of the only file; read through a guard, since even listing a tar unpacks it."""
-    names = []
-    with path.open("rb") as raw, igzip.IGzipFile(fileobj=raw) as unpacked:
-        guard = Guard(unpacked, path.stat().st_size, path.name, raw)
-        with tarfile.open(fileobj=cast(BinaryIO, guard), mode="r|") as archive:
-            for member in archive:
-                if not member.isdir():
-                    check_member(member.name, member.isreg(), path.name)
-                    names.append(member.name)
-    if len(names) != 1:
-        raise BadInput(f"{path.name!r} holds {len(names)} files; an archive must hold exactly one file of rows.")
-    return names[0]
+        with pa.memory_map(str(path)) as file:
+            pa.ipc.open_stream(file)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise BadInput(
+            f"{path.name!r} begins like an Arrow stream but cannot be read ({error}); write it again."
+        ) from error

@@ -1,0 +1,198 @@
+"""Which member of an archive holds the rows: junk is left out by name, everything else is judged by its content."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from core.errors import BadInput
+
+MAX_MEMBERS = 10_000
+"""Members of an archive; more are no archive of Criteo files."""
+_NAMED = 8
+"""Members that a sentence names."""
+_JUNK_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+_DOCUMENTS = frozenset({"readme", "license", "licence", "copying", "notice", "authors", "changelog", "manifest"})
+_DOCUMENT_ENDINGS = frozenset({".md", ".rst", ".pdf", ".html", ".py", ".sh", ".json", ".xml", ".yaml", ".yml"})
+_TRAIN = (r"train(ing)?", r"train(ing)?[_\-. ].*|.*[_\-. ]train(ing)?")
+"""What the names of the rows to train on look like without folder and ending, the likeliest first."""
+_DAY = re.compile(r"day_?(\d+)")
+_MIN_CELLS = 30
+
+LooksLikeRows = Callable[[bytes], bool]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive.
+
+    name: as the archive has it; a second one of the same name has " (2)" behind it. bytes: unpacked, as the archive
+    says. rows: its line ends, counted where it looks like rows; None otherwise. why: why `is_rows` is what it is.
+    readable: False for a link, an encrypted member and formats that are not read.
+    """
+
+    name: str
+    bytes: int
+    rows: int | None
+    is_rows: bool
+    why: str
+    readable: bool = True
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The member that is read. others: what else looks like rows. reason: a sentence to show; empty for no archive.
+
+    truncated: whether the archive breaks off, so that members may be missing.
+    """
+
+    member: str
+    others: tuple[Member, ...]
+    reason: str
+    truncated: bool = False
+
+
+class MemberNeeded(BadInput):
+    """Several members hold rows and none is proposed: the user has to name one of `members`."""
+
+    def __init__(self, sentence: str, members: tuple[Member, ...]) -> None:
+        super().__init__(sentence)
+        self.members = members
+
+
+def is_junk(name: str) -> bool:
+    """Whether a file of this name is one that systems put into archives: macOS's and Windows's own, and hidden ones."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    if not parts:
+        return True
+    return (
+        "__MACOSX" in parts
+        or any(part.startswith(".") for part in parts)
+        or parts[-1].lower() in _JUNK_NAMES
+        or parts[-1].startswith("~$")
+    )
+
+
+def is_document(name: str) -> bool:
+    """Whether a file of this name tells about the others, where nothing else tells them apart."""
+    path = PurePosixPath(name.lower())
+    return path.name.split(".")[0].strip("_-") in _DOCUMENTS or path.suffix in _DOCUMENT_ENDINGS
+
+
+def like_rows(head: bytes) -> bool:
+    """Whether the first line that is not blank has 30 cells or more; used where a caller has no test of its own."""
+    line = next((line for line in head.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()), b"")
+    return b"\x00" not in line and max(line.count(mark) for mark in (b"\t", b",", b";", b"|")) >= _MIN_CELLS - 1
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The names, with " (2)", " (3)" behind those that stand there for the second, the third time."""
+    seen: dict[str, int] = {}
+    unique = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return unique
+
+
+def find_member(name: str, members: Sequence[Member], archive: str) -> Member:
+    """The member of this name, or the only one whose name without its folder it is; BadInput lists what there is."""
+    found = [one for one in members if one.name == name] or [
+        one for one in members if PurePosixPath(one.name).name == name
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise BadInput(f"{archive!r} holds {name[:80]!r} in {listed(found)}; name one of them with its folder.")
+    raise BadInput(f"{archive!r} has no member {name[:80]!r}; it holds {listed(members) or 'no file'}.")
+
+
+def choose(members: Sequence[Member], archive: str, truncated: bool = False) -> Choice:
+    """The member that holds the rows, as the module's docstring has it. MemberNeeded where several may, BadInput where
+    none does."""
+    rows = [one for one in members if one.is_rows]
+    if not rows:
+        raise BadInput(_no_rows(members, archive) + _missing(truncated))
+    if len(rows) == 1:
+        beside = [one for one in members if one is not rows[0]]
+        if not beside:
+            return alone(rows[0], archive, truncated)
+        name = shown(rows[0].name)
+        reason = f"The archive holds {name} beside {listed(beside, rows=False)}; {name} is read."
+        return Choice(rows[0].name, (), reason + _missing(truncated), truncated)
+    taken = proposed(rows)
+    if taken is None:
+        raise MemberNeeded(
+            f"{archive!r} holds {len(rows):,} files of rows: {listed(rows)}; name the one to read with --member NAME."
+            + _missing(truncated),
+            tuple(rows),
+        )
+    others = tuple(one for one in rows if one is not taken)
+    reason = (
+        f"The archive holds {len(rows):,} files of rows; {shown(taken.name)} is read, not {listed(others)}. Take "
+        f"another with --member NAME.{_missing(truncated)}"
+    )
+    return Choice(taken.name, others, reason, truncated)
+
+
+def proposed(members: Sequence[Member]) -> Member | None:
+    """The one of several members of rows that by its name is to train on; None where no name or several say so."""
+    rows = [one for one in members if one.is_rows]
+    stems = {one.name: PurePosixPath(one.name).name.lower().split(".")[0] for one in rows}
+    for pattern in _TRAIN:
+        fits = [one for one in rows if re.fullmatch(pattern, stems[one.name])]
+        if fits:
+            return fits[0] if len(fits) == 1 else None
+    days = {one.name: int(day[1]) for one in rows if (day := _DAY.fullmatch(stems[one.name]))}
+    if days and len(days) == len(rows):
+        return min(rows, key=lambda one: days[one.name])
+    return None
+
+
+def alone(member: Member, archive: str, truncated: bool = False) -> Choice:
+    """The choice where there is but one; BadInput where it cannot be read."""
+    _check_readable(member, archive)
+    return Choice(member.name, (), f"The archive holds {shown(member.name)} alone.{_missing(truncated)}", truncated)
+
+
+def chosen(member: Member, members: Sequence[Member], archive: str, truncated: bool = False) -> Choice:
+    """The choice of a member that the user has named; BadInput where it cannot be read."""
+    _check_readable(member, archive)
+    others = tuple(one for one in members if one.is_rows and one is not member)
+    beside = f", not {listed(others)}" if others else ""
+    reason = f"{shown(member.name)} is read, as chosen{beside}.{_missing(truncated)}"
+    return Choice(member.name, others, reason, truncated)
+
+
+def _check_readable(member: Member, archive: str) -> None:
+    if not member.readable:
+        raise BadInput(f"{member.name[:80]!r} in {archive!r} {member.why}.")
+
+
+def _missing(truncated: bool) -> str:
+    return " The archive breaks off, so that further files may be missing." if truncated else ""
+
+
+def listed(members: Sequence[Member], rows: bool = True) -> str:
+    """Names of members in a sentence, with their rows."""
+
+    def one(member: Member) -> str:
+        return shown(member.name) + (f" ({member.rows:,} rows)" if rows and member.rows is not None else "")
+
+    names = [one(member) for member in members[:_NAMED]]
+    if len(members) > _NAMED:
+        return f"{', '.join(names)} and {len(members) - _NAMED:,} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def shown(name: str) -> str:
+    """A name from an archive as a sentence may have it."""
+    return name if name.isprintable() and len(name) <= 80 else repr(name[:80])
+
+
+def _no_rows(members: Sequence[Member], archive: str) -> str:
+    if not members:
+        return f"{archive!r} holds no file of rows: nothing but folders, or files that systems put there."
+    told = "; ".join(f"{shown(one.name)} {one.why}" for one in members[:_NAMED])
+    more = f"; and {len(members) - _NAMED:,} more" if len(members) > _NAMED else ""
+    return f"{archive!r} holds no file of Criteo rows: {told}{more}."

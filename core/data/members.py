@@ -1,0 +1,343 @@
+"""Opens and judges the members of an archive, each as a stream; nothing is extracted.
+
+A member that is packed itself (`train.txt.gz` in a tar) is unpacked too, one layer deep.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from core.data import archives
+from core.data.archives import MAX_MEMBERS, LooksLikeRows, Member
+from core.data.guard import DAMAGE, Guard, broken_off, check_member
+from core.data.tars import TarMember, walk_tar
+from core.data.unpacking import CODECS, DamageError, Source, Unpacker, packing_of
+from core.data.unreadable import describe_unreadable
+from core.data.zips import NoDirectoryError, ZipMember, open_member, read_directory, read_local_headers
+from core.errors import BadInput
+
+TARS = {"tar": None, "tar.gz": "gzip", "tar.bz2": "bz2", "tar.xz": "xz", "tar.zst": "zstd"}
+"""How tar archives are packed, by their container."""
+_HEAD = 2**16
+"""Bytes by which a member is judged."""
+_PIECE = 2**20
+_NOT_READABLE = {
+    "link": "is a link, not a file",
+    "device": "is a device, not a file",
+    "encrypted": "is encrypted; unpack the archive with its password first",
+    "sparse": "is stored with holes (tar --sparse); pack it without",
+    "part": "goes on in another volume of the archive; join the volumes first",
+}
+"""Why a member that is no plain file is not read."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive that is open. kind: its container. packed: its bytes. keep_truncated: as `open_rows` has it."""
+
+    raw: BinaryIO
+    name: str
+    packed: int
+    kind: str
+    keep_truncated: bool
+
+    def guard(self, stream: Source, unpacked: int = 0) -> Guard:
+        """The stream, measured by the size of the archive."""
+        return Guard(stream, self.packed, self.name, self.raw, unpacked=unpacked)
+
+
+def is_archive(kind: str) -> bool:
+    """Whether a container has members."""
+    return kind == "zip" or kind in TARS
+
+
+def open_archive_member(archive: Archive, member: str) -> Guard:
+    """The unpacked bytes of the member of that name, which is unique as `survey` gives it."""
+    return (_open_zip if archive.kind == "zip" else _open_tar)(archive, member)
+
+
+def survey(archive: Archive, looks_like_rows: LooksLikeRows) -> tuple[list[Member], bool]:
+    """(the files of an archive but those that systems put there, whether it breaks off).
+
+    A tar is read once, and the rows of what looks like rows are counted on the way; those of a zip by `count_rows`.
+    BadInput where the archive is damaged, a member leads outside, or it breaks off and that is not to be kept.
+    """
+    look = _survey_zip if archive.kind == "zip" else _survey_tar
+    members: list[Member] = []
+    truncated = look(archive, looks_like_rows, members)
+    if truncated and not archive.keep_truncated:
+        where = f"in or behind its member {members[-1].name[:80]!r}" if members else "before its first file"
+        raise BadInput(broken_off(archive.name, where))
+    return members, truncated
+
+
+def count_rows(archive: Archive, members: list[Member], looks_like_rows: LooksLikeRows) -> list[Member]:
+    """The members, those that look like rows with the number of their rows."""
+    if archive.kind != "zip":
+        return members
+    found, _ = _zip_members(archive)
+    counted, unpacked = [], 0
+    for one in members:
+        if one.is_rows and one.rows is None:
+            one, unpacked = _judge_zip(archive, one.name, found[one.name], looks_like_rows, unpacked, count=True)
+        counted.append(one)
+    return counted
+
+
+def _survey_zip(archive: Archive, looks_like_rows: LooksLikeRows, members: list[Member]) -> bool:
+    found, truncated = _zip_members(archive)
+    unpacked = 0
+    for name, one in found.items():
+        if _is_listed(archive, name, one.kind):
+            member, unpacked = _judge_zip(archive, name, one, looks_like_rows, unpacked, count=False)
+            members.append(member)
+    return truncated
+
+
+def _judge_zip(
+    archive: Archive, name: str, one: ZipMember, looks_like_rows: LooksLikeRows, unpacked: int, count: bool
+) -> tuple[Member, int]:
+    """(the member, unpacked bytes of the archive so far)."""
+    size = one.size or 0
+    if one.kind != "file":
+        return Member(name, size, None, False, _NOT_READABLE[one.kind], readable=False), unpacked
+    try:
+        stream = open_member(archive.raw, one).stream
+    except DAMAGE as error:
+        return Member(name, size, None, False, f"cannot be unpacked ({error})"), unpacked
+    judged = _judge(archive, name, size, stream, looks_like_rows, unpacked, count)
+    return judged.member, judged.unpacked
+
+
+def _survey_tar(archive: Archive, looks_like_rows: LooksLikeRows, members: list[Member]) -> bool:
+    unpacked = 0
+    try:
+        for name, one, stream in _walk(archive):
+            if not _is_listed(archive, name, one.kind):
+                continue
+            if one.kind != "file":
+                members.append(Member(name, one.size, None, False, _NOT_READABLE[one.kind], readable=False))
+                continue
+            judged = _judge(archive, name, one.size, stream, looks_like_rows, unpacked, count=True)
+            unpacked = judged.unpacked
+            members.append(judged.member)
+            if judged.truncated:
+                return True
+    except EOFError:
+        return True
+    except DAMAGE as error:
+        raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
+    return False
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A member, unpacked bytes of the archive so far, and whether the member breaks off."""
+
+    member: Member
+    unpacked: int
+    truncated: bool
+
+
+def _judge(
+    archive: Archive,
+    name: str,
+    size: int,
+    stream: Source,
+    looks_like_rows: LooksLikeRows,
+    unpacked: int,
+    count: bool,
+) -> _Judged:
+    layers = _Layers(archive, stream, unpacked)
+    head, rows, truncated = b"", None, False
+    try:
+        while len(head) < _HEAD and (data := layers.read(_HEAD - len(head))):
+            head += data
+    except EOFError:
+        truncated = True
+    except DAMAGE as error:
+        return _Judged(Member(name, size, None, False, f"cannot be unpacked ({error})"), layers.unpacked, False)
+    what = describe_unreadable(head)
+    if not head or what or not looks_like_rows(head):
+        why = what or ("does not look like Criteo rows" if head else "is empty")
+        return _Judged(Member(name, size, None, False, why, readable=not what), layers.unpacked, truncated)
+    if count:
+        try:
+            rows, broken = _count_rows(head, layers)
+            truncated = truncated or broken
+        except DAMAGE as error:
+            return _Judged(Member(name, size, None, False, f"cannot be unpacked ({error})"), layers.unpacked, False)
+    return _Judged(Member(name, size, rows, True, "looks like Criteo rows"), layers.unpacked, truncated)
+
+
+def _count_rows(head: bytes, layers: "_Layers") -> tuple[int, bool]:
+    """(line ends, and what follows the last of them; whether the member breaks off)."""
+    mark = b"\n" if b"\n" in head else b"\r"
+    rows, last, truncated = head.count(mark), head[-1:], False
+    try:
+        while data := layers.read(_PIECE):
+            rows += data.count(mark)
+            last = data[-1:]
+    except EOFError:
+        truncated = True
+    return rows + (last != mark), truncated
+
+
+class _Layers:
+    """A member's bytes, unpacked once more where they are packed themselves. Each layer is measured by the archive's
+    size; a break or damage is left to the caller."""
+
+    def __init__(self, archive: Archive, stream: Source, unpacked: int = 0) -> None:
+        self._outer = archive.guard(stream, unpacked)
+        self._first = self._outer.read_raising(16)
+        self._inner: Guard | None = None
+        if packing := packing_of(self._first):
+            self._inner = archive.guard(Unpacker(_Outer(self), CODECS[packing]), unpacked)
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes."""
+        return self._inner.read_raising(size) if self._inner else self.read_outer(size)
+
+    def read_outer(self, size: int) -> bytes:
+        """At most `size` bytes as the archive has them."""
+        if self._first:
+            data = self._first if size < 0 else self._first[:size]
+            self._first = self._first[len(data) :]
+            return data
+        return self._outer.read_raising(size)
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes counted, of the layer that has more."""
+        return max(self._outer.unpacked, self._inner.unpacked if self._inner else 0)
+
+
+class _Outer:
+    """The outer of two layers, for the inner one to read from."""
+
+    def __init__(self, layers: _Layers) -> None:
+        self._layers = layers
+
+    def read(self, size: int = -1) -> bytes:
+        return self._layers.read_outer(size)
+
+
+def _is_listed(archive: Archive, name: str, kind: str) -> bool:
+    """Whether a member is a file that somebody put there; BadInput where its name leads outside."""
+    check_member(name, True, archive.name)
+    return kind not in ("folder", "label") and not archives.is_junk(name)
+
+
+def _zip_members(archive: Archive) -> tuple[dict[str, ZipMember], bool]:
+    """(members by their unique names, whether the archive breaks off before its directory)."""
+    truncated = False
+    try:
+        members = read_directory(archive.raw)
+    except NoDirectoryError as error:
+        if not archive.keep_truncated:
+            where = "before its directory, which a zip archive has at its end"
+            raise BadInput(broken_off(archive.name, where)) from error
+        members, truncated = read_local_headers(archive.raw), True
+    except DamageError as error:
+        raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
+    if len(members) > MAX_MEMBERS:
+        raise _too_many(archive)
+    names = archives.unique_names([_clean(one.name) for one in members])
+    return dict(zip(names, members, strict=True)), truncated
+
+
+def _walk(archive: Archive) -> Iterator[tuple[str, TarMember, Source]]:
+    """(unique name, member, its bytes) of a tar, one after the other; EOFError where it breaks off."""
+    packing = TARS[archive.kind]
+    source: Source = archive.raw
+    if packing:
+        # Unpacking is guarded here, since even passing over a member unpacks it. A break ends it, and the walk says so.
+        unpacker = Unpacker(archive.raw, CODECS[packing], archive.keep_truncated)
+        source = Guard(unpacker, archive.packed, archive.name, archive.raw, keep_truncated=True)
+    seen: dict[str, int] = {}
+    for count, (one, stream) in enumerate(walk_tar(source)):
+        if count >= MAX_MEMBERS:
+            raise _too_many(archive)
+        name = _clean(one.name)
+        seen[name] = seen.get(name, 0) + 1
+        yield name if seen[name] == 1 else f"{name} ({seen[name]})", one, stream
+    if isinstance(source, Guard) and source.truncated:
+        raise EOFError("the archive breaks off")
+
+
+def _too_many(archive: Archive) -> BadInput:
+    return BadInput(f"{archive.name!r} holds more than {MAX_MEMBERS:,} members; give the file of rows alone.")
+
+
+def _open_zip(archive: Archive, member: str) -> Guard:
+    members, _ = _zip_members(archive)
+    if member not in members:
+        raise BadInput(f"{archive.name!r} has no member {member[:80]!r}.")
+    one = members[member]
+    _check_readable(archive, one.name, one.kind)
+    try:
+        opened = open_member(archive.raw, one, archive.keep_truncated)
+        layers = _Layers(archive, opened.stream)
+    except EOFError as error:
+        raise BadInput(broken_off(archive.name, "after 0 unpacked bytes")) from error
+    except DAMAGE as error:
+        raise BadInput(f"{archive.name!r} is damaged after 0 unpacked bytes ({error}); fetch it again.") from error
+    return Guard(
+        layers,
+        archive.packed,
+        archive.name,
+        archive.raw,
+        keep_truncated=archive.keep_truncated,
+        member=member,
+        span=(opened.start, opened.packed),
+    )
+
+
+def _open_tar(archive: Archive, member: str) -> Guard:
+    walk = _walk(archive)
+    try:
+        for name, one, stream in walk:
+            if name == member:
+                _check_readable(archive, one.name, one.kind)
+                source = _WithRest(_Layers(archive, stream), walk, archive)
+                keep = archive.keep_truncated
+                return Guard(source, archive.packed, archive.name, archive.raw, keep_truncated=keep, member=member)
+    except EOFError as error:
+        raise BadInput(broken_off(archive.name, f"before its member {member[:80]!r}")) from error
+    except DAMAGE as error:
+        raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
+    raise BadInput(f"{archive.name!r} has no member {member[:80]!r}.")
+
+
+def _check_readable(archive: Archive, name: str, kind: str) -> None:
+    check_member(name, kind not in ("link", "device", "folder"), archive.name)
+    if kind != "file":
+        raise BadInput(f"{name[:80]!r} in {archive.name!r} {_NOT_READABLE[kind]}.")
+
+
+class _WithRest:
+    """A member of a tar. Behind its end the rest of a packed tar is gone through, for the sake of the checksum."""
+
+    def __init__(self, layers: _Layers, walk: Iterator[object], archive: Archive) -> None:
+        self._layers = layers
+        self._walk = walk
+        self._packed = TARS[archive.kind] is not None
+        self._keep_truncated = archive.keep_truncated
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._layers.read(size)
+        if not data and size and self._packed:
+            try:
+                for _ in self._walk:
+                    pass
+            except EOFError:
+                # The member itself is whole.
+                if not self._keep_truncated:
+                    raise
+        return data
+
+
+def _clean(name: str) -> str:
+    """A member's name without what says nothing (`./train.txt`)."""
+    return str(PurePosixPath(name)) if name else name
