@@ -242,7 +242,7 @@ def _ask_for_label(
         '; if the rows have no label, {"label": null}.',
         names,
         examples,
-        {LABEL: names[labels[0]]},
+        _proposal(found, names) | {LABEL: names[labels[0]]},
     )
 
 
@@ -253,7 +253,8 @@ def _proposal(found: Mapping[str, int | None], names: Sequence[str]) -> dict[str
     missing = [field for field in FIELDS if field not in found]
     if len(free) == len(missing):
         proposal |= dict(zip(missing, free, strict=True))
-    return proposal
+    identifier = _find_id([place for place in range(len(names)) if place not in found.values()], names)
+    return proposal if identifier is None else {ID: names[identifier]} | proposal
 
 
 def _shown(proposal: Mapping[str, Source], missing: Sequence[str]) -> str:

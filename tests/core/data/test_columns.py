@@ -85,7 +85,8 @@ def test_forty_names_of_another_kind_are_proposed_in_order() -> None:
 def test_a_column_of_noughts_and_ones_may_be_the_label_and_is_asked_for(label: str) -> None:
     names = [label, *FIELDS]
     error = ask(names, ROW)
-    assert f"{label!r} holds only 0 and 1" in str(error) and error.proposal == {LABEL: label}
+    assert f"{label!r} holds only 0 and 1" in str(error) and error.proposal[LABEL] == label
+    assert {field: error.proposal[field] for field in FIELDS} == {field: field for field in FIELDS}
     assert match_header(names, [ROW], ReadOptions(columns={LABEL: label}), "file").labelled
     without = match_header(names, [ROW], ReadOptions(columns={LABEL: None}), "file")
     assert not without.labelled and without.kept == (label,)
