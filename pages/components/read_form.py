@@ -164,7 +164,7 @@ def _table(
     file: File, member: str, names: tuple[str, ...], examples: tuple[tuple[str, ...], ...], roles: list[str]
 ) -> list[str]:
     shown = [", ".join(cell or "(empty)" for cell in dict.fromkeys(cells[:8]))[:60] for cells in examples]
-    table = pd.DataFrame({_COLUMN: [name or "(no name)" for name in names], _EXAMPLES: shown, _USED_AS: roles})
+    table = pd.DataFrame({_COLUMN: [name or "(no name)" for name in names], _USED_AS: roles, _EXAMPLES: shown})
     edited = st.data_editor(
         table,
         hide_index=True,
