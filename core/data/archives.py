@@ -14,8 +14,7 @@ _NAMED = 8
 _JUNK_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _DOCUMENTS = frozenset({"readme", "license", "licence", "copying", "notice", "authors", "changelog", "manifest"})
 _DOCUMENT_ENDINGS = frozenset({".md", ".rst", ".pdf", ".html", ".py", ".sh", ".json", ".xml", ".yaml", ".yml"})
-_TRAIN = (r"train(ing)?", r"train(ing)?[_\-. ].*|.*[_\-. ]train(ing)?")
-"""What the names of the rows to train on look like without folder and ending, the likeliest first."""
+_TRAIN = frozenset({"train", "training"})
 _DAY = re.compile(r"day_?(\d+)")
 _MIN_CELLS = 30
 
@@ -138,9 +137,13 @@ def choose(members: Sequence[Member], archive: str, truncated: bool = False) -> 
 def proposed(members: Sequence[Member]) -> Member | None:
     """The one of several members of rows that by its name is to train on; None where no name or several say so."""
     rows = [one for one in members if one.is_rows]
-    stems = {one.name: PurePosixPath(one.name).name.lower().split(".")[0] for one in rows}
-    for pattern in _TRAIN:
-        fits = [one for one in rows if re.fullmatch(pattern, stems[one.name])]
+    bases = {one.name: PurePosixPath(one.name).name.lower() for one in rows}
+    stems = {name: base.split(".")[0] for name, base in bases.items()}
+    # `train.txt` comes before `train_small.txt`.
+    for fits in (
+        [one for one in rows if stems[one.name] in _TRAIN],
+        [one for one in rows if not _TRAIN.isdisjoint(re.split("[^a-z0-9]+", bases[one.name]))],
+    ):
         if fits:
             return fits[0] if len(fits) == 1 else None
     days = {one.name: int(day[1]) for one in rows if (day := _DAY.fullmatch(stems[one.name]))}

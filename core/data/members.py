@@ -10,15 +10,18 @@ from typing import BinaryIO
 
 from core.data import archives
 from core.data.archives import MAX_MEMBERS, LooksLikeRows, Member
+from core.data.decoders import CODECS, DamageError, packing_of
 from core.data.guard import DAMAGE, Guard, broken_off, check_member
 from core.data.tars import TarMember, walk_tar
-from core.data.unpacking import CODECS, DamageError, Source, Unpacker, packing_of
+from core.data.unpacking import Source, Unpacker
 from core.data.unreadable import describe_unreadable
 from core.data.zips import NoDirectoryError, ZipMember, open_member, read_directory, read_local_headers
 from core.errors import BadInput
 
 TARS = {"tar": None, "tar.gz": "gzip", "tar.bz2": "bz2", "tar.xz": "xz", "tar.zst": "zstd"}
 """How tar archives are packed, by their container."""
+_MARK = 16
+"""Bytes by which a packing is recognised."""
 _HEAD = 2**16
 """Bytes by which a member is judged."""
 _PIECE = 2**20
@@ -189,14 +192,18 @@ class _Layers:
     size; a break or damage is left to the caller."""
 
     def __init__(self, archive: Archive, stream: Source, unpacked: int = 0) -> None:
+        self._archive = archive
+        self._before = unpacked
         self._outer = archive.guard(stream, unpacked)
-        self._first = self._outer.read_raising(16)
+        self._first: bytes | None = None
         self._inner: Guard | None = None
-        if packing := packing_of(self._first):
-            self._inner = archive.guard(Unpacker(_Outer(self), CODECS[packing]), unpacked)
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes."""
+        if self._first is None:
+            self._first = self._outer.read_raising(_MARK)
+            if packing := packing_of(self._first):
+                self._inner = self._archive.guard(Unpacker(_Outer(self), CODECS[packing]), self._before)
         return self._inner.read_raising(size) if self._inner else self.read_outer(size)
 
     def read_outer(self, size: int) -> bytes:
@@ -256,7 +263,7 @@ def _walk(archive: Archive) -> Iterator[tuple[str, TarMember, Source]]:
         unpacker = Unpacker(archive.raw, CODECS[packing], archive.keep_truncated)
         source = Guard(unpacker, archive.packed, archive.name, archive.raw, keep_truncated=True)
     seen: dict[str, int] = {}
-    for count, (one, stream) in enumerate(walk_tar(source)):
+    for count, (one, stream) in enumerate(walk_tar(source, needs_end=not packing)):
         if count >= MAX_MEMBERS:
             raise _too_many(archive)
         name = _clean(one.name)
@@ -278,13 +285,10 @@ def _open_zip(archive: Archive, member: str) -> Guard:
     _check_readable(archive, one.name, one.kind)
     try:
         opened = open_member(archive.raw, one, archive.keep_truncated)
-        layers = _Layers(archive, opened.stream)
-    except EOFError as error:
-        raise BadInput(broken_off(archive.name, "after 0 unpacked bytes")) from error
     except DAMAGE as error:
-        raise BadInput(f"{archive.name!r} is damaged after 0 unpacked bytes ({error}); fetch it again.") from error
+        raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
     return Guard(
-        layers,
+        _Layers(archive, opened.stream),
         archive.packed,
         archive.name,
         archive.raw,
@@ -339,5 +343,5 @@ class _WithRest:
 
 
 def _clean(name: str) -> str:
-    """A member's name without what says nothing (`./train.txt`)."""
-    return str(PurePosixPath(name)) if name else name
+    """A member's name without what says nothing (`./train.txt`), and with slashes where Windows has others."""
+    return str(PurePosixPath(name.replace("\\", "/")))

@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from isal import isal_zlib
 
-from core.data.unpacking import ZIP_METHODS, DamageError, Source, Unpacker
+from core.data.decoders import ZIP_METHODS, DamageError
+from core.data.unpacking import Source, Unpacker
 
 MAX_DIRECTORY = 8 * 2**20
 """Bytes of an archive's directory, enough for a hundred thousand members."""
