@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from core.errors import BadInput
 
+LOOKS_LIKE_ROWS = "looks like Criteo rows"
 MAX_MEMBERS = 10_000
 """Members of an archive; more are no archive of Criteo files."""
 _NAMED = 8
@@ -26,7 +27,8 @@ class Member:
     """A file in an archive.
 
     name: as the archive has it; a second one of the same name has " (2)" behind it. bytes: unpacked, as the archive
-    says. rows: its line ends, counted where it looks like rows; None otherwise. why: why `is_rows` is what it is.
+    says. rows: its line ends, counted where it looks like rows; None otherwise. is_rows: whether it may hold the rows,
+    which one that cannot be unpacked may too, unless its name is a document's. why: why `is_rows` is what it is.
     readable: False for a link, an encrypted member and formats that are not read.
     """
 
@@ -62,9 +64,7 @@ class MemberNeeded(BadInput):
 def is_junk(name: str) -> bool:
     """Whether a file of this name is one that systems put into archives: macOS's and Windows's own, and hidden ones."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    if not parts:
-        return True
-    return (
+    return bool(parts) and (
         "__MACOSX" in parts
         or any(part.startswith(".") for part in parts)
         or parts[-1].lower() in _JUNK_NAMES
@@ -180,7 +180,9 @@ def listed(members: Sequence[Member], rows: bool = True) -> str:
     """Names of members in a sentence, with their rows."""
 
     def one(member: Member) -> str:
-        return shown(member.name) + (f" ({member.rows:,} rows)" if rows and member.rows is not None else "")
+        if not rows or (member.rows is None and member.why == LOOKS_LIKE_ROWS):
+            return shown(member.name)
+        return f"{shown(member.name)} ({member.why if member.rows is None else f'{member.rows:,} rows'})"
 
     names = [one(member) for member in members[:_NAMED]]
     if len(members) > _NAMED:

@@ -24,6 +24,8 @@ _MARK = 16
 """Bytes by which a packing is recognised."""
 _HEAD = 2**16
 """Bytes by which a member is judged."""
+_CHECKED = 64 * 2**20
+"""Bytes of a member that looks like none of rows, within which its checksum is looked for."""
 _PIECE = 2**20
 _NOT_READABLE = {
     "link": "is a link, not a file",
@@ -108,7 +110,7 @@ def _judge_zip(
     try:
         stream = open_member(archive.raw, one).stream
     except DAMAGE as error:
-        return Member(name, size, None, False, f"cannot be unpacked ({error})"), unpacked
+        return _damaged(name, size, error), unpacked
     judged = _judge(archive, name, size, stream, looks_like_rows, unpacked, count)
     return judged.member, judged.unpacked
 
@@ -153,25 +155,46 @@ def _judge(
     count: bool,
 ) -> _Judged:
     layers = _Layers(archive, stream, unpacked)
-    head, rows, truncated = b"", None, False
+    try:
+        head, truncated = _head(layers)
+        what = describe_unreadable(head)
+        looks, rows, broken = bool(head) and not what and looks_like_rows(head), None, False
+        if looks and count:
+            rows, broken = _count_rows(head, layers)
+        elif not looks:
+            # Rows that are damaged may look like none, which shows in a checksum behind them.
+            broken = _pass_over(layers)
+    except DAMAGE as error:
+        return _Judged(_damaged(name, size, error), layers.unpacked, False)
+    why = what or (archives.LOOKS_LIKE_ROWS if looks else "does not look like Criteo rows" if head else "is empty")
+    return _Judged(Member(name, size, rows, looks, why, readable=not what), layers.unpacked, truncated or broken)
+
+
+def _damaged(name: str, size: int, error: Exception) -> Member:
+    """A member that may well be the one with the rows, so that no other is taken in its place without a word."""
+    return Member(name, size, None, not archives.is_document(name), f"cannot be unpacked: {error}")
+
+
+def _head(layers: "_Layers") -> tuple[bytes, bool]:
+    """(the first bytes, whether the member breaks off within them)."""
+    head = b""
     try:
         while len(head) < _HEAD and (data := layers.read(_HEAD - len(head))):
             head += data
     except EOFError:
-        truncated = True
-    except DAMAGE as error:
-        return _Judged(Member(name, size, None, False, f"cannot be unpacked ({error})"), layers.unpacked, False)
-    what = describe_unreadable(head)
-    if not head or what or not looks_like_rows(head):
-        why = what or ("does not look like Criteo rows" if head else "is empty")
-        return _Judged(Member(name, size, None, False, why, readable=not what), layers.unpacked, truncated)
-    if count:
-        try:
-            rows, broken = _count_rows(head, layers)
-            truncated = truncated or broken
-        except DAMAGE as error:
-            return _Judged(Member(name, size, None, False, f"cannot be unpacked ({error})"), layers.unpacked, False)
-    return _Judged(Member(name, size, rows, True, "looks like Criteo rows"), layers.unpacked, truncated)
+        return head, True
+    return head, False
+
+
+def _pass_over(layers: "_Layers") -> bool:
+    """Whether the member breaks off within the bytes by which it is checked."""
+    passed = 0
+    try:
+        while passed < _CHECKED and (data := layers.read(_PIECE)):
+            passed += len(data)
+    except EOFError:
+        return True
+    return False
 
 
 def _count_rows(head: bytes, layers: "_Layers") -> tuple[int, bool]:
