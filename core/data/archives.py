@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from core.errors import BadInput
 
+LOOKS_LIKE_ROWS = "looks like Criteo rows"
 MAX_MEMBERS = 10_000
 """Members of an archive; more are no archive of Criteo files."""
 _NAMED = 8
@@ -14,8 +15,7 @@ _NAMED = 8
 _JUNK_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _DOCUMENTS = frozenset({"readme", "license", "licence", "copying", "notice", "authors", "changelog", "manifest"})
 _DOCUMENT_ENDINGS = frozenset({".md", ".rst", ".pdf", ".html", ".py", ".sh", ".json", ".xml", ".yaml", ".yml"})
-_TRAIN = (r"train(ing)?", r"train(ing)?[_\-. ].*|.*[_\-. ]train(ing)?")
-"""What the names of the rows to train on look like without folder and ending, the likeliest first."""
+_TRAIN = frozenset({"train", "training"})
 _DAY = re.compile(r"day_?(\d+)")
 _MIN_CELLS = 30
 
@@ -27,7 +27,8 @@ class Member:
     """A file in an archive.
 
     name: as the archive has it; a second one of the same name has " (2)" behind it. bytes: unpacked, as the archive
-    says. rows: its line ends, counted where it looks like rows; None otherwise. why: why `is_rows` is what it is.
+    says. rows: its line ends, counted where it looks like rows; None otherwise. is_rows: whether it may hold the rows,
+    which one that cannot be unpacked may too, unless its name is a document's. why: why `is_rows` is what it is.
     readable: False for a link, an encrypted member and formats that are not read.
     """
 
@@ -63,9 +64,7 @@ class MemberNeeded(BadInput):
 def is_junk(name: str) -> bool:
     """Whether a file of this name is one that systems put into archives: macOS's and Windows's own, and hidden ones."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    if not parts:
-        return True
-    return (
+    return bool(parts) and (
         "__MACOSX" in parts
         or any(part.startswith(".") for part in parts)
         or parts[-1].lower() in _JUNK_NAMES
@@ -138,9 +137,13 @@ def choose(members: Sequence[Member], archive: str, truncated: bool = False) -> 
 def proposed(members: Sequence[Member]) -> Member | None:
     """The one of several members of rows that by its name is to train on; None where no name or several say so."""
     rows = [one for one in members if one.is_rows]
-    stems = {one.name: PurePosixPath(one.name).name.lower().split(".")[0] for one in rows}
-    for pattern in _TRAIN:
-        fits = [one for one in rows if re.fullmatch(pattern, stems[one.name])]
+    bases = {one.name: PurePosixPath(one.name).name.lower() for one in rows}
+    stems = {name: base.split(".")[0] for name, base in bases.items()}
+    # `train.txt` comes before `train_small.txt`.
+    for fits in (
+        [one for one in rows if stems[one.name] in _TRAIN],
+        [one for one in rows if not _TRAIN.isdisjoint(re.split("[^a-z0-9]+", bases[one.name]))],
+    ):
         if fits:
             return fits[0] if len(fits) == 1 else None
     days = {one.name: int(day[1]) for one in rows if (day := _DAY.fullmatch(stems[one.name]))}
@@ -177,7 +180,9 @@ def listed(members: Sequence[Member], rows: bool = True) -> str:
     """Names of members in a sentence, with their rows."""
 
     def one(member: Member) -> str:
-        return shown(member.name) + (f" ({member.rows:,} rows)" if rows and member.rows is not None else "")
+        if not rows or (member.rows is None and member.why == LOOKS_LIKE_ROWS):
+            return shown(member.name)
+        return f"{shown(member.name)} ({member.why if member.rows is None else f'{member.rows:,} rows'})"
 
     names = [one(member) for member in members[:_NAMED]]
     if len(members) > _NAMED:

@@ -118,7 +118,7 @@ def _check_names(schema: pa.Schema) -> None:
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """(rows, their bytes once decoded) of at most `PIECE_ROWS` rows and about `PIECE_BYTES`, but of one row at least."""
+    """(rows, their bytes once decoded): at most `PIECE_ROWS` rows and about `PIECE_BYTES`, but at least one row."""
     ends = np.cumsum(_row_bytes(batch))
     start = begin = 0
     while start < batch.num_rows:
@@ -129,7 +129,7 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
 
 
 def _row_bytes(batch: pa.RecordBatch) -> np.ndarray:
-    """int64 (rows,): the bytes of each row once decoded, a value of a dictionary counted as often as it stands there."""
+    """int64 (rows,): the bytes of each row once decoded; a dictionary's value counts as often as it stands there."""
     total = np.full(batch.num_rows, batch.num_columns, dtype=np.int64)
     for column in batch.columns:
         if pa.types.is_dictionary(column.type):

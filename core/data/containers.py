@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from core.data import archives
 from core.data.archives import Choice, LooksLikeRows, Member, MemberNeeded, like_rows
+from core.data.decoders import CODECS, DamageError, packing_of
 from core.data.guard import DAMAGE, Guard, check_member, check_size
 from core.data.members import TARS, Archive, count_rows, is_archive, open_archive_member, survey
 from core.data.tars import BLOCK, is_tar
-from core.data.unpacking import CODECS, DamageError, Unpacker, packing_of
+from core.data.unpacking import Unpacker
 from core.data.unreadable import HEAD_BYTES, describe_unreadable, describe_zip
 from core.data.zips import NoDirectoryError, read_directory
 from core.errors import BadInput

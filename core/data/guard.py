@@ -1,6 +1,7 @@
 """A stream of unpacked bytes that is held to a measure: what unpacks beyond it is a decompression bomb."""
 
 import lzma
+import re
 import tarfile
 import zipfile
 import zlib
@@ -9,7 +10,8 @@ from typing import BinaryIO, cast
 
 from isal import isal_zlib
 
-from core.data.unpacking import DamageError, Source
+from core.data.decoders import MEMORY_LIMIT, DamageError, MemoryLimitError
+from core.data.unpacking import Source
 from core.errors import BadInput
 
 MAX_BYTES = 200 * 2**30
@@ -66,6 +68,11 @@ class Guard:
         self.closed = False
 
     @property
+    def remark(self) -> str:
+        """A sentence about what was passed over behind the packed data; empty as a rule."""
+        return str(getattr(self._stream, "remark", ""))
+
+    @property
     def share(self) -> float:
         """How much of the packed bytes has been read, 0 to 1."""
         first, size = self._span
@@ -93,6 +100,11 @@ class Guard:
                 return b""
             where = f"after {self.unpacked - self._before:,} unpacked bytes"
             raise BadInput(broken_off(self._name, where)) from error
+        except MemoryLimitError as error:
+            raise BadInput(
+                f"{self._name!r} takes more than {MEMORY_LIMIT >> 20} MB of memory to unpack; pack it again with an "
+                "ordinary level."
+            ) from error
         except DAMAGE as error:
             read = self.unpacked - self._before
             raise BadInput(
@@ -127,7 +139,7 @@ def check_size(unpacked: int, packed: int, name: str) -> None:
 def check_member(name: str, is_file: bool, archive: str) -> None:
     """BadInput when a member of `archive` points outside it or is no file."""
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in (path.parts[0] if path.parts else ""):
+    if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", str(path)):
         raise BadInput(f"{archive!r} holds a member named {name[:80]!r}, which points outside the archive; refused.")
     if not is_file:
         raise BadInput(f"{archive!r} holds {name[:80]!r}, which is a link or a device, not a file; refused.")

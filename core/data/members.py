@@ -10,17 +10,22 @@ from typing import BinaryIO
 
 from core.data import archives
 from core.data.archives import MAX_MEMBERS, LooksLikeRows, Member
+from core.data.decoders import CODECS, DamageError, packing_of
 from core.data.guard import DAMAGE, Guard, broken_off, check_member
 from core.data.tars import TarMember, walk_tar
-from core.data.unpacking import CODECS, DamageError, Source, Unpacker, packing_of
+from core.data.unpacking import Source, Unpacker
 from core.data.unreadable import describe_unreadable
 from core.data.zips import NoDirectoryError, ZipMember, open_member, read_directory, read_local_headers
 from core.errors import BadInput
 
 TARS = {"tar": None, "tar.gz": "gzip", "tar.bz2": "bz2", "tar.xz": "xz", "tar.zst": "zstd"}
 """How tar archives are packed, by their container."""
+_MARK = 16
+"""Bytes by which a packing is recognised."""
 _HEAD = 2**16
 """Bytes by which a member is judged."""
+_CHECKED = 64 * 2**20
+"""Bytes of a member that looks like none of rows, within which its checksum is looked for."""
 _PIECE = 2**20
 _NOT_READABLE = {
     "link": "is a link, not a file",
@@ -105,7 +110,7 @@ def _judge_zip(
     try:
         stream = open_member(archive.raw, one).stream
     except DAMAGE as error:
-        return Member(name, size, None, False, f"cannot be unpacked ({error})"), unpacked
+        return _damaged(name, size, error), unpacked
     judged = _judge(archive, name, size, stream, looks_like_rows, unpacked, count)
     return judged.member, judged.unpacked
 
@@ -150,25 +155,46 @@ def _judge(
     count: bool,
 ) -> _Judged:
     layers = _Layers(archive, stream, unpacked)
-    head, rows, truncated = b"", None, False
+    try:
+        head, truncated = _head(layers)
+        what = describe_unreadable(head)
+        looks, rows, broken = bool(head) and not what and looks_like_rows(head), None, False
+        if looks and count:
+            rows, broken = _count_rows(head, layers)
+        elif not looks:
+            # Rows that are damaged may look like none, which shows in a checksum behind them.
+            broken = _pass_over(layers)
+    except DAMAGE as error:
+        return _Judged(_damaged(name, size, error), layers.unpacked, False)
+    why = what or (archives.LOOKS_LIKE_ROWS if looks else "does not look like Criteo rows" if head else "is empty")
+    return _Judged(Member(name, size, rows, looks, why, readable=not what), layers.unpacked, truncated or broken)
+
+
+def _damaged(name: str, size: int, error: Exception) -> Member:
+    """A member that may well be the one with the rows, so that no other is taken in its place without a word."""
+    return Member(name, size, None, not archives.is_document(name), f"cannot be unpacked: {error}")
+
+
+def _head(layers: "_Layers") -> tuple[bytes, bool]:
+    """(the first bytes, whether the member breaks off within them)."""
+    head = b""
     try:
         while len(head) < _HEAD and (data := layers.read(_HEAD - len(head))):
             head += data
     except EOFError:
-        truncated = True
-    except DAMAGE as error:
-        return _Judged(Member(name, size, None, False, f"cannot be unpacked ({error})"), layers.unpacked, False)
-    what = describe_unreadable(head)
-    if not head or what or not looks_like_rows(head):
-        why = what or ("does not look like Criteo rows" if head else "is empty")
-        return _Judged(Member(name, size, None, False, why, readable=not what), layers.unpacked, truncated)
-    if count:
-        try:
-            rows, broken = _count_rows(head, layers)
-            truncated = truncated or broken
-        except DAMAGE as error:
-            return _Judged(Member(name, size, None, False, f"cannot be unpacked ({error})"), layers.unpacked, False)
-    return _Judged(Member(name, size, rows, True, "looks like Criteo rows"), layers.unpacked, truncated)
+        return head, True
+    return head, False
+
+
+def _pass_over(layers: "_Layers") -> bool:
+    """Whether the member breaks off within the bytes by which it is checked."""
+    passed = 0
+    try:
+        while passed < _CHECKED and (data := layers.read(_PIECE)):
+            passed += len(data)
+    except EOFError:
+        return True
+    return False
 
 
 def _count_rows(head: bytes, layers: "_Layers") -> tuple[int, bool]:
@@ -189,14 +215,18 @@ class _Layers:
     size; a break or damage is left to the caller."""
 
     def __init__(self, archive: Archive, stream: Source, unpacked: int = 0) -> None:
+        self._archive = archive
+        self._before = unpacked
         self._outer = archive.guard(stream, unpacked)
-        self._first = self._outer.read_raising(16)
+        self._first: bytes | None = None
         self._inner: Guard | None = None
-        if packing := packing_of(self._first):
-            self._inner = archive.guard(Unpacker(_Outer(self), CODECS[packing]), unpacked)
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes."""
+        if self._first is None:
+            self._first = self._outer.read_raising(_MARK)
+            if packing := packing_of(self._first):
+                self._inner = self._archive.guard(Unpacker(_Outer(self), CODECS[packing]), self._before)
         return self._inner.read_raising(size) if self._inner else self.read_outer(size)
 
     def read_outer(self, size: int) -> bytes:
@@ -256,7 +286,7 @@ def _walk(archive: Archive) -> Iterator[tuple[str, TarMember, Source]]:
         unpacker = Unpacker(archive.raw, CODECS[packing], archive.keep_truncated)
         source = Guard(unpacker, archive.packed, archive.name, archive.raw, keep_truncated=True)
     seen: dict[str, int] = {}
-    for count, (one, stream) in enumerate(walk_tar(source)):
+    for count, (one, stream) in enumerate(walk_tar(source, needs_end=not packing)):
         if count >= MAX_MEMBERS:
             raise _too_many(archive)
         name = _clean(one.name)
@@ -278,13 +308,10 @@ def _open_zip(archive: Archive, member: str) -> Guard:
     _check_readable(archive, one.name, one.kind)
     try:
         opened = open_member(archive.raw, one, archive.keep_truncated)
-        layers = _Layers(archive, opened.stream)
-    except EOFError as error:
-        raise BadInput(broken_off(archive.name, "after 0 unpacked bytes")) from error
     except DAMAGE as error:
-        raise BadInput(f"{archive.name!r} is damaged after 0 unpacked bytes ({error}); fetch it again.") from error
+        raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
     return Guard(
-        layers,
+        _Layers(archive, opened.stream),
         archive.packed,
         archive.name,
         archive.raw,
@@ -339,5 +366,5 @@ class _WithRest:
 
 
 def _clean(name: str) -> str:
-    """A member's name without what says nothing (`./train.txt`)."""
-    return str(PurePosixPath(name)) if name else name
+    """A member's name without what says nothing (`./train.txt`), and with slashes where Windows has others."""
+    return str(PurePosixPath(name.replace("\\", "/")))

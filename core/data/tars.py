@@ -9,12 +9,14 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from core.data.unpacking import MAX_GARBAGE, DamageError, Source
+from core.data.decoders import DamageError
+from core.data.unpacking import MAX_GARBAGE, Source
 
 BLOCK = 512
 _MAX_HEADER = 2**20
 """Bytes of a member's long name or of its further attributes."""
 _PIECE = 2**20
+_MAX_SIZE = 2**60
 _ZERO = bytes(BLOCK)
 _KINDS = {
     **dict.fromkeys((tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE), "file"),
@@ -79,12 +81,12 @@ def is_tar(block: bytes) -> bool:
     return True
 
 
-def walk_tar(source: Source) -> Iterator[tuple[TarMember, MemberStream]]:
+def walk_tar(source: Source, needs_end: bool = False) -> Iterator[tuple[TarMember, MemberStream]]:
     """Every member and its bytes, of several archives end to end as well.
 
     What a consumer leaves of a member is passed over; where `source` can go on without reading (seek), so it does.
-    Raises EOFError where the archive breaks off, DamageError at a header that is none. An archive that ends with a
-    member, without the zero blocks that mark its end, is taken as whole, as tar does.
+    Raises EOFError where the archive breaks off, DamageError at a header that is none. needs_end: whether an archive
+    breaks off that ends with a member, without the zero block that marks its end; otherwise it is whole, as for tar.
     """
     name, size, sparse, ended = "", None, False, False
     while block := _read_block(source):
@@ -97,8 +99,8 @@ def walk_tar(source: Source) -> Iterator[tuple[TarMember, MemberStream]]:
             if ended and _is_short(source, block):
                 return
             raise DamageError("the header of a member of its tar archive is damaged") from error
-        if header.size < 0:
-            raise DamageError("a member of its tar archive has a size below 0")
+        if not 0 <= header.size < _MAX_SIZE:
+            raise DamageError(f"a member of its tar archive has the size {header.size}")
         ended = False
         if header.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
             text = _payload(source, header.size).split(b"\x00")[0].decode("utf-8", "replace")
@@ -113,6 +115,8 @@ def walk_tar(source: Source) -> Iterator[tuple[TarMember, MemberStream]]:
         else:
             yield from _member(source, block, header, name, size, sparse)
             name, size, sparse = "", None, False
+    if needs_end and not ended:
+        raise EOFError("the archive breaks off")
 
 
 def _member(
@@ -174,7 +178,7 @@ def _attributes(data: bytes) -> dict[str, str]:
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal() or len(text) > 19:
+    if not text.isdecimal() or len(text) > 18:
         raise DamageError(f"a member of its tar archive has the size {text[:30]!r}")
     return int(text)
 

@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from isal import isal_zlib
 
-from core.data.unpacking import ZIP_METHODS, DamageError, Source, Unpacker
+from core.data.decoders import ZIP_METHODS, DamageError
+from core.data.unpacking import Source, Unpacker
 
 MAX_DIRECTORY = 8 * 2**20
 """Bytes of an archive's directory, enough for a hundred thousand members."""
@@ -19,13 +20,15 @@ _LOCAL = b"PK\x03\x04"
 _LOCAL_SIZE = 30
 _DEFLATE64 = 9
 _UNKNOWN = 0xFFFFFFFF
+_MAX_GAP = 1024
+"""Bytes between two members that belong to neither."""
 
 
 @dataclass(frozen=True)
 class ZipMember:
     """A member. kind: file, folder, link, device or encrypted. packed, size, crc: None where the archive does not say.
 
-    place: where its own header stands in the file.
+    place: where its own header stands in the file. listed: whether the archive's directory names it.
     """
 
     name: str
@@ -35,6 +38,7 @@ class ZipMember:
     size: int | None
     crc: int | None
     place: int
+    listed: bool
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,14 @@ def read_directory(raw: BinaryIO) -> list[ZipMember]:
         raise DamageError(str(error)) from error
     members = [
         ZipMember(
-            one.filename, _kind(one), one.compress_type, one.compress_size, one.file_size, one.CRC, one.header_offset
+            one.filename,
+            _kind(one),
+            one.compress_type,
+            one.compress_size,
+            one.file_size,
+            one.CRC,
+            one.header_offset,
+            True,
         )
         for one in found
     ]
@@ -160,6 +171,8 @@ def open_member(raw: BinaryIO, member: ZipMember, keep_truncated: bool = False) 
     start = _data_start(raw, member)
     size = raw.seek(0, 2)
     packed = size - start if member.packed is None else member.packed
+    if member.listed and start + packed > size:
+        raise DamageError(f"{member.name[:80]!r} would end behind the archive's own end")
     window = Window(raw, start, None if member.packed is None else start + packed)
     if member.method == 0:
         if member.packed is None:
@@ -205,7 +218,8 @@ class _Sound:
 
 
 def _kind(one: zipfile.ZipInfo) -> str:
-    if one.is_dir():
+    # zipfile's is_dir fails on an empty name.
+    if one.filename.endswith("/"):
         return "folder"
     if one.flag_bits & 1:
         return "encrypted"
@@ -232,7 +246,7 @@ def _local_member(raw: BinaryIO, place: int) -> ZipMember | None:
         size, packed = _zip64_sizes(extra)
     text = name.decode("utf-8" if flags & 0x800 else "cp437", "replace")
     kind = "encrypted" if flags & 1 else "folder" if text.endswith("/") else "file"
-    return ZipMember(text, kind, method, packed, size, crc, place)
+    return ZipMember(text, kind, method, packed, size, crc, place, listed=False)
 
 
 def _zip64_sizes(extra: bytes) -> tuple[int | None, int | None]:
@@ -256,17 +270,17 @@ def _data_start(raw: BinaryIO, member: ZipMember) -> int:
 
 
 def _check_unlisted(raw: BinaryIO, members: list[ZipMember], directory: int) -> None:
-    """DamageError where a member stands before another one and the directory does not know it, as in two archives
-    put end to end."""
+    """DamageError where there is a member, or room for one, that the directory does not know: two archives put end to
+    end have one directory too many."""
     ends = [0, *sorted(_ends(raw, members))]
     begins = [*sorted(member.place for member in members), directory]
     for end, begin in zip(ends, begins, strict=True):
         if begin <= end:
             continue
         raw.seek(end)
-        # A member may be followed by its sizes, of at most 24 bytes.
-        if _LOCAL in raw.read(min(28, begin - end)):
-            raise DamageError("it holds members that its directory does not name: two archives end to end?")
+        # A member may be followed by its sizes, of at most 24 bytes, and a program may stand before the first.
+        if _LOCAL in raw.read(min(28, begin - end)) or (end and begin - end > _MAX_GAP):
+            raise DamageError("it holds data that its directory does not name: two archives end to end?")
 
 
 def _ends(raw: BinaryIO, members: list[ZipMember]) -> Iterator[int]:
