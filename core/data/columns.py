@@ -254,7 +254,9 @@ def _proposal(found: Mapping[str, int | None], names: Sequence[str]) -> dict[str
     if len(free) == len(missing):
         proposal |= dict(zip(missing, free, strict=True))
     identifier = _find_id([place for place in range(len(names)) if place not in found.values()], names)
-    return proposal if identifier is None else {ID: names[identifier]} | proposal
+    if identifier is not None:
+        proposal[ID] = names[identifier]
+    return proposal
 
 
 def _shown(proposal: Mapping[str, Source], missing: Sequence[str]) -> str:

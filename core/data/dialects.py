@@ -1,8 +1,6 @@
 """Which form a file is in, from its first bytes; said with the reason, never guessed silently."""
 
-import csv
 import dataclasses
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,24 +8,31 @@ from pathlib import Path
 
 from core.data.columnar import COLUMNAR, read_head
 from core.data.columns import (
-    LABEL_NAMES,
     Columns,
     ColumnsNeeded,
     criteo_order,
     match_header,
     match_positions,
-    recognise,
 )
-from core.data.containers import Member, choose_member, container_of, describe_unreadable, open_rows
+from core.data.containers import Member, choose_member, container_of, open_rows
+from core.data.head import (
+    DELIMITERS,
+    FEW_COLUMNS,
+    HEAD_BYTES,
+    common_width,
+    counting_header,
+    find_delimiter,
+    head_lines,
+    is_header,
+    split_cells,
+    split_rows,
+)
 from core.data.members import is_archive
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
-from core.data.other_datasets import recognise_other
 from core.data.schema import FIELDS, LABEL, NUMERIC
 from core.data.values import NO_LABEL, is_missing, is_number, label_of
 from core.errors import BadInput
 
-HEAD_BYTES = 2**20
-DELIMITERS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars", " ": "spaces"}
 _LOOKED_AT = 200
 """Rows of the head that are cut into cells."""
 _C20 = FIELDS.index("C20") - len(FIELDS)
@@ -35,10 +40,6 @@ _ONE_TB_DISTINCT = 20
 _ENOUGH_ROWS = 50
 _MOST = 0.8
 _EXAMPLES = 8
-_FEW_COLUMNS = len(FIELDS) // 2
-"""Fewer words than this are prose rather than a header, unless it is that of a dataset we know."""
-_OLD_HEADER = {"I1", "C1", "label", "Label"}
-_COUNTING = re.compile(r"(.*?)(\d+)")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def looks_like_rows(head: bytes) -> bool:
     try:
         _inspect_head(head[:HEAD_BYTES], "file", ReadOptions(), False, "plain", len(head))
     except ColumnsNeeded as error:
-        return len(error.names) >= _FEW_COLUMNS
+        return len(error.names) >= FEW_COLUMNS
     except BadInput:
         return False
     return True
@@ -165,17 +166,17 @@ def _inspect_head(
     head: bytes, name: str, options: ReadOptions, need_label: bool, container: str, size: int
 ) -> Inspection:
     """The form of a text file that begins with `head`."""
-    lines, blank = _head_lines(head, name)
-    delimiter, quoted = _find_delimiter(lines)
-    table = [_cells(line, delimiter, quoted) for line in lines[:_LOOKED_AT]]
-    first, width = [cell.strip() for cell in table[0]], _common_width(table)
+    lines, blank = head_lines(head, name)
+    delimiter, quoted = find_delimiter(lines)
+    table = [split_cells(row, delimiter, quoted) for row in split_rows(lines, quoted)[:_LOOKED_AT]]
+    first, width = [cell.strip() for cell in table[0]], common_width(table)
     between = DELIMITERS[delimiter]
-    if counted := _counting_header(first):
+    if counted := counting_header(first):
         rows = [row for row in table[1:] if len(row) == len(first)]
         columns = match_positions(rows, criteo_order(*counted), options, name, first)
         reason = f"The first line only numbers the columns ({first[counted[1]]} to {first[-1]}): no row."
         return _inspection("csv", reason, container, delimiter, columns, blank + 1, size, rows, first, True)
-    if _is_header(first, options):
+    if is_header(first, options):
         names = ["", *first] if len(first) == width - 1 else first
         rows = [row for row in table[1:] if len(row) == len(names)]
         columns = match_header(names, rows, options, name, need_label)
@@ -188,71 +189,6 @@ def _inspect_head(
     names = [str(place + 1) for place in range(width)]
     # A leading line of nothing is no header, and no row either.
     return _inspection(dialect, reason, container, delimiter, columns, 0, size, rows, names, quoted)
-
-
-def _cells(line: str, delimiter: str, quoted: bool) -> list[str]:
-    """The cells of a line; one cell where quotation marks cannot be made sense of."""
-    if not quoted:
-        return line.split(delimiter)
-    try:
-        return next(csv.reader([line], delimiter=delimiter), [])
-    except csv.Error:
-        return [line]
-
-
-def _find_delimiter(lines: Sequence[str]) -> tuple[str, bool]:
-    """(the delimiter that cuts most lines into the same, largest number of cells, whether cells are quoted)."""
-    best, most = ("\t", False), 1
-    few = lines[:20]
-    for delimiter in DELIMITERS:
-        # Criteo's own files have no quotation marks: there one is a letter like any other.
-        enclosed = sum(_in_quotes(line, delimiter) for line in few) > len(few) / 2
-        quoted = enclosed if delimiter == "\t" else True
-        widths = Counter(len(_cells(line, delimiter, quoted)) for line in few)
-        width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
-        if count >= len(few) / 2 and width > most:
-            best, most = (delimiter, quoted), width
-    return best
-
-
-def _in_quotes(line: str, delimiter: str) -> bool:
-    return f'"{delimiter}"' in line or f'"{delimiter}' in line or f'{delimiter}"' in line
-
-
-def _common_width(table: Sequence[Sequence[str]]) -> int:
-    """The most frequent number of cells; of equally frequent ones that of the earliest row."""
-    return Counter(len(row) for row in table).most_common(1)[0][0]
-
-
-def _counting_header(cells: Sequence[str]) -> tuple[bool, int] | None:
-    """(whether there is a label, place of the first of our columns) where a line only numbers Criteo's columns.
-
-    So do pandas (0 to 39, perhaps after the row numbers' empty name), Spark (_c0), polars (column_1) and R (V1).
-    """
-    first = 1 if cells and re.fullmatch(r"|Unnamed: 0", cells[0]) else 0
-    numbered = [_COUNTING.fullmatch(cell) for cell in cells[first:]]
-    if len(numbered) not in (len(FIELDS), len(FIELDS) + 1) or not all(numbered):
-        return None
-    prefixes = {match[1] for match in numbered if match}
-    numbers = [int(match[2]) for match in numbered if match]
-    if len(prefixes) > 1 or numbers[0] not in (0, 1) or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-        return None
-    return len(numbered) == len(FIELDS) + 1, first
-
-
-def _is_header(cells: Sequence[str], options: ReadOptions) -> bool:
-    """Whether a line names columns: ours, those of a mapping, or all of its cells are different words."""
-    named = {source for source in (options.columns or {}).values() if isinstance(source, str)}
-    if set(cells) & (_OLD_HEADER | named) or len(recognise(cells)) >= len(NUMERIC):
-        return True
-    words = [cell for cell in cells if cell]
-    if len(words) < len(cells) - 1 or len(set(words)) < len(words):
-        return False
-    if len(words) < _FEW_COLUMNS:
-        return bool(recognise_other(words))
-    if any(cell.lower() in LABEL_NAMES for cell in words):
-        return True
-    return not any(is_number(cell) or is_missing(cell) or len(cell) > 64 for cell in words)
 
 
 def _headerless_order(
@@ -348,36 +284,6 @@ def _headerless_dialect(
     if not columns.labelled:
         return "kaggle-test", "39 tab-separated columns and no header: rows without a label."
     return _kaggle_or_terabyte(lines)
-
-
-def _head_lines(head: bytes, name: str) -> tuple[list[str], int]:
-    """(lines that are not blank, how many blank ones come before the first of them)."""
-    if not head:
-        raise BadInput(f"{name!r} holds an empty file; it needs rows of 39 or 40 columns.")
-    if described := describe_unreadable(head):
-        raise BadInput(f"{name!r} {described}.")
-    if b"\x00" in head:
-        place = head.index(b"\x00")
-        raise BadInput(f"{name!r} holds a NUL byte at byte {place + 1:,}: it is binary or in UTF-16, not rows of text.")
-    lines = head.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    if len(head) >= HEAD_BYTES:
-        if len(lines) == 1:
-            raise BadInput(f"The first line of {name!r} is longer than {HEAD_BYTES:,} bytes: these are no Criteo rows.")
-        lines = lines[:-1]
-    try:
-        texts = [line.decode() for line in lines if line]
-    except UnicodeDecodeError as error:
-        raise BadInput(_not_utf8(name, error.object[error.start])) from error
-    if not texts:
-        raise BadInput(f"{name!r} holds only blank lines; it needs rows of 39 or 40 columns.")
-    return texts, lines.index(texts[0].encode())
-
-
-def _not_utf8(name: str, byte: int) -> str:
-    return (
-        f"{name!r} is not text in UTF-8 (byte {byte:#04x}): it seems to be in a Windows or Latin encoding such as "
-        "cp1252. Save it as UTF-8, for instance with: iconv -f cp1252 -t utf-8 FILE > NEW"
-    )
 
 
 def _kaggle_or_terabyte(lines: Sequence[str]) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from core.data.dialects import Inspection
+from core.data.row_ends import blank_rows, row_ends
 from core.data.rowsfile import BATCH_ROWS, coded_batch
 from core.data.schema import LABEL, NUMERIC
 from core.data.values import NO_LABEL, Parsed, parse_categories, parse_labels, parse_numbers
@@ -141,7 +142,8 @@ def read_text(
         raise _arrow_sentence(error, name, before + 1) from error
     table = table.rename_columns([column for column in form.columns if column])
     numbers = RowNumbers(first=before + 1 + form.header_row).take(table.num_rows, dropped)
-    filled = ~np.isin(numbers, np.array(_blank_lines(text), np.int64) + before)
+    blank = blank_rows(text, row_ends(text, form.delimiter, form.quoted))
+    filled = ~np.isin(numbers, blank + before)
     seen = table.num_rows + len(dropped)
     yield from read_table(table.filter(pa.array(filled)), numbers[filled], form, name, bad, labels)
     bad.settle(seen)
@@ -264,12 +266,6 @@ class RowNumbers:
         if count:
             self._next = int(numbers[-1]) + 1
         return numbers
-
-
-def _blank_lines(text: bytes) -> list[int]:
-    """Numbers, from 1, of the lines that hold nothing."""
-    lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    return [number for number, line in enumerate(lines, 1) if not line]
 
 
 def _arrow_sentence(error: pa.ArrowException, name: str, row: int) -> BadInput:

@@ -1,4 +1,4 @@
-"""Rows of text in blocks of whole lines, several parsed at once.
+"""Rows of text in blocks of whole rows, several parsed at once.
 
 The quick parser takes blocks with nothing out of the ordinary. Every other block goes to `parse.read_text`, which
 names its faults, skips bad rows, and alone decides what is one.
@@ -16,6 +16,7 @@ from core.data.containers import Guard
 from core.data.dialects import Inspection
 from core.data.parallel import in_order
 from core.data.parse import BadRows, Rows, UnusualText, code_batch, read_text
+from core.data.row_ends import count_rows, row_ends
 from core.errors import BadInput
 
 BLOCK_BYTES = 7 * 2**20
@@ -26,10 +27,14 @@ PIECE_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a file in pieces; header_row: the one that names columns, from 1; 0 for none."""
+    """Whole rows of a file in pieces; header_row: the one that names columns, from 1; 0 for none.
+
+    whole: False where a row is longer than a block, which then ends within it.
+    """
 
     pieces: tuple[bytes | memoryview, ...]
     header_row: int
+    whole: bool = True
 
     @property
     def text(self) -> bytes:
@@ -54,12 +59,12 @@ def read_blocks(
         return block, _quick(block, form, labels)
 
     before = start = 0
-    for block, batches in in_order(parsed, _blocks(stream, form.header_row)):
+    for block, batches in in_order(parsed, _blocks(stream, form)):
         if batches is None:
             _check_length(block, name, before)
             here = dataclasses.replace(form, header_row=block.header_row)
             yield list(read_text(block.text, here, name, bad, labels, before, start))
-            before += _lines(block.text)
+            before += count_rows(block.text, row_ends(block.text, form.delimiter, form.quoted))
         else:
             before += block.header_row
             found = []
@@ -70,46 +75,49 @@ def read_blocks(
         start += block.size
 
 
-def _blocks(stream: Guard, header_row: int) -> Iterator[Block]:
+def _blocks(stream: Guard, form: Inspection) -> Iterator[Block]:
     pieces: list[bytes] = []
-    first, size = header_row, 0
+    first, size = form.header_row, 0
     while piece := stream.read(min(PIECE_BYTES, BLOCK_BYTES - size)):
         pieces.append(piece)
         size += len(piece)
         if size < BLOCK_BYTES:
             continue
-        if not (cut := _last_line_end(piece)):
+        # Within quotation marks a line end ends no row, and whether a place is within them the whole block says.
+        if form.quoted or not (cut := _last_row_end(piece, form)):
             pieces = [piece := b"".join(pieces)]
-            # A line that fills a block alone is left for the careful reader to refuse.
-            cut = _last_line_end(piece) or len(piece)
-        yield Block((*pieces[:-1], memoryview(piece)[:cut]), first)
+            # A row that fills a block alone is left for the careful reader to refuse.
+            cut = _last_row_end(piece, form) or len(piece)
+        yield Block((*pieces[:-1], memoryview(piece)[:cut]), first, whole=cut < len(piece) or _ends_row(piece, form))
         pieces, first, size = [piece[cut:]], 0, len(piece) - cut
     if stream.truncated:
-        whole = b"".join(pieces)
-        pieces = [whole[: max(whole.rfind(b"\n"), whole.rfind(b"\r")) + 1]]
+        rest = b"".join(pieces)
+        pieces = [rest[: int(max(row_ends(rest, form.delimiter, form.quoted), default=0))]]
     if sum(map(len, pieces)):
         yield Block(tuple(pieces), first)
 
 
-def _last_line_end(text: bytes) -> int:
-    """Where the last line begins that `text` may hold only in part; 0 where there is no other."""
-    return text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
+def _last_row_end(text: bytes, form: Inspection) -> int:
+    """Where the last row begins that `text` may hold only in part; 0 where there is no other."""
+    if not form.quoted or b'"' not in text:
+        return text.rfind(b"\n") + 1 or text.rfind(b"\r", 0, -1) + 1
+    ends = row_ends(text, form.delimiter, form.quoted)
+    # What follows a return at the end may be its line feed.
+    sure = ends[ends < len(text)] if text.endswith(b"\r") else ends
+    return int(sure[-1]) if len(sure) else 0
+
+
+def _ends_row(text: bytes, form: Inspection) -> bool:
+    ends = row_ends(text, form.delimiter, form.quoted)
+    return bool(len(ends)) and int(ends[-1]) == len(text)
 
 
 def _check_length(block: Block, name: str, before: int) -> None:
-    if block.size >= BLOCK_BYTES and not block.text.endswith((b"\n", b"\r")):
+    if not block.whole:
         raise BadInput(
             f"{name!r} has a row longer than {BLOCK_BYTES:,} bytes near row {before + 1:,}: that is damage, not "
             "a Criteo row."
         )
-
-
-def _lines(text: bytes) -> int:
-    """Lines as Arrow counts them, whose ends may be of any kind."""
-    ends = text.count(b"\n")
-    if b"\r" in text:
-        ends += text.count(b"\r") - text.count(b"\r\n")
-    return ends + (not text.endswith((b"\n", b"\r")))
 
 
 def _quick(block: Block, form: Inspection, labels: str) -> list[tuple[pa.RecordBatch, Counter[str]]] | None:
