@@ -60,11 +60,11 @@ def format_bounds(low: object, high: object, digits: int = 4, signed: bool = Fal
     return f"{format_metric(low, digits, signed)} to {format_metric(high, digits, signed)}"
 
 
-def format_with_bounds(value: object, low: object, high: object, digits: int = 4) -> str:
+def format_with_bounds(value: object, low: object, high: object, digits: int = 4, signed: bool = False) -> str:
     """A value with its interval, "0.7651 (0.7583 to 0.7719)"; the value alone where the interval is missing."""
     if is_missing(low) or is_missing(high):
-        return format_metric(value, digits)
-    return f"{format_metric(value, digits)} ({format_bounds(low, high, digits)})"
+        return format_metric(value, digits, signed)
+    return f"{format_metric(value, digits, signed)} ({format_bounds(low, high, digits, signed)})"
 
 
 def format_p(p: object) -> str:

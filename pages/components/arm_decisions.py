@@ -10,7 +10,7 @@ import streamlit as st
 from core.data.schema import CATEGORICAL, NUMERIC
 from core.evaluation.costs import Costs, cheapest_threshold
 from core.evaluation.curves import threshold_table
-from core.evaluation.format_metrics import format_bounds, format_metric, format_p, is_missing
+from core.evaluation.format_metrics import format_bounds, format_metric, format_p
 from core.evaluation.seeds import Mean, mean_of_rows
 from core.evaluation.slices import Slice, SliceDifference, SliceMetrics, slice_differences, slice_metrics
 from core.report.arm_styles import arm_colors
@@ -19,7 +19,7 @@ from core.report.decision_figures import cost_figure, slice_figure
 from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
 from pages.components.choice import choose_text
-from pages.components.common import errors_shown, escape_markdown, percent, workspace
+from pages.components.common import errors_shown, escape_markdown, interval, percent, workspace
 from pages.components.decision_fields import NEEDED, column_slices, cost_fields
 
 DOMAIN, EVERY_COLUMN = "source against target", "every column"
@@ -118,12 +118,7 @@ def _difference(one: Paid, other: Paid) -> str:
         difference = mean_of_rows(a - b)
     else:
         return "no common seed"
-    if is_missing(difference.low):
-        return f"{format_metric(difference.value, signed=True)} (no interval)"
-    return (
-        f"{format_metric(difference.value, signed=True)} "
-        f"({format_bounds(difference.low, difference.high, signed=True)})"
-    )
+    return interval(difference.value, difference.low, difference.high, signed=True)
 
 
 def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:

@@ -138,9 +138,9 @@ def decimals(number: float | None, digits: int = 4) -> str:
     return format_metric(number, digits)
 
 
-def interval(value: float | None, low: float | None, high: float | None, digits: int = 4) -> str:
+def interval(value: float | None, low: float | None, high: float | None, digits: int = 4, signed: bool = False) -> str:
     """A value with its interval: "0.7651 (0.7583 to 0.7719)"; the value alone where the interval is undefined."""
-    return format_with_bounds(value, low, high, digits)
+    return format_with_bounds(value, low, high, digits, signed)
 
 
 def duration(seconds: float | None) -> str:
