@@ -25,6 +25,7 @@ from benchmarks.real_rows import PRETRAIN, ROWS, thaw
 from core.data.datasets import find_dataset, labels_of, test_rows, training_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.split import PARTS
+from core.evaluation.format_metrics import format_metric, format_with_bounds
 from core.evaluation.metrics import evaluate
 from core.models.featureimage import FeatureImage
 from core.models.registry import ARCHITECTURES
@@ -104,8 +105,8 @@ def cells_alone(workspace: Workspace, name: str) -> tuple[dict[str, Any], float]
 
 def line(what: str, weights: str, metrics: dict[str, Any], trained: str, seconds: float) -> str:
     """One row of a table."""
-    auc = f"{metrics['auc']:.4f} ({metrics['auc_low']:.4f} to {metrics['auc_high']:.4f})"
-    return f"| {what} | {weights} | {auc} | {metrics['log_loss']:.4f} | {trained} | {seconds:.0f} |"
+    auc = format_with_bounds(metrics["auc"], metrics["auc_low"], metrics["auc_high"])
+    return f"| {what} | {weights} | {auc} | {format_metric(metrics['log_loss'])} | {trained} | {seconds:.0f} |"
 
 
 def tuned(workspace: Workspace, name: str, backbone: str, flags: str, printed: list[str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from core.data.datasets import Dataset, prepare
 from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
 from core.data.split import SplitSpec
+from core.evaluation.format_metrics import format_with_bounds, metric_value
 from core.models.backbone import load_backbone
 from core.models.card import load_card
 from core.models.network import Embedding
@@ -116,8 +117,8 @@ def tune(workspace: Workspace, dataset: Dataset, backbone: str, depth: int) -> C
         result = carry_out(workspace, FinetuneRequest(dataset.id, backbone, freeze_depth=depth, train=train))
         metrics.append(result["metrics"]["target_test"])
         epochs.append(result["best_epoch"])
-    widths = [(one["auc_high"] - one["auc_low"]) / 2 for one in metrics]
-    return Cell(np.array([one["auc"] for one in metrics]), float(np.mean(widths)), float(np.mean(epochs)))
+    widths = [(metric_value(one, "auc_high") - metric_value(one, "auc_low")) / 2 for one in metrics]
+    return Cell(np.array([metric_value(one, "auc") for one in metrics]), float(np.mean(widths)), float(np.mean(epochs)))
 
 
 def with_interval(values: np.ndarray) -> str:
@@ -149,7 +150,7 @@ def lines(cells: dict[tuple[str, int, str, int], Cell]) -> Iterator[str]:
 def pretrained_line(name: str, result: dict[str, Any]) -> str:
     """A row of the table of supervised pretraining."""
     shown = [result["metrics"][part] for part in ("source_test", "target_test")]
-    aucs = " | ".join(f"{one['auc']:.4f} ({one['auc_low']:.4f} to {one['auc_high']:.4f})" for one in shown)
+    aucs = " | ".join(format_with_bounds(one["auc"], one["auc_low"], one["auc_high"]) for one in shown)
     return f"| {name} | {aucs} | {result['best_epoch']} | {result['seconds']['total']:.0f} |"
 
 

@@ -22,6 +22,7 @@ from benchmarks.parity import Silent
 from benchmarks.real_rows import INGEST, PRETRAIN, thaw
 from core.data.datasets import Dataset, find_dataset, test_rows, training_rows
 from core.evaluation.delong import auc_variance, components
+from core.evaluation.format_metrics import format_metric
 from core.evaluation.metrics import log_loss
 from core.freezing.plan import make_plan
 from core.models.backbone import load_backbone
@@ -121,9 +122,12 @@ def pretrained_line(objective: str, run: dict[str, Any]) -> str:
     result = run["result"]
     learnt = result["learnt"]
     if objective == "supervised":
-        reached = f"AUC {learnt['auc']:.4f} on source test rows"
+        reached = f"AUC {format_metric(learnt['auc'])} on source test rows"
     else:
-        reached = ", ".join(f"{title} {value:.4f}" for title, value in learnt.items()) + " on source validation rows"
+        reached = (
+            ", ".join(f"{title} {format_metric(value)}" for title, value in learnt.items())
+            + " on source validation rows"
+        )
     seconds = result["seconds"]["train"]
     return f"| {TITLES[objective]} | {result['best_epoch']} of {result['epochs_run']} | {seconds:.0f} | {reached} |"
 

@@ -26,6 +26,7 @@ from core.data.datasets import find_dataset, labels_of, test_rows
 from core.data.preprocessing import fit
 from core.data.samples import find_sample, read_rows
 from core.data.split import PARTS
+from core.evaluation.format_metrics import format_metric, format_with_bounds
 from core.evaluation.metrics import Metrics, evaluate
 from core.workspace import PROJECT, Workspace, open_workspace
 
@@ -69,9 +70,9 @@ def logistic_regression(workspace: Workspace, rows: int) -> tuple[Metrics, float
 
 def line(name: str, metrics: dict[str, Any], source: dict[str, Any] | None, trained: str, seconds: float) -> str:
     """One row of the table."""
-    auc = f"{metrics['auc']:.4f} ({metrics['auc_low']:.4f} to {metrics['auc_high']:.4f})"
-    kept = f"{source['auc']:.4f}" if source else ""
-    loss, entropy = f"{metrics['log_loss']:.4f}", f"{metrics['normalised_entropy']:.4f}"
+    auc = format_with_bounds(metrics["auc"], metrics["auc_low"], metrics["auc_high"])
+    kept = format_metric(source["auc"]) if source else ""
+    loss, entropy = format_metric(metrics["log_loss"]), format_metric(metrics["normalised_entropy"])
     return f"| {name} | {auc} | {loss} | {entropy} | {kept} | {trained} | {seconds:.1f} |"
 
 

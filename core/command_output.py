@@ -16,22 +16,29 @@ from core.data.dialects import Inspection
 from core.data.samples import Sample
 from core.data.schema import DIALECTS
 from core.errors import BadInput, RunError, ThawError, system_sentence
+from core.evaluation.format_metrics import format_auc, format_metric, format_metrics
 from core.models.card import BackboneCard
 from core.runs.command import PROGRESS
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
-from core.workspace import Workspace, workspace_root
+from core.workspace import Workspace, without_nan, workspace_root
 
 FOLLOW_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a command found: JSON-ready data, the same in words, and the exit status that says it to a script."""
+    """What a command found: JSON-ready data, the same in words, and the exit status that says it to a script.
+
+    A number in `data` that does not exist is None, whatever the command put there.
+    """
 
     data: dict[str, Any]
     text: str
     status: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", without_nan(self.data))
 
 
 def wait(workspace: Workspace, run: Run) -> dict[str, Any]:
@@ -58,7 +65,7 @@ def follow(workspace: Workspace, run: Run) -> Result:
             f"{result['epochs_run']}, {result['seconds']['total']:.1f} s on {result['device']}"
         )
     for part, values in result["metrics"].items():
-        before = result["before"][part] if result["before"] else None
+        before = (result["before"] or {}).get(part)
         was = f"  (before {auc_text(before)})" if before else ""
         lines.append(f"{part.replace('_', ' ')}: {metrics_text(values)}{was}")
     return Result({"run": dataclasses.asdict(run)}, "\n".join(lines))
@@ -143,29 +150,25 @@ def target_test(run: Run) -> dict[str, Any]:
 
 
 def auc_text(metrics: dict[str, Any]) -> str:
-    if metrics.get("auc") is None:
-        return "-"
-    return f"AUC {metrics['auc']:.4f} [{metrics['auc_low']:.4f}, {metrics['auc_high']:.4f}]"
+    """AUC with its interval, or why either is missing; "-" where nothing was measured."""
+    return format_auc(metrics) if metrics else "-"
 
 
 def drift_text(drift: dict[str, Any]) -> str:
     moved = [one for one in drift["fields"] if one["level"] != "little"]
-    named = ", ".join(f"{one['field']} {one['psi']:.2f} ({one['level']})" for one in moved[:8])
+    named = ", ".join(f"{one['field']} {format_metric(one['psi'], 2)} ({one['level']})" for one in moved[:8])
     scores = drift["scores"]
     return (
         f"Drift against the {drift['training_rows']:,} training rows of {drift['dataset']} (population stability "
         f"index): {len(moved)} of {len(drift['fields'])} fields{f': {named}' if named else ''}; scores "
-        f"{scores['psi']:.2f} ({scores['level']}), mean {scores['test']['mean']:.4f} on test rows and "
-        f"{scores['scored']['mean']:.4f} here"
+        f"{format_metric(scores['psi'], 2)} ({scores['level']}), mean {format_metric(scores['test']['mean'])} on test "
+        f"rows and {format_metric(scores['scored']['mean'])} here"
     )
 
 
 def metrics_text(metrics: dict[str, Any]) -> str:
-    return (
-        f"{auc_text(metrics)}, log loss {metrics['log_loss']:.4f}, F1 {metrics['f1']:.4f}, precision "
-        f"{metrics['precision']:.4f}, recall {metrics['recall']:.4f}, accuracy {metrics['accuracy']:.4f} "
-        f"(always no: {metrics['always_no_accuracy']:.4f}), {metrics['rows']:,} rows"
-    )
+    """The metrics of one part in a line, whichever of them are missing."""
+    return format_metrics(metrics)
 
 
 def tell(error: Exception, root: str | Path | None = None) -> int:

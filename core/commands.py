@@ -29,6 +29,8 @@ from core.data.paths import clean_path
 from core.data.preprocessing import DEFAULT_MIN_COUNT, load_preprocessing
 from core.data.simulate import simulate as simulate_file
 from core.data.split import SplitSpec
+from core.evaluation.format_metrics import format_metric
+from core.models.card import BackboneCard
 from core.models.costs import keep_cost
 from core.models.exchange import export_backbone as write_backbone
 from core.models.library import find_backbone, list_backbones
@@ -109,11 +111,18 @@ def backbones(workspace: Workspace, options: argparse.Namespace) -> Result:
     rows = [card_data(card) for card in found]
     lines = [
         f"{card.name}: {card.architecture}, {len(card.stages)} stages ({', '.join(s.name for s in card.stages)}), "
-        f"{card.parameters:,} parameters, source test AUC {auc_text(card.metrics)}"
+        f"{card.parameters:,} parameters, {_quality(card)}"
         + (", simulated data" if card.trained_on["simulated"] else "")
         for card in found
     ]
     return Result({"backbones": rows}, "\n".join(lines) or "No backbones yet; `pretrain` makes one.")
+
+
+def _quality(card: BackboneCard) -> str:
+    """How good the backbone was on the test rows of the domain it was trained on."""
+    if not card.scores_clicks:
+        return "no click head"
+    return f"{card.trained_on['domain']} test {auc_text(card.metrics)}" if card.metrics else "no test rows"
 
 
 def costs(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -197,7 +206,10 @@ def interpolate(workspace: Workspace, options: argparse.Namespace) -> Result:
     result = wait(workspace, mixing)
     lines = []
     for place, alpha in enumerate(result["alphas"]):
-        texts = [f"{part.replace('_', ' ')} AUC {values['auc'][place]:.4f}" for part, values in result["parts"].items()]
+        texts = [
+            f"{part.replace('_', ' ')} AUC {format_metric(values['auc'][place])}"
+            for part, values in result["parts"].items()
+        ]
         lines.append(f"alpha {alpha:.1f}: {', '.join(texts)}")
     lines.append(f"Chosen on validation rows: alpha {result['chosen']}")
     return Result({"run": options.run_id, **result}, "\n".join(lines))
@@ -214,7 +226,7 @@ def moved(workspace: Workspace, options: argparse.Namespace) -> Result:
     lines = [
         f"{stage['title']}: {'frozen' if stage['frozen'] else 'trained'}, weights moved by "
         + ("-" if stage["relative"] is None else f"{100 * stage['relative']:.2f} %")
-        + (", CKA -" if stage["cka"] is None else f", CKA {stage['cka']:.4f}")
+        + f", CKA {format_metric(stage['cka'])}"
         for stage in found["stages"]
     ]
     return Result(found, "\n".join(lines))
@@ -227,7 +239,7 @@ def score(workspace: Workspace, options: argparse.Namespace) -> Result:
     run = RunStore(workspace).get(options.run_id)
     with Bar("Scoring") as report:
         data = score_file(workspace, run, options.input, options.output, options.on_bad_rows, report)
-    lines = [f"Wrote {data['rows']:,} scores to {data['out']} (threshold {data['threshold']:.4f})."]
+    lines = [f"Wrote {data['rows']:,} scores to {data['out']} (threshold {format_metric(data['threshold'])})."]
     if data["metrics"]:
         lines.append(metrics_text(data["metrics"]))
     if data["drift"]:

@@ -8,6 +8,7 @@ from core.command_options import head_settings, strategy_options, train_settings
 from core.command_output import FOLLOW_SECONDS, Bar, Result
 from core.data.datasets import find_dataset
 from core.errors import BadInput, RunError
+from core.evaluation.format_metrics import format_metric, is_missing
 from core.models.library import find_backbone
 from core.runs.launch import refresh
 from core.runs.store import RunStore
@@ -85,9 +86,9 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
 
 def _arm_text(row: dict[str, Any]) -> str:
     setting = f"{row['setting']}, " if row["setting"] else ""
-    spread = f" ± {row['auc_deviation']:.4f}" if row["auc_deviation"] is not None else ""
+    spread = "" if is_missing(row["auc_deviation"]) else f" ± {format_metric(row['auc_deviation'])}"
     halted = f", ended by halving after epoch {row['halted_epoch']}" if row["halted_epoch"] else ""
     return (
-        f"{setting}{row['arm']}: target test AUC {row['auc']:.4f}{spread}, log loss {row['log_loss']:.4f}, "
-        f"ECE {row['ece']:.4f} over {row['seeds']} seeds{halted}"
+        f"{setting}{row['arm']}: target test AUC {format_metric(row['auc'])}{spread}, log loss "
+        f"{format_metric(row['log_loss'])}, ECE {format_metric(row['ece'])} over {row['seeds']} seeds{halted}"
     )

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -124,15 +125,29 @@ def clear_leftovers(workspace: Workspace) -> None:
                         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def without_nan(value: Any) -> Any:
+    """`value` with None in place of every NaN and infinity: JSON has neither, and other programs refuse them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    return [without_nan(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def parse_json(text: str) -> Any:
+    """The value of JSON text; NaN and infinity, which older versions wrote, are read as None."""
+    return json.loads(text, parse_constant=lambda _: None)
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, atomically."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    """Writes `value` as indented JSON, atomically; a number that does not exist as null."""
+    text = json.dumps(without_nan(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_atomic(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value stored at `path`."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The JSON value stored at `path`, see `parse_json`."""
+    return parse_json(path.read_text(encoding="utf-8"))
 
 
 def hash_json(value: Any) -> str:

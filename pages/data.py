@@ -16,6 +16,7 @@ from pages.components.access import write_button
 from pages.components.add_sample import add_sample
 from pages.components.chart import chart
 from pages.components.common import (
+    MISSING,
     count,
     escape_markdown,
     percent,
@@ -149,6 +150,7 @@ def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
         table,
         hide_index=True,
         height=425,
+        placeholder=MISSING,
         column_config={
             "Missing": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1, color="blue"),
             "Distinct values": st.column_config.NumberColumn(format="localized"),
@@ -191,7 +193,8 @@ def look(sample: Sample) -> None:
         with st.container():
             one_column(profiles, sample.rows)
     with rows:
-        st.dataframe(first_rows(sample.id, sample.created, sample), alt="The first rows of the sample")
+        first = first_rows(sample.id, sample.created, sample)
+        st.dataframe(first, placeholder=MISSING, alt="The first rows of the sample")
         st.caption(f"The first {min(PREVIEW_ROWS, sample.rows)} of {count(sample.rows)} rows, in file order.")
 
 

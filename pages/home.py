@@ -3,6 +3,7 @@
 import streamlit as st
 
 from core.demo import demo_backbone
+from core.evaluation.format_metrics import format_interval
 from core.freezing.plan import make_plan
 from core.models.card import HeadSettings
 from core.runs.launch import LANES, preferred_lane, refresh, worker_alive
@@ -11,7 +12,6 @@ from pages.components.common import (
     count,
     errors_shown,
     escape_markdown,
-    interval,
     percent,
     status_markdown,
     when,
@@ -78,8 +78,7 @@ def latest_runs(runs: list[Run]) -> None:
 def outcome(run: Run) -> str:
     """What there is to say of a run in a few words: its AUC, how far it is, or when it was queued."""
     if run.result and "target_test" in run.result["metrics"]:
-        metrics = run.result["metrics"]["target_test"]
-        return f"AUC {interval(metrics['auc'], metrics['auc_low'], metrics['auc_high'], 3)}"
+        return format_interval(run.result["metrics"]["target_test"], 3)
     if run.status == "running":
         return f"{run.phase}, {percent(run.step / run.steps, 0)}" if run.steps else run.phase
     return when(run.finished or run.created)

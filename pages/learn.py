@@ -5,6 +5,8 @@ import streamlit as st
 from core.data.datasets import list_datasets
 from core.errors import ThawError
 from core.evaluation.delong import compare
+from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, reason_of_labels
+from core.evaluation.verdicts import LEVEL
 from core.freezing.plan import make_plan
 from core.models.library import find_backbone
 from core.report.learn_figures import forgotten_figure
@@ -89,7 +91,7 @@ def forgotten(run: Run) -> None:
         "What is learnt from the target overwrites what the source taught. So the same network is tested on rows of "
         "both, before and after: to the right is better."
     )
-    before, after = run.result["before"], run.result["metrics"]
+    before, after = run.result.get("before"), run.result["metrics"]
     if before is None:
         st.info("This backbone had no click head before, so there is no score of its own to hold this against.")
         return
@@ -146,10 +148,13 @@ def versus(run: Run, control: Run) -> str:
     own, other = predictions_of(run), predictions_of(control)
     difference = compare(own["target_test_label"], own["target_test_score"], other["target_test_score"])
     rows = f"n = {len(own['target_test_label']):,}"
-    span = f"95 % interval {difference.low:+.4f} to {difference.high:+.4f}, {rows}"
-    if not difference.p < 0.05:
+    if is_missing(difference.p):
+        return f"not comparable: {reason_of_labels(own['target_test_label'])}."
+    span = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}, {rows}"
+    if difference.p >= LEVEL:
         return f"not distinguishable ({span})."
-    return f"AUC {'higher' if difference.delta > 0 else 'lower'} by {abs(difference.delta):.4f} ({span})."
+    better = "higher" if difference.delta > 0 else "lower"
+    return f"AUC {better} by {format_metric(abs(difference.delta))} ({span})."
 
 
 def figures(runs: list[Run]) -> None:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from core.data.samples import Sample, list_samples
 from core.errors import ThawError
+from core.evaluation.format_metrics import format_metric, reason_without_auc
 from core.runs import errands
 from core.runs.kept import Scoring, score_and_keep, scorings
 from core.runs.kept import scoring_id as id_of
@@ -60,7 +61,8 @@ def about(run: Run) -> None:
     """What scores."""
     assert run.result is not None
     target = run.result["metrics"].get("target_test") or run.result["metrics"].get("source_test") or {}
-    auc = f" · AUC {decimals(target['auc'])} on its test rows" if target.get("auc") is not None else ""
+    auc = reason_without_auc(target) or f"AUC {format_metric(target['auc'])}"
+    auc = f" · {auc} on its test rows" if target else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         threshold = f"threshold {decimals(run.result['threshold'])}, {run.result['threshold_rule']}"
         st.markdown(f":gray[{threshold}{auc}]{simulated_mark(run)}", width="stretch")

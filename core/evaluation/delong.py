@@ -10,7 +10,7 @@ from core.evaluation.inputs import check
 
 @dataclass(frozen=True)
 class Difference:
-    """AUC of a less AUC of b, its 95 % interval, and the two-sided p-value of no difference."""
+    """AUC of a less AUC of b, its 95 % interval, and the two-sided p-value of no difference; NaN where undefined."""
 
     delta: float
     low: float
@@ -53,13 +53,19 @@ def auc_variance(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
 
 
 def auc_interval(auc: float, variance: float, level: float = 0.95) -> tuple[float, float]:
-    """The normal interval of the AUC, cut to [0, 1]."""
+    """The normal interval of the AUC, cut to [0, 1]; (NaN, NaN) where the variance is."""
+    if variance != variance:
+        return float("nan"), float("nan")
     half = float(ndtri(0.5 + level / 2)) * variance**0.5
     return max(0.0, auc - half), min(1.0, auc + half)
 
 
 def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> Difference:
-    """Compares two scorings of the same rows; equal scorings give p = 1."""
+    """Compares two scorings of the same rows; equal scorings give p = 1.
+
+    Interval and p are NaN with fewer than two rows of a class, and where the scorings differ but the difference has no
+    variance (such as a complete separation against its reverse).
+    """
     auc_a, positives_a, negatives_a = components(labels, a)
     auc_b, positives_b, negatives_b = components(labels, b)
     delta = auc_a - auc_b
@@ -68,6 +74,7 @@ def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> Difference:
     positives, negatives = positives_a - positives_b, negatives_a - negatives_b
     deviation = (positives.var(ddof=1) / len(positives) + negatives.var(ddof=1) / len(negatives)) ** 0.5
     if deviation == 0:
-        return Difference(delta, delta, delta, 1.0 if delta == 0 else 0.0)
+        nan = float("nan")
+        return Difference(delta, delta, delta, 1.0) if delta == 0 else Difference(delta, nan, nan, nan)
     half = float(ndtri(0.975)) * deviation
     return Difference(delta, delta - half, delta + half, float(2 * ndtr(-abs(delta) / deviation)))

@@ -7,6 +7,7 @@ import numpy as np
 
 from core.evaluation.curves import calibration, confusion
 from core.evaluation.delong import auc_interval, auc_variance
+from core.evaluation.format_metrics import is_missing
 from core.evaluation.inputs import check
 
 _EPSILON = np.finfo(np.float64).eps
@@ -43,7 +44,7 @@ class Metrics:
     def as_dict(self) -> dict[str, float | None]:
         """JSON-ready, in the order of the fields; NaN becomes None."""
         values = dataclasses.asdict(self)
-        return {name: None if value != value else value for name, value in values.items()}
+        return {name: None if is_missing(value) else value for name, value in values.items()}
 
 
 def log_loss(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -83,7 +84,7 @@ def evaluate(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Metric
     both = rows > 0 and 0 < rate < 1
     table = confusion(labels, scores, threshold)
     auc, variance = auc_variance(labels, scores)
-    low, high = auc_interval(auc, variance) if variance == variance else (nan, nan)
+    low, high = auc_interval(auc, variance)
     loss = log_loss(labels, scores) if rows else nan
     entropy = -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate)) if both else nan
     bins = calibration(labels, scores)

@@ -25,9 +25,10 @@ CHUNK_COUNTS = 4_000_000
 
 @dataclass(frozen=True)
 class SeedDifference:
-    """Mean of a metric of a less that of b over seeds, its 95 % interval and two-sided p-value.
+    """Mean of a metric of a less that of b over seeds, its 95 % interval and two-sided p-value; NaN where undefined.
 
-    test_deviation: standard error from test rows. seed_deviation: from seeds; NaN with a single one.
+    test_deviation: standard error from test rows; NaN with fewer than two rows (of a class, for the AUC).
+    seed_deviation: from seeds; NaN with a single one.
     """
 
     delta: float
@@ -146,10 +147,16 @@ def _bootstrapped(losses: np.ndarray, sums: np.ndarray, of_seeds: np.ndarray) ->
     """
     seeds, rows = losses.shape
     means = np.einsum("rs,rs->r", of_seeds, sums) / (rows * seeds)
-    low, high = np.quantile(means, [0.025, 0.975])
-    beyond = min((means <= 0).sum(), (means >= 0).sum())
-    p = 1.0 if not losses.any() else min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1))
-    test = float(losses.mean(axis=0).std(ddof=1) / rows**0.5)
+    if rows < 2:
+        # A resample of one row is that row again, whatever the difference: an interval of width 0 and a p of 0.001.
+        low = high = p = test = float("nan")
+    else:
+        low, high = np.quantile(means, [0.025, 0.975])
+        beyond = min((means <= 0).sum(), (means >= 0).sum())
+        p = 1.0 if not losses.any() else min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1))
+        # Where all of few rows favour one side, so does every resample; a sign test of them gives no less than this.
+        p = max(float(p), 2.0 ** (1 - rows))
+        test = float(losses.mean(axis=0).std(ddof=1) / rows**0.5)
     between = float(losses.mean(axis=1).std(ddof=1) / seeds**0.5) if seeds > 1 else float("nan")
     return SeedDifference(float(losses.mean()), float(low), float(high), p, test, between, seeds, rows)
 
@@ -160,7 +167,9 @@ def _difference(deltas: np.ndarray, test_variance: float, rows: int) -> SeedDiff
     total, freedom = _total(deltas, test_variance)
     deviations = (test_variance**0.5, float(deltas.std(ddof=1) / seeds**0.5) if seeds > 1 else float("nan"))
     if total == 0:
-        return SeedDifference(delta, delta, delta, 1.0 if delta == 0 else 0.0, *deviations, seeds, rows)
+        nan = float("nan")
+        low, high, p = (delta, delta, 1.0) if delta == 0 else (nan, nan, nan)
+        return SeedDifference(delta, low, high, p, *deviations, seeds, rows)
     half = float(student.ppf(0.975, freedom)) * total**0.5
     p = float(2 * student.sf(abs(delta) / total**0.5, freedom))
     return SeedDifference(delta, delta - half, delta + half, p, *deviations, seeds, rows)

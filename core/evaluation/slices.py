@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.evaluation.format_metrics import is_missing
 from core.evaluation.multiplicity import holm
 from core.evaluation.seeds import (
     Mean,
@@ -15,7 +16,7 @@ from core.evaluation.seeds import (
     mean_of_rows,
     row_losses,
 )
-from core.evaluation.verdicts import LEVEL
+from core.evaluation.verdicts import LEVEL, word_of
 
 REST, MISSING = "all other values", "missing"
 LEAST_ROWS = 30
@@ -55,9 +56,7 @@ class SliceDifference:
     @property
     def word(self) -> str:
         """Whether the arm's AUC is "better", "worse" or "not distinguishable" there."""
-        if not self.adjusted_p < LEVEL:
-            return "not distinguishable"
-        return "better" if self.difference.delta > 0 else "worse"
+        return word_of(self.difference.delta, self.adjusted_p)
 
 
 def slices_of(values: Sequence[str | None], top: int = 10) -> list[Slice]:
@@ -85,7 +84,7 @@ def slice_metrics(labels: np.ndarray, scores: np.ndarray, slices: Sequence[Slice
         y, p = labels[one.rows].astype(np.float64), scores[:, one.rows].astype(np.float64)
         auc, clicks = mean_auc(auc_components(y, p)), y.sum()
         ratio = float(p.mean(axis=0).sum() / clicks) if clicks else float("nan")
-        cut = Mean(auc.value, max(0.0, auc.low), min(1.0, auc.high)) if auc.low == auc.low else auc
+        cut = auc if is_missing(auc.low) else Mean(auc.value, max(0.0, auc.low), min(1.0, auc.high))
         found.append(SliceMetrics(one.name, len(y), float(y.mean()), cut, mean_of_rows(row_losses(y, p)), ratio))
     return found
 
@@ -104,7 +103,7 @@ def slice_differences(
         for arm in scores:
             if arm != reference:
                 difference = compare_components(parts[arm], parts[reference], len(y))
-                if difference.p == difference.p:
+                if not is_missing(difference.p):
                     compared.append((one, arm, difference))
     adjusted = holm([difference.p for _, _, difference in compared])
     found = [

@@ -2,7 +2,8 @@
 
 The leader is chosen on validation rows, so that comparing the others with it on test rows is no choice by test rows.
 All p-values of a sweep are adjusted together (Holm 1979); where the adjusted one is 0.05 or more, two strategies are
-"not distinguishable", never ranked.
+"not distinguishable", never ranked. Where the test rows allow no interval at all (one class, a single click), two are
+"not comparable", which says nothing about how close they are.
 """
 
 import dataclasses
@@ -12,10 +13,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.evaluation.compared import Scores, Side, compared
+from core.evaluation.format_metrics import (
+    NO_VARIANCE,
+    format_bounds,
+    format_metric,
+    is_missing,
+    reason_of_counts,
+)
 from core.evaluation.multiplicity import holm
 from core.evaluation.seeds import SeedDifference
 
 LEVEL = 0.05
+NOT_DISTINGUISHABLE, NOT_COMPARABLE = "not distinguishable", "not comparable"
+
+
+def word_of(delta: float, adjusted_p: float) -> str:
+    """What a difference in AUC allows to say: "better", "worse", "not distinguishable" or "not comparable"."""
+    if is_missing(delta) or is_missing(adjusted_p):
+        return NOT_COMPARABLE
+    if adjusted_p >= LEVEL:
+        return NOT_DISTINGUISHABLE
+    return "better" if delta > 0 else "worse"
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,8 @@ class Contender:
 class Verdict:
     """`a` compared with `b` on the test rows of `setting`; differences are a less b.
 
-    auc_p, log_loss_p: adjusted for all comparisons of the sweep.
+    auc_p, log_loss_p: adjusted for all comparisons of the sweep. clicks: among the test rows. A difference, its
+    interval and its p are NaN where the rows do not define them.
     """
 
     setting: str
@@ -49,18 +68,30 @@ class Verdict:
     log_loss: SeedDifference
     auc_p: float = float("nan")
     log_loss_p: float = float("nan")
+    clicks: int | None = None
 
     @property
     def word(self) -> str:
-        """Whether a's AUC is "better", "worse" or "not distinguishable"."""
-        if not self.auc_p < LEVEL:
-            return "not distinguishable"
-        return "better" if self.auc.delta > 0 else "worse"
+        """Whether a's AUC is "better", "worse", "not distinguishable" or, without an interval, "not comparable"."""
+        return word_of(self.auc.delta, self.auc_p)
+
+    @property
+    def word_at(self) -> str:
+        """The word with what it rests on: the number of rows, or why there is no interval."""
+        word = self.word
+        if word == NOT_DISTINGUISHABLE:
+            return f"{word} at n = {self.auc.rows:,}"
+        return f"{word}: {self.reason}" if word == NOT_COMPARABLE else word
+
+    @property
+    def reason(self) -> str:
+        """Why the AUCs are not comparable."""
+        return reason_of_counts(self.auc.rows, self.clicks) or NO_VARIANCE
 
 
 def leader(contenders: Sequence[Contender]) -> Contender | None:
     """The one with the lowest mean log loss on validation rows; None where that of no one is known."""
-    known = [one for one in contenders if one.validation_loss == one.validation_loss]
+    known = [one for one in contenders if not is_missing(one.validation_loss)]
     return min(known, key=lambda one: one.validation_loss, default=None)
 
 
@@ -91,7 +122,8 @@ def judge(labels: np.ndarray, settings: Mapping[str, Sequence[Contender]], refer
     auc_p = holm([one.auc.p for one in found])
     log_loss_p = holm([one.log_loss.p for one in found])
     return [
-        dataclasses.replace(one, auc_p=float(auc_p[i]), log_loss_p=float(log_loss_p[i])) for i, one in enumerate(found)
+        dataclasses.replace(one, auc_p=float(auc_p[i]), log_loss_p=float(log_loss_p[i]), clicks=int(np.sum(labels)))
+        for i, one in enumerate(found)
     ]
 
 
@@ -107,6 +139,9 @@ def in_words(verdicts: Sequence[Verdict], settings: Mapping[str, Sequence[Conten
         lead = first.title if first else None
         begin = f"{setting}: " if len(settings) > 1 else ""
         against = {one.a: one for one in own if one.b == reference}
+        if all(one.word == NOT_COMPARABLE for one in own):
+            sentences += _none_comparable(own, begin, lead)
+            continue
         if lead in against:
             sentences.append(f"{begin}{_against(against[lead], ', chosen on validation rows,')}")
         elif lead == reference:
@@ -116,12 +151,16 @@ def in_words(verdicts: Sequence[Verdict], settings: Mapping[str, Sequence[Conten
             if others:
                 named = "; ".join(f"{one.a} ({numbers(one)})" for one in others)
                 sentences.append(f"{begin}{_capital(word)} than {reference}: {named}.")
-        alike = [one.a for one in against.values() if one.word == "not distinguishable" and one.a != lead]
+        alike = [one.a for one in against.values() if one.word == NOT_DISTINGUISHABLE and one.a != lead]
         if alike:
             sentences.append(f"{begin}Not distinguishable from {reference} at n = {rows:,}: {'; '.join(alike)}.")
-        tied = [one.a for one in own if one.b == lead and lead != reference and one.word == "not distinguishable"]
+        tied = [one.a for one in own if one.b == lead and lead != reference and one.word == NOT_DISTINGUISHABLE]
         if tied:
             sentences.append(f"{begin}Not distinguishable from {lead} at n = {rows:,}: {'; '.join(tied)}.")
+        unknown = [one for one in against.values() if one.word == NOT_COMPARABLE and one.a != lead]
+        if unknown:
+            named = "; ".join(f"{one.a} ({numbers(one)})" for one in unknown)
+            sentences.append(f"{begin}Not comparable with {reference}: {named}.")
         if seeds == 1:
             sentences.append(
                 f"{begin}With one seed this holds for these test rows alone: another seed may turn it round."
@@ -130,14 +169,31 @@ def in_words(verdicts: Sequence[Verdict], settings: Mapping[str, Sequence[Conten
 
 
 def numbers(verdict: Verdict) -> str:
-    """The difference in AUC with its interval and adjusted p."""
+    """The difference in AUC with its interval and adjusted p, or why they are missing."""
+    if is_missing(verdict.auc.delta):
+        return f"no AUC: {verdict.reason}"
+    delta = f"ΔAUC {format_metric(verdict.auc.delta, signed=True)}"
+    if verdict.word == NOT_COMPARABLE:
+        return f"{delta}, no interval: {verdict.reason}"
     p = "p < 0.0001" if verdict.auc_p < 1e-4 else f"p {verdict.auc_p:.3g}"
-    return f"ΔAUC {verdict.auc.delta:+.4f}, 95 % {verdict.auc.low:+.4f} to {verdict.auc.high:+.4f}, adjusted {p}"
+    return f"{delta}, 95 % {format_bounds(verdict.auc.low, verdict.auc.high, signed=True)}, adjusted {p}"
+
+
+def _none_comparable(verdicts: Sequence[Verdict], begin: str, lead: str | None) -> list[str]:
+    """The sentences of a setting whose test rows compare no two arms."""
+    test_rows = f"{verdicts[0].auc.rows:,} test row{'' if verdicts[0].auc.rows == 1 else 's'}"
+    reason = f"{verdicts[0].reason}, so AUC has no interval and nothing is ranked"
+    sentences = [f"{begin}The arms are not comparable on these {test_rows}: {reason}."]
+    if lead:
+        sentences.append(f"{begin}{_capital(lead)} leads on validation rows, which choose and do not compare.")
+    return sentences
 
 
 def _against(verdict: Verdict, how: str) -> str:
     rows = f"n = {verdict.auc.rows:,}, {verdict.auc.seeds} seed{'s' if verdict.auc.seeds > 1 else ''}"
-    if verdict.word == "not distinguishable":
+    if verdict.word == NOT_COMPARABLE:
+        return f"{_capital(verdict.a)}{how} is not comparable with {verdict.b} ({numbers(verdict)}; {rows})."
+    if verdict.word == NOT_DISTINGUISHABLE:
         return f"{_capital(verdict.a)}{how} is not distinguishable from {verdict.b} ({numbers(verdict)}; {rows})."
     return f"{_capital(verdict.a)}{how} is {verdict.word} than {verdict.b} ({numbers(verdict)}; {rows})."
 

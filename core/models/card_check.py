@@ -13,6 +13,7 @@ from core.models.registry import ARCHITECTURES, Architecture, complete_settings
 
 TRAINED_ON = ("dataset", "content_hash", "rows", "simulated", "domain")
 AUC_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "rows")
+INTERVAL = ("auc_low", "auc_high")
 MOST_STAGES, MOST_METRICS, MOST_EARLIER, MOST_LAYERS = 64, 32, 16, 64
 MOST_LETTERS = {"licence": 1000}
 MOST = 1e300
@@ -183,7 +184,10 @@ def _metrics(value: object) -> dict[str, float | None]:
         _text(name, "metrics")
         if number is not None:
             check_number(number, f"metric {name!r}")
-    # An AUC is shown with its interval and its rows, or not at all.
+    # An AUC is shown with its rows and its interval, or not at all; that too few rows of a class define no interval is
+    # said by an empty value for both of its ends.
+    no_interval = all(end in value and value[end] is None for end in INTERVAL)
     for name in AUC_METRICS if value.get("auc") is not None else ():
-        check_number(value.get(name), f"metric {name!r}")
+        if not (no_interval and name in INTERVAL):
+            check_number(value.get(name), f"metric {name!r}")
     return value

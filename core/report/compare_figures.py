@@ -63,7 +63,7 @@ def _dimension(axis: Axis) -> dict[str, object]:
     """Settings have a tick at every value they take; results as plotly chooses."""
     values = np.array(axis.values, dtype=float)
     one: dict[str, object] = {"label": axis.title, "values": values}
-    distinct = np.unique(values)
+    distinct = np.unique(values[~np.isnan(values)])
     if axis.texts:
         places = list(range(len(axis.texts)))
         return one | {"tickvals": places, "ticktext": [_short(text) for text in axis.texts]}

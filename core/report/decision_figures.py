@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from core.evaluation.format_metrics import is_missing
 from core.evaluation.slices import SliceMetrics
 from core.report.arm_styles import arm_styles
 from core.report.frame import Trace, axis, framed, scatter, upright
@@ -21,7 +22,7 @@ def mixing_figure(
     for part, name, color in (("target_test", "target", TARGET), ("source_test", "source", SOURCE)):
         if part not in auc:
             continue
-        values = np.array([np.nan if value is None else value for value in auc[part]])
+        values = np.array([np.nan if is_missing(value) else value for value in auc[part]], dtype=float)
         traces.append(
             scatter(
                 x=np.array(alphas),

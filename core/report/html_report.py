@@ -8,6 +8,7 @@ from typing import Any
 
 from core.data.datasets import Dataset
 from core.data.split import METHODS
+from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, known_metric
 from core.evaluation.verdicts import LEVEL, Verdict
 from core.models.card import BackboneCard
 from core.models.registry import ARCHITECTURES
@@ -21,7 +22,7 @@ from core.report.report_figures import (
 )
 from core.report.subject import Subject
 from core.runs.store import Run
-from core.runs.sweep_result import ArmResult, Spread, forgotten, judged, reference_of
+from core.runs.sweep_result import ArmResult, Spread, forgotten, judged, missing_auc, reference_of
 from core.training.objectives import OBJECTIVES, ORIGINS
 from core.workspace import Workspace, write_atomic
 
@@ -102,12 +103,12 @@ def _verdicts(subject: Subject, verdicts: Sequence[Verdict], words: Sequence[str
             one.a,
             one.b,
             one.word,
-            f"{one.auc.delta:+.4f}",
-            f"{one.auc.low:+.4f} to {one.auc.high:+.4f}",
-            f"{one.auc_p:.3g}",
-            f"{one.log_loss.delta:+.4f}",
-            f"{one.log_loss.low:+.4f} to {one.log_loss.high:+.4f}",
-            f"{one.log_loss_p:.3g}",
+            format_metric(one.auc.delta, signed=True),
+            format_bounds(one.auc.low, one.auc.high, signed=True),
+            None if is_missing(one.auc_p) else f"{one.auc_p:.3g}",
+            format_metric(one.log_loss.delta, signed=True),
+            format_bounds(one.log_loss.low, one.log_loss.high, signed=True),
+            None if is_missing(one.log_loss_p) else f"{one.log_loss_p:.3g}",
         ]
         for one in verdicts
     ]
@@ -129,13 +130,13 @@ def _arms(results: Sequence[ArmResult]) -> list[Html]:
                 f"{one.setting}: {one.title}" if one.setting else one.title,
                 len(one.runs),
                 _spread(auc),
-                f"{auc.low:.4f} to {auc.high:.4f}" if auc and auc.low == auc.low else None,
+                format_bounds(auc.low, auc.high) if auc else None,
                 _spread(one.log_loss.get("target_test")),
                 _spread(one.ece.get("target_test")),
                 _spread(one.auc.get("source_test")),
                 one.trained_parameters,
                 f"{one.seconds:.1f}",
-                f"{one.peak_memory / 2**20:,.0f} MiB" if one.peak_memory == one.peak_memory else None,
+                None if is_missing(one.peak_memory) else f"{one.peak_memory / 2**20:,.0f} MiB",
             ]
         )
     note = (
@@ -143,13 +144,15 @@ def _arms(results: Sequence[ArmResult]) -> list[Html]:
         "interval of each seed, which is the noise of test rows. ECE is the expected calibration error over 15 bins of "
         "equally many rows."
     )
-    return [table(columns, rows), paragraph(note, "quiet")]
+    gaps = missing_auc(results)
+    return [table(columns, rows), *([sentences(gaps)] if gaps else []), paragraph(note, "quiet")]
 
 
 def _spread(spread: Spread | None) -> str | None:
-    if spread is None or spread.mean != spread.mean:
+    if spread is None or is_missing(spread.mean):
         return None
-    return f"{spread.mean:.4f}" + (f" ± {spread.deviation:.4f}" if spread.deviation == spread.deviation else "")
+    deviation = "" if is_missing(spread.deviation) else f" ± {format_metric(spread.deviation)}"
+    return format_metric(spread.mean) + deviation
 
 
 def _figures(workspace: Workspace, subject: Subject) -> list[Html]:
@@ -262,15 +265,15 @@ def _runs(subject: Subject) -> list[Html]:
     rows: list[list[Cell]] = []
     for run in subject.runs:
         result = run.result or {}
-        target = result.get("metrics", {}).get("target_test", {})
+        target = (result.get("metrics") or {}).get("target_test")
         rows.append(
             [
                 run.id,
                 run.name,
                 str(run.request["train"]["seed"]),
                 run.status if run.status == "done" else f"{run.status}: {run.message}",
-                target.get("auc"),
-                target.get("log_loss"),
+                known_metric(target, "auc"),
+                known_metric(target, "log_loss"),
                 _epochs(run) if result else None,
                 f"{result['seconds']['total']:.1f}" if result else None,
                 ", ".join(run.tags) or None,

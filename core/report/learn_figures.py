@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import Curve
+from core.evaluation.format_metrics import metric_value
 from core.report.arm_styles import arm_styles
 from core.report.frame import LEGEND, MARGIN
 from core.report.palette import FROZEN, NEUTRAL, TRAINED
@@ -17,7 +18,8 @@ _PARTS = {"source_test": "source test rows", "target_test": "target test rows"}
 def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.Figure:
     """AUC of the backbone (cold diamond) and of the run (warm dot) on target and source test rows, with intervals.
 
-    before, after: metrics by part, "target_test" and "source_test", each with auc, auc_low and auc_high.
+    before, after: metrics by part, "target_test" and "source_test", each with auc, auc_low and auc_high; any may be
+    missing.
     """
     parts = [part for part in _PARTS if part in before and part in after]
     figure = go.Figure()
@@ -27,8 +29,7 @@ def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.
         (-0.12, "after", after, TRAINED, "circle"),
     ):
         auc, low, high = (
-            np.array([np.nan if metrics[part][key] is None else metrics[part][key] for part in parts], dtype=float)
-            for key in ("auc", "auc_low", "auc_high")
+            np.array([metric_value(metrics[part], key) for part in parts]) for key in ("auc", "auc_low", "auc_high")
         )
         figure.add_trace(
             go.Scatter(

@@ -36,7 +36,9 @@ def roc_points(runs: Mapping[str, Laid]) -> go.Figure:
     traces = [_reference([0, 1], [0, 1])]
     for run_id, run in runs.items():
         _curve(traces, runs, run_id, run.roc.x, run.roc.y)
-        _point(traces, runs, run_id, run.at.false_positive_rate, run.at.recall)
+        # Rows of one class have no curve, and so no point on it.
+        if len(run.roc.x):
+            _point(traces, runs, run_id, run.at.false_positive_rate, run.at.recall)
     return framed(traces, axis("False positive rate"), axis("True positive rate (recall)"), "one-roc")
 
 
@@ -45,8 +47,8 @@ def precision_recall_points(runs: Mapping[str, Laid], rate: float) -> go.Figure:
     traces = [_reference([0, 1], [rate, rate])]
     for run_id, run in runs.items():
         _curve(traces, runs, run_id, run.precision_recall.x, run.precision_recall.y)
-        # Where no row is acted on, there is no precision.
-        if run.at.tp + run.at.fp:
+        # Where no row is acted on, there is no precision; without clicks there is no curve.
+        if run.at.tp + run.at.fp and len(run.precision_recall.x):
             _point(traces, runs, run_id, run.at.recall, run.at.precision)
     return framed(traces, axis("Recall"), axis("Precision"), "one-pr")
 
@@ -57,7 +59,8 @@ def gains_points(runs: Mapping[str, Laid]) -> go.Figure:
     for run_id, run in runs.items():
         _curve(traces, runs, run_id, run.gains.x, run.gains.y)
         rows = run.at.tp + run.at.fp + run.at.tn + run.at.fn
-        _point(traces, runs, run_id, (run.at.tp + run.at.fp) / max(rows, 1), run.at.recall)
+        if len(run.gains.x):
+            _point(traces, runs, run_id, (run.at.tp + run.at.fp) / max(rows, 1), run.at.recall)
     return framed(traces, axis("Rows taken, best scored first"), axis("Clicks among them"), "one-gains")
 
 
@@ -69,14 +72,14 @@ def lift_points(runs: Mapping[str, Laid]) -> go.Figure:
         shown = run.gains.x >= LEAST_SHARE
         _curve(traces, runs, run_id, run.gains.x[shown], run.gains.y[shown] / run.gains.x[shown])
         acted = (run.at.tp + run.at.fp) / max(run.at.tp + run.at.fp + run.at.tn + run.at.fn, 1)
-        if acted >= LEAST_SHARE:
+        if acted >= LEAST_SHARE and len(run.gains.x):
             _point(traces, runs, run_id, acted, run.at.recall / acted)
     return framed(traces, axis("Rows taken, best scored first"), axis("Lift"), "one-lift")
 
 
 def calibration_overlay(runs: Mapping[str, Laid]) -> go.Figure:
     """Click rate by mean score in 15 bins of equally many rows; on the line a score means what it says."""
-    most = max(float(max(run.bins.predicted.max(), run.bins.actual.max())) for run in runs.values())
+    most = max(float(max(run.bins.predicted.max(initial=0), run.bins.actual.max(initial=0))) for run in runs.values())
     traces = [_reference([0, most], [0, most])]
     for run_id, run in runs.items():
         _curve(traces, runs, run_id, run.bins.predicted, run.bins.actual, mode="lines+markers")

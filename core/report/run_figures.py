@@ -60,7 +60,9 @@ def roc_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion]) -> go
     traces = [_diagonal()]
     for after, curve in curves.items():
         traces.append(_state_line(curve, after, "false positive rate %{x:.3f}, true positive rate %{y:.3f}"))
-        traces.append(_operating_point(at[after].false_positive_rate, at[after].recall, after))
+        # Rows of one class have no curve, and so no point on it.
+        if len(curve.x):
+            traces.append(_operating_point(at[after].false_positive_rate, at[after].recall, after))
     x, y = axis("False positive rate", **_SHARE), axis("True positive rate (recall)", **_UPRIGHT_SHARE)
     return framed(traces, x, y, "roc")
 
@@ -79,7 +81,8 @@ def precision_recall_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Conf
     ]
     for after, curve in curves.items():
         traces.append(_state_line(curve, after, "recall %{x:.3f}, precision %{y:.3f}"))
-        traces.append(_operating_point(at[after].recall, at[after].precision, after))
+        if len(curve.x):
+            traces.append(_operating_point(at[after].recall, at[after].precision, after))
     return framed(traces, axis("Recall", **_SHARE), axis("Precision", **_UPRIGHT_SHARE), "pr")
 
 

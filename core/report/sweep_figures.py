@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
 from core.report.arm_styles import arm_colors, arm_styles
 from core.report.frame import Trace, axis, framed, scatter
 from core.report.palette import NEUTRAL, SOURCE, TARGET, with_alpha
 from core.report.point_names import name_positions
-from core.runs.sweep_result import ArmResult, Spread
+from core.runs.sweep_result import ArmResult, Spread, change_from_backbone
 
 PARTS = {"target_test": ("target", TARGET, "circle"), "source_test": ("source", SOURCE, "diamond")}
 METRICS = {"auc": "AUC", "log_loss": "Log loss (nats)"}
@@ -83,10 +84,10 @@ def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
     out, as is an arm whose backbone has no AUC.
     """
     traces: list[Trace] = []
-    found = [one for one in results if one.strategy not in CONTROLS and _change(one, "target_test") is not None]
-    found = [one for one in found if _change(one, "source_test") is not None]
-    lost = np.array([_change(one, "source_test") for one in found], dtype=float)
-    won = np.array([_change(one, "target_test") for one in found], dtype=float)
+    found = [one for one in results if one.strategy not in CONTROLS]
+    found = [one for one in found if all(change_from_backbone(one, part) is not None for part in PARTS)]
+    lost = np.array([change_from_backbone(one, "source_test") for one in found], dtype=float)
+    won = np.array([change_from_backbone(one, "target_test") for one in found], dtype=float)
     # Named are those that no other beats in both.
     _scatter(traces, lost, won, found, "source %{x:+.4f}, target %{y:+.4f}", set(frontier(-lost, won).tolist()))
     crossing = {"zeroline": True, "zerolinewidth": 2, "tickformat": "+.2~r", "nticks": 6}
@@ -100,7 +101,7 @@ def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
     What costs nothing, as zero-shot trains no parameters, is a line.
     """
     title, number, unit = COSTS[cost]
-    found = [one for one in results if "target_test" in one.auc and number(one) == number(one)]
+    found = [one for one in results if "target_test" in spreads_of(one, "auc") and not is_missing(number(one))]
     costs = np.array([number(one) for one in found])
     quality = np.array([one.auc["target_test"].mean for one in found])
     best = [place for place in frontier(costs, quality) if costs[place] > 0]
@@ -132,7 +133,8 @@ def sizes_figure(results: Sequence[ArmResult], titles: Sequence[str], metric: st
     sizes = [_train_rows(one) for one in results if one.strategy != "zero-shot"]
     styles = arm_styles(titles)
     for title in titles:
-        found = sorted((one for one in results if one.title == title), key=_train_rows)
+        known = (one for one in results if one.title == title and "target_test" in spreads_of(one, metric))
+        found = sorted(known, key=_train_rows)
         spreads = [spreads_of(one, metric)["target_test"] for one in found]
         if found and found[0].strategy == "zero-shot" and sizes:
             _level(traces, (min(sizes), max(sizes)), spreads[0].mean, title, title)
@@ -211,16 +213,9 @@ def is_depth(result: ArmResult) -> bool:
 
 
 def spreads_of(result: ArmResult, metric: str) -> dict[str, Spread]:
-    """The arm's spreads of a metric, by part."""
-    return result.auc if metric == "auc" else result.log_loss
-
-
-def _change(result: ArmResult, part: str) -> float | None:
-    """AUC less that of the backbone before; None where either is not there."""
-    before = (result.runs[0].result or {}).get("before") or {}
-    if part not in result.auc or before.get(part, {}).get("auc") is None:
-        return None
-    return result.auc[part].mean - float(before[part]["auc"])
+    """The arm's spreads of a metric, by part; without parts whose rows do not define the metric."""
+    spreads = result.auc if metric == "auc" else result.log_loss
+    return {part: spread for part, spread in spreads.items() if not is_missing(spread.mean)}
 
 
 def _train_rows(result: ArmResult) -> float:
@@ -285,10 +280,10 @@ def with_intervals(
 
 
 def _in_words(spread: Spread, seeds: int) -> str:
-    text = f"{spread.mean:.4f}"
-    if spread.deviation == spread.deviation:
-        text += f" ± {spread.deviation:.4f} over {seeds} seeds"
-    return text + (f", 95 % {spread.low:.4f} to {spread.high:.4f}" if spread.low == spread.low else "")
+    text = format_metric(spread.mean)
+    if not is_missing(spread.deviation):
+        text += f" ± {format_metric(spread.deviation)} over {seeds} seeds"
+    return text if is_missing(spread.low) else f"{text}, 95 % {format_bounds(spread.low, spread.high)}"
 
 
 def _scatter(

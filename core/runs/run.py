@@ -5,6 +5,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from core.workspace import parse_json
+
 ACTIVE = ("queued", "running")
 
 
@@ -71,6 +73,6 @@ def run_of(row: sqlite3.Row) -> Run:
     return Run(
         **{"group" if name == "grouping" else name: value for name, value in values.items()},
         request=json.loads(request),
-        result=json.loads(result) if result else None,
+        result=parse_json(result) if result else None,
         tags=tuple(json.loads(tags)),
     )

@@ -20,7 +20,7 @@ from core.runs.known import read_runs, read_validation
 from core.runs.reporter import Point
 from core.runs.run import Run, Validation, run_of
 from core.training.settings import Request, request_to_json
-from core.workspace import Workspace
+from core.workspace import Workspace, without_nan
 
 PAUSED = "waiting for the other arms"
 """Phase of a queued run that has come to a rung of its sweep (core.runs.halving)."""
@@ -165,11 +165,14 @@ class RunStore:
             )
 
     def add_points(self, run_id: str, rows: Sequence[Point]) -> None:
-        """Appends points of a run; one of the same step and name is replaced."""
+        """Appends points of a run; one of the same step and name is replaced.
+
+        A point without a value is left out, such as the AUC of validation rows that are all of one class.
+        """
         with opened(self.workspace) as db:
             db.executemany(
                 "INSERT OR REPLACE INTO points (run, step, name, value) VALUES (?, ?, ?, ?)",
-                [(run_id, *row) for row in rows],
+                [(run_id, *row) for row in rows if not math.isnan(row[2])],
             )
 
     def drop_points_after(self, run_id: str, step: int) -> None:
@@ -221,11 +224,12 @@ class RunStore:
 
     def finish(self, run_id: str, status: str, message: str = "", result: dict[str, Any] | None = None) -> None:
         """Ends a running run as done, failed, cancelled or interrupted; does nothing when it is no longer running."""
+        stored = None if result is None else json.dumps(without_nan(result), allow_nan=False)
         with opened(self.workspace) as db:
             db.execute(
                 "UPDATE runs SET status = ?, message = ?, result = ?, finished = ?, worker_pid = NULL, phase = ''"
                 " WHERE id = ? AND status = 'running'",
-                (status, message, json.dumps(result) if result is not None else None, now(), run_id),
+                (status, message, stored, now(), run_id),
             )
 
     def interrupt_stale(self, lane: str) -> None:

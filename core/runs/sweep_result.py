@@ -8,18 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from core.evaluation.format_metrics import is_missing, known_metric, metric_value, missing_sentence
 from core.evaluation.verdicts import Contender, Verdict, in_words, judge
 from core.runs.predictions import StoredScores, predictions
 from core.runs.store import Run
 from core.runs.sweep import Arm, Sweep, arm_of
-from core.workspace import Workspace
+from core.workspace import Workspace, without_nan
 
 PARTS = ("target_test", "source_test")
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation over seeds (NaN with one), and the mean of DeLong's interval for test-row noise."""
+    """Mean and standard deviation over seeds (NaN with one), and the mean of DeLong's interval for test-row noise.
+
+    NaN where undefined: with one class the mean too, with a single row of a class the interval.
+    """
 
     mean: float
     deviation: float
@@ -111,10 +115,10 @@ def forgotten(results: Sequence[ArmResult]) -> list[str]:
     for setting in dict.fromkeys(result.setting for result in results):
         lost = {}
         for result in results:
-            before = [run.result["before"] for run in result.runs if run.result and run.result["before"]]
+            change = change_from_backbone(result, "source_test")
             trained = result.strategy not in ("scratch", "zero-shot")
-            if result.setting == setting and trained and before and "source_test" in before[0]:
-                lost[result.title] = result.auc["source_test"].mean - before[0]["source_test"]["auc"]
+            if result.setting == setting and trained and change is not None:
+                lost[result.title] = change
         if len(lost) > 1:
             most, least = min(lost, key=lost.__getitem__), max(lost, key=lost.__getitem__)
             named = f"{setting}: on" if len({one.setting for one in results}) > 1 else "On"
@@ -123,6 +127,26 @@ def forgotten(results: Sequence[ArmResult]) -> list[str]:
                 f"least ({lost[least]:+.4f})."
             )
     return sentences
+
+
+def change_from_backbone(result: ArmResult, part: str) -> float | None:
+    """Mean AUC less that of the backbone before; None where either is missing."""
+    backbone: dict[str, Any] = (result.runs[0].result or {}).get("before") or {}
+    spread = result.auc.get(part)
+    change = spread.mean - metric_value(backbone.get(part), "auc") if spread else float("nan")
+    return None if is_missing(change) else change
+
+
+def missing_auc(results: Sequence[ArmResult]) -> list[str]:
+    """A sentence for every part whose test rows leave an arm without an AUC or without its interval, and why."""
+    measured = [run.result["metrics"] for result in results for run in result.runs if run.result]
+    sentences = [
+        missing_sentence(metrics[part], f"{part.replace('_', ' ')} rows")
+        for part in PARTS
+        for metrics in measured
+        if part in metrics
+    ]
+    return [*dict.fromkeys(filter(None, sentences))]
 
 
 def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
@@ -142,7 +166,7 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
             "peak_memory": result.peak_memory,
             "halted_epoch": result.halted or None,
         }
-        rows.append({key: None if value != value else value for key, value in row.items()})
+        rows.append(without_nan(row))
     return rows
 
 
@@ -177,7 +201,7 @@ def _arm_result(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult:
         auc=_spreads(runs, "auc"),
         log_loss=_spreads(runs, "log_loss"),
         ece=_spreads(runs, "ece"),
-        validation_loss=_mean([one["metrics"]["target_validation"]["log_loss"] for one in results]),
+        validation_loss=_mean([known_metric(one["metrics"].get("target_validation"), "log_loss") for one in results]),
         trained_parameters=results[0]["trained_parameters"],
         seconds=_mean([one["seconds"]["total"] for one in results]),
         peak_memory=_mean([one.get("peak_memory") for one in results]),
@@ -197,15 +221,16 @@ def setting_of(sweep: Sweep, target_rows: int, learning_rate: float) -> str:
 
 def _spreads(runs: Sequence[Run], metric: str) -> dict[str, Spread]:
     metrics = [run.result["metrics"] for run in runs if run.result]
-    return {part: _spread([one[part] for one in metrics], metric) for part in PARTS if part in metrics[0]}
+    parts = [part for part in PARTS if all(part in one for one in metrics)]
+    return {part: _spread([one[part] for one in metrics], metric) for part in parts}
 
 
 def _spread(metrics: list[dict[str, Any]], metric: str) -> Spread:
-    values = [float("nan") if one[metric] is None else one[metric] for one in metrics]
+    values = [metric_value(one, metric) for one in metrics]
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     if metric != "auc":
         return Spread(_mean(values), deviation, float("nan"), float("nan"))
-    low, high = (_mean([one[f"auc_{end}"] for one in metrics]) for end in ("low", "high"))
+    low, high = (_mean([known_metric(one, f"auc_{end}") for one in metrics]) for end in ("low", "high"))
     return Spread(_mean(values), deviation, low, high)
 
 

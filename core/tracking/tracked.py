@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import BadInput
+from core.evaluation.format_metrics import is_missing
 from core.runs.store import Run, RunStore
 from core.workspace import Workspace
 
@@ -51,7 +52,7 @@ def tracked(store: RunStore, run: Run, experiment: str) -> Tracked:
         f"{part}/{name}": float(value)
         for part, values in (result.get("metrics") or {}).items()
         for name, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_missing(value)
     }
     metrics |= {f"seconds/{name}": float(value) for name, value in result.get("seconds", {}).items()}
     tags = {"thaw.id": run.id, "thaw.kind": run.kind, "thaw.status": run.status, "thaw.dataset": run.dataset}

@@ -96,7 +96,7 @@ def finetune(
         metrics_before = measure(labels, before, threshold_before)
     model = dataclasses.replace(card, id=run.id, name=run.name.replace(" · ", ", ")[:64], bundled=False)
     if plan.new_head:
-        model = adapted_card(model, plan, request, dataset, len(train), metrics["target_test"])
+        model = adapted_card(model, plan, request, dataset, len(train), metrics.get("target_test", {}))
     save_backbone(network, model, card.folder / "preprocessing", workspace.runs / run.id / "model")
     seconds["evaluate"] = clock.lap()
     result = summary(plan, len(train), fitted, seconds, metrics, metrics_before, threshold)
@@ -126,7 +126,7 @@ def adapted_card(
             "domain": "target",
         },
         earlier=() if plan.fresh_backbone else (*card.earlier, card.trained_on),
-        metrics={key: metrics[key] for key in CARD_METRICS},
+        metrics={key: metrics.get(key) for key in CARD_METRICS},
         licence=own if plan.fresh_backbone else "; ".join(dict.fromkeys([*card.licence.split("; "), own])),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -6,14 +6,15 @@ stays.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import evaluate
 from core.models.backbone import load_backbone
 from core.models.card import load_card
@@ -61,15 +62,21 @@ def interpolate(
             for name in CURVES:
                 parts[part][name].append(metrics[name])
         reporter.progress(1, 1, place + 1, len(ALPHAS))
-    chosen = ALPHAS[int(np.argmin(parts["target_validation"]["log_loss"]))]
     result = {
         "alphas": list(ALPHAS),
         "parts": parts,
-        "chosen": chosen,
+        "chosen": best_alpha(parts.get("target_validation", {}).get("log_loss", ())),
         "mixes_head": mixes_head,
         "seconds": {"evaluate": round(time.monotonic() - began, 3)},
     }
     return Outcome(result, predictions)
+
+
+def best_alpha(losses: Sequence[float | None]) -> float:
+    """The alpha of ALPHAS with the lowest log loss on validation rows; 1, the fine-tuned run, where none is known."""
+    known = {alpha: loss for alpha, loss in zip(ALPHAS, losses, strict=False) if loss is not None}
+    known = {alpha: loss for alpha, loss in known.items() if not is_missing(loss)}
+    return min(known, key=known.__getitem__, default=ALPHAS[-1])
 
 
 def mix(start: dict[str, Tensor], tuned: dict[str, Tensor], alpha: float, mixes_head: bool) -> dict[str, Tensor]:

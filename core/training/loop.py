@@ -207,7 +207,8 @@ def start_progress(
     loss, score = task.validate(network, validation)
     tell([(0, "validation_loss", loss), (0, task.score, score)])
     weights = {name: tensor.clone() for name, tensor in changing_weights(network, plan).items()}
-    return Progress(loss, weights, settings.learning_rate)
+    # No loss is lower than NaN: without a number here the first epoch is the best so far, whatever it reaches.
+    return Progress(loss if math.isfinite(loss) else math.inf, weights, settings.learning_rate)
 
 
 def set_rate(groups: Sequence[Group], settings: TrainSettings, progress: Progress, steps: int) -> None:

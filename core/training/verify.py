@@ -12,6 +12,7 @@ import torch
 
 from core.data.datasets import find_dataset
 from core.errors import BadInput
+from core.evaluation.format_metrics import is_missing
 from core.models.backbone import WEIGHTS
 from core.models.card import BackboneCard
 from core.models.library import find_backbone
@@ -66,7 +67,7 @@ class Verification:
                     f"{self.largest_score_difference:.2g}."
                 )
             return f"{text} (Around the run, {around}.)" if around else text
-        worst = max(self.differences, key=lambda one: abs((one.first or 0.0) - (one.again or 0.0)))
+        worst = max(self.differences, key=_size)
         text = (
             f"Not the same {where}: {len(self.differences)} of {self.compared} numbers differ, most of all "
             f"{worst.name} ({_shown(worst.first)} then, {_shown(worst.again)} now)."
@@ -225,7 +226,16 @@ def _numbers(result: dict[str, Any]) -> dict[str, float | None]:
 
 
 def _identical(a: float | None, b: float | None) -> bool:
-    return a == b or (a is not None and b is not None and a != a and b != b)
+    """Whether two numbers are equal to the last bit; one that is missing equals one that is missing."""
+    return a == b or (is_missing(a) and is_missing(b))
+
+
+def _size(one: Difference) -> float:
+    """How large a difference is; where one number alone is missing, larger than any that can be computed."""
+    if is_missing(one.first) or is_missing(one.again):
+        return float("inf")
+    assert one.first is not None and one.again is not None
+    return abs(one.first - one.again)
 
 
 def _largest_difference(first: Path, again: Path) -> float | None:
@@ -243,4 +253,4 @@ def _largest_difference(first: Path, again: Path) -> float | None:
 
 
 def _shown(value: float | None) -> str:
-    return "none" if value is None else repr(value)
+    return "none" if is_missing(value) else repr(value)

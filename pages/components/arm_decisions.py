@@ -10,6 +10,7 @@ import streamlit as st
 from core.data.schema import CATEGORICAL, NUMERIC
 from core.evaluation.costs import Costs, cheapest_threshold
 from core.evaluation.curves import threshold_table
+from core.evaluation.format_metrics import format_bounds, format_metric, format_p
 from core.evaluation.seeds import Mean, mean_of_rows
 from core.evaluation.slices import Slice, SliceDifference, SliceMetrics, slice_differences, slice_metrics
 from core.report.arm_styles import arm_colors
@@ -18,8 +19,8 @@ from core.report.decision_figures import cost_figure, slice_figure
 from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
 from pages.components.choice import choose_text
-from pages.components.common import errors_shown, escape_markdown, percent, workspace
-from pages.components.decision_fields import column_slices, cost_fields
+from pages.components.common import errors_shown, escape_markdown, interval, percent, workspace
+from pages.components.decision_fields import NEEDED, column_slices, cost_fields
 
 DOMAIN, EVERY_COLUMN = "source against target", "every column"
 MOST_DIFFERENCES = 30
@@ -117,7 +118,7 @@ def _difference(one: Paid, other: Paid) -> str:
         difference = mean_of_rows(a - b)
     else:
         return "no common seed"
-    return f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
+    return interval(difference.value, difference.low, difference.high, signed=True)
 
 
 def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
@@ -199,6 +200,9 @@ def _differences(column: str, found: Sequence[SliceDifference], reference: str) 
     rows = found[0].difference.seeds if found else 0
     named = escape_markdown(reference)
     st.markdown(f"**Where arms differ most from {named}** :gray[· AUC, distinguishable ones first]")
+    if not found:
+        st.markdown(f"No slice can be compared: {NEEDED}.")
+        return
     if not real:
         st.markdown(f"In no slice is an arm's AUC distinguishable from that of {named}.")
     table = [
@@ -206,9 +210,9 @@ def _differences(column: str, found: Sequence[SliceDifference], reference: str) 
             "Slice": one.name,
             "Arm": one.arm,
             "Verdict": one.word + (f" at n = {one.rows:,}" if one.word == "not distinguishable" else ""),
-            "ΔAUC": f"{one.difference.delta:+.4f}",
-            "95 % interval": f"{one.difference.low:+.4f} to {one.difference.high:+.4f}",
-            "Adjusted p": "< 0.0001" if one.adjusted_p < 1e-4 else f"{one.adjusted_p:.4f}",
+            "ΔAUC": format_metric(one.difference.delta, signed=True),
+            "95 % interval": format_bounds(one.difference.low, one.difference.high, signed=True),
+            "Adjusted p": format_p(one.adjusted_p),
             "Rows": one.rows,
         }
         for one in found[:MOST_DIFFERENCES]
@@ -232,4 +236,4 @@ def _identity(arms: Sequence[ArmResult]) -> tuple[str, ...]:
 
 
 def _range(mean: Mean) -> str:
-    return "–" if mean.low != mean.low else f"{mean.low:.4f} to {mean.high:.4f}"
+    return format_bounds(mean.low, mean.high)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from core.evaluation.format_metrics import format_bounds, known_metric, reason_without_auc, reason_without_interval
 from core.models.card import BackboneCard
 from core.models.exchange import export_backbone
 from core.models.registry import ARCHITECTURES
@@ -81,22 +82,28 @@ def badges(card: BackboneCard) -> None:
 def quality(card: BackboneCard) -> None:
     """How good it was where it learnt: clicks by AUC, or what its objective measured; else that it learnt nothing."""
     metrics = card.metrics
-    if card.scores_clicks and metrics.get("auc") is not None:
+    auc = known_metric(metrics, "auc")
+    if card.scores_clicks and auc is not None:
         domain = card.trained_on["domain"]
         st.metric(
             f"AUC on its {escape_markdown(domain)} test rows",
-            decimals(metrics["auc"]),
+            decimals(auc),
             help="With a 95 % interval by DeLong's method, for test-row noise.",
         )
+        bounds = f"95 % interval {format_bounds(metrics.get('auc_low'), metrics.get('auc_high'))}"
+        reason = reason_without_interval(metrics)
         st.caption(
-            f"95 % interval {decimals(metrics.get('auc_low'))} to {decimals(metrics.get('auc_high'))} · "
+            f"{reason[:1].upper() + reason[1:] or bounds} · "
             f"log loss {decimals(metrics.get('log_loss'))} · {count(metrics.get('rows'))} test rows"
         )
+    elif card.scores_clicks and metrics:
+        reason = reason_without_auc(metrics)
+        st.caption(f"{reason[:1].upper()}{reason[1:]} · log loss {decimals(metrics.get('log_loss'))} on its test rows")
     elif card.scores_clicks:
         st.caption("It was trained on data without source test rows.")
     else:
         learnt_metrics({title: value for title, value in metrics.items() if title != "loss"})
-        loss = f"Loss {decimals(metrics['loss'])} on source validation rows. " if "loss" in metrics else ""
+        loss = f"Loss {decimals(metrics.get('loss'))} on source validation rows. " if "loss" in metrics else ""
         st.caption(f"{loss}{no_click_head(card)}")
 
 

@@ -1,6 +1,5 @@
 """Small things every page needs: the workspace, errors as sentences, the equivalent command, numbers as text."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -9,9 +8,9 @@ from typing import Any
 import streamlit as st
 
 from core.errors import ThawError, disk_sentence
+from core.evaluation.format_metrics import MISSING, format_metric, format_with_bounds, is_missing
 from core.workspace import Workspace, open_workspace
 
-MISSING = "–"
 SIMULATED = ":violet-badge[:material/science: simulated]"
 """For st.markdown, beside the name of anything simulated."""
 
@@ -66,6 +65,12 @@ def bullets(sentences: Sequence[str]) -> str:
         lines.append(f"- {escape_markdown(sentence[: colon + 1])}")
         lines += [f"    - {escape_markdown(part.removesuffix(')') + ')')}" for part in parts]
     return "\n".join(lines)
+
+
+def say_missing(sentences: Sequence[str]) -> None:
+    """Says, under figures and tables, which metrics do not exist and why; nothing where all do."""
+    if sentences:
+        st.caption(escape_markdown(" ".join(sentences)))
 
 
 def number_columns(row: Mapping[str, object]) -> dict[str, Any]:
@@ -125,24 +130,22 @@ def short_count(number: float) -> str:
 
 def percent(share: float | None, digits: int = 1) -> str:
     """A share as percent: 0.2562 -> "25.6 %"."""
-    return MISSING if share is None or math.isnan(share) else f"{100 * share:.{digits}f} %"
+    return MISSING if share is None or is_missing(share) else f"{100 * share:.{digits}f} %"
 
 
 def decimals(number: float | None, digits: int = 4) -> str:
     """A metric: 0.76512 -> "0.7651"; a dash where undefined."""
-    return MISSING if number is None or math.isnan(number) else f"{number:.{digits}f}"
+    return format_metric(number, digits)
 
 
-def interval(value: float | None, low: float | None, high: float | None, digits: int = 4) -> str:
+def interval(value: float | None, low: float | None, high: float | None, digits: int = 4, signed: bool = False) -> str:
     """A value with its interval: "0.7651 (0.7583 to 0.7719)"; the value alone where the interval is undefined."""
-    if low is None or high is None or math.isnan(low) or math.isnan(high):
-        return decimals(value, digits)
-    return f"{decimals(value, digits)} ({decimals(low, digits)} to {decimals(high, digits)})"
+    return format_with_bounds(value, low, high, digits, signed)
 
 
 def duration(seconds: float | None) -> str:
     """Seconds as a person says them: "0.4 s", "12 s", "3 min 05 s", "2 h 10 min"."""
-    if seconds is None or math.isnan(seconds):
+    if seconds is None or is_missing(seconds):
         return MISSING
     if seconds < 10:
         return f"{seconds:.1f} s"

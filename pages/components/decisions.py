@@ -7,13 +7,14 @@ import streamlit as st
 from core.data.schema import CATEGORICAL, NUMERIC
 from core.evaluation.costs import cheapest_threshold
 from core.evaluation.curves import threshold_table
+from core.evaluation.format_metrics import format_metric
 from core.evaluation.slices import Slice, slice_differences, slice_metrics
 from core.report.decision_figures import cost_figure, slice_figure
 from core.report.palette import FROZEN, TRAINED
 from core.runs.store import Run
 from pages.components.chart import chart
 from pages.components.common import decimals, errors_shown, number_columns, percent
-from pages.components.decision_fields import column_slices, cost_fields
+from pages.components.decision_fields import NEEDED, column_slices, cost_fields
 from pages.components.result import predictions_of
 
 
@@ -45,7 +46,7 @@ def _costs(run: Run) -> None:
             st.metric("At the highest F1", decimals(f1), help="The threshold the run came with.", width="content")
             st.metric("Rows acted on", percent((at.tp + at.fp) / len(labels)), width="content")
         figure = cost_figure(grid, {"cost": (curve, threshold)})
-        chart(figure, f"cost-{run.id}", 300, f"Cost a row; {here:.4f} at {threshold:.3f}")
+        chart(figure, f"cost-{run.id}", 300, f"Cost a row; {decimals(here)} at {decimals(threshold, 3)}")
 
 
 def _slices(run: Run) -> None:
@@ -92,9 +93,13 @@ def _slices(run: Run) -> None:
 def _most_different(labels: np.ndarray, scores: dict[str, np.ndarray], slices: list[Slice], column: str) -> str:
     found = slice_differences(labels, scores, "before", slices)
     real = [one for one in found if one.word != "not distinguishable"]
+    if not found:
+        return f"No slice of {column} can be compared: {NEEDED}."
     if not real:
         return f"In no slice of {column} is AUC before and after distinguishable (Holm over {len(found)} slices)."
     named = "; ".join(
-        f"{one.name} ({one.difference.delta:+.4f}, adjusted p {one.adjusted_p:.3g}, n = {one.rows:,})" for one in real
+        f"{one.name} ({format_metric(one.difference.delta, signed=True)}, adjusted p {one.adjusted_p:.3g}, "
+        f"n = {one.rows:,})"
+        for one in real
     )
     return f"AUC changed most in: {named}. Holm-adjusted over {len(found)} slices."

@@ -5,6 +5,7 @@ import streamlit as st
 from core.demo import DATASET, SEEDS, demo_sweep, mixed_run, run_demo
 from core.errors import ThawError
 from core.evaluation.curves import Curve
+from core.evaluation.format_metrics import known_metric
 from core.report.learn_figures import roc_overlay
 from core.report.sweep_figures import depth_figure
 from core.runs.store import RESUMABLE, Run, RunStore
@@ -108,7 +109,7 @@ def _roc(done: list[Run]) -> list[tuple[str, Curve]]:
         if run.request["train"]["seed"] == SEEDS[0] and (strategy != "depth" or depth in shown):
             path = workspace().runs / run.id / "predictions.npz"
             found = curves(str(path), path.stat().st_mtime_ns, "target_test", "score")[1]
-            auc = run.result["metrics"]["target_test"]["auc"] if run.result else None
+            auc = known_metric(run.result["metrics"].get("target_test"), "auc") if run.result else None
             overlay.append((f"{arm_of(run).title}, {decimals(auc, 3)}", found))
     return overlay
 

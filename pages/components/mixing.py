@@ -4,6 +4,8 @@ import numpy as np
 import streamlit as st
 
 from core.evaluation.delong import auc_interval, auc_variance, compare
+from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, reason_of_labels
+from core.evaluation.verdicts import LEVEL
 from core.report.decision_figures import mixing_figure
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
@@ -72,8 +74,7 @@ def mixed_view(mixing: Run) -> None:
         for part, title in (("target_test", "Target test rows"), ("source_test", "Source test rows")):
             if part in parts:
                 st.metric(f"AUC, {title.lower()}", decimals(parts[part]["auc"][place]))
-                low, high = auc_interval(*auc_variance(arrays[f"{part}_label"], arrays[f"{part}_{alpha}"]))
-                st.caption(f"95 % interval {low:.4f} to {high:.4f}. {_against_tuned(arrays, part, alpha)}")
+                st.caption(_against_tuned(arrays, part, alpha))
         if not result["mixes_head"]:
             st.caption(
                 "The run's new head differs from the backbone's own, so the stages are mixed and the head stays the "
@@ -82,10 +83,19 @@ def mixed_view(mixing: Run) -> None:
 
 
 def _against_tuned(arrays: dict[str, np.ndarray], part: str, alpha: float) -> str:
+    """The mixture's interval, and whether its AUC differs from that of the fine-tuned run."""
+    labels = arrays[f"{part}_label"]
+    low, high = auc_interval(*auc_variance(labels, arrays[f"{part}_{alpha}"]))
+    if is_missing(low):
+        return f"No interval: {reason_of_labels(labels)}."
+    interval = f"95 % interval {format_bounds(low, high)}."
     if alpha == 1:
-        return "The fine-tuned run itself."
-    difference = compare(arrays[f"{part}_label"], arrays[f"{part}_{alpha}"], arrays[f"{part}_1.0"])
-    numbers = f"{difference.delta:+.4f}, 95 % {difference.low:+.4f} to {difference.high:+.4f}"
-    if not difference.p < 0.05:
-        return f"Not distinguishable from the fine-tuned run ({numbers})."
-    return f"{'Higher' if difference.delta > 0 else 'Lower'} than the fine-tuned run ({numbers})."
+        return f"{interval} The fine-tuned run itself."
+    difference = compare(labels, arrays[f"{part}_{alpha}"], arrays[f"{part}_1.0"])
+    if is_missing(difference.p):
+        return f"{interval} Not comparable with the fine-tuned run: {reason_of_labels(labels)}."
+    bounds = format_bounds(difference.low, difference.high, signed=True)
+    numbers = f"{format_metric(difference.delta, signed=True)}, 95 % {bounds}"
+    if difference.p >= LEVEL:
+        return f"{interval} Not distinguishable from the fine-tuned run ({numbers})."
+    return f"{interval} {'Higher' if difference.delta > 0 else 'Lower'} than the fine-tuned run ({numbers})."

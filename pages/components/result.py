@@ -19,6 +19,16 @@ from core.evaluation.curves import (
     threshold_table,
 )
 from core.evaluation.delong import compare
+from core.evaluation.format_metrics import (
+    format_bounds,
+    format_metric,
+    format_p,
+    is_missing,
+    metric_value,
+    missing_sentence,
+    reason_of_labels,
+)
+from core.evaluation.verdicts import LEVEL
 from core.report.run_figures import (
     calibration_figure,
     confusion_figure,
@@ -108,7 +118,7 @@ def result_view(run: Run) -> None:
 def verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
     """In words: did it help on the target, and what was forgotten on the source?"""
     assert run.result is not None
-    if run.result["before"] is None:
+    if run.result.get("before") is None:
         st.info(
             "This backbone had no click head before, so there is no score of its own to compare with. Compare the run "
             "with one from scratch instead.",
@@ -130,49 +140,46 @@ def verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
 def change_in_words(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -> str:
     """Whether AUC changed, by DeLong on the same rows; never a ranking of noise."""
     difference = compare(labels, after, before)
-    rows = f"{len(labels):,}"
-    if not difference.p < 0.05:
-        return (
-            f"AUC before and after is not distinguishable at n = {rows} (difference {_signed(difference.delta)}, "
-            + (f"95 % interval {_signed(difference.low)} to {_signed(difference.high)}).")
-        )
+    rows, delta = f"{len(labels):,}", format_metric(difference.delta, signed=True)
+    if is_missing(difference.p):
+        known = "" if is_missing(difference.delta) else f" (difference {delta}, no interval)"
+        return f"AUC before and after is not comparable: {reason_of_labels(labels)}{known}."
+    interval = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}"
+    if difference.p >= LEVEL:
+        return f"AUC before and after is not distinguishable at n = {rows} (difference {delta}, {interval})."
     better = "higher" if difference.delta > 0 else "lower"
-    p = "p < 0.0001" if difference.p < 1e-4 else f"p = {difference.p:.4f}"
-    return (
-        f"AUC is {better} than the backbone's as it was: {_signed(difference.delta)}, 95 % interval "
-        f"{_signed(difference.low)} to {_signed(difference.high)}, {p}, n = {rows}."
-    )
+    p = f"p {format_p(difference.p)}" if difference.p < 1e-4 else f"p = {format_p(difference.p)}"
+    return f"AUC is {better} than the backbone's as it was: {delta}, {interval}, {p}, n = {rows}."
 
 
 def metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool) -> None:
     """Every metric on target and source test rows, each beside what the backbone had before it was trained."""
     for column, part in zip(st.columns(len(parts)), parts, strict=True):
-        after, before = result["metrics"][part], (result["before"] or {}).get(part) if beside_before else None
+        after, before = result["metrics"][part], (result.get("before") or {}).get(part) if beside_before else None
         rows = []
         for name, title in METRICS.items():
             row = {"Metric": title, "After" if before else "Value": metric_text(after, name)}
             if before:
                 row["Before"] = metric_text(before, name)
-                row["Change"] = _signed(after[name] - before[name]) if _known(after, before, name) else ""
+                change = metric_value(after, name) - metric_value(before, name)
+                row["Change"] = "" if is_missing(change) else format_metric(change, signed=True)
             rows.append(row)
         with column.container(border=True):
-            rate, threshold = percent(after["click_rate"]), decimals(after["threshold"])
+            rate, threshold = percent(after.get("click_rate")), decimals(after.get("threshold"))
             st.markdown(
-                f"**{PART_TITLES[part]}** :gray[· {count(after['rows'])} rows · click rate {rate} "
+                f"**{PART_TITLES[part]}** :gray[· {count(after.get('rows'))} rows · click rate {rate} "
                 f"· threshold {threshold}, {result['threshold_rule']}]"
             )
             st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
+            if reason := missing_sentence(after, "these rows"):
+                st.caption(reason)
 
 
 def metric_text(metrics: dict[str, Any], name: str) -> str:
     """A metric of METRICS as it is shown."""
     if name == "auc_interval":
-        return f"{decimals(metrics['auc_low'])} to {decimals(metrics['auc_high'])}"
-    return decimals(metrics[name])
-
-
-def _known(after: dict[str, Any], before: dict[str, Any], name: str) -> bool:
-    return after.get(name) is not None and before.get(name) is not None
+        return format_bounds(metrics.get("auc_low"), metrics.get("auc_high"))
+    return decimals(metrics.get(name))
 
 
 def threshold_view(run: Run, parts: list[str]) -> None:
@@ -248,7 +255,7 @@ def _numbers(at: Confusion) -> None:
     }
     with st.container(horizontal=True):
         for title, value in numbers.items():
-            st.metric(title, f"{value:.4f}", width="content")
+            st.metric(title, decimals(value), width="content")
 
 
 def _confusion_words(at: Confusion) -> str:
@@ -282,7 +289,3 @@ def weights_after(run: Run) -> list[str]:
     start, objective = run.request.get("start", "random"), run.request.get("objective", "supervised")
     head = objective if OBJECTIVES[objective].trains else "random"
     return [*origins(start, objective, len(run.result["stages"]) - 1), head]
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}"

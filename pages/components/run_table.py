@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from core.data.datasets import list_datasets
+from core.evaluation.format_metrics import is_missing, known_metric, metric_value
 from core.models.library import list_backbones
 from core.models.registry import ARCHITECTURES
 from core.report.arms import arms_of
@@ -206,18 +207,18 @@ def safe_csv(table: pd.DataFrame) -> str:
 def _cells(run: Run) -> tuple[Any, ...]:
     """What a run itself says in the columns of _CELLS; kept, for looking it up in thousands of results takes long."""
     result = run.result or {}
-    metrics = result.get("metrics", {})
-    target, source = metrics.get("target_test", {}), metrics.get("source_test", {})
-    half = (target["auc_high"] - target["auc_low"]) / 2 if target.get("auc_high") is not None else None
+    metrics = result.get("metrics") or {}
+    target, source = metrics.get("target_test"), metrics.get("source_test")
+    half = (metric_value(target, "auc_high") - metric_value(target, "auc_low")) / 2
     memory = result.get("peak_memory")
     return (
         run.name,
         run.status,
         strategy_of(run),
-        target.get("auc"),
-        half,
-        target.get("log_loss"),
-        source.get("auc"),
+        known_metric(target, "auc"),
+        None if is_missing(half) else half,
+        known_metric(target, "log_loss"),
+        known_metric(source, "auc"),
         result["trained_parameters"] if result and run.request.get("objective") != "none" else None,
         result["seconds"]["total"] if result else None,
         memory / 1e6 if memory else None,

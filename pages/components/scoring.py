@@ -7,12 +7,13 @@ import streamlit as st
 
 from core.data.profile import FieldDrift, index_by_chance
 from core.data.schema import FIELDS
+from core.evaluation.format_metrics import format_interval, format_metric
 from core.report.run_figures import scored_figure
 from core.runs.kept import Scoring, delete_kept
 from core.runs.store import Run
 from pages.components.access import write_button
 from pages.components.chart import chart
-from pages.components.common import count, decimals, escape_markdown, interval, percent, when
+from pages.components.common import count, decimals, escape_markdown, percent, when
 from pages.components.drift import drift_view
 from pages.components.result import METRICS, metric_text
 
@@ -61,7 +62,7 @@ def numbers(said: dict[str, Any]) -> None:
         )
         st.metric("Predicted click rate", percent(scores["mean"], 2), border=True, help="The mean of all scores.")
         if metrics:
-            st.metric("Actual click rate", percent(metrics["click_rate"], 2), border=True, help="By the labels.")
+            st.metric("Actual click rate", percent(metrics.get("click_rate"), 2), border=True, help="By the labels.")
         else:
             st.metric("Share over threshold", percent(scores["predicted_click_share"]), border=True)
 
@@ -117,18 +118,17 @@ def spread(said: dict[str, Any]) -> None:
         scores = said["drift"]["scores"]
         st.caption(
             f"The scores {DRIFT_WORDS[scores['level']]} against those of the run's test rows (index "
-            f"{scores['psi']:.3f}): mean {decimals(scores['scored']['mean'])} here, {decimals(scores['test']['mean'])} "
-            "there. The line is the run's threshold."
+            f"{format_metric(scores['psi'], 3)}): mean {decimals(scores['scored']['mean'])} here, "
+            f"{decimals(scores['test']['mean'])} there. The line is the run's threshold."
         )
 
 
 def quality(metrics: dict[str, Any]) -> None:
     """Every metric on the file's labels."""
-    auc = interval(metrics["auc"], metrics["auc_low"], metrics["auc_high"]) if metrics["auc"] is not None else None
-    st.markdown(f"**By the file's labels** :gray[· AUC {auc}]" if auc else "**By the file's labels**")
+    st.markdown(f"**By the file's labels** :gray[· {format_interval(metrics)}]")
     rows = [{"Metric": title, "Value": metric_text(metrics, name)} for name, title in METRICS.items()]
     st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="Metrics of the scored file")
-    st.caption(f"On {count(metrics['rows'])} rows; F1, precision and recall at the run's own threshold.")
+    st.caption(f"On {count(metrics.get('rows'))} rows; F1, precision and recall at the run's own threshold.")
 
 
 def preview(scoring: Scoring) -> None:

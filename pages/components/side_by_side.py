@@ -8,6 +8,7 @@ import streamlit as st
 from scipy.stats import rankdata
 
 from core.data.datasets import Dataset, list_datasets
+from core.evaluation.format_metrics import format_bounds, format_metric, format_p, metric_value
 from core.evaluation.verdicts import Verdict
 from core.freezing.strategies import STRATEGIES
 from core.models.library import list_backbones
@@ -23,11 +24,18 @@ from core.report.arms import (
 from core.report.compare_figures import Axis, parallel_coordinates, setting_depths_figure
 from core.report.sweep_figures import METRICS, arms_figure, depth_figure, is_depth
 from core.runs.store import Run
-from core.runs.sweep_result import ArmResult, reference_of
+from core.runs.sweep_result import ArmResult, missing_auc, reference_of
 from pages.components.arm_decisions import arm_costs, arm_slices
 from pages.components.chart import chart, drawn
 from pages.components.choice import choose_text, from_address
-from pages.components.common import bullets, errors_shown, escape_markdown, simulated_badge, workspace
+from pages.components.common import (
+    bullets,
+    errors_shown,
+    escape_markdown,
+    say_missing,
+    simulated_badge,
+    workspace,
+)
 from pages.components.one_threshold import one_threshold
 from pages.components.sweep_charts import (
     HEIGHT,
@@ -99,6 +107,7 @@ def _charts(results: Sequence[ArmResult]) -> None:
         "intervals: other test rows (mean of DeLong's 95 % intervals; AUC alone). Thick ones: other seeds (mean ± one "
         "standard deviation). Arms whose intervals overlap may still differ: the verdicts below say so."
     )
+    say_missing(missing_auc(results))
     tall = 110 + 34 * len(titles)
     for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
         with column:
@@ -230,12 +239,13 @@ def _verdict_row(one: Verdict) -> dict[str, str]:
     row = {
         "Arm": one.a,
         "Against": one.b,
-        "Verdict": one.word + (f" at n = {one.auc.rows:,}" if one.word == "not distinguishable" else ""),
+        "Verdict": one.word_at,
     }
     for name, found, p in (("AUC", one.auc, one.auc_p), (" log loss", one.log_loss, one.log_loss_p)):
-        row[f"Δ{name}"] = f"{found.delta:+.4f}"
-        row[f"95 % interval{'' if name == 'AUC' else ' of Δ log loss'}"] = f"{found.low:+.4f} to {found.high:+.4f}"
-        row[f"Adjusted p{'' if name == 'AUC' else ' of Δ log loss'}"] = "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+        of_it = "" if name == "AUC" else " of Δ log loss"
+        row[f"Δ{name}"] = format_metric(found.delta, signed=True)
+        row[f"95 % interval{of_it}"] = format_bounds(found.low, found.high, signed=True)
+        row[f"Adjusted p{of_it}"] = format_p(p)
     return row
 
 
@@ -292,13 +302,22 @@ def _flatten(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
 
 
 def _parallel(results: Sequence[ArmResult]) -> None:
-    """Parallel coordinates of the chosen fine-tuning runs, a line a run."""
-    lines = [(one, run, run.result) for one in results for run in one.runs if run.kind == "finetune" and run.result]
+    """Parallel coordinates of the chosen fine-tuning runs that have an AUC, a line a run."""
+    lines = [
+        (one, run, run.result)
+        for one in results
+        for run in one.runs
+        if run.kind == "finetune" and run.result and one.auc["target_test"].mean == one.auc["target_test"].mean
+    ]
     if len(lines) < 3:
         return
     strategies = [*dict.fromkeys(one.strategy for one, _, _ in lines)]
     titles = [STRATEGIES[strategy].title for strategy in strategies]
-    auc = [result["metrics"]["target_test"]["auc"] for _, _, result in lines]
+
+    def measured(part: str, name: str) -> list[float]:
+        return [metric_value(result["metrics"].get(part), name) for _, _, result in lines]
+
+    auc = measured("target_test", "auc")
     axes = [Axis("strategy", [strategies.index(one.strategy) for one, _, _ in lines], titles)]
     numbers = {
         "stages frozen": [float(one.depth) for one, _, _ in lines],
@@ -310,9 +329,10 @@ def _parallel(results: Sequence[ArmResult]) -> None:
         "seconds": [result["seconds"]["total"] for _, _, result in lines],
     }
     axes += [Axis(title, values) for title, values in numbers.items() if len(set(values)) > 1]
-    axes.append(Axis("log loss", [result["metrics"]["target_test"]["log_loss"] for _, _, result in lines]))
-    if all("source_test" in result["metrics"] for _, _, result in lines):
-        axes.append(Axis("source AUC", [result["metrics"]["source_test"]["auc"] for _, _, result in lines]))
+    axes.append(Axis("log loss", measured("target_test", "log_loss")))
+    source = measured("source_test", "auc")
+    if all(value == value for value in source):
+        axes.append(Axis("source AUC", source))
     axes.append(Axis("target AUC", auc))
     st.markdown("**Settings and results** :gray[· a line a run; drag along an axis to filter; warm: high target AUC]")
     # By rank, for a single bad run would leave all others one colour.

@@ -20,10 +20,10 @@ from core.report.sweep_figures import (
 )
 from core.runs.store import RunStore
 from core.runs.sweep import Sweep
-from core.runs.sweep_result import ArmResult
+from core.runs.sweep_result import ArmResult, missing_auc
 from pages.components.chart import chart, drawn
 from pages.components.choice import choose_text
-from pages.components.common import workspace
+from pages.components.common import say_missing, workspace
 
 HEIGHT = 380
 MOST_LINES = 7
@@ -45,6 +45,7 @@ def sweep_charts(
         "one standard deviation). Two arms whose intervals overlap may still differ, as both stand on the same rows: "
         "the verdicts say so."
     )
+    say_missing(missing_auc(shown))
     tall = 110 + 34 * len(titles)
     for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
         with column:

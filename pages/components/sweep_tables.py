@@ -1,19 +1,25 @@
 """The tables of a sweep: a row an arm, a row a run; on the page and as files."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from core.evaluation.format_metrics import (
+    MISSING,
+    format_bounds,
+    format_metric,
+    is_missing,
+    known_metric,
+)
 from core.evaluation.verdicts import Verdict
 from core.runs.store import Run
 from core.runs.sweep import Sweep, arm_of
 from core.runs.sweep_result import ArmResult, setting_of, sweep_table
-from pages.components.common import MISSING
 
 Place = tuple[str, str]
 """An arm at a setting: (setting, title)."""
+FILE_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "ece")
 
 
 def places_of(sweep: Sweep, runs: Sequence[Run]) -> dict[Place, list[Run]]:
@@ -43,11 +49,11 @@ def page_table(
         row["Runs"] = _progress(runs)
         row |= _numbers(result, "Target", "target_test")
         row["Verdict"] = "reference" if title == reference else verdict.word if verdict else MISSING
-        row["ΔAUC"] = f"{verdict.auc.delta:+.4f}" if verdict else MISSING
-        row["95 % interval"] = f"{verdict.auc.low:+.4f} to {verdict.auc.high:+.4f}" if verdict else MISSING
+        row["ΔAUC"] = format_metric(verdict.auc.delta, signed=True) if verdict else MISSING
+        row["95 % interval"] = format_bounds(verdict.auc.low, verdict.auc.high, signed=True) if verdict else MISSING
         for name, metric in (("Log loss", "log_loss"), ("ECE", "ece")):
             spread = getattr(result, metric).get("target_test") if result else None
-            row[name] = spread.mean if spread else None
+            row[name] = _known(spread.mean) if spread else None
         row |= _numbers(result, "Source", "source_test")
         row["Trained"] = result.trained_parameters if result else None
         row["Seconds"] = result.seconds if result else None
@@ -66,8 +72,8 @@ def arms_file(results: Sequence[ArmResult], verdicts: Sequence[Verdict], referen
         for metric in ("auc", "log_loss"):
             found = getattr(verdict, metric) if verdict else None
             for end in ("delta", "low", "high"):
-                difference[f"{metric}_difference_{end}"] = getattr(found, end) if found else None
-            difference[f"{metric}_adjusted_p"] = getattr(verdict, f"{metric}_p") if verdict else None
+                difference[f"{metric}_difference_{end}"] = _known(getattr(found, end)) if found else None
+            difference[f"{metric}_adjusted_p"] = _known(getattr(verdict, f"{metric}_p")) if verdict else None
         rows.append(row | difference)
     return pd.DataFrame(rows)
 
@@ -92,9 +98,9 @@ def runs_file(runs: Sequence[Run]) -> pd.DataFrame:
             "seconds": result.get("seconds", {}).get("total"),
             "peak_memory": result.get("peak_memory"),
         }
-        for part, values in result.get("metrics", {}).items():
-            names = ("auc", "auc_low", "auc_high", "log_loss", "ece", "rows")
-            row |= {f"{part}_{name}": values.get(name) for name in names}
+        for part, values in (result.get("metrics") or {}).items():
+            row |= {f"{part}_{name}": known_metric(values, name) for name in FILE_METRICS}
+            row[f"{part}_rows"] = values.get("rows")
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -112,5 +118,9 @@ def _progress(runs: Sequence[Run]) -> str:
 
 def _numbers(result: ArmResult | None, name: str, part: str) -> dict[str, float | None]:
     spread = result.auc.get(part) if result else None
-    deviation = spread.deviation if spread and not math.isnan(spread.deviation) else None
-    return {f"{name} AUC": spread.mean if spread else None, f"{name} ±": deviation}
+    mean, deviation = (_known(spread.mean), _known(spread.deviation)) if spread else (None, None)
+    return {f"{name} AUC": mean, f"{name} ±": deviation}
+
+
+def _known(value: float) -> float | None:
+    return None if is_missing(value) else value

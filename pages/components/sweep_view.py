@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from core.data.datasets import list_datasets
+from core.evaluation.format_metrics import known_metric
 from core.evaluation.verdicts import Verdict
 from core.models.library import list_backbones
 from core.runs.launch import CLUSTER, arms_at_once, refresh, worker_alive
@@ -320,14 +321,14 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 def _runs(runs: Sequence[Run]) -> None:
     rows = []
     for run in runs:
-        target = run.result["metrics"].get("target_test", {}) if run.result else {}
+        target = run.result["metrics"].get("target_test") if run.result else None
         rows.append(
             {
                 "Arm": arm_of(run).title,
                 "Seed": run.request["train"]["seed"],
                 "Status": run.status,
-                "Target AUC": target.get("auc"),
-                "Log loss": target.get("log_loss"),
+                "Target AUC": known_metric(target, "auc"),
+                "Log loss": known_metric(target, "log_loss"),
                 "Seconds": run.result["seconds"]["total"] if run.result else None,
                 "Run": f"run?run={run.id}",
                 "Message": run.message,

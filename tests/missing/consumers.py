@@ -1,0 +1,213 @@
+"""Everything that shows, stores or exports metrics, driven as its users drive it: commands, files, pages."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import streamlit as st
+from plotly.basedatatypes import BaseFigure
+from streamlit.testing.v1 import AppTest
+
+from core.__main__ import build_parser, main
+from core.command_output import follow
+from core.data.samples import find_sample, read_rows
+from core.data.schema import CATEGORICAL, NUMERIC
+from core.demo import wait_for_demo
+from core.runs.command import Report
+from core.runs.kept import score_and_keep
+from core.runs.store import RunStore
+from core.runs.sweep_result import arm_results, judged
+from core.tracking.tracked import tracked
+from core.workspace import Workspace
+from pages.components.common import workspace as of_pages
+from pages.components.run_table import arm_frame, run_frame, safe_csv
+from pages.components.sweep_tables import arms_file, runs_file
+from tests.missing.examples import Example
+from tests.missing.made import Made
+from tests.pages.places import Place
+
+NO_NUMBER = re.compile(r"(?<![\w/.'])[+-]?(nan|NaN|inf|None)(?![\w/])(?!: these runs)")
+"""A number that does not exist, printed; a caption of Compare begins with the word None."""
+
+
+def check(text: str, where: str) -> None:
+    """Fails where a text shows a number that does not exist."""
+    found = NO_NUMBER.search(text)
+    assert found is None, f"{where}: …{text[max(0, found.start() - 120) : found.end() + 60]}…"
+
+
+def reason(example: Example) -> str:
+    """What must be said of the example; "" where AUC and interval exist."""
+    rows, clicks = len(example.labels), sum(example.labels)
+    if clicks in (0, rows):
+        label = int(clicks > 0)
+        return f"the only row has the label {label}" if rows == 1 else f"all {rows} rows have the label {label}"
+    if clicks == 1:
+        return f"one click in {rows} rows"
+    return f"one row without a click in {rows} rows" if clicks == rows - 1 else ""
+
+
+def run_here(patch: pytest.MonkeyPatch, workspace: Workspace) -> None:
+    """Has pages show this workspace and carry commands out in this process; no worker starts."""
+
+    def run(space: Workspace, words: Sequence[str], on_progress: Report | None = None) -> dict[str, Any]:
+        options = build_parser().parse_args(["--workspace", str(space.root), *words])
+        data: dict[str, Any] = options.run(space, options).data
+        return data
+
+    patch.setenv("THAW_HOME", str(workspace.root))
+    patch.setattr("core.runs.command.run_command", run)
+    for module in ("core.runs.launch", "core.runs.submit", "core.runs.sweep"):
+        patch.setattr(f"{module}.ensure_worker", lambda *_: None)
+    # Examples share ids of datasets, by which pages keep what they have read.
+    of_pages.clear()
+    st.cache_data.clear()
+
+
+def keep_figures(patch: pytest.MonkeyPatch) -> list[str]:
+    """A list to which every figure's JSON is added as it is made."""
+    kept: list[str] = []
+    to_json: Callable[..., str] = BaseFigure.to_json
+
+    def keep(figure: BaseFigure, *args: Any, **named: Any) -> str:
+        kept.append(to_json(figure, *args, **named))
+        return kept[-1]
+
+    patch.setattr(BaseFigure, "to_json", keep)
+    return kept
+
+
+def check_figures(kept: list[str]) -> None:
+    """Fails where a text in a figure shows a number that does not exist."""
+    for text in kept:
+        for one in re.findall(r'"(?:[^"\\]|\\.)*"', text):
+            check(one.strip('"'), "figure")
+    kept.clear()
+
+
+def scored_file(made: Made, example: Example, path: Path) -> Path:
+    """A file in the Criteo format with the example's labels."""
+    table = read_rows(find_sample(made.workspace, made.dataset.sample_id), [*NUMERIC, *CATEGORICAL])
+    columns = [table[name].slice(0, example.rows).to_pylist() for name in (*NUMERIC, *CATEGORICAL)]
+    rows = [
+        "\t".join("" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in row)
+        for row in zip(example.labels, *columns, strict=True)
+    ]
+    path.write_text("".join(f"{row}\n" for row in rows))
+    return path
+
+
+def drive_commands(made: Made, example: Example, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command that reads metrics; neither its words, its JSON nor its files hold a number that does not exist."""
+    run, ids = made.runs[0], ",".join(one.id for one in made.runs)
+    said: dict[str, str] = {}
+
+    def command(*words: str | Path) -> None:
+        options = build_parser().parse_args(["--workspace", str(made.workspace.root), *map(str, words)])
+        result = options.run(made.workspace, options)
+        assert result.status == 0
+        json.dumps(result.data, allow_nan=False)
+        check(result.text, str(words[0]))
+        said[str(words[0])] = result.text
+
+    command("runs")
+    command("datasets")
+    command("evaluate", "--run", run.id)
+    command("interpolate", "--run", run.id)
+    command("moved", "--run", run.id)
+    command("sweep", "--name", made.sweep.id)
+    path = scored_file(made, example, folder / "rows.tsv")
+    command("score", "--run", run.id, "--input", path, "--output", folder / "scores.csv")
+    command("export-tracking", "--sweep", made.sweep.id, "--format", "mlflow", "--out", folder / "mlflow")
+    command("export-tracking", "--run", run.id, "--format", "tensorboard", "--out", folder / "tensorboard")
+    command("report", "--sweep", made.sweep.id, "--out", folder / "sweep.html")
+    command("report", "--runs", ids, "--out", folder / "report.html")
+    command("export-backbone", "--backbone", made.backbone.id, "--out", folder / "backbone.zip")
+    command("import-backbone", folder / "backbone.zip", "--name", "taken in")
+    command("backbones")
+    assert main(["--workspace", str(made.workspace.root), "runs", "--json"]) == 0
+    json.loads(capsys.readouterr().out, parse_constant=_refuse)
+    check(follow(made.workspace, run).text, "finetune")
+    check(" ".join(wait_for_demo(made.workspace, made.sweep)), "demo")
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    check(re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]*>", " ", html, flags=re.S), "report")
+    for metric in (folder / "mlflow").rglob("metrics/**/*"):
+        lines = metric.read_text().splitlines() if metric.is_file() else ()
+        assert all(np.isfinite(float(line.split()[1])) for line in lines), metric
+    # A reason where nothing is missing is as wrong as a number that does not exist.
+    for text in (said["runs"], said["evaluate"], said["score"], said["backbones"], html):
+        assert (reason(example) in text) if reason(example) else "no interval" not in text and "no AUC" not in text
+
+
+def drive_files(made: Made) -> None:
+    """The tables that pages offer as files, and what tracking tools are told."""
+    store, space = RunStore(made.workspace), made.workspace
+    results = arm_results(made.sweep, made.runs)
+    verdicts, sentences = judged(space, results, results[0].title)
+    check(" ".join(sentences), "verdicts")
+    every = [*made.runs, made.pretraining]
+    table = run_frame(every, store.validation(every), {made.sweep.id: made.sweep.name})
+    for frame in (
+        table,
+        arm_frame(every, table)[1],
+        arms_file(results, verdicts, results[0].title),
+        runs_file(every[:1]),
+    ):
+        check(safe_csv(frame), "CSV")
+        numbers = pa.Table.from_pandas(frame)
+        for column in (one for one in numbers.columns if pa.types.is_floating(one.type)):
+            assert not np.isinf(column.to_numpy()).any()
+    for run in every:
+        assert np.isfinite([*tracked(store, run, "x").metrics.values()]).all()
+
+
+def drive_pages(made: Made, example: Example, folder: Path, once: bool) -> None:
+    """Every page that shows metrics. once: pages too that show none of a run's."""
+    run = made.runs[0]
+    path = scored_file(made, example, folder / "rows.tsv")
+    score_and_keep(made.workspace, run.id, path, "rows.tsv", "reject")
+    places = [
+        Place("home"),
+        Place("run", {"run": run.id}),
+        Place("score", {"run": run.id}),
+        Place("compare", {"runs": ",".join(one.id for one in made.runs)}),
+        Place("sweep", {"sweep": made.sweep.id}),
+        Place("backbones", {"section": "Shelf"}),
+        Place("learn", {"run": run.id}),
+    ]
+    if once:
+        places += [
+            Place("run", {"run": made.pretraining.id}),
+            Place("compare", {"runs": made.runs[0].id, "rows": "arm"}),
+            *(Place("data", view=view) for view in ("Sample", "Split", "Datasets")),
+        ]
+    for place in places:
+        app = place.open()
+        assert not app.exception, (place, app.exception)
+        check(words_of(app), f"page {place.page}")
+        if reason(example) and place.page in ("home", "run", "score", "compare", "sweep", "learn"):
+            assert reason(example) in words_of(app).replace("\\", ""), place
+
+
+def words_of(app: AppTest) -> str:
+    """Every text on a page, in tables too."""
+    elements = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success, *app.subheader]
+    texts = [str(one.value) for one in elements] + [f"{one.label} {one.value} {one.delta}" for one in app.metric]
+    for table in app.dataframe:
+        # A cell without a value shows the word None, unless the table says what to show instead.
+        assert table.proto.placeholder or not table.value.isna().to_numpy().any(), table.value
+        texts += [
+            str(value)
+            for column in table.value.select_dtypes(["object", "str"])
+            for value in table.value[column].dropna()
+        ]
+    return "\n".join(texts)
+
+
+def _refuse(name: str) -> None:
+    raise AssertionError(f"JSON holds {name}")

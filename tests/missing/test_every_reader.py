@@ -1,0 +1,172 @@
+"""Labels and scores that leave metrics undefined, through everything that reads a metric.
+
+Which functions those are is found by walking the code (tests.missing.walk); that each was called is seen while the
+commands, files and pages are driven. A new one that nothing here drives fails the test.
+"""
+
+import dataclasses
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
+
+from core.__main__ import main
+from core.data.datasets import find_dataset
+from core.data.simulate import simulate
+from core.runs.launch import CLUSTER, lane_lock
+from core.runs.store import Run, RunStore
+from core.runs.sweep import Arm, SweepSpec, submit_sweep
+from core.runs.worker import carry_out
+from core.training.job import execute
+from core.training.settings import FinetuneRequest, InterpolateRequest, PretrainRequest
+from core.training.verify import Difference, Verification, verify
+from core.workspace import open_workspace
+from tests.core.models.references import SMALL
+from tests.core.training.helpers import QUICK
+from tests.missing.consumers import (
+    check,
+    check_figures,
+    drive_commands,
+    drive_files,
+    drive_pages,
+    keep_figures,
+    run_here,
+    words_of,
+)
+from tests.missing.entered import entered
+from tests.missing.examples import Example, arrays, examples
+from tests.missing.made import make, template, train, with_parts
+from tests.missing.walk import readers_of_metrics
+from tests.pages.places import Place
+
+RISING = tuple(np.linspace(0.1, 0.9, 30).tolist())
+ONE_CLICK = Example("one click", (0,) * 29 + (1,), RISING, RISING[::-1])
+NO_CLICKS = Example("no clicks", (0,) * 30, RISING, RISING[::-1])
+ONE_ROW = Example("one row", (1,), (0.4,), (0.5,))
+TWO_ROWS = Example("two rows", (1, 0), (0.4, 0.5), (0.5, 0.4))
+ALL_EQUAL = Example("all scores equal", (1, 0, 1, 0, 0), (0.5,) * 5, (0.3,) * 5)
+FEW = Example("few rows", (1, 0, 1, 0, 0, 1), (0.9, 0.2, 0.3, 0.4, 0.1, 0.6), (0.2, 0.9, 0.4, 0.3, 0.6, 0.1))
+OBJECTIVES = ("supervised", "rfd", "mfp")
+ON_PAGES = ("one click", "no clicks", "one row", "two rows", "few rows")
+
+
+def test_every_reader_of_a_metric_takes_one_that_is_missing(
+    tiny_template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template(tmp_path / "template", tiny_template)
+    count = itertools.count()
+
+    @settings(
+        max_examples=4,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=(Phase.explicit, Phase.generate),
+        suppress_health_check=[*HealthCheck],
+    )
+    @example(ONE_CLICK)
+    @example(NO_CLICKS)
+    @example(ONE_ROW)
+    @example(TWO_ROWS)
+    @example(ALL_EQUAL)
+    @example(FEW)
+    @given(examples())
+    def drive(drawn: Example) -> None:
+        number = next(count)
+        folder = tmp_path / f"files-{number}"
+        folder.mkdir()
+        made = make(tmp_path / "template", tmp_path / f"workspace-{number}", drawn)
+        for run in made.runs:
+            is_as_defined(run, drawn)
+        with pytest.MonkeyPatch.context() as patch:
+            run_here(patch, made.workspace)
+            figures = keep_figures(patch)
+            drive_commands(made, drawn, folder, capsys)
+            drive_files(made)
+            if drawn.kind in ON_PAGES:
+                drive_pages(made, drawn, folder, once=not number)
+            check_figures(figures)
+
+    with entered() as found:
+        drive()
+        drive_training(tmp_path / "template", tmp_path, capsys)
+    missed = [function for function in readers_of_metrics() if (function.file, function.line) not in found]
+    assert not missed, f"these read metrics, and nothing here drives them: {missed}"
+
+
+def is_as_defined(run: Run, drawn: Example) -> None:
+    """What is stored of the run exists exactly where the labels define it."""
+    assert run.result is not None
+    for part in (run.result["metrics"]["target_test"], run.result["before"]["target_test"]):
+        assert (part["auc"] is not None) == drawn.has_auc == (part["pr_auc"] is not None)
+        assert (part["auc_low"] is not None) == drawn.has_interval == (part["auc_high"] is not None)
+        assert part["log_loss"] is not None and part["rows"] == drawn.rows
+
+
+def drive_training(template_root: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Training itself on parts that hold a single click or none: validation, halving, mixing, verifying."""
+    for drawn in (ONE_CLICK, NO_CLICKS):
+        root = folder / f"trained-{drawn.kind}"
+        shutil.copytree(template_root, root)
+        workspace = open_workspace(root)
+        dataset, store = with_parts(workspace, find_dataset(workspace, "tiny"), drawn), RunStore(workspace)
+        small: dict[str, Any] = {name: SMALL[name] for name in ("embedding", "widths")}
+        asked = [PretrainRequest(dataset.id, "dnn", f"by {one}", QUICK, small, one) for one in OBJECTIVES]
+        made = [train(workspace, request) for request in asked]
+        card = made[0].result["backbone"]  # type: ignore[index]
+        tuned = train(workspace, FinetuneRequest(dataset.id, card, "depth", 1, train=QUICK))
+        train(workspace, InterpolateRequest(dataset.id, tuned.id))
+        is_as_defined(tuned, drawn)
+        assert verify(workspace, tuned).same
+        with pytest.MonkeyPatch.context() as patch:
+            run_here(patch, workspace)
+            arms = (Arm("depth", 0), Arm("depth", 1))
+            halved = SweepSpec(dataset.id, card, arms, (0,), train=dataclasses.replace(QUICK, epochs=2), halving=2)
+            sweep = submit_sweep(workspace, halved, "halved", own=True)
+            # The first run waits at its rung for the second; meanwhile one of them runs.
+            run = store.claim(CLUSTER, 1)
+            assert run is not None
+            with lane_lock(workspace, CLUSTER):
+                check(words_of(Place("sweep", {"sweep": sweep.id}).open()), "a sweep that runs")
+            carry_out(workspace, store, run, execute)
+            while (run := store.claim(CLUSTER, 1)) is not None:
+                carry_out(workspace, store, run, execute)
+            ended = store.group(sweep.id)
+            assert [one.status for one in ended] == ["done"] * 2, [one.message for one in ended]
+            for one in made:
+                check(words_of(Place("run", {"run": one.id}).open()), "a pretraining")
+    simulate(folder / "more.tsv", 1000, "both", seed=9)
+    assert main(["--workspace", str(root), "ingest", str(folder / "more.tsv"), "--name", "more"]) == 0
+    capsys.readouterr()
+    differs = (Difference("metrics target_test auc", None, 0.5), Difference("threshold", 0.5, 0.25))
+    said = Verification("r-1", False, 9, differs, 0.1, False, (), "cpu", 1).sentence
+    assert "metrics target_test auc (none then, 0.5 now)" in said
+
+
+def test_a_reader_that_is_new_is_found(tmp_path: Path) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "new.py").write_text(
+        "from core.evaluation.delong import compare\n\n\n"
+        "def silent(rows):\n    return len(rows)\n\n\n"
+        "def reads(result):\n    return result['auc'] + 1\n\n\n"
+        "def takes(one: 'int', verdicts: list[Verdict]):\n    return verdicts\n\n\n"
+        "@cache\ndef calls(y, a, b):\n    return compare(y, a, b).p\n"
+    )
+    found = [(one.name, one.line) for one in readers_of_metrics(tmp_path)]
+    assert found == [("reads", 8), ("takes", 12), ("calls", 16)]
+
+
+@pytest.mark.parametrize("text", ["AUC nan", "+nan to +nan", "(None)", "score inf."])
+def test_a_number_that_does_not_exist_is_seen(text: str) -> None:
+    with pytest.raises(AssertionError):
+        check(text, "here")
+    check("Nonetheless, finance and nanoseconds", "here")
+
+
+def test_examples_are_what_their_kind_says() -> None:
+    assert not NO_CLICKS.has_auc and ONE_CLICK.has_auc and not ONE_CLICK.has_interval and FEW.has_interval
+    assert [one.shape for one in arrays(FEW)] == [(6,)] * 3
