@@ -32,6 +32,8 @@ class Inspection:
     columns: tuple[str | None, ...]
     header_row: int
     bytes: int
+    id_column: str = ""
+    labels_optional: bool = False
 
     @property
     def labelled(self) -> bool:
@@ -45,7 +47,8 @@ def inspect(path: Path) -> Inspection:
     size = path.stat().st_size
     if container == PARQUET:
         columns = _match(_parquet_names(path), path.name)
-        return Inspection("parquet", "It begins with Parquet's mark PAR1.", container, "", columns, 0, size)
+        reason = "It begins with Parquet's mark PAR1."
+        return Inspection("parquet", reason, container, "", columns, 0, size, _id_of(columns))
     with open_rows(path) as stream:
         head = b""
         while len(head) < HEAD_BYTES and (block := stream.read(HEAD_BYTES - len(head))):
@@ -57,7 +60,7 @@ def inspect(path: Path) -> Inspection:
     if {name.strip() for name in names} & {"I1", "C1", "label", "Label"}:
         columns = _match(names, path.name)
         reason = f"The first line names columns, separated by {'tabs' if delimiter == chr(9) else 'commas'}."
-        return Inspection("csv", reason, container, delimiter, columns, blank + 1, size)
+        return Inspection("csv", reason, container, delimiter, columns, blank + 1, size, _id_of(columns))
     width = len(first.split("\t"))
     if width == len(FIELDS):
         reason = "39 tab-separated columns and no header: rows without a label."
@@ -127,6 +130,7 @@ def _match(names: list[str], file: str) -> tuple[str | None, ...]:
     if len(names) > MAX_COLUMNS:
         raise BadInput(f"The header of {file!r} names {len(names):,} columns; at most {MAX_COLUMNS:,} are read.")
     ours = {name: name for name in FIELDS} | {"label": LABEL, "Label": LABEL}
+    ours |= {name.strip(): name.strip() for name in names if name.strip().lower() == "id"}
     columns = tuple(ours.get(name.strip().lstrip("\ufeff")) for name in names)
     for column in (LABEL, *FIELDS):
         if columns.count(column) > 1:
@@ -135,6 +139,10 @@ def _match(names: list[str], file: str) -> tuple[str | None, ...]:
     if missing:
         raise BadInput(f"The header of {file!r} lacks the columns {', '.join(missing[:8])}; it names {names[:8]}.")
     return columns
+
+
+def _id_of(columns: tuple[str | None, ...]) -> str:
+    return next((name for name in columns if name and name.lower() == "id"), "")
 
 
 def _parquet_names(path: Path) -> list[str]:

@@ -10,21 +10,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.access import require_writable
 from core.data.containers import PARQUET, open_rows
 from core.data.dialects import Inspection, inspect
+from core.data.options import ReadOptions
 from core.data.parse import BadRows, read_parquet
 from core.data.rowsfile import code, write_rows
-from core.data.samples import ROWS, Sample, load_sample, save_sample
+from core.data.samples import ROW_NUMBERS, ROWS, Sample, load_sample, save_sample
 from core.data.schema import LABEL
 from core.data.textblocks import read_blocks
 from core.errors import BadInput
 from core.workspace import Workspace, check_name, hash_file
 
 ON_BAD_ROWS = ("reject", "skip")
+NO_OPTIONS = ReadOptions()
 
 
 def ingest(
@@ -35,6 +38,9 @@ def ingest(
     progress: Callable[[float], None] | None = None,
     simulated: bool = False,
     one_class_ok: bool = False,
+    *,
+    options: ReadOptions = NO_OPTIONS,
+    labels: str = "required",
 ) -> Sample:
     """Reads `path` and stores it as a sample called `name`.
 
@@ -46,7 +52,7 @@ def ingest(
     name = check_name(name, "sample")
     if on_bad_rows not in ON_BAD_ROWS:
         raise BadInput(f"on_bad_rows is {on_bad_rows!r}; choose one of {list(ON_BAD_ROWS)}.")
-    form = inspect(path)
+    form = dataclasses.replace(inspect(path), labels_optional=labels == "optional")
     bad = BadRows(skip=on_bad_rows == "skip")
 
     def folder_of(content_hash: str) -> Path:
@@ -80,7 +86,10 @@ def ingest(
             content_hash=content_hash,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             folder=part,
+            id_column=form.id_column,
         )
+        numbers = np.arange(form.header_row + 1, form.header_row + 1 + rows + bad.count)
+        np.save(part / ROW_NUMBERS, numbers[~np.isin(numbers, bad.rows)])
         save_sample(sample)
         part.rename(folder)
     finally:
@@ -109,14 +118,15 @@ def _write_rows(
 ) -> tuple[int, int]:
     """(rows, clicks) written to `target`: all there are, or those up to where `stop` says so."""
     rows = clicks = 0
-    with _batches(path, form, bad, report) as batches, write_rows(target, form.labelled) as writer:
+    others = (form.id_column,) if form.id_column else ()
+    with _batches(path, form, bad, report) as batches, write_rows(target, form.labelled, others) as writer:
         for batch in batches:
             if stop():
                 break
             writer.write_batch(batch)
             rows += batch.num_rows
             if form.labelled:
-                clicks += int(pc.sum(batch[LABEL]).as_py())
+                clicks += int(pc.sum(pc.equal(batch[LABEL], 1)).as_py() or 0)
     report(1.0)
     return rows, clicks
 

@@ -26,6 +26,7 @@ PARQUET_ROWS = 65_536
 MAX_ROW_GROUP_BYTES = 4 * 2**30
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 LABELS = pa.array(["0", "1", "0.0", "1.0"])
+_PLACEHOLDERS = pa.array(["", "?", "-1", "-1.0", "nan", "na", "n/a", "null", "none", "<na>", "\\n"])
 _SCHEMA = pa.schema(
     [(LABEL, pa.int8())] + [(name, pa.float64()) for name in NUMERIC] + [(name, pa.string()) for name in CATEGORICAL]
 )
@@ -42,6 +43,7 @@ class BadRows:
     skip: bool
     count: int = 0
     examples: list[str] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
     _pending: list[tuple[int, str]] = field(default_factory=list)
 
     def note(self, row: int, sentence: str) -> None:
@@ -52,10 +54,11 @@ class BadRows:
         """Decides on the rows noted up to `last_row` (all when None), in order: BadInput with the first, or skips."""
         self._pending.sort()
         while self._pending and (last_row is None or self._pending[0][0] <= last_row):
-            sentence = self._pending.pop(0)[1]
+            row, sentence = self._pending.pop(0)
             if not self.skip:
                 raise BadInput(f"{sentence} Mend the row, or choose to skip bad rows.")
             self.count += 1
+            self.rows.append(row)
             if len(self.examples) < MAX_EXAMPLES:
                 self.examples.append(sentence)
 
@@ -125,7 +128,7 @@ def read_text(
         if form.labelled:
             filled = ~_all_null(table)
             table, rows = table.filter(pa.array(filled)), rows[filled]
-        table = _typed(table, rows, name, bad)
+        table = _typed(table, rows, name, bad, form)
         bad.settle(seen)
         yield table
     bad.settle()
@@ -133,7 +136,7 @@ def read_text(
 
 def read_parquet(path: Path, form: Inspection, bad: BadRows) -> Iterator[pa.Table]:
     """Typed tables from a Parquet file; columns may hold numbers or text."""
-    wanted = [column for column in (LABEL, *FIELDS) if column in form.columns]
+    wanted = [column for column in (LABEL, *FIELDS, form.id_column) if column and column in form.columns]
     try:
         with pq.ParquetFile(path) as file:
             packed, unpacked = path.stat().st_size, 0
@@ -159,7 +162,7 @@ def read_parquet(path: Path, form: Inspection, bad: BadRows) -> Iterator[pa.Tabl
                 rows = np.arange(seen + 1, seen + 1 + table.num_rows)
                 texts = [_as_text(table[column], column, path.name, rows) for column in wanted]
                 seen += table.num_rows
-                typed = _typed(pa.table(texts, names=wanted), rows, path.name, bad)
+                typed = _typed(pa.table(texts, names=wanted), rows, path.name, bad, form)
                 bad.settle()
                 yield typed
             _check_count(seen, file, path.name)
@@ -254,7 +257,7 @@ def _as_text(column: pa.ChunkedArray, name: str, file: str, rows: np.ndarray) ->
     return texts
 
 
-def _typed(table: pa.Table, rows: np.ndarray, name: str, bad: BadRows) -> pa.Table:
+def _typed(table: pa.Table, rows: np.ndarray, name: str, bad: BadRows, form: Inspection) -> pa.Table:
     """Casts text columns to the schema. A row that cannot be cast is bad; its first fault is the one named."""
     keep = np.ones(table.num_rows, dtype=bool)
 
@@ -271,9 +274,14 @@ def _typed(table: pa.Table, rows: np.ndarray, name: str, bad: BadRows) -> pa.Tab
     labelled = LABEL in table.column_names
     if labelled:
         found = pc.index_in(table[LABEL], value_set=LABELS)
+        placeholder = np.zeros(table.num_rows, bool)
+        if form.labels_optional:
+            texts = pc.utf8_lower(pc.utf8_trim_whitespace(pc.fill_null(table[LABEL], "")))
+            placeholder = pc.is_in(texts, value_set=_PLACEHOLDERS).to_numpy()
         if found.null_count:
-            reject(found.is_null(), LABEL, "not 0 or 1")
-        typed[LABEL] = pc.bit_wise_and(pc.fill_null(found, 0), 1).cast(pa.int8())
+            reject(found.is_null().to_numpy() & ~placeholder, LABEL, "not 0 or 1")
+        labels = pc.bit_wise_and(pc.fill_null(found, 0), 1).cast(pa.int8())
+        typed[LABEL] = pc.if_else(pa.array(placeholder), pa.scalar(-1, pa.int8()), labels)
     for column in NUMERIC:
         typed[column] = _numbers(table[column], column, reject)
     for column in CATEGORICAL:
@@ -281,7 +289,9 @@ def _typed(table: pa.Table, rows: np.ndarray, name: str, bad: BadRows) -> pa.Tab
         if (pc.max(lengths).as_py() or 0) > MAX_FIELD:
             reject(pc.greater(lengths, MAX_FIELD), column, f"longer than {MAX_FIELD:,} characters")
         typed[column] = table[column]
-    result = pa.table(typed, schema=table_schema(labelled))
+    if form.id_column:
+        typed[form.id_column] = table[form.id_column]
+    result = pa.table(typed)
     return result if keep.all() else result.filter(pa.array(keep))
 
 

@@ -33,21 +33,29 @@ def code(table: pa.Table) -> list[pa.RecordBatch]:
         columns = {}
         for name in rows.column_names:
             column = rows[name].combine_chunks() if rows[name].num_chunks != 1 else rows[name].chunk(0)
-            columns[name] = column.cast(pa.int8()) if name == LABEL else _code_field(column, name)
+            columns[name] = (
+                column.cast(pa.int8()) if name == LABEL else _code_field(column, name) if name in FIELDS else column
+            )
         batches.append(coded_batch(columns))
     return batches
 
 
 def coded_batch(columns: dict[str, pa.Array]) -> pa.RecordBatch:
     """Columns as a batch in the file's order; all but the label are coded by 16-bit places."""
-    schema = _CODED if LABEL in columns else _CODED.remove(0)
+    schema = _with_others(_CODED if LABEL in columns else _CODED.remove(0), [*columns])
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
+def _with_others(schema: pa.Schema, names: list[str] | tuple[str, ...]) -> pa.Schema:
+    for name in names:
+        schema = schema if name in schema.names else schema.append(pa.field(name, pa.string()))
+    return schema
+
+
 @contextmanager
-def write_rows(path: Path, labelled: bool) -> Iterator[pa.ipc.RecordBatchStreamWriter]:
+def write_rows(path: Path, labelled: bool, others: tuple[str, ...] = ()) -> Iterator[pa.ipc.RecordBatchStreamWriter]:
     """A writer whose `write_batch` takes what `code` gives."""
-    schema = _CODED if labelled else _CODED.remove(0)
+    schema = _with_others(_CODED if labelled else _CODED.remove(0), others)
     with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_stream(stream, schema) as writer:
         yield writer
 
@@ -64,7 +72,8 @@ def map_rows(path: Path) -> pa.Table:
 
 def plain(table: pa.Table) -> pa.Table:
     """A coded table's columns as values: numbers as float64, categories as string, missing ones null."""
-    return pa.table({name: table[name].cast(_VALUES.get(name, pa.int8())) for name in table.column_names})
+    types = {LABEL: pa.int8()} | _VALUES
+    return pa.table({name: table[name].cast(types.get(name, pa.string())) for name in table.column_names})
 
 
 def places_and_values(column: pa.Array) -> tuple[np.ndarray, pa.Array]:

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from core.access import require_writable
@@ -13,6 +14,7 @@ from core.errors import BadInput
 from core.workspace import Workspace, read_json, write_json
 
 ROWS = "rows.arrow"
+ROW_NUMBERS = "row_numbers.npy"
 _EARLIER_ROWS = "rows.parquet"
 
 
@@ -38,6 +40,10 @@ class Sample:
     content_hash: str
     created: str
     folder: Path = Path()
+    id_column: str = ""
+    kept: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    missing_markers: tuple[tuple[str, int], ...] = ()
 
     @property
     def rows_path(self) -> Path:
@@ -80,6 +86,12 @@ def delete_sample(sample: Sample) -> None:
     """Removes the sample's folder; datasets prepared from it can no longer be encoded anew."""
     require_writable()
     shutil.rmtree(sample.folder)
+
+
+def row_numbers(sample: Sample) -> np.ndarray:
+    """The number of each stored row in its file, int64 (rows,), as messages count them."""
+    path = sample.folder / ROW_NUMBERS
+    return np.load(path) if path.exists() else np.arange(1, sample.rows + 1)
 
 
 def coded_rows(sample: Sample) -> pa.Table:

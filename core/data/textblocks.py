@@ -18,7 +18,7 @@ from core.data.dialects import Inspection
 from core.data.parallel import in_order
 from core.data.parse import BadRows, UnusualText, read_text
 from core.data.rowsfile import code, coded_batch
-from core.data.schema import LABEL, NUMERIC
+from core.data.schema import CATEGORICAL, LABEL, NUMERIC
 from core.errors import BadInput
 
 PIECE_BYTES = 2**20
@@ -147,6 +147,8 @@ def _batch(columns: dict[str, pa.DictionaryArray]) -> pa.RecordBatch:
                 raise UnusualText
             # Adding nought makes -0 the same as 0.
             columns[name] = pa.DictionaryArray.from_arrays(column.indices, pc.add(numbers, 0.0), safe=False)
+        elif name not in CATEGORICAL:
+            columns[name] = column.cast(pa.string())
         elif (pc.max(pc.binary_length(column.dictionary)).as_py() or 0) > parse.MAX_FIELD:
             raise UnusualText
     return coded_batch(columns)
