@@ -220,6 +220,8 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--input", type=Path, required=True)
     score.add_argument("--output", type=Path, required=True)
     score.add_argument("--on-bad-rows", choices=("reject", "skip"), default="reject")
+    score.add_argument("--member", default="", help="of an archive with several files: the one to score")
+    score.add_argument("--columns", type=Path, help='JSON file that says which column is which: {"label": "clicked"}')
     export = add(
         "export", "Copy a run's model out: weights, ONNX, preprocessing, card, and a script that scores alone."
     )

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 from typing import Any
 
+from core.data.options import ReadOptions, read_mapping
 from core.freezing.strategies import STRATEGIES
 from core.models.card import HeadSettings
 from core.models.registry import SETTING_FIELDS
@@ -13,6 +14,10 @@ from core.training.settings import PRESETS, TrainSettings
 def architecture_settings(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(options, name) for name in SETTING_FIELDS if getattr(options, name) is not None}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+
+
+def read_options(options: argparse.Namespace) -> ReadOptions:
+    return ReadOptions(options.member, read_mapping(options.columns) if options.columns else None)
 
 
 def train_settings(options: argparse.Namespace) -> TrainSettings:

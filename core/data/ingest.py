@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from core.access import require_writable
 from core.data.containers import PARQUET, open_rows
 from core.data.dialects import Inspection, inspect
-from core.data.options import ReadOptions
+from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.parse import BadRows, read_parquet
 from core.data.rowsfile import code, write_rows
 from core.data.samples import ROW_NUMBERS, ROWS, Sample, load_sample, save_sample
@@ -27,7 +27,6 @@ from core.errors import BadInput
 from core.workspace import Workspace, check_name, hash_file
 
 ON_BAD_ROWS = ("reject", "skip")
-NO_OPTIONS = ReadOptions()
 
 
 def ingest(
@@ -39,7 +38,7 @@ def ingest(
     simulated: bool = False,
     one_class_ok: bool = False,
     *,
-    options: ReadOptions = NO_OPTIONS,
+    options: ReadOptions = DEFAULT_OPTIONS,
     labels: str = "required",
 ) -> Sample:
     """Reads `path` and stores it as a sample called `name`.
