@@ -121,6 +121,22 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--simulated", action="store_true", help="label the sample as simulated wherever it appears")
 
 
+def add_read_options(parser: argparse.ArgumentParser) -> None:
+    """What a file does not show by itself."""
+    read = parser.add_argument_group("how the file is read, where it does not show that by itself")
+    read.add_argument("--member", default="", help="of an archive: the file that holds the rows")
+    read.add_argument(
+        "--columns",
+        default="",
+        metavar="JSON",
+        help='which column is which: a JSON file, or {"label": "clicked", "I1": 2, "C26": null} itself; names of the '
+        "header, positions from 1, null for a column that the file lacks",
+    )
+    read.add_argument(
+        "--keep", help="columns beyond label and features to keep, for splits and slices: day,domain (default: all)"
+    )
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(prog="python -m core", description="Thaw: how much should stay frozen?")
@@ -220,8 +236,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--input", type=Path, required=True)
     score.add_argument("--output", type=Path, required=True)
     score.add_argument("--on-bad-rows", choices=("reject", "skip"), default="reject")
-    score.add_argument("--member", default="", help="of an archive with several files: the one to score")
-    score.add_argument("--columns", type=Path, help='JSON file that says which column is which: {"label": "clicked"}')
+    add_read_options(score)
     export = add(
         "export", "Copy a run's model out: weights, ONNX, preprocessing, card, and a script that scores alone."
     )

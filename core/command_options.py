@@ -17,7 +17,9 @@ def architecture_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_options(options: argparse.Namespace) -> ReadOptions:
-    return ReadOptions(options.member, read_mapping(options.columns) if options.columns else None)
+    columns = read_mapping(options.columns) if options.columns else None
+    keep = None if options.keep is None else tuple(name.strip() for name in options.keep.split(",") if name.strip())
+    return ReadOptions(options.member, columns, keep)
 
 
 def train_settings(options: argparse.Namespace) -> TrainSettings:

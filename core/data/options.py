@@ -18,6 +18,12 @@ class ReadOptions:
 DEFAULT_OPTIONS = ReadOptions()
 
 
-def read_mapping(path: Path) -> dict[str, str | int | None]:
-    """The column mapping in a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8-sig"))
+def read_mapping(text: str) -> dict[str, str | int | None]:
+    """The column mapping in a JSON file, or the JSON itself."""
+    return json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8-sig"))
+
+
+def option_words(options: ReadOptions) -> list[str]:
+    """The options as words of the command line."""
+    words = ["--member", options.member] if options.member else []
+    return words + (["--columns", json.dumps(dict(options.columns))] if options.columns else [])

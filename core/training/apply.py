@@ -1,5 +1,6 @@
 """A finished run put to use: evaluated on another dataset, scoring a file."""
 
+import dataclasses
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -95,9 +96,8 @@ def score_file(
         raise BadInput(f"The model of run {run.id} has not learnt clicks, so it cannot score rows; choose another run.")
     report = on_progress or (lambda share: None)
     with tempfile.TemporaryDirectory(dir=workspace.cache, prefix=".part-") as folder:
-        sample = _sample_to_score(
-            workspace, open_workspace(folder), source, on_bad_rows, options, lambda share: report(share / 2)
-        )
+        read = lambda share: report(share / 2)  # noqa: E731
+        sample = _sample_to_score(workspace, open_workspace(folder), source, on_bad_rows, options, read)
         preprocessing = load_preprocessing(card.folder / "preprocessing")
         device = choose_device("auto")
         scorer = Scorer(load_backbone(card).to(device), preprocessing, threshold, device)
@@ -128,6 +128,8 @@ def _sample_to_score(
     for sample in list_samples(workspace):
         if sample.rows_path.resolve() == source.resolve():
             return sample
+    # Columns beyond label, features and id are of no use here.
+    options = dataclasses.replace(options, keep=options.keep or ())
     return ingest(aside, source, "scored", on_bad_rows, report, one_class_ok=True, options=options, labels="optional")
 
 

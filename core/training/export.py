@@ -24,6 +24,8 @@ from core.models.network import Network, scores_of
 from core.outputs import check_output, output_folder, write_output
 from core.runs.store import Run
 from core.training.apply import model_card
+from core.training.score_drift import what_it_learnt
+from core.training.unknown_values import known_in_training
 from core.workspace import PROJECT, Workspace, write_json
 
 ONNX = "model.onnx"
@@ -94,7 +96,8 @@ def _fill(workspace: Workspace, run: Run, card: BackboneCard, folder: Path) -> d
     shutil.copytree(card.folder / "preprocessing", folder / "preprocessing")
     threshold = run.result["threshold"]
     about = {"run": run.id, "name": run.name, "threshold": threshold, "request": run.request, "result": run.result}
-    write_json(folder / "run.json", about)
+    known = {"known_in_training": _known_in_training(workspace, run, card)} if threshold is not None else {}
+    write_json(folder / "run.json", about | known)
     if threshold is None:
         return {"file": None, "why": "The model's head has not learnt clicks, so there is nothing to score with."}
     scorer = _Scorer(load_backbone(card)).eval()
@@ -107,6 +110,14 @@ def _fill(workspace: Workspace, run: Run, card: BackboneCard, folder: Path) -> d
         return {"file": None, "why": f"The architecture {card.architecture!r} cannot be written as ONNX: {reason}"}
     shutil.copyfile(SCRIPT, folder / SCRIPT.name)
     return {"file": ONNX} | _check(scorer, folder / ONNX, *_rows(workspace, run, card))
+
+
+def _known_in_training(workspace: Workspace, run: Run, card: BackboneCard) -> dict[str, float]:
+    """Share of the run's training rows whose value of a field the model knows, by which score.py judges a file."""
+    preprocessing = load_preprocessing(card.folder / "preprocessing")
+    learnt = what_it_learnt(workspace, run, preprocessing)
+    shares = known_in_training(preprocessing, learnt.counts if learnt else None)
+    return {field: round(float(share), 6) for field, share in zip(FIELDS, shares, strict=True)}
 
 
 def _write_onnx(scorer: nn.Module, path: Path) -> None:
