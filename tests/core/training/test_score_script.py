@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import os
+import runpy
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -59,6 +60,13 @@ def expected(exported: Exported, cells: Cells) -> np.ndarray:
     (place / "plain.tsv").write_bytes(text(cells))
     score_file(exported[0], exported[1], place / "plain.tsv", place / "plain.csv")
     return pd.read_csv(place / "plain.csv")["score"].to_numpy()
+
+
+@pytest.fixture(scope="module")
+def script(exported: Exported) -> Callable[[Path, Path, str], None]:
+    """The script's main function, in this process."""
+    main: Callable[[Path, Path, str], None] = runpy.run_path(str(exported[2] / "score.py"))["main"]
+    return main
 
 
 def separated(rows: Cells, delimiter: str, names: list[str] | None = None, quoting: int = csv.QUOTE_MINIMAL) -> bytes:
@@ -123,21 +131,25 @@ FORMS: dict[str, tuple[Callable[[Cells], bytes], int]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_the_same_rows_gives_the_same_scores(
-    form: str, exported: Exported, cells: Cells, expected: np.ndarray, tmp_path: Path
+    form: str,
+    script: Callable[[Path, Path, str], None],
+    cells: Cells,
+    expected: np.ndarray,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     make, first = FORMS[form]
     # In quotation marks a cell that has some of its own would be another.
     rows = [[cell.replace('"', "").replace("\u2028", "") for cell in row] for row in cells]
     (tmp_path / "rows").write_bytes(make(rows))
-    done = alone(exported[2], tmp_path / "rows", tmp_path / "alone.csv")
-    assert done.returncode == 0, done.stderr
+    script(tmp_path / "rows", tmp_path / "alone.csv", "reject")
     found = pd.read_csv(tmp_path / "alone.csv", dtype=str)
     assert found["row"].astype(int).tolist() == list(range(first, first + 60))
     np.testing.assert_allclose(found["score"].astype(float), expected, atol=1e-5, rtol=0)
     assert list(found.columns) == ["row", *(["Id"] if form == "ids" else []), "score", "predicted_click"]
     if form == "ids":
         assert found["Id"].tolist() == [f"{place:06d}" for place in range(60)]
-    assert "skipped" not in done.stdout and "60 scores" in done.stdout
+    assert capsys.readouterr().out == f"Wrote 60 scores to {tmp_path / 'alone.csv'}.\n"
 
 
 @pytest.mark.parametrize("header", [False, True])
