@@ -6,13 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from core.command_options import (
-    architecture_settings,
-    head_settings,
-    read_options,
-    strategy_options,
-    train_settings,
-)
+from core.command_options import architecture_settings, head_settings, read_options, strategy_options, train_settings
 from core.command_output import (
     Bar,
     Result,
