@@ -1,16 +1,36 @@
-"""Scores a Criteo file of rows with the model in this folder. Thaw is not needed, nor torch.
+"""Scores a file of Criteo rows with the model in this folder. Neither Thaw nor torch is needed.
 
     pip install numpy pyarrow onnxruntime
-    python score.py rows.tsv scores.csv
+    python score.py rows.tsv scores.csv [--on-bad-rows skip]
 
-rows.tsv: 40 tab-separated columns (the label first, which is not read) or 39 without it, no header; plain or gzip.
-scores.csv: row (from 1), score (the click probability), predicted_click (1 where the score reaches the threshold).
+rows.tsv: text with the columns label, I1 to I13, C1 to C26 (or without the label), separated by tabs, commas,
+semicolons or vertical bars, in this order or under a header that names them, perhaps with an id; or Parquet with these
+columns. Plain, or packed with gzip, bzip2, xz, zstd or zip. Labels are not used and may be empty, ? or -1.
+scores.csv: row (the row's number in the file; a header is line 1), the id if there is one, score (the probability of a
+click), predicted_click (1 where the score reaches the threshold). It is written whole or not at all.
+
+A bad row, such as one with letters in I1, is named and nothing is written; --on-bad-rows skip leaves bad rows out and
+counts them. Exit status 0; 2 with one sentence when the file cannot be scored.
 """
 
+import argparse
+import bz2
+import csv
 import gzip
 import json
+import lzma
+import os
+import re
+import shutil
+import stat
 import sys
-from collections.abc import Iterator
+import tempfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +45,357 @@ FOLDER = Path(__file__).resolve().parent
 NUMERIC = [f"I{number}" for number in range(1, 14)]
 CATEGORICAL = [f"C{number}" for number in range(1, 27)]
 FIELDS = NUMERIC + CATEGORICAL
+LABEL, ID = "label", "id"
+ROW, SCORE, CLICK = "row", "score", "predicted_click"
 MISSING, UNSEEN, FIRST = 0, 1, 2  # ids of a missing value, of an unknown one, and of the first known one
+LEAST_KNOWN = 20  # rows with a known value to be expected of a column before it is called unknown
+
+# Spelled and judged as Thaw itself does when it reads a file.
+MARKERS = [
+    "",
+    "-",
+    "?",
+    "nan",
+    "-nan",
+    "+nan",
+    "na",
+    "n/a",
+    "#n/a",
+    "<na>",
+    "null",
+    "(null)",
+    "nil",
+    "none",
+    "nat",
+    "\\n",
+]
+LABELS = r"^([+-]?[01](\.0*)?|true|t|yes|false|f|no)$"
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+LABEL_NAMES = {"label", "labels", "click", "clicks", "clicked", "isclick", "isclicked", "target", "y", "clk"}
+ID_NAMES = {"id", "rowid", "uuid", "uid", "impressionid", "requestid", "eventid", "displayid", "sampleid", "recordid"}
+NUMERIC_NAMES = {"i", "int", "integer", "intfeature", "integerfeature", "num", "numeric", "dense", "densefeature"}
+CATEGORY_NAMES = {"c", "cat", "category", "categorical", "catfeature", "categoricalfeature", "sparse", "sparsefeature"}
+DELIMITERS = "\t,;|"
+BLOCK_BYTES = 4 * 2**20
+LONGEST_ROW = 7 * 2**20
+LONGEST_VALUE = 4096
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
+
+
+Faults = dict[int, str]  # what is wrong with a row, by its number
+
+
+class Refused(Exception):
+    """Why the file cannot be scored, in a sentence."""
+
+
+@dataclass
+class BadRows:
+    """What was wrong with rows: the first of them ends it all, or they are counted. notes: on the whole file."""
+
+    skip: bool
+    count: int = 0
+    first: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def settle(self, faults: Faults) -> None:
+        """Takes the faults of some rows, a sentence by row number."""
+        if faults and not self.skip:
+            raise Refused(f"{faults[min(faults)]} Fix the row, or skip bad rows with --on-bad-rows skip.")
+        if faults and not self.first:
+            self.first = faults[min(faults)]
+        self.count += len(faults)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How text is to be read. names: our name of every column, None where it is not used; id_name: the file's of ID."""
+
+    delimiter: str
+    quoted: bool
+    names: list[str | None]
+    header: bool
+    id_name: str
+
+
+def read_rows(path: Path, bad: BadRows) -> Iterator[tuple[pa.Table, np.ndarray, str]]:
+    """(good rows, their numbers in the file from 1, the file's name of the id column) some thousands at a time.
+
+    Columns: I1 to I13 float64, C1 to C26 string, "id" string where `id_name` is not "". Missing values are null.
+    """
+    if not path.is_file():
+        raise Refused(f"There is no file {str(path)!r}; check the path.")
+    with path.open("rb") as stream:
+        tables = parquet_tables(path) if stream.read(4) == b"PAR1" else text_tables(path, bad)
+    for table, numbers, faults, id_name in tables:
+        rows, kept = typed(table, numbers, path.name, faults)
+        # Faults of all kinds together, so that the first row is named.
+        bad.settle(faults)
+        if rows.num_rows:
+            yield rows, kept, id_name
+
+
+def open_stream(path: Path, stack: ExitStack) -> Any:
+    """The file's bytes, unpacked."""
+    raw = stack.enter_context(path.open("rb"))
+    start = raw.read(6)
+    raw.seek(0)
+    stream: Any = raw
+    if start[:2] == b"\x1f\x8b":
+        stream = stack.enter_context(gzip.GzipFile(fileobj=raw))
+    elif start[:3] == b"BZh":
+        stream = stack.enter_context(bz2.BZ2File(raw))
+    elif start == b"\xfd7zXZ\x00":
+        stream = stack.enter_context(lzma.open(raw))  # noqa: SIM115
+    elif start[:4] == b"\x28\xb5\x2f\xfd":
+        stream = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"))
+    elif start[:4] == b"PK\x03\x04":
+        archive = stack.enter_context(zipfile.ZipFile(raw))
+        members = [one for one in archive.namelist() if not one.endswith("/") and not one.startswith("__MACOSX/")]
+        if len(members) != 1:
+            raise Refused(f"{path.name!r} holds {len(members)} files; unpack it and name one of them.")
+        stream = stack.enter_context(archive.open(members[0]))
+    return stream
+
+
+def blocks(path: Path, bad: BadRows) -> Iterator[bytes]:
+    """Whole lines of the unpacked file, some megabytes at a time."""
+    rest = b""
+    with ExitStack() as stack:
+        try:
+            stream = open_stream(path, stack)
+            read = getattr(stream, "read1", stream.read)
+            while piece := read(BLOCK_BYTES):
+                rest += piece
+                if len(rest) < BLOCK_BYTES:
+                    continue
+                # A line end that is the last byte may be the half of one of two bytes.
+                cut = max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, -1)) + 1
+                if not cut and len(rest) > LONGEST_ROW:
+                    raise Refused(
+                        f"{path.name!r} has a row longer than {LONGEST_ROW:,} bytes: these are no Criteo rows."
+                    )
+                yield rest[:cut]
+                rest = rest[cut:]
+        except DAMAGE as error:
+            if not (isinstance(error, EOFError) and bad.skip):
+                raise Refused(f"{path.name!r} is damaged or truncated ({error}); fetch it again.") from error
+            rest = rest[: max(rest.rfind(b"\n"), rest.rfind(b"\r")) + 1]
+            bad.notes.append("The file is truncated: the rows before the break were scored.")
+        yield rest
+
+
+def text_tables(path: Path, bad: BadRows) -> Iterator[tuple[pa.Table, np.ndarray, Faults, str]]:
+    """(text under our column names, row numbers, faults, the file's name of the id) of a text file, by blocks."""
+    form, seen = None, 0
+    for block in blocks(path, bad):
+        if b"\0" in block or block[257:262] == b"ustar":
+            what = (
+                "is a tar archive: unpack it first" if block[257:262] == b"ustar" else "holds a NUL byte: it is binary"
+            )
+            raise Refused(f"{path.name!r} {what}.")
+        if not seen and block.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise Refused(f"{path.name!r} is in UTF-16; save it as UTF-8.")
+        lines = (block if seen else block.removeprefix(b"\xef\xbb\xbf")).splitlines()
+        numbered = [(number, line) for number, line in enumerate(lines, seen + 1) if line]
+        seen += len(lines)
+        if form is None and numbered:
+            form = find_form([decoded(line, number, path.name) for number, line in numbered[:200]], path.name)
+            numbered = numbered[1:] if form.header else numbered
+        if form is not None and numbered:
+            yield (*parse_lines(numbered, form, path.name), form.id_name)
+
+
+def decoded(line: bytes, number: int, name: str) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise Refused(f"{name!r} is not text in UTF-8 at row {number:,}; save it as UTF-8.") from error
+
+
+def parse_lines(numbered: list[tuple[int, bytes]], form: Form, name: str) -> tuple[pa.Table, np.ndarray, Faults]:
+    """(columns of text, row numbers, faults) of numbered lines; those of another width are faults."""
+    faults: Faults = {}
+    good, delimiter = [], form.delimiter.encode()
+    for number, line in numbered:
+        if form.quoted and b'"' in line:
+            width = len(cells(decoded(line, number, name), form.delimiter, True))
+        else:
+            width = line.count(delimiter) + 1
+        if width == len(form.names):
+            good.append((number, line))
+        else:
+            faults[number] = f"Row {number:,} of {name!r} has {width} columns where {len(form.names)} belong."
+    places = [str(place) for place in range(len(form.names))]
+    used = [place for place, ours in enumerate(form.names) if ours]
+    if not good:
+        none = pa.table({str(form.names[place]): pa.array([], pa.string()) for place in used})
+        return none, np.empty(0, np.int64), faults
+    try:
+        table = pcsv.read_csv(
+            pa.BufferReader(b"\n".join(line for _, line in good) + b"\n"),
+            read_options=pcsv.ReadOptions(column_names=places, block_size=2**30, use_threads=False),
+            parse_options=pcsv.ParseOptions(
+                delimiter=form.delimiter, quote_char='"' if form.quoted else False, ignore_empty_lines=False
+            ),
+            convert_options=pcsv.ConvertOptions(
+                column_types=dict.fromkeys(places, pa.string()),
+                include_columns=[places[place] for place in used],
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
+        )
+    except pa.ArrowException as error:
+        first = f"rows {good[0][0]:,} to {good[-1][0]:,}"
+        raise Refused(f"{name!r} cannot be read in {first}: {str(error).splitlines()[0][:200]}") from error
+    table = table.rename_columns([str(form.names[place]) for place in used])
+    return table, np.array([number for number, _ in good]), faults
+
+
+def parquet_tables(path: Path) -> Iterator[tuple[pa.Table, np.ndarray, Faults, str]]:
+    """The same of a Parquet file, whose rows are numbered from 1."""
+    try:
+        with pq.ParquetFile(path) as file:
+            theirs = file.schema_arrow.names
+            names, id_name = match_names(theirs, path.name)
+            wanted, seen = [place for place, ours in enumerate(names) if ours], 0
+            for batch in file.iter_batches(65536, columns=[theirs[place] for place in wanted]):
+                columns = {str(names[place]): as_text(batch[theirs[place]], str(names[place])) for place in wanted}
+                yield pa.table(columns), np.arange(seen + 1, seen + 1 + batch.num_rows), {}, id_name
+                seen += batch.num_rows
+    except (OSError, pa.ArrowException) as error:
+        raise Refused(f"{path.name!r} cannot be read as Parquet ({error}); write it again.") from error
+
+
+def as_text(column: pa.Array, ours: str) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    if pa.types.is_floating(column.type) and ours in CATEGORICAL:
+        # pandas turns whole numbers with missing ones into floats.
+        whole = pc.if_else(pc.is_nan(column), None, column)
+        column = whole.cast(pa.int64()) if pc.all(pc.equal(pc.round(whole), whole)).as_py() is not False else column
+    return column.cast(pa.string())
+
+
+def find_form(lines: Sequence[str], name: str) -> Form:
+    """The form of text that begins with these lines, none of them blank."""
+    delimiter, quoted, width = "\t", False, 1
+    for one in DELIMITERS:
+        # Criteo's own files have no quotation marks: there one is a letter like any other.
+        marks = one != "\t" or sum(f'"{one}' in line or f'{one}"' in line for line in lines[:20]) > len(lines[:20]) / 2
+        found, count = Counter(len(cells(line, one, marks)) for line in lines[:20]).most_common(1)[0]
+        if found > width and count >= len(lines[:20]) / 2:
+            delimiter, quoted, width = one, marks, found
+    first = [cell.strip() for cell in cells(lines[0], delimiter, quoted)]
+    plain = [re.sub(r"[^a-z0-9]+", "", cell.lower()) for cell in first]
+    if (order := counted(first)) is not None:
+        return Form(delimiter, True, order, True, "")
+    numbered = [re.fullmatch(r"([a-z]+)\d{1,2}", cell) for cell in plain]
+    if sum(bool(one and one[1] in NUMERIC_NAMES | CATEGORY_NAMES) for one in numbered) >= len(NUMERIC):
+        names, id_name = match_names(["", *first] if len(first) == width - 1 else first, name)
+        return Form(delimiter, True, names, True, id_name)
+    if width not in (len(FIELDS), len(FIELDS) + 1):
+        raise Refused(
+            f"Row 1 of {name!r} has {width} columns ({lines[0][:60]!r}); Criteo rows have 40 (label, I1 to I13, C1 to "
+            "C26) or 39 without the label, or a header that names them."
+        )
+    return Form(delimiter, quoted, [*([LABEL] if width > len(FIELDS) else []), *FIELDS], False, "")
+
+
+def cells(line: str, delimiter: str, quoted: bool) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), []) if quoted else line.split(delimiter)
+    except csv.Error:
+        return [line]
+
+
+def counted(first: Sequence[str]) -> list[str | None] | None:
+    """The columns in Criteo's order where a header only numbers them, as pandas' 0 to 39; else None."""
+    index = 1 if first and first[0] in ("", "Unnamed: 0") else 0
+    found = [re.fullmatch(r"(.*?)(\d+)", cell) for cell in first[index:]]
+    if len(found) not in (len(FIELDS), len(FIELDS) + 1) or not all(found):
+        return None
+    numbers = [int(one[2]) for one in found if one]
+    same = len({one[1] for one in found if one}) == 1
+    if not same or numbers[0] not in (0, 1) or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        return None
+    return [*[None] * index, *([LABEL] if len(found) > len(FIELDS) else []), *FIELDS]
+
+
+def match_names(theirs: Sequence[str], file: str) -> tuple[list[str | None], str]:
+    """(our name of every column of a header, the file's name of the id, "" for none)."""
+    theirs = [name.strip().lstrip("\ufeff").strip() for name in theirs]
+    plain = [re.sub(r"[^a-z0-9]+", "", name.lower()) for name in theirs]
+    ours: list[str | None] = [None] * len(theirs)
+    for fields, prefixes, starts in ((NUMERIC, NUMERIC_NAMES, (1, 0)), (CATEGORICAL, CATEGORY_NAMES, (1, 0, 14, 13))):
+        for place, field_name in matched(plain, fields, prefixes, starts).items():
+            if ours[place] is None:
+                ours[place] = field_name
+    labels = [place for place, name in enumerate(plain) if name in LABEL_NAMES]
+    if exact := [place for place in labels if plain[place] == LABEL] or labels:
+        ours[exact[0]] = LABEL
+    identifier = next((place for place, name in enumerate(plain) if name in ID_NAMES and ours[place] is None), None)
+    if identifier is not None:
+        ours[identifier] = ID
+    if twice := [name for name in (LABEL, *FIELDS) if theirs.count(name) > 1]:
+        raise Refused(f"The header of {file!r} names the column {twice[0]} {theirs.count(twice[0])} times.")
+    if missing := [name for name in FIELDS if name not in ours]:
+        raise Refused(
+            f"The header of {file!r} lacks the columns {', '.join(missing[:8])}; it names {list(theirs[:8])}."
+        )
+    return ours, "" if identifier is None else theirs[identifier]
+
+
+def matched(plain: Sequence[str], fields: Sequence[str], prefixes: set[str], starts: Sequence[int]) -> dict[int, str]:
+    """Place of each field among names that are one of the prefixes and consecutive numbers."""
+    places: dict[str, dict[int, int]] = {}
+    for place, name in enumerate(plain):
+        if (parts := re.fullmatch(r"([a-z]+)(\d{1,3})", name)) and parts[1] in prefixes:
+            places.setdefault(parts[1], {}).setdefault(int(parts[2]), place)
+    for start in starts:
+        for found in places.values():
+            if set(found) == set(range(start, start + len(fields))):
+                return {found[start + number]: name for number, name in enumerate(fields)}
+    return {plain.index(name.lower()): name for name in fields if name.lower() in plain}
+
+
+def typed(table: pa.Table, numbers: np.ndarray, file: str, faults: Faults) -> tuple[pa.Table, np.ndarray]:
+    """The good rows with numbers as float64 and missing-value markers as nulls, and their row numbers; adds faults."""
+    keep, columns = np.ones(table.num_rows, bool), {}
+    for name in [LABEL, *FIELDS, ID]:
+        if name not in table.column_names:
+            continue
+        coded = table[name].combine_chunks().dictionary_encode()
+        coded = coded if isinstance(coded, pa.DictionaryArray) else pa.concat_arrays(coded.chunks)
+        values, good, why = judged(coded.dictionary, name)
+        columns[name] = values.take(coded.indices)
+        for place in np.flatnonzero(~good.take(coded.indices).fill_null(True).to_numpy(zero_copy_only=False) & keep):
+            text = table[name][int(place)].as_py()
+            shown = repr(text if len(text) <= 60 else text[:57] + "...")
+            faults[int(numbers[place])] = f"Row {numbers[place]:,} of {file!r}: {name} is {shown}, {why}."
+            keep[place] = False
+    return pa.table(columns).filter(pa.array(keep)), numbers[keep]
+
+
+def judged(texts: pa.Array, name: str) -> tuple[pa.Array, pa.Array, str]:
+    """(values, which texts can be what the column holds, what the others are not)."""
+    if name == ID:
+        return texts, pa.array(np.ones(len(texts), bool)), ""
+    bare = pc.utf8_trim_whitespace(texts)
+    missing = pc.is_in(pc.utf8_lower(bare), value_set=pa.array(MARKERS))
+    if name == LABEL:
+        good = pc.or_(missing, pc.match_substring_regex(bare, LABELS, ignore_case=True))
+        return texts, pc.or_(good, pc.is_in(bare, value_set=pa.array(["-1", "-1.0"]))), "not 0 or 1"
+    if name in CATEGORICAL:
+        good = pc.less_equal(pc.utf8_length(texts), LONGEST_VALUE)
+        return pc.if_else(missing, None, texts), good, f"longer than {LONGEST_VALUE:,} characters"
+    number = pc.match_substring_regex(bare, NUMBER)
+    values = pc.if_else(number, bare, None).cast(pa.float64())
+    finite = pc.fill_null(pc.is_finite(values), False)
+    good = pc.or_(missing, pc.and_(number, finite))
+    return pc.if_else(finite, values, None), good, "not a finite number"
 
 
 def load_preprocessing() -> tuple[np.ndarray, np.ndarray, dict[str, pa.Array]]:
@@ -38,17 +408,15 @@ def load_preprocessing() -> tuple[np.ndarray, np.ndarray, dict[str, pa.Array]]:
 
 
 def encode(
-    rows: pa.RecordBatch, mean: np.ndarray, std: np.ndarray, known: dict[str, pa.Array]
+    rows: pa.Table, mean: np.ndarray, std: np.ndarray, known: dict[str, pa.Array]
 ) -> tuple[np.ndarray, np.ndarray]:
     """ids int32 (rows, 39) and standardised numbers float32 (rows, 13)."""
     ids = np.empty((rows.num_rows, len(FIELDS)), dtype=np.int32)
     numerics = np.empty((rows.num_rows, len(NUMERIC)), dtype=np.float32)
     for place, name in enumerate(FIELDS):
-        column = rows.column(name)
+        column = rows[name]
         if name in NUMERIC:
-            x = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-            if np.isinf(x).any() or np.isnan(x[column.is_valid().to_numpy(zero_copy_only=False)]).any():
-                raise ValueError(f"column {name} holds something that is not a finite number")
+            x = column.to_numpy()
             scaled = (np.sign(x) * np.log1p(np.abs(x)) - mean[place]) / std[place]
             numerics[:, place] = np.where(np.isnan(scaled), 0.0, scaled)
             # Values up to 2 are buckets of their own; above, the whole part of ln(x)^2.
@@ -61,56 +429,91 @@ def encode(
     return ids, numerics
 
 
-def unpacked(path: Path) -> Any:
-    """The file's bytes as a stream."""
-    with path.open("rb") as stream:
-        packed = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if packed else path.open("rb")
-
-
-def read(path: Path) -> Iterator[pa.RecordBatch]:
-    """The file's rows, some thousands at a time, every field as text."""
-    with unpacked(path) as stream:
-        width = stream.readline().count(b"\t") + 1
-    if width not in (len(FIELDS), len(FIELDS) + 1):
-        raise ValueError(f"the first line has {width} tab-separated columns, not 39 or 40")
-    names = FIELDS if width == len(FIELDS) else ["label", *FIELDS]
-    with unpacked(path) as stream:
-        yield from pcsv.open_csv(
-            stream,
-            read_options=pcsv.ReadOptions(column_names=names, block_size=4 * 2**20),
-            parse_options=pcsv.ParseOptions(delimiter="\t", quote_char=False),
-            convert_options=pcsv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
-                include_columns=FIELDS,
-                null_values=[""],
-                strings_can_be_null=True,
-            ),
-        )
-
-
-def main(source: Path, target: Path) -> int:
-    """Writes the scores; how many."""
+def write_scores(source: Path, target: Path, bad: BadRows) -> tuple[int, np.ndarray]:
+    """(rows scored, rows of each field with a missing, an unknown or a known value); Refused when there is no row."""
     threshold = json.loads((FOLDER / "run.json").read_text(encoding="utf-8"))["threshold"]
     session = onnxruntime.InferenceSession(str(FOLDER / "model.onnx"), providers=["CPUExecutionProvider"])
     preprocessing = load_preprocessing()
-    done = 0
-    schema = pa.schema([("row", pa.int64()), ("score", pa.float32()), ("predicted_click", pa.int8())])
-    with pcsv.CSVWriter(target, schema) as writer:
-        for batch in read(source):
-            ids, numerics = encode(batch, *preprocessing)
+    done, seen, writer = 0, np.zeros((len(FIELDS), 3), np.int64), None
+    try:
+        for rows, numbers, id_name in read_rows(source, bad):
+            ids, numerics = encode(rows, *preprocessing)
             scores = session.run(None, {"ids": ids, "numerics": numerics})[0]
-            row = np.arange(done + 1, done + 1 + len(scores))
-            writer.write_table(pa.table([row, scores, (scores >= threshold).astype(np.int8)], schema=schema))
+            columns = {ROW: pa.array(numbers, pa.int64())}
+            if id_name:
+                columns[f"id_{id_name}" if id_name in (ROW, SCORE, CLICK) else id_name] = rows[ID]
+            columns |= {SCORE: pa.array(scores, pa.float32()), CLICK: pa.array((scores >= threshold).astype(np.int8))}
+            table = pa.table(columns)
+            writer = writer or pcsv.CSVWriter(target, table.schema)
+            writer.write_table(table)
             done += len(scores)
-    return done
+            seen += np.stack([np.bincount(np.minimum(column, FIRST), minlength=3) for column in ids.T])
+    finally:
+        if writer is not None:
+            writer.close()
+    if not done:
+        raise Refused(f"{source.name!r} holds no good row.{f' The first bad one: {bad.first}' if bad.count else ''}")
+    return done, seen
+
+
+def unknown_columns(seen: np.ndarray) -> list[str]:
+    """Categorical columns of which (nearly) no value is known, although enough were in training."""
+    shares = json.loads((FOLDER / "run.json").read_text(encoding="utf-8")).get("known_in_training", {})
+    found = []
+    for name in CATEGORICAL:
+        _, unseen, known = seen[FIELDS.index(name)]
+        expected = shares.get(name, 0) * (unseen + known)
+        if expected >= LEAST_KNOWN and known <= 0.05 * expected:
+            found.append(name)
+    return found
+
+
+def write_whole(target: Path, inputs: list[Path], write: Callable[[Path], None]) -> None:
+    """Calls `write` with a temporary path and moves the file to `target`; a pipe or device gets the finished bytes."""
+    if target.is_dir():
+        raise Refused(f"The output {str(target)!r} is a folder; name a file in it.")
+    if target.exists() and any(one.exists() and one.samefile(target) for one in inputs):
+        raise Refused(f"The output {str(target)!r} is the input itself, or the model's; name another file.")
+    stream = target.exists() and not stat.S_ISREG(target.stat().st_mode)
+    final = Path(os.path.realpath(target))
+    if not stream:
+        final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=None if stream else final.parent, prefix=".part-") as folder:
+        part = Path(folder) / "scores.csv"
+        write(part)
+        if stream:
+            with part.open("rb") as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+        else:
+            part.replace(final)
+
+
+def main(source: Path, target: Path, on_bad_rows: str) -> None:
+    """Writes the scores and says how many there are and what was left out."""
+    bad, found = BadRows(on_bad_rows == "skip"), []
+    model = [FOLDER / "model.onnx", FOLDER / "run.json", Path(__file__)]
+    write_whole(target, [source, *model], lambda part: found.append(write_scores(source, part, bad)))
+    rows, seen = found[0]
+    print(f"Wrote {rows:,} score{'s' if rows > 1 else ''} to {target}.")
+    if bad.count:
+        print(f"{bad.count:,} bad row{'s' if bad.count > 1 else ''} skipped, such as: {bad.first}")
+    for note in bad.notes:
+        print(note)
+    if names := unknown_columns(seen):
+        print(
+            f"(Nearly) no value of {', '.join(names)} is known to the model: another spelling, such as upper case or "
+            "decimal numbers, or another hash? The scores hardly use these columns."
+        )
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", type=Path, help="the file of rows")
+    parser.add_argument("scores", type=Path, help="the CSV to write")
+    parser.add_argument("--on-bad-rows", choices=("reject", "skip"), default="reject")
+    words = parser.parse_args()
     try:
-        count = main(Path(sys.argv[1]), Path(sys.argv[2]))
-    except (OSError, ValueError) as error:
-        sys.exit(f"{sys.argv[1]} cannot be scored: {error}")
-    print(f"Wrote {count:,} scores to {sys.argv[2]}.")
+        main(words.rows, words.scores, words.on_bad_rows)
+    except (Refused, OSError, ValueError) as error:
+        print(f"score.py: {error}", file=sys.stderr)
+        sys.exit(2)

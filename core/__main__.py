@@ -234,9 +234,10 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument("--run", required=True, dest="run_id")
     score = add("score", "Score a Criteo file, labels optional, with a run's model.")
     score.add_argument("--run", required=True, dest="run_id")
-    score.add_argument("--input", type=Path, required=True)
+    score.add_argument("--input", required=True)
     score.add_argument("--output", type=Path, required=True)
     score.add_argument("--on-bad-rows", choices=("reject", "skip"), default="reject")
+    add_read_options(score)
     export = add(
         "export", "Copy a run's model out: weights, ONNX, preprocessing, card, and a script that scores alone."
     )

@@ -155,6 +155,8 @@ def auc_text(metrics: dict[str, Any]) -> str:
 
 
 def drift_text(drift: dict[str, Any]) -> str:
+    if drift["why"]:
+        return drift["why"]
     moved = [one for one in drift["fields"] if one["level"] != "little"]
     named = ", ".join(f"{one['field']} {format_metric(one['psi'], 2)} ({one['level']})" for one in moved[:8])
     scores = drift["scores"]

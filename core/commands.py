@@ -35,6 +35,7 @@ from core.models.costs import keep_cost
 from core.models.exchange import export_backbone as write_backbone
 from core.models.library import find_backbone, list_backbones
 from core.models.registry import ARCHITECTURES, is_installed
+from core.outputs import check_output
 from core.runs.launch import refresh
 from core.runs.moved import read_moved
 from core.runs.store import RunStore
@@ -235,11 +236,22 @@ def moved(workspace: Workspace, options: argparse.Namespace) -> Result:
 def score(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Scores a file."""
     from core.training.apply import score_file
+    from core.training.score_sentences import sentences_before_metrics
 
     run = RunStore(workspace).get(options.run_id)
     with Bar("Scoring") as report:
-        data = score_file(workspace, run, options.input, options.output, options.on_bad_rows, report)
-    lines = [f"Wrote {data['rows']:,} scores to {data['out']} (threshold {format_metric(data['threshold'])})."]
+        data = score_file(
+            workspace,
+            run,
+            clean_path(options.input),
+            options.output,
+            options.on_bad_rows,
+            report,
+            options=read_options(options),
+        )
+    scores = "1 score" if data["rows"] == 1 else f"{data['rows']:,} scores"
+    lines = [f"Wrote {scores} to {data['out']} (threshold {format_metric(data['threshold'])})."]
+    lines += sentences_before_metrics(data)
     if data["metrics"]:
         lines.append(metrics_text(data["metrics"]))
     if data["drift"]:
@@ -288,6 +300,7 @@ def report(workspace: Workspace, options: argparse.Namespace) -> Result:
     from core.report.html_report import write_report
     from core.report.subject import runs_subject, sweep_subject
 
+    check_output(options.out)
     if options.sweep:
         subject = sweep_subject(workspace, find_sweep(workspace, options.sweep))
     else:

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from core.data.datasets import Dataset, delete_dataset, list_datasets
-from core.data.profile import QUANTILES, ColumnProfile, FieldDrift, drift, profile_columns
+from core.data.profile import QUANTILES, ColumnProfile, FieldDrift, drift, profile_columns, too_few_for_drift
 from core.data.samples import Sample, delete_sample, list_samples, read_rows
 from core.data.schema import DIALECTS, FIELDS
 from core.report.data_figures import column_figure
@@ -254,11 +254,13 @@ def show_dataset(dataset: Dataset) -> None:
 
 def show_drift(dataset: Dataset) -> None:
     """The fields by falling drift, as bars and as a table."""
+    rows = {part.part: part.rows for part in dataset.parts}
     drift_view(
         drift_of(dataset.content_hash, dataset),
         "between the source and the target training rows",
         ("source", "target"),
         "in the source those too rare to be in it",
+        too_few_for_drift(rows["source_train"], rows["target_train"], ("source training", "target training")),
     )
 
 

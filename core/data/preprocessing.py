@@ -87,6 +87,10 @@ class Preprocessing:
             done += batch.num_rows
         return Encoded(ids, numerics)
 
+    def is_known(self, field: str, values: pa.Array) -> np.ndarray:
+        """bool (values,): which values, strings or float64 as the field has, are in its vocabulary."""
+        return self._ids(field, values) >= FIRST
+
     def _ids(self, field: str, values: pa.Array) -> np.ndarray:
         if field in NUMERIC:
             values = pa.array(bucket(_to_numpy(values)))

@@ -1,11 +1,13 @@
 """What is in a sample's columns, and how far a dataset's target domain has moved from its source domain."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from scipy.special import chdtri
 
 from core.data.counts import by_value, count
 from core.data.datasets import Dataset, encoded, training_rows
@@ -23,8 +25,12 @@ BINS = 40
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 DRIFT_LIMITS = {0.1: "some", 0.25: "strong"}
 """Index from which a drift is called so; below the first it is little. The usual reading in credit scoring."""
+FALSE_ALARMS = 0.05
+"""Share of comparisons in which any of the 39 fields is called drifted although none has moved, at most."""
 _FILE = "profile.json"
 _DRIFT_VALUES = 20
+_FREEDOM = _DRIFT_VALUES + 2
+"""Degrees of freedom of a field's index: its bins but one."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class FieldDrift:
 
     psi: population stability index (sum of (p - q) ln(p / q)) over the field's ids: missing, unseen, its 20 most
     frequent values in the source and all other values together, half a row added to each. unseen_*: the value is not
-    in the dataset's vocabulary (in the source: too rare to be).
+    in the dataset's vocabulary (in the source: too rare to be). noise: see `noise_index`; default 0, no allowance.
     """
 
     field: str
@@ -65,11 +71,12 @@ class FieldDrift:
     unseen_target: float
     missing_source: float
     missing_target: float
+    noise: float = 0.0
 
     @property
     def level(self) -> str:
-        """little, some or strong, by DRIFT_LIMITS."""
-        return level_of(self.psi)
+        """little, some or strong, see `level_of`."""
+        return level_of(self.psi, self.noise)
 
 
 def profile_columns(sample: Sample, progress: Callable[[float], None] | None = None) -> tuple[ColumnProfile, ...]:
@@ -132,12 +139,59 @@ def index_by_chance(before: int, after: int) -> float:
     The index times n m / (n + m) is then distributed as chi-squared with one degree of freedom less than there are bins
     (Yurdakul, Naranjo: Statistical properties of the population stability index, 2020).
     """
-    return (_DRIFT_VALUES + 2) * (1 / before + 1 / after)
+    return _FREEDOM * (1 / before + 1 / after)
 
 
-def level_of(psi: float) -> str:
-    """little, some or strong, by DRIFT_LIMITS."""
-    return next((word for limit, word in reversed(DRIFT_LIMITS.items()) if psi >= limit), "little")
+def noise_index(before: np.ndarray, after: np.ndarray) -> float:
+    """The index that a field exceeds by chance alone, had nothing moved, in FALSE_ALARMS / 39 of all comparisons.
+
+    The quantile of the distribution that `index_by_chance` has the mean of. before, after: counts of one field's bins,
+    as `stability_index` takes them; bins that are empty in both leave fewer degrees of freedom.
+    """
+    used = int(((before + after) > 0).sum())
+    if used < 2:
+        return 0.0
+    return float(chdtri(used - 1, FALSE_ALARMS / len(FIELDS)) * (1 / before.sum() + 1 / after.sum()))
+
+
+def level_of(psi: float, noise: float = 0.0) -> str:
+    """little, some or strong: the last of DRIFT_LIMITS that the index reaches, if it exceeds `noise` as well."""
+    reached = (word for limit, word in reversed(DRIFT_LIMITS.items()) if psi >= max(limit, noise))
+    return next(reached, "little")
+
+
+def rows_for_drift(before: int) -> int | None:
+    """The least number of later rows on which drift is judged, against `before` earlier rows; None if none is enough.
+
+    With fewer, the index of a field that has not moved averages as much as the first of DRIFT_LIMITS by chance alone
+    (`index_by_chance`): some hundred rows, and as many on the other side.
+    """
+    left = min(DRIFT_LIMITS) / _FREEDOM - 1 / before
+    return math.ceil(1 / left) if left > 1e-9 else None
+
+
+def too_few_for_drift(before: int, after: int, names: tuple[str, str] = ("training", "")) -> str:
+    """Why drift is not judged between so many earlier and later rows, in a sentence; "" where it is judged.
+
+    names: what rows they are, before the word "rows".
+    """
+    needed = rows_for_drift(before)
+    if needed is not None and after >= needed:
+        return ""
+    earlier, later = (
+        f"{rows:,} {f'{name} ' if name else ''}row{'' if rows == 1 else 's'}"
+        for rows, name in zip((before, after), names, strict=True)
+    )
+    if needed is None:
+        least = math.floor(_FREEDOM / min(DRIFT_LIMITS)) + 1
+        return (
+            f"Drift is not judged against {earlier}: with fewer than {least:,}, rows that have not drifted differ as "
+            "much by chance alone."
+        )
+    return (
+        f"Drift is not judged on {later}: so few differ as much by chance alone. At least {needed:,} are needed "
+        f"against {earlier}."
+    )
 
 
 def _drift(field: str, before: np.ndarray, after: np.ndarray) -> FieldDrift:
@@ -148,6 +202,7 @@ def _drift(field: str, before: np.ndarray, after: np.ndarray) -> FieldDrift:
         unseen_target=float(after[UNSEEN] / after.sum()),
         missing_source=float(before[MISSING] / before.sum()),
         missing_target=float(after[MISSING] / after.sum()),
+        noise=noise_index(before, after),
     )
 
 

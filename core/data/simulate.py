@@ -29,7 +29,7 @@ from scipy.special import expit, ndtri
 
 from core.data.schema import CATEGORICAL, LABEL, NUMERIC
 from core.errors import BadInput
-from core.workspace import write_atomic
+from core.outputs import check_output, write_output
 
 DOMAINS = ("source", "target", "both")
 SOURCE_SHARE = 0.6
@@ -81,6 +81,7 @@ def simulate(
     domain: "source", "target", or "both" (60 % source rows, then 40 % target rows). seed: of the rows; the model behind
     them is always the same. The same arguments write the same bytes.
     """
+    check_output(path)
     if rows < 1:
         raise BadInput(f"The number of rows is {rows!r}; it must be at least 1.")
     if domain not in DOMAINS:
@@ -102,7 +103,7 @@ def simulate(
                 done += count
                 report(done / rows)
 
-    write_atomic(path, write)
+    write_output(path, write)
 
 
 def _open(path: Path, packed: bool):  # type: ignore[no-untyped-def]

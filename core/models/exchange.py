@@ -9,7 +9,8 @@ from typing import BinaryIO
 from core.data.containers import Guard, check_member
 from core.errors import BadInput
 from core.models.card import BackboneCard
-from core.workspace import hash_file, write_atomic
+from core.outputs import check_output, write_output
+from core.workspace import hash_file
 
 MEMBERS: dict[str, int] = {
     "card.json": 2**20,
@@ -45,13 +46,14 @@ def export_backbone(card: BackboneCard, path: Path) -> None:
                 with (card.folder / name).open("rb") as source, archive.open(member, "w") as target:
                     shutil.copyfileobj(source, target, _BLOCK)
 
+    check_output(path, [card.folder / name for name in MEMBERS])
     try:
         if hash_file(card.folder / "model.safetensors") != card.weights_sha256:
             raise BadInput(
                 f"The weights of the backbone {card.name!r} are not those its card names by SHA-256: the file is "
                 "damaged; pretrain or import the backbone again."
             )
-        write_atomic(path, write)
+        write_output(path, write)
     except OSError as error:
         raise BadInput(f"The backbone {card.name!r} cannot be written to {str(path)!r} ({error.strerror}).") from error
 

@@ -12,6 +12,7 @@ from core.evaluation.format_metrics import format_bounds, format_metric, is_miss
 from core.evaluation.verdicts import LEVEL, Verdict
 from core.models.card import BackboneCard
 from core.models.registry import ARCHITECTURES
+from core.outputs import check_output, write_output
 from core.report.html_page import Cell, Html, Section, commands, facts, heading, page, paragraph, plot, sentences, table
 from core.report.report_figures import (
     ARMS_TITLE,
@@ -24,7 +25,7 @@ from core.report.subject import Subject
 from core.runs.store import Run
 from core.runs.sweep_result import ArmResult, Spread, forgotten, judged, missing_auc, reference_of
 from core.training.objectives import OBJECTIVES, ORIGINS
-from core.workspace import Workspace, write_atomic
+from core.workspace import Workspace
 
 MOST_CURVES = 12
 """Arms drawn in the figures of curves; more could not be told apart."""
@@ -36,14 +37,18 @@ SIMULATED_BACKBONE = "A backbone in this report was pretrained on simulated rows
 
 
 def write_report(workspace: Workspace, subject: Subject, target: Path) -> dict[str, Any]:
-    """Writes the report to `target`, whole or not at all; what it says, as JSON-ready data."""
+    """Writes the report to `target`, whole or not at all; what it says, as JSON-ready data.
+
+    BadInput, before any work is done, when `target` cannot be written.
+    """
+    check_output(target)
     verdicts, words = judged(workspace, subject.results, reference_of(subject.results))
     words = words + forgotten(subject.results)
     text = report_html(workspace, subject, verdicts, words)
-    write_atomic(target, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
+    write_output(target, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
     return {
         "out": str(target),
-        "bytes": target.stat().st_size,
+        "bytes": len(text.encode()),
         "title": subject.title,
         "simulated": subject.dataset.simulated,
         "arms": [result.title for result in subject.results],

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from core.data.options import DEFAULT_OPTIONS, ReadOptions, option_words
 from core.errors import BadInput, RunError
 from core.models.card import BackboneCard, load_card
 from core.workspace import PROJECT, Workspace
@@ -26,10 +27,11 @@ def score_in_subprocess(
     target: Path,
     on_bad_rows: str = "reject",
     on_progress: Report | None = None,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
     """See core.training.apply.score_file; on_progress is called with 0 to 1."""
-    files = ["--input", str(source.resolve()), "--output", str(target.resolve())]
-    return run_command(workspace, ["score", "--run", run_id, *files, "--on-bad-rows", on_bad_rows], on_progress)
+    words = ["score", "--run", run_id, "--input", str(source.resolve()), "--output", str(target.resolve())]
+    return run_command(workspace, [*words, "--on-bad-rows", on_bad_rows, *option_words(options)], on_progress)
 
 
 def export_in_subprocess(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:

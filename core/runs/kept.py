@@ -1,5 +1,6 @@
 """What was made of a finished run and is kept in its folder, to be deleted with it: scores, export, verification."""
 
+import csv
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -12,10 +13,11 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from core.access import require_writable
+from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.errors import BadInput
 from core.runs.command import Report, export_in_subprocess, score_in_subprocess, verify_in_subprocess
 from core.runs.store import RunStore, now
-from core.workspace import Workspace, hash_file, read_json, write_json
+from core.workspace import Workspace, hash_file, hash_json, read_json, write_json
 
 MOST_SCORINGS = 8
 """Scored files kept a run; the oldest go first."""
@@ -43,48 +45,64 @@ class Scoring(Kept):
 
     @property
     def csv(self) -> Path:
-        """row (from 1), score, predicted_click: as `python -m core score` writes it."""
+        """row, id if there is one, score, predicted_click: see core.training.scoring.write_predictions."""
         return self.folder / "predictions.csv"
 
     def first(self, rows: int) -> pa.Table:
         """The first `rows` predictions at most."""
-        with pyarrow.csv.open_csv(self.csv, convert_options=_TYPES) as reader:
+        with pyarrow.csv.open_csv(self.csv, convert_options=_types(self.csv)) as reader:
             return pa.Table.from_batches([reader.read_next_batch()]).slice(0, rows)
 
     def parquet(self) -> bytes:
         """All predictions as a Parquet file."""
         sink = pa.BufferOutputStream()
-        pyarrow.parquet.write_table(pyarrow.csv.read_csv(self.csv, convert_options=_TYPES), sink)
+        pyarrow.parquet.write_table(pyarrow.csv.read_csv(self.csv, convert_options=_types(self.csv)), sink)
         return sink.getvalue().to_pybytes()
 
 
-_TYPES = pyarrow.csv.ConvertOptions(
-    column_types={"row": pa.int64(), "score": pa.float32(), "predicted_click": pa.int8()}
-)
+def _types(path: Path) -> pyarrow.csv.ConvertOptions:
+    """Types of the predictions' columns; ids are texts, whose leading zeros belong to them."""
+    with path.open(newline="", encoding="utf-8") as file:
+        names = next(csv.reader(file))
+    ours = {"row": pa.int64(), "score": pa.float32(), "predicted_click": pa.int8()}
+    return pyarrow.csv.ConvertOptions(column_types={name: ours.get(name, pa.string()) for name in names})
 
 
-def scoring_id(source: Path, on_bad_rows: str) -> str:
+def scoring_id(source: Path, on_bad_rows: str, options: ReadOptions = DEFAULT_OPTIONS) -> str:
     """The id that the scoring of this file has, before or after it was made."""
-    return f"{hash_file(source)[:16]}{'-skip' if on_bad_rows == 'skip' else ''}"
+    read = "" if options == DEFAULT_OPTIONS else f"-{hash_json([options.member, options.columns])[:8]}"
+    return f"{hash_file(source)[:16]}{read}{'-skip' if on_bad_rows == 'skip' else ''}"
 
 
 def score_and_keep(
-    workspace: Workspace, run_id: str, source: Path, file: str, on_bad_rows: str, report: Report | None = None
+    workspace: Workspace,
+    run_id: str,
+    source: Path,
+    file: str,
+    on_bad_rows: str,
+    report: Report | None = None,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> None:
     """Scores `source`, which the user calls `file`; at once where the same bytes were scored before."""
     require_writable()
-    name = _SCORES + scoring_id(source, on_bad_rows)
-    if known := kept(workspace, run_id, name):
+    name = _SCORES + scoring_id(source, on_bad_rows, options)
+    known = kept(workspace, run_id, name)
+    # Earlier versions numbered the rows in another way and knew nothing of unknown values.
+    if known and "unknown" in known.said:
         write_json(known.folder / _SAID, {"said": known.said, "created": now(), "file": file})
         return
 
     def fill(folder: Path) -> dict[str, Any]:
         try:
-            said = score_in_subprocess(workspace, run_id, source, folder / "predictions.csv", on_bad_rows, report)
+            said = score_in_subprocess(
+                workspace, run_id, source, folder / "predictions.csv", on_bad_rows, report, options
+            )
         except BadInput as error:
             raise BadInput(str(error).replace(source.name, file)) from error
-        examples = [example.replace(source.name, file) for example in said["bad_examples"]]
-        return {"said": said | {"bad_examples": examples}, "created": now(), "file": file}
+        named = {
+            key: [sentence.replace(source.name, file) for sentence in said[key]] for key in ("bad_examples", "notes")
+        }
+        return {"said": said | named, "created": now(), "file": file}
 
     _keep(workspace, run_id, name, fill)
     for old in scorings(workspace, run_id)[MOST_SCORINGS:]:

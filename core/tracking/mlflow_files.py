@@ -18,24 +18,24 @@ STATUSES = {"queued": 2, "running": 1, "done": 3, "failed": 4, "cancelled": 5, "
 LONGEST_PARAM = 6000
 
 
-def write_mlflow(target: Path, runs: Sequence[Tracked]) -> list[Path]:
-    """Writes every run below one experiment; the files written."""
+def write_mlflow(target: Path, runs: Sequence[Tracked], final: Path) -> list[Path]:
+    """Writes every run below one experiment; the files written. final: where `target` will be, for their addresses."""
     # MLflow keeps an experiment "0" called Default in every store and makes it when it is not there.
-    files = _experiment(target, "0", "Default", runs)
+    files = _experiment(target, final, "0", "Default", runs)
     name = runs[0].experiment
     experiment = str(int(hashlib.sha256(name.encode()).hexdigest()[:14], 16))
-    files += _experiment(target, experiment, name, runs)
+    files += _experiment(target, final, experiment, name, runs)
     for run in runs:
-        files += _run(target / experiment, experiment, run)
+        files += _run(target / experiment, final / experiment, experiment, run)
     return files
 
 
-def _experiment(target: Path, experiment: str, name: str, runs: Sequence[Tracked]) -> list[Path]:
+def _experiment(target: Path, final: Path, experiment: str, name: str, runs: Sequence[Tracked]) -> list[Path]:
     folder = target / experiment
     folder.mkdir()
     created = _milliseconds(min(run.started for run in runs))
     meta: dict[str, Any] = {
-        "artifact_location": folder.resolve().as_uri(),
+        "artifact_location": (final / experiment).as_uri(),
         "creation_time": created,
         "experiment_id": experiment,
         "last_update_time": created,
@@ -45,13 +45,13 @@ def _experiment(target: Path, experiment: str, name: str, runs: Sequence[Tracked
     return [_yaml(folder / "meta.yaml", meta)]
 
 
-def _run(folder: Path, experiment: str, run: Tracked) -> list[Path]:
+def _run(folder: Path, final: Path, experiment: str, run: Tracked) -> list[Path]:
     run_id = hashlib.sha256(run.id.encode()).hexdigest()[:32]
     own = folder / run_id
     for part in ("artifacts", "metrics", "params", "tags"):
         (own / part).mkdir(parents=True)
     meta: dict[str, Any] = {
-        "artifact_uri": (own / "artifacts").resolve().as_uri(),
+        "artifact_uri": (final / run_id / "artifacts").as_uri(),
         "end_time": None if run.finished is None else _milliseconds(run.finished),
         "entry_point_name": "",
         "experiment_id": experiment,

@@ -15,7 +15,7 @@ _STRING = 7
 """DT_STRING in tensorflow/core/framework/types.proto."""
 
 
-def write_tensorboard(target: Path, runs: Sequence[Tracked]) -> list[Path]:
+def write_tensorboard(target: Path, runs: Sequence[Tracked], final: Path) -> list[Path]:
     """Writes an event file for every run, in a folder called by its id; the files written."""
     files = []
     for run in runs:

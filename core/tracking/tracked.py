@@ -10,6 +10,7 @@ import numpy as np
 
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
+from core.outputs import check_output_folder, output_folder
 from core.runs.store import Run, RunStore
 from core.workspace import Workspace
 
@@ -71,7 +72,8 @@ def tracked(store: RunStore, run: Run, experiment: str) -> Tracked:
     )
 
 
-Write = Callable[[Path, Sequence[Tracked]], list[Path]]
+Write = Callable[[Path, Sequence[Tracked], Path], list[Path]]
+"""Writes runs into a folder, which will be moved to the last argument; gives the files written."""
 
 
 def export_tracking(
@@ -79,16 +81,15 @@ def export_tracking(
 ) -> dict[str, Any]:
     """Writes `runs` into the folder `target`, new or empty, with one of the writers; says what it wrote.
 
-    BadInput for a folder that holds something, and when no run has anything to tell yet.
+    All of it or nothing. BadInput for a folder that holds something, and when no run has anything to tell yet.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise BadInput(f"{str(target)!r} is not an empty folder; name a new one, so that nothing is overwritten.")
+    check_output_folder(target)
     told = [run for run in runs if run.started]
     if not told:
         raise BadInput("None of these runs has started, so there is nothing to export yet.")
     store = RunStore(workspace)
-    target.mkdir(parents=True, exist_ok=True)
-    files = write(target, [tracked(store, run, experiment) for run in told])
+    with output_folder(target) as folder:
+        files = write(folder, [tracked(store, run, experiment) for run in told], target.resolve())
     return {"out": str(target), "runs": [run.id for run in told], "experiment": experiment, "files": len(files)}
 
 

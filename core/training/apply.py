@@ -1,36 +1,32 @@
 """A finished run put to use: evaluated on another dataset, scoring a file."""
 
+import dataclasses
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import torch
 
 from core.data.datasets import Dataset, require_labels
 from core.data.ingest import ingest
+from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.preprocessing import load_preprocessing
-from core.data.profile import drift_counts
-from core.data.samples import coded_rows, list_samples
-from core.data.schema import LABEL
+from core.data.samples import Sample, coded_rows, list_samples
 from core.errors import BadInput
 from core.evaluation.metrics import evaluate
 from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, load_card
 from core.models.library import find_backbone
+from core.outputs import check_output, write_output
 from core.runs.store import Run
 from core.training.devices import choose_device
-from core.training.feeding import Rows
 from core.training.results import SCORED_PARTS, labels_by_part, measure, score_parts, scored_rows, validated_on
 from core.training.score_drift import distribution, drift_from, what_it_learnt
+from core.training.scoring import ScoredRows, Scorer, write_predictions
 from core.training.table import read_table
-from core.training.task import predict
-from core.workspace import Workspace, open_workspace, write_atomic
-
-BATCH_ROWS = 65536
+from core.training.unknown_values import known_in_training, unknown_columns, unknown_summary
+from core.workspace import Workspace, open_workspace
 
 
 def model_card(workspace: Workspace, run: Run) -> BackboneCard:
@@ -74,66 +70,85 @@ def score_file(
     target: Path,
     on_bad_rows: str = "reject",
     on_progress: Callable[[float], None] | None = None,
+    *,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
-    """Scores a Criteo file, labels optional, into a CSV: row (from 1), score, predicted_click at the run's threshold.
+    """Scores a Criteo file, labels optional, into a CSV: see core.training.scoring.write_predictions.
 
     The file is read into a temporary workspace, so nothing of it stays behind; it may also be the rows of a sample of
-    this workspace, which are read as they are. Rows are those that were read: bad ones
-    left out are not numbered. JSON-ready: how many rows; how the scores spread; metrics where the file has labels;
-    drift against the run's training rows (core.training.score_drift), None when they are gone.
-    BadInput when the run's model has not learnt clicks.
+    this workspace, which are read as they are. `target` is written whole or not at all.
+
+    Returns:
+        JSON-ready: `rows` scored, `bad_rows` skipped with `bad_examples`; `labelled` (whether there is a label column),
+        `unlabelled_rows` (rows whose label is empty, ? or -1); `notes` of the reader; how the `scores` spread;
+        `metrics` of the rows with a label, None where there is none; `unknown` values (core.training.unknown_values);
+        `drift` against the run's training rows (core.training.score_drift), None when they are gone.
+
+    Raises:
+        BadInput: the run's model has not learnt clicks, the file cannot be read, or `target` cannot be written or is
+            the file itself.
     """
+    check_output(target, [source])
     card = scoring_card(workspace, run)
     assert run.result is not None
     threshold = run.result["threshold"]
     if threshold is None:
         raise BadInput(f"The model of run {run.id} has not learnt clicks, so it cannot score rows; choose another run.")
     report = on_progress or (lambda share: None)
-    device = choose_device("auto")
-    network = load_backbone(card).to(device)
-    preprocessing = load_preprocessing(card.folder / "preprocessing")
-    counts, scores, labels = np.zeros(0, dtype=np.int64), [], []
     with tempfile.TemporaryDirectory(dir=workspace.cache, prefix=".part-") as folder:
-        known = [one for one in list_samples(workspace) if one.rows_path.resolve() == source.resolve()]
-        aside = open_workspace(folder)
-        sample = (
-            known[0]
-            if known
-            else ingest(aside, source, "scored", on_bad_rows, lambda share: report(share / 2), one_class_ok=True)
+        read = lambda share: report(share / 2)  # noqa: E731
+        sample = _sample_to_score(workspace, open_workspace(folder), source, on_bad_rows, options, read)
+        preprocessing = load_preprocessing(card.folder / "preprocessing")
+        device = choose_device("auto")
+        scorer = Scorer(load_backbone(card).to(device), preprocessing, threshold, device)
+        scored: list[ScoredRows] = []
+        write_output(
+            target,
+            lambda part: scored.append(write_predictions(part, sample, scorer, lambda share: report(0.5 + share / 2))),
+            [source],
         )
+        learnt = what_it_learnt(workspace, run, preprocessing)
+        training = known_in_training(preprocessing, learnt.counts if learnt else None)
+        unknown = unknown_columns(preprocessing, coded_rows(sample), scored[0].counts, training)
+    return _summary(run, sample, scored[0], threshold, target) | {
+        "unknown": unknown_summary(unknown, scored[0].counts),
+        "drift": drift_from(learnt, scored[0].counts, scored[0].scores, threshold) if learnt else None,
+    }
 
-        def write(part: Path) -> None:
-            nonlocal counts
-            schema = pa.schema([("row", pa.int64()), ("score", pa.float32()), ("predicted_click", pa.int8())])
-            done = 0
-            with pyarrow.csv.CSVWriter(part, schema) as writer:
-                rows = coded_rows(sample)
-                for start in range(0, sample.rows, BATCH_ROWS):
-                    batch = rows.slice(start, BATCH_ROWS)
-                    encoded = preprocessing.encode(batch)
-                    state = (torch.from_numpy(encoded.ids).to(device), torch.from_numpy(encoded.numerics).to(device))
-                    found = predict(network, Rows(state, torch.zeros(len(encoded.ids), device=device)))
-                    row = np.arange(done + 1, done + 1 + len(found))
-                    clicks = (found >= threshold).astype(np.int8)
-                    writer.write_table(pa.table([row, found, clicks], schema=schema))
-                    counts = counts + drift_counts(encoded.ids) if done else drift_counts(encoded.ids)
-                    scores.append(found)
-                    if sample.labelled:
-                        labels.append(batch[LABEL].to_numpy())
-                    done += len(found)
-                    report(0.5 + done / sample.rows / 2)
 
-        write_atomic(target, write)
-    every = np.concatenate(scores)
-    learnt = what_it_learnt(workspace, run, preprocessing)
+def _sample_to_score(
+    workspace: Workspace,
+    aside: Workspace,
+    source: Path,
+    on_bad_rows: str,
+    options: ReadOptions,
+    report: Callable[[float], None],
+) -> Sample:
+    """The sample of `workspace` whose rows `source` is, else the file read into the workspace `aside`."""
+    for sample in list_samples(workspace):
+        if sample.rows_path.resolve() == source.resolve():
+            return sample
+    # Columns beyond label, features and id are of no use here.
+    options = dataclasses.replace(options, keep=options.keep or ())
+    return ingest(aside, source, "scored", on_bad_rows, report, one_class_ok=True, options=options, labels="optional")
+
+
+def _summary(run: Run, sample: Sample, scored: ScoredRows, threshold: float, target: Path) -> dict[str, Any]:
+    with_label = np.zeros(sample.rows, bool) if scored.labels is None else scored.labels >= 0
+    metrics = None
+    if scored.labels is not None and with_label.any():
+        metrics = evaluate(scored.labels[with_label], scored.scores[with_label], threshold).as_dict()
     return {
         "run": run.id,
         "rows": sample.rows,
         "bad_rows": sample.bad_rows,
         "bad_examples": list(sample.bad_examples),
+        "labelled": sample.labelled,
+        "unlabelled_rows": int((~with_label).sum()),
+        "id_column": sample.id_column,
+        "notes": list(sample.notes),
         "threshold": threshold,
         "out": str(target),
-        "scores": distribution(every, threshold),
-        "metrics": evaluate(np.concatenate(labels), every, threshold).as_dict() if labels else None,
-        "drift": drift_from(learnt, counts, every, threshold) if learnt else None,
+        "scores": distribution(scored.scores, threshold),
+        "metrics": metrics,
     }

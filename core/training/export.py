@@ -5,6 +5,8 @@ import shutil
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,11 @@ from core.errors import BadInput, RunError
 from core.models.backbone import WEIGHTS, load_backbone
 from core.models.card import BackboneCard
 from core.models.network import Network, scores_of
+from core.outputs import check_output, output_folder, write_output
 from core.runs.store import Run
 from core.training.apply import model_card
+from core.training.score_drift import what_it_learnt
+from core.training.unknown_values import known_in_training
 from core.workspace import PROJECT, Workspace, write_json
 
 ONNX = "model.onnx"
@@ -36,33 +41,41 @@ def export(workspace: Workspace, run: Run, target: Path) -> dict[str, Any]:
 
     Holds model.safetensors, card.json, preprocessing/, run.json (request, result, threshold), and where the model
     scores clicks model.onnx and score.py. The ONNX model is compared with torch on encoded rows first: RunError when a
-    score differs by more than TOLERANCE. BadInput when there is something at `target` already.
+    score differs by more than TOLERANCE. BadInput, before any work is done, when there is something at
+    `target` already or it cannot be written.
     """
     card = model_card(workspace, run)
     packed = target.suffix == ".zip"
-    if packed and target.exists():
-        raise BadInput(f"There is a file {str(target)!r} already; name a new one.")
-    if not packed and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise BadInput(f"The folder {str(target)!r} is not empty; name a new or an empty one.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as parent:
-        folder = Path(parent) / target.stem
-        folder.mkdir()
+    if packed:
+        check_output(target)
+        if target.exists():
+            raise BadInput(f"There is a file {str(target)!r} already; name a new one.")
+    with _packed(workspace, target) if packed else output_folder(target) as folder:
         onnx = _fill(workspace, run, card, folder)
-        files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-        if packed:
-            archive = Path(parent) / "archive.zip"
-            with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as writer:
-                for name in files:
-                    writer.write(folder / name, f"{folder.name}/{name}")
-            archive.replace(target)
-        else:
-            if target.exists():
-                target.rmdir()
-            folder.rename(target)
+        files = _files(folder)
     stages = [dataclasses.asdict(stage) for stage in card.stages]
     said = {"run": run.id, "out": str(target), "architecture": card.architecture, "stages": stages}
     return said | {"files": files, "onnx": onnx}
+
+
+@contextmanager
+def _packed(workspace: Workspace, target: Path) -> Iterator[Path]:
+    """A temporary folder that is written as the archive `target` when the block ends well."""
+
+    def pack(part: Path) -> None:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as writer:
+            for name in _files(folder):
+                writer.write(folder / name, f"{folder.name}/{name}")
+
+    with tempfile.TemporaryDirectory(dir=workspace.cache, prefix=".part-") as parent:
+        folder = Path(parent) / target.stem
+        folder.mkdir()
+        yield folder
+        write_output(target, pack)
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 class _Scorer(nn.Module):
@@ -83,7 +96,8 @@ def _fill(workspace: Workspace, run: Run, card: BackboneCard, folder: Path) -> d
     shutil.copytree(card.folder / "preprocessing", folder / "preprocessing")
     threshold = run.result["threshold"]
     about = {"run": run.id, "name": run.name, "threshold": threshold, "request": run.request, "result": run.result}
-    write_json(folder / "run.json", about)
+    known = {"known_in_training": _known_in_training(workspace, run, card)} if threshold is not None else {}
+    write_json(folder / "run.json", about | known)
     if threshold is None:
         return {"file": None, "why": "The model's head has not learnt clicks, so there is nothing to score with."}
     scorer = _Scorer(load_backbone(card)).eval()
@@ -96,6 +110,14 @@ def _fill(workspace: Workspace, run: Run, card: BackboneCard, folder: Path) -> d
         return {"file": None, "why": f"The architecture {card.architecture!r} cannot be written as ONNX: {reason}"}
     shutil.copyfile(SCRIPT, folder / SCRIPT.name)
     return {"file": ONNX} | _check(scorer, folder / ONNX, *_rows(workspace, run, card))
+
+
+def _known_in_training(workspace: Workspace, run: Run, card: BackboneCard) -> dict[str, float]:
+    """Share of the run's training rows whose value of a field the model knows, by which score.py judges a file."""
+    preprocessing = load_preprocessing(card.folder / "preprocessing")
+    learnt = what_it_learnt(workspace, run, preprocessing)
+    shares = known_in_training(preprocessing, learnt.counts if learnt else None)
+    return {field: round(float(share), 6) for field, share in zip(FIELDS, shares, strict=True)}
 
 
 def _write_onnx(scorer: nn.Module, path: Path) -> None:

@@ -7,7 +7,14 @@ import numpy as np
 
 from core.data.datasets import encoded, find_dataset, training_rows
 from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
-from core.data.profile import drift_counts, level_of, stability_index
+from core.data.profile import (
+    drift_counts,
+    level_of,
+    noise_index,
+    rows_for_drift,
+    stability_index,
+    too_few_for_drift,
+)
 from core.data.schema import FIELDS
 from core.errors import BadInput
 from core.runs.store import Run
@@ -48,17 +55,21 @@ def what_it_learnt(workspace: Workspace, run: Run, preprocessing: Preprocessing)
 def drift_from(learnt: Learnt, counts: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, Any]:
     """JSON-ready: fields, most moved first, and scores. counts: of the scored rows, as Learnt's; scores: theirs.
 
-    psi: population stability index, see core.data.profile.stability_index; level as DRIFT_LIMITS reads it.
+    psi: population stability index, see core.data.profile.stability_index; level: see level_of there, None where there
+    are too few rows to judge, which `why` says in a sentence; rows_needed: how many would be enough, None if no number.
     """
+    training, rows = int(learnt.counts[0].sum()), len(scores)
+    why = too_few_for_drift(training, rows)
     fields = []
     for place, field in enumerate(FIELDS):
         before, after = learnt.counts[place], counts[place]
-        psi = stability_index(before, after)
+        psi, noise = stability_index(before, after), noise_index(before, after)
         fields.append(
             {
                 "field": field,
                 "psi": psi,
-                "level": level_of(psi),
+                "noise": noise,
+                "level": None if why else level_of(psi, noise),
                 "unseen_training": float(before[UNSEEN] / before.sum()),
                 "unseen_scored": float(after[UNSEEN] / after.sum()),
                 "missing_training": float(before[MISSING] / before.sum()),
@@ -67,9 +78,12 @@ def drift_from(learnt: Learnt, counts: np.ndarray, scores: np.ndarray, threshold
         )
     return {
         "dataset": learnt.dataset,
-        "training_rows": int(learnt.counts[0].sum()),
+        "training_rows": training,
+        "judged": not why,
+        "why": why,
+        "rows_needed": rows_for_drift(training),
         "fields": sorted(fields, key=lambda one: -one["psi"]),
-        "scores": _scores(learnt.test_scores, scores, threshold),
+        "scores": _scores(learnt.test_scores, scores, threshold, judged=not why),
     }
 
 
@@ -83,15 +97,16 @@ def distribution(scores: np.ndarray, threshold: float) -> dict[str, Any]:
     }
 
 
-def _scores(test: np.ndarray, scored: np.ndarray, threshold: float) -> dict[str, Any]:
+def _scores(test: np.ndarray, scored: np.ndarray, threshold: float, judged: bool) -> dict[str, Any]:
     inner = np.unique(np.quantile(test, np.linspace(0.1, 0.9, 9)))
     before, after = (
         np.bincount(np.searchsorted(inner, values, side="right"), minlength=len(inner) + 1) for values in (test, scored)
     )
-    psi = stability_index(before, after)
+    psi, noise = stability_index(before, after), noise_index(before, after)
     return {
         "psi": psi,
-        "level": level_of(psi),
+        "noise": noise,
+        "level": level_of(psi, noise) if judged else None,
         "edges": SCORE_EDGES.tolist(),
         "test": distribution(test, threshold),
         "scored": distribution(scored, threshold),

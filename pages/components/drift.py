@@ -5,24 +5,47 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from core.data.profile import FieldDrift
+from core.data.profile import DRIFT_LIMITS, FieldDrift
+from core.data.schema import FIELDS
 from core.report.data_figures import drift_figure
 from pages.components.chart import chart
 
 
-def drift_view(drifts: Sequence[FieldDrift], between: str, names: tuple[str, str], rare: str) -> None:
+def drift_view(
+    drifts: Sequence[FieldDrift], between: str, names: tuple[str, str], rare: str, too_few: str = ""
+) -> None:
     """The fields by falling drift. between: "between the … and the … rows". names: of both, for heads of columns.
 
-    rare: what unseen values of the earlier rows are.
+    rare: what unseen values of the earlier rows are. too_few: see core.data.profile.too_few_for_drift; where it is not
+    empty it stands in place of every index and level, and the shares are shown alone.
     """
     drifts = sorted(drifts, key=lambda field: field.psi, reverse=True)
-    before, after = names
+    if too_few:
+        st.info(too_few, icon=":material/info:")
+        _table(sorted(drifts, key=lambda field: FIELDS.index(field.field)), names, judged=False)
+        st.caption(f"Unseen: values that are not in the vocabulary of the training rows; {rare}.")
+        return
     st.markdown(drift_words(drifts, between))
+    with st.grid(2, min_column_width=330):
+        figure = drift_figure(drifts, f"the {names[1]}")
+        chart(figure, key="drift", height=400, alt="The fields that moved most", modebar=False)
+        _table(drifts, names, judged=True)
+    noise = max(field.noise for field in drifts)
+    st.caption(
+        "Index: population stability index over the field's values. Unseen: values the vocabulary, made of the "
+        f"training rows it was fitted on, does not hold; {rare}."
+        + (f" With so few rows chance alone gives an index of up to {noise:.2f}." if noise > min(DRIFT_LIMITS) else "")
+    )
+
+
+def _table(drifts: Sequence[FieldDrift], names: tuple[str, str], judged: bool) -> None:
+    """One row per field; with index and level where drift is judged."""
+    before, after = names
+    index = {"Index": [field.psi for field in drifts], "Drift": [field.level for field in drifts]} if judged else {}
     table = pd.DataFrame(
         {
             "Field": [field.field for field in drifts],
-            "Index": [field.psi for field in drifts],
-            "Drift": [field.level for field in drifts],
+            **index,
             f"Unseen, {before}": [field.unseen_source for field in drifts],
             f"Unseen, {after}": [field.unseen_target for field in drifts],
             f"Missing, {before}": [field.missing_source for field in drifts],
@@ -30,19 +53,12 @@ def drift_view(drifts: Sequence[FieldDrift], between: str, names: tuple[str, str
         }
     )
     shares = {name: st.column_config.NumberColumn(format="percent") for name in table.columns if "," in name}
-    with st.grid(2, min_column_width=330):
-        figure = drift_figure(drifts, f"the {after}")
-        chart(figure, key="drift", height=400, alt="The fields that moved most", modebar=False)
-        st.dataframe(
-            table,
-            hide_index=True,
-            height=400,
-            column_config={"Index": st.column_config.NumberColumn(format="%.3f"), **shares},
-            alt="Drift, unseen and missing shares of each field",
-        )
-    st.caption(
-        "Index: population stability index over the field's values. Unseen: values the vocabulary, made of the "
-        f"training rows it was fitted on, does not hold; {rare}."
+    st.dataframe(
+        table,
+        hide_index=True,
+        height=400,
+        column_config={"Index": st.column_config.NumberColumn(format="%.3f"), **shares},
+        alt="Drift, unseen and missing shares of each field" if judged else "Unseen and missing shares of each field",
     )
 
 

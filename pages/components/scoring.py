@@ -5,27 +5,31 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.data.profile import FieldDrift, index_by_chance
+from core.data.profile import FieldDrift, too_few_for_drift
 from core.data.schema import FIELDS
 from core.evaluation.format_metrics import format_interval, format_metric
 from core.report.run_figures import scored_figure
 from core.runs.kept import Scoring, delete_kept
 from core.runs.store import Run
+from core.training.score_sentences import label_sentence
 from pages.components.access import write_button
 from pages.components.chart import chart
-from pages.components.common import count, decimals, escape_markdown, percent, when
+from pages.components.common import count, decimals, escape_markdown, percent, plain, when
 from pages.components.drift import drift_view
 from pages.components.result import METRICS, metric_text
 
 PREVIEW_ROWS = 100
-CHANCE_SHOWN = 0.04
-"""Index by chance from which it is worth a sentence; 0.1 is read as some drift."""
 DRIFT_WORDS = {"little": "have hardly moved", "some": "have moved somewhat", "strong": "have moved strongly"}
 
 
 def scoring_view(run: Run, scoring: Scoring) -> None:
     """Everything there is to say, and the predictions to take away."""
     said = scoring.said
+    for sentence in said.get("unknown", {}).get("sentences", ()):
+        st.warning(plain(sentence), icon=":material/help:")
+    for sentence in (*said.get("notes", ()), label_sentence(said)):
+        if sentence:
+            st.info(plain(sentence), icon=":material/info:")
     numbers(said)
     if said["bad_rows"]:
         skipped(said)
@@ -73,7 +77,9 @@ def skipped(said: dict[str, Any]) -> None:
     title = f"{count(bad)} bad row{'s were' if bad > 1 else ' was'} skipped"
     with st.expander(title, icon=":material/warning:"):
         st.markdown("\n".join(f"- {escape_markdown(example)}" for example in said["bad_examples"]))
-        st.caption("Predictions number the rows that are left, from 1.")
+        st.caption(
+            "The predictions are numbered as the file's rows are, so the skipped rows' numbers are not among them."
+        )
 
 
 def downloads(run: Run, scoring: Scoring) -> None:
@@ -116,6 +122,9 @@ def spread(said: dict[str, Any]) -> None:
     chart(scored_figure(counts, said["threshold"]), "scored", 340, mean)
     if said["drift"]:
         scores = said["drift"]["scores"]
+        if too_few_for_drift(said["drift"]["training_rows"], said["rows"]):
+            st.caption("The line is the run's threshold.")
+            return
         st.caption(
             f"The scores {DRIFT_WORDS[scores['level']]} against those of the run's test rows (index "
             f"{format_metric(scores['psi'], 3)}): mean {decimals(scores['scored']['mean'])} here, "
@@ -135,13 +144,13 @@ def preview(scoring: Scoring) -> None:
     """The first predictions."""
     table = scoring.first(PREVIEW_ROWS).to_pandas()
     st.dataframe(
-        table.rename(columns={"row": "Row", "score": "Score", "predicted_click": "Predicted click"}),
+        table.rename(columns={"row": "Row in the file", "score": "Score", "predicted_click": "Predicted click"}),
         key="scored_first",
         hide_index=True,
         height=340,
         alt="The first predictions",
         column_config={
-            "Row": st.column_config.NumberColumn(format="localized"),
+            "Row in the file": st.column_config.NumberColumn(format="localized"),
             "Score": st.column_config.ProgressColumn(format="%.4f", min_value=0, max_value=1),
         },
     )
@@ -162,6 +171,7 @@ def drift(said: dict[str, Any]) -> None:
             one["unseen_scored"],
             one["missing_training"],
             one["missing_scored"],
+            one.get("noise", 0.0),
         )
         for one in moved["fields"]
     ]
@@ -172,7 +182,5 @@ def drift(said: dict[str, Any]) -> None:
         f"and the {count(said['rows'])} rows of this file",
         ("training", "file"),
         "rare values are among them",
+        too_few_for_drift(moved["training_rows"], said["rows"]),
     )
-    chance = index_by_chance(moved["training_rows"], said["rows"])
-    if chance > CHANCE_SHOWN:
-        st.caption(f"With so few rows chance alone gives an index of up to about {chance:.2f}, had nothing moved.")

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from streamlit.testing.v1 import AppTest
 
 from core.__main__ import build_parser
 from core.data.datasets import Dataset, delete_dataset
+from core.data.schema import FIELDS
 from core.data.simulate import simulate
 from core.runs import errands
 from core.runs.kept import scoring_id, scorings
@@ -37,9 +40,9 @@ def text_of(app: AppTest) -> str:
     return shown(app).replace("\\", "")
 
 
-def rows(tmp_path: Path, labelled: bool = True) -> str:
-    """300 simulated rows as a file's text, whose C3 the vocabulary has never seen."""
-    simulate(tmp_path / "rows.tsv", 300, "target", seed=21)
+def rows(tmp_path: Path, labelled: bool = True, number: int = 300) -> str:
+    """Simulated rows as a file's text, whose C3 the vocabulary has never seen."""
+    simulate(tmp_path / "rows.tsv", number, "target", seed=21)
     cells = [line.split("\t") for line in (tmp_path / "rows.tsv").read_text().splitlines()]
     lines = ["\t".join([*row[:16], "=never()", *row[17:]]) for row in cells]
     (tmp_path / "rows.tsv").write_text("".join(f"{line if labelled else line[2:]}\n" for line in lines))
@@ -80,13 +83,11 @@ def test_labelled_rows(tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest
     assert metrics["AUC-ROC"] == f"{roc_auc_score(labels, found):.4f}"
     assert metrics["Log loss"] == f"{log_loss(labels, found):.4f}"
     assert {"F1", "Accuracy", "Accuracy of always-no", "AUC, 95 % interval (DeLong)"} <= {*metrics.index}
-    drift = table_with(app, "Index")
-    assert len(drift) == 39 and drift["Index"].is_monotonic_decreasing
-    strong = drift.loc[drift["Drift"] == "strong", "Field"].tolist()
-    assert strong[0] == "C3"
-    words = f"rows of tiny and the 300 rows of this file: strongly in {len(strong)} ({', '.join(strong)})"
-    assert words in text_of(app)
-    assert "chance alone" in text_of(app)
+    # Too few rows for drift: the shares are shown, and neither index nor level.
+    assert "Drift is not judged on 300 rows" in text_of(app) and "strong" not in text_of(app)
+    shares = table_with(app, "Unseen, file")
+    assert shares["Field"].tolist() == list(FIELDS) and not {"Index", "Drift"} & {*shares.columns}
+    assert shares.set_index("Field").loc["C3", "Unseen, file"] == 1.0
     assert table_with(app, "Score")["Score"].to_numpy() == pytest.approx(found[:100], abs=1e-6)
     options = build_parser().parse_args(shlex.split(app.code[0].value)[3:])
     assert (options.run_id, str(options.input), options.on_bad_rows) == (run.id, "../rows of today.tsv", "reject")
@@ -99,6 +100,49 @@ def test_labelled_rows(tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest
     assert scorings(workspace, run.id) == [] and not numbers(other)
     gone = open_page(workspace, "score", monkeypatch, run=run.id, scored=kept.id)
     assert "not here" in gone.warning[0].value
+
+
+def test_drift_on_enough_rows(tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_page(tiny[0], "score", monkeypatch, run=run.id)
+    score(app, rows(tmp_path, number=600))
+    drift = table_with(app, "Index")
+    assert len(drift) == 39 and drift["Index"].is_monotonic_decreasing
+    strong = drift.loc[drift["Drift"] == "strong", "Field"].tolist()
+    assert strong[0] == "C3"
+    words = f"rows of tiny and the 600 rows of this file: strongly in {len(strong)} ({', '.join(strong)})"
+    assert words in text_of(app)
+    assert "With so few rows chance alone gives an index of up to" in text_of(app)
+
+
+def test_ids_labels_that_are_none_and_another_spelling(
+    tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate(tmp_path / "rows.tsv", 100, "target", seed=22)
+    cells = [line.split("\t") for line in (tmp_path / "rows.tsv").read_text().splitlines()]
+    lines = [
+        ",".join([f"{place:04d}", row[0] if place < 40 else "?", *row[1:14], *(value.upper() for value in row[14:])])
+        for place, row in enumerate(cells)
+    ]
+    app = open_page(tiny[0], "score", monkeypatch, run=run.id)
+    score(app, "\n".join([",".join(["Id", "label", *FIELDS]), *lines]) + "\n", "mine.csv")
+    (warning,) = app.warning
+    assert "in upper case, the model in lower case" in warning.value.replace("\\", "")
+    assert "60 of 100 rows have no label" in text_of(app)
+    assert "On 40 rows" in text_of(app)
+    first = table_with(app, "Row in the file")
+    assert first["Row in the file"].tolist() == list(range(2, 102))
+    assert first["Id"].tolist() == [f"{place:04d}" for place in range(100)]
+    (kept,) = scorings(tiny[0], run.id)
+    table = pyarrow.parquet.read_table(pyarrow.BufferReader(kept.parquet()))
+    assert table["Id"].to_pylist() == first["Id"].tolist() and table["row"].to_pylist() == [*range(2, 102)]
+
+
+def test_one_row(tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = rows(tmp_path).splitlines()[0]
+    app = open_page(tiny[0], "score", monkeypatch, run=run.id)
+    score(app, f"{line}\n", "one.tsv")
+    assert numbers(app)["Rows"] == "1" and "Drift is not judged on 1 row" in text_of(app)
+    assert "against those of the run's test rows" not in text_of(app)
 
 
 def test_rows_without_labels_and_a_run_whose_dataset_is_gone(

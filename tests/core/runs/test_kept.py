@@ -35,12 +35,12 @@ def run(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> Run
     """A run whose scoring writes LINES, and refuses files that begin with "bad"."""
 
     def score(
-        workspace: Workspace, run_id: str, source: Path, target: Path, on_bad_rows: str, report: Any
+        workspace: Workspace, run_id: str, source: Path, target: Path, on_bad_rows: str, report: Any, options: Any
     ) -> dict[str, Any]:
         target.write_text(LINES)
         if source.read_text().startswith("bad"):
             raise BadInput(f"Row 1 of {source.name!r} is bad.")
-        return {"rows": 2, "bad_examples": [f"Row 9 of {source.name!r} is bad."]}
+        return {"rows": 2, "bad_examples": [f"Row 9 of {source.name!r} is bad."], "notes": [], "unknown": {}}
 
     monkeypatch.setattr(module, "score_in_subprocess", score)
     return RunStore(tiny[0]).submit(FinetuneRequest(tiny[1].id, "simulated-dnn"), "a run", "cpu")

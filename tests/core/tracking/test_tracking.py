@@ -92,7 +92,7 @@ def test_nothing_is_overwritten_and_nothing_is_made_up(
     assert main([*words, str(tmp_path / "out")]) == 0
     assert f"tensorboard --logdir {tmp_path / 'out'}" in capsys.readouterr().out
     assert main([*words, str(tmp_path / "out")]) == 2
-    assert "is not an empty folder" in capsys.readouterr().err
+    assert "is not empty; name a new or an empty one" in capsys.readouterr().err
     waits = RunStore(tiny[0]).submit(FinetuneRequest(tiny[1].id, "simulated-dnn"), "waits", "cpu")
     with pytest.raises(BadInput, match="nothing to export yet"):
         export_tracking(tiny[0], [waits], "Thaw", tmp_path / "none", write_mlflow)

@@ -98,14 +98,18 @@ def test_the_script_alone_scores_as_thaw_does(tuned: tuple[Workspace, Run], tmp_
 def check_refusals(folder: Path) -> None:
     """The exported script names what is wrong with a file, in a sentence."""
     for data, sentence in (
-        (b"1\t2\n", "the first line has 2 tab-separated columns, not 39 or 40"),
-        (text([["0", "x"] + [""] * 38]), "Failed to parse string: 'x'"),
-        (text([["0", "inf"] + [""] * 38]), "column I1 holds something that is not a finite number"),
-        (text(rows(3)) + b"1\t2\n", "Expected 40 columns, got 2"),
+        (b"1\t2\n", "Row 1 of 'bad.tsv' has 2 columns"),
+        (text([["0", "x"] + [""] * 38]), "Row 1 of 'bad.tsv': I1 is 'x', not a finite number"),
+        (text([["0", "inf"] + [""] * 38]), "I1 is 'inf', not a finite number"),
+        (text(rows(3)) + b"1\t2\n", "Row 4 of 'bad.tsv' has 2 columns where 40 belong"),
+        (b"", "holds no good row"),
+        (text(rows(3))[:-20] + b"\x00" + b"\n", "NUL byte"),
+        (gzip.compress(text(rows(300)))[:-40], "damaged or truncated"),
     ):
         (folder.parent / "bad.tsv").write_bytes(data)
-        done = alone(folder, "bad.tsv", "alone.csv")
-        assert done.returncode == 1 and sentence in done.stderr and "Traceback" not in done.stderr
+        done = alone(folder, "bad.tsv", "new.csv")
+        assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
+        assert not (folder.parent / "new.csv").exists()
 
 
 @pytest.mark.parametrize("architecture", CLICK_MODELS)

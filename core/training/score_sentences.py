@@ -1,0 +1,42 @@
+"""What is to be said of a scored file before its metrics, in sentences that the command line and the page share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def skipped_sentence(said: Mapping[str, Any]) -> str:
+    """How many bad rows were skipped and what was wrong with the first; "" when none was. said: see score_file."""
+    bad = said["bad_rows"]
+    if not bad:
+        return ""
+    examples = said["bad_examples"]
+    return f"{bad:,} bad row{'s' if bad > 1 else ''} skipped" + (f", such as: {examples[0]}" if examples else ".")
+
+
+def label_sentence(said: Mapping[str, Any]) -> str:
+    """What labels the metrics are computed from; "" when every row has one. said: see score_file.
+
+    What was kept of a scoring by an earlier version has no such count, and then every row has a label or none has.
+    """
+    rows, without = said["rows"], said.get("unlabelled_rows")
+    if without is None:
+        without = 0 if said["metrics"] else rows
+    if not without:
+        return ""
+    if not said.get("labelled", bool(said["metrics"])):
+        return "The rows have no labels: scored without metrics."
+    if without == rows:
+        every = f"None of the {rows:,} rows has" if rows > 1 else "The row does not have"
+        return f"{every} a label (empty, ? or -1): scored as unlabelled, without metrics."
+    few = f"{without:,} of {rows:,} rows have" if without > 1 else f"1 of {rows:,} rows has"
+    left = rows - without
+    return (
+        f"{few} no label (empty, ? or -1): the metrics are of the "
+        f"{f'{left:,} labelled rows' if left > 1 else 'one labelled row'}."
+    )
+
+
+def sentences_before_metrics(said: Mapping[str, Any]) -> list[str]:
+    """Everything that must be known before the metrics are read, in order."""
+    found = [skipped_sentence(said), *said.get("notes", ()), label_sentence(said)]
+    return [sentence for sentence in (*found, *said.get("unknown", {}).get("sentences", ())) if sentence]

@@ -1,0 +1,257 @@
+"""Columns of a scored file whose values the model does not know, and the likely reason.
+
+A model looks every category up in the vocabulary of its training rows. If a file spells the same values differently, or
+holds those of another hash, all of them share one "unseen" embedding: nothing fails, but the scores are worth little.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from core.data.counts import count
+from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
+from core.data.schema import CATEGORICAL, FIELDS
+from core.training.spellings import Spelling, spellings, spellings_for
+
+LEAST_ROWS = 20
+"""Rows that must be known, by the training rows, for a column to be called unknown; and rows that a spelling must
+explain where others are known."""
+NEARLY_NONE = 0.05
+"""Share of the rows that are known by the training rows up to which a column is called unknown."""
+EXPLAINED = 0.5
+"""Share of those rows that a spelling must explain to be named as the reason."""
+EXPLAINED_BESIDE_KNOWN = 0.01
+"""The same where other rows are known: of all rows with a value."""
+_LOOKED_AT = 5000
+"""Most frequent values of a column among which unknown ones are looked for."""
+_TRIED = 100
+"""Unknown values on which spellings are tried."""
+_HASH_LENGTH = 8
+_LETTERS = {
+    "lower-case hexadecimal digits": "0123456789abcdef",
+    "upper-case hexadecimal digits": "0123456789ABCDEF",
+}
+
+
+@dataclass(frozen=True)
+class UnknownColumn:
+    """A categorical column with unknown values that need an explanation.
+
+    rows: rows with a value. known: of these, rows whose value the model knows. expected: rows that would be known if
+    the file were like the training rows. reason: the name of a `Spelling`, "column:C7" (the values are those of C7),
+    "another_hash" (the values look like the model's) or "another_spelling" (they do not). file, model: how either has
+    them, in words. example: a frequent unknown value.
+    """
+
+    field: str
+    rows: int
+    known: int
+    expected: float
+    reason: str = ""
+    file: str = ""
+    model: str = ""
+    example: str = ""
+
+    @property
+    def nearly_all(self) -> bool:
+        """Whether (nearly) no value is known where enough would be, were the file like the training rows."""
+        return self.expected >= LEAST_ROWS and self.known <= NEARLY_NONE * self.expected
+
+
+def known_in_training(preprocessing: Preprocessing, counts: np.ndarray | None) -> np.ndarray:
+    """Share of rows with a value whose value is known, float64 (39,), among the training rows.
+
+    counts: see core.data.profile.drift_counts; None where the training rows are gone: then the least that the
+    vocabulary's own minimum count allows.
+    """
+    if counts is None:
+        values = np.array([len(preprocessing.vocabularies[field]) for field in FIELDS])
+        return np.minimum(1.0, values * preprocessing.min_count / max(preprocessing.fitted_rows, 1))
+    present = counts.sum(axis=1) - counts[:, MISSING]
+    return 1 - counts[:, UNSEEN] / np.maximum(present, 1)
+
+
+def unknown_columns(
+    preprocessing: Preprocessing, rows: pa.Table, counts: np.ndarray, training: np.ndarray
+) -> tuple[UnknownColumn, ...]:
+    """The columns that need an explanation, in file order.
+
+    Those of which (nearly) no value is known although training knew enough of them, and those in which another
+    spelling explains a part of the unknown values. New values alone, as they come with time, are drift and not named.
+
+    Args:
+        rows: the scored rows, with columns C1..C26.
+        counts: of these rows, int64 (39, bins), see core.data.profile.drift_counts.
+        training: see `known_in_training`, shape (39,).
+    """
+    found: list[UnknownColumn] = []
+    # The columns of a file are mostly spelled in the same way, so what explained one is tried first on the next.
+    explained: list[Spelling] = []
+    for field in CATEGORICAL:
+        place = FIELDS.index(field)
+        present = int(counts[place].sum() - counts[place, MISSING])
+        unknown = int(counts[place, UNSEEN])
+        column = UnknownColumn(field, present, present - unknown, float(training[place] * present))
+        if column.nearly_all:
+            found.append(_explain(preprocessing, rows[field], column, explained))
+        elif unknown >= LEAST_ROWS:
+            found += _explain_some(preprocessing, rows[field], column)
+    return tuple(found)
+
+
+def unknown_sentences(columns: Sequence[UnknownColumn]) -> list[str]:
+    """One sentence for all columns that are unknown for the same reason, those with most columns first."""
+    groups: dict[tuple[str, str, str], list[UnknownColumn]] = {}
+    for column in columns:
+        groups.setdefault((column.reason, column.file, column.model), []).append(column)
+    return [_sentence(group) for group in sorted(groups.values(), key=len, reverse=True)]
+
+
+def unknown_summary(columns: Sequence[UnknownColumn], counts: np.ndarray) -> dict[str, Any]:
+    """JSON-ready: `shares` of all rows with an unknown value by field, the `columns` to explain, and `sentences`."""
+    shares = counts[:, UNSEEN] / np.maximum(counts.sum(axis=1), 1)
+    return {
+        "shares": dict(zip(FIELDS, shares.tolist(), strict=True)),
+        "columns": [dataclasses.asdict(column) for column in columns],
+        "sentences": unknown_sentences(columns),
+    }
+
+
+def _explain(
+    preprocessing: Preprocessing, rows: pa.ChunkedArray, column: UnknownColumn, explained: list[Spelling]
+) -> UnknownColumn:
+    """`column`, of which nearly nothing is known, with the likely reason. explained: spellings that did so before."""
+    field = column.field
+    values, totals = _unknown_values(preprocessing, rows, field)
+    # Once undone, as many are known as in training, and of the most frequent values rather more.
+    wanted = EXPLAINED * column.expected / column.rows * totals.sum()
+
+    def best_of(candidates: Iterable[Spelling]) -> Spelling | None:
+        """The simplest one that explains enough, unless another explains clearly more; the simplest come first."""
+        best, most = None, 0.0
+        for spelling in candidates:
+            reached = _explained_rows(preprocessing, field, spelling, values, totals)
+            if reached >= wanted and reached > 1.1 * most:
+                best, most = spelling, reached
+            if most == totals.sum():
+                break
+        return best
+
+    found = best_of(explained)
+    if found is None and (found := best_of(spellings_for(values, _usual_length(preprocessing, field)))):
+        explained.append(found)
+    if found is not None:
+        return _with_reason(column, found, values[0])
+    for other in CATEGORICAL:
+        if other != field and totals[preprocessing.is_known(other, pa.array(values))].sum() >= wanted:
+            return dataclasses.replace(column, reason=f"column:{other}", example=values[0])
+    theirs, ours = _look(values), _look(preprocessing.vocabularies[field][:_TRIED].to_pylist())
+    reason = "another_hash" if theirs == ours else "another_spelling"
+    return dataclasses.replace(column, reason=reason, file=theirs, model=ours, example=values[0])
+
+
+def _explain_some(
+    preprocessing: Preprocessing, rows: pa.ChunkedArray, column: UnknownColumn
+) -> tuple[UnknownColumn, ...]:
+    """`column`, of which some values are known, where another spelling explains why others are not; else nothing.
+
+    Upper case leaves values without letters as they are, and only some values can lose a leading zero.
+    """
+    values, totals = _unknown_values(preprocessing, rows, column.field)
+    wanted = max(LEAST_ROWS, EXPLAINED_BESIDE_KNOWN * column.rows)
+    for spelling in spellings(_usual_length(preprocessing, column.field)):
+        if spelling.of_some and _explained_rows(preprocessing, column.field, spelling, values, totals) >= wanted:
+            example = next(value for value in values if _is_explained(preprocessing, column.field, spelling, value))
+            return (_with_reason(column, spelling, example),)
+    return ()
+
+
+def _with_reason(column: UnknownColumn, spelling: Spelling, example: str) -> UnknownColumn:
+    return dataclasses.replace(column, reason=spelling.name, file=spelling.file, model=spelling.model, example=example)
+
+
+def _usual_length(preprocessing: Preprocessing, field: str) -> int:
+    values = preprocessing.vocabularies[field][:_LOOKED_AT].to_pylist()
+    return Counter(map(len, values)).most_common(1)[0][0] if values else 0
+
+
+def _unknown_values(preprocessing: Preprocessing, column: pa.ChunkedArray, field: str) -> tuple[list[str], np.ndarray]:
+    """(the most frequent unknown values, rows of each)."""
+    values, totals = count(column).most(_LOOKED_AT)
+    unknown = ~preprocessing.is_known(field, values)
+    return values.filter(pa.array(unknown)).to_pylist()[:_TRIED], totals[unknown][:_TRIED]
+
+
+def _is_explained(preprocessing: Preprocessing, field: str, spelling: Spelling, value: str) -> bool:
+    return bool(preprocessing.is_known(field, pa.array([spelling.undo(value)], pa.string()))[0])
+
+
+def _explained_rows(
+    preprocessing: Preprocessing, field: str, spelling: Spelling, values: list[str], totals: np.ndarray
+) -> int:
+    """Rows whose unknown value is known once the spelling is undone."""
+    undone = [spelling.undo(value) for value in values]
+    known = preprocessing.is_known(field, pa.array(undone, pa.string()))
+    return int(totals[known].sum())
+
+
+def _look(values: Sequence[str]) -> str:
+    """What most of the values look like, in words."""
+    return Counter(map(_look_of, values)).most_common(1)[0][0]
+
+
+def _look_of(value: str) -> str:
+    if len(value) < _HASH_LENGTH and value.isdigit():
+        return "short numbers"
+    for kind, letters in _LETTERS.items():
+        if set(value) <= set(letters):
+            return f"{len(value)} {kind}"
+    return f"texts of {len(value)} characters"
+
+
+def _sentence(columns: list[UnknownColumn]) -> str:
+    first, rows = columns[0], sum(column.rows for column in columns)
+    names = _names([column.field for column in columns])
+    where = f"{names} ({len(columns)} of {len(CATEGORICAL)} categorical columns)" if len(columns) > 3 else names
+    where += f", such as {_short(first.example)},"
+    known, expected = (sum(getattr(column, name) for column in columns) / rows for name in ("known", "expected"))
+    start = (
+        f"Only {known:.0%} of the values of {where} are known to this model, where {expected:.0%} were in training: "
+        if known
+        else f"No value of {where} is known to this model: "
+    )
+    if first.reason.startswith("column:"):
+        return start + f"they are values of {first.reason.removeprefix('column:')}. Are the columns in another order?"
+    if first.reason == "another_hash":
+        return start + (
+            f"they look like the model's ({first.model}), so they come from another hash or data set. The scores "
+            "hardly use these columns; use a model that was trained on such values."
+        )
+    if first.reason == "another_spelling":
+        return start + (
+            f"another spelling or another hash. The file has {first.file}, the model {first.model}. The scores hardly "
+            "use these columns."
+        )
+    return start + (
+        f"the file has them {first.file}, the model {first.model}. Write them as the model has them, then score the "
+        "file again."
+    )
+
+
+def _names(fields: Sequence[str]) -> str:
+    """C1, C3 to C7 and C9."""
+    runs: list[list[str]] = []
+    for field in fields:
+        follows = runs and CATEGORICAL.index(field) == CATEGORICAL.index(runs[-1][-1]) + 1
+        runs[-1].append(field) if follows else runs.append([field])
+    texts = [text for run in runs for text in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else run)]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def _short(value: str) -> str:
+    return repr(value if len(value) <= 40 else value[:37] + "...")

@@ -1,0 +1,86 @@
+"""Whether drift is called what it is: by simulation, from both sides, at the least number of rows that is judged."""
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from core.data.profile import (
+    DRIFT_LIMITS,
+    FALSE_ALARMS,
+    index_by_chance,
+    level_of,
+    noise_index,
+    rows_for_drift,
+    stability_index,
+    too_few_for_drift,
+)
+
+BINS = 23
+"""Missing, unseen, 20 values and all others: the most that core.data.profile counts."""
+SHAPES = {
+    "even": np.ones(BINS) / BINS,
+    "power law": (1 / np.arange(1, BINS + 1)) / (1 / np.arange(1, BINS + 1)).sum(),
+    "few values": np.array([0.9, 0.08, 0.02]),
+    "one value": np.array([1.0]),
+}
+
+
+def levels(before: np.ndarray, after: np.ndarray, rows: tuple[int, int], files: int, seed: int) -> list[str]:
+    """Of a field drawn from two distributions, in so many files."""
+    generator = np.random.default_rng(seed)
+    drawn = [(generator.multinomial(rows[0], before), generator.multinomial(rows[1], after)) for _ in range(files)]
+    return [level_of(stability_index(*counts), noise_index(*counts)) for counts in drawn]
+
+
+@pytest.mark.parametrize("training", [300, 450, 2000, 10**6])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_has_not_moved_is_seldom_called_drifted(shape: str, training: int) -> None:
+    needed = rows_for_drift(training)
+    assert needed is not None and 220 <= needed < 1000
+    p = SHAPES[shape]
+    for rows in (needed, 10 * needed):
+        found = levels(p, p, (training, rows), 2000, seed=rows)
+        # 39 fields of a file are 39 draws; 4 standard deviations above what is promised.
+        promised = FALSE_ALARMS / 39
+        assert np.mean([level != "little" for level in found]) <= promised + 4 * np.sqrt(promised / 2000)
+
+
+@pytest.mark.parametrize("training", [300, 2000])
+def test_what_has_moved_strongly_is_found_on_the_fewest_rows(training: int) -> None:
+    p = SHAPES["power law"]
+    moved = np.roll(p, 3)
+    assert np.sum((p - moved) * np.log(p / moved)) > 2 * max(DRIFT_LIMITS)
+    needed = rows_for_drift(training)
+    assert needed is not None
+    assert levels(p, moved, (training, needed), 500, seed=1).count("strong") >= 495
+    # A value in three that is new, as another kind of users brings it, in a field of few values.
+    few, fewer = SHAPES["few values"], np.array([0.6, 0.1, 0.3])
+    assert levels(few, fewer, (training, needed), 500, seed=2).count("little") == 0
+
+
+def test_with_many_rows_the_usual_limits_hold() -> None:
+    before = np.full(BINS, 10**6)
+    assert noise_index(before, before) < 0.01
+    assert [level_of(psi, 0.01) for psi in (0.09, 0.11, 0.26)] == ["little", "some", "strong"]
+    assert [level_of(psi, 0.2) for psi in (0.11, 0.21, 0.26)] == ["little", "some", "strong"]
+    assert level_of(0.3, 0.4) == "little" and level_of(0.3) == "strong"
+
+
+def test_the_bound_is_where_chance_alone_reaches_the_first_limit() -> None:
+    for training in (230, 500, 1440, 10**7):
+        needed = rows_for_drift(training)
+        assert needed is not None
+        assert index_by_chance(training, needed) <= min(DRIFT_LIMITS) < index_by_chance(training, needed - 1)
+        assert too_few_for_drift(training, needed) == "" != too_few_for_drift(training, needed - 1)
+    assert rows_for_drift(220) is None and rows_for_drift(1) is None
+    uneven = np.array([50, 30, 20, 0])
+    assert noise_index(uneven, 2 * uneven) == pytest.approx(chi2.ppf(1 - 0.05 / 39, 2) * (1 / 100 + 1 / 200))
+    assert noise_index(np.array([5, 0]), np.array([3, 0])) == 0
+
+
+def test_the_sentences_name_the_rows_and_how_many_are_needed() -> None:
+    one = too_few_for_drift(1440, 1)
+    assert one.startswith("Drift is not judged on 1 row: ") and "At least 260 are needed against 1,440 training" in one
+    assert "against 200 training rows: with fewer than 221" in too_few_for_drift(200, 10**6)
+    names = ("source training", "target training")
+    assert "on 270 target training rows: " in too_few_for_drift(1000, 270, names)

@@ -1,0 +1,180 @@
+"""Columns of which nothing is known: the reason is found for every spelling, and never where values only drift."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from core.data.preprocessing import Preprocessing, fit
+from core.data.profile import drift_counts
+from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
+from core.data.simulate import simulate
+from core.training.unknown_values import UnknownColumn, known_in_training, unknown_columns, unknown_sentences
+
+Columns = dict[str, list[str | None]]
+Spell = Callable[[str], str]
+
+
+def read(path: Path, rows: int, domain: str, seed: int) -> Columns:
+    """Simulated rows as text, a missing value as None."""
+    simulate(path, rows, domain, seed=seed)
+    cells = [line.split("\t")[1:] for line in path.read_text().splitlines()]
+    return {field: [row[place] or None for row in cells] for place, field in enumerate(FIELDS)}
+
+
+def table(columns: Columns) -> pa.Table:
+    texts = pa.table({field: pa.array(columns[field], pa.string()) for field in FIELDS})
+    return texts.cast(pa.schema([(field, pa.float64() if field in NUMERIC else pa.string()) for field in FIELDS]))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Preprocessing, np.ndarray]:
+    """A vocabulary fitted on 4,000 source rows, and the share of each column's training rows that it knows."""
+    rows = table(read(tmp_path_factory.mktemp("rows") / "train.tsv", 4000, "source", 1))
+    preprocessing = fit(rows, min_count=3)
+    return preprocessing, known_in_training(preprocessing, drift_counts(preprocessing.encode(rows).ids))
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Columns:
+    """500 more rows of the same kind."""
+    return read(tmp_path_factory.mktemp("rows") / "fresh.tsv", 500, "source", 2)
+
+
+def found(trained: tuple[Preprocessing, np.ndarray], columns: Columns) -> tuple[UnknownColumn, ...]:
+    rows = table(columns)
+    counts = drift_counts(trained[0].encode(rows).ids)
+    return unknown_columns(trained[0], rows, counts, trained[1])
+
+
+def spelled(columns: Columns, spell: Spell, fields: tuple[str, ...] = CATEGORICAL) -> Columns:
+    changed = {field: [value if value is None else spell(value) for value in columns[field]] for field in fields}
+    return columns | changed
+
+
+def signed(value: str) -> str:
+    return str(int(np.uint32(int(value, 16)).view(np.int32)))
+
+
+WAYS: dict[str, tuple[Spell, str, str]] = {
+    "upper case": (str.upper, "upper_case", "in upper case, the model in lower case"),
+    "0x": (lambda value: "0x" + value, "hex_prefix", "with 0x before them, the model without"),
+    "0X and upper case": (
+        lambda value: "0X" + value.upper(),
+        "upper_case+hex_prefix",
+        "in upper case and with 0x before",
+    ),
+    "the column's name": (lambda value: f"cat_{value}", "addition", "with 'cat_' before them"),
+    "a suffix": (lambda value: f"{value}#v2", "addition", "with '#v2' after them"),
+    "decimal": (lambda value: str(int(value, 16)), "decimal", "as decimal numbers, the model in hexadecimal"),
+    "decimal floats": (lambda value: f"{int(value, 16)}.0", "decimal", "as decimal numbers"),
+    "signed decimal": (signed, "decimal", "as decimal numbers"),
+    "spaces": (lambda value: f" {value} ", "spaces", "with spaces around them"),
+    "one quote kind": (lambda value: f"'{value}'", "quotes", "in quotation marks"),
+    "bytes as text": (lambda value: f"b'{value}'", "quotes", "in quotation marks"),
+    "quoted upper case": (
+        lambda value: f'"{value.upper()}"',
+        "quotes+upper_case",
+        "in quotation marks and in upper case",
+    ),
+    "16 digits": (lambda value: value.zfill(16), "added_zeros", "with leading zeros"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_reason_is_found_by_undoing_it(way: str, trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
+    spell, reason, words = WAYS[way]
+    columns = found(trained, spelled(fresh, spell))
+    assert len(columns) >= 20 and {column.reason for column in columns} == {reason}
+    known = {column.field: set(trained[0].vocabularies[column.field].to_pylist()) for column in columns}
+    for column in columns:
+        # In upper case a value without letters is still known.
+        as_it_is = sum(value is not None and spell(value) in known[column.field] for value in fresh[column.field])
+        assert column.known == as_it_is and column.rows == 500 - fresh[column.field].count(None)
+    (sentence,) = unknown_sentences(columns)
+    assert words in sentence and f"({len(columns)} of 26 categorical columns)" in sentence
+    assert sentence.startswith("Only " if sum(column.known for column in columns) else "No value of C1")
+    assert "score the file again" in sentence
+
+
+@pytest.mark.parametrize("way", ["upper case", "decimal"])
+def test_one_column_alone(way: str, trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
+    spell, reason, words = WAYS[way]
+    (column,) = found(trained, spelled(fresh, spell, ("C9",)))
+    assert (column.field, column.reason, column.rows) == ("C9", reason, 500)
+    (sentence,) = unknown_sentences([column])
+    assert sentence.startswith(f"No value of C9, such as {column.example!r}, is known") and words in sentence
+
+
+def test_lost_leading_zeros_spoil_only_some_values(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
+    # As when a column passes through a spreadsheet: the others' values are letters and stay.
+    columns = found(trained, spelled(fresh, lambda value: value.lstrip("0")))
+    known = {field: set(trained[0].vocabularies[field].to_pylist()) for field in CATEGORICAL}
+    lost = {
+        field: sum(value in known[field] and value[0] == "0" for value in fresh[field] if value)
+        for field in CATEGORICAL
+    }
+    assert {column.field for column in columns} == {field for field, rows in lost.items() if rows >= 20} != set()
+    for column in columns:
+        assert column.reason == "leading_zeros" and column.example.zfill(8) in known[column.field]
+        kept = sum(value.lstrip("0") in known[column.field] for value in fresh[column.field] if value)
+        assert column.known == kept < column.rows
+    (sentence,) = unknown_sentences(columns)
+    assert "without their leading zeros, the model with them" in sentence and "were in training" in sentence
+
+
+def test_columns_in_another_order(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
+    columns = found(trained, fresh | {"C5": fresh["C8"], "C8": fresh["C5"]})
+    assert {(column.field, column.reason) for column in columns} == {("C5", "column:C8"), ("C8", "column:C5")}
+    assert all("another order?" in sentence for sentence in unknown_sentences(columns))
+
+
+@pytest.mark.parametrize(
+    ("hashed", "reason", "words"),
+    [
+        (lambda value: hashlib.md5(value.encode()).hexdigest()[:8], "another_hash", "come from another hash or data"),
+        (lambda value: hashlib.md5(value.encode()).hexdigest(), "another_spelling", "has 32 lower-case hexadecimal"),
+        (
+            lambda value: str(int(value, 16) % 1000),
+            "another_spelling",
+            "has short numbers, the model 8 lower-case hexa",
+        ),
+    ],
+)
+def test_another_hash(
+    hashed: Spell, reason: str, words: str, trained: tuple[Preprocessing, np.ndarray], fresh: Columns
+) -> None:
+    columns = found(trained, spelled(fresh, hashed))
+    assert len(columns) >= 20 and {column.reason for column in columns} == {reason}
+    (sentence,) = unknown_sentences(columns)
+    assert words in sentence and f"({len(columns)} of 26 categorical columns)" in sentence
+
+
+def test_rows_of_the_same_kind_drift_or_few_rows_are_no_reason(
+    trained: tuple[Preprocessing, np.ndarray], fresh: Columns, tmp_path: Path
+) -> None:
+    assert found(trained, fresh) == ()
+    # Two values in five of five columns are new there.
+    assert found(trained, read(tmp_path / "target.tsv", 2000, "target", 3)) == ()
+    assert found(trained, spelled({field: values[:10] for field, values in fresh.items()}, str.upper)) == ()
+    assert found(trained, fresh | dict.fromkeys(CATEGORICAL, [None] * 500)) == ()
+    # In a column whose values training hardly knew either, nothing is missed.
+    other = spelled(fresh, lambda value: hashlib.md5(value.encode()).hexdigest())
+    assert unknown_columns(trained[0], table(other), _counts(trained[0], other), np.zeros(39)) == ()
+
+
+def test_without_the_training_rows_the_least_the_vocabulary_allows_is_expected(
+    trained: tuple[Preprocessing, np.ndarray], fresh: Columns
+) -> None:
+    least = known_in_training(trained[0], None)
+    assert (least[13:] <= trained[1][13:] + 1e-9).all() and least[13:].max() > 0.1
+    upper = spelled(fresh, str.upper)
+    columns = unknown_columns(trained[0], table(upper), _counts(trained[0], upper), least)
+    assert columns and {column.reason for column in columns} == {"upper_case"}
+
+
+def _counts(preprocessing: Preprocessing, columns: Columns) -> np.ndarray:
+    return drift_counts(preprocessing.encode(table(columns)).ids)

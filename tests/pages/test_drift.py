@@ -1,0 +1,34 @@
+"""Drift as the pages show it: levels where there are enough rows, and a sentence in their place where there are not."""
+
+from pathlib import Path
+
+import pytest
+
+from core.data.datasets import Dataset, prepare
+from core.data.ingest import ingest
+from core.data.simulate import simulate
+from core.data.split import SplitSpec
+from core.workspace import Workspace
+from tests.pages.test_finetune import open_page
+from tests.pages.test_run import shown
+
+
+def test_the_data_page_judges_drift_only_on_enough_rows(
+    tiny: tuple[Workspace, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, dataset = tiny
+    app = open_page(workspace, "data", monkeypatch, dataset=dataset.id)
+    app.session_state["view"] = "Datasets"
+    app.run()
+    assert "strongly in" in shown(app) and [one for one in app.dataframe if "Drift" in one.value.columns]
+
+    simulate(tmp_path / "few.tsv", 400, "both", seed=4)
+    few = prepare(workspace, ingest(workspace, tmp_path / "few.tsv", "few"), SplitSpec(), "few", min_count=2)
+    rows = {part.part: part.rows for part in few.parts}
+    app.query_params["dataset"] = few.id
+    app.run()
+    assert not app.exception
+    text = shown(app).replace("\\", "")
+    assert f"Drift is not judged against {rows['source_train']} source training rows" in text
+    assert "strongly in" not in text and not [one for one in app.dataframe if "Drift" in one.value.columns]
+    assert [one for one in app.dataframe if "Unseen, target" in one.value.columns]
