@@ -70,7 +70,10 @@ CASES: dict[str, tuple[bytes, str]] = {
     "absolute path in a tar": (packed_tar(("/etc/x", text(GOOD))), r"'/etc/x', which points outside"),
     "link in a tar": (packed_tar(("link", None)), r"'link' in 'file' is a link, not a file"),
     "two members": (two_members(), r"holds 2 files of rows: a\.txt \(12 rows\) and b\.txt \(12 rows\); name the one"),
-    "two members in a tar": (packed_tar(("a", text(GOOD)), ("b", text(GOOD))), r"holds 2 files of rows: a \(12 rows\) and b"),
+    "two members in a tar": (
+        packed_tar(("a", text(GOOD)), ("b", text(GOOD))),
+        r"holds 2 files of rows: a \(12 rows\) and b",
+    ),
     "encrypted zip": (encrypted_zip(), r"is encrypted"),
     "csv without C3": (HEADER.replace(b",C3,", b",") + b"\n1" + b",1" * 38, r"lacks the columns C3"),
     "csv naming C3 twice": (HEADER.replace(b",C4,", b",C3,") + b"\n1" + b",1" * 39, r"names the column C3 2 times"),
