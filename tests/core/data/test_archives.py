@@ -98,9 +98,7 @@ def test_several_of_which_none_is_proposed(names: list[str], pack: type, tmp_pat
 def test_a_member_by_its_name(tmp_path: Path) -> None:
     path = write(tmp_path, zip_of({"a/rows.txt": TRAIN, "b/rows.txt": TEST, "a/other.txt": TEST}))
     assert read(path, "b/rows.txt") == TEST and read(path, "other.txt") == TEST
-    with pytest.raises(
-        BadInput, match=r"holds 'rows.txt' in a/rows.txt and b/rows.txt; name one of them with"
-    ):
+    with pytest.raises(BadInput, match=r"holds 'rows.txt' in a/rows.txt and b/rows.txt; name one of them with"):
         choose_member(path, "rows.txt")
     with pytest.raises(BadInput, match=r"'file' has no member 'absent'; it holds a/rows.txt, .*b/rows.txt and a/other"):
         choose_member(path, "absent")
