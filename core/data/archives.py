@@ -10,8 +10,8 @@ from core.errors import BadInput
 LOOKS_LIKE_ROWS = "looks like Criteo rows"
 MAX_MEMBERS = 10_000
 """Members of an archive; more are no archive of Criteo files."""
-_NAMED = 8
-"""Members that a sentence names."""
+_NAMED, _EXPLAINED = 8, 3
+"""Members that a sentence names, and those of which it says what they are."""
 _JUNK_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _DOCUMENTS = frozenset({"readme", "license", "licence", "copying", "notice", "authors", "changelog", "manifest"})
 _DOCUMENT_ENDINGS = frozenset({".md", ".rst", ".pdf", ".html", ".py", ".sh", ".json", ".xml", ".yaml", ".yml"})
@@ -28,7 +28,7 @@ class Member:
 
     name: as the archive has it; a second one of the same name has " (2)" behind it. bytes: unpacked, as the archive
     says. rows: its line ends, counted where it looks like rows; None otherwise. is_rows: whether it may hold the rows,
-    which one that cannot be unpacked may too, unless its name is a document's. why: why `is_rows` is what it is.
+    which one that is damaged or cut off may too, unless its name is a document's. why: why `is_rows` is what it is.
     readable: False for a link, an encrypted member and formats that are not read.
     """
 
@@ -198,6 +198,6 @@ def shown(name: str) -> str:
 def _no_rows(members: Sequence[Member], archive: str) -> str:
     if not members:
         return f"{archive!r} holds no file of rows: nothing but folders, or files that systems put there."
-    told = "; ".join(f"{shown(one.name)} {one.why}" for one in members[:_NAMED])
-    more = f"; and {len(members) - _NAMED:,} more" if len(members) > _NAMED else ""
+    told = "; ".join(f"{shown(one.name)} {one.why}" for one in members[:_EXPLAINED])
+    more = f"; and {len(members) - _EXPLAINED:,} more" if len(members) > _EXPLAINED else ""
     return f"{archive!r} holds no file of Criteo rows: {told}{more}."

@@ -66,7 +66,7 @@ def _judge_zip(
     try:
         stream = open_member(archive.raw, one).stream
     except DAMAGE as error:
-        return _damaged(name, size, error), unpacked
+        return _undecided(name, size, f"cannot be unpacked: {error}"), unpacked
     judged = _judge(archive, name, size, stream, looks_like_rows, unpacked, count)
     return judged.member, judged.unpacked
 
@@ -121,14 +121,16 @@ def _judge(
             # Rows that are damaged may look like none, which shows in a checksum behind them.
             broken = _pass_over(layers)
     except DAMAGE as error:
-        return _Judged(_damaged(name, size, error), layers.unpacked, False)
+        return _Judged(_undecided(name, size, f"cannot be unpacked: {error}"), layers.unpacked, False)
+    if truncated and not looks and not what:
+        return _Judged(_undecided(name, size, "breaks off too soon to tell what it is"), layers.unpacked, True)
     why = what or (archives.LOOKS_LIKE_ROWS if looks else "does not look like Criteo rows" if head else "is empty")
     return _Judged(Member(name, size, rows, looks, why, readable=not what), layers.unpacked, truncated or broken)
 
 
-def _damaged(name: str, size: int, error: Exception) -> Member:
+def _undecided(name: str, size: int, why: str) -> Member:
     """A member that may well be the one with the rows, so that no other is taken in its place without a word."""
-    return Member(name, size, None, not archives.is_document(name), f"cannot be unpacked: {error}")
+    return Member(name, size, None, not archives.is_document(name), why)
 
 
 def _head(layers: Layers) -> tuple[bytes, bool]:
