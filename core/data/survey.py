@@ -40,7 +40,7 @@ def count_rows(archive: Archive, members: list[Member], looks_like_rows: LooksLi
     found, _ = zip_members(archive)
     counted, unpacked = [], 0
     for one in members:
-        if one.is_rows and one.rows is None:
+        if one.is_rows and one.rows is None and one.readable:
             one, unpacked = _judge_zip(archive, one.name, found[one.name], looks_like_rows, unpacked, count=True)
         counted.append(one)
     return counted
@@ -62,7 +62,7 @@ def _judge_zip(
     """(the member, unpacked bytes of the archive so far)."""
     size = one.size or 0
     if one.kind != "file":
-        return Member(name, size, None, False, NOT_READABLE[one.kind], readable=False), unpacked
+        return _not_readable(name, size, one.kind), unpacked
     try:
         stream = open_member(archive.raw, one).stream
     except DAMAGE as error:
@@ -78,7 +78,7 @@ def _survey_tar(archive: Archive, looks_like_rows: LooksLikeRows, members: list[
             if not _is_listed(archive, name, one.kind):
                 continue
             if one.kind != "file":
-                members.append(Member(name, one.size, None, False, NOT_READABLE[one.kind], readable=False))
+                members.append(_not_readable(name, one.size, one.kind))
                 continue
             judged = _judge(archive, name, one.size, stream, looks_like_rows, unpacked, count=True)
             unpacked = judged.unpacked
@@ -125,7 +125,15 @@ def _judge(
     if truncated and not looks and not what:
         return _Judged(_undecided(name, size, "breaks off too soon to tell what it is"), layers.unpacked, True)
     why = what or (archives.LOOKS_LIKE_ROWS if looks else "does not look like Criteo rows" if head else "is empty")
-    return _Judged(Member(name, size, rows, looks, why, readable=not what), layers.unpacked, truncated or broken)
+    # A `train.parquet` is what is wanted, although it cannot be read here.
+    may_be = looks or (what is not None and archives.is_train(name))
+    return _Judged(Member(name, size, rows, may_be, why, readable=not what), layers.unpacked, truncated or broken)
+
+
+def _not_readable(name: str, size: int, kind: str) -> Member:
+    """A member that is no plain file; a link or a device holds no rows, one that is encrypted and so on may."""
+    may_be = kind not in ("link", "device") and not archives.is_document(name)
+    return Member(name, size, None, may_be, NOT_READABLE[kind], readable=False)
 
 
 def _undecided(name: str, size: int, why: str) -> Member:

@@ -178,14 +178,30 @@ def test_links_and_devices_are_passed_over_and_never_read(kind: bytes, tmp_path:
             choose_member(path, "")
 
 
-def test_an_encrypted_member_is_passed_over_where_another_holds_the_rows(tmp_path: Path) -> None:
-    data = bytearray(zip_of({"secret.txt": TRAIN, "rows.txt": TEST}))
+def encrypted(members: dict[str, bytes]) -> bytes:
+    """An archive whose first member says that it is encrypted."""
+    data = bytearray(zip_of(members))
     data[6] |= 1
     data[data.index(b"PK\x01\x02") + 8] |= 1
-    path = write(tmp_path, bytes(data))
+    return bytes(data)
+
+
+def test_what_cannot_be_read_but_may_be_the_rows_is_not_replaced_by_another(tmp_path: Path) -> None:
+    """Windows packs files of 2 GB and more by Deflate64, so that train.txt would not be read, and test.txt would."""
+    path = write(tmp_path, encrypted({"readme.txt": README, "rows.txt": TEST}))
     assert read(path) == TEST
+    path = write(tmp_path, encrypted({"secret.txt": TRAIN, "rows.txt": TEST}))
+    with pytest.raises(MemberNeeded, match=r"secret.txt \(is encrypted; .*\) and rows.txt \(20 rows\)"):
+        choose_member(path, "")
+    assert read(path, "rows.txt") == TEST
     with pytest.raises(BadInput, match="'secret.txt' in 'file' is encrypted; unpack the archive with its password"):
         choose_member(path, "secret.txt")
+    data = bytearray(zip_of({"train.txt": TRAIN, "test.txt": TEST}))
+    data[8] = data[data.index(b"PK\x01\x02") + 10] = 9
+    with pytest.raises(BadInput, match="'train.txt' in 'file' is packed by Deflate64"):
+        choose_member(write(tmp_path, bytes(data)), "")
+    with pytest.raises(BadInput, match="'train.parquet' in 'file' is a Parquet file within another packing; unpack"):
+        choose_member(write(tmp_path, zip_of({"train.parquet": PARQUET.getvalue(), "test.txt": TEST})), "")
 
 
 def test_a_damaged_member_is_not_replaced_by_another(tmp_path: Path) -> None:
