@@ -92,7 +92,7 @@ def main() -> None:
         "Bad input, fuzzed",
         "python -m benchmarks.fuzz",
         [
-            f"{len(results):,} files of five dialects (Kaggle train and test, 1TB, CSV, Parquet) in five containers, "
+            f"{len(results):,} files of five dialects (Kaggle train and test, 1TB, CSV, Parquet) in every container, "
             "one to eleven faults each in cells, lines, bytes before packing and bytes after it; every other one with "
             "bad rows skipped. Each was ingested, profiled, drawn, previewed, split and prepared.",
             "",

@@ -10,8 +10,8 @@ from core.errors import BadInput
 LOOKS_LIKE_ROWS = "looks like Criteo rows"
 MAX_MEMBERS = 10_000
 """Members of an archive; more are no archive of Criteo files."""
-_NAMED = 8
-"""Members that a sentence names."""
+_NAMED, _EXPLAINED = 8, 3
+"""Members that a sentence names, and those of which it says what they are."""
 _JUNK_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _DOCUMENTS = frozenset({"readme", "license", "licence", "copying", "notice", "authors", "changelog", "manifest"})
 _DOCUMENT_ENDINGS = frozenset({".md", ".rst", ".pdf", ".html", ".py", ".sh", ".json", ".xml", ".yaml", ".yml"})
@@ -28,7 +28,7 @@ class Member:
 
     name: as the archive has it; a second one of the same name has " (2)" behind it. bytes: unpacked, as the archive
     says. rows: its line ends, counted where it looks like rows; None otherwise. is_rows: whether it may hold the rows,
-    which one that cannot be unpacked may too, unless its name is a document's. why: why `is_rows` is what it is.
+    which one that is damaged, cut off or encrypted may too, unless its name is a document's. why: why it is so.
     readable: False for a link, an encrypted member and formats that are not read.
     """
 
@@ -78,6 +78,11 @@ def is_document(name: str) -> bool:
     return path.name.split(".")[0].strip("_-") in _DOCUMENTS or path.suffix in _DOCUMENT_ENDINGS
 
 
+def is_train(name: str) -> bool:
+    """Whether a file of this name holds the rows to train on: `train.txt` and so on."""
+    return _stem(name) in _TRAIN
+
+
 def like_rows(head: bytes) -> bool:
     """Whether the first line that is not blank has 30 cells or more; used where a caller has no test of its own."""
     line = next((line for line in head.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()), b"")
@@ -116,6 +121,7 @@ def choose(members: Sequence[Member], archive: str, truncated: bool = False) -> 
         beside = [one for one in members if one is not rows[0]]
         if not beside:
             return alone(rows[0], archive, truncated)
+        _check_readable(rows[0], archive)
         name = shown(rows[0].name)
         reason = f"The archive holds {name} beside {listed(beside, rows=False)}; {name} is read."
         return Choice(rows[0].name, (), reason + _missing(truncated), truncated)
@@ -126,6 +132,7 @@ def choose(members: Sequence[Member], archive: str, truncated: bool = False) -> 
             + _missing(truncated),
             tuple(rows),
         )
+    _check_readable(taken, archive)
     others = tuple(one for one in rows if one is not taken)
     reason = (
         f"The archive holds {len(rows):,} files of rows; {shown(taken.name)} is read, not {listed(others)}. Take "
@@ -138,15 +145,14 @@ def proposed(members: Sequence[Member]) -> Member | None:
     """The one of several members of rows that by its name is to train on; None where no name or several say so."""
     rows = [one for one in members if one.is_rows]
     bases = {one.name: PurePosixPath(one.name).name.lower() for one in rows}
-    stems = {name: base.split(".")[0] for name, base in bases.items()}
     # `train.txt` comes before `train_small.txt`.
     for fits in (
-        [one for one in rows if stems[one.name] in _TRAIN],
+        [one for one in rows if is_train(one.name)],
         [one for one in rows if not _TRAIN.isdisjoint(re.split("[^a-z0-9]+", bases[one.name]))],
     ):
         if fits:
             return fits[0] if len(fits) == 1 else None
-    days = {one.name: int(day[1]) for one in rows if (day := _DAY.fullmatch(stems[one.name]))}
+    days = {one.name: int(day[1]) for one in rows if (day := _DAY.fullmatch(_stem(one.name)))}
     if days and len(days) == len(rows):
         return min(rows, key=lambda one: days[one.name])
     return None
@@ -165,6 +171,10 @@ def chosen(member: Member, members: Sequence[Member], archive: str, truncated: b
     beside = f", not {listed(others)}" if others else ""
     reason = f"{shown(member.name)} is read, as chosen{beside}.{_missing(truncated)}"
     return Choice(member.name, others, reason, truncated)
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name.lower()).name.split(".")[0]
 
 
 def _check_readable(member: Member, archive: str) -> None:
@@ -198,6 +208,6 @@ def shown(name: str) -> str:
 def _no_rows(members: Sequence[Member], archive: str) -> str:
     if not members:
         return f"{archive!r} holds no file of rows: nothing but folders, or files that systems put there."
-    told = "; ".join(f"{shown(one.name)} {one.why}" for one in members[:_NAMED])
-    more = f"; and {len(members) - _NAMED:,} more" if len(members) > _NAMED else ""
+    told = "; ".join(f"{shown(one.name)} {one.why}" for one in members[:_EXPLAINED])
+    more = f"; and {len(members) - _EXPLAINED:,} more" if len(members) > _EXPLAINED else ""
     return f"{archive!r} holds no file of Criteo rows: {told}{more}."

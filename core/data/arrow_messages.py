@@ -21,10 +21,11 @@ _NOT_COMPRESSED = -1
 class Message:
     """A batch of rows or of a dictionary's values.
 
-    rows: 0 for a dictionary. claimed: bytes that it says it has unpacked. start, end: where it lies in the file.
+    cells: its rows times its columns, which may take no room in the file. claimed: bytes that it says it has unpacked.
+    start, end: where it lies in the file.
     """
 
-    rows: int
+    cells: int
     claimed: int
     start: int
     end: int
@@ -120,7 +121,7 @@ def _message(data: mmap, start: int, metadata: int, end: int, body: int | None =
     claimed = length
     if batch.has(3):
         claimed = sum(_claim(data, body, length, *buffer) for buffer in batch.structs(2, "<qq"))
-    return Message(rows if kind == _RECORDS else 0, claimed, start, body + length)
+    return Message(rows * len(batch.structs(1, "<qq")), claimed, start, body + length)
 
 
 def _claim(data: mmap, body: int, length: int, offset: int, size: int) -> int:

@@ -1,7 +1,7 @@
 """Opens a sample's file, plain, packed or in an archive, as one stream of bytes; recognised by content, never by name.
 
 What a format is, and what to do about one that is not read, stands in `unreadable`; the packings in `unpacking`; the
-archives in `tars`, `zips` and `members`; which member of an archive holds the rows in `archives`.
+archives in `tars`, `zips` and `members`; what is in an archive in `survey`, and which of it is read in `archives`.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,8 @@ from core.data import archives
 from core.data.archives import Choice, LooksLikeRows, Member, MemberNeeded, like_rows
 from core.data.decoders import CODECS, DamageError, packing_of
 from core.data.guard import DAMAGE, Guard, check_member, check_size
-from core.data.members import TARS, Archive, count_rows, is_archive, open_archive_member, survey
+from core.data.members import TARS, Archive, is_archive, open_archive_member
+from core.data.survey import count_rows, survey
 from core.data.tars import BLOCK, is_tar
 from core.data.unpacking import Unpacker
 from core.data.unreadable import HEAD_BYTES, describe_unreadable, describe_zip
@@ -112,8 +113,9 @@ def choose_member(
 
     member: the one to take, by its name or by its name without folder where no other has that; empty to look for it.
     looks_like_rows: the test of a member's first bytes. Raises MemberNeeded where several may be meant, BadInput where
-    none is or where the archive is not sound. A member whose name leads outside the archive refuses all of it; a link,
-    a device or an encrypted member is passed over where another one holds the rows, since no member is ever extracted.
+    none is or where the archive is not sound. A member whose name leads outside the archive refuses all of it; a link
+    or a device is passed over where another one holds the rows, since no member is ever extracted. One that may be the
+    rows but cannot be read (damaged, encrypted) is not passed over for another.
     """
     kind = container_of(path)
     _check_has_members(path, kind, member)
@@ -128,10 +130,12 @@ def choose_member(
         if len(members) == 1:
             # Whoever reads it says best what may be wrong with it.
             return archives.alone(members[0], path.name, truncated)
-        proposed = archives.proposed(members)
-        others = [one for one in members if one is not proposed]
-        others = count_rows(archive, others, looks_like_rows) if len(others) > 1 else others
-        return archives.choose([*([proposed] if proposed else []), *others], path.name, truncated)
+        if sum(one.is_rows for one in members) > 1:
+            # How many rows the others have is what tells them apart.
+            proposed = archives.proposed(members)
+            others = [one for one in members if one is not proposed]
+            members = [*([proposed] if proposed else []), *count_rows(archive, others, looks_like_rows)]
+        return archives.choose(members, path.name, truncated)
 
 
 def _only_member(path: Path, kind: str, keep_truncated: bool) -> str:

@@ -1,4 +1,4 @@
-"""Opens and judges the members of an archive, each as a stream; nothing is extracted.
+"""Opens the members of an archive, each as a stream; nothing is extracted.
 
 A member that is packed itself (`train.txt.gz` in a tar) is unpacked too, one layer deep.
 """
@@ -9,12 +9,11 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from core.data import archives
-from core.data.archives import MAX_MEMBERS, LooksLikeRows, Member
+from core.data.archives import MAX_MEMBERS
 from core.data.decoders import CODECS, DamageError, packing_of
 from core.data.guard import DAMAGE, Guard, broken_off, check_member
 from core.data.tars import TarMember, walk_tar
 from core.data.unpacking import Source, Unpacker
-from core.data.unreadable import describe_unreadable
 from core.data.zips import NoDirectoryError, ZipMember, open_member, read_directory, read_local_headers
 from core.errors import BadInput
 
@@ -22,15 +21,12 @@ TARS = {"tar": None, "tar.gz": "gzip", "tar.bz2": "bz2", "tar.xz": "xz", "tar.zs
 """How tar archives are packed, by their container."""
 _MARK = 16
 """Bytes by which a packing is recognised."""
-_HEAD = 2**16
-"""Bytes by which a member is judged."""
-_CHECKED = 64 * 2**20
-"""Bytes of a member that looks like none of rows, within which its checksum is looked for."""
-_PIECE = 2**20
-_NOT_READABLE = {
+NOT_READABLE = {
     "link": "is a link, not a file",
     "device": "is a device, not a file",
     "encrypted": "is encrypted; unpack the archive with its password first",
+    "deflate64": "is packed by Deflate64 (as Windows does with large files), which is not read; pack it as .gz instead",
+    "method": "is packed by a method that is not read; pack it as .gz instead",
     "sparse": "is stored with holes (tar --sparse); pack it without",
     "part": "goes on in another volume of the archive; join the volumes first",
 }
@@ -62,155 +58,7 @@ def open_archive_member(archive: Archive, member: str) -> Guard:
     return (_open_zip if archive.kind == "zip" else _open_tar)(archive, member)
 
 
-def survey(archive: Archive, looks_like_rows: LooksLikeRows) -> tuple[list[Member], bool]:
-    """(the files of an archive but those that systems put there, whether it breaks off).
-
-    A tar is read once, and the rows of what looks like rows are counted on the way; those of a zip by `count_rows`.
-    BadInput where the archive is damaged, a member leads outside, or it breaks off and that is not to be kept.
-    """
-    look = _survey_zip if archive.kind == "zip" else _survey_tar
-    members: list[Member] = []
-    truncated = look(archive, looks_like_rows, members)
-    if truncated and not archive.keep_truncated:
-        where = f"in or behind its member {members[-1].name[:80]!r}" if members else "before its first file"
-        raise BadInput(broken_off(archive.name, where))
-    return members, truncated
-
-
-def count_rows(archive: Archive, members: list[Member], looks_like_rows: LooksLikeRows) -> list[Member]:
-    """The members, those that look like rows with the number of their rows."""
-    if archive.kind != "zip":
-        return members
-    found, _ = _zip_members(archive)
-    counted, unpacked = [], 0
-    for one in members:
-        if one.is_rows and one.rows is None:
-            one, unpacked = _judge_zip(archive, one.name, found[one.name], looks_like_rows, unpacked, count=True)
-        counted.append(one)
-    return counted
-
-
-def _survey_zip(archive: Archive, looks_like_rows: LooksLikeRows, members: list[Member]) -> bool:
-    found, truncated = _zip_members(archive)
-    unpacked = 0
-    for name, one in found.items():
-        if _is_listed(archive, name, one.kind):
-            member, unpacked = _judge_zip(archive, name, one, looks_like_rows, unpacked, count=False)
-            members.append(member)
-    return truncated
-
-
-def _judge_zip(
-    archive: Archive, name: str, one: ZipMember, looks_like_rows: LooksLikeRows, unpacked: int, count: bool
-) -> tuple[Member, int]:
-    """(the member, unpacked bytes of the archive so far)."""
-    size = one.size or 0
-    if one.kind != "file":
-        return Member(name, size, None, False, _NOT_READABLE[one.kind], readable=False), unpacked
-    try:
-        stream = open_member(archive.raw, one).stream
-    except DAMAGE as error:
-        return _damaged(name, size, error), unpacked
-    judged = _judge(archive, name, size, stream, looks_like_rows, unpacked, count)
-    return judged.member, judged.unpacked
-
-
-def _survey_tar(archive: Archive, looks_like_rows: LooksLikeRows, members: list[Member]) -> bool:
-    unpacked = 0
-    try:
-        for name, one, stream in _walk(archive):
-            if not _is_listed(archive, name, one.kind):
-                continue
-            if one.kind != "file":
-                members.append(Member(name, one.size, None, False, _NOT_READABLE[one.kind], readable=False))
-                continue
-            judged = _judge(archive, name, one.size, stream, looks_like_rows, unpacked, count=True)
-            unpacked = judged.unpacked
-            members.append(judged.member)
-            if judged.truncated:
-                return True
-    except EOFError:
-        return True
-    except DAMAGE as error:
-        raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
-    return False
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """A member, unpacked bytes of the archive so far, and whether the member breaks off."""
-
-    member: Member
-    unpacked: int
-    truncated: bool
-
-
-def _judge(
-    archive: Archive,
-    name: str,
-    size: int,
-    stream: Source,
-    looks_like_rows: LooksLikeRows,
-    unpacked: int,
-    count: bool,
-) -> _Judged:
-    layers = _Layers(archive, stream, unpacked)
-    try:
-        head, truncated = _head(layers)
-        what = describe_unreadable(head)
-        looks, rows, broken = bool(head) and not what and looks_like_rows(head), None, False
-        if looks and count:
-            rows, broken = _count_rows(head, layers)
-        elif not looks:
-            # Rows that are damaged may look like none, which shows in a checksum behind them.
-            broken = _pass_over(layers)
-    except DAMAGE as error:
-        return _Judged(_damaged(name, size, error), layers.unpacked, False)
-    why = what or (archives.LOOKS_LIKE_ROWS if looks else "does not look like Criteo rows" if head else "is empty")
-    return _Judged(Member(name, size, rows, looks, why, readable=not what), layers.unpacked, truncated or broken)
-
-
-def _damaged(name: str, size: int, error: Exception) -> Member:
-    """A member that may well be the one with the rows, so that no other is taken in its place without a word."""
-    return Member(name, size, None, not archives.is_document(name), f"cannot be unpacked: {error}")
-
-
-def _head(layers: "_Layers") -> tuple[bytes, bool]:
-    """(the first bytes, whether the member breaks off within them)."""
-    head = b""
-    try:
-        while len(head) < _HEAD and (data := layers.read(_HEAD - len(head))):
-            head += data
-    except EOFError:
-        return head, True
-    return head, False
-
-
-def _pass_over(layers: "_Layers") -> bool:
-    """Whether the member breaks off within the bytes by which it is checked."""
-    passed = 0
-    try:
-        while passed < _CHECKED and (data := layers.read(_PIECE)):
-            passed += len(data)
-    except EOFError:
-        return True
-    return False
-
-
-def _count_rows(head: bytes, layers: "_Layers") -> tuple[int, bool]:
-    """(line ends, and what follows the last of them; whether the member breaks off)."""
-    mark = b"\n" if b"\n" in head else b"\r"
-    rows, last, truncated = head.count(mark), head[-1:], False
-    try:
-        while data := layers.read(_PIECE):
-            rows += data.count(mark)
-            last = data[-1:]
-    except EOFError:
-        truncated = True
-    return rows + (last != mark), truncated
-
-
-class _Layers:
+class Layers:
     """A member's bytes, unpacked once more where they are packed themselves. Each layer is measured by the archive's
     size; a break or damage is left to the caller."""
 
@@ -246,20 +94,14 @@ class _Layers:
 class _Outer:
     """The outer of two layers, for the inner one to read from."""
 
-    def __init__(self, layers: _Layers) -> None:
+    def __init__(self, layers: Layers) -> None:
         self._layers = layers
 
     def read(self, size: int = -1) -> bytes:
         return self._layers.read_outer(size)
 
 
-def _is_listed(archive: Archive, name: str, kind: str) -> bool:
-    """Whether a member is a file that somebody put there; BadInput where its name leads outside."""
-    check_member(name, True, archive.name)
-    return kind not in ("folder", "label") and not archives.is_junk(name)
-
-
-def _zip_members(archive: Archive) -> tuple[dict[str, ZipMember], bool]:
+def zip_members(archive: Archive) -> tuple[dict[str, ZipMember], bool]:
     """(members by their unique names, whether the archive breaks off before its directory)."""
     truncated = False
     try:
@@ -268,7 +110,7 @@ def _zip_members(archive: Archive) -> tuple[dict[str, ZipMember], bool]:
         if not archive.keep_truncated:
             where = "before its directory, which a zip archive has at its end"
             raise BadInput(broken_off(archive.name, where)) from error
-        members, truncated = read_local_headers(archive.raw), True
+        members, truncated = read_local_headers(archive.raw, MAX_MEMBERS + 1), True
     except DamageError as error:
         raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
     if len(members) > MAX_MEMBERS:
@@ -277,7 +119,7 @@ def _zip_members(archive: Archive) -> tuple[dict[str, ZipMember], bool]:
     return dict(zip(names, members, strict=True)), truncated
 
 
-def _walk(archive: Archive) -> Iterator[tuple[str, TarMember, Source]]:
+def walk_members(archive: Archive) -> Iterator[tuple[str, TarMember, Source]]:
     """(unique name, member, its bytes) of a tar, one after the other; EOFError where it breaks off."""
     packing = TARS[archive.kind]
     source: Source = archive.raw
@@ -301,7 +143,7 @@ def _too_many(archive: Archive) -> BadInput:
 
 
 def _open_zip(archive: Archive, member: str) -> Guard:
-    members, _ = _zip_members(archive)
+    members, _ = zip_members(archive)
     if member not in members:
         raise BadInput(f"{archive.name!r} has no member {member[:80]!r}.")
     one = members[member]
@@ -311,7 +153,7 @@ def _open_zip(archive: Archive, member: str) -> Guard:
     except DAMAGE as error:
         raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
     return Guard(
-        _Layers(archive, opened.stream),
+        Layers(archive, opened.stream),
         archive.packed,
         archive.name,
         archive.raw,
@@ -322,12 +164,12 @@ def _open_zip(archive: Archive, member: str) -> Guard:
 
 
 def _open_tar(archive: Archive, member: str) -> Guard:
-    walk = _walk(archive)
+    walk = walk_members(archive)
     try:
         for name, one, stream in walk:
             if name == member:
                 _check_readable(archive, one.name, one.kind)
-                source = _WithRest(_Layers(archive, stream), walk, archive)
+                source = _WithRest(Layers(archive, stream), walk, archive)
                 keep = archive.keep_truncated
                 return Guard(source, archive.packed, archive.name, archive.raw, keep_truncated=keep, member=member)
     except EOFError as error:
@@ -340,13 +182,13 @@ def _open_tar(archive: Archive, member: str) -> Guard:
 def _check_readable(archive: Archive, name: str, kind: str) -> None:
     check_member(name, kind not in ("link", "device", "folder"), archive.name)
     if kind != "file":
-        raise BadInput(f"{name[:80]!r} in {archive.name!r} {_NOT_READABLE[kind]}.")
+        raise BadInput(f"{name[:80]!r} in {archive.name!r} {NOT_READABLE[kind]}.")
 
 
 class _WithRest:
     """A member of a tar. Behind its end the rest of a packed tar is gone through, for the sake of the checksum."""
 
-    def __init__(self, layers: _Layers, walk: Iterator[object], archive: Archive) -> None:
+    def __init__(self, layers: Layers, walk: Iterator[object], archive: Archive) -> None:
         self._layers = layers
         self._walk = walk
         self._packed = TARS[archive.kind] is not None

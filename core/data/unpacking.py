@@ -83,9 +83,12 @@ class Unpacker:
         data, self._input = self._input, b""
         if not data and decoder.needs_input:
             data = self._source.read(PIECE_BYTES)
-            if not data:
+            # bz2 asks for input while it still has something to give.
+            self._ready = decoder.decompress(data, size)
+            if not (data or self._ready or decoder.eof):
                 raise EOFError("the packed data breaks off")
-        self._ready = decoder.decompress(data, size)
+        else:
+            self._ready = decoder.decompress(data, size)
 
     def _next_stream(self) -> None:
         """Begins the stream that follows, if there is one."""

@@ -47,6 +47,7 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature(b"\x1f\x9d", "packed by Unix compress (.Z)", "unpack it with uncompress, or pack it as .gz instead"),
     Signature(b"\x1f\xa0", "packed by Unix compress (SCO's .Z)", "unpack it with gzip -d, or pack it as .gz instead"),
     Signature(b"\x1f\x1e", "packed by Unix pack (.z)", "unpack it with gzip -d, or pack it as .gz instead"),
+    Signature(b"]\x00\x00", "packed by LZMA's old format (.lzma)", "unpack it with xz -d, or pack it as .xz instead"),
     Signature(b"LZIP\x01", "packed by lzip", "unpack it with lzip -d, or pack it as .xz instead"),
     Signature(b"LRZI\x00", "packed by lrzip", "unpack it with lrzip -d, or pack it as .xz instead"),
     Signature(b"\x89LZO\x00\r\n\x1a\n", "packed by lzop", "unpack it with lzop -d, or pack it as .gz instead"),
@@ -88,6 +89,7 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature(b"ZF0x", "an old joblib file", _PICKLE),
     Signature(b"x\x9c", "packed by zlib (as joblib does)", "write CSV or Parquet instead", binary=True),
     Signature(b"x\xda", "packed by zlib (as joblib does)", "write CSV or Parquet instead", binary=True),
+    Signature(b"x^", "packed by zlib (as joblib does)", "write CSV or Parquet instead", binary=True),
     Signature(b"x\x01", "packed by zlib (as joblib does)", "write CSV or Parquet instead", binary=True),
     # Documents, pictures, sound, programs.
     Signature(b"%PDF-", "a PDF", _MEDIA),
@@ -176,9 +178,7 @@ PATTERNS: tuple[Pattern, ...] = (
 )  # fmt: skip
 """Text that is no rows; the first that fits is named."""
 
-_PICKLE_TEXT = re.compile(
-    rb"\A(?:\([ld]p\d+\n|c[A-Za-z_][\w.]*\n[A-Za-z_]\w*\n(?:p\d+\n|q.|\()|[\]})]q\x00)", re.DOTALL
-)
+_PICKLE_TEXT = re.compile(rb"\A(?:\([ld]p\d+\n|c[A-Za-z_][\w.]*\n[A-Za-z_]\w*\n(?:p\d+\n|q.)|[\]})]q\x00)", re.DOTALL)
 """How a pickle of protocol 0 or 1 begins: a container or a global, then where it is remembered."""
 
 

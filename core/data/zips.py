@@ -26,9 +26,11 @@ _MAX_GAP = 1024
 
 @dataclass(frozen=True)
 class ZipMember:
-    """A member. kind: file, folder, link, device or encrypted. packed, size, crc: None where the archive does not say.
+    """A member of a zip archive.
 
-    place: where its own header stands in the file. listed: whether the archive's directory names it.
+    kind: file, folder, link, device, encrypted, or deflate64 or method where its packing is not read. packed, size and
+    crc: None where the archive does not say. place: where its own header stands in the file. listed: whether the
+    archive's directory names it.
     """
 
     name: str
@@ -149,13 +151,14 @@ def read_directory(raw: BinaryIO) -> list[ZipMember]:
     return members
 
 
-def read_local_headers(raw: BinaryIO) -> list[ZipMember]:
-    """The members of an archive without its directory, by the headers before them.
+def read_local_headers(raw: BinaryIO, limit: int) -> list[ZipMember]:
+    """The members of an archive without its directory, by the headers before them, but at most `limit`.
 
     A member whose header does not say how long it is (written as a stream) is the last one found.
     """
-    members, place = [], 0
-    while member := _local_member(raw, place):
+    members: list[ZipMember] = []
+    place = 0
+    while len(members) < limit and (member := _local_member(raw, place)):
         members.append(member)
         if member.packed is None:
             break
@@ -166,7 +169,7 @@ def read_local_headers(raw: BinaryIO) -> list[ZipMember]:
 def open_member(raw: BinaryIO, member: ZipMember, keep_truncated: bool = False) -> Opened:
     """A member, to be read as long as no other one is.
 
-    DamageError where its headers do not fit or its packing is not read here.
+    The member is of the kind file. DamageError where its headers do not fit.
     """
     start = _data_start(raw, member)
     size = raw.seek(0, 2)
@@ -178,11 +181,7 @@ def open_member(raw: BinaryIO, member: ZipMember, keep_truncated: bool = False) 
         if member.packed is None:
             raise DamageError(f"{member.name[:80]!r} is not packed, and nothing says how long it is")
         return Opened(Checked(_Whole(window, packed), member), start, packed)
-    codec = ZIP_METHODS.get(member.method)
-    if codec is None:
-        name = "Deflate64" if member.method == _DEFLATE64 else f"method {member.method}"
-        raise DamageError(f"{member.name[:80]!r} is packed by {name}, which is not read; unpack it and pack it as .gz")
-    unpacker = Unpacker(window, codec, keep_truncated)
+    unpacker = Unpacker(window, ZIP_METHODS[member.method], keep_truncated)
     return Opened(Checked(_Sound(unpacker, window), member), start, packed)
 
 
@@ -218,14 +217,23 @@ class _Sound:
 
 
 def _kind(one: zipfile.ZipInfo) -> str:
-    # zipfile's is_dir fails on an empty name.
-    if one.filename.endswith("/"):
-        return "folder"
-    if one.flag_bits & 1:
-        return "encrypted"
+    if kind := _kind_of(one.filename, one.flag_bits, one.compress_type):
+        return kind
     # The mode of a file as Unix has it; 0 where the archive comes from elsewhere.
     mode = one.external_attr >> 28
     return {0: "file", 8: "file", 4: "folder", 10: "link"}.get(mode, "device")
+
+
+def _kind_of(name: str, flags: int, method: int) -> str:
+    """What a member's header says that it is; empty for what may be a file."""
+    # zipfile's own is_dir fails on an empty name.
+    if name.endswith("/"):
+        return "folder"
+    if flags & 1:
+        return "encrypted"
+    if method and method not in ZIP_METHODS:
+        return "deflate64" if method == _DEFLATE64 else "method"
+    return ""
 
 
 def _local_member(raw: BinaryIO, place: int) -> ZipMember | None:
@@ -245,8 +253,7 @@ def _local_member(raw: BinaryIO, place: int) -> ZipMember | None:
     elif _UNKNOWN in (packed, size):
         size, packed = _zip64_sizes(extra)
     text = name.decode("utf-8" if flags & 0x800 else "cp437", "replace")
-    kind = "encrypted" if flags & 1 else "folder" if text.endswith("/") else "file"
-    return ZipMember(text, kind, method, packed, size, crc, place, listed=False)
+    return ZipMember(text, _kind_of(text, flags, method) or "file", method, packed, size, crc, place, listed=False)
 
 
 def _zip64_sizes(extra: bytes) -> tuple[int | None, int | None]:

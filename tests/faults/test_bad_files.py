@@ -21,6 +21,7 @@ from tests.core.data.test_bad_input import HEADER
 from tests.faults.mutations import parquet_columns, parquet_file
 
 GOOD = rows(12)
+PACKED = ("gzip", "zip", "tar.gz", "zstd", "bz2", "xz", "tar")
 NOT_UTF8 = pa.Array.from_buffers(
     pa.string(), 12, [None, pa.array(range(13), pa.int32()).buffers()[1], pa.py_buffer(b"\xff" * 12)]
 )
@@ -235,12 +236,12 @@ def test_a_parquet_file_of_a_row_group_for_every_row(workspace: Workspace, tmp_p
     assert read_rows(ingest(workspace, path, "sample"))["C1"].to_pylist() == [line[14] or None for line in lines]
 
 
-@pytest.mark.parametrize("outer", [name for name in PACK if name != "plain"])
-@pytest.mark.parametrize("inner", [name for name in PACK if name != "plain"])
+@pytest.mark.parametrize("outer", PACKED)
+@pytest.mark.parametrize("inner", PACKED)
 def test_nested_bombs(inner: str, outer: str, workspace: Workspace, tmp_path: Path) -> None:
     """One layer alone is unpacked, two where a member of an archive is packed; further ones are named, however much
     they would unfold to."""
-    bomb = PACK[inner](PACK[inner](text([GOOD[0]]) * 60_000))
+    bomb = PACK[inner](PACK[inner](text([GOOD[0]]) * 6_000))
     before = fingerprint(workspace)
     for packed in (PACK[outer](bomb), PACK[outer](PACK[outer](bomb))):
         with pytest.raises(BadInput, match="packed twice, on the inside"):

@@ -1,8 +1,10 @@
 """Small Criteo files made by hand, packed in every way, and a fingerprint of a workspace."""
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -38,10 +40,10 @@ def packed_zip(data: bytes, name: str = "train.txt") -> bytes:
     return stream.getvalue()
 
 
-def packed_tar(*members: tuple[str, bytes | None]) -> bytes:
-    """A gzipped tar archive; a member without bytes is a symbolic link."""
+def packed_tar(*members: tuple[str, bytes | None], packing: str = "gz") -> bytes:
+    """A tar archive, gzipped by default; a member without bytes is a symbolic link."""
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+    with tarfile.open(fileobj=stream, mode=f"w:{packing}") as archive:  # type: ignore[call-overload]
         for name, data in members:
             info = tarfile.TarInfo(name)
             if data is None:
@@ -64,6 +66,12 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     "zip": packed_zip,
     "tar.gz": lambda data: packed_tar(("train.txt", data)),
     "zstd": packed_zstd,
+    "bz2": bz2.compress,
+    "xz": lambda data: lzma.compress(data, preset=1),
+    "tar": lambda data: packed_tar(("train.txt", data), packing=""),
+    "tar.bz2": lambda data: packed_tar(("train.txt", data), packing="bz2"),
+    "tar.xz": lambda data: packed_tar(("train.txt", data), packing="xz"),
+    "tar.zst": lambda data: packed_zstd(packed_tar(("train.txt", data), packing="")),
 }
 
 

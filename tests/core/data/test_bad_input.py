@@ -104,15 +104,15 @@ def test_truncated_archives(container: str, workspace: Workspace, tmp_path: Path
     assert fingerprint(workspace) == before
 
 
-@pytest.mark.parametrize("container", [name for name in PACK if name != "plain"])
+@pytest.mark.parametrize("container", [name for name in PACK if name not in ("plain", "tar")])
 def test_decompression_bombs(
     container: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard, "RATIO_FROM", 2**20)
     monkeypatch.setattr(guard, "MAX_RATIO", 100)
     line = text([GOOD[0]])
-    bomb = PACK[container](line * 60_000)
-    assert len(bomb) * 100 < len(line) * 60_000
+    bomb = PACK[container](line * 20_000)
+    assert len(bomb) * 100 < len(line) * 20_000
     before = fingerprint(workspace)
     with pytest.raises(BadInput, match="decompression bomb"):
         ingest(workspace, write(tmp_path, bomb), "sample")

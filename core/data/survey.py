@@ -1,0 +1,182 @@
+"""Lists the files of an archive and judges each by its first bytes: rows, a document, or something that is not read."""
+
+from dataclasses import dataclass
+
+from core.data import archives
+from core.data.archives import LooksLikeRows, Member
+from core.data.guard import DAMAGE, broken_off, check_member
+from core.data.members import NOT_READABLE, Archive, Layers, walk_members, zip_members
+from core.data.unpacking import Source
+from core.data.unreadable import describe_unreadable
+from core.data.zips import ZipMember, open_member
+from core.errors import BadInput
+
+_HEAD = 2**16
+"""Bytes by which a member is judged."""
+_CHECKED = 64 * 2**20
+"""Bytes of a member that looks like none of rows, within which its checksum is looked for."""
+_PIECE = 2**20
+
+
+def survey(archive: Archive, looks_like_rows: LooksLikeRows) -> tuple[list[Member], bool]:
+    """(the files of an archive but those that systems put there, whether it breaks off).
+
+    A tar is read once, and the rows of what looks like rows are counted on the way; those of a zip by `count_rows`.
+    BadInput where the archive is damaged, a member leads outside, or it breaks off and that is not to be kept.
+    """
+    look = _survey_zip if archive.kind == "zip" else _survey_tar
+    members: list[Member] = []
+    truncated = look(archive, looks_like_rows, members)
+    if truncated and not archive.keep_truncated:
+        where = f"in or behind its member {members[-1].name[:80]!r}" if members else "before its first file"
+        raise BadInput(broken_off(archive.name, where))
+    return members, truncated
+
+
+def count_rows(archive: Archive, members: list[Member], looks_like_rows: LooksLikeRows) -> list[Member]:
+    """The members, those that look like rows with the number of their rows."""
+    if archive.kind != "zip":
+        return members
+    found, _ = zip_members(archive)
+    counted, unpacked = [], 0
+    for one in members:
+        if one.is_rows and one.rows is None and one.readable:
+            one, unpacked = _judge_zip(archive, one.name, found[one.name], looks_like_rows, unpacked, count=True)
+        counted.append(one)
+    return counted
+
+
+def _survey_zip(archive: Archive, looks_like_rows: LooksLikeRows, members: list[Member]) -> bool:
+    found, truncated = zip_members(archive)
+    unpacked = 0
+    for name, one in found.items():
+        if _is_listed(archive, name, one.kind):
+            member, unpacked = _judge_zip(archive, name, one, looks_like_rows, unpacked, count=False)
+            members.append(member)
+    return truncated
+
+
+def _judge_zip(
+    archive: Archive, name: str, one: ZipMember, looks_like_rows: LooksLikeRows, unpacked: int, count: bool
+) -> tuple[Member, int]:
+    """(the member, unpacked bytes of the archive so far)."""
+    size = one.size or 0
+    if one.kind != "file":
+        return _not_readable(name, size, one.kind), unpacked
+    try:
+        stream = open_member(archive.raw, one).stream
+    except DAMAGE as error:
+        return _undecided(name, size, f"cannot be unpacked: {error}"), unpacked
+    judged = _judge(archive, name, size, stream, looks_like_rows, unpacked, count)
+    return judged.member, judged.unpacked
+
+
+def _survey_tar(archive: Archive, looks_like_rows: LooksLikeRows, members: list[Member]) -> bool:
+    unpacked = 0
+    try:
+        for name, one, stream in walk_members(archive):
+            if not _is_listed(archive, name, one.kind):
+                continue
+            if one.kind != "file":
+                members.append(_not_readable(name, one.size, one.kind))
+                continue
+            judged = _judge(archive, name, one.size, stream, looks_like_rows, unpacked, count=True)
+            unpacked = judged.unpacked
+            members.append(judged.member)
+            if judged.truncated:
+                return True
+    except EOFError:
+        return True
+    except DAMAGE as error:
+        raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
+    return False
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A member, unpacked bytes of the archive so far, and whether the member breaks off."""
+
+    member: Member
+    unpacked: int
+    truncated: bool
+
+
+def _judge(
+    archive: Archive,
+    name: str,
+    size: int,
+    stream: Source,
+    looks_like_rows: LooksLikeRows,
+    unpacked: int,
+    count: bool,
+) -> _Judged:
+    layers = Layers(archive, stream, unpacked)
+    try:
+        head, truncated = _head(layers)
+        what = describe_unreadable(head)
+        looks, rows, broken = bool(head) and not what and looks_like_rows(head), None, False
+        if looks and count:
+            rows, broken = _count_rows(head, layers)
+        elif not what:
+            # Rows that are damaged may look like none, which shows in a checksum behind them.
+            broken = _pass_over(layers)
+    except DAMAGE as error:
+        return _Judged(_undecided(name, size, f"cannot be unpacked: {error}"), layers.unpacked, False)
+    if truncated and not looks and not what:
+        return _Judged(_undecided(name, size, "breaks off too soon to tell what it is"), layers.unpacked, True)
+    why = what or (archives.LOOKS_LIKE_ROWS if looks else "does not look like Criteo rows" if head else "is empty")
+    # A `train.parquet` is what is wanted, although it cannot be read here.
+    may_be = looks or (what is not None and archives.is_train(name))
+    return _Judged(Member(name, size, rows, may_be, why, readable=not what), layers.unpacked, truncated or broken)
+
+
+def _not_readable(name: str, size: int, kind: str) -> Member:
+    """A member that is no plain file; a link or a device holds no rows, one that is encrypted and so on may."""
+    may_be = kind not in ("link", "device") and not archives.is_document(name)
+    return Member(name, size, None, may_be, NOT_READABLE[kind], readable=False)
+
+
+def _undecided(name: str, size: int, why: str) -> Member:
+    """A member that may well be the one with the rows, so that no other is taken in its place without a word."""
+    return Member(name, size, None, not archives.is_document(name), why)
+
+
+def _head(layers: Layers) -> tuple[bytes, bool]:
+    """(the first bytes, whether the member breaks off within them)."""
+    head = b""
+    try:
+        while len(head) < _HEAD and (data := layers.read(_HEAD - len(head))):
+            head += data
+    except EOFError:
+        return head, True
+    return head, False
+
+
+def _pass_over(layers: Layers) -> bool:
+    """Whether the member breaks off within the bytes by which it is checked."""
+    passed = 0
+    try:
+        while passed < _CHECKED and (data := layers.read(_PIECE)):
+            passed += len(data)
+    except EOFError:
+        return True
+    return False
+
+
+def _count_rows(head: bytes, layers: Layers) -> tuple[int, bool]:
+    """(line ends, and what follows the last of them; whether the member breaks off)."""
+    mark = b"\n" if b"\n" in head else b"\r"
+    rows, last, truncated = head.count(mark), head[-1:], False
+    try:
+        while data := layers.read(_PIECE):
+            rows += data.count(mark)
+            last = data[-1:]
+    except EOFError:
+        truncated = True
+    return rows + (last != mark), truncated
+
+
+def _is_listed(archive: Archive, name: str, kind: str) -> bool:
+    """Whether a member is a file that somebody put there; BadInput where its name leads outside."""
+    check_member(name, True, archive.name)
+    return kind not in ("folder", "label") and not archives.is_junk(name)
