@@ -11,15 +11,15 @@ from core.models.registry import SETTING_FIELDS
 from core.training.settings import PRESETS, TrainSettings
 
 
-def architecture_settings(options: argparse.Namespace) -> dict[str, Any]:
-    given = {name: getattr(options, name) for name in SETTING_FIELDS if getattr(options, name) is not None}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
-
-
 def read_options(options: argparse.Namespace) -> ReadOptions:
     columns = read_mapping(options.columns) if options.columns else None
     keep = None if options.keep is None else tuple(name.strip() for name in options.keep.split(",") if name.strip())
     return ReadOptions(options.member, columns, keep)
+
+
+def architecture_settings(options: argparse.Namespace) -> dict[str, Any]:
+    given = {name: getattr(options, name) for name in SETTING_FIELDS if getattr(options, name) is not None}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
 def train_settings(options: argparse.Namespace) -> TrainSettings:
