@@ -301,6 +301,10 @@ def find_form(lines: Sequence[str], name: str) -> Form:
             f"Row 1 of {name!r} has {width} columns ({lines[0][:60]!r}); Criteo rows have 40 (label, I1 to I13, C1 to "
             "C26) or 39 without the label, or a header that names them."
         )
+    if width > len(FIELDS) and all(cells(line, delimiter, quoted)[-1].strip() in ("0", "1") for line in lines):
+        raise Refused(
+            f"The label of {name!r} seems to stand at the end; write the columns as label, I1 to I13, C1 to C26."
+        )
     return Form(delimiter, quoted, [*([LABEL] if width > len(FIELDS) else []), *FIELDS], False, "")
 
 

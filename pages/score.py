@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from core.data.options import DEFAULT_OPTIONS, ReadOptions, option_words
 from core.data.samples import Sample, list_samples
 from core.errors import ThawError
 from core.evaluation.format_metrics import format_metric, reason_without_auc
@@ -19,6 +20,7 @@ from pages.components.common import command_hint, count, decimals, escape_markdo
 from pages.components.empty import no_runs
 from pages.components.errand import errand_view
 from pages.components.pick_run import pick_run, simulated_mark
+from pages.components.read_form import File, read_form
 from pages.components.scoring import scoring_view
 from pages.components.uploads import one_upload
 
@@ -97,7 +99,7 @@ def source() -> Source | None:
         "Criteo rows, labels optional",
         "score_file",
         "score",
-        help="Kaggle DAC or Criteo 1TB text, CSV with a header, or Parquet; plain, .gz, .zip, .tar.gz or .zst.",
+        help="Labels may be missing, empty, ? or -1. An id column is handed through to the predictions.",
     )
     if copied is None:
         st.caption("Text with 39 columns (40 with the label), CSV with a header, or Parquet; packed or plain.")
@@ -115,13 +117,21 @@ def form(run: Run) -> None:
     chosen = source()
     if chosen is None:
         return
+    # The rows of a sample are read as they were taken in.
+    options = (
+        DEFAULT_OPTIONS
+        if chosen.checked
+        else read_form(File(chosen.path, chosen.name, chosen.path.name), need_label=False)
+    )
+    if options is None:
+        return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         on_bad_rows = "reject" if chosen.checked else bad_rows_choice()
         if write_button("Score", type="primary", icon=":material/playlist_add_check:", key="score"):
-            begin(run, chosen, on_bad_rows)
-    skip = " --on-bad-rows skip" if on_bad_rows == "skip" else ""
-    file = shlex.quote(chosen.command)
-    command_hint(f"python -m core score --run {run.id} --input {file} --output predictions.csv{skip}")
+            begin(run, chosen, on_bad_rows, options)
+    words = ["--run", run.id, "--input", chosen.command, "--output", "predictions.csv", *option_words(options)]
+    skip = ["--on-bad-rows", "skip"] if on_bad_rows == "skip" else []
+    command_hint(shlex.join(["python", "-m", "core", "score", *words, *skip]))
 
 
 def bad_rows_choice() -> str:
@@ -137,13 +147,13 @@ def bad_rows_choice() -> str:
     )
 
 
-def begin(run: Run, chosen: Source, on_bad_rows: str) -> None:
+def begin(run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions) -> None:
     """Starts the errand and puts the file's id into the address, where its result will be found."""
-    space, asked = workspace(), id_of(chosen.path, on_bad_rows)
+    space, asked = workspace(), id_of(chosen.path, on_bad_rows, options)
     errands.forget(errand_key(run, asked))
     errands.start(
         errand_key(run, asked),
-        lambda report: score_and_keep(space, run.id, chosen.path, chosen.name, on_bad_rows, report),
+        lambda report: score_and_keep(space, run.id, chosen.path, chosen.name, on_bad_rows, report, options),
     )
     st.query_params["scored"] = asked
     st.rerun()

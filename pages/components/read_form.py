@@ -38,14 +38,17 @@ class _Look:
     error: str = ""
 
 
-def read_form(file: File) -> ReadOptions | None:
-    """Shows what the file is and asks what it does not show by itself; None as long as it cannot be read."""
+def read_form(file: File, need_label: bool = True) -> ReadOptions | None:
+    """Shows what the file is and asks what it does not show by itself; None as long as it cannot be read.
+
+    need_label: ask where a column that was not recognised may be the label.
+    """
     member = st.session_state.get(f"member-{file.key}") or ""
-    look = _look(file, ReadOptions(member=member))
+    look = _look(file, ReadOptions(member=member), need_label)
     members = _members(file, look)
     if members:
         member = _choose_member(file, members, look)
-        look = _look(file, ReadOptions(member=member))
+        look = _look(file, ReadOptions(member=member), need_label)
     if look.error:
         show_error(BadInput(look.error))
         return None
@@ -55,7 +58,7 @@ def read_form(file: File) -> ReadOptions | None:
     options = _choose_columns(file, member, look)
     if options is None:
         return None
-    look = _look(file, options)
+    look = _look(file, options, need_label)
     if look.form is None:
         above.error(escape_markdown(look.error or str(look.needed)), icon=":material/error:")
         return None
@@ -66,7 +69,7 @@ def read_form(file: File) -> ReadOptions | None:
     return options
 
 
-def _look(file: File, options: ReadOptions) -> _Look:
+def _look(file: File, options: ReadOptions, need_label: bool) -> _Look:
     """`inspect`, remembered for the file as it is: a large archive is unpacked to list its members."""
     looks = st.session_state.setdefault("looks", {})
     try:
@@ -76,7 +79,7 @@ def _look(file: File, options: ReadOptions) -> _Look:
         key = (str(file.path), 0, 0, repr(options))
     if key not in looks:
         with st.spinner("Looking at the file"):
-            found = _inspect(file, options)
+            found = _inspect(file, options, need_label)
         # One file at a time is being added; what was found of others is no longer needed.
         for other in [other for other in looks if other[0] != key[0]]:
             del looks[other]
@@ -84,9 +87,9 @@ def _look(file: File, options: ReadOptions) -> _Look:
     return looks[key]
 
 
-def _inspect(file: File, options: ReadOptions) -> _Look:
+def _inspect(file: File, options: ReadOptions, need_label: bool) -> _Look:
     try:
-        return _Look(form=inspect(file.path, options))
+        return _Look(form=inspect(file.path, options, need_label))
     except (ColumnsNeeded, MemberNeeded) as error:
         return _Look(needed=error)
     except BadInput as error:
