@@ -21,7 +21,7 @@ from core.data.rowsfile import code, write_rows
 from core.data.samples import ROWS, Sample, load_sample, save_sample
 from core.data.schema import LABEL
 from core.data.textblocks import read_blocks
-from core.errors import BadInput
+from core.errors import BadInput, name_write_error
 from core.workspace import Workspace, check_name, hash_file
 
 ON_BAD_ROWS = ("reject", "skip")
@@ -83,6 +83,9 @@ def ingest(
         )
         save_sample(sample)
         part.rename(folder)
+    except Exception as error:
+        name_write_error(error, part, workspace.samples)
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return dataclasses.replace(sample, folder=folder)

@@ -15,7 +15,7 @@ from core.data.containers import Guard, check_size
 from core.data.dialects import Inspection
 from core.data.parquet_pages import claimed_bytes
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
-from core.errors import BadInput
+from core.errors import BadInput, UnreadableRow
 
 BLOCK_BYTES = 7 * 2**20
 """About as many rows as go into one coded batch; no row may be longer."""
@@ -54,7 +54,7 @@ class BadRows:
         while self._pending and (last_row is None or self._pending[0][0] <= last_row):
             sentence = self._pending.pop(0)[1]
             if not self.skip:
-                raise BadInput(f"{sentence} Mend the row, or choose to skip bad rows.")
+                raise UnreadableRow(f"{sentence} Mend the row, or choose to skip bad rows.")
             self.count += 1
             if len(self.examples) < MAX_EXAMPLES:
                 self.examples.append(sentence)
