@@ -7,13 +7,14 @@ other numbers.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core import commands, sweep_command
-from core.command_output import tell
+from core.command_output import Result, tell
 from core.commands import TRACKERS
 from core.freezing.strategies import STRATEGIES
+from core.manage_commands import add_manage
 from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.runs.halving import FACTORS
@@ -130,9 +131,9 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument("--json", action="store_true", help="one JSON object on standard output")
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, help_text: str) -> argparse.ArgumentParser:
+    def add(name: str, help_text: str, run: Callable[..., Result] | None = None) -> argparse.ArgumentParser:
         command = sub.add_parser(name, help=help_text, description=help_text, parents=[shared])
-        command.set_defaults(run=getattr(commands, name.replace("-", "_"), None))
+        command.set_defaults(run=run or getattr(commands, name.replace("-", "_"), None))
         return command
 
     simulate = add("simulate", "Write a simulated Criteo file.")
@@ -242,6 +243,7 @@ def build_parser() -> argparse.ArgumentParser:
     subject.add_argument("--sweep", help="name or id of a sweep")
     subject.add_argument("--runs", type=_values, dest="run_ids", help="fine-tuning runs on one dataset: r-…,r-…")
     report.add_argument("--out", type=Path, required=True)
+    add_manage(add)
     return parser
 
 

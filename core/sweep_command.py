@@ -11,14 +11,13 @@ from core.errors import BadInput, RunError
 from core.models.library import find_backbone
 from core.runs.launch import refresh
 from core.runs.store import RunStore
-from core.runs.sweep import Arm, SweepSpec, depth_arms, extend_sweep, list_sweeps, resume_sweep, submit_sweep
+from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, extend_sweep, list_sweeps, resume_sweep, submit_sweep
 from core.runs.sweep_result import arm_results, forgotten, judged, reference_of, sweep_table
 from core.workspace import Workspace
 
 
 def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a sweep, or goes on with one, follows it to its end, and says what came of it."""
-    store = RunStore(workspace)
     known = [one for one in list_sweeps(workspace) if options.name in (one.id, one.name)]
     if known:
         asked = known[0]
@@ -31,6 +30,12 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
         from core.runs.worker import work_here
 
         work_here(workspace, asked, options.arms_at_once, options.cluster)
+    return follow_sweep(workspace, asked)
+
+
+def follow_sweep(workspace: Workspace, asked: Sweep) -> Result:
+    """Waits until every run of a sweep has ended, and says what came of it; RunError where not all ended well."""
+    store = RunStore(workspace)
     with Bar(asked.name) as report:
         runs = store.group(asked.id)
         while any(run.active for run in runs):

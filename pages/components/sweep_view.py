@@ -351,4 +351,7 @@ def _runs(runs: Sequence[Run]) -> None:
 
 def _how(sweep: Sweep) -> None:
     with errors_shown():
-        command_hint(sweep_command_line(workspace(), sweep.spec, sweep.name))
+        lines = [sweep_command_line(workspace(), sweep.spec, sweep.name)]
+        lines.append(f"python -m core sweep --name {sweep.id} --more-seeds 2")
+        names = ("watch", "cancel", "resume", "compare", "delete")
+        command_hint("\n".join([*lines, *(f"python -m core {name} --sweep {sweep.id}" for name in names)]))
