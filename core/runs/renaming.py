@@ -1,4 +1,4 @@
-"""Giving runs, sweeps, samples, datasets and backbones other names. Ids stay, and so does all that is stored by them."""
+"""Giving runs, sweeps, samples, datasets and backbones other names; ids stay, and all that is stored by them."""
 
 import dataclasses
 from pathlib import Path

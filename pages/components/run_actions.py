@@ -5,12 +5,12 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
+from core.report.table_files import safe_csv
 from core.runs.removal import delete_runs
 from core.runs.store import Run, RunStore
 from pages.components.access import write_button
 from pages.components.common import commands_shown, errors_shown, escape_markdown, workspace
 from pages.components.report_download import report_download
-from pages.components.run_table import safe_csv
 
 MOST_NAMED = 10
 """Chosen runs up to which a dialog names each of them."""
