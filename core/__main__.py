@@ -13,11 +13,14 @@ from pathlib import Path
 from core import commands, sweep_command
 from core.command_output import Result, tell
 from core.commands import TRACKERS
+from core.compare_commands import add_compare
 from core.freezing.strategies import STRATEGIES
+from core.look_commands import add_look
 from core.manage_commands import add_manage
 from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.runs.halving import FACTORS
+from core.runs.submit import CONTROLS
 from core.training.objectives import OBJECTIVES, STARTS
 from core.training.settings import DEVICES, MASK_SHARE, PRESETS
 from core.workspace import open_workspace, version
@@ -75,6 +78,17 @@ def _decimals(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 1e-3,3e-4") from None
+
+
+def _controls(text: str) -> tuple[str, ...]:
+    names = _values(text)
+    if unknown := [name for name in names if name not in CONTROLS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no control; choose from {', '.join(CONTROLS)}")
+    return names
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="say what would train and how long; queue nothing")
 
 
 def _add_head(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +156,7 @@ def build_parser() -> argparse.ArgumentParser:
     simulate.add_argument("--domain", choices=("source", "target", "both"), default="source")
     simulate.add_argument("--seed", type=int, default=0)
     _add_ingest(add("ingest", "Read a Criteo file and prepare a dataset from it."))
-    for name in ("datasets", "backbones", "runs"):
+    for name in ("datasets", "backbones"):
         add(name, f"List the {name} of the workspace.")
 
     costs = add("costs", "Count the stages, parameters and operations of architectures on a dataset.")
@@ -158,6 +172,7 @@ def build_parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--start-file", default="", help="the file of vectors or weights that the start reads")
     pretrain.add_argument("--objective", choices=OBJECTIVES, default="supervised", help="default supervised: clicks")
     pretrain.add_argument("--mask-share", type=float, default=MASK_SHARE, help="of fields (default 0.2)")
+    _add_dry_run(pretrain)
     _add_settings(pretrain)
     _add_train(pretrain)
 
@@ -168,6 +183,10 @@ def build_parser() -> argparse.ArgumentParser:
     choice.add_argument("--freeze-depth", type=int, help="stages frozen from the input; 0 is full fine-tuning")
     choice.add_argument("--strategy", choices=[name for name in STRATEGIES if name != "depth"])
     finetune.add_argument("--target-rows", type=int, default=0, help="the last so many target rows (default 0: all)")
+    finetune.add_argument(
+        "--controls", type=_controls, default=(), help=f"runs beside it to compare it with, of {', '.join(CONTROLS)}"
+    )
+    _add_dry_run(finetune)
     _add_options(finetune)
     _add_head(finetune)
     _add_train(finetune)
@@ -179,6 +198,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--dataset")
     what.add_argument("--backbone")
     what.add_argument("--more-seeds", type=int, default=0, help="with an old one: so many seeds more")
+    _add_dry_run(sweep)
     arms = sweep.add_argument_group("arms")
     arms.add_argument("--depths", help="freeze depths such as 0,1,2, or all")
     arms.add_argument("--strategies", type=_values, default=(), help=f"of {', '.join(STRATEGIES)}")
@@ -243,6 +263,8 @@ def build_parser() -> argparse.ArgumentParser:
     subject.add_argument("--sweep", help="name or id of a sweep")
     subject.add_argument("--runs", type=_values, dest="run_ids", help="fine-tuning runs on one dataset: r-…,r-…")
     report.add_argument("--out", type=Path, required=True)
+    add_look(add)
+    add_compare(add)
     add_manage(add)
     return parser
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from core.access import require_writable
 from core.command_output import FOLLOW_SECONDS, Bar, Result, follow
+from core.command_targets import Add, add_runs, find_only_sweep, named_runs, words
 from core.data.datasets import list_datasets
 from core.data.samples import list_samples
 from core.errors import BadInput, RunError
@@ -18,12 +19,9 @@ from core.runs import removal, renaming
 from core.runs.launch import CLUSTER, refresh
 from core.runs.store import NOTE_LENGTH, RESUMABLE, TAG_LENGTH, Run, RunStore
 from core.runs.submit import resume_run
-from core.runs.sweep import Sweep, cancel_sweep, list_sweeps, resume_sweep
+from core.runs.sweep import cancel_sweep, list_sweeps, resume_sweep
 from core.sweep_command import follow_sweep
 from core.workspace import Workspace
-
-Add = Callable[..., argparse.ArgumentParser]
-"""Adds a command to the parser: (its name, its help, the function that carries it out)."""
 
 DELETED_WITH = {
     "run": "with its model, predictions and curves",
@@ -41,15 +39,17 @@ def add_manage(add: Add) -> None:
         ("resume", resume, "Go on with runs that failed, broke off or were cancelled, from their last checkpoint."),
     ):
         command = add(name, help_text, run)
-        _add_runs(command, sweep=True)
+        add_runs(command, sweep=True)
         command.add_argument("--no-wait", action="store_true", help="return at once (default: wait until they end)")
+    command = add("demo", "Make the demo's simulated dataset and queue its sweep, or go on with it.", demo)
+    command.add_argument("--wait", action="store_true", help="wait for its end, and say what came out")
     command = add("watch", "Follow runs that are queued or running to their end, and say what came of them.", watch)
-    _add_runs(command, sweep=True)
+    add_runs(command, sweep=True)
 
     command = add(
         "delete", "Delete runs, a sweep, a sample, a dataset or a backbone, and say what was deleted.", delete
     )
-    _add_any(_add_runs(command, sweep=True))
+    _add_any(add_runs(command, sweep=True))
     command.add_argument("--yes", action="store_true", help="do not ask, as a terminal is asked without it")
     command = add("rename", "Give a run, sweep, sample, dataset or backbone another name.", rename)
     which = command.add_mutually_exclusive_group(required=True)
@@ -59,12 +59,12 @@ def add_manage(add: Add) -> None:
     command.add_argument("--name", required=True, help="the new name")
 
     command = add("tag", "Add tags to runs, or take them off.", tag)
-    _add_runs(command)
-    command.add_argument("--add", type=_words, default=(), metavar="TAGS", help="a,b")
-    command.add_argument("--remove", type=_words, default=(), metavar="TAGS", help="a,b")
-    command.add_argument("--set", type=_words, dest="replace", metavar="TAGS", help="these alone: a,b, or '' for none")
+    add_runs(command)
+    command.add_argument("--add", type=words, default=(), metavar="TAGS", help="a,b")
+    command.add_argument("--remove", type=words, default=(), metavar="TAGS", help="a,b")
+    command.add_argument("--set", type=words, dest="replace", metavar="TAGS", help="these alone: a,b, or '' for none")
     command = add("note", "Give runs a note, in place of the one they have.", note)
-    _add_runs(command)
+    add_runs(command)
     command.add_argument("--text", required=True, help="'' takes the note away")
 
 
@@ -79,7 +79,7 @@ def cancel(workspace: Workspace, options: argparse.Namespace) -> Result:
             raise BadInput(f"No run of the sweep {sweep.name!r} is queued or running, so there is nothing to cancel.")
         cancel_sweep(workspace, sweep)
     else:
-        runs = _runs(store, options)
+        runs = named_runs(store, options)
         for run in runs:
             if not run.active:
                 raise BadInput(f"Run {run.id} is {run.status}; only queued and running runs can be cancelled.")
@@ -111,7 +111,7 @@ def resume(workspace: Workspace, options: argparse.Namespace) -> Result:
         if not options.no_wait:
             return follow_sweep(workspace, sweep)
     else:
-        runs = _runs(store, options)
+        runs = named_runs(store, options)
         for run in runs:
             if run.status not in RESUMABLE:
                 raise BadInput(f"Run {run.id} is {run.status}; only {_either(RESUMABLE)} runs can be resumed.")
@@ -127,7 +127,20 @@ def watch(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Follows runs to their end."""
     if options.sweep:
         return follow_sweep(workspace, find_only_sweep(workspace, options.sweep))
-    return _follow(workspace, _runs(RunStore(workspace), options))
+    return _follow(workspace, named_runs(RunStore(workspace), options))
+
+
+def demo(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Makes the demo's dataset and queues its sweep."""
+    from core.demo import run_demo, wait_for_demo
+
+    with Bar("Preparing the demo") as report:
+        sweep = run_demo(workspace, report)
+    said = wait_for_demo(workspace, sweep) if options.wait else []
+    runs = RunStore(workspace).group(sweep.id)
+    data = {"sweep": sweep.id, "name": sweep.name, "runs": [_state(run) for run in runs], "verdicts": said}
+    queued = sum(run.active for run in runs)
+    return Result(data, "\n".join([f"{sweep.id}  {sweep.name}: {len(runs)} runs, {queued} queued or running", *said]))
 
 
 def delete(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -135,7 +148,7 @@ def delete(workspace: Workspace, options: argparse.Namespace) -> Result:
     require_writable()
     if options.run_ids:
         kind: str = "run"
-        items: list[Any] = list(_runs(RunStore(workspace), options))
+        items: list[Any] = list(named_runs(RunStore(workspace), options))
     else:
         kind, item = _find(workspace, options)
         items = [item]
@@ -172,7 +185,7 @@ def tag(workspace: Workspace, options: argparse.Namespace) -> Result:
         if len(word) > TAG_LENGTH or not word.isprintable():
             raise BadInput(f"The tag {word[:80]!r} cannot be used: take up to {TAG_LENGTH} letters on one line.")
     store = RunStore(workspace)
-    runs = _runs(store, options)
+    runs = named_runs(store, options)
     if options.replace is None:
         store.change_tags([run.id for run in runs], options.add, options.remove)
     else:
@@ -188,17 +201,12 @@ def note(workspace: Workspace, options: argparse.Namespace) -> Result:
     if len(options.text) > NOTE_LENGTH:
         raise BadInput(f"The note has {len(options.text):,} letters; at most {NOTE_LENGTH:,} are kept.")
     store = RunStore(workspace)
-    runs = _runs(store, options)
+    runs = named_runs(store, options)
     for run in runs:
         store.annotate(run.id, note=options.text)
     data = {"runs": [{"run": run.id, "name": run.name, "note": options.text} for run in runs]}
     done = "has this note now" if options.text else "has no note now"
     return Result(data, "\n".join(f"{run.id}  {run.name}: {done}" for run in runs))
-
-
-def find_only_sweep(workspace: Workspace, name_or_id: str) -> Sweep:
-    """The sweep of that id, else the only one of that name; BadInput lists the ids of several."""
-    return only_one(list_sweeps(workspace), name_or_id, "sweep")
 
 
 _DELETE: dict[str, Callable[[Workspace, Any], object]] = {
@@ -220,29 +228,9 @@ _LIST: dict[str, Callable[[Workspace], Sequence[Any]]] = {
 }
 
 
-def _add_runs(command: argparse.ArgumentParser, sweep: bool = False) -> Any:
-    """Adds the options that name one run or several, and those of a whole sweep; the group of them."""
-    which = command.add_mutually_exclusive_group(required=True)
-    which.add_argument("--run", "--runs", type=_words, dest="run_ids", metavar="RUN", help="r-…, or several: r-…,r-…")
-    if sweep:
-        which.add_argument("--sweep", help="name or id: all its runs")
-    return which
-
-
 def _add_any(which: Any) -> None:
     for kind in ("sample", "dataset", "backbone"):
         which.add_argument(f"--{kind}", help="name or id")
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word for part in text.split(",") if (word := part.strip()))
-
-
-def _runs(store: RunStore, options: argparse.Namespace) -> list[Run]:
-    """The runs that were named, each once; BadInput for one that there is not."""
-    if not options.run_ids:
-        raise BadInput("No run was named; `python -m core runs` lists them.")
-    return [store.get(run_id) for run_id in dict.fromkeys(options.run_ids)]
 
 
 def _find(workspace: Workspace, options: argparse.Namespace) -> tuple[str, Any]:

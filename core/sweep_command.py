@@ -7,6 +7,7 @@ from typing import Any
 from core.command_options import head_settings, strategy_options, train_settings
 from core.command_output import FOLLOW_SECONDS, Bar, Result
 from core.data.datasets import find_dataset
+from core.dry_run import sweep_outlook
 from core.errors import BadInput, RunError
 from core.models.library import find_backbone
 from core.runs.launch import refresh
@@ -20,10 +21,14 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a sweep, or goes on with one, follows it to its end, and says what came of it."""
     known = [one for one in list_sweeps(workspace) if options.name in (one.id, one.name)]
     if known:
+        if options.dry_run:
+            raise BadInput(f"There is a sweep {options.name!r} already; a dry run says what a new one would be.")
         asked = known[0]
         resume_sweep(workspace, asked)
         if options.more_seeds:
             asked = extend_sweep(workspace, asked, options.more_seeds)
+    elif options.dry_run:
+        return sweep_outlook(workspace, sweep_spec(workspace, options))
     else:
         asked = submit_sweep(workspace, sweep_spec(workspace, options), options.name, own=_own(options))
     if _own(options):

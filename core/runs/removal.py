@@ -38,7 +38,7 @@ def delete_sweep(workspace: Workspace, sweep: Sweep) -> list[Run]:
     mixings = _mixings(store, {run.id for run in runs})
     if active := [run for run in (*runs, *mixings) if run.active]:
         raise BadInput(
-            f"{_count(active)} of the sweep {sweep.name!r} are queued or running; cancel them before you delete it."
+            f"{_count(active)} of the sweep {sweep.name!r} still to end; cancel the sweep before you delete it."
         )
     for run in mixings:
         store.delete(run.id)
@@ -52,8 +52,8 @@ def delete_unused_sample(workspace: Workspace, sample: Sample) -> None:
     datasets = {one.id for one in list_datasets(workspace) if one.sample_id == sample.id}
     if active := [run for run in _active(workspace) if run.dataset in datasets]:
         raise BadInput(
-            f"{_count(active)} on a dataset of the sample {sample.name!r} are queued or running, such as "
-            f"{active[0].id}; cancel them before you delete it."
+            f"{_count(active)} on a dataset of the sample {sample.name!r} still to end, such as {active[0].id}; cancel "
+            "it before you delete the sample."
         )
     delete_sample(sample)
 
@@ -63,8 +63,8 @@ def delete_unused_dataset(workspace: Workspace, dataset: Dataset) -> None:
     require_writable()
     if active := [run for run in _active(workspace) if run.dataset == dataset.id]:
         raise BadInput(
-            f"{_count(active)} on the dataset {dataset.name!r} are queued or running, such as {active[0].id}; cancel "
-            "them before you delete it."
+            f"{_count(active)} on the dataset {dataset.name!r} still to end, such as {active[0].id}; cancel it before "
+            "you delete the dataset."
         )
     delete_dataset(dataset)
 
@@ -98,4 +98,4 @@ def _mixings(store: RunStore, run_ids: set[str]) -> list[Run]:
 
 
 def _count(runs: Sequence[Run]) -> str:
-    return f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+    return "1 run has" if len(runs) == 1 else f"{len(runs)} runs have"

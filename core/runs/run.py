@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ACTIVE = ("queued", "running")
+STATUSES = (*ACTIVE, "done", "failed", "cancelled", "interrupted")
 
 
 @dataclass(frozen=True)
