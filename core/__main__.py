@@ -7,16 +7,20 @@ other numbers.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core import commands, sweep_command
-from core.command_output import tell
+from core.command_output import Result, tell
 from core.commands import TRACKERS
+from core.compare_commands import add_compare
 from core.freezing.strategies import STRATEGIES
+from core.look_commands import add_look
+from core.manage_commands import add_manage
 from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.runs.halving import FACTORS
+from core.runs.submit import CONTROLS
 from core.training.objectives import OBJECTIVES, STARTS
 from core.training.settings import DEVICES, MASK_SHARE, PRESETS
 from core.workspace import open_workspace, version
@@ -74,6 +78,17 @@ def _decimals(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 1e-3,3e-4") from None
+
+
+def _controls(text: str) -> tuple[str, ...]:
+    names = _values(text)
+    if unknown := [name for name in names if name not in CONTROLS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no control; choose from {', '.join(CONTROLS)}")
+    return names
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="say what would train and how long; queue nothing")
 
 
 def _add_head(parser: argparse.ArgumentParser) -> None:
@@ -147,9 +162,9 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument("--json", action="store_true", help="one JSON object on standard output")
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, help_text: str) -> argparse.ArgumentParser:
+    def add(name: str, help_text: str, run: Callable[..., Result] | None = None) -> argparse.ArgumentParser:
         command = sub.add_parser(name, help=help_text, description=help_text, parents=[shared])
-        command.set_defaults(run=getattr(commands, name.replace("-", "_"), None))
+        command.set_defaults(run=run or getattr(commands, name.replace("-", "_"), None))
         return command
 
     simulate = add("simulate", "Write a simulated Criteo file.")
@@ -158,7 +173,7 @@ def build_parser() -> argparse.ArgumentParser:
     simulate.add_argument("--domain", choices=("source", "target", "both"), default="source")
     simulate.add_argument("--seed", type=int, default=0)
     _add_ingest(add("ingest", "Read a Criteo file and prepare a dataset from it."))
-    for name in ("datasets", "backbones", "runs"):
+    for name in ("datasets", "backbones"):
         add(name, f"List the {name} of the workspace.")
 
     costs = add("costs", "Count the stages, parameters and operations of architectures on a dataset.")
@@ -174,6 +189,7 @@ def build_parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--start-file", default="", help="the file of vectors or weights that the start reads")
     pretrain.add_argument("--objective", choices=OBJECTIVES, default="supervised", help="default supervised: clicks")
     pretrain.add_argument("--mask-share", type=float, default=MASK_SHARE, help="of fields (default 0.2)")
+    _add_dry_run(pretrain)
     _add_settings(pretrain)
     _add_train(pretrain)
 
@@ -184,6 +200,10 @@ def build_parser() -> argparse.ArgumentParser:
     choice.add_argument("--freeze-depth", type=int, help="stages frozen from the input; 0 is full fine-tuning")
     choice.add_argument("--strategy", choices=[name for name in STRATEGIES if name != "depth"])
     finetune.add_argument("--target-rows", type=int, default=0, help="the last so many target rows (default 0: all)")
+    finetune.add_argument(
+        "--controls", type=_controls, default=(), help=f"runs beside it to compare it with, of {', '.join(CONTROLS)}"
+    )
+    _add_dry_run(finetune)
     _add_options(finetune)
     _add_head(finetune)
     _add_train(finetune)
@@ -195,6 +215,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--dataset")
     what.add_argument("--backbone")
     what.add_argument("--more-seeds", type=int, default=0, help="with an old one: so many seeds more")
+    _add_dry_run(sweep)
     arms = sweep.add_argument_group("arms")
     arms.add_argument("--depths", help="freeze depths such as 0,1,2, or all")
     arms.add_argument("--strategies", type=_values, default=(), help=f"of {', '.join(STRATEGIES)}")
@@ -260,6 +281,9 @@ def build_parser() -> argparse.ArgumentParser:
     subject.add_argument("--sweep", help="name or id of a sweep")
     subject.add_argument("--runs", type=_values, dest="run_ids", help="fine-tuning runs on one dataset: r-…,r-…")
     report.add_argument("--out", type=Path, required=True)
+    add_look(add)
+    add_compare(add)
+    add_manage(add)
     return parser
 
 

@@ -20,7 +20,6 @@ from core.command_output import (
     metrics_text,
     sample_data,
     sample_text,
-    target_test,
     wait,
 )
 from core.data.datasets import find_dataset, list_datasets, prepare
@@ -29,6 +28,7 @@ from core.data.paths import clean_path
 from core.data.preprocessing import DEFAULT_MIN_COUNT, load_preprocessing
 from core.data.simulate import simulate as simulate_file
 from core.data.split import SplitSpec
+from core.dry_run import finetune_outlook, pretrain_outlook
 from core.evaluation.format_metrics import format_metric
 from core.models.card import BackboneCard
 from core.models.costs import keep_cost
@@ -36,7 +36,6 @@ from core.models.exchange import export_backbone as write_backbone
 from core.models.library import find_backbone, list_backbones
 from core.models.registry import ARCHITECTURES, is_installed
 from core.outputs import check_output
-from core.runs.launch import refresh
 from core.runs.moved import read_moved
 from core.runs.store import RunStore
 from core.runs.submit import submit_finetune, submit_interpolation, submit_pretrain
@@ -147,16 +146,6 @@ def costs(workspace: Workspace, options: argparse.Namespace) -> Result:
     return Result({"costs": [dataclasses.asdict(cost) for cost in found]}, "\n".join(lines))
 
 
-def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
-    """Lists the runs, newest first."""
-    store = RunStore(workspace)
-    refresh(workspace, store)
-    found = store.list()
-    lines = [f"{run.id}  {run.status:<11}  {run.name}  {auc_text(target_test(run))}" for run in found]
-    data = {"runs": [dataclasses.asdict(run) for run in found]}
-    return Result(data, "\n".join(lines) or "No runs yet; `pretrain` or `finetune` starts one.")
-
-
 def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a pretraining run and follows it to its end."""
     request = PretrainRequest(
@@ -171,11 +160,13 @@ def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
         str(Path(options.start_file).resolve()) if options.start_file else "",
         options.mask_share,
     )
+    if options.dry_run:
+        return pretrain_outlook(workspace, request)
     return follow(workspace, submit_pretrain(workspace, request))
 
 
 def finetune(workspace: Workspace, options: argparse.Namespace) -> Result:
-    """Queues a fine-tuning run and follows it to its end."""
+    """Queues a fine-tuning run and its controls, and follows them to their end."""
     strategy = options.strategy or "depth"
     request = FinetuneRequest(
         dataset=options.dataset,
@@ -187,7 +178,13 @@ def finetune(workspace: Workspace, options: argparse.Namespace) -> Result:
         options=strategy_options(options),
         target_rows=options.target_rows,
     )
-    return follow(workspace, submit_finetune(workspace, request)[0])
+    if options.dry_run:
+        return finetune_outlook(workspace, request, options.controls)
+    first, *others = [follow(workspace, run) for run in submit_finetune(workspace, request, options.controls)]
+    if not others:
+        return first
+    data = {**first.data, "controls": [other.data["run"] for other in others]}
+    return Result(data, "\n".join(one.text for one in (first, *others)))
 
 
 def evaluate(workspace: Workspace, options: argparse.Namespace) -> Result:

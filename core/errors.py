@@ -1,8 +1,35 @@
-"""Errors a user can act on. The message is a whole sentence: what was wrong, the value received, what to do."""
+"""Errors a user can act on, and sentences for what the system refuses: disk, rights, memory.
 
+A message is a whole sentence: what was wrong, the value received, what to do. Which kind of failure an exception is
+(core.error_kinds) is never judged by words in its message.
+"""
+
+import errno
 import os
 import shutil
+import sqlite3
+import tempfile
 from pathlib import Path
+
+from core.error_kinds import (
+    BROKEN,
+    FULL,
+    NUMPY_SHORT_WRITE,
+    REFUSED,
+    UNFINISHED,
+    WRITING,
+    WRONG_PATH,
+    Failure,
+    allowed,
+    chain,
+    failure_of,
+    gpu_failed,
+    has_no_room,
+    hides_errno,
+    is_system_failure,
+    no_memory,
+    refusal,
+)
 
 
 class ThawError(Exception):
@@ -13,46 +40,44 @@ class BadInput(ThawError):
     """A file, name or setting that cannot be used (command line: exit status 2)."""
 
 
+class UnreadableRow(BadInput):
+    """Rows that cannot be read, one or those after a break, where the rest can be (`on_bad_rows` "skip")."""
+
+
 class RunError(ThawError):
     """A run that could not be carried through, such as a loss that became NaN (command line: exit status 1)."""
 
 
-_FULL = (
-    "No space left",
-    "Disk quota exceeded",
-    "disk is full",
-    "requested and",
-    "unexpected pos",
-    "StreamWriter failed",
-)
-"""The last three are numpy's and torch's, which do not say why they could not write on."""
-_READ_ONLY = ("Read-only file system", "readonly database", "unable to open database", "Permission denied")
-_NO_ROOM = 2**16
-"""Free bytes below which a disk is full."""
-_BROKEN = ("Input/output error", "disk I/O error", "database disk image is malformed")
-
-
 def out_of_memory(error: BaseException) -> bool:
     """Whether the device or the machine had no memory left."""
-    text = str(error)
-    return isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text
+    return any(no_memory(one) for one in chain(error))
+
+
+def device_failed(error: BaseException) -> bool:
+    """Whether a GPU failed under a computation; its process cannot use it any more."""
+    return any(gpu_failed(one) for one in chain(error))
+
+
+def refused_by_system(error: BaseException) -> bool:
+    """Whether disk, rights, memory or open files were lacking: the error then says nothing of what a file holds."""
+    return any(is_system_failure(one) for one in chain(error))
 
 
 def system_sentence(error: BaseException, root: Path) -> str | None:
-    """What is wrong with disk, rights or memory, in a sentence; None for any other error. root: the workspace."""
-    text = str(error)
-    broken = any(words in text for words in _BROKEN)
-    # SQLite calls a disk broken that has no room for its index of what is new.
-    if any(words in text for words in _FULL) or (broken and _no_room(root)):
-        return _full(root)
-    if any(words in text for words in _READ_ONLY):
-        return _not_writable(root, text[:120])
-    if broken:
-        return f"The disk with the workspace {str(root)!r} cannot be read or written ({text[:120]}); check the disk."
-    if "database is locked" in text:
-        return "The run store is busy: another process has kept it for half a minute. Try again in a moment."
-    if out_of_memory(error):
-        return "This machine ran out of memory. Close what else runs, or take fewer rows, then try again."
+    """What is wrong with disk, rights or memory, in a sentence; None for any other error. root: the workspace.
+
+    The sentence names the file that the error names. What an error was raised from, or while handling, counts as well.
+    """
+    for one in chain(error):
+        if no_memory(one):
+            return "This machine ran out of memory. Close what else runs, or take fewer rows, then try again."
+        if isinstance(one, sqlite3.Error):
+            sentence = _store_sentence(one, root)
+        else:
+            failure = failure_of(one)
+            sentence = _failure_sentence(failure, root) if failure else _hidden_sentence(one, root)
+        if sentence:
+            return sentence
     return None
 
 
@@ -61,22 +86,216 @@ def disk_sentence(root: Path) -> str | None:
 
     root: the workspace.
     """
-    if _no_room(root):
-        return _full(root)
-    return None if os.access(root, os.W_OK) else _not_writable(root, "its folder is read-only")
+    if has_no_room(root):
+        return _full(root, root)
+    return None if allowed(root, os.W_OK) else _not_writable(root, "its folder is read-only")
 
 
-def _full(root: Path) -> str:
-    place = f"The disk with the workspace {str(root)!r}"
-    return f"{place} is full. Free some space, then try again; nothing that was there before is lost."
+def name_write_error(error: BaseException, part: Path, path: Path) -> None:
+    """Has the failed writing of `part`, which was to become `path`, speak of `path`; call it before `part` is removed.
+
+    Where a library hides why it could not write, some bytes more are written to `part`, and the system's own error is
+    raised from `error`. part: the unfinished file, or a folder of unfinished files.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.filename2 is not None and str(error.filename2) == str(part):
+            error.filename2 = str(path)
+        elif str(error.filename) == str(part) or (error.filename is None and error.errno in WRITING):
+            error.filename = str(path)
+        return
+    failure = failure_of(error)
+    number = failure.number if failure else refusal(part) if hides_errno(error) else None
+    if number is not None:
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _hidden_sentence(error: BaseException, root: Path) -> str | None:
+    """For an error that hides its errno: what the state of the workspace's disk says, else what numpy does."""
+    if not hides_errno(error):
+        return None
+    if has_no_room(root):
+        return _full(root, root)
+    found = NUMPY_SHORT_WRITE.fullmatch(str(error)) if type(error) is OSError else None
+    if found is None:
+        return None
+    return (
+        f"Only {int(found[2]):,} of {int(found[1]):,} values of a file could be written: its disk is full, or a limit "
+        f"on the size of files was reached. The disk with the workspace {str(root)!r} has {_free(root)} free; free "
+        "some space, then try again."
+    )
+
+
+def _failure_sentence(failure: Failure, root: Path) -> str | None:
+    number, paths = failure.number, failure.paths
+    if number in FULL:
+        # Of two files the second is the one to be written.
+        return _full(paths[-1], root) if paths else _full_somewhere(failure, root)
+    if number in REFUSED:
+        return _refused_sentence(failure, root)
+    if number in BROKEN:
+        return _broken(paths[-1] if paths else None, failure.words, root)
+    if number == errno.EFBIG:
+        file = f"The file {_shown(paths[-1])}" if paths else "A file"
+        return (
+            f"{file} would become larger than its disk or the limit on the size of files (ulimit -f) allows: choose "
+            "another disk or raise the limit, then try again."
+        )
+    if number == errno.ENFILE:
+        return "This machine has too many files open. Close what else runs, then try again."
+    if number == errno.EMFILE:
+        return "Thaw has as many files open as it may. Raise the limit (ulimit -n), then start Thaw again."
+    if number in WRONG_PATH and paths and not _inside(paths[-1], root):
+        return f"{_shown(paths[-1])} cannot be used ({failure.words}): choose another path."
+    return None
+
+
+def _full(path: Path, root: Path) -> str:
+    """That the disk of `path` is full."""
+    if _on_workspace_disk(path, root):
+        place = f"The disk with the workspace {str(root)!r}"
+        return f"{place} is full. Free some space, then try again; nothing that was there before is lost."
+    folder = _finished(path).absolute()
+    # Path.is_dir raises where a folder above may not be entered.
+    folder = folder if os.path.isdir(folder) else folder.parent  # noqa: PTH112
+    return f"The disk with {str(folder)!r} is full. Free some space there, or choose another folder, then try again."
+
+
+def _full_somewhere(failure: Failure, root: Path) -> str:
+    """For an error that names no file: the disk that has no room, or all that may have had none."""
+    temporary = Path(tempfile.gettempdir())
+    for place in (root, temporary):
+        if has_no_room(place):
+            return _full(place, root)
+    return (
+        f"A disk is full ({failure.words}). The disk with the workspace {str(root)!r} has {_free(root)} free now, the "
+        f"one with temporary files ({str(temporary)!r}) {_free(temporary)}. Free some space, then try again; nothing "
+        "that was there before is lost."
+    )
+
+
+def _refused_sentence(failure: Failure, root: Path) -> str | None:
+    """Who may not read or write what; None for an error that names no file where the workspace may be written."""
+    why = "its disk is read-only" if failure.number == errno.EROFS else failure.words
+    if not failure.paths:
+        if not allowed(root, os.W_OK):
+            return _not_writable(root, why)
+        # Rights are also asked for other things than files, such as stopping a process.
+        return f"A file may not be written ({why}): choose another folder." if failure.number == errno.EROFS else None
+    # Of two files the one that cannot be had; where the rights do not tell, the one to be written.
+    told = [(path, _right_lacking(path, failure.number)) for path in reversed(failure.paths)]
+    path, lacking = next(((path, word) for path, word in told if word), (told[0][0], "read or written"))
+    if _inside(path, root):
+        whole = not allowed(root, os.W_OK) or (failure.number == errno.EROFS and _on_workspace_disk(path, root))
+        if lacking == "written" and whole:
+            return _not_writable(root, why)
+        return f"{_shown(path)} in the workspace may not be {lacking} ({why}); change its rights, or set THAW_HOME."
+    if lacking == "read":
+        return f"{_shown(path)} may not be read ({why}): change its rights or take another file."
+    choose = "choose another folder" if failure.number == errno.EROFS else "choose another folder or change its rights"
+    return f"{_shown(path)} may not be {lacking} ({why}): {choose}."
+
+
+def _right_lacking(path: Path, number: int) -> str:
+    """ "written" or "read", by the rights there are now; "" where they do not tell."""
+    if number == errno.EROFS:
+        return "written"
+    if allowed(path, os.F_OK):
+        return "read" if not allowed(path, os.R_OK) else "written" if not allowed(path, os.W_OK) else ""
+    # A file that is not there is refused to be made, unless nobody may look into its folder.
+    return "written" if allowed(_there(path), os.X_OK) else ""
+
+
+def _store_sentence(error: sqlite3.Error, root: Path) -> str | None:
+    """By SQLite's error code; the only database that Thaw has is the workspace's run store."""
+    # The lowest byte; those above it say more of the same.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return _full(root, root)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "The run store is busy: another process has kept it for half a minute. Try again in a moment."
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return (
+            f"The run store {str(_store_of(root))!r} is damaged ({error}). Put a copy of it in its place, or move it "
+            "away to begin with an empty one; samples, datasets and backbones are files of their own."
+        )
+    if code not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return None
+    # SQLite says so of a full disk and of a process without a file to open as well.
+    if has_no_room(root):
+        return _full(root, root)
+    if failure := _opening_files():
+        return _failure_sentence(failure, root)
+    store = _store_of(root)
+    if allowed(root, os.W_OK) and allowed(store, os.F_OK) and not allowed(store, os.R_OK | os.W_OK):
+        return f"The run store {str(store)!r} may not be written ({error}); change its rights, or set THAW_HOME."
+    if code == sqlite3.SQLITE_IOERR:
+        return _broken(root, str(error), root)
+    return _not_writable(root, str(error))
+
+
+def _opening_files() -> Failure | None:
+    """What the system says to one more open file; None where it allows it.
+
+    Not the store itself: closing it would free the locks that this process has on it.
+    """
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return failure_of(error)
+    return None
+
+
+def _store_of(root: Path) -> Path:
+    # As core.workspace names it, which imports this module.
+    return root / "thaw.sqlite"
+
+
+def _broken(path: Path | None, words: str, root: Path) -> str:
+    if path is None:
+        return f"A disk cannot be read or written ({words}); check the disks of the files in use and of {str(root)!r}."
+    place = f"the workspace {str(root)!r}" if _on_workspace_disk(path, root) else _shown(path)
+    return f"The disk with {place} cannot be read or written ({words}); check the disk."
 
 
 def _not_writable(root: Path, why: str) -> str:
-    return f"The workspace {str(root)!r} may not be written ({why}); mend its rights, or set THAW_HOME."
+    return f"The workspace {str(root)!r} may not be written ({why}); change its rights, or set THAW_HOME."
 
 
-def _no_room(root: Path) -> bool:
+def _free(path: Path) -> str:
     try:
-        return shutil.disk_usage(root).free < _NO_ROOM
+        return f"{shutil.disk_usage(path).free / 1e6:,.1f} MB"
     except OSError:
+        return "an unknown number of bytes"
+
+
+def _finished(path: Path) -> Path:
+    """The folder in which something unfinished was to get its name, for a path through it; else the path itself."""
+    for place, part in enumerate(path.parts):
+        if part.startswith(UNFINISHED):
+            return Path(*path.parts[:place])
+    return path
+
+
+def _shown(path: Path) -> str:
+    return repr(str(_finished(path).absolute()))
+
+
+def _inside(path: Path, root: Path) -> bool:
+    """Whether the path is the workspace or lies in it."""
+    return path.absolute().is_relative_to(root) or path.resolve().is_relative_to(root.resolve())
+
+
+def _on_workspace_disk(path: Path, root: Path) -> bool:
+    """Whether the path lies in the workspace and on its disk; a folder of it may be a link to another one."""
+    if not _inside(path, root):
         return False
+    try:
+        return _there(path).stat().st_dev == _there(root).stat().st_dev
+    except OSError:
+        return True
+
+
+def _there(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    path = path.absolute()
+    return next((one for one in (path, *path.parents) if allowed(one, os.F_OK)), path)

@@ -7,31 +7,41 @@ from typing import Any
 from core.command_options import head_settings, strategy_options, train_settings
 from core.command_output import FOLLOW_SECONDS, Bar, Result
 from core.data.datasets import find_dataset
+from core.dry_run import sweep_outlook
 from core.errors import BadInput, RunError
 from core.evaluation.format_metrics import format_metric, is_missing
 from core.models.library import find_backbone
 from core.runs.launch import refresh
 from core.runs.store import RunStore
-from core.runs.sweep import Arm, SweepSpec, depth_arms, extend_sweep, list_sweeps, resume_sweep, submit_sweep
+from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, extend_sweep, list_sweeps, resume_sweep, submit_sweep
 from core.runs.sweep_result import arm_results, forgotten, judged, reference_of, sweep_table
 from core.workspace import Workspace
 
 
 def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a sweep, or goes on with one, follows it to its end, and says what came of it."""
-    store = RunStore(workspace)
     known = [one for one in list_sweeps(workspace) if options.name in (one.id, one.name)]
     if known:
+        if options.dry_run:
+            raise BadInput(f"There is a sweep {options.name!r} already; a dry run says what a new one would be.")
         asked = known[0]
         resume_sweep(workspace, asked)
         if options.more_seeds:
             asked = extend_sweep(workspace, asked, options.more_seeds)
+    elif options.dry_run:
+        return sweep_outlook(workspace, sweep_spec(workspace, options))
     else:
         asked = submit_sweep(workspace, sweep_spec(workspace, options), options.name, own=_own(options))
     if _own(options):
         from core.runs.worker import work_here
 
         work_here(workspace, asked, options.arms_at_once, options.cluster)
+    return follow_sweep(workspace, asked)
+
+
+def follow_sweep(workspace: Workspace, asked: Sweep) -> Result:
+    """Waits until every run of a sweep has ended, and says what came of it; RunError where not all ended well."""
+    store = RunStore(workspace)
     with Bar(asked.name) as report:
         runs = store.group(asked.id)
         while any(run.active for run in runs):

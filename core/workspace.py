@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import BadInput
+from core.errors import BadInput, name_write_error
 
 PROJECT = Path(__file__).resolve().parent.parent
 BUNDLED_BACKBONES = PROJECT / "assets" / "backbones"
@@ -102,15 +102,26 @@ def check_name(name: str, what: str) -> str:
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` on a temporary path beside `path`, then moves it there: readers see all of it or nothing."""
+    """Calls `write` on a temporary path beside `path`, then moves it there: readers see all of it or nothing.
+
+    An OSError in writing names `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
-    os.close(handle)
     try:
-        write(Path(temporary))
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    os.close(handle)
+    part = Path(temporary)
+    try:
+        write(part)
+        part.replace(path)
+    except BaseException as error:
+        try:
+            name_write_error(error, part, path)
+        finally:
+            part.unlink(missing_ok=True)
         raise
 
 

@@ -4,13 +4,14 @@ import pandas as pd
 import streamlit as st
 
 from core.errors import ThawError
+from core.report.run_tables import arm_frame, run_frame
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from core.runs.sweep import list_sweeps
 from pages.components.common import plain, show_error, workspace
 from pages.components.empty import no_runs
 from pages.components.run_actions import actions, round_of_choice
-from pages.components.run_table import ROWS, arm_frame, filter_runs, run_frame, run_table
+from pages.components.run_table import ROWS, filter_runs, run_table
 from pages.components.side_by_side import side_by_side
 
 NO_RUNS = "No runs yet. Launch one on **Fine-tune**, or run the demo from **Home**; they appear here as they come."
@@ -50,10 +51,10 @@ try:
     )  # fmt: skip
     table, ticked = pd.DataFrame(), []
     if filtered:
-        table = run_frame(filtered, store.validation(filtered), sweeps)
+        table = run_frame(workspace(), filtered, store.validation(filtered), sweeps)
         of_rows: list[tuple[str, ...]] = [(run.id,) for run in filtered]
         if by_arm:
-            of_rows, table = arm_frame(filtered, table)
+            of_rows, table = arm_frame(workspace(), filtered, table)
         ticked = run_table(of_rows, table, before, round_of_choice())
     else:
         st.info("No run passes the filters; take some off.", icon=":material/filter_alt:")

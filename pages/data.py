@@ -6,18 +6,21 @@ from typing import TypeVar
 import pandas as pd
 import streamlit as st
 
-from core.data.datasets import Dataset, delete_dataset, list_datasets
+from core.data.datasets import Dataset, list_datasets
 from core.data.profile import QUANTILES, ColumnProfile, FieldDrift, drift, profile_columns, too_few_for_drift
-from core.data.samples import Sample, delete_sample, list_samples, read_rows
+from core.data.samples import Sample, list_samples, read_rows
 from core.data.schema import DIALECTS, FIELDS
 from core.report.data_figures import column_figure
-from core.runs.store import RunStore
+from core.runs.removal import delete_unused_dataset, delete_unused_sample
 from pages.components.access import write_button
 from pages.components.add_sample import add_sample
 from pages.components.chart import chart
 from pages.components.common import (
     MISSING,
+    command_hint,
+    commands_shown,
     count,
+    errors_shown,
     escape_markdown,
     percent,
     simulated_badge,
@@ -196,33 +199,34 @@ def look(sample: Sample) -> None:
         first = first_rows(sample.id, sample.created, sample)
         st.dataframe(first, placeholder=MISSING, alt="The first rows of the sample")
         st.caption(f"The first {min(PREVIEW_ROWS, sample.rows)} of {count(sample.rows)} rows, in file order.")
+    command_hint(f"python -m core profile --sample {sample.id} --first-rows {PREVIEW_ROWS}")
 
 
 def remove_sample(sample: Sample) -> None:
-    """Deletes a sample when told twice."""
+    """Deletes a sample when told twice; not under a run that needs it."""
     with st.popover("Delete", icon=":material/delete:", key="delete_sample"):
         st.markdown(
             f"Delete the sample **{escape_markdown(sample.name)}**? Datasets prepared from it stay, but can no longer "
             "be read by a backbone they have not met yet."
         )
         if write_button("Delete the sample", type="primary", key="delete_sample_really"):
-            delete_sample(sample)
-            st.query_params.pop("sample", None)
-            st.rerun()
+            with errors_shown():
+                delete_unused_sample(workspace(), sample)
+                st.query_params.pop("sample", None)
+                st.rerun()
+        commands_shown(f"python -m core delete --sample {sample.id}")
 
 
 def remove_dataset(dataset: Dataset) -> None:
     """Deletes a dataset when told twice; not under a run that needs it."""
     with st.popover("Delete", icon=":material/delete:", key="delete_dataset"):
         st.markdown(f"Delete the dataset **{escape_markdown(dataset.name)}**? Its runs keep their results.")
-        if not write_button("Delete the dataset", type="primary", key="delete_dataset_really"):
-            return
-        if any(run.active and run.dataset == dataset.id for run in RunStore(workspace()).list()):
-            st.error("Runs on this dataset are queued or running; cancel them before you delete it.")
-            return
-        delete_dataset(dataset)
-        st.query_params.pop("dataset", None)
-        st.rerun()
+        if write_button("Delete the dataset", type="primary", key="delete_dataset_really"):
+            with errors_shown():
+                delete_unused_dataset(workspace(), dataset)
+                st.query_params.pop("dataset", None)
+                st.rerun()
+        commands_shown(f"python -m core delete --dataset {dataset.id}")
 
 
 def show_dataset(dataset: Dataset) -> None:
@@ -262,6 +266,7 @@ def show_drift(dataset: Dataset) -> None:
         "in the source those too rare to be in it",
         too_few_for_drift(rows["source_train"], rows["target_train"], ("source training", "target training")),
     )
+    command_hint(f"python -m core drift --dataset {dataset.id}")
 
 
 def sample_view(samples: Sequence[Sample]) -> None:

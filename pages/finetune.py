@@ -144,7 +144,8 @@ def launch(dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRe
     if write_button("Launch", type="primary", icon=":material/play_arrow:", key="ft_launch", width="stretch"):
         runs = submit_finetune(workspace(), request, chosen)
         st.switch_page("run.py", query_params={"run": runs[0].id})
-    command_hint(command_line(workspace(), request))
+    beside = f" --controls {','.join(chosen)}" if chosen else ""
+    command_hint(command_line(workspace(), request) + beside)
 
 
 def draw(card: BackboneCard, plan: Plan) -> None:

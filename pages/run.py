@@ -1,15 +1,18 @@
 """Run: one run watched live, then read: metrics before and after, confusion matrix, ROC, calibration."""
 
+import shlex
+
 import streamlit as st
 
 from core.errors import ThawError
-from core.runs.launch import ensure_worker, refresh
+from core.runs.launch import refresh
 from core.runs.store import RESUMABLE, Run, RunStore
-from core.runs.submit import command_line
+from core.runs.submit import command_line, resume_run
 from core.training.settings import request_from_json
 from pages.components.access import write_button, write_form_button
 from pages.components.common import (
     command_hint,
+    commands_shown,
     duration,
     errors_shown,
     escape_markdown,
@@ -48,13 +51,14 @@ def header(run: Run) -> None:
         if run.active and write_button("Cancel", icon=":material/cancel:", disabled=run.cancel_asked is not None):
             store.request_cancel(run.id)
             st.rerun()
-        if run.status in RESUMABLE and write_button("Resume", icon=":material/play_arrow:", type="primary"):
-            store.resume(run.id)
-            ensure_worker(workspace(), run.lane)
-            st.rerun()
+        resumed = run.status in RESUMABLE and write_button("Resume", icon=":material/play_arrow:", type="primary")
         if st.button("Compare", icon=":material/compare_arrows:"):
             members = [other.id for other in store.list() if run.group and other.group == run.group] or [run.id]
             st.switch_page("compare.py", query_params={"runs": ",".join(members)})
+    if resumed:
+        with errors_shown():
+            resume_run(workspace(), run.id)
+            st.rerun()
     if run.message:
         notice = st.error if run.status == "failed" else st.warning
         notice(plain(run.message))
@@ -62,7 +66,8 @@ def header(run: Run) -> None:
 
 def annotations(run: Run) -> None:
     """Name, tags and note, to be changed at any time."""
-    with st.expander("Name, tags and note", icon=":material/edit_note:"), st.form(f"annotate-{run.id}", border=False):
+    box = st.expander("Name, tags and note", icon=":material/edit_note:")
+    with box, st.form(f"annotate-{run.id}", border=False):
         name = st.text_input("Name", run.name, max_chars=120, help="What lists call this run; it changes no result.")
         tags = st.text_input(
             "Tags, separated by commas",
@@ -76,13 +81,21 @@ def annotations(run: Run) -> None:
             with errors_shown():
                 RunStore(workspace()).annotate(run.id, name, tags.split(","), note)
                 st.rerun()
+    with box:
+        commands_shown(
+            f"python -m core rename --run {run.id} --name {shlex.quote(run.name)}",
+            f"python -m core tag --run {run.id} --set {shlex.quote(','.join(run.tags))}",
+            f"python -m core note --run {run.id} --text TEXT",
+        )
 
 
 def repeat(run: Run) -> None:
-    """The command line that asks for the same run, as long as its dataset and backbone are there."""
+    """The commands that ask for the same run, as long as its dataset and backbone are there, and that go on with it."""
     with st.container():
+        commands = [f"python -m core {name} --run {run.id}" for name in ("watch", "cancel") if run.active]
+        commands += [f"python -m core resume --run {run.id}"] * (run.status in RESUMABLE)
         try:
-            command_hint(command_line(workspace(), request_from_json(run.request)))
+            command_hint("\n".join([command_line(workspace(), request_from_json(run.request)), *commands]))
         except ThawError as error:
             st.caption(f"This run cannot be repeated as it was: {plain(str(error))}")
 

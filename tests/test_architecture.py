@@ -24,6 +24,7 @@ TORCH_FREE = (
     "core.runs.command",
     "core.runs.moved",
     "core.access",
+    "core.error",
     "core.runs.errands",
     "core.runs.kept",
     "core.demo",

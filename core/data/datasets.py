@@ -35,7 +35,7 @@ from core.data.split import (
     summarise,
     without_domains,
 )
-from core.errors import BadInput
+from core.errors import BadInput, name_write_error
 from core.workspace import Workspace, check_name, hash_json, read_json, write_json
 
 
@@ -136,6 +136,9 @@ def prepare(
         if target.exists():
             shutil.rmtree(target)
         folder.rename(target)
+    except Exception as error:
+        name_write_error(error, folder, folder.parent)
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return dataclasses.replace(dataset, folder=target)

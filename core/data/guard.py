@@ -12,7 +12,7 @@ from isal import isal_zlib
 
 from core.data.decoders import MEMORY_LIMIT, DamageError, MemoryLimitError
 from core.data.unpacking import Source
-from core.errors import BadInput
+from core.errors import BadInput, UnreadableRow
 
 MAX_BYTES = 200 * 2**30
 """Unpacked bytes read from one file; Criteo's largest day file has about 60 GB."""
@@ -99,7 +99,7 @@ class Guard:
                 self.truncated = True
                 return b""
             where = f"after {self.unpacked - self._before:,} unpacked bytes"
-            raise BadInput(broken_off(self._name, where)) from error
+            raise UnreadableRow(broken_off(self._name, where)) from error
         except MemoryLimitError as error:
             raise BadInput(
                 f"{self._name!r} takes more than {MEMORY_LIMIT >> 20} MB of memory to unpack; pack it again with an "

@@ -26,7 +26,7 @@ from core.data.rowsfile import write_rows
 from core.data.samples import READER, ROWS, SKIPPED, Sample, load_sample, save_sample
 from core.data.schema import LABEL
 from core.data.textblocks import read_blocks
-from core.errors import BadInput
+from core.errors import BadInput, name_write_error
 from core.workspace import Workspace, check_name, hash_file, hash_json
 
 ON_BAD_ROWS = ("reject", "skip")
@@ -129,6 +129,9 @@ def ingest(
         sample = dataclasses.replace(sample, folder=part)
         save_sample(sample)
         part.rename(folder)
+    except Exception as error:
+        name_write_error(error, part, workspace.samples)
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return dataclasses.replace(sample, folder=folder)

@@ -15,7 +15,7 @@ from core.data.guard import DAMAGE, Guard, broken_off, check_member
 from core.data.tars import TarMember, walk_tar
 from core.data.unpacking import Source, Unpacker
 from core.data.zips import NoDirectoryError, ZipMember, open_member, read_directory, read_local_headers
-from core.errors import BadInput
+from core.errors import BadInput, UnreadableRow
 
 TARS = {"tar": None, "tar.gz": "gzip", "tar.bz2": "bz2", "tar.xz": "xz", "tar.zst": "zstd"}
 """How tar archives are packed, by their container."""
@@ -109,7 +109,7 @@ def zip_members(archive: Archive) -> tuple[dict[str, ZipMember], bool]:
     except NoDirectoryError as error:
         if not archive.keep_truncated:
             where = "before its directory, which a zip archive has at its end"
-            raise BadInput(broken_off(archive.name, where)) from error
+            raise UnreadableRow(broken_off(archive.name, where)) from error
         members, truncated = read_local_headers(archive.raw, MAX_MEMBERS + 1), True
     except DamageError as error:
         raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
@@ -173,7 +173,7 @@ def _open_tar(archive: Archive, member: str) -> Guard:
                 keep = archive.keep_truncated
                 return Guard(source, archive.packed, archive.name, archive.raw, keep_truncated=keep, member=member)
     except EOFError as error:
-        raise BadInput(broken_off(archive.name, f"before its member {member[:80]!r}")) from error
+        raise UnreadableRow(broken_off(archive.name, f"before its member {member[:80]!r}")) from error
     except DAMAGE as error:
         raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
     raise BadInput(f"{archive.name!r} has no member {member[:80]!r}.")

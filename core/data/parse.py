@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from core.data.row_ends import blank_rows, row_ends
 from core.data.rowsfile import BATCH_ROWS, coded_batch
 from core.data.schema import LABEL, NUMERIC
 from core.data.values import NO_LABEL, Parsed, parse_categories, parse_labels, parse_numbers
-from core.errors import BadInput
+from core.errors import BadInput, UnreadableRow
 
 MAX_EXAMPLES = 20
 LABEL_RULES = ("required", "optional", "unknown")
@@ -46,19 +47,19 @@ class BadRows:
         """Decides on the rows noted, which were among so many: BadInput with the first of them, or skips all."""
         self._pending.sort()
         if self._pending and not self.skip:
-            raise BadInput(f"{self._pending[0][1]} {self._advice(rows)}")
+            self._refuse(rows)
         self.count += len(self._pending)
         self.examples += [sentence for _, sentence in self._pending[: MAX_EXAMPLES - len(self.examples)]]
         self._pending.clear()
 
-    def _advice(self, rows: int) -> str:
-        bad = len(self._pending)
+    def _refuse(self, rows: int) -> NoReturn:
+        first, bad = self._pending[0][1], len(self._pending)
         if bad > 1 and bad > _MANY * rows:
-            return (
-                f"{bad:,} of the {rows:,} rows looked at are bad, so skipping bad rows would leave few: check that "
-                "delimiter and columns are what they seem."
+            raise BadInput(
+                f"{first} {bad:,} of the {rows:,} rows looked at are bad, so skipping bad rows would leave few: check "
+                "that delimiter and columns are what they seem."
             )
-        return "Fix the row, or choose to skip bad rows."
+        raise UnreadableRow(f"{first} Fix the row, or choose to skip bad rows.")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from core.data.counts import Counts, absent, by_value, count
 from core.data.parallel import in_order
 from core.data.rowsfile import places_and_values
 from core.data.schema import FIELDS, NUMERIC
-from core.errors import BadInput
+from core.errors import BadInput, refused_by_system
 from core.workspace import hash_json, read_json, write_atomic, write_json
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ def load_preprocessing(folder: Path) -> Preprocessing:
         if result.hash != values["hash"]:
             raise ValueError("its content does not fit its hash")
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        if refused_by_system(error):
+            raise
         raise BadInput(f"The preprocessing in {str(folder)!r} cannot be read: {error}. Prepare it again.") from error
     return result
 

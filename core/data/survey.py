@@ -9,7 +9,7 @@ from core.data.members import NOT_READABLE, Archive, Layers, walk_members, zip_m
 from core.data.unpacking import Source
 from core.data.unreadable import describe_unreadable
 from core.data.zips import ZipMember, open_member
-from core.errors import BadInput
+from core.errors import BadInput, UnreadableRow
 
 _HEAD = 2**16
 """Bytes by which a member is judged."""
@@ -29,7 +29,7 @@ def survey(archive: Archive, looks_like_rows: LooksLikeRows) -> tuple[list[Membe
     truncated = look(archive, looks_like_rows, members)
     if truncated and not archive.keep_truncated:
         where = f"in or behind its member {members[-1].name[:80]!r}" if members else "before its first file"
-        raise BadInput(broken_off(archive.name, where))
+        raise UnreadableRow(broken_off(archive.name, where))
     return members, truncated
 
 

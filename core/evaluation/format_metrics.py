@@ -44,6 +44,11 @@ def known_metric(metrics: MetricValues | None, name: str) -> float | None:
     return None if math.isnan(value) else value
 
 
+def known_number(value: float) -> float | None:
+    """The value, None where it is missing."""
+    return None if is_missing(value) else value
+
+
 def format_metric(value: object, digits: int = 4, signed: bool = False) -> str:
     """A number to so many decimals; MISSING where there is none.
 

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import NUMERIC
-from core.errors import BadInput
+from core.errors import BadInput, refused_by_system
 from core.models.card import BackboneCard, HeadSettings, StageCard, save_card
 from core.models.network import Network, biases_and_norms, linear_layers
 from core.models.registry import ARCHITECTURES, complete_settings
@@ -82,6 +82,11 @@ def load_weights(network: Network, path: Path) -> None:
     try:
         network.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
+        if refused_by_system(error):
+            raise
+        if isinstance(error, FileNotFoundError) and path.exists():
+            # So safetensors calls whatever keeps it from opening a file; this raises what it was.
+            path.open("rb").close()
         reason = str(error).splitlines()[-1].strip()
         raise BadInput(f"The weights {path.name!r} do not fit the backbone they belong to: {reason}") from error
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import BadInput
+from core.errors import BadInput, refused_by_system
 from core.workspace import read_json, write_json
 
 ACTIVATIONS = ("relu", "gelu", "tanh")
@@ -138,6 +138,8 @@ def load_card(folder: Path) -> BackboneCard:
         values["earlier"] = tuple(values.get("earlier", ()))
         return BackboneCard(**{**values, "folder": folder})
     except (OSError, ValueError, TypeError, KeyError) as error:
+        if refused_by_system(error):
+            raise
         raise BadInput(
             f"The backbone card {str(folder / 'card.json')!r} cannot be read ({error}); "
             "rebuild or import the backbone again."

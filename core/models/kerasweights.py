@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from core.errors import BadInput
+from core.errors import BadInput, refused_by_system
 from core.models.kerasnet import KerasStage, import_keras, keras_model
 from core.models.network import Network
 
@@ -27,6 +27,8 @@ def load_imagenet(network: Network, architecture: str) -> None:
     except BadInput:
         raise
     except Exception as error:
+        if refused_by_system(error):
+            raise
         # Keras raises a plain Exception when the network fails it.
         cache = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
         raise BadInput(
@@ -61,6 +63,8 @@ def load_file(network: Network, architecture: str, path: Path) -> None:
         with keras.device("cpu"):
             model.load_weights(path)
     except Exception as error:
+        if refused_by_system(error):
+            raise
         # A stranger's file fails in as many ways as HDF5 has: OSError, ValueError, KeyError, RuntimeError.
         raise BadInput(
             f"The weights file {path.name!r} does not fit {application} without its top ({_reason(error)})."

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from core.errors import RunError, ThawError
+from core.errors import RunError, ThawError, system_sentence
 from core.runs.command import Report
+from core.workspace import workspace_root
 
 AT_ONCE = 2
 """Errands under way at a time; the others wait, since each takes the cores of a training."""
@@ -91,7 +92,8 @@ def _carry_out(errand: Errand, job: Callable[[Report], object]) -> None:
     except ThawError as error:
         errand.error = error
     except Exception as error:
-        errand.error = RunError(f"It could not be carried out: {error}")
+        sentence = system_sentence(error, workspace_root())
+        errand.error = RunError(sentence or f"It could not be carried out: {error}")
     if errand.active:
         with _lock:
             _errands.pop(errand.key, None)

@@ -1,12 +1,72 @@
-"""Removing a backbone, unless a run still needs it."""
+"""Deleting runs, sweeps, samples, datasets and backbones, unless a run still needs them."""
 
 import shutil
+from collections.abc import Sequence
 
 from core.access import require_writable
+from core.data.datasets import Dataset, delete_dataset, list_datasets
+from core.data.samples import Sample, delete_sample
 from core.errors import BadInput
 from core.models.card import BackboneCard
-from core.runs.store import RunStore
+from core.runs.store import Run, RunStore
+from core.runs.sweep import Sweep
 from core.workspace import Workspace
+
+
+def delete_runs(workspace: Workspace, run_ids: Sequence[str]) -> list[Run]:
+    """Removes runs with their models, predictions and curves, and what they were mixed into; the runs removed.
+
+    BadInput, and nothing is removed, where there is no such run, or one of them is running or being mixed.
+    """
+    require_writable()
+    store = RunStore(workspace)
+    runs = [store.get(run_id) for run_id in dict.fromkeys(run_ids)]
+    mixings = _mixings(store, {run.id for run in runs})
+    for run in (*runs, *mixings):
+        if run.status == "running":
+            raise BadInput(f"Run {run.id} ({run.name}) is running; cancel it before you delete it.")
+    for run in (*mixings, *runs):
+        store.delete(run.id)
+    return runs
+
+
+def delete_sweep(workspace: Workspace, sweep: Sweep) -> list[Run]:
+    """Removes a sweep and all its runs; the runs removed. BadInput while one of them waits or runs."""
+    require_writable()
+    store = RunStore(workspace)
+    runs = store.group(sweep.id)
+    mixings = _mixings(store, {run.id for run in runs})
+    if active := [run for run in (*runs, *mixings) if run.active]:
+        raise BadInput(
+            f"{_count(active)} of the sweep {sweep.name!r} still to end; cancel the sweep before you delete it."
+        )
+    for run in mixings:
+        store.delete(run.id)
+    store.delete_sweep(sweep.id)
+    return runs
+
+
+def delete_unused_sample(workspace: Workspace, sample: Sample) -> None:
+    """Removes a sample; datasets prepared from it stay. BadInput while a run on one of them waits or runs."""
+    require_writable()
+    datasets = {one.id for one in list_datasets(workspace) if one.sample_id == sample.id}
+    if active := [run for run in _active(workspace) if run.dataset in datasets]:
+        raise BadInput(
+            f"{_count(active)} on a dataset of the sample {sample.name!r} still to end, such as {active[0].id}; cancel "
+            "it before you delete the sample."
+        )
+    delete_sample(sample)
+
+
+def delete_unused_dataset(workspace: Workspace, dataset: Dataset) -> None:
+    """Removes a dataset; its runs keep their results. BadInput while a run on it waits or runs."""
+    require_writable()
+    if active := [run for run in _active(workspace) if run.dataset == dataset.id]:
+        raise BadInput(
+            f"{_count(active)} on the dataset {dataset.name!r} still to end, such as {active[0].id}; cancel it before "
+            "you delete the dataset."
+        )
+    delete_dataset(dataset)
 
 
 def delete_backbone(workspace: Workspace, card: BackboneCard) -> None:
@@ -14,10 +74,28 @@ def delete_backbone(workspace: Workspace, card: BackboneCard) -> None:
     require_writable()
     if card.bundled:
         raise BadInput(f"The backbone {card.name!r} comes with Thaw and cannot be deleted.")
-    waiting = [run for run in RunStore(workspace).list() if run.active and run.request.get("backbone") == card.id]
+    store = RunStore(workspace)
+    tuning = {run.id for run in store.list(kind="finetune") if run.request["backbone"] == card.id}
+    waiting = [run for run in _active(workspace) if run.id in tuning or run.request.get("run") in tuning]
     if waiting:
         raise BadInput(
             f"The backbone {card.name!r} is being fine-tuned by {len(waiting)} run(s), such as {waiting[0].name!r}; "
             "cancel them or wait for their end."
         )
     shutil.rmtree(workspace.backbones / card.id)
+
+
+def _active(workspace: Workspace) -> list[Run]:
+    """Every run that waits or runs, mixings among them."""
+    store = RunStore(workspace)
+    statuses = ("queued", "running")
+    return [run for status in statuses for run in store.list(status) + store.list(status, "interpolate")]
+
+
+def _mixings(store: RunStore, run_ids: set[str]) -> list[Run]:
+    """Runs that mix one of these with its backbone; lists of runs leave them out."""
+    return [run for run in store.list(kind="interpolate") if run.request["run"] in run_ids]
+
+
+def _count(runs: Sequence[Run]) -> str:
+    return "1 run has" if len(runs) == 1 else f"{len(runs)} runs have"

@@ -105,7 +105,9 @@ def _before(workspace: Workspace, dataset: Dataset, card: BackboneCard) -> list[
                 other = find_dataset(workspace, run.dataset)
                 if other.id != dataset.id:
                     lines += data_commands(workspace, other)
-                return [*lines, command_line(workspace, request_from_json(run.request))]
+                # Under the name that it has now, by which what follows asks for it.
+                request = request_from_json({**run.request, "name": card.name})
+                return [*lines, command_line(workspace, request)]
             except BadInput:
                 break
     return [*lines, f"# The backbone {card.name} was made elsewhere (weights SHA-256 {card.weights_sha256})"]

@@ -8,6 +8,7 @@ from typing import Any
 from core.workspace import parse_json
 
 ACTIVE = ("queued", "running")
+STATUSES = (*ACTIVE, "done", "failed", "cancelled", "interrupted")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ PAUSED_LAST = f"CASE phase WHEN '{PAUSED}' THEN epoch ELSE 0 END"
 CANCELLED = "Cancelled. Resume goes on from the last checkpoint."
 
 RESUMABLE = ("interrupted", "failed", "cancelled")
+NAME_LENGTH, TAG_LENGTH, NOTE_LENGTH = 120, 32, 4000
+"""Most letters of a run's name, of one tag, and of its note."""
 
 
 def now() -> str:
@@ -92,6 +94,12 @@ class RunStore:
                 " ON CONFLICT (id) DO UPDATE SET name = excluded.name, spec = excluded.spec",
                 (sweep_id, name, json.dumps(spec), now()),
             )
+
+    def rename_sweep(self, sweep_id: str, name: str) -> None:
+        """Gives a sweep another name."""
+        require_writable()
+        with opened(self.workspace) as db:
+            db.execute("UPDATE sweeps SET name = ? WHERE id = ?", (name, sweep_id))
 
     def sweeps(self) -> list[tuple[str, str, str, str]]:
         """(id, name, spec as JSON, created) of every sweep, newest first."""
@@ -276,15 +284,33 @@ class RunStore:
                 (run_id, run.status),
             )
 
-    def annotate(self, run_id: str, name: str, tags: Sequence[str], note: str) -> None:
-        """Sets the run's name, tags and note."""
+    def annotate(
+        self, run_id: str, name: str | None = None, tags: Sequence[str] | None = None, note: str | None = None
+    ) -> None:
+        """Sets the run's name, tags and note, each as far as it is given; a blank name changes nothing."""
         require_writable()
-        cleaned = sorted({tag.strip()[:32] for tag in tags if tag.strip()})
+        self.get(run_id)
+        values: dict[str, str] = {}
+        if name is not None and name.strip():
+            values["name"] = name.strip()[:NAME_LENGTH]
+        if tags is not None:
+            values["tags"] = json.dumps(_clean_tags(tags))
+        if note is not None:
+            values["note"] = note[:NOTE_LENGTH]
         with opened(self.workspace) as db:
-            db.execute(
-                "UPDATE runs SET name = ?, tags = ?, note = ? WHERE id = ?",
-                (name.strip()[:120] or self.get(run_id).name, json.dumps(cleaned), note[:4000], run_id),
-            )
+            for column, value in values.items():
+                db.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, run_id))
+
+    def change_tags(self, run_ids: Sequence[str], add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
+        """Adds tags to every one of these runs and takes tags off them; the others that each has stay."""
+        require_writable()
+        gone = set(_clean_tags(remove))
+        with opened(self.workspace) as db:
+            for run_id in run_ids:
+                row = db.execute("SELECT tags FROM runs WHERE id = ?", (run_id,)).fetchone()
+                tags = {tag for tag in json.loads(row["tags"]) if tag not in gone} if row else set()
+                cleaned = json.dumps(sorted(tags | set(_clean_tags(add))))
+                db.execute("UPDATE runs SET tags = ? WHERE id = ?", (cleaned, run_id))
 
     def delete(self, run_id: str) -> None:
         """Removes the run, its points and its folder; refused while it is running."""
@@ -295,3 +321,20 @@ class RunStore:
             self.get(run_id)
             raise BadInput(f"Run {run_id} is running; cancel it before you delete it.")
         shutil.rmtree(self.workspace.runs / run_id, ignore_errors=True)
+
+    def delete_sweep(self, sweep_id: str) -> None:
+        """Removes a sweep, all its runs and their folders; refused while one of them is queued or running."""
+        require_writable()
+        with opened(self.workspace) as db:
+            query = "SELECT count(*) FROM runs WHERE grouping = ? AND status IN ('queued', 'running')"
+            if active := db.execute(query, (sweep_id,)).fetchone()[0]:
+                raise BadInput(f"{active} runs of the sweep are queued or running; cancel them before you delete it.")
+            deleted = db.execute("DELETE FROM runs WHERE grouping = ? RETURNING id", (sweep_id,)).fetchall()
+            db.execute("DELETE FROM sweeps WHERE id = ?", (sweep_id,))
+        for row in deleted:
+            shutil.rmtree(self.workspace.runs / row["id"], ignore_errors=True)
+
+
+def _clean_tags(tags: Sequence[str]) -> list[str]:
+    """Without blanks and repetitions, sorted, none longer than TAG_LENGTH."""
+    return sorted({tag.strip()[:TAG_LENGTH] for tag in tags if tag.strip()})

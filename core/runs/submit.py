@@ -12,8 +12,8 @@ from core.freezing.strategies import describe
 from core.models.card import HeadSettings
 from core.models.library import find_backbone, list_backbones
 from core.models.registry import complete_settings, setting_flags
-from core.runs.launch import ensure_worker, preferred_lane
-from core.runs.store import Run, RunStore
+from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
+from core.runs.store import RESUMABLE, Run, RunStore
 from core.training.objectives import OBJECTIVES
 from core.training.settings import (
     MASK_SHARE,
@@ -91,6 +91,23 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
     device = run.request["train"]["device"]
     request = InterpolateRequest(run.dataset, run.id, TrainSettings(device=device))
     return _queue(workspace, request, f"{run.name} · mixed with its backbone")
+
+
+def resume_run(workspace: Workspace, run_id: str) -> Run:
+    """Queues an interrupted, failed or cancelled run again and wakes a worker; it goes on from its checkpoint.
+
+    BadInput for a run of a sweep that the command line carries out itself: no worker takes that one.
+    """
+    store = RunStore(workspace)
+    run = store.get(run_id)
+    if run.lane == CLUSTER and run.status in RESUMABLE:
+        raise BadInput(
+            f"Run {run.id} belongs to a sweep that the command line carries out itself; give that command again, which "
+            "goes on with the sweep."
+        )
+    store.resume(run_id)
+    ensure_worker(workspace, run.lane)
+    return store.get(run_id)
 
 
 def interpolations(workspace: Workspace, run: Run) -> list[Run]:

@@ -153,7 +153,8 @@ def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
     old = requests_of(sweep.spec)
     RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(spec))
-    lane = RunStore(workspace).group(sweep.id)[0].lane
+    # All its runs may have been deleted one by one.
+    lane = next((run.lane for run in RunStore(workspace).group(sweep.id)), "")
     _queue(workspace, sweep, card.name, dataset.name, [one for one in requests_of(spec) if one not in old], lane)
     return find_sweep(workspace, sweep.id)
 

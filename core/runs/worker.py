@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from filelock import Timeout
 from joblib import Parallel, delayed, parallel_config
 
-from core.errors import BadInput, ThawError, out_of_memory, system_sentence
+from core.errors import BadInput, ThawError, device_failed, out_of_memory, system_sentence
 from core.runs.database import held_open
 from core.runs.halving import decide
 from core.runs.launch import CLUSTER, LANES, arms_at_once, ensure_worker, lane_lock, threads_a_run
@@ -252,7 +252,7 @@ def explain(error: Exception, workspace: Workspace, run: Run) -> str:
         return MEMORY_SENTENCE
     if sentence := system_sentence(error, workspace.root):
         return sentence
-    if "CUDA error" in str(error):
+    if device_failed(error):
         return DEVICE_SENTENCE
     log = workspace.logs / f"{run.id}.log"
     with contextlib.suppress(OSError):

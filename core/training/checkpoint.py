@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.errors import device_failed, out_of_memory
 from core.models.network import Network
 from core.workspace import write_atomic
 
@@ -83,7 +84,9 @@ def read_values(path: Path, device: torch.device) -> dict[str, Any] | None:
         return None
     try:
         values: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (EOFError, RuntimeError, pickle.UnpicklingError):
+    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        if out_of_memory(error) or device_failed(error):
+            raise
         path.unlink()
         return None
     return values

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from core.data.datasets import encoded, find_dataset, test_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
-from core.errors import BadInput, RunError
+from core.errors import BadInput, RunError, refused_by_system
 from core.models.backbone import WEIGHTS, load_backbone
 from core.models.card import BackboneCard
 from core.models.network import Network, scores_of
@@ -104,6 +104,8 @@ def _fill(workspace: Workspace, run: Run, card: BackboneCard, folder: Path) -> d
     try:
         _write_onnx(scorer, folder / ONNX)
     except Exception as error:
+        if refused_by_system(error):
+            raise
         # Whatever an architecture of another library does that no ONNX operator can say; the weights go out anyway.
         (folder / ONNX).unlink(missing_ok=True)
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -17,7 +17,7 @@ from core.data.paths import clean_path
 from core.data.profile import profile_columns
 from core.data.samples import Sample, save_sample
 from core.data.simulate import DOMAINS, simulate
-from core.errors import BadInput, ThawError
+from core.errors import BadInput, ThawError, UnreadableRow
 from pages.components.access import locked, write_button
 from pages.components.common import command_hint, errors_shown, show_error, workspace
 from pages.components.read_form import File, read_form
@@ -211,7 +211,7 @@ def _take(offer: Offer, simulated: bool = False) -> None:
         profile_columns(sample, progress(bar, "Looking at the columns", 0.7, 1.0))
     except ThawError as error:
         message = str(error).replace(offer.path.name, offer.original)
-        st.session_state.refused = (offer, message)
+        st.session_state.refused = (offer, message, isinstance(error, UnreadableRow))
         bar.empty()
         return
     except Exception:
@@ -235,11 +235,11 @@ def _named(sample: Sample, offer: Offer) -> Sample:
     return sample
 
 
-def _refused(offer: Offer, message: str) -> None:
-    """The sentence, and what can be done with the file."""
+def _refused(offer: Offer, message: str, skippable: bool) -> None:
+    """The sentence, and what can be done with the file. skippable: whether it can be read without its bad rows."""
     show_error(BadInput(message))
     with st.container(horizontal=True):
-        if "skip bad rows" in message and offer.path.exists():
+        if skippable and offer.path.exists():
             write_button(
                 "Skip bad rows and try again",
                 icon=":material/skip_next:",

@@ -1,28 +1,25 @@
 """Chosen arms put to a decision: the threshold that costs least in each, and where they differ, slice by slice."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from core.data.schema import CATEGORICAL, NUMERIC
-from core.evaluation.costs import Costs, cheapest_threshold
-from core.evaluation.curves import threshold_table
+from core.evaluation.costs import Costs
 from core.evaluation.format_metrics import format_bounds, format_metric, format_p
 from core.evaluation.seeds import Mean, mean_of_rows
-from core.evaluation.slices import Slice, SliceDifference, SliceMetrics, slice_differences, slice_metrics
+from core.evaluation.slices import SliceDifference, SliceMetrics
 from core.report.arm_styles import arm_colors
-from core.report.arms import comparable_seeds, scores_of
 from core.report.decision_figures import cost_figure, slice_figure
+from core.report.decisions import DOMAIN, EVERY_COLUMN, GRID, ArmCost, arm_cost, cost_difference
+from core.report.decisions import arm_slices as sliced
 from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
 from pages.components.choice import choose_text
 from pages.components.common import errors_shown, escape_markdown, interval, percent, workspace
 from pages.components.decision_fields import NEEDED, column_slices, cost_fields
 
-DOMAIN, EVERY_COLUMN = "source against target", "every column"
 MOST_DIFFERENCES = 30
 
 
@@ -55,44 +52,15 @@ def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
             "its own 95 % interval: not adjusted for how many arms there are."
         )
         curves = {title: (one.curve, one.thresholds[0]) for title, one in found.items()}
-        chart(cost_figure(_GRID, curves), "compare-cost", 360, "Cost a row by threshold, of the first seed of each arm")
-
-
-_GRID = np.linspace(0, 1, 201)
-
-
-@dataclass(frozen=True)
-class Paid:
-    """What one arm pays. thresholds: by seed. rows: cost of every test row, (seeds, rows). curve: of the first seed."""
-
-    seeds: tuple[int, ...]
-    thresholds: tuple[float, ...]
-    rows: np.ndarray
-    at_f1: float
-    acted: float
-    curve: np.ndarray
+        chart(cost_figure(GRID, curves), "compare-cost", 360, "Cost a row by threshold, of the first seed of each arm")
 
 
 @st.cache_data(max_entries=64, show_spinner="Weighing the costs")
-def _paid(identity: tuple[str, ...], costs: Costs, _arm: ArmResult) -> Paid:
-    seeds = tuple(int(run.request["train"]["seed"]) for run in _arm.runs)
-    read = {
-        name: scores_of(workspace(), _arm, name, seeds)
-        for name in ("target_validation_label", "target_validation_score", "target_test_label", "target_test_score")
-    }
-    labels, scores = read["target_test_label"][0], read["target_test_score"]
-    validation = zip(read["target_validation_label"], read["target_validation_score"], strict=True)
-    thresholds = tuple(cheapest_threshold(*one, costs) for one in validation)
-    rows = np.stack([costs.of_rows(labels, own, at) for own, at in zip(scores, thresholds, strict=True)])
-    f1 = [run.result["threshold"] for run in _arm.runs if run.result]
-    at_f1 = float(np.mean([costs.of_rows(labels, own, at).mean() for own, at in zip(scores, f1, strict=True)]))
-    acted = float(np.mean([(own >= at).mean() for own, at in zip(scores, thresholds, strict=True)]))
-    table = threshold_table(labels, scores[0])
-    curve = np.array([costs.of(table.at(one)) for one in _GRID]) / len(labels)
-    return Paid(seeds, thresholds, rows, at_f1, acted, curve)
+def _paid(identity: tuple[str, ...], costs: Costs, _arm: ArmResult) -> ArmCost:
+    return arm_cost(workspace(), _arm, costs)
 
 
-def _cost_row(title: str, one: Paid, reference: Paid | None) -> dict[str, object]:
+def _cost_row(title: str, one: ArmCost, reference: ArmCost | None) -> dict[str, object]:
     mean = mean_of_rows(one.rows)
     low, high = min(one.thresholds), max(one.thresholds)
     return {
@@ -106,18 +74,10 @@ def _cost_row(title: str, one: Paid, reference: Paid | None) -> dict[str, object
     }
 
 
-def _difference(one: Paid, other: Paid) -> str:
-    """Mean difference in cost a row over common seeds; a single run stands beside every seed."""
-    if one.rows.shape[1] != other.rows.shape[1]:
-        return "other rows"
-    common = [seed for seed in one.seeds if seed in other.seeds]
-    if len(one.seeds) == 1 or len(other.seeds) == 1:
-        difference = mean_of_rows(one.rows - other.rows)
-    elif common:
-        a, b = (paid.rows[[paid.seeds.index(seed) for seed in common]] for paid in (one, other))
-        difference = mean_of_rows(a - b)
-    else:
-        return "no common seed"
+def _difference(one: ArmCost, other: ArmCost) -> str:
+    difference = cost_difference(one, other)
+    if isinstance(difference, str):
+        return difference
     return interval(difference.value, difference.low, difference.high, signed=True)
 
 
@@ -142,27 +102,7 @@ def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
 def _sliced(
     identity: tuple[str, ...], column: str, reference: str, _arms: Sequence[ArmResult]
 ) -> tuple[dict[str, list[SliceMetrics]], list[SliceDifference]]:
-    seeds = comparable_seeds(_arms)
-    parts = ("target_test", "source_test") if column == DOMAIN else ("target_test",)
-    first = [scores_of(workspace(), _arms[0], f"{part}_label", seeds[:1])[0] for part in parts]
-    labels = np.concatenate(first)
-    scores = {
-        one.title: np.concatenate([scores_of(workspace(), one, f"{part}_score", seeds) for part in parts], axis=1)
-        for one in _arms
-    }
-    dataset = _arms[0].runs[0].dataset
-    if column == DOMAIN:
-        slices = [Slice("target", np.arange(len(first[0]))), Slice("source", len(first[0]) + np.arange(len(first[1])))]
-    elif column == EVERY_COLUMN:
-        slices = [
-            Slice(f"{name} = {one.name}", one.rows)
-            for name in (*CATEGORICAL, *NUMERIC)
-            for one in column_slices(dataset, name)
-        ]
-    else:
-        slices = column_slices(dataset, column)
-    metrics = {} if column == EVERY_COLUMN else {one: slice_metrics(labels, own, slices) for one, own in scores.items()}
-    return metrics, slice_differences(labels, scores, reference, slices) if len(scores) > 1 else []
+    return sliced(workspace(), _arms, column, reference, column_slices)
 
 
 def _metrics(column: str, metrics: dict[str, list[SliceMetrics]]) -> None:

@@ -14,6 +14,7 @@ from core.runs.removal import delete_backbone
 from core.training.objectives import EMBEDDING_STARTS, OBJECTIVES
 from pages.components.access import write_button
 from pages.components.common import (
+    commands_shown,
     count,
     decimals,
     errors_shown,
@@ -203,3 +204,4 @@ def confirm_delete(card: BackboneCard) -> None:
         with errors_shown():
             delete_backbone(workspace(), card)
             st.rerun()
+    commands_shown(f"python -m core delete --backbone {card.id}")

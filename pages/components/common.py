@@ -88,6 +88,12 @@ def command_hint(command: str) -> None:
         st.code(command, language=None, wrap_lines=True)
 
 
+def commands_shown(*commands: str) -> None:
+    """Shows the command lines that do the same, open, where a box is too small to unfold one: popovers and dialogs."""
+    st.caption("The same on the command line")
+    st.code("\n".join(commands), language=None, wrap_lines=True)
+
+
 def simulated_badge() -> None:
     """Marks what stands beside it as simulated: it is never shown without this word."""
     st.badge("simulated", icon=":material/science:", color="violet")

@@ -2,10 +2,9 @@
 
 import streamlit as st
 
-from core.data.datasets import find_dataset, test_rows
-from core.data.samples import find_sample, read_rows
 from core.evaluation.costs import Costs, of_impressions
-from core.evaluation.slices import Slice, slices_of
+from core.evaluation.slices import Slice
+from core.report.decisions import column_slices as slices_by
 from pages.components.common import workspace
 
 WAYS = {"errors": "Costs of errors", "impressions": "Value of a click, price of an impression"}
@@ -50,8 +49,5 @@ def cost_fields(run_id: str = "") -> Costs:
 
 @st.cache_data(max_entries=64, show_spinner="Reading the column")
 def column_slices(dataset_id: str, column: str) -> list[Slice]:
-    """The most frequent values of a column among the target test rows."""
-    dataset = find_dataset(workspace(), dataset_id)
-    values = read_rows(find_sample(workspace(), dataset.sample_id), [column])[column]
-    chosen = values.take(test_rows(dataset, "target")).to_pylist()
-    return slices_of([f"{value:g}" if isinstance(value, float) else value for value in chosen])
+    """See core.report.decisions.column_slices."""
+    return slices_by(workspace(), dataset_id, column)

@@ -8,8 +8,9 @@ from core.data.schema import CATEGORICAL, NUMERIC
 from core.evaluation.costs import cheapest_threshold
 from core.evaluation.curves import threshold_table
 from core.evaluation.format_metrics import format_metric
-from core.evaluation.slices import Slice, slice_differences, slice_metrics
+from core.evaluation.slices import SliceDifference
 from core.report.decision_figures import cost_figure, slice_figure
+from core.report.decisions import run_slices
 from core.report.palette import FROZEN, TRAINED
 from core.runs.store import Run
 from pages.components.chart import chart
@@ -51,7 +52,6 @@ def _costs(run: Run) -> None:
 
 def _slices(run: Run) -> None:
     arrays = predictions_of(run)
-    names = {"before": "before", "after": "score"} if "target_test_before" in arrays else {"this run": "score"}
     column = st.selectbox(
         "Column",
         [*CATEGORICAL, *NUMERIC],
@@ -62,9 +62,8 @@ def _slices(run: Run) -> None:
     with errors_shown():
         slices = column_slices(run.dataset, column)
         labels = arrays["target_test_label"].astype(float)
-        scores = {title: arrays[f"target_test_{name}"].astype(float)[None] for title, name in names.items()}
-        metrics = {title: slice_metrics(labels, one, slices) for title, one in scores.items()}
-        colors = (FROZEN, TRAINED)[-len(scores) :]
+        metrics, differences = run_slices(arrays, slices)
+        colors = (FROZEN, TRAINED)[-len(metrics) :]
         chart(
             slice_figure(metrics, colors),
             f"slices-{run.id}",
@@ -86,12 +85,11 @@ def _slices(run: Run) -> None:
             alt=f"Metrics by the values of {column}",
             column_config=number_columns({name: values[0] for name, values in columns.items() if name != column}),
         )
-        if len(scores) == 2:
-            st.caption(_most_different(labels, scores, slices, column))
+        if len(metrics) == 2:
+            st.caption(_most_different(differences, column))
 
 
-def _most_different(labels: np.ndarray, scores: dict[str, np.ndarray], slices: list[Slice], column: str) -> str:
-    found = slice_differences(labels, scores, "before", slices)
+def _most_different(found: list[SliceDifference], column: str) -> str:
     real = [one for one in found if one.word != "not distinguishable"]
     if not found:
         return f"No slice of {column} can be compared: {NEEDED}."

@@ -12,7 +12,7 @@ from core.runs.store import Run, RunStore
 from core.runs.submit import interpolations, submit_interpolation
 from pages.components.access import write_button
 from pages.components.chart import chart
-from pages.components.common import decimals, errors_shown, plain, workspace
+from pages.components.common import command_hint, decimals, errors_shown, plain, workspace
 from pages.components.result import predictions_of
 
 ABOUT = (
@@ -37,6 +37,7 @@ def mixing_view(run: Run) -> None:
             if write_button("Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"):
                 submit_interpolation(workspace(), run)
                 st.rerun()
+        command_hint(f"python -m core interpolate --run {run.id}")
 
 
 def _wait(run_id: str) -> None:

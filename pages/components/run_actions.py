@@ -5,11 +5,20 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
+from core.report.table_files import safe_csv
+from core.runs.removal import delete_runs
 from core.runs.store import Run, RunStore
 from pages.components.access import write_button
-from pages.components.common import errors_shown, escape_markdown, workspace
+from pages.components.common import commands_shown, errors_shown, escape_markdown, workspace
 from pages.components.report_download import report_download
-from pages.components.run_table import safe_csv
+
+MOST_NAMED = 10
+"""Chosen runs up to which a dialog names each of them."""
+
+
+def named(runs: list[Run]) -> str:
+    """The runs as a command line names them."""
+    return ",".join(run.id for run in runs)
 
 
 def choose(ids: list[str]) -> None:
@@ -27,16 +36,17 @@ def round_of_choice() -> int:
 def confirm_delete(runs: list[Run]) -> None:
     """Asks once more, naming what goes."""
     st.write(f"Delete {len(runs)} run(s) with their models, predictions and curves? This cannot be undone.")
-    for run in runs[:10]:
+    for run in runs[:MOST_NAMED]:
         st.markdown(f"- {escape_markdown(run.name)}")
-    if len(runs) > 10:
-        st.markdown(f"- and {len(runs) - 10} more")
+    if len(runs) > MOST_NAMED:
+        st.markdown(f"- and {len(runs) - MOST_NAMED} more")
     if write_button("Delete", type="primary", icon=":material/delete:"):
         with errors_shown():
-            for run in runs:
-                RunStore(workspace()).delete(run.id)
+            delete_runs(workspace(), [run.id for run in runs])
             choose([])
             st.rerun()
+    if len(runs) <= MOST_NAMED:
+        commands_shown(f"python -m core delete --run {named(runs)}")
 
 
 @st.dialog("Tags and note")
@@ -63,10 +73,17 @@ def annotate(runs: list[Run]) -> None:
         help="What you want to remember about these runs; it changes no result.",
     )
     if write_button("Save", type="primary"):
-        for run in runs:
-            tags = [*(tag for tag in run.tags if tag not in gone), *text.split(",")]
-            RunStore(workspace()).annotate(run.id, run.name, tags, run.note if note == same else note)
-        st.rerun()
+        with errors_shown():
+            store = RunStore(workspace())
+            store.change_tags([run.id for run in runs], text.split(","), gone)
+            for run in runs if note != same else ():
+                store.annotate(run.id, note=note)
+            st.rerun()
+    if len(runs) <= MOST_NAMED:
+        commands_shown(
+            f"python -m core tag --run {named(runs)} --add TAGS --remove TAGS",
+            f"python -m core note --run {named(runs)} --text TEXT",
+        )
 
 
 def actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""The tables of a sweep: a row an arm, a row a run; on the page and as files."""
+"""The table of a sweep as its page shows it: a row for every arm."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,17 +9,15 @@ from core.evaluation.format_metrics import (
     MISSING,
     format_bounds,
     format_metric,
-    is_missing,
-    known_metric,
+    known_number,
 )
 from core.evaluation.verdicts import Verdict
 from core.runs.store import Run
 from core.runs.sweep import Sweep, arm_of
-from core.runs.sweep_result import ArmResult, setting_of, sweep_table
+from core.runs.sweep_result import ArmResult, setting_of
 
 Place = tuple[str, str]
 """An arm at a setting: (setting, title)."""
-FILE_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "ece")
 
 
 def places_of(sweep: Sweep, runs: Sequence[Run]) -> dict[Place, list[Run]]:
@@ -53,54 +51,11 @@ def page_table(
         row["95 % interval"] = format_bounds(verdict.auc.low, verdict.auc.high, signed=True) if verdict else MISSING
         for name, metric in (("Log loss", "log_loss"), ("ECE", "ece")):
             spread = getattr(result, metric).get("target_test") if result else None
-            row[name] = _known(spread.mean) if spread else None
+            row[name] = known_number(spread.mean) if spread else None
         row |= _numbers(result, "Source", "source_test")
         row["Trained"] = result.trained_parameters if result else None
         row["Seconds"] = result.seconds if result else None
         row["Compare"] = f"compare?runs={','.join(run.id for run in runs)}"
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def arms_file(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str) -> pd.DataFrame:
-    """The arms that have a finished run, all numbers, with differences to the reference, for a file."""
-    against = {(one.setting, one.a): one for one in verdicts if one.b == reference}
-    rows = []
-    for row in sweep_table(results):
-        verdict = against.get((row["setting"], row["arm"]))
-        difference: dict[str, Any] = {"reference": reference, "verdict": verdict.word if verdict else None}
-        for metric in ("auc", "log_loss"):
-            found = getattr(verdict, metric) if verdict else None
-            for end in ("delta", "low", "high"):
-                difference[f"{metric}_difference_{end}"] = _known(getattr(found, end)) if found else None
-            difference[f"{metric}_adjusted_p"] = _known(getattr(verdict, f"{metric}_p")) if verdict else None
-        rows.append(row | difference)
-    return pd.DataFrame(rows)
-
-
-def runs_file(runs: Sequence[Run]) -> pd.DataFrame:
-    """Every run of the sweep with its setting and its metrics, for a file."""
-    rows = []
-    for run in runs:
-        result = run.result or {}
-        row: dict[str, Any] = {
-            "run": run.id,
-            "arm": arm_of(run).title,
-            "seed": run.request["train"]["seed"],
-            "learning_rate": run.request["train"]["learning_rate"],
-            "target_rows": run.request["target_rows"],
-            "status": run.status,
-            "train_rows": result.get("train_rows"),
-            "best_epoch": result.get("best_epoch"),
-            "epochs_run": result.get("epochs_run"),
-            "halted_epoch": run.halted or None,
-            "trained_parameters": result.get("trained_parameters"),
-            "seconds": result.get("seconds", {}).get("total"),
-            "peak_memory": result.get("peak_memory"),
-        }
-        for part, values in (result.get("metrics") or {}).items():
-            row |= {f"{part}_{name}": known_metric(values, name) for name in FILE_METRICS}
-            row[f"{part}_rows"] = values.get("rows")
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -118,9 +73,5 @@ def _progress(runs: Sequence[Run]) -> str:
 
 def _numbers(result: ArmResult | None, name: str, part: str) -> dict[str, float | None]:
     spread = result.auc.get(part) if result else None
-    mean, deviation = (_known(spread.mean), _known(spread.deviation)) if spread else (None, None)
+    mean, deviation = (known_number(spread.mean), known_number(spread.deviation)) if spread else (None, None)
     return {f"{name} AUC": mean, f"{name} ±": deviation}
-
-
-def _known(value: float) -> float | None:
-    return None if is_missing(value) else value

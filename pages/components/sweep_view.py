@@ -10,6 +10,8 @@ from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import known_metric
 from core.evaluation.verdicts import Verdict
 from core.models.library import list_backbones
+from core.report.sweep_tables import arms_file, runs_file
+from core.report.table_files import safe_csv
 from core.runs.launch import CLUSTER, arms_at_once, refresh, worker_alive
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.runs.sweep import (
@@ -38,9 +40,8 @@ from pages.components.common import (
     workspace,
 )
 from pages.components.report_download import report_download
-from pages.components.run_table import safe_csv
 from pages.components.sweep_charts import HELD_AGAINST, sweep_charts
-from pages.components.sweep_tables import arms_file, page_table, places_of, runs_file
+from pages.components.sweep_tables import page_table, places_of
 
 TICK_SECONDS = 1.0
 
@@ -352,4 +353,7 @@ def _runs(runs: Sequence[Run]) -> None:
 
 def _how(sweep: Sweep) -> None:
     with errors_shown():
-        command_hint(sweep_command_line(workspace(), sweep.spec, sweep.name))
+        lines = [sweep_command_line(workspace(), sweep.spec, sweep.name)]
+        lines.append(f"python -m core sweep --name {sweep.id} --more-seeds 2")
+        names = ("watch", "cancel", "resume", "compare", "delete")
+        command_hint("\n".join([*lines, *(f"python -m core {name} --sweep {sweep.id}" for name in names)]))

@@ -10,7 +10,7 @@ from core.freezing.vocabulary import RULE, unseen_share
 from core.models.card import BackboneCard
 from pages.components.chart import chart
 from pages.components.choice import choose_named
-from pages.components.common import errors_shown, escape_markdown, percent
+from pages.components.common import command_hint, errors_shown, escape_markdown, percent
 from pages.components.vocabulary import backbone_coverage, knows_no_real_values, noise_warning
 
 
@@ -42,6 +42,7 @@ def vocabulary_check(cards: list[BackboneCard], datasets: list[Dataset], prefill
         )
         with st.expander("As a table", icon=":material/table:"):
             coverage_table(fields)
+        command_hint(f"python -m core vocabulary --backbone {card.id} --dataset {dataset.id}")
 
 
 def verdict(

@@ -78,7 +78,7 @@ def test_what_keeps_the_command_from_it_is_a_sentence(
     """`make app` begins with it, whatever the disk is like."""
 
     def refuse(*_: object) -> None:
-        raise OSError(30, "Read-only file system", "demo.lock")
+        raise OSError(30, "Read-only file system", str(workspace.root / "demo.lock"))
 
     monkeypatch.setenv("THAW_HOME", str(workspace.root))
     monkeypatch.setattr("sys.argv", ["demo"])

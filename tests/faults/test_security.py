@@ -24,6 +24,7 @@ from core.errors import BadInput
 from core.models.importing import import_backbone
 from core.models.library import find_backbone
 from core.report.data_figures import column_figure
+from core.report.table_files import safe_csv
 from core.runs.store import RunStore
 from core.runs.submit import submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
@@ -31,7 +32,6 @@ from core.training.settings import FinetuneRequest, PretrainRequest
 from core.training.vectorfile import read_vectors
 from core.workspace import BUNDLED_BACKBONES, PROJECT, Workspace
 from pages.components.common import plain
-from pages.components.run_table import safe_csv
 from pages.components.sign_in import may_enter
 from tests.core.data.helpers import fingerprint, rows, text
 from tests.pages.places import furnish, places, serve
@@ -206,7 +206,7 @@ def test_every_table_that_is_given_away_goes_through_the_same_guard() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in ("to_csv", "write_csv", "to_excel", "writer")
     }
-    assert writers == {"pages/components/run_table.py", "core/data/simulate.py"}
+    assert writers == {"core/report/table_files.py", "core/data/simulate.py"}
 
 
 def test_pickles_are_loaded_nowhere_but_from_our_own_checkpoints() -> None:

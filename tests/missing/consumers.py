@@ -18,6 +18,9 @@ from core.command_output import follow
 from core.data.samples import find_sample, read_rows
 from core.data.schema import CATEGORICAL, NUMERIC
 from core.demo import wait_for_demo
+from core.report.run_tables import arm_frame, run_frame
+from core.report.sweep_tables import arms_file, runs_file
+from core.report.table_files import safe_csv
 from core.runs.command import Report
 from core.runs.kept import score_and_keep
 from core.runs.store import RunStore
@@ -25,8 +28,6 @@ from core.runs.sweep_result import arm_results, judged
 from core.tracking.tracked import tracked
 from core.workspace import Workspace
 from pages.components.common import workspace as of_pages
-from pages.components.run_table import arm_frame, run_frame, safe_csv
-from pages.components.sweep_tables import arms_file, runs_file
 from tests.missing.examples import Example
 from tests.missing.made import Made
 from tests.pages.places import Place
@@ -151,10 +152,10 @@ def drive_files(made: Made) -> None:
     verdicts, sentences = judged(space, results, results[0].title)
     check(" ".join(sentences), "verdicts")
     every = [*made.runs, made.pretraining]
-    table = run_frame(every, store.validation(every), {made.sweep.id: made.sweep.name})
+    table = run_frame(made.workspace, every, store.validation(every), {made.sweep.id: made.sweep.name})
     for frame in (
         table,
-        arm_frame(every, table)[1],
+        arm_frame(made.workspace, every, table)[1],
         arms_file(results, verdicts, results[0].title),
         runs_file(every[:1]),
     ):

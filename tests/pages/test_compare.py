@@ -12,11 +12,12 @@ from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, find_dataset
 from core.evaluation.costs import Costs, cheapest_threshold
+from core.report.run_tables import learning_of
+from core.report.table_files import safe_csv
 from core.runs.launch import lane_lock
 from core.runs.store import Run, RunStore
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, open_workspace
-from pages.components.run_table import learning_of, safe_csv
 from tests.core.report.helpers import finished_sweep
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.pages.test_finetune import open_page

@@ -14,6 +14,7 @@ from core.__main__ import build_parser
 from core.data.datasets import Dataset
 from core.freezing.strategies import STRATEGIES
 from core.models.library import list_backbones
+from core.report.sweep_tables import arms_file, runs_file
 from core.runs.launch import CLUSTER
 from core.runs.store import RunStore
 from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, list_sweeps, submit_sweep
@@ -24,7 +25,7 @@ from core.training.job import execute
 from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
 from pages.components.strategy_fields import GROUPS
-from pages.components.sweep_tables import arms_file, page_table, places_of, runs_file
+from pages.components.sweep_tables import page_table, places_of
 from pages.components.sweep_view import by_setting
 from tests.core.training.helpers import pretrained
 from tests.pages.test_finetune import open_page

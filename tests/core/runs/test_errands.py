@@ -1,5 +1,6 @@
 """Errands: how far they are, what went wrong, stopped, and no more than so many at a time."""
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 
@@ -38,12 +39,17 @@ def test_one_that_ends_well_is_forgotten_and_one_that_fails_says_why() -> None:
         raise BadInput("Row 7 is bad.")
 
     def break_down(report: Report) -> None:
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device", "/srv/out/scores.csv")
+
+    def surprise(report: Report) -> None:
+        raise KeyError("x")
 
     assert finished("well", lambda report: report(1.0)) is None
     refused, broken = finished("refused", refuse), finished("broken", break_down)
     assert refused and str(refused.error) == "Row 7 is bad." and not refused.active
-    assert broken and "No space left on device" in str(broken.error)
+    assert broken and str(broken.error).startswith("The disk with '/srv")
+    surprised = finished("surprised", surprise)
+    assert surprised and str(surprised.error) == "It could not be carried out: 'x'"
     errands.forget("refused")
     assert errands.find("refused") is None
     for number in range(MOST_FAILED + 5):

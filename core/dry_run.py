@@ -1,0 +1,98 @@
+"""What a run or a sweep would be, without queueing it: stages frozen and trained, and about how long it takes."""
+
+from typing import Any
+
+from core.command_output import Result
+from core.data.datasets import find_dataset, require_labels
+from core.data.preprocessing import load_preprocessing
+from core.freezing.plan import Plan, make_plan
+from core.models.library import find_backbone
+from core.models.registry import complete_settings
+from core.runs.store import RunStore
+from core.runs.sweep import Arm, SweepSpec, estimate_sweep, requests_of
+from core.training.estimate import Estimate, pretraining_estimate, pretraining_plan
+from core.training.objectives import OBJECTIVES
+from core.training.settings import FinetuneRequest, PretrainRequest
+from core.workspace import Workspace
+
+
+def finetune_outlook(workspace: Workspace, request: FinetuneRequest, controls: tuple[str, ...] = ()) -> Result:
+    """What a fine-tuning run would be, its controls beside it."""
+    first = Arm(request.strategy, request.freeze_depth, request.options)
+    others = tuple(Arm(control) for control in controls if control != request.strategy)
+    return sweep_outlook(
+        workspace,
+        SweepSpec(
+            request.dataset,
+            request.backbone,
+            (first, *others),
+            (request.train.seed,),
+            target_sizes=(request.target_rows,),
+            head=request.head,
+            train=request.train,
+        ),
+    )
+
+
+def sweep_outlook(workspace: Workspace, spec: SweepSpec) -> Result:
+    """What the runs of a sweep would be, arm by arm."""
+    dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
+    require_labels(dataset)
+    estimate = estimate_sweep(dataset, card, spec, RunStore(workspace).list(status="done"))
+    arms, lines = [], []
+    for arm in spec.arms:
+        plan = make_plan(card, arm.strategy, arm.freeze_depth, spec.head, arm.options)
+        plan.check_epochs(spec.train.epochs)
+        arms.append({"arm": arm.title, **_plan_data(plan)})
+        lines += [f"{arm.title}: {plan.trained_parameters:,} parameters train", *_stage_lines(plan)]
+    number = len(requests_of(spec))
+    data = {"dataset": dataset.id, "backbone": card.id, "runs": number, "arms": arms, "estimate": _estimate(estimate)}
+    end = f"{number} run{'s' if number > 1 else ''}, {_about(estimate, number)}. Nothing was queued."
+    return Result(data, "\n".join([*lines, end]))
+
+
+def pretrain_outlook(workspace: Workspace, request: PretrainRequest) -> Result:
+    """What a pretraining run would be; the network is built to count it."""
+    from core.models.counting import count_cost
+
+    dataset = find_dataset(workspace, request.dataset)
+    if OBJECTIVES[request.objective].labels:
+        require_labels(dataset)
+    complete_settings(request.architecture, request.settings)
+    sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
+    cost = count_cost(request.architecture, request.settings, sizes)
+    rows = next(part.rows for part in dataset.parts if part.part == "source_train")
+    estimate = pretraining_estimate(cost, request, rows, RunStore(workspace).list(status="done"))
+    plan = pretraining_plan(cost, request)
+    data = {"dataset": dataset.id, "architecture": request.architecture, "parameters": cost.parameters}
+    data |= {**_plan_data(plan), "estimate": _estimate(estimate) if estimate else None}
+    time = f", {_about(estimate)}" if estimate else ""
+    head = f"{request.architecture} on {rows:,} source rows of {dataset.name!r}: {cost.parameters:,} parameters{time}"
+    return Result(data, "\n".join([f"{head}. Nothing was queued.", *_stage_lines(plan)]))
+
+
+def _plan_data(plan: Plan) -> dict[str, Any]:
+    stages = [
+        {"name": one.name, "parameters": one.parameters, "trained": one.trained, "frozen": one.frozen}
+        | {"from_epoch": one.from_epoch, "rate": one.rate}
+        for one in plan.stages
+    ]
+    return {"trained_parameters": plan.trained_parameters, "stages": stages}
+
+
+def _stage_lines(plan: Plan) -> list[str]:
+    return [
+        f"  {one.title}: {'frozen' if one.frozen else 'trained'}, {one.parameters:,} parameters"
+        + (f", from epoch {one.from_epoch + 1}" if one.from_epoch else "")
+        + (f", at {one.rate:g} of the learning rate" if one.rate != 1 else "")
+        for one in plan.stages
+    ]
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    return {"seconds": estimate.seconds, "basis": estimate.basis}
+
+
+def _about(estimate: Estimate, runs: int = 1) -> str:
+    one_by_one = " one after another" if runs > 1 else ""
+    return f"about {estimate.seconds:,.0f} s{one_by_one}. {estimate.basis.rstrip('.')}"

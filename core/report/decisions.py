@@ -1,0 +1,128 @@
+"""Arms put to a decision: the threshold that costs least in each, and their metrics slice by slice."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.data.datasets import find_dataset, test_rows
+from core.data.samples import find_sample, read_rows
+from core.data.schema import CATEGORICAL, NUMERIC
+from core.evaluation.costs import Costs, cheapest_threshold
+from core.evaluation.curves import threshold_table
+from core.evaluation.seeds import Mean, mean_of_rows
+from core.evaluation.slices import Slice, SliceDifference, SliceMetrics, slice_differences, slice_metrics, slices_of
+from core.report.arms import comparable_seeds, scores_of
+from core.runs.sweep_result import ArmResult
+from core.workspace import Workspace
+
+DOMAIN, EVERY_COLUMN = "source against target", "every column"
+"""What test rows can be sliced by besides a column."""
+GRID = np.linspace(0, 1, 201)
+"""Thresholds of the cost curves."""
+
+
+@dataclass(frozen=True)
+class ArmCost:
+    """What one arm's decisions cost on target test rows, at thresholds chosen on validation rows.
+
+    thresholds: by seed. rows: cost of every test row, (seeds, rows). at_f1: mean cost at the thresholds that the runs
+    came with. acted: share of rows acted on. curve: mean cost by GRID, of the first seed.
+    """
+
+    seeds: tuple[int, ...]
+    thresholds: tuple[float, ...]
+    rows: np.ndarray
+    at_f1: float
+    acted: float
+    curve: np.ndarray
+
+
+def arm_cost(workspace: Workspace, arm: ArmResult, costs: Costs) -> ArmCost:
+    """The cost of an arm, its threshold chosen for every seed by itself."""
+    seeds = tuple(int(run.request["train"]["seed"]) for run in arm.runs)
+    read = {
+        name: scores_of(workspace, arm, name, seeds)
+        for name in ("target_validation_label", "target_validation_score", "target_test_label", "target_test_score")
+    }
+    labels, scores = read["target_test_label"][0], read["target_test_score"]
+    validation = zip(read["target_validation_label"], read["target_validation_score"], strict=True)
+    thresholds = tuple(cheapest_threshold(*one, costs) for one in validation)
+    rows = np.stack([costs.of_rows(labels, own, at) for own, at in zip(scores, thresholds, strict=True)])
+    f1 = [run.result["threshold"] for run in arm.runs if run.result]
+    at_f1 = float(np.mean([costs.of_rows(labels, own, at).mean() for own, at in zip(scores, f1, strict=True)]))
+    acted = float(np.mean([(own >= at).mean() for own, at in zip(scores, thresholds, strict=True)]))
+    table = threshold_table(labels, scores[0])
+    curve = np.array([costs.of(table.at(one)) for one in GRID]) / len(labels)
+    return ArmCost(seeds, thresholds, rows, at_f1, acted, curve)
+
+
+def cost_difference(one: ArmCost, other: ArmCost) -> Mean | str:
+    """Mean difference in cost a row over common seeds, a single run beside every seed; or why there is none."""
+    if one.rows.shape[1] != other.rows.shape[1]:
+        return "other rows"
+    common = [seed for seed in one.seeds if seed in other.seeds]
+    if len(one.seeds) == 1 or len(other.seeds) == 1:
+        return mean_of_rows(one.rows - other.rows)
+    if not common:
+        return "no common seed"
+    a, b = (cost.rows[[cost.seeds.index(seed) for seed in common]] for cost in (one, other))
+    return mean_of_rows(a - b)
+
+
+def column_slices(workspace: Workspace, dataset_id: str, column: str) -> list[Slice]:
+    """The most frequent values of a column among the target test rows; BadInput where the rows are gone."""
+    dataset = find_dataset(workspace, dataset_id)
+    values = read_rows(find_sample(workspace, dataset.sample_id), [column])[column]
+    chosen = values.take(test_rows(dataset, "target")).to_pylist()
+    return slices_of([f"{value:g}" if isinstance(value, float) else value for value in chosen])
+
+
+def arm_slices(
+    workspace: Workspace,
+    arms: Sequence[ArmResult],
+    column: str,
+    reference: str,
+    slices_by: Callable[[str, str], list[Slice]] | None = None,
+) -> tuple[dict[str, list[SliceMetrics]], list[SliceDifference]]:
+    """(metrics by arm, none for EVERY_COLUMN; where arms differ from the reference). column: or DOMAIN, EVERY_COLUMN.
+
+    Arms of one dataset. slices_by: gives column_slices of a dataset and column, for who keeps them. BadInput where the
+    arms have no seed in common.
+    """
+    slices_by = slices_by or (lambda dataset_id, name: column_slices(workspace, dataset_id, name))
+    seeds = comparable_seeds(arms)
+    parts = ("target_test", "source_test") if column == DOMAIN else ("target_test",)
+    first = [scores_of(workspace, arms[0], f"{part}_label", seeds[:1])[0] for part in parts]
+    labels = np.concatenate(first)
+    scores = {
+        one.title: np.concatenate([scores_of(workspace, one, f"{part}_score", seeds) for part in parts], axis=1)
+        for one in arms
+    }
+    dataset = arms[0].runs[0].dataset
+    if column == DOMAIN:
+        slices = [Slice("target", np.arange(len(first[0]))), Slice("source", len(first[0]) + np.arange(len(first[1])))]
+    elif column == EVERY_COLUMN:
+        slices = [
+            Slice(f"{name} = {one.name}", one.rows)
+            for name in (*CATEGORICAL, *NUMERIC)
+            for one in slices_by(dataset, name)
+        ]
+    else:
+        slices = slices_by(dataset, column)
+    metrics = {} if column == EVERY_COLUMN else {one: slice_metrics(labels, own, slices) for one, own in scores.items()}
+    return metrics, slice_differences(labels, scores, reference, slices) if len(scores) > 1 else []
+
+
+def run_slices(
+    arrays: Mapping[str, np.ndarray], slices: Sequence[Slice]
+) -> tuple[dict[str, list[SliceMetrics]], list[SliceDifference]]:
+    """(metrics of one run's model, and of its backbone before where that scored; where the two differ).
+
+    arrays: the run's predictions by name, see core.runs.predictions.
+    """
+    names = {"before": "before", "after": "score"} if "target_test_before" in arrays else {"this run": "score"}
+    labels = arrays["target_test_label"].astype(float)
+    scores = {title: arrays[f"target_test_{name}"].astype(float)[None] for title, name in names.items()}
+    metrics = {title: slice_metrics(labels, one, slices) for title, one in scores.items()}
+    return metrics, slice_differences(labels, scores, "before", slices) if len(scores) > 1 else []

@@ -1,0 +1,35 @@
+"""Tables as files: CSV that no spreadsheet takes for formulas, and Parquet."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from core.errors import BadInput
+from core.workspace import write_atomic
+
+ENDINGS = (".csv", ".parquet")
+_FORMULA_STARTS = ("=", "+", "-", "@")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes the table to `path`, as CSV or Parquet by its ending; BadInput for another one."""
+    if path.suffix not in ENDINGS:
+        raise BadInput(f"The file {str(path)!r} ends in {path.suffix!r}; name one that ends in {' or '.join(ENDINGS)}.")
+    if path.suffix == ".csv":
+        write_atomic(path, lambda part: part.write_text(safe_csv(table), encoding="utf-8"))
+    else:
+        write_atomic(path, lambda part: table.to_parquet(part, index=False))
+
+
+def safe_csv(table: pd.DataFrame) -> str:
+    """CSV whose cells no spreadsheet takes for a formula."""
+
+    def guard(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        # A lone carriage return is left unquoted by pandas, and begins a new row.
+        value = value.replace("\r", " ")
+        return f"'{value}" if value.lstrip().startswith(_FORMULA_STARTS) or value[:1] == "\t" else value
+
+    return table.map(guard).to_csv(index=False)
