@@ -64,7 +64,8 @@ def map_rows(path: Path) -> pa.Table:
 
 def plain(table: pa.Table) -> pa.Table:
     """A coded table's columns as values: numbers as float64, categories as string, missing ones null."""
-    return pa.table({name: table[name].cast(_VALUES.get(name, pa.int8())) for name in table.column_names})
+    kinds = {LABEL: pa.int8()} | _VALUES
+    return pa.table({name: table[name].cast(kinds.get(name, pa.string())) for name in table.column_names})
 
 
 def places_and_values(column: pa.Array) -> tuple[np.ndarray, pa.Array]:

@@ -21,6 +21,7 @@ class Sample:
     """A sample. source: the file's own name. content_hash: SHA-256 of the file's bytes. bad_rows: rows skipped.
 
     rows_path holds label int8 (absent when unlabelled), I1..I13 and C1..C26 in file order, as `rowsfile` has them.
+    kept: names of further columns (segments), stored as strings beside them.
     """
 
     id: str
@@ -38,6 +39,8 @@ class Sample:
     content_hash: str
     created: str
     folder: Path = Path()
+    kept: tuple[str, ...] = ()
+    id_column: str = ""
 
     @property
     def rows_path(self) -> Path:
@@ -56,7 +59,8 @@ def save_sample(sample: Sample) -> None:
 def load_sample(folder: Path) -> Sample:
     """The sample stored in `folder`."""
     values = read_json(folder / "sample.json")
-    return Sample(**{**values, "bad_examples": tuple(values["bad_examples"]), "folder": folder})
+    lists = {name: tuple(values.get(name, ())) for name in ("bad_examples", "kept")}
+    return Sample(**{**values, **lists, "folder": folder})
 
 
 def list_samples(workspace: Workspace) -> list[Sample]:
