@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core.data.schema import CATEGORICAL, NUMERIC
 from core.evaluation.costs import Costs, cheapest_threshold
 from core.evaluation.curves import threshold_table
 from core.evaluation.seeds import Mean, mean_of_rows
@@ -19,7 +18,7 @@ from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
 from pages.components.choice import choose_text
 from pages.components.common import errors_shown, escape_markdown, percent, workspace
-from pages.components.decision_fields import column_slices, cost_fields
+from pages.components.decision_fields import column_slices, cost_fields, slice_columns
 
 DOMAIN, EVERY_COLUMN = "source against target", "every column"
 MOST_DIFFERENCES = 30
@@ -122,7 +121,7 @@ def _difference(one: Paid, other: Paid) -> str:
 
 def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
     """Metrics of every arm by the values of a column, and the slices where arms differ most from the reference."""
-    options = [DOMAIN, *CATEGORICAL, *NUMERIC] + [EVERY_COLUMN] * (len(arms) > 1)
+    options = [DOMAIN, *slice_columns(arms[0].runs[0].dataset)] + [EVERY_COLUMN] * (len(arms) > 1)
     if any("source_test" not in one.auc for one in arms):
         options.remove(DOMAIN)
     with st.columns([2, 3])[0]:
@@ -155,7 +154,7 @@ def _sliced(
     elif column == EVERY_COLUMN:
         slices = [
             Slice(f"{name} = {one.name}", one.rows)
-            for name in (*CATEGORICAL, *NUMERIC)
+            for name in slice_columns(dataset)
             for one in column_slices(dataset, name)
         ]
     else:

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from core.data.datasets import find_dataset, test_rows
-from core.data.samples import find_sample, read_rows
+from core.data.datasets import column_values, find_dataset, kept_columns, test_rows
+from core.data.schema import CATEGORICAL, NUMERIC
+from core.errors import BadInput
 from core.evaluation.costs import Costs, of_impressions
 from core.evaluation.slices import Slice, slices_of
 from pages.components.common import workspace
@@ -47,10 +48,19 @@ def cost_fields(run_id: str = "") -> Costs:
     )
 
 
+def slice_columns(dataset_id: str) -> list[str]:
+    """Columns that test rows can be sliced by: the segment columns that the files brought along, then the 39 fields."""
+    try:
+        kept = kept_columns(workspace(), find_dataset(workspace(), dataset_id))
+    except BadInput:
+        kept = ()
+    return [*kept, *CATEGORICAL, *NUMERIC]
+
+
 @st.cache_data(max_entries=64, show_spinner="Reading the column")
 def column_slices(dataset_id: str, column: str) -> list[Slice]:
     """The most frequent values of a column among the target test rows."""
     dataset = find_dataset(workspace(), dataset_id)
-    values = read_rows(find_sample(workspace(), dataset.sample_id), [column])[column]
+    values = column_values(workspace(), dataset, column)
     chosen = values.take(test_rows(dataset, "target")).to_pylist()
     return slices_of([f"{value:g}" if isinstance(value, float) else value for value in chosen])
