@@ -22,9 +22,9 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.page_section import put_section
-from core.data.datasets import find_dataset, labels_of, test_rows
+from core.data.datasets import dataset_rows, find_dataset, labels_of, test_rows
 from core.data.preprocessing import fit
-from core.data.samples import find_sample, read_rows
+from core.data.rowsfile import plain
 from core.data.split import PARTS
 from core.evaluation.format_metrics import format_metric, format_with_bounds
 from core.evaluation.metrics import Metrics, evaluate
@@ -55,7 +55,7 @@ def logistic_regression(workspace: Workspace, rows: int) -> tuple[Metrics, float
     """(test metrics, seconds) of a one-hot logistic regression on the first 60 % of the rows, minimum count 5."""
     began = time.monotonic()
     dataset = find_dataset(workspace, "real")
-    table = read_rows(find_sample(workspace, dataset.sample_id))
+    table = plain(dataset_rows(workspace, dataset))
     preprocessing = fit(table.slice(0, rows), min_count=5)
     ids = preprocessing.encode(table).ids.astype(np.int64)
     columns = ids + np.concatenate([[0], np.cumsum(preprocessing.field_sizes)[:-1]])

@@ -14,6 +14,7 @@ from core import commands, sweep_command
 from core.command_output import Result, tell
 from core.commands import TRACKERS
 from core.compare_commands import add_compare
+from core.data_commands import add_prepare, add_split
 from core.freezing.strategies import STRATEGIES
 from core.look_commands import add_look
 from core.manage_commands import add_manage
@@ -123,17 +124,12 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="name of the sample and of the dataset prepared from it")
     parser.add_argument("--on-bad-rows", choices=("reject", "skip"), default="reject", help="default reject")
     add_read_options(parser)
-    split = parser.add_argument_group("split into source and target domain, and into training, validation and test")
-    split.add_argument("--split", choices=("order", "column", "random"), default="order", help="default: by row order")
-    split.add_argument("--source-share", type=float, default=0.6, help="rows of the source domain (default 0.6)")
-    split.add_argument("--column", default="", help="with --split column: the column that tells the domains apart")
-    split.add_argument("--target-values", type=_values, default=(), help="its values that mean target: a,b")
-    split.add_argument("--target-test-share", type=float, default=0.5, help="of the target rows (default 0.5)")
-    split.add_argument("--target-validation-share", type=float, default=0.1, help="of the rest (default 0.1)")
-    split.add_argument("--source-test-share", type=float, default=0.1, help="of the source rows (default 0.1)")
-    split.add_argument("--source-validation-share", type=float, default=0.05, help="of the rest (default 0.05)")
-    split.add_argument("--split-seed", type=int, default=0, help="with --split random (default 0)")
-    parser.add_argument("--min-count", type=int, default=None, help="rarer values share one embedding")
+    parser.add_argument(
+        "--no-prepare",
+        action="store_true",
+        help="only take the file in, labels of one class too; `prepare` makes a dataset of it, or of several",
+    )
+    add_split(parser)
     parser.add_argument("--simulated", action="store_true", help="label the sample as simulated wherever it appears")
 
 
@@ -173,6 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
     simulate.add_argument("--domain", choices=("source", "target", "both"), default="source")
     simulate.add_argument("--seed", type=int, default=0)
     _add_ingest(add("ingest", "Read a Criteo file and prepare a dataset from it."))
+    add_prepare(add("prepare", "Prepare a dataset from a sample, or from several, each with its part."))
     for name in ("datasets", "backbones"):
         add(name, f"List the {name} of the workspace.")
 

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from core.data.dataset_sentences import dataset_sentences
 from core.data.datasets import Dataset
 from core.data.dialects import Inspection
 from core.data.samples import Sample
@@ -142,7 +143,7 @@ def dataset_text(dataset: Dataset) -> str:
     )
     mark = ", simulated" if dataset.simulated else ""
     about = "rows (click rate)" if dataset.labelled else "rows without labels"
-    return f"Dataset {dataset.name!r} ({dataset.id}{mark}): {about} {parts}"
+    return "\n  ".join([f"Dataset {dataset.name!r} ({dataset.id}{mark}): {about} {parts}", *dataset_sentences(dataset)])
 
 
 def target_test(run: Run) -> dict[str, Any]:

@@ -25,10 +25,11 @@ from core.command_output import (
 from core.data.datasets import find_dataset, list_datasets, prepare
 from core.data.ingest import ingest as ingest_file
 from core.data.paths import clean_path
-from core.data.preprocessing import DEFAULT_MIN_COUNT, load_preprocessing
+from core.data.preprocessing import load_preprocessing
 from core.data.simulate import simulate as simulate_file
-from core.data.split import SplitSpec
+from core.data_commands import split_spec
 from core.dry_run import finetune_outlook, pretrain_outlook
+from core.errors import BadInput
 from core.evaluation.format_metrics import format_metric
 from core.models.card import BackboneCard
 from core.models.costs import keep_cost
@@ -65,7 +66,8 @@ def simulate(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 
 def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
-    """Reads a file and prepares a dataset of the same name."""
+    """Reads a file and prepares a dataset of the same name, unless told not to."""
+    spec = split_spec(options)
     with Bar("Reading") as report:
         sample = ingest_file(
             workspace,
@@ -74,27 +76,22 @@ def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
             options.on_bad_rows,
             report,
             simulated=options.simulated,
+            one_class_ok=options.no_prepare,
             options=read_options(options),
             on_form=lambda form: print(form_text(form), file=sys.stderr),
         )
     data = sample_data(sample)
     text = sample_text(sample)
-    if not sample.labelled:
+    if not sample.labelled and not options.no_prepare:
         text += "\nNo labels: every row is a source row, for pretraining by RFD or MFP; a run can score the file too."
-    spec = SplitSpec(
-        method=options.split,
-        source_share=options.source_share,
-        column=options.column,
-        target_values=tuple(options.target_values),
-        target_test_share=options.target_test_share,
-        target_validation_share=options.target_validation_share,
-        source_test_share=options.source_test_share,
-        source_validation_share=options.source_validation_share,
-        seed=options.split_seed,
-    )
-    with Bar("Preparing") as report:
-        min_count = DEFAULT_MIN_COUNT if options.min_count is None else options.min_count
-        dataset = prepare(workspace, sample, spec, options.name, min_count, report)
+    if options.no_prepare:
+        return Result(data, f"{text}\nNo dataset was prepared; `prepare` makes one.")
+    try:
+        with Bar("Preparing") as report:
+            dataset = prepare(workspace, sample, spec, options.name, options.min_count, report)
+    except BadInput as error:
+        hint = f"The sample {sample.name!r} is kept: `prepare --sample` makes a dataset of it without reading it again."
+        raise BadInput(f"{error} {hint}") from error
     return Result(data | {"dataset": dataset_data(dataset)}, text + "\n" + dataset_text(dataset))
 
 

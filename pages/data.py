@@ -6,6 +6,7 @@ from typing import TypeVar
 import pandas as pd
 import streamlit as st
 
+from core.data.dataset_sentences import files_sentence, min_count_sentence
 from core.data.datasets import Dataset, list_datasets
 from core.data.profile import QUANTILES, ColumnProfile, FieldDrift, drift, profile_columns, too_few_for_drift
 from core.data.samples import Sample, list_samples, read_rows
@@ -28,10 +29,12 @@ from pages.components.common import (
     workspace,
 )
 from pages.components.drift import drift_view
-from pages.components.split_form import describe_split, parts_preview, split_form, unlabelled_form
+from pages.components.files_form import ROLES, duplicates_said, files_form
+from pages.components.split_form import describe_split, parts_preview, sentences, split_form, unlabelled_form
 
 PREVIEW_ROWS = 50
 VIEWS = ("Sample", "Split", "Datasets")
+WAYS = {"one": "From one sample", "several": "From several files"}
 SIMULATED = " · simulated"
 
 Item = TypeVar("Item", bound=Sample | Dataset)
@@ -67,7 +70,8 @@ def choose(items: Sequence[Item], kind: str, view: str, remove: Callable[[Item],
             remove(items[ids.index(chosen)])
     if st.query_params.get(kind) != chosen:
         st.query_params[kind] = chosen
-    st.query_params.pop({"sample": "dataset", "dataset": "sample"}[kind], None)
+    for other in ({"sample": "dataset", "dataset": "sample"}[kind], *ROLES):
+        st.query_params.pop(other, None)
     st.session_state[f"last_{kind}"] = chosen
     return items[ids.index(chosen)]
 
@@ -236,9 +240,13 @@ def show_dataset(dataset: Dataset) -> None:
         if dataset.simulated:
             simulated_badge()
     parts_preview(dataset.parts, key="dataset")
+    if dataset.notes:
+        st.info(sentences(dataset.notes), icon=":material/info:")
+    duplicates_said(dataset.samples, dataset.duplicates)
+    origin = files_sentence(dataset.samples) if dataset.samples else f"From the sample {dataset.sample_name}."
     st.caption(
-        f"From the sample {escape_markdown(dataset.sample_name)}, prepared {when(dataset.created)}, minimum count "
-        f"{dataset.min_count} · content hash {dataset.content_hash[:16]}"
+        f"{escape_markdown(origin)} Prepared {when(dataset.created)}. "
+        f"{min_count_sentence(dataset.min_count, dataset.fitted_rows)} · content hash {dataset.content_hash[:16]}"
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         asked = {"dataset": dataset.id}
@@ -286,10 +294,25 @@ def sample_view(samples: Sequence[Sample]) -> None:
 
 
 def split_view(samples: Sequence[Sample]) -> None:
-    """Choose a sample, split it, prepare a dataset."""
+    """Choose a sample, or several, split, and prepare a dataset."""
     if not samples:
         st.markdown("There is no sample to split yet. Add one first.")
         st.button("Add a sample", icon=":material/add:", on_click=go_to, args=("Sample",), key="go_sample")
+        return
+    way = st.segmented_control(
+        "Make the dataset",
+        [*WAYS],
+        format_func=WAYS.__getitem__,
+        default="several" if "target" in st.query_params else "one",
+        required=True,
+        key="split_way",
+        help="One sample is split into source and target. Several files each have their part: last month's file can be "
+        "the source and this week's the target, and a test file can stay a test file.",
+    )
+    if way == "several":
+        st.query_params.pop("sample", None)
+        st.query_params.pop("dataset", None)
+        files_form(samples)
         return
     sample = choose(samples, "sample", "split")
     if sample.simulated:
@@ -315,13 +338,17 @@ def go_to(view: str) -> None:
 
 
 st.title("Data")
-st.markdown("A sample is a file as it was given. Split into source and target it becomes a dataset.")
+st.markdown(
+    "A sample is a file as it was given. Split into source and target, alone or with others, it becomes a dataset."
+)
 if added := st.session_state.pop("added", None):
     go_to("Sample")
     st.session_state.adding = False
     st.toast(f"{escape_markdown(added)} is added.", icon=":material/check_circle:")
 if "choose_dataset" in st.session_state or ("view" not in st.session_state and "dataset" in st.query_params):
     go_to("Datasets")
+if "view" not in st.session_state and "target" in st.query_params:
+    go_to("Split")
 tabs = st.tabs(VIEWS, key="view", on_change="rerun")
 samples = list_samples(workspace())
 if tabs[0].open:

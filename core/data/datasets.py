@@ -1,50 +1,47 @@
-"""Datasets: a sample prepared for training, with its split, its preprocessing and its encoded rows."""
+"""Datasets: one sample, or several, prepared for training, with split, preprocessing and encoded rows."""
 
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from core.access import require_writable
+from core.data.dataset_files import SampleRole, check_files, content_hash_of, decode, join_rows, kept_by_all
+from core.data.duplicates import Duplicates, count_duplicates
 from core.data.parallel import in_order
 from core.data.preprocessing import (
-    DEFAULT_MIN_COUNT,
     MISSING,
     UNSEEN,
     Encoded,
     Preprocessing,
+    default_min_count,
     fit,
 )
-from core.data.samples import Sample, coded_rows, find_sample, read_rows
+from core.data.samples import Sample, find_sample
 from core.data.schema import FIELDS, LABEL, NUMERIC
-from core.data.split import (
-    PARTS,
-    PartSummary,
-    SplitSpec,
-    assign,
-    assign_unlabelled,
-    check_parts,
-    summarise,
-    without_domains,
-)
+from core.data.split import PARTS, PartSummary, SplitSpec, without_domains
+from core.data.split_adjust import Split
+from core.data.split_plan import by_file, plan_files, plan_split
 from core.errors import BadInput, name_write_error
-from core.workspace import Workspace, check_name, hash_json, read_json, write_json
+from core.workspace import Workspace, check_name, read_json, write_json
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A prepared sample. content_hash covers the sample's bytes, the split and the minimum count.
+    """One sample or several, prepared. content_hash covers the samples' bytes, the split and the minimum count.
 
-    labelled: whether the rows have labels; without them all are source rows, and labels.npy holds NaN. folder holds
-    parts.npy (int8), order.npy (int64), labels.npy (float32), preprocessing/ and encoded rows.
+    sample_id, sample_name: of the one sample; with several the id is empty and the name lists theirs. labelled: whether
+    the rows have labels; without them all are source rows, and labels.npy holds NaN. folder holds parts.npy (int8),
+    order.npy (int64), labels.npy (float32), preprocessing/ and encoded rows. notes: sentences on what the split changed
+    so that every part has both classes. samples: of a dataset of several files, each with its role, in the order their
+    rows follow each other; empty with one. duplicates: rows that occur in two parts or files, counted with several.
     """
 
     id: str
@@ -61,6 +58,14 @@ class Dataset:
     created: str
     labelled: bool = True
     folder: Path = Path()
+    notes: tuple[str, ...] = ()
+    samples: tuple[SampleRole, ...] = ()
+    duplicates: tuple[Duplicates, ...] = ()
+
+    @property
+    def fitted_rows(self) -> int:
+        """Training rows that vocabulary and statistics are fitted on."""
+        return fitted_rows(self.parts)
 
     @property
     def has_source(self) -> bool:
@@ -68,9 +73,10 @@ class Dataset:
         return any(part.rows for part in self.parts if part.part.startswith("source"))
 
 
-def preview_split(sample: Sample, spec: SplitSpec) -> tuple[PartSummary, ...]:
-    """Rows and clicks per part that `spec` would give."""
-    return summarise(_labels(coded_rows(sample)), _assign(sample, spec)[0])
+def fitted_rows(parts: Sequence[PartSummary]) -> int:
+    """Rows of the part that vocabulary and statistics are fitted on: source training rows, else target ones."""
+    rows = {part.part: part.rows for part in parts}
+    return rows["source_train"] or rows["target_train"]
 
 
 def prepare(
@@ -78,60 +84,96 @@ def prepare(
     sample: Sample,
     spec: SplitSpec,
     name: str,
-    min_count: int = DEFAULT_MIN_COUNT,
+    min_count: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Dataset:
     """Splits, fits on training rows, encodes and stores under `name`; all or nothing.
 
     Fitted on the source training rows, or on the target training rows where there is no source domain. Rows without
-    labels all become source rows; of `spec` only order, seed and source validation share are kept for them. The same
-    sample, split and minimum count give the same dataset again, under the new name.
+    labels all become source rows; of `spec` only order, seed and source validation share are kept for them. min_count:
+    None takes `default_min_count` of the training rows. The same sample, split and minimum count give the same dataset
+    again, under the new name.
     """
     require_writable()
     name = check_name(name, "dataset")
-    report = progress or (lambda share: None)
     spec = spec if sample.labelled else without_domains(spec)
-    table = coded_rows(sample)
-    labels = _labels(table)
-    parts, order = _assign(sample, spec)
-    summaries = summarise(labels, parts)
-    check_parts(summaries)
-    content_hash = hash_json([sample.content_hash, dataclasses.asdict(spec), min_count, sample.rows])
+    split = plan_split(sample, spec)
+    return _prepare(workspace, {"": sample}, spec, split, name, min_count, progress or (lambda share: None))
+
+
+def prepare_files(
+    workspace: Workspace,
+    files: Mapping[str, Sample],
+    spec: SplitSpec,
+    name: str,
+    min_count: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Dataset:
+    """As `prepare`, for a dataset of several samples, each with its role (see FILE_ROLES).
+
+    The source and target files are cut by the shares of `spec` into those of their parts without a file of their own,
+    in row order or, with spec.shuffle, shuffled.
+    """
+    require_writable()
+    name = check_name(name, "dataset")
+    files, spec = check_files(files), by_file(spec)
+    return _prepare(workspace, files, spec, plan_files(files, spec), name, min_count, progress or (lambda share: None))
+
+
+def _prepare(
+    workspace: Workspace,
+    files: Mapping[str, Sample],
+    spec: SplitSpec,
+    split: Split,
+    name: str,
+    min_count: int | None,
+    report: Callable[[float], None],
+) -> Dataset:
+    """files: by role; a sample that is a dataset alone has the role ""."""
+    if split.refusal:
+        raise BadInput(split.refusal)
+    samples, several = [*files.values()], "" not in files
+    min_count = default_min_count(fitted_rows(split.summaries)) if min_count is None else min_count
+    content_hash = content_hash_of(files, spec, min_count, split)
     dataset_id = f"d-{content_hash[:12]}"
     for other in list_datasets(workspace):
         if other.name == name and other.id != dataset_id:
             raise BadInput(f"There is already a dataset named {name!r}; choose another name or delete that one first.")
+    table = join_rows(samples)
+    roles = tuple(SampleRole(role, one.id, one.name, one.rows) for role, one in files.items() if several)
     folder = Path(tempfile.mkdtemp(dir=workspace.datasets, prefix=".part-"))
     try:
         report(0.05)
-        train = PARTS.index("source_train" if summaries[0].rows else "target_train")
+        duplicates = count_duplicates(table, split.parts, [(one.role, one.rows) for one in roles]) if several else ()
+        train = PARTS.index("source_train" if split.summaries[0].rows else "target_train")
         fitting = lambda share: report(0.05 + 0.35 * share)  # noqa: E731
-        preprocessing = fit(table, min_count, parts == train, fitting)
-        np.save(folder / "parts.npy", parts)
-        np.save(folder / "order.npy", order)
-        stored = np.full(sample.rows, np.nan) if labels is None else labels
-        np.save(folder / "labels.npy", stored.astype(np.float32))
+        preprocessing = fit(table, min_count, split.parts == train, fitting)
+        labels = table[LABEL].to_numpy() if samples[0].labelled else np.full(table.num_rows, np.nan)
+        np.save(folder / "parts.npy", split.parts)
+        np.save(folder / "order.npy", split.order)
+        np.save(folder / "labels.npy", labels.astype(np.float32))
         preprocessing.save(folder / "preprocessing")
         dataset = Dataset(
             id=dataset_id,
             name=name,
-            sample_id=sample.id,
-            sample_name=sample.name,
-            simulated=sample.simulated,
-            rows=sample.rows,
+            sample_id="" if several else samples[0].id,
+            sample_name=", ".join(one.name for one in samples),
+            simulated=any(one.simulated for one in samples),
+            rows=table.num_rows,
             spec=spec,
-            parts=summaries,
+            parts=split.summaries,
             content_hash=content_hash,
             preprocessing_hash=preprocessing.hash,
             min_count=min_count,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            labelled=sample.labelled,
+            labelled=samples[0].labelled,
             folder=folder,
+            notes=split.notes,
+            samples=roles,
+            duplicates=duplicates,
         )
         _encode(table, preprocessing, folder, lambda share: report(0.4 + 0.6 * share))
-        values = dataclasses.asdict(dataset)
-        del values["folder"]
-        write_json(folder / "dataset.json", values)
+        write_json(folder / "dataset.json", _as_json(dataset))
         target = workspace.datasets / dataset_id
         if target.exists():
             shutil.rmtree(target)
@@ -144,11 +186,21 @@ def prepare(
     return dataclasses.replace(dataset, folder=target)
 
 
+def _as_json(dataset: Dataset) -> dict[str, Any]:
+    """What dataset.json holds; of a dataset of one sample that needed no adjusting, what it always held."""
+    values = dataclasses.asdict(dataset) | {"spec": dataset.spec.as_json()}
+    del values["folder"]
+    return {name: value for name, value in values.items() if value or name not in ("notes", "samples", "duplicates")}
+
+
 def load_dataset(folder: Path) -> Dataset:
     """The dataset stored in `folder`."""
     values = read_json(folder / "dataset.json")
     values["spec"] = SplitSpec(**{**values["spec"], "target_values": tuple(values["spec"]["target_values"])})
     values["parts"] = tuple(PartSummary(**part) for part in values["parts"])
+    values["notes"] = tuple(values.get("notes", ()))
+    values["samples"] = tuple(SampleRole(**one) for one in values.get("samples", ()))
+    values["duplicates"] = tuple(Duplicates(**one) for one in values.get("duplicates", ()))
     return Dataset(**{**values, "folder": folder})
 
 
@@ -201,6 +253,7 @@ def training_rows(
 
     validation_share None keeps the dataset's own cut; a share re-cuts the same rows, the last ones validate. last:
     only so many rows of both together, the last ones, cut by the same share; 0 for all. Smaller ones lie in larger.
+    Where the validation rows are a file of their own and no share is given, they are the last ones of either file.
     """
     train, validation = _in_order(dataset, f"{domain}_train"), _in_order(dataset, f"{domain}_validation")
     rows = np.concatenate([train, validation])
@@ -209,10 +262,13 @@ def training_rows(
     if validation_share is None and not last:
         return train, validation
     share = len(validation) / len(rows) if validation_share is None else validation_share
+    validated = max(1, round((last or len(rows)) * share))
     rows = rows[-last:]
-    cut = len(rows) - max(1, round(len(rows) * share))
+    cut = len(rows) - validated
     if cut < 1:
         raise BadInput(f"A validation share of {share:g} leaves no {domain} row to train on; lower it.")
+    if validation_share is None and any(one.role == f"{domain}_validation" for one in dataset.samples):
+        return train[-cut:], validation[-validated:]
     return rows[:cut], rows[cut:]
 
 
@@ -221,15 +277,41 @@ def test_rows(dataset: Dataset, domain: str) -> np.ndarray:
     return _in_order(dataset, f"{domain}_test")
 
 
+def samples_of(workspace: Workspace, dataset: Dataset) -> list[Sample]:
+    """The samples that the dataset is made of, in the order of its rows; BadInput where one has been deleted."""
+    ids = [one.id for one in dataset.samples] or [dataset.sample_id]
+    return [find_sample(workspace, one) for one in ids]
+
+
+def dataset_rows(workspace: Workspace, dataset: Dataset) -> pa.Table:
+    """All rows as `core.data.dataset_files.join_rows` has them; BadInput where a sample has been deleted."""
+    return join_rows(samples_of(workspace, dataset))
+
+
+def kept_columns(workspace: Workspace, dataset: Dataset) -> tuple[str, ...]:
+    """Names of the columns beyond label and fields that every row has; none where a sample has been deleted."""
+    try:
+        return kept_by_all(samples_of(workspace, dataset))
+    except BadInput:
+        return ()
+
+
+def column_values(workspace: Workspace, dataset: Dataset, column: str) -> pa.ChunkedArray:
+    """A column's values in all rows, float64 or string, null where missing. BadInput where there is no such column."""
+    table = dataset_rows(workspace, dataset)
+    if column not in table.column_names:
+        raise BadInput(f"The rows of the dataset {dataset.name!r} have no column {column!r}.")
+    return decode(table[column])
+
+
 def encoded(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessing) -> Encoded:
     """All rows as `preprocessing` encodes them, memory-mapped; computed once per preprocessing and kept.
 
-    Raises BadInput when the sample has been deleted and this encoding was never made.
+    Raises BadInput when a sample has been deleted and this encoding was never made.
     """
     folder = dataset.folder / f"encoded-{preprocessing.hash[:12]}"
     if not folder.exists():
-        table = coded_rows(find_sample(workspace, dataset.sample_id))
-        _encode(table, preprocessing, dataset.folder, lambda share: None)
+        _encode(dataset_rows(workspace, dataset), preprocessing, dataset.folder, lambda share: None)
     return Encoded(np.load(folder / "ids.npy", mmap_mode="r"), np.load(folder / "numerics.npy", mmap_mode="r"))
 
 
@@ -255,25 +337,6 @@ def coverage(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessin
     ids = encoded(workspace, dataset, preprocessing).ids[training_rows(dataset, "target", None)[0]]
     unseen, missing = (ids == UNSEEN).mean(axis=0), (ids == MISSING).mean(axis=0)
     return [FieldCoverage(field, float(unseen[i]), float(missing[i])) for i, field in enumerate(FIELDS)]
-
-
-def _labels(table: pa.Table) -> np.ndarray | None:
-    return table[LABEL].to_numpy() if LABEL in table.column_names else None
-
-
-def _assign(sample: Sample, spec: SplitSpec) -> tuple[np.ndarray, np.ndarray]:
-    if not sample.labelled:
-        return assign_unlabelled(sample.rows, without_domains(spec))
-    if spec.method != "column":
-        return assign(sample.rows, spec)
-    column = read_rows(sample, [spec.column])[spec.column]
-    if spec.column in NUMERIC:
-        column = pa.chunked_array([pc.cast(column, pa.int64(), safe=False).combine_chunks()])
-    texts = pc.fill_null(column.cast(pa.string()), "")
-    in_target = pc.is_in(texts, value_set=pa.array(spec.target_values, pa.string())).to_numpy()
-    if not in_target.any():
-        raise BadInput(f"No row of column {spec.column} holds one of {list(spec.target_values)}; choose other values.")
-    return assign(sample.rows, spec, in_target)
 
 
 def _in_order(dataset: Dataset, part: str) -> np.ndarray:

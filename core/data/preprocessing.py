@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 MISSING, UNSEEN, FIRST = 0, 1, 2
 """Ids of a missing value, of a value not in the vocabulary, and of the first value that is."""
 DEFAULT_MIN_COUNT = 10
+"""Of a vocabulary fitted on 5,000 rows or more; see `default_min_count`."""
+_SMALL_MIN_COUNTS = ((2_000, 2), (5_000, 5))
+"""(rows, minimum count for fewer rows than that): of few rows, a minimum of 10 would leave nearly no value known."""
 _HIGHEST_BUCKET = 2.0
 
 
@@ -149,6 +152,15 @@ def load_preprocessing(folder: Path) -> Preprocessing:
             raise
         raise BadInput(f"The preprocessing in {str(folder)!r} cannot be read: {error}. Prepare it again.") from error
     return result
+
+
+def default_min_count(rows: int) -> int:
+    """The minimum count of a vocabulary fitted on so many training rows, if the user names none.
+
+    >>> [default_min_count(rows) for rows in (120, 3_000, 1_000_000)]
+    [2, 5, 10]
+    """
+    return next((count for limit, count in _SMALL_MIN_COUNTS if rows < limit), DEFAULT_MIN_COUNT)
 
 
 def fit(

@@ -1,10 +1,12 @@
 """Which rows are source and which target, and which of each train, validate and test."""
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from core.data.schema import CATEGORICAL, NUMERIC
 from core.errors import BadInput
 
 PARTS = (
@@ -21,7 +23,13 @@ METHODS = {
     "order": "By row order (time): the first rows are the source domain, the rest the target domain",
     "column": "By the value of a column (segment): rows with the chosen values are the target domain",
     "random": "At random, with a seed",
+    "files": "By file: each file is a domain, or the validation or test rows of one",
 }
+
+DOMAINS = ("source", "target")
+FILE_ROLES = ("source", "source_validation", "source_test", "target", "target_validation", "target_test")
+"""What a file can be for the method "files". "source" and "target" hold a domain's training rows, and those of its
+validation and test rows that have no file of their own."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,8 @@ class SplitSpec:
     method: see METHODS. source_share: rows of the source domain ("order" and "random"); 0 means no source domain.
     column, target_values: for "column"; the empty string in target_values is the missing value. *_test_share: of a
     domain's rows. *_validation_share: of the domain's other rows. Inside a domain the rows are cut into training,
-    validation and test in row order, so the test rows are the latest; "random" shuffles them first. seed: of "random".
+    validation and test in row order, so the test rows are the latest; "random" shuffles them first. shuffle: of
+    "column" and "files", shuffle the rows of each domain before they are cut. seed: of "random" and of shuffle.
     """
 
     method: str = "order"
@@ -43,6 +52,7 @@ class SplitSpec:
     source_test_share: float = 0.1
     source_validation_share: float = 0.05
     seed: int = 0
+    shuffle: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -53,11 +63,23 @@ class SplitSpec:
             share = getattr(self, f"{name}_share")
             if not 0 < share < 1:
                 raise BadInput(f"The {name.replace('_', ' ')} share is {share!r}; it must lie between 0 and 1.")
-        if self.method == "column" and (self.column not in NUMERIC + CATEGORICAL or not self.target_values):
+        if self.method == "column" and not (self.column and self.target_values):
             raise BadInput(
-                f"A split by column needs one of I1..I13 or C1..C26 and the values that mean target; "
-                f"the column is {self.column!r}, the values are {list(self.target_values)}."
+                f"A split by column needs a column and its values that mean target; the column is {self.column!r}, "
+                f"the values are {list(self.target_values)}."
             )
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether rows are shuffled before they are cut into parts."""
+        return self.method == "random" or (self.shuffle and self.method in ("column", "files"))
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as they are stored and hashed: without `shuffle` where it is off, as before there was one."""
+        values = dataclasses.asdict(self)
+        if not self.shuffle:
+            del values["shuffle"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -73,13 +95,44 @@ class PartSummary:
         """Clicks over rows."""
         return float("nan") if self.clicks is None or not self.rows else self.clicks / self.rows
 
+    @property
+    def rarer_rows(self) -> int:
+        """Rows of the class that has fewer of them; 0 without labels."""
+        return 0 if self.clicks is None else min(self.clicks, self.rows - self.clicks)
 
-def assign(rows: int, spec: SplitSpec, in_target: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(parts int8 (rows,) of codes into PARTS, order int64 (rows,): all row numbers in the order domains are cut by).
 
-    in_target: bool (rows,), for the method "column": whether the row's value is one of spec.target_values.
+@dataclass(frozen=True)
+class RowBlock:
+    """Rows that are cut into parts one after another.
+
+    rows: row numbers, int64, in the order they are cut in. parts: names in PARTS. sizes: rows of each of these parts,
+    which add up to len(rows).
+    """
+
+    rows: np.ndarray
+    parts: tuple[str, ...]
+    sizes: tuple[int, ...]
+
+
+def blocks_of(
+    rows: int,
+    spec: SplitSpec,
+    in_target: np.ndarray | None = None,
+    files: Mapping[str, int] | None = None,
+) -> tuple[list[RowBlock], np.ndarray]:
+    """(blocks, order): how `spec` cuts labelled rows into parts, whatever their labels are.
+
+    A block is a domain, or a file that is one part as a whole; a source domain without rows is left out. order: int64
+    (rows,), all row numbers in the order domains are cut by. in_target: bool (rows,), for the method "column": whether
+    the row's value is one of spec.target_values. files: for the method "files", rows of each role, in the order the
+    files follow each other.
     """
     order = _order(rows, spec)
+    if spec.method == "files":
+        if files is None:
+            raise ValueError("a split by file needs the files' rows")
+        blocks = _file_blocks(spec, files)
+        return blocks, np.concatenate([block.rows for block in blocks])
     if spec.method == "column":
         if in_target is None:
             raise ValueError("a split by column needs in_target")
@@ -87,21 +140,48 @@ def assign(rows: int, spec: SplitSpec, in_target: np.ndarray | None = None) -> t
     else:
         cut = round(rows * spec.source_share)
         source, target = order[:cut], order[cut:]
-    parts = np.empty(rows, dtype=np.int8)
-    cuts = (
-        ("source", source, spec.source_test_share, spec.source_validation_share),
-        ("target", target, spec.target_test_share, spec.target_validation_share),
-    )
-    for domain, members, test_share, validation_share in cuts:
-        test_from = len(members) - round(len(members) * test_share)
-        validation_from = test_from - round(test_from * validation_share)
-        for part, chosen in (
-            ("train", members[:validation_from]),
-            ("validation", members[validation_from:test_from]),
-            ("test", members[test_from:]),
-        ):
-            parts[chosen] = PARTS.index(f"{domain}_{part}")
-    return parts, order
+    pairs = zip(DOMAINS, (source, target), strict=True)
+    return [_domain_block(domain, rows, spec) for domain, rows in pairs if len(rows) or domain == "target"], order
+
+
+def assign(rows: int, spec: SplitSpec, in_target: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(parts int8 (rows,) of codes into PARTS, order int64 (rows,)) of `blocks_of`."""
+    blocks, order = blocks_of(rows, spec, in_target)
+    return codes_of(blocks, rows), order
+
+
+def codes_of(blocks: Sequence[RowBlock], rows: int) -> np.ndarray:
+    """Code into PARTS of every row, int8 (rows,)."""
+    codes = np.empty(rows, dtype=np.int8)
+    for block in blocks:
+        ends = np.cumsum(block.sizes)
+        for part, chosen in zip(block.parts, np.split(block.rows, ends[:-1]), strict=True):
+            codes[chosen] = PARTS.index(part)
+    return codes
+
+
+def _domain_block(domain: str, members: np.ndarray, spec: SplitSpec, own: Sequence[str] = ()) -> RowBlock:
+    """A domain's rows; own: those of its parts that have a file of their own and get no row of these."""
+    cut = {name: f"{domain}_{name}" not in own for name in ("validation", "test")}
+    test = round(len(members) * getattr(spec, f"{domain}_test_share")) if cut["test"] else 0
+    rest = len(members) - test
+    validation = round(rest * getattr(spec, f"{domain}_validation_share")) if cut["validation"] else 0
+    sizes = {"train": rest - validation, "validation": validation, "test": test}
+    names = [name for name in sizes if cut.get(name, True)]
+    return RowBlock(members, tuple(f"{domain}_{name}" for name in names), tuple(sizes[name] for name in names))
+
+
+def _file_blocks(spec: SplitSpec, files: Mapping[str, int]) -> list[RowBlock]:
+    blocks, start = [], 0
+    generator = np.random.default_rng(spec.seed)
+    for role, rows in files.items():
+        members = np.arange(start, start + rows)
+        if spec.shuffled:
+            members = generator.permutation(members)
+        whole = RowBlock(members, (role,), (rows,))
+        blocks.append(_domain_block(role, members, spec, [*files]) if role in DOMAINS else whole)
+        start += rows
+    return blocks
 
 
 def without_domains(spec: SplitSpec) -> SplitSpec:
@@ -116,15 +196,19 @@ def without_domains(spec: SplitSpec) -> SplitSpec:
 
 
 def assign_unlabelled(rows: int, spec: SplitSpec) -> tuple[np.ndarray, np.ndarray]:
-    """As `assign` for rows without labels: all are source rows that train or, the last ones, validate; none tests."""
+    """As `assign` for rows without labels: all are source rows that train or, the last ones, validate; none tests.
+
+    At least one row validates where there are two.
+    """
     order = _order(rows, spec)
     parts = np.full(rows, PARTS.index("source_train"), dtype=np.int8)
-    parts[order[rows - round(rows * spec.source_validation_share) :]] = PARTS.index("source_validation")
+    validation = max(round(rows * spec.source_validation_share), int(rows > 1))
+    parts[order[rows - validation :]] = PARTS.index("source_validation")
     return parts, order
 
 
 def _order(rows: int, spec: SplitSpec) -> np.ndarray:
-    if spec.method == "random":
+    if spec.shuffled:
         return np.random.default_rng(spec.seed).permutation(rows)
     return np.arange(rows)
 
@@ -136,6 +220,11 @@ def summarise(labels: np.ndarray | None, parts: np.ndarray) -> tuple[PartSummary
         return tuple(PartSummary(part, int(rows[i]), None) for i, part in enumerate(PARTS))
     clicks = np.bincount(parts, weights=labels, minlength=len(PARTS))
     return tuple(PartSummary(part, int(rows[i]), int(clicks[i])) for i, part in enumerate(PARTS))
+
+
+def summarise_blocks(labels: np.ndarray, blocks: Sequence[RowBlock]) -> tuple[PartSummary, ...]:
+    """As `summarise`, of the rows that blocks cut; labels: of all rows."""
+    return summarise(labels, codes_of(blocks, len(labels)))
 
 
 def check_parts(summaries: tuple[PartSummary, ...]) -> None:

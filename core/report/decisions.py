@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.data.datasets import find_dataset, test_rows
-from core.data.samples import find_sample, read_rows
+from core.data.datasets import column_values, find_dataset, kept_columns, test_rows
 from core.data.schema import CATEGORICAL, NUMERIC
+from core.errors import BadInput
 from core.evaluation.costs import Costs, cheapest_threshold
 from core.evaluation.curves import threshold_table
 from core.evaluation.seeds import Mean, mean_of_rows
@@ -70,10 +70,19 @@ def cost_difference(one: ArmCost, other: ArmCost) -> Mean | str:
     return mean_of_rows(a - b)
 
 
+def slice_columns(workspace: Workspace, dataset_id: str) -> list[str]:
+    """Columns that test rows can be sliced by: the segment columns that the files brought along, then the 39 fields."""
+    try:
+        kept = kept_columns(workspace, find_dataset(workspace, dataset_id))
+    except BadInput:
+        kept = ()
+    return [*kept, *CATEGORICAL, *NUMERIC]
+
+
 def column_slices(workspace: Workspace, dataset_id: str, column: str) -> list[Slice]:
     """The most frequent values of a column among the target test rows; BadInput where the rows are gone."""
     dataset = find_dataset(workspace, dataset_id)
-    values = read_rows(find_sample(workspace, dataset.sample_id), [column])[column]
+    values = column_values(workspace, dataset, column)
     chosen = values.take(test_rows(dataset, "target")).to_pylist()
     return slices_of([f"{value:g}" if isinstance(value, float) else value for value in chosen])
 
@@ -105,7 +114,7 @@ def arm_slices(
     elif column == EVERY_COLUMN:
         slices = [
             Slice(f"{name} = {one.name}", one.rows)
-            for name in (*CATEGORICAL, *NUMERIC)
+            for name in slice_columns(workspace, dataset)
             for one in slices_by(dataset, name)
         ]
     else:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from core.data.dataset_sentences import duplicate_sentences, files_sentence
 from core.data.datasets import Dataset
 from core.data.split import METHODS
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, known_metric
@@ -190,33 +191,42 @@ def _height(title: str, arms: int) -> int:
 
 
 def _data(dataset: Dataset) -> list[Html]:
-    spec = dataset.spec
-    shares = f"test {spec.target_test_share:g} of the target and {spec.source_test_share:g} of the source rows"
-    split = f"{METHODS[spec.method]}; {shares}"
-    if spec.method == "column":
-        split += (
-            f"; column {spec.column}, target values {', '.join(value or '(missing)' for value in spec.target_values)}"
-        )
-    else:
-        split += f"; source share {spec.source_share:g}"
-    if spec.method == "random":
-        split += f"; seed {spec.seed}"
     values: dict[str, Cell] = {
         "Name": dataset.name,
-        "Sample": dataset.sample_name,
+        "Files" if dataset.samples else "Sample": (
+            files_sentence(dataset.samples) if dataset.samples else dataset.sample_name
+        ),
         "Rows": dataset.rows,
         "Simulated": "yes" if dataset.simulated else "no",
         "Content hash": dataset.content_hash,
         "Preprocessing hash": dataset.preprocessing_hash,
         "Minimum count": dataset.min_count,
-        "Split": split,
+        "Split": _split(dataset),
         "Prepared": dataset.created,
     }
+    notes = [*dataset.notes, *duplicate_sentences(dataset.samples, dataset.duplicates)]
     parts: list[list[Cell]] = [
         [part.part.replace("_", " "), part.rows, part.clicks, part.click_rate if part.rows else None]
         for part in dataset.parts
     ]
-    return [facts(values), table(("Part", "Rows", "Clicks", "Click rate"), parts)]
+    found = [facts(values), table(("Part", "Rows", "Clicks", "Click rate"), parts)]
+    return [*found, sentences(notes)] if notes else found
+
+
+def _split(dataset: Dataset) -> str:
+    spec, roles = dataset.spec, {one.role for one in dataset.samples}
+    said = [METHODS[spec.method]]
+    if tested := [domain for domain in ("target", "source") if f"{domain}_test" not in roles]:
+        shares = [f"{getattr(spec, f'{domain}_test_share'):g} of the {domain}" for domain in tested]
+        said.append(f"test {' and '.join(shares)} rows")
+    if spec.method == "column":
+        values = ", ".join(value or "(missing)" for value in spec.target_values)
+        said.append(f"column {spec.column}, target values {values}")
+    elif spec.method != "files":
+        said.append(f"source share {spec.source_share:g}")
+    if spec.shuffled:
+        said.append(f"shuffled with seed {spec.seed}")
+    return "; ".join(said)
 
 
 def _backbone(card: BackboneCard) -> list[Html]:

@@ -2,11 +2,11 @@
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core.data.datasets import Dataset, find_dataset
-from core.data.preprocessing import DEFAULT_MIN_COUNT
-from core.data.samples import find_sample
+from core.data.preprocessing import default_min_count
+from core.data.samples import Sample, find_sample
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.freezing.strategies import complete_options
@@ -65,34 +65,71 @@ def fits_one_command(spec: SweepSpec) -> bool:
 
 
 def data_commands(workspace: Workspace, dataset: Dataset) -> list[str]:
-    """The command that reads the file and prepares the dataset, with the file's hash as a comment."""
-    try:
-        sample = find_sample(workspace, dataset.sample_id)
-        file, digest = sample.source, sample.content_hash
-    except BadInput:
-        file, digest = "FILE", f"{dataset.sample_id.split('-')[1]}…"
-    lines = [f"# {_on_one_line(file)} is the file with SHA-256 {digest}"]
-    spec, usual = dataset.spec, SplitSpec()
-    parts = [*THAW, "ingest", file, "--name", dataset.name]
-    if dataset.sample_id.endswith("-skip"):
-        parts += ["--on-bad-rows", "skip"]
-    if spec.method != usual.method:
+    """The commands that read the file or files and prepare the dataset, with the files' hashes as comments."""
+    spec = dataset.spec
+    count = None if dataset.min_count == default_min_count(dataset.fitted_rows) else dataset.min_count
+    if not dataset.samples:
+        line, words = _ingest(workspace, dataset.sample_id, dataset.name, dataset.simulated)
+        command = shlex.join([*words, *split_flags(spec, count)])
+        if any(not value or "," in value for value in spec.target_values):
+            note = "# The command line cannot name the missing value, nor one with a comma: prepare it on page Data."
+            return [line, note, f"# {command}"]
+        return [line, command]
+    lines, names = [], _names_apart(dataset)
+    for one in dataset.samples:
+        line, words = _ingest(workspace, one.id, names[one.role], dataset.simulated)
+        lines += [line, shlex.join([*words, "--no-prepare"])]
+    return [*lines, prepare_command(names, spec, dataset.name, count)]
+
+
+def prepare_command(names: Mapping[str, str], spec: SplitSpec, name: str, min_count: int | None) -> str:
+    """The command that prepares a dataset of several samples. names: by role. min_count: None for the default."""
+    words = [*THAW, "prepare", "--name", name]
+    for role, sample in names.items():
+        words += [f"--{role.replace('_', '-')}", sample]
+    return shlex.join([*words, *split_flags(spec, min_count)])
+
+
+def reading_flags(sample: Sample) -> list[str]:
+    """The flags of `ingest` that read the sample's file as it was read."""
+    return ["--simulated"] * sample.simulated + ["--on-bad-rows", "skip"] * sample.id.endswith("-skip")
+
+
+def split_flags(spec: SplitSpec, min_count: int | None) -> list[str]:
+    """The flags of a split and a minimum count; defaults are left out, and the minimum count where it is None."""
+    usual, parts = SplitSpec(), []
+    if spec.method not in (usual.method, "files"):
         parts += ["--split", spec.method]
     if spec.method == "column":
         parts += ["--column", spec.column, "--target-values", ",".join(spec.target_values)]
     for name in _SPLIT_FLAGS:
         if getattr(spec, name) != getattr(usual, name):
             parts += [f"--{name.replace('_', '-')}", str(getattr(spec, name))]
+    parts += ["--shuffle"] * spec.shuffle
     if spec.seed != usual.seed:
         parts += ["--split-seed", str(spec.seed)]
-    if dataset.min_count != DEFAULT_MIN_COUNT:
-        parts += ["--min-count", str(dataset.min_count)]
-    if dataset.simulated:
-        parts.append("--simulated")
-    if any(not value or "," in value for value in spec.target_values):
-        lines.append("# The command line cannot name the missing value, nor one with a comma: prepare it on page Data.")
-        return [*lines, f"# {shlex.join(parts)}"]
-    return [*lines, shlex.join(parts)]
+    return parts if min_count is None else [*parts, "--min-count", str(min_count)]
+
+
+def _ingest(workspace: Workspace, sample_id: str, name: str, simulated: bool) -> tuple[str, list[str]]:
+    """(a comment that names the sample's file, the words that read it). simulated: taken where the sample is gone."""
+    try:
+        sample = find_sample(workspace, sample_id)
+        file, digest, flags = sample.source, sample.content_hash, reading_flags(sample)
+    except BadInput:
+        file, digest = "FILE", f"{sample_id.split('-')[1]}…"
+        flags = ["--simulated"] * simulated + ["--on-bad-rows", "skip"] * sample_id.endswith("-skip")
+    comment = f"# {_on_one_line(file)} is the file with SHA-256 {digest}"
+    return comment, [*THAW, "ingest", file, "--name", name, *flags]
+
+
+def _names_apart(dataset: Dataset) -> dict[str, str]:
+    """A name for the sample of each role; samples of the same name are told apart by their role."""
+    names = [one.name for one in dataset.samples]
+    return {
+        one.role: one.name if names.count(one.name) == 1 else f"{one.name[:40]} {one.role.replace('_', ' ')}"
+        for one in dataset.samples
+    }
 
 
 def _before(workspace: Workspace, dataset: Dataset, card: BackboneCard) -> list[str]:

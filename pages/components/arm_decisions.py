@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from core.data.schema import CATEGORICAL, NUMERIC
 from core.evaluation.costs import Costs
 from core.evaluation.format_metrics import format_bounds, format_metric, format_p
 from core.evaluation.seeds import Mean, mean_of_rows
@@ -18,7 +17,7 @@ from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
 from pages.components.choice import choose_text
 from pages.components.common import errors_shown, escape_markdown, interval, percent, workspace
-from pages.components.decision_fields import NEEDED, column_slices, cost_fields
+from pages.components.decision_fields import NEEDED, column_slices, cost_fields, slice_columns
 
 MOST_DIFFERENCES = 30
 
@@ -83,7 +82,7 @@ def _difference(one: ArmCost, other: ArmCost) -> str:
 
 def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
     """Metrics of every arm by the values of a column, and the slices where arms differ most from the reference."""
-    options = [DOMAIN, *CATEGORICAL, *NUMERIC] + [EVERY_COLUMN] * (len(arms) > 1)
+    options = [DOMAIN, *slice_columns(arms[0].runs[0].dataset)] + [EVERY_COLUMN] * (len(arms) > 1)
     if any("source_test" not in one.auc for one in arms):
         options.remove(DOMAIN)
     with st.columns([2, 3])[0]:

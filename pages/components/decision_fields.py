@@ -5,6 +5,7 @@ import streamlit as st
 from core.evaluation.costs import Costs, of_impressions
 from core.evaluation.slices import Slice
 from core.report.decisions import column_slices as slices_by
+from core.report.decisions import slice_columns as columns_by
 from pages.components.common import workspace
 
 WAYS = {"errors": "Costs of errors", "impressions": "Value of a click, price of an impression"}
@@ -45,6 +46,11 @@ def cost_fields(run_id: str = "") -> Costs:
     return of_impressions(
         number(0, "Value of a click", "value", 5.0), number(1, "Price of an impression", "price", 1.0)
     )
+
+
+def slice_columns(dataset_id: str) -> list[str]:
+    """See core.report.decisions.slice_columns."""
+    return columns_by(workspace(), dataset_id)
 
 
 @st.cache_data(max_entries=64, show_spinner="Reading the column")

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core.data.schema import CATEGORICAL, NUMERIC
 from core.evaluation.costs import cheapest_threshold
 from core.evaluation.curves import threshold_table
 from core.evaluation.format_metrics import format_metric
@@ -15,7 +14,7 @@ from core.report.palette import FROZEN, TRAINED
 from core.runs.store import Run
 from pages.components.chart import chart
 from pages.components.common import decimals, errors_shown, number_columns, percent
-from pages.components.decision_fields import NEEDED, column_slices, cost_fields
+from pages.components.decision_fields import NEEDED, column_slices, cost_fields, slice_columns
 from pages.components.result import predictions_of
 
 
@@ -54,7 +53,7 @@ def _slices(run: Run) -> None:
     arrays = predictions_of(run)
     column = st.selectbox(
         "Column",
-        [*CATEGORICAL, *NUMERIC],
+        slice_columns(run.dataset),
         key=f"slice-{run.id}",
         width=220,
         help="By whose values the test rows are sliced. It changes no score, only how they are summed up.",

@@ -1,25 +1,39 @@
 """Splitting a sample into domains and parts, with what comes of it shown before anything is prepared."""
 
+import dataclasses
 import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core.data.datasets import Dataset, prepare, preview_split
-from core.data.preprocessing import DEFAULT_MIN_COUNT
-from core.data.profile import ColumnProfile
-from core.data.samples import Sample
+from core.data.counts import count as count_values
+from core.data.datasets import Dataset, fitted_rows, prepare
+from core.data.preprocessing import default_min_count
+from core.data.profile import TOP, ColumnProfile
+from core.data.samples import Sample, coded_rows
 from core.data.schema import FIELDS
-from core.data.split import PartSummary, SplitSpec, check_parts
+from core.data.split import PartSummary, SplitSpec
+from core.data.split_adjust import Split
+from core.data.split_plan import plan_split
+from core.errors import BadInput
 from core.report.data_figures import part_title, parts_figure
+from core.runs.reproduce import THAW, reading_flags, split_flags
 from pages.components.access import write_button
 from pages.components.add_sample import progress
 from pages.components.chart import chart
-from pages.components.common import command_hint, errors_shown, escape_markdown, percent, workspace
+from pages.components.common import (
+    bullets,
+    command_hint,
+    errors_shown,
+    escape_markdown,
+    percent,
+    show_error,
+    workspace,
+)
 
 METHODS = {"order": "Row order (time)", "column": "Value of a column (segment)", "random": "At random"}
 _SHARES = {
@@ -34,17 +48,20 @@ _SHARES = {
 def split_form(sample: Sample, profiles: Sequence[ColumnProfile]) -> None:
     """Split, preview and prepare; ends by choosing the new dataset."""
     values = _domains(sample, profiles)
+    ready = values["method"] != "column" or bool(values["target_values"])
     with st.expander("Test and validation shares, minimum count", icon=":material/tune:"):
-        values |= _shares(sample)
-        min_count = _min_count(sample)
-    if values["method"] == "column" and not values["target_values"]:
+        values |= share_fields(sample.id)
+        if values["method"] == "column":
+            values |= shuffle_fields(sample.id)
+        split, min_count = None, None
+        if ready:
+            with errors_shown():
+                spec = SplitSpec(**values)
+                split = preview(sample.id, sample.created, spec, sample)
+        min_count = min_count_field(sample.id, split)
+    if not ready:
         st.info(f"Choose the values of {values['column']} that mean target.", icon=":material/arrow_upward:")
-        return
-    with errors_shown():
-        spec = SplitSpec(**values)
-        parts = preview(sample.id, sample.created, spec, sample)
-        parts_preview(parts, key="preview")
-        check_parts(parts)
+    if split and split_preview(split, lambda remedy: _follow(sample, remedy)):
         _prepare(sample, spec, min_count)
 
 
@@ -61,19 +78,45 @@ def unlabelled_form(sample: Sample) -> None:
         chosen = st.slider(
             title, 1, 90, start, format="%d %%", key=f"unlabelled-{sample.id}", help=help_text, width=420
         )
-        min_count = _min_count(sample)
-    with errors_shown():
         spec = SplitSpec(source_validation_share=chosen / 100)
-        parts = preview(sample.id, sample.created, spec, sample)
-        parts_preview(parts, key="preview")
-        check_parts(parts)
+        split = preview(sample.id, sample.created, spec, sample)
+        min_count = min_count_field(sample.id, split)
+    if split_preview(split):
         _prepare(sample, spec, min_count)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def preview(sample_id: str, created: str, spec: SplitSpec, _sample: Sample) -> tuple[PartSummary, ...]:
-    """Rows and clicks of each part under `spec`."""
-    return preview_split(_sample, spec)
+def preview(sample_id: str, created: str, spec: SplitSpec, _sample: Sample) -> Split:
+    """What `spec` makes of the sample, without the rows' own parts."""
+    return without_rows(plan_split(_sample, spec))
+
+
+def without_rows(split: Split) -> Split:
+    """The split without what it says of every single row: small enough to be kept."""
+    nothing = np.empty(0, np.int8)
+    return dataclasses.replace(split, parts=nothing, order=nothing)
+
+
+def split_preview(split: Split, follow: Callable[[SplitSpec], None] | None = None) -> bool:
+    """Parts, what was changed, or why it cannot be prepared; whether it can.
+
+    follow: puts the split that a refusal recommends into the form.
+    """
+    parts_preview(split.summaries, key="preview")
+    if split.notes:
+        st.info(sentences(split.notes), icon=":material/info:")
+    if not split.refusal:
+        return True
+    show_error(BadInput(split.refusal))
+    if split.remedy and follow:
+        label = "Use the random split" if split.remedy.method == "random" else "Shuffle the rows first"
+        st.button(label, icon=":material/shuffle:", key="remedy", on_click=follow, args=(split.remedy,))
+    return False
+
+
+def sentences(said: Sequence[str]) -> str:
+    """Sentences in Markdown: a list where there are several."""
+    return bullets(said) if len(said) > 1 else escape_markdown("".join(said))
 
 
 def parts_preview(parts: Sequence[PartSummary], key: str) -> None:
@@ -107,19 +150,13 @@ def parts_preview(parts: Sequence[PartSummary], key: str) -> None:
         chart(parts_figure(shown), key=f"{key}-parts", height=260, alt=alt, modebar=False)
 
 
-def ingest_command(sample: Sample, spec: SplitSpec, name: str, min_count: int) -> str:
-    """The command that takes the sample's file in and prepares the same dataset; defaults are left out."""
-    words = ["python", "-m", "core", "ingest", sample.source, "--name", name]
-    words += ["--simulated"] if sample.simulated else []
-    words += ["--on-bad-rows", "skip"] if sample.id.endswith("-skip") else []
-    default = SplitSpec()
-    for field in fields(SplitSpec):
-        value = getattr(spec, field.name)
-        if value != getattr(default, field.name):
-            flag = {"method": "--split", "seed": "--split-seed"}.get(field.name, f"--{field.name.replace('_', '-')}")
-            words += [flag, ",".join(value) if isinstance(value, tuple) else str(value)]
-    words += ["--min-count", str(min_count)] if min_count != DEFAULT_MIN_COUNT else []
-    return shlex.join(words)
+def ingest_command(sample: Sample, spec: SplitSpec, name: str, min_count: int | None) -> str:
+    """The command that takes the sample's file in and prepares the same dataset; defaults are left out.
+
+    min_count: None for the default.
+    """
+    read = [*THAW, "ingest", sample.source, "--name", name, *reading_flags(sample)]
+    return shlex.join([*read, *split_flags(spec, min_count)])
 
 
 def describe_split(spec: SplitSpec, labelled: bool = True) -> str:
@@ -129,7 +166,11 @@ def describe_split(spec: SplitSpec, labelled: bool = True) -> str:
     if spec.method == "column":
         # Not between backticks: a value may hold one, and what stands behind it would be Markdown.
         values = ", ".join(f"“{escape_markdown(value)}”" if value else "missing" for value in spec.target_values)
-        return f"Target: rows whose {spec.column} is {values}; inside each domain by row order."
+        inside = f"shuffled (seed {spec.seed})" if spec.shuffle else "by row order"
+        return f"Target: rows whose {escape_markdown(spec.column)} is {values}; inside each domain {inside}."
+    if spec.method == "files":
+        inside = f"shuffled (seed {spec.seed})" if spec.shuffle else "in row order"
+        return f"Each file has its part; inside a file, rows are cut {inside}."
     if not spec.source_share:
         return "All rows are target rows: there is no source domain."
     how = "the first" if spec.method == "order" else "at random"
@@ -139,13 +180,15 @@ def describe_split(spec: SplitSpec, labelled: bool = True) -> str:
 
 def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any]:
     """The fields of SplitSpec that say which rows are target rows."""
+    key = f"method-{sample.id}"
+    # Not as its default: `_follow` sets it too.
+    st.session_state.setdefault(key, "order")
     method = st.segmented_control(
         "What tells target rows from source rows",
         [*METHODS],
         format_func=METHODS.__getitem__,
-        default="order",
         required=True,
-        key=f"method-{sample.id}",
+        key=key,
         help="By order the last rows are the target, by value those you name; at random both are alike.",
     )
     if method == "column":
@@ -155,36 +198,51 @@ def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any
             "Source rows", 0, 95, 60, step=5, format="%d %%", key=f"source-{sample.id}", width=420,
             help="The first rows in the file (or, at random, as many of them). 0 % means no source domain.",
         )  # fmt: skip
-        seed = 0
-        if method == "random":
-            seed = st.number_input(
-                "Seed",
-                0,
-                2**31 - 1,
-                0,
-                key=f"seed-{sample.id}",
-                width=140,
-                help="Which rows chance puts where: the same seed gives the same split.",
-            )
+        seed = _seed(sample.id) if method == "random" else 0
     return {"method": method, "source_share": share / 100, "seed": seed}
+
+
+def _seed(key: str) -> int:
+    return st.number_input(
+        "Seed",
+        0,
+        2**31 - 1,
+        0,
+        key=f"seed-{key}",
+        width=140,
+        help="Which rows chance puts where: the same seed gives the same split.",
+    )
+
+
+def _follow(sample: Sample, remedy: SplitSpec) -> None:
+    """Puts the method or the shuffling of `remedy` into the form: a button's on_click."""
+    if remedy.method == "column":
+        st.session_state[f"shuffle-{sample.id}"] = True
+    else:
+        st.session_state[f"method-{sample.id}"] = remedy.method
 
 
 def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any]:
     """Column and values, offered from the column's commonest ones; any other may be typed."""
     few = min(profiles, key=lambda profile: (profile.cardinality < 2, profile.cardinality)).name
+    columns = [*sample.kept, *FIELDS]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         column = st.selectbox(
             "Column",
-            FIELDS,
-            FIELDS.index(few),
+            columns,
+            0 if sample.kept else columns.index(few),
             key=f"column-{sample.id}",
-            width=130,
+            width=200 if sample.kept else 130,
             help="Its value says whether a row is source or target.",
         )
-        profile = profiles[FIELDS.index(column)]
-        shares = {value: rows / sample.rows for value, rows in profile.top_values}
-        if profile.missing_share:
-            shares[""] = profile.missing_share
+        if column in FIELDS:
+            profile = profiles[FIELDS.index(column)]
+            top_values, missing = profile.top_values, profile.missing_share
+        else:
+            top_values, missing = segment_values(sample.id, sample.created, column, sample)
+        shares = {value: rows / sample.rows for value, rows in top_values}
+        if missing:
+            shares[""] = missing
         offered = sorted(shares, key=lambda value: -shares[value])
         chosen = st.multiselect(
             "Values that mean target",
@@ -199,32 +257,62 @@ def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[st
     return {"column": column, "target_values": tuple(chosen)}
 
 
-def _shares(sample: Sample) -> dict[str, float]:
-    default, values = SplitSpec(), {}
+@st.cache_data(max_entries=32, show_spinner="Counting the values")
+def segment_values(
+    sample_id: str, created: str, column: str, _sample: Sample
+) -> tuple[tuple[tuple[str, int], ...], float]:
+    """((value, rows) of the commonest values of a column beside the 39 fields, falling; the share of missing ones)."""
+    counts = count_values(coded_rows(_sample)[column])
+    values, rows = counts.most(TOP)
+    top = tuple((str(value), int(number)) for value, number in zip(values.to_pylist(), rows, strict=True))
+    return top, counts.missing / max(_sample.rows, 1)
+
+
+def share_fields(key: str, without: Collection[str] = ()) -> dict[str, Any]:
+    """Sliders for the shares of test and validation rows. without: parts whose rows are a file of their own."""
+    default, values = SplitSpec(), dict[str, Any]()
     with st.grid(2, min_column_width=260):
         for name, (title, help_text) in _SHARES.items():
+            if name.removesuffix("_share") in without:
+                continue
             start = round(100 * getattr(default, name))
-            chosen = st.slider(title, 1, 90, start, format="%d %%", key=f"{name}-{sample.id}", help=help_text)
+            chosen = st.slider(title, 1, 90, start, format="%d %%", key=f"{name}-{key}", help=help_text)
             values[name] = chosen / 100
     return values
 
 
-def _min_count(sample: Sample) -> int:
-    return st.number_input(
+def shuffle_fields(key: str) -> dict[str, Any]:
+    """Whether rows are shuffled inside each domain before they are cut, and the seed."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        shuffle = st.toggle(
+            "Shuffle the rows first",
+            key=f"shuffle-{key}",
+            help="Off, the last rows of a domain or file test: right for rows in time order. On, any rows do: right "
+            "for a file sorted by label.",
+        )
+        return {"shuffle": shuffle, "seed": _seed(key) if shuffle else 0}
+
+
+def min_count_field(key: str, split: Split | None) -> int | None:
+    """The minimum count; None where it is the default of the training rows that the split gives."""
+    rows = fitted_rows(split.summaries) if split else 0
+    default = default_min_count(rows) if rows else default_min_count(10**6)
+    chosen = st.number_input(
         "Minimum count",
         1,
         100_000,
-        DEFAULT_MIN_COUNT,
-        key=f"min_count-{sample.id}",
-        help="A value seen in fewer training rows shares one embedding with all other rare values.",
+        default,
+        # A key of its own for each default: a number that was typed stays as long as the default does.
+        key=f"min_count-{key}-{default}",
+        help="A value seen in fewer training rows shares one embedding with all other rare values. It starts at 10, "
+        "with few training rows at 5 (below 5,000) or 2 (below 2,000), which would else leave nearly no value known.",
         width=200,
     )
+    return None if chosen == default else chosen
 
 
-def _prepare(sample: Sample, spec: SplitSpec, min_count: int) -> None:
-    suffix = {"order": "by row order", "column": f"by {spec.column}", "random": f"at random, seed {spec.seed}"}
-    about = suffix[spec.method] if sample.labelled else "no labels"
-    default = re.sub(r"\W+$", "", f"{sample.name[:36]}, {about}")
+def prepare_button(default: str) -> tuple[str, bool]:
+    """(the name of the dataset, whether it is to be prepared now)."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input(
             "Name of the dataset",
@@ -233,20 +321,27 @@ def _prepare(sample: Sample, spec: SplitSpec, min_count: int) -> None:
             width=420,
             help="What lists and commands call it; it changes no result.",
         )
-        pressed = write_button("Prepare the dataset", type="primary", icon=":material/dataset:", key="prepare")
-    if pressed:
-        dataset = _run_prepare(sample, spec, name, min_count)
-        st.session_state.choose_dataset = dataset.id
-        st.toast(f"{escape_markdown(dataset.name)} is ready.", icon=":material/check_circle:")
-        st.rerun()
-    command_hint(ingest_command(sample, spec, name, min_count))
+        return name, write_button("Prepare the dataset", type="primary", icon=":material/dataset:", key="prepare")
 
 
-def _run_prepare(sample: Sample, spec: SplitSpec, name: str, min_count: int) -> Dataset:
+def run_prepare(make: Callable[[Callable[[float], None]], Dataset]) -> None:
+    """Prepares a dataset with a bar, and shows it."""
     bar = st.progress(0.0, "Fitting on training rows")
     try:
-        return prepare(
-            workspace(), sample, spec, name, min_count, progress(bar, "Fitting on training rows, encoding all")
-        )
+        dataset = make(progress(bar, "Fitting on training rows, encoding all"))
     finally:
         bar.empty()
+    st.session_state.choose_dataset = dataset.id
+    st.toast(f"{escape_markdown(dataset.name)} is ready.", icon=":material/check_circle:")
+    st.rerun()
+
+
+def _prepare(sample: Sample, spec: SplitSpec, min_count: int | None) -> None:
+    suffix = {"order": "by row order", "column": f"by {spec.column}", "random": f"at random, seed {spec.seed}"}
+    about = suffix[spec.method] if sample.labelled else "no labels"
+    about = re.sub(r"[^\w .()+%=,-]", " ", about)[:24]
+    name, pressed = prepare_button(re.sub(r"\W+$", "", f"{sample.name[:36]}, {about}"))
+    with errors_shown():
+        if pressed:
+            run_prepare(lambda report: prepare(workspace(), sample, spec, name, min_count, report))
+        command_hint(ingest_command(sample, spec, name, min_count))

@@ -9,12 +9,14 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import find_dataset, list_datasets
-from core.data.samples import find_sample, list_samples, read_rows
+from core.data.ingest import ingest
+from core.data.samples import Sample, find_sample, list_samples, read_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.workspace import PROJECT, Workspace, open_workspace
 from pages.components.add_sample import sample_name
 from pages.components.split_form import describe_split, ingest_command
+from tests.core.data.helpers import with_segments
 
 
 @pytest.fixture
@@ -127,6 +129,100 @@ def test_a_split_that_leaves_no_clicks_is_a_sentence(space: Workspace) -> None:
     checked(app)
     assert "The part" in app.error[0].value.replace("\\", "") or "This split leaves" in app.error[0].value
     assert not [button for button in app.button if button.key == "prepare"]
+
+
+def small(space: Workspace, tmp_path: Path, name: str, labels: list[int]) -> Sample:
+    """A sample with these labels, in this order; its rows are the first of 400 that are always the same."""
+    simulate(tmp_path / "rows.tsv", 400, "source", seed=9)
+    lines = (tmp_path / "rows.tsv").read_text().splitlines()[: len(labels)]
+    path = tmp_path / f"{name}.tsv"
+    path.write_text("".join(f"{label}{line[1:]}\n" for label, line in zip(labels, lines, strict=True)))
+    return ingest(space, path, name)
+
+
+def test_a_small_sample_is_prepared_and_what_was_widened_is_said(space: Workspace, tmp_path: Path) -> None:
+    labels = [0, 0, 0, 1] * 50
+    labels[144:164] = [0] * 20
+    sample = small(space, tmp_path, "small", labels)
+    app = open_tab(data_page(sample=sample.id), "Split")
+    assert "target validation share was widened from 10 %" in words(app).replace("\\", "")
+    assert app.number_input(key=f"min_count-{sample.id}-2").value == 2
+    assert "--min-count" not in app.code[0].value
+    app.button(key="prepare").click().run()
+    dataset = find_dataset(space, "small, by row order")
+    assert "target validation share was widened from 10 %" in words(checked(app)).replace("\\", "")
+    assert dataset.min_count == 2 and "the default for" in words(app)
+
+
+def test_a_sorted_file_gets_the_random_split_by_a_button(space: Workspace, tmp_path: Path) -> None:
+    sample = small(space, tmp_path, "sorted", [0] * 200 + [1] * 200)
+    app = open_tab(data_page(sample=sample.id), "Split")
+    assert "sorted by label" in app.error[0].value and not [one for one in app.button if one.key == "prepare"]
+    app.button(key="remedy").click().run()
+    assert not checked(app).error and app.segmented_control(key=f"method-{sample.id}").value == "random"
+    app.button(key="prepare").click().run()
+    assert find_dataset(space, "sorted, at random, seed 0").spec.method == "random"
+
+
+def test_a_segment_column_is_offered_with_its_values(space: Workspace) -> None:
+    sample = with_segments(list_samples(space)[0], "day", ["mon", "tue", None])
+    app = open_tab(data_page(sample=sample.id), "Split")
+    app.segmented_control(key=f"method-{sample.id}").set_value("column").run()
+    assert checked(app).selectbox(key=f"column-{sample.id}").value == "day"
+    values = app.multiselect(key=f"values-{sample.id}-day")
+    assert sorted(values.options) == ["missing · 33.3%", "mon · 33.3%", "tue · 33.3%"]
+    values.set_value(["tue"]).run()
+    app.toggle(key=f"shuffle-{sample.id}").set_value(True).run()
+    assert "--column day --target-values tue --shuffle" in checked(app).code[0].value
+    app.button(key="prepare").click().run()
+    assert "Target: rows whose day is “tue”" in words(checked(app))
+    assert find_dataset(space, "tiny, by day").parts[5].rows == 500
+
+
+def test_several_files_each_with_its_part(space: Workspace, tmp_path: Path) -> None:
+    tiny = list_samples(space)[0]
+    june = small(space, tmp_path, "June", [0, 1, 0] * 100)
+    july = small(space, tmp_path, "July", [0, 1, 0] * 50)
+    app = data_page(target=june.id, source=tiny.id)
+    assert app.segmented_control(key="split_way").value == "several"
+    app.selectbox(key="target_test").set_value(july.id).run()
+    assert [*checked(app).dataframe[0].value["Rows"]] == [2565, 135, 300, 270, 30, 150]
+    assert {key: app.query_params[key] for key in ("source", "target", "target_test")} == {
+        "source": tiny.id, "target": june.id, "target_test": july.id,
+    }  # fmt: skip
+    assert "150 of the 150 rows of 'July' also occur in 'June'" in words(app).replace("\\", "")
+    assert app.code[0].value == (
+        "python -m core prepare --name 'tiny to June' --source tiny --target June --target-test July"
+    )
+    app.button(key="prepare").click().run()
+    dataset = find_dataset(space, "tiny to June")
+    assert dataset.simulated and [one.name for one in dataset.samples] == ["tiny", "June", "July"]
+    said = words(checked(app)).replace("\\", "")
+    assert "target test from 'July' (150 rows)" in said and "also occur in 'June'" in said
+    assert "target" not in app.query_params and app.query_params["dataset"] == dataset.id
+
+
+def test_files_are_chosen_and_taken_back_and_the_address_follows(space: Workspace, tmp_path: Path) -> None:
+    tiny, june = find_sample(space, "tiny"), small(space, tmp_path, "June", [0, 1, 0] * 100)
+    july = small(space, tmp_path, "July", [0, 1, 0] * 50)
+    app = data_page(target=june.id, target_test=july.id)
+    app.selectbox(key="target").set_value(july.id).run()
+    app.selectbox(key="target_test").set_value("none").run()
+    app.selectbox(key="source").set_value("none").run()
+    assert [*checked(app).dataframe[0].value["Part"]] == ["Target train", "Target validation", "Target test"]
+    assert dict(app.query_params) | {"source": "none", "target": july.id} == dict(app.query_params)
+    assert "target_test" not in app.query_params and "--source" not in app.code[0].value
+    app.segmented_control(key="split_way").set_value("one").run()
+    assert not {"source", "target"} & {*checked(app).query_params}
+    app = data_page(target="s-gone", source=tiny.id)
+    assert "There is no sample 's-gone'" in words(app).replace("\\", "")
+
+
+def test_one_file_cannot_have_two_parts(space: Workspace, tmp_path: Path) -> None:
+    small(space, tmp_path, "June", [0, 1, 0] * 100)
+    tiny = find_sample(space, "tiny")
+    app = data_page(target=tiny.id, source=tiny.id)
+    assert "is named as the source file and as the target file" in app.error[0].value
 
 
 def test_a_taken_name_is_a_sentence(space: Workspace) -> None:
@@ -258,7 +354,7 @@ def test_sample_names_come_from_file_names(file: str, name: str) -> None:
 def test_the_command_names_what_differs_from_the_defaults(space: Workspace) -> None:
     sample = list_samples(space)[0]
     spec = SplitSpec(method="column", column="C9", target_values=("ab", "cd"))
-    assert ingest_command(sample, spec, "by C9", 10) == (
+    assert ingest_command(sample, spec, "by C9", None) == (
         "python -m core ingest tiny.tsv --name 'by C9' --simulated --split column --column C9 --target-values ab,cd"
     )
     assert "Target: rows whose C9 is “ab”, “cd”" in describe_split(spec)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from core.data.datasets import Dataset
+from core.data.samples import find_sample
 from core.evaluation.costs import Costs, cheapest_threshold
 from core.runs.store import RunStore
 from core.training.settings import FinetuneRequest, InterpolateRequest
 from core.workspace import Workspace
+from tests.core.data.helpers import with_segments
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.pages.test_finetune import open_page
 from tests.pages.test_run import button, shown
@@ -45,6 +47,16 @@ def test_slices_cover_the_test_rows(tiny: Tiny, monkeypatch: pytest.MonkeyPatch)
     assert table["Rows"].sum() == 600
     assert {"AUC before", "AUC after"} <= set(table.columns)
     assert "Holm" in shown(app)
+
+
+def test_a_segment_column_slices(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    with_segments(find_sample(workspace, dataset.sample_id), "day", ["mon", "tue", None])
+    run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=QUICK))
+    app = open_page(workspace, "run", monkeypatch, run=run.id)
+    assert not app.exception
+    table = next(one.value for one in app.dataframe if "day" in one.value.columns)
+    assert dict(zip(table["day"], table["Rows"], strict=True)) == {"mon": 200, "tue": 200, "missing": 200}
 
 
 def test_mixing_is_asked_for_waited_for_and_shown(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

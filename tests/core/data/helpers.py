@@ -1,6 +1,7 @@
-"""Small Criteo files made by hand, packed in every way, and a fingerprint of a workspace."""
+"""Small Criteo files made by hand, packed in every way, segment columns, and a fingerprint of a workspace."""
 
 import bz2
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -11,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import zstandard
 
+from core.data.samples import Sample, coded_rows, save_sample
 from core.workspace import Workspace
 
 
@@ -83,6 +86,21 @@ def fingerprint(workspace: Workspace) -> str:
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def with_segments(sample: Sample, name: str, values: list[str | None]) -> Sample:
+    """The sample with a segment column beside its fields, whose values follow each other over and over."""
+    table = coded_rows(sample)
+    column = pa.array([values[row % len(values)] for row in range(table.num_rows)]).dictionary_encode("encode")
+    column = pa.DictionaryArray.from_arrays(column.indices.cast(pa.int16()), column.dictionary)
+    wider = table.append_column(name, column)
+    path = sample.folder / "rows.part"
+    with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_stream(stream, wider.schema) as writer:
+        writer.write_table(wider.unify_dictionaries() if table.num_rows < 2**15 else wider)
+    path.replace(sample.rows_path)
+    kept = dataclasses.replace(sample, kept=(*sample.kept, name))
+    save_sample(kept)
+    return kept
 
 
 def write(folder: Path, data: bytes, name: str = "file") -> Path:

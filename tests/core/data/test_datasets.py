@@ -4,33 +4,39 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from core.data import datasets
 from core.data.datasets import (
     Dataset,
+    column_values,
     coverage,
     delete_dataset,
     encoded,
     find_dataset,
+    kept_columns,
     labels_of,
     list_datasets,
     parts_of,
     prepare,
-    preview_split,
+    prepare_files,
     require_labels,
     training_rows,
 )
 from core.data.datasets import test_rows as rows_to_test
 from core.data.ingest import ingest
-from core.data.preprocessing import MISSING, UNSEEN, fit, load_preprocessing
+from core.data.preprocessing import MISSING, UNSEEN, default_min_count, fit, load_preprocessing
 from core.data.profile import drift
-from core.data.samples import Sample, find_sample, read_rows
+from core.data.samples import Sample, delete_sample, find_sample, read_rows
 from core.data.schema import FIELDS, LABEL
+from core.data.simulate import simulate
 from core.data.split import PARTS, SplitSpec
+from core.data.split_plan import preview_split
 from core.errors import BadInput
-from core.workspace import Workspace, open_workspace, read_json, write_json
-from tests.core.data.helpers import fingerprint, rows, text, write
+from core.workspace import Workspace, hash_json, open_workspace, read_json, write_json
+from tests.core.data.helpers import fingerprint, rows, text, with_segments, write
 
 
 @pytest.fixture
@@ -183,3 +189,135 @@ def test_encoding_anew_without_the_sample_says_so(tiny: tuple[Workspace, Dataset
     (sample.folder / "sample.json").unlink()
     with pytest.raises(BadInput, match="There is no sample"):
         encoded(workspace, dataset, other)
+
+
+@pytest.fixture
+def months(workspace: Workspace, tmp_path: Path) -> dict[str, Sample]:
+    """Three samples of which the second begins with 40 rows of the first."""
+    may, june, july = rows(600, seed=1), rows(400, seed=2), rows(200, seed=3)
+    files = {"may": may, "june": may[:40] + june[40:], "july": july}
+    return {name: ingest(workspace, write(tmp_path, text(lines), f"{name}.tsv"), name) for name, lines in files.items()}
+
+
+def test_a_dataset_of_an_earlier_version_is_prepared_again_as_it_was(workspace: Workspace, tmp_path: Path) -> None:
+    """As the oldest archive in tests/faults/workspaces has it: runs know their datasets by hash and id."""
+    simulate(tmp_path / "kept.tsv", 600, "both", seed=3)
+    sample = ingest(workspace, tmp_path / "kept.tsv", "kept", simulated=True)
+    dataset = prepare(workspace, sample, SplitSpec(), "kept", min_count=5)
+    assert dataset.content_hash == "3458ecf8e3fa6e2360ad8ac89f94e64ff916c61e8ed8a91104bd63f91b881331"
+    assert [part.clicks for part in dataset.parts] == [76, 7, 11, 24, 3, 19]
+    # A part with a single click is no reason to change a split; as version 0.9.4 gave it.
+    spec = SplitSpec("column", column="C6", target_values=("",))
+    by_column = prepare(workspace, sample, spec, "by column", min_count=5)
+    assert by_column.content_hash == "bc09a23cf3c801685123e8bd32d314b9d7fa81ca2361d3386ae1738883108466"
+    assert "single row: target validation" in by_column.notes[0]
+
+
+def test_the_hash_of_a_dataset_of_one_sample_is_what_it_always_was(workspace: Workspace, sample: Sample) -> None:
+    for name, spec in {"one": SplitSpec(), "two": SplitSpec(method="random", source_share=0.5, seed=7)}.items():
+        dataset = prepare(workspace, sample, spec, name, min_count=3)
+        values = dataclasses.asdict(spec)
+        del values["shuffle"]
+        assert dataset.content_hash == hash_json([sample.content_hash, values, 3, 600])
+        assert set(read_json(dataset.folder / "dataset.json")) == STORED
+
+
+STORED = {
+    "id", "name", "sample_id", "sample_name", "simulated", "rows", "spec", "parts", "content_hash",
+    "preprocessing_hash", "min_count", "created", "labelled",
+}  # fmt: skip
+
+
+def test_an_adjusted_split_has_another_hash_and_says_what_was_done(workspace: Workspace, tmp_path: Path) -> None:
+    lines = rows(200, seed=4)
+    for line in lines[140:160]:
+        line[0] = "0"
+    sample = ingest(workspace, write(tmp_path, text(lines)), "small")
+    dataset = prepare(workspace, sample, SplitSpec(), "small")
+    plain = hash_json([sample.content_hash, SplitSpec().as_json(), dataset.min_count, 200])
+    assert dataset.content_hash != plain and "target validation share was widened" in " ".join(dataset.notes)
+    assert find_dataset(workspace, "small") == dataset
+    assert prepare(workspace, sample, SplitSpec(), "again").id == dataset.id
+
+
+def test_the_minimum_count_goes_by_the_training_rows_unless_it_is_given(workspace: Workspace, sample: Sample) -> None:
+    assert prepare(workspace, sample, SplitSpec(), "small").min_count == 2
+    assert prepare(workspace, sample, SplitSpec(), "ten", min_count=10).min_count == 10
+    assert [default_min_count(count) for count in (1999, 2000, 4999, 5000)] == [2, 5, 5, 10]
+
+
+def test_several_files_each_with_its_part(workspace: Workspace, months: dict[str, Sample]) -> None:
+    files = {"target": months["june"], "target_test": months["july"], "source": months["may"]}
+    dataset = prepare_files(workspace, files, SplitSpec(), "months", min_count=3)
+    assert find_dataset(workspace, "months") == dataset and dataset.rows == 1200
+    assert [(one.role, one.name, one.rows) for one in dataset.samples] == [
+        ("source", "may", 600), ("target", "june", 400), ("target_test", "july", 200),
+    ]  # fmt: skip
+    assert [part.rows for part in dataset.parts] == [513, 27, 60, 360, 40, 200]
+    whole = pd.concat([read_rows(months[name]).to_pandas() for name in ("may", "june", "july")], ignore_index=True)
+    np.testing.assert_array_equal(labels_of(dataset), whole[LABEL])
+    np.testing.assert_array_equal(rows_to_test(dataset, "target"), np.arange(1000, 1200))
+    # Fitted on the source's training rows alone, and all rows encoded by that.
+    train = read_rows(months["may"]).slice(0, 513)
+    preprocessing = load_preprocessing(dataset.folder / "preprocessing")
+    assert preprocessing.hash == fit(train, 3).hash == dataset.preprocessing_hash
+    wanted = preprocessing.encode(pa.Table.from_pandas(whole.astype({LABEL: "int8"}), preserve_index=False))
+    np.testing.assert_array_equal(encoded(workspace, dataset, preprocessing).ids, wanted.ids)
+    assert {(one.part, one.other, one.rows) for one in dataset.duplicates} == {("target", "source", 40)}
+    values = column_values(workspace, dataset, "C5").to_pylist()
+    assert values == [None if value != value else value for value in whole["C5"]]
+    again = prepare_files(workspace, files, SplitSpec(), "again", min_count=3)
+    assert again.id == dataset.id
+    assert prepare_files(workspace, files, SplitSpec(target_validation_share=0.2), "x", min_count=3).id != dataset.id
+    delete_sample(months["july"])
+    with pytest.raises(BadInput, match="There is no sample"):
+        encoded(workspace, dataset, fit(train, 2))
+    assert kept_columns(workspace, dataset) == ()
+
+
+def test_few_rows_of_a_dataset_with_a_validation_file_come_from_both_files(
+    workspace: Workspace, months: dict[str, Sample]
+) -> None:
+    files = {"target": months["may"], "target_validation": months["june"]}
+    dataset = prepare_files(workspace, files, SplitSpec(), "validated", min_count=3)
+    assert not dataset.has_source and dataset.preprocessing_hash == fit(read_rows(months["may"]).slice(0, 300), 3).hash
+    train, validation = training_rows(dataset, "target", None)
+    assert (len(train), len(validation)) == (300, 400)
+    few, fewer = (training_rows(dataset, "target", None, last) for last in (70, 35))
+    assert (len(few[0]), len(few[1]), len(fewer[0]), len(fewer[1])) == (30, 40, 15, 20)
+    assert set(few[0]) < set(train) and set(few[1]) < set(validation)
+    assert set(fewer[0]) < set(few[0]) and set(fewer[1]) < set(few[1])
+    np.testing.assert_array_equal(np.concatenate(training_rows(dataset, "target", 0.5)), np.r_[train, validation])
+
+
+def test_files_that_make_no_dataset_are_refused(
+    workspace: Workspace, months: dict[str, Sample], tmp_path: Path
+) -> None:
+    bare = ingest(workspace, write(tmp_path, text(rows(100, labelled=False)), "bare"), "bare")
+    for files, sentence in (
+        ({"source": months["may"]}, "needs a file with the target's training rows"),
+        ({"source": months["may"], "target": months["may"]}, "named as the source file and as the target file"),
+        ({"target": months["may"], "source_test": months["june"]}, "there is no source file"),
+        ({"source": bare, "target": months["june"]}, r"'bare' \(the source file\) has no labels"),
+        ({"target": months["may"], "middle": months["june"]}, "cannot be 'middle'"),
+    ):
+        with pytest.raises(BadInput, match=sentence):
+            prepare_files(workspace, files, SplitSpec(), "none")
+    assert list_datasets(workspace) == []
+
+
+def test_a_segment_column_splits_and_slices(workspace: Workspace, sample: Sample) -> None:
+    spec = SplitSpec(method="column", column="domain", target_values=("shop", ""))
+    with pytest.raises(
+        BadInput, match=r"has no column 'domain' to split by; its columns are I1 to I13 and C1 to C26\."
+    ):
+        preview_split(sample, spec)
+    sample = with_segments(sample, "domain", ["news", "shop", "mail", None])
+    dataset = prepare(workspace, sample, spec, "by domain", min_count=3)
+    np.testing.assert_array_equal(parts_of(dataset) >= 3, np.arange(600) % 2 == 1)
+    assert kept_columns(workspace, dataset) == ("domain",)
+    assert column_values(workspace, dataset, "domain").to_pylist()[:5] == ["news", "shop", "mail", None, "news"]
+    with pytest.raises(BadInput, match="and domain beside them"):
+        preview_split(sample, dataclasses.replace(spec, column="day"))
+    with pytest.raises(BadInput, match="have no column 'day'"):
+        column_values(workspace, dataset, "day")

@@ -91,6 +91,19 @@ def test_rows_without_labels_are_source_rows_that_train_or_validate(rows: int, m
     assert all(np.isnan(part.click_rate) for part in summary)
 
 
+def test_of_few_rows_without_labels_one_validates() -> None:
+    assert [part.rows for part in summarise(None, assign_unlabelled(3, SplitSpec())[0])[:2]] == [2, 1]
+    assert [part.rows for part in summarise(None, assign_unlabelled(1, SplitSpec())[0])[:2]] == [1, 0]
+
+
+def test_what_is_stored_of_a_split_is_what_always_was_unless_it_shuffles() -> None:
+    assert [*SplitSpec().as_json()] == [
+        "method", "source_share", "column", "target_values", "target_test_share", "target_validation_share",
+        "source_test_share", "source_validation_share", "seed",
+    ]  # fmt: skip
+    assert SplitSpec(method="files", shuffle=True).as_json()["shuffle"] is True
+
+
 def test_rows_without_labels_need_some_that_train_and_some_that_validate() -> None:
     def parts(train: int, validation: int) -> tuple[PartSummary, ...]:
         rows = {"source_train": train, "source_validation": validation}
@@ -115,7 +128,7 @@ def test_of_a_split_rows_without_labels_keep_order_seed_and_validation_share() -
         ({"method": "weekday"}, "Split method 'weekday' is unknown"),
         ({"source_share": 1.0}, "source share is 1.0"),
         ({"target_test_share": 0.0}, "target test share is 0.0"),
-        ({"method": "column", "column": "Z1", "target_values": ("a",)}, "the column is 'Z1'"),
+        ({"method": "column", "column": "", "target_values": ("a",)}, "the column is ''"),
         ({"method": "column", "column": "C1"}, r"the values are \[\]"),
     ],
 )

@@ -7,16 +7,20 @@ import pytest
 from plotly.offline import get_plotlyjs
 from sklearn.metrics import roc_auc_score
 
-from core.data.datasets import Dataset
+from core.data.datasets import Dataset, prepare_files
+from core.data.ingest import ingest
+from core.data.simulate import simulate
+from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.report.html_report import write_report
 from core.report.subject import runs_subject, sweep_subject
 from core.runs.store import RunStore
 from core.runs.sweep import SweepSpec, submit_sweep
+from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 from tests.core.report.helpers import ARMS, TRAIN, finished_sweep
 from tests.core.report.test_html_page import Reader
-from tests.core.training.helpers import pretrained
+from tests.core.training.helpers import carry_out, pretrained
 
 
 def test_the_report_of_a_sweep(tiny: tuple[Workspace, Dataset], tmp_path: Path) -> None:
@@ -69,6 +73,25 @@ def check_runs_picked_by_hand(workspace: Workspace, tmp_path: Path) -> None:
     assert "nothing to compare" in (tmp_path / "alone.html").read_text(encoding="utf-8")
     with pytest.raises(BadInput, match="is a pretrain run and done; a report takes fine-tuning"):
         runs_subject(workspace, store.list(kind="pretrain"))
+
+
+def test_the_files_of_a_dataset_and_their_duplicates_are_named(workspace: Workspace, tmp_path: Path) -> None:
+    simulate(tmp_path / "may.tsv", 900, "source", seed=1)
+    simulate(tmp_path / "june.tsv", 500, "target", seed=2)
+    with (tmp_path / "june.tsv").open("a") as june:
+        june.writelines((tmp_path / "may.tsv").read_text().splitlines(keepends=True)[:20])
+    files = {
+        role: ingest(workspace, tmp_path / f"{name}.tsv", name)
+        for role, name in (("source", "may"), ("target", "june"))
+    }
+    dataset = prepare_files(workspace, files, SplitSpec(), "months", min_count=5)
+    run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=TRAIN))
+    write_report(workspace, runs_subject(workspace, [run]), tmp_path / "report.html")
+    words = Reader((tmp_path / "report.html").read_text(encoding="utf-8")).words
+    assert "Source from 'may' (900 rows), target from 'june' (520 rows)." in words
+    assert "20 of the 520 rows of 'june' also occur in 'may'." in words
+    assert "20 of the 260 target test rows also occur among the source training rows." in words
+    assert "python -m core prepare --name months --source may --target june --min-count 5" in words
 
 
 def test_a_sweep_without_a_finished_run_is_refused(tiny: tuple[Workspace, Dataset]) -> None:

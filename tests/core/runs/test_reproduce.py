@@ -9,9 +9,10 @@ import pytest
 
 from core import commands, sweep_command
 from core.__main__ import build_parser
-from core.data.datasets import Dataset, prepare
+from core.data.datasets import Dataset, prepare, prepare_files
 from core.data.ingest import ingest
 from core.data.samples import find_sample
+from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.models.card import HeadSettings
 from core.models.library import find_backbone
@@ -90,6 +91,41 @@ def test_a_dataset_comes_back_from_its_command(workspace: Workspace, tiny: tuple
         options.path = other.uploads / "tiny.tsv"
         found = commands.ingest(workspace, options).data["dataset"]
         assert found["content_hash"] == made.content_hash and found["simulated"]
+
+
+def test_a_dataset_of_several_files_comes_back_from_its_commands(
+    workspace: Workspace, tiny: tuple[Workspace, Dataset], tmp_path: Path
+) -> None:
+    other, _ = tiny
+    files = {}
+    for seed, role in enumerate(("source", "target", "target_test")):
+        path = tmp_path / f"{role}.tsv"
+        simulate(path, 400, "both", seed=seed)
+        # The last two have one name: a command tells them apart.
+        files[role] = ingest(other, path, "rows" if seed else "month", simulated=True)
+    spec = SplitSpec(source_test_share=0.2, shuffle=True, seed=5)
+    made = prepare_files(other, files, spec, "several", min_count=4)
+    lines = data_commands(other, made)
+    assert [line.split()[3] for line in lines if not line.startswith("#")] == ["ingest"] * 3 + ["prepare"]
+    assert [sample.content_hash in line for sample, line in zip(files.values(), lines[::2], strict=False)] == [True] * 3
+    for line in lines[1:-1:2]:
+        options = parsed(line)
+        options.path = tmp_path / options.path
+        assert options.no_prepare and options.simulated
+        commands.ingest(workspace, options)
+    options = parsed(lines[-1])
+    assert options.run(workspace, options).data["dataset"]["content_hash"] == made.content_hash
+
+
+def test_a_small_dataset_says_its_minimum_count_only_where_it_is_not_the_default(
+    tiny: tuple[Workspace, Dataset], tmp_path: Path
+) -> None:
+    workspace, dataset = tiny
+    sample = find_sample(workspace, dataset.sample_id)
+    usual = prepare(workspace, sample, SplitSpec(source_share=0.5), "usual")
+    as_before = prepare(workspace, sample, SplitSpec(source_share=0.5), "as before", min_count=10)
+    assert "--min-count" not in data_commands(workspace, usual)[-1]
+    assert data_commands(workspace, as_before)[-1].endswith("--min-count 10")
 
 
 def test_what_the_command_line_cannot_name_is_a_comment(tiny: tuple[Workspace, Dataset], tmp_path: Path) -> None:

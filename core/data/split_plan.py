@@ -1,0 +1,82 @@
+"""What a split makes of samples: the parts, before anything is prepared."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from core.data.dataset_files import check_files, decode, join_rows
+from core.data.samples import Sample, coded_rows
+from core.data.schema import FIELDS, LABEL, NUMERIC
+from core.data.split import PartSummary, SplitSpec, assign_unlabelled, check_parts, summarise, without_domains
+from core.data.split_adjust import Split, split_rows
+from core.errors import BadInput
+
+
+def plan_split(sample: Sample, spec: SplitSpec) -> Split:
+    """What `spec` makes of a sample's rows. BadInput for a column or values that the sample does not have."""
+    if not sample.labelled:
+        return _plan_unlabelled(sample, without_domains(spec))
+    table = coded_rows(sample)
+    return split_rows(table[LABEL].to_numpy(), spec, _in_target(sample, table, spec))
+
+
+def plan_files(files: Mapping[str, Sample], spec: SplitSpec) -> Split:
+    """What `spec` (its shares, seed and shuffle) makes of several samples. files: by role, see FILE_ROLES."""
+    files = check_files(files)
+    labels = join_rows([*files.values()])[LABEL].to_numpy()
+    return split_rows(labels, by_file(spec), files={role: sample.rows for role, sample in files.items()})
+
+
+def preview_split(sample: Sample, spec: SplitSpec) -> tuple[PartSummary, ...]:
+    """Rows and clicks per part that `spec` would give."""
+    return plan_split(sample, spec).summaries
+
+
+def by_file(spec: SplitSpec) -> SplitSpec:
+    """The split of several files with the shares, seed and shuffle of `spec`; what else it says does not apply."""
+    default = SplitSpec()
+    return dataclasses.replace(
+        spec,
+        method="files",
+        source_share=default.source_share,
+        column="",
+        target_values=(),
+        seed=spec.seed if spec.shuffle else default.seed,
+    )
+
+
+def _plan_unlabelled(sample: Sample, spec: SplitSpec) -> Split:
+    parts, order = assign_unlabelled(sample.rows, spec)
+    split = Split(parts, order, summarise(None, parts))
+    validation, asked = split.summaries[1].rows, round(sample.rows * spec.source_validation_share)
+    if validation > asked:
+        note = f"The source validation rows were widened from {asked} to {validation}, so that there are some."
+        return dataclasses.replace(split, notes=(note,))
+    try:
+        check_parts(split.summaries)
+    except BadInput as error:
+        return dataclasses.replace(split, refusal=str(error))
+    return split
+
+
+def _in_target(sample: Sample, table: pa.Table, spec: SplitSpec) -> np.ndarray | None:
+    """Whether each row is a target row by the split's column, bool (rows,); None where it splits by none."""
+    if spec.method != "column":
+        return None
+    if spec.column not in (*FIELDS, *sample.kept):
+        kept = f", and {', '.join(sample.kept)} beside them" if sample.kept else ""
+        raise BadInput(
+            f"The sample {sample.name!r} has no column {spec.column!r} to split by; its columns are I1 to I13 and C1 "
+            f"to C26{kept}."
+        )
+    column = decode(table[spec.column])
+    if spec.column in NUMERIC:
+        column = pa.chunked_array([pc.cast(column, pa.int64(), safe=False).combine_chunks()])
+    texts = pc.fill_null(column.cast(pa.string()), "")
+    in_target = pc.is_in(texts, value_set=pa.array(spec.target_values, pa.string())).to_numpy()
+    if not in_target.any():
+        raise BadInput(f"No row of column {spec.column} holds one of {list(spec.target_values)}; choose other values.")
+    return in_target
