@@ -99,6 +99,16 @@ def test_a_wrong_checksum(tmp_path: Path) -> None:
         read(write(tmp_path, bytes(data)))
 
 
+def test_a_dictionary_that_takes_more_memory_than_it_may(tmp_path: Path) -> None:
+    """The header of LZMA says how large it is, and 4 GB would be made at once."""
+    data = bytearray(zip_of({"train.txt": TRAIN}, zipfile.ZIP_LZMA))
+    place = 30 + len("train.txt")
+    assert data[place + 2 : place + 4] == b"\x05\x00"
+    data[place + 5 : place + 9] = b"\xff\xff\xff\xff"
+    with pytest.raises(BadInput, match="takes more than 256 MB of memory to unpack"):
+        read(write(tmp_path, bytes(data)))
+
+
 def test_two_archives_end_to_end(tmp_path: Path) -> None:
     """The last one's directory knows nothing of the first one's members."""
     data = zip_of({"train.txt": TRAIN}) + zip_of({"test.txt": TEST})
