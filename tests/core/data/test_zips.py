@@ -50,6 +50,16 @@ def test_an_archive_written_as_a_stream(method: int, tmp_path: Path) -> None:
     assert read(write(tmp_path, streamed({"readme": README, "train.txt": TRAIN}, method))) == (TRAIN, False)
 
 
+def test_a_member_that_came_through_a_pipe(tmp_path: Path) -> None:
+    """`cat train.txt | zip rows.zip -` makes a member that is called - and says of itself that it is a pipe."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        info = zipfile.ZipInfo("-")
+        info.create_system, info.external_attr = 3, 0o010600 << 16
+        archive.writestr(info, TRAIN)
+    assert read(write(tmp_path, stream.getvalue())) == (TRAIN, False)
+
+
 def test_a_member_packed_by_zstd(tmp_path: Path) -> None:
     """As 7-Zip and WinZip write it; Python's zipfile does not know it."""
     packed = packed_zstd(TRAIN)
