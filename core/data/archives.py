@@ -128,14 +128,14 @@ def choose(members: Sequence[Member], archive: str, truncated: bool = False) -> 
     taken = proposed(rows)
     if taken is None:
         raise MemberNeeded(
-            f"{archive!r} holds {len(rows):,} files of rows: {listed(rows)}; name the one to read with --member NAME."
+            f"{archive!r} holds {_counted(rows)}: {listed(rows)}; name the one to read with --member NAME."
             + _missing(truncated),
             tuple(rows),
         )
     _check_readable(taken, archive)
     others = tuple(one for one in rows if one is not taken)
     reason = (
-        f"The archive holds {len(rows):,} files of rows; {shown(taken.name)} is read, not {listed(others)}. Take "
+        f"The archive holds {_counted(rows)}; {shown(taken.name)} is read, not {listed(others)}. Take "
         f"another with --member NAME.{_missing(truncated)}"
     )
     return Choice(taken.name, others, reason, truncated)
@@ -180,6 +180,11 @@ def _stem(name: str) -> str:
 def _check_readable(member: Member, archive: str) -> None:
     if not member.readable:
         raise BadInput(f"{member.name[:80]!r} in {archive!r} {member.why}.")
+
+
+def _counted(rows: Sequence[Member]) -> str:
+    sure = all(one.why == LOOKS_LIKE_ROWS for one in rows)
+    return f"{len(rows):,} files {'of rows' if sure else 'that may hold the rows'}"
 
 
 def _missing(truncated: bool) -> str:

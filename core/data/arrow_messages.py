@@ -22,19 +22,19 @@ class Message:
     """A batch of rows or of a dictionary's values.
 
     cells: its rows times its columns, which may take no room in the file. claimed: bytes that it says it has unpacked.
-    start, end: where it lies in the file.
+    end: where the next one may begin.
     """
 
     cells: int
     claimed: int
-    start: int
     end: int
 
 
-def file_messages(data: mmap) -> list[Message]:
+def file_messages(data: mmap) -> Iterator[Message]:
     """Every batch that the footer of an IPC file names; ValueError, IndexError or struct.error where it is damaged.
 
-    ValueError as well where the file holds batches that the footer does not name, as two files put end to end do.
+    ValueError as well where the file holds batches that the footer does not name, as two files put end to end do, or
+    where the footer names one twice.
     """
     if len(data) < 20 or data[-6:] != MAGIC:
         raise ValueError("its end is missing: it is truncated")
@@ -43,16 +43,17 @@ def file_messages(data: mmap) -> list[Message]:
     if length <= 0 or start < 8:
         raise ValueError("its footer is damaged")
     footer = _Table.root(data, start, len(data) - 10)
-    blocks = sorted((*footer.structs(2, "<qi4xq"), *footer.structs(3, "<qi4xq")))
-    messages = [_file_message(data, offset, metadata, start) for offset, metadata, _ in blocks]
     place = _after_schema(data, start)
-    for message in messages:
-        if message.start - place > _MAX_PADDING:
+    for offset, metadata, _ in sorted((*footer.structs(2, "<qi4xq"), *footer.structs(3, "<qi4xq"))):
+        if offset < place:
+            raise ValueError("its footer names the same place twice")
+        if offset - place > _MAX_PADDING:
             raise ValueError("it holds data that its footer does not name: two files end to end?")
-        place = max(place, message.end)
+        message = _file_message(data, offset, metadata, start)
+        yield message
+        place = message.end
     if start - place > _MAX_PADDING + 8:
         raise ValueError("it holds data that its footer does not name: two files end to end?")
-    return messages
 
 
 def stream_messages(data: mmap) -> Iterator[Message]:
@@ -64,7 +65,7 @@ def stream_messages(data: mmap) -> Iterator[Message]:
             if data[metadata:].strip(b"\x00"):
                 raise ValueError("more follows its end: two streams end to end?")
             return
-        message = _message(data, place, metadata, metadata + length)
+        message = _message(data, metadata, metadata + length)
         if message.end > len(data):
             raise ValueError("it breaks off: it is truncated")
         yield message
@@ -85,7 +86,7 @@ def _file_message(data: mmap, place: int, metadata_length: int, end: int) -> Mes
     metadata, length = _prefix(data, place)
     if length <= 0 or metadata + length > place + metadata_length:
         raise ValueError("the header of a batch is damaged")
-    message = _message(data, place, metadata, metadata + length, place + metadata_length)
+    message = _message(data, metadata, metadata + length, place + metadata_length)
     if message.end > end:
         raise ValueError("a batch is longer than the file")
     return message
@@ -103,14 +104,14 @@ def _prefix(data: mmap, place: int) -> tuple[int, int]:
     return place + 8, length
 
 
-def _message(data: mmap, start: int, metadata: int, end: int, body: int | None = None) -> Message:
+def _message(data: mmap, metadata: int, end: int, body: int | None = None) -> Message:
     body = end if body is None else body
     message = _Table.root(data, metadata, end)
     kind, length = message.number(1, "<B"), message.number(3, "<q")
     if length < 0:
         raise ValueError("a batch has a length below 0")
     if kind == _SCHEMA:
-        return Message(0, 0, start, body + length)
+        return Message(0, 0, body + length)
     if kind not in (_DICTIONARY, _RECORDS):
         raise ValueError("it holds tensors in place of rows")
     header = message.table(2)
@@ -121,7 +122,7 @@ def _message(data: mmap, start: int, metadata: int, end: int, body: int | None =
     claimed = length
     if batch.has(3):
         claimed = sum(_claim(data, body, length, *buffer) for buffer in batch.structs(2, "<qq"))
-    return Message(rows * len(batch.structs(1, "<qq")), claimed, start, body + length)
+    return Message(rows * len(batch.structs(1, "<qq")), claimed, body + length)
 
 
 def _claim(data: mmap, body: int, length: int, offset: int, size: int) -> int:

@@ -81,6 +81,8 @@ def open_rows(path: Path, member: str = "", keep_truncated: bool = False) -> Ite
     packed, while those before a break are.
     """
     kind = container_of(path)
+    if kind in (PARQUET, ARROW, ARROW_STREAM):
+        raise BadInput(f"{path.name!r} is a table in {kind.capitalize()} form, where text is read.")
     _check_has_members(path, kind, member)
     if is_archive(kind) and not member:
         member = _only_member(path, kind, keep_truncated)

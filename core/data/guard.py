@@ -103,7 +103,7 @@ class Guard:
         except MemoryLimitError as error:
             raise BadInput(
                 f"{self._name!r} takes more than {MEMORY_LIMIT >> 20} MB of memory to unpack; pack it again with an "
-                "ordinary level."
+                "ordinary level and without --long."
             ) from error
         except DAMAGE as error:
             read = self.unpacked - self._before

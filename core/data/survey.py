@@ -117,7 +117,7 @@ def _judge(
         looks, rows, broken = bool(head) and not what and looks_like_rows(head), None, False
         if looks and count:
             rows, broken = _count_rows(head, layers)
-        elif not what:
+        elif not (looks or what):
             # Rows that are damaged may look like none, which shows in a checksum behind them.
             broken = _pass_over(layers)
     except DAMAGE as error:

@@ -219,9 +219,9 @@ class _Sound:
 def _kind(one: zipfile.ZipInfo) -> str:
     if kind := _kind_of(one.filename, one.flag_bits, one.compress_type):
         return kind
-    # The mode of a file as Unix has it; 0 where the archive comes from elsewhere.
+    # The mode of a file as Unix has it: 0 where the archive comes from elsewhere, 1 where the rows came through a pipe.
     mode = one.external_attr >> 28
-    return {0: "file", 8: "file", 4: "folder", 10: "link"}.get(mode, "device")
+    return {0: "file", 1: "file", 8: "file", 4: "folder", 10: "link"}.get(mode, "device")
 
 
 def _kind_of(name: str, flags: int, method: int) -> str:

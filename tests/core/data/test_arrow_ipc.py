@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pytest
 
-from core.data import arrow_ipc, guard
+from core.data import arrow_ipc
 from core.data.arrow_ipc import arrow_names, read_arrow
 from core.data.containers import container_of
 from core.errors import BadInput
@@ -166,19 +166,32 @@ def test_a_buffer_that_claims_what_it_has_not(codec: str, claim: int, tmp_path: 
         list(read_arrow(write(tmp_path, bytes(data))))
 
 
-def test_a_footer_that_names_a_batch_a_thousand_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "RATIO_FROM", 2**20)
+def vectors(footer: bytes) -> list[int]:
+    """Where a footer may hold a vector of one block: its place in the file, the length of its metadata and its own."""
+    found = []
+    for at in range(0, len(footer) - 28, 4):
+        count, offset, metadata, body = struct.unpack_from("<Iqi4xq", footer, at)
+        if count == 1 and 8 <= offset < 2**20 and 8 <= metadata < 2**16 and 0 < body < 2**20:
+            found.append(at)
+    return found
+
+
+def test_a_footer_that_names_a_batch_a_thousand_times(tmp_path: Path) -> None:
     data = ipc(table())
     reader = pa.ipc.open_file(io.BytesIO(data))
     assert reader.num_record_batches == 1
     (length,) = struct.unpack("<i", data[-10:-6])
-    footer = bytearray(data[-10 - length : -10])
-    # The vector of a footer's batches is its last and one block long: as many blocks more are put behind it.
-    place = footer.rindex(struct.pack("<I", 1))
-    block = bytes(footer[place + 4 : place + 28])
-    many = footer[:place] + struct.pack("<I", 1000) + block * 1000 + footer[place + 28 :]
+    footer = data[-10 - length : -10]
+    # Of the vectors of one block the batch's is the one that names the last place in the file. A longer one is put
+    # behind all else, and the footer pointed to it.
+    place = max(vectors(footer), key=lambda at: int.from_bytes(footer[at + 4 : at + 12], "little"))
+    (pointer,) = (at for at in range(0, place, 4) if at + struct.unpack_from("<I", footer, at)[0] == place)
+    many = bytearray(footer) + bytes(-len(footer) % 8 + 4)
+    many[pointer : pointer + 4] = struct.pack("<I", len(many) - pointer)
+    many += struct.pack("<I", 1000) + footer[place + 4 : place + 28] * 1000
     path = write(tmp_path, data[: -10 - length] + many + struct.pack("<i", len(many)) + data[-6:])
-    with pytest.raises(BadInput):
+    assert pa.ipc.open_file(pa.memory_map(str(path))).num_record_batches == 1000
+    with pytest.raises(BadInput, match="its footer names the same place twice"):
         list(read_arrow(path))
 
 

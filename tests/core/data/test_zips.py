@@ -50,6 +50,16 @@ def test_an_archive_written_as_a_stream(method: int, tmp_path: Path) -> None:
     assert read(write(tmp_path, streamed({"readme": README, "train.txt": TRAIN}, method))) == (TRAIN, False)
 
 
+def test_a_member_that_came_through_a_pipe(tmp_path: Path) -> None:
+    """`cat train.txt | zip rows.zip -` makes a member that is called - and says of itself that it is a pipe."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        info = zipfile.ZipInfo("-")
+        info.create_system, info.external_attr = 3, 0o010600 << 16
+        archive.writestr(info, TRAIN)
+    assert read(write(tmp_path, stream.getvalue())) == (TRAIN, False)
+
+
 def test_a_member_packed_by_zstd(tmp_path: Path) -> None:
     """As 7-Zip and WinZip write it; Python's zipfile does not know it."""
     packed = packed_zstd(TRAIN)
@@ -96,6 +106,16 @@ def test_a_wrong_checksum(tmp_path: Path) -> None:
     data = bytearray(zip_of({"train.txt": TRAIN}, zipfile.ZIP_STORED))
     data[data.index(TRAIN[:40]) + 20] ^= 1
     with pytest.raises(BadInput, match="the checksum of 'train.txt' is wrong"):
+        read(write(tmp_path, bytes(data)))
+
+
+def test_a_dictionary_that_takes_more_memory_than_it_may(tmp_path: Path) -> None:
+    """The header of LZMA says how large it is, and 4 GB would be made at once."""
+    data = bytearray(zip_of({"train.txt": TRAIN}, zipfile.ZIP_LZMA))
+    place = 30 + len("train.txt")
+    assert data[place + 2 : place + 4] == b"\x05\x00"
+    data[place + 5 : place + 9] = b"\xff\xff\xff\xff"
+    with pytest.raises(BadInput, match="takes more than 256 MB of memory to unpack"):
         read(write(tmp_path, bytes(data)))
 
 
