@@ -114,6 +114,8 @@ def inspect(path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool
         head = b""
         while len(head) < HEAD_BYTES and (block := stream.read(HEAD_BYTES - len(head))):
             head += block
+        if not head and stream.truncated:
+            raise BadInput(f"{path.name!r} breaks off before its first row: the file is truncated; fetch it again.")
     form = _inspect_head(head, path.name, options, need_label, container, size)
     return dataclasses.replace(form, member=member, notes=(*notes, *form.notes), others=others)
 

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from core.data.datasets import Dataset, find_dataset
+from core.data.options import option_words
 from core.data.preprocessing import default_min_count
 from core.data.samples import Sample, find_sample
 from core.data.split import SplitSpec
@@ -92,7 +93,8 @@ def prepare_command(names: Mapping[str, str], spec: SplitSpec, name: str, min_co
 
 def reading_flags(sample: Sample) -> list[str]:
     """The flags of `ingest` that read the sample's file as it was read."""
-    return ["--simulated"] * sample.simulated + ["--on-bad-rows", "skip"] * sample.id.endswith("-skip")
+    skipped = ["--on-bad-rows", "skip"] if "-skip" in sample.id else []
+    return ["--simulated"] * sample.simulated + skipped + option_words(sample.options)
 
 
 def split_flags(spec: SplitSpec, min_count: int | None) -> list[str]:

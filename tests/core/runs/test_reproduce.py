@@ -88,7 +88,7 @@ def test_a_dataset_comes_back_from_its_command(workspace: Workspace, tiny: tuple
     odd = prepare(other, sample, spec, "odd", 3)
     for made in (dataset, odd):
         options = parsed(data_commands(other, made)[-1])
-        options.path = other.uploads / "tiny.tsv"
+        options.path = str(other.uploads / "tiny.tsv")
         found = commands.ingest(workspace, options).data["dataset"]
         assert found["content_hash"] == made.content_hash and found["simulated"]
 
@@ -110,7 +110,7 @@ def test_a_dataset_of_several_files_comes_back_from_its_commands(
     assert [sample.content_hash in line for sample, line in zip(files.values(), lines[::2], strict=False)] == [True] * 3
     for line in lines[1:-1:2]:
         options = parsed(line)
-        options.path = tmp_path / options.path
+        options.path = str(tmp_path / options.path)
         assert options.no_prepare and options.simulated
         commands.ingest(workspace, options)
     options = parsed(lines[-1])
