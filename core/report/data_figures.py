@@ -84,8 +84,12 @@ def drift_figure(drifts: Sequence[FieldDrift], where: str, most: int = 12) -> go
             ),
         )
     )
+    # On a long axis the words of the limits would lie on each other.
+    worded = DRIFT_LIMITS if max(values, default=0) < 2 else [max(DRIFT_LIMITS)]
     for limit, word in DRIFT_LIMITS.items():
         figure.add_vline(x=limit, line={"color": NEUTRAL, "dash": "dot", "width": 1})
+        if limit not in worded:
+            continue
         figure.add_annotation(x=limit, y=1, yref="paper", yanchor="bottom", text=word, showarrow=False)
     # The limits stay in sight when nothing has moved.
     figure.update_xaxes(title_text="Population stability index", range=[0, 1.05 * max(*values, *DRIFT_LIMITS)])

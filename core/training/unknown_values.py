@@ -26,7 +26,9 @@ NEARLY_NONE = 0.05
 EXPLAINED = 0.5
 """Share of those rows that a spelling must explain to be named as the reason."""
 EXPLAINED_BESIDE_KNOWN = 0.01
-"""The same where other rows are known: of all rows with a value."""
+"""The same where other rows are known: of all rows."""
+_BATCHES = 8
+"""Batches of a long file, evenly spread over it, in which unknown values are looked for."""
 _LOOKED_AT = 5000
 """Most frequent values of a column among which unknown ones are looked for."""
 _TRIED = 100
@@ -89,6 +91,7 @@ def unknown_columns(
         counts: of these rows, int64 (39, bins), see core.data.profile.drift_counts.
         training: see `known_in_training`, shape (39,).
     """
+    rows = _some_of(rows)
     found: list[UnknownColumn] = []
     # The columns of a file are mostly spelled in the same way, so what explained one is tried first on the next.
     explained: list[Spelling] = []
@@ -163,12 +166,21 @@ def _explain_some(
     Upper case leaves values without letters as they are, and only some values can lose a leading zero.
     """
     values, totals = _unknown_values(preprocessing, rows, column.field)
-    wanted = max(LEAST_ROWS, EXPLAINED_BESIDE_KNOWN * column.rows)
+    wanted = max(LEAST_ROWS, EXPLAINED_BESIDE_KNOWN * len(rows))
     for spelling in spellings(_usual_length(preprocessing, column.field)):
         if spelling.of_some and _explained_rows(preprocessing, column.field, spelling, values, totals) >= wanted:
             example = next(value for value in values if _is_explained(preprocessing, column.field, spelling, value))
             return (_with_reason(column, spelling, example),)
     return ()
+
+
+def _some_of(rows: pa.Table) -> pa.Table:
+    """The categorical columns of all rows, or of some batches where there are many."""
+    batches = rows.select(CATEGORICAL).to_batches()
+    if len(batches) <= _BATCHES:
+        return rows
+    chosen = np.linspace(0, len(batches) - 1, _BATCHES).round().astype(int)
+    return pa.Table.from_batches([batches[place] for place in chosen])
 
 
 def _with_reason(column: UnknownColumn, spelling: Spelling, example: str) -> UnknownColumn:

@@ -19,6 +19,8 @@ from pages.components.drift import drift_view
 from pages.components.result import METRICS, metric_text
 
 PREVIEW_ROWS = 100
+FEW_ROWS = 8
+"""Rows of a table that is shown whole."""
 DRIFT_WORDS = {"little": "have hardly moved", "some": "have moved somewhat", "strong": "have moved strongly"}
 
 
@@ -137,7 +139,8 @@ def quality(metrics: dict[str, Any]) -> None:
     st.markdown(f"**By the file's labels** :gray[· {format_interval(metrics)}]")
     rows = [{"Metric": title, "Value": metric_text(metrics, name)} for name, title in METRICS.items()]
     st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="Metrics of the scored file")
-    st.caption(f"On {count(metrics.get('rows'))} rows; F1, precision and recall at the run's own threshold.")
+    rows_of = f"{count(metrics.get('rows'))} row{'' if metrics.get('rows') == 1 else 's'}"
+    st.caption(f"On {rows_of}; F1, precision and recall at the run's own threshold.")
 
 
 def preview(scoring: Scoring) -> None:
@@ -147,14 +150,15 @@ def preview(scoring: Scoring) -> None:
         table.rename(columns={"row": "Row in the file", "score": "Score", "predicted_click": "Predicted click"}),
         key="scored_first",
         hide_index=True,
-        height=340,
+        height=340 if len(table) > FEW_ROWS else "content",
         alt="The first predictions",
         column_config={
             "Row in the file": st.column_config.NumberColumn(format="localized"),
             "Score": st.column_config.ProgressColumn(format="%.4f", min_value=0, max_value=1),
         },
     )
-    st.caption(f"The first {count(len(table))} of {count(scoring.said['rows'])} predictions.")
+    if len(table) < scoring.said["rows"]:
+        st.caption(f"The first {count(len(table))} of {count(scoring.said['rows'])} predictions.")
 
 
 def drift(said: dict[str, Any]) -> None:

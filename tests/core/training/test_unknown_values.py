@@ -126,6 +126,15 @@ def test_lost_leading_zeros_spoil_only_some_values(trained: tuple[Preprocessing,
     assert "without their leading zeros, the model with them" in sentence and "were in training" in sentence
 
 
+def test_a_long_file_is_looked_at_in_places(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
+    # Two files of other spellings, one after the other, in many batches.
+    rows = pa.concat_tables([table(fresh)] * 10 + [table(spelled(fresh, str.upper))] * 10)
+    counts = drift_counts(trained[0].encode(rows).ids)
+    columns = unknown_columns(trained[0], rows, counts, trained[1])
+    assert len(columns) >= 20 and {column.reason for column in columns} == {"upper_case"}
+    assert not any(column.nearly_all for column in columns) and columns[0].rows == 20 * (500 - fresh["C1"].count(None))
+
+
 def test_columns_in_another_order(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
     columns = found(trained, fresh | {"C5": fresh["C8"], "C8": fresh["C5"]})
     assert {(column.field, column.reason) for column in columns} == {("C5", "column:C8"), ("C8", "column:C5")}
