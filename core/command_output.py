@@ -88,7 +88,9 @@ class Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        # Where it was never started, it would end with an empty line.
+        if self._progress.console.is_terminal:
+            self._progress.stop()
 
     def __call__(self, share: float) -> None:
         self._progress.update(self._task, completed=share)

@@ -36,10 +36,7 @@ def delete_sweep(workspace: Workspace, sweep: Sweep) -> list[Run]:
     store = RunStore(workspace)
     runs = store.group(sweep.id)
     mixings = _mixings(store, {run.id for run in runs})
-    if active := [run for run in (*runs, *mixings) if run.active]:
-        raise BadInput(
-            f"{_count(active)} of the sweep {sweep.name!r} still to end; cancel the sweep before you delete it."
-        )
+    _require_ended([run for run in (*runs, *mixings) if run.active], "of the sweep", sweep.name)
     for run in mixings:
         store.delete(run.id)
     store.delete_sweep(sweep.id)
@@ -50,22 +47,16 @@ def delete_unused_sample(workspace: Workspace, sample: Sample) -> None:
     """Removes a sample; datasets prepared from it stay. BadInput while a run on one of them waits or runs."""
     require_writable()
     datasets = {one.id for one in list_datasets(workspace) if one.sample_id == sample.id}
-    if active := [run for run in _active(workspace) if run.dataset in datasets]:
-        raise BadInput(
-            f"{_count(active)} on a dataset of the sample {sample.name!r} still to end, such as {active[0].id}; cancel "
-            "it before you delete the sample."
-        )
+    active = [run for run in _active(workspace) if run.dataset in datasets]
+    _require_ended(active, "on a dataset of the sample", sample.name)
     delete_sample(sample)
 
 
 def delete_unused_dataset(workspace: Workspace, dataset: Dataset) -> None:
     """Removes a dataset; its runs keep their results. BadInput while a run on it waits or runs."""
     require_writable()
-    if active := [run for run in _active(workspace) if run.dataset == dataset.id]:
-        raise BadInput(
-            f"{_count(active)} on the dataset {dataset.name!r} still to end, such as {active[0].id}; cancel it before "
-            "you delete the dataset."
-        )
+    active = [run for run in _active(workspace) if run.dataset == dataset.id]
+    _require_ended(active, "on the dataset", dataset.name)
     delete_dataset(dataset)
 
 
@@ -97,5 +88,8 @@ def _mixings(store: RunStore, run_ids: set[str]) -> list[Run]:
     return [run for run in store.list(kind="interpolate") if run.request["run"] in run_ids]
 
 
-def _count(runs: Sequence[Run]) -> str:
-    return "1 run has" if len(runs) == 1 else f"{len(runs)} runs have"
+def _require_ended(active: Sequence[Run], where: str, name: str) -> None:
+    """BadInput where there are such runs, which are on or of what is to be deleted."""
+    if active:
+        runs = f"1 run {where} {name!r} has" if len(active) == 1 else f"{len(active)} runs {where} {name!r} have"
+        raise BadInput(f"{runs} still to end, such as {active[0].id}; cancel first what is queued or running.")

@@ -52,7 +52,7 @@ def sweep_view(sweep: Sweep) -> None:
     active = any(run.active for run in runs)
     _header(sweep, runs)
     st.fragment(_live, run_every=TICK_SECONDS if active else None)(sweep.id, active)
-    _how(sweep)
+    _how(sweep, runs)
 
 
 def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
@@ -351,9 +351,10 @@ def _runs(runs: Sequence[Run]) -> None:
     )
 
 
-def _how(sweep: Sweep) -> None:
+def _how(sweep: Sweep, runs: Sequence[Run]) -> None:
+    own, active = any(run.lane == CLUSTER for run in runs), bool(_active(runs))
+    names = ["watch", "cancel"] * active + ["resume"] * (not own and bool(_resumable(runs))) + ["compare"]
     with errors_shown():
         lines = [sweep_command_line(workspace(), sweep.spec, sweep.name)]
         lines.append(f"python -m core sweep --name {sweep.id} --more-seeds 2")
-        names = ("watch", "cancel", "resume", "compare", "delete")
         command_hint("\n".join([*lines, *(f"python -m core {name} --sweep {sweep.id}" for name in names)]))

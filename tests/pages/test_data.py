@@ -13,6 +13,8 @@ from core.data.ingest import ingest
 from core.data.samples import Sample, find_sample, list_samples, read_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.runs.store import RunStore
+from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
 from pages.components.add_sample import sample_name
 from pages.components.split_form import describe_split, ingest_command
@@ -341,6 +343,19 @@ def test_a_dataset_and_a_sample_are_deleted(space: Workspace) -> None:
     open_tab(app, "Sample")
     app.button(key="delete_sample_really").click().run()
     assert "There is no sample yet" in words(checked(app))
+
+
+def test_nothing_is_deleted_under_a_run_that_needs_it(space: Workspace) -> None:
+    dataset = list_datasets(space)[0]
+    run = RunStore(space).submit(FinetuneRequest(dataset.id, "simulated-dnn"), "waits", "cpu")
+    app = data_page(dataset=dataset.id)
+    assert f"python -m core delete --dataset {dataset.id}" in [one.value for one in app.code]
+    app.button(key="delete_dataset_really").click().run()
+    assert "has still to end" in checked(app).error[0].value and run.id in app.error[0].value
+    open_tab(app, "Sample")
+    app.button(key="delete_sample_really").click().run()
+    assert "has still to end" in checked(app).error[0].value
+    assert len(list_datasets(space)) == 1 and find_sample(space, dataset.sample_id)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from streamlit.testing.v1.element_tree import Element
 
 from core.data.datasets import Dataset
 from core.report.run_figures import Points
-from core.runs.launch import lane_lock
+from core.runs.launch import CLUSTER, lane_lock
 from core.runs.store import Run, RunStore
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
@@ -74,10 +74,23 @@ def test_queued_then_cancelled_then_resumed(tiny: Tiny, monkeypatch: pytest.Monk
     store = RunStore(workspace)
     assert store.get(second.id).status == "cancelled" and store.get(first.id).status == "queued"
     assert "Cancelled before it began." in shown(app) and button(app, "Resume")
-    monkeypatch.setattr("pages.run.ensure_worker", lambda *_: None, raising=False)
+    assert any(f"python -m core resume --run {second.id}" in one.value for one in app.code)
     next(one for one in app.button if one.label == "Resume").click().run()
     assert not app.exception
     assert store.get(second.id).status == "queued"
+    assert any(f"python -m core cancel --run {second.id}" in one.value for one in app.code)
+
+
+def test_a_run_of_a_sweep_of_the_command_line_is_resumed_there(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker takes its lane, and one that was started for it would end at once."""
+    workspace, dataset = tiny
+    store = RunStore(workspace)
+    run = store.submit(FinetuneRequest(dataset.id, "simulated-dnn"), "a run", CLUSTER)
+    store.request_cancel(run.id)
+    app = open_page(workspace, "run", monkeypatch, run=run.id)
+    next(one for one in app.button if one.label == "Resume").click().run()
+    assert not app.exception and "give that command again" in app.error[0].value
+    assert store.get(run.id).status == "cancelled"
 
 
 def test_running_shows_its_progress(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
