@@ -6,7 +6,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from core.command_options import architecture_settings, head_settings, strategy_options, train_settings
+from core.command_options import (
+    announce_settings,
+    architecture_settings,
+    head_settings,
+    strategy_options,
+    train_settings,
+)
 from core.command_output import (
     Bar,
     Result,
@@ -40,6 +46,8 @@ from core.tracking.mlflow_files import write_mlflow
 from core.tracking.tensorboard_files import write_tensorboard
 from core.tracking.tracked import Write
 from core.tracking.tracked import export_tracking as write_tracking
+from core.training.defaults import count_training_rows
+from core.training.objectives import OBJECTIVES
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 
@@ -141,11 +149,13 @@ def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a pretraining run and follows it to its end."""
+    rows = count_training_rows(find_dataset(workspace, options.dataset), "source")
+    train = train_settings(options, rows, options.objective)
     request = PretrainRequest(
         options.dataset,
         options.architecture,
         options.name,
-        train_settings(options),
+        train,
         architecture_settings(options),
         options.objective,
         options.start,
@@ -153,23 +163,31 @@ def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
         str(Path(options.start_file).resolve()) if options.start_file else "",
         options.mask_share,
     )
-    return follow(workspace, submit_pretrain(workspace, request))
+    run = submit_pretrain(workspace, request)
+    if OBJECTIVES[options.objective].trains:
+        announce_settings(options, train, rows, options.objective)
+    return follow(workspace, run)
 
 
 def finetune(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a fine-tuning run and follows it to its end."""
     strategy = options.strategy or "depth"
+    rows = count_training_rows(find_dataset(workspace, options.dataset), "target", last=options.target_rows)
+    train = train_settings(options, rows)
     request = FinetuneRequest(
         dataset=options.dataset,
         backbone=options.backbone,
         strategy=strategy,
         freeze_depth=options.freeze_depth or 0,
         head=head_settings(options),
-        train=train_settings(options),
+        train=train,
         options=strategy_options(options),
         target_rows=options.target_rows,
     )
-    return follow(workspace, submit_finetune(workspace, request)[0])
+    run = submit_finetune(workspace, request)[0]
+    if strategy != "zero-shot":
+        announce_settings(options, train, rows)
+    return follow(workspace, run)
 
 
 def evaluate(workspace: Workspace, options: argparse.Namespace) -> Result:

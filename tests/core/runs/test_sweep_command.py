@@ -12,6 +12,7 @@ from core.models.card import HeadSettings
 from core.models.library import list_backbones
 from core.runs.sweep import Arm, SweepSpec, depth_arms, estimate_sweep, requests_of, sweep_command_line
 from core.sweep_command import sweep_spec
+from core.training.defaults import default_settings
 from core.training.estimate import SPEEDS, Estimate, estimate_seconds
 from core.training.settings import PRESETS, TrainSettings
 from core.workspace import Workspace
@@ -59,8 +60,11 @@ def test_the_command_asks_for_the_same_sweep(
 
 
 def test_defaults_are_left_out(spec: SweepSpec, tiny: tuple[Workspace, Dataset]) -> None:
-    line = sweep_command_line(tiny[0], spec, "mine")
+    default = dataclasses.replace(spec, train=default_settings(540)[1])
+    line = sweep_command_line(tiny[0], default, "mine")
     assert line == "python -m core sweep --name mine --dataset tiny --backbone 'Simulated DNN' --depths all"
+    lasting = sweep_command_line(tiny[0], default, "mine", lasting=True)
+    assert lasting.startswith(f"{line} --preset ") or lasting.startswith(f"{line} --batch-size")
 
 
 @pytest.mark.parametrize(("share", "last"), [(None, 0), (None, 300), (0.25, 0), (0.4, 100)])
