@@ -3,7 +3,7 @@
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -12,14 +12,30 @@ import numpy as np
 from core.evaluation.delong import auc_variance
 from core.evaluation.metrics import log_loss
 from core.evaluation.seeds import SeedDifference, compare_auc, compare_log_loss
-from core.training.defaults import default_settings
+from core.training.defaults import STEPS_PER_EPOCH, default_settings
 from core.training.settings import PRESETS, TrainSettings
 
+Example = tuple[str, float, float]
+"""(preset, AUC after pretraining, AUC after fine-tuning)."""
 TASKS = {
     "scratch": "from scratch",
     "finetune": "full fine-tuning",
     "head": "new head alone",
 }
+
+
+MAIN = (
+    "task", "training rows", "windows", "default", "AUC / log loss", "chosen", "AUC / log loss", "difference, AUC",
+    "difference, log loss",
+)  # fmt: skip
+TEST = (
+    "task", "training rows", "best on test", "AUC / log loss", "default less best, log loss", "*fast*, AUC / log loss",
+    "default less *fast*, AUC", "log loss",
+)  # fmt: skip
+EPOCHS = (
+    "task", "training rows", "default: steps", "after one epoch", "best epoch", "seconds", "*fast*: steps",
+    "after one epoch", "best epoch", "seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,11 @@ def line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def head(titles: Sequence[str]) -> str:
+    """The head of a table."""
+    return f"{line(titles)}\n{'|---' * len(titles)}|"
+
+
 def main_line(finding: Finding) -> str:
     """The default beside the setting of the grid that the validation rows chose."""
     default, chosen = finding.default, finding.chosen
@@ -125,7 +146,7 @@ def test_line(finding: Finding) -> str:
     _, to_best = differences(finding, default, best)
     to_fast, loss_to_fast = differences(finding, default, fast)
     cells = [best.name, reached(finding, best), interval(to_best)]
-    return line([*first_cells(finding), *cells, reached(finding, fast), interval(to_fast), interval(loss_to_fast)])
+    return line([*first_cells(finding)[:2], *cells, reached(finding, fast), interval(to_fast), interval(loss_to_fast)])
 
 
 def epoch_line(finding: Finding) -> str:
@@ -172,21 +193,118 @@ def chosen_line(rows: int) -> str:
     )
 
 
-def write_page(findings: Sequence[Finding], facts: Mapping[str, str]) -> str:
-    """The text of docs/defaults.md. facts: what else the page names, see PAGE."""
+def verdict(findings: Sequence[Finding]) -> str:
+    """Where the default is within noise of the chosen setting, and where not."""
+    worse, better = [], []
+    for finding in findings:
+        auc, loss = differences(finding, finding.default, finding.chosen)
+        title = f"{TASKS[finding.task]} on {finding.rows:,} rows"
+        if auc.high < 0 or loss.low > 0:
+            worse.append(f"{title} (AUC {auc.delta:+.4f}, log loss {loss.delta:+.4f})")
+        elif auc.low > 0 or loss.high < 0:
+            better.append(title)
+    text = f"In {len(findings) - len(worse) - len(better)} of {len(findings)} rows neither difference leaves 0 out."
+    if better:
+        text += f" The default is better, by one of the two and worse by neither, in: {'; '.join(better)}."
+    if worse:
+        text += f" It is worse by AUC or log loss, beyond noise, in: {'; '.join(worse)}."
+    return text
+
+
+def write_page(findings: Sequence[Finding], example: Sequence[Example], commands: Sequence[str]) -> str:
+    """The text of docs/defaults.md. example: of one epoch, by preset; commands: that made it."""
     fast = PRESETS["fast"]
+    every = [one for found in findings for one in (found.default, found.fast, *found.grid)]
     return PAGE.format(
         today=date.today().isoformat(),
         machine=f"{os.cpu_count()} cores shared with other work, one thread, Python {platform.python_version()}, CPU",
+        minutes=sum(sum(one.seconds) for one in every) / 60,
+        steps=STEPS_PER_EPOCH,
         sizes="\n".join(map(chosen_line, (120, 1_000, 5_000, 20_000, 60_000, 100_000, 300_000, 1_000_000, 45_840_617))),
         stopping=fast.early_stopping,
-        plateau=fast.plateau,
+        main_head=head(MAIN),
+        test_head=head(TEST),
+        epoch_head=head(EPOCHS),
         main="\n".join(map(main_line, findings)),
+        verdict=verdict(findings),
         test="\n".join(map(test_line, findings)),
         epochs="\n".join(map(epoch_line, findings)),
         grids="\n\n".join(map(grid_table, findings)),
-        **facts,
+        example="\n".join(line([f"*{preset}*", f"{before:.3f}", f"{after:.3f}"]) for preset, before, after in example),
+        commands="\n".join(commands),
     )
 
 
-PAGE = """..."""
+PAGE = """# Default settings
+
+Made by `python -m benchmarks.default_settings` on {today} ({machine}; the
+trainings took {minutes:.0f} minutes of one core).
+
+One function of the number of training rows, `default_settings` in `core/training/defaults.py`, chooses batch size,
+learning rate and epochs wherever nobody names them: on the pages and in the commands (preset *auto*), for every target
+size of a sweep, in the demo. The batch size is the power of two, from 16 to 4,096, that comes closest to {steps}
+optimiser steps per epoch. The learning rate is 3e-4 up to batches of 128 and grows with the root of the batch size to
+1e-3. Where even batches of 16 make few steps, there are more epochs than 20. As in *fast*, training ends after
+{stopping} epochs without a lower validation loss, the rate falls to a tenth after one such epoch, and the best epoch is
+kept. For some sizes:
+
+| training rows | batch size | learning rate | epochs at most | steps per epoch |
+|---|---|---|---|---|
+{sizes}
+
+## Beside the best of a grid
+
+A DCNv2 (embedding 16, two cross layers, two blocks of 256) is trained from scratch; and one pretrained on the first
+40,000 real rows is fine-tuned, all of it or its new head alone. Rows lie in order of time: training rows, a ninth as
+many validation rows that end a training, then the rows that choose a setting of the grid (real 10,000, simulated
+20,000), then the test rows (real 20,000, simulated 50,000). Every window has a seed and, where there are enough,
+training rows of its own. A setting is written as batch size · learning rate; AUC and log loss are means over windows
+on the test rows.
+
+*Chosen* is the setting of the grid with the lowest mean log loss on the rows that choose. Differences are default less
+chosen, paired by test row and window, with 95 % intervals: of AUC by DeLong's variance over test rows plus the variance
+over windows, Student's; of log loss by a bootstrap over both. With one window they hold for the test rows alone.
+Intervals in bold leave 0 out. The default is better where the difference of AUC is above 0, and that of log loss below.
+
+{main_head}
+{main}
+
+{verdict}
+
+The values in the function were set by looking at the rows that choose, in these windows; the test rows set nothing.
+At 1,000,000 rows the grid has four settings, every training ends after three epochs, and there is one window.
+
+## Beside the best on the test rows, and beside the default of before
+
+Which setting is best on the test rows is known only after the test, so no choice can be sure to reach it. Until now
+commands trained with *fast* (batch 4,096, rate 0.001, at most 20 epochs) at every size.
+
+{test_head}
+{test}
+
+## One epoch, and the whole training
+
+Optimiser steps of an epoch; AUC / log loss on the test rows when training ends after one (`--epochs 1`); the best of
+the epochs run, and seconds of one core, of a whole training. Means over windows.
+
+{epoch_head}
+{epochs}
+
+The example that started this: the last 37,139 rows of the real file, one epoch of pretraining and one of fine-tuning.
+AUC on the target test rows:
+
+| preset | after pretraining | after fine-tuning |
+|---|---|---|
+{example}
+
+```
+{commands}
+```
+
+## The grid
+
+Mean log loss on the rows that choose; the lowest is bold. Batch sizes above the number of rows are one step per epoch.
+0.003 is left out from 60,000 rows on, for it was never the best at 20,000.
+
+{grids}
+"""

@@ -17,7 +17,7 @@ AUTO = "auto"
 """Name of the preset whose values depend on the number of training rows."""
 PRESET_NAMES = (AUTO, *PRESETS)
 PRESET_PURPOSES = {
-    AUTO: "the settings suited to the number of training rows",
+    AUTO: "batch size, learning rate and epochs chosen by the number of training rows",
     "fast": "large samples: large batches, ends early, lowers the rate on a plateau",
     "small": "small samples: batches of 256 and a lower rate, ends early",
     "article": "to repeat the source article: batches of 32, 10 epochs, to the end",
@@ -27,25 +27,38 @@ PRESET_PURPOSES = {
 PRETEXTS = ("rfd", "mfp")
 """Objectives that learn features without labels; "map" is their default."""
 
-STEPS_PER_EPOCH = 150
-"""Optimiser steps that an epoch should have at least about; the batch grows with the rows to keep it near this."""
+STEPS_PER_EPOCH = 200
+"""Optimiser steps that an epoch should have, about; the batch grows with the rows to keep it near this."""
 SMALLEST_BATCH, LARGEST_BATCH = 16, 4096
-FEWEST_STEPS = 600
-"""Optimiser steps that all epochs together should allow; fewer rows get more epochs."""
+SMALL_BATCH, SMALL_BATCH_RATE = 128, 3e-4
+"""Up to this batch size the learning rate is this one; above it, it grows with the root of the batch size."""
+LARGEST_RATE = 1e-3
+FEWEST_STEPS, MOST_EPOCHS = 600, 100
+"""Optimiser steps that all epochs together should allow: few rows get more epochs, at most so many."""
 
 
 def default_settings(training_rows: int, objective: str = "supervised") -> tuple[str, TrainSettings]:
     """The default preset's name and its settings for so many training rows.
 
     The name is "auto" for what learns clicks and "map" for the objectives "rfd" and "mfp". With "auto" the batch size
-    is the power of two, from 16 to 4,096, that is closest to STEPS_PER_EPOCH steps per epoch. Early stopping and the
-    plateau are those of "fast".
+    is the power of two, from 16 to 4,096, that comes closest to STEPS_PER_EPOCH steps per epoch; the learning rate
+    grows with it from 3e-4 to 1e-3; and where even batches of 16 make few steps there are more epochs than 20. Early
+    stopping and the plateau are those of "fast".
     """
     if objective in PRETEXTS:
         return "map", PRESETS["map"]
+    usual = PRESETS["fast"]
     batch_size = 2 ** round(math.log2(max(1, training_rows) / STEPS_PER_EPOCH))
     batch_size = min(LARGEST_BATCH, max(SMALLEST_BATCH, batch_size))
-    return AUTO, dataclasses.replace(PRESETS["fast"], batch_size=batch_size)
+    rate = SMALL_BATCH_RATE * max(1.0, batch_size / SMALL_BATCH) ** 0.5
+    steps = math.ceil(max(1, training_rows) / batch_size)
+    return AUTO, dataclasses.replace(
+        usual,
+        batch_size=batch_size,
+        # Two digits, so that the rate can be read and typed.
+        learning_rate=min(LARGEST_RATE, float(f"{rate:.1e}")),
+        epochs=min(MOST_EPOCHS, max(usual.epochs, math.ceil(FEWEST_STEPS / steps))),
+    )
 
 
 def preset_settings(preset: str, training_rows: int, objective: str = "supervised") -> TrainSettings:

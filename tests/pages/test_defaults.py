@@ -8,7 +8,9 @@ from streamlit.testing.v1 import AppTest
 
 from core import commands, sweep_command
 from core.__main__ import build_parser
-from core.data.datasets import Dataset
+from core.data.datasets import Dataset, prepare
+from core.data.samples import find_sample
+from core.data.split import SplitSpec
 from core.runs.store import RunStore
 from core.runs.sweep import SweepSpec, list_sweeps, requests_of
 from core.training.defaults import default_settings
@@ -117,20 +119,18 @@ def test_a_sweep_gets_the_same_for_every_size_from_page_and_command(
 
 
 def test_auto_follows_the_dataset_and_other_settings_stay(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.data.datasets import prepare
-    from core.data.samples import find_sample
-    from core.data.split import SplitSpec
-
     workspace, _ = tiny
-    prepare(workspace, find_sample(workspace, "tiny"), SplitSpec(source_share=0.1), "more target rows")
+    # 300 target rows, of which 150 test and a tenth of the others validates.
+    prepare(workspace, find_sample(workspace, "tiny"), SplitSpec(source_share=0.9), "few target rows")
     page = open_page(workspace, "finetune", monkeypatch, backbone="simulated-dnn", dataset="tiny")
-    first = page.number_input("ft_batch_size").value
-    page.selectbox("dataset").select("more target rows").run()
+    first = page.number_input("ft_epochs").value
+    page.selectbox("dataset").select("few target rows").run()
     assert page.segmented_control("ft_preset").value == "auto"
-    assert page.number_input("ft_batch_size").value == default_settings(1215)[1].batch_size != first
-    page.number_input("ft_batch_size").set_value(512).run()
+    assert page.number_input("ft_epochs").value == default_settings(135)[1].epochs
+    assert first is not None and first < default_settings(135)[1].epochs
+    page.number_input("ft_epochs").set_value(3).run()
     page.selectbox("dataset").select("tiny").run()
-    assert page.number_input("ft_batch_size").value == 512
+    assert page.number_input("ft_epochs").value == 3 and page.segmented_control("ft_preset").value is None
 
 
 def test_the_address_carries_what_differs_from_the_default(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -28,21 +29,21 @@ SIZES = sorted({round(10 ** (exponent / 20)) for exponent in range(161)} | {120,
 """From 1 row to 100 million, a tenth apart."""
 
 
-@pytest.mark.parametrize("rows", SIZES)
-def test_an_epoch_has_enough_steps_at_any_size(rows: int) -> None:
-    name, settings = default_settings(rows)
-    assert name == AUTO
-    steps = math.ceil(rows / settings.batch_size)
-    # A hundred steps an epoch, or as many as batches of 16 allow; and some hundreds in all where rows are few.
-    assert steps >= min(100, rows // 16)
-    assert steps * settings.epochs >= min(500, 20 * rows)
-    # On a GPU a batch below 4,096 is launch time: millions of rows take it.
-    assert rows < 1_000_000 or settings.batch_size == 4096
+def test_an_epoch_has_enough_steps_at_any_size() -> None:
+    for rows in SIZES:
+        name, settings = default_settings(rows)
+        steps = math.ceil(rows / settings.batch_size)
+        assert name == AUTO
+        # A hundred steps per epoch, or as many as batches of 16 allow; and some hundreds in all where rows are few.
+        assert steps >= min(100, rows / 16), rows
+        assert steps * settings.epochs >= min(600, 5 * rows), rows
+        # Millions of rows take the largest batch, which a GPU needs to be busy.
+        assert rows < 1_000_000 or settings.batch_size == 4096
 
 
 def test_neighbouring_sizes_have_neighbouring_settings() -> None:
     found = [default_settings(rows)[1] for rows in SIZES]
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         assert 1 <= after.batch_size / before.batch_size <= 2
         assert 0.5 <= after.learning_rate / before.learning_rate <= 2
         assert 0.5 <= after.epochs / before.epochs <= 1
@@ -78,7 +79,7 @@ def test_a_preset_that_is_none_is_named_in_a_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "last"), [(None, 0), (0.25, 0), (0.001, 0), (None, 100), (None, 600), (0.4, 77), (0.9, 2)]
+    ("share", "last"), [(None, 0), (0.25, 0), (0.001, 0), (None, 100), (None, 600), (0.4, 77), (0.5, 2)]
 )
 def test_rows_are_counted_as_they_are_cut(share: float | None, last: int, tiny: tuple[Workspace, Dataset]) -> None:
     for domain in ("source", "target"):
