@@ -22,8 +22,9 @@ from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.runs.halving import FACTORS
 from core.runs.submit import CONTROLS
+from core.training.defaults import AUTO, PRESET_NAMES, PRESET_PURPOSES
 from core.training.objectives import OBJECTIVES, STARTS
-from core.training.settings import DEVICES, MASK_SHARE, PRESETS
+from core.training.settings import DEVICES, MASK_SHARE
 from core.workspace import open_workspace, version
 
 
@@ -46,30 +47,32 @@ def _architectures(text: str) -> tuple[str, ...]:
 
 
 def _add_train(parser: argparse.ArgumentParser, seed: bool = True) -> None:
-    fast = PRESETS["fast"]
-    group = parser.add_argument_group("training")
-    group.add_argument("--preset", choices=PRESETS, default="fast", help="defaults of the options below")
-    group.add_argument("--epochs", type=int, help=f"at most this many (fast: {fast.epochs})")
-    group.add_argument("--batch-size", type=int, help=f"rows a step (fast: {fast.batch_size})")
-    group.add_argument("--lr", type=float, dest="learning_rate", help=f"Adam's step size (fast: {fast.learning_rate})")
+    purposes = "; ".join(f"{name}: {purpose}" for name, purpose in PRESET_PURPOSES.items())
+    group = parser.add_argument_group(
+        "training",
+        "An option that is given replaces that value of the preset; without any, the preset auto chooses all of them "
+        "by the number of training rows, and the command says what it chose.",
+    )
+    group.add_argument("--preset", choices=PRESET_NAMES, default=AUTO, help=f"default auto. {purposes}")
+    group.add_argument("--epochs", type=int, help="at most this many (default: the preset's)")
+    group.add_argument("--batch-size", type=int, help="rows per step (default: the preset's)")
+    group.add_argument("--lr", type=float, dest="learning_rate", help="Adam's step size (default: the preset's)")
     group.add_argument(
         "--validation-share", type=float, help="re-cut training and validation rows (default: as prepared)"
     )
+    group.add_argument("--early-stopping", type=int, help="epochs without improvement, 0 never (default: the preset's)")
     group.add_argument(
-        "--early-stopping", type=int, help=f"epochs without improvement, 0 never (fast: {fast.early_stopping})"
-    )
-    group.add_argument(
-        "--plateau", type=int, help=f"epochs before the rate falls to a tenth, 0 never (fast: {fast.plateau})"
+        "--plateau", type=int, help="epochs before the rate falls to a tenth, 0 never (default: the preset's)"
     )
     if seed:
         group.add_argument("--seed", type=int, help="of the head, the row order and dropout (default 0)")
     group.add_argument("--device", choices=DEVICES, help="default auto: a GPU when there is one")
-    group.add_argument("--weight-decay", type=float, help=f"AdamW's, off the gradient (fast: {fast.weight_decay:g})")
+    group.add_argument("--weight-decay", type=float, help="decoupled, as in AdamW (default: the preset's)")
     group.add_argument(
         "--cosine",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="the rate falls to zero along half a cosine (map: yes)",
+        help="the rate falls to zero along half a cosine (default: the preset's)",
     )
     group.add_argument("--amp", action="store_true", default=None, help="bfloat16 autocast (default off)")
 

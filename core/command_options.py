@@ -2,13 +2,15 @@
 
 import argparse
 import dataclasses
+import sys
 from typing import Any
 
 from core.data.options import ReadOptions, read_mapping
 from core.freezing.strategies import STRATEGIES
 from core.models.card import HeadSettings
 from core.models.registry import SETTING_FIELDS
-from core.training.settings import PRESETS, TrainSettings
+from core.training.defaults import preset_settings, settings_sentence
+from core.training.settings import TrainSettings
 
 
 def read_options(options: argparse.Namespace) -> ReadOptions:
@@ -22,10 +24,23 @@ def architecture_settings(options: argparse.Namespace) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
-def train_settings(options: argparse.Namespace) -> TrainSettings:
+def given_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The training settings that the command names, by field of TrainSettings; they replace the preset's values."""
     names = [field.name for field in dataclasses.fields(TrainSettings)]
-    given = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
-    return dataclasses.replace(PRESETS[options.preset], **given)
+    return {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+
+
+def train_settings(options: argparse.Namespace, training_rows: int, objective: str = "supervised") -> TrainSettings:
+    """The preset's settings for so many training rows, "auto" where no preset is named, with the values given."""
+    settings = preset_settings(options.preset, training_rows, objective)
+    return dataclasses.replace(settings, **given_settings(options))
+
+
+def announce_settings(
+    options: argparse.Namespace, settings: TrainSettings, training_rows: int, objective: str = "supervised"
+) -> None:
+    """Says on standard error which settings a training starts with, and by how many rows they were chosen."""
+    print(settings_sentence(options.preset, settings, training_rows, objective), file=sys.stderr)
 
 
 def head_settings(options: argparse.Namespace) -> HeadSettings:

@@ -6,7 +6,14 @@ import shlex
 import sys
 from pathlib import Path
 
-from core.command_options import architecture_settings, head_settings, read_options, strategy_options, train_settings
+from core.command_options import (
+    announce_settings,
+    architecture_settings,
+    head_settings,
+    read_options,
+    strategy_options,
+    train_settings,
+)
 from core.command_output import (
     Bar,
     Result,
@@ -47,6 +54,8 @@ from core.tracking.mlflow_files import write_mlflow
 from core.tracking.tensorboard_files import write_tensorboard
 from core.tracking.tracked import Write
 from core.tracking.tracked import export_tracking as write_tracking
+from core.training.defaults import count_training_rows
+from core.training.objectives import OBJECTIVES
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 
@@ -145,11 +154,13 @@ def costs(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a pretraining run and follows it to its end."""
+    rows = count_training_rows(find_dataset(workspace, options.dataset), "source")
+    train = train_settings(options, rows, options.objective)
     request = PretrainRequest(
         options.dataset,
         options.architecture,
         options.name,
-        train_settings(options),
+        train,
         architecture_settings(options),
         options.objective,
         options.start,
@@ -159,25 +170,33 @@ def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
     )
     if options.dry_run:
         return pretrain_outlook(workspace, request)
-    return follow(workspace, submit_pretrain(workspace, request))
+    run = submit_pretrain(workspace, request)
+    if OBJECTIVES[options.objective].trains:
+        announce_settings(options, train, rows, options.objective)
+    return follow(workspace, run)
 
 
 def finetune(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a fine-tuning run and its controls, and follows them to their end."""
     strategy = options.strategy or "depth"
+    rows = count_training_rows(find_dataset(workspace, options.dataset), "target", last=options.target_rows)
+    train = train_settings(options, rows)
     request = FinetuneRequest(
         dataset=options.dataset,
         backbone=options.backbone,
         strategy=strategy,
         freeze_depth=options.freeze_depth or 0,
         head=head_settings(options),
-        train=train_settings(options),
+        train=train,
         options=strategy_options(options),
         target_rows=options.target_rows,
     )
     if options.dry_run:
         return finetune_outlook(workspace, request, options.controls)
-    first, *others = [follow(workspace, run) for run in submit_finetune(workspace, request, options.controls)]
+    runs = submit_finetune(workspace, request, options.controls)
+    if strategy != "zero-shot":
+        announce_settings(options, train, rows)
+    first, *others = [follow(workspace, run) for run in runs]
     if not others:
         return first
     data = {**first.data, "controls": [other.data["run"] for other in others]}

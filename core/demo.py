@@ -1,6 +1,7 @@
 """The demo: a simulated dataset and a sweep that tells the whole story. `python -m core.demo` makes the dataset."""
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ from core.runs.store import Run, RunStore
 from core.runs.submit import interpolations, submit_interpolation
 from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, list_sweeps, resume_sweep, submit_sweep
 from core.runs.sweep_result import arm_results, judged, reference_of
+from core.training.defaults import count_training_rows, default_settings
 from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
 
@@ -31,9 +33,8 @@ DATASET = "Simulated demo"
 SWEEP = "Simulated demo"
 ARCHITECTURE = "dcnv2"
 SEEDS = (0, 1)
-TRAIN = TrainSettings(epochs=3, batch_size=512)
-"""The dataset has some 10,000 target training rows: the default batch would make three steps of an epoch. Three
-epochs keep the demo short; full fine-tuning is at its best after two, a linear probe would gain from more."""
+EPOCHS = 3
+"""They keep the demo short: full fine-tuning is at its best by then, a linear probe would gain from more."""
 POLL_SECONDS = 0.3
 
 
@@ -63,7 +64,12 @@ def demo_backbone(workspace: Workspace) -> BackboneCard:
 def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
     """Every freeze depth and both controls: the backbone as it is, and from scratch."""
     arms = (*depth_arms(card), Arm("zero-shot"), Arm("scratch"))
-    return SweepSpec(dataset.id, card.id, arms, SEEDS, train=TRAIN)
+    return SweepSpec(dataset.id, card.id, arms, SEEDS, train=demo_settings(dataset))
+
+
+def demo_settings(dataset: Dataset) -> TrainSettings:
+    """The default for the dataset's target training rows, but for the epochs."""
+    return dataclasses.replace(default_settings(count_training_rows(dataset, "target"))[1], epochs=EPOCHS)
 
 
 def demo_sweep(workspace: Workspace) -> Sweep | None:

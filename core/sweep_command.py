@@ -1,12 +1,13 @@
 """The command `sweep`: queues strategies side by side, follows them, and says what the numbers allow."""
 
 import argparse
+import sys
 import time
 from typing import Any
 
-from core.command_options import head_settings, strategy_options, train_settings
+from core.command_options import given_settings, head_settings, strategy_options
 from core.command_output import FOLLOW_SECONDS, Bar, Result
-from core.data.datasets import find_dataset
+from core.data.datasets import Dataset, find_dataset
 from core.dry_run import sweep_outlook
 from core.errors import BadInput, RunError
 from core.evaluation.format_metrics import format_metric, is_missing
@@ -15,6 +16,7 @@ from core.runs.launch import refresh
 from core.runs.store import RunStore
 from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, extend_sweep, list_sweeps, resume_sweep, submit_sweep
 from core.runs.sweep_result import arm_results, forgotten, judged, reference_of, sweep_table
+from core.training.defaults import AUTO, count_training_rows, settings_by_size, settings_sentence
 from core.workspace import Workspace
 
 
@@ -32,6 +34,7 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
         return sweep_outlook(workspace, sweep_spec(workspace, options))
     else:
         asked = submit_sweep(workspace, sweep_spec(workspace, options), options.name, own=_own(options))
+        announce_sweep(find_dataset(workspace, asked.spec.dataset), asked.spec, options.preset)
     if _own(options):
         from core.runs.worker import work_here
 
@@ -81,17 +84,29 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
             raise BadInput(f"The freeze depths are {options.depths!r}; write 0,1,2 or all.") from None
     arms += tuple(Arm(strategy, 0, strategy_options(options, strategy)) for strategy in options.strategies)
     arms += tuple(Arm("surgical", 0, {"stages": stages}) for stages in options.surgical)
+    dataset = find_dataset(workspace, options.dataset)
+    by_size = settings_by_size(dataset, options.target_sizes, options.preset, given_settings(options))
     return SweepSpec(
-        dataset=find_dataset(workspace, options.dataset).id,
+        dataset=dataset.id,
         backbone=card.id,
         arms=arms,
         seeds=tuple(range(options.seeds)),
         learning_rates=options.rates,
         target_sizes=options.target_sizes,
         head=head_settings(options),
-        train=train_settings(options),
+        train=by_size[-1],
         halving=options.halving,
+        train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
     )
+
+
+def announce_sweep(dataset: Dataset, spec: SweepSpec, preset: str) -> None:
+    """Says on standard error which settings each target size trains with."""
+    for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
+        sentence = settings_sentence(preset, train, count_training_rows(dataset, "target", last=size))
+        print(sentence, file=sys.stderr)
+        if not spec.train_by_size and preset != AUTO:
+            break
 
 
 def _arm_text(row: dict[str, Any]) -> str:

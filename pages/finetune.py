@@ -13,6 +13,7 @@ from core.models.registry import ARCHITECTURES
 from core.runs.launch import ensure_worker, preferred_lane
 from core.runs.store import RunStore
 from core.runs.submit import CONTROLS, command_line, submit_finetune
+from core.training.defaults import count_training_rows
 from core.training.estimate import calibrating, estimate_seconds
 from core.training.objectives import OBJECTIVES
 from core.training.settings import FinetuneRequest
@@ -121,21 +122,12 @@ def controls(card: BackboneCard, strategy: str) -> list[str]:
     return chosen
 
 
-def target_rows(dataset: Dataset, validation_share: float | None) -> int:
-    """Target rows that train, by the cut of core.data.datasets.training_rows."""
-    rows = {part.part: part.rows for part in dataset.parts}
-    if validation_share is None:
-        return rows["target_train"]
-    both = rows["target_train"] + rows["target_validation"]
-    return both - max(1, round(both * validation_share))
-
-
 def launch(dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRequest) -> None:
     """Cost, controls and the button, for settings that hold."""
     train = request.train
     chosen = controls(card, request.strategy)
     history = calibrating(RunStore(workspace()).list("done"), train)
-    rows = target_rows(dataset, train.validation_share)
+    rows = count_training_rows(dataset, "target", train.validation_share)
     plans = [plan, *(make_plan(card, control, 0, request.head) for control in chosen)]
     estimates = [estimate_seconds(plan, rows, train, history) for plan in plans]
     totals(plan, estimates[0].seconds)
@@ -175,7 +167,7 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
     with summary, errors_shown(), settings:
         new_head = head(card)
         st.markdown("##### Training")
-        train = training_fields("ft", target_rows(dataset, None), in_address=True)
+        train = training_fields("ft", count_training_rows(dataset, "target"), in_address=True)
     with summary, errors_shown():
         with picture:
             arm = choose_strategy(card)

@@ -15,7 +15,7 @@ from core.models.card import BackboneCard
 from core.models.library import find_backbone
 from core.runs.store import Run, RunStore
 from core.runs.submit import command_line
-from core.runs.sweep import Sweep, SweepSpec, requests_of, sweep_command_line
+from core.runs.sweep import Sweep, SweepSpec, requests_of, sweep_command_line, sweep_train_flags
 from core.training.settings import request_from_json
 from core.workspace import Workspace
 
@@ -31,14 +31,18 @@ _SPLIT_FLAGS = (
 
 def sweep_commands(workspace: Workspace, sweep: Sweep) -> list[str]:
     """Commands from the file of rows to the whole sweep; what no command can do is a comment (# …)."""
-    spec = sweep.spec
-    before = _before(workspace, find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone))
-    if fits_one_command(spec):
-        # The seed of the settings is not read: every run has one of the sweep's.
-        plain = dataclasses.replace(spec, train=dataclasses.replace(spec.train, seed=0))
-        return [*before, sweep_command_line(workspace, plain, sweep.name)]
+    dataset = find_dataset(workspace, sweep.spec.dataset)
+    # The seed of the settings is not read: every run has one of the sweep's.
+    spec = dataclasses.replace(
+        sweep.spec,
+        train=dataclasses.replace(sweep.spec.train, seed=0),
+        train_by_size=tuple(dataclasses.replace(train, seed=0) for train in sweep.spec.train_by_size),
+    )
+    before = _before(workspace, dataset, find_backbone(workspace, spec.backbone))
+    if fits_one_command(dataset, spec):
+        return [*before, sweep_command_line(workspace, spec, sweep.name, lasting=True)]
     note = "# These arms and seeds are no sweep that one command can name; run by run:"
-    return [*before, note, *(command_line(workspace, request) for request in requests_of(spec))]
+    return [*before, note, *(command_line(workspace, request, lasting=True) for request in requests_of(spec))]
 
 
 def run_commands(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
@@ -48,12 +52,17 @@ def run_commands(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
         lines += _before(
             workspace, find_dataset(workspace, run.dataset), find_backbone(workspace, run.request["backbone"])
         )
-    return list(dict.fromkeys([*lines, *(command_line(workspace, request_from_json(run.request)) for run in runs)]))
+    asked = [command_line(workspace, request_from_json(run.request), lasting=True) for run in runs]
+    return list(dict.fromkeys([*lines, *asked]))
 
 
-def fits_one_command(spec: SweepSpec) -> bool:
-    """Whether `sweep` can name it: seeds from 0 on, strategies with options once, options of one name alike in all."""
-    if spec.seeds != tuple(range(len(spec.seeds))):
+def fits_one_command(dataset: Dataset, spec: SweepSpec) -> bool:
+    """Whether `sweep` can name it.
+
+    It can where seeds run from 0 on, strategies with options come once, options of one name are alike in all, and the
+    same flags give every target size its settings.
+    """
+    if spec.seeds != tuple(range(len(spec.seeds))) or sweep_train_flags(dataset, spec) is None:
         return False
     arms = [arm for arm in spec.arms if arm.strategy not in ("depth", "surgical")]
     named = [arm.strategy for arm in arms]
@@ -146,7 +155,7 @@ def _before(workspace: Workspace, dataset: Dataset, card: BackboneCard) -> list[
                     lines += data_commands(workspace, other)
                 # Under the name that it has now, by which what follows asks for it.
                 request = request_from_json({**run.request, "name": card.name})
-                return [*lines, command_line(workspace, request)]
+                return [*lines, command_line(workspace, request, lasting=True)]
             except BadInput:
                 break
     return [*lines, f"# The backbone {card.name} was made elsewhere (weights SHA-256 {card.weights_sha256})"]

@@ -4,6 +4,7 @@ import dataclasses
 import secrets
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from core.data.datasets import find_dataset, require_labels
 from core.errors import BadInput
@@ -14,10 +15,10 @@ from core.models.library import find_backbone, list_backbones
 from core.models.registry import complete_settings, setting_flags
 from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
 from core.runs.store import RESUMABLE, Run, RunStore
+from core.training.defaults import AUTO, count_training_rows, presets_for
 from core.training.objectives import OBJECTIVES
 from core.training.settings import (
     MASK_SHARE,
-    PRESETS,
     FinetuneRequest,
     InterpolateRequest,
     PretrainRequest,
@@ -115,14 +116,19 @@ def interpolations(workspace: Workspace, run: Run) -> list[Run]:
     return [one for one in RunStore(workspace).list(kind="interpolate") if one.request["run"] == run.id]
 
 
-def command_line(workspace: Workspace, request: Request) -> str:
-    """The command that asks for the same run; settings at their preset's value are left out."""
+def command_line(workspace: Workspace, request: Request, lasting: bool = False) -> str:
+    """The command that asks for the same run; settings at their preset's value are left out.
+
+    The preset is left out as well where the settings are the default for the run's number of training rows, unless the
+    command is to be `lasting`: the same in a later version too, whose default may be another one.
+    """
     parts = ["python", "-m", "core"]
     if isinstance(request, InterpolateRequest):
         return shlex.join([*parts, "interpolate", "--run", request.run])
-    dataset = find_dataset(workspace, request.dataset).name
+    dataset = find_dataset(workspace, request.dataset)
     if isinstance(request, PretrainRequest):
-        parts += ["pretrain", "--dataset", dataset, "--architecture", request.architecture, "--name", request.name]
+        presets = presets_for(count_training_rows(dataset, "source"), request.objective)
+        parts += ["pretrain", "--dataset", dataset.name, "--architecture", request.architecture, "--name", request.name]
         if request.objective != "supervised":
             parts += ["--objective", request.objective]
         if request.start != "random":
@@ -133,8 +139,9 @@ def command_line(workspace: Workspace, request: Request) -> str:
             parts += ["--mask-share", str(request.mask_share)]
         parts += setting_flags(request.settings)
     else:
+        presets = presets_for(count_training_rows(dataset, "target", last=request.target_rows))
         backbone = find_backbone(workspace, request.backbone).name
-        parts += ["finetune", "--dataset", dataset, "--backbone", backbone]
+        parts += ["finetune", "--dataset", dataset.name, "--backbone", backbone]
         if request.strategy == "depth":
             parts += ["--freeze-depth", str(request.freeze_depth)]
         else:
@@ -145,7 +152,10 @@ def command_line(workspace: Workspace, request: Request) -> str:
         if request.target_rows:
             parts += ["--target-rows", str(request.target_rows)]
         parts += head_flags(request.head)
-    return shlex.join(parts + train_flags(request.train))
+    if lasting:
+        presets.pop(AUTO, None)
+    # A single setting is always found: what a preset lacks can be given.
+    return shlex.join(parts + (train_flags([request.train], [presets]) or []))
 
 
 def head_flags(head: HeadSettings) -> list[str]:
@@ -156,19 +166,37 @@ def head_flags(head: HeadSettings) -> list[str]:
     return parts + (["--head-output", head.output] if head.output != "logit" else [])
 
 
-def train_flags(train: TrainSettings) -> list[str]:
-    """The shortest way to say these settings: the preset that leaves the fewest flags."""
+def train_flags(settings: Sequence[TrainSettings], presets: Sequence[dict[str, TrainSettings]]) -> list[str] | None:
+    """The shortest flags that give these settings: the preset that leaves the fewest, and what differs from it.
 
-    def flags(preset: str) -> list[str]:
-        parts = [] if preset == "fast" else ["--preset", preset]
-        for name, flag in _TRAIN_FLAGS.items():
-            if getattr(train, name) != getattr(PRESETS[preset], name):
-                parts += [flag, str(getattr(train, name))]
-        if train.cosine != PRESETS[preset].cosine:
-            parts.append("--cosine" if train.cosine else "--no-cosine")
-        return parts + (["--amp"] if train.amp else [])
+    settings: one for each of several numbers of training rows, or a single one. presets: for each of them, what every
+    preset stands for there (core.training.defaults.presets_for). None where no preset with the same flags gives all.
+    """
+    # Of two equally short ways the one with a fixed preset comes first: it says more.
+    names = sorted(presets[0], key=lambda name: name == AUTO)
+    found = [flags for name in names if (flags := _flags_from(name, settings, presets)) is not None]
+    return min(found, key=len, default=None)
 
-    return min((flags(preset) for preset in PRESETS), key=len)
+
+def _flags_from(
+    preset: str, settings: Sequence[TrainSettings], presets: Sequence[dict[str, TrainSettings]]
+) -> list[str] | None:
+    """The flags that lead from a preset to the settings; None where they would differ."""
+    given: dict[str, Any] = {}
+    for wanted, known in zip(settings, presets, strict=True):
+        start = dataclasses.asdict(known[preset])
+        given |= {name: value for name, value in dataclasses.asdict(wanted).items() if value != start[name]}
+    for wanted, known in zip(settings, presets, strict=True):
+        # Not by dataclasses.replace, which would check a mixture that nobody asked for.
+        if {**dataclasses.asdict(known[preset]), **given} != dataclasses.asdict(wanted):
+            return None
+    parts = [] if preset == AUTO else ["--preset", preset]
+    for name, flag in _TRAIN_FLAGS.items():
+        if name in given:
+            parts += [flag, str(given[name])]
+    if "cosine" in given:
+        parts.append("--cosine" if given["cosine"] else "--no-cosine")
+    return parts + (["--amp"] if "amp" in given else [])
 
 
 def _queue(workspace: Workspace, request: Request, name: str) -> Run:

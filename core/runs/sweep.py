@@ -24,6 +24,7 @@ from core.runs.halving import CONTROLS, FACTORS, rungs_of
 from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.runs.submit import head_flags, train_flags
+from core.training.defaults import AUTO, count_training_rows, presets_for
 from core.training.estimate import Estimate, calibrating, estimate_seconds
 from core.training.settings import FinetuneRequest, TrainSettings, head_from_json
 from core.workspace import Workspace, check_name
@@ -56,6 +57,7 @@ class SweepSpec:
 
     learning_rates, target_sizes: every arm is run with each; target size 0 is all target rows. train: everything else.
     halving: at every rung of core.runs.halving only one arm in so many trains on; 0 for all to the end.
+    train_by_size: where sizes train differently, the settings of each of target_sizes; none: `train` for every size.
     """
 
     dataset: str
@@ -67,8 +69,14 @@ class SweepSpec:
     head: HeadSettings = field(default_factory=HeadSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     halving: int = 0
+    train_by_size: tuple[TrainSettings, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.train_by_size and len(self.train_by_size) != len(self.target_sizes):
+            raise BadInput(
+                f"A sweep's settings by size are {len(self.train_by_size)} for {len(self.target_sizes)} target sizes; "
+                "give one for each size, or none."
+            )
         if self.halving not in (0, *FACTORS):
             raise BadInput(f"The halving factor is {self.halving!r}; it must be one of {[*FACTORS]}, or 0 for none.")
         for what, values in (("arm", self.arms), ("seed", self.seeds), ("target size", self.target_sizes)):
@@ -78,6 +86,11 @@ class SweepSpec:
                 raise BadInput(f"A sweep has each {what} once; {list(values)} has one twice.")
         if len(requests_of(self)) > MOST_RUNS:
             raise BadInput(f"This sweep has {len(requests_of(self)):,} runs; the most is {MOST_RUNS:,}.")
+
+    @property
+    def size_settings(self) -> tuple[TrainSettings, ...]:
+        """The settings of each of target_sizes."""
+        return self.train_by_size or (self.train,) * len(self.target_sizes)
 
 
 @dataclass(frozen=True)
@@ -96,14 +109,20 @@ def requests_of(spec: SweepSpec) -> list[FinetuneRequest]:
     Zero-shot trains nothing, so it has one run, however many seeds, rates and sizes there are.
     """
     base = FinetuneRequest(spec.dataset, spec.backbone, head=spec.head, train=spec.train)
-    rates = spec.learning_rates or (spec.train.learning_rate,)
+    sized = zip(spec.target_sizes, spec.size_settings, strict=True)
+    rated = [
+        (size, dataclasses.replace(train, learning_rate=rate))
+        for size, train in sized
+        for rate in spec.learning_rates or (train.learning_rate,)
+    ]
+    rates = max(1, len(spec.learning_rates))
     arms = [arm for arm in spec.arms if arm.strategy not in CONTROLS]
-    rungs = rungs_of(spec.train.epochs, spec.halving, len(arms) * len(rates)) if spec.halving else ()
     # Halving ends arms one by one, so they cannot train together.
-    together = rates if len(rates) > 1 and not spec.halving else ()
+    together = spec.learning_rates if rates > 1 and not spec.halving else ()
     found = []
-    for place, (seed, size, rate) in enumerate(itertools.product(spec.seeds, spec.target_sizes, rates)):
-        train = dataclasses.replace(spec.train, seed=seed, learning_rate=rate)
+    for place, (seed, (size, train)) in enumerate(itertools.product(spec.seeds, rated)):
+        train = dataclasses.replace(train, seed=seed)
+        rungs = rungs_of(train.epochs, spec.halving, len(arms) * rates) if spec.halving else ()
         for arm in spec.arms:
             if arm.strategy == "zero-shot" and place:
                 continue
@@ -208,6 +227,7 @@ def spec_from_json(text: str) -> SweepSpec:
         head=head_from_json(values["head"]),
         train=TrainSettings(**values["train"]),
         halving=values.get("halving", 0),
+        train_by_size=tuple(TrainSettings(**train) for train in values.get("train_by_size", ())),
     )
 
 
@@ -229,14 +249,16 @@ def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, histor
     A frozen prefix is computed once, for all target rows, and counted once, however many runs share it. BadInput for an
     arm that the backbone cannot have.
     """
-    seconds, known, history = 0.0, {}, calibrating(history, spec.train)
+    # Sizes may train with different batches, and each rests on runs of its own batch size.
+    kept = {run.id for train in spec.size_settings for run in calibrating(history, train)}
+    seconds, known, history = 0.0, {}, [run for run in history if run.id in kept]
     prefixes: dict[int, float] = {}
     requests = requests_of(spec)
     for request in requests:
         key = (request.strategy, request.freeze_depth, str(request.options), request.target_rows)
         if key not in known:
             plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
-            rows = _rows_to_train(dataset, request.train.validation_share, request.target_rows)
+            rows = count_training_rows(dataset, "target", request.train.validation_share, request.target_rows)
             known[key] = estimate_seconds(plan, rows, request.train, history, request.head_may_share)
         one = known[key]
         seconds += one.seconds - sum(one.prefixes.values())
@@ -250,8 +272,23 @@ def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, histor
     return Estimate(seconds + sum(prefixes.values()), basis, prefixes)
 
 
-def sweep_command_line(workspace: Workspace, spec: SweepSpec, name: str) -> str:
-    """The command that asks for the same sweep, whose seeds are 0, 1, 2, …; defaults are left out."""
+def sweep_train_flags(dataset: Dataset, spec: SweepSpec, lasting: bool = False) -> list[str] | None:
+    """The shortest flags that give every target size its settings; None where no single command can.
+
+    lasting: without the preset "auto", whose values a later version may change, where the sizes share their settings.
+    """
+    presets = [presets_for(count_training_rows(dataset, "target", last=size)) for size in spec.target_sizes]
+    if lasting and not spec.train_by_size:
+        presets = [{name: train for name, train in known.items() if name != AUTO} for known in presets]
+    return train_flags(spec.size_settings, presets)
+
+
+def sweep_command_line(workspace: Workspace, spec: SweepSpec, name: str, lasting: bool = False) -> str:
+    """The command that asks for the same sweep, whose seeds are 0, 1, 2, …; defaults are left out.
+
+    lasting: as in core.runs.submit.command_line. BadInput where target sizes have settings that no single command gives
+    them (core.runs.reproduce names the runs then).
+    """
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
     parts = ["python", "-m", "core", "sweep", "--name", name, "--dataset", dataset.name, "--backbone", card.name]
     depths = [arm.freeze_depth for arm in spec.arms if arm.strategy == "depth"]
@@ -275,24 +312,16 @@ def sweep_command_line(workspace: Workspace, spec: SweepSpec, name: str) -> str:
         parts += ["--target-sizes", ",".join(map(str, spec.target_sizes))]
     if spec.halving:
         parts += ["--halving", str(spec.halving)]
-    return shlex.join([*parts, *head_flags(spec.head), *train_flags(spec.train)])
-
-
-def _rows_to_train(dataset: Dataset, validation_share: float | None, last: int) -> int:
-    """Target rows that train, by the cut of core.data.datasets.training_rows, without reading them."""
-    counts = {part.part: part.rows for part in dataset.parts}
-    train, validation = counts["target_train"], counts["target_validation"]
-    if validation_share is None and not last:
-        return train
-    share = validation / (train + validation) if validation_share is None else validation_share
-    rows = last or train + validation
-    return rows - max(1, round(rows * share))
+    flags = sweep_train_flags(dataset, spec, lasting)
+    if flags is None:
+        raise BadInput("The target sizes of this sweep train with settings that no single command gives them.")
+    return shlex.join([*parts, *head_flags(spec.head), *flags])
 
 
 def _check(card: BackboneCard, spec: SweepSpec) -> None:
     for arm in spec.arms:
         plan = make_plan(card, arm.strategy, arm.freeze_depth, spec.head, arm.options)
-        plan.check_epochs(spec.train.epochs)
+        plan.check_epochs(min(train.epochs for train in spec.size_settings))
 
 
 def _queue(

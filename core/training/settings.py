@@ -65,9 +65,7 @@ PRESETS: dict[str, TrainSettings] = {
     "article": TrainSettings(epochs=10, batch_size=32, early_stopping=0, plateau=0),
     "map": TrainSettings(epochs=20, batch_size=256, early_stopping=0, plateau=0, weight_decay=5e-2, cosine=True),
 }
-SMALL_ROWS = 100_000
-"""Training rows below which "small" is the better start: "fast" takes too few steps there (docs/decisions.md)."""
-
+"""Fixed settings by name. What the default is, one of them or others, is decided by core.training.defaults alone."""
 
 MASK_SHARE = 0.2
 """Share of fields that RFD replaces and MFP hides unless told otherwise (the paper tries 0.1 to 0.3)."""

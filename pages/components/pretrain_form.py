@@ -9,6 +9,7 @@ from core.models.costs import count_apart
 from core.models.registry import ARCHITECTURES, Architecture, is_installed
 from core.runs.store import RunStore
 from core.runs.submit import command_line, submit_pretrain
+from core.training.defaults import count_training_rows, default_settings
 from core.training.estimate import calibrating
 from core.training.objectives import OBJECTIVES, STARTS
 from core.training.settings import MASK_SHARE, PretrainRequest, TrainSettings
@@ -55,7 +56,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                 or free
             )
             settings = architecture_fields(architecture)
-        rows = next(part.rows for part in dataset.parts if part.part == "source_train")
+        rows = count_training_rows(dataset, "source")
         with how, st.container(border=True):
             train = train_fields(objective, rows)
             summary = st.container()
@@ -85,7 +86,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
 def choose_dataset(datasets: list[Dataset]) -> Dataset:
     """The dataset, which the address carries, and how many rows there are to learn from."""
     dataset = choose_named("Dataset", datasets, "dataset")
-    rows = next(part.rows for part in dataset.parts if part.part == "source_train")
+    rows = count_training_rows(dataset, "source")
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         labels = "" if dataset.labelled else ", without labels"
         st.caption(f"{count(rows)} source rows to train on{labels}", width="content")
@@ -137,8 +138,8 @@ def train_fields(objective: str, rows: int) -> TrainSettings:
     st.markdown("##### How to train")
     if not OBJECTIVES[objective].trains:
         st.markdown("Nothing trains here: the backbone is stored as it starts, to be compared with trained ones.")
-        return TrainSettings()
-    return training_fields("pt", rows, "map" if objective in ("rfd", "mfp") else None)
+        return default_settings(rows, objective)[1]
+    return training_fields("pt", rows, objective)
 
 
 def launch(request: PretrainRequest | None, dataset: Dataset) -> None:

@@ -10,6 +10,7 @@ from core.models.card import BackboneCard, HeadSettings
 from core.runs.launch import ensure_worker, preferred_lane
 from core.runs.store import RunStore
 from core.runs.sweep import Arm, SweepSpec, estimate_sweep, list_sweeps, requests_of, submit_sweep, sweep_command_line
+from core.training.defaults import AUTO, count_training_rows, in_words, settings_by_size
 from core.training.settings import TrainSettings
 from core.workspace import PROJECT, check_name
 from pages.components.access import write_button
@@ -29,7 +30,7 @@ from pages.components.form_address import keep, left_out, news
 from pages.components.head_fields import head_fields
 from pages.components.heard import put
 from pages.components.strategy_cards import strategy_cards
-from pages.components.training_fields import training_fields
+from pages.components.training_fields import MORE_FIELDS, training_fields
 from pages.components.vocabulary import backbone_coverage, noise_warning
 
 SIZES = (1000, 5000, 20_000)
@@ -56,7 +57,8 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
             seeds, sizes, rates, halving = _runs(dataset)
         with cards_place:
             arms = strategy_cards(card, head, train)
-        spec = _spec(dataset, card, arms, seeds, sizes, rates, head, train, halving)
+        by_size = _by_size(dataset, sizes, train)
+        spec = _spec(dataset, card, arms, seeds, sizes, rates, head, by_size, halving)
     except BadInput as error:
         with summary:
             show_error(error)
@@ -93,10 +95,18 @@ def _choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset
 
 
 def _settings(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
-    st.markdown("##### Head and training :gray[· the same for every run]")
-    rows = next(part.rows for part in dataset.parts if part.part == "target_train")
+    st.markdown("##### Head and training :gray[· the same for every arm]")
     head = head_fields("sweep")
+    rows = count_training_rows(dataset, "target")
     return head, training_fields("sweep", rows, seeded=False, in_address=True)
+
+
+def _by_size(dataset: Dataset, sizes: tuple[int, ...], train: TrainSettings) -> tuple[TrainSettings, ...]:
+    """The settings of each target size: as the fields say, but with the preset "auto" by the size's number of rows."""
+    if st.session_state.get("sweep_preset") != AUTO:
+        return (train,) * len(sizes)
+    given = {name: getattr(train, name) for name in MORE_FIELDS}
+    return tuple(settings_by_size(dataset, sizes, AUTO, given))
 
 
 def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], int]:
@@ -197,12 +207,24 @@ def _spec(
     sizes: tuple[int, ...],
     rates: tuple[float, ...],
     head: HeadSettings,
-    train: TrainSettings,
+    by_size: tuple[TrainSettings, ...],
     halving: int,
 ) -> SweepSpec:
     if not arms:
         raise BadInput("Nothing is ticked; tick at least one freeze depth or strategy.")
-    return SweepSpec(dataset.id, card.id, tuple(arms), tuple(range(seeds)), rates, sizes, head, train, halving)
+    train, differ = by_size[-1], len(set(by_size)) > 1
+    return SweepSpec(
+        dataset.id,
+        card.id,
+        tuple(arms),
+        tuple(range(seeds)),
+        rates,
+        sizes,
+        head,
+        train,
+        halving,
+        train_by_size=by_size if differ else (),
+    )
 
 
 def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
@@ -213,6 +235,12 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
     left.metric("Runs", count(runs))
     right.metric("Estimated time", about(estimate.seconds))
     st.caption(f"{_product(spec)}. {estimate.basis}")
+    if spec.train_by_size:
+        lines = [
+            f"- {count(count_training_rows(dataset, 'target', last=size))} training rows: {in_words(train)}"
+            for size, train in zip(spec.target_sizes, spec.train_by_size, strict=True)
+        ]
+        st.caption("\n".join(["By the preset auto each target size has its own settings:", "", *lines]))
     suggestion = _free_name(f"{card.name} on {dataset.name}")
     name = (
         st.text_input(

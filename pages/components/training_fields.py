@@ -7,7 +7,16 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from core.errors import BadInput
-from core.training.settings import DEVICES, PRESETS, SMALL_ROWS, TrainSettings
+from core.training.defaults import (
+    AUTO,
+    PRESET_NAMES,
+    PRESET_PURPOSES,
+    default_reason,
+    default_settings,
+    presets_for,
+    settings_sentence,
+)
+from core.training.settings import DEVICES, TrainSettings
 from pages.components.form_address import keep, left_out, news
 from pages.components.heard import put, restore
 
@@ -25,40 +34,39 @@ FIELDS = (
 MORE_FIELDS = ("seed", "device", "amp")
 LOWEST_RATE, SHARES = 1e-7, (0.01, 0.9)
 """Bounds of fields that are narrower than those of the settings."""
-PRESET_WORDS = {
-    "fast": "large batches, stops early, lowers the rate on a plateau",
-    "small": f"smaller batches and a lower rate, for fewer than {SMALL_ROWS:,} training rows",
-    "article": "the source article's batch 32 and 10 epochs, to the end",
-    "map": "as the MAP paper pretrains: AdamW with weight decay, the rate falling along a cosine, to the end",
-}
 N = TypeVar("N", int, float)
 DEVICE_WORDS = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
 
 
 def training_fields(
-    prefix: str, rows: int, preset: str | None = None, seeded: bool = True, in_address: bool = False
+    prefix: str, rows: int, objective: str = "supervised", seeded: bool = True, in_address: bool = False
 ) -> TrainSettings:
     """Draws the fields and returns what they say; BadInput for what cannot be used.
 
-    prefix: of the widget keys. rows: training rows; they decide the preset until the user chooses otherwise, unless
-    `preset` is the better one. seeded: whether there is a field for the seed, which is 0 otherwise. in_address: whether
-    the address carries what differs from that preset.
+    prefix: of the widget keys. rows: training rows; they and the objective decide the preset and, as long as "auto" is
+    chosen, its values (core.training.defaults). seeded: whether there is a field for the seed, which is 0 otherwise.
+    in_address: whether the address carries what differs from the default preset.
     """
-    usual = preset or ("small" if rows < SMALL_ROWS else "fast")
-    if suggest(f"{prefix}_preset", usual):
+    usual, settings = default_settings(rows, objective)
+    # What the callbacks below read: they run before the page does, with the rows that the user saw.
+    known_for = f"{prefix}_presets_for"
+    moved = st.session_state.get(known_for) not in (None, (rows, objective))
+    st.session_state[known_for] = (rows, objective)
+    if suggest(f"{prefix}_preset", usual) or (moved and st.session_state[f"{prefix}_preset"] == AUTO):
         _fill(prefix)
     if in_address:
         _from_address(prefix)
     preset = st.segmented_control(
         "Preset",
-        [*PRESETS],
+        PRESET_NAMES,
         key=f"{prefix}_preset",
         on_change=_fill,
         args=(prefix,),
         persist_state="session",
-        help="Fills the fields below; change any of them afterwards.",
+        help="Fills the fields below; change any of them afterwards.\n\n"
+        + "\n".join(f"- **{name}**: {purpose}" for name, purpose in PRESET_PURPOSES.items()),
     )
-    st.caption(f"{preset}: {PRESET_WORDS[preset]}" if preset else "your own settings")
+    st.caption(_preset_words(preset, rows, settings))
     with st.grid(3, min_column_width=150):
         epochs = _number(prefix, "epochs", "Epochs", 1, 1000, "Most passes over the rows; the best one is kept.")
         batch_size = _number(prefix, "batch_size", "Batch size", 1, 1_000_000, "Rows a step; fewer give noisier steps.")
@@ -141,26 +149,30 @@ def training_fields(
         amp=amp,
     )
     if in_address:
-        keep("training", training_text(settings), usual)
+        keep("training", training_text(settings, presets_for(rows, objective), preset), usual)
     return settings
 
 
-def training_text(settings: TrainSettings) -> str:
-    """The settings in short: the preset that leaves the fewest others to name, and those, as in "small,epochs=7"."""
+def training_text(settings: TrainSettings, presets: dict[str, TrainSettings], marked: str | None = None) -> str:
+    """The settings in short: the preset that leaves the fewest others to name, and those, as in "small,epochs=7".
+
+    presets: what every preset stands for here. marked: the one that the user chose, which is named where two are alike.
+    """
     values = {name: getattr(settings, name) for name in FIELDS + MORE_FIELDS}
 
     def others(preset: str) -> list[str]:
-        return [f"{name}={value}" for name, value in values.items() if value != getattr(PRESETS[preset], name)]
+        return [f"{name}={value}" for name, value in values.items() if value != getattr(presets[preset], name)]
 
-    return min((",".join([preset, *others(preset)]) for preset in PRESETS), key=lambda text: text.count(","))
+    nearest = min(presets, key=lambda preset: (len(others(preset)), preset != marked))
+    return ",".join([nearest, *others(nearest)])
 
 
-def read_training(text: str) -> TrainSettings:
+def read_training(text: str, presets: dict[str, TrainSettings]) -> TrainSettings:
     """The settings that `training_text` put in short; BadInput for what it would not write."""
     preset, *pairs = text.split(",")
-    if preset not in PRESETS:
-        raise BadInput(f"There is no preset {preset[:40]!r}; the presets are {[*PRESETS]}.")
-    settings = dataclasses.replace(PRESETS[preset], **dict(_setting(pair) for pair in pairs))
+    if preset not in presets:
+        raise BadInput(f"There is no preset {preset[:40]!r}; the presets are {[*presets]}.")
+    settings = dataclasses.replace(presets[preset], **dict(_setting(pair) for pair in pairs))
     low, high = SHARES
     if settings.learning_rate < LOWEST_RATE or not low <= (settings.validation_share or low) <= high:
         raise BadInput(f"The fields take learning rates from {LOWEST_RATE:g}, and validation shares {low} to {high}.")
@@ -170,7 +182,7 @@ def read_training(text: str) -> TrainSettings:
 def _setting(pair: str) -> tuple[str, Any]:
     name, _, value = pair.partition("=")
     if name in FIELDS + MORE_FIELDS:
-        kind = float if name == "validation_share" else type(getattr(PRESETS["fast"], name))
+        kind = float if name == "validation_share" else type(getattr(TrainSettings, name))
         with suppress(ValueError):
             return name, value == "True" if kind is bool else kind(value)
     raise BadInput(f"{pair[:40]!r} is no setting of the training.")
@@ -182,13 +194,13 @@ def _from_address(prefix: str) -> None:
     if text is None:
         return
     try:
-        settings = read_training(text)
+        settings = read_training(text, _presets(prefix))
     except BadInput as error:
         left_out(text, error)
         return
     for name in FIELDS + MORE_FIELDS:
         put(f"{prefix}_{name}", getattr(settings, name))
-    _match(prefix)
+    _match(prefix, text.partition(",")[0])
 
 
 def suggest(key: str, value: str) -> bool:
@@ -247,17 +259,36 @@ def _given(value: N | None, what: str) -> N:
     return value
 
 
+def _presets(prefix: str) -> dict[str, TrainSettings]:
+    """What every preset stands for on this page, for the rows and the objective that the user saw last."""
+    return presets_for(*st.session_state[f"{prefix}_presets_for"])
+
+
+def _preset_words(preset: str | None, rows: int, settings: TrainSettings) -> str:
+    """What the chosen preset is for; of "auto" the values it chose and why. settings: the default."""
+    if preset is None:
+        return "your own settings"
+    if preset != AUTO:
+        return f"{preset}: {PRESET_PURPOSES[preset]}"
+    return f"{settings_sentence(AUTO, settings, rows)} {default_reason(rows)}"
+
+
 def _fill(prefix: str) -> None:
-    """Puts the chosen preset's values into the fields."""
+    """Puts the chosen preset's values into the fields; "auto" stands for another one where that is the default."""
     restore()
-    if chosen := st.session_state[f"{prefix}_preset"]:
+    presets = _presets(prefix)
+    chosen = st.session_state[f"{prefix}_preset"]
+    if chosen == AUTO and AUTO not in presets:
+        chosen = next(iter(presets))
+        put(f"{prefix}_preset", chosen)
+    if chosen:
         for name in FIELDS:
-            put(f"{prefix}_{name}", getattr(PRESETS[chosen], name))
+            put(f"{prefix}_{name}", getattr(presets[chosen], name))
 
 
-def _match(prefix: str) -> None:
-    """Marks the preset whose values the fields hold, or none."""
+def _match(prefix: str, wanted: str = "") -> None:
+    """Marks the preset whose values the fields hold, or none; `wanted` where several are alike."""
     restore()
     values = {name: st.session_state[f"{prefix}_{name}"] for name in FIELDS}
-    fitting = [name for name, preset in PRESETS.items() if values.items() <= dataclasses.asdict(preset).items()]
-    put(f"{prefix}_preset", fitting[0] if fitting else None)
+    alike = [name for name, preset in _presets(prefix).items() if values.items() <= dataclasses.asdict(preset).items()]
+    put(f"{prefix}_preset", wanted if wanted in alike else next(iter(alike), None))

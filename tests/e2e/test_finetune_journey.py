@@ -68,7 +68,7 @@ def test_move_the_freeze_line_launch_and_read_the_result(prepared: Server, page:
     page.get_by_text("From scratch", exact=True).click()
     settled(page)
     page.get_by_text("The same on the command line").click()
-    expect(page.locator('[data-testid="stCode"]')).to_contain_text("--freeze-depth 2 --preset small --epochs 2")
+    expect(page.locator('[data-testid="stCode"]')).to_contain_text("--freeze-depth 2 --epochs 2")
     page.get_by_role("button", name="Launch").click()
     page.wait_for_url("**/run?run=r-*")
     expect(page.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=PATIENCE)

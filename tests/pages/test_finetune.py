@@ -1,6 +1,7 @@
 """The page Fine-tune, driven without a browser."""
 
 import dataclasses
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from core.models.card import BackboneCard, save_card
 from core.models.library import list_backbones
 from core.models.registry import ARCHITECTURES
 from core.runs.store import RunStore
+from core.training.defaults import default_settings
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.data.helpers import rows, text
 from tests.pages.test_heard import overtaken
@@ -113,9 +115,13 @@ def test_a_new_seed_counts_in_the_command(page: AppTest) -> None:
     assert any("--seed 7" in one.value for one in page.code)
 
 
-def test_few_rows_start_with_the_preset_for_few_rows(page: AppTest) -> None:
-    assert page.segmented_control("ft_preset").value == "small"
-    assert page.number_input("ft_batch_size").value == 256
+def test_the_number_of_rows_chooses_until_the_user_does(page: AppTest) -> None:
+    assert page.segmented_control("ft_preset").value == "auto"
+    # 3,000 rows, of which 1,200 are target rows, half of them to train or validate on, a tenth of those to validate.
+    batch = page.number_input("ft_batch_size").value
+    assert batch == default_settings(540)[1].batch_size < 100
+    said = next(one.value for one in page.caption if one.value.startswith("Preset auto for 540 training rows"))
+    assert f"batch {batch}" in said and f"{math.ceil(540 / batch)} optimiser steps" in said
     page.segmented_control("ft_preset").set_value("fast").run()
     page.slider("depth").set_value(0).run()
     assert page.number_input("ft_batch_size").value == 4096
@@ -239,7 +245,7 @@ def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
 
 
 def test_an_edit_is_not_lost_to_the_next_one_that_overtakes_its_answer(page: AppTest) -> None:
-    assert page.segmented_control("ft_preset").value == "small"
+    assert page.segmented_control("ft_preset").value == "auto"
     overtaken(
         page,
         lambda page: page.number_input("ft_epochs").set_value(2),

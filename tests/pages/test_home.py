@@ -106,7 +106,7 @@ def test_a_missing_backbone_is_a_sentence(home: AppTest, monkeypatch: pytest.Mon
 def test_the_story_fills_in(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, _ = tiny
     card = pretrained(workspace, "dnn")
-    monkeypatch.setattr(demo, "TRAIN", QUICK)
+    monkeypatch.setattr(demo, "demo_settings", lambda _: QUICK)
     monkeypatch.setattr(demo, "DATASET", "tiny")
     monkeypatch.setattr("core.demo.demo_backbone", lambda _: card)
     for module in ("submit", "sweep"):

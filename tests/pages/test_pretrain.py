@@ -113,7 +113,7 @@ def test_rfd_brings_its_own_preset_and_goes_out_whole(page: AppTest, tiny: Tiny)
 def test_the_preset_goes_back_when_clicks_are_learnt_unless_it_was_chosen(page: AppTest) -> None:
     choose(page, "pt_objective", "mfp")
     choose(page, "pt_objective", "supervised")
-    assert page.segmented_control("pt_preset").value == "small"
+    assert page.segmented_control("pt_preset").value == "auto"
     page.segmented_control("pt_preset").set_value("article").run()
     choose(page, "pt_objective", "mfp")
     assert page.segmented_control("pt_preset").value == "article"

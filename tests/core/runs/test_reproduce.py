@@ -48,7 +48,7 @@ def test_a_sweep_comes_back_from_its_command(tiny: tuple[Workspace, Dataset], ch
     card = find_backbone(workspace, BACKBONE)
     arms = (Arm("depth", 0), Arm("depth", 2), Arm("full"))
     spec = dataclasses.replace(SweepSpec(dataset.id, card.id, arms, (0, 1)), **changes)
-    assert fits_one_command(spec)
+    assert fits_one_command(dataset, spec)
     options = parsed(sweep_commands(workspace, Sweep("s-1", "mine - 1", spec, ""))[-1])
     assert options.name == "mine - 1"
     read = sweep_command.sweep_spec(workspace, options)
@@ -74,7 +74,7 @@ def _comparable(request: FinetuneRequest) -> FinetuneRequest:
 def test_what_one_command_cannot_say_is_said_run_by_run(tiny: tuple[Workspace, Dataset], changes: dict) -> None:
     workspace, dataset = tiny
     spec = dataclasses.replace(SweepSpec(dataset.id, BACKBONE, (Arm("full"),), (0,)), **changes)
-    assert not fits_one_command(spec)
+    assert not fits_one_command(dataset, spec)
     lines = sweep_commands(workspace, Sweep("s-1", "mine", spec, ""))
     assert sum(" finetune " in line for line in lines) == len(requests_of(spec))
     assert any("comes with Thaw (weights SHA-256" in line for line in lines)

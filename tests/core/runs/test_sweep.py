@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 
 import pytest
 
@@ -22,6 +23,7 @@ from core.runs.sweep import (
     list_sweeps,
     requests_of,
     resume_sweep,
+    spec_from_json,
     submit_sweep,
 )
 from core.training.settings import TrainSettings
@@ -88,6 +90,30 @@ def test_a_sweep_comes_back_from_the_store_and_is_extended_without_doubling(tiny
 
 
 @pytest.mark.usefixtures("still")
+def test_each_target_size_trains_with_its_own_settings(tiny: tuple[Workspace, Dataset]) -> None:
+    workspace, dataset = tiny
+    by_size = TrainSettings(epochs=9, batch_size=16, device="cpu"), TrainSettings(learning_rate=3e-4, device="cpu")
+    spec = spec_of(workspace, dataset, target_sizes=(200, 0), train=by_size[1], train_by_size=by_size, halving=3)
+    sweep = extend_sweep(workspace, submit_sweep(workspace, spec, "mine"), 1)
+    assert list_sweeps(workspace) == [sweep] and sweep.spec.train_by_size == by_size
+    for run in RunStore(workspace).group(sweep.id):
+        place = (200, 0).index(run.request["target_rows"])
+        assert TrainSettings(**{**run.request["train"], "seed": 0}) == by_size[place]
+        if run.request["strategy"] != "zero-shot":
+            # Rungs at a third and a ninth of the size's own epochs.
+            assert [epoch for epoch, _ in run.request["rungs"]] == [[1, 3], [2, 6]][place]
+    with_rates = dataclasses.replace(spec, learning_rates=(1e-2, 1e-3))
+    assert {one.train.learning_rate for one in requests_of(with_rates)} == {1e-2, 1e-3}
+
+
+def test_a_sweep_stored_without_settings_by_size_opens(tiny: tuple[Workspace, Dataset]) -> None:
+    spec = spec_of(*tiny, target_sizes=(200, 0))
+    stored = dataclasses.asdict(spec)
+    del stored["train_by_size"]
+    assert spec_from_json(json.dumps(stored)) == spec
+
+
+@pytest.mark.usefixtures("still")
 def test_cancel_and_resume_reach_every_run(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
     store = RunStore(workspace)
@@ -108,6 +134,7 @@ def test_cancel_and_resume_reach_every_run(tiny: tuple[Workspace, Dataset]) -> N
     ("changes", "sentence"),
     [
         ({"arms": ()}, "at least one arm"),
+        ({"target_sizes": (200, 0), "train_by_size": (TRAIN,)}, "settings by size are 1 for 2 target sizes"),
         ({"arms": (Arm("depth", 99),)}, "Freeze depth 99 does not fit"),
         ({"arms": (Arm("full"), Arm("full"))}, "has one twice"),
         ({"arms": (Arm("gradual"),)}, "opens its last stage in epoch"),

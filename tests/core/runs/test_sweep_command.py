@@ -7,14 +7,20 @@ import pytest
 
 from core.__main__ import build_parser
 from core.data.datasets import Dataset, training_rows
+from core.errors import BadInput
 from core.freezing.plan import make_plan
 from core.models.card import HeadSettings
 from core.models.library import list_backbones
-from core.runs.sweep import Arm, SweepSpec, depth_arms, estimate_sweep, requests_of, sweep_command_line
+from core.runs.reproduce import fits_one_command, sweep_commands
+from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, estimate_sweep, requests_of, sweep_command_line
 from core.sweep_command import sweep_spec
+from core.training.defaults import default_settings
 from core.training.estimate import SPEEDS, Estimate, estimate_seconds
 from core.training.settings import PRESETS, TrainSettings
 from core.workspace import Workspace
+
+BY_SIZE = tuple(dataclasses.replace(default_settings(rows)[1], early_stopping=5, device="cpu") for rows in (90, 540))
+"""What 100 and all rows of the dataset tiny train with by default, but for two values that were given."""
 
 
 @pytest.fixture
@@ -45,6 +51,7 @@ def spec(tiny: tuple[Workspace, Dataset]) -> SweepSpec:
             "train": dataclasses.replace(PRESETS["small"], epochs=7, validation_share=0.2, device="cpu"),
         },
         {"train": PRESETS["map"]},
+        {"target_sizes": (100, 0), "train": BY_SIZE[1], "train_by_size": BY_SIZE},
     ],
 )
 def test_the_command_asks_for_the_same_sweep(
@@ -59,8 +66,26 @@ def test_the_command_asks_for_the_same_sweep(
 
 
 def test_defaults_are_left_out(spec: SweepSpec, tiny: tuple[Workspace, Dataset]) -> None:
-    line = sweep_command_line(tiny[0], spec, "mine")
+    default = dataclasses.replace(spec, train=default_settings(540)[1])
+    line = sweep_command_line(tiny[0], default, "mine")
     assert line == "python -m core sweep --name mine --dataset tiny --backbone 'Simulated DNN' --depths all"
+    # A later version may have another default, so what is to last names every value.
+    lasting = sweep_command_line(tiny[0], default, "mine", lasting=True)
+    options = build_parser().parse_args(shlex.split(lasting)[3:])
+    assert options.preset in PRESETS and sweep_spec(tiny[0], options) == default
+
+
+def test_settings_that_no_single_command_gives_are_said_run_by_run(
+    spec: SweepSpec, tiny: tuple[Workspace, Dataset]
+) -> None:
+    by_size = PRESETS["small"], PRESETS["map"]
+    asked = dataclasses.replace(spec, target_sizes=(100, 0), train=by_size[1], train_by_size=by_size)
+    assert not fits_one_command(tiny[1], asked)
+    with pytest.raises(BadInput, match="no single command"):
+        sweep_command_line(tiny[0], asked, "mine")
+    lines = sweep_commands(tiny[0], Sweep("s-1", "mine", asked, ""))
+    assert sum("--preset small" in line and "--target-rows 100" in line for line in lines) == 5 * 3
+    assert sum("--preset map" in line for line in lines) == 5 * 3
 
 
 @pytest.mark.parametrize(("share", "last"), [(None, 0), (None, 300), (0.25, 0), (0.4, 100)])

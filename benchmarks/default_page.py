@@ -1,0 +1,310 @@
+"""docs/defaults.md from the trainings of benchmarks.default_settings: the default beside the best of a grid."""
+
+import math
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+
+from core.evaluation.delong import auc_variance
+from core.evaluation.metrics import log_loss
+from core.evaluation.seeds import SeedDifference, compare_auc, compare_log_loss
+from core.training.defaults import STEPS_PER_EPOCH, default_settings
+from core.training.settings import PRESETS, TrainSettings
+
+Example = tuple[str, float, float]
+"""(preset, AUC after pretraining, AUC after fine-tuning)."""
+TASKS = {
+    "scratch": "from scratch",
+    "finetune": "full fine-tuning",
+    "head": "new head alone",
+}
+
+
+MAIN = (
+    "task", "training rows", "windows", "default", "AUC / log loss", "chosen", "AUC / log loss", "difference, AUC",
+    "difference, log loss",
+)  # fmt: skip
+TEST = (
+    "task", "training rows", "best on test", "AUC / log loss", "default less best, log loss", "*fast*, AUC / log loss",
+    "default less *fast*, AUC", "log loss",
+)  # fmt: skip
+EPOCHS = (
+    "task", "training rows", "default: steps", "after one epoch", "best epoch", "seconds", "*fast*: steps",
+    "after one epoch", "best epoch", "seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one setting reached in a study, window by window.
+
+    choice, test: scores (windows, rows) of the rows that choose among settings and of the test rows. best_epochs,
+    epochs, seconds: per window; seconds of one core.
+    """
+
+    settings: TrainSettings
+    choice: np.ndarray
+    test: np.ndarray
+    best_epochs: tuple[int, ...]
+    epochs: tuple[int, ...]
+    seconds: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """Batch size and learning rate, as the tables write them."""
+        return f"{self.settings.batch_size:,} · {self.settings.learning_rate:g}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A study carried out. choice_labels, test_labels: (rows,). default, fast, one_epoch: outside the grid.
+
+    fast: the default of before. one_epoch, fast_one_epoch: default and fast after a single epoch.
+    """
+
+    task: str
+    rows: int
+    simulated: bool
+    choice_labels: np.ndarray
+    test_labels: np.ndarray
+    default: Outcome
+    fast: Outcome
+    one_epoch: Outcome
+    fast_one_epoch: Outcome
+    grid: tuple[Outcome, ...]
+
+    @property
+    def chosen(self) -> Outcome:
+        """The setting of the grid with the lowest mean log loss on the rows that choose."""
+        return min(self.grid, key=lambda one: mean_loss(self.choice_labels, one.choice))
+
+    @property
+    def best_on_test(self) -> Outcome:
+        """The setting of the grid with the lowest mean log loss on the test rows, which nobody can know beforehand."""
+        return min(self.grid, key=lambda one: mean_loss(self.test_labels, one.test))
+
+
+def mean_loss(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Mean log loss over windows."""
+    return float(np.mean([log_loss(labels, one) for one in scores]))
+
+
+def mean_auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Mean AUC over windows."""
+    return float(np.mean([auc_variance(labels, one)[0] for one in scores]))
+
+
+def differences(finding: Finding, a: Outcome, b: Outcome) -> tuple[SeedDifference, SeedDifference]:
+    """(AUC, log loss) of a less b on the test rows, paired by row and window."""
+    pair = a.test.astype(np.float64), b.test.astype(np.float64)
+    return compare_auc(finding.test_labels, *pair), compare_log_loss(finding.test_labels, *pair)
+
+
+def interval(difference: SeedDifference) -> str:
+    """A difference with its 95 % interval; bold where the interval leaves 0 out."""
+    text = f"{difference.delta:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
+    return text if difference.low <= 0 <= difference.high else f"**{text}**"
+
+
+def reached(finding: Finding, outcome: Outcome) -> str:
+    """AUC and log loss on the test rows."""
+    labels = finding.test_labels
+    return f"{mean_auc(labels, outcome.test):.4f} / {mean_loss(labels, outcome.test):.4f}"
+
+
+def first_cells(finding: Finding) -> list[str]:
+    """Task, rows and how many windows."""
+    rows = f"{finding.rows:,}{' simulated' if finding.simulated else ''}"
+    return [TASKS[finding.task], rows, str(len(finding.default.test))]
+
+
+def line(cells: Sequence[str]) -> str:
+    """A row of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def head(titles: Sequence[str]) -> str:
+    """The head of a table."""
+    return f"{line(titles)}\n{'|---' * len(titles)}|"
+
+
+def main_line(finding: Finding) -> str:
+    """The default beside the setting of the grid that the validation rows chose."""
+    default, chosen = finding.default, finding.chosen
+    auc, loss = differences(finding, default, chosen)
+    cells = [default.name, reached(finding, default), chosen.name, reached(finding, chosen)]
+    return line([*first_cells(finding), *cells, interval(auc), interval(loss)])
+
+
+def test_line(finding: Finding) -> str:
+    """The default beside the setting that was best on the test rows, and beside what was the default before."""
+    default, best, fast = finding.default, finding.best_on_test, finding.fast
+    _, to_best = differences(finding, default, best)
+    to_fast, loss_to_fast = differences(finding, default, fast)
+    cells = [best.name, reached(finding, best), interval(to_best)]
+    return line([*first_cells(finding)[:2], *cells, reached(finding, fast), interval(to_fast), interval(loss_to_fast)])
+
+
+def epoch_line(finding: Finding) -> str:
+    """What a single epoch reaches, and what the whole training takes."""
+    default, fast = finding.default, finding.fast
+    steps = [math.ceil(finding.rows / one.settings.batch_size) for one in (default, fast)]
+    cells = [
+        f"{steps[0]:,}",
+        reached(finding, finding.one_epoch),
+        f"{np.mean(default.best_epochs):.1f} of {np.mean(default.epochs):.1f}",
+        f"{np.mean(default.seconds):.0f}",
+        f"{steps[1]:,}",
+        reached(finding, finding.fast_one_epoch),
+        f"{np.mean(fast.best_epochs):.1f} of {np.mean(fast.epochs):.1f}",
+        f"{np.mean(fast.seconds):.0f}",
+    ]
+    return line([*first_cells(finding)[:2], *cells])
+
+
+def grid_table(finding: Finding) -> str:
+    """Log loss on the rows that choose, batch sizes down and learning rates across; the lowest is bold."""
+    rates = sorted({one.settings.learning_rate for one in finding.grid})
+    found = {
+        (one.settings.batch_size, one.settings.learning_rate): mean_loss(finding.choice_labels, one.choice)
+        for one in finding.grid
+    }
+    lowest = min(found.values())
+    lines = [line(["batch", *(f"{rate:g}" for rate in rates)]), "|---" * (len(rates) + 1) + "|"]
+    for batch in sorted({batch for batch, _ in found}):
+        losses = [found.get((batch, rate)) for rate in rates]
+        cells = ["" if one is None else f"**{one:.4f}**" if one == lowest else f"{one:.4f}" for one in losses]
+        lines.append(line([f"{batch:,}", *cells]))
+    own = mean_loss(finding.choice_labels, finding.default.choice)
+    title = f"{TASKS[finding.task]}, {finding.rows:,}{' simulated' if finding.simulated else ''} rows"
+    return f"{title} (default {finding.default.name}: {own:.4f}):\n\n" + "\n".join(lines)
+
+
+def chosen_line(rows: int) -> str:
+    """What the function gives for a number of rows."""
+    settings = default_settings(rows)[1]
+    steps = math.ceil(rows / settings.batch_size)
+    return line(
+        [f"{rows:,}", f"{settings.batch_size:,}", f"{settings.learning_rate:g}", str(settings.epochs), f"{steps:,}"]
+    )
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """Where the default is within noise of the chosen setting, and where not."""
+    worse, better = [], []
+    for finding in findings:
+        auc, loss = differences(finding, finding.default, finding.chosen)
+        title = f"{TASKS[finding.task]} on {finding.rows:,} rows"
+        if auc.high < 0 or loss.low > 0:
+            worse.append(f"{title} (AUC {auc.delta:+.4f}, log loss {loss.delta:+.4f})")
+        elif auc.low > 0 or loss.high < 0:
+            better.append(title)
+    text = f"In {len(findings) - len(worse) - len(better)} of {len(findings)} rows neither difference leaves 0 out."
+    if better:
+        text += f" The default is better, by one of the two and worse by neither, in: {'; '.join(better)}."
+    if worse:
+        text += f" It is worse by AUC or log loss, beyond noise, in: {'; '.join(worse)}."
+    return text
+
+
+def write_page(findings: Sequence[Finding], example: Sequence[Example], commands: Sequence[str]) -> str:
+    """The text of docs/defaults.md. example: of one epoch, by preset; commands: that made it."""
+    fast = PRESETS["fast"]
+    every = [one for found in findings for one in (found.default, found.fast, *found.grid)]
+    return PAGE.format(
+        today=date.today().isoformat(),
+        machine=f"{os.cpu_count()} cores shared with other work, one thread, Python {platform.python_version()}, CPU",
+        minutes=sum(sum(one.seconds) for one in every) / 60,
+        steps=STEPS_PER_EPOCH,
+        sizes="\n".join(map(chosen_line, (120, 1_000, 5_000, 20_000, 60_000, 100_000, 300_000, 1_000_000, 45_840_617))),
+        stopping=fast.early_stopping,
+        main_head=head(MAIN),
+        test_head=head(TEST),
+        epoch_head=head(EPOCHS),
+        main="\n".join(map(main_line, findings)),
+        verdict=verdict(findings),
+        test="\n".join(map(test_line, findings)),
+        epochs="\n".join(map(epoch_line, findings)),
+        grids="\n\n".join(map(grid_table, findings)),
+        example="\n".join(line([f"*{preset}*", f"{before:.3f}", f"{after:.3f}"]) for preset, before, after in example),
+        commands="\n".join(commands),
+    )
+
+
+PAGE = """# Default settings
+
+Made by `python -m benchmarks.default_settings` on {today} ({machine}; the
+trainings took {minutes:.0f} minutes of one core).
+
+One function of the number of training rows, `default_settings` in `core/training/defaults.py`, chooses batch size,
+learning rate and epochs wherever nobody names them: on the pages and in the commands (preset *auto*), for every target
+size of a sweep, in the demo. The batch size is the power of two, from 16 to 4,096, that comes closest to {steps}
+optimiser steps per epoch. The learning rate is 3e-4 up to batches of 128 and grows with the root of the batch size to
+1e-3. Where even batches of 16 make few steps, there are more epochs than 20. As in *fast*, training ends after
+{stopping} epochs without a lower validation loss, the rate falls to a tenth after one such epoch, and the best epoch is
+kept. For some sizes:
+
+| training rows | batch size | learning rate | epochs at most | steps per epoch |
+|---|---|---|---|---|
+{sizes}
+
+## Beside the best of a grid
+
+A DCNv2 (embedding 16, two cross layers, two blocks of 256) is trained from scratch; and one pretrained on the first
+40,000 real rows is fine-tuned, all of it or its new head alone. Rows lie in order of time: training rows, a ninth as
+many validation rows that end a training, then the rows that choose a setting of the grid (real 10,000, simulated
+20,000), then the test rows (real 20,000, simulated 50,000). Every window has a seed and, where there are enough,
+training rows of its own. A setting is written as batch size · learning rate; AUC and log loss are means over windows
+on the test rows.
+
+*Chosen* is the setting of the grid with the lowest mean log loss on the rows that choose. Differences are default less
+chosen, paired by test row and window, with 95 % intervals: of AUC by DeLong's variance over test rows plus the variance
+over windows, Student's; of log loss by a bootstrap over both. With one window they hold for the test rows alone.
+Intervals in bold leave 0 out. The default is better where the difference of AUC is above 0, and that of log loss below.
+
+{main_head}
+{main}
+
+{verdict}
+
+The values in the function were set by looking at the rows that choose, in these windows; the test rows set nothing.
+At 1,000,000 rows the grid has four settings, every training ends after three epochs, and there is one window.
+
+## Beside the best on the test rows, and beside the default of before
+
+Which setting is best on the test rows is known only after the test, so no choice can be sure to reach it. Until now
+commands trained with *fast* (batch 4,096, rate 0.001, at most 20 epochs) at every size.
+
+{test_head}
+{test}
+
+## One epoch, and the whole training
+
+Optimiser steps of an epoch; AUC / log loss on the test rows when training ends after one (`--epochs 1`); the best of
+the epochs run, and seconds of one core, of a whole training. Means over windows.
+
+{epoch_head}
+{epochs}
+
+The example that started this: the last 37,139 rows of the real file, one epoch of pretraining and one of fine-tuning.
+AUC on the target test rows:
+
+| preset | after pretraining | after fine-tuning |
+|---|---|---|
+{example}
+
+```
+{commands}
+```
+
+## The grid
+
+Mean log loss on the rows that choose; the lowest is bold. Batch sizes above the number of rows are one step per epoch.
+0.003 is left out from 60,000 rows on, for it was never the best at 20,000.
+
+{grids}
+"""

@@ -1,0 +1,156 @@
+"""The default settings beside a grid: `python -m benchmarks.default_settings` writes docs/defaults.md.
+
+A DCNv2 is trained from scratch on 1,000 to 60,000 real rows and 100,000 and 1,000,000 simulated rows, and a pretrained
+one is fine-tuned on 1,000 to 20,000 real target rows: once with the settings that core.training.defaults chooses for
+that many rows, and once with every batch size and learning rate of a grid. Trainings are kept in --folder, so that a
+broken run goes on where it was.
+"""
+
+import argparse
+import dataclasses
+import gzip
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.default_page import Example, Finding, Outcome, mean_auc, mean_loss, write_page
+from benchmarks.default_trainings import ARCHITECTURE, Laboratory, Study
+from benchmarks.real_rows import ROWS, thaw
+from core.training.defaults import default_settings
+from core.training.settings import PRESETS, TrainSettings
+from core.workspace import PROJECT, open_workspace
+
+LAST_ROWS = 37_139
+"""Rows of the example of one epoch: the last ones of the real file."""
+
+
+def cross(batches: Sequence[int], rates: Sequence[float], epochs: int = 20) -> tuple[tuple[int, float, int], ...]:
+    """Every batch size with every learning rate."""
+    return tuple((batch, rate, epochs) for batch in batches for rate in rates)
+
+
+RATES = (3e-4, 1e-3, 3e-3)
+STUDIES = (
+    Study("scratch", 1_000, 5, cross((16, 32, 64, 256, 1024, 4096), RATES)),
+    Study("scratch", 5_000, 5, cross((32, 64, 256, 1024, 4096), RATES)),
+    Study("scratch", 20_000, 3, cross((64, 256, 1024, 4096), RATES)),
+    # 0.003 was never the best from 20,000 rows on, so it is left out above.
+    Study("scratch", 60_000, 3, cross((64, 256, 1024, 4096), RATES[:2])),
+    Study("scratch", 100_000, 2, cross((64, 256, 1024, 4096), RATES[:2]), simulated=True),
+    Study(
+        "scratch", 1_000_000, 1, cross((256, 1024, 4096), RATES[1:2], 3) + cross((1024,), RATES[:1], 3), simulated=True
+    ),
+    Study("finetune", 1_000, 5, cross((16, 32, 64, 256, 1024, 4096), RATES)),
+    Study("finetune", 5_000, 5, cross((32, 64, 256, 1024, 4096), RATES)),
+    Study("finetune", 20_000, 3, cross((64, 256, 1024, 4096), RATES)),
+    Study("head", 1_000, 5, cross((16, 64, 1024), RATES)),
+    Study("head", 20_000, 3, cross((64, 256, 1024), RATES)),
+)
+
+
+def outcome(laboratory: Laboratory, study: Study, settings: TrainSettings) -> Outcome:
+    """One setting in every window of a study."""
+    found = [laboratory.train(study, window, settings) for window in range(study.windows)]
+    made = Outcome(
+        settings,
+        np.stack([one.choice for one in found]),
+        np.stack([one.test for one in found]),
+        tuple(one.best_epoch for one in found),
+        tuple(one.epochs for one in found),
+        tuple(one.seconds for one in found),
+    )
+    tell(laboratory, study, made)
+    return made
+
+
+def tell(laboratory: Laboratory, study: Study, made: Outcome) -> None:
+    """One line about a setting that has been measured."""
+    reached = [
+        f"{part} AUC {mean_auc(labels, scores):.4f}, log loss {mean_loss(labels, scores):.4f}"
+        for part, labels, scores in zip(
+            ("choice", "test"), laboratory.data_of(study).labels(), (made.choice, made.test), strict=True
+        )
+    ]
+    ended = f"best epoch {np.mean(made.best_epochs):.1f} of {np.mean(made.epochs):.1f}, {sum(made.seconds):.0f} s"
+    print(f"{study.task} {study.rows:,} {made.name}: {'; '.join(reached)}; {ended}", file=sys.stderr, flush=True)
+
+
+def measure(laboratory: Laboratory, study: Study) -> Finding:
+    """The default, the default of before, both after one epoch, and the grid."""
+    usual = PRESETS["fast"]
+    most = max(epochs for _, _, epochs in study.grid)
+    default, fast = (
+        # Where the grid trains for few epochs, so does everything beside it.
+        dataclasses.replace(settings, epochs=min(settings.epochs, most) if most < usual.epochs else settings.epochs)
+        for settings in (default_settings(study.rows)[1], usual)
+    )
+    once = [dataclasses.replace(settings, epochs=1) for settings in (default, fast)]
+    grid = [
+        # Early stopping and plateau as in the default.
+        dataclasses.replace(usual, batch_size=batch, learning_rate=rate, epochs=epochs)
+        for batch, rate, epochs in study.grid
+    ]
+    choice, test = laboratory.data_of(study).labels()
+    return Finding(
+        task=study.task,
+        rows=study.rows,
+        simulated=study.simulated,
+        choice_labels=choice,
+        test_labels=test,
+        default=outcome(laboratory, study, default),
+        fast=outcome(laboratory, study, fast),
+        one_epoch=outcome(laboratory, study, once[0]),
+        fast_one_epoch=outcome(laboratory, study, once[1]),
+        grid=tuple(outcome(laboratory, study, settings) for settings in grid),
+    )
+
+
+def one_epoch_example(laboratory: Laboratory, commands: list[str]) -> list[Example]:
+    """(preset, AUC after pretraining, AUC after fine-tuning) by command, one epoch each, on the last rows of a file."""
+    path = laboratory.folder / "last.tsv"
+    with gzip.open(ROWS, "rb") as stream:
+        path.write_bytes(b"".join(stream.readlines()[-LAST_ROWS:]))
+    workspace = open_workspace(laboratory.folder / "example")
+    shutil.rmtree(workspace.root)
+    workspace = open_workspace(workspace.root)
+    thaw(workspace, f"ingest {path} --name last", [])
+    commands.append(f"zcat {ROWS.name} | tail -{LAST_ROWS} > last.tsv")
+    commands.append("python -m core ingest last.tsv --name last")
+    found = []
+    for preset, flags in (("fast", " --preset fast"), ("auto", "")):
+        pretrain = f"pretrain --dataset last --architecture {ARCHITECTURE} --name {preset} --epochs 1 --device cpu"
+        finetune = f"finetune --dataset last --backbone {preset} --freeze-depth 0 --epochs 1 --device cpu"
+        results = [thaw(workspace, one + flags, commands)["run"]["result"] for one in (pretrain, finetune)]
+        aucs = [result["metrics"]["target_test"]["auc"] for result in results]
+        found.append((preset, aucs[0], aucs[1]))
+    return found
+
+
+def main() -> None:
+    """Trains what has not been trained yet, and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="keeps the trainings (default: a temporary folder)")
+    parser.add_argument("--only", default="", help="studies such as scratch-1000,head-1000; no page is written then")
+    parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "defaults.md")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        laboratory = Laboratory(options.folder or Path(folder))
+        only = options.only.split(",") if options.only else []
+        chosen = [study for study in STUDIES if not only or f"{study.task}-{study.rows}" in only]
+        findings = [measure(laboratory, study) for study in chosen]
+        if not only:
+            commands: list[str] = []
+            example = one_epoch_example(laboratory, commands)
+            page = write_page(findings, example, commands)
+            options.out.write_text(page, encoding="utf-8")
+            print(page)
+
+
+if __name__ == "__main__":
+    main()
