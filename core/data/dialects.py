@@ -105,9 +105,11 @@ def inspect(path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool
         return _inspection(dialect, f"It begins with {mark}.", container, "", columns, 0, size, rows, names)
     member, notes, others = "", tuple[str, ...](), tuple[Member, ...]()
     if is_archive(container):
-        choice = choose_member(path, options.member, looks_like_rows)
+        choice = choose_member(path, options.member, looks_like_rows, keep_truncated=True)
         member, others = choice.member, choice.others
         notes = (choice.reason,) if choice.reason else ()
+        if choice.truncated:
+            notes += ("The archive is truncated, so members of it may be missing.",)
     elif options.member:
         raise BadInput(f"{path.name!r} is no archive, so it has no member {options.member[:80]!r}; leave --member out.")
     with open_rows(path, member, keep_truncated=True) as stream:

@@ -37,7 +37,8 @@ class Reading:
     """One pass over a file, and what it has met so far.
 
     labels: one of core.data.parse.LABEL_RULES. skipped: numbers of the file's lines that are no rows of the sample, in
-    pieces. last: number of the last row. clicks: rows whose label is 1. truncated: the file breaks off.
+    pieces. last: number of the last row. clicks: rows whose label is 1. truncated: the file breaks off. remark: what
+    unpacking had to say.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Reading:
     clicks: int = 0
     last: int = 0
     truncated: bool = False
+    remark: str = ""
     markers: Counter[str] = field(default_factory=Counter)
     skipped: list[np.ndarray] = field(default_factory=list)
 
@@ -181,6 +183,8 @@ def _notes(reading: Reading) -> list[str]:
         notes.append(f"The file has no {', '.join(reading.form.absent)}: missing in every row.")
     if reading.form.labelled and not reading.labelled:
         notes.append("Every label is empty, ? or -1: these are rows without labels.")
+    if reading.remark:
+        notes.append(reading.remark)
     if reading.truncated:
         notes.append(
             f"The file is truncated: the {reading.rows:,} whole rows before the break were kept. Fetch it again to "
@@ -238,7 +242,7 @@ def _rows(reading: Reading, report: Callable[[float], None]) -> Iterator[Iterato
             for block in read_blocks(stream, form, path.name, reading.bad, reading.labels):
                 report(stream.share)
                 yield from block
-            reading.truncated = stream.truncated
+            reading.truncated, reading.remark = stream.truncated, stream.remark
 
         yield reported()
 
