@@ -268,4 +268,5 @@ def _check_rows(reading: Reading, one_class_ok: bool) -> None:
         raise BadInput(f"{name!r} holds no good row.{skipped}")
     if reading.labelled and reading.clicks in (0, rows) and not one_class_ok:
         only = "1 (click)" if reading.clicks else "0 (no click)"
-        raise BadInput(f"All {rows:,} rows of {name!r} have the label {only}; a classifier needs rows of both labels.")
+        all_rows = f"All {rows:,} rows of {name!r} have" if rows > 1 else f"The only row of {name!r} has"
+        raise BadInput(f"{all_rows} the label {only}; a classifier needs rows of both labels.")
