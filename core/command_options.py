@@ -5,7 +5,7 @@ import dataclasses
 import sys
 from typing import Any
 
-from core.data.options import ReadOptions, read_mapping
+from core.data.options import ReadOptions, read_mapping, read_names
 from core.freezing.strategies import STRATEGIES
 from core.models.card import HeadSettings
 from core.models.registry import SETTING_FIELDS
@@ -15,7 +15,7 @@ from core.training.settings import TrainSettings
 
 def read_options(options: argparse.Namespace) -> ReadOptions:
     columns = read_mapping(options.columns) if options.columns else None
-    keep = None if options.keep is None else tuple(name.strip() for name in options.keep.split(",") if name.strip())
+    keep = None if options.keep is None else read_names(options.keep)
     return ReadOptions(options.member, columns, keep)
 
 

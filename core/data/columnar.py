@@ -25,24 +25,31 @@ MAX_ROW_GROUP_BYTES = 4 * 2**30
 
 
 def read_head(path: Path, container: str, limit: int) -> tuple[list[str], list[list[str]], frozenset[str]]:
-    """(names of the columns, at most `limit` of the first rows as text, names of columns of lists and the like).
+    """(names of the columns, at most `limit` of the first rows as text, names of those that cannot be read as text).
 
-    A cell is "" where there is no text.
+    A cell is "" where there is no text. Columns of lists, of bytes and of a name that others have cannot be read.
     """
     names = column_names(path, container)
-    # Columns are read by name; of two with one name, `match_header` says so.
-    if len(set(names)) < len(names):
-        return names, [], frozenset()
-    with read_columns(path, container, names) as batches:
+    once = [name for name in names if names.count(name) == 1]
+    with read_columns(path, container, once) as batches:
         for batch in batches:
             rows = batch.slice(0, limit)
-            nested = frozenset(name for name in names if pa.types.is_nested(rows.schema.field(name).type))
-            columns = [
-                [""] * rows.num_rows if name in nested else as_text(rows.column(name), name, path.name).to_pylist()
-                for name in names
-            ]
-            return names, [[cell or "" for cell in row] for row in zip(*columns, strict=True)], nested
+            texts = {name: _texts(rows.column(name), name, path.name) for name in once}
+            cells = [texts.get(name) or [""] * rows.num_rows for name in names]
+            unreadable = frozenset(name for name in names if texts.get(name) is None)
+            return names, [[cell or "" for cell in row] for row in zip(*cells, strict=True)], unreadable
     return names, [], frozenset()
+
+
+def _texts(column: pa.Array, name: str, file: str) -> list[str | None] | None:
+    kind = column.type
+    if pa.types.is_nested(kind):
+        return None
+    try:
+        return as_text(column, name, file).to_pylist()
+    except BadInput:
+        # Not needed, perhaps; a column that is gets its sentence when it is read.
+        return None
 
 
 def column_names(path: Path, container: str) -> list[str]:

@@ -2,39 +2,22 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from core.data.column_names import ID_NAMES, is_index, label_places, plain_name, recognise
 from core.data.options import ReadOptions, Source
 from core.data.other_datasets import recognise_other
-from core.data.schema import CATEGORICAL, FIELDS, ID, LABEL, NUMERIC
-from core.data.values import NO_LABEL, label_of
+from core.data.schema import FIELDS, ID, LABEL
+from core.data.values import label_of
 from core.errors import BadInput
 
 MAX_COLUMNS = 1000
 MAX_KEPT = 16
 """Columns beyond the 40 that are kept unless fewer, or others, are asked for."""
-LABEL_NAMES = frozenset(
-    {"label", "labels", "click", "clicks", "clicked", "isclick", "isclicked", "wasclicked", "clicklabel", "labelclick"}
-    | {"target", "y", "clk", "clickflag"}
-)
-"""Usual names of the label, in lower case and without separators."""
-ID_NAMES = frozenset(
-    {"id", "rowid", "uuid", "uid", "impressionid", "requestid", "eventid", "displayid", "sampleid", "exampleid"}
-    | {"recordid"}
-)
-NUMERIC_PREFIXES = frozenset(
-    {"i", "int", "ints", "integer", "intfeature", "integerfeature", "intcol", "num", "numeric", "numerical"}
-    | {"numfeature", "numericfeature", "numericalfeature", "numcol", "dense", "densefeature", "cont", "continuous"}
-    | {"continuousfeature", "n", "d"}
-)
-CATEGORICAL_PREFIXES = frozenset(
-    {"c", "cat", "cats", "category", "categorical", "catfeature", "categoricalfeature", "categoryfeature", "catcol"}
-    | {"sparse", "sparsefeature", "s", "hash", "hashed"}
-)
-_INDEX = re.compile(r"|index|unnamed\d+|indexlevel\d+")
-"""Names, without separators, that pandas gives to the numbers of the rows."""
+MAX_ABSENT = len(FIELDS) // 2
+"""Features that a file may lack."""
+_FEW_FAULTS = 0.1
 _MAX_NAME = 64
 
 
@@ -64,7 +47,8 @@ class ColumnsNeeded(BadInput):
     """Columns were not recognised: the user has to say which is which.
 
     reason: what was not recognised; the message adds `advice`, how the command line is told. names: the file's columns,
-    by header or position. examples: some cells of each. proposal: a mapping to start from; empty where none helps.
+    by header or position. examples: some cells of each. proposal: a mapping to start from. usable: whether a
+    mapping can help at all.
     """
 
     def __init__(
@@ -74,9 +58,11 @@ class ColumnsNeeded(BadInput):
         names: Sequence[str],
         examples: Sequence[Sequence[str]],
         proposal: Mapping[str, Source],
+        usable: bool = True,
     ) -> None:
         super().__init__(f"{reason} {advice}".strip())
         self.reason = reason
+        self.usable = usable
         self.names = tuple(names)
         self.examples = tuple(tuple(cells) for cells in examples)
         self.proposal = dict(proposal)
@@ -99,9 +85,10 @@ def match_header(
     if len(names) > MAX_COLUMNS:
         raise BadInput(f"The header of {file!r} names {len(names):,} columns; at most {MAX_COLUMNS:,} are read.")
     names = [name.strip().lstrip("\ufeff").strip() for name in names]
-    found = recognise(names, file) | _positions_of(options.columns or {}, names, file)
+    mapped = _positions_of(options.columns or {}, names, file)
+    found = {ours: place for ours, place in recognise(names, file).items() if place not in mapped.values()} | mapped
     examples = [[row[place] for row in rows if place < len(row)] for place in range(len(names))]
-    _ask_for_fields(found, names, examples, file)
+    _ask_for_fields(found, names, examples, f"The header of {file!r}")
     if LABEL not in found and need_label:
         _ask_for_label(found, names, examples, file)
     return _columns(found, names, options, file, nested)
@@ -115,60 +102,28 @@ def match_positions(
     rows: some of its rows, as text. names: what a header that only counts the columns calls them, or their positions.
     """
     mapped = _positions_of(options.columns or {}, names, file)
-    found = {ours: place for ours, place in start.items() if place not in mapped.values()} | mapped
-    _ask_for_fields(found, names, [[row[place] for row in rows] for place in range(len(names))], file)
+    found = _in_turn(start, mapped, len(names)) | mapped
+    examples = [[row[place] for row in rows] for place in range(len(names))]
+    _ask_for_fields(found, names, examples, f"{file!r}, which has no header,")
     columns = _columns(found, names, options, file)
     moved = tuple((ours, name) for ours, name in columns.renamed if found[ours] != start.get(ours))
     return dataclasses.replace(columns, renamed=moved)
+
+
+def _in_turn(start: Mapping[str, int], mapped: Mapping[str, int | None], width: int) -> dict[str, int]:
+    """Criteo's order of what the mapping leaves out, over the columns it leaves; `start` where it takes none."""
+    taken = {place for place in mapped.values() if place is not None}
+    if not taken & set(start.values()):
+        return {ours: place for ours, place in start.items() if ours not in mapped}
+    rest = [ours for ours in (LABEL, *FIELDS) if ours not in mapped]
+    free = [place for place in range(width) if place not in taken]
+    return dict(zip(rest, free, strict=True)) if len(rest) == len(free) else {}
 
 
 def criteo_order(labelled: bool, first: int = 0) -> dict[str, int]:
     """Criteo's own order: label (or none), I1 to I13, C1 to C26, from the place `first` on."""
     ours = ((LABEL,) if labelled else ()) + FIELDS
     return {name: first + place for place, name in enumerate(ours)}
-
-
-def recognise(names: Sequence[str], file: str = "") -> dict[str, int]:
-    """Place (from 0) of label and fields among a header's names, as far as their names are usual ones.
-
-    BadInput where one of our own names stands there twice.
-    """
-    for ours in (LABEL, *FIELDS):
-        if names.count(ours) > 1:
-            raise BadInput(f"The header of {file!r} names the column {ours} {names.count(ours)} times.")
-    plain = [_plain(name) for name in names]
-    found: dict[str, int] = {}
-    labels = [place for place, name in enumerate(plain) if name in LABEL_NAMES]
-    exact = [place for place in labels if plain[place] == LABEL]
-    if len(exact or labels) == 1:
-        found[LABEL] = (exact or labels)[0]
-    numeric = _numbered(plain, NUMERIC_PREFIXES, len(NUMERIC), (1, 0))
-    categorical = _numbered(plain, CATEGORICAL_PREFIXES, len(CATEGORICAL), (1, 0, 14, 13))
-    found |= dict(zip(NUMERIC, numeric, strict=True)) if numeric else _exact(names, NUMERIC)
-    return found | (dict(zip(CATEGORICAL, categorical, strict=True)) if categorical else _exact(names, CATEGORICAL))
-
-
-def _plain(name: str) -> str:
-    """A name in lower case, without separators."""
-    return re.sub(r"[^a-z0-9]+", "", name.lower())
-
-
-def _exact(names: Sequence[str], fields: Sequence[str]) -> dict[str, int]:
-    upper = [name.upper() for name in names]
-    return {field: upper.index(field) for field in fields if upper.count(field) == 1}
-
-
-def _numbered(plain: Sequence[str], prefixes: frozenset[str], count: int, starts: Sequence[int]) -> list[int]:
-    """Places of `count` names that are one of the prefixes and consecutive numbers; [] where there is no such set."""
-    places: dict[str, dict[int, int]] = {}
-    for place, name in enumerate(plain):
-        if (parts := re.fullmatch(r"([a-z]+)(\d{1,3})", name)) and parts[1] in prefixes:
-            places.setdefault(parts[1], {}).setdefault(int(parts[2]), place)
-    for start in starts:
-        for found in places.values():
-            if set(found) == set(range(start, start + count)):
-                return [found[number] for number in range(start, start + count)]
-    return []
 
 
 def _positions_of(mapping: Mapping[str, Source], names: Sequence[str], file: str) -> dict[str, int | None]:
@@ -193,30 +148,41 @@ def _positions_of(mapping: Mapping[str, Source], names: Sequence[str], file: str
             found[ours] = matches[0]
         else:
             found[ours] = None
+        twin = next((other for other, place in found.items() if place == found[ours] and other != ours), None)
+        if twin and found[ours] is not None:
+            raise BadInput(f"The column mapping gives column {source!r} of {file!r} for both {twin} and {ours}.")
     return found
 
 
 def _ask_for_fields(
-    found: Mapping[str, int | None], names: Sequence[str], examples: Sequence[Sequence[str]], file: str
+    found: Mapping[str, int | None], names: Sequence[str], examples: Sequence[Sequence[str]], what: str
 ) -> None:
+    """what: the header, or the file without one, to begin a sentence with."""
     missing = [field for field in FIELDS if field not in found]
+    absent = [field for field, place in found.items() if place is None and field in FIELDS]
+    if len(absent) > MAX_ABSENT:
+        raise BadInput(
+            f"The column mapping leaves {len(absent)} of the 39 features without a column; too few are left."
+        )
     if not missing:
         return
-    if (other := recognise_other(names)) and len(missing) > len(FIELDS) // 2:
+    if (other := recognise_other(names)) and len(missing) > MAX_ABSENT:
         raise ColumnsNeeded(
-            f"The header of {file!r} is that of {other}: it has other features than the 13 numeric and 26 categorical "
-            "ones of Criteo's click data that Thaw trains on, so it cannot be used.",
+            f"{what} is that of {other}: it has other features than the 13 numeric and 26 categorical ones of "
+            "Criteo's click data that Thaw trains on, so it cannot be used.",
             "",
             names,
             examples,
             {},
+            usable=False,
         )
     proposal = _proposal(found, names)
     lacks = f"lacks the columns {', '.join(missing[:8])}{' …' if len(missing) > 8 else ''}"
+    example = {field: proposal.get(field) or "name in the file" for field in missing[:2]}
     raise ColumnsNeeded(
-        f"The header of {file!r} {lacks}; it names {', '.join(names[:8])}{' …' if len(names) > 8 else ''}.",
-        f"Say which column is which with a mapping (--columns map.json), such as {_shown(proposal, missing)}; null "
-        "stands for a column that the file does not have.",
+        f"{what} {lacks}; it names {', '.join(names[:8])}{' …' if len(names) > 8 else ''}.",
+        "Say which column is which with a mapping (--columns map.json), such as "
+        f"{json.dumps(example, ensure_ascii=False)}; null stands for a column that the file does not have.",
         names,
         examples,
         proposal,
@@ -227,17 +193,20 @@ def _ask_for_label(
     found: Mapping[str, int | None], names: Sequence[str], examples: Sequence[Sequence[str]], file: str
 ) -> None:
     used = set(found.values())
-    labels = [
-        place
-        for place, cells in enumerate(examples)
-        if place not in used and not _INDEX.fullmatch(_plain(names[place]))
-        if {label_of(cell) for cell in cells} - {NO_LABEL} and all(label_of(cell) is not None for cell in cells)
-    ]
+    free = [place for place in range(len(names)) if place not in used and not is_index(names[place])]
+    named = [place for place in label_places(names) if place in free]
+    labels = named or [place for place in free if _may_be_label(examples[place])]
     if not labels:
         return
     listed = ", ".join(repr(names[place]) for place in labels[:4])
+    if len(named) > 1:
+        reason = f"The header of {file!r} has several columns that may be the label: {listed}."
+    else:
+        holds = "holds" if len(labels) == 1 else "hold"
+        words = "" if all(set(map(str.strip, examples[place])) <= {"0", "1", ""} for place in labels) else ", or nearly"
+        reason = f"The header of {file!r} names no label, and {listed} {holds} only 0 and 1{words}."
     raise ColumnsNeeded(
-        f"The header of {file!r} names no label, and {listed} {'holds' if len(labels) == 1 else 'hold'} only 0 and 1.",
+        reason,
         f'If that is the label, say so with a mapping (--columns map.json): {{"label": {json.dumps(names[labels[0]])}}}'
         '; if the rows have no label, {"label": null}.',
         names,
@@ -246,22 +215,27 @@ def _ask_for_label(
     )
 
 
+def _may_be_label(cells: Sequence[str]) -> bool:
+    """Whether nearly all cells are 0 or 1, in some spelling, or one of few that stand for them."""
+    codes = [label_of(cell) for cell in cells]
+    known = [code for code in codes if code in (0, 1)]
+    return bool(known) and codes.count(None) <= _FEW_FAULTS * len(codes)
+
+
 def _proposal(found: Mapping[str, int | None], names: Sequence[str]) -> dict[str, Source]:
     """What was recognised, and for the rest what stands in Criteo's order where the number of columns fits."""
     proposal: dict[str, Source] = {ours: None if place is None else names[place] for ours, place in found.items()}
-    free = [name for place, name in enumerate(names) if place not in found.values() and _plain(name) not in ID_NAMES]
-    missing = [field for field in FIELDS if field not in found]
-    if len(free) == len(missing):
-        proposal |= dict(zip(missing, free, strict=True))
-    identifier = _find_id([place for place in range(len(names)) if place not in found.values()], names)
+    unused = [place for place in range(len(names)) if place not in found.values()]
+    identifier = _find_id(unused, names)
+    free = [names[place] for place in unused if place != identifier and not is_index(names[place])]
+    for ours in ((LABEL, *FIELDS), FIELDS):
+        missing = [field for field in ours if field not in found]
+        if len(free) == len(missing):
+            proposal |= dict(zip(missing, free, strict=True))
+            break
     if identifier is not None:
         proposal[ID] = names[identifier]
     return proposal
-
-
-def _shown(proposal: Mapping[str, Source], missing: Sequence[str]) -> str:
-    example = {field: proposal.get(field) for field in missing[:2]}
-    return json.dumps({field: name or "name in the file" for field, name in example.items()}, ensure_ascii=False)
 
 
 def _columns(
@@ -277,10 +251,10 @@ def _columns(
         if ours != ID:
             used[place] = ours
     extra = [place for place in range(len(names)) if used[place] is None]
-    stored = {place: _stored_name(names[place], place) for place in extra}
+    stored = stored_names(extra, names)
     identifier = place_of.get(ID) if ID in found else _find_id(extra, names)
-    others = [place for place in extra if place != identifier and names[place] not in nested]
-    chosen, notes = _chosen(others, names, options.keep, file)
+    others = [place for place in extra if place != identifier]
+    chosen, notes = _chosen(others, stored, names, nested, options.keep, file)
     for place in ([] if identifier is None else [identifier]) + chosen:
         used[place] = stored[place]
     renamed = tuple((ours, names[place]) for ours, place in place_of.items() if ours not in (names[place], ID))
@@ -294,39 +268,54 @@ def _columns(
     )
 
 
-def _stored_name(name: str, place: int) -> str:
-    """The name a column beyond the 40 is stored under: never one of ours."""
-    name = name[:_MAX_NAME] or f"column {place + 1}"
-    return f"{name} (file)" if name in (LABEL, *FIELDS) else name
+def stored_names(extra: Sequence[int], names: Sequence[str]) -> dict[int, str]:
+    """By place, the names that columns beyond the 40 are stored under: each once, and never one of ours."""
+    stored: dict[int, str] = {}
+    taken = {LABEL, *FIELDS}
+    for place in extra:
+        name = names[place][:_MAX_NAME] or f"column {place + 1}"
+        if name in (LABEL, *FIELDS):
+            name = f"{name} (file)"
+        number, unique = 1, name
+        while unique in taken:
+            number += 1
+            unique = f"{name} ({number})"
+        taken.add(unique)
+        stored[place] = unique
+    return stored
 
 
 def _find_id(extra: Sequence[int], names: Sequence[str]) -> int | None:
-    return next((place for place in extra if _plain(names[place]) in ID_NAMES), None)
+    return next((place for place in extra if plain_name(names[place]) in ID_NAMES), None)
 
 
 def _chosen(
-    others: Sequence[int], names: Sequence[str], keep: tuple[str, ...] | None, file: str
+    others: Sequence[int],
+    stored: Mapping[int, str],
+    names: Sequence[str],
+    nested: frozenset[str],
+    keep: tuple[str, ...] | None,
+    file: str,
 ) -> tuple[list[int], tuple[str, ...]]:
     """(places of the segment columns to keep, what to say about those left out)."""
+    text = [place for place in others if names[place] not in nested]
     if keep is not None:
-        free = {names[place]: place for place in reversed(others)}
+        free = {stored[place]: place for place in text}
+        free |= {names[place]: place for place in reversed(text) if names[place] not in free}
         if unknown := [name for name in keep if name not in free]:
+            held = " as text" if unknown[0] in nested else ""
             raise BadInput(
-                f"{file!r} has no column {unknown[0]!r} to keep beside label and features; it has "
-                f"{', '.join(repr(name) for name in free) or 'none'}."
+                f"{file!r} has no column {unknown[0]!r} to keep beside label and features{held}; it has "
+                f"{', '.join(repr(stored[place]) for place in text) or 'none'}."
             )
-        return sorted(free[name] for name in dict.fromkeys(keep)), ()
-    wanted = []
-    seen: set[str] = set()
-    for place in others:
-        if not _INDEX.fullmatch(_plain(names[place])) and names[place] not in seen:
-            seen.add(names[place])
-            wanted.append(place)
-    left = [names[place] for place in wanted[MAX_KEPT:]]
-    notes: tuple[str, ...] = ()
-    if left:
-        notes = (
-            f"The file has {len(wanted)} columns beyond label and features; the first {MAX_KEPT} are kept, "
-            f"{', '.join(left[:5])}{' …' if len(left) > 5 else ''} are not. Name the ones to keep with --keep.",
-        )
-    return wanted[:MAX_KEPT], notes
+        return sorted({free[name] for name in keep}), ()
+    wanted = [place for place in text if not is_index(names[place])]
+    left = [(names[place] or "one without a name", "row numbers") for place in text if is_index(names[place])]
+    left += [(names[place], "no text") for place in others if names[place] in nested]
+    left += [(names[place], f"more than {MAX_KEPT}") for place in wanted[MAX_KEPT:]]
+    if not left:
+        return wanted, ()
+    listed = ", ".join(f"{name} ({why})" for name, why in left[:5])
+    advice = " Name the ones to keep with --keep." if len(wanted) > MAX_KEPT else ""
+    note = f"Columns that are left out: {listed}{f' and {len(left) - 5} more' if len(left) > 5 else ''}.{advice}"
+    return wanted[:MAX_KEPT], (note,)

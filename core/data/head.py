@@ -1,30 +1,40 @@
 """The beginning of a text file: its rows, the delimiter between their cells, and whether the first names columns."""
 
 import csv
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
 
-from core.data.columns import LABEL_NAMES, recognise
+from core.data.column_names import LABEL_NAMES, label_places, recognise
 from core.data.containers import describe_unreadable
 from core.data.options import ReadOptions
 from core.data.other_datasets import recognise_other
 from core.data.schema import FIELDS, NUMERIC
-from core.data.values import is_missing, is_number
+from core.data.values import is_missing, is_number, label_of
 from core.errors import BadInput
 
 HEAD_BYTES = 2**20
-DELIMITERS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars", " ": "spaces"}
+DELIMITERS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars"} | {
+    "\x01": "the control character 1, as Hive writes it",
+    "^": "carets",
+    "~": "tildes",
+    " ": "spaces",
+}
 FEW_COLUMNS = len(FIELDS) // 2
 """Fewer words than this are prose rather than a header, unless it is that of a dataset we know."""
 _FEW_LINES = 20
 _LONGEST_NAME = 64
 _OLD_HEADER = {"I1", "C1", "label", "Label"}
-_COUNTING = re.compile(r"(.*?)(\d+)")
+_COUNTING = re.compile(r"(.*?)(\d+)(?:\.0)?")
+_FEW_GAPS = 3
+_PREAMBLE = 10
+"""Rows at the beginning among which a header is looked for."""
+_LIBSVM = re.compile(r"[-+]?\d+(\.\d+)?(\s+\d+:\S+){3,}")
 
 
-def head_lines(head: bytes, name: str) -> tuple[list[str], int]:
-    """(lines that are not blank, how many blank ones come before the first of them)."""
+def head_lines(head: bytes, name: str) -> tuple[list[str], list[int]]:
+    """(lines that are not blank, the number of each in the file, from 1)."""
     if not head:
         raise BadInput(f"{name!r} holds an empty file; it needs rows of 39 or 40 columns.")
     if described := describe_unreadable(head):
@@ -37,16 +47,23 @@ def head_lines(head: bytes, name: str) -> tuple[list[str], int]:
         if len(lines) == 1:
             raise BadInput(f"The first line of {name!r} is longer than {HEAD_BYTES:,} bytes: these are no Criteo rows.")
         lines = lines[:-1]
+    numbers = [number for number, line in enumerate(lines, 1) if line]
     try:
-        texts = [line.decode() for line in lines if line]
+        texts = [lines[number - 1].decode() for number in numbers]
     except UnicodeDecodeError as error:
-        raise BadInput(_not_utf8(name, error.object[error.start])) from error
+        raise BadInput(not_utf8(name, error.object[error.start])) from error
     if not texts:
         raise BadInput(f"{name!r} holds only blank lines; it needs rows of 39 or 40 columns.")
-    return texts, lines.index(texts[0].encode())
+    if _LIBSVM.match(texts[0]):
+        raise BadInput(
+            f"{name!r} is in the form of libsvm or libffm (index:value, {texts[0][:40]!r}): it has no columns; write "
+            "the rows as text with 40 columns."
+        )
+    return texts, numbers
 
 
-def _not_utf8(name: str, byte: int) -> str:
+def not_utf8(name: str, byte: int) -> str:
+    """The sentence for a byte that is no UTF-8."""
     return (
         f"{name!r} is not text in UTF-8 (byte {byte:#04x}): it seems to be in a Windows or Latin encoding such as "
         "cp1252. Save it as UTF-8, for instance with: iconv -f cp1252 -t utf-8 FILE > NEW"
@@ -54,18 +71,32 @@ def _not_utf8(name: str, byte: int) -> str:
 
 
 def find_delimiter(lines: Sequence[str]) -> tuple[str, bool]:
-    """(the delimiter that cuts most rows into the same, largest number of cells, whether cells are quoted)."""
-    best, most = ("\t", False), 1
+    """(the delimiter, whether cells are quoted).
+
+    It cuts most rows into the same number of cells: into Criteo's 39 or 40, or with a header that names them, else into
+    the largest number.
+    """
+    best, most = ("\t", False), (False, 1)
     for delimiter in DELIMITERS:
         few = lines[:_FEW_LINES]
         # Criteo's own files have no quotation marks: there one is a letter like any other.
         quoted = delimiter != "\t" or sum(_in_quotes(line, delimiter) for line in few) > len(few) / 2
-        few = split_rows(few, quoted)
-        widths = Counter(len(split_cells(line, delimiter, quoted)) for line in few)
+        table = [split_cells(line, delimiter, quoted) for line in split_rows(few, quoted)]
+        widths = Counter(len(cells) for cells in table)
         width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
-        if count >= len(few) / 2 and width > most:
-            best, most = (delimiter, quoted), width
+        if count < len(table) / 2:
+            continue
+        fits = width in (len(FIELDS), len(FIELDS) + 1) or any(_names_fields(cells) for cells in table[:_PREAMBLE])
+        if width > 1 and (fits, width) > most:
+            best, most = (delimiter, quoted), (fits, width)
     return best
+
+
+def _names_fields(cells: Sequence[str]) -> bool:
+    try:
+        return len(recognise([cell.strip() for cell in cells])) >= len(NUMERIC)
+    except BadInput:
+        return True
 
 
 def split_rows(lines: Sequence[str], quoted: bool) -> list[str]:
@@ -84,7 +115,9 @@ def split_rows(lines: Sequence[str], quoted: bool) -> list[str]:
 
 
 def _in_quotes(line: str, delimiter: str) -> bool:
-    return f'"{delimiter}"' in line or f'"{delimiter}' in line or f'{delimiter}"' in line
+    """Whether a cell of the line stands between quotation marks."""
+    edge = re.escape(delimiter)
+    return bool(re.search(rf'(^|{edge})"[^"]*"({edge}|$)', line))
 
 
 def split_cells(line: str, delimiter: str, quoted: bool) -> list[str]:
@@ -102,26 +135,69 @@ def common_width(table: Sequence[Sequence[str]]) -> int:
     return Counter(len(row) for row in table).most_common(1)[0][0]
 
 
-def counting_header(cells: Sequence[str]) -> tuple[bool, int] | None:
-    """(whether there is a label, place of the first of our columns) where a line only numbers Criteo's columns.
+def find_header(table: Sequence[Sequence[str]], width: int, options: ReadOptions) -> int | None:
+    """Place of the row that names or numbers the columns, among the first that are not rows; None where none does."""
+    for place, row in enumerate(table[:_PREAMBLE]):
+        cells = [cell.strip() for cell in row]
+        if abs(len(cells) - width) <= 1 and (is_header(cells, options) or counts_columns(cells)):
+            return place
+        if len(cells) == width:
+            return None
+    return None
 
-    So do pandas (0 to 39, perhaps after the row numbers' empty name), Spark (_c0), polars (column_1) and R (V1).
+
+def preamble_rows(table: Sequence[Sequence[str]], width: int) -> int:
+    """How many rows at the beginning are comments, blank, or the delimiter that Excel writes (sep=;)."""
+    for place, row in enumerate(table[:_PREAMBLE]):
+        text = "".join(row).strip()
+        if len(row) == width or (text and not text.startswith("#") and not text.lower().startswith("sep=")):
+            return place
+    return 0
+
+
+def counts_columns(cells: Sequence[str]) -> bool:
+    """Whether a line only numbers columns, perhaps behind an empty name of row numbers, with a few numbers left out.
+
+    So do pandas (0 to 39), Spark (_c0), polars (column_1), DuckDB (column00) and R (V1).
     """
-    first = 1 if cells and re.fullmatch(r"|Unnamed: 0", cells[0]) else 0
-    numbered = [_COUNTING.fullmatch(cell) for cell in cells[first:]]
-    if len(numbered) not in (len(FIELDS), len(FIELDS) + 1) or not all(numbered):
-        return None
+    numbered = [_COUNTING.fullmatch(cell) for cell in cells[_has_index(cells) :]]
+    if len(numbered) < len(FIELDS) or not all(numbered):
+        return False
     prefixes = {match[1] for match in numbered if match}
     numbers = [int(match[2]) for match in numbered if match]
-    if len(prefixes) > 1 or numbers[0] not in (0, 1) or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-        return None
-    return len(numbered) == len(FIELDS) + 1, first
+    rising = all(before < after for before, after in itertools.pairwise(numbers))
+    return len(prefixes) == 1 and numbers[0] in (0, 1) and rising and numbers[-1] <= len(numbers) + _FEW_GAPS
+
+
+def counted_order(cells: Sequence[str]) -> tuple[bool, int] | None:
+    """(whether there is a label, place of the first of our columns) of a line that counts Criteo's 39 or 40 columns."""
+    first = _has_index(cells)
+    width = len(cells) - first
+    return (width == len(FIELDS) + 1, first) if width in (len(FIELDS), len(FIELDS) + 1) else None
+
+
+def _has_index(cells: Sequence[str]) -> int:
+    return 1 if cells and re.fullmatch(r"|Unnamed: 0|__index_level_0__", cells[0]) else 0
+
+
+def names_for(cells: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """The header's names for rows of `width` cells: one that is missing, or one too many, stands at either end."""
+    names = list(cells)
+    if len(names) == width + 1 and not names[-1]:
+        return names[:-1]
+    if len(names) != width - 1:
+        return names
+    if rows and all(not row[-1].strip() for row in rows):
+        return [*names, ""]
+    labelled = label_places(names) or not all(label_of(row[0]) in (0, 1) for row in rows)
+    # R leaves out the name of the rows' own names; where that column holds labels, it is the label's that is missing.
+    return ["" if labelled else "column 1", *names]
 
 
 def is_header(cells: Sequence[str], options: ReadOptions) -> bool:
     """Whether a line names columns: ours, those of a mapping, or all of its cells are different words."""
     named = {source for source in (options.columns or {}).values() if isinstance(source, str)}
-    if set(cells) & (_OLD_HEADER | named) or len(recognise(cells)) >= len(NUMERIC):
+    if set(cells) & (_OLD_HEADER | named) or _names_fields(cells):
         return True
     words = [cell for cell in cells if cell]
     if len(words) < len(cells) - 1 or len(set(words)) < len(words):

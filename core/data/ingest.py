@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.access import require_writable
+from core.data.bad_rows import BadRows
 from core.data.columnar import COLUMNAR, as_text, read_columns
 from core.data.containers import open_rows
 from core.data.dialects import Inspection, inspect
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
-from core.data.parse import BadRows, LabelsFound, Rows, read_table
+from core.data.parse import LabelsFound, Rows, read_table
 from core.data.rowsfile import write_rows
 from core.data.samples import READER, ROWS, SKIPPED, Sample, load_sample, save_sample
 from core.data.schema import LABEL
@@ -117,8 +118,12 @@ def ingest(
                 reading = _write_rows(Reading(path, form, BadRows(skip), labels), part / ROWS, report, known)
             content_hash = hashing.result()
         folder = folder_of(content_hash)
-        if folder.exists() and not _is_current(folder) and reading.markers:
-            # What an earlier version took for values is missing now; the old sample may have datasets, and stays.
+        if (
+            folder.exists()
+            and not _is_current(folder)
+            and (reading.markers or load_sample(folder).rows != reading.rows)
+        ):
+            # What an earlier version took for values, or for a row, is none now; its sample may have datasets, and stays.
             folder = folder.with_name(f"{folder.name}-{READER}")
         if folder.exists():
             sample = dataclasses.replace(load_sample(folder), name=name)
@@ -203,6 +208,11 @@ def _suffix(form: Inspection, skip: bool, options: ReadOptions, labels: str) -> 
 def _is_current(folder: Path) -> bool:
     """Whether a sample is there that this version of the reader made."""
     return folder.exists() and load_sample(folder).reader == READER
+
+
+def _differs(reading: Reading, earlier: Sample) -> bool:
+    """Whether what an earlier version took for values or for a row is none now."""
+    return bool(reading.markers) or reading.rows != earlier.rows
 
 
 @contextmanager

@@ -76,12 +76,29 @@ def read_mapping(text: str) -> dict[str, Source]:
     return values
 
 
+def read_names(text: str) -> tuple[str, ...]:
+    """Names of columns, parted by commas, or as a JSON list where they hold commas themselves.
+
+    >>> read_names("day,domain")
+    ('day', 'domain')
+    """
+    if not text.lstrip().startswith("["):
+        return tuple(name.strip() for name in text.split(",") if name.strip())
+    try:
+        return tuple(str(name) for name in json.loads(text))
+    except ValueError as error:
+        raise BadInput(f"The columns to keep, {text[:60]!r}, are no JSON list ({error}).") from error
+
+
 def option_words(options: ReadOptions) -> list[str]:
     """The options as words of the command line, such as ``["--member", "train.csv"]``."""
     words = ["--member", options.member] if options.member else []
     if options.columns:
         words += ["--columns", json.dumps(dict(options.columns), ensure_ascii=False)]
-    return words + ([] if options.keep is None else ["--keep", ",".join(options.keep)])
+    if options.keep is None:
+        return words
+    plain = all(name == name.strip() and name and not set(name) & {",", "["} for name in options.keep)
+    return [*words, "--keep", ",".join(options.keep) if plain else json.dumps(options.keep, ensure_ascii=False)]
 
 
 def options_from_json(values: Mapping[str, Any]) -> ReadOptions:

@@ -1,25 +1,28 @@
 """Rows as text into coded batches, with every bad row named and every missing-value marker counted."""
 
+import dataclasses
+import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import NoReturn
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
+from core.data.bad_rows import BadRows, RowNumbers
+from core.data.column_names import LABEL_NAMES, plain_name, recognise
 from core.data.dialects import Inspection
+from core.data.head import not_utf8
 from core.data.row_ends import blank_rows, row_ends
 from core.data.rowsfile import BATCH_ROWS, coded_batch
-from core.data.schema import LABEL, NUMERIC
-from core.data.values import NO_LABEL, Parsed, parse_categories, parse_labels, parse_numbers
-from core.errors import BadInput, UnreadableRow
+from core.data.schema import CATEGORICAL, LABEL, NUMERIC
+from core.data.values import MAX_FIELD, NO_LABEL, Parsed, label_of, parse_categories, parse_labels, parse_numbers
+from core.errors import BadInput
 
-MAX_EXAMPLES = 20
 LABEL_RULES = ("required", "optional", "unknown")
 """Of labels: each must be 0 or 1; one may be a placeholder (NO_LABEL); all are placeholders, so there is no label."""
-_MANY = 0.5
 
 
 class UnusualText(Exception):
@@ -28,38 +31,6 @@ class UnusualText(Exception):
 
 class LabelsFound(Exception):
     """A label, where all before it were placeholders: the file has labels after all."""
-
-
-@dataclass
-class BadRows:
-    """What to do with a bad row: refuse the file with a sentence, or skip, count and remember a few."""
-
-    skip: bool
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
-    _pending: list[tuple[int, str]] = field(default_factory=list)
-
-    def note(self, row: int, sentence: str) -> None:
-        """Notes a bad row; faults are found out of order, so nothing is decided before `settle`."""
-        self._pending.append((row, sentence))
-
-    def settle(self, rows: int) -> None:
-        """Decides on the rows noted, which were among so many: BadInput with the first of them, or skips all."""
-        self._pending.sort()
-        if self._pending and not self.skip:
-            self._refuse(rows)
-        self.count += len(self._pending)
-        self.examples += [sentence for _, sentence in self._pending[: MAX_EXAMPLES - len(self.examples)]]
-        self._pending.clear()
-
-    def _refuse(self, rows: int) -> NoReturn:
-        first, bad = self._pending[0][1], len(self._pending)
-        if bad > 1 and bad > _MANY * rows:
-            raise BadInput(
-                f"{first} {bad:,} of the {rows:,} rows looked at are bad, so skipping bad rows would leave few: check "
-                "that delimiter and columns are what they seem."
-            )
-        raise UnreadableRow(f"{first} Fix the row, or choose to skip bad rows.")
 
 
 @dataclass(frozen=True)
@@ -81,7 +52,7 @@ def code_batch(columns: dict[str, pa.DictionaryArray], form: Inspection, labels:
     for name, column in columns.items():
         cells = column.dictionary
         cells.validate(full=True)
-        found = _parse(name, cells, labels)
+        found = _parse(name, cells, labels, form)
         if found.faults:
             raise UnusualText
         _count_markers(found, cells, column.indices, markers)
@@ -109,7 +80,7 @@ def read_text(
         bad.note(
             number,
             f"Row {number:,} of {name!r} has {row.actual_columns} columns where {row.expected_columns} belong "
-            f"({row.text[:60]!r}).",
+            f"({row.text[:60]!r}){_spans(row.text)}.",
         )
         return "skip"
 
@@ -140,7 +111,7 @@ def read_text(
         )
     except pa.ArrowException as error:
         bad.settle(len(dropped))
-        raise _arrow_sentence(error, name, before + 1) from error
+        raise _arrow_sentence(error, text, name, before + 1) from error
     table = table.rename_columns([column for column in form.columns if column])
     numbers = RowNumbers(first=before + 1 + form.header_row).take(table.num_rows, dropped)
     blank = blank_rows(text, row_ends(text, form.delimiter, form.quoted))
@@ -148,6 +119,11 @@ def read_text(
     seen = table.num_rows + len(dropped)
     yield from read_table(table.filter(pa.array(filled)), numbers[filled], form, name, bad, labels)
     bad.settle(seen)
+
+
+def _spans(text: str) -> str:
+    lines = len(text.splitlines())
+    return f", over {lines:,} lines: a quotation mark in it may not be closed" if lines > 1 else ""
 
 
 def read_table(
@@ -160,9 +136,12 @@ def read_table(
         columns, found = {}, {}
         for column in form.stored:
             encoded = _encode(part[column])
-            found[column] = _parse(column, encoded.dictionary, labels)
-            _note_faults(found[column], encoded, column, rows, keep, name, bad)
+            found[column] = _parse(column, encoded.dictionary, labels, form)
             columns[column] = encoded
+            if found[column].faults:
+                if column == LABEL:
+                    _check_headers(part, form, rows, name)
+                _note_faults(found[column], encoded, column, rows, keep, name, bad)
         markers: Counter[str] = Counter()
         coded = {}
         for column, parsed in found.items():
@@ -173,7 +152,7 @@ def read_table(
             yield Rows(_coded(coded, form, labels), rows[keep], markers)
 
 
-def _parse(name: str, cells: pa.Array, labels: str) -> Parsed:
+def _parse(name: str, cells: pa.Array, labels: str, form: Inspection) -> Parsed:
     if name == LABEL:
         found = parse_labels(cells, optional=labels != "required")
         if labels == "unknown" and np.any(found.values.to_numpy() != NO_LABEL):
@@ -181,7 +160,22 @@ def _parse(name: str, cells: pa.Array, labels: str) -> Parsed:
         return found
     if name in NUMERIC:
         return parse_numbers(cells)
-    return parse_categories(cells)
+    if form.padded:
+        cells = pc.replace_substring_regex(pc.utf8_trim_whitespace(cells), r'^"(.*)"$', r"\1")
+    found = parse_categories(cells, MAX_FIELD if name in CATEGORICAL else None)
+    return dataclasses.replace(found, faults={**found.faults, **_unclosed(cells, form)}) if form.quoted else found
+
+
+def _unclosed(cells: pa.Array, form: Inspection) -> dict[int, str]:
+    """Faults of cells that hold whole rows, as where a quotation mark before them is not closed."""
+    long = pc.fill_null(pc.greater(pc.binary_length(cells), 2 * len(form.columns)), False)
+    suspects = np.flatnonzero(np.asarray(long)).tolist()
+    faults = {}
+    for position in suspects:
+        text = cells[position].as_py()
+        if "\n" in text and text.count(form.delimiter) >= len(form.columns) - 1:
+            faults[position] = f"{text.count(chr(10)) + 1:,} lines: a quotation mark before them is not closed"
+    return faults
 
 
 def _coded(columns: dict[str, tuple[pa.Array, pa.Array]], form: Inspection, labels: str) -> pa.RecordBatch:
@@ -227,8 +221,6 @@ def _note_faults(
     bad: BadRows,
 ) -> None:
     """Notes the rows whose cell is a fault and that have no other one yet, and takes them out of `keep`."""
-    if not found.faults:
-        return
     faulty = np.zeros(len(column.dictionary), bool)
     faulty[list(found.faults)] = True
     positions = column.indices.to_numpy()
@@ -236,8 +228,22 @@ def _note_faults(
         value = column.dictionary[int(positions[place])].as_py()
         shown = "empty" if value is None else repr(value if len(value) <= 60 else value[:57] + "...")
         why = found.faults[int(positions[place])] + _hint(name, value)
-        bad.note(int(rows[place]), f"Row {rows[place]:,} of {file!r}: {name} is {shown}, {why}.")
+        bad.note(int(rows[place]), f"Row {rows[place]:,} of {file!r}: {name} is {shown}, {why}.", name, value)
         keep[place] = False
+
+
+def _check_headers(table: pa.Table, form: Inspection, rows: np.ndarray, file: str) -> None:
+    """BadInput where a row among the others names the columns in another order: what follows it stands elsewhere."""
+    cells = table[LABEL].to_pylist()
+    for cell in {cell for cell in cells if cell and plain_name(cell) in LABEL_NAMES}:
+        place = cells.index(cell)
+        names = [str(table[column][place].as_py() or "") for column in form.stored]
+        order = recognise(names, file)
+        if any(form.stored[at] != ours for ours, at in order.items()):
+            raise BadInput(
+                f"Row {rows[place]:,} of {file!r} names the columns anew, in another order: these are two files in "
+                "one. Part them there, and read each by itself."
+            )
 
 
 def _hint(name: str, value: str | None) -> str:
@@ -246,33 +252,23 @@ def _hint(name: str, value: str | None) -> str:
         return ""
     if value.strip().lower() in (name.lower(), "label"):
         return " (a header line in the middle of the file?)"
-    if name == LABEL and value.strip() in ("-1", "-1.0"):
+    if name == LABEL and label_of(value) == NO_LABEL and value.strip().startswith("-"):
         return " (write 0 where -1 means no click)"
     if name in NUMERIC and value.strip().startswith('"'):
         return " (quotation marks around a number)"
+    if name in NUMERIC and re.fullmatch(r"[-+]?\d+,\d+", value.strip()):
+        return " (a decimal comma: write a point in its place)"
     return ""
 
 
-class RowNumbers:
-    """Maps the rows that arrow hands out back to line numbers, knowing which lines it dropped."""
-
-    def __init__(self, first: int) -> None:
-        self._next = first
-
-    def take(self, count: int, dropped: list[int]) -> np.ndarray:
-        """Line numbers of the next `count` rows handed out, when arrow left out the lines `dropped`."""
-        gone = np.array([number for number in dropped if number >= self._next], dtype=np.int64)
-        numbers = np.arange(self._next, self._next + count + len(gone))
-        numbers = numbers[~np.isin(numbers, gone)][:count]
-        if count:
-            self._next = int(numbers[-1]) + 1
-        return numbers
-
-
-def _arrow_sentence(error: pa.ArrowException, name: str, row: int) -> BadInput:
-    text = str(error)
-    if "Could not skip" in text:
+def _arrow_sentence(error: pa.ArrowException, text: bytes, name: str, row: int) -> BadInput:
+    """What Arrow's reader could not take, in a sentence. text: that it was given, from row `row` on."""
+    said = str(error)
+    if "Could not skip" in said:
         return BadInput(f"{name!r} holds no good row: its header is all there is.")
-    if "UTF8" in text or "UTF-8" in text:
-        return BadInput(f"{name!r} is not text in UTF-8 at or after row {row:,}; save it as UTF-8.")
-    return BadInput(f"{name!r} cannot be read at or after row {row:,}: {text.splitlines()[0][:200]}")
+    try:
+        text.decode()
+    except UnicodeDecodeError as wrong:
+        at = row + text[: wrong.start].count(b"\n")
+        return BadInput(f"{not_utf8(name, text[wrong.start])} (row {at:,})")
+    return BadInput(f"{name!r} cannot be read at or after row {row:,}: {said.splitlines()[0][:200]}")

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from core.data.bad_rows import BadRows
 from core.data.containers import Guard
 from core.data.dialects import Inspection
 from core.data.parallel import in_order
-from core.data.parse import BadRows, Rows, UnusualText, code_batch, read_text
+from core.data.parse import Rows, UnusualText, code_batch, read_text
 from core.data.row_ends import count_rows, row_ends
 from core.errors import BadInput
 

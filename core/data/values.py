@@ -14,25 +14,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 MISSING_MARKERS = frozenset(
-    ("", "-", "?", "nan", "-nan", "+nan", "na", "n/a", "#n/a", "<na>", "null", "(null)", "nil", "none", "nat", "\\n")
+    {"", "-", "--", ".", "?", "nan", "-nan", "+nan", "na", "n/a", "#n/a", "#na", "#n/a n/a", "<na>", "null", "(null)"}
+    | {"nil", "none", "nat", "\\n", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
 )
 """Texts, in lower case and without surrounding spaces, that mean a missing value: what pandas, polars, R, spreadsheets
 and SQL databases (MySQL and Hive write ``\\N``) write for one."""
-PLACEHOLDER_LABELS = MISSING_MARKERS | {"-1", "-1.0"}
+PLACEHOLDER_LABELS = MISSING_MARKERS
 """Texts that stand in a label column for a label that is not known."""
 NO_LABEL = -1
 """Stored label of a row whose label is a placeholder."""
 MAX_FIELD = 4096
 """Characters of a category; Criteo's have 8, and a text this long is damage."""
 
-_LONGEST_MARKER = 8
+_LONGEST_MARKER = max(map(len, MISSING_MARKERS))
 _CATEGORY_BYTES = 8
-"""Length of Criteo's categories: a cell of this length is no marker, and most need no closer look."""
-_BLANK = 32
+"""Length of Criteo's categories: of cells of this length only those that no letter or digit begins and ends can be
+markers, and most need no closer look."""
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _INFINITE = r"^[+-]?inf(inity)?$"
-_LABELS = {"true": 1, "t": 1, "yes": 1, "false": 0, "f": 0, "no": 0}
-_LABEL_NUMBER = re.compile(r"[+-]?0(\.0*)?|\+?1(\.0*)?")
+_LABELS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n": 0}
+_LABEL_NUMBER = re.compile(r"[+-]?(0|1)(\.0*)?(e[+-]?0+)?")
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,19 @@ def parse_numbers(cells: pa.Array) -> Parsed:
     return Parsed(_without_negative_zero(pc.if_else(infinite, None, values)), faults, markers)
 
 
-def parse_categories(cells: pa.Array) -> Parsed:
-    """The cells as they are, but for missing-value markers, which are null; a text over MAX_FIELD is a fault."""
+def parse_categories(cells: pa.Array, longest: int | None = MAX_FIELD) -> Parsed:
+    """The cells as they are, but for missing-value markers, which are null; a text over `longest` is a fault."""
     lengths = np.diff(np.frombuffer(cells.buffers()[1], np.int32, len(cells) + 1, 4 * cells.offset))
-    if not len(lengths) or ((lengths == _CATEGORY_BYTES).all() and not _begins_with_blank(cells).any()):
+    bare = _has_bare_edge(cells)
+    if not len(lengths) or ((lengths == _CATEGORY_BYTES).all() and not bare.any()):
         return Parsed(cells)
-    suspects = np.flatnonzero((lengths <= _LONGEST_MARKER) & (lengths != _CATEGORY_BYTES) | _begins_with_blank(cells))
+    suspects = np.flatnonzero(((lengths <= _LONGEST_MARKER) & (lengths != _CATEGORY_BYTES)) | bare)
     markers = suspects[_marker_positions(pc.utf8_trim_whitespace(cells.take(pa.array(suspects))))]
     values = _with_nulls(cells, markers)
     faults: dict[int, str] = {}
-    if lengths.max() > MAX_FIELD:
-        long = np.flatnonzero(np.asarray(pc.fill_null(pc.greater(pc.utf8_length(values), MAX_FIELD), False)))
-        faults = dict.fromkeys(long.tolist(), f"longer than {MAX_FIELD:,} characters")
+    if longest is not None and lengths.max() > longest:
+        long = np.flatnonzero(np.asarray(pc.fill_null(pc.greater(pc.utf8_length(values), longest), False)))
+        faults = dict.fromkeys(long.tolist(), f"longer than {longest:,} characters")
     return Parsed(values, faults, markers)
 
 
@@ -105,7 +107,10 @@ def label_of(cell: str | None) -> int | None:
     text = (cell or "").strip().lower()
     if text in PLACEHOLDER_LABELS:
         return NO_LABEL
-    return int(float(text)) if _LABEL_NUMBER.fullmatch(text) else _LABELS.get(text)
+    if not _LABEL_NUMBER.fullmatch(text):
+        return _LABELS.get(text)
+    # -1 stands for a label that is not known.
+    return int(float(text))
 
 
 def is_number(cell: str) -> bool:
@@ -133,14 +138,15 @@ def _with_nulls(cells: pa.Array, positions: np.ndarray) -> pa.Array:
     return pc.if_else(pa.array(missing), None, cells)
 
 
-def _begins_with_blank(cells: pa.Array) -> np.ndarray:
-    """bool (cells,): whether the first byte is a space or below it, as it is in a blank cell of any length."""
+def _has_bare_edge(cells: pa.Array) -> np.ndarray:
+    """bool (cells,): whether the first or the last byte comes before the digits, as blanks, dots and dashes do."""
     _, offsets, letters = cells.buffers()
     begins = np.frombuffer(offsets, np.int32, len(cells) + 1, 4 * cells.offset)
     if letters is None or not letters.size:
         return np.zeros(len(cells), bool)
     data = np.frombuffer(letters, np.uint8)
-    return (data[np.minimum(begins[:-1], len(data) - 1)] <= _BLANK) & (np.diff(begins) > 0)
+    first, last = data[np.minimum(begins[:-1], len(data) - 1)], data[np.maximum(begins[1:] - 1, 0)]
+    return ((first < ord("0")) | (last < ord("0"))) & (np.diff(begins) > 0)
 
 
 def _without_negative_zero(values: pa.Array) -> pa.Array:

@@ -1,13 +1,14 @@
 """How a file is to be read: what it is, which member of an archive, which column is which, what is kept."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
-from core.data.columns import ColumnsNeeded
+from core.data.columns import ColumnsNeeded, stored_names
 from core.data.containers import Member, MemberNeeded
 from core.data.dialects import Inspection, inspect
 from core.data.options import ReadOptions, Source
@@ -63,9 +64,10 @@ def read_form(file: File, need_label: bool = True) -> ReadOptions | None:
         above.error(escape_markdown(look.error or str(look.needed)), icon=":material/error:")
         return None
     title, reason = DIALECTS[look.form.dialect].title, escape_markdown(look.form.reason)
-    above.markdown(f":material/check: **{title}**: {reason}")
+    if not isinstance(_look(file, ReadOptions(member=member), need_label).needed, ColumnsNeeded):
+        above.markdown(f":material/check: **{title}**: {reason}")
     for note in look.form.notes:
-        above.caption(escape_markdown(note))
+        above.caption(escape_markdown(_on_page(note)))
     return options
 
 
@@ -135,8 +137,9 @@ def _choose_columns(file: File, member: str, look: _Look) -> ReadOptions | None:
     if needed is not None:
         names, examples, roles = needed.names, needed.examples, _proposed_roles(needed)
         st.warning(escape_markdown(needed.reason.replace(file.path.name, file.original)), icon=":material/help:")
-        if not needed.proposal:
+        if not needed.usable:
             return None
+        st.caption("What is proposed below is a guess: look at the examples, and change what is wrong.")
     else:
         assert look.form is not None
         names, examples, roles = look.form.names, look.form.examples, _recognised_roles(look.form)
@@ -232,5 +235,12 @@ def _options(member: str, names: tuple[str, ...], roles: list[str]) -> ReadOptio
             columns[ours] = names[place] if by_name and names.count(names[place]) == 1 else place + 1
         elif ours != ID:
             columns[ours] = None
-    keep = tuple(names[place] for place, role in enumerate(roles) if role == KEEP)
+    taken = {place for place, role in enumerate(roles) if role not in (KEEP, LEAVE, ID)}
+    stored = stored_names([place for place in range(len(names)) if place not in taken], names)
+    keep = tuple(stored[place] for place, role in enumerate(roles) if role == KEEP)
     return ReadOptions(member, columns, keep)
+
+
+def _on_page(note: str) -> str:
+    """A note of the reader without what it says of the command line."""
+    return re.sub(r" (Take another with|Name the ones to keep with) --\w+( NAME)?\.", "", note)

@@ -181,7 +181,10 @@ def test_labels_found_after_placeholders(workspace: Workspace, tmp_path: Path, m
     """The first megabyte has none: the file has labels after all, and rows without one are bad."""
     lines = rows(6000, seed=1)
     path = write(tmp_path, text([["?", *line[1:]] for line in lines[:5500]] + lines[5500:]))
-    with pytest.raises(BadInput, match="Row 1 of 'file': label is '\\?', not 0 or 1.*would leave few"):
+    with pytest.raises(
+        BadInput,
+        match="Row 1 of 'file': label is '\\?', not 0 or 1.*choose to skip bad rows to keep those that have one",
+    ):
         ingest(workspace, path, "x")
     sample = ingest(workspace, path, "x", "skip")
     assert (sample.rows, sample.bad_rows, sample.labelled) == (500, 5500, True)

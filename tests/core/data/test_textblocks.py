@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 
 from core.data import textblocks
+from core.data.bad_rows import BadRows
 from core.data.containers import open_rows
 from core.data.dialects import inspect
-from core.data.parse import BadRows, read_text
+from core.data.parse import read_text
 from core.data.rowsfile import plain
 from core.data.textblocks import read_blocks
 from core.errors import BadInput

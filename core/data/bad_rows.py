@@ -1,0 +1,80 @@
+"""Rows that cannot be read: the file is refused with a sentence, or they are skipped and counted."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import numpy as np
+
+from core.data.values import NO_LABEL, label_of
+from core.errors import BadInput, UnreadableRow
+
+MAX_EXAMPLES = 20
+_MANY = 0.5
+_NEARLY_ALL = 0.8
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be read. row: its number in the file. sentence: what is wrong. column, cell: where it is."""
+
+    row: int
+    sentence: str
+    column: str = ""
+    cell: str | None = None
+
+
+@dataclass
+class BadRows:
+    """What to do with a bad row: refuse the file with a sentence, or skip, count and remember a few."""
+
+    skip: bool
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+    _pending: list[BadRow] = field(default_factory=list)
+
+    def note(self, row: int, sentence: str, column: str = "", cell: str | None = None) -> None:
+        """Notes a bad row; faults are found out of order, so nothing is decided before `settle`."""
+        self._pending.append(BadRow(row, sentence, column, cell))
+
+    def settle(self, rows: int) -> None:
+        """Decides on the rows noted, which were among so many: BadInput with the first of them, or skips all."""
+        self._pending.sort(key=lambda bad: bad.row)
+        if self._pending and not self.skip:
+            self._refuse(rows)
+        self.count += len(self._pending)
+        self.examples += [bad.sentence for bad in self._pending[: MAX_EXAMPLES - len(self.examples)]]
+        self._pending.clear()
+
+    def _refuse(self, rows: int) -> NoReturn:
+        first, bad = self._pending[0].sentence, len(self._pending)
+        if bad == 1 or bad <= _MANY * rows:
+            raise UnreadableRow(f"{first} Fix the row, or choose to skip bad rows.")
+        if all(one.column == "label" and label_of(one.cell) == NO_LABEL for one in self._pending):
+            raise UnreadableRow(
+                f"{first} {bad:,} of the {rows:,} rows looked at have no label: choose to skip bad rows to keep those "
+                "that have one."
+            )
+        cell, times = Counter(one.cell for one in self._pending).most_common(1)[0]
+        cause = "check that delimiter and columns are what they seem."
+        if cell and times >= _NEARLY_ALL * bad:
+            cause = f"if {cell[:40]!r} stands for a missing value, write nothing, or NaN, in its place."
+        raise BadInput(
+            f"{first} {bad:,} of the {rows:,} rows looked at are bad, so skipping bad rows would leave few: {cause}"
+        )
+
+
+class RowNumbers:
+    """Maps the rows that arrow hands out back to line numbers, knowing which lines it dropped."""
+
+    def __init__(self, first: int) -> None:
+        self._next = first
+
+    def take(self, count: int, dropped: list[int]) -> np.ndarray:
+        """Line numbers of the next `count` rows handed out, when arrow left out the lines `dropped`."""
+        gone = np.array([number for number in dropped if number >= self._next], dtype=np.int64)
+        numbers = np.arange(self._next, self._next + count + len(gone))
+        numbers = numbers[~np.isin(numbers, gone)][:count]
+        if count:
+            self._next = int(numbers[-1]) + 1
+        return numbers
