@@ -9,7 +9,7 @@ import streamlit as st
 from core.data.options import DEFAULT_OPTIONS, ReadOptions, option_words
 from core.data.samples import Sample, list_samples
 from core.errors import ThawError
-from core.evaluation.format_metrics import format_metric, reason_without_auc
+from core.evaluation.format_metrics import format_metric, known_metric, missing_sentence
 from core.runs import errands
 from core.runs.kept import Scoring, score_and_keep, scorings
 from core.runs.kept import scoring_id as id_of
@@ -63,8 +63,11 @@ def about(run: Run) -> None:
     """What scores."""
     assert run.result is not None
     target = run.result["metrics"].get("target_test") or run.result["metrics"].get("source_test") or {}
-    auc = reason_without_auc(target) or f"AUC {format_metric(target['auc'])}"
-    auc = f" · {auc} on its test rows" if target else ""
+    known = known_metric(target, "auc")
+    auc = f"AUC {format_metric(known)} on its test rows"
+    if known is None:
+        auc = missing_sentence(target, "its test rows").removesuffix(".")
+    auc = f" · {auc}" if target else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         threshold = f"threshold {decimals(run.result['threshold'])}, {run.result['threshold_rule']}"
         st.markdown(f":gray[{threshold}{auc}]{simulated_mark(run)}", width="stretch")

@@ -181,11 +181,10 @@ def numbers(verdict: Verdict) -> str:
 
 def _none_comparable(verdicts: Sequence[Verdict], begin: str, lead: str | None) -> list[str]:
     """The sentences of a setting whose test rows compare no two arms."""
-    test_rows = f"{verdicts[0].auc.rows:,} test row{'' if verdicts[0].auc.rows == 1 else 's'}"
-    reason = f"{verdicts[0].reason}, so AUC has no interval and nothing is ranked"
-    sentences = [f"{begin}The arms are not comparable on these {test_rows}: {reason}."]
+    reason = f"{verdicts[0].reason}, so there is no interval and nothing is ranked"
+    sentences = [f"{begin}The arms are not comparable by AUC on these test rows: {reason}."]
     if lead:
-        sentences.append(f"{begin}{_capital(lead)} leads on validation rows, which choose and do not compare.")
+        sentences.append(f"{begin}{_capital(lead)} leads on validation rows.")
     return sentences
 
 

@@ -32,7 +32,8 @@ def setting_depths_figure(results: Sequence[ArmResult], metric: str = "auc") -> 
         with_intervals(traces, spreads, depths, found, setting or "target", color, symbol, along="y", dash="solid")
     x = axis("Freeze depth (stages frozen from the input)", dtick=1)
     y = axis(f"{METRICS[metric]} on target test rows", nticks=6)
-    return framed(traces, x, y, f"setting-depths-{metric}", showlegend=True)
+    nothing = f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows"
+    return framed(traces, x, y, f"setting-depths-{metric}", nothing, showlegend=True)
 
 
 @dataclass(frozen=True)

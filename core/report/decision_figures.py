@@ -11,6 +11,7 @@ from core.report.arm_styles import arm_styles
 from core.report.frame import Trace, axis, framed, scatter, upright
 from core.report.palette import NEUTRAL, SOURCE, TARGET, TRAINED
 
+ONE_CLASS_AUC = "No AUC: all test rows are of one class"
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x")
 
 
@@ -39,7 +40,7 @@ def mixing_figure(
         )
     x = axis("alpha: 0 the backbone, 1 fine-tuned", range=[-0.04, 1.04], dtick=0.2)
     slider = upright(shown, color=NEUTRAL, dash="dot", width=1.5)
-    return framed(traces, x, axis("AUC"), "mixing", shapes=[slider])
+    return framed(traces, x, axis("AUC"), "mixing", ONE_CLASS_AUC, shapes=[slider])
 
 
 def cost_figure(thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, float]]) -> go.Figure:
@@ -109,4 +110,4 @@ def slice_figure(by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence
         "automargin": True,
         "zeroline": False,
     }
-    return framed(traces, axis("AUC, 95 % interval", nticks=6), rows, "slices")
+    return framed(traces, axis("AUC, 95 % interval", nticks=6), rows, "slices", "No slice has rows of both classes")

@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 from core.evaluation.curves import Curve
 from core.evaluation.format_metrics import metric_value
 from core.report.arm_styles import arm_styles
-from core.report.frame import LEGEND, MARGIN
+from core.report.frame import LEGEND, MARGIN, NO_TICKS, note_of
 from core.report.palette import FROZEN, NEUTRAL, TRAINED
+from core.report.run_figures import ONE_CLASS
 
 _PARTS = {"source_test": "source test rows", "target_test": "target test rows"}
 
@@ -23,6 +24,7 @@ def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.
     """
     parts = [part for part in _PARTS if part in before and part in after]
     figure = go.Figure()
+    known = False
     # One above the other, so that neither interval covers the other.
     for shift, name, metrics, color, symbol in (
         (0.12, "before", before, FROZEN, "diamond"),
@@ -31,6 +33,7 @@ def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.
         auc, low, high = (
             np.array([metric_value(metrics[part], key) for part in parts]) for key in ("auc", "auc_low", "auc_high")
         )
+        known = known or bool(np.isfinite(auc).any())
         figure.add_trace(
             go.Scatter(
                 x=auc,
@@ -49,7 +52,9 @@ def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.
                 hovertemplate="%{text}: AUC %{x:.4f}<extra>%{fullData.name}</extra>",
             )
         )
-    figure.update_xaxes(title_text="AUC, 95 % interval (DeLong)", nticks=6)
+    figure.update_xaxes(title_text="AUC, 95 % interval (DeLong)", nticks=6, **({} if known else NO_TICKS))
+    if not known:
+        figure.add_annotation(note_of("No AUC: the rows of each part are of one class"))
     names = {"tickvals": np.arange(len(parts)), "ticktext": [_PARTS[part] for part in parts]}
     figure.update_yaxes(**names, range=[-0.5, len(parts) - 0.5], automargin=True, zeroline=False)
     return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision="forgotten")
@@ -73,6 +78,8 @@ def roc_overlay(curves: Sequence[tuple[str, Curve]]) -> go.Figure:
                 hovertemplate="false positive rate %{x:.3f}, recall %{y:.3f}<extra>%{fullData.name}</extra>",
             )
         )
+    if not any(len(curve.x) for _, curve in curves):
+        figure.add_annotation(note_of(ONE_CLASS))
     figure.update_xaxes(title_text="False positive rate", range=[-0.01, 1.01])
     figure.update_yaxes(title_text="True positive rate (recall)", range=[-0.01, 1.02])
     return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision="story-roc")

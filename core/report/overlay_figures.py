@@ -10,6 +10,7 @@ from core.evaluation.curves import Bins, Confusion, Curve
 from core.report.arm_styles import Style, arm_styles
 from core.report.frame import Trace, axis, framed, scatter, upright
 from core.report.palette import NEUTRAL
+from core.report.run_figures import NO_CLICKS, ONE_CLASS
 
 LEAST_SHARE = 0.01
 """Share of rows from which lift is drawn."""
@@ -39,7 +40,7 @@ def roc_points(runs: Mapping[str, Laid]) -> go.Figure:
         # Rows of one class have no curve, and so no point on it.
         if len(run.roc.x):
             _point(traces, runs, run_id, run.at.false_positive_rate, run.at.recall)
-    return framed(traces, axis("False positive rate"), axis("True positive rate (recall)"), "one-roc")
+    return framed(traces, axis("False positive rate"), axis("True positive rate (recall)"), "one-roc", ONE_CLASS)
 
 
 def precision_recall_points(runs: Mapping[str, Laid], rate: float) -> go.Figure:
@@ -50,7 +51,7 @@ def precision_recall_points(runs: Mapping[str, Laid], rate: float) -> go.Figure:
         # Where no row is acted on, there is no precision; without clicks there is no curve.
         if run.at.tp + run.at.fp and len(run.precision_recall.x):
             _point(traces, runs, run_id, run.at.recall, run.at.precision)
-    return framed(traces, axis("Recall"), axis("Precision"), "one-pr")
+    return framed(traces, axis("Recall"), axis("Precision"), "one-pr", NO_CLICKS)
 
 
 def gains_points(runs: Mapping[str, Laid]) -> go.Figure:
@@ -61,7 +62,7 @@ def gains_points(runs: Mapping[str, Laid]) -> go.Figure:
         rows = run.at.tp + run.at.fp + run.at.tn + run.at.fn
         if len(run.gains.x):
             _point(traces, runs, run_id, (run.at.tp + run.at.fp) / max(rows, 1), run.at.recall)
-    return framed(traces, axis("Rows taken, best scored first"), axis("Clicks among them"), "one-gains")
+    return framed(traces, axis("Rows taken, best scored first"), axis("Clicks among them"), "one-gains", NO_CLICKS)
 
 
 def lift_points(runs: Mapping[str, Laid]) -> go.Figure:
@@ -74,7 +75,7 @@ def lift_points(runs: Mapping[str, Laid]) -> go.Figure:
         acted = (run.at.tp + run.at.fp) / max(run.at.tp + run.at.fp + run.at.tn + run.at.fn, 1)
         if acted >= LEAST_SHARE and len(run.gains.x):
             _point(traces, runs, run_id, acted, run.at.recall / acted)
-    return framed(traces, axis("Rows taken, best scored first"), axis("Lift"), "one-lift")
+    return framed(traces, axis("Rows taken, best scored first"), axis("Lift"), "one-lift", NO_CLICKS)
 
 
 def calibration_overlay(runs: Mapping[str, Laid]) -> go.Figure:

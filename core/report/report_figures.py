@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 
 from core.evaluation.curves import calibration, roc, threshold_table
 from core.report.arm_styles import Style, arm_styles
-from core.report.frame import LEGEND, MARGIN
+from core.report.frame import LEGEND, MARGIN, note_of
 from core.report.palette import NEUTRAL
+from core.report.run_figures import ONE_CLASS
 from core.report.sweep_figures import (
     arms_figure,
     cost_figure,
@@ -61,9 +62,13 @@ def learning_curves(workspace: Workspace, results: Sequence[ArmResult]) -> go.Fi
 def roc_of_arms(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
     """ROC of each arm's first seed on the target test rows."""
     figure = go.Figure()
+    drawn = False
     for result, style in _styled(results):
         curve = roc(threshold_table(*_first_seed(workspace, result)))
         _add(figure, curve.x, curve.y, result, style, "lines", "FPR %{x:.3f}, TPR %{y:.3f}")
+        drawn = drawn or len(curve.x) > 0
+    if not drawn:
+        figure.add_annotation(note_of(ONE_CLASS))
     figure.update_xaxes(range=[-0.01, 1.01])
     figure.update_yaxes(range=[-0.01, 1.02])
     return _finish(figure, 1.0, "False positive rate", "True positive rate (recall)")

@@ -15,6 +15,11 @@ Points = Mapping[str, tuple[np.ndarray, np.ndarray]]
 MOST_POINTS = 2000
 """Of a learning curve: more than a screen has columns, and still little to send."""
 
+ONE_CLASS = "No curve: all rows are of one class"
+NO_CLICKS = "No curve: there is no click among the rows"
+NO_AUC = "No AUC: all validation rows are of one class"
+"""What figures say where their rows define nothing to draw."""
+
 _CURVE_NAMES = {True: "after", False: "before"}
 _SHARE = {"range": [-0.01, 1.01]}
 _UPRIGHT_SHARE = {"range": [-0.01, 1.02]}
@@ -45,7 +50,9 @@ def auc_figure(points: Points) -> go.Figure:
     """Validation AUC by optimiser step."""
     steps, values = points.get("validation_auc", (np.zeros(0), np.zeros(0)))
     traces = [_line(steps, values, "validation", FROZEN, mode="lines+markers")]
-    return framed(traces, axis("Optimiser step"), axis("AUC"), "auc")
+    # Once there is a loss there would be an AUC beside it.
+    nothing = NO_AUC if "validation_loss" in points else ""
+    return framed(traces, axis("Optimiser step"), axis("AUC"), "auc", nothing)
 
 
 def accuracy_figure(points: Points) -> go.Figure:
@@ -64,7 +71,7 @@ def roc_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion]) -> go
         if len(curve.x):
             traces.append(_operating_point(at[after].false_positive_rate, at[after].recall, after))
     x, y = axis("False positive rate", **_SHARE), axis("True positive rate (recall)", **_UPRIGHT_SHARE)
-    return framed(traces, x, y, "roc")
+    return framed(traces, x, y, "roc", ONE_CLASS)
 
 
 def precision_recall_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion], rate: float) -> go.Figure:
@@ -76,14 +83,14 @@ def precision_recall_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Conf
             mode="lines",
             line={"color": NEUTRAL, "dash": "dash", "width": 1},
             name="click rate",
-            hovertemplate="guessing: precision %{y:.3f}<extra></extra>",
+            **({"hovertemplate": "guessing: precision %{y:.3f}<extra></extra>"} if rate else {"hoverinfo": "skip"}),
         )
     ]
     for after, curve in curves.items():
         traces.append(_state_line(curve, after, "recall %{x:.3f}, precision %{y:.3f}"))
         if len(curve.x):
             traces.append(_operating_point(at[after].recall, at[after].precision, after))
-    return framed(traces, axis("Recall", **_SHARE), axis("Precision", **_UPRIGHT_SHARE), "pr")
+    return framed(traces, axis("Recall", **_SHARE), axis("Precision", **_UPRIGHT_SHARE), "pr", NO_CLICKS)
 
 
 def calibration_figure(bins: Mapping[bool, Bins]) -> go.Figure:
@@ -113,7 +120,7 @@ def gains_figure(curves: Mapping[bool, Curve]) -> go.Figure:
     for after, curve in curves.items():
         traces.append(_state_line(curve, after, "the best %{x:.1%} of rows hold %{y:.1%} of clicks"))
     x, y = axis("Rows taken, best scored first", tickformat=".0%"), axis("Clicks among them", tickformat=".0%")
-    return framed(traces, x, y, "gains")
+    return framed(traces, x, y, "gains", NO_CLICKS)
 
 
 def confusion_figure(confusion: Confusion) -> go.Figure:

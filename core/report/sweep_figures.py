@@ -25,6 +25,7 @@ COSTS: dict[str, tuple[str, Callable[[ArmResult], float], str]] = {
     "memory": ("Peak memory (MB)", lambda arm: arm.peak_memory / 1e6, "%{x:,.0f} MB"),
 }
 """What an arm costs: title, number, and its words on hover."""
+NO_POINTS = "No points: the validation rows do not define this metric"
 WIDE = 20
 """The largest cost over the smallest from which the axis is logarithmic."""
 CONTROLS = ("scratch", "zero-shot")
@@ -56,7 +57,8 @@ def arms_figure(titles: Sequence[str], results: Sequence[ArmResult], metric: str
         "range": [len(titles) - 0.5, -0.5],
         "automargin": True,
     }
-    return framed(traces, axis(METRICS[metric], nticks=6), names, f"arms-{metric}", showlegend=True)
+    x = axis(METRICS[metric], nticks=6)
+    return framed(traces, x, names, f"arms-{metric}", _nothing(results, metric), showlegend=True)
 
 
 def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
@@ -74,7 +76,7 @@ def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure
         if one.strategy in CONTROLS and "target_test" in spreads_of(one, metric):
             _level(traces, ends, spreads_of(one, metric)["target_test"].mean, f"{one.title}, target", one.title)
     x, y = axis("Freeze depth (stages frozen from the input)", dtick=1), axis(METRICS[metric], nticks=6)
-    return framed(traces, x, y, f"depth-{metric}", showlegend=True)
+    return framed(traces, x, y, f"depth-{metric}", _nothing(results, metric), showlegend=True)
 
 
 def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
@@ -84,15 +86,16 @@ def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
     out, as is an arm whose backbone has no AUC.
     """
     traces: list[Trace] = []
-    found = [one for one in results if one.strategy not in CONTROLS]
-    found = [one for one in found if all(change_from_backbone(one, part) is not None for part in PARTS)]
+    trained = [one for one in results if one.strategy not in CONTROLS]
+    found = [one for one in trained if all(change_from_backbone(one, part) is not None for part in PARTS)]
     lost = np.array([change_from_backbone(one, "source_test") for one in found], dtype=float)
     won = np.array([change_from_backbone(one, "target_test") for one in found], dtype=float)
     # Named are those that no other beats in both.
     _scatter(traces, lost, won, found, "source %{x:+.4f}, target %{y:+.4f}", set(frontier(-lost, won).tolist()))
     crossing = {"zeroline": True, "zerolinewidth": 2, "tickformat": "+.2~r", "nticks": 6}
     x, y = (axis(f"Change in AUC on {domain} test rows", **crossing) for domain in ("source", "target"))
-    return framed(traces, x, y, "forgetting", showlegend=True)
+    nothing = "No arm has an AUC before and after, on both parts" if trained else ""
+    return framed(traces, x, y, "forgetting", nothing, showlegend=True)
 
 
 def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
@@ -124,7 +127,10 @@ def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
         ends = (float(costs[paid].min()), float(costs[paid].max()))
         _level(traces, ends, float(quality[place]), f"{found[place].title}: none", found[place].title)
     x = axis(title, nticks=6, **({"type": "log", "dtick": 1} if wide else {}))
-    return framed(traces, x, axis("AUC on target test rows", nticks=6), f"cost-{cost}", showlegend=True)
+    y = axis("AUC on target test rows", nticks=6)
+    known = any("target_test" in spreads_of(one, "auc") for one in results)
+    nothing = "No arm has a known cost" if known else _nothing(results)
+    return framed(traces, x, y, f"cost-{cost}", nothing, showlegend=True)
 
 
 def sizes_figure(results: Sequence[ArmResult], titles: Sequence[str], metric: str = "auc") -> go.Figure:
@@ -146,7 +152,7 @@ def sizes_figure(results: Sequence[ArmResult], titles: Sequence[str], metric: st
     texts = [f"{size:,}" for size in ticks]
     x = axis("Target rows that trained", type="log", tickvals=ticks, ticktext=texts)
     y = axis(f"{METRICS[metric]} on target test rows", nticks=6)
-    return framed(traces, x, y, f"sizes-{metric}", showlegend=True)
+    return framed(traces, x, y, f"sizes-{metric}", _nothing(results, metric), showlegend=True)
 
 
 def curves_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
@@ -183,7 +189,7 @@ def curves_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
             )
         )
     x, y = axis("Optimiser step", nticks=6), axis(y_title, nticks=6)
-    return framed(traces, x, y, f"bands-{y_title}", showlegend=True)
+    return framed(traces, x, y, f"bands-{y_title}", NO_POINTS if bands else "", showlegend=True)
 
 
 def mean_band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
@@ -216,6 +222,11 @@ def spreads_of(result: ArmResult, metric: str) -> dict[str, Spread]:
     """The arm's spreads of a metric, by part; without parts whose rows do not define the metric."""
     spreads = result.auc if metric == "auc" else result.log_loss
     return {part: spread for part, spread in spreads.items() if not is_missing(spread.mean)}
+
+
+def _nothing(results: Sequence[ArmResult], metric: str = "auc") -> str:
+    """What a figure of these results says when it has no point; nothing before there are any results."""
+    return f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows" if results else ""
 
 
 def _train_rows(result: ArmResult) -> float:

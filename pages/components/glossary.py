@@ -33,6 +33,7 @@ METRICS = {
     "ΔAUC": "AUC less that of what an arm is held against, on the same rows.",
     "adjusted p": "How often chance alone would show such a difference; raised by Holm as more is compared.",
     "not distinguishable": "The difference could be chance with this many test rows, so neither is called better.",
+    "not comparable": "The test rows define no interval, as with a single click among them, so nothing can be said.",
     "log loss": "The price of being wrong and sure of it. Lower is better; it sees calibration, AUC does not.",
     "normalised entropy": "Log loss over that of always saying the click rate: below 1 the model knows something.",
     "accuracy": "Share of rows on the right side of the threshold. Always-no gets three quarters on Criteo rows.",

@@ -86,9 +86,10 @@ def mixed_view(mixing: Run) -> None:
 def _against_tuned(arrays: dict[str, np.ndarray], part: str, alpha: float) -> str:
     """The mixture's interval, and whether its AUC differs from that of the fine-tuned run."""
     labels = arrays[f"{part}_label"]
-    low, high = auc_interval(*auc_variance(labels, arrays[f"{part}_{alpha}"]))
+    auc, variance = auc_variance(labels, arrays[f"{part}_{alpha}"])
+    low, high = auc_interval(auc, variance)
     if is_missing(low):
-        return f"No interval: {reason_of_labels(labels)}."
+        return f"No {'AUC' if is_missing(auc) else 'interval'}: {reason_of_labels(labels)}."
     interval = f"95 % interval {format_bounds(low, high)}."
     if alpha == 1:
         return f"{interval} The fine-tuned run itself."

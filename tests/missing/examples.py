@@ -49,7 +49,7 @@ _CERTAIN = st.sampled_from([0.0, 1.0, 0.5])
 def examples(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> Example:
     """An example of one of `kinds`."""
     kind = draw(st.sampled_from(kinds))
-    rows = {"one row": 1, "two rows": 2}.get(kind) or draw(st.sampled_from([4, 5, 30, 100]))
+    rows = {"one row": 1, "two rows": 2}.get(kind) or draw(st.sampled_from([4, 5, 30, 50]))
     clicks = {
         "one click": 1,
         "one row without a click": rows - 1,

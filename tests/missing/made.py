@@ -45,12 +45,16 @@ TRAIN = TrainSettings(epochs=2, batch_size=256, early_stopping=0, device="cpu")
 
 @dataclass(frozen=True)
 class Made:
-    """What one example's workspace holds. runs: of the sweep. pretraining, mixing: runs. backbone: with its metrics."""
+    """What one example's workspace holds.
+
+    runs: of the sweep. other: a run of another setting. pretraining, mixing: runs. backbone: with its metrics.
+    """
 
     workspace: Workspace
     dataset: Dataset
     sweep: Sweep
     runs: tuple[Run, ...]
+    other: Run
     pretraining: Run
     mixing: Run
     backbone: BackboneCard
@@ -85,11 +89,13 @@ def make(template_root: Path, root: Path, example: Example) -> Made:
         carry_out(workspace, store, run, scores)
         return store.get(run.id)
 
+    faster = dataclasses.replace(TRAIN, learning_rate=0.01)
+    other = ended(FinetuneRequest(dataset.id, card.id, "depth", 1, train=faster), "another rate")
     pretraining = ended(PretrainRequest(dataset.id, "dnn", card.name, TRAIN), "a pretraining")
     mixing = ended(InterpolateRequest(dataset.id, runs[0].id), "a mixing")
-    found = (*runs, pretraining, mixing)
+    found = (*runs, other, pretraining, mixing)
     assert [run.status for run in found] == ["done"] * len(found), [run.message for run in found]
-    return Made(workspace, dataset, sweep, tuple(runs), pretraining, mixing, card)
+    return Made(workspace, dataset, sweep, tuple(runs), other, pretraining, mixing, card)
 
 
 def train(workspace: Workspace, request: Request) -> Run:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.models.importing import import_backbone
 from core.workspace import Workspace
 from tests.core.models.exchange_files import (
     CARD,
@@ -62,6 +63,17 @@ CARDS: dict[str, tuple[dict[str, Any], str]] = {
 def test_cards_that_are_refused(fault: str, files: Files, workspace: Workspace, tmp_path: Path) -> None:
     changes, sentence = CARDS[fault]
     refused(workspace, packed(tmp_path / "it.zip", with_card(files, **changes)), sentence)
+
+
+@pytest.mark.parametrize("auc", [0.9, None])
+def test_a_card_whose_test_rows_define_no_interval_is_taken(
+    auc: float | None, files: Files, workspace: Workspace, tmp_path: Path
+) -> None:
+    metrics = {"auc": auc, "auc_low": None, "auc_high": None, "log_loss": 0.5, "rows": 30, "click_rate": 1 / 30}
+    card = import_backbone(workspace, packed(tmp_path / "it.zip", with_card(files, metrics=metrics)))
+    assert card.metrics == metrics
+    half = {**metrics, "auc": 0.9, "auc_low": 0.8}
+    refused(workspace, packed(tmp_path / "half.zip", with_card(files, metrics=half)), "metric 'auc_high' is None")
 
 
 SETTINGS: dict[str, tuple[Any, str]] = {

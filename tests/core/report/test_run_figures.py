@@ -2,9 +2,12 @@
 
 import numpy as np
 import plotly.graph_objects as go
+import pytest
 
 from core.evaluation.curves import Confusion, calibration, gains, precision_recall, roc, threshold_table
 from core.report.run_figures import (
+    NO_CLICKS,
+    ONE_CLASS,
     auc_figure,
     calibration_figure,
     confusion_figure,
@@ -92,3 +95,16 @@ def test_every_figure_is_small_keeps_its_zoom_and_names_its_axes() -> None:
     for figure in figures:
         assert len(figure.to_json()) < 200_000
         assert figure.layout.uirevision and figure.layout.xaxis.title.text and figure.layout.yaxis.title.text
+
+
+@pytest.mark.parametrize(("clicks", "roc_says", "gains_says"), [(0, [ONE_CLASS], [NO_CLICKS]), (5, [ONE_CLASS], [])])
+def test_rows_of_one_class_have_no_curve_and_the_figure_says_so(
+    clicks: int, roc_says: list[str], gains_says: list[str]
+) -> None:
+    table = threshold_table(np.array([1.0] * clicks or [0.0] * 5), np.linspace(0.1, 0.9, 5))
+    at = {True: table.at(0.5)}
+    drawn = roc_figure({True: roc(table)}, at), gains_figure({True: gains(table)})
+    assert [[note.text for note in figure.layout.annotations] for figure in drawn] == [roc_says, gains_says]
+    # No point stands where there is no curve, and no axis counts what is not there.
+    assert not any(trace.mode == "markers" for trace in drawn[0].data)
+    assert drawn[0].layout.xaxis.showticklabels is False

@@ -233,3 +233,25 @@ def test_more_runs_than_are_kept_are_read_all_the_same(store: RunStore, monkeypa
     for _ in range(2):
         assert [run.id for run in store.list()] == ids[::-1]
         assert [*store.validation(store.list())] == ids[::-1]
+
+
+def test_a_number_that_does_not_exist_is_stored_as_missing(store: RunStore, workspace: Workspace) -> None:
+    run = submit(store)
+    store.claim("cpu", 1)
+    # Validation rows of one class have a loss and no AUC.
+    store.add_points(run.id, [(1, "validation_loss", 0.5), (1, "validation_auc", float("nan"))])
+    assert set(store.points(run.id)) == {"validation_loss"}
+    assert store.validation([run])[run.id] == Validation(0.5, 0.5)
+    store.finish(run.id, "done", result={"metrics": {"target_test": {"auc": float("nan"), "log_loss": 0.5}}})
+    result = store.get(run.id).result
+    assert result is not None and result["metrics"]["target_test"] == {"auc": None, "log_loss": 0.5}
+    with sqlite3.connect(workspace.database) as db:
+        assert "NaN" not in db.execute("SELECT result FROM runs").fetchone()[0]
+
+
+def test_results_of_older_versions_with_nan_are_read_as_missing(store: RunStore, workspace: Workspace) -> None:
+    run = submit(store)
+    with sqlite3.connect(workspace.database) as db:
+        db.execute("UPDATE runs SET status = 'done', result = ?", ('{"metrics": {"a": NaN, "b": -Infinity, "c": 1}}',))
+    for found in (store.get(run.id), store.list()[0]):
+        assert found.result == {"metrics": {"a": None, "b": None, "c": 1}}

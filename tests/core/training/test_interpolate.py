@@ -10,7 +10,7 @@ from core.errors import BadInput
 from core.models.backbone import load_backbone
 from core.models.card import HeadSettings, load_card
 from core.runs.store import Run, RunStore
-from core.training.interpolate import ALPHAS, mix
+from core.training.interpolate import ALPHAS, best_alpha, mix
 from core.training.settings import FinetuneRequest, InterpolateRequest
 from core.training.table import read_table
 from core.training.task import predict
@@ -79,3 +79,9 @@ def test_what_did_not_train_cannot_be_mixed(tiny: tuple[Workspace, Dataset]) -> 
     zero_shot = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
     with pytest.raises(BadInput, match="is no fine-tuning that is done"):
         carry_out(workspace, InterpolateRequest(dataset.id, zero_shot.id, train=QUICK))
+
+
+def test_alpha_is_chosen_among_those_whose_loss_is_known() -> None:
+    losses = [None, 0.7, float("nan"), 0.4, 0.4, *[0.9] * 6]
+    assert best_alpha(losses) == ALPHAS[3]
+    assert best_alpha([None] * 11) == best_alpha([]) == 1.0

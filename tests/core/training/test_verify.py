@@ -14,7 +14,7 @@ from core.errors import BadInput
 from core.runs.database import opened
 from core.runs.store import Run
 from core.training.settings import FinetuneRequest, PretrainRequest
-from core.training.verify import verify
+from core.training.verify import Difference, Verification, _identical, verify
 from core.workspace import Workspace
 from tests.core.data.helpers import fingerprint
 from tests.core.training.helpers import QUICK, carry_out, pretrained
@@ -109,3 +109,10 @@ def test_refusals_say_what_is_gone_or_has_changed(tuned: tuple[Workspace, Run]) 
     refused("weights or predictions of run .* are gone")
     next(Path(workspace.datasets).glob("d-*/dataset.json")).unlink()
     refused("There is no dataset")
+
+
+def test_what_is_missing_both_times_is_the_same_and_what_is_missing_once_differs_most() -> None:
+    assert _identical(None, float("nan")) and not _identical(None, 0.5) and not _identical(0.5, float("nan"))
+    differs = (Difference("threshold", 0.5, 0.1), Difference("metrics target_test auc_low", None, 0.7))
+    said = Verification("r-1", False, 9, differs, None, False, (), "cpu", 1).sentence
+    assert "most of all metrics target_test auc_low (none then, 0.7 now)" in said
