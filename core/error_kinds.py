@@ -44,8 +44,8 @@ _TORCH_SHORT_WRITE = re.compile(
 _ARROW_OPEN = re.compile(r"Failed to open local file '(.+)'\. Detail: \[errno \d+\] [^\n]+")
 _SAFETENSORS = re.compile(r'Error while (?:de)?serializing: I/O error: .+ \(os error (\d+)\)(?: at path "(.+)")?')
 _TORCH_MEMORY = re.compile(
-    r"(?:\[enforce fail at [^\]]*alloc_cpu\.cpp:\d+\] [^:]*)?DefaultCPUAllocator: (?:can't allocate|not enough) memory: "
-    r"you tried.*"
+    r"(?:\[enforce fail at [^\]]*alloc_cpu\.cpp:\d+\] [^:]*)?"
+    r"DefaultCPUAllocator: (?:can't allocate|not enough) memory: you tried.*"
     r"|CUDA out of memory\. Tried to allocate .+"
     r"|CUDA error: out of memory(?:\n.*)?"
     r"|std::bad_alloc",
