@@ -1,7 +1,7 @@
 """Errors a user can act on, and sentences for what the system refuses: disk, rights, memory.
 
-A message is a whole sentence: what was wrong, the value received, what to do. Which kind of failure an exception is
-(core.error_kinds) is never judged by words in its message.
+A message is a whole sentence: what was wrong, the value received, what to do. Which kind of failure an exception is,
+core.error_kinds tells by errno, type and state of the disk, and not by words that may stand in any message.
 """
 
 import errno
