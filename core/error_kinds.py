@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,17 +36,33 @@ _PROGRAMMING = (AssertionError, AttributeError, LookupError, NameError, TypeErro
 """Errors that say something of the code, whatever else was going wrong when they were raised."""
 
 # Messages of libraries that give neither an errno nor a type of their own; each is matched as a whole.
-NUMPY_SHORT_WRITE = re.compile(r"(\d+) requested and (\d+) written")
+_NUMPY_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
+_TORCH_SHORT_WRITE = re.compile(
+    r"\[enforce fail at inline_container\.cc:\d+\] \. (?:unexpected pos \d+ vs \d+"
+    r"|PytorchStreamWriter failed writing [^\n]+)"
+)
 _ARROW_OPEN = re.compile(r"Failed to open local file '(.+)'\. Detail: \[errno \d+\] [^\n]+")
 _SAFETENSORS = re.compile(r'Error while (?:de)?serializing: I/O error: .+ \(os error (\d+)\)(?: at path "(.+)")?')
 _TORCH_MEMORY = re.compile(
-    r"\[enforce fail at alloc_cpu\.cpp:\d+\] .*DefaultCPUAllocator: "
-    r"(?:can't allocate memory|not enough memory): you tried to allocate \d+ bytes\.(?: Error code \d+ \([^)]*\))?\s*"
+    r"(?:\[enforce fail at [^\]]*alloc_cpu\.cpp:\d+\] [^:]*)?"
+    r"DefaultCPUAllocator: (?:can't allocate|not enough) memory: you tried.*"
+    r"|CUDA out of memory\. Tried to allocate .+"
     r"|CUDA error: out of memory(?:\n.*)?"
     r"|std::bad_alloc",
     re.DOTALL,
 )
 _TORCH_CUDA = re.compile(r"CUDA error: .+", re.DOTALL)
+_SQLITE = {
+    "database or disk is full": sqlite3.SQLITE_FULL,
+    "disk I/O error": sqlite3.SQLITE_IOERR,
+    "attempt to write a readonly database": sqlite3.SQLITE_READONLY,
+    "unable to open database file": sqlite3.SQLITE_CANTOPEN,
+    "database is locked": sqlite3.SQLITE_BUSY,
+    "database table is locked": sqlite3.SQLITE_LOCKED,
+    "database disk image is malformed": sqlite3.SQLITE_CORRUPT,
+    "file is not a database": sqlite3.SQLITE_NOTADB,
+}
+"""SQLite's own words for its codes, for an error that has lost its code on the way from another process."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +144,20 @@ def hides_errno(error: BaseException) -> bool:
     if type(error) is OSError:
         return error.errno is None
     return type(error) is RuntimeError and _raised_in(error, "torch.serialization")
+
+
+def came_short(error: BaseException) -> bool:
+    """Whether the error says that not all of a file could be written, and not why: numpy's and torch's."""
+    if type(error) is OSError:
+        return error.errno is None and _NUMPY_SHORT_WRITE.fullmatch(str(error)) is not None
+    return type(error) is RuntimeError and _TORCH_SHORT_WRITE.fullmatch(str(error)) is not None
+
+
+def sqlite_code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code, such as sqlite3.SQLITE_FULL; 0 where it is not known."""
+    code = getattr(error, "sqlite_errorcode", None)
+    # The lowest byte; those above it say more of the same.
+    return _SQLITE.get(str(error), 0) if code is None else code & 0xFF
 
 
 def refusal(part: Path) -> int | None:

@@ -1,7 +1,7 @@
 """Errors a user can act on, and sentences for what the system refuses: disk, rights, memory.
 
-A message is a whole sentence: what was wrong, the value received, what to do. Which kind of failure an exception is
-(core.error_kinds) is never judged by words in its message.
+A message is a whole sentence: what was wrong, the value received, what to do. Which kind of failure an exception is,
+core.error_kinds tells by errno, type and state of the disk, and not by words that may stand in any message.
 """
 
 import errno
@@ -14,13 +14,13 @@ from pathlib import Path
 from core.error_kinds import (
     BROKEN,
     FULL,
-    NUMPY_SHORT_WRITE,
     REFUSED,
     UNFINISHED,
     WRITING,
     WRONG_PATH,
     Failure,
     allowed,
+    came_short,
     chain,
     failure_of,
     gpu_failed,
@@ -29,6 +29,7 @@ from core.error_kinds import (
     is_system_failure,
     no_memory,
     refusal,
+    sqlite_code,
 )
 
 
@@ -110,18 +111,14 @@ def name_write_error(error: BaseException, part: Path, path: Path) -> None:
 
 
 def _hidden_sentence(error: BaseException, root: Path) -> str | None:
-    """For an error that hides its errno: what the state of the workspace's disk says, else what numpy does."""
-    if not hides_errno(error):
-        return None
-    if has_no_room(root):
+    """For an error that hides its errno: what the state of the workspace's disk says, else that writing came short."""
+    if hides_errno(error) and has_no_room(root):
         return _full(root, root)
-    found = NUMPY_SHORT_WRITE.fullmatch(str(error)) if type(error) is OSError else None
-    if found is None:
+    if not came_short(error):
         return None
     return (
-        f"Only {int(found[2]):,} of {int(found[1]):,} values of a file could be written: its disk is full, or a limit "
-        f"on the size of files was reached. The disk with the workspace {str(root)!r} has {_free(root)} free; free "
-        "some space, then try again."
+        f"A file could not be written to its end: its disk is full, or a limit on the size of files was reached. The "
+        f"disk with the workspace {str(root)!r} has {_free(root)} free; free some space, then try again."
     )
 
 
@@ -129,7 +126,7 @@ def _failure_sentence(failure: Failure, root: Path) -> str | None:
     number, paths = failure.number, failure.paths
     if number in FULL:
         # Of two files the second is the one to be written.
-        return _full(paths[-1], root) if paths else _full_somewhere(failure, root)
+        return _full(paths[-1], root) if paths else _full_somewhere(root)
     if number in REFUSED:
         return _refused_sentence(failure, root)
     if number in BROKEN:
@@ -160,16 +157,16 @@ def _full(path: Path, root: Path) -> str:
     return f"The disk with {str(folder)!r} is full. Free some space there, or choose another folder, then try again."
 
 
-def _full_somewhere(failure: Failure, root: Path) -> str:
+def _full_somewhere(root: Path) -> str:
     """For an error that names no file: the disk that has no room, or all that may have had none."""
     temporary = Path(tempfile.gettempdir())
     for place in (root, temporary):
         if has_no_room(place):
             return _full(place, root)
     return (
-        f"A disk is full ({failure.words}). The disk with the workspace {str(root)!r} has {_free(root)} free now, the "
-        f"one with temporary files ({str(temporary)!r}) {_free(temporary)}. Free some space, then try again; nothing "
-        "that was there before is lost."
+        "A disk is full. Free some space, then try again; nothing that was there before is lost. Free are now "
+        f"{_free(root)} on the disk with the workspace {str(root)!r}, and {_free(temporary)} on the one with temporary "
+        f"files, {str(temporary)!r}."
     )
 
 
@@ -207,8 +204,7 @@ def _right_lacking(path: Path, number: int) -> str:
 
 def _store_sentence(error: sqlite3.Error, root: Path) -> str | None:
     """By SQLite's error code; the only database that Thaw has is the workspace's run store."""
-    # The lowest byte; those above it say more of the same.
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = sqlite_code(error)
     if code == sqlite3.SQLITE_FULL:
         return _full(root, root)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.error_kinds import FULL
 from core.errors import BadInput, name_write_error
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -78,9 +79,9 @@ def open_workspace(root: str | Path | None = None) -> Workspace:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            advice = "free some space" if error.errno in FULL else "set THAW_HOME to a folder you may write to"
             raise BadInput(
-                f"The workspace folder {str(folder)!r} cannot be made ({error.strerror}); set THAW_HOME to a "
-                "folder you may write to."
+                f"The workspace folder {str(folder)!r} cannot be made ({error.strerror}); {advice}."
             ) from error
     return workspace
 

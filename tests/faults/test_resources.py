@@ -125,14 +125,29 @@ def test_a_workspace_that_may_not_be_written(tiny: tuple[Workspace, Dataset], sm
         (OSError(28, "No space left on device"), "is full"),
         (OSError(122, "Disk quota exceeded"), "is full"),
         (OSError("2000000 requested and 786400 written"), "is full"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "is full"),
+        (sqlite3.OperationalError("database or disk is full"), "is full"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "may not be written"),
+        (sqlite3.OperationalError("database is locked"), "busy"),
         (OSError(30, "Read-only file system"), "may not be written"),
         (OSError(5, "Input/output error"), "cannot be read or written"),
         (MemoryError(), "out of memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
     ],
 )
 def test_what_the_system_says_in_our_words(error: Exception, words: str, tmp_path: Path) -> None:
-    """Without a file's name; tests/core/test_errors.py has those that come with one."""
+    """Without a file's name or a code; tests/core/test_errors.py has real ones, and look-alikes."""
     assert words in (system_sentence(error, tmp_path) or "")
+    assert system_sentence(KeyError("x"), tmp_path) is None
+
+
+def test_sqlite_says_a_full_disk_is_broken(small_disk: Path) -> None:
+    """Where not even its index of what is new fits, SQLite speaks of an input or output error; so we look."""
+    error = sqlite3.OperationalError("disk I/O error")
+    assert "check the disk" in (system_sentence(error, small_disk) or "")
+    leave_free(small_disk, 0)
+    assert "is full. Free some space" in (system_sentence(error, small_disk) or "")
 
 
 def test_memory_runs_out_in_the_loop_and_the_queue_goes_on(tiny: tuple[Workspace, Dataset]) -> None:
