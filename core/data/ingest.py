@@ -118,12 +118,8 @@ def ingest(
                 reading = _write_rows(Reading(path, form, BadRows(skip), labels), part / ROWS, report, known)
             content_hash = hashing.result()
         folder = folder_of(content_hash)
-        if (
-            folder.exists()
-            and not _is_current(folder)
-            and (reading.markers or load_sample(folder).rows != reading.rows)
-        ):
-            # What an earlier version took for values, or for a row, is none now; its sample may have datasets, and stays.
+        if folder.exists() and not _is_current(folder) and _differs(reading, load_sample(folder)):
+            # The old sample may have datasets, and stays.
             folder = folder.with_name(f"{folder.name}-{READER}")
         if folder.exists():
             sample = dataclasses.replace(load_sample(folder), name=name)
