@@ -103,7 +103,7 @@ def test_after_a_restart_of_the_machine_one_click_resumes(
     store.claim("cpu", 2**22 + 1)
     Path(lane_lock(workspace, "cpu").lock_file).write_text("4194305")
     woken: list[str] = []
-    monkeypatch.setattr("core.runs.launch.ensure_worker", lambda space, lane: woken.append(lane))
+    monkeypatch.setattr("core.runs.submit.ensure_worker", lambda space, lane: woken.append(lane))
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=30)
     app.query_params["run"] = run.id
     app.switch_page(str(PROJECT / "pages" / "run.py"))

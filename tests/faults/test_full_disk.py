@@ -181,7 +181,7 @@ class Action:
 
 ACTIONS = {
     "demo": Action("home", press("run_demo")),
-    "upload": Action("data", press("add_upload"), ready=add_by("upload", take_upload)),
+    "upload": Action("data", take_upload, ready=add_by("upload", nothing)),
     "file": Action(
         "data",
         press("add_path"),
@@ -270,9 +270,10 @@ def test_a_disk_with_room_for_an_upload_and_not_for_its_rows(
     """The copy goes: nobody would come back for it, and it would keep the disk full for a day."""
     shutil.copytree(furnished[0].root, home)
     app = Place("data").open()
-    ACTIONS["upload"].ready(app)
     before = kept(open_workspace())
-    ballast = leave_free(home.parent, len(ROWS) + 16_384)
+    add_by("upload", take_upload)(app)
+    assert len([*open_workspace().uploads.glob("upload-*")]) == 1
+    ballast = leave_free(home.parent, 16_384)
     press("add_upload")(app)
     app.run()
     assert not app.exception and FULL in errors(app)
