@@ -24,7 +24,7 @@ def column_figure(profile: ColumnProfile, rows: int) -> go.Figure:
 
 
 def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
-    """Rows of each part, and its click rate with the 95 % interval of so many rows (normal approximation).
+    """Rows of each part, and its click rate with the 95 % interval of so many rows (Wilson 1927).
 
     Without labels there are no click rates, and the rows have the figure to themselves.
     """
@@ -33,7 +33,7 @@ def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
     names = np.array([part_title(part.part) for part in shown])
     rows = np.array([part.rows for part in shown])
     rates = np.array([part.click_rate for part in shown])
-    half = _Z95 * np.sqrt(rates * (1 - rates) / rows)
+    low, high = rate_interval(rates, rows)
     colors = [_domain_color(part.part) for part in shown]
     fills = [with_alpha(_domain_color(part.part), _OPACITY[part.part.split("_")[1]]) for part in shown]
     figure = make_subplots(rows=1, cols=2 if labelled else 1, shared_yaxes=True, horizontal_spacing=0.06)
@@ -52,14 +52,33 @@ def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
             y=names,
             mode="markers",
             marker={"color": colors, "size": 9},
-            error_x={"type": "data", "array": half, "color": NEUTRAL, "thickness": 1.5, "width": 4},
-            customdata=half,
-            hovertemplate="%{y}: click rate %{x:.2%} ± %{customdata:.2%}<extra></extra>",
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": high - rates,
+                "arrayminus": rates - low,
+                "color": NEUTRAL,
+                "thickness": 1.5,
+                "width": 4,
+            },
+            customdata=np.stack([low, high], axis=1),
+            hovertemplate="%{y}: click rate %{x:.2%} (%{customdata[0]:.2%} to %{customdata[1]:.2%})<extra></extra>",
         )
         figure.add_trace(dots, 1, 2)
         figure.update_xaxes(title_text="Click rate", tickformat=".0%", nticks=4, tickangle=0, row=1, col=2)
     figure.update_yaxes(autorange="reversed")
     return figure.update_layout(showlegend=False, bargap=0.3, margin={"l": 8, "r": 12, "t": 8, "b": 48})
+
+
+def rate_interval(rates: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) of the 95 % interval of rates over so many rows; unlike the normal one it stays within 0 and 1.
+
+    Wilson: Probable inference, the law of succession, and statistical inference, 1927.
+    """
+    weight = _Z95**2 / rows
+    middle = (rates + weight / 2) / (1 + weight)
+    half = _Z95 * np.sqrt(rates * (1 - rates) / rows + weight / (4 * rows)) / (1 + weight)
+    return middle - half, middle + half
 
 
 def drift_figure(drifts: Sequence[FieldDrift], where: str, most: int = 12) -> go.Figure:
