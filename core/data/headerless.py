@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from core.data.columns import ColumnsNeeded, criteo_order
+from core.data.columns import MAX_COLUMNS, ColumnsNeeded, criteo_order
 from core.data.head import DELIMITERS
 from core.data.options import ReadOptions
 from core.data.schema import FIELDS, LABEL, NUMERIC
@@ -27,13 +27,12 @@ def headerless_order(
     between: str,
 ) -> dict[str, int]:
     """Which column is which, by place, where no header says so; ColumnsNeeded where they do not stand in order."""
+    if len(names) > MAX_COLUMNS:
+        raise BadInput(f"Row 1 of {name!r} has {len(names):,} columns; at most {MAX_COLUMNS:,} are read.")
     width = len(names)
     columns = [[row[place] for row in rows] for place in range(width)]
-    if (
-        width > len(FIELDS)
-        and not any(columns[-1])
-        and (width != len(FIELDS) + 1 or not _mostly(columns[0], _is_label))
-    ):
+    labelled = bool(rows) and _mostly(columns[0], _is_label)
+    if width == len(FIELDS) + 1 + labelled and not any(columns[-1]):
         # Every row ends with a delimiter.
         return headerless_order([row[:-1] for row in rows], names[:-1], options, name, first, between)
     if options.columns:

@@ -365,3 +365,10 @@ def test_categories_keep_their_own_marks(workspace: Workspace, tmp_path: Path) -
             "C26"
         ].to_pylist()
     ) == {'"'}
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ",", "|"])
+def test_a_line_of_nothing_but_delimiters(delimiter: str, workspace: Workspace, tmp_path: Path) -> None:
+    for count in (5, 40, 41, 60, 900_000):
+        with pytest.raises(BadInput):
+            ingest(workspace, write(tmp_path, f"{delimiter * count}\n{delimiter * count}\n".encode()), "x")
