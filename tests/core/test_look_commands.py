@@ -267,7 +267,7 @@ def test_scored_files_are_listed_and_deleted(
 ) -> None:
     def score(space: Workspace, run_id: str, source: Path, target: Path, *_: object) -> dict[str, Any]:
         target.write_text("row,score,predicted_click\n1,0.25,0\n")
-        return {"rows": 1, "bad_examples": []}
+        return {"rows": 1, "bad_examples": [], "notes": []}
 
     monkeypatch.setattr(kept, "score_in_subprocess", score)
     run = done(workspace)[0]

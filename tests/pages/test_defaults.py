@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from core import commands, sweep_command
 from core.__main__ import build_parser
+from core.command_output import Result
 from core.data.datasets import Dataset, prepare
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
@@ -29,13 +30,18 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing trains, and no command waits for what it queued."""
     for place in ("core.runs.submit", "core.runs.sweep", "pages.components.sweep_form"):
         monkeypatch.setattr(f"{place}.ensure_worker", lambda workspace, lane: None)
-    monkeypatch.setattr(commands, "follow", lambda workspace, run: run)
+    monkeypatch.setattr(commands, "follow", lambda workspace, run: Result({"run": run.id}, ""))
 
 
 def commanded(workspace: Workspace, command: str) -> TrainSettings:
-    """The settings of the run that a command queues."""
+    """The settings of the run that a command queues, and of the controls beside it."""
     options = build_parser().parse_args(shlex.split(command))
-    return TrainSettings(**options.run(workspace, options).request["train"])
+    data = options.run(workspace, options).data
+    store = RunStore(workspace)
+    (settings,) = {
+        TrainSettings(**store.get(one).request["train"]) for one in (data["run"], *data.get("controls", ()))
+    }
+    return settings
 
 
 def shown(app: AppTest) -> str:
