@@ -1,5 +1,6 @@
 """For the same dataset the pages, the commands that they show and commands without options ask for equal settings."""
 
+import dataclasses
 import shlex
 from typing import Any
 
@@ -30,17 +31,15 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing trains, and no command waits for what it queued."""
     for place in ("core.runs.submit", "core.runs.sweep", "pages.components.sweep_form"):
         monkeypatch.setattr(f"{place}.ensure_worker", lambda workspace, lane: None)
-    monkeypatch.setattr(commands, "follow", lambda workspace, run: Result({"run": run.id}, ""))
+    monkeypatch.setattr(commands, "follow", lambda workspace, run: Result({"run": dataclasses.asdict(run)}, ""))
 
 
 def commanded(workspace: Workspace, command: str) -> TrainSettings:
     """The settings of the run that a command queues, and of the controls beside it."""
     options = build_parser().parse_args(shlex.split(command))
     data = options.run(workspace, options).data
-    store = RunStore(workspace)
-    (settings,) = {
-        TrainSettings(**store.get(one).request["train"]) for one in (data["run"], *data.get("controls", ()))
-    }
+    runs = (data["run"], *data.get("controls", ()))
+    (settings,) = {TrainSettings(**run["request"]["train"]) for run in runs}
     return settings
 
 
