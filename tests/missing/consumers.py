@@ -106,10 +106,11 @@ def scored_file(made: Made, example: Example, path: Path) -> Path:
 def drive_commands(made: Made, example: Example, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every command that reads metrics; neither its words, its JSON nor its files hold a number that does not exist."""
     run, ids = made.runs[0], ",".join(one.id for one in made.runs)
+    parser = build_parser()
     said: dict[str, str] = {}
 
     def command(*words: str | Path) -> None:
-        options = build_parser().parse_args(["--workspace", str(made.workspace.root), *map(str, words)])
+        options = parser.parse_args(["--workspace", str(made.workspace.root), *map(str, words)])
         result = options.run(made.workspace, options)
         assert result.status == 0
         json.dumps(result.data, allow_nan=False)
