@@ -53,7 +53,7 @@ def add_compare(add: Add) -> None:
     command.add_argument("--price", type=float, help="what an impression costs")
     command.add_argument("--at", type=float, help="instead: count what this threshold decides in every run")
 
-    command = add("slices", "Metrics of finished runs by the values of a column.", slices)
+    command = add("slices", "Measure finished runs by the values of a column.", slices)
     add_runs(command, sweep=True)
     command.add_argument(
         "--column",
