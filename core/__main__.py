@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from core import commands, sweep_command
+from core import commands
+from core.command_help import command_list
 from core.command_output import Result, tell
-from core.commands import TRACKERS
+from core.command_targets import words
 from core.compare_commands import add_compare
-from core.data_commands import add_prepare, add_split
+from core.data_commands import add_prepare, add_split, prepare
 from core.freezing.strategies import STRATEGIES
 from core.look_commands import add_look
 from core.manage_commands import add_manage
@@ -22,6 +23,7 @@ from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.runs.halving import FACTORS
 from core.runs.submit import CONTROLS
+from core.sweep_command import sweep as run_sweep
 from core.training.defaults import AUTO, PRESET_NAMES, PRESET_PURPOSES
 from core.training.objectives import OBJECTIVES, STARTS
 from core.training.settings import DEVICES, MASK_SHARE
@@ -35,14 +37,24 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 64,32") from None
 
 
-def _values(text: str) -> tuple[str, ...]:
-    return tuple(part for part in text.split(",") if part)
+def _decimals(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 1e-3,3e-4") from None
 
 
 def _architectures(text: str) -> tuple[str, ...]:
-    names = _values(text)
+    names = words(text)
     if unknown := [name for name in names if name not in ARCHITECTURES]:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no architecture; choose from {', '.join(ARCHITECTURES)}")
+    return names
+
+
+def _controls(text: str) -> tuple[str, ...]:
+    names = words(text)
+    if unknown := [name for name in names if name not in CONTROLS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no control; choose from {', '.join(CONTROLS)}")
     return names
 
 
@@ -77,20 +89,6 @@ def _add_train(parser: argparse.ArgumentParser, seed: bool = True) -> None:
     group.add_argument("--amp", action="store_true", default=None, help="bfloat16 autocast (default off)")
 
 
-def _decimals(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 1e-3,3e-4") from None
-
-
-def _controls(text: str) -> tuple[str, ...]:
-    names = _values(text)
-    if unknown := [name for name in names if name not in CONTROLS]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no control; choose from {', '.join(CONTROLS)}")
-    return names
-
-
 def _add_dry_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would train and how long; queue nothing")
 
@@ -119,7 +117,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     for strategy, about in STRATEGIES.items():
         for name, option in about.options.items():
             flag, text = f"--{name.replace('_', '-')}", f"{option.about} ({strategy})"
-            group.add_argument(flag, type=_values if name == "stages" else type(option.default), help=text)
+            group.add_argument(flag, type=words if name == "stages" else type(option.default), help=text)
 
 
 def _add_ingest(parser: argparse.ArgumentParser) -> None:
@@ -154,16 +152,26 @@ def add_read_options(parser: argparse.ArgumentParser) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(prog="python -m core", description="Thaw: how much should stay frozen?")
-    parser.add_argument("--workspace", type=Path, help="default: $THAW_HOME, else ./workspace")
+    parser = argparse.ArgumentParser(
+        prog="python -m core",
+        usage="python -m core [--workspace FOLDER] COMMAND ...",
+        description="Thaw: how much should stay frozen?",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workspace", type=Path, metavar="FOLDER", help="default: $THAW_HOME, else ./workspace")
     parser.add_argument("--version", action="version", version=f"Thaw {version()}")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    # The list at the end of the help is in groups, which argparse's own is not.
+    sub = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", prog="python -m core", help=argparse.SUPPRESS
+    )
+    about: dict[str, str] = {}
 
     def add(name: str, help_text: str, run: Callable[..., Result] | None = None) -> argparse.ArgumentParser:
-        command = sub.add_parser(name, help=help_text, description=help_text, parents=[shared])
-        command.set_defaults(run=run or getattr(commands, name.replace("-", "_"), None))
+        about[name] = help_text
+        command = sub.add_parser(name, description=help_text, parents=[shared])
+        command.set_defaults(run=run or getattr(commands, name.replace("-", "_")))
         return command
 
     simulate = add("simulate", "Write a simulated Criteo file.")
@@ -172,7 +180,7 @@ def build_parser() -> argparse.ArgumentParser:
     simulate.add_argument("--domain", choices=("source", "target", "both"), default="source")
     simulate.add_argument("--seed", type=int, default=0)
     _add_ingest(add("ingest", "Read a Criteo file and prepare a dataset from it."))
-    add_prepare(add("prepare", "Prepare a dataset from a sample, or from several, each with its part."))
+    add_prepare(add("prepare", "Prepare a dataset from a sample, or from several, each with its role.", prepare))
     for name in ("datasets", "backbones"):
         add(name, f"List the {name} of the workspace.")
 
@@ -208,8 +216,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_head(finetune)
     _add_train(finetune)
 
-    sweep = add("sweep", "Run strategies side by side over seeds, and say what the numbers allow.")
-    sweep.set_defaults(run=sweep_command.sweep)
+    sweep = add("sweep", "Run strategies side by side over seeds, and say what the numbers allow.", run_sweep)
     what = sweep.add_argument_group("a new sweep, or an old one")
     what.add_argument("--name", required=True, help="of the sweep; one that is there is gone on with")
     what.add_argument("--dataset")
@@ -218,10 +225,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_dry_run(sweep)
     arms = sweep.add_argument_group("arms")
     arms.add_argument("--depths", help="freeze depths such as 0,1,2, or all")
-    arms.add_argument("--strategies", type=_values, default=(), help=f"of {', '.join(STRATEGIES)}")
+    arms.add_argument("--strategies", type=words, default=(), help=f"of {', '.join(STRATEGIES)}")
     arms.add_argument(
         "--surgical",
-        type=_values,
+        type=words,
         action="append",
         default=[],
         metavar="STAGES",
@@ -244,14 +251,14 @@ def build_parser() -> argparse.ArgumentParser:
     where.add_argument("--arms-at-once", type=int, default=0, help="runs at a time, carried out by this command")
     where.add_argument("--cluster", default="", help="address of a Dask scheduler (tcp://…) or Ray cluster (ray://…)")
 
-    evaluate = add("evaluate", "Metrics of a run's model, on its own dataset or another.")
+    evaluate = add("evaluate", "Measure a run's model on its own dataset, or on another.")
     evaluate.add_argument("--run", required=True, dest="run_id")
     evaluate.add_argument("--dataset")
     interpolate = add("interpolate", "Mix a fine-tuned run with its backbone (WiSE-FT).")
     interpolate.add_argument("--run", required=True, dest="run_id")
     moved = add("moved", "Measure how far a fine-tuned run moved from its backbone: weights, CKA, embedding vectors.")
     moved.add_argument("--run", required=True, dest="run_id")
-    verify = add("verify", "Carry a run out again; 0 when every metric is the same, 1 when one is not.")
+    verify = add("verify", "Carry a run out again: exit status 0 when every metric is the same, 1 when one is not.")
     verify.add_argument("--run", required=True, dest="run_id")
     score = add("score", "Score a Criteo file, labels optional, with a run's model.")
     score.add_argument("--run", required=True, dest="run_id")
@@ -268,7 +275,7 @@ def build_parser() -> argparse.ArgumentParser:
     tracked = track.add_mutually_exclusive_group(required=True)
     tracked.add_argument("--run", dest="run_id")
     tracked.add_argument("--sweep", help="name or id of a sweep")
-    track.add_argument("--format", choices=TRACKERS, required=True)
+    track.add_argument("--format", choices=commands.TRACKERS, required=True)
     track.add_argument("--out", type=Path, required=True, help="a new or empty folder")
     give = add("export-backbone", "Write a backbone into one zip archive, to be imported elsewhere.")
     give.add_argument("--backbone", required=True)
@@ -279,11 +286,12 @@ def build_parser() -> argparse.ArgumentParser:
     report = add("report", "Write a sweep, or some runs, as one HTML file that opens without a network.")
     subject = report.add_mutually_exclusive_group(required=True)
     subject.add_argument("--sweep", help="name or id of a sweep")
-    subject.add_argument("--runs", type=_values, dest="run_ids", help="fine-tuning runs on one dataset: r-…,r-…")
+    subject.add_argument("--runs", type=words, dest="run_ids", help="fine-tuning runs on one dataset: r-…,r-…")
     report.add_argument("--out", type=Path, required=True)
     add_look(add)
     add_compare(add)
     add_manage(add)
+    parser.epilog = command_list(about)
     return parser
 
 

@@ -47,9 +47,7 @@ from core.outputs import check_output
 from core.runs.moved import read_moved
 from core.runs.store import RunStore
 from core.runs.submit import submit_finetune, submit_interpolation, submit_pretrain
-from core.runs.sweep import (
-    find_sweep,
-)
+from core.runs.sweep import find_sweep
 from core.tracking.mlflow_files import write_mlflow
 from core.tracking.tensorboard_files import write_tensorboard
 from core.tracking.tracked import Write

@@ -8,12 +8,12 @@ from typing import Any
 from core.command_output import Result
 from core.command_targets import Add, add_runs, find_only_sweep, named_runs
 from core.data.datasets import list_datasets
-from core.data.schema import CATEGORICAL, NUMERIC
 from core.errors import BadInput
 from core.evaluation.costs import Costs, of_impressions
 from core.evaluation.curves import confusion
+from core.evaluation.format_metrics import format_auc, format_metric, format_with_bounds
 from core.evaluation.seeds import Mean, mean_of_rows
-from core.evaluation.slices import SliceDifference, SliceMetrics
+from core.evaluation.slices import NEEDED, SliceDifference, SliceMetrics
 from core.evaluation.verdicts import Verdict
 from core.models.library import list_backbones
 from core.report.arms import arms_of, judged_arms, results_of, settings_of_arms
@@ -25,13 +25,15 @@ from core.report.decisions import (
     column_slices,
     cost_difference,
     run_slices,
+    slice_columns,
 )
 from core.runs.predictions import predictions
 from core.runs.store import Run, RunStore
 from core.runs.sweep_result import ArmResult, arm_results, forgotten, judged, reference_of, sweep_table
 from core.workspace import Workspace
 
-COLUMNS = {"domain": DOMAIN, "all": EVERY_COLUMN, **{name: name for name in (*CATEGORICAL, *NUMERIC)}}
+COLUMNS = {"domain": DOMAIN, "all": EVERY_COLUMN}
+"""What --column names besides columns of the rows."""
 
 
 def add_compare(add: Add) -> None:
@@ -51,9 +53,13 @@ def add_compare(add: Add) -> None:
     command.add_argument("--price", type=float, help="what an impression costs")
     command.add_argument("--at", type=float, help="instead: count what this threshold decides in every run")
 
-    command = add("slices", "Metrics of finished runs by the values of a column.", slices)
+    command = add("slices", "Measure finished runs by the values of a column.", slices)
     add_runs(command, sweep=True)
-    command.add_argument("--column", choices=COLUMNS, required=True, metavar="COLUMN", help=", ".join(COLUMNS))
+    command.add_argument(
+        "--column",
+        required=True,
+        help="a field (I1 … C26), or a column that the file was read with; or domain: source against target, or all",
+    )
     command.add_argument("--against", help="title of the arm that the others are compared with")
 
 
@@ -92,12 +98,12 @@ def threshold(workspace: Workspace, options: argparse.Namespace) -> Result:
         mean = mean_of_rows(one.rows)
         difference = None if title == reference else cost_difference(one, found[reference])
         row = {"arm": title, "seeds": list(one.seeds), "thresholds": list(one.thresholds), "cost": mean.value}
-        row |= {"low": _number(mean.low), "high": _number(mean.high), "at_f1": one.at_f1, "acted": one.acted}
+        row |= {"low": mean.low, "high": mean.high, "at_f1": one.at_f1, "acted": one.acted}
         rows.append({**row, "difference": dataclasses.asdict(difference) if isinstance(difference, Mean) else None})
-        at = ", ".join(f"{value:.4f}" for value in dict.fromkeys(one.thresholds))
+        at = ", ".join(format_metric(value) for value in dict.fromkeys(one.thresholds))
         lines.append(
-            f"{title}: threshold {at}, cost {mean.value:.4f} a test row ({one.at_f1:.4f} at the highest F1), "
-            f"{100 * one.acted:.1f} % of rows acted on{_against(difference, reference)}"
+            f"{title}: threshold {at}, cost {format_metric(mean.value)} a test row ({format_metric(one.at_f1)} at the "
+            f"highest F1), {100 * one.acted:.1f} % of rows acted on{_against(difference, reference)}"
         )
     data = {"costs": dataclasses.asdict(costs), "reference": reference, "arms": rows}
     return Result(data, "\n".join([*lines, "Chosen on validation rows, reported on target test rows."]))
@@ -106,7 +112,7 @@ def threshold(workspace: Workspace, options: argparse.Namespace) -> Result:
 def slices(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Metrics by the values of a column; of a single run also before fine-tuning, where its backbone scored."""
     runs, results = _chosen(workspace, options)
-    column = COLUMNS[options.column]
+    column = _column(workspace, runs[0].dataset, options.column)
     if len(results) == 1 and column not in (DOMAIN, EVERY_COLUMN):
         reference = "before"
         names = ("target_test_label", "target_test_score", "target_test_before")
@@ -125,19 +131,39 @@ def slices(workspace: Workspace, options: argparse.Namespace) -> Result:
     rows = [{"arm": title, **_slice(one)} for title, found in metrics.items() for one in found]
     moved = [_slice_difference(one) for one in differences]
     lines = [
-        f"{row['slice']}, {row['arm']}: {row['rows']:,} rows, AUC {_text(row['auc'])}, log loss "
-        f"{_text(row['log_loss'])}"
+        f"{row['slice']}, {row['arm']}: {row['rows']:,} row{'' if row['rows'] == 1 else 's'}, {format_auc(row)}, "
+        f"log loss {format_metric(row['log_loss'])}"
         for row in rows
     ]
-    real = [one for one in differences if one.word != "not distinguishable"]
-    lines += [
-        f"{one.name}: {one.arm} is {one.word} than {reference} ({one.difference.delta:+.4f} AUC, adjusted p "
-        f"{one.adjusted_p:.3g})"
+    # Nothing is compared where there is a single one: before and after of a run are two.
+    compared = column == EVERY_COLUMN or len(metrics) > 1
+    lines += _differences_said(differences, reference) if compared else []
+    return Result({**data, "slices": rows, "differences": moved}, "\n".join(lines))
+
+
+def _column(workspace: Workspace, dataset: str, named: str) -> str:
+    """The column of that name, or what COLUMNS calls so; BadInput where the rows have no such column."""
+    known = slice_columns(workspace, dataset)
+    if named not in COLUMNS and named not in known:
+        raise BadInput(
+            f"The rows have no column {named[:80]!r} to slice by; they have {', '.join(known)}. domain holds source "
+            "against target, and all takes every column."
+        )
+    return COLUMNS.get(named, named)
+
+
+def _differences_said(differences: list[SliceDifference], reference: str) -> list[str]:
+    """Where arms differ from the reference, or why nowhere."""
+    if not differences:
+        return [f"No slice can be compared with {reference}: {NEEDED}."]
+    real = [one for one in differences if one.word in ("better", "worse")]
+    if not real:
+        return [f"In no slice does AUC differ distinguishably from {reference} (Holm over {len(differences)})."]
+    return [
+        f"{one.name}: {one.arm} is {one.word} than {reference} ({format_metric(one.difference.delta, signed=True)} "
+        f"AUC, adjusted p {one.adjusted_p:.3g})"
         for one in real
     ]
-    if differences and not real:
-        lines.append(f"In no slice does AUC differ distinguishably from {reference} (Holm over {len(differences)}).")
-    return Result({**data, "slices": rows, "differences": moved}, "\n".join(lines))
 
 
 def _chosen(workspace: Workspace, options: argparse.Namespace) -> tuple[list[Run], list[ArmResult]]:
@@ -185,8 +211,8 @@ def _counted(workspace: Workspace, results: list[ArmResult], at: float) -> Resul
             rows.append({**row, "recall": counts.recall, "f1": counts.f1, "accuracy": counts.accuracy})
             lines.append(
                 f"{one.title} ({run.id}): {counts.tp:,} true and {counts.fp:,} false clicks, {counts.fn:,} missed, "
-                f"{counts.tn:,} true negatives, precision {counts.precision:.4f}, recall {counts.recall:.4f}, "
-                f"F1 {counts.f1:.4f}"
+                f"{counts.tn:,} true negatives, precision {format_metric(counts.precision)}, recall "
+                f"{format_metric(counts.recall)}, F1 {format_metric(counts.f1)}"
             )
     return Result({"threshold": at, "runs": rows}, "\n".join(lines))
 
@@ -212,8 +238,7 @@ def _verdict(one: Verdict) -> dict[str, Any]:
     data: dict[str, Any] = {"arm": one.a, "against": one.b, "setting": one.setting, "verdict": one.word}
     for metric, p in (("auc", one.auc_p), ("log_loss", one.log_loss_p)):
         difference = getattr(one, metric)
-        data[metric] = {"delta": difference.delta, "low": _number(difference.low), "high": _number(difference.high)}
-        data[metric]["adjusted_p"] = _number(p)
+        data[metric] = {"delta": difference.delta, "low": difference.low, "high": difference.high, "adjusted_p": p}
     return data
 
 
@@ -222,9 +247,9 @@ def _slice(one: SliceMetrics) -> dict[str, Any]:
         "slice": one.name,
         "rows": one.rows,
         "click_rate": one.click_rate,
-        **{f"auc{end}": _number(getattr(one.auc, name)) for end, name in _ENDS},
-        **{f"log_loss{end}": _number(getattr(one.log_loss, name)) for end, name in _ENDS},
-        "predicted_over_actual": _number(one.predicted_over_actual),
+        **{f"auc{end}": getattr(one.auc, name) for end, name in _ENDS},
+        **{f"log_loss{end}": getattr(one.log_loss, name) for end, name in _ENDS},
+        "predicted_over_actual": one.predicted_over_actual,
     }
 
 
@@ -233,15 +258,15 @@ _ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
 
 def _slice_difference(one: SliceDifference) -> dict[str, Any]:
     data = {"slice": one.name, "arm": one.arm, "rows": one.rows, "verdict": one.word, "delta": one.difference.delta}
-    low, high = _number(one.difference.low), _number(one.difference.high)
-    return {**data, "low": low, "high": high, "adjusted_p": _number(one.adjusted_p)}
+    return {**data, "low": one.difference.low, "high": one.difference.high, "adjusted_p": one.adjusted_p}
 
 
 def _arm_line(row: dict[str, Any]) -> str:
     setting = f"{row['setting']}, " if row["setting"] else ""
     return (
-        f"{setting}{row['arm']}: target test AUC {_text(row['auc'])}, log loss {_text(row['log_loss'])}, ECE "
-        f"{_text(row['ece'])} over {row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+        f"{setting}{row['arm']}: target test AUC {format_metric(row['auc'])}, log loss "
+        f"{format_metric(row['log_loss'])}, ECE {format_metric(row['ece'])} over {row['seeds']} "
+        f"seed{'s' if row['seeds'] > 1 else ''}"
     )
 
 
@@ -250,13 +275,5 @@ def _against(difference: Mean | str | None, reference: str) -> str:
         return ""
     if isinstance(difference, str):
         return f"; not compared with {reference}: {difference}"
-    return f"; {difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f}) against {reference}"
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if value != value else value
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    numbers = format_with_bounds(difference.value, difference.low, difference.high, signed=True)
+    return f"; {numbers} against {reference}"

@@ -53,7 +53,6 @@ def add_split(parser: argparse.ArgumentParser) -> None:
 
 def add_prepare(parser: argparse.ArgumentParser) -> None:
     """The options of `prepare`."""
-    parser.set_defaults(run=prepare)
     parser.add_argument("--name", required=True, help="name of the dataset")
     parser.add_argument("--sample", default="", help="the sample to split, by name or id")
     files = parser.add_argument_group("or several samples, each with its role")

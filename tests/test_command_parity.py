@@ -30,10 +30,9 @@ FRONTS = {
 """What pages call to have a command carried out by a process of its own: the command that it is."""
 
 BUTTONS: dict[str, tuple[str, ...]] = {
-    "pages.components.add_sample:_path_form": ("ingest",),
+    "pages.components.add_sample:_file_form": ("ingest",),
     "pages.components.add_sample:_refused": ("ingest",),
     "pages.components.add_sample:_simulate_form": ("simulate",),
-    "pages.components.add_sample:_upload_form": ("ingest",),
     "pages.components.backbone_card:confirm_delete": ("delete",),
     "pages.components.backbone_card:more": ("delete",),
     "pages.components.backbone_shelf:importing": ("import-backbone",),
@@ -45,7 +44,7 @@ BUTTONS: dict[str, tuple[str, ...]] = {
     "pages.components.run_actions:annotate": ("note",),
     "pages.components.run_actions:confirm_delete": ("delete",),
     "pages.components.scoring:downloads": ("delete-scored",),
-    "pages.components.split_form:_prepare": ("ingest",),
+    "pages.components.split_form:prepare_button": ("prepare",),
     "pages.components.sweep_form:_launch": ("sweep",),
     "pages.components.sweep_view:_header": ("cancel", "resume"),
     "pages.components.sweep_view:_more_seeds": ("sweep",),
@@ -62,6 +61,8 @@ BUTTONS: dict[str, tuple[str, ...]] = {
 
 DOWNLOADS = {
     "pages.components.backbone_card:more": "export-backbone",
+    # The file is what `ingest --columns` reads: a command is given the mapping, and has none to write.
+    "pages.components.read_form:_choose_columns": "ingest",
     "pages.components.report_download:offer": "report",
     "pages.components.run_actions:actions": "runs",
     "pages.components.scoring:downloads": "score",

@@ -63,6 +63,11 @@ class Dataset:
     duplicates: tuple[Duplicates, ...] = ()
 
     @property
+    def sample_ids(self) -> tuple[str, ...]:
+        """Ids of the samples that it is made of, one or several, in the order of its rows."""
+        return tuple(one.id for one in self.samples) or (self.sample_id,)
+
+    @property
     def fitted_rows(self) -> int:
         """Training rows that vocabulary and statistics are fitted on."""
         return fitted_rows(self.parts)
@@ -279,8 +284,7 @@ def test_rows(dataset: Dataset, domain: str) -> np.ndarray:
 
 def samples_of(workspace: Workspace, dataset: Dataset) -> list[Sample]:
     """The samples that the dataset is made of, in the order of its rows; BadInput where one has been deleted."""
-    ids = [one.id for one in dataset.samples] or [dataset.sample_id]
-    return [find_sample(workspace, one) for one in ids]
+    return [find_sample(workspace, one) for one in dataset.sample_ids]
 
 
 def dataset_rows(workspace: Workspace, dataset: Dataset) -> pa.Table:

@@ -19,6 +19,8 @@ from core.evaluation.seeds import (
 from core.evaluation.verdicts import LEVEL, word_of
 
 REST, MISSING = "all other values", "missing"
+NEEDED = "comparing AUC takes at least two clicks and two rows without one"
+"""Why a slice cannot be compared, for the end of a sentence."""
 LEAST_ROWS = 30
 """A slice with fewer rows joins the rest: its interval would span everything."""
 

@@ -30,8 +30,9 @@ def score_in_subprocess(
     options: ReadOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
     """See core.training.apply.score_file; on_progress is called with 0 to 1."""
-    words = ["score", "--run", run_id, "--input", str(source.resolve()), "--output", str(target.resolve())]
-    return run_command(workspace, [*words, "--on-bad-rows", on_bad_rows, *option_words(options)], on_progress)
+    words = ["--run", run_id, "--input", str(source.resolve()), "--output", str(target.resolve())]
+    words += ["--on-bad-rows", on_bad_rows, *option_words(options)]
+    return run_command(workspace, ["score", *words], on_progress)
 
 
 def export_in_subprocess(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def delete_sweep(workspace: Workspace, sweep: Sweep) -> list[Run]:
 def delete_unused_sample(workspace: Workspace, sample: Sample) -> None:
     """Removes a sample; datasets prepared from it stay. BadInput while a run on one of them waits or runs."""
     require_writable()
-    datasets = {one.id for one in list_datasets(workspace) if one.sample_id == sample.id}
+    datasets = {one.id for one in list_datasets(workspace) if sample.id in one.sample_ids}
     active = [run for run in _active(workspace) if run.dataset in datasets]
     _require_ended(active, "on a dataset of the sample", sample.name)
     delete_sample(sample)

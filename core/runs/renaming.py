@@ -41,8 +41,8 @@ def rename_sample(workspace: Workspace, sample: Sample, name: str) -> Sample:
     renamed = dataclasses.replace(sample, name=name)
     save_sample(renamed)
     for dataset in list_datasets(workspace):
-        if dataset.sample_id == sample.id:
-            _restate(dataset.folder / "dataset.json", "sample_name", name)
+        if sample.id in dataset.sample_ids:
+            _restate_sample(dataset, renamed)
     return renamed
 
 
@@ -66,6 +66,17 @@ def rename_backbone(workspace: Workspace, card: BackboneCard, name: str) -> Back
     return load_card(card.folder)
 
 
-def _restate(file: Path, field: str, value: str) -> None:
+def _restate_sample(dataset: Dataset, sample: Sample) -> None:
+    """Has a dataset state the sample's name; that of several samples lists all of theirs."""
+    file = dataset.folder / "dataset.json"
+    if not dataset.samples:
+        _restate(file, "sample_name", sample.name)
+        return
+    samples = [{**one, "name": sample.name} if one["id"] == sample.id else one for one in read_json(file)["samples"]]
+    _restate(file, "samples", samples)
+    _restate(file, "sample_name", ", ".join(one["name"] for one in samples))
+
+
+def _restate(file: Path, field: str, value: object) -> None:
     """Changes one field of a JSON file and leaves whatever else it holds."""
     write_json(file, {**read_json(file), field: value})

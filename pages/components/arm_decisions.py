@@ -8,7 +8,7 @@ import streamlit as st
 from core.evaluation.costs import Costs
 from core.evaluation.format_metrics import format_bounds, format_metric, format_p
 from core.evaluation.seeds import Mean, mean_of_rows
-from core.evaluation.slices import SliceDifference, SliceMetrics
+from core.evaluation.slices import NEEDED, SliceDifference, SliceMetrics
 from core.report.arm_styles import arm_colors
 from core.report.decision_figures import cost_figure, slice_figure
 from core.report.decisions import DOMAIN, EVERY_COLUMN, GRID, ArmCost, arm_cost, cost_difference
@@ -17,7 +17,7 @@ from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
 from pages.components.choice import choose_text
 from pages.components.common import errors_shown, escape_markdown, interval, percent, workspace
-from pages.components.decision_fields import NEEDED, column_slices, cost_fields, slice_columns
+from pages.components.decision_fields import column_slices, cost_fields, slice_columns
 
 MOST_DIFFERENCES = 30
 

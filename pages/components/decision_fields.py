@@ -16,7 +16,6 @@ HELP = {
     "value": "The more a click is worth, the lower the threshold that costs least.",
     "price": "The more an impression costs, the higher the threshold that costs least.",
 }
-NEEDED = "comparing AUC takes at least two clicks and two rows without one"
 
 
 def cost_fields(run_id: str = "") -> Costs:

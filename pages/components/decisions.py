@@ -7,14 +7,14 @@ import streamlit as st
 from core.evaluation.costs import cheapest_threshold
 from core.evaluation.curves import threshold_table
 from core.evaluation.format_metrics import format_metric
-from core.evaluation.slices import SliceDifference
+from core.evaluation.slices import NEEDED, SliceDifference
 from core.report.decision_figures import cost_figure, slice_figure
 from core.report.decisions import run_slices
 from core.report.palette import FROZEN, TRAINED
 from core.runs.store import Run
 from pages.components.chart import chart
 from pages.components.common import decimals, errors_shown, number_columns, percent
-from pages.components.decision_fields import NEEDED, column_slices, cost_fields, slice_columns
+from pages.components.decision_fields import column_slices, cost_fields, slice_columns
 from pages.components.result import predictions_of
 
 

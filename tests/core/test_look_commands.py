@@ -253,6 +253,8 @@ def test_slices_are_of_the_rows_with_that_value(workspace: Workspace, say: Say, 
     assert {one["slice"] for one in arms["slices"]} == {"source", "target"} and len(arms["slices"]) == 6
     assert say("slices", "--sweep", "done", "--column", "all")["differences"]
     assert "two arms at least" in refuse("slices", "--run", run.id, "--column", "all")
+    said = refuse("slices", "--run", run.id, "--column", "C27")
+    assert "have no column 'C27'" in said and "they have C1, C2" in said
 
 
 def test_what_cannot_be_compared_is_a_sentence(workspace: Workspace, refuse: Refuse) -> None:
@@ -267,7 +269,7 @@ def test_scored_files_are_listed_and_deleted(
 ) -> None:
     def score(space: Workspace, run_id: str, source: Path, target: Path, *_: object) -> dict[str, Any]:
         target.write_text("row,score,predicted_click\n1,0.25,0\n")
-        return {"rows": 1, "bad_examples": []}
+        return {"rows": 1, "bad_examples": [], "notes": []}
 
     monkeypatch.setattr(kept, "score_in_subprocess", score)
     run = done(workspace)[0]

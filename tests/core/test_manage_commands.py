@@ -11,9 +11,11 @@ import pytest
 
 from core.__main__ import main
 from core.access import READ_ONLY
-from core.data.datasets import Dataset, find_dataset, list_datasets
+from core.data.datasets import Dataset, find_dataset, list_datasets, prepare_files
 from core.data.ingest import ingest
 from core.data.samples import list_samples
+from core.data.simulate import simulate
+from core.data.split import SplitSpec
 from core.models.card import BackboneCard
 from core.models.library import list_backbones
 from core.runs import submit, sweep
@@ -303,6 +305,35 @@ def test_rename_whatever_has_a_name(tiny: Tiny, say: Say) -> None:
     assert next(one.name for one in list_backbones(workspace) if one.id == card.id) == "mine"
     assert find_sweep(workspace, "arms").spec == waiting.spec
     assert RunStore(workspace).get(run.id).name == "baseline · 1"
+
+
+def test_samples_of_a_dataset_of_several_files(tiny: Tiny, say: Say, refuse: Refuse) -> None:
+    workspace = tiny[0]
+    files = {}
+    for place, (role, name) in enumerate([("source", "may"), ("target", "june"), ("target_test", "july")]):
+        path = workspace.uploads / f"{name}.tsv"
+        simulate(path, 300, "target" if place else "source", seed=place + 1)
+        files[role] = ingest(workspace, path, name)
+    dataset = prepare_files(workspace, files, SplitSpec(), "months", min_count=3)
+    before = json.loads((dataset.folder / "dataset.json").read_text())
+    say("rename", "--sample", "june", "--name", "June, all of it")
+    now = find_dataset(workspace, "months")
+    assert [one.name for one in now.samples] == ["may", "June, all of it", "july"]
+    assert now.sample_name == "may, June, all of it, july" and now.id == dataset.id
+    after = json.loads((dataset.folder / "dataset.json").read_text())
+    after["sample_name"], after["samples"][1]["name"] = before["sample_name"], "june"
+    assert after == before, "all else stays as it was"
+    say("rename", "--sample", "tiny", "--name", "none of its")
+    assert find_dataset(workspace, "months") == now
+
+    run = RunStore(workspace).submit(FinetuneRequest(now.id, "simulated-dnn"), "on months", "cpu")
+    for sample in files.values():
+        assert f"such as {run.id}; cancel" in refuse("delete", "--sample", sample.id)
+    say("delete", "--sample", "none of its")
+    RunStore(workspace).request_cancel(run.id)
+    say("delete", "--sample", "july")
+    assert [one.name for one in list_samples(workspace)] == ["June, all of it", "may"]
+    assert find_dataset(workspace, "months") == now
 
 
 def test_names_that_cannot_be_are_refused(tiny: Tiny, refuse: Refuse, say: Say) -> None:

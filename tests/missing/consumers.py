@@ -106,22 +106,28 @@ def scored_file(made: Made, example: Example, path: Path) -> Path:
 def drive_commands(made: Made, example: Example, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every command that reads metrics; neither its words, its JSON nor its files hold a number that does not exist."""
     run, ids = made.runs[0], ",".join(one.id for one in made.runs)
+    parser = build_parser()
     said: dict[str, str] = {}
 
     def command(*words: str | Path) -> None:
-        options = build_parser().parse_args(["--workspace", str(made.workspace.root), *map(str, words)])
+        options = parser.parse_args(["--workspace", str(made.workspace.root), *map(str, words)])
         result = options.run(made.workspace, options)
         assert result.status == 0
         json.dumps(result.data, allow_nan=False)
         check(result.text, str(words[0]))
         said[str(words[0])] = result.text
 
-    command("runs")
     command("datasets")
     command("evaluate", "--run", run.id)
     command("interpolate", "--run", run.id)
     command("moved", "--run", run.id)
     command("sweep", "--name", made.sweep.id)
+    compare_commands(made, command, folder)
+    command("rename", "--backbone", made.backbone.id, "--name", "renamed")
+    for name in ("samples", "sweeps"):
+        command(name)
+    command("drift", "--dataset", made.dataset.id)
+    command("vocabulary", "--dataset", made.dataset.id, "--backbone", made.backbone.id)
     path = scored_file(made, example, folder / "rows.tsv")
     command("score", "--run", run.id, "--input", path, "--output", folder / "scores.csv")
     command("export-tracking", "--sweep", made.sweep.id, "--format", "mlflow", "--out", folder / "mlflow")
@@ -141,9 +147,27 @@ def drive_commands(made: Made, example: Example, folder: Path, capsys: pytest.Ca
         lines = metric.read_text().splitlines() if metric.is_file() else ()
         assert all(np.isfinite(float(line.split()[1])) for line in lines), metric
     # A reason where nothing is missing is as wrong as a number that does not exist.
-    for text in (said["runs"], said["evaluate"], said["score"], said["backbones"]):
+    for text in (said["runs"], said["evaluate"], said["score"], said["backbones"], said["slices"]):
         assert (reason(example) in text) if reason(example) else "no interval" not in text and "no AUC" not in text
-    assert reason(example) in html
+    assert reason(example) in html and reason(example) in said["compare"]
+
+
+def compare_commands(made: Made, command: Callable[..., None], folder: Path) -> None:
+    """The commands that lay runs side by side, of the sweep and of runs of two settings, with the tables they write."""
+    runs = ",".join(one.id for one in (*made.runs, made.other))
+    command("compare", "--runs", runs, "--out-runs", folder / "some.csv")
+    command("compare", "--sweep", made.sweep.id, "--out", folder / "arms.csv", "--out-runs", folder / "runs.csv")
+    command("runs", "--out", folder / "all.csv")
+    command("runs", "--out", folder / "by-arm.csv", "--by-arm")
+    for name in ("some", "arms", "runs", "all", "by-arm"):
+        check((folder / f"{name}.csv").read_text(encoding="utf-8"), f"{name}.csv")
+    command("runs")
+    command("threshold", "--sweep", made.sweep.id)
+    command("threshold", "--runs", runs, "--click-value", "5", "--price", "1")
+    command("threshold", "--run", made.runs[0].id, "--at", "0.5")
+    command("slices", "--run", made.runs[0].id, "--column", "C1")
+    command("slices", "--sweep", made.sweep.id, "--column", "all")
+    command("slices", "--sweep", made.sweep.id, "--column", "domain")
 
 
 def drive_files(made: Made) -> None:

@@ -1,5 +1,6 @@
 """For the same dataset the pages, the commands that they show and commands without options ask for equal settings."""
 
+import dataclasses
 import shlex
 from typing import Any
 
@@ -8,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from core import commands, sweep_command
 from core.__main__ import build_parser
+from core.command_output import Result
 from core.data.datasets import Dataset, prepare
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
@@ -29,13 +31,16 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing trains, and no command waits for what it queued."""
     for place in ("core.runs.submit", "core.runs.sweep", "pages.components.sweep_form"):
         monkeypatch.setattr(f"{place}.ensure_worker", lambda workspace, lane: None)
-    monkeypatch.setattr(commands, "follow", lambda workspace, run: run)
+    monkeypatch.setattr(commands, "follow", lambda workspace, run: Result({"run": dataclasses.asdict(run)}, ""))
 
 
 def commanded(workspace: Workspace, command: str) -> TrainSettings:
-    """The settings of the run that a command queues."""
+    """The settings of the run that a command queues, and of the controls beside it."""
     options = build_parser().parse_args(shlex.split(command))
-    return TrainSettings(**options.run(workspace, options).request["train"])
+    data = options.run(workspace, options).data
+    runs = (data["run"], *data.get("controls", ()))
+    (settings,) = {TrainSettings(**run["request"]["train"]) for run in runs}
+    return settings
 
 
 def shown(app: AppTest) -> str:
