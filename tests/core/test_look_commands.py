@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
@@ -19,6 +20,7 @@ from core.data.samples import list_samples
 from core.data.schema import FIELDS
 from core.data.split import PARTS
 from core.models.library import find_backbone
+from core.report import decisions
 from core.runs import kept, submit, sweep
 from core.runs.store import Run, RunStore
 from core.runs.sweep import Arm, Sweep, SweepSpec, list_sweeps, submit_sweep
@@ -255,6 +257,19 @@ def test_slices_are_of_the_rows_with_that_value(workspace: Workspace, say: Say, 
     assert "two arms at least" in refuse("slices", "--run", run.id, "--column", "all")
     said = refuse("slices", "--run", run.id, "--column", "C27")
     assert "have no column 'C27'" in said and "they have C1, C2" in said
+
+
+def test_slices_by_a_column_that_the_file_brought_along(
+    workspace: Workspace, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = by_arm(workspace, "depth", 1)[0]
+    label = arrays_of(workspace, run)["target_test_label"]
+    days = [f"day {place % 2}" for place in range(len(file_of_rows(workspace)))]
+    monkeypatch.setattr(decisions, "kept_columns", lambda *_: ("day",))
+    monkeypatch.setattr(decisions, "column_values", lambda *_: pa.chunked_array([days]))
+    found = say("slices", "--run", run.id, "--column", "day")["slices"]
+    assert {row["slice"] for row in found} == {"day 0", "day 1"}
+    assert sum(row["rows"] for row in found if row["arm"] == "after") == len(label)
 
 
 def test_what_cannot_be_compared_is_a_sentence(workspace: Workspace, refuse: Refuse) -> None:
