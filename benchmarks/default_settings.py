@@ -39,12 +39,15 @@ STUDIES = (
     Study("scratch", 1_000, 5, cross((16, 32, 64, 256, 1024, 4096), RATES)),
     Study("scratch", 5_000, 5, cross((32, 64, 256, 1024, 4096), RATES)),
     Study("scratch", 20_000, 3, cross((64, 256, 1024, 4096), RATES)),
-    # 0.003 was never the best from 20,000 rows on, so it is left out above.
     Study("scratch", 60_000, 3, cross((64, 256, 1024, 4096), RATES[:2])),
-    Study("scratch", 100_000, 2, cross((64, 256, 1024, 4096), RATES[:2]), simulated=True),
     Study(
-        "scratch", 1_000_000, 1, cross((256, 1024, 4096), RATES[1:2], 3) + cross((1024,), RATES[:1], 3), simulated=True
+        "scratch",
+        100_000,
+        2,
+        cross((64, 256), RATES) + cross((1024,), RATES[:2]) + cross((4096,), RATES[1:2]),
+        simulated=True,
     ),
+    Study("scratch", 1_000_000, 1, cross((256, 1024, 4096), RATES[1:2], 3), simulated=True),
     Study("finetune", 1_000, 5, cross((16, 32, 64, 256, 1024, 4096), RATES)),
     Study("finetune", 5_000, 5, cross((32, 64, 256, 1024, 4096), RATES)),
     Study("finetune", 20_000, 3, cross((64, 256, 1024, 4096), RATES)),

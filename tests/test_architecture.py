@@ -16,6 +16,7 @@ TORCH_FREE = (
     "core.models.exchange",
     "core.models.library",
     "core.models.registry",
+    "core.training.defaults",
     "core.training.settings",
     "core.training.estimate",
     "core.runs.store",

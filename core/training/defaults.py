@@ -27,12 +27,11 @@ PRESET_PURPOSES = {
 PRETEXTS = ("rfd", "mfp")
 """Objectives that learn features without labels; "map" is their default."""
 
-STEPS_PER_EPOCH = 200
-"""Optimiser steps that an epoch should have, about; the batch grows with the rows to keep it near this."""
-SMALLEST_BATCH, LARGEST_BATCH = 16, 4096
-SMALL_BATCH, SMALL_BATCH_RATE = 128, 3e-4
-"""Up to this batch size the learning rate is this one; above it, it grows with the root of the batch size."""
-LARGEST_RATE = 1e-3
+SMALLEST_BATCH, USUAL_BATCH, LARGEST_BATCH = 16, 64, 4096
+FEW_STEPS, MANY_STEPS = 200, 2_000
+"""Optimiser steps of an epoch at which the batch grows with the rows: up to USUAL_BATCH, and from there on."""
+LOWEST_RATE, LOWEST_RATE_ROWS, HIGHEST_RATE = 3e-4, 10_000, 1e-3
+"""The learning rate up to so many rows; above them it grows with the root of their number, up to the highest."""
 FEWEST_STEPS, MOST_EPOCHS = 600, 100
 """Optimiser steps that all epochs together should allow: few rows get more epochs, at most so many."""
 
@@ -40,23 +39,26 @@ FEWEST_STEPS, MOST_EPOCHS = 600, 100
 def default_settings(training_rows: int, objective: str = "supervised") -> tuple[str, TrainSettings]:
     """The default preset's name and its settings for so many training rows.
 
-    The name is "auto" for what learns clicks and "map" for the objectives "rfd" and "mfp". With "auto" the batch size
-    is the power of two, from 16 to 4,096, that comes closest to STEPS_PER_EPOCH steps per epoch; the learning rate
-    grows with it from 3e-4 to 1e-3; and where even batches of 16 make few steps there are more epochs than 20. Early
-    stopping and the plateau are those of "fast".
+    The name is "auto" for what learns clicks and "map" for the objectives "rfd" and "mfp". With "auto":
+
+    - The batch size is a power of two. Up to 64 it gives an epoch about 200 steps; it stays 64 until an epoch has about
+      2,000, and then keeps it there, up to 4,096. A batch of 16 is the smallest.
+    - The learning rate is 3e-4 up to 10,000 rows and grows with the root of their number to 1e-3.
+    - Where batches of 16 make few steps there are more epochs than 20. Early stopping and the plateau are those of
+      "fast", so the number of epochs is an upper bound.
     """
     if objective in PRETEXTS:
         return "map", PRESETS["map"]
-    usual = PRESETS["fast"]
-    batch_size = 2 ** round(math.log2(max(1, training_rows) / STEPS_PER_EPOCH))
-    batch_size = min(LARGEST_BATCH, max(SMALLEST_BATCH, batch_size))
-    rate = SMALL_BATCH_RATE * max(1.0, batch_size / SMALL_BATCH) ** 0.5
-    steps = math.ceil(max(1, training_rows) / batch_size)
+    usual, rows = PRESETS["fast"], max(1, training_rows)
+    wanted = max(min(USUAL_BATCH, rows / FEW_STEPS), rows / MANY_STEPS)
+    batch_size = min(LARGEST_BATCH, max(SMALLEST_BATCH, 2 ** round(math.log2(wanted))))
+    rate = LOWEST_RATE * max(1.0, rows / LOWEST_RATE_ROWS) ** 0.5
+    steps = math.ceil(rows / batch_size)
     return AUTO, dataclasses.replace(
         usual,
         batch_size=batch_size,
         # Two digits, so that the rate can be read and typed.
-        learning_rate=min(LARGEST_RATE, float(f"{rate:.1e}")),
+        learning_rate=min(HIGHEST_RATE, float(f"{rate:.1e}")),
         epochs=min(MOST_EPOCHS, max(usual.epochs, math.ceil(FEWEST_STEPS / steps))),
     )
 

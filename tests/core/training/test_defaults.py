@@ -34,11 +34,14 @@ def test_an_epoch_has_enough_steps_at_any_size() -> None:
         name, settings = default_settings(rows)
         steps = math.ceil(rows / settings.batch_size)
         assert name == AUTO
-        # A hundred steps per epoch, or as many as batches of 16 allow; and some hundreds in all where rows are few.
+        # A hundred steps per epoch, or as many as batches of 16 allow, and hundreds for tens of thousands of rows;
+        # and some hundreds in all where rows are few.
         assert steps >= min(100, rows / 16), rows
+        assert rows < 100_000 or steps >= 1_000
         assert steps * settings.epochs >= min(600, 5 * rows), rows
-        # Millions of rows take the largest batch, which a GPU needs to be busy.
-        assert rows < 1_000_000 or settings.batch_size == 4096
+        # Tens of millions of rows take the largest batch, which a GPU needs to be busy.
+        assert rows < 10_000_000 or settings.batch_size == 4096
+        assert 3e-4 <= settings.learning_rate <= 1e-3
 
 
 def test_neighbouring_sizes_have_neighbouring_settings() -> None:
@@ -108,7 +111,7 @@ def test_what_was_chosen_is_said() -> None:
         == "Preset article: batch 32, learning rate 0.001, 10 epochs."
     )
     assert settings_sentence(AUTO, PRESETS["map"], 5, "rfd").startswith("Preset map, the default for RFD: batch 256")
-    assert default_reason(100 * 4096 * 7) == "With the largest batch it chooses an epoch takes 700 optimiser steps."
+    assert default_reason(7000 * 4096) == "With the largest batch it chooses an epoch takes 7,000 optimiser steps."
     assert default_reason(3) == "With the smallest batch it chooses an epoch takes 1 optimiser step."
 
 
