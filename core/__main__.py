@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core import commands
 from core.command_help import command_list
+from core.command_options import local_path
 from core.command_output import Result, tell
 from core.command_targets import words
 from core.compare_commands import add_compare
@@ -176,7 +177,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     simulate = add("simulate", "Write a simulated Criteo file.")
     simulate.add_argument("--rows", type=int, required=True)
-    simulate.add_argument("--out", type=Path, required=True)
+    simulate.add_argument("--out", type=local_path, required=True)
     simulate.add_argument("--domain", choices=("source", "target", "both"), default="source")
     simulate.add_argument("--seed", type=int, default=0)
     _add_ingest(add("ingest", "Read a Criteo file and prepare a dataset from it."))
@@ -263,31 +264,31 @@ def build_parser() -> argparse.ArgumentParser:
     score = add("score", "Score a Criteo file, labels optional, with a run's model.")
     score.add_argument("--run", required=True, dest="run_id")
     score.add_argument("--input", required=True)
-    score.add_argument("--output", type=Path, required=True)
+    score.add_argument("--output", type=local_path, required=True)
     score.add_argument("--on-bad-rows", choices=("reject", "skip"), default="reject")
     add_read_options(score)
     export = add(
         "export", "Copy a run's model out: weights, ONNX, preprocessing, card, and a script that scores alone."
     )
     export.add_argument("--run", required=True, dest="run_id")
-    export.add_argument("--out", type=Path, required=True, help="a new folder, or a file that ends with .zip")
+    export.add_argument("--out", type=local_path, required=True, help="a new folder, or a file that ends with .zip")
     track = add("export-tracking", "Write runs as files of MLflow or TensorBoard; neither need be installed.")
     tracked = track.add_mutually_exclusive_group(required=True)
     tracked.add_argument("--run", dest="run_id")
     tracked.add_argument("--sweep", help="name or id of a sweep")
     track.add_argument("--format", choices=commands.TRACKERS, required=True)
-    track.add_argument("--out", type=Path, required=True, help="a new or empty folder")
+    track.add_argument("--out", type=local_path, required=True, help="a new or empty folder")
     give = add("export-backbone", "Write a backbone into one zip archive, to be imported elsewhere.")
     give.add_argument("--backbone", required=True)
-    give.add_argument("--out", type=Path, required=True, help="the zip file to write")
+    give.add_argument("--out", type=local_path, required=True, help="the zip file to write")
     take = add("import-backbone", "Take a backbone in: a zip archive of export-backbone, or a folder of export.")
-    take.add_argument("path", type=Path)
+    take.add_argument("path", type=local_path)
     take.add_argument("--name", default="", help="default: the name its card has")
     report = add("report", "Write a sweep, or some runs, as one HTML file that opens without a network.")
     subject = report.add_mutually_exclusive_group(required=True)
     subject.add_argument("--sweep", help="name or id of a sweep")
     subject.add_argument("--runs", type=words, dest="run_ids", help="fine-tuning runs on one dataset: r-…,r-…")
-    report.add_argument("--out", type=Path, required=True)
+    report.add_argument("--out", type=local_path, required=True)
     add_look(add)
     add_compare(add)
     add_manage(add)

@@ -3,14 +3,25 @@
 import argparse
 import dataclasses
 import sys
+from pathlib import Path
 from typing import Any
 
 from core.data.options import ReadOptions, read_mapping, read_names
+from core.data.paths import clean_path
+from core.errors import BadInput
 from core.freezing.strategies import STRATEGIES
 from core.models.card import HeadSettings
 from core.models.registry import SETTING_FIELDS
 from core.training.defaults import preset_settings, settings_sentence
 from core.training.settings import TrainSettings
+
+
+def local_path(text: str) -> Path:
+    """A path as people paste it, for argparse; see core.data.paths."""
+    try:
+        return clean_path(text)
+    except BadInput as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def read_options(options: argparse.Namespace) -> ReadOptions:

@@ -5,6 +5,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from core.command_options import local_path
 from core.command_output import Result
 from core.command_targets import Add, add_runs, find_only_sweep, named_runs
 from core.data.datasets import list_datasets
@@ -41,7 +42,7 @@ def add_compare(add: Add) -> None:
     command = add("compare", "Compare finished runs, or a sweep: every arm's metrics and what they support.", compare)
     add_runs(command, sweep=True)
     command.add_argument("--against", help="title of the arm that the others are compared with (default: see the page)")
-    command.add_argument("--out", type=Path, help="the arms as a table: a file that ends in .csv or .parquet")
+    command.add_argument("--out", type=local_path, help="the arms as a table: a file that ends in .csv or .parquet")
     command.add_argument("--out-runs", type=Path, help="the runs as a table")
 
     command = add("threshold", "Choose the threshold that costs least, or count what one decides.", threshold)

@@ -1,5 +1,6 @@
 """What a run or a sweep would be, without queueing it: stages frozen and trained, and about how long it takes."""
 
+import dataclasses
 from typing import Any
 
 from core.command_output import Result
@@ -10,6 +11,7 @@ from core.models.library import find_backbone
 from core.models.registry import complete_settings
 from core.runs.store import RunStore
 from core.runs.sweep import Arm, SweepSpec, estimate_sweep, requests_of
+from core.training.defaults import in_words
 from core.training.estimate import Estimate, pretraining_estimate, pretraining_plan
 from core.training.objectives import OBJECTIVES
 from core.training.settings import FinetuneRequest, PretrainRequest
@@ -47,6 +49,9 @@ def sweep_outlook(workspace: Workspace, spec: SweepSpec) -> Result:
         lines += [f"{arm.title}: {plan.trained_parameters:,} parameters train", *_stage_lines(plan)]
     number = len(requests_of(spec))
     data = {"dataset": dataset.id, "backbone": card.id, "runs": number, "arms": arms, "estimate": _estimate(estimate)}
+    data["train"] = [dataclasses.asdict(train) for train in spec.size_settings]
+    for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
+        lines.append(f"{f'{size:,}' if size else 'All'} target rows: {in_words(train)}.")
     end = f"{number} run{'s' if number > 1 else ''}, {_about(estimate, number)}. Nothing was queued."
     return Result(data, "\n".join([*lines, end]))
 
@@ -67,8 +72,10 @@ def pretrain_outlook(workspace: Workspace, request: PretrainRequest) -> Result:
     data = {"dataset": dataset.id, "architecture": request.architecture, "parameters": cost.parameters}
     data |= {**_plan_data(plan), "estimate": _estimate(estimate) if estimate else None}
     time = f", {_about(estimate)}" if estimate else ""
+    data["train"] = dataclasses.asdict(request.train)
     head = f"{request.architecture} on {rows:,} source rows of {dataset.name!r}: {cost.parameters:,} parameters{time}"
-    return Result(data, "\n".join([f"{head}. Nothing was queued.", *_stage_lines(plan)]))
+    settings = f"Settings: {in_words(request.train)}."
+    return Result(data, "\n".join([f"{head}. Nothing was queued.", settings, *_stage_lines(plan)]))
 
 
 def _plan_data(plan: Plan) -> dict[str, Any]:

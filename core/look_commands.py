@@ -2,9 +2,9 @@
 
 import argparse
 import dataclasses
-from pathlib import Path
 from typing import Any
 
+from core.command_options import local_path
 from core.command_output import Bar, Result, auc_text, target_test
 from core.command_targets import Add, find_only_sweep, words
 from core.data.datasets import coverage, find_dataset
@@ -36,7 +36,7 @@ def add_look(add: Add) -> None:
     command.add_argument("--kind", type=words, default=(), help=f"of {', '.join(KINDS)}")
     command.add_argument("--tags", type=words, default=(), help="those that have one of these: a,b")
     command.add_argument("--by-arm", action="store_true", help="with --out: a row for every arm, means over its seeds")
-    command.add_argument("--out", type=Path, help="a file that ends in .csv or .parquet")
+    command.add_argument("--out", type=local_path, help="a file that ends in .csv or .parquet")
 
     command = add("profile", "Describe the columns of a sample: missing and distinct values, quantiles.", profile)
     command.add_argument("--sample", required=True)

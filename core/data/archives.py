@@ -19,7 +19,8 @@ _TRAIN = frozenset({"train", "training"})
 _DAY = re.compile(r"day_?(\d+)")
 _MIN_CELLS = 30
 
-LooksLikeRows = Callable[[bytes], bool]
+LinesBeforeRows = Callable[[bytes], int | None]
+"""From a file's first bytes, how many lines stand before its rows; None where they are not those of rows."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,11 @@ def is_train(name: str) -> bool:
     return _stem(name) in _TRAIN
 
 
-def like_rows(head: bytes) -> bool:
-    """Whether the first line that is not blank has 30 cells or more; used where a caller has no test of its own."""
+def like_rows(head: bytes) -> int | None:
+    """0 where the first line that is not blank has 30 cells or more; used where a caller has no test of its own."""
     line = next((line for line in head.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()), b"")
-    return b"\x00" not in line and max(line.count(mark) for mark in (b"\t", b",", b";", b"|")) >= _MIN_CELLS - 1
+    most = max(line.count(mark) for mark in (b"\t", b",", b";", b"|"))
+    return 0 if b"\x00" not in line and most >= _MIN_CELLS - 1 else None
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

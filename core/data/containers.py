@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from core.data import archives
-from core.data.archives import Choice, LooksLikeRows, Member, MemberNeeded, like_rows
+from core.data.archives import Choice, LinesBeforeRows, Member, MemberNeeded, like_rows
 from core.data.decoders import CODECS, DamageError, packing_of
 from core.data.guard import DAMAGE, Guard, check_member, check_size
 from core.data.members import TARS, Archive, is_archive, open_archive_member
@@ -96,7 +96,7 @@ def open_rows(path: Path, member: str = "", keep_truncated: bool = False) -> Ite
             yield Guard(stream, packed, path.name, raw, keep_truncated=keep_truncated)
 
 
-def list_members(path: Path, looks_like_rows: LooksLikeRows = like_rows) -> list[Member]:
+def list_members(path: Path, lines_before_rows: LinesBeforeRows = like_rows) -> list[Member]:
     """The files of an archive but those that systems put there, with the rows of those that look like rows; none where
     `path` is no archive. What breaks off is listed up to there."""
     kind = container_of(path)
@@ -104,17 +104,17 @@ def list_members(path: Path, looks_like_rows: LooksLikeRows = like_rows) -> list
         return []
     with path.open("rb") as raw:
         archive = Archive(raw, path.name, path.stat().st_size, kind, keep_truncated=True)
-        members, _ = survey(archive, looks_like_rows)
-        return count_rows(archive, members, looks_like_rows)
+        members, _ = survey(archive, lines_before_rows)
+        return count_rows(archive, members, lines_before_rows)
 
 
 def choose_member(
-    path: Path, member: str, looks_like_rows: LooksLikeRows = like_rows, keep_truncated: bool = False
+    path: Path, member: str, lines_before_rows: LinesBeforeRows = like_rows, keep_truncated: bool = False
 ) -> Choice:
     """The member of an archive that holds the rows; a Choice of no member where `path` is no archive.
 
     member: the one to take, by its name or by its name without folder where no other has that; empty to look for it.
-    looks_like_rows: the test of a member's first bytes. Raises MemberNeeded where several may be meant, BadInput where
+    lines_before_rows: the test of a member's first bytes. Raises MemberNeeded where several may be meant, BadInput where
     none is or where the archive is not sound. A member whose name leads outside the archive refuses all of it; a link
     or a device is passed over where another one holds the rows, since no member is ever extracted. One that may be the
     rows but cannot be read (damaged, encrypted) is not passed over for another.
@@ -125,7 +125,7 @@ def choose_member(
         return Choice("", (), "")
     with path.open("rb") as raw:
         archive = Archive(raw, path.name, path.stat().st_size, kind, keep_truncated)
-        members, truncated = survey(archive, looks_like_rows)
+        members, truncated = survey(archive, lines_before_rows)
         if member:
             found = archives.find_member(member, members, path.name)
             return archives.chosen(found, members, path.name, truncated)
@@ -136,7 +136,7 @@ def choose_member(
             # How many rows the others have is what tells them apart.
             proposed = archives.proposed(members)
             others = [one for one in members if one is not proposed]
-            members = [*([proposed] if proposed else []), *count_rows(archive, others, looks_like_rows)]
+            members = [*([proposed] if proposed else []), *count_rows(archive, others, lines_before_rows)]
         return archives.choose(members, path.name, truncated)
 
 

@@ -259,6 +259,7 @@ def training_rows(
     validation_share None keeps the dataset's own cut; a share re-cuts the same rows, the last ones validate. last:
     only so many rows of both together, the last ones, cut by the same share; 0 for all. Smaller ones lie in larger.
     Where the validation rows are a file of their own and no share is given, they are the last ones of either file.
+    Where rows that are cut anew would validate on one class alone, more of them validate, if that gives both classes.
     """
     train, validation = _in_order(dataset, f"{domain}_train"), _in_order(dataset, f"{domain}_validation")
     rows = np.concatenate([train, validation])
@@ -274,7 +275,18 @@ def training_rows(
         raise BadInput(f"A validation share of {share:g} leaves no {domain} row to train on; lower it.")
     if validation_share is None and any(one.role == f"{domain}_validation" for one in dataset.samples):
         return train[-cut:], validation[-validated:]
+    cut = _cut_with_both_classes(labels_of(dataset)[rows], cut)
     return rows[:cut], rows[cut:]
+
+
+def _cut_with_both_classes(labels: np.ndarray, cut: int) -> int:
+    """The last place up to `cut` that leaves both classes on both sides; `cut` where there is none, or no label."""
+    clicks = labels == 1
+    places = np.arange(1, cut + 1)
+    before = np.cumsum(clicks)[: len(places)]
+    behind, after = clicks.sum() - before, len(labels) - places
+    fits = (before > 0) & (before < places) & (behind > 0) & (behind < after)
+    return int(places[fits][-1]) if fits.any() else cut
 
 
 def test_rows(dataset: Dataset, domain: str) -> np.ndarray:

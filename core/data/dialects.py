@@ -109,7 +109,7 @@ def inspect(path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool
         return _inspection(dialect, f"It begins with {mark}.", container, "", columns, 0, size, rows, names)
     member, notes, others = "", tuple[str, ...](), tuple[Member, ...]()
     if is_archive(container):
-        choice = choose_member(path, options.member, looks_like_rows, keep_truncated=True)
+        choice = choose_member(path, options.member, lines_before_rows, keep_truncated=True)
         member, others = choice.member, choice.others
         notes = (choice.reason,) if choice.reason else ()
         if choice.truncated:
@@ -126,15 +126,17 @@ def inspect(path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool
     return dataclasses.replace(form, member=member, notes=(*notes, *form.notes), others=others)
 
 
-def looks_like_rows(head: bytes) -> bool:
-    """Whether the beginning of a file, unpacked, is that of Criteo rows, or of a table that could be mapped to them."""
+def lines_before_rows(head: bytes) -> int | None:
+    """How many lines stand before the rows of a file that begins so, mostly its header; None where there are no rows.
+
+    A table whose columns have to be mapped first is one of rows.
+    """
     try:
-        _inspect_head(head[:HEAD_BYTES], "file", ReadOptions(), False, "plain", len(head))
+        return _inspect_head(head[:HEAD_BYTES], "file", ReadOptions(), False, "plain", len(head)).header_row
     except ColumnsNeeded as error:
-        return len(error.names) >= FEW_COLUMNS
+        return 1 if len(error.names) >= FEW_COLUMNS else None
     except BadInput:
-        return False
-    return True
+        return None
 
 
 def _inspection(

@@ -78,5 +78,12 @@ def _in_target(sample: Sample, table: pa.Table, spec: SplitSpec) -> np.ndarray |
     texts = pc.fill_null(column.cast(pa.string()), "")
     in_target = pc.is_in(texts, value_set=pa.array(spec.target_values, pa.string())).to_numpy()
     if not in_target.any():
-        raise BadInput(f"No row of column {spec.column} holds one of {list(spec.target_values)}; choose other values.")
+        found = pc.value_counts(texts).to_pylist()
+        held = [f"{repr(one['values']) if one['values'] else 'nothing'} ({one['counts']:,})" for one in sorted(found, key=lambda one: -one["counts"])[:8]]
+        more = " …" if len(found) > 8 else ""
+        asked = " or ".join(map(repr, spec.target_values))
+        raise BadInput(
+            f"No row has {asked} in column {spec.column}, which holds {', '.join(held)}{more}; choose the values that "
+            "mean target among these." + (" With one value alone no split by it is possible." * (len(found) == 1))
+        )
     return in_target

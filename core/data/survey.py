@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.data import archives
-from core.data.archives import LooksLikeRows, Member
+from core.data.archives import LinesBeforeRows, Member
 from core.data.guard import DAMAGE, broken_off, check_member
 from core.data.members import NOT_READABLE, Archive, Layers, walk_members, zip_members
 from core.data.unpacking import Source
@@ -18,7 +18,7 @@ _CHECKED = 64 * 2**20
 _PIECE = 2**20
 
 
-def survey(archive: Archive, looks_like_rows: LooksLikeRows) -> tuple[list[Member], bool]:
+def survey(archive: Archive, lines_before_rows: LinesBeforeRows) -> tuple[list[Member], bool]:
     """(the files of an archive but those that systems put there, whether it breaks off).
 
     A tar is read once, and the rows of what looks like rows are counted on the way; those of a zip by `count_rows`.
@@ -26,14 +26,14 @@ def survey(archive: Archive, looks_like_rows: LooksLikeRows) -> tuple[list[Membe
     """
     look = _survey_zip if archive.kind == "zip" else _survey_tar
     members: list[Member] = []
-    truncated = look(archive, looks_like_rows, members)
+    truncated = look(archive, lines_before_rows, members)
     if truncated and not archive.keep_truncated:
         where = f"in or behind its member {members[-1].name[:80]!r}" if members else "before its first file"
         raise UnreadableRow(broken_off(archive.name, where))
     return members, truncated
 
 
-def count_rows(archive: Archive, members: list[Member], looks_like_rows: LooksLikeRows) -> list[Member]:
+def count_rows(archive: Archive, members: list[Member], lines_before_rows: LinesBeforeRows) -> list[Member]:
     """The members, those that look like rows with the number of their rows."""
     if archive.kind != "zip":
         return members
@@ -41,23 +41,23 @@ def count_rows(archive: Archive, members: list[Member], looks_like_rows: LooksLi
     counted, unpacked = [], 0
     for one in members:
         if one.is_rows and one.rows is None and one.readable:
-            one, unpacked = _judge_zip(archive, one.name, found[one.name], looks_like_rows, unpacked, count=True)
+            one, unpacked = _judge_zip(archive, one.name, found[one.name], lines_before_rows, unpacked, count=True)
         counted.append(one)
     return counted
 
 
-def _survey_zip(archive: Archive, looks_like_rows: LooksLikeRows, members: list[Member]) -> bool:
+def _survey_zip(archive: Archive, lines_before_rows: LinesBeforeRows, members: list[Member]) -> bool:
     found, truncated = zip_members(archive)
     unpacked = 0
     for name, one in found.items():
         if _is_listed(archive, name, one.kind):
-            member, unpacked = _judge_zip(archive, name, one, looks_like_rows, unpacked, count=False)
+            member, unpacked = _judge_zip(archive, name, one, lines_before_rows, unpacked, count=False)
             members.append(member)
     return truncated
 
 
 def _judge_zip(
-    archive: Archive, name: str, one: ZipMember, looks_like_rows: LooksLikeRows, unpacked: int, count: bool
+    archive: Archive, name: str, one: ZipMember, lines_before_rows: LinesBeforeRows, unpacked: int, count: bool
 ) -> tuple[Member, int]:
     """(the member, unpacked bytes of the archive so far)."""
     size = one.size or 0
@@ -67,11 +67,11 @@ def _judge_zip(
         stream = open_member(archive.raw, one).stream
     except DAMAGE as error:
         return _undecided(name, size, f"cannot be unpacked: {error}"), unpacked
-    judged = _judge(archive, name, size, stream, looks_like_rows, unpacked, count)
+    judged = _judge(archive, name, size, stream, lines_before_rows, unpacked, count)
     return judged.member, judged.unpacked
 
 
-def _survey_tar(archive: Archive, looks_like_rows: LooksLikeRows, members: list[Member]) -> bool:
+def _survey_tar(archive: Archive, lines_before_rows: LinesBeforeRows, members: list[Member]) -> bool:
     unpacked = 0
     try:
         for name, one, stream in walk_members(archive):
@@ -80,7 +80,7 @@ def _survey_tar(archive: Archive, looks_like_rows: LooksLikeRows, members: list[
             if one.kind != "file":
                 members.append(_not_readable(name, one.size, one.kind))
                 continue
-            judged = _judge(archive, name, one.size, stream, looks_like_rows, unpacked, count=True)
+            judged = _judge(archive, name, one.size, stream, lines_before_rows, unpacked, count=True)
             unpacked = judged.unpacked
             members.append(judged.member)
             if judged.truncated:
@@ -106,7 +106,7 @@ def _judge(
     name: str,
     size: int,
     stream: Source,
-    looks_like_rows: LooksLikeRows,
+    lines_before_rows: LinesBeforeRows,
     unpacked: int,
     count: bool,
 ) -> _Judged:
@@ -114,9 +114,11 @@ def _judge(
     try:
         head, truncated = _head(layers)
         what = describe_unreadable(head)
-        looks, rows, broken = bool(head) and not what and looks_like_rows(head), None, False
-        if looks and count:
-            rows, broken = _count_rows(head, layers)
+        before = lines_before_rows(head) if head and not what else None
+        looks, rows, broken = before is not None, None, False
+        if before is not None and count:
+            lines, broken = _count_lines(head, layers)
+            rows = max(0, lines - before)
         elif not (looks or what):
             # Rows that are damaged may look like none, which shows in a checksum behind them.
             broken = _pass_over(layers)
@@ -163,7 +165,7 @@ def _pass_over(layers: Layers) -> bool:
     return False
 
 
-def _count_rows(head: bytes, layers: Layers) -> tuple[int, bool]:
+def _count_lines(head: bytes, layers: Layers) -> tuple[int, bool]:
     """(line ends, and what follows the last of them; whether the member breaks off)."""
     mark = b"\n" if b"\n" in head else b"\r"
     rows, last, truncated = head.count(mark), head[-1:], False

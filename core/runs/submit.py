@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from core.data.datasets import find_dataset, require_labels
+from core.data.datasets import Dataset, find_dataset, require_labels
 from core.errors import BadInput
 from core.freezing.plan import make_plan
 from core.freezing.strategies import describe
@@ -27,6 +27,8 @@ from core.training.settings import (
 )
 from core.workspace import Workspace, check_name
 
+FEWEST_ROWS = 2
+"""Rows that a training needs."""
 CONTROLS = ("scratch", "zero-shot")
 """Strategies offered as controls beside a fine-tuning run."""
 
@@ -71,6 +73,7 @@ def submit_finetune(workspace: Workspace, request: FinetuneRequest, controls: Se
         options = request.options if strategy == request.strategy else {}
         plan = make_plan(card, strategy, request.freeze_depth, request.head, options)
         plan.check_epochs(request.train.epochs)
+        check_rows_to_train(dataset, request.train, request.target_rows)
         requests.append(
             dataclasses.replace(
                 request, dataset=dataset.id, backbone=card.id, strategy=strategy, options=options, group=group
@@ -84,8 +87,24 @@ def submit_finetune(workspace: Workspace, request: FinetuneRequest, controls: Se
     ]
 
 
+def check_rows_to_train(dataset: Dataset, train: TrainSettings, target_rows: int) -> None:
+    """BadInput where so many target rows (0 for all) leave fewer than two to train on."""
+    rows = count_training_rows(dataset, "target", train.validation_share, target_rows)
+    if rows < FEWEST_ROWS:
+        raise BadInput(
+            f"{f'{target_rows:,}' if target_rows else 'The'} target rows leave {rows} to train on, and training needs "
+            f"at least {FEWEST_ROWS}; take more target rows, or a smaller validation share."
+        )
+
+
 def submit_interpolation(workspace: Workspace, run: Run) -> Run:
-    """Queues the mixing of a fine-tuned run with its backbone (WiSE-FT), or gives the one there is; it is kept."""
+    """Queues the mixing of a fine-tuned run with its backbone (WiSE-FT), or gives the one there is; it is kept.
+
+    BadInput where the run is none that is done, or trained nothing.
+    """
+    if run.kind != "finetune" or run.status != "done" or run.request["strategy"] == "zero-shot":
+        what = "trained nothing" if run.status == "done" and run.kind == "finetune" else f"is {run.kind}, {run.status}"
+        raise BadInput(f"Run {run.id} {what}: only a fine-tuning that is done can be mixed with its backbone.")
     for other in interpolations(workspace, run):
         if other.active or other.status == "done":
             return other

@@ -23,7 +23,7 @@ from core.models.library import find_backbone
 from core.runs.halving import CONTROLS, FACTORS, rungs_of
 from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
 from core.runs.store import RESUMABLE, Run, RunStore
-from core.runs.submit import head_flags, train_flags
+from core.runs.submit import check_rows_to_train, head_flags, train_flags
 from core.training.defaults import AUTO, count_training_rows, presets_for
 from core.training.estimate import Estimate, calibrating, estimate_seconds
 from core.training.settings import FinetuneRequest, TrainSettings, head_from_json
@@ -158,6 +158,8 @@ def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, own: bool = F
     spec = dataclasses.replace(spec, dataset=dataset.id, backbone=card.id)
     sweep = Sweep(f"s-{secrets.token_hex(4)}", name, spec, "")
     _check(card, spec)
+    for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
+        check_rows_to_train(dataset, train, size)
     RunStore(workspace).save_sweep(sweep.id, name, dataclasses.asdict(spec))
     _queue(workspace, sweep, card.name, dataset.name, requests_of(spec), CLUSTER if own else "")
     return find_sweep(workspace, sweep.id)

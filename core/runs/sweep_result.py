@@ -120,11 +120,11 @@ def forgotten(results: Sequence[ArmResult]) -> list[str]:
             if result.setting == setting and trained and change is not None:
                 lost[result.title] = change
         if len(lost) > 1:
-            most, least = min(lost, key=lost.__getitem__), max(lost, key=lost.__getitem__)
+            worst, best = min(lost, key=lost.__getitem__), max(lost, key=lost.__getitem__)
             named = f"{setting}: on" if len({one.setting for one in results}) > 1 else "On"
             sentences.append(
-                f"{named} source test rows {most} changed the backbone's AUC most ({lost[most]:+.4f}) and {least} "
-                f"least ({lost[least]:+.4f})."
+                f"{named} source test rows {worst} left the backbone's AUC lowest ({lost[worst]:+.4f}) and {best} "
+                f"highest ({lost[best]:+.4f})."
             )
     return sentences
 

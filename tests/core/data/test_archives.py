@@ -217,16 +217,20 @@ def test_a_damaged_member_is_not_replaced_by_another(tmp_path: Path) -> None:
         choose_member(write(tmp_path, bytes(data)), "")
 
 
-def test_a_caller_says_what_looks_like_rows(tmp_path: Path) -> None:
+def test_a_caller_says_what_looks_like_rows_and_where_they_begin(tmp_path: Path) -> None:
     path = write(tmp_path, zip_of({"a": b"1;2\n3;4\n", "b": TRAIN}))
     seen: list[bytes] = []
 
-    def looks(head: bytes) -> bool:
+    def looks(head: bytes) -> int | None:
         seen.append(head)
-        return b";" in head
+        return 0 if b";" in head else None
 
     assert choose_member(path, "", looks).member == "a"
     assert seen == [b"1;2\n3;4\n", TRAIN]
+    with pytest.raises(MemberNeeded) as error:
+        choose_member(write(tmp_path, zip_of({"a": TRAIN, "b": TRAIN}), "two"), "", lambda head: 3)
+    lines = TRAIN.count(b"\n")
+    assert [one.rows for one in error.value.members] == [lines - 3] * 2
 
 
 def test_names_that_could_spoil_a_sentence(tmp_path: Path) -> None:

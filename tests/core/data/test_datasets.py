@@ -131,7 +131,7 @@ def test_split_by_column(workspace: Workspace, sample: Sample) -> None:
     dataset = prepare(workspace, sample, spec, "by column", min_count=3)
     in_target = np.array([(value or "") in chosen for value in values])
     assert ((parts_of(dataset) >= 3) == in_target).all()
-    with pytest.raises(BadInput, match="No row of column C9 holds one of"):
+    with pytest.raises(BadInput, match="No row has 'nobody has this' in column C9, which holds"):
         preview_split(sample, dataclasses.replace(spec, target_values=("nobody has this",)))
     numeric = SplitSpec(method="column", column="I4", target_values=tuple(str(v) for v in range(-2, 200)))
     numbers = read_rows(sample, ["I4"])["I4"].to_pylist()
@@ -321,3 +321,20 @@ def test_a_segment_column_splits_and_slices(workspace: Workspace, sample: Sample
         preview_split(sample, dataclasses.replace(spec, column="day"))
     with pytest.raises(BadInput, match="have no column 'day'"):
         column_values(workspace, dataset, "day")
+
+
+def test_rows_cut_anew_validate_on_both_classes(workspace: Workspace, sample: Sample) -> None:
+    """Where the last rows hold one class alone, more of them validate; against looking at every cut."""
+    dataset = prepare(workspace, sample, SplitSpec(), "recut")
+    labels = labels_of(dataset)
+    moved = 0
+    for last in range(12, 60):
+        train, validation = training_rows(dataset, "target", None, last)
+        both = [set(labels[train]), set(labels[validation])]
+        rows = np.concatenate([train, validation])
+        cuts = [cut for cut in range(1, len(rows)) if len(set(labels[rows[:cut]])) == len(set(labels[rows[cut:]])) == 2]
+        usual = len(rows) - max(1, round(last * 0.1))
+        wanted = max((cut for cut in cuts if cut <= usual), default=usual)
+        assert len(train) == wanted, (last, both)
+        moved += wanted != usual
+    assert moved

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.data.columns import ColumnsNeeded
-from core.data.dialects import Inspection, inspect, looks_like_rows
+from core.data.dialects import Inspection, inspect, lines_before_rows
 from core.data.options import ReadOptions
 from core.data.schema import FIELDS, LABEL
 from core.errors import BadInput
@@ -140,8 +140,9 @@ def test_what_c20_says_is_said_in_its_own_numbers(values: int, sentence: str, tm
 
 
 def test_heads_that_look_like_rows() -> None:
-    assert looks_like_rows(text(LINES)) and looks_like_rows(text([NAMES, *LINES]).replace(b"\t", b";"))
-    assert looks_like_rows(text([["row", *NAMES], *([["x"] + LINES[0]])]))
+    assert lines_before_rows(text(LINES)) == 0
+    assert lines_before_rows(text([NAMES, *LINES]).replace(b"\t", b";")) == 1
+    assert lines_before_rows(text([["row", *NAMES], ["x", *LINES[0]]])) == 1
     for other in (b"", b"Criteo Kaggle data, see the licence, and the readme.\n" * 9, b"a,b,c\n1,2,3\n"):
-        assert not looks_like_rows(other)
-    assert not looks_like_rows(b"# Criteo\n\nEach row has: label, 13 integers, 26 categories.\n\n- one\n- two\n")
+        assert lines_before_rows(other) is None
+    assert None is lines_before_rows(b"# Criteo\n\nEach row has: label, 13 integers, 26 categories.\n\n- one\n- two\n")
