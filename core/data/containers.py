@@ -114,10 +114,10 @@ def choose_member(
     """The member of an archive that holds the rows; a Choice of no member where `path` is no archive.
 
     member: the one to take, by its name or by its name without folder where no other has that; empty to look for it.
-    lines_before_rows: the test of a member's first bytes. Raises MemberNeeded where several may be meant, BadInput where
-    none is or where the archive is not sound. A member whose name leads outside the archive refuses all of it; a link
-    or a device is passed over where another one holds the rows, since no member is ever extracted. One that may be the
-    rows but cannot be read (damaged, encrypted) is not passed over for another.
+    lines_before_rows: the test of a member's first bytes. Raises MemberNeeded where several may be meant, BadInput
+    where none is or where the archive is not sound. A member whose name leads outside the archive refuses all of
+    it; a link or a device is passed over where another one holds the rows, since no member is ever extracted. One
+    that may be the rows but cannot be read (damaged, encrypted) is not passed over for another.
     """
     kind = container_of(path)
     _check_has_members(path, kind, member)

@@ -79,7 +79,10 @@ def _in_target(sample: Sample, table: pa.Table, spec: SplitSpec) -> np.ndarray |
     in_target = pc.is_in(texts, value_set=pa.array(spec.target_values, pa.string())).to_numpy()
     if not in_target.any():
         found = pc.value_counts(texts).to_pylist()
-        held = [f"{repr(one['values']) if one['values'] else 'nothing'} ({one['counts']:,})" for one in sorted(found, key=lambda one: -one["counts"])[:8]]
+        held = [
+            f"{repr(one['values']) if one['values'] else 'nothing'} ({one['counts']:,})"
+            for one in sorted(found, key=lambda one: -one["counts"])[:8]
+        ]
         more = " …" if len(found) > 8 else ""
         asked = " or ".join(map(repr, spec.target_values))
         raise BadInput(
