@@ -138,7 +138,29 @@ def test_a_long_file_is_looked_at_in_places(trained: tuple[Preprocessing, np.nda
 def test_columns_in_another_order(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
     columns = found(trained, fresh | {"C5": fresh["C8"], "C8": fresh["C5"]})
     assert {(column.field, column.reason) for column in columns} == {("C5", "column:C8"), ("C8", "column:C5")}
-    assert all("another order?" in sentence for sentence in unknown_sentences(columns))
+    (sentence,) = unknown_sentences(columns)
+    assert "C5 has those of C8 and C8 has those of C5" in sentence and sentence.endswith("another order?")
+
+
+def test_columns_moved_by_one_are_one_sentence(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
+    others = (*CATEGORICAL[1:], CATEGORICAL[0])
+    columns = found(trained, fresh | {field: fresh[other] for field, other in zip(CATEGORICAL, others, strict=True)})
+    moved = [column for column in columns if column.reason.startswith("column:")]
+    assert len(moved) > 10 and all(column.reason == f"column:{others[int(column.field[1:]) - 1]}" for column in moved)
+    sentences = unknown_sentences(columns)
+    assert len(sentences) == len({column.reason.partition(":")[0] for column in columns}) <= 2
+    assert f"({len(moved)} of 26 categorical columns)" in sentences[0]
+    assert f"{moved[0].field} has those of {moved[0].reason[7:]}, " in sentences[0] and "and so on" in sentences[0]
+
+
+def test_each_columns_own_name_before_its_values_is_one_sentence(
+    trained: tuple[Preprocessing, np.ndarray], fresh: Columns
+) -> None:
+    columns = found(trained, fresh | {f: [v and f"{f}={v}" for v in fresh[f]] for f in CATEGORICAL})
+    assert len({column.file for column in columns}) == len(columns) >= 20
+    (sentence,) = unknown_sentences(columns)
+    assert "the file has those of C1 with 'C1=' before them, the model without" in sentence
+    assert "likewise in the other columns. Write them" in sentence
 
 
 @pytest.mark.parametrize(
