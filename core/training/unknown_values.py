@@ -8,7 +8,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -116,16 +115,6 @@ def unknown_sentences(columns: Sequence[UnknownColumn]) -> list[str]:
     return [_sentence(group) for group in sorted(groups.values(), key=len, reverse=True)]
 
 
-def unknown_summary(columns: Sequence[UnknownColumn], counts: np.ndarray) -> dict[str, Any]:
-    """JSON-ready: `shares` of all rows with an unknown value by field, the `columns` to explain, and `sentences`."""
-    shares = counts[:, UNSEEN] / np.maximum(counts.sum(axis=1), 1)
-    return {
-        "shares": dict(zip(FIELDS, shares.tolist(), strict=True)),
-        "columns": [dataclasses.asdict(column) for column in columns],
-        "sentences": unknown_sentences(columns),
-    }
-
-
 def _explain(
     preprocessing: Preprocessing, rows: pa.ChunkedArray, column: UnknownColumn, explained: list[Spelling]
 ) -> UnknownColumn:
@@ -229,7 +218,7 @@ def _look_of(value: str) -> str:
 
 def _sentence(columns: list[UnknownColumn]) -> str:
     first, rows = columns[0], sum(column.rows for column in columns)
-    names = _names([column.field for column in columns])
+    names = names_of([column.field for column in columns])
     where = f"{names} ({len(columns)} of {len(CATEGORICAL)} categorical columns)" if len(columns) > 3 else names
     where += f", such as {_short(first.example)},"
     known, expected = (sum(getattr(column, name) for column in columns) / rows for name in ("known", "expected"))
@@ -269,11 +258,13 @@ def _moved(columns: list[UnknownColumn]) -> str:
     return f"they are values of other columns ({', '.join(shown[:-1])} and {shown[-1]})."
 
 
-def _names(fields: Sequence[str]) -> str:
-    """C1, C3 to C7 and C9."""
+def names_of(fields: Sequence[str]) -> str:
+    """C1, C3 to C7 and C9; "" for no field."""
+    if not fields:
+        return ""
     runs: list[list[str]] = []
     for field in fields:
-        follows = runs and CATEGORICAL.index(field) == CATEGORICAL.index(runs[-1][-1]) + 1
+        follows = runs and FIELDS.index(field) == FIELDS.index(runs[-1][-1]) + 1
         runs[-1].append(field) if follows else runs.append([field])
     texts = [text for run in runs for text in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else run)]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

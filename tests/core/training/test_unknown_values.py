@@ -194,7 +194,7 @@ def test_rows_of_the_same_kind_drift_or_few_rows_are_no_reason(
     assert found(trained, fresh | dict.fromkeys(CATEGORICAL, [None] * 500)) == ()
     # In a column whose values training hardly knew either, nothing is missed.
     other = spelled(fresh, lambda value: hashlib.md5(value.encode()).hexdigest())
-    assert unknown_columns(trained[0], table(other), _counts(trained[0], other), np.zeros(39)) == ()
+    assert unknown_columns(trained[0], table(other), counted(trained[0], other), np.zeros(39)) == ()
 
 
 def test_without_the_training_rows_the_least_the_vocabulary_allows_is_expected(
@@ -203,9 +203,9 @@ def test_without_the_training_rows_the_least_the_vocabulary_allows_is_expected(
     least = known_in_training(trained[0], None)
     assert (least[13:] <= trained[1][13:] + 1e-9).all() and least[13:].max() > 0.1
     upper = spelled(fresh, str.upper)
-    columns = unknown_columns(trained[0], table(upper), _counts(trained[0], upper), least)
+    columns = unknown_columns(trained[0], table(upper), counted(trained[0], upper), least)
     assert columns and {column.reason for column in columns} == {"upper_case"}
 
 
-def _counts(preprocessing: Preprocessing, columns: Columns) -> np.ndarray:
+def counted(preprocessing: Preprocessing, columns: Columns) -> np.ndarray:
     return drift_counts(preprocessing.encode(table(columns)).ids)
