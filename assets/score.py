@@ -501,6 +501,17 @@ def unknown_columns(seen: np.ndarray) -> list[str]:
     return found
 
 
+def knows_none(seen: np.ndarray) -> bool:
+    """Whether (nearly) no categorical value is known, neither of these rows nor of the model's training rows."""
+    shares = json.loads((FOLDER / "run.json").read_text(encoding="utf-8")).get("known_in_training")
+    rows = seen[len(NUMERIC) :]
+    present = rows[:, 1:].sum(axis=1)
+    if not shares or not present.any():
+        return False
+    expected = sum(shares[name] * count for name, count in zip(CATEGORICAL, present, strict=True))
+    return bool(max(expected, rows[:, 2].sum()) <= 0.05 * present.sum())
+
+
 def example_of(name: str, examples: dict[str, str]) -> str:
     value = examples[name]
     return f"{(value if len(value) <= 40 else value[:37] + '...')!r} in {name}"
@@ -577,6 +588,11 @@ def main(source: Path, target: Path, on_bad_rows: str) -> None:
         print(f"{bad.count:,} bad row{'s' if bad.count > 1 else ''} skipped, such as: {bad.first}")
     for note in bad.notes:
         print(note)
+    if knows_none(seen):
+        print(
+            "The model knows (nearly) no value of the categorical columns, neither of this file nor of its own "
+            "training rows: the scores come from the numeric columns alone."
+        )
     if names := unknown_columns(seen):
         print(
             f"(Nearly) no value of {', '.join(names)} is known to the model, such as {example_of(names[0], examples)}: "

@@ -91,10 +91,10 @@ def missing_sentence(fields: Sequence[str]) -> str:
     """That these fields, at least one, are missing in every row."""
     names = [names_of([field for field in fields if field in kind]) for kind in (NUMERIC, CATEGORICAL)]
     where, verb = " and ".join(filter(None, names)), "are" if len(fields) > 1 else "is"
-    them, they = ("these columns", "they were") if len(fields) > 1 else ("this column", "it was")
+    which, they, them = ("these columns", "they were", "them") if len(fields) > 1 else ("this column", "it was", "it")
     return (
-        f"{where} {verb} missing in every row, though {they} not in training: the scores make no use of {them}. If the "
-        f"file should have {them}, add the values, then score it again."
+        f"{where} {verb} missing in every row, though {they} not in training: the scores make no use of {which}. If "
+        f"the file should have {them}, add the values, then score it again."
     )
 
 

@@ -5,6 +5,7 @@ import csv
 import errno
 import gzip
 import io
+import json
 import lzma
 import os
 import runpy
@@ -223,6 +224,17 @@ def test_unknown_columns_are_named(exported: Exported, cells: Cells, tmp_path: P
     assert f"such as {many[0][14]!r} in C1: another spelling" in done.stdout and "another hash" in done.stdout
     (tmp_path / "rows.tsv").write_bytes(text(cells * 10))
     assert "no value of" not in alone(exported[2], tmp_path / "rows.tsv", tmp_path / "out.csv").stdout
+
+
+def test_a_model_that_knew_no_value_in_training_is_said(exported: Exported, cells: Cells, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported[2], tmp_path / "out")
+    about = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(about | {"known_in_training": dict.fromkeys(FIELDS, 0.0)}))
+    other = [[*row[:14], *(value and f"x{value}" for value in row[14:])] for row in cells]
+    for rows, said in ((other, True), (cells, False)):
+        (tmp_path / "rows.tsv").write_bytes(text(rows))
+        done = alone(folder, tmp_path / "rows.tsv", tmp_path / "out.csv")
+        assert done.returncode == 0 and ("neither of this file nor of its own training rows" in done.stdout) is said
 
 
 def test_outputs_that_the_system_refuses_are_named(exported: Exported, cells: Cells, tmp_path: Path) -> None:
