@@ -10,12 +10,14 @@ scores.csv: row (the row's number in the file; a header is line 1), the id if th
 click), predicted_click (1 where the score reaches the threshold). It is written whole or not at all.
 
 A bad row, such as one with letters in I1, is named and nothing is written; --on-bad-rows skip leaves bad rows out and
-counts them. Exit status 0; 2 with one sentence when the file cannot be scored.
+counts them. Exit status 0; 2 with one sentence when the file cannot be scored or the output cannot be written, 1 when
+the output's disk is full.
 """
 
 import argparse
 import bz2
 import csv
+import errno
 import gzip
 import json
 import lzma
@@ -29,7 +31,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,7 +88,15 @@ Faults = dict[int, str]  # what is wrong with a row, by its number
 
 
 class Refused(Exception):
-    """Why the file cannot be scored, in a sentence."""
+    """Why the file cannot be scored, in a sentence. status: the exit status."""
+
+    status = 2
+
+
+class DiskFull(Refused):
+    """That there is no space for the output."""
+
+    status = 1
 
 
 @dataclass
@@ -125,14 +135,22 @@ def read_rows(path: Path, bad: BadRows) -> Iterator[tuple[pa.Table, np.ndarray, 
     """
     if not path.is_file():
         raise Refused(f"There is no file {str(path)!r}; check the path.")
-    with path.open("rb") as stream:
-        tables = parquet_tables(path) if stream.read(4) == b"PAR1" else text_tables(path, bad)
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4)
+    except OSError as error:
+        raise Refused(f"The file {str(path)!r} cannot be read ({reason_of(error)}); check its permissions.") from error
+    tables = parquet_tables(path) if start == b"PAR1" else text_tables(path, bad)
     for table, numbers, faults, id_name in tables:
         rows, kept = typed(table, numbers, path.name, faults)
         # Faults of all kinds together, so that the first row is named.
         bad.settle(faults)
         if rows.num_rows:
             yield rows, kept, id_name
+
+
+def reason_of(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def open_stream(path: Path, stack: ExitStack) -> Any:
@@ -433,12 +451,19 @@ def encode(
     return ids, numerics
 
 
-def write_scores(source: Path, target: Path, bad: BadRows) -> tuple[int, np.ndarray]:
-    """(rows scored, rows of each field with a missing, an unknown or a known value); Refused when there is no row."""
-    threshold = json.loads((FOLDER / "run.json").read_text(encoding="utf-8"))["threshold"]
-    session = onnxruntime.InferenceSession(str(FOLDER / "model.onnx"), providers=["CPUExecutionProvider"])
-    preprocessing = load_preprocessing()
+def write_scores(source: Path, target: Path, bad: BadRows) -> tuple[int, np.ndarray, dict[str, str]]:
+    """(rows scored, rows of each field with a missing, an unknown or a known value, an unknown value by column).
+
+    Refused when there is no row.
+    """
+    try:
+        threshold = json.loads((FOLDER / "run.json").read_text(encoding="utf-8"))["threshold"]
+        session = onnxruntime.InferenceSession(str(FOLDER / "model.onnx"), providers=["CPUExecutionProvider"])
+        preprocessing = load_preprocessing()
+    except OSError as error:
+        raise Refused(f"The model in {str(FOLDER)!r} cannot be read ({error}); export it again.") from error
     done, seen, writer = 0, np.zeros((len(FIELDS), 3), np.int64), None
+    examples: dict[str, str] = {}
     try:
         for rows, numbers, id_name in read_rows(source, bad):
             ids, numerics = encode(rows, *preprocessing)
@@ -451,13 +476,17 @@ def write_scores(source: Path, target: Path, bad: BadRows) -> tuple[int, np.ndar
             writer = writer or pcsv.CSVWriter(target, table.schema)
             writer.write_table(table)
             done += len(scores)
+            for name in CATEGORICAL:
+                unseen = ids[:, FIELDS.index(name)] == UNSEEN
+                if name not in examples and unseen.any():
+                    examples[name] = rows[name][int(unseen.argmax())].as_py()
             seen += np.stack([np.bincount(np.minimum(column, FIRST), minlength=3) for column in ids.T])
     finally:
         if writer is not None:
             writer.close()
     if not done:
         raise Refused(f"{source.name!r} holds no good row.{f' The first bad one: {bad.first}' if bad.count else ''}")
-    return done, seen
+    return done, seen, examples
 
 
 def unknown_columns(seen: np.ndarray) -> list[str]:
@@ -472,24 +501,80 @@ def unknown_columns(seen: np.ndarray) -> list[str]:
     return found
 
 
+def knows_none(seen: np.ndarray) -> bool:
+    """Whether (nearly) no categorical value is known, neither of these rows nor of the model's training rows."""
+    shares = json.loads((FOLDER / "run.json").read_text(encoding="utf-8")).get("known_in_training")
+    rows = seen[len(NUMERIC) :]
+    present = rows[:, 1:].sum(axis=1)
+    if not shares or not present.any():
+        return False
+    expected = sum(shares[name] * count for name, count in zip(CATEGORICAL, present, strict=True))
+    return bool(max(expected, rows[:, 2].sum()) <= 0.05 * present.sum())
+
+
+def example_of(name: str, examples: dict[str, str]) -> str:
+    value = examples[name]
+    return f"{(value if len(value) <= 40 else value[:37] + '...')!r} in {name}"
+
+
 def write_whole(target: Path, inputs: list[Path], write: Callable[[Path], None]) -> None:
     """Calls `write` with a temporary path and moves the file to `target`; a pipe or device gets the finished bytes."""
+    try:
+        target.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # what is in its place is seen when the folder is made
+    except OSError as error:
+        raise Refused(f"The output {str(target)[:200]!r} cannot be used ({reason_of(error)}); name another.") from error
     if target.is_dir():
         raise Refused(f"The output {str(target)!r} is a folder; name a file in it.")
     if target.exists() and any(one.exists() and one.samefile(target) for one in inputs):
         raise Refused(f"The output {str(target)!r} is the input itself, or the model's; name another file.")
     stream = target.exists() and not stat.S_ISREG(target.stat().st_mode)
     final = Path(os.path.realpath(target))
-    if not stream:
-        final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=None if stream else final.parent, prefix=".part-") as folder:
-        part = Path(folder) / "scores.csv"
+    with made_whole(target, None if stream else final.parent) as folder:
+        part = folder / "scores.csv"
         write(part)
-        if stream:
+        if not stream:
+            part.replace(final)
+            return
+        try:
             with part.open("rb") as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
-        else:
-            part.replace(final)
+        except OSError as error:
+            raise Refused(f"The output {str(target)!r} cannot be written ({reason_of(error)}); name a file.") from error
+
+
+@contextmanager
+def made_whole(target: Path, around: Path | None) -> Iterator[Path]:
+    """A temporary folder in `around`, made if missing, or where the system has such; nothing stays if the block fails.
+
+    An error of the system becomes a sentence that names the output `target`.
+    """
+    missing = [one for one in (around, *around.parents) if not one.exists()] if around else []
+    try:
+        if around:
+            around.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=around, prefix=".part-") as folder:
+            yield Path(folder)
+    except BaseException as error:
+        for one in missing:
+            with suppress(OSError):
+                one.rmdir()
+        if not isinstance(error, OSError):
+            raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"The disk of the output {str(target)!r} is full; nothing was written. Free some space, or name an "
+                "output elsewhere."
+            ) from error
+        why = (
+            "there is a file where its folder should be"
+            if isinstance(error, FileExistsError | NotADirectoryError)
+            else reason_of(error)
+        )
+        raise Refused(
+            f"The output {str(target)!r} cannot be written ({why}); name a file in a folder that can be written."
+        ) from error
 
 
 def main(source: Path, target: Path, on_bad_rows: str) -> None:
@@ -497,16 +582,22 @@ def main(source: Path, target: Path, on_bad_rows: str) -> None:
     bad, found = BadRows(on_bad_rows == "skip"), []
     model = [FOLDER / "model.onnx", FOLDER / "run.json", Path(__file__)]
     write_whole(target, [source, *model], lambda part: found.append(write_scores(source, part, bad)))
-    rows, seen = found[0]
+    rows, seen, examples = found[0]
     print(f"Wrote {rows:,} score{'s' if rows > 1 else ''} to {target}.")
     if bad.count:
         print(f"{bad.count:,} bad row{'s' if bad.count > 1 else ''} skipped, such as: {bad.first}")
     for note in bad.notes:
         print(note)
+    if knows_none(seen):
+        print(
+            "The model knows (nearly) no value of the categorical columns, neither of this file nor of its own "
+            "training rows: the scores come from the numeric columns alone."
+        )
     if names := unknown_columns(seen):
         print(
-            f"(Nearly) no value of {', '.join(names)} is known to the model: another spelling, such as upper case or "
-            "decimal numbers, or another hash? The scores hardly use these columns."
+            f"(Nearly) no value of {', '.join(names)} is known to the model, such as {example_of(names[0], examples)}: "
+            "another spelling (upper case, decimal numbers, a text before them), another hash, or the columns in "
+            "another order? The scores hardly use these columns."
         )
 
 
@@ -520,4 +611,4 @@ if __name__ == "__main__":
         main(words.rows, words.scores, words.on_bad_rows)
     except (Refused, OSError, ValueError) as error:
         print(f"score.py: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status if isinstance(error, Refused) else 2)

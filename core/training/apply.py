@@ -25,7 +25,8 @@ from core.training.results import SCORED_PARTS, labels_by_part, measure, score_p
 from core.training.score_drift import distribution, drift_from, what_it_learnt
 from core.training.scoring import ScoredRows, Scorer, write_predictions
 from core.training.table import read_table
-from core.training.unknown_values import known_in_training, unknown_columns, unknown_summary
+from core.training.unknown_summary import unknown_summary
+from core.training.unknown_values import known_in_training, unknown_columns
 from core.workspace import Workspace, open_workspace
 
 
@@ -80,7 +81,7 @@ def score_file(
 
     Returns:
         JSON-ready: `rows` scored, `bad_rows` skipped with `bad_examples`; `labelled` (whether there is a label column),
-        `unlabelled_rows` (rows whose label is empty, ? or -1); `notes` of the reader; how the `scores` spread;
+        `unlabelled_rows` (rows whose label is missing or -1); `notes` of the reader; how the `scores` spread;
         `metrics` of the rows with a label, None where there is none; `unknown` values (core.training.unknown_values);
         `drift` against the run's training rows (core.training.score_drift), None when they are gone.
 
@@ -108,10 +109,10 @@ def score_file(
             [source],
         )
         learnt = what_it_learnt(workspace, run, preprocessing)
-        training = known_in_training(preprocessing, learnt.counts if learnt else None)
-        unknown = unknown_columns(preprocessing, coded_rows(sample), scored[0].counts, training)
+        before, counts = learnt.counts if learnt else None, scored[0].counts
+        unknown = unknown_columns(preprocessing, coded_rows(sample), counts, known_in_training(preprocessing, before))
     return _summary(run, sample, scored[0], threshold, target) | {
-        "unknown": unknown_summary(unknown, scored[0].counts),
+        "unknown": unknown_summary(preprocessing, unknown, counts, before),
         "drift": drift_from(learnt, scored[0].counts, scored[0].scores, threshold) if learnt else None,
     }
 

@@ -26,12 +26,12 @@ def label_sentence(said: Mapping[str, Any]) -> str:
     if not said.get("labelled", bool(said["metrics"])):
         return "The rows have no labels: scored without metrics."
     if without == rows:
-        every = f"None of the {rows:,} rows has" if rows > 1 else "The row does not have"
-        return f"{every} a label (empty, ? or -1): scored as unlabelled, without metrics."
+        every = "No row has a label (all are" if rows > 1 else "The row has no label (it is"
+        return f"{every} empty, ?, -1 or another marker of a missing value): scored as unlabelled, without metrics."
     few = f"{without:,} of {rows:,} rows have" if without > 1 else f"1 of {rows:,} rows has"
     left = rows - without
     return (
-        f"{few} no label (empty, ? or -1): the metrics are of the "
+        f"{few} no label (empty, ?, -1 or another marker of a missing value): the metrics are of the "
         f"{f'{left:,} labelled rows' if left > 1 else 'one labelled row'}."
     )
 

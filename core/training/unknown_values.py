@@ -8,7 +8,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -108,21 +107,12 @@ def unknown_columns(
 
 
 def unknown_sentences(columns: Sequence[UnknownColumn]) -> list[str]:
-    """One sentence for all columns that are unknown for the same reason, those with most columns first."""
-    groups: dict[tuple[str, str, str], list[UnknownColumn]] = {}
+    """One sentence for all columns that are unknown for the same kind of reason, those with most columns first."""
+    groups: dict[str, list[UnknownColumn]] = {}
     for column in columns:
-        groups.setdefault((column.reason, column.file, column.model), []).append(column)
+        # "column:C7" and "column:C8" are of one kind, as are two texts added before the values.
+        groups.setdefault(column.reason.partition(":")[0], []).append(column)
     return [_sentence(group) for group in sorted(groups.values(), key=len, reverse=True)]
-
-
-def unknown_summary(columns: Sequence[UnknownColumn], counts: np.ndarray) -> dict[str, Any]:
-    """JSON-ready: `shares` of all rows with an unknown value by field, the `columns` to explain, and `sentences`."""
-    shares = counts[:, UNSEEN] / np.maximum(counts.sum(axis=1), 1)
-    return {
-        "shares": dict(zip(FIELDS, shares.tolist(), strict=True)),
-        "columns": [dataclasses.asdict(column) for column in columns],
-        "sentences": unknown_sentences(columns),
-    }
 
 
 def _explain(
@@ -228,7 +218,7 @@ def _look_of(value: str) -> str:
 
 def _sentence(columns: list[UnknownColumn]) -> str:
     first, rows = columns[0], sum(column.rows for column in columns)
-    names = _names([column.field for column in columns])
+    names = names_of([column.field for column in columns])
     where = f"{names} ({len(columns)} of {len(CATEGORICAL)} categorical columns)" if len(columns) > 3 else names
     where += f", such as {_short(first.example)},"
     known, expected = (sum(getattr(column, name) for column in columns) / rows for name in ("known", "expected"))
@@ -238,28 +228,43 @@ def _sentence(columns: list[UnknownColumn]) -> str:
         else f"No value of {where} is known to this model: "
     )
     if first.reason.startswith("column:"):
-        return start + f"they are values of {first.reason.removeprefix('column:')}. Are the columns in another order?"
+        return start + f"{_moved(columns)} Are the columns in another order?"
+    alike = all((column.file, column.model) == (first.file, first.model) for column in columns)
     if first.reason == "another_hash":
+        looks = first.model if alike else f"in {first.field} {first.model}"
         return start + (
-            f"they look like the model's ({first.model}), so they come from another hash or data set. The scores "
+            f"they look like the model's ({looks}), so they come from another hash or data set. The scores "
             "hardly use these columns; use a model that was trained on such values."
         )
     if first.reason == "another_spelling":
+        where = "The" if alike else f"In {first.field}, for example, the"
         return start + (
-            f"another spelling or another hash. The file has {first.file}, the model {first.model}. The scores hardly "
-            "use these columns."
+            f"another spelling or another hash. {where} file has {first.file}, the model {first.model}. The scores "
+            "hardly use these columns."
         )
-    return start + (
-        f"the file has them {first.file}, the model {first.model}. Write them as the model has them, then score the "
-        "file again."
-    )
+    has = f"the file has {'them' if alike else f'those of {first.field}'} {first.file}, the model {first.model}"
+    likewise = "" if alike else ", and likewise in the other columns"
+    return start + f"{has}{likewise}. Write them as the model has them, then score the file again."
 
 
-def _names(fields: Sequence[str]) -> str:
-    """C1, C3 to C7 and C9."""
+def _moved(columns: list[UnknownColumn]) -> str:
+    """Which columns' values stand where, of at most three columns."""
+    pairs = [(column.field, column.reason.removeprefix("column:")) for column in columns]
+    if len(pairs) == 1:
+        return f"they are values of {pairs[0][1]}."
+    shown = [f"{field} has those of {other}" for field, other in pairs[:3]]
+    if len(pairs) > 3:
+        return f"they are values of other columns ({', '.join(shown)} and so on)."
+    return f"they are values of other columns ({', '.join(shown[:-1])} and {shown[-1]})."
+
+
+def names_of(fields: Sequence[str]) -> str:
+    """C1, C3 to C7 and C9; "" for no field."""
+    if not fields:
+        return ""
     runs: list[list[str]] = []
     for field in fields:
-        follows = runs and CATEGORICAL.index(field) == CATEGORICAL.index(runs[-1][-1]) + 1
+        follows = runs and FIELDS.index(field) == FIELDS.index(runs[-1][-1]) + 1
         runs[-1].append(field) if follows else runs.append([field])
     texts = [text for run in runs for text in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else run)]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

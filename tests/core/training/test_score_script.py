@@ -2,8 +2,10 @@
 
 import bz2
 import csv
+import errno
 import gzip
 import io
+import json
 import lzma
 import os
 import runpy
@@ -218,6 +220,49 @@ def test_unknown_columns_are_named(exported: Exported, cells: Cells, tmp_path: P
     many = [[*row[:14], *(f"x{value}" for value in row[14:])] for row in cells * 10]
     (tmp_path / "rows.tsv").write_bytes(text(many))
     done = alone(exported[2], tmp_path / "rows.tsv", tmp_path / "out.csv")
-    assert done.returncode == 0 and "no value of C1" in done.stdout and "C9" in done.stdout and "hash?" in done.stdout
+    assert done.returncode == 0 and "no value of C1" in done.stdout and "C9" in done.stdout
+    assert f"such as {many[0][14]!r} in C1: another spelling" in done.stdout and "another hash" in done.stdout
     (tmp_path / "rows.tsv").write_bytes(text(cells * 10))
     assert "no value of" not in alone(exported[2], tmp_path / "rows.tsv", tmp_path / "out.csv").stdout
+
+
+def test_a_model_that_knew_no_value_in_training_is_said(exported: Exported, cells: Cells, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported[2], tmp_path / "out")
+    about = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(about | {"known_in_training": dict.fromkeys(FIELDS, 0.0)}))
+    other = [[*row[:14], *(value and f"x{value}" for value in row[14:])] for row in cells]
+    for rows, said in ((other, True), (cells, False)):
+        (tmp_path / "rows.tsv").write_bytes(text(rows))
+        done = alone(folder, tmp_path / "rows.tsv", tmp_path / "out.csv")
+        assert done.returncode == 0 and ("neither of this file nor of its own training rows" in done.stdout) is said
+
+
+def test_outputs_that_the_system_refuses_are_named(exported: Exported, cells: Cells, tmp_path: Path) -> None:
+    (tmp_path / "rows.tsv").write_bytes(text(cells))
+    (tmp_path / "file").write_text("x")
+    for output, why in (
+        (tmp_path / "file" / "out.csv", "there is a file where its folder should be"),
+        (tmp_path / "file" / "new" / "out.csv", "there is a file where its folder should be"),
+        (Path("/proc/out.csv"), "No such file or directory"),
+        (Path("/proc/new/out.csv"), "No such file or directory"),
+        (tmp_path / ("a" * 300), "File name too long"),
+        (Path("/dev/full"), "No space left on device"),
+    ):
+        done = alone(exported[2], tmp_path / "rows.tsv", output)
+        assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+        assert f"The output {str(output)[:200]!r} cannot be" in done.stderr and f"({why}); name a" in done.stderr
+        assert "[Errno" not in done.stderr and ".part-" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "rows.tsv"]
+
+
+def test_a_full_disk_is_said_and_nothing_stays(exported: Exported, tmp_path: Path) -> None:
+    names = runpy.run_path(str(exported[2] / "score.py"))
+
+    def fill(part: Path) -> None:
+        part.write_text("some of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    target = tmp_path / "new" / "deep" / "out.csv"
+    with pytest.raises(names["Refused"], match="out.csv' is full; nothing was written. Free some space") as caught:
+        names["write_whole"](target, [], fill)
+    assert caught.value.status == 1 and list(tmp_path.iterdir()) == []

@@ -138,7 +138,29 @@ def test_a_long_file_is_looked_at_in_places(trained: tuple[Preprocessing, np.nda
 def test_columns_in_another_order(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
     columns = found(trained, fresh | {"C5": fresh["C8"], "C8": fresh["C5"]})
     assert {(column.field, column.reason) for column in columns} == {("C5", "column:C8"), ("C8", "column:C5")}
-    assert all("another order?" in sentence for sentence in unknown_sentences(columns))
+    (sentence,) = unknown_sentences(columns)
+    assert "C5 has those of C8 and C8 has those of C5" in sentence and sentence.endswith("another order?")
+
+
+def test_columns_moved_by_one_are_one_sentence(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
+    others = (*CATEGORICAL[1:], CATEGORICAL[0])
+    columns = found(trained, fresh | {field: fresh[other] for field, other in zip(CATEGORICAL, others, strict=True)})
+    moved = [column for column in columns if column.reason.startswith("column:")]
+    assert len(moved) > 10 and all(column.reason == f"column:{others[int(column.field[1:]) - 1]}" for column in moved)
+    sentences = unknown_sentences(columns)
+    assert len(sentences) == len({column.reason.partition(":")[0] for column in columns}) <= 2
+    assert f"({len(moved)} of 26 categorical columns)" in sentences[0]
+    assert f"{moved[0].field} has those of {moved[0].reason[7:]}, " in sentences[0] and "and so on" in sentences[0]
+
+
+def test_each_columns_own_name_before_its_values_is_one_sentence(
+    trained: tuple[Preprocessing, np.ndarray], fresh: Columns
+) -> None:
+    columns = found(trained, fresh | {f: [v and f"{f}={v}" for v in fresh[f]] for f in CATEGORICAL})
+    assert len({column.file for column in columns}) == len(columns) >= 20
+    (sentence,) = unknown_sentences(columns)
+    assert "the file has those of C1 with 'C1=' before them, the model without" in sentence
+    assert "likewise in the other columns. Write them" in sentence
 
 
 @pytest.mark.parametrize(
@@ -172,7 +194,7 @@ def test_rows_of_the_same_kind_drift_or_few_rows_are_no_reason(
     assert found(trained, fresh | dict.fromkeys(CATEGORICAL, [None] * 500)) == ()
     # In a column whose values training hardly knew either, nothing is missed.
     other = spelled(fresh, lambda value: hashlib.md5(value.encode()).hexdigest())
-    assert unknown_columns(trained[0], table(other), _counts(trained[0], other), np.zeros(39)) == ()
+    assert unknown_columns(trained[0], table(other), counted(trained[0], other), np.zeros(39)) == ()
 
 
 def test_without_the_training_rows_the_least_the_vocabulary_allows_is_expected(
@@ -181,9 +203,9 @@ def test_without_the_training_rows_the_least_the_vocabulary_allows_is_expected(
     least = known_in_training(trained[0], None)
     assert (least[13:] <= trained[1][13:] + 1e-9).all() and least[13:].max() > 0.1
     upper = spelled(fresh, str.upper)
-    columns = unknown_columns(trained[0], table(upper), _counts(trained[0], upper), least)
+    columns = unknown_columns(trained[0], table(upper), counted(trained[0], upper), least)
     assert columns and {column.reason for column in columns} == {"upper_case"}
 
 
-def _counts(preprocessing: Preprocessing, columns: Columns) -> np.ndarray:
+def counted(preprocessing: Preprocessing, columns: Columns) -> np.ndarray:
     return drift_counts(preprocessing.encode(table(columns)).ids)
