@@ -102,7 +102,7 @@ def source() -> Source | None:
         "Criteo rows, labels optional",
         "score_file",
         "score",
-        help="Labels may be missing, empty, ? or -1. An id column is handed through to the predictions.",
+        help="Labels may be missing, empty, ?, -1 or NaN. An id column is handed through to the predictions.",
     )
     if copied is None:
         st.caption("Text with 39 columns (40 with the label), CSV with a header, or Parquet; packed or plain.")

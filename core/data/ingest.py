@@ -183,7 +183,7 @@ def _notes(reading: Reading) -> list[str]:
     if reading.form.absent:
         notes.append(f"The file has no {', '.join(reading.form.absent)}: missing in every row.")
     if reading.form.labelled and not reading.labelled:
-        notes.append("Every label is empty, ? or -1: these are rows without labels.")
+        notes.append("Every label is empty, ?, -1 or another marker of a missing value: these are rows without labels.")
     if reading.remark:
         notes.append(reading.remark)
     if reading.truncated:

@@ -42,7 +42,7 @@ def test_pretrain_by_rfd_then_freeze_two_stages(prepared: Server, page: Page) ->
     settled(page)
     choose(page, "Architecture", "AutoInt+")
     choose(page, "Learns by", "Replaced features (RFD)")
-    expect(page.get_by_text("map: as the MAP paper pretrains", exact=False)).to_be_visible()
+    expect(page.get_by_text("map: pretraining by RFD or MFP as in the MAP paper", exact=False)).to_be_visible()
     fill(page, "Block widths", "16, 8")
     set_number(page, "Layers", "2")
     fill(page, "Name of the backbone", "Attentive")

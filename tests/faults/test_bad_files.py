@@ -43,7 +43,7 @@ def csv_of(lines: list[list[str]]) -> bytes:
 CASES: dict[str, tuple[bytes, str]] = {
     "200 KB of prose without a tab": (b"a" * 200_000 + b"\n", r"Row 1 of 'file' has 1 tab-separated columns"),
     "an open quote and 200 KB": (b'"' + b"a" * 200_000 + b"\n", r"Row 1 of 'file' has 1 tab-separated columns"),
-    "a million columns": (b"\t" * 1_000_000 + b"\n", r"Row 1 of 'file' has 1000001 tab-separated columns"),
+    "a million columns": (b"\t" * 1_000_000 + b"\n", r"Row 1 of 'file' has 1,000,001 columns; at most 1,000 are read"),
     "100,000 more columns in a header": (
         HEADER + b"".join(b",x%d" % i for i in range(100_000)) + b"\n1" + b"," * 100_039,
         r"header of 'file' names 100,040 columns; at most 1,000 are read",

@@ -36,7 +36,7 @@ def test_markers_are_missing_numbers_and_missing_categories(marker: str) -> None
 
 def test_every_marker_of_pandas_that_is_a_word_is_one_of_ours() -> None:
     column = pd.read_csv(io.StringIO("\n".join(["x", *(f'"{marker}"' for marker in sorted(MISSING_MARKERS))])))["x"]
-    known = MISSING_MARKERS - {"", "nan", "null", "none"}
+    known = MISSING_MARKERS - {"", "nan", "null"}
     assert {str(cell) for cell in column.dropna()} <= known
     for marker in ("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "#N/A", "-NaN", "-nan"):
         assert is_missing(marker) and pd.isna(pd.read_csv(io.StringIO(f"x,y\n{marker},1"))["x"][0])
