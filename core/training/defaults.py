@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from core.data.datasets import Dataset
+from core.data.datasets import Dataset, training_rows
 from core.errors import BadInput
 from core.training.settings import PRESETS, TrainSettings
 
@@ -32,6 +32,7 @@ FEW_STEPS, MANY_STEPS = 200, 4_000
 """Optimiser steps of an epoch at which the batch grows with the rows: up to USUAL_BATCH, and from there on."""
 LOWEST_RATE, LOWEST_RATE_ROWS, HIGHEST_RATE = 3e-4, 10_000, 1e-3
 """The learning rate up to so many rows; above them it grows with the root of their number, up to the highest."""
+_COUNTED_EXACTLY = 200_000
 FEWEST_STEPS, MOST_EPOCHS = 600, 100
 """Optimiser steps that all epochs together should allow: few rows get more epochs, at most so many."""
 
@@ -81,9 +82,10 @@ def presets_for(training_rows: int, objective: str = "supervised") -> dict[str, 
 
 
 def count_training_rows(dataset: Dataset, domain: str, validation_share: float | None = None, last: int = 0) -> int:
-    """How many rows of "source" or "target" train, without reading them.
+    """How many rows of "source" or "target" train; of very many rows without reading where they lie.
 
-    They are cut as core.data.datasets.training_rows cuts them. validation_share: of training and validation rows; None
+    They are cut as core.data.datasets.training_rows cuts them, which looks at the labels of rows cut anew: of more rows
+    than _COUNTED_EXACTLY both classes validate anyhow. validation_share: of training and validation rows; None
     for the dataset's own cut. last: how many of the last training and validation rows are used, 0 for all.
     """
     rows = {part.part: part.rows for part in dataset.parts}
@@ -92,7 +94,10 @@ def count_training_rows(dataset: Dataset, domain: str, validation_share: float |
         return train
     share = validation / (train + validation) if validation_share is None else validation_share
     both = min(last, train + validation) or train + validation
-    return both - max(1, round(both * share))
+    validated = max(1, round(both * share))
+    if validated < both <= _COUNTED_EXACTLY:
+        return len(training_rows(dataset, domain, validation_share, min(last, train + validation))[0])
+    return both - validated
 
 
 def settings_by_size(dataset: Dataset, sizes: Sequence[int], preset: str, given: dict[str, Any]) -> list[TrainSettings]:
