@@ -119,8 +119,10 @@ def _with_fewer_parts(labels: np.ndarray, spec: SplitSpec, cut: Cut) -> str:
         alone = dataclasses.replace(spec, source_share=0.0)
         block = all_rows(cut(alone))
         own = labels[block.rows]
-        if not _too_few(own, block) and (spec.shuffled or place_cuts(own, block.sizes, [0] * len(block.sizes), 1)):
-            return "Add rows, or leave out the source domain, which needs fewer: --source-share 0."
+        if not _too_few(own, block):
+            cuts = spec.shuffled or place_cuts(own, block.sizes, [0] * len(block.sizes), 1)
+            flags = "--source-share 0" if cuts else "--split random --source-share 0"
+            return f"Add rows, or leave out the source domain, which needs fewer: {flags}."
     return "Add rows."
 
 

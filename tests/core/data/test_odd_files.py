@@ -372,3 +372,15 @@ def test_a_line_of_nothing_but_delimiters(delimiter: str, workspace: Workspace, 
     for count in (5, 40, 41, 60, 900_000):
         with pytest.raises(BadInput):
             ingest(workspace, write(tmp_path, f"{delimiter * count}\n{delimiter * count}\n".encode()), "x")
+
+
+def test_twenty_sorted_rows_get_advice_that_works(workspace: Workspace, tmp_path: Path) -> None:
+    from core.data.datasets import prepare
+    from core.data.split import SplitSpec
+
+    lines = [["1" if place < 5 else "0", *line[1:]] for place, line in enumerate(LINES[:20])]
+    sample = ingest(workspace, write(tmp_path, text(lines, None, "\t")), "few")
+    with pytest.raises(BadInput, match="--split random --source-share 0"):
+        prepare(workspace, sample, SplitSpec(), "few")
+    dataset = prepare(workspace, sample, SplitSpec(method="random", source_share=0), "few")
+    assert all(0 < part.clicks < part.rows for part in dataset.parts if part.rows)  # type: ignore[operator]
