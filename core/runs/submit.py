@@ -100,11 +100,11 @@ def check_rows_to_train(dataset: Dataset, train: TrainSettings, target_rows: int
 def submit_interpolation(workspace: Workspace, run: Run) -> Run:
     """Queues the mixing of a fine-tuned run with its backbone (WiSE-FT), or gives the one there is; it is kept.
 
-    BadInput where the run is none that is done, or trained nothing.
+    The run may be queued before it, as in the demo. BadInput where it is no fine-tuning, or trains nothing.
     """
-    if run.kind != "finetune" or run.status != "done" or run.request["strategy"] == "zero-shot":
-        what = "trained nothing" if run.status == "done" and run.kind == "finetune" else f"is {run.kind}, {run.status}"
-        raise BadInput(f"Run {run.id} {what}: only a fine-tuning that is done can be mixed with its backbone.")
+    if run.kind != "finetune" or run.request["strategy"] == "zero-shot":
+        what = "is the backbone as it was" if run.kind == "finetune" else "is not a fine-tuning run"
+        raise BadInput(f"Run {run.id} {what}, so there is nothing to mix; choose a fine-tuning run.")
     for other in interpolations(workspace, run):
         if other.active or other.status == "done":
             return other
