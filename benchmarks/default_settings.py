@@ -1,7 +1,7 @@
 """The default settings beside a grid: `python -m benchmarks.default_settings` writes docs/defaults.md.
 
-A DCNv2 is trained from scratch on 1,000 to 60,000 real rows and 100,000 and 1,000,000 simulated rows, and a pretrained
-one is fine-tuned on 1,000 to 20,000 real target rows: once with the settings that core.training.defaults chooses for
+A DCNv2 is trained from scratch on 120 to 60,000 real rows and 100,000 and 1,000,000 simulated rows, and a pretrained
+one is fine-tuned on 120 to 20,000 real target rows: once with the settings that core.training.defaults chooses for
 that many rows, and once with every batch size and learning rate of a grid. Trainings are kept in --folder, so that a
 broken run goes on where it was.
 """
@@ -36,6 +36,7 @@ def cross(batches: Sequence[int], rates: Sequence[float], epochs: int = 20) -> t
 
 RATES = (3e-4, 1e-3, 3e-3)
 STUDIES = (
+    Study("scratch", 120, 5, cross((16, 64, 256), RATES)),
     Study("scratch", 1_000, 5, cross((16, 32, 64, 256, 1024, 4096), RATES)),
     Study("scratch", 5_000, 5, cross((32, 64, 256, 1024, 4096), RATES)),
     Study("scratch", 20_000, 3, cross((64, 256, 1024, 4096), RATES)),
@@ -54,6 +55,7 @@ STUDIES = (
         cross((256, 1024, 4096), RATES[1:2], 3) + cross((64,), RATES[1:2], 1),
         simulated=True,
     ),
+    Study("finetune", 120, 5, cross((16, 64, 256), RATES)),
     Study("finetune", 1_000, 5, cross((16, 32, 64, 256, 1024, 4096), RATES)),
     Study("finetune", 5_000, 5, cross((32, 64, 256, 1024, 4096), RATES)),
     Study("finetune", 20_000, 3, cross((64, 256, 1024, 4096), RATES)),

@@ -30,7 +30,7 @@ PRETEXTS = ("rfd", "mfp")
 SMALLEST_BATCH, USUAL_BATCH, LARGEST_BATCH = 16, 64, 4096
 FEW_STEPS, MANY_STEPS = 200, 4_000
 """Optimiser steps of an epoch at which the batch grows with the rows: up to USUAL_BATCH, and from there on."""
-LOWEST_RATE, LOWEST_RATE_ROWS, HIGHEST_RATE = 3e-4, 10_000, 1e-3
+LOWEST_RATE, LOWEST_RATE_ROWS, HIGHEST_RATE = 3e-4, 9_000, 1e-3
 """The learning rate up to so many rows; above them it grows with the root of their number, up to the highest."""
 _COUNTED_EXACTLY = 200_000
 FEWEST_STEPS, MOST_EPOCHS = 600, 100
@@ -44,7 +44,7 @@ def default_settings(training_rows: int, objective: str = "supervised") -> tuple
 
     - The batch size is a power of two. Up to 64 it gives an epoch about 200 steps; it stays 64 until an epoch has about
       4,000, and then keeps it there, up to 4,096. A batch of 16 is the smallest.
-    - The learning rate is 3e-4 up to 10,000 rows and grows with the root of their number to 1e-3.
+    - The learning rate is 3e-4 up to 9,000 rows and grows with the root of their number to 1e-3 at 100,000.
     - Where batches of 16 make few steps there are more epochs than 20. Early stopping and the plateau are those of
       "fast", so the number of epochs is an upper bound.
     """
