@@ -1,6 +1,7 @@
 """Rows that cannot be read: the file is refused with a sentence, or they are skipped and counted."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -64,17 +65,8 @@ class BadRows:
         )
 
 
-class RowNumbers:
-    """Maps the rows that arrow hands out back to line numbers, knowing which lines it dropped."""
-
-    def __init__(self, first: int) -> None:
-        self._next = first
-
-    def take(self, count: int, dropped: list[int]) -> np.ndarray:
-        """Line numbers of the next `count` rows handed out, when arrow left out the lines `dropped`."""
-        gone = np.array([number for number in dropped if number >= self._next], dtype=np.int64)
-        numbers = np.arange(self._next, self._next + count + len(gone))
-        numbers = numbers[~np.isin(numbers, gone)][:count]
-        if count:
-            self._next = int(numbers[-1]) + 1
-        return numbers
+def number_rows(first: int, count: int, dropped: Sequence[int]) -> np.ndarray:
+    """Numbers of the `count` rows that Arrow hands out of a text, which begin at `first`, without those `dropped`."""
+    gone = np.array([number for number in dropped if number >= first], dtype=np.int64)
+    numbers = np.arange(first, first + count + len(gone))
+    return numbers[~np.isin(numbers, gone)][:count]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from core.data.bad_rows import BadRows, RowNumbers
+from core.data.bad_rows import BadRows, number_rows
 from core.data.column_names import LABEL_NAMES, plain_name, recognise
 from core.data.dialects import Inspection
 from core.data.head import not_utf8
@@ -113,7 +113,7 @@ def read_text(
         bad.settle(len(dropped))
         raise _arrow_sentence(error, text, name, before + 1) from error
     table = table.rename_columns([column for column in form.columns if column])
-    numbers = RowNumbers(first=before + 1 + form.header_row).take(table.num_rows, dropped)
+    numbers = number_rows(before + 1 + form.header_row, table.num_rows, dropped)
     blank = blank_rows(text, row_ends(text, form.delimiter, form.quoted))
     filled = ~np.isin(numbers, blank + before)
     seen = table.num_rows + len(dropped)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from core.data.dataset_files import check_files, decode, join_rows
 from core.data.samples import Sample, coded_rows
 from core.data.schema import FIELDS, LABEL, NUMERIC
-from core.data.split import PartSummary, SplitSpec, assign_unlabelled, check_parts, summarise, without_domains
+from core.data.split import SplitSpec, assign_unlabelled, check_parts, summarise, without_domains
 from core.data.split_adjust import Split, split_rows
 from core.errors import BadInput
 
@@ -28,11 +28,6 @@ def plan_files(files: Mapping[str, Sample], spec: SplitSpec) -> Split:
     files = check_files(files)
     labels = join_rows([*files.values()])[LABEL].to_numpy()
     return split_rows(labels, by_file(spec), files={role: sample.rows for role, sample in files.items()})
-
-
-def preview_split(sample: Sample, spec: SplitSpec) -> tuple[PartSummary, ...]:
-    """Rows and clicks per part that `spec` would give."""
-    return plan_split(sample, spec).summaries
 
 
 def by_file(spec: SplitSpec) -> SplitSpec:

@@ -59,12 +59,13 @@ def read_form(file: File, need_label: bool = True) -> ReadOptions | None:
     options = _choose_columns(file, member, look)
     if options is None:
         return None
+    asked = isinstance(look.needed, ColumnsNeeded)
     look = _look(file, options, need_label)
     if look.form is None:
         above.error(escape_markdown(look.error or str(look.needed)), icon=":material/error:")
         return None
     title, reason = DIALECTS[look.form.dialect].title, escape_markdown(look.form.reason)
-    if not isinstance(_look(file, ReadOptions(member=member), need_label).needed, ColumnsNeeded):
+    if not asked:
         above.markdown(f":material/check: **{title}**: {reason}")
     for note in look.form.notes:
         above.caption(escape_markdown(_on_page(note)))

@@ -33,7 +33,7 @@ from core.data.samples import Sample, delete_sample, find_sample, read_rows
 from core.data.schema import FIELDS, LABEL
 from core.data.simulate import simulate
 from core.data.split import PARTS, SplitSpec
-from core.data.split_plan import preview_split
+from core.data.split_plan import plan_split
 from core.errors import BadInput
 from core.workspace import Workspace, hash_json, open_workspace, read_json, write_json
 from tests.core.data.helpers import fingerprint, rows, text, with_segments, write
@@ -70,7 +70,7 @@ def test_without_a_source_domain_the_target_training_rows_fit(workspace: Workspa
 def test_a_sample_without_labels_gives_source_rows_alone(workspace: Workspace, tmp_path: Path) -> None:
     sample = ingest(workspace, write(tmp_path, text(rows(600, seed=9, labelled=False))), "no labels")
     spec = SplitSpec(source_share=0.3, source_validation_share=0.1)
-    assert preview_split(sample, spec) == prepare(workspace, sample, spec, "one", min_count=3).parts
+    assert plan_split(sample, spec).summaries == prepare(workspace, sample, spec, "one", min_count=3).parts
     dataset = find_dataset(workspace, "one")
     assert not dataset.labelled and dataset.has_source
     assert [part.rows for part in dataset.parts] == [540, 60, 0, 0, 0, 0]
@@ -132,10 +132,10 @@ def test_split_by_column(workspace: Workspace, sample: Sample) -> None:
     in_target = np.array([(value or "") in chosen for value in values])
     assert ((parts_of(dataset) >= 3) == in_target).all()
     with pytest.raises(BadInput, match="No row has 'nobody has this' in column C9, which holds"):
-        preview_split(sample, dataclasses.replace(spec, target_values=("nobody has this",)))
+        plan_split(sample, dataclasses.replace(spec, target_values=("nobody has this",)))
     numeric = SplitSpec(method="column", column="I4", target_values=tuple(str(v) for v in range(-2, 200)))
     numbers = read_rows(sample, ["I4"])["I4"].to_pylist()
-    counts = preview_split(sample, numeric)
+    counts = plan_split(sample, numeric).summaries
     assert sum(part.rows for part in counts[3:]) == sum(v is not None and v < 200 for v in numbers)
 
 
@@ -311,14 +311,14 @@ def test_a_segment_column_splits_and_slices(workspace: Workspace, sample: Sample
     with pytest.raises(
         BadInput, match=r"has no column 'domain' to split by; its columns are I1 to I13 and C1 to C26\."
     ):
-        preview_split(sample, spec)
+        plan_split(sample, spec)
     sample = with_segments(sample, "domain", ["news", "shop", "mail", None])
     dataset = prepare(workspace, sample, spec, "by domain", min_count=3)
     np.testing.assert_array_equal(parts_of(dataset) >= 3, np.arange(600) % 2 == 1)
     assert kept_columns(workspace, dataset) == ("domain",)
     assert column_values(workspace, dataset, "domain").to_pylist()[:5] == ["news", "shop", "mail", None, "news"]
     with pytest.raises(BadInput, match="and domain beside them"):
-        preview_split(sample, dataclasses.replace(spec, column="day"))
+        plan_split(sample, dataclasses.replace(spec, column="day"))
     with pytest.raises(BadInput, match="have no column 'day'"):
         column_values(workspace, dataset, "day")
 
