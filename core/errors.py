@@ -45,6 +45,12 @@ class UnreadableRow(BadInput):
     """Rows that cannot be read, one or those after a break, where the rest can be (`on_bad_rows` "skip")."""
 
 
+class Damaged(BadInput):
+    """A file of the workspace that cannot be used: the message names it and says what to do. path: the file."""
+
+    path: Path = Path()
+
+
 class RunError(ThawError):
     """A run that could not be carried through, such as a loss that became NaN (command line: exit status 1)."""
 

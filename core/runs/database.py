@@ -1,11 +1,16 @@
 """The workspace's SQLite file, in WAL mode: its schema, how it moves forward, and how it is opened."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.errors import BadInput
+from core.error_kinds import sqlite_code
+from core.errors import BadInput, Damaged
+from core.stored import check_regular, damaged
 from core.workspace import Workspace
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -35,7 +40,11 @@ MIGRATIONS: tuple[str, ...] = (
 
 
 def migrate(workspace: Workspace) -> None:
-    """Brings the file to the newest schema, or makes it; BadInput where its schema is of a newer Thaw."""
+    """Brings the file to the newest schema, or makes it; BadInput where its schema is of a newer Thaw.
+
+    `Damaged` where what lies there is no store; nothing is made over it.
+    """
+    _check_file(workspace)
     with opened(workspace) as db:
         version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
@@ -65,8 +74,38 @@ def opened(workspace: Workspace) -> Iterator[sqlite3.Connection]:
         db.execute("PRAGMA synchronous = NORMAL")
         with db:
             yield db
+    except sqlite3.DatabaseError as error:
+        # A table that is missing is told apart from other mistakes of SQL by its message alone.
+        if sqlite_code(error) in _DAMAGED or str(error).startswith(("no such table", "no such column")):
+            raise _damaged(workspace, error) from error
+        if str(error).endswith("already exists"):
+            raise _damaged(workspace, "its tables and its schema version differ") from error
+        raise
     finally:
         db.close()
+
+
+def _check_file(workspace: Workspace) -> None:
+    """`Damaged` where a folder, a link to nothing or an emptied file lies in the store's place."""
+    path = workspace.database
+    if not os.path.lexists(path):
+        return
+    try:
+        check_regular(path)
+    except ValueError as error:
+        # A store that is being made is empty for a moment; it has no runs yet.
+        made = path.exists() and path.is_file() and not any(workspace.runs.glob("r-*"))
+        if not made:
+            raise _damaged(workspace, error) from error
+
+
+def _damaged(workspace: Workspace, why: object) -> Damaged:
+    return damaged(
+        workspace.database,
+        why,
+        "put a copy of it in its place, or move it away to begin with an empty run store; samples, datasets and "
+        "backbones are files of their own",
+    )
 
 
 @contextmanager

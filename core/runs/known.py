@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from core.errors import Damaged
 from core.runs.database import opened
 from core.runs.run import Run, Validation, run_of
 from core.workspace import Workspace
@@ -28,9 +29,21 @@ def _known(database: str) -> tuple[dict[str, tuple[tuple[Any, ...], Run]], dict[
     return {}, {}
 
 
+@lru_cache(maxsize=2)
+def _damaged(database: str) -> dict[str, Damaged]:
+    """By id: what is wrong with runs that could not be read."""
+    return {}
+
+
+def damaged_runs(workspace: Workspace) -> list[Damaged]:
+    """Runs that this process has met in the store and could not read; lists leave them out."""
+    return [*_damaged(str(workspace.database)).values()]
+
+
 def read_runs(workspace: Workspace, clause: str, values: Sequence[Any]) -> list[Run]:
-    """The runs that `clause`, all that follows FROM, selects."""
+    """The runs that `clause`, all that follows FROM, selects; without those that are damaged, see `damaged_runs`."""
     known, _ = _known(str(workspace.database))
+    broken = _damaged(str(workspace.database))
     with opened(workspace) as db:
         # Both queries see the store at one moment.
         db.execute("BEGIN")
@@ -41,11 +54,15 @@ def read_runs(workspace: Workspace, clause: str, values: Sequence[Any]) -> list[
         db.row_factory = whole_row
         query = "SELECT * FROM runs WHERE id IN (SELECT value FROM json_each(?))"
         for row in db.execute(query, (json.dumps([*changed]),)) if changed else ():
-            found[row["id"]] = (changed[row["id"]], run_of(row))
+            try:
+                found[row["id"]] = (changed[row["id"]], run_of(row))
+                broken.pop(row["id"], None)
+            except Damaged as error:
+                broken[row["id"]] = error
     if len(known) + len(changed) > MOST:
         known.clear()
-    known.update({run_id: found[run_id] for run_id in [*changed][:MOST]})
-    return [found[row[0]][1] for row in rows]
+    known.update({run_id: found[run_id] for run_id in [*changed][:MOST] if run_id in found})
+    return [found[row[0]][1] for row in rows if row[0] in found]
 
 
 def read_validation(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Validation]:
