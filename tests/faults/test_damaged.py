@@ -6,19 +6,22 @@ it, and a sweep that waits.
 
 import contextlib
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
 
 from core.__main__ import main
-from core.data.datasets import find_dataset
+from core.data.datasets import find_dataset, list_datasets
+from core.data.samples import list_samples
+from core.models.library import list_backbones
 from core.runs import known
 from core.workspace import Workspace, open_workspace
-
 from tests.pages.places import furnish, places, serve
 
 LISTS = ("samples", "datasets", "backbones", "runs", "sweeps")
@@ -94,9 +97,13 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "deeply nested": lambda path: path.write_text("[" * 200_000),
     "a folder": _replaced(lambda path: path.mkdir()),
     "a link to nothing": _replaced(lambda path: path.symlink_to("nowhere")),
-    "a pipe": _replaced(lambda path: __import__("os").mkfifo(path)),
+    "a pipe": _replaced(lambda path: os.mkfifo(path)),
     "gone": lambda path: path.unlink(),
 }
+
+
+def lists(workspace: Workspace) -> list[list[Any]]:
+    return [list_samples(workspace), list_datasets(workspace), list_backbones(workspace)]
 
 
 def said_by(app: object) -> str:
@@ -122,13 +129,30 @@ def check_everything(workspace: Workspace, ids: dict[str, str], capsys: pytest.C
 ENTRIES = ("samples/*/sample.json", "datasets/*/dataset.json", "backbones/*/card.json")
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("entry", ENTRIES)
-def test_a_damaged_description_is_named_and_all_else_works(
-    entry: str, damage: str, here: tuple[Workspace, dict[str, str]], capsys: pytest.CaptureFixture[str]
+def test_damaged_descriptions_beside_whole_ones_are_named_and_all_else_works(
+    here: tuple[Workspace, dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace, ids = here
+    damaged = []
+    for entry in ENTRIES:
+        (path,) = workspace.root.glob(entry)
+        for place, damage in enumerate(DAMAGES):
+            folder = path.parent.with_name(f"{path.parent.name}-{place}")
+            shutil.copytree(path.parent, folder)
+            DAMAGES[damage](folder / path.name)
+            damaged.append(folder / path.name)
+    pages, commands = check_everything(workspace, ids, capsys)
+    assert [path for path in damaged if str(path).replace("_", "\\_") not in pages] == []
+    assert [path for path in damaged if str(path) not in commands] == []
+    assert [len(found) for found in lists(workspace)] == [1, 1, 6]
+
+
+@pytest.mark.parametrize("entry", [*ENTRIES, "samples/*/rows.arrow", "datasets/*/labels.npy", "backbones/*/model.*"])
+def test_where_all_there_is_is_damaged_pages_say_so(
+    entry: str, here: tuple[Workspace, dict[str, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace, ids = here
     (path,) = workspace.root.glob(entry)
-    DAMAGES[damage](path)
+    path.write_bytes(b"")
     pages, commands = check_everything(workspace, ids, capsys)
     assert str(path).replace("_", "\\_") in pages and str(path) in commands
