@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.error_kinds import UNFINISHED
+from core.errors import name_write_error
 from core.leftovers import REPLACED, part_folder
 
 PRIVATE = 0o077
@@ -27,24 +29,39 @@ _CANNOT = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 def staging(parent: Path) -> Iterator[Path]:
     """A new, empty folder in `parent` for what is to be published there; whatever is still in it at the end goes.
 
-    Nobody lists what is in it, and no sweep of leftovers removes it as long as this process lives.
+    Nobody lists what is in it, and no sweep of leftovers removes it as long as this process lives. An error in writing
+    says what the system refused, see core.errors.name_write_error.
     """
     with part_folder(parent) as part:
         # One level down: a list of all folders that hold a sample.json, say, does not look there.
         folder = part / "new"
         folder.mkdir(0o700)
-        yield folder
+        try:
+            yield folder
+        except Exception as error:
+            name_write_error(error, folder, parent)
+            raise
 
 
 def write_file(path: Path, write: Callable[[Path], object], umask: int = PRIVATE) -> None:
     """Calls `write` with a path to write to, then puts that file at `path`, durably; if it fails, `path` is as it was.
 
-    umask: which rights the file does not get.
+    umask: which rights the file does not get. An OSError in writing names `path`.
     """
-    with staging(path.parent) as folder:
-        part = folder / path.name
-        write(part)
-        publish_file(part, path, umask)
+    try:
+        with staging(path.parent) as folder:
+            part = folder / path.name
+            try:
+                write(part)
+                publish_file(part, path, umask)
+            except Exception as error:
+                name_write_error(error, part, path)
+                raise
+    except OSError as error:
+        if UNFINISHED in str(error.filename):
+            # That of the folder in which the file was to be written.
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def publish_file(part: Path, path: Path, umask: int = PRIVATE) -> None:
