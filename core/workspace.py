@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.durable import write_file
+from core.durable import make_folder, write_file
 from core.error_kinds import FULL
 from core.errors import BadInput
 from core.leftovers import clear_below
@@ -104,7 +104,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
     An OSError in writing names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_file(path, write)
 
 
