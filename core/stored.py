@@ -10,7 +10,7 @@ import os
 import stat
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -52,6 +52,41 @@ def check_regular(path: Path) -> None:
         raise ValueError("a folder lies in its place" if stat.S_ISDIR(found.st_mode) else "it is no regular file")
     if not found.st_size:
         raise ValueError("it is empty")
+
+
+def check_whole(folder: Path, files: Iterable[str], fault: Callable[[], str], advice: str) -> None:
+    """`Damaged`, naming the file, unless all `files` of a folder are there and `fault` finds nothing wrong with them.
+
+    fault: what is wrong, beginning with the file's name, as core.data.wholeness has it, or "". It is asked again only
+    once one of the files has changed.
+    """
+    seen = []
+    for name in files:
+        path = folder / name
+        try:
+            check_regular(path)
+        except ValueError as error:
+            raise damaged(path, error, advice) from error
+        found = path.stat()
+        seen.append((name, found.st_mtime_ns, found.st_size, found.st_ino))
+    key = str(folder)
+    if key not in _faults or _faults[key][0] != seen:
+        if len(_faults) >= _MOST_FAULTS:
+            _faults.clear()
+        try:
+            _faults[key] = seen, fault()
+        except OSError as error:
+            if error.errno in _THIS_PROCESS:
+                raise
+            raise damaged(Path(error.filename or folder), _why_not(folder, error), advice) from error
+    if said := _faults[key][1]:
+        name = next((name for name in files if Path(name).name == said.split()[0]), "")
+        raise damaged(folder / name, said.removeprefix(Path(name).name).strip() if name else said, advice)
+
+
+_faults: dict[str, tuple[list[tuple[str, int, int, int]], str]] = {}
+"""By folder: its files as they were, and what was wrong with them."""
+_MOST_FAULTS = 4096
 
 
 def read_stored_json(path: Path, advice: str) -> dict[str, Any]:

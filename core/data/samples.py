@@ -1,7 +1,7 @@
 """Samples in the workspace: a Criteo file as given, read once."""
 
 import dataclasses
-import shutil
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from core.access import require_writable
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.rowsfile import map_rows, plain
 from core.data.schema import DIALECTS, FIELDS, LABEL
+from core.data.wholeness import sample_fault
+from core.durable import remove_folder
 from core.errors import Damaged, refused_by_system
 from core.named import found_among
-from core.stored import build, check_moment, check_regular, damaged, load_stored, read_entries
+from core.stored import build, check_moment, check_regular, check_whole, damaged, load_stored, read_entries
 from core.workspace import Workspace, write_json
 
 FILE = "sample.json"
@@ -96,10 +98,8 @@ def load_sample(folder: Path) -> Sample:
         return sample
 
     sample = load_stored(folder / FILE, _ADVICE, make)
-    try:
-        check_regular(sample.rows_path)
-    except ValueError as error:
-        raise damaged(sample.rows_path, error, _ADVICE) from error
+    files = [sample.rows_path.name, *[SKIPPED] * os.path.lexists(folder / SKIPPED)]
+    check_whole(folder, files, lambda: sample_fault(folder, sample.rows), _ADVICE)
     return sample
 
 
@@ -122,7 +122,7 @@ def find_sample(workspace: Workspace, name_or_id: str) -> Sample:
 def delete_sample(sample: Sample) -> None:
     """Removes the sample's folder; datasets prepared from it can no longer be encoded anew."""
     require_writable()
-    shutil.rmtree(sample.folder)
+    remove_folder(sample.folder)
 
 
 def coded_rows(sample: Sample) -> pa.Table:

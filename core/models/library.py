@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from core.data.wholeness import backbone_fault
 from core.errors import Damaged
 from core.models.card import ADVICE, FILE, PREPROCESSING, WEIGHTS, BackboneCard, load_card
 from core.models.registry import ARCHITECTURES
 from core.named import found_among
-from core.stored import check_regular, damaged, read_entries
+from core.stored import check_whole, damaged, read_entries
 from core.workspace import BUNDLED_BACKBONES, Workspace
 
 
@@ -41,9 +42,5 @@ def _load_whole(folder: Path) -> BackboneCard:
     if card.architecture not in ARCHITECTURES:
         why = f"its architecture is {card.architecture[:40]!r}, which this Thaw does not know"
         raise damaged(folder / FILE, why, ADVICE)
-    for name in (WEIGHTS, *PREPROCESSING):
-        try:
-            check_regular(folder / name)
-        except ValueError as error:
-            raise damaged(folder / name, error, ADVICE) from error
+    check_whole(folder, (WEIGHTS, *PREPROCESSING), lambda: backbone_fault(folder), ADVICE)
     return card
