@@ -22,6 +22,7 @@ from filelock import Timeout
 from joblib import Parallel, delayed, parallel_config
 
 from core.errors import BadInput, ThawError, device_failed, out_of_memory, system_sentence
+from core.rights import private_files
 from core.runs.database import held_open
 from core.runs.halving import decide
 from core.runs.launch import CLUSTER, LANES, arms_at_once, ensure_worker, lane_lock, threads_a_run
@@ -267,7 +268,8 @@ def main() -> int:
     parser.add_argument("--lane", choices=LANES, required=True)
     options = parser.parse_args()
     linger = float(os.environ.get("THAW_WORKER_LINGER", LINGER_SECONDS))
-    work(open_workspace(options.workspace), options.lane, execute_run, linger, load_torch)
+    with private_files():
+        work(open_workspace(options.workspace), options.lane, execute_run, linger, load_torch)
     return 0
 
 
