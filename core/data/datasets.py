@@ -1,8 +1,6 @@
 """Datasets: one sample, or several, prepared for training, with split, preprocessing and encoded rows."""
 
 import dataclasses
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +27,8 @@ from core.data.schema import FIELDS, LABEL, NUMERIC
 from core.data.split import PARTS, PartSummary, SplitSpec, without_domains
 from core.data.split_adjust import Split
 from core.data.split_plan import by_file, plan_files, plan_split
-from core.errors import BadInput, name_write_error
+from core.durable import publish, remove_folder, staging
+from core.errors import BadInput
 from core.workspace import Workspace, check_name, read_json, write_json
 
 
@@ -146,8 +145,7 @@ def _prepare(
             raise BadInput(f"There is already a dataset named {name!r}; choose another name or delete that one first.")
     table = join_rows(samples)
     roles = tuple(SampleRole(role, one.id, one.name, one.rows) for role, one in files.items() if several)
-    folder = Path(tempfile.mkdtemp(dir=workspace.datasets, prefix=".part-"))
-    try:
+    with staging(workspace.datasets) as folder:
         report(0.05)
         duplicates = count_duplicates(table, split.parts, [(one.role, one.rows) for one in roles]) if several else ()
         train = PARTS.index("source_train" if split.summaries[0].rows else "target_train")
@@ -179,15 +177,8 @@ def _prepare(
         )
         _encode(table, preprocessing, folder, lambda share: report(0.4 + 0.6 * share))
         write_json(folder / "dataset.json", _as_json(dataset))
-        target = workspace.datasets / dataset_id
-        if target.exists():
-            shutil.rmtree(target)
-        folder.rename(target)
-    except Exception as error:
-        name_write_error(error, folder, folder.parent)
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        # The same dataset prepared before is there until the new one is, whole, in its place.
+        publish(folder, target := workspace.datasets / dataset_id)
     return dataclasses.replace(dataset, folder=target)
 
 
@@ -238,7 +229,7 @@ def require_labels(dataset: Dataset) -> None:
 def delete_dataset(dataset: Dataset) -> None:
     """Removes the dataset; its runs keep their results."""
     require_writable()
-    shutil.rmtree(dataset.folder)
+    remove_folder(dataset.folder)
 
 
 def parts_of(dataset: Dataset) -> np.ndarray:
@@ -361,9 +352,8 @@ def _in_order(dataset: Dataset, part: str) -> np.ndarray:
 
 
 def _encode(table: pa.Table, preprocessing: Preprocessing, folder: Path, report: Callable[[float], None]) -> None:
-    part = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
     batches = (pa.Table.from_batches([batch]) for batch in table.to_batches())
-    try:
+    with staging(folder) as part:
         with (part / "ids.npy").open("wb") as ids, (part / "numerics.npy").open("wb") as numerics:
             _npy_header(ids, np.int32, (table.num_rows, len(FIELDS)))
             _npy_header(numerics, np.float32, (table.num_rows, len(NUMERIC)))
@@ -373,11 +363,7 @@ def _encode(table: pa.Table, preprocessing: Preprocessing, folder: Path, report:
                 numerics.write(rows.numerics.data)
                 done += len(rows.ids)
                 report(done / table.num_rows)
-        target = folder / f"encoded-{preprocessing.hash[:12]}"
-        if not target.exists():
-            part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        publish(part, folder / f"encoded-{preprocessing.hash[:12]}")
 
 
 def _npy_header(stream: BinaryIO, dtype: type, shape: tuple[int, ...]) -> None:

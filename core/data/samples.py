@@ -1,7 +1,6 @@
 """Samples in the workspace: a Criteo file as given, read once."""
 
 import dataclasses
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 from core.access import require_writable
 from core.data.options import DEFAULT_OPTIONS, ReadOptions, options_from_json
 from core.data.rowsfile import map_rows, plain
+from core.durable import remove_folder
 from core.errors import BadInput
 from core.workspace import Workspace, read_json, write_json
 
@@ -103,7 +103,7 @@ def find_sample(workspace: Workspace, name_or_id: str) -> Sample:
 def delete_sample(sample: Sample) -> None:
     """Removes the sample's folder; datasets prepared from it can no longer be encoded anew."""
     require_writable()
-    shutil.rmtree(sample.folder)
+    remove_folder(sample.folder)
 
 
 def coded_rows(sample: Sample) -> pa.Table:

@@ -1,8 +1,7 @@
 """What was made of a finished run and is kept in its folder, to be deleted with it: scores, export, verification."""
 
+import contextlib
 import csv
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.parquet
 
 from core.access import require_writable
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
+from core.durable import make_folder, publish, remove_folder, staging
 from core.errors import BadInput
 from core.runs.command import Report, export_in_subprocess, score_in_subprocess, verify_in_subprocess
 from core.runs.store import RunStore, now
@@ -151,7 +151,8 @@ def kept(workspace: Workspace, run_id: str, name: str) -> Kept | None:
 def delete_kept(one: Kept) -> None:
     """Removes its folder."""
     require_writable()
-    shutil.rmtree(one.folder, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        remove_folder(one.folder)
 
 
 def _keep_said(workspace: Workspace, run_id: str, name: str, make: Callable[[Path], dict[str, Any]]) -> None:
@@ -160,13 +161,10 @@ def _keep_said(workspace: Workspace, run_id: str, name: str, make: Callable[[Pat
 
 def _keep(workspace: Workspace, run_id: str, name: str, fill: Callable[[Path], dict[str, Any]]) -> None:
     """Fills a folder of that name: all of it, or nothing. In place of an older one."""
-    with tempfile.TemporaryDirectory(dir=workspace.uploads, prefix=".part-") as parent:
-        part = Path(parent) / name
-        part.mkdir()
+    with staging(workspace.runs) as part:
         write_json(part / _SAID, fill(part))
         # The run may have been deleted meanwhile, and its folder is not to come back.
         RunStore(workspace).get(run_id)
         folder = workspace.runs / run_id / name
-        folder.parent.mkdir(exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
+        make_folder(folder.parent)
+        publish(part, folder)

@@ -9,8 +9,6 @@ import contextlib
 import hashlib
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import numpy as np
 import torch
 
 from core.arrays import new_array
+from core.durable import publish, remove_folder, staging
 from core.models.network import Network, State
 from core.workspace import Workspace
 
@@ -84,12 +83,10 @@ def _deepest(folders: list[Path]) -> tuple[int, State] | None:
 
 def write_entry(folder: Path, fill: Callable[[Path], None]) -> State:
     """Makes an entry of the arrays 0.npy, 1.npy, … that `fill` puts into the folder it is given, and reads it."""
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
-    try:
+    with staging(folder.parent) as part:
         fill(part)
-        _publish(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        # Where another worker computed the same entry in the meantime, its bytes are the same.
+        publish(part, folder)
     made = read_entry(folder)
     evict(folder.parent, keep=folder)
     return made
@@ -114,15 +111,6 @@ def _fill(folder: Path, shapes: list[tuple[int, ...]], rows: int, chunk: Callabl
         array.flush()
 
 
-def _publish(part: Path, folder: Path) -> None:
-    try:
-        part.rename(folder)
-    except OSError:
-        # Another worker computed the same entry in the meantime; its bytes are the same.
-        if not folder.exists():
-            raise
-
-
 def evict(cache: Path, keep: Path, limit: int = TOTAL_LIMIT) -> None:
     """Removes least recently used entries until the rest, `keep` among them, take at most `limit` bytes."""
     entries = sorted((path for path in cache.glob("[!.]*-*") if path != keep), key=_used)
@@ -131,10 +119,8 @@ def evict(cache: Path, keep: Path, limit: int = TOTAL_LIMIT) -> None:
     for path in entries:
         if total <= limit:
             return
-        gone = Path(tempfile.mkdtemp(dir=cache, prefix=".part-"))
         with contextlib.suppress(FileNotFoundError):
-            path.rename(gone / path.name)
-        shutil.rmtree(gone, ignore_errors=True)
+            remove_folder(path)
         total -= sizes[path]
 
 
