@@ -10,7 +10,8 @@ import shutil
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,26 @@ def check_name(name: str, what: str) -> str:
     return cleaned
 
 
+_allowed_here: ContextVar[Callable[[], None]] = ContextVar("_allowed_here", default=lambda: None)
+
+
+@contextlib.contextmanager
+def guard_writes(check: Callable[[], None]) -> Iterator[None]:
+    """Has `check` called before any file gets its name in this thread: it raises where the workspace is another now."""
+    before = _allowed_here.set(check)
+    try:
+        yield
+    finally:
+        _allowed_here.reset(before)
+
+
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Calls `write` on a temporary path beside `path`, then moves it there: readers see all of it or nothing.
 
     An OSError in writing names `path`.
     """
+    check = _allowed_here.get()
+    check()
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
@@ -117,6 +133,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     part = Path(temporary)
     try:
         write(part)
+        check()
         part.replace(path)
     except BaseException as error:
         try:
