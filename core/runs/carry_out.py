@@ -19,7 +19,8 @@ from core.runs.launch import run_heartbeat
 from core.runs.queue import ClaimLost
 from core.runs.reporter import Decision, Point, Reporter
 from core.runs.store import CANCELLED, Run, RunStore
-from core.workspace import Workspace, guard_writes
+from core.workspace import Workspace
+from core.write_guard import guard_writes
 
 CANCEL_CHECK_SECONDS = 0.25
 BUSY_PATIENCE = 600.0
