@@ -15,6 +15,7 @@ from core.durable import make_folder, write_file
 from core.error_kinds import FULL
 from core.errors import BadInput
 from core.leftovers import clear_below
+from core.write_guard import check_write
 
 PROJECT = Path(__file__).resolve().parent.parent
 BUNDLED_BACKBONES = PROJECT / "assets" / "backbones"
@@ -104,6 +105,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
     An OSError in writing names `path`.
     """
+    check_write()
     make_folder(path.parent)
     write_file(path, write)
 

@@ -17,20 +17,35 @@ MOST = 2**14
 """Runs kept a workspace, about 150 MB; with more than these in a store all are forgotten now and then."""
 _CHANGING = (
     "id, name, status, message, started, finished, phase, epoch, epochs, step, steps, tags, note, worker_pid, "
-    "cancel_asked"
+    "cancel_asked, worker_host, claim"
 )
 """What may change in a run, but for the result, which comes with its status."""
 
 
 @lru_cache(maxsize=2)
-def _known(database: str) -> tuple[dict[str, tuple[tuple[Any, ...], Run]], dict[str, Validation]]:
-    """By id: (what _CHANGING held, the run); and validation metrics of runs that are done."""
+def _known(
+    database: str, device: int, inode: int
+) -> tuple[dict[str, tuple[tuple[Any, ...], Run]], dict[tuple[str, str], Validation]]:
+    """By id: (what _CHANGING held, the run); and by id and end, validation metrics of runs that are done.
+
+    Of another file at the same path, such as a workspace that was put back from a copy, nothing is known.
+    """
     return {}, {}
+
+
+def _known_of(
+    workspace: Workspace,
+) -> tuple[dict[str, tuple[tuple[Any, ...], Run]], dict[tuple[str, str], Validation]]:
+    try:
+        found = workspace.database.stat()
+    except FileNotFoundError:
+        return {}, {}
+    return _known(str(workspace.database), found.st_dev, found.st_ino)
 
 
 def read_runs(workspace: Workspace, clause: str, values: Sequence[Any]) -> list[Run]:
     """The runs that `clause`, all that follows FROM, selects."""
-    known, _ = _known(str(workspace.database))
+    known, _ = _known_of(workspace)
     with opened(workspace) as db:
         # Both queries see the store at one moment.
         db.execute("BEGIN")
@@ -40,8 +55,10 @@ def read_runs(workspace: Workspace, clause: str, values: Sequence[Any]) -> list[
         changed = {row[0]: row for row in rows if row[0] not in found}
         db.row_factory = whole_row
         query = "SELECT * FROM runs WHERE id IN (SELECT value FROM json_each(?))"
-        for row in db.execute(query, (json.dumps([*changed]),)) if changed else ():
-            found[row["id"]] = (changed[row["id"]], run_of(row))
+        whole = db.execute(query, (json.dumps([*changed]),)).fetchall() if changed else []
+    # Parsed once the store is let go: with a rollback journal a reader keeps writers waiting.
+    for row in whole:
+        found[row["id"]] = (changed[row["id"]], run_of(row))
     if len(known) + len(changed) > MOST:
         known.clear()
     known.update({run_id: found[run_id] for run_id in [*changed][:MOST]})
@@ -50,8 +67,8 @@ def read_runs(workspace: Workspace, clause: str, values: Sequence[Any]) -> list[
 
 def read_validation(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Validation]:
     """Validation metrics of each of `runs`, by id; points of a run that is done do not change any more."""
-    _, known = _known(str(workspace.database))
-    found = {run.id: kept for run in runs if (kept := known.get(run.id))}
+    _, known = _known_of(workspace)
+    found = {run.id: kept for run in runs if (kept := known.get(_ended(run)))}
     new = [run for run in runs if run.id not in found]
     # SQLite takes the index of these points only where its own condition stands in the query.
     of_it = "FROM points WHERE run = id AND name = metric AND name IN ('validation_loss', 'validation_auc')"
@@ -71,5 +88,10 @@ def read_validation(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Vali
     found |= {run_id: Validation(**values) for run_id, values in metrics.items()}
     if len(known) + len(new) > MOST:
         known.clear()
-    known.update({run.id: found[run.id] for run in new[:MOST] if run.status == "done"})
+    known.update({_ended(run): found[run.id] for run in new[:MOST] if run.status == "done"})
     return found
+
+
+def _ended(run: Run) -> tuple[str, str]:
+    """A run of a store that was put back may have yet to end, or end otherwise."""
+    return run.id, run.finished or ""
