@@ -17,6 +17,7 @@ from core.error_kinds import FULL
 from core.errors import BadInput
 from core.leftovers import clear_below, clear_beside
 from core.rights import tighten
+from core.write_guard import check_write
 
 PROJECT = Path(__file__).resolve().parent.parent
 BUNDLED_BACKBONES = PROJECT / "assets" / "backbones"
@@ -112,6 +113,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
     An OSError in writing names `path`.
     """
+    check_write()
     make_folder(path.parent)
     write_file(path, write)
 

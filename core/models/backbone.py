@@ -17,12 +17,11 @@ from core.data.preprocessing import load_preprocessing
 from core.data.schema import NUMERIC
 from core.durable import make_folder, publish, staging
 from core.errors import BadInput, refused_by_system
+from core.models.card import WEIGHTS as WEIGHTS
 from core.models.card import BackboneCard, HeadSettings, StageCard, save_card
 from core.models.network import Network, biases_and_norms, linear_layers
 from core.models.registry import ARCHITECTURES, complete_settings
 from core.workspace import hash_file, write_atomic
-
-WEIGHTS = "model.safetensors"
 
 
 def build_network(

@@ -17,7 +17,9 @@ import torch
 
 from core.arrays import new_array
 from core.durable import publish, remove_folder, staging
+from core.errors import Damaged
 from core.models.network import Network, State
+from core.stored import damaged
 from core.workspace import Workspace
 
 ENTRY_LIMIT = 4 * 2**30
@@ -77,7 +79,11 @@ def _deepest(folders: list[Path]) -> tuple[int, State] | None:
     for depth in range(len(folders), 0, -1):
         # Another worker may evict it at any moment; once mapped it stays readable.
         with contextlib.suppress(FileNotFoundError):
-            return depth, read_entry(folders[depth - 1])
+            try:
+                return depth, read_entry(folders[depth - 1])
+            except Damaged:
+                # What a power cut left: computed again below.
+                remove_folder(folders[depth - 1])
     return None
 
 
@@ -93,10 +99,18 @@ def write_entry(folder: Path, fill: Callable[[Path], None]) -> State:
 
 
 def read_entry(folder: Path) -> State:
-    """The entry's tensors, and the entry marked as used; FileNotFoundError when it is not there, or not any more."""
+    """The entry's tensors, and the entry marked as used; FileNotFoundError when it is not there, or not any more.
+
+    `Damaged` where an array is not whole.
+    """
     os.utime(folder)
-    files = sorted(folder.glob("*.npy"), key=lambda file: int(file.stem))
-    state = tuple(torch.from_numpy(np.load(file, mmap_mode="c")) for file in files)
+    try:
+        files = sorted(folder.glob("*.npy"), key=lambda file: int(file.stem))
+        state = tuple(torch.from_numpy(np.load(file, mmap_mode="c")) for file in files)
+    except (ValueError, TypeError, EOFError, IsADirectoryError) as error:
+        raise damaged(folder, error, "delete it") from error
+    if not state and folder.exists():
+        raise damaged(folder, "it holds no array", "delete it")
     # Eviction takes an entry away in one piece first, so what is still there was read whole.
     folder.stat()
     return state
