@@ -19,9 +19,10 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.access import SENTENCE, read_only
+from pages.server.hosts import route_of
 from pages.server.limits import memory_bytes
 
-ROUTE = re.compile(r"(?:/.*)?/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
+ROUTE = re.compile("/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
 FILES_A_SESSION = 2
 """Files of one session held at once; the oldest makes room. A page shows no more uploaders than that."""
 IDLE_SECONDS = 30
@@ -123,8 +124,9 @@ class Uploads:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes an upload on with a body that is counted and timed; everything else as it is."""
-        match = ROUTE.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "PUT" else None
-        if match is None:
+        match = ROUTE.fullmatch(route_of(scope)) if scope.get("method") == "PUT" else None
+        # Streamlit itself refuses, with its body unread, an upload for a session that is not connected.
+        if match is None or not (read_only() or runtime.get_instance().is_active_session(match["session"])):
             await self.app(scope, receive, send)
             return
         length = Headers(scope=scope).get("content-length", "")
@@ -145,7 +147,7 @@ class Uploads:
         """Makes room for one more file of the session; an HTTPException where it may not upload."""
         if read_only():
             raise HTTPException(403, SENTENCE)
-        if session not in self.shown or not runtime.get_instance().is_active_session(session):
+        if session not in self.shown:
             raise HTTPException(403, "No page of this session asks for a file.")
         coming = sum(body.session == session for body in self._coming)
         if coming >= FILES_A_SESSION:
@@ -175,10 +177,13 @@ class _Body:
         self.uploads, self.session, self._receive = uploads, session, receive
         self.size = 0
         self._came = 0
+        self._ended = False
         self._window_ends, self._window_came = time.monotonic() + WINDOW_SECONDS, 0
 
     async def receive(self) -> Message:
         """The next part of the body. Raises HTTPException, which the app answers with its status."""
+        if self._ended:
+            return await self._receive()
         try:
             message = await asyncio.wait_for(self._receive(), IDLE_SECONDS)
             self._count(len(message.get("body", b"")), bool(message.get("more_body")))
@@ -187,6 +192,7 @@ class _Body:
         except HTTPException as refusal:
             refusal.headers = {"Connection": "close"}
             raise
+        self._ended = not message.get("more_body")
         return message
 
     def _count(self, came: int, more: bool) -> None:
