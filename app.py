@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from core.errors import ThawError, system_sentence
-from pages.components.common import show_error, workspace
+from core.errors import ThawError
+from pages.components.common import sentence_of, show_error
 from pages.server.guard import guards, looking_after
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -36,12 +36,10 @@ def explain(error: Exception) -> bool:
 
     True keeps Streamlit from showing the traceback.
     """
-    if not isinstance(error, ThawError):
-        sentence = system_sentence(error, workspace().root)
-        if sentence is None:
-            return False
-        error = ThawError(sentence)
-    show_error(error)
+    sentence = sentence_of(error)
+    if sentence is None:
+        return False
+    show_error(ThawError(sentence))
     return True
 
 

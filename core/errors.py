@@ -45,6 +45,23 @@ class UnreadableRow(BadInput):
     """Rows that cannot be read, one or those after a break, where the rest can be (`on_bad_rows` "skip")."""
 
 
+class Damaged(BadInput):
+    """A file of the workspace that cannot be used: the message names it and says what to do. path: the file."""
+
+    path: Path = Path()
+
+
+class ReaderFailed(BadInput):
+    """A file that ended the process reading it, or that this process gave up (core.data.reader_process).
+
+    cause: how, in a word or two, such as "signal 6", "no memory" or the type of an exception nobody expected.
+    """
+
+    def __init__(self, sentence: str, cause: str) -> None:
+        super().__init__(sentence)
+        self.cause = cause
+
+
 class RunError(ThawError):
     """A run that could not be carried through, such as a loss that became NaN (command line: exit status 1)."""
 

@@ -1,29 +1,26 @@
 """The workspace: the one folder that holds a user's samples, datasets, backbones, runs and caches."""
 
-import contextlib
 import hashlib
 import json
 import math
 import os
 import re
-import shutil
-import tempfile
-import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.durable import make_folder, write_file
 from core.error_kinds import FULL
-from core.errors import BadInput, name_write_error
+from core.errors import BadInput
+from core.leftovers import clear_below
+from core.write_guard import check_write
 
 PROJECT = Path(__file__).resolve().parent.parent
 BUNDLED_BACKBONES = PROJECT / "assets" / "backbones"
 
 HASHED_AT_ONCE = 2**20
-STALE_SECONDS = 24 * 3600
-"""Age from which something half-written is a leftover."""
 _NAME = re.compile(r"[^\W_][\w .,()+%=-]{0,63}")
 
 
@@ -103,38 +100,19 @@ def check_name(name: str, what: str) -> str:
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` on a temporary path beside `path`, then moves it there: readers see all of it or nothing.
+    """Calls `write` with a temporary path, then moves that file to `path`: readers see all of it or nothing, and once
+    this has returned a power cut takes none of it away.
 
     An OSError in writing names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    os.close(handle)
-    part = Path(temporary)
-    try:
-        write(part)
-        part.replace(path)
-    except BaseException as error:
-        try:
-            name_write_error(error, part, path)
-        finally:
-            part.unlink(missing_ok=True)
-        raise
+    check_write()
+    make_folder(path.parent)
+    write_file(path, write)
 
 
 def clear_leftovers(workspace: Workspace) -> None:
-    """Removes what was being written when its process died: `.part-…` that nobody has touched for a day."""
-    folders = (workspace.samples, workspace.datasets, workspace.backbones, workspace.runs, workspace.cache)
-    for folder in (*folders, workspace.uploads):
-        for pattern in (".part-*", "*/.part-*"):
-            for path in folder.glob(pattern):
-                with contextlib.suppress(OSError):
-                    if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """Removes what was being written in the workspace when its process died, see core.leftovers."""
+    clear_below(workspace.root)
 
 
 def without_nan(value: Any) -> Any:

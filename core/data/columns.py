@@ -62,6 +62,7 @@ class ColumnsNeeded(BadInput):
     ) -> None:
         super().__init__(f"{reason} {advice}".strip())
         self.reason = reason
+        self.advice = advice
         self.usable = usable
         self.names = tuple(names)
         self.examples = tuple(tuple(cells) for cells in examples)

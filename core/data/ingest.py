@@ -1,74 +1,24 @@
 """Reads a Criteo file into the workspace as a sample: all of it, or nothing and a sentence."""
 
 import dataclasses
-import shutil
-import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from core.access import require_writable
-from core.data.bad_rows import BadRows
-from core.data.columnar import COLUMNAR, as_text, read_columns
-from core.data.containers import open_rows
-from core.data.dialects import Inspection, inspect
+from core.data.dialects import Inspection
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
-from core.data.parse import LabelsFound, Rows, read_table
-from core.data.rowsfile import write_rows
-from core.data.samples import READER, ROWS, SKIPPED, Sample, load_sample, save_sample
-from core.data.schema import LABEL
-from core.data.textblocks import read_blocks
-from core.errors import BadInput, name_write_error
+from core.data.read_rows import Reading, inspect_file, read_rows
+from core.data.samples import READER, Sample, load_sample, save_sample
+from core.data.wholeness import sample_fault
+from core.durable import publish, staging
+from core.errors import BadInput, refused_by_system
 from core.workspace import Workspace, check_name, hash_file, hash_json
 
 ON_BAD_ROWS = ("reject", "skip")
-
-
-@dataclass
-class Reading:
-    """One pass over a file, and what it has met so far.
-
-    labels: one of core.data.parse.LABEL_RULES. skipped: numbers of the file's lines that are no rows of the sample, in
-    pieces. last: number of the last row. clicks: rows whose label is 1. truncated: the file breaks off. remark: what
-    unpacking had to say.
-    """
-
-    path: Path
-    form: Inspection
-    bad: BadRows
-    labels: str
-    rows: int = 0
-    clicks: int = 0
-    last: int = 0
-    truncated: bool = False
-    remark: str = ""
-    markers: Counter[str] = field(default_factory=Counter)
-    skipped: list[np.ndarray] = field(default_factory=list)
-
-    @property
-    def labelled(self) -> bool:
-        """Whether the rows get a label."""
-        return self.form.labelled and self.labels != "unknown"
-
-    def add(self, rows: Rows) -> None:
-        """Counts rows that go into the sample."""
-        self.rows += rows.batch.num_rows
-        self.markers += rows.markers
-        expected = np.arange(self.last + 1, int(rows.numbers[-1]) + 1)
-        if len(expected) > len(rows.numbers):
-            self.skipped.append(np.setdiff1d(expected, rows.numbers, assume_unique=True))
-        self.last = int(rows.numbers[-1])
-        if self.labelled:
-            self.clicks += int(pc.sum(pc.equal(rows.batch[LABEL], 1)).as_py() or 0)
 
 
 def ingest(
@@ -97,7 +47,7 @@ def ingest(
     name = check_name(name, "sample")
     if on_bad_rows not in ON_BAD_ROWS:
         raise BadInput(f"on_bad_rows is {on_bad_rows!r}; choose one of {list(ON_BAD_ROWS)}.")
-    form = inspect(path, options, need_label=labels == "required")
+    form = inspect_file(path, options, need_label=labels == "required")
     if on_form:
         on_form(form)
     skip = on_bad_rows == "skip"
@@ -106,56 +56,54 @@ def ingest(
     def folder_of(content_hash: str) -> Path:
         return workspace.samples / f"s-{content_hash[:12]}{suffix}"
 
-    part = Path(tempfile.mkdtemp(dir=workspace.samples, prefix=".part-"))
-    try:
+    with staging(workspace.samples) as part:
         with _hashing(path) as hashing:
             known = lambda: hashing.done() and _is_current(folder_of(hashing.result()))  # noqa: E731
             rule = "unknown" if form.unknown_labels and labels == "required" else labels
             report = progress or (lambda share: None)
-            try:
-                reading = _write_rows(Reading(path, form, BadRows(skip), rule), part / ROWS, report, known)
-            except LabelsFound:
-                reading = _write_rows(Reading(path, form, BadRows(skip), labels), part / ROWS, report, known)
+            reading = read_rows(path, form, part, skip, rule, report, known)
             content_hash = hashing.result()
         folder = folder_of(content_hash)
-        if folder.exists() and not _is_current(folder) and _differs(reading, load_sample(folder)):
+        if reading and not _is_current(folder) and _differs(reading, _described(folder)):
             # The old sample may have datasets, and stays.
             folder = folder.with_name(f"{folder.name}-{READER}")
-        if folder.exists():
-            sample = dataclasses.replace(load_sample(folder), name=name)
+        if known_sample := _whole(folder):
+            sample = dataclasses.replace(known_sample, name=name)
             save_sample(sample)
             return sample
-        _check_rows(reading, one_class_ok)
-        if reading.skipped:
-            np.save(part / SKIPPED, np.concatenate(reading.skipped))
-        sample = _sample(reading, folder, name, simulated, content_hash, options)
+        if reading is None:
+            raise BadInput(f"The sample of {path.name!r} was deleted while the file was read; add the file again.")
+        _check_rows(path, reading, one_class_ok)
+        sample = _sample(path, form, reading, folder, name, simulated, content_hash, options, labels)
         sample = dataclasses.replace(sample, folder=part)
         save_sample(sample)
-        part.rename(folder)
-    except Exception as error:
-        name_write_error(error, part, workspace.samples)
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        publish(part, folder)
     return dataclasses.replace(sample, folder=folder)
 
 
 def _sample(
-    reading: Reading, folder: Path, name: str, simulated: bool, content_hash: str, options: ReadOptions
+    path: Path,
+    form: Inspection,
+    reading: Reading,
+    folder: Path,
+    name: str,
+    simulated: bool,
+    content_hash: str,
+    options: ReadOptions,
+    labels: str,
 ) -> Sample:
-    form = reading.form
     return Sample(
         id=folder.name,
         name=name,
-        source=reading.path.name,
+        source=path.name,
         dialect=form.dialect,
         reason=form.reason,
         container=form.container,
         rows=reading.rows,
         labelled=reading.labelled,
-        click_rate=_click_rate(reading),
-        bad_rows=reading.bad.count,
-        bad_examples=tuple(reading.bad.examples),
+        click_rate=_click_rate(reading, labels),
+        bad_rows=reading.bad_rows,
+        bad_examples=reading.bad_examples,
         simulated=simulated,
         content_hash=content_hash,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -164,25 +112,25 @@ def _sample(
         id_column=form.id_column,
         member=form.member,
         columns=(*form.renamed, *((absent, "") for absent in form.absent)),
-        missing_markers=tuple(reading.markers.most_common()),
-        notes=(*form.notes, *_notes(reading)),
+        missing_markers=reading.markers,
+        notes=(*form.notes, *_notes(form, reading)),
         options=options,
         reader=READER,
     )
 
 
-def _click_rate(reading: Reading) -> float | None:
-    if not reading.labelled or reading.labels == "optional":
+def _click_rate(reading: Reading, labels: str) -> float | None:
+    if not reading.labelled or labels == "optional":
         return None
     return reading.clicks / reading.rows
 
 
-def _notes(reading: Reading) -> list[str]:
+def _notes(form: Inspection, reading: Reading) -> list[str]:
     """What the reading has to say beside bad rows and markers."""
     notes = []
-    if reading.form.absent:
-        notes.append(f"The file has no {', '.join(reading.form.absent)}: missing in every row.")
-    if reading.form.labelled and not reading.labelled:
+    if form.absent:
+        notes.append(f"The file has no {', '.join(form.absent)}: missing in every row.")
+    if form.labelled and not reading.labelled:
         notes.append("Every label is empty, ?, -1 or another marker of a missing value: these are rows without labels.")
     if reading.remark:
         notes.append(reading.remark)
@@ -201,14 +149,37 @@ def _suffix(form: Inspection, skip: bool, options: ReadOptions, labels: str) -> 
     return way + ("-skip" if skip else "") + ("-optional" if labels == "optional" else "")
 
 
+def _described(folder: Path) -> Sample | None:
+    """The sample that is there by what it says of itself, whole or not; None where it says nothing."""
+    try:
+        return load_sample(folder)
+    except (OSError, ValueError, KeyError, TypeError, BadInput) as error:
+        if refused_by_system(error):
+            raise
+        return None
+
+
+def _whole(folder: Path) -> Sample | None:
+    """The sample that is there, if all of it is."""
+    sample = _described(folder)
+    return sample if sample and not sample_fault(folder, sample.rows) else None
+
+
 def _is_current(folder: Path) -> bool:
-    """Whether a sample is there that this version of the reader made."""
-    return folder.exists() and load_sample(folder).reader == READER
+    """Whether a whole sample is there that this version of the reader made."""
+    sample = _whole(folder)
+    return sample is not None and sample.reader == READER
 
 
-def _differs(reading: Reading, earlier: Sample) -> bool:
-    """Whether what an earlier version took for values or for a row is none now."""
-    return bool(reading.markers) or reading.rows != earlier.rows
+def _differs(reading: Reading, earlier: Sample | None) -> bool:
+    """Whether what an earlier version took for values or for a row is none now.
+
+    Of rows that are lost nobody can say, and where there are as many again they may take the old ones' place.
+    """
+    if earlier is None:
+        return False
+    lost = bool(sample_fault(earlier.folder, earlier.rows))
+    return reading.rows != earlier.rows or (bool(reading.markers) and not lost)
 
 
 @contextmanager
@@ -222,55 +193,10 @@ def _hashing(path: Path) -> Iterator[Future[str]]:
             over.set()
 
 
-def _write_rows(reading: Reading, target: Path, report: Callable[[float], None], stop: Callable[[], bool]) -> Reading:
-    """Writes the rows to `target`: all there are, or those up to where `stop` says so."""
-    with _rows(reading, report) as found, write_rows(target, reading.labelled, reading.form.extra) as writer:
-        for rows in found:
-            if stop():
-                break
-            writer.write_batch(rows.batch)
-            reading.add(rows)
-    report(1.0)
-    return reading
-
-
-@contextmanager
-def _rows(reading: Reading, report: Callable[[float], None]) -> Iterator[Iterator[Rows]]:
-    path, form = reading.path, reading.form
-    if form.container in COLUMNAR:
-        wanted = [name for name, column in zip(form.names, form.columns, strict=True) if column]
-        with read_columns(path, form.container, wanted) as batches:
-            yield _columnar_rows(batches, reading)
-        return
-    with open_rows(path, form.member, keep_truncated=reading.bad.skip) as stream:
-
-        def reported() -> Iterator[Rows]:
-            for block in read_blocks(stream, form, path.name, reading.bad, reading.labels):
-                report(stream.share)
-                yield from block
-            reading.truncated, reading.remark = stream.truncated, stream.remark
-
-        yield reported()
-
-
-def _columnar_rows(batches: Iterator[pa.RecordBatch], reading: Reading) -> Iterator[Rows]:
-    form, file = reading.form, reading.path.name
-    stored, seen = [column for column in form.columns if column], 0
-    for batch in batches:
-        columns = [
-            as_text(column, name, file, ours, seen + 1)
-            for column, name, ours in zip(batch.columns, batch.schema.names, stored, strict=True)
-        ]
-        numbers = np.arange(seen + 1, seen + 1 + batch.num_rows)
-        seen += batch.num_rows
-        yield from read_table(pa.table(columns, names=stored), numbers, form, file, reading.bad, reading.labels)
-        reading.bad.settle(batch.num_rows)
-
-
-def _check_rows(reading: Reading, one_class_ok: bool) -> None:
-    name, rows, bad = reading.path.name, reading.rows, reading.bad
+def _check_rows(path: Path, reading: Reading, one_class_ok: bool) -> None:
+    name, rows, bad = path.name, reading.rows, reading.bad_rows
     if rows == 0:
-        skipped = f" {bad.count:,} bad rows were skipped, the first: {bad.examples[0]}" if bad.count else ""
+        skipped = f" {bad:,} bad rows were skipped, the first: {reading.bad_examples[0]}" if bad else ""
         raise BadInput(f"{name!r} holds no good row.{skipped}")
     if reading.labelled and reading.clicks in (0, rows) and not one_class_ok:
         only = "1 (click)" if reading.clicks else "0 (no click)"

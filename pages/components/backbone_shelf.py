@@ -1,12 +1,13 @@
 """The shelf: every backbone as a card, found by text, architecture and data; and the way in for one from a file."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from core.errors import ThawError
+from core.errors import Damaged, ThawError
 from core.models.card import BackboneCard
 from core.models.registry import ARCHITECTURES
 from core.runs.command import import_in_subprocess
@@ -86,10 +87,11 @@ def filtered(cards: list[BackboneCard]) -> list[BackboneCard]:
 
 
 def finished_runs() -> dict[str, list[str]]:
-    """Ids of finished fine-tuning runs by their backbone's id, newest first."""
+    """Ids of finished fine-tuning runs by their backbone's id, newest first; none where the store is damaged."""
     runs: dict[str, list[str]] = {}
-    for run in RunStore(workspace()).list("done", "finetune"):
-        runs.setdefault(run.request["backbone"], []).append(run.id)
+    with suppress(Damaged):
+        for run in RunStore(workspace()).list("done", "finetune"):
+            runs.setdefault(run.request["backbone"], []).append(run.id)
     return runs
 
 

@@ -1,0 +1,141 @@
+"""Whether what a sample, a dataset or a backbone consists of is all there: by sizes and headers, not by every byte.
+
+Versions before 0.11 did not sync what they wrote, so a power cut could leave files of no bytes, or of zeros, behind a
+card that is whole. A fault is told in a few words for a sentence, such as "labels.npy has 0 of 480,128 bytes"; "" where
+there is none. None of these raises for what the files hold; a file that may not be read raises its OSError.
+"""
+
+import contextlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import DTypeLike
+
+from core.data.schema import FIELDS, NUMERIC
+
+_PARQUET = b"PAR1"
+_LENGTH = 8
+"""Bytes at the start of a safetensors file that say how long its header is."""
+
+
+def sample_fault(folder: Path, rows: int) -> str:
+    """What is wrong with the files of a sample of so many rows."""
+    stream, earlier, skipped = (folder / name for name in ("rows.arrow", "rows.parquet", "skipped.npy"))
+    return (
+        parquet_fault(earlier, rows) if earlier.exists() and not stream.exists() else stream_fault(stream, rows)
+    ) or (array_fault(skipped, np.int64, None) if skipped.exists() else "")
+
+
+def dataset_fault(folder: Path, rows: int) -> str:
+    """What is wrong with the files of a dataset of so many rows; its encoded rows are seen to by `encoded_fault`."""
+    arrays = {"parts.npy": np.int8, "order.npy": np.int64, "labels.npy": np.float32}
+    faults = (array_fault(folder / name, kind, (rows,)) for name, kind in arrays.items())
+    return next(filter(None, faults), "") or preprocessing_fault(folder / "preprocessing")
+
+
+def encoded_fault(folder: Path, rows: int) -> str:
+    """What is wrong with so many encoded rows."""
+    ids = array_fault(folder / "ids.npy", np.int32, (rows, len(FIELDS)))
+    return ids or array_fault(folder / "numerics.npy", np.float32, (rows, len(NUMERIC)))
+
+
+def backbone_fault(folder: Path) -> str:
+    """What is wrong with the files of a backbone, or of a run's model."""
+    return weights_fault(folder / "model.safetensors") or preprocessing_fault(folder / "preprocessing")
+
+
+def preprocessing_fault(folder: Path) -> str:
+    """What is wrong with what core.data.preprocessing.Preprocessing.save wrote."""
+    return json_fault(folder / "preprocessing.json") or parquet_fault(folder / "vocabulary.parquet")
+
+
+def array_fault(path: Path, dtype: DTypeLike, shape: tuple[int, ...] | None) -> str:
+    """What is wrong with a .npy file of that type and shape; shape None: one dimension, as long as it says itself."""
+    if fault := _absent(path):
+        return fault
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        try:
+            header = np.lib.format.read_array_header_1_0 if np.lib.format.read_magic(stream) == (1, 0) else None
+            found, _, kind = header(stream) if header else np.lib.format.read_array_header_2_0(stream)
+        except (ValueError, EOFError):
+            return f"{path.name} ({size:,} bytes) has no header of an array"
+        begins = stream.tell()
+    if kind != np.dtype(dtype) or (found != shape if shape is not None else len(found) != 1):
+        return f"{path.name} holds {kind} {found}"
+    return _sized(path, size, begins + math.prod(found) * kind.itemsize)
+
+
+def stream_fault(path: Path, rows: int) -> str:
+    """What is wrong with an Arrow stream of so many rows (core.data.rowsfile)."""
+    if fault := _absent(path):
+        return fault
+    found = 0
+    try:
+        # Mapped: of each batch no more is read than where its columns lie.
+        with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
+            for batch in reader:
+                found += batch.num_rows
+            ended = file.tell() == file.size()
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        return f"{path.name} ({path.stat().st_size:,} bytes) breaks off after {found:,} of {rows:,} rows"
+    return "" if found == rows and ended else f"{path.name} holds {found:,} of {rows:,} rows"
+
+
+def parquet_fault(path: Path, rows: int | None = None) -> str:
+    """What is wrong with a Parquet file, of so many rows where that is known."""
+    if fault := _absent(path):
+        return fault
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        ends = [stream.read(len(_PARQUET))]
+        stream.seek(max(0, size - len(_PARQUET)))
+        ends.append(stream.read())
+    if ends != [_PARQUET, _PARQUET]:
+        return f"{path.name} ({size:,} bytes) is no Parquet file"
+    with contextlib.suppress(pa.ArrowException):
+        found = pq.read_metadata(path).num_rows
+        return "" if rows in (None, found) else f"{path.name} holds {found:,} of {rows:,} rows"
+    return f"{path.name} ({size:,} bytes) has a damaged footer"
+
+
+def weights_fault(path: Path) -> str:
+    """What is wrong with a safetensors file."""
+    if fault := _absent(path):
+        return fault
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(_LENGTH), "little")
+        text = stream.read(length) if length <= size else b""
+    try:
+        tensors: dict[str, Any] = json.loads(text)
+        ends = [one["data_offsets"][1] for name, one in tensors.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return f"{path.name} ({size:,} bytes) has no header of weights"
+    return _sized(path, size, _LENGTH + length + max(ends, default=0))
+
+
+def json_fault(path: Path) -> str:
+    """What is wrong with a file of JSON."""
+    if fault := _absent(path):
+        return fault
+    try:
+        json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return f"{path.name} ({path.stat().st_size:,} bytes) is no JSON"
+    return ""
+
+
+def _absent(path: Path) -> str:
+    return "" if path.exists() else f"{path.name} is missing"
+
+
+def _sized(path: Path, size: int, expected: int) -> str:
+    return "" if size == expected else f"{path.name} has {size:,} of {expected:,} bytes"
