@@ -15,6 +15,7 @@ from pathlib import Path
 from core.error_kinds import UNFINISHED
 from core.errors import name_write_error
 from core.leftovers import MARK, REPLACED, part_folder
+from core.write_guard import check_write
 
 PRIVATE = 0o077
 """The umask of everything in a workspace, whatever the process's own is."""
@@ -66,6 +67,7 @@ def write_file(path: Path, write: Callable[[Path], object], mode: int = 0o600) -
 def publish_file(part: Path, path: Path, mode: int = 0o600) -> None:
     """Syncs the file `part` and puts it at `path`, in place of any file there."""
     _sync(part, mode, _is_staged(path))
+    check_write()
     part.replace(path)
     sync_names(path.parent)
 
@@ -77,6 +79,7 @@ def publish(part: Path, target: Path, umask: int = PRIVATE) -> None:
     """
     if not _is_staged(target):
         sync_tree(part, umask)
+    check_write()
     try:
         part.rename(target)
     except OSError as error:

@@ -8,6 +8,7 @@ from pages.components.access import follow_present, notice
 from pages.components.common import damage_notice, disk_notice, sentence_of, show_error
 from pages.components.sign_in import require_sign_in
 from pages.components.tour import tour
+from pages.server.uploads import SHOWN, session_id
 
 PAGES = (
     ("home.py", "Home", ":material/home:", "What Thaw is, what runs now, and the demo."),
@@ -21,6 +22,7 @@ PAGES = (
     ("learn.py", "Learn", ":material/school:", "The method in four figures from your own run, and a glossary."),
 )
 
+SHOWN.run_begins(session_id())
 # The icon comes before the navigation, which would otherwise fetch the page's own from the network.
 st.set_page_config(page_icon=str(PROJECT / "assets" / "icon.svg"), layout="wide")
 st.logo(str(PROJECT / "assets" / "logo.svg"), size="large")
@@ -51,3 +53,4 @@ except Exception as error:
 with above:
     disk_notice()
     damage_notice(shown)
+SHOWN.run_ended(session_id())

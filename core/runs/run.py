@@ -19,7 +19,9 @@ class Run:
     """One training. status: queued, running, done, failed, cancelled or interrupted; message explains the last three.
 
     request: the request as JSON. lane: the worker's, "cuda" or "cpu". group: shared by runs launched together.
-    created, started, finished, cancel_asked: ISO times in UTC. result: see core.training.results.summary.
+    created, started, finished, cancel_asked: ISO times in UTC, to be shown; a clock may be set, so they decide nothing.
+    result: see core.training.results.summary. worker_host: core.runs.place.here() of the process that runs it. claim:
+    made up when that process took it; whoever writes for a running run names it.
     """
 
     id: str
@@ -44,6 +46,8 @@ class Run:
     result: dict[str, Any] | None
     worker_pid: int | None
     cancel_asked: str | None
+    worker_host: str | None = None
+    claim: str | None = None
 
     def __hash__(self) -> int:
         # What is derived from a run may be kept by it; two states of the same run differ all the same.

@@ -83,9 +83,6 @@ def sample_name(file_name: str) -> str:
 
 
 def _upload_form() -> None:
-    if reason := locked():
-        st.info(reason, icon=":material/visibility:")
-        return
     found = one_upload("Criteo rows", UPLOAD, "upload", FORMS, delete=True)
     if found is None:
         st.caption(FORMS)
@@ -95,6 +92,10 @@ def _upload_form() -> None:
 
 
 def _path_form() -> None:
+    # Whoever may change nothing must not read this machine's files either: what a file holds is shown here.
+    if reason := locked():
+        st.info(reason, icon=":material/visibility:")
+        return
     given = st.text_input(
         "Path on the machine that runs Thaw",
         key="path",

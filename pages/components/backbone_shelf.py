@@ -15,7 +15,8 @@ from core.runs.store import RunStore
 from pages.components.access import write_button
 from pages.components.backbone_card import backbone_card
 from pages.components.common import escape_markdown, plain, workspace
-from pages.components.uploads import keep_upload
+from pages.components.uploads import file_field, keep_upload
+from pages.server.uploads import forget_upload
 
 FILTERED_FROM = 4
 """Cards from which on filters are offered; fewer are seen at a glance."""
@@ -98,7 +99,7 @@ def importing() -> None:
     """The form that takes a backbone in."""
     with st.expander("Import a backbone", icon=":material/upload_file:"):
         times = st.session_state.setdefault("imports", 0)
-        uploaded = st.file_uploader("Backbone", type=["zip"], key=f"import_{times}", help=IMPORT_HELP)
+        uploaded = file_field("Backbone", ["zip"], f"import_{times}", IMPORT_HELP)
         name = st.text_input(
             "Name it",
             placeholder="as its card says",
@@ -126,6 +127,7 @@ def take_in(uploaded: UploadedFile, name: str) -> None:
         return
     finally:
         path.unlink(missing_ok=True)
+    forget_upload(uploaded)
     st.session_state.imports += 1
     st.session_state.imported_backbone = card.name
     st.rerun()
