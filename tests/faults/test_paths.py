@@ -155,6 +155,7 @@ def test_an_output_that_cannot_be_is_refused_in_a_short_sentence(
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     _looped(Path("loop"))
+    _looped(Path("loop.csv"))
     before = sorted(tmp_path.rglob("*"))
     try:
         _, status = give(home, tmp_path, OUTPUTS[command], name)
