@@ -1,11 +1,23 @@
-"""The workspace's SQLite file, in WAL mode: its schema, how it moves forward, and how it is opened."""
+"""The workspace's SQLite file: its schema, how it moves forward, its journal, and how it is opened.
 
+On a disk of this machine the journal is a write-ahead log (WAL); on a file system that others share, a rollback
+journal.
+"""
+
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.errors import BadInput
+from core.error_kinds import allowed, sqlite_code
+from core.errors import BadInput, Damaged
+from core.runs.filesystems import check_locks, shared_kind
+from core.stored import check_regular, damaged
 from core.workspace import Workspace
+
+BUSY_SECONDS = 30.0
+"""How long a call waits for other processes that write."""
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -30,23 +42,55 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE INDEX validation_points ON points (run, name, value) WHERE name IN ('validation_loss', 'validation_auc')
     """,
+    """
+    ALTER TABLE runs ADD COLUMN worker_host TEXT;
+    ALTER TABLE runs ADD COLUMN claim TEXT;
+    CREATE TABLE workers (lane TEXT PRIMARY KEY, token TEXT NOT NULL);
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)
+    """,
 )
 """Scripts that take the schema from one version to the next; PRAGMA user_version counts those applied."""
 
 
-def migrate(workspace: Workspace) -> None:
-    """Brings the file to the newest schema, or makes it; BadInput where its schema is of a newer Thaw."""
-    with opened(workspace) as db:
+_settled: set[tuple[str, int, int]] = set()
+"""(path, device, inode) of stores whose journal fits their file system, as this process has seen."""
+_rollback: set[str] = set()
+"""Paths of stores that have been seen on a shared file system."""
+
+
+class StoreMissing(BadInput):
+    """The run store was there and is not any more."""
+
+
+def migrate(workspace: Workspace, create: bool = True) -> None:
+    """Brings the file to the newest schema, and its journal to what its file system allows.
+
+    BadInput where its schema is of a newer Thaw, or where file locks do not work. create: whether it is made when
+    absent, as by who opens a workspace on purpose; StoreMissing otherwise. `Damaged` where what lies there is no store;
+    nothing is made over it.
+    """
+    _check_file(workspace)
+    settled = _is_settled(workspace)
+    shared = "" if settled else shared_kind(workspace.root)
+    if shared:
+        _prepare_shared(workspace, shared)
+    with opened(workspace, create) as db:
         version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         raise BadInput(
             f"The run store {str(workspace.database)!r} has schema version {version}, newer than the "
             f"{len(MIGRATIONS)} this Thaw knows; open it with the newer Thaw."
         )
-    if version == len(MIGRATIONS):
-        return
+    if version < len(MIGRATIONS):
+        _upgrade(workspace)
+    if not settled:
+        _settle(workspace, shared)
+
+
+def _upgrade(workspace: Workspace) -> None:
     with opened(workspace) as db:
-        db.execute("PRAGMA journal_mode = WAL")
+        if not shared_kind(workspace.root):
+            db.execute("PRAGMA journal_mode = WAL")
         db.execute("BEGIN IMMEDIATE")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         for script in MIGRATIONS[version:]:
@@ -55,18 +99,123 @@ def migrate(workspace: Workspace) -> None:
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
 
+def _prepare_shared(workspace: Workspace, kind: str) -> None:
+    """Sees to it that locks work and that no write-ahead log is used, before the store is opened."""
+    _rollback.add(str(workspace.database))
+    # Whoever may not write here only reads, which takes neither.
+    if not allowed(workspace.root, os.W_OK) or not check_locks(workspace.root, workspace.database):
+        return
+    with opened(workspace, patience=1.0) as db:
+        try:
+            # In this mode SQLite reads the log without the memory that processes would share.
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+            raise BadInput(
+                f"The run store {str(workspace.database)!r} is now on a network file system ({kind}) but still has the "
+                "journal of a local disk, which loses writes there, and another process has it open. End every worker "
+                "and app that uses it, then try again."
+            ) from error
+
+
+def _settle(workspace: Workspace, shared: str) -> None:
+    """Remembers that the journal fits, after going back to a write-ahead log where the store has come to a local disk.
+
+    A folder that this machine shares is on its local disk and on the network file system of the others. So that it is
+    left alone, whoever opens it there notes its inode, which a copy on another disk does not have.
+    """
+    path = workspace.database
+    inode = path.stat().st_ino
+    with opened(workspace) as db:
+        noted = db.execute("SELECT value FROM facts WHERE name = 'shared_inode'").fetchone()
+        mode = db.execute("PRAGMA journal_mode").fetchone()[0]
+        if shared and allowed(workspace.root, os.W_OK) and (noted is None or noted[0] != str(inode)):
+            db.execute("INSERT OR REPLACE INTO facts VALUES ('shared_inode', ?)", (str(inode),))
+    if not shared and mode != "wal" and (noted is None or noted[0] != str(inode)):
+        with opened(workspace, patience=0.0) as db:
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError:
+                # In use just now, or not to be written: a rollback journal is right as well, and only slower.
+                return
+    _settled.add(_identity(workspace))
+
+
+def _is_settled(workspace: Workspace) -> bool:
+    try:
+        return _identity(workspace) in _settled
+    except FileNotFoundError:
+        return False
+
+
+def _identity(workspace: Workspace) -> tuple[str, int, int]:
+    found = workspace.database.stat()
+    return str(workspace.database), found.st_dev, found.st_ino
+
+
 @contextmanager
-def opened(workspace: Workspace) -> Iterator[sqlite3.Connection]:
-    """A connection for one transaction, which is undone when the block raises."""
-    db = sqlite3.connect(workspace.database, timeout=30, isolation_level="IMMEDIATE")
+def opened(workspace: Workspace, create: bool = False, patience: float = BUSY_SECONDS) -> Iterator[sqlite3.Connection]:
+    """A connection for one transaction, which is undone when the block raises; StoreMissing where there is no file.
+
+    create: whether the file is made when absent. patience: seconds to wait for others that write.
+    """
+    address = f"{workspace.database.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+    try:
+        db = sqlite3.connect(address, uri=True, timeout=patience, isolation_level="IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if create or workspace.database.exists():
+            raise
+        raise StoreMissing(
+            f"The run store {str(workspace.database)!r} is not there any more: its workspace was removed or replaced "
+            "while it was in use. Put it back, or open the workspace again to begin with an empty one."
+        ) from error
     try:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA foreign_keys = ON")
-        db.execute("PRAGMA synchronous = NORMAL")
+        # A rollback journal needs FULL to outlive a power cut; a write-ahead log loses its last transactions at most.
+        full = str(workspace.database) in _rollback
+        db.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
         with db:
             yield db
+    except sqlite3.DatabaseError as error:
+        # A table that is missing is told apart from other mistakes of SQL by its message alone.
+        if sqlite_code(error) in _DAMAGED or str(error).startswith(("no such table", "no such column")):
+            raise _damaged(workspace, error) from error
+        if str(error).endswith("already exists"):
+            raise _damaged(workspace, "its tables and its schema version differ") from error
+        raise
     finally:
         db.close()
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether other processes kept the store for longer than one waits."""
+    return sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _check_file(workspace: Workspace) -> None:
+    """`Damaged` where a folder, a link to nothing or an emptied file lies in the store's place."""
+    path = workspace.database
+    if not os.path.lexists(path):
+        return
+    try:
+        check_regular(path)
+    except ValueError as error:
+        # A store that is being made is empty for a moment; it has no runs yet.
+        made = path.exists() and path.is_file() and not any(workspace.runs.glob("r-*"))
+        if not made:
+            raise _damaged(workspace, error) from error
+
+
+def _damaged(workspace: Workspace, why: object) -> Damaged:
+    return damaged(
+        workspace.database,
+        why,
+        "put a copy of it in its place, or move it away to begin with an empty run store; samples, datasets and "
+        "backbones are files of their own",
+    )
 
 
 @contextmanager

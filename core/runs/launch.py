@@ -5,21 +5,27 @@ import shutil
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.runs.store import RunStore
+from core.runs.heartbeat import CONFIRMED_AFTER, Look, Stall, Watcher, look_at
+from core.runs.place import here
+from core.runs.store import Run, RunStore
 from core.workspace import PROJECT, Workspace
 
 CLUSTER = "cluster"
 """The lane of sweeps that the command line carries out itself, here or on a cluster; no worker is started for it."""
 LANES = ("cuda", "cpu")
+LOCK_PATIENCE = 2.0
+"""Seconds a starting worker waits for the lock: watchers hold it for an instant to see whether anyone lives."""
 TERMINATE_AFTER = 10.0
 KILL_AFTER = 20.0
 """Seconds after a cancel was asked for until a worker that goes on regardless gets SIGTERM, then SIGKILL."""
 
+_watcher = Watcher()
 _children: list[subprocess.Popen[bytes]] = []
 
 
@@ -52,6 +58,16 @@ def threads_a_run() -> int:
 def lane_lock(workspace: Workspace, lane: str) -> FileLock:
     """The lock that the lane's worker holds."""
     return FileLock(workspace.root / f"worker-{lane}.lock")
+
+
+def lane_heartbeat(workspace: Workspace, lane: str) -> Path:
+    """The file into which the lane's worker beats (core.runs.heartbeat)."""
+    return workspace.root / f"worker-{lane}.beat"
+
+
+def run_heartbeat(workspace: Workspace, run_id: str) -> Path:
+    """The file into which the process beats that carries the run out."""
+    return workspace.runs / run_id / "beat"
 
 
 def worker_alive(workspace: Workspace, lane: str) -> bool:
@@ -101,10 +117,31 @@ def refresh(workspace: Workspace, store: RunStore) -> None:
         if lane in LANES and store.waiting(lane)[1]:
             ensure_worker(workspace, lane)
     for run in running:
-        if run.cancel_asked and run.worker_pid:
-            waited = (datetime.now(UTC) - datetime.fromisoformat(run.cancel_asked)).total_seconds()
+        # A process id of another machine or container names some other process here.
+        if run.cancel_asked and run.worker_pid and run.worker_host in (None, here()):
+            # By what this process sees, since the clock may have been set after the cancel was asked for.
+            waited = _watcher.unchanged_for(f"{workspace.database} {run.id}", run.claim)
             if waited > TERMINATE_AFTER and worker_alive(workspace, run.lane):
                 _signal(run.worker_pid, signal.SIGKILL if waited > KILL_AFTER else signal.SIGTERM)
+
+
+def stall_of(workspace: Workspace, run: Run) -> Look:
+    """Whether the process that carries a running run out, or for a queued one the worker it waits for, has stalled."""
+    if not run.active or not worker_alive(workspace, run.lane):
+        return Look()
+    if run.status == "queued":
+        return look_at(lane_heartbeat(workspace, run.lane))
+    return look_at(run_heartbeat(workspace, run.id), run.claim or "")
+
+
+def confirmed_stalls(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Stall]:
+    """What has stalled among `runs`, by id; looks on for some seconds where a heartbeat is old."""
+    looks = {run.id: stall_of(workspace, run) for run in runs if run.active}
+    end = time.monotonic() + 2 * CONFIRMED_AFTER
+    while any(look.suspected for look in looks.values()) and time.monotonic() < end:
+        time.sleep(0.5)
+        looks = {run.id: stall_of(workspace, run) for run in runs if run.id in looks}
+    return {run_id: look.stall for run_id, look in looks.items() if look.stall}
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -6,45 +6,29 @@ Every call opens its own connection, so any thread of any process may call; each
 import json
 import math
 import secrets
-import shutil
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from core.access import require_writable
+from core.durable import remove_folders
 from core.errors import BadInput
-from core.runs.database import migrate, opened
+from core.runs.database import opened
 from core.runs.known import read_runs, read_validation
-from core.runs.reporter import Point
+from core.runs.queue import CANCELLED as CANCELLED
+from core.runs.queue import PAUSED as PAUSED
+from core.runs.queue import RunQueue, now
 from core.runs.run import Run, Validation, run_of
 from core.training.settings import Request, request_to_json
-from core.workspace import Workspace, without_nan
-
-PAUSED = "waiting for the other arms"
-"""Phase of a queued run that has come to a rung of its sweep (core.runs.halving)."""
-PAUSED_LAST = f"CASE phase WHEN '{PAUSED}' THEN epoch ELSE 0 END"
-"""Orders waiting runs: those that have not come to a rung first, then by how far they have come."""
-
-CANCELLED = "Cancelled. Resume goes on from the last checkpoint."
 
 RESUMABLE = ("interrupted", "failed", "cancelled")
 NAME_LENGTH, TAG_LENGTH, NOTE_LENGTH = 120, 32, 4000
 """Most letters of a run's name, of one tag, and of its note."""
 
 
-def now() -> str:
-    """The time in UTC, ISO, to the microsecond, so that runs sort by it."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-class RunStore:
+class RunStore(RunQueue):
     """The runs of one workspace."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
-        migrate(workspace)
 
     def submit(self, request: Request, name: str, lane: str) -> Run:
         """Queues a run."""
@@ -54,23 +38,17 @@ class RunStore:
         """Queues a run for each (request, name), all or none."""
         require_writable()
         ids = [f"r-{secrets.token_hex(4)}" for _ in requests]
+        rows = []
+        for run_id, (request, name) in zip(ids, requests, strict=True):
+            values = request_to_json(request)
+            group = values.get("group", "")
+            rows.append((run_id, values["kind"], name, json.dumps(values), lane, request.dataset, group, now()))
         with opened(self.workspace) as db:
-            for run_id, (request, name) in zip(ids, requests, strict=True):
-                values = request_to_json(request)
-                db.execute(
-                    "INSERT INTO runs (id, kind, name, status, request, lane, dataset, grouping, created)"
-                    " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
-                    (
-                        run_id,
-                        values["kind"],
-                        name,
-                        json.dumps(values),
-                        lane,
-                        request.dataset,
-                        values.get("group", ""),
-                        now(),
-                    ),
-                )
+            db.executemany(
+                "INSERT INTO runs (id, kind, name, status, request, lane, dataset, grouping, created)"
+                " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
+                rows,
+            )
         return [self.get(run_id) for run_id in ids]
 
     def get(self, run_id: str) -> Run:
@@ -83,7 +61,7 @@ class RunStore:
 
     def group(self, group: str) -> list[Run]:
         """The runs of one group, oldest first."""
-        return read_runs(self.workspace, "WHERE grouping = ? ORDER BY created", [group])
+        return read_runs(self.workspace, "WHERE grouping = ? ORDER BY rowid", [group])
 
     def save_sweep(self, sweep_id: str, name: str, spec: dict[str, Any]) -> None:
         """Stores a sweep, or its new spec and name."""
@@ -104,7 +82,7 @@ class RunStore:
     def sweeps(self) -> list[tuple[str, str, str, str]]:
         """(id, name, spec as JSON, created) of every sweep, newest first."""
         with opened(self.workspace) as db:
-            rows = db.execute("SELECT id, name, spec, created FROM sweeps ORDER BY created DESC").fetchall()
+            rows = db.execute("SELECT id, name, spec, created FROM sweeps ORDER BY rowid DESC").fetchall()
         return [tuple(row) for row in rows]
 
     def list(self, status: str | None = None, kind: str | None = None, limit: int | None = None) -> list[Run]:
@@ -118,75 +96,13 @@ class RunStore:
             conditions.append("status = ?")
             values.append(status)
         newest = "" if limit is None else f" LIMIT {limit:d}"
-        clause = f"WHERE {' AND '.join(conditions)} ORDER BY created DESC{newest}"
+        clause = f"WHERE {' AND '.join(conditions)} ORDER BY rowid DESC{newest}"
         return read_runs(self.workspace, clause, values)
 
     def counts(self) -> dict[str, int]:
         """How many runs there are of each status."""
         with opened(self.workspace) as db:
             return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall())
-
-    def claim(self, lane: str, pid: int) -> Run | None:
-        """Marks the first of the lane's waiting runs as running and returns it; None when none waits."""
-        with opened(self.workspace) as db:
-            row = db.execute(
-                "UPDATE runs SET status = 'running', started = coalesce(started, ?), worker_pid = ?, message = ''"
-                " WHERE id = (SELECT id FROM runs WHERE status = 'queued' AND lane = ? AND grouping ="
-                " (SELECT grouping FROM runs WHERE status = 'queued' AND lane = ? ORDER BY created LIMIT 1)"
-                f" ORDER BY {PAUSED_LAST}, created LIMIT 1) RETURNING *",
-                (now(), pid, lane, lane),
-            ).fetchone()
-        return run_of(row) if row else None
-
-    def claim_run(self, run_id: str, pid: int) -> Run | None:
-        """Marks that run as running and returns it; None when it no longer waits."""
-        with opened(self.workspace) as db:
-            row = db.execute(
-                "UPDATE runs SET status = 'running', started = coalesce(started, ?), worker_pid = ?, message = ''"
-                " WHERE id = ? AND status = 'queued' RETURNING *",
-                (now(), pid, run_id),
-            ).fetchone()
-        return run_of(row) if row else None
-
-    def waiting(self, lane: str) -> tuple[str, tuple[str, ...]]:
-        """(group of the lane's oldest queued run, ids of all of it that wait, in order); empty when none waits."""
-        query = (
-            "SELECT id, grouping, created FROM runs WHERE status = 'queued' AND lane = ?"
-            f" ORDER BY {PAUSED_LAST}, created"
-        )
-        with opened(self.workspace) as db:
-            rows = db.execute(query, (lane,)).fetchall()
-        group = min(rows, key=lambda row: row["created"])["grouping"] if rows else ""
-        return group, tuple(row["id"] for row in rows if row["grouping"] == group)
-
-    def phase(self, run_id: str, phase: str) -> None:
-        """Records what a running job does now."""
-        with opened(self.workspace) as db:
-            db.execute("UPDATE runs SET phase = ? WHERE id = ?", (phase, run_id))
-
-    def progress(self, run_id: str, epoch: int, epochs: int, step: int, steps: int) -> None:
-        """Records how far a running job has come."""
-        with opened(self.workspace) as db:
-            db.execute(
-                "UPDATE runs SET epoch = ?, epochs = ?, step = ?, steps = ? WHERE id = ?",
-                (epoch, epochs, step, steps, run_id),
-            )
-
-    def add_points(self, run_id: str, rows: Sequence[Point]) -> None:
-        """Appends points of a run; one of the same step and name is replaced.
-
-        A point without a value is left out, such as the AUC of validation rows that are all of one class.
-        """
-        with opened(self.workspace) as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO points (run, step, name, value) VALUES (?, ?, ?, ?)",
-                [(run_id, *row) for row in rows if not math.isnan(row[2])],
-            )
-
-    def drop_points_after(self, run_id: str, step: int) -> None:
-        """Removes points of steps after `step`."""
-        with opened(self.workspace) as db:
-            db.execute("DELETE FROM points WHERE run = ? AND step > ?", (run_id, step))
 
     def points(self, run_id: str, *names: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Per name (steps int64, values float64), ascending by step; of `names` alone where any are given."""
@@ -217,40 +133,6 @@ class RunStore:
             lowest, last = db.execute(query, (run_id, step)).fetchone()
         return (math.inf, False) if last is None else (lowest, last == step > 0)
 
-    def pause(self, run_id: str) -> None:
-        """Queues a running run again, behind those of its group that have not come so far; ends it where someone has
-        asked to cancel it meanwhile."""
-        with opened(self.workspace) as db:
-            queued = db.execute(
-                "UPDATE runs SET status = 'queued', phase = ?, worker_pid = NULL"
-                " WHERE id = ? AND status = 'running' AND cancel_asked IS NULL",
-                (PAUSED, run_id),
-            ).rowcount
-        # Once it waits, another process may have it running again.
-        if not queued:
-            self.finish(run_id, "cancelled", CANCELLED)
-
-    def finish(self, run_id: str, status: str, message: str = "", result: dict[str, Any] | None = None) -> None:
-        """Ends a running run as done, failed, cancelled or interrupted; does nothing when it is no longer running."""
-        stored = None if result is None else json.dumps(without_nan(result), allow_nan=False)
-        with opened(self.workspace) as db:
-            db.execute(
-                "UPDATE runs SET status = ?, message = ?, result = ?, finished = ?, worker_pid = NULL, phase = ''"
-                " WHERE id = ? AND status = 'running'",
-                (status, message, stored, now(), run_id),
-            )
-
-    def interrupt_stale(self, lane: str) -> None:
-        """Marks the lane's running runs as interrupted; only for one who knows that no worker of the lane lives."""
-        with opened(self.workspace) as db:
-            db.execute(
-                "UPDATE runs SET status = CASE WHEN cancel_asked IS NULL THEN 'interrupted' ELSE 'cancelled' END,"
-                " message = CASE WHEN cancel_asked IS NULL THEN"
-                " 'The worker died. Resume goes on from the last checkpoint.' ELSE 'Cancelled.' END,"
-                " finished = ?, worker_pid = NULL, phase = '' WHERE status = 'running' AND lane = ?",
-                (now(), lane),
-            )
-
     def request_cancel(self, run_id: str) -> None:
         """Cancels a queued run at once and asks a running one to stop."""
         require_writable()
@@ -264,12 +146,6 @@ class RunStore:
                 "UPDATE runs SET cancel_asked = coalesce(cancel_asked, ?) WHERE id = ? AND status = 'running'",
                 (now(), run_id),
             )
-
-    def cancel_requested(self, run_id: str) -> bool:
-        """Whether someone asked the run to stop."""
-        with opened(self.workspace) as db:
-            row = db.execute("SELECT cancel_asked FROM runs WHERE id = ?", (run_id,)).fetchone()
-        return row is None or row["cancel_asked"] is not None
 
     def resume(self, run_id: str) -> None:
         """Queues an interrupted, failed or cancelled run again; it goes on from its checkpoint."""
@@ -306,6 +182,7 @@ class RunStore:
         require_writable()
         gone = set(_clean_tags(remove))
         with opened(self.workspace) as db:
+            db.execute("BEGIN IMMEDIATE")
             for run_id in run_ids:
                 row = db.execute("SELECT tags FROM runs WHERE id = ?", (run_id,)).fetchone()
                 tags = {tag for tag in json.loads(row["tags"]) if tag not in gone} if row else set()
@@ -320,19 +197,19 @@ class RunStore:
         if not done:
             self.get(run_id)
             raise BadInput(f"Run {run_id} is running; cancel it before you delete it.")
-        shutil.rmtree(self.workspace.runs / run_id, ignore_errors=True)
+        remove_folders([self.workspace.runs / run_id])
 
     def delete_sweep(self, sweep_id: str) -> None:
         """Removes a sweep, all its runs and their folders; refused while one of them is queued or running."""
         require_writable()
         with opened(self.workspace) as db:
+            db.execute("BEGIN IMMEDIATE")
             query = "SELECT count(*) FROM runs WHERE grouping = ? AND status IN ('queued', 'running')"
             if active := db.execute(query, (sweep_id,)).fetchone()[0]:
                 raise BadInput(f"{active} runs of the sweep are queued or running; cancel them before you delete it.")
             deleted = db.execute("DELETE FROM runs WHERE grouping = ? RETURNING id", (sweep_id,)).fetchall()
             db.execute("DELETE FROM sweeps WHERE id = ?", (sweep_id,))
-        for row in deleted:
-            shutil.rmtree(self.workspace.runs / row["id"], ignore_errors=True)
+        remove_folders([self.workspace.runs / row["id"] for row in deleted])
 
 
 def _clean_tags(tags: Sequence[str]) -> list[str]:

@@ -4,91 +4,44 @@ Started by core.runs.launch as `python -m core.runs.worker --workspace DIR --lan
 """
 
 import argparse
-import contextlib
 import os
-import signal
-import socket
+import sqlite3
 import sys
-import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from filelock import Timeout
-from joblib import Parallel, delayed, parallel_config
 
-from core.errors import BadInput, ThawError, device_failed, out_of_memory, system_sentence
-from core.runs.database import held_open
-from core.runs.halving import decide
-from core.runs.launch import CLUSTER, LANES, arms_at_once, ensure_worker, lane_lock, threads_a_run
-from core.runs.reporter import Decision, Point, Reporter
-from core.runs.store import CANCELLED, Run, RunStore
-from core.runs.sweep import Sweep
-from core.workspace import Workspace, clear_leftovers, open_workspace
+from core.runs.carry_out import DEVICE_SENTENCE, Execute, carry_out
+from core.runs.carry_out import MEMORY_SENTENCE as MEMORY_SENTENCE
+from core.runs.carry_out import StoreReporter as StoreReporter
+from core.runs.carry_out import explain as explain
+from core.runs.cluster import carry_out_one as carry_out_one
+from core.runs.cluster import carry_out_together
+from core.runs.cluster import work_here as work_here
+from core.runs.database import StoreMissing, is_busy
+from core.runs.filesystems import shared_kind
+from core.runs.heartbeat import Heartbeat
+from core.runs.identity import Identity, Replaced
+from core.runs.launch import (
+    LANES,
+    LOCK_PATIENCE,
+    arms_at_once,
+    ensure_worker,
+    lane_heartbeat,
+    lane_lock,
+    threads_a_run,
+)
+from core.runs.reporter import Reporter
+from core.runs.store import Run, RunStore
+from core.workspace import Workspace, clear_leftovers, workspace_root
 
 LINGER_SECONDS = 600.0
 POLL_SECONDS = 0.05
-LOCK_PATIENCE = 2.0
-"""Seconds a starting worker waits for the lock: watchers hold it for an instant to see whether anyone lives."""
-CLUSTER_PATIENCE = 10.0
-"""Seconds until a cluster that does not answer is given up."""
-CANCEL_CHECK_SECONDS = 0.25
-MEMORY_SENTENCE = (
-    "The device ran out of memory. Halve the batch size, freeze more stages, or choose the CPU. "
-    "The last checkpoint is kept."
-)
-
-DEVICE_SENTENCE = (
-    "The GPU failed or vanished while the run computed on it. Resume goes on from the last checkpoint; choose the CPU "
-    "if the GPU does not come back."
-)
-
-Execute = Callable[[Workspace, Run, Reporter], dict[str, Any]]
-
-
-class StoreReporter:
-    """A run's reporter: everything goes to the store; the cancel flag is read at most four times a second."""
-
-    def __init__(self, store: RunStore, run_id: str) -> None:
-        self._store = store
-        self._run = run_id
-        self._checked = 0.0
-        self.stop = False
-        self.waits = False
-
-    def phase(self, name: str) -> None:
-        """See Reporter."""
-        self._store.phase(self._run, name)
-
-    def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
-        """See Reporter."""
-        self._store.progress(self._run, epoch, epochs, step, steps)
-
-    def points(self, rows: Sequence[Point]) -> None:
-        """See Reporter."""
-        self._store.add_points(self._run, rows)
-
-    def rewind(self, step: int) -> None:
-        """See Reporter."""
-        self._store.drop_points_after(self._run, step)
-
-    def rung(self, epoch: int) -> Decision:
-        """See Reporter."""
-        decision = decide(self._store, self._store.get(self._run), epoch)
-        self.waits = decision == "wait"
-        return decision
-
-    def should_stop(self) -> bool:
-        """See Reporter."""
-        now = time.monotonic()
-        if not self.stop and now - self._checked > CANCEL_CHECK_SECONDS:
-            self._checked = now
-            self.stop = self._store.cancel_requested(self._run)
-        return self.stop
+SHARED_POLL_SECONDS = 0.5
+"""Seconds between two looks at the queue, on a disk of this machine and over a network."""
 
 
 def work(
@@ -99,165 +52,100 @@ def work(
     warm_up: Callable[[], None] = lambda: None,
 ) -> None:
     """Claims and carries out the lane's runs until none has come for `linger` seconds; returns at once when another
-    worker holds the lane. After a GPU has failed a fresh worker goes on, since this process cannot use it again.
+    worker holds the lane, and once another workspace lies where this one lay. After a GPU has failed a fresh worker
+    goes on, since this process cannot use it again.
 
     warm_up: called once the lane is held, so that workers started beside this one find it taken and cost little.
     """
+    lock = lane_lock(workspace, lane)
     try:
-        with lane_lock(workspace, lane).acquire(timeout=LOCK_PATIENCE):
-            store = RunStore(workspace)
-            store.interrupt_stale(lane)
+        with (
+            lock.acquire(timeout=LOCK_PATIENCE),
+            Heartbeat(lane_heartbeat(workspace, lane), lane),
+            Identity(workspace, Path(lock.lock_file)) as identity,
+        ):
             clear_leftovers(workspace)
             warm_up()
-            idle_since = time.monotonic()
-            arms = arms_at_once(lane)
-            while time.monotonic() - idle_since < linger:
-                group, waiting = store.waiting(lane) if arms > 1 else ("", ())
-                if group and len(waiting) > 1:
-                    carry_out_together(workspace, waiting, arms, execute)
-                    idle_since = time.monotonic()
-                    continue
-                run = store.claim(lane, os.getpid())
-                if run is None:
-                    time.sleep(POLL_SECONDS)
-                    continue
-                carry_out(workspace, store, run, execute)
-                idle_since = time.monotonic()
-                if store.get(run.id).message == DEVICE_SENTENCE:
-                    break
-            else:
+            try:
+                Worker(workspace, lane, execute, identity).work_off(linger)
+            except (Replaced, StoreMissing, OSError, sqlite3.Error) as error:
+                if not (isinstance(error, Replaced) or identity.is_replaced()):
+                    raise
+                print(identity.sentence, file=sys.stderr)
+            same_lane = not identity.is_replaced(but_for=workspace.database)
+    except Timeout:
+        return
+    # Whoever queued a run while the lock was still held found this worker alive, and started none.
+    if same_lane and has_queued(workspace, lane):
+        ensure_worker(workspace, lane)
+
+
+class Worker:
+    """What carries out a lane's runs in one process, while that process holds the lane's lock."""
+
+    def __init__(self, workspace: Workspace, lane: str, execute: Execute, identity: Identity) -> None:
+        self._workspace = workspace
+        self._lane = lane
+        self._execute = execute
+        self._identity = identity
+        self._arms = arms_at_once(lane)
+        self._poll = SHARED_POLL_SECONDS if shared_kind(workspace.root) else POLL_SECONDS
+        self._store: RunStore | None = None
+        self._token = ""
+
+    def work_off(self, linger: float) -> None:
+        """Carries out what is queued until nothing has come for `linger` seconds, or the GPU has failed.
+
+        Replaced once the workspace is another, or its store no longer knows this worker.
+        """
+        idle_since = time.monotonic()
+        while time.monotonic() - idle_since < linger:
+            self._identity.check()
+            try:
+                message = self._take_next()
+            except sqlite3.OperationalError as error:
+                if not is_busy(error):
+                    raise
+                # Another process keeps the store; so long as it does nothing can be claimed.
+                continue
+            if message is None:
+                time.sleep(self._poll)
+                continue
+            if message == DEVICE_SENTENCE:
                 return
-    except Timeout:
-        return
-    ensure_worker(workspace, lane)
+            idle_since = time.monotonic()
+
+    def _take_next(self) -> str | None:
+        """Carries out the next run, or the arms of the next sweep, and says how it ended; None where none waits."""
+        if self._store is None:
+            # Where nothing was ever queued there is no store, and a worker makes none.
+            if not self._identity.has_store(self._workspace):
+                return None
+            self._store = RunStore(self._workspace, create=False)
+            self._token = self._store.register(self._lane)
+        store = self._store
+        active = store.active_in(self._lane)
+        if active and not store.is_registered(self._lane, self._token):
+            raise Replaced(self._identity.sentence)
+        if "running" in active:
+            # This process holds the lane, and runs nothing now.
+            store.interrupt_stale(self._lane)
+        if "queued" not in active:
+            return None
+        group, waiting = store.waiting(self._lane) if self._arms > 1 else ("", ())
+        if group and len(waiting) > 1:
+            carry_out_together(self._workspace, waiting, self._arms, self._execute, self._token)
+            return ""
+        run = store.claim(self._lane, os.getpid(), self._token)
+        return None if run is None else carry_out(self._workspace, store, run, self._execute, self._identity)
 
 
-def carry_out(workspace: Workspace, store: RunStore, run: Run, execute: Execute) -> None:
-    """Runs one job and records how it ended, in a sentence where it did not end well."""
-    reporter = StoreReporter(store, run.id)
-
-    def ask_to_stop(*_: object) -> None:
-        reporter.stop = True
-
-    # Signals reach a process's main thread alone; a cluster's worker may call this from another.
-    own = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, ask_to_stop) if own else None
+def has_queued(workspace: Workspace, lane: str) -> bool:
+    """Whether a run of the lane waits; no store is made to look."""
     try:
-        with held_open(workspace):
-            result = execute(workspace, run, reporter)
-        store.finish(run.id, "done", result=result)
-    except Exception as error:
-        if reporter.stop:
-            store.finish(run.id, "cancelled", CANCELLED)
-        elif reporter.waits:
-            store.pause(run.id)
-        else:
-            store.finish(run.id, "failed", explain(error, workspace, run))
-    finally:
-        if own:
-            signal.signal(signal.SIGTERM, previous)
-
-
-def work_here(workspace: Workspace, sweep: Sweep, arms: int, cluster: str) -> None:
-    """Carries a sweep of the cluster lane out from this process, so many runs at a time; BadInput when another does.
-
-    cluster: address of a Dask scheduler, or ray://… of a Ray cluster, whose workers must see the same workspace folder;
-    empty for processes of this machine.
-    """
-    from core.training.job import execute
-
-    try:
-        with lane_lock(workspace, CLUSTER).acquire(timeout=LOCK_PATIENCE):
-            store = RunStore(workspace)
-            store.interrupt_stale(CLUSTER)
-            with _backend(cluster):
-                # Successive halving sends runs back to the queue.
-                while ids := [run.id for run in store.group(sweep.id) if run.status == "queued"]:
-                    carry_out_together(workspace, ids, arms or -1, execute)
-    except Timeout:
-        raise BadInput("Another command carries out a sweep in this workspace; wait until it has ended.") from None
-
-
-@contextmanager
-def _backend(cluster: str) -> Iterator[None]:
-    if not cluster:
-        yield
-        return
-    with contextlib.ExitStack() as held:
-        try:
-            kind = _connect(cluster, held)
-        except (ImportError, OSError, ValueError) as error:
-            raise BadInput(
-                f"The cluster {cluster!r} could not be reached ({str(error).splitlines()[0]}). The sweep waits: start "
-                "the cluster (Dask: tcp://HOST:PORT; Ray: ray://HOST:PORT, and `pip install 'ray[default,client]'` "
-                "here), then give the same command again."
-            ) from error
-        with parallel_config(kind):
-            yield
-
-
-def _connect(cluster: str, held: contextlib.ExitStack) -> str:
-    """Makes this process the cluster's client for as long as `held`; joblib's name for that kind of cluster."""
-    address = urlsplit(cluster)
-    # Both libraries would go on asking for half a minute, and leave threads behind.
-    socket.create_connection((address.hostname or cluster, address.port or 0), CLUSTER_PATIENCE).close()
-    if address.scheme == "ray":
-        import ray
-        from ray.util.joblib import register_ray
-
-        held.enter_context(ray.init(cluster))
-        register_ray()
-        return "ray"
-    from distributed import Client
-
-    held.enter_context(Client(cluster))
-    return "dask"
-
-
-def carry_out_together(workspace: Workspace, ids: Sequence[str], arms: int, execute: Execute) -> None:
-    """Carries out waiting runs, so many at a time, each in a process of its own or on a worker of the cluster that
-    `joblib.parallel_config` names."""
-    # Joblib gives its processes an $OMP_NUM_THREADS of its own, so they are told.
-    threads = threads_a_run()
-    job = delayed(carry_out_one)
-    Parallel(n_jobs=arms)(job(str(workspace.root), run_id, threads, execute, os.getpid()) for run_id in ids)
-
-
-def carry_out_one(root: str, run_id: str, threads: int, execute: Execute, parent: int) -> None:
-    """One run of several, on so many threads; does nothing when it no longer waits."""
-    import torch
-
-    torch.set_num_threads(threads)
-    if os.getppid() == parent:
-        # Without the worker that holds the lane, a run that went on could be started a second time.
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    workspace = open_workspace(root)
-    store = RunStore(workspace)
-    run = store.claim_run(run_id, os.getpid())
-    if run is not None:
-        carry_out(workspace, store, run, execute)
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(POLL_SECONDS)
-    os._exit(1)
-
-
-def explain(error: Exception, workspace: Workspace, run: Run) -> str:
-    """One sentence for the page; an unforeseen error's traceback goes to a file that the sentence names."""
-    if isinstance(error, ThawError):
-        return str(error)
-    if out_of_memory(error):
-        return MEMORY_SENTENCE
-    if sentence := system_sentence(error, workspace.root):
-        return sentence
-    if device_failed(error):
-        return DEVICE_SENTENCE
-    log = workspace.logs / f"{run.id}.log"
-    with contextlib.suppress(OSError):
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    return f"An unforeseen {type(error).__name__} stopped the run: {str(error)[:200]} Details are in {log}."
+        return "queued" in RunStore(workspace, create=False).active_in(lane)
+    except (StoreMissing, OSError, sqlite3.Error):
+        return False
 
 
 def main() -> int:
@@ -267,7 +155,10 @@ def main() -> int:
     parser.add_argument("--lane", choices=LANES, required=True)
     options = parser.parse_args()
     linger = float(os.environ.get("THAW_WORKER_LINGER", LINGER_SECONDS))
-    work(open_workspace(options.workspace), options.lane, execute_run, linger, load_torch)
+    # Not opened on purpose: what was removed since it was started is not made again.
+    workspace = Workspace(workspace_root(options.workspace))
+    if workspace.root.is_dir():
+        work(workspace, options.lane, execute_run, linger, load_torch)
     return 0
 
 

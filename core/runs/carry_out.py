@@ -1,0 +1,176 @@
+"""One claimed run carried out: what it reports goes to the store, and how it ended."""
+
+import contextlib
+import signal
+import sqlite3
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from core.errors import ThawError, device_failed, out_of_memory, system_sentence
+from core.runs.database import held_open, is_busy
+from core.runs.halving import decide
+from core.runs.heartbeat import Heartbeat
+from core.runs.identity import Identity, Replaced
+from core.runs.launch import run_heartbeat
+from core.runs.queue import ClaimLost
+from core.runs.reporter import Decision, Point, Reporter
+from core.runs.store import CANCELLED, Run, RunStore
+from core.workspace import Workspace
+from core.write_guard import guard_writes
+
+CANCEL_CHECK_SECONDS = 0.25
+BUSY_PATIENCE = 600.0
+"""Seconds for which a run waits with a write while another process keeps the store."""
+MEMORY_SENTENCE = (
+    "The device ran out of memory. Halve the batch size, freeze more stages, or choose the CPU. "
+    "The last checkpoint is kept."
+)
+
+DEVICE_SENTENCE = (
+    "The GPU failed or vanished while the run computed on it. Resume goes on from the last checkpoint; choose the CPU "
+    "if the GPU does not come back."
+)
+
+Execute = Callable[[Workspace, Run, Reporter], dict[str, Any]]
+
+
+class StoreReporter:
+    """A run's reporter: everything goes to the store; the cancel flag is read at most four times a second.
+
+    Replaced or ClaimLost where the run is not this process's any more, or its workspace is another.
+    """
+
+    def __init__(self, store: RunStore, run: Run, identity: Identity, heartbeat: Heartbeat) -> None:
+        self._store = store
+        self._run = run.id
+        self._claim = run.claim
+        self._identity = identity
+        self._heartbeat = heartbeat
+        self._checked = 0.0
+        self.stop = False
+        self.waits = False
+
+    def phase(self, name: str) -> None:
+        """See Reporter."""
+        self._write(lambda: self._store.phase(self._run, name, self._claim))
+
+    def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
+        """See Reporter."""
+        self._write(lambda: self._store.progress(self._run, epoch, epochs, step, steps, self._claim))
+
+    def points(self, rows: Sequence[Point]) -> None:
+        """See Reporter."""
+        self._write(lambda: self._store.add_points(self._run, rows, self._claim))
+
+    def rewind(self, step: int) -> None:
+        """See Reporter."""
+        self._write(lambda: self._store.drop_points_after(self._run, step, self._claim))
+
+    def rung(self, epoch: int) -> Decision:
+        """See Reporter."""
+        self._identity.check()
+        decision = decide(self._store, self._store.get(self._run), epoch)
+        self.waits = decision == "wait"
+        return decision
+
+    def should_stop(self) -> bool:
+        """See Reporter."""
+        now = time.monotonic()
+        if not self.stop and now - self._checked > CANCEL_CHECK_SECONDS:
+            self._checked = now
+            self._heartbeat.moved()
+            self._identity.check()
+            self.stop = self._store.cancel_requested(self._run)
+        return self.stop
+
+    def _write(self, write: Callable[[], None]) -> None:
+        self._heartbeat.moved()
+        self._identity.check()
+        patiently(write)
+
+
+def patiently(write: Callable[[], None]) -> None:
+    """Calls `write`, and again where another process has kept the store for long: no run fails by that alone."""
+    end = time.monotonic() + BUSY_PATIENCE
+    while True:
+        try:
+            return write()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > end:
+                raise
+
+
+def carry_out(
+    workspace: Workspace, store: RunStore, run: Run, execute: Execute, identity: Identity | None = None
+) -> str:
+    """Runs one job and records how it ended, in a sentence where it did not end well; that sentence, or "".
+
+    Where the run is not this process's any more, it is left as it is; Replaced where the workspace is another.
+    identity: of the workspace that the run was claimed from; None for the one that is there now.
+    """
+    if identity is None:
+        with Identity(workspace) as identity:
+            return carry_out(workspace, store, run, execute, identity)
+    heartbeat = Heartbeat(run_heartbeat(workspace, run.id), run.claim or "")
+    reporter = StoreReporter(store, run, identity, heartbeat)
+
+    def ask_to_stop(*_: object) -> None:
+        reporter.stop = True
+
+    # Signals reach a process's main thread alone; a cluster's worker may call this from another.
+    own = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, ask_to_stop) if own else None
+    try:
+        with heartbeat, guard_writes(identity.check):
+            return _carry_out(workspace, store, run, execute, identity, reporter)
+    except ClaimLost as error:
+        identity.check()
+        print(error, file=sys.stderr)
+        return str(error)
+    finally:
+        if own:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _carry_out(
+    workspace: Workspace, store: RunStore, run: Run, execute: Execute, identity: Identity, reporter: StoreReporter
+) -> str:
+    status, message, result = "done", "", None
+    try:
+        with held_open(workspace):
+            result = execute(workspace, run, reporter)
+    except (Replaced, ClaimLost):
+        raise
+    except Exception as error:
+        # A file that is missing in another workspace is no failure of the run.
+        identity.check()
+        if reporter.stop:
+            status, message = "cancelled", CANCELLED
+        elif reporter.waits:
+            patiently(lambda: store.pause(run.id, run.claim))
+            return ""
+        else:
+            status, message = "failed", explain(error, workspace, run)
+    identity.check()
+    patiently(lambda: store.finish(run.id, status, message, result, run.claim))
+    return message
+
+
+def explain(error: Exception, workspace: Workspace, run: Run) -> str:
+    """One sentence for the page; an unforeseen error's traceback goes to a file that the sentence names."""
+    if isinstance(error, ThawError):
+        return str(error)
+    if out_of_memory(error):
+        return MEMORY_SENTENCE
+    if sentence := system_sentence(error, workspace.root):
+        return sentence
+    if device_failed(error):
+        return DEVICE_SENTENCE
+    log = workspace.logs / f"{run.id}.log"
+    with contextlib.suppress(OSError):
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return f"An unforeseen {type(error).__name__} stopped the run: {str(error)[:200]} Details are in {log}."

@@ -1,0 +1,139 @@
+"""Several runs of a sweep at a time: in processes of this machine, or on the machines of a Dask or Ray cluster."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import Timeout
+from joblib import Parallel, delayed, parallel_config
+
+from core.errors import BadInput
+from core.runs.carry_out import Execute, carry_out
+from core.runs.identity import Identity
+from core.runs.launch import CLUSTER, LOCK_PATIENCE, lane_lock, threads_a_run, worker_alive
+from core.runs.place import here, machine
+from core.runs.store import RunStore
+from core.runs.sweep import Sweep
+from core.workspace import Workspace
+
+CLUSTER_PATIENCE = 10.0
+"""Seconds until a cluster that does not answer is given up."""
+WATCH_SECONDS = 0.05
+"""Seconds between two looks of a run's process at whether its worker lives."""
+
+
+def work_here(workspace: Workspace, sweep: Sweep, arms: int, cluster: str) -> None:
+    """Carries a sweep of the cluster lane out from this process, so many runs at a time; BadInput when another does.
+
+    cluster: address of a Dask scheduler, or ray://… of a Ray cluster, whose workers must see the same workspace folder;
+    empty for processes of this machine.
+    """
+    from core.training.job import execute
+
+    try:
+        with lane_lock(workspace, CLUSTER).acquire(timeout=LOCK_PATIENCE):
+            store = RunStore(workspace)
+            store.interrupt_stale(CLUSTER)
+            token = store.register(CLUSTER)
+            with _backend(cluster):
+                # Successive halving sends runs back to the queue.
+                while ids := [run.id for run in store.group(sweep.id) if run.status == "queued"]:
+                    carry_out_together(workspace, ids, arms or -1, execute, token)
+    except Timeout:
+        raise BadInput("Another command carries out a sweep in this workspace; wait until it has ended.") from None
+
+
+@contextmanager
+def _backend(cluster: str) -> Iterator[None]:
+    if not cluster:
+        yield
+        return
+    with contextlib.ExitStack() as held:
+        try:
+            kind = _connect(cluster, held)
+        except (ImportError, OSError, ValueError) as error:
+            raise BadInput(
+                f"The cluster {cluster!r} could not be reached ({str(error).splitlines()[0]}). The sweep waits: start "
+                "the cluster (Dask: tcp://HOST:PORT; Ray: ray://HOST:PORT, and `pip install 'ray[default,client]'` "
+                "here), then give the same command again."
+            ) from error
+        with parallel_config(kind):
+            yield
+
+
+def _connect(cluster: str, held: contextlib.ExitStack) -> str:
+    """Makes this process the cluster's client for as long as `held`; joblib's name for that kind of cluster."""
+    address = urlsplit(cluster)
+    # Both libraries would go on asking for half a minute, and leave threads behind.
+    socket.create_connection((address.hostname or cluster, address.port or 0), CLUSTER_PATIENCE).close()
+    if address.scheme == "ray":
+        import ray
+        from ray.util.joblib import register_ray
+
+        held.enter_context(ray.init(cluster))
+        register_ray()
+        return "ray"
+    from distributed import Client
+
+    held.enter_context(Client(cluster))
+    return "dask"
+
+
+def carry_out_together(workspace: Workspace, ids: Sequence[str], arms: int, execute: Execute, token: str) -> None:
+    """Carries out waiting runs, so many at a time, each in a process of its own or on a worker of the cluster that
+    `joblib.parallel_config` names. token: of the worker that holds their lane, see RunStore.register."""
+    # Joblib gives its processes an $OMP_NUM_THREADS of its own, so they are told.
+    threads = threads_a_run()
+    job = delayed(carry_out_one)
+    rest = (threads, execute, os.getpid(), here(), token)
+    Parallel(n_jobs=arms)(job(str(workspace.root), run_id, *rest) for run_id in ids)
+
+
+def carry_out_one(
+    root: str, run_id: str, threads: int, execute: Execute, parent: int, place: str = "", token: str | None = None
+) -> None:
+    """One run of several, on so many threads; does nothing when it no longer waits.
+
+    parent, place: process id of the worker that holds the lane, and where it is (core.runs.place). token: see
+    RunStore.register.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    workspace = Workspace(Path(root))
+    if place not in ("", here()):
+        check_lock_is_seen(workspace, place)
+    elif os.getppid() == parent:
+        # Without the worker that holds the lane, a run that went on could be started a second time.
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    with Identity(workspace) as identity:
+        store = RunStore(workspace, create=False)
+        run = store.claim_run(run_id, os.getpid(), token)
+        if run is not None:
+            carry_out(workspace, store, run, execute, identity)
+
+
+def check_lock_is_seen(workspace: Workspace, place: str) -> None:
+    """BadInput where this machine does not see the lock that the sweep's command holds at another `place`."""
+    if not workspace.database.exists():
+        raise BadInput(
+            f"{machine(here())} does not see the workspace {str(workspace.root)!r} of {machine(place)}: all machines "
+            "of a sweep must see the same folder at the same path."
+        )
+    if not worker_alive(workspace, CLUSTER):
+        raise BadInput(
+            f"{machine(here())} does not see the file locks of {machine(place)} in {str(workspace.root)!r}: both could "
+            "write the run store at once. Put the workspace on a file system that passes locks on, such as NFS 4."
+        )
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)
+    os._exit(1)
