@@ -1,21 +1,18 @@
 """The entry: `streamlit run app.py`. Serves the pages, and plotly.js from the installed plotly package."""
 
 import gzip
-import os
 from functools import cache
 from pathlib import Path
 
 import plotly
 import streamlit as st
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from core.errors import ThawError, system_sentence
-from pages.components.common import show_error, workspace
-from pages.components.way_back import WayBack
+from core.errors import ThawError
+from pages.components.common import sentence_of, show_error
+from pages.server.guard import guards, looking_after
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
@@ -39,25 +36,20 @@ def explain(error: Exception) -> bool:
 
     True keeps Streamlit from showing the traceback.
     """
-    if not isinstance(error, ThawError):
-        sentence = system_sentence(error, workspace().root)
-        if sentence is None:
-            return False
-        error = ThawError(sentence)
-    show_error(error)
+    sentence = sentence_of(error)
+    if sentence is None:
+        return False
+    show_error(ThawError(sentence))
     return True
 
 
 PLOTLY_ROUTE = Route("/assets/plotly.min.js", serve_plotly)
 
-HOSTS = ("127.0.0.1", "localhost", *filter(None, os.environ.get("THAW_HOSTS", "").split(",")))
-"""Names by which the app may be asked for. Any other could be a stranger's that was pointed at this machine's address,
-and whose pages a browser would then take for the app's own. $THAW_HOSTS adds to them, for an app behind a proxy."""
-
 # The main script is the router inside pages/: a pages/ folder beside it would let a deep link skip the router.
 app = st.App(
     "pages/router.py",
     routes=[PLOTLY_ROUTE],
-    middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[*HOSTS]), Middleware(WayBack)],
+    middleware=guards(),
+    lifespan=looking_after,
     on_script_error=explain,
 )

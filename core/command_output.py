@@ -4,7 +4,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from core.data.datasets import Dataset
 from core.data.dialects import Inspection
 from core.data.samples import Sample
 from core.data.schema import DIALECTS
-from core.errors import BadInput, RunError, ThawError, system_sentence
+from core.errors import BadInput, Damaged, RunError, ThawError, system_sentence
 from core.evaluation.format_metrics import format_auc, format_metric, format_metrics
 from core.models.card import BackboneCard
 from core.runs.command import PROGRESS
@@ -117,6 +117,13 @@ class Bar:
         if self._lines and int(100 * share) > self._percent:
             self._percent = int(100 * share)
             print(f"progress {share:.3f}", file=sys.stderr, flush=True)
+
+
+def with_damaged(result: Result, broken: Sequence[Damaged]) -> Result:
+    """A list's result with what is damaged and so left out of it: in the data, and as notes on standard error."""
+    for error in broken:
+        print(f"thaw: left out: {error}", file=sys.stderr)
+    return dataclasses.replace(result, data={**result.data, "damaged": [str(error) for error in broken]})
 
 
 def card_data(card: BackboneCard) -> dict[str, Any]:

@@ -28,8 +28,9 @@ from core.command_output import (
     sample_data,
     sample_text,
     wait,
+    with_damaged,
 )
-from core.data.datasets import find_dataset, list_datasets, prepare
+from core.data.datasets import find_dataset, prepare, read_datasets
 from core.data.ingest import ingest as ingest_file
 from core.data.paths import clean_path
 from core.data.preprocessing import load_preprocessing
@@ -41,7 +42,7 @@ from core.evaluation.format_metrics import format_metric
 from core.models.card import BackboneCard
 from core.models.costs import keep_cost
 from core.models.exchange import export_backbone as write_backbone
-from core.models.library import find_backbone, list_backbones
+from core.models.library import find_backbone, read_backbones
 from core.models.registry import ARCHITECTURES, is_installed
 from core.outputs import check_output
 from core.runs.moved import read_moved
@@ -104,14 +105,14 @@ def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 def datasets(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Lists the datasets."""
-    found = list_datasets(workspace)
+    found, broken = read_datasets(workspace)
     text = "\n".join(dataset_text(dataset) for dataset in found) or "No datasets yet; `ingest` makes one."
-    return Result({"datasets": [dataset_data(dataset) for dataset in found]}, text)
+    return with_damaged(Result({"datasets": [dataset_data(dataset) for dataset in found]}, text), broken)
 
 
 def backbones(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Lists the backbones."""
-    found = list_backbones(workspace)
+    found, broken = read_backbones(workspace)
     rows = [card_data(card) for card in found]
     lines = [
         f"{card.name}: {card.architecture}, {len(card.stages)} stages ({', '.join(s.name for s in card.stages)}), "
@@ -119,7 +120,8 @@ def backbones(workspace: Workspace, options: argparse.Namespace) -> Result:
         + (", simulated data" if card.trained_on["simulated"] else "")
         for card in found
     ]
-    return Result({"backbones": rows}, "\n".join(lines) or "No backbones yet; `pretrain` makes one.")
+    result = Result({"backbones": rows}, "\n".join(lines) or "No backbones yet; `pretrain` makes one.")
+    return with_damaged(result, broken)
 
 
 def _quality(card: BackboneCard) -> str:

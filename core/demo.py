@@ -3,10 +3,8 @@
 import argparse
 import dataclasses
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from filelock import FileLock
 
@@ -15,6 +13,7 @@ from core.data.datasets import Dataset, list_datasets, prepare
 from core.data.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.durable import staging
 from core.errors import BadInput
 from core.models.card import BackboneCard
 from core.models.library import list_backbones
@@ -46,8 +45,8 @@ def ensure_demo(workspace: Workspace, progress: Callable[[float], None] | None =
         for dataset in list_datasets(workspace):
             if dataset.simulated and dataset.name == DATASET:
                 return dataset
-        with tempfile.TemporaryDirectory(dir=workspace.uploads, prefix=".part-") as folder:
-            path = Path(folder) / "simulated_criteo.tsv.gz"
+        with staging(workspace.uploads) as folder:
+            path = folder / "simulated_criteo.tsv.gz"
             simulate(path, ROWS, "both", 0, lambda share: report(0.4 * share))
             sample = ingest(workspace, path, SAMPLE, progress=lambda share: report(0.4 + 0.3 * share), simulated=True)
         return prepare(workspace, sample, SplitSpec(), DATASET, progress=lambda share: report(0.7 + 0.3 * share))

@@ -8,12 +8,13 @@ renamed into is synced. Only after that does anybody say that it is done.
 import ctypes
 import errno
 import os
-import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from core.leftovers import REPLACED, part_folder
+from core.error_kinds import UNFINISHED
+from core.errors import name_write_error
+from core.leftovers import MARK, REPLACED, part_folder
 from core.write_guard import check_write
 
 PRIVATE = 0o077
@@ -28,29 +29,44 @@ _CANNOT = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 def staging(parent: Path) -> Iterator[Path]:
     """A new, empty folder in `parent` for what is to be published there; whatever is still in it at the end goes.
 
-    Nobody lists what is in it, and no sweep of leftovers removes it as long as this process lives.
+    Nobody lists what is in it, and no sweep of leftovers removes it as long as this process lives. An error in writing
+    says what the system refused, see core.errors.name_write_error.
     """
     with part_folder(parent) as part:
         # One level down: a list of all folders that hold a sample.json, say, does not look there.
         folder = part / "new"
         folder.mkdir(0o700)
-        yield folder
+        try:
+            yield folder
+        except Exception as error:
+            name_write_error(error, folder, parent)
+            raise
 
 
-def write_file(path: Path, write: Callable[[Path], object], umask: int = PRIVATE) -> None:
+def write_file(path: Path, write: Callable[[Path], object], mode: int = 0o600) -> None:
     """Calls `write` with a path to write to, then puts that file at `path`, durably; if it fails, `path` is as it was.
 
-    umask: which rights the file does not get.
+    mode: the file's rights. An OSError in writing names `path`.
     """
-    with staging(path.parent) as folder:
-        part = folder / path.name
-        write(part)
-        publish_file(part, path, umask)
+    try:
+        with staging(path.parent) as folder:
+            part = folder / path.name
+            try:
+                write(part)
+                publish_file(part, path, mode)
+            except Exception as error:
+                name_write_error(error, part, path)
+                raise
+    except OSError as error:
+        if UNFINISHED in str(error.filename):
+            # That of the folder in which the file was to be written.
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
-def publish_file(part: Path, path: Path, umask: int = PRIVATE) -> None:
+def publish_file(part: Path, path: Path, mode: int = 0o600) -> None:
     """Syncs the file `part` and puts it at `path`, in place of any file there."""
-    sync(part, umask)
+    _sync(part, mode, _is_staged(path))
     check_write()
     part.replace(path)
     sync_names(path.parent)
@@ -61,7 +77,8 @@ def publish(part: Path, target: Path, umask: int = PRIVATE) -> None:
 
     The old folder is then where `part` was, in staging, and goes with that.
     """
-    sync_tree(part, umask)
+    if not _is_staged(target):
+        sync_tree(part, umask)
     check_write()
     try:
         part.rename(target)
@@ -80,37 +97,58 @@ def remove_folder(folder: Path) -> None:
         sync_names(folder.parent)
 
 
+def remove_folders(folders: Sequence[Path]) -> None:
+    """As `remove_folder`, for folders of one parent; what is not there, or cannot be moved, stays as it is."""
+    if folders and folders[0].parent.exists():
+        with staging(folders[0].parent) as gone:
+            for folder in folders:
+                with suppress(OSError):
+                    folder.rename(gone / folder.name)
+            sync_names(folders[0].parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder of ours and what is missing above it, so that a power cut takes none of them away."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(0o700, exist_ok=True)
+        sync_names(one.parent)
+
+
 def sync_tree(folder: Path, umask: int = PRIVATE) -> None:
     """Syncs every file in the folder, then the folders from the innermost out, and gives them their rights."""
     for place, _, files in os.walk(folder, topdown=False):
         for name in files:
             if not Path(place, name).is_symlink():
-                sync(Path(place, name), umask)
-        sync(Path(place), umask)
-
-
-def sync(path: Path, umask: int = PRIVATE) -> None:
-    """Has the disk take what was written to a file of ours, or the names in a folder of ours; sets its rights."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        usual = 0o777 if stat.S_ISDIR(os.fstat(descriptor).st_mode) else 0o666
-        os.fchmod(descriptor, usual & ~umask)
-        os.fsync(descriptor)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    finally:
-        os.close(descriptor)
+                _sync(Path(place, name), 0o666 & ~umask)
+        _sync(Path(place), 0o777 & ~umask)
 
 
 def sync_names(folder: Path) -> None:
-    """Has the disk take the names in a folder, where its file system can be asked to."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Has the disk take the names in a folder."""
+    if not _is_staged(folder):
+        _sync(folder)
+
+
+def _is_staged(path: Path) -> bool:
+    """Whether the path lies in a folder that gets its name, and is synced, later, or is thrown away."""
+    return any(part.startswith(MARK) for part in path.parts)
+
+
+def _sync(path: Path, mode: int | None = None, later: bool = False) -> None:
+    """Gives a file or folder its rights, and has the disk take what it holds; later: the rights alone."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        if mode is not None:
+            # There are file systems that know of no rights.
+            with suppress(OSError):
+                os.fchmod(descriptor, mode)
+        if not later:
+            os.fsync(descriptor)
     except OSError as error:
+        # Nor can all be asked to sync.
         if error.errno not in _CANNOT:
-            error.filename = str(folder)
+            error.filename = str(path)
             raise
     finally:
         os.close(descriptor)

@@ -45,6 +45,12 @@ class UnreadableRow(BadInput):
     """Rows that cannot be read, one or those after a break, where the rest can be (`on_bad_rows` "skip")."""
 
 
+class Damaged(BadInput):
+    """A file of the workspace that cannot be used: the message names it and says what to do. path: the file."""
+
+    path: Path = Path()
+
+
 class ReaderFailed(BadInput):
     """A file that ended the process reading it, or that this process gave up (core.data.reader_process).
 

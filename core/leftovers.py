@@ -22,8 +22,9 @@ from core.error_kinds import UNFINISHED
 
 REPLACED = "replaced"
 """Folder within a part: what stood at a target while it was being replaced by two renames."""
-_MARK = f"{UNFINISHED}thaw-"
-_OURS = re.compile(re.escape(_MARK) + "[0-9a-f]{16}")
+MARK = f"{UNFINISHED}thaw-"
+"""How names begin of what is being written: nothing in there is ever read by its name."""
+_OURS = re.compile(re.escape(MARK) + "[0-9a-f]{16}")
 _LOCK = ".lock"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 """Errors of a file system without locks. There nothing is ever taken for a leftover."""
@@ -72,7 +73,7 @@ def clear_below(folder: Path) -> None:
 def _claim(parent: Path) -> tuple[Path, int]:
     """A name in `parent` that nothing has yet, and its lock, held through the file descriptor."""
     while True:
-        part = parent / f"{_MARK}{secrets.token_hex(8)}"
+        part = parent / f"{MARK}{secrets.token_hex(8)}"
         # Python's descriptors are not handed on to other programs, but a fork of this process holds the lock as well.
         lock = os.open(_lock_of(part), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         if _locked(lock, _lock_of(part)) is not False:
@@ -113,7 +114,7 @@ def _clear(part: Path) -> None:
 
 def _busy_within(part: Path) -> bool:
     """Whether a process still writes something of its own in there: a child that has outlived its parent."""
-    for path in part.rglob(f"{_MARK}*{_LOCK}"):
+    for path in part.rglob(f"{MARK}*{_LOCK}"):
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(path, os.O_RDWR)
             try:

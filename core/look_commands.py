@@ -5,21 +5,22 @@ import dataclasses
 from typing import Any
 
 from core.command_options import local_path
-from core.command_output import Bar, Result, auc_text, target_test
+from core.command_output import Bar, Result, auc_text, target_test, with_damaged
 from core.command_targets import Add, find_only_sweep, words
 from core.data.datasets import coverage, find_dataset
 from core.data.preprocessing import load_preprocessing
 from core.data.profile import drift as dataset_drift
 from core.data.profile import profile_columns
-from core.data.samples import find_sample, list_samples, read_rows
+from core.data.samples import find_sample, read_rows, read_samples
 from core.errors import BadInput
 from core.freezing.vocabulary import UNSEEN_LIMIT, unseen_share
 from core.models.library import find_backbone
-from core.runs.kept import delete_kept, scorings
+from core.runs.kept import delete_kept, read_scorings, scorings
+from core.runs.known import damaged_runs
 from core.runs.launch import confirmed_stalls, refresh
 from core.runs.run import STATUSES
 from core.runs.store import RunStore
-from core.runs.sweep import list_sweeps
+from core.runs.sweep import list_sweeps, read_sweeps
 from core.workspace import Workspace
 
 KINDS = ("finetune", "pretrain")
@@ -56,7 +57,7 @@ def add_look(add: Add) -> None:
 
 def samples(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Lists the samples, newest first."""
-    found = list_samples(workspace)
+    found, broken = read_samples(workspace)
     data = [{name: value for name, value in dataclasses.asdict(one).items() if name != "folder"} for one in found]
     lines = []
     for one in found:
@@ -64,7 +65,8 @@ def samples(workspace: Workspace, options: argparse.Namespace) -> Result:
         bad = f", {one.bad_rows:,} bad rows skipped" if one.bad_rows else ""
         simulated = ", simulated" if one.simulated else ""
         lines.append(f"Sample {one.name!r} ({one.id}{simulated}): {one.rows:,} rows of {one.source!r}{rate}{bad}")
-    return Result({"samples": data}, "\n".join(lines) or "No samples yet; `ingest` makes one.")
+    result = Result({"samples": data}, "\n".join(lines) or "No samples yet; `ingest` makes one.")
+    return with_damaged(result, broken)
 
 
 def sweeps(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -72,14 +74,15 @@ def sweeps(workspace: Workspace, options: argparse.Namespace) -> Result:
     store = RunStore(workspace)
     refresh(workspace, store)
     data, lines = [], []
-    for sweep in list_sweeps(workspace):
+    found, broken = read_sweeps(workspace)
+    for sweep in found:
         statuses = [run.status for run in store.group(sweep.id)]
         ended = {status: statuses.count(status) for status in dict.fromkeys(statuses)}
         one = {"sweep": sweep.id, "name": sweep.name, "created": sweep.created, "runs": ended}
         data.append({**one, "spec": dataclasses.asdict(sweep.spec)})
         counts = ", ".join(f"{number} {status}" for status, number in ended.items()) or "no runs"
         lines.append(f"{sweep.id}  {sweep.name}: {len(sweep.spec.arms)} arms, {counts}")
-    return Result({"sweeps": data}, "\n".join(lines) or "No sweeps yet; `sweep` starts one.")
+    return with_damaged(Result({"sweeps": data}, "\n".join(lines) or "No sweeps yet; `sweep` starts one."), broken)
 
 
 def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -109,7 +112,7 @@ def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
     told = {run_id: {"since": one.since, "sentence": one.sentence(run_id)} for run_id, one in stalls.items()}
     data: dict[str, Any] = {"runs": [dataclasses.asdict(run) | {"stalled": told.get(run.id)} for run in found]}
     if options.out is None:
-        return Result(data, text)
+        return with_damaged(Result(data, text), damaged_runs(workspace))
     if not found:
         raise BadInput("No run fits, so there is no table to write.")
     table = run_frame(workspace, found, store.validation(found), names)
@@ -180,10 +183,11 @@ def vocabulary(workspace: Workspace, options: argparse.Namespace) -> Result:
 def scored(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Lists the scored files that are kept of a run, newest first."""
     run = RunStore(workspace).get(options.run_id)
-    found = scorings(workspace, run.id)
+    found, broken = read_scorings(workspace, run.id)
     data = [{"id": one.id, "file": one.file, "created": one.created, "rows": one.said["rows"]} for one in found]
     lines = [f"{one['id']}  {one['file']}: {one['rows']:,} rows, {one['created']}" for one in data]
-    return Result({"run": run.id, "scored": data}, "\n".join(lines) or f"No scored file is kept of run {run.id}.")
+    text = "\n".join(lines) or f"No scored file is kept of run {run.id}."
+    return with_damaged(Result({"run": run.id, "scored": data}, text), broken)
 
 
 def delete_scored(workspace: Workspace, options: argparse.Namespace) -> Result:

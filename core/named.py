@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from core.errors import BadInput
+from core.errors import BadInput, Damaged
 from core.workspace import check_name
 
 
@@ -20,6 +20,24 @@ class Named(Protocol):
 
 
 Item = TypeVar("Item", bound=Named)
+
+
+def found_among(whole: Sequence[Item], broken: Sequence[Damaged], name_or_id: str, what: str) -> Item:
+    """The item of that id, else the first of that name; what="sample" is the kind.
+
+    `Damaged` where the folder of that id is damaged, or an unreadable one may be what is meant; else BadInput lists the
+    names there are.
+    """
+    for field in ("id", "name"):
+        for item in whole:
+            if getattr(item, field) == name_or_id:
+                return item
+    for error in broken:
+        if error.path.parent.name == name_or_id:
+            raise error
+    names = sorted({item.name for item in whole})
+    also = f" {broken[0]}" if broken else ""
+    raise BadInput(f"There is no {what} {name_or_id[:80]!r}; the {what}s here are {names}.{also}")
 
 
 def only_one(items: Sequence[Item], name_or_id: str, what: str) -> Item:

@@ -1,14 +1,14 @@
 """Output files and folders that a user names: checked before any work is done, then written whole or not at all.
 
 `check_output` and `check_output_folder` go first, so that an hour of work never ends in "cannot be written".
-`write_output` and `output_folder` write under a temporary name beside the output and move it there at the end. Both
-follow symbolic links, make folders that are missing, and give new files the usual permissions (the umask's), unlike
-`core.workspace.write_atomic`, which is for the workspace's own files.
+`write_output` and `output_folder` write under a temporary name beside the output, sync it and move it there at the end
+(core.durable). Both follow symbolic links, make folders that are missing, and give new files the rights that the user's
+umask says, unlike `core.workspace.write_atomic`, which is for the workspace's own files. What a process that was killed
+has left beside an output goes when the next one is written there.
 """
 
 import errno
 import os
-import secrets
 import shutil
 import stat
 import tempfile
@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from core.durable import publish, publish_file, staging, sync_names, sync_tree
 from core.errors import BadInput, RunError
+from core.leftovers import clear_beside
+from core.rights import users_umask
 
-_PREFIX = ".part-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -73,14 +75,11 @@ def write_output(path: Path, write: Callable[[Path], object], inputs: Iterable[P
         _write_stream(path, write)
         return
     target = _resolved(path)
-    with _folders_made(target.parent), _disk_sentence(path, target.parent):
-        part = _new_file(target, found)
-        try:
-            write(part)
-            part.replace(target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+    mode = 0o666 & ~users_umask() if found is None else stat.S_IMODE(found.st_mode)
+    with _folders_made(target.parent), _disk_sentence(path, target.parent), staging(target.parent) as folder:
+        part = folder / f"output{target.suffix[:20]}"
+        write(part)
+        publish_file(part, target, mode)
 
 
 def check_output_folder(path: Path) -> None:
@@ -92,6 +91,8 @@ def check_output_folder(path: Path) -> None:
     found = _status(path)
     if found is not None and not stat.S_ISDIR(found.st_mode):
         raise BadInput(f"The output folder {str(path)!r} is a file; name a new or an empty folder.")
+    if found is not None:
+        clear_beside(path)
     try:
         if found is not None and any(path.iterdir()):
             raise BadInput(f"The folder {str(path)!r} is not empty; name a new or an empty one.")
@@ -113,19 +114,15 @@ def output_folder(path: Path) -> Iterator[Path]:
     there = target.is_dir()
     # Within a folder that is there, which may be another file system than the one around it.
     around = target if there else target.parent
-    with (
-        _folders_made(around),
-        _disk_sentence(path, around),
-        tempfile.TemporaryDirectory(dir=around, prefix=_PREFIX) as part,
-    ):
-        folder = Path(part) / "content"
-        folder.mkdir()
+    with _folders_made(around), _disk_sentence(path, around), staging(around) as folder:
         yield folder
         if there:
+            sync_tree(folder, users_umask())
             for entry in sorted(folder.iterdir()):
                 entry.rename(target / entry.name)
+            sync_names(target)
         else:
-            folder.rename(target)
+            publish(folder, target, users_umask())
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -178,7 +175,8 @@ def _check_folder(path: Path) -> None:
     if not folder.is_dir():
         raise BadInput(f"The output {str(path)!r} cannot be created: {str(folder)!r} is a file, not a folder.")
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=_PREFIX):
+        # It has no name, so that a kill leaves none behind.
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise BadInput(
@@ -187,19 +185,9 @@ def _check_folder(path: Path) -> None:
         ) from error
 
 
-def _new_file(target: Path, found: os.stat_result | None) -> Path:
-    """An empty file beside `target`, with the permissions of the file it replaces or else the umask's."""
-    part = target.with_name(f"{_PREFIX}{secrets.token_hex(8)}{target.suffix[:20]}")
-    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    if found is not None:
-        with suppress(OSError):
-            part.chmod(stat.S_IMODE(found.st_mode))
-    return part
-
-
 def _write_stream(path: Path, write: Callable[[Path], object]) -> None:
-    with tempfile.TemporaryDirectory(prefix="thaw-") as folder:
-        part = Path(folder) / f"output{path.suffix[:20]}"
+    with staging(Path(tempfile.gettempdir())) as folder:
+        part = folder / f"output{path.suffix[:20]}"
         write(part)
         try:
             with part.open("rb") as source, path.open("wb") as target:
@@ -213,7 +201,10 @@ def _folders_made(folder: Path) -> Iterator[None]:
     """Makes `folder` and what is missing above it; removes what it made when the block fails."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for one in reversed(missing):
+            one.mkdir(exist_ok=True)
+            one.chmod(0o777 & ~users_umask())
+            sync_names(one.parent)
         yield
     except BaseException:
         for one in missing:

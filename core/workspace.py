@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.durable import write_file
-from core.error_kinds import FULL, UNFINISHED
-from core.errors import BadInput, name_write_error
+from core.durable import make_folder, write_file
+from core.error_kinds import FULL
+from core.errors import BadInput
 from core.leftovers import clear_below
 from core.write_guard import check_write
 
@@ -106,22 +106,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     An OSError in writing names `path`.
     """
     check_write()
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def named(part: Path) -> None:
-        try:
-            write(part)
-        except BaseException as error:
-            name_write_error(error, part, path)
-            raise
-
-    try:
-        write_file(path, named)
-    except OSError as error:
-        if UNFINISHED in str(error.filename):
-            # That of the folder in which the file was to be written.
-            error.filename, error.filename2 = str(path), None
-        raise
+    make_folder(path.parent)
+    write_file(path, write)
 
 
 def clear_leftovers(workspace: Workspace) -> None:

@@ -13,6 +13,7 @@ from pages.components.common import (
     count,
     errors_shown,
     escape_markdown,
+    explained,
     percent,
     status_markdown,
     when,
@@ -109,13 +110,15 @@ def overview(ticking: bool) -> None:
     latest_runs(runs)
 
 
-active = busy(RunStore(workspace()))
-every = TICK if active else None
 text, picture = st.columns([6, 5], gap="medium")
 with text:
     introduction()
-    st.fragment(demo_box, run_every=every)()
 with picture:
     method()
-st.fragment(demo_story, run_every=every)()
-st.fragment(overview, run_every=every)(active)
+with errors_shown():
+    active = busy(RunStore(workspace()))
+    every = TICK if active else None
+    with text:
+        st.fragment(explained(demo_box), run_every=every)()
+    st.fragment(explained(demo_story), run_every=every)()
+    st.fragment(explained(overview), run_every=every)(active)

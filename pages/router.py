@@ -2,11 +2,13 @@
 
 import streamlit as st
 
+from core.errors import ThawError
 from core.workspace import PROJECT
 from pages.components.access import follow_present, notice
-from pages.components.common import disk_notice
+from pages.components.common import damage_notice, disk_notice, sentence_of, show_error
 from pages.components.sign_in import require_sign_in
 from pages.components.tour import tour
+from pages.server.uploads import SHOWN, session_id
 
 PAGES = (
     ("home.py", "Home", ":material/home:", "What Thaw is, what runs now, and the demo."),
@@ -20,6 +22,7 @@ PAGES = (
     ("learn.py", "Learn", ":material/school:", "The method in four figures from your own run, and a glossary."),
 )
 
+SHOWN.run_begins(session_id())
 # The icon comes before the navigation, which would otherwise fetch the page's own from the network.
 st.set_page_config(page_icon=str(PROJECT / "assets" / "icon.svg"), layout="wide")
 st.logo(str(PROJECT / "assets" / "logo.svg"), size="large")
@@ -37,6 +40,17 @@ follow_present()
 notice()
 tour(next(file for file, title, *_ in PAGES if title == page.title))
 above = st.container()
-page.run()
+shown = []
+try:
+    page.run()
+except Exception as error:
+    # What one page cannot show in parts: the frame, and what is said above the page, stay.
+    sentence = sentence_of(error)
+    if sentence is None:
+        raise
+    shown.append(sentence)
+    show_error(ThawError(sentence))
 with above:
     disk_notice()
+    damage_notice(shown)
+SHOWN.run_ended(session_id())

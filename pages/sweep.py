@@ -9,11 +9,11 @@ from core.runs.store import RunStore
 from core.runs.sweep import Sweep, list_sweeps
 from pages.components.common import errors_shown, escape_markdown, plain, when, workspace
 from pages.components.heard import listen, restore
+from pages.components.scripts import TO_THE_TOP
 from pages.components.sweep_form import LAUNCHED, sweep_form
 from pages.components.sweep_view import sweep_view
 
 NEW = "new"
-TO_THE_TOP = """<script>document.querySelector('[data-testid="stMain"]').scrollTo(0, 0)</script>"""
 
 
 def pick(sweeps: list[Sweep]) -> Sweep | None:
@@ -92,4 +92,4 @@ with errors_shown():
         sweep_view(chosen)
         if st.session_state.pop(LAUNCHED, False):
             # The page stays the same to Streamlit, so it would stay scrolled as far as the long form was.
-            st.html(TO_THE_TOP, unsafe_allow_javascript=True)
+            st.html(f"<script>{TO_THE_TOP}</script>", unsafe_allow_javascript=True)

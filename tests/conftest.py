@@ -1,15 +1,19 @@
 """Fixtures shared by all tests: an empty workspace, and a tiny prepared one made once."""
 
+import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from core.data import reader_process
 from core.data.datasets import Dataset, find_dataset, prepare
 from core.data.ingest import ingest
+from core.data.reader_server import Job, Tell
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.workspace import Workspace, open_workspace
@@ -32,6 +36,17 @@ def own_main() -> Iterator[None]:
 def workspace(tmp_path: Path) -> Workspace:
     """An empty workspace."""
     return open_workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are read in this process, for tests that change a constant or a function of the readers."""
+
+    def call(job: Job, path: Path, request: dict[str, Any], on_event: Tell | None = None) -> Any:
+        answer = job(json.loads(json.dumps(request)), on_event or (lambda event: None))
+        return json.loads(json.dumps(answer))
+
+    monkeypatch.setattr(reader_process, "call", call)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Datasets: one sample, or several, prepared for training, with split, preprocessing and encoded rows."""
 
 import dataclasses
+import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,8 +29,23 @@ from core.data.schema import FIELDS, LABEL, NUMERIC
 from core.data.split import PARTS, PartSummary, SplitSpec, without_domains
 from core.data.split_adjust import Split
 from core.data.split_plan import by_file, plan_files, plan_split
-from core.errors import BadInput, name_write_error
-from core.workspace import Workspace, check_name, read_json, write_json
+from core.data.wholeness import dataset_fault
+from core.durable import publish, remove_folder, staging
+from core.errors import BadInput, Damaged
+from core.named import found_among
+from core.stored import build, check_moment, check_whole, load_stored, read_array, read_entries
+from core.workspace import Workspace, check_name, write_json
+
+FILE = "dataset.json"
+_FILES = (
+    "parts.npy",
+    "order.npy",
+    "labels.npy",
+    "preprocessing/preprocessing.json",
+    "preprocessing/vocabulary.parquet",
+)
+ADVICE = "prepare the dataset again from its sample, put a copy of the folder back, or delete the folder"
+"""What to do about a damaged file of a dataset."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +161,7 @@ def _prepare(
             raise BadInput(f"There is already a dataset named {name!r}; choose another name or delete that one first.")
     table = join_rows(samples)
     roles = tuple(SampleRole(role, one.id, one.name, one.rows) for role, one in files.items() if several)
-    folder = Path(tempfile.mkdtemp(dir=workspace.datasets, prefix=".part-"))
-    try:
+    with staging(workspace.datasets) as folder:
         report(0.05)
         duplicates = count_duplicates(table, split.parts, [(one.role, one.rows) for one in roles]) if several else ()
         train = PARTS.index("source_train" if split.summaries[0].rows else "target_train")
@@ -178,16 +192,9 @@ def _prepare(
             duplicates=duplicates,
         )
         _encode(table, preprocessing, folder, lambda share: report(0.4 + 0.6 * share))
-        write_json(folder / "dataset.json", _as_json(dataset))
-        target = workspace.datasets / dataset_id
-        if target.exists():
-            shutil.rmtree(target)
-        folder.rename(target)
-    except Exception as error:
-        name_write_error(error, folder, folder.parent)
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        write_json(folder / FILE, _as_json(dataset))
+        # The same dataset prepared before is there until the new one is, whole, in its place.
+        publish(folder, target := workspace.datasets / dataset_id)
     return dataclasses.replace(dataset, folder=target)
 
 
@@ -199,31 +206,38 @@ def _as_json(dataset: Dataset) -> dict[str, Any]:
 
 
 def load_dataset(folder: Path) -> Dataset:
-    """The dataset stored in `folder`."""
-    values = read_json(folder / "dataset.json")
-    values["spec"] = SplitSpec(**{**values["spec"], "target_values": tuple(values["spec"]["target_values"])})
-    values["parts"] = tuple(PartSummary(**part) for part in values["parts"])
-    values["notes"] = tuple(values.get("notes", ()))
-    values["samples"] = tuple(SampleRole(**one) for one in values.get("samples", ()))
-    values["duplicates"] = tuple(Duplicates(**one) for one in values.get("duplicates", ()))
-    return Dataset(**{**values, "folder": folder})
+    """The dataset stored in `folder`; `Damaged` where its description or one of its files is not whole."""
+
+    def make(values: dict[str, Any]) -> Dataset:
+        dataset = dataclasses.replace(build(Dataset, values), folder=folder)
+        if dataset.id != folder.name:
+            raise ValueError(f"it describes the dataset {dataset.id[:40]!r}")
+        if tuple(part.part for part in dataset.parts) != PARTS:
+            raise ValueError(f"its parts are not {', '.join(PARTS)}")
+        if dataset.rows < 1 or sum(part.rows for part in dataset.parts) != dataset.rows:
+            raise ValueError(f"its parts do not add up to its {dataset.rows} rows")
+        check_moment(dataset.created, "created")
+        return dataset
+
+    dataset = load_stored(folder / FILE, ADVICE, make)
+    check_whole(folder, _FILES, lambda: dataset_fault(folder, dataset.rows), ADVICE)
+    return dataset
+
+
+def read_datasets(workspace: Workspace) -> tuple[list[Dataset], list[Damaged]]:
+    """(every dataset that is whole, newest first; what is damaged)."""
+    whole, broken = read_entries(workspace.datasets, FILE, load_dataset, "d-")
+    return sorted(whole, key=lambda dataset: dataset.created, reverse=True), broken
 
 
 def list_datasets(workspace: Workspace) -> list[Dataset]:
-    """Every dataset, newest first."""
-    datasets = [load_dataset(path.parent) for path in workspace.datasets.glob("d-*/dataset.json")]
-    return sorted(datasets, key=lambda dataset: dataset.created, reverse=True)
+    """Every dataset that is whole, newest first."""
+    return read_datasets(workspace)[0]
 
 
 def find_dataset(workspace: Workspace, name_or_id: str) -> Dataset:
     """The dataset of that id or name; BadInput lists the names there are."""
-    datasets = list_datasets(workspace)
-    for dataset in datasets:
-        if name_or_id in (dataset.id, dataset.name):
-            return dataset
-    raise BadInput(
-        f"There is no dataset {name_or_id!r}; the datasets here are {sorted(dataset.name for dataset in datasets)}."
-    )
+    return found_among(*read_datasets(workspace), name_or_id, "dataset")
 
 
 def require_labels(dataset: Dataset) -> None:
@@ -238,17 +252,17 @@ def require_labels(dataset: Dataset) -> None:
 def delete_dataset(dataset: Dataset) -> None:
     """Removes the dataset; its runs keep their results."""
     require_writable()
-    shutil.rmtree(dataset.folder)
+    remove_folder(dataset.folder)
 
 
 def parts_of(dataset: Dataset) -> np.ndarray:
     """Code into PARTS of every row, int8 (rows,)."""
-    return np.load(dataset.folder / "parts.npy")
+    return read_array(dataset.folder / "parts.npy", ADVICE, (dataset.rows,), "i")
 
 
 def labels_of(dataset: Dataset) -> np.ndarray:
     """0.0 or 1.0 for every row, NaN where the dataset has no labels; float32 (rows,)."""
-    return np.load(dataset.folder / "labels.npy", mmap_mode="r")
+    return read_array(dataset.folder / "labels.npy", ADVICE, (dataset.rows,), "f", mmap_mode="r")
 
 
 def training_rows(
@@ -326,9 +340,24 @@ def encoded(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessing
     Raises BadInput when a sample has been deleted and this encoding was never made.
     """
     folder = dataset.folder / f"encoded-{preprocessing.hash[:12]}"
-    if not folder.exists():
-        _encode(dataset_rows(workspace, dataset), preprocessing, dataset.folder, lambda share: None)
-    return Encoded(np.load(folder / "ids.npy", mmap_mode="r"), np.load(folder / "numerics.npy", mmap_mode="r"))
+    if os.path.lexists(folder):
+        try:
+            return _read_encoded(folder, dataset.rows)
+        except Damaged:
+            # It is made of the rows, so it can be made again; what cannot says why.
+            table = dataset_rows(workspace, dataset)
+            shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
+    else:
+        table = dataset_rows(workspace, dataset)
+    _encode(table, preprocessing, dataset.folder, lambda share: None)
+    return _read_encoded(folder, dataset.rows)
+
+
+def _read_encoded(folder: Path, rows: int) -> Encoded:
+    return Encoded(
+        read_array(folder / "ids.npy", ADVICE, (rows, len(FIELDS)), "i", mmap_mode="r"),
+        read_array(folder / "numerics.npy", ADVICE, (rows, len(NUMERIC)), "f", mmap_mode="r"),
+    )
 
 
 @dataclass(frozen=True)
@@ -356,14 +385,13 @@ def coverage(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessin
 
 
 def _in_order(dataset: Dataset, part: str) -> np.ndarray:
-    order = np.load(dataset.folder / "order.npy", mmap_mode="r")
+    order = read_array(dataset.folder / "order.npy", ADVICE, (dataset.rows,), "i", mmap_mode="r")
     return np.asarray(order[parts_of(dataset)[order] == PARTS.index(part)])
 
 
 def _encode(table: pa.Table, preprocessing: Preprocessing, folder: Path, report: Callable[[float], None]) -> None:
-    part = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
     batches = (pa.Table.from_batches([batch]) for batch in table.to_batches())
-    try:
+    with staging(folder) as part:
         with (part / "ids.npy").open("wb") as ids, (part / "numerics.npy").open("wb") as numerics:
             _npy_header(ids, np.int32, (table.num_rows, len(FIELDS)))
             _npy_header(numerics, np.float32, (table.num_rows, len(NUMERIC)))
@@ -373,11 +401,7 @@ def _encode(table: pa.Table, preprocessing: Preprocessing, folder: Path, report:
                 numerics.write(rows.numerics.data)
                 done += len(rows.ids)
                 report(done / table.num_rows)
-        target = folder / f"encoded-{preprocessing.hash[:12]}"
-        if not target.exists():
-            part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        publish(part, folder / f"encoded-{preprocessing.hash[:12]}")
 
 
 def _npy_header(stream: BinaryIO, dtype: type, shape: tuple[int, ...]) -> None:

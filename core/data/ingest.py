@@ -1,8 +1,6 @@
 """Reads a Criteo file into the workspace as a sample: all of it, or nothing and a sentence."""
 
 import dataclasses
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +13,9 @@ from core.data.dialects import Inspection
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.read_rows import Reading, inspect_file, read_rows
 from core.data.samples import READER, Sample, load_sample, save_sample
-from core.errors import BadInput, name_write_error
+from core.data.wholeness import sample_fault
+from core.durable import publish, staging
+from core.errors import BadInput, refused_by_system
 from core.workspace import Workspace, check_name, hash_file, hash_json
 
 ON_BAD_ROWS = ("reject", "skip")
@@ -56,8 +56,7 @@ def ingest(
     def folder_of(content_hash: str) -> Path:
         return workspace.samples / f"s-{content_hash[:12]}{suffix}"
 
-    part = Path(tempfile.mkdtemp(dir=workspace.samples, prefix=".part-"))
-    try:
+    with staging(workspace.samples) as part:
         with _hashing(path) as hashing:
             known = lambda: hashing.done() and _is_current(folder_of(hashing.result()))  # noqa: E731
             rule = "unknown" if form.unknown_labels and labels == "required" else labels
@@ -65,25 +64,20 @@ def ingest(
             reading = read_rows(path, form, part, skip, rule, report, known)
             content_hash = hashing.result()
         folder = folder_of(content_hash)
-        if reading and folder.exists() and not _is_current(folder) and _differs(reading, load_sample(folder)):
+        if reading and not _is_current(folder) and _differs(reading, _described(folder)):
             # The old sample may have datasets, and stays.
             folder = folder.with_name(f"{folder.name}-{READER}")
-        if folder.exists():
-            sample = dataclasses.replace(load_sample(folder), name=name)
+        if known_sample := _whole(folder):
+            sample = dataclasses.replace(known_sample, name=name)
             save_sample(sample)
             return sample
-        # None only where the sample was there.
-        assert reading is not None
+        if reading is None:
+            raise BadInput(f"The sample of {path.name!r} was deleted while the file was read; add the file again.")
         _check_rows(path, reading, one_class_ok)
         sample = _sample(path, form, reading, folder, name, simulated, content_hash, options, labels)
         sample = dataclasses.replace(sample, folder=part)
         save_sample(sample)
-        part.rename(folder)
-    except Exception as error:
-        name_write_error(error, part, workspace.samples)
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        publish(part, folder)
     return dataclasses.replace(sample, folder=folder)
 
 
@@ -155,14 +149,37 @@ def _suffix(form: Inspection, skip: bool, options: ReadOptions, labels: str) -> 
     return way + ("-skip" if skip else "") + ("-optional" if labels == "optional" else "")
 
 
+def _described(folder: Path) -> Sample | None:
+    """The sample that is there by what it says of itself, whole or not; None where it says nothing."""
+    try:
+        return load_sample(folder)
+    except (OSError, ValueError, KeyError, TypeError, BadInput) as error:
+        if refused_by_system(error):
+            raise
+        return None
+
+
+def _whole(folder: Path) -> Sample | None:
+    """The sample that is there, if all of it is."""
+    sample = _described(folder)
+    return sample if sample and not sample_fault(folder, sample.rows) else None
+
+
 def _is_current(folder: Path) -> bool:
-    """Whether a sample is there that this version of the reader made."""
-    return folder.exists() and load_sample(folder).reader == READER
+    """Whether a whole sample is there that this version of the reader made."""
+    sample = _whole(folder)
+    return sample is not None and sample.reader == READER
 
 
-def _differs(reading: Reading, earlier: Sample) -> bool:
-    """Whether what an earlier version took for values or for a row is none now."""
-    return bool(reading.markers) or reading.rows != earlier.rows
+def _differs(reading: Reading, earlier: Sample | None) -> bool:
+    """Whether what an earlier version took for values or for a row is none now.
+
+    Of rows that are lost nobody can say, and where there are as many again they may take the old ones' place.
+    """
+    if earlier is None:
+        return False
+    lost = bool(sample_fault(earlier.folder, earlier.rows))
+    return reading.rows != earlier.rows or (bool(reading.markers) and not lost)
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +17,9 @@ from core.data.parallel import in_order
 from core.data.preprocessing import MISSING, UNSEEN, load_preprocessing, log_transform
 from core.data.samples import Sample, coded_rows
 from core.data.schema import FIELDS, NUMERIC
-from core.errors import BadInput
-from core.workspace import Workspace, read_json, write_json
+from core.errors import BadInput, Damaged
+from core.stored import build, load_stored
+from core.workspace import Workspace, write_json
 
 VERSION = 1
 """Of the stored form; a profile of another version is computed anew."""
@@ -57,6 +60,13 @@ class ColumnProfile:
 
 
 @dataclass(frozen=True)
+class _Kept:
+    """What _FILE holds, beside its version."""
+
+    columns: tuple[ColumnProfile, ...]
+
+
+@dataclass(frozen=True)
 class FieldDrift:
     """How one field differs between source and target training rows; shares are of those rows.
 
@@ -82,8 +92,9 @@ class FieldDrift:
 def profile_columns(sample: Sample, progress: Callable[[float], None] | None = None) -> tuple[ColumnProfile, ...]:
     """Profiles of the 39 columns, in file order; kept in the sample's folder. Few columns are in memory at a time."""
     stored = sample.folder / _FILE
-    if stored.exists() and (values := read_json(stored))["version"] == VERSION:
-        return tuple(_from_json(column) for column in values["columns"])
+    with suppress(Damaged):
+        # Whatever is damaged, or of another version, is computed anew.
+        return load_stored(stored, "look at the sample again", _kept_profiles)
     profiles = []
     table = coded_rows(sample)
     for found in in_order(lambda name: _profile(name, table[name]), FIELDS):
@@ -242,7 +253,12 @@ def _text(value: str | float) -> str:
     return str(int(value)) if value.is_integer() else repr(value)
 
 
-def _from_json(values: dict) -> ColumnProfile:
-    top = tuple((value, count) for value, count in values["top_values"])
-    lists = {name: tuple(values[name]) for name in ("quantiles", "edges", "counts")}
-    return ColumnProfile(**{**values, **lists, "top_values": top})
+def _kept_profiles(values: dict[str, Any]) -> tuple[ColumnProfile, ...]:
+    if values["version"] != VERSION:
+        raise ValueError(f"it is of version {values['version']}")
+    profiles = build(_Kept, values).columns
+    if [one.name for one in profiles] != [*FIELDS] or any(
+        len(one.quantiles) not in (0, len(QUANTILES)) for one in profiles
+    ):
+        raise ValueError("it does not describe the 39 columns")
+    return profiles

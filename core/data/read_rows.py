@@ -95,18 +95,18 @@ def read_rows(
     """
 
     def on_event(share: Any) -> None:
-        if stop():
-            raise _Stopped
         if isinstance(share, float):
             report(share)
+        if stop():
+            raise _Stopped
 
     request = RowsRequest(str(path), str(folder), form, skip, labels)
     try:
-        answer = reader_process.call(rows_job, path, to_json(request), on_event)
+        reading = from_json(Reading, reader_process.call(rows_job, path, to_json(request), on_event))
     except _Stopped:
-        return None
+        reading = None
     report(1.0)
-    return from_json(Reading, answer)
+    return reading
 
 
 def look_job(request: dict[str, Any], tell: Tell) -> Any:

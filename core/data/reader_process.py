@@ -172,7 +172,8 @@ def _quiet_seconds(path: Path) -> float:
     try:
         files = [*path.iterdir()] if path.is_dir() else [path]
         size = sum(one.stat().st_size for one in files)
-    except OSError:
+    except (OSError, ValueError):
+        # The child says best what is wrong with the path.
         size = 0
     return QUIET_SECONDS + QUIET_SECONDS_A_MEGABYTE * size / 1e6
 

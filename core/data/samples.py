@@ -1,25 +1,34 @@
 """Samples in the workspace: a Criteo file as given, read once."""
 
 import dataclasses
-import shutil
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from core.access import require_writable
-from core.data.options import DEFAULT_OPTIONS, ReadOptions, options_from_json
+from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.rowsfile import map_rows, plain
-from core.errors import BadInput
-from core.workspace import Workspace, read_json, write_json
+from core.data.schema import DIALECTS, FIELDS, LABEL
+from core.data.wholeness import sample_fault
+from core.durable import remove_folder
+from core.errors import Damaged, refused_by_system
+from core.named import found_among
+from core.stored import build, check_moment, check_regular, check_whole, damaged, load_stored, read_entries
+from core.workspace import Workspace, write_json
 
+FILE = "sample.json"
 ROWS = "rows.arrow"
 _EARLIER_ROWS = "rows.parquet"
 SKIPPED = "skipped.npy"
 """Numbers of the file's lines that are no rows of the sample, int64, rising; absent where there are none."""
 READER = 2
 """Of what is read from the same bytes; 2, since 2026-11-27: missing-value markers are missing values."""
+
+_ADVICE = "ingest its file again, put a copy of the folder back, or delete the folder"
 
 
 @dataclass(frozen=True)
@@ -73,42 +82,64 @@ def save_sample(sample: Sample) -> None:
 
 
 def load_sample(folder: Path) -> Sample:
-    """The sample stored in `folder`."""
-    values = read_json(folder / "sample.json")
-    for name in ("bad_examples", "kept", "notes"):
-        values[name] = tuple(values.get(name, ()))
-    for name in ("columns", "missing_markers"):
-        values[name] = tuple((first, second) for first, second in values.get(name, ()))
-    values["options"] = options_from_json(values.get("options", {}))
-    return Sample(**{**values, "folder": folder})
+    """The sample stored in `folder`; `Damaged` where its description or its rows are not whole."""
+
+    def make(values: dict[str, Any]) -> Sample:
+        sample = dataclasses.replace(build(Sample, values), folder=folder)
+        if sample.id != folder.name:
+            raise ValueError(f"it describes the sample {sample.id[:40]!r}")
+        if sample.dialect not in DIALECTS:
+            raise ValueError(f"its dialect is {sample.dialect[:40]!r}, which this Thaw does not know")
+        if sample.rows < 1 or sample.bad_rows < 0:
+            raise ValueError(f"it counts {sample.rows} rows and {sample.bad_rows} bad ones")
+        if sample.bad_rows and not sample.bad_examples:
+            raise ValueError("it counts bad rows and shows none")
+        check_moment(sample.created, "created")
+        return sample
+
+    sample = load_stored(folder / FILE, _ADVICE, make)
+    files = [sample.rows_path.name, *[SKIPPED] * os.path.lexists(folder / SKIPPED)]
+    check_whole(folder, files, lambda: sample_fault(folder, sample.rows), _ADVICE)
+    return sample
+
+
+def read_samples(workspace: Workspace) -> tuple[list[Sample], list[Damaged]]:
+    """(every sample that is whole, newest first; what is damaged)."""
+    whole, broken = read_entries(workspace.samples, FILE, load_sample, "s-")
+    return sorted(whole, key=lambda sample: sample.created, reverse=True), broken
 
 
 def list_samples(workspace: Workspace) -> list[Sample]:
-    """Every sample, newest first."""
-    samples = [load_sample(path.parent) for path in workspace.samples.glob("*/sample.json")]
-    return sorted(samples, key=lambda sample: sample.created, reverse=True)
+    """Every sample that is whole, newest first."""
+    return read_samples(workspace)[0]
 
 
 def find_sample(workspace: Workspace, name_or_id: str) -> Sample:
     """The sample of that id, else the newest of that name; BadInput lists the names there are."""
-    samples = list_samples(workspace)
-    for field in ("id", "name"):
-        for sample in samples:
-            if getattr(sample, field) == name_or_id:
-                return sample
-    names = sorted({sample.name for sample in samples})
-    raise BadInput(f"There is no sample {name_or_id!r}; the samples here are {names}.")
+    return found_among(*read_samples(workspace), name_or_id, "sample")
 
 
 def delete_sample(sample: Sample) -> None:
     """Removes the sample's folder; datasets prepared from it can no longer be encoded anew."""
     require_writable()
-    shutil.rmtree(sample.folder)
+    remove_folder(sample.folder)
 
 
 def coded_rows(sample: Sample) -> pa.Table:
-    """All rows as `rowsfile.map_rows` has them: memory-mapped, the fields coded."""
-    return map_rows(sample.rows_path)
+    """All rows as `rowsfile.map_rows` has them: memory-mapped, the fields coded; `Damaged` where they are not whole."""
+    path = sample.rows_path
+    try:
+        check_regular(path)
+        table = map_rows(path)
+        if table.num_rows != sample.rows:
+            raise ValueError(f"it holds {table.num_rows:,} rows of {sample.rows:,}")
+        if missing := {*FIELDS, *[LABEL] * sample.labelled, *sample.kept} - {*table.column_names}:
+            raise ValueError(f"it lacks the column {min(missing)!r}")
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        if refused_by_system(error):
+            raise
+        raise damaged(path, error, _ADVICE) from error
+    return table
 
 
 def row_numbers(sample: Sample) -> np.ndarray:
@@ -116,9 +147,13 @@ def row_numbers(sample: Sample) -> np.ndarray:
     path = sample.folder / SKIPPED
     if not path.exists():
         return np.arange(1, sample.rows + 1)
-    skipped = np.load(path)
-    numbers = np.arange(1, sample.rows + len(skipped) + 1)
-    return np.delete(numbers, skipped - 1)
+    try:
+        check_regular(path)
+        skipped = np.load(path, allow_pickle=False)
+        numbers = np.arange(1, sample.rows + len(skipped) + 1)
+        return np.delete(numbers, skipped - 1)
+    except (ValueError, TypeError, IndexError, EOFError) as error:
+        raise damaged(path, error, _ADVICE) from error
 
 
 def read_rows(sample: Sample, columns: list[str] | None = None, limit: int | None = None) -> pa.Table:

@@ -15,13 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import NUMERIC
+from core.durable import make_folder, publish, staging
 from core.errors import BadInput, refused_by_system
+from core.models.card import WEIGHTS as WEIGHTS
 from core.models.card import BackboneCard, HeadSettings, StageCard, save_card
 from core.models.network import Network, biases_and_norms, linear_layers
 from core.models.registry import ARCHITECTURES, complete_settings
 from core.workspace import hash_file, write_atomic
-
-WEIGHTS = "model.safetensors"
 
 
 def build_network(
@@ -92,21 +92,18 @@ def load_weights(network: Network, path: Path) -> None:
 
 
 def save_backbone(network: Network, card: BackboneCard, preprocessing_folder: Path, folder: Path) -> BackboneCard:
-    """Stores weights, preprocessing and card in `folder`, the card last; the card comes back with its hash.
+    """Stores weights, preprocessing and card in `folder`, all at once; the card comes back with its hash.
 
-    File by file as a whole: a run that died after it stored its backbone stores it once more.
+    In place of what is there: a run that died after it stored its backbone stores it once more.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    save_weights(network, folder / WEIGHTS)
-    if preprocessing_folder != folder / "preprocessing":
-        shutil.copytree(preprocessing_folder, folder / "preprocessing", copy_function=_copy_whole, dirs_exist_ok=True)
-    card = dataclasses.replace(card, weights_sha256=hash_file(folder / WEIGHTS), folder=folder)
-    save_card(card, folder)
+    make_folder(folder.parent)
+    with staging(folder.parent) as new:
+        save_weights(network, new / WEIGHTS)
+        shutil.copytree(preprocessing_folder, new / "preprocessing", copy_function=shutil.copyfile)
+        card = dataclasses.replace(card, weights_sha256=hash_file(new / WEIGHTS), folder=folder)
+        save_card(card, new)
+        publish(new, folder)
     return card
-
-
-def _copy_whole(source: str, target: str) -> None:
-    write_atomic(Path(target), lambda part: shutil.copyfile(source, part))
 
 
 def load_backbone(card: BackboneCard) -> Network:

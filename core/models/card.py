@@ -2,12 +2,19 @@
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import BadInput, refused_by_system
-from core.workspace import read_json, write_json
+from core.errors import BadInput
+from core.stored import build, check_moment, load_stored
+from core.workspace import write_json
+
+FILE, WEIGHTS = "card.json", "model.safetensors"
+PREPROCESSING = ("preprocessing/preprocessing.json", "preprocessing/vocabulary.parquet")
+ADVICE = "put a copy of it back, or rebuild or import the backbone again"
+"""What to do about a damaged file of a backbone."""
 
 ACTIVATIONS = ("relu", "gelu", "tanh")
 OUTPUTS = {"logit": "one logit, binary cross entropy", "softmax": "two classes, softmax cross entropy"}
@@ -123,24 +130,30 @@ def save_card(card: BackboneCard, folder: Path) -> None:
     """Writes card.json into `folder`."""
     values = dataclasses.asdict(card)
     del values["folder"]
-    write_json(folder / "card.json", values)
+    write_json(folder / FILE, values)
 
 
 def load_card(folder: Path) -> BackboneCard:
-    """Reads card.json from `folder`; BadInput when a field is missing or of the wrong kind."""
-    try:
-        values = read_json(folder / "card.json")
-        values["stages"] = tuple(
-            StageCard(**{**stage, "parts": tuple(stage.get("parts", ()))}) for stage in values["stages"]
-        )
-        head = dict(values["head"], hidden=tuple(values["head"]["hidden"]))
-        values["head"] = HeadSettings(**head)
-        values["earlier"] = tuple(values.get("earlier", ()))
-        return BackboneCard(**{**values, "folder": folder})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        if refused_by_system(error):
-            raise
-        raise BadInput(
-            f"The backbone card {str(folder / 'card.json')!r} cannot be read ({error}); "
-            "rebuild or import the backbone again."
-        ) from error
+    """Reads card.json from `folder`; `Damaged` when a field is missing or of the wrong kind."""
+
+    def make(values: dict[str, Any]) -> BackboneCard:
+        card = dataclasses.replace(build(BackboneCard, values), folder=folder)
+        if not card.stages:
+            raise ValueError("it has no stages")
+        for about in (card.trained_on, *card.earlier):
+            check_trained_on(about)
+        for name, number in card.metrics.items():
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+                raise ValueError(f"its metric {name[:40]!r} is {str(number)[:40]!r}, which is no number")
+        check_moment(card.created, "created")
+        return card
+
+    return load_stored(folder / FILE, ADVICE, make)
+
+
+def check_trained_on(about: Mapping[str, Any]) -> None:
+    """ValueError unless it says what a network was trained on."""
+    kinds = {"dataset": str, "rows": int, "simulated": bool, "domain": str}
+    for name, kind in kinds.items():
+        if not isinstance(about.get(name), kind):
+            raise ValueError(f"its trained_on.{name} is {str(about.get(name))[:40]!r}")

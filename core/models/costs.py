@@ -10,15 +10,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.data.datasets import Dataset
-from core.errors import BadInput
+from core.errors import BadInput, Damaged
 from core.models.card import StageCard
 from core.models.registry import ARCHITECTURES, complete_settings, setting_flags
-from core.workspace import PROJECT, Workspace, hash_file, hash_json, read_json, write_json
+from core.stored import build, load_stored
+from core.workspace import PROJECT, Workspace, hash_file, hash_json, write_json
 
 Wanted = Mapping[str, dict[str, Any]]
 """Architectures, each with the settings that differ from its defaults."""
@@ -50,9 +52,13 @@ class Cost:
 
 
 def kept_costs(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> dict[str, Cost]:
-    """The costs, by architecture, of those in `wanted` that were counted before."""
-    paths = {name: _path(workspace, dataset, name, settings) for name, settings in wanted.items()}
-    return {name: _cost(read_json(path)) for name, path in paths.items() if path.exists()}
+    """The costs, by architecture, of those in `wanted` that were counted before; what is damaged is counted again."""
+    found = {}
+    for name, settings in wanted.items():
+        with suppress(Damaged):
+            path = _path(workspace, dataset, name, settings)
+            found[name] = load_stored(path, "delete it", lambda values: build(Cost, values))
+    return found
 
 
 def keep_cost(workspace: Workspace, dataset: Dataset, cost: Cost, settings: dict[str, Any]) -> None:
@@ -115,11 +121,6 @@ def _start(workspace: Workspace, dataset: Dataset, group: Wanted) -> subprocess.
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def _cost(values: dict[str, Any]) -> Cost:
-    stages = tuple(StageCard(**{**stage, "parts": tuple(stage["parts"])}) for stage in values["stages"])
-    return Cost(**{**values, "stages": stages})
 
 
 def _path(workspace: Workspace, dataset: Dataset, architecture: str, settings: dict[str, Any]) -> Path:

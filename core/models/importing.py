@@ -2,8 +2,6 @@
 
 import dataclasses
 import secrets
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from core.access import require_writable
 from core.data.preprocessing import Preprocessing, load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
 from core.data.values import MAX_FIELD
+from core.durable import publish, staging
 from core.errors import BadInput
 from core.models.backbone import WEIGHTS, build_network, describe_stages, load_backbone
 from core.models.card import BackboneCard, StageCard, save_card
@@ -42,29 +41,30 @@ def import_backbone(workspace: Workspace, path: Path, name: str = "") -> Backbon
     it was.
     """
     require_writable()
-    part = Path(tempfile.mkdtemp(dir=workspace.backbones, prefix=".part-"))
-    # One level down, where no list of backbones looks: until it is checked, no one may meet it.
-    folder = part / "backbone"
     try:
-        unpack(path, folder)
-        card = read_foreign_card(folder / "card.json")
-        card = dataclasses.replace(
-            card,
-            id=f"b-{secrets.token_hex(4)}",
-            name=_free_name(workspace, name or card.name),
-            imported=True,
-            folder=folder,
-        )
-        preprocessing = _check_preprocessing(card)
-        _check_weights(card, preprocessing.field_sizes)
-        card = dataclasses.replace(card, stages=_measured_stages(card))
-        save_card(card, folder)
-        target = workspace.backbones / card.id
-        folder.rename(target)
+        with staging(workspace.backbones) as folder:
+            return _take_in(workspace, path, name, folder)
     except OSError as error:
         raise BadInput(f"The backbone in {path.name!r} cannot be read or stored ({error.strerror}).") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+
+
+def _take_in(workspace: Workspace, path: Path, name: str, folder: Path) -> BackboneCard:
+    """As import_backbone; folder: an empty one, where it is met by no one until it is checked."""
+    unpack(path, folder)
+    card = read_foreign_card(folder / "card.json")
+    card = dataclasses.replace(
+        card,
+        id=f"b-{secrets.token_hex(4)}",
+        name=_free_name(workspace, name or card.name),
+        imported=True,
+        folder=folder,
+    )
+    preprocessing = _check_preprocessing(card)
+    _check_weights(card, preprocessing.field_sizes)
+    card = dataclasses.replace(card, stages=_measured_stages(card))
+    save_card(card, folder)
+    target = workspace.backbones / card.id
+    publish(folder, target)
     return dataclasses.replace(card, folder=target)
 
 

@@ -1,24 +1,46 @@
 """The backbones at hand: those bundled with Thaw and those pretrained in the workspace."""
 
-from core.errors import BadInput
-from core.models.card import BackboneCard, load_card
+from pathlib import Path
+
+from core.data.wholeness import backbone_fault
+from core.errors import Damaged
+from core.models.card import ADVICE, FILE, PREPROCESSING, WEIGHTS, BackboneCard, load_card
+from core.models.registry import ARCHITECTURES
+from core.named import found_among
+from core.stored import check_whole, damaged, read_entries
 from core.workspace import BUNDLED_BACKBONES, Workspace
 
 
+def read_backbones(workspace: Workspace) -> tuple[list[BackboneCard], list[Damaged]]:
+    """(every backbone that is whole, in the order of `list_backbones`; what is damaged)."""
+    own, broken = read_entries(workspace.backbones, FILE, _load_own, "b-")
+    bundled, missing = read_entries(BUNDLED_BACKBONES, FILE, _load_whole)
+    own = sorted(own, key=lambda card: card.created, reverse=True)
+    return own + sorted(bundled, key=lambda card: card.name), broken + missing
+
+
 def list_backbones(workspace: Workspace) -> list[BackboneCard]:
-    """Every backbone: the workspace's own, newest first, then the bundled ones by name."""
-    own = [load_card(path.parent) for path in workspace.backbones.glob("*/card.json")]
-    bundled = [load_card(path.parent) for path in BUNDLED_BACKBONES.glob("*/card.json")]
-    return sorted(own, key=lambda card: card.created, reverse=True) + sorted(bundled, key=lambda card: card.name)
+    """Every backbone that is whole: the workspace's own, newest first, then the bundled ones by name."""
+    return read_backbones(workspace)[0]
 
 
 def find_backbone(workspace: Workspace, name_or_id: str) -> BackboneCard:
     """The backbone of that id, else the newest of that name; BadInput lists the names there are."""
-    cards = list_backbones(workspace)
-    for field in ("id", "name"):
-        for card in cards:
-            if getattr(card, field) == name_or_id:
-                return card
-    raise BadInput(
-        f"There is no backbone {name_or_id!r}; the backbones here are {sorted({card.name for card in cards})}."
-    )
+    return found_among(*read_backbones(workspace), name_or_id, "backbone")
+
+
+def _load_own(folder: Path) -> BackboneCard:
+    card = _load_whole(folder)
+    if card.id != folder.name:
+        raise damaged(folder / FILE, f"it describes the backbone {card.id[:40]!r}", ADVICE)
+    return card
+
+
+def _load_whole(folder: Path) -> BackboneCard:
+    """The card in `folder`, with all that belongs to it beside it."""
+    card = load_card(folder)
+    if card.architecture not in ARCHITECTURES:
+        why = f"its architecture is {card.architecture[:40]!r}, which this Thaw does not know"
+        raise damaged(folder / FILE, why, ADVICE)
+    check_whole(folder, (WEIGHTS, *PREPROCESSING), lambda: backbone_fault(folder), ADVICE)
+    return card

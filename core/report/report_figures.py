@@ -21,6 +21,7 @@ from core.report.sweep_figures import (
     is_depth,
     mean_band,
 )
+from core.runs.predictions import read_predictions
 from core.runs.store import RunStore
 from core.runs.sweep_result import ArmResult
 from core.workspace import Workspace
@@ -106,8 +107,8 @@ def _styled(results: Sequence[ArmResult]) -> list[tuple[ArmResult, Style]]:
 
 
 def _first_seed(workspace: Workspace, result: ArmResult) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(workspace.runs / result.runs[0].id / "predictions.npz", allow_pickle=False) as arrays:
-        return arrays["target_test_label"], arrays["target_test_score"]
+    arrays = read_predictions(workspace, result.runs[0].id, ["target_test_label", "target_test_score"])
+    return arrays["target_test_label"], arrays["target_test_score"]
 
 
 def _add(

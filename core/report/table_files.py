@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from core.errors import BadInput
-from core.workspace import write_atomic
+from core.outputs import write_output
 
 ENDINGS = (".csv", ".parquet")
 _FORMULA_STARTS = ("=", "+", "-", "@")
@@ -17,9 +17,9 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     if path.suffix not in ENDINGS:
         raise BadInput(f"The file {str(path)!r} ends in {path.suffix!r}; name one that ends in {' or '.join(ENDINGS)}.")
     if path.suffix == ".csv":
-        write_atomic(path, lambda part: part.write_text(safe_csv(table), encoding="utf-8"))
+        write_output(path, lambda part: part.write_text(safe_csv(table), encoding="utf-8"))
     else:
-        write_atomic(path, lambda part: table.to_parquet(part, index=False))
+        write_output(path, lambda part: table.to_parquet(part, index=False))
 
 
 def safe_csv(table: pd.DataFrame) -> str:

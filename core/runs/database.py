@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.error_kinds import allowed, sqlite_code
-from core.errors import BadInput
+from core.errors import BadInput, Damaged
 from core.runs.filesystems import check_locks, shared_kind
+from core.stored import check_regular, damaged
 from core.workspace import Workspace
 
 BUSY_SECONDS = 30.0
 """How long a call waits for other processes that write."""
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -64,8 +66,10 @@ def migrate(workspace: Workspace, create: bool = True) -> None:
     """Brings the file to the newest schema, and its journal to what its file system allows.
 
     BadInput where its schema is of a newer Thaw, or where file locks do not work. create: whether it is made when
-    absent, as by who opens a workspace on purpose; StoreMissing otherwise.
+    absent, as by who opens a workspace on purpose; StoreMissing otherwise. `Damaged` where what lies there is no store;
+    nothing is made over it.
     """
+    _check_file(workspace)
     settled = _is_settled(workspace)
     shared = "" if settled else shared_kind(workspace.root)
     if shared:
@@ -181,6 +185,13 @@ def opened(workspace: Workspace, create: bool = False, patience: float = BUSY_SE
         db.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
         with db:
             yield db
+    except sqlite3.DatabaseError as error:
+        # A table that is missing is told apart from other mistakes of SQL by its message alone.
+        if sqlite_code(error) in _DAMAGED or str(error).startswith(("no such table", "no such column")):
+            raise _damaged(workspace, error) from error
+        if str(error).endswith("already exists"):
+            raise _damaged(workspace, "its tables and its schema version differ") from error
+        raise
     finally:
         db.close()
 
@@ -188,6 +199,29 @@ def opened(workspace: Workspace, create: bool = False, patience: float = BUSY_SE
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether other processes kept the store for longer than one waits."""
     return sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _check_file(workspace: Workspace) -> None:
+    """`Damaged` where a folder, a link to nothing or an emptied file lies in the store's place."""
+    path = workspace.database
+    if not os.path.lexists(path):
+        return
+    try:
+        check_regular(path)
+    except ValueError as error:
+        # A store that is being made is empty for a moment; it has no runs yet.
+        made = path.exists() and path.is_file() and not any(workspace.runs.glob("r-*"))
+        if not made:
+            raise _damaged(workspace, error) from error
+
+
+def _damaged(workspace: Workspace, why: object) -> Damaged:
+    return damaged(
+        workspace.database,
+        why,
+        "put a copy of it in its place, or move it away to begin with an empty run store; samples, datasets and "
+        "backbones are files of their own",
+    )
 
 
 @contextmanager

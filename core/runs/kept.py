@@ -1,8 +1,8 @@
 """What was made of a finished run and is kept in its folder, to be deleted with it: scores, export, verification."""
 
+import contextlib
 import csv
-import shutil
-import tempfile
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,13 @@ import pyarrow.parquet
 
 from core.access import require_writable
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
-from core.errors import BadInput
+from core.data.schema import FIELDS
+from core.durable import make_folder, publish, remove_folder, staging
+from core.errors import BadInput, Damaged
 from core.runs.command import Report, export_in_subprocess, score_in_subprocess, verify_in_subprocess
 from core.runs.store import RunStore, now
-from core.workspace import Workspace, hash_file, hash_json, read_json, write_json
+from core.stored import build, check_moment, check_regular, damaged, load_stored, read_entries
+from core.workspace import Workspace, hash_file, hash_json, write_json
 
 MOST_SCORINGS = 8
 """Scored files kept a run; the oldest go first."""
@@ -25,6 +28,90 @@ EXPORT = "export"
 VERIFICATION = "verification"
 _SCORES = "scores-"
 _SAID = "said.json"
+
+
+ADVICE = "delete the folder and have it made again"
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What _SAID holds. file: of a scoring alone."""
+
+    said: dict[str, Any]
+    created: str
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """How scores spread, as far as pages read it; see core.training.score_drift.distribution."""
+
+    rows: int
+    mean: float | None
+    counts: tuple[int, ...]
+    predicted_click_share: float | None
+
+
+@dataclass(frozen=True)
+class _MovedField:
+    field: str
+    psi: float | None
+    unseen_training: float
+    unseen_scored: float
+    missing_training: float
+    missing_scored: float
+
+
+@dataclass(frozen=True)
+class _MovedScores:
+    psi: float | None
+    level: str | None
+    test: _Spread
+    scored: _Spread
+
+
+@dataclass(frozen=True)
+class _Drift:
+    dataset: str
+    training_rows: int
+    fields: tuple[_MovedField, ...]
+    scores: _MovedScores
+
+
+@dataclass(frozen=True)
+class _ScoredFile:
+    """What is said of a scored file, as far as pages read it; see core.training.apply.score_file."""
+
+    rows: int
+    bad_rows: int
+    bad_examples: tuple[str, ...]
+    threshold: float
+    scores: _Spread
+    metrics: dict[str, Any] | None
+    drift: _Drift | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Difference:
+    name: str
+    first: float | None
+    again: float | None
+
+
+@dataclass(frozen=True)
+class _Verified:
+    same: bool
+    sentence: str
+    differences: tuple[_Difference, ...]
+
+
+@dataclass(frozen=True)
+class _Exported:
+    onnx: dict[str, Any]
+
+
+_SHAPES: dict[str, type] = {EXPORT: _Exported, VERIFICATION: _Verified}
 
 
 @dataclass(frozen=True)
@@ -86,7 +173,7 @@ def score_and_keep(
     """Scores `source`, which the user calls `file`; at once where the same bytes were scored before."""
     require_writable()
     name = _SCORES + scoring_id(source, on_bad_rows, options)
-    known = kept(workspace, run_id, name)
+    known = next((one for one in scorings(workspace, run_id) if one.folder.name == name), None)
     # Earlier versions numbered the rows in another way and knew nothing of unknown values.
     if known and "unknown" in known.said:
         write_json(known.folder / _SAID, {"said": known.said, "created": now(), "file": file})
@@ -110,14 +197,34 @@ def score_and_keep(
 
 
 def scorings(workspace: Workspace, run_id: str) -> list[Scoring]:
-    """The files that the run has scored, newest first."""
-    found = []
-    for path in (workspace.runs / run_id).glob(f"{_SCORES}*/{_SAID}"):
-        values = read_json(path)
-        folder = path.parent
-        one = Scoring(values["said"], values["created"], folder, folder.name.removeprefix(_SCORES), values["file"])
-        found.append(one)
-    return sorted(found, key=lambda one: one.created, reverse=True)
+    """The files that the run has scored and whose predictions are whole, newest first."""
+    return read_scorings(workspace, run_id)[0]
+
+
+def read_scorings(workspace: Workspace, run_id: str) -> tuple[list[Scoring], list[Damaged]]:
+    """(the files that the run has scored, newest first; those of which something is damaged)."""
+    root = workspace.runs / run_id
+    if not root.is_dir():
+        return [], []
+    found, broken = read_entries(root, _SAID, _load_scoring, _SCORES, only=True)
+    return sorted(found, key=lambda one: one.created, reverse=True), broken
+
+
+def _load_scoring(folder: Path) -> Scoring:
+    def make(values: dict[str, Any]) -> Scoring:
+        stored = build(_Stored, values)
+        said = build(_ScoredFile, stored.said)
+        if said.drift and sorted(one.field for one in said.drift.fields) != sorted(FIELDS):
+            raise ValueError("its drift is not of the 39 fields")
+        check_moment(stored.created, "created")
+        return Scoring(stored.said, stored.created, folder, folder.name.removeprefix(_SCORES), stored.file)
+
+    scoring = load_stored(folder / _SAID, ADVICE, make)
+    try:
+        check_regular(scoring.csv)
+    except ValueError as error:
+        raise damaged(scoring.csv, error, ADVICE) from error
+    return scoring
 
 
 def export_and_keep(workspace: Workspace, run_id: str) -> None:
@@ -140,18 +247,29 @@ def verify_and_keep(workspace: Workspace, run_id: str, report: Report | None = N
 
 
 def kept(workspace: Workspace, run_id: str, name: str) -> Kept | None:
-    """What is kept of the run under that name, such as EXPORT."""
+    """What is kept of the run under that name, such as EXPORT; None where it is damaged, to be made again."""
     folder = workspace.runs / run_id / name
     if not (folder / _SAID).exists():
         return None
-    values = read_json(folder / _SAID)
-    return Kept(values["said"], values["created"], folder)
+
+    def make(values: dict[str, Any]) -> Kept:
+        stored = build(_Stored, values)
+        if name in _SHAPES:
+            build(_SHAPES[name], stored.said)
+        check_moment(stored.created, "created")
+        return Kept(stored.said, stored.created, folder)
+
+    try:
+        return load_stored(folder / _SAID, ADVICE, make)
+    except Damaged:
+        return None
 
 
 def delete_kept(one: Kept) -> None:
     """Removes its folder."""
     require_writable()
-    shutil.rmtree(one.folder, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        remove_folder(one.folder)
 
 
 def _keep_said(workspace: Workspace, run_id: str, name: str, make: Callable[[Path], dict[str, Any]]) -> None:
@@ -160,13 +278,12 @@ def _keep_said(workspace: Workspace, run_id: str, name: str, make: Callable[[Pat
 
 def _keep(workspace: Workspace, run_id: str, name: str, fill: Callable[[Path], dict[str, Any]]) -> None:
     """Fills a folder of that name: all of it, or nothing. In place of an older one."""
-    with tempfile.TemporaryDirectory(dir=workspace.uploads, prefix=".part-") as parent:
-        part = Path(parent) / name
-        part.mkdir()
+    with staging(workspace.runs) as part:
         write_json(part / _SAID, fill(part))
         # The run may have been deleted meanwhile, and its folder is not to come back.
         RunStore(workspace).get(run_id)
         folder = workspace.runs / run_id / name
-        folder.parent.mkdir(exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
+        make_folder(folder.parent)
+        if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+            folder.unlink()
+        publish(part, folder)

@@ -6,9 +6,11 @@ a run shares it with others, and changes nothing in it.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from core.errors import Damaged
 from core.runs.database import opened
 from core.runs.run import Run, Validation, run_of
 from core.workspace import Workspace
@@ -22,52 +24,65 @@ _CHANGING = (
 """What may change in a run, but for the result, which comes with its status."""
 
 
+@dataclass
+class _Known:
+    """What has been read of one store. runs: by id, (what _CHANGING held, the run). validation: by id and end, metrics
+    of runs that are done. damaged: by id, what is wrong with runs that could not be read."""
+
+    runs: dict[str, tuple[tuple[Any, ...], Run]] = field(default_factory=dict)
+    validation: dict[tuple[str, str], Validation] = field(default_factory=dict)
+    damaged: dict[str, Damaged] = field(default_factory=dict)
+
+
 @lru_cache(maxsize=2)
-def _known(
-    database: str, device: int, inode: int
-) -> tuple[dict[str, tuple[tuple[Any, ...], Run]], dict[tuple[str, str], Validation]]:
-    """By id: (what _CHANGING held, the run); and by id and end, validation metrics of runs that are done.
-
-    Of another file at the same path, such as a workspace that was put back from a copy, nothing is known.
-    """
-    return {}, {}
+def _known(database: str, device: int, inode: int) -> _Known:
+    """Of another file at the same path, such as a workspace that was put back from a copy, nothing is known."""
+    return _Known()
 
 
-def _known_of(
-    workspace: Workspace,
-) -> tuple[dict[str, tuple[tuple[Any, ...], Run]], dict[tuple[str, str], Validation]]:
+def _known_of(workspace: Workspace) -> _Known:
     try:
         found = workspace.database.stat()
     except FileNotFoundError:
-        return {}, {}
+        return _Known()
     return _known(str(workspace.database), found.st_dev, found.st_ino)
 
 
+def damaged_runs(workspace: Workspace) -> list[Damaged]:
+    """Runs that this process has met in the store and could not read; lists leave them out."""
+    return [*_known_of(workspace).damaged.values()]
+
+
 def read_runs(workspace: Workspace, clause: str, values: Sequence[Any]) -> list[Run]:
-    """The runs that `clause`, all that follows FROM, selects."""
-    known, _ = _known_of(workspace)
+    """The runs that `clause`, all that follows FROM, selects; without those that are damaged, see `damaged_runs`."""
+    kept = _known_of(workspace)
+    known, broken = kept.runs, kept.damaged
     with opened(workspace) as db:
         # Both queries see the store at one moment.
         db.execute("BEGIN")
         whole_row, db.row_factory = db.row_factory, None
         rows = db.execute(f"SELECT {_CHANGING} FROM runs {clause}", values).fetchall()
-        found = {row[0]: kept for row in rows if (kept := known.get(row[0])) and kept[0] == row}
+        found = {row[0]: one for row in rows if (one := known.get(row[0])) and one[0] == row}
         changed = {row[0]: row for row in rows if row[0] not in found}
         db.row_factory = whole_row
         query = "SELECT * FROM runs WHERE id IN (SELECT value FROM json_each(?))"
         whole = db.execute(query, (json.dumps([*changed]),)).fetchall() if changed else []
     # Parsed once the store is let go: with a rollback journal a reader keeps writers waiting.
     for row in whole:
-        found[row["id"]] = (changed[row["id"]], run_of(row))
+        try:
+            found[row["id"]] = (changed[row["id"]], run_of(row))
+            broken.pop(row["id"], None)
+        except Damaged as error:
+            broken[row["id"]] = error
     if len(known) + len(changed) > MOST:
         known.clear()
-    known.update({run_id: found[run_id] for run_id in [*changed][:MOST]})
-    return [found[row[0]][1] for row in rows]
+    known.update({run_id: found[run_id] for run_id in [*changed][:MOST] if run_id in found})
+    return [found[row[0]][1] for row in rows if row[0] in found]
 
 
 def read_validation(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Validation]:
     """Validation metrics of each of `runs`, by id; points of a run that is done do not change any more."""
-    _, known = _known_of(workspace)
+    known = _known_of(workspace).validation
     found = {run.id: kept for run in runs if (kept := known.get(_ended(run)))}
     new = [run for run in runs if run.id not in found]
     # SQLite takes the index of these points only where its own condition stands in the query.

@@ -1,25 +1,63 @@
 """What a run moved, as it lies in the run's folder; measured by a process of its own (core.training.moved)."""
 
+import dataclasses
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from core.errors import Damaged
 from core.runs.command import Report, run_command
-from core.workspace import Workspace, read_json
+from core.stored import build, load_stored, read_arrays
+from core.workspace import Workspace
 
 NUMBERS, ARRAYS = "moved.json", "moved.npz"
+_ADVICE = "measure it again"
+
+
+@dataclass(frozen=True)
+class _Stage:
+    name: str
+    title: str
+    frozen: bool
+    norm: float
+    distance: float
+    relative: float | None
+    cka: float | None
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """What NUMBERS holds; see core.training.moved.measure_moved."""
+
+    run: str
+    stages: tuple[_Stage, ...]
+    rows: int
+    fields: tuple[str, ...]
+    from_scratch: bool
+    seconds: float
 
 
 def read_moved(workspace: Workspace, run_id: str) -> dict[str, Any] | None:
-    """What `measure_moved` found for that run; None when it was never asked for."""
-    path = workspace.runs / run_id / NUMBERS
-    return read_json(path) if path.exists() else None
+    """What `measure_moved` found for that run; None when it was never asked for, or cannot be read any more."""
+    folder = workspace.runs / run_id
+    if not (folder / NUMBERS).exists():
+        return None
+    with suppress(Damaged):
+        found = load_stored(folder / NUMBERS, _ADVICE, lambda values: build(_Moved, values))
+        arrays = read_arrays(folder / ARRAYS, _ADVICE)
+        if found.stages and all(f"{field}_before" in arrays for field in found.fields):
+            values: dict[str, Any] = dataclasses.asdict(found)
+            return values | {"stages": [*values["stages"]], "fields": [*found.fields]}
+    return None
 
 
 def read_vectors(workspace: Workspace, run_id: str, field: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(vectors before, vectors after, values) of a field's commonest values."""
-    with np.load(workspace.runs / run_id / ARRAYS, allow_pickle=False) as arrays:
-        before, after, values = (arrays[f"{field}_{name}"] for name in ("before", "after", "values"))
+    names = [f"{field}_{name}" for name in ("before", "after", "values")]
+    arrays = read_arrays(workspace.runs / run_id / ARRAYS, _ADVICE, names)
+    before, after, values = (arrays[name] for name in names)
     return before, after, values
 
 

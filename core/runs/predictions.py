@@ -1,17 +1,36 @@
 """The scores that finished runs gave, read from their folders."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from core.runs.run import Run
+from core.stored import StoredArrays, damaged, read_arrays
 from core.workspace import Workspace
+
+FILE = "predictions.npz"
+ADVICE = "put a copy of the run's folder back, or carry the run out again"
+
+
+def read_predictions(workspace: Workspace, run_id: str, names: Sequence[str] = ()) -> StoredArrays:
+    """The arrays of a finished run's predictions, all or those named; see core.training.results for their names.
+
+    `Damaged` where the file is not whole, or labels and scores of a part do not fit each other.
+    """
+    path = workspace.runs / run_id / FILE
+    arrays = read_arrays(path, ADVICE, names)
+    rows: dict[str, int] = {}
+    for name, array in arrays.items():
+        part = name.rpartition("_")[0]
+        if array.ndim != 1 or array.dtype.kind not in "fiub" or rows.setdefault(part, len(array)) != len(array):
+            raise damaged(path, f"{name!r} holds {array.dtype} of shape {array.shape}, which fits no rows", ADVICE)
+    return arrays
 
 
 def predictions(workspace: Workspace, run: Run, array: str) -> np.ndarray:
     """One array of a finished run's predictions, (rows,) float64; see core.training.results for their names."""
-    with np.load(workspace.runs / run.id / "predictions.npz", allow_pickle=False) as arrays:
-        return np.asarray(arrays[array], dtype=np.float64)
+    return np.asarray(read_predictions(workspace, run.id, [array])[array], dtype=np.float64)
 
 
 @dataclass(frozen=True)

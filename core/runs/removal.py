@@ -1,11 +1,11 @@
 """Deleting runs, sweeps, samples, datasets and backbones, unless a run still needs them."""
 
-import shutil
 from collections.abc import Sequence
 
 from core.access import require_writable
 from core.data.datasets import Dataset, delete_dataset, list_datasets
 from core.data.samples import Sample, delete_sample
+from core.durable import remove_folder
 from core.errors import BadInput
 from core.models.card import BackboneCard
 from core.runs.store import Run, RunStore
@@ -73,7 +73,7 @@ def delete_backbone(workspace: Workspace, card: BackboneCard) -> None:
             f"The backbone {card.name!r} is being fine-tuned by {len(waiting)} run(s), such as {waiting[0].name!r}; "
             "cancel them or wait for their end."
         )
-    shutil.rmtree(workspace.backbones / card.id)
+    remove_folder(workspace.backbones / card.id)
 
 
 def _active(workspace: Workspace) -> list[Run]:

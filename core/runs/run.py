@@ -1,10 +1,13 @@
 """A run as the store keeps it."""
 
+import dataclasses
 import json
 import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from core.errors import Damaged
+from core.stored import check_moment
 from core.workspace import parse_json
 
 ACTIVE = ("queued", "running")
@@ -72,12 +75,92 @@ class Validation:
 
 
 def run_of(row: sqlite3.Row) -> Run:
-    """The run of a whole row of the table."""
+    """The run of a whole row of the table.
+
+    A run whose result is damaged has failed with a sentence that says so. `Damaged` where the request is, without which
+    there is nothing to show or to carry out.
+    """
     values = dict(row)
     request, result, tags = (values.pop(name) for name in ("request", "result", "tags"))
-    return Run(
+    run = Run(
         **{"group" if name == "grouping" else name: value for name, value in values.items()},
-        request=json.loads(request),
-        result=parse_json(result) if result else None,
-        tags=tuple(json.loads(tags)),
+        request={},
+        result=None,
+        tags=(),
     )
+    try:
+        run = dataclasses.replace(run, request=_request(run, request), tags=_tags(tags))
+        check_moment(run.created, "created")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Damaged(
+            f"The run {run.id!r} ({str(run.name)[:80]}) in the run store is damaged: {error}. Put a copy of "
+            "thaw.sqlite in its place; the run is left out until then, and all others are as they were."
+        ) from error
+    if not result:
+        return run
+    try:
+        return dataclasses.replace(run, result=_object(result, "result"))
+    except (ValueError, TypeError, RecursionError) as error:
+        message = (
+            f"The result that the run store holds of this run is damaged: {error}. Put a copy of thaw.sqlite in its "
+            "place, or launch the same run again."
+        )
+        return dataclasses.replace(run, status="failed", message=message)
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    # Of a request.
+    "dataset": str,
+    "backbone": str,
+    "strategy": str,
+    "architecture": str,
+    "name": str,
+    "train": dict,
+    "head": dict,
+    "options": dict,
+    "freeze_depth": int,
+    "target_rows": int,
+    # Of a result.
+    "metrics": dict,
+    "before": (dict, type(None)),
+    "stages": list,
+    "seconds": dict,
+    "device": str,
+    "threshold": (int, float, type(None)),
+    "trained_parameters": int,
+    "train_rows": int,
+    "best_epoch": int,
+    "epochs_run": int,
+    "alphas": list,
+    "parts": dict,
+}
+"""Kinds of the values that a request or a result may hold, as far as pages and commands read them unasked."""
+
+
+def _object(text: object, what: str) -> dict[str, Any]:
+    """The JSON object in `text`; ValueError where there is none, or one of its values is of another kind than usual."""
+    values = parse_json(str(text))
+    if not isinstance(values, dict):
+        raise ValueError(f"its {what} is no object")
+    for name, value in values.items():
+        if name in _KINDS and not isinstance(value, _KINDS[name]):
+            raise ValueError(f"the {name} of its {what} is {str(value)[:40]!r}")
+    for name in ("metrics", "before", "parts"):
+        if not all(isinstance(one, dict) for one in (values.get(name) or {}).values()):
+            raise ValueError(f"the {name} of its {what} are no numbers by part")
+    if not all(isinstance(one, dict) for one in values.get("stages", ())):
+        raise ValueError(f"the stages of its {what} are no objects")
+    return values
+
+
+def _request(run: Run, text: object) -> dict[str, Any]:
+    if run.status not in STATUSES:
+        raise ValueError(f"its status is {str(run.status)[:40]!r}")
+    return _object(text, "request")
+
+
+def _tags(text: object) -> tuple[str, ...]:
+    tags = json.loads(str(text))
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise ValueError("its tags are no list of words")
+    return tuple(tags)

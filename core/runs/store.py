@@ -6,13 +6,13 @@ Every call opens its own connection, so any thread of any process may call; each
 import json
 import math
 import secrets
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from core.access import require_writable
+from core.durable import remove_folders
 from core.errors import BadInput
 from core.runs.database import opened
 from core.runs.known import read_runs, read_validation
@@ -207,7 +207,7 @@ class RunStore(RunQueue):
         if not done:
             self.get(run_id)
             raise BadInput(f"Run {run_id} is running; cancel it before you delete it.")
-        shutil.rmtree(self.workspace.runs / run_id, ignore_errors=True)
+        remove_folders([self.workspace.runs / run_id])
 
     def delete_sweep(self, sweep_id: str) -> None:
         """Removes a sweep, all its runs and their folders; refused while one of them is queued or running."""
@@ -219,8 +219,7 @@ class RunStore(RunQueue):
                 raise BadInput(f"{active} runs of the sweep are queued or running; cancel them before you delete it.")
             deleted = db.execute("DELETE FROM runs WHERE grouping = ? RETURNING id", (sweep_id,)).fetchall()
             db.execute("DELETE FROM sweeps WHERE id = ?", (sweep_id,))
-        for row in deleted:
-            shutil.rmtree(self.workspace.runs / row["id"], ignore_errors=True)
+        remove_folders([self.workspace.runs / row["id"] for row in deleted])
 
 
 def _clean_tags(tags: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
-from core.errors import BadInput
+from core.errors import BadInput, Damaged
 from core.freezing.plan import make_plan
 from core.freezing.strategies import STRATEGIES, complete_options, describe
 from core.models.card import BackboneCard, HeadSettings
@@ -24,6 +24,7 @@ from core.runs.halving import CONTROLS, FACTORS, rungs_of
 from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.runs.submit import check_rows_to_train, head_flags, train_flags
+from core.stored import check_moment
 from core.training.defaults import AUTO, count_training_rows, presets_for
 from core.training.estimate import Estimate, calibrating, estimate_seconds
 from core.training.settings import FinetuneRequest, TrainSettings, head_from_json
@@ -198,12 +199,27 @@ def resume_sweep(workspace: Workspace, sweep: Sweep) -> None:
                 ensure_worker(workspace, run.lane)
 
 
+def read_sweeps(workspace: Workspace) -> tuple[list[Sweep], list[Damaged]]:
+    """(every sweep, newest first; what is damaged)."""
+    found, broken = [], []
+    for sweep_id, name, spec, created in RunStore(workspace).sweeps():
+        try:
+            check_moment(created, "created")
+            found.append(Sweep(sweep_id, name, spec_from_json(spec), created))
+        except (BadInput, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            why = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+            broken.append(
+                Damaged(
+                    f"The sweep {str(name)[:80]!r} ({sweep_id}) in the run store is damaged: {why}. Put a copy of "
+                    "thaw.sqlite in its place; its runs are as they were."
+                )
+            )
+    return found, broken
+
+
 def list_sweeps(workspace: Workspace) -> list[Sweep]:
-    """Every sweep, newest first."""
-    return [
-        Sweep(sweep_id, name, spec_from_json(spec), created)
-        for sweep_id, name, spec, created in RunStore(workspace).sweeps()
-    ]
+    """Every sweep that is whole, newest first."""
+    return read_sweeps(workspace)[0]
 
 
 def find_sweep(workspace: Workspace, name_or_id: str) -> Sweep:

@@ -1,7 +1,6 @@
 """A finished run put to use: evaluated on another dataset, scoring a file."""
 
 import dataclasses
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from core.data.ingest import ingest
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.preprocessing import load_preprocessing
 from core.data.samples import Sample, coded_rows, list_samples
+from core.durable import staging
 from core.errors import BadInput
 from core.evaluation.metrics import evaluate
 from core.models.backbone import load_backbone
@@ -96,7 +96,7 @@ def score_file(
     if threshold is None:
         raise BadInput(f"The model of run {run.id} has not learnt clicks, so it cannot score rows; choose another run.")
     report = on_progress or (lambda share: None)
-    with tempfile.TemporaryDirectory(dir=workspace.cache, prefix=".part-") as folder:
+    with staging(workspace.cache) as folder:
         read = lambda share: report(share / 2)  # noqa: E731
         sample = _sample_to_score(workspace, open_workspace(folder), source, on_bad_rows, options, read)
         preprocessing = load_preprocessing(card.folder / "preprocessing")

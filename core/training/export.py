@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from core.data.datasets import encoded, find_dataset, test_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
+from core.durable import staging
 from core.errors import BadInput, RunError, refused_by_system
 from core.models.backbone import WEIGHTS, load_backbone
 from core.models.card import BackboneCard
@@ -67,8 +67,8 @@ def _packed(workspace: Workspace, target: Path) -> Iterator[Path]:
             for name in _files(folder):
                 writer.write(folder / name, f"{folder.name}/{name}")
 
-    with tempfile.TemporaryDirectory(dir=workspace.cache, prefix=".part-") as parent:
-        folder = Path(parent) / target.stem
+    with staging(workspace.cache) as parent:
+        folder = parent / target.stem
         folder.mkdir()
         yield folder
         write_output(target, pack)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from core.data.datasets import find_dataset
+from core.durable import make_folder
 from core.runs.reporter import Reporter
 from core.runs.store import Run
 from core.training.devices import choose_device, device_name, forget_peak_memory, peak_memory
@@ -29,7 +30,7 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
     began = time.monotonic()
     forget_peak_memory()
     folder = workspace.runs / run.id
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     request = request_from_json(run.request)
     device = choose_device(request.train.device)
     dataset = find_dataset(workspace, request.dataset)

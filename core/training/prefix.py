@@ -9,8 +9,6 @@ import contextlib
 import hashlib
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +16,10 @@ import numpy as np
 import torch
 
 from core.arrays import new_array
+from core.durable import publish, remove_folder, staging
+from core.errors import Damaged
 from core.models.network import Network, State
+from core.stored import damaged
 from core.workspace import Workspace
 
 ENTRY_LIMIT = 4 * 2**30
@@ -78,28 +79,38 @@ def _deepest(folders: list[Path]) -> tuple[int, State] | None:
     for depth in range(len(folders), 0, -1):
         # Another worker may evict it at any moment; once mapped it stays readable.
         with contextlib.suppress(FileNotFoundError):
-            return depth, read_entry(folders[depth - 1])
+            try:
+                return depth, read_entry(folders[depth - 1])
+            except Damaged:
+                # What a power cut left: computed again below.
+                remove_folder(folders[depth - 1])
     return None
 
 
 def write_entry(folder: Path, fill: Callable[[Path], None]) -> State:
     """Makes an entry of the arrays 0.npy, 1.npy, … that `fill` puts into the folder it is given, and reads it."""
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
-    try:
+    with staging(folder.parent) as part:
         fill(part)
-        _publish(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        # Where another worker computed the same entry in the meantime, its bytes are the same.
+        publish(part, folder)
     made = read_entry(folder)
     evict(folder.parent, keep=folder)
     return made
 
 
 def read_entry(folder: Path) -> State:
-    """The entry's tensors, and the entry marked as used; FileNotFoundError when it is not there, or not any more."""
+    """The entry's tensors, and the entry marked as used; FileNotFoundError when it is not there, or not any more.
+
+    `Damaged` where an array is not whole.
+    """
     os.utime(folder)
-    files = sorted(folder.glob("*.npy"), key=lambda file: int(file.stem))
-    state = tuple(torch.from_numpy(np.load(file, mmap_mode="c")) for file in files)
+    try:
+        files = sorted(folder.glob("*.npy"), key=lambda file: int(file.stem))
+        state = tuple(torch.from_numpy(np.load(file, mmap_mode="c")) for file in files)
+    except (ValueError, TypeError, EOFError, IsADirectoryError) as error:
+        raise damaged(folder, error, "delete it") from error
+    if not state and folder.exists():
+        raise damaged(folder, "it holds no array", "delete it")
     # Eviction takes an entry away in one piece first, so what is still there was read whole.
     folder.stat()
     return state
@@ -114,15 +125,6 @@ def _fill(folder: Path, shapes: list[tuple[int, ...]], rows: int, chunk: Callabl
         array.flush()
 
 
-def _publish(part: Path, folder: Path) -> None:
-    try:
-        part.rename(folder)
-    except OSError:
-        # Another worker computed the same entry in the meantime; its bytes are the same.
-        if not folder.exists():
-            raise
-
-
 def evict(cache: Path, keep: Path, limit: int = TOTAL_LIMIT) -> None:
     """Removes least recently used entries until the rest, `keep` among them, take at most `limit` bytes."""
     entries = sorted((path for path in cache.glob("[!.]*-*") if path != keep), key=_used)
@@ -131,10 +133,8 @@ def evict(cache: Path, keep: Path, limit: int = TOTAL_LIMIT) -> None:
     for path in entries:
         if total <= limit:
             return
-        gone = Path(tempfile.mkdtemp(dir=cache, prefix=".part-"))
         with contextlib.suppress(FileNotFoundError):
-            path.rename(gone / path.name)
-        shutil.rmtree(gone, ignore_errors=True)
+            remove_folder(path)
         total -= sizes[path]
 
 

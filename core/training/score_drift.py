@@ -16,7 +16,8 @@ from core.data.profile import (
     too_few_for_drift,
 )
 from core.data.schema import FIELDS
-from core.errors import BadInput
+from core.errors import BadInput, Damaged
+from core.runs.predictions import read_predictions
 from core.runs.store import Run
 from core.training.settings import FinetuneRequest, PretrainRequest, request_from_json
 from core.workspace import Workspace
@@ -38,7 +39,7 @@ class Learnt:
 
 
 def what_it_learnt(workspace: Workspace, run: Run, preprocessing: Preprocessing) -> Learnt | None:
-    """None when the run's dataset is gone."""
+    """None when the run's dataset, or what it scored, is gone or damaged."""
     request = request_from_json(run.request)
     assert isinstance(request, PretrainRequest | FinetuneRequest)
     domain, last = ("source", 0) if isinstance(request, PretrainRequest) else ("target", request.target_rows)
@@ -48,8 +49,11 @@ def what_it_learnt(workspace: Workspace, run: Run, preprocessing: Preprocessing)
     except BadInput:
         return None
     rows = np.sort(training_rows(dataset, domain, request.train.validation_share, last)[0])
-    with np.load(workspace.runs / run.id / "predictions.npz", allow_pickle=False) as arrays:
-        return Learnt(dataset.name, drift_counts(ids[rows]), arrays[f"{domain}_test_score"])
+    try:
+        scores = read_predictions(workspace, run.id, [f"{domain}_test_score"])[f"{domain}_test_score"]
+    except Damaged:
+        return None
+    return Learnt(dataset.name, drift_counts(ids[rows]), scores)
 
 
 def drift_from(learnt: Learnt, counts: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, Any]:

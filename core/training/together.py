@@ -22,6 +22,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
+from core.durable import make_folder
 from core.errors import RunError
 from core.freezing.plan import Plan
 from core.models.card import HeadSettings
@@ -256,7 +257,7 @@ def try_on(arm: Arm, do: Callable[[], None]) -> None:
 @contextlib.contextmanager
 def alone(folder: Path, reporter: Reporter) -> Iterator[None]:
     """Waits until no other process trains these arms, and keeps it so; CancelledError when asked to stop meanwhile."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock, waits = FileLock(folder / "lock"), False
     while not lock.is_locked:
         try:

@@ -1,7 +1,6 @@
 """A run done again, to see whether its numbers come out the same: nothing of the second time is kept."""
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from core.data.datasets import find_dataset
+from core.durable import staging
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
 from core.models.backbone import WEIGHTS
@@ -139,8 +139,8 @@ def verify(workspace: Workspace, run: Run, on_progress: Callable[[float], None] 
     request = _check(workspace, run)
     assert run.result is not None
     threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory(dir=workspace.cache, prefix=".part-") as folder:
-        aside = _Rehearsal(workspace.root, Path(folder), run.kind == "pretrain")
+    with staging(workspace.cache) as folder:
+        aside = _Rehearsal(workspace.root, folder, run.kind == "pretrain")
         aside.cache.mkdir()
         try:
             torch.set_num_threads(run.result["environment"].get("threads", threads))

@@ -3,7 +3,6 @@
 import dataclasses
 import re
 import shlex
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -17,6 +16,7 @@ from core.data.paths import clean_path
 from core.data.profile import profile_columns
 from core.data.samples import Sample, save_sample
 from core.data.simulate import DOMAINS, simulate
+from core.durable import staging
 from core.errors import BadInput, ThawError, UnreadableRow
 from pages.components.access import locked, write_button
 from pages.components.common import command_hint, errors_shown, show_error, workspace
@@ -83,9 +83,6 @@ def sample_name(file_name: str) -> str:
 
 
 def _upload_form() -> None:
-    if reason := locked():
-        st.info(reason, icon=":material/visibility:")
-        return
     found = one_upload("Criteo rows", UPLOAD, "upload", FORMS, delete=True)
     if found is None:
         st.caption(FORMS)
@@ -95,6 +92,10 @@ def _upload_form() -> None:
 
 
 def _path_form() -> None:
+    # Whoever may change nothing must not read this machine's files either: what a file holds is shown here.
+    if reason := locked():
+        st.info(reason, icon=":material/visibility:")
+        return
     given = st.text_input(
         "Path on the machine that runs Thaw",
         key="path",
@@ -159,8 +160,8 @@ def _simulate_form() -> None:
         help="What lists and commands call it; it changes no result.",
     )
     if write_button("Simulate", type="primary", icon=":material/science:", key="simulate"):
-        with tempfile.TemporaryDirectory(dir=workspace().uploads) as folder:
-            path = Path(folder) / f"simulated-{domain}-{rows}-seed-{seed}.tsv.gz"
+        with staging(workspace().uploads) as folder:
+            path = folder / f"simulated-{domain}-{rows}-seed-{seed}.tsv.gz"
             bar = st.progress(0.0, "Simulating rows")
             simulate(path, rows, domain, seed, progress(bar, "Simulating rows"))
             bar.empty()

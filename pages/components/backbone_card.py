@@ -1,11 +1,10 @@
 """One backbone on the shelf: what it is, what it learnt, how good it was, what can be done with it."""
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import streamlit as st
 
+from core.durable import staging
 from core.evaluation.format_metrics import format_bounds, known_metric, reason_without_auc, reason_without_interval
 from core.models.card import BackboneCard
 from core.models.exchange import export_backbone
@@ -187,8 +186,8 @@ def more(card: BackboneCard, check: Callable[[str], None]) -> None:
 
 def exported(card: BackboneCard) -> bytes:
     """The archive's bytes, made when someone asks for them."""
-    with tempfile.TemporaryDirectory(dir=workspace().uploads, prefix=".part-") as folder:
-        path = Path(folder) / "backbone.zip"
+    with staging(workspace().uploads) as folder:
+        path = folder / "backbone.zip"
         export_backbone(card, path)
         return path.read_bytes()
 

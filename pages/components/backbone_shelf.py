@@ -1,12 +1,13 @@
 """The shelf: every backbone as a card, found by text, architecture and data; and the way in for one from a file."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from core.errors import ThawError
+from core.errors import Damaged, ThawError
 from core.models.card import BackboneCard
 from core.models.registry import ARCHITECTURES
 from core.runs.command import import_in_subprocess
@@ -14,7 +15,8 @@ from core.runs.store import RunStore
 from pages.components.access import write_button
 from pages.components.backbone_card import backbone_card
 from pages.components.common import escape_markdown, plain, workspace
-from pages.components.uploads import keep_upload
+from pages.components.uploads import file_field, keep_upload
+from pages.server.uploads import forget_upload
 
 FILTERED_FROM = 4
 """Cards from which on filters are offered; fewer are seen at a glance."""
@@ -85,10 +87,11 @@ def filtered(cards: list[BackboneCard]) -> list[BackboneCard]:
 
 
 def finished_runs() -> dict[str, list[str]]:
-    """Ids of finished fine-tuning runs by their backbone's id, newest first."""
+    """Ids of finished fine-tuning runs by their backbone's id, newest first; none where the store is damaged."""
     runs: dict[str, list[str]] = {}
-    for run in RunStore(workspace()).list("done", "finetune"):
-        runs.setdefault(run.request["backbone"], []).append(run.id)
+    with suppress(Damaged):
+        for run in RunStore(workspace()).list("done", "finetune"):
+            runs.setdefault(run.request["backbone"], []).append(run.id)
     return runs
 
 
@@ -96,7 +99,7 @@ def importing() -> None:
     """The form that takes a backbone in."""
     with st.expander("Import a backbone", icon=":material/upload_file:"):
         times = st.session_state.setdefault("imports", 0)
-        uploaded = st.file_uploader("Backbone", type=["zip"], key=f"import_{times}", help=IMPORT_HELP)
+        uploaded = file_field("Backbone", ["zip"], f"import_{times}", IMPORT_HELP)
         name = st.text_input(
             "Name it",
             placeholder="as its card says",
@@ -124,6 +127,7 @@ def take_in(uploaded: UploadedFile, name: str) -> None:
         return
     finally:
         path.unlink(missing_ok=True)
+    forget_upload(uploaded)
     st.session_state.imports += 1
     st.session_state.imported_backbone = card.name
     st.rerun()

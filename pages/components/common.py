@@ -1,16 +1,19 @@
 """Small things every page needs: the workspace, errors as sentences, the equivalent command, numbers as text."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 import streamlit as st
 
-from core.errors import ThawError, disk_sentence
+from core.errors import ThawError, disk_sentence, system_sentence
 from core.evaluation.format_metrics import MISSING, format_metric, format_with_bounds, is_missing
+from core.runs.damage import find_damaged
 from core.workspace import Workspace, open_workspace
 
+P = ParamSpec("P")
 SIMULATED = ":violet-badge[:material/science: simulated]"
 """For st.markdown, beside the name of anything simulated."""
 
@@ -22,6 +25,10 @@ STATUS_BADGES = {
     "cancelled": (":material/cancel:", "gray"),
     "interrupted": (":material/pause_circle:", "orange"),
 }
+
+
+MOST_DAMAGED = 50
+"""Sentences on damage that are shown."""
 
 
 @st.cache_resource(max_entries=1)
@@ -43,6 +50,26 @@ def disk_notice() -> None:
             show_error(ThawError(sentence))
 
 
+def damage_notice(shown: Sequence[str] = ()) -> None:
+    """Says once, folded, what of the workspace is damaged and so in no list. shown: what the page has said already."""
+    with suppress(ThawError):
+        found = [str(error) for error in find_damaged(workspace()) if str(error) not in shown]
+        if not found:
+            return
+        title = "1 thing in this workspace is damaged" if len(found) == 1 else f"{len(found)} things are damaged"
+        with st.expander(f"{title}, and left out of what is shown", icon=":material/warning:", key="damaged"):
+            st.warning("\n".join(f"- {plain(sentence)}" for sentence in found[:MOST_DAMAGED]))
+            if len(found) > MOST_DAMAGED:
+                st.caption(f"and {len(found) - MOST_DAMAGED:,} more")
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """The sentence for what ended a page: a ThawError's own, or what disk or memory lack; None for any other."""
+    if isinstance(error, ThawError):
+        return str(error)
+    return system_sentence(error, workspace().root)
+
+
 @contextmanager
 def errors_shown() -> Iterator[None]:
     """Shows a ThawError raised in the block as its sentence; the page goes on behind the block."""
@@ -50,6 +77,17 @@ def errors_shown() -> Iterator[None]:
         yield
     except ThawError as error:
         show_error(error)
+
+
+def explained(view: Callable[P, None]) -> Callable[P, None]:
+    """`view` for st.fragment, with `errors_shown` around it: what ends it is no end of the page around it."""
+
+    @wraps(view)
+    def shown(*args: P.args, **kwargs: P.kwargs) -> None:
+        with errors_shown():
+            view(*args, **kwargs)
+
+    return shown
 
 
 def bullets(sentences: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from core.report.decisions import run_slices
 from core.report.palette import FROZEN, TRAINED
 from core.runs.store import Run
 from pages.components.chart import chart
-from pages.components.common import decimals, errors_shown, number_columns, percent
+from pages.components.common import decimals, errors_shown, explained, number_columns, percent
 from pages.components.decision_fields import column_slices, cost_fields, slice_columns
 from pages.components.result import predictions_of
 
@@ -21,9 +21,9 @@ from pages.components.result import predictions_of
 def decisions_view(run: Run) -> None:
     """Both sections, for a run that has scores."""
     st.subheader("The threshold that costs least")
-    st.fragment(_costs)(run)
+    st.fragment(explained(_costs))(run)
     st.subheader("Slice by slice")
-    st.fragment(_slices)(run)
+    st.fragment(explained(_slices))(run)
 
 
 def _costs(run: Run) -> None:

@@ -16,7 +16,7 @@ from pages.components.access import write_button
 from pages.components.chart import chart
 from pages.components.common import SIMULATED, bullets, command_hint, decimals, show_error, workspace
 from pages.components.mixing import mixed_view
-from pages.components.result import curves
+from pages.components.result import curves_of
 
 HEIGHT = 360
 
@@ -107,8 +107,7 @@ def _roc(done: list[Run]) -> list[tuple[str, Curve]]:
     for run in done:
         strategy, depth = run.request["strategy"], run.request["freeze_depth"]
         if run.request["train"]["seed"] == SEEDS[0] and (strategy != "depth" or depth in shown):
-            path = workspace().runs / run.id / "predictions.npz"
-            found = curves(str(path), path.stat().st_mtime_ns, "target_test", "score")[1]
+            found = curves_of(run, "target_test", "score")[1]
             auc = known_metric(run.result["metrics"].get("target_test"), "auc") if run.result else None
             overlay.append((f"{arm_of(run).title}, {decimals(auc, 3)}", found))
     return overlay

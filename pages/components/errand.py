@@ -3,7 +3,7 @@
 import streamlit as st
 
 from core.runs import errands
-from pages.components.common import plain
+from pages.components.common import explained, plain
 
 TICK_SECONDS = 0.5
 
@@ -20,7 +20,7 @@ def errand_view(key: str, doing: str, measured: bool = True) -> bool:
         # It may quote what an uploaded file holds.
         st.error(plain(str(errand.error)), icon=":material/error:")
         return False
-    st.fragment(_tick, run_every=TICK_SECONDS)(key, doing, measured)
+    st.fragment(explained(_tick), run_every=TICK_SECONDS)(key, doing, measured)
     return True
 
 

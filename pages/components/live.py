@@ -10,7 +10,7 @@ from core.runs.launch import refresh, worker_alive
 from core.runs.reporter import POINT_NAMES
 from core.runs.store import Run, RunStore
 from pages.components.chart import chart
-from pages.components.common import decimals, duration, workspace
+from pages.components.common import decimals, duration, explained, workspace
 from pages.components.stalled import stall_notes
 
 TICK_SECONDS = 0.7
@@ -39,7 +39,7 @@ def live_view(run: Run) -> None:
     points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if run.active:
         every = TICK_SECONDS if points else WAITING_TICK_SECONDS
-        st.fragment(_tick, run_every=every)(run.id, run.status, waiting=not points)
+        st.fragment(explained(_tick), run_every=every)(run.id, run.status, waiting=not points)
     elif points:
         learning_curves(run, points)
 

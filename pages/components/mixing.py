@@ -12,7 +12,7 @@ from core.runs.store import Run, RunStore
 from core.runs.submit import interpolations, submit_interpolation
 from pages.components.access import write_button
 from pages.components.chart import chart
-from pages.components.common import command_hint, decimals, errors_shown, plain, workspace
+from pages.components.common import command_hint, decimals, errors_shown, explained, plain, workspace
 from pages.components.result import predictions_of
 
 ABOUT = (
@@ -28,9 +28,9 @@ def mixing_view(run: Run) -> None:
     with errors_shown():
         found = interpolations(workspace(), run)
         if found and found[0].active:
-            st.fragment(_wait, run_every=1.0)(found[0].id)
+            st.fragment(explained(_wait), run_every=1.0)(found[0].id)
         elif found and found[0].status == "done":
-            st.fragment(mixed_view)(found[0])
+            st.fragment(explained(mixed_view))(found[0])
         else:
             if found and found[0].message:
                 st.error(plain(found[0].message))

@@ -20,8 +20,8 @@ from core.runs.store import Run
 from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
 from pages.components.choice import choose_text
-from pages.components.common import number_columns, workspace
-from pages.components.result import PART_TITLES, curves
+from pages.components.common import number_columns
+from pages.components.result import PART_TITLES, curves_of
 
 BINS = 50
 
@@ -78,8 +78,7 @@ def _overlays(
     """(counts by arm, (title, figure as JSON, what it shows) of every figure); kept as long as nothing is moved."""
     laid = {}
     for title, run in runs:
-        path = workspace().runs / run.id / "predictions.npz"
-        at_all, roc, precision_recall, gains, bins = curves(str(path), path.stat().st_mtime_ns, part, "score")
+        at_all, roc, precision_recall, gains, bins = curves_of(run, part, "score")
         laid[title] = Laid(title, roc, precision_recall, gains, bins, at_all.at(threshold), at_all.spread(BINS))
     at = laid[runs[-1][0]].at
     rate = (at.tp + at.fn) / max(at.tp + at.fn + at.fp + at.tn, 1)

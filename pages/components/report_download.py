@@ -1,11 +1,10 @@
 """The HTML report of a sweep or of some runs, written when someone asks for it."""
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import streamlit as st
 
+from core.durable import staging
 from core.errors import ThawError
 from core.report.subject import runs_subject, sweep_subject
 from core.runs.command import report_in_subprocess
@@ -58,7 +57,7 @@ def offer(key: str, sweep: str, runs: Sequence[str]) -> None:
 def written(space: Workspace, subject: Sequence[str]) -> bytes:
     """The report's bytes. subject: words such as ("--sweep", "s-…")."""
     # In a process of its own: the bootstrap of a big sweep would slow down everyone's pages.
-    with tempfile.TemporaryDirectory(dir=space.uploads, prefix=".part-") as folder:
-        path = Path(folder) / "report.html"
+    with staging(space.uploads) as folder:
+        path = folder / "report.html"
         report_in_subprocess(space, subject, path)
         return path.read_bytes()

@@ -37,11 +37,12 @@ from core.report.run_figures import (
     roc_figure,
     score_figure,
 )
+from core.runs.predictions import FILE, read_predictions
 from core.runs.reporter import POINT_NAMES
 from core.runs.store import Run, RunStore
 from core.training.objectives import OBJECTIVES, ORIGINS, origins
 from pages.components.chart import chart
-from pages.components.common import count, decimals, percent, workspace
+from pages.components.common import count, decimals, errors_shown, explained, percent, workspace
 from pages.components.live import learning_curves
 from pages.components.new_backbone import new_backbone
 
@@ -63,23 +64,37 @@ METRICS = {
 }
 
 
+Curves = tuple[ThresholdTable, Curve, Curve, Curve, Bins]
+"""See `curves`."""
+
+
 # Resources: of data every rerun would get a copy, and of a million rows that takes longer than all the rest.
 @st.cache_resource(max_entries=16, show_spinner=False)
 def predictions(path: str, modified: int, size: int) -> dict[str, np.ndarray]:
     """The arrays of a predictions file; the time and size are part of the cache's key."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    return read_predictions(workspace(), Path(path).parent.name)
 
 
 def predictions_of(run: Run) -> dict[str, np.ndarray]:
     """The run's predictions, read once."""
-    path: Path = workspace().runs / run.id / "predictions.npz"
-    stat = path.stat()
+    path: Path = workspace().runs / run.id / FILE
+    try:
+        stat = path.stat()
+    except OSError:
+        # Read without the cache, it says what is wrong.
+        return read_predictions(workspace(), run.id)
     return predictions(str(path), stat.st_mtime_ns, stat.st_size)
 
 
+def curves_of(run: Run, part: str, name: str) -> Curves:
+    """`curves` of a run; `Damaged` where its predictions are."""
+    predictions_of(run)
+    path = workspace().runs / run.id / FILE
+    return curves(str(path), path.stat().st_mtime_ns, part, name)
+
+
 @st.cache_resource(max_entries=32, show_spinner=False)
-def curves(path: str, modified: int, part: str, name: str) -> tuple[ThresholdTable, Curve, Curve, Curve, Bins]:
+def curves(path: str, modified: int, part: str, name: str) -> Curves:
     """(threshold table, ROC, precision-recall, gains, calibration) of one scoring of one part."""
     arrays = predictions(path, modified, Path(path).stat().st_size)
     labels, scores = arrays[f"{part}_label"], arrays[f"{part}_{name}"]
@@ -90,16 +105,21 @@ def curves(path: str, modified: int, part: str, name: str) -> tuple[ThresholdTab
 def result_view(run: Run) -> None:
     """The whole result of a run that is done."""
     assert run.result is not None
-    arrays = predictions_of(run)
-    parts = [part for part in PART_TITLES if f"{part}_label" in arrays]
     if run.kind == "pretrain":
         new_backbone(run)
-    else:
-        verdict(run, arrays)
+    arrays = None
+    with errors_shown():
+        arrays = predictions_of(run)
+        if run.kind != "pretrain":
+            verdict(run, arrays)
+    # The metrics are in the store: they are there where the scores behind them are not.
+    measured = run.result["metrics"] if arrays is None else [name.removesuffix("_label") for name in arrays]
+    parts = [part for part in PART_TITLES if part in measured]
     if parts:
         metrics_table(run.result, parts, beside_before=run.request.get("strategy") != "zero-shot")
+    if parts and arrays is not None:
         st.subheader("One threshold, everything it decides")
-        st.fragment(threshold_view)(run, parts)
+        st.fragment(explained(threshold_view))(run, parts)
     points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if points:
         st.subheader("Learning curves")
@@ -213,13 +233,11 @@ def threshold_view(run: Run, parts: list[str]) -> None:
         st.session_state[key] = default
 
     controls[2].button("Reset", on_click=reset, help=f"Back to {default:.3f}, chosen on validation rows")
-    path = workspace().runs / run.id / "predictions.npz"
-    modified = path.stat().st_mtime_ns
     arrays = predictions_of(run)
     names = {True: "score"}
     if f"{part}_before" in arrays and run.request.get("strategy") != "zero-shot":
         names[False] = "before"
-    shown = {after: curves(str(path), modified, part, name) for after, name in names.items()}
+    shown = {after: curves_of(run, part, name) for after, name in names.items()}
     # The slider has three digits; where it stands, the table above counts at all digits of the threshold.
     exact = float(run.result["threshold"])
     at = {after: item[0].at(exact if threshold == default else threshold) for after, item in shown.items()}

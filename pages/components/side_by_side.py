@@ -32,6 +32,7 @@ from pages.components.common import (
     bullets,
     errors_shown,
     escape_markdown,
+    explained,
     say_missing,
     simulated_badge,
     workspace,
@@ -156,12 +157,12 @@ def _lines_and_decisions(arms: Sequence[ChosenArm], results: Sequence[ArmResult]
         st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
         curve_charts(picked)
     st.subheader("One threshold for all")
-    st.fragment(one_threshold)(picked)
+    st.fragment(explained(one_threshold))(picked)
     st.subheader("The threshold that costs least")
-    st.fragment(arm_costs)(picked, reference)
+    st.fragment(explained(arm_costs))(picked, reference)
     st.subheader("Slice by slice")
     if one_dataset:
-        st.fragment(arm_slices)(picked, reference)
+        st.fragment(explained(arm_slices))(picked, reference)
     else:
         st.caption("Slices compare arms on the same rows; the chosen runs were tested on different datasets.")
 

@@ -20,14 +20,22 @@ def may_enter(user: Mapping[str, Any], allowed: Sequence[str] | None) -> bool:
     )
 
 
+def sign_in_is_on() -> bool:
+    """Whether the server's secrets ask for sign-in. A broken file of secrets raises, so that nobody gets in."""
+    return st.secrets.load_if_toml_exists() and "auth" in st.secrets
+
+
+def allowed_users() -> Sequence[str] | None:
+    """Who may enter, as `may_enter` takes it; only where `sign_in_is_on`."""
+    return st.secrets.get("thaw", {}).get("allowed")
+
+
 def require_sign_in() -> None:
     """Stops the script with a button to sign in, unless sign-in is not asked for or the user may enter."""
-    # Without a file of secrets there is nothing to read; a broken one raises, and nobody gets in.
-    if not st.secrets.load_if_toml_exists() or "auth" not in st.secrets:
+    if not sign_in_is_on():
         return
-    allowed = st.secrets.get("thaw", {}).get("allowed")
     user = st.user.to_dict()
-    if may_enter(user, allowed):
+    if may_enter(user, allowed_users()):
         return
     st.title("Thaw")
     if user.get("is_logged_in"):

@@ -35,6 +35,7 @@ from pages.components.common import (
     duration,
     errors_shown,
     escape_markdown,
+    explained,
     status_markdown,
     when,
     workspace,
@@ -52,7 +53,7 @@ def sweep_view(sweep: Sweep) -> None:
     runs = RunStore(workspace()).group(sweep.id)
     active = any(run.active for run in runs)
     _header(sweep, runs)
-    st.fragment(_live, run_every=TICK_SECONDS if active else None)(sweep.id, active)
+    st.fragment(explained(_live), run_every=TICK_SECONDS if active else None)(sweep.id, active)
     _how(sweep, runs)
 
 

@@ -12,7 +12,9 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from core.access import require_writable
 from core.runs.store import RESUMABLE, RunStore
 from core.workspace import write_atomic
+from pages.components.access import locked
 from pages.components.common import bytes_text, escape_markdown, workspace
+from pages.server.uploads import SHOWN, forget_upload, session_id
 
 STALE_SECONDS = 24 * 3600
 
@@ -35,15 +37,28 @@ def one_upload(
         return path, name
     times = st.session_state.setdefault(f"{key}_times", 0)
     endings = sorted({suffix.rpartition(".")[2] for suffix in suffixes}) or None
-    uploaded = st.file_uploader(label, type=endings, key=f"{key}_{times}", help=help)
+    uploaded = file_field(label, endings, f"{key}_{times}", help)
     if uploaded is None:
         return None
     suffix = next((one for one in suffixes if uploaded.name.lower().endswith(one)), suffixes[-1] if suffixes else "")
     st.session_state[key] = (keep_upload(uploaded, kind, suffix), uploaded.name, uploaded.size)
-    # A new widget next time: the old one's buffer would stay in memory.
+    forget_upload(uploaded)
+    # A new widget next time, since the old one's file is no longer in memory.
     st.session_state[f"{key}_times"] = times + 1
     st.rerun()
     return None
+
+
+def file_field(label: str, endings: Sequence[str] | None, key: str, help: str) -> UploadedFile | None:
+    """st.file_uploader for one file, and the server told that this session may upload; why not, where it may not.
+
+    None as long as there is no file. Every uploader of the app is drawn here.
+    """
+    if reason := locked():
+        st.info(reason, icon=":material/visibility:")
+        return None
+    SHOWN.uploader(session_id())
+    return st.file_uploader(label, type=endings, key=key, help=help)
 
 
 def _drop(key: str, delete: bool) -> None:

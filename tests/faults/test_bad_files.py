@@ -112,6 +112,7 @@ def test_paths_that_are_no_files_of_rows(path: str, workspace: Workspace) -> Non
         ingest(workspace, Path(path), "sample")
 
 
+@pytest.mark.usefixtures("read_here")
 def test_a_file_one_may_not_read(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, text(GOOD))
     opened = Path.open
@@ -126,6 +127,7 @@ def test_a_file_one_may_not_read(workspace: Workspace, tmp_path: Path, monkeypat
         ingest(workspace, path, "sample")
 
 
+@pytest.mark.usefixtures("read_here")
 def test_a_parquet_file_that_unfolds_to_far_more_than_it_is(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_truncated_archives(container: str, workspace: Workspace, tmp_path: Path
 
 
 @pytest.mark.parametrize("container", [name for name in PACK if name not in ("plain", "tar")])
+@pytest.mark.usefixtures("read_here")
 def test_decompression_bombs(
     container: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +120,7 @@ def test_decompression_bombs(
     assert fingerprint(workspace) == before
 
 
+@pytest.mark.usefixtures("read_here")
 def test_absurdly_long_line(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(textblocks, "BLOCK_BYTES", 2**16)
     before = fingerprint(workspace)
@@ -163,6 +165,7 @@ def test_names_that_cannot_be_used(name: str, workspace: Workspace, tmp_path: Pa
     assert fingerprint(workspace) == before
 
 
+@pytest.mark.usefixtures("read_here")
 def test_skipping_counts_bad_rows_and_names_them(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def test_quoted_rows_end_where_the_csv_module_ends_them() -> None:
 
 @pytest.mark.parametrize("block", [600, 777, 2048])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.usefixtures("read_here")
 def test_a_block_may_end_anywhere(
     block: int, end: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,297 @@
+"""Reading the workspace's own files: what is damaged is named, with what to do, and never stops what is whole.
+
+Truncated, emptied, replaced by a folder, written by a newer Thaw or by hand: each reader here gives the whole content
+or raises `Damaged`. A field that this version does not know is passed over.
+"""
+
+import dataclasses
+import errno
+import os
+import stat
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from core.errors import BadInput, Damaged
+from core.workspace import parse_json
+
+MOST_JSON = 64 * 2**20
+"""Bytes of a JSON file that are read; none of ours comes near."""
+_THIS_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors that say nothing of the file that could not be opened."""
+
+T = TypeVar("T")
+
+
+def damaged(path: Path, why: object, advice: str) -> Damaged:
+    """The error that names a file. why: what is wrong, as a part of a sentence. advice: what to do, likewise."""
+    reason = " ".join(str(why).split())[:300].rstrip(".")
+    error = Damaged(f"The file {str(path)!r} is damaged: {reason}; {advice}.")
+    error.path = path
+    return error
+
+
+def check_regular(path: Path) -> None:
+    """ValueError, as a part of a sentence, unless a regular file lies there that is not empty.
+
+    A pipe or a device is never opened: reading it could wait for ever.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        if error.errno in _THIS_PROCESS:
+            raise
+        raise ValueError(_why_not(path, error)) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("a folder lies in its place" if stat.S_ISDIR(found.st_mode) else "it is no regular file")
+    if not found.st_size:
+        raise ValueError("it is empty")
+
+
+def check_whole(folder: Path, files: Iterable[str], fault: Callable[[], str], advice: str) -> None:
+    """`Damaged`, naming the file, unless all `files` of a folder are there and `fault` finds nothing wrong with them.
+
+    fault: what is wrong, beginning with the file's name, as core.data.wholeness has it, or "". It is asked again only
+    once one of the files has changed.
+    """
+    seen = []
+    for name in files:
+        path = folder / name
+        try:
+            check_regular(path)
+        except ValueError as error:
+            raise damaged(path, error, advice) from error
+        found = path.stat()
+        seen.append((name, found.st_mtime_ns, found.st_size, found.st_ino))
+    key = str(folder)
+    if key not in _faults or _faults[key][0] != seen:
+        if len(_faults) >= _MOST_FAULTS:
+            _faults.clear()
+        try:
+            _faults[key] = seen, fault()
+        except OSError as error:
+            if error.errno in _THIS_PROCESS:
+                raise
+            raise damaged(Path(error.filename or folder), _why_not(folder, error), advice) from error
+    if said := _faults[key][1]:
+        name = next((name for name in files if Path(name).name == said.split()[0]), "")
+        raise damaged(folder / name, said.removeprefix(Path(name).name).strip() if name else said, advice)
+
+
+_faults: dict[str, tuple[list[tuple[str, int, int, int]], str]] = {}
+"""By folder: its files as they were, and what was wrong with them."""
+_MOST_FAULTS = 4096
+
+
+def read_stored_json(path: Path, advice: str) -> dict[str, Any]:
+    """The JSON object stored at `path`; `Damaged` where there is none. advice: see `damaged`."""
+    try:
+        check_regular(path)
+        if path.stat().st_size > MOST_JSON:
+            raise ValueError(f"it has more than the {MOST_JSON:,} bytes that are read")
+        values = parse_json(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise damaged(path, "it is not text in UTF-8", advice) from error
+    except OSError as error:
+        if error.errno in _THIS_PROCESS:
+            raise
+        raise damaged(path, _why_not(path, error), advice) from error
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, _json_fault(error), advice) from error
+    if not isinstance(values, dict):
+        raise damaged(path, f"it holds {_kind_of(values)} where an object belongs", advice)
+    return values
+
+
+def read_array(
+    path: Path, advice: str, shape: tuple[int, ...], kinds: str, mmap_mode: Literal["r"] | None = None
+) -> np.ndarray:
+    """The array stored at `path`; `Damaged` unless it has this shape and one of these kinds ("if": integer, float)."""
+    try:
+        check_regular(path)
+        array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it holds no array")
+        if array.shape != shape or array.dtype.kind not in kinds:
+            raise ValueError(f"it holds {array.dtype} of shape {array.shape} where shape {shape} belongs")
+    except OSError as error:
+        if error.errno in _THIS_PROCESS:
+            raise
+        raise damaged(path, _why_not(path, error), advice) from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        # A header that was changed can lead NumPy to any error there is.
+        raise damaged(path, error or type(error).__name__, advice) from error
+    return array
+
+
+class StoredArrays(dict[str, np.ndarray]):
+    """The arrays of a file by name; asking for one that it lacks raises `Damaged`."""
+
+    def __init__(self, path: Path, advice: str, arrays: Mapping[str, np.ndarray]) -> None:
+        super().__init__(arrays)
+        self._path, self._advice = path, advice
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise damaged(self._path, f"it lacks {name!r}", self._advice)
+
+
+def read_arrays(path: Path, advice: str, names: Sequence[str] = ()) -> StoredArrays:
+    """The arrays stored at `path` with numpy.savez, all or those of `names` that are there; `Damaged` for no such file.
+
+    They hold numbers or text; nothing is unpickled.
+    """
+    try:
+        check_regular(path)
+        with np.load(path, allow_pickle=False) as file:
+            if isinstance(file, np.ndarray):
+                raise ValueError("it holds one array where several belong")
+            arrays = {name: file[name] for name in file.files if not names or name in names}
+    except MemoryError:
+        raise
+    except OSError as error:
+        if error.errno in _THIS_PROCESS:
+            raise
+        raise damaged(path, _why_not(path, error), advice) from error
+    except Exception as error:
+        # A damaged archive can lead zipfile, zlib and NumPy to any error there is.
+        raise damaged(path, error or type(error).__name__, advice) from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise damaged(path, f"{name!r} is no array", advice)
+    return StoredArrays(path, advice, arrays)
+
+
+def build(cls: type[T], values: Mapping[str, Any]) -> T:
+    """The dataclass that `dataclasses.asdict` and JSON made `values` from.
+
+    Fields that the class does not have are passed over: a newer Thaw wrote them. Raises ValueError naming the first
+    field that is missing or of another kind, and whatever the class's own checks raise.
+    """
+    return _built(cls, values, "")
+
+
+def check_moment(value: str, field: str) -> None:
+    """ValueError unless `value` is an ISO time."""
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"its {field} is {value[:40]!r}, which is no time") from None
+
+
+def load_stored(path: Path, advice: str, make: Callable[[dict[str, Any]], T]) -> T:
+    """What `make` makes of the JSON object stored at `path`; `Damaged` where it refuses it."""
+    values = read_stored_json(path, advice)
+    try:
+        return make(values)
+    except Damaged:
+        raise
+    except (BadInput, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        why = f"it lacks {error.args[0]!r}" if isinstance(error, KeyError) and error.args else error
+        raise damaged(path, why, advice) from error
+
+
+def read_entries(
+    root: Path, file: str, load: Callable[[Path], T], prefix: str = "", only: bool = False
+) -> tuple[list[T], list[Damaged]]:
+    """(what is whole, what is damaged) of the folders in `root`, each described by a file of that name.
+
+    prefix: a folder or file whose name begins so is an entry even where it lacks the file. only: no other is one.
+    """
+    whole, broken = [], []
+    for folder in root.iterdir():
+        if folder.name.startswith("."):
+            continue
+        if not (prefix and folder.name.startswith(prefix)) and (only or not os.path.lexists(folder / file)):
+            continue
+        try:
+            whole.append(load(folder))
+        except Damaged as error:
+            # Another process may have deleted it meanwhile.
+            if os.path.lexists(folder):
+                broken.append(error)
+    return whole, broken
+
+
+def _why_not(path: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "it is a link to nothing" if path.is_symlink() else "it is missing"
+    return f"it cannot be read ({error.strerror or error})"
+
+
+def _json_fault(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    # Those of json say where; ours are sentences already.
+    return f"it is no whole JSON ({error})" if hasattr(error, "lineno") else str(error)
+
+
+def _kind_of(value: object) -> str:
+    kinds: dict[type, str] = {list: "a list", str: "text", bool: "true or false", type(None): "null", dict: "an object"}
+    return kinds.get(type(value), "a number")
+
+
+@cache
+def _fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
+    """(name, type, whether it may be missing) of the fields that are stored; folders are not."""
+    hints = typing.get_type_hints(cls)
+    found = []
+    for field in dataclasses.fields(cls):
+        if hints[field.name] is not Path:
+            optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+            found.append((field.name, hints[field.name], optional))
+    return tuple(found)
+
+
+def _built(cls: type[T], values: Any, where: str) -> T:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"its {where} is {_kind_of(values)} where an object belongs")
+    given = {}
+    for name, kind, optional in _fields(cls):
+        place = f"{where}.{name}" if where else name
+        if name in values:
+            given[name] = _converted(kind, values[name], place)
+        elif not optional:
+            raise ValueError(f"it lacks {place!r}")
+    return cls(**given)
+
+
+def _converted(kind: Any, value: Any, where: str) -> Any:
+    """`value` as a field of type `kind` holds it."""
+    origin, of = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in of:
+            return None
+        options = [one for one in of if one is not type(None)]
+        for option in options[:-1]:
+            try:
+                return _converted(option, value, where)
+            except ValueError:
+                continue
+        return _converted(options[-1], value, where)
+    if dataclasses.is_dataclass(kind):
+        return _built(kind, value, where)  # type: ignore[arg-type]
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"its {where} is {_kind_of(value)} where a list belongs")
+        if of[-1] is not Ellipsis and len(of) != len(value):
+            raise ValueError(f"its {where} has {len(value)} entries where {len(of)} belong")
+        kinds = [of[0]] * len(value) if of[-1] is Ellipsis else of
+        return tuple(_converted(one, item, where) for one, item in zip(kinds, value, strict=True))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"its {where} is {_kind_of(value)} where an object belongs")
+        return {key: _converted(of[1], item, f"{where}.{key}") for key, item in value.items()}
+    accepted = {float: (int, float), int: int, str: str, bool: bool}[kind]
+    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):  # type: ignore[arg-type]
+        raise ValueError(f"its {where} is {_kind_of(value)} ({str(value)[:40]!r}) where {kind.__name__} belongs")
+    return value

@@ -1,0 +1,58 @@
+"""Addresses beside the pages that show something of the server or its sessions, kept from whoever is not let in."""
+
+import json
+import re
+from ipaddress import ip_address
+
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.types import ASGIApp, Receive, Scope, Send
+from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
+from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
+
+from pages.components.sign_in import allowed_users, may_enter, sign_in_is_on
+from pages.server.hosts import LOCAL, refuse
+
+METRICS = re.compile(r"(/.*)?/_stcore/(metrics|script-health-check)/?")
+"""What tells how many people use the app, and how much memory it takes."""
+OF_SESSIONS = re.compile(r"(/.*)?/(media|_stcore/upload_file)/.*")
+"""What pages draw and give away, and what is uploaded to them."""
+
+
+class Private:
+    """Middleware: with sign-in on, those addresses are for whoever is let in; else metrics are for this machine."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on what may be seen."""
+        path = scope["path"] if scope["type"] == "http" else ""
+        metrics = METRICS.fullmatch(path)
+        if (metrics or OF_SESSIONS.fullmatch(path)) and sign_in_is_on():
+            if not may_enter(signed_in_user(Headers(scope=scope)), allowed_users()):
+                await refuse(scope, receive, send, 403, "Sign in first.")
+                return
+        elif metrics and not from_this_machine(scope):
+            await refuse(scope, receive, send, 403, "This is shown on the machine that runs the app alone.")
+            return
+        await self.app(scope, receive, send)
+
+
+def signed_in_user(headers: Headers) -> dict[str, object]:
+    """Whom the signed cookie of Streamlit's sign-in names; {} where there is none, or its signature is not ours."""
+    cookies = cookie_parser(headers.get("cookie", ""))
+    signed = _get_signed_cookie_with_chunks(cookies, USER_COOKIE_NAME)
+    user = json.loads(signed) if signed else {}
+    return user if isinstance(user, dict) else {}
+
+
+def from_this_machine(scope: Scope) -> bool:
+    """Whether a request comes from this machine and asks for it by its own name, and not by way of a proxy."""
+    host = Headers(scope=scope).get("host", "").lower()
+    client = (scope.get("client") or ("",))[0]
+    try:
+        loopback = ip_address(client).is_loopback
+    except ValueError:
+        return False
+    return loopback and re.sub(r":[0-9]+$", "", host) in LOCAL

@@ -1,0 +1,31 @@
+"""What a run came to, as far as it must be the same however often the run was broken off."""
+
+import hashlib
+from typing import Any
+
+from core.runs.store import Run, RunStore
+from core.workspace import Workspace
+
+SECONDS = "seconds"
+"""The one curve that tells how long something took."""
+
+
+def outcome(workspace: Workspace, store: RunStore, run: Run) -> dict[str, Any]:
+    """Weights, metrics, predictions and every point but the values of seconds; AssertionError where it is not done."""
+    assert run.result is not None, f"{run.name} is {run.status}: {run.message}"
+    folder = workspace.runs / run.id
+    weights = folder / "model" if run.kind != "pretrain" else workspace.backbones / run.result["backbone"]
+    points = store.points(run.id)
+    return {
+        "weights": _hash(weights / "model.safetensors") if run.kind != "interpolate" else "",
+        "predictions": _hash(folder / "predictions.npz") if (folder / "predictions.npz").exists() else "",
+        "metrics": run.result["metrics"],
+        "points": {
+            name: (steps.tolist(), values.tolist()) for name, (steps, values) in points.items() if name != SECONDS
+        },
+        "seconds at": points[SECONDS][0].tolist() if SECONDS in points else [],
+    }
+
+
+def _hash(path: Any) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

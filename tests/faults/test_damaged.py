@@ -1,0 +1,158 @@
+"""Every file of a workspace damaged in every way: pages and commands go on, and the damaged thing is named.
+
+The workspace is small and complete: a sample, a dataset, a backbone, a run that is done with all that can be kept of
+it, and a sweep that waits.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+
+from core.__main__ import main
+from core.data.datasets import find_dataset, list_datasets
+from core.data.samples import list_samples
+from core.models.library import list_backbones
+from core.runs import known
+from core.workspace import Workspace, open_workspace
+from tests.pages.places import furnish, places, serve
+
+LISTS = ("samples", "datasets", "backbones", "runs", "sweeps")
+
+
+@pytest.fixture(scope="module")
+def furnished(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A workspace with something on every page, never to be changed; ids as `furnish` gives them."""
+    root = tmp_path_factory.mktemp("furnished") / "workspace"
+    shutil.copytree(tiny_template, root)
+    workspace = open_workspace(root)
+    ids = furnish(workspace, find_dataset(workspace, "tiny"))
+    with contextlib.closing(sqlite3.connect(workspace.database)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return root, ids
+
+
+@pytest.fixture
+def here(
+    furnished: tuple[Path, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Workspace, dict[str, str]]]:
+    """A copy of it that the pages opened from now on show."""
+    shutil.copytree(furnished[0], tmp_path / "here")
+    workspace = Workspace(tmp_path / "here")
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    serve(workspace, monkeypatch)
+    yield workspace, furnished[1]
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def _replaced(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return damage
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _nulls(path: Path) -> None:
+    """Every value of a JSON object null; other files begin with zeros."""
+    if path.suffix == ".json":
+        path.write_text(json.dumps(dict.fromkeys(json.loads(path.read_text()))))
+    else:
+        path.write_bytes(bytes(64) + path.read_bytes()[64:])
+
+
+def _odd_types(path: Path) -> None:
+    """Every text a number and every number a text, every list an object and the other way round."""
+
+    def turned(value: object) -> object:
+        return {str: 1, int: "1", float: "1", bool: [], list: {}, dict: [], type(None): {}}[type(value)]
+
+    if path.suffix == ".json":
+        path.write_text(json.dumps({key: turned(value) for key, value in json.loads(path.read_text()).items()}))
+    else:
+        path.write_bytes(b"[1, 2, 3]")
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut in half": _cut,
+    "a list": lambda path: path.write_text("[1, 2]"),
+    "an empty object": lambda path: path.write_text("{}"),
+    "nulls": _nulls,
+    "other types": _odd_types,
+    "not text": lambda path: path.write_bytes(b"\xff\xfe\x00\xd8" * 40),
+    "deeply nested": lambda path: path.write_text("[" * 200_000),
+    "a folder": _replaced(lambda path: path.mkdir()),
+    "a link to nothing": _replaced(lambda path: path.symlink_to("nowhere")),
+    "a pipe": _replaced(lambda path: os.mkfifo(path)),
+    "gone": lambda path: path.unlink(),
+}
+
+
+def lists(workspace: Workspace) -> list[list[Any]]:
+    return [list_samples(workspace), list_datasets(workspace), list_backbones(workspace)]
+
+
+def said_by(app: object) -> str:
+    return " ".join(str(one.value) for kind in ("error", "warning", "info", "markdown") for one in getattr(app, kind))
+
+
+def check_everything(workspace: Workspace, ids: dict[str, str], capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """Opens every page and gives every listing command; (what pages said, what commands said on standard error)."""
+    known._known.cache_clear()
+    known._damaged.cache_clear()
+    pages = ""
+    for place in places(ids):
+        app = place.open()
+        assert not app.exception, (place, [one.value for one in app.exception])
+        pages += said_by(app)
+    capsys.readouterr()
+    for command in (*([name] for name in LISTS), ["scored", "--run", ids["run"]]):
+        status = main(["--workspace", str(workspace.root), *command, "--json"])
+        assert status in (0, 2), command
+    return pages, capsys.readouterr().err
+
+
+ENTRIES = ("samples/*/sample.json", "datasets/*/dataset.json", "backbones/*/card.json")
+
+
+def test_damaged_descriptions_beside_whole_ones_are_named_and_all_else_works(
+    here: tuple[Workspace, dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace, ids = here
+    damaged = []
+    for entry in ENTRIES:
+        (path,) = workspace.root.glob(entry)
+        for place, damage in enumerate(DAMAGES):
+            folder = path.parent.with_name(f"{path.parent.name}-{place}")
+            shutil.copytree(path.parent, folder)
+            DAMAGES[damage](folder / path.name)
+            damaged.append(folder / path.name)
+    pages, commands = check_everything(workspace, ids, capsys)
+    assert [path for path in damaged if str(path).replace("_", "\\_") not in pages] == []
+    assert [path for path in damaged if str(path) not in commands] == []
+    assert [len(found) for found in lists(workspace)] == [1, 1, 6]
+
+
+@pytest.mark.parametrize("entry", [*ENTRIES, "samples/*/rows.arrow", "datasets/*/labels.npy", "backbones/*/model.*"])
+def test_where_all_there_is_is_damaged_pages_say_so(
+    entry: str, here: tuple[Workspace, dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace, ids = here
+    (path,) = workspace.root.glob(entry)
+    path.write_bytes(b"")
+    pages, commands = check_everything(workspace, ids, capsys)
+    assert str(path).replace("_", "\\_") in pages and str(path) in commands
