@@ -1,9 +1,8 @@
 """Datasets: one sample, or several, prepared for training, with split, preprocessing and encoded rows."""
 
 import dataclasses
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -340,16 +339,10 @@ def encoded(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessing
     Raises BadInput when a sample has been deleted and this encoding was never made.
     """
     folder = dataset.folder / f"encoded-{preprocessing.hash[:12]}"
-    if os.path.lexists(folder):
-        try:
-            return _read_encoded(folder, dataset.rows)
-        except Damaged:
-            # It is made of the rows, so it can be made again; what cannot says why.
-            table = dataset_rows(workspace, dataset)
-            shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
-    else:
-        table = dataset_rows(workspace, dataset)
-    _encode(table, preprocessing, dataset.folder, lambda share: None)
+    # What is damaged is made of the rows, so it can be made again; what cannot says why.
+    with suppress(Damaged):
+        return _read_encoded(folder, dataset.rows)
+    _encode(dataset_rows(workspace, dataset), preprocessing, dataset.folder, lambda share: None)
     return _read_encoded(folder, dataset.rows)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.workspace import PROJECT, Workspace, open_workspace
+from core.workspace import PROJECT, Workspace
 
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 """Debian's package libfaketime."""
