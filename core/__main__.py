@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from core import commands
+from core import command_reader, commands  # noqa: F401 - the first one begins at once
 from core.command_help import command_list
 from core.command_options import local_path
 from core.command_output import Result, tell
