@@ -212,9 +212,8 @@ def read_scorings(workspace: Workspace, run_id: str) -> tuple[list[Scoring], lis
 def _load_scoring(folder: Path) -> Scoring:
     def make(values: dict[str, Any]) -> Scoring:
         stored = build(_Stored, values)
-        said = build(_ScoredFile, stored.said)
-        if said.drift and sorted(one.field for one in said.drift.fields) != sorted(FIELDS):
-            raise ValueError("its drift is not of the 39 fields")
+        if not isinstance(stored.said.get("rows"), int):
+            raise ValueError("it does not say how many rows there are")
         check_moment(stored.created, "created")
         return Scoring(stored.said, stored.created, folder, folder.name.removeprefix(_SCORES), stored.file)
 
@@ -224,6 +223,17 @@ def _load_scoring(folder: Path) -> Scoring:
     except ValueError as error:
         raise damaged(scoring.csv, error, ADVICE) from error
     return scoring
+
+
+def check_scoring(scoring: Scoring) -> None:
+    """`Damaged` unless all that a page shows of a scored file is there."""
+    try:
+        said = build(_ScoredFile, scoring.said)
+        if said.drift and sorted(one.field for one in said.drift.fields) != sorted(FIELDS):
+            raise ValueError("its drift is not of the 39 fields")
+        scoring.first(1)
+    except (ValueError, KeyError, OSError, StopIteration, pa.ArrowException) as error:
+        raise damaged(scoring.folder / _SAID, error or type(error).__name__, ADVICE) from error
 
 
 def export_and_keep(workspace: Workspace, run_id: str) -> None:
