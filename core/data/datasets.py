@@ -30,7 +30,7 @@ from core.data.split import PARTS, PartSummary, SplitSpec, without_domains
 from core.data.split_adjust import Split
 from core.data.split_plan import by_file, plan_files, plan_split
 from core.data.wholeness import dataset_fault
-from core.durable import publish, remove_folder, staging
+from core.durable import publish, remove_folder, staging, sync_tree
 from core.errors import BadInput, Damaged, NameTaken
 from core.named import found_among, free_id, names_held
 from core.stored import build, check_moment, check_whole, load_stored, read_array, read_entries
@@ -193,6 +193,8 @@ def _prepare(
             duplicates=duplicates,
         )
         _encode(table, preprocessing, folder, lambda share: report(0.4 + 0.6 * share))
+        # What takes time goes before the names are held.
+        sync_tree(folder)
         with names_held(workspace):
             # Another process may have taken the name since.
             dataset = dataclasses.replace(dataset, id=_id_for(workspace, name, content_hash))
