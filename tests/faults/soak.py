@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from core.data.datasets import encoded, list_datasets
+from core.data.preprocessing import load_preprocessing
 from core.data.samples import list_samples, read_rows
 from core.errors import ThawError
-from core.data.preprocessing import load_preprocessing
 from core.runs.launch import worker_alive
 from core.runs.store import RESUMABLE, Run, RunStore
 from tests.faults.outcomes import outcome
