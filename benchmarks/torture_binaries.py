@@ -143,7 +143,7 @@ def sound_files() -> dict[str, bytes]:
         "Parquet, no statistics, version 1": _parquet(plain, write_statistics=False, version="1.0"),
         "Parquet, dictionaries of Arrow": _parquet(coded),
         "Parquet, large text and decimals": _parquet(
-            _table(dice, {"C": pa.large_string(), "I": pa.decimal128(10, 0)}), store_decimal_as_integer=True
+            _table(dice, {"C": pa.large_string(), "I": pa.decimal128(19, 0)}), store_decimal_as_integer=True
         ),
         "Parquet, encrypted columns": _encrypted(plain, plain_footer=True),
         "Parquet, encrypted": _encrypted(plain, plain_footer=False),
@@ -160,13 +160,10 @@ def sound_files() -> dict[str, bytes]:
         files[f"zip, {method.lower()}"] = _zip(number, ("train.txt", text), ("readme.md", b"# rows\n"))
     files["zip, a gzip in it"] = _zip(zipfile.ZIP_STORED, ("train.txt.gz", gzip.compress(text)))
     files["zip, two of rows"] = _zip(zipfile.ZIP_DEFLATED, ("train.txt", text), ("test.txt", other))
-    for name in ("USTAR", "GNU", "PAX"):
-        made = (
-            _tar(getattr(tarfile, f"{name}_FORMAT"), ("day/" + "x" * 120 + ".txt"[:90], text))
-            if name != "USTAR"
-            else (_tar(tarfile.USTAR_FORMAT, ("train.txt", text), ("readme", b"rows")))
-        )
-        files[f"tar, {name.lower()}"] = made
+    long_name = "day/" + "x" * 120 + ".txt"
+    files["tar, ustar"] = _tar(tarfile.USTAR_FORMAT, ("train.txt", text), ("readme", b"rows"))
+    files["tar, gnu, a long name"] = _tar(tarfile.GNU_FORMAT, (long_name, text))
+    files["tar, pax, a long name"] = _tar(tarfile.PAX_FORMAT, (long_name, text))
     tar = _tar(tarfile.GNU_FORMAT, ("train.txt", text), ("test.txt", other))
     for name, pack in PACKINGS.items():
         files[name] = pack(text)
