@@ -78,6 +78,42 @@ def everything(app: AppTest) -> str:
     return shown(app) + "".join(table.value.to_csv() for table in [*app.dataframe, *app.table])
 
 
+@pytest.mark.parametrize("mode", [READ_ONLY, PRESENT])
+def test_a_disabled_button_that_a_browser_presses_does_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit discards what a browser says of a disabled field. Whether it goes on doing so, this tells."""
+
+    def page() -> None:
+        import streamlit as st
+
+        from pages.components.access import write_button, write_form_button
+
+        st.session_state.setdefault("called", 0)
+
+        def call(by: int) -> None:
+            st.session_state.called += by
+
+        pressed = write_button("Delete", key="delete", on_click=call, args=(1,))
+        with st.form("form"):
+            pressed = write_form_button("Save", on_click=call, kwargs={"by": 1}) or pressed
+        st.text(f"pressed: {pressed}, called: {st.session_state.called}")
+
+    app = AppTest.from_function(page).run()
+    for button, called in zip(range(2), ("1", "2"), strict=True):
+        app.button[button].click().run()
+        assert app.text[0].value == f"pressed: True, called: {called}"
+    if mode == READ_ONLY:
+        monkeypatch.setenv(READ_ONLY, "1")
+    else:
+        app.session_state[PRESENT] = True
+    app.run()
+    for button in range(2):
+        assert app.button[button].disabled
+        # AppTest itself presses no disabled button.
+        app.button[button].proto.disabled = False
+        app.button[button].click().run()
+        assert not app.exception and app.text[0].value == "pressed: False, called: 2"
+
+
 @pytest.mark.usefixtures("counted_here")
 def test_a_visitor_finds_no_uploader(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
     """The server takes uploads from pages that show one alone."""
