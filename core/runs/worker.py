@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import Timeout
 
+from core.rights import private_files
 from core.runs.carry_out import DEVICE_SENTENCE, Execute, carry_out
 from core.runs.carry_out import MEMORY_SENTENCE as MEMORY_SENTENCE
 from core.runs.carry_out import StoreReporter as StoreReporter
@@ -157,8 +158,9 @@ def main() -> int:
     linger = float(os.environ.get("THAW_WORKER_LINGER", LINGER_SECONDS))
     # Not opened on purpose: what was removed since it was started is not made again.
     workspace = Workspace(workspace_root(options.workspace))
-    if workspace.root.is_dir():
-        work(workspace, options.lane, execute_run, linger, load_torch)
+    with private_files():
+        if workspace.root.is_dir():
+            work(workspace, options.lane, execute_run, linger, load_torch)
     return 0
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
-from streamlit import runtime
 
 from core.errors import BadInput
 from pages.components.way_back import WayBack
@@ -19,8 +18,8 @@ from pages.server.headers import SecurityHeaders, read_ancestors
 from pages.server.hosts import VARIABLE as HOSTS
 from pages.server.hosts import OwnPagesOnly, read_hosts
 from pages.server.private import Private
-from pages.server.sessions import Sessions
-from pages.server.uploads import SHOWN, Uploads, free_ended_sessions
+from pages.server.sessions import Sessions, most_sessions
+from pages.server.uploads import SHOWN, Uploads, free_unused
 
 
 def guards() -> list[Middleware]:
@@ -34,7 +33,7 @@ def guards() -> list[Middleware]:
         Middleware(SecurityHeaders, ancestors=ancestors),
         Middleware(OwnPagesOnly, hosts=hosts),
         Middleware(Private),
-        Middleware(Sessions),
+        Middleware(Sessions, most=most_sessions()),
         Middleware(Uploads),
         Middleware(WayBack),
     ]
@@ -52,10 +51,9 @@ async def looking_after(_: st.App) -> AsyncIterator[dict[str, Any]]:
 
 
 async def _look_after(watch: Watch) -> None:
-    gone_since: dict[str, float] = {}
+    unused_since: dict[str, float] = {}
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         watch.sweep()
         # A tab that lost its connection comes back within this time, and finds what it has uploaded.
-        free_ended_sessions(gone_since, watch.now(), float(st.get_option("server.disconnectedSessionTTL")))
-        SHOWN.keep(runtime.get_instance().is_active_session)
+        free_unused(SHOWN, unused_since, watch.now(), float(st.get_option("server.disconnectedSessionTTL")))
