@@ -1,10 +1,9 @@
 """Datasets: one sample, or several, prepared for training, with split, preprocessing and encoded rows."""
 
 import dataclasses
-import os
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +30,7 @@ from core.data.split import PARTS, PartSummary, SplitSpec, without_domains
 from core.data.split_adjust import Split
 from core.data.split_plan import by_file, plan_files, plan_split
 from core.data.wholeness import dataset_fault
-from core.durable import publish, remove_folder, staging
+from core.durable import publish, remove_folder, staging, sync_tree
 from core.errors import BadInput, Damaged, NameTaken
 from core.named import found_among, free_id, names_held
 from core.stored import build, check_moment, check_whole, load_stored, read_array, read_entries
@@ -194,6 +193,8 @@ def _prepare(
             duplicates=duplicates,
         )
         _encode(table, preprocessing, folder, lambda share: report(0.4 + 0.6 * share))
+        # What takes time goes before the names are held.
+        sync_tree(folder)
         with names_held(workspace):
             # Another process may have taken the name since.
             dataset = dataclasses.replace(dataset, id=_id_for(workspace, name, content_hash))
@@ -381,16 +382,10 @@ def encoded(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessing
     Raises BadInput when a sample has been deleted and this encoding was never made.
     """
     folder = dataset.folder / f"encoded-{preprocessing.hash[:12]}"
-    if os.path.lexists(folder):
-        try:
-            return _read_encoded(folder, dataset.rows)
-        except Damaged:
-            # It is made of the rows, so it can be made again; what cannot says why.
-            table = dataset_rows(workspace, dataset)
-            shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
-    else:
-        table = dataset_rows(workspace, dataset)
-    _encode(table, preprocessing, dataset.folder, lambda share: None)
+    # What is damaged is made of the rows, so it can be made again; what cannot says why.
+    with suppress(Damaged):
+        return _read_encoded(folder, dataset.rows)
+    _encode(dataset_rows(workspace, dataset), preprocessing, dataset.folder, lambda share: None)
     return _read_encoded(folder, dataset.rows)
 
 

@@ -15,7 +15,7 @@ from core.data.dialects import Inspection
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.read_rows import Reading, inspect_file, read_rows
 from core.data.samples import READER, SKIPPED, Sample, describe_sample, list_samples, save_sample
-from core.durable import publish, staging
+from core.durable import publish, staging, sync_tree
 from core.errors import BadInput, Damaged, NameTaken
 from core.named import free_id, names_held
 from core.workspace import Workspace, check_name, hash_file, hash_json
@@ -65,6 +65,8 @@ def ingest(
             known = _Known(workspace, hashing, suffix)
             reading = read_rows(path, form, part, skip, rule, report, known)
             content_hash = hashing.result()
+        # What takes time goes before the names are held.
+        sync_tree(part)
         with names_held(workspace):
             rows_id = _rows_id(content_hash, suffix)
             family = _same_rows(workspace, rows_id)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from core.access import require_writable
 from core.data.preprocessing import Preprocessing, load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
-from core.durable import publish, staging
+from core.durable import publish, staging, sync_tree
 from core.errors import BadInput, NameTaken
 from core.models.backbone import WEIGHTS, build_network, describe_stages, load_backbone
 from core.models.card import BackboneCard, StageCard, save_card
@@ -63,6 +63,8 @@ def _take_in(
     card = dataclasses.replace(card, stages=_measured_stages(card))
     save_card(card, folder)
     target = workspace.backbones / card.id
+    # What takes time goes before the names are held.
+    sync_tree(folder)
     with names_held(workspace):
         # Another process may have taken the name since.
         _free_name(workspace, card.name, in_training())

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -294,6 +293,4 @@ def _keep(workspace: Workspace, run_id: str, name: str, fill: Callable[[Path], d
         RunStore(workspace).get(run_id)
         folder = workspace.runs / run_id / name
         make_folder(folder.parent)
-        if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
-            folder.unlink()
         publish(part, folder)
