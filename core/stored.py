@@ -254,7 +254,7 @@ def _built(cls: type[T], values: Any, where: str) -> T:
     if not isinstance(values, Mapping):
         raise ValueError(f"its {where} is {_kind_of(values)} where an object belongs")
     given = {}
-    for name, kind, optional in _fields(cls):
+    for name, kind, optional in _fields(cls):  # type: ignore[arg-type]
         place = f"{where}.{name}" if where else name
         if name in values:
             given[name] = _converted(kind, values[name], place)
