@@ -61,18 +61,19 @@ def shared(mounts: tuple[Path, Path]) -> tuple[Workspace, Workspace]:
     return open_workspace(mounts[0] / "workspace"), Workspace(mounts[1] / "workspace")
 
 
+def start_writer(workspace: Workspace, run_id: str) -> subprocess.Popen[str]:
+    """A process that writes once it is told to."""
+    command = [sys.executable, "-c", WRITER, str(workspace.root), run_id, str(WRITES)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True)
+
+
 def test_two_machines_write_and_nothing_is_lost(shared: tuple[Workspace, Workspace]) -> None:
     first, second = shared
     assert shared_kind(first.root) == "fuse.shared"
     store = RunStore(first)
     runs = [store.submit(REQUEST, name, "cpu").id for name in ("one", "two")]
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(workspace.root), run_id, str(WRITES)],
-            **{"cwd": PROJECT, "env": ENVIRONMENT, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True},
-        )
-        for workspace, run_id in zip(shared, runs, strict=True)
-    ]
+    writers = [start_writer(workspace, run_id) for workspace, run_id in zip(shared, runs, strict=True)]
     for one in writers:
         assert one.stdout and one.stdout.readline() == "begun\n"
     for one in writers:
