@@ -101,10 +101,16 @@ def _upgrade(workspace: Workspace) -> None:
 
 def _prepare_shared(workspace: Workspace, kind: str) -> None:
     """Sees to it that locks work and that no write-ahead log is used, before the store is opened."""
-    _rollback.add(str(workspace.database))
     # Whoever may not write here only reads, which takes neither.
-    if not allowed(workspace.root, os.W_OK) or not check_locks(workspace.root, workspace.database):
+    if not allowed(workspace.root, os.W_OK):
         return
+    if check_locks(workspace.root, workspace.database):
+        _leave_log(workspace, kind)
+    _rollback.add(str(workspace.database))
+
+
+def _leave_log(workspace: Workspace, kind: str) -> None:
+    """Empties the write-ahead log into the store and does without it from then on."""
     with opened(workspace, patience=1.0) as db:
         try:
             # In this mode SQLite reads the log without the memory that processes would share.
@@ -180,9 +186,12 @@ def opened(workspace: Workspace, create: bool = False, patience: float = BUSY_SE
     try:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA foreign_keys = ON")
-        # A rollback journal needs FULL to outlive a power cut; a write-ahead log loses its last transactions at most.
-        full = str(workspace.database) in _rollback
-        db.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+        if str(workspace.database) in _rollback:
+            # Emptied and not deleted after each transaction: other machines may know for seconds which names there are.
+            db.execute("PRAGMA journal_mode = TRUNCATE")
+        else:
+            # A write-ahead log then loses its last transactions at most by a power cut, a rollback journal more.
+            db.execute("PRAGMA synchronous = NORMAL")
         with db:
             yield db
     except sqlite3.DatabaseError as error:

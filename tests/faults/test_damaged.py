@@ -113,7 +113,6 @@ def said_by(app: object) -> str:
 def check_everything(workspace: Workspace, ids: dict[str, str], capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     """Opens every page and gives every listing command; (what pages said, what commands said on standard error)."""
     known._known.cache_clear()
-    known._damaged.cache_clear()
     pages = ""
     for place in places(ids):
         app = place.open()

@@ -91,6 +91,25 @@ def test_two_machines_write_and_nothing_is_lost(shared: tuple[Workspace, Workspa
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
+def test_a_machine_that_dies_in_a_write_leaves_a_whole_store(shared: tuple[Workspace, Workspace]) -> None:
+    first, second = shared
+    run, store = RunStore(first).submit(REQUEST, "a run", "cpu"), RunStore(second)
+    for _ in range(4):
+        writer = start_writer(first, run.id)
+        assert writer.stdin and writer.stdout and writer.stdout.readline() == "begun\n"
+        writer.stdin.write("\n")
+        writer.stdin.close()
+        store.drop_points_after(run.id, -1)
+        wait_for(lambda: "train_loss" in store.points(run.id))
+        writer.kill()
+        writer.wait()
+        steps = store.points(run.id)["train_loss"][0]
+        # None is missing between two that are there.
+        assert steps.tolist() == [*range(int(steps[0]), int(steps[-1]) + 1)]
+        with sqlite3.connect(second.database) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
 def test_without_it_the_store_would_not_work(
     mounts: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
