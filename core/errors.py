@@ -45,6 +45,10 @@ class UnreadableRow(BadInput):
     """Rows that cannot be read, one or those after a break, where the rest can be (`on_bad_rows` "skip")."""
 
 
+class NameTaken(BadInput):
+    """A name that something else of the same kind has."""
+
+
 class Damaged(BadInput):
     """A file of the workspace that cannot be used: the message names it and says what to do. path: the file."""
 

@@ -26,6 +26,7 @@ from core.data.head import (
     head_lines,
     names_for,
     preamble_rows,
+    rows_before,
     split_cells,
     split_rows,
 )
@@ -46,8 +47,8 @@ class Inspection:
     """A file's form.
 
     columns: for every column of the file the name it is stored under, None where it is left out. reason: why this
-    dialect. header_row: number of the last line before the rows, which mostly names the columns; 0 where rows begin at
-    once. quoted: whether cells may stand in quotation marks. padded: whether they stand behind spaces, to be removed.
+    dialect. header_row: how many rows stand before those of data, the last of which mostly names the columns; one with
+    a line break in quotation marks is one row. quoted: whether cells may stand in quotation marks. padded: whether they stand behind spaces, to be removed.
     member: of an archive, the file that is read. id_column, kept, absent, renamed: as core.data.columns.Columns has
     them. unknown_labels: whether every label at the beginning is a placeholder. names, examples: what the file calls
     its columns, and some cells of each. notes: sentences on what was decided. others: members of the archive that hold
@@ -178,12 +179,13 @@ def _inspect_head(
     """The form of a text file that begins with `head`."""
     lines, numbers = head_lines(head, name)
     delimiter, quoted = find_delimiter(lines)
-    table = [split_cells(row, delimiter, quoted) for row in split_rows(lines, quoted)[:_LOOKED_AT]]
+    whole = split_rows(lines, quoted)
+    table = [split_cells(row, delimiter, quoted) for row in whole[:_LOOKED_AT]]
     width, between = common_width(table), DELIMITERS[delimiter]
     header = find_header(table, width, options)
     before = preamble_rows(table, width) if header is None else header + 1
     rows = [row for row in table[before:] if len(row) == width]
-    last = numbers[before - 1] if before else 0
+    last = rows_before(whole, numbers, before)
     passed = before if header is None else header
     if header is None:
         names = [f"column {place + 1}" for place in range(width)]

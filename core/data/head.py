@@ -114,6 +114,19 @@ def split_rows(lines: Sequence[str], quoted: bool) -> list[str]:
     return rows
 
 
+def rows_before(rows: Sequence[str], numbers: Sequence[int], count: int) -> int:
+    """How many rows of the file the first `count` of `rows` are, the blank lines between them counted as rows.
+
+    rows: as `split_rows` made them; numbers: of their lines in the file, from 1. A row over several lines is one.
+    """
+    first = within = 0
+    for row in rows[:count]:
+        last = first + row.count("\n")
+        within += numbers[last] - numbers[first]
+        first = last + 1
+    return numbers[first - 1] - within if count else 0
+
+
 def _in_quotes(line: str, delimiter: str) -> bool:
     """Whether a cell of the line stands between quotation marks."""
     edge = re.escape(delimiter)

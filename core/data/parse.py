@@ -1,5 +1,6 @@
 """Rows as text into coded batches, with every bad row named and every missing-value marker counted."""
 
+import codecs
 import dataclasses
 import re
 from collections import Counter
@@ -15,7 +16,7 @@ from core.data.bad_rows import BadRows, number_rows
 from core.data.column_names import LABEL_NAMES, plain_name, recognise
 from core.data.dialects import Inspection
 from core.data.head import not_utf8
-from core.data.row_ends import blank_rows, row_ends
+from core.data.row_ends import after_rows, blank_rows, row_ends
 from core.data.rowsfile import BATCH_ROWS, coded_batch
 from core.data.schema import CATEGORICAL, LABEL, NUMERIC
 from core.data.values import MAX_FIELD, NO_LABEL, Parsed, label_of, parse_categories, parse_labels, parse_numbers
@@ -72,10 +73,17 @@ def read_text(
     if b"\x00" in text:
         raise BadInput(f"{name!r} holds a NUL byte at byte {start + text.index(0) + 1:,}: it is damaged, or binary.")
     columns = [f"{place}" for place in range(len(form.columns))]
+    begin = after_rows(text, form.header_row, form.delimiter, form.quoted)
+    if begin == len(text):
+        raise BadInput(f"{name!r} holds no good row: its header is all there is.")
+    first = before + form.header_row
+    # Arrow takes a byte order mark for none of the text's; in the middle of a file it is a letter like any other.
+    data = text[begin:] if begin else text
+    data = codecs.BOM_UTF8 + data if (start or begin) and data.startswith(codecs.BOM_UTF8) else data
     dropped: list[int] = []
 
     def wrong_width(row: pyarrow.csv.InvalidRow) -> str:
-        number = before + row.number
+        number = first + row.number
         dropped.append(number)
         bad.note(
             number,
@@ -86,12 +94,11 @@ def read_text(
 
     try:
         table = pyarrow.csv.read_csv(
-            pa.BufferReader(text),
+            pa.BufferReader(data),
             read_options=pyarrow.csv.ReadOptions(
                 # One block, whose rows are numbered in one go.
                 column_names=columns,
-                skip_rows=form.header_row,
-                block_size=len(text) + 1,
+                block_size=len(data) + 1,
                 use_threads=False,
             ),
             parse_options=pyarrow.csv.ParseOptions(
@@ -113,7 +120,7 @@ def read_text(
         bad.settle(len(dropped))
         raise _arrow_sentence(error, text, name, before + 1) from error
     table = table.rename_columns([column for column in form.columns if column])
-    numbers = number_rows(before + 1 + form.header_row, table.num_rows, dropped)
+    numbers = number_rows(first + 1, table.num_rows, dropped)
     blank = blank_rows(text, row_ends(text, form.delimiter, form.quoted))
     filled = ~np.isin(numbers, blank + before)
     seen = table.num_rows + len(dropped)
@@ -264,8 +271,6 @@ def _hint(name: str, value: str | None) -> str:
 def _arrow_sentence(error: pa.ArrowException, text: bytes, name: str, row: int) -> BadInput:
     """What Arrow's reader could not take, in a sentence. text: that it was given, from row `row` on."""
     said = str(error)
-    if "Could not skip" in said:
-        return BadInput(f"{name!r} holds no good row: its header is all there is.")
     try:
         text.decode()
     except UnicodeDecodeError as wrong:

@@ -1,5 +1,7 @@
 """Where the rows of a text end, also where a quoted cell holds line ends of its own."""
 
+import codecs
+
 import numpy as np
 
 _LINE_FEED, _RETURN = 10, 13
@@ -15,7 +17,9 @@ def row_ends(text: bytes, delimiter: str, quoted: bool) -> np.ndarray:
         from core.data.compiled import end_rows
 
         ends = np.empty(text.count(b"\n") + text.count(b"\r"), np.int64)
-        return ends[: end_rows(data, ord(delimiter), ends)]
+        # Behind a byte order mark a quotation mark begins a cell.
+        mark = len(codecs.BOM_UTF8) if text.startswith(codecs.BOM_UTF8) else 0
+        return ends[: end_rows(data[mark:], ord(delimiter), ends)] + mark
     feeds = data == _LINE_FEED
     if b"\r" in text:
         # A return before a line feed is part of one line end.
@@ -33,6 +37,14 @@ def blank_rows(text: bytes, ends: np.ndarray) -> np.ndarray:
     short = np.flatnonzero(lengths <= 2)
     blank = (lengths[short] == 1) | (np.isin(data[starts[short]], (_LINE_FEED, _RETURN)))
     return short[blank] + 1
+
+
+def after_rows(text: bytes, count: int, delimiter: str, quoted: bool) -> int:
+    """Where the row after the first `count` begins; the end where there are no more."""
+    if not count:
+        return 0
+    ends = row_ends(text, delimiter, quoted)
+    return int(ends[count - 1]) if len(ends) >= count else len(text)
 
 
 def count_rows(text: bytes, ends: np.ndarray) -> int:

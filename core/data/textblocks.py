@@ -17,7 +17,7 @@ from core.data.containers import Guard
 from core.data.dialects import Inspection
 from core.data.parallel import in_order
 from core.data.parse import Rows, UnusualText, code_batch, read_text
-from core.data.row_ends import count_rows, row_ends
+from core.data.row_ends import after_rows, count_rows, row_ends
 from core.errors import BadInput
 
 BLOCK_BYTES = 7 * 2**20
@@ -28,7 +28,7 @@ PIECE_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Block:
-    """Whole rows of a file in pieces; header_row: the one that names columns, from 1; 0 for none.
+    """Whole rows of a file in pieces; header_row: rows before those of data.
 
     whole: False where a row is longer than a block, which then ends within it.
     """
@@ -125,7 +125,10 @@ def _quick(block: Block, form: Inspection, labels: str) -> list[tuple[pa.RecordB
     """The block's rows and the missing-value markers among them, or None where the careful reader has to look."""
     from core.data.cells import code_cells
 
-    pieces = (block.text[_after_header(block) :],) if block.header_row else block.pieces
+    pieces = block.pieces
+    if block.header_row:
+        text = block.text
+        pieces = (text[after_rows(text, block.header_row, form.delimiter, form.quoted) :],)
     wanted = [column is not None for column in form.columns]
     names = [column for column in form.columns if column]
     try:
@@ -135,14 +138,3 @@ def _quick(block: Block, form: Inspection, labels: str) -> list[tuple[pa.RecordB
         ]
     except (UnusualText, pa.ArrowInvalid):
         return None
-
-
-def _after_header(block: Block) -> int:
-    """Where the line after the header begins."""
-    text, place = block.text, 0
-    for _ in range(block.header_row):
-        ends = [end for end in (text.find(b"\n", place), text.find(b"\r", place)) if end >= 0]
-        if not ends:
-            return len(text)
-        place = min(ends) + (2 if text[min(ends) : min(ends) + 2] == b"\r\n" else 1)
-    return place

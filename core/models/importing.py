@@ -2,60 +2,59 @@
 
 import dataclasses
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError, safe_open
 
 from core.access import require_writable
 from core.data.preprocessing import Preprocessing, load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
-from core.data.values import MAX_FIELD
-from core.durable import publish, staging
-from core.errors import BadInput
+from core.durable import publish, staging, sync_tree
+from core.errors import BadInput, NameTaken
 from core.models.backbone import WEIGHTS, build_network, describe_stages, load_backbone
 from core.models.card import BackboneCard, StageCard, save_card
 from core.models.card_check import check_number, read_foreign_card, read_foreign_json
-from core.models.exchange import unpack
+from core.models.foreign_files import probe_weights, rewrite_vocabulary, take_out
 from core.models.library import list_backbones
 from core.models.network import Network
 from core.models.registry import ARCHITECTURES
+from core.named import names_held
 from core.workspace import Workspace, check_name, hash_file
 
-MAX_VALUES = 200_000_000
-MAX_VALUES_BYTES = 4 * 2**30
-"""Values of a vocabulary, and bytes of them all once decoded."""
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL"}
 
 
-def import_backbone(workspace: Workspace, path: Path, name: str = "") -> BackboneCard:
+def import_backbone(
+    workspace: Workspace, path: Path, name: str = "", in_training: Callable[[], Collection[str]] = tuple
+) -> BackboneCard:
     """Stores the backbone in the zip archive or folder `path` (see core.models.exchange) in the workspace.
 
-    name: "" keeps the card's own; taken names are refused. Weights, vocabulary and card must fit each other; stages,
-    parameters and operations are measured anew, and the card is marked as imported. BadInput leaves the workspace as
-    it was.
+    name: "" keeps the card's own; taken names are refused. in_training: names of backbones that are being pretrained,
+    which count as taken. Weights, vocabulary and card must fit each other; stages, parameters and operations are
+    measured anew, and the card is marked as imported. BadInput leaves the workspace as it was.
     """
     require_writable()
     try:
         with staging(workspace.backbones) as folder:
-            return _take_in(workspace, path, name, folder)
+            return _take_in(workspace, path, name, folder, in_training)
     except OSError as error:
         raise BadInput(f"The backbone in {path.name!r} cannot be read or stored ({error.strerror}).") from error
 
 
-def _take_in(workspace: Workspace, path: Path, name: str, folder: Path) -> BackboneCard:
+def _take_in(
+    workspace: Workspace, path: Path, name: str, folder: Path, in_training: Callable[[], Collection[str]]
+) -> BackboneCard:
     """As import_backbone; folder: an empty one, where it is met by no one until it is checked."""
-    unpack(path, folder)
+    take_out(path, folder)
     card = read_foreign_card(folder / "card.json")
     card = dataclasses.replace(
         card,
         id=f"b-{secrets.token_hex(4)}",
-        name=_free_name(workspace, name or card.name),
+        name=_free_name(workspace, name or card.name, in_training()),
         imported=True,
         folder=folder,
     )
@@ -64,14 +63,19 @@ def _take_in(workspace: Workspace, path: Path, name: str, folder: Path) -> Backb
     card = dataclasses.replace(card, stages=_measured_stages(card))
     save_card(card, folder)
     target = workspace.backbones / card.id
-    publish(folder, target)
+    # What takes time goes before the names are held.
+    sync_tree(folder)
+    with names_held(workspace):
+        # Another process may have taken the name since.
+        _free_name(workspace, card.name, in_training())
+        publish(folder, target)
     return dataclasses.replace(card, folder=target)
 
 
-def _free_name(workspace: Workspace, name: str) -> str:
+def _free_name(workspace: Workspace, name: str, in_training: Collection[str]) -> str:
     name = check_name(name, "backbone")
-    if any(card.name == name for card in list_backbones(workspace)):
-        raise BadInput(f"There is already a backbone named {name!r}; give this one another name.")
+    if name in in_training or any(card.name == name for card in list_backbones(workspace)):
+        raise NameTaken(f"There is already a backbone named {name!r}; give this one another name.")
     return name
 
 
@@ -80,7 +84,7 @@ def _check_preprocessing(card: BackboneCard) -> Preprocessing:
     folder = card.folder / "preprocessing"
     values = read_foreign_json(folder / "preprocessing.json")
     _check_statistics(values)
-    _check_vocabulary(folder / "vocabulary.parquet")
+    rewrite_vocabulary(folder / "vocabulary.parquet")
     try:
         preprocessing = load_preprocessing(folder)
     except BadInput as error:
@@ -111,38 +115,6 @@ def _check_statistics(values: Any) -> None:
         check_number(values.get(name), f"preprocessing.{name}")
 
 
-def _check_vocabulary(path: Path) -> None:
-    """BadInput unless the file holds field and value as text, of sizes that memory can hold once decoded."""
-    try:
-        # As dictionaries: a value that a small file repeats a million times is held once.
-        with pq.ParquetFile(path, read_dictionary=["field", "value"]) as file:
-            columns = {field.name: str(field.type) for field in file.schema_arrow}
-            if set(columns) != {"field", "value"} or any("string" not in kind for kind in columns.values()):
-                raise BadInput(f"'vocabulary.parquet' has the columns {columns}; it must have field and value as text.")
-            if file.metadata.num_rows > MAX_VALUES:
-                raise BadInput(
-                    f"The vocabulary has {file.metadata.num_rows:,} values; at most {MAX_VALUES:,} are read."
-                )
-            table = file.read()
-        sizes = [_decoded_bytes(chunk) for column in table.columns for chunk in column.chunks]
-        if unknown := set(pc.unique(table["field"]).to_pylist()) - set(FIELDS):
-            raise BadInput(f"The vocabulary has values of a column {str(min(unknown, key=str))[:40]!r}, which is none.")
-    except (pa.ArrowException, OSError) as error:
-        raise BadInput(
-            f"'vocabulary.parquet' cannot be read ({str(error)[:120]}); export the backbone again."
-        ) from error
-    if sum(sizes) > MAX_VALUES_BYTES:
-        raise BadInput(f"The vocabulary takes {sum(sizes):,} bytes in memory; at most {MAX_VALUES_BYTES:,} are read.")
-
-
-def _decoded_bytes(chunk: pa.DictionaryArray) -> int:
-    """Bytes of a column chunk as plain text; BadInput for a value longer than any in a sample can be."""
-    lengths = pc.binary_length(chunk.dictionary)
-    if (pc.max(lengths).as_py() or 0) > 4 * MAX_FIELD:
-        raise BadInput(f"The vocabulary holds a value of more than {MAX_FIELD:,} letters; that is damage.")
-    return pc.sum(lengths.take(chunk.indices)).as_py() or 0
-
-
 def _check_weights(card: BackboneCard, field_sizes: Sequence[int]) -> None:
     """BadInput unless the weights are those the card names, and of the names, shapes and kinds its network has."""
     path = card.folder / WEIGHTS
@@ -157,6 +129,7 @@ def _check_weights(card: BackboneCard, field_sizes: Sequence[int]) -> None:
     with torch.device(device):
         network = build_network(card.architecture, card.settings, field_sizes, card.head)
     _check_frame(card, network)
+    probe_weights(path)
     try:
         with safe_open(path, framework="pt") as file:
             _check_tensors(card, network, file, sum(field_sizes))

@@ -13,7 +13,7 @@ from core.error_kinds import allowed, sqlite_code
 from core.errors import BadInput, Damaged
 from core.runs.filesystems import check_locks, shared_kind
 from core.stored import check_regular, damaged
-from core.workspace import Workspace
+from core.workspace import Workspace, WorkspaceMissing, require_folder
 
 BUSY_SECONDS = 30.0
 """How long a call waits for other processes that write."""
@@ -58,16 +58,12 @@ _rollback: set[str] = set()
 """Paths of stores that have been seen on a shared file system."""
 
 
-class StoreMissing(BadInput):
-    """The run store was there and is not any more."""
-
-
 def migrate(workspace: Workspace, create: bool = True) -> None:
     """Brings the file to the newest schema, and its journal to what its file system allows.
 
     BadInput where its schema is of a newer Thaw, or where file locks do not work. create: whether it is made when
-    absent, as by who opens a workspace on purpose; StoreMissing otherwise. `Damaged` where what lies there is no store;
-    nothing is made over it.
+    absent, as by who opens a workspace on purpose; WorkspaceMissing otherwise. `Damaged` where what lies there is no
+    store; nothing is made over it.
     """
     _check_file(workspace)
     settled = _is_settled(workspace)
@@ -162,36 +158,34 @@ def _identity(workspace: Workspace) -> tuple[str, int, int]:
 
 
 @contextmanager
-def opened(workspace: Workspace, create: bool = False, patience: float = BUSY_SECONDS) -> Iterator[sqlite3.Connection]:
-    """A connection for one transaction, which is undone when the block raises; StoreMissing where there is no file.
+def opened(
+    workspace: Workspace, create: bool = False, patience: float = BUSY_SECONDS, lasting: bool = True
+) -> Iterator[sqlite3.Connection]:
+    """A connection for one transaction, which is undone when the block raises; WorkspaceMissing where there is no file.
 
-    create: whether the file is made when absent. patience: seconds to wait for others that write.
+    create: whether the file is made when absent. patience: seconds to wait for others that write. lasting: whether a
+    power cut afterwards may not undo it; what is shown of a run while it goes on, and changes every moment, need not.
     """
     address = f"{workspace.database.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
     try:
         db = sqlite3.connect(address, uri=True, timeout=patience, isolation_level="IMMEDIATE")
     except sqlite3.OperationalError as error:
-        if not workspace.root.exists():
-            # Made again by whoever opens it next, and not by a page that is drawn while it is being exchanged.
-            raise StoreMissing(
-                f"The workspace folder {str(workspace.root)!r} is not there any more. Put it back, or start Thaw anew "
-                "to begin with an empty one."
-            ) from error
+        require_folder(workspace)
         if create or workspace.database.exists():
             raise
-        raise StoreMissing(
+        raise WorkspaceMissing(
             f"The run store {str(workspace.database)!r} is not there any more: its workspace was removed or replaced "
             "while it was in use. Put it back, or open the workspace again to begin with an empty one."
         ) from error
     try:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA foreign_keys = ON")
-        if str(workspace.database) in _rollback:
+        shared = str(workspace.database) in _rollback
+        if shared:
             # Emptied and not deleted after each transaction: other machines may know for seconds which names there are.
             db.execute("PRAGMA journal_mode = TRUNCATE")
-        else:
-            # A write-ahead log then loses its last transactions at most by a power cut, a rollback journal more.
-            db.execute("PRAGMA synchronous = NORMAL")
+        # With NORMAL a rollback journal may be damaged by a power cut; a write-ahead log loses its last transactions.
+        db.execute(f"PRAGMA synchronous = {'FULL' if lasting or shared else 'NORMAL'}")
         with db:
             yield db
     except sqlite3.DatabaseError as error:

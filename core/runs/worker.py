@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import Timeout
 
+from core.rights import private_files
 from core.runs.carry_out import DEVICE_SENTENCE, Execute, carry_out
 from core.runs.carry_out import MEMORY_SENTENCE as MEMORY_SENTENCE
 from core.runs.carry_out import StoreReporter as StoreReporter
@@ -21,7 +22,7 @@ from core.runs.carry_out import explain as explain
 from core.runs.cluster import carry_out_one as carry_out_one
 from core.runs.cluster import carry_out_together
 from core.runs.cluster import work_here as work_here
-from core.runs.database import StoreMissing, is_busy
+from core.runs.database import is_busy
 from core.runs.filesystems import shared_kind
 from core.runs.heartbeat import Heartbeat
 from core.runs.identity import Identity, Replaced
@@ -37,7 +38,7 @@ from core.runs.launch import (
 )
 from core.runs.reporter import Reporter
 from core.runs.store import Run, RunStore
-from core.workspace import Workspace, clear_leftovers, workspace_root
+from core.workspace import Workspace, WorkspaceMissing, clear_leftovers, workspace_root
 
 LINGER_SECONDS = 600.0
 POLL_SECONDS = 0.05
@@ -72,7 +73,7 @@ def work(
             warm_up()
             try:
                 Worker(workspace, lane, execute, identity).work_off(linger)
-            except (Replaced, StoreMissing, OSError, sqlite3.Error) as error:
+            except (Replaced, WorkspaceMissing, OSError, sqlite3.Error) as error:
                 if not (isinstance(error, Replaced) or identity.is_replaced()):
                     raise
                 print(identity.sentence, file=sys.stderr)
@@ -148,7 +149,7 @@ def has_queued(workspace: Workspace, lane: str) -> bool:
     """Whether a run of the lane waits; no store is made to look."""
     try:
         return "queued" in RunStore(workspace, create=False).active_in(lane)
-    except (StoreMissing, OSError, sqlite3.Error):
+    except (WorkspaceMissing, OSError, sqlite3.Error):
         return False
 
 
@@ -161,8 +162,9 @@ def main() -> int:
     linger = float(os.environ.get("THAW_WORKER_LINGER", LINGER_SECONDS))
     # Not opened on purpose: what was removed since it was started is not made again.
     workspace = Workspace(workspace_root(options.workspace))
-    if workspace.root.is_dir():
-        work(workspace, options.lane, execute_run, linger, load_torch)
+    with private_files():
+        if workspace.root.is_dir():
+            work(workspace, options.lane, execute_run, linger, load_torch)
     return 0
 
 

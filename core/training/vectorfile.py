@@ -5,13 +5,18 @@ core.training.wordvectors.words; one with whitespace inside cannot be written he
 below a first line `count floats`, which is held to its word. Plain, or packed as a sample may be (gzip and so on).
 """
 
+import json
 import math
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from core.data import reader_process
 from core.data.containers import PARQUET, container_of, open_rows
+from core.data.reader_server import Tell
 from core.errors import BadInput
 from core.models.registry import SETTING_FIELDS
 
@@ -20,11 +25,32 @@ MAX_LINE = 65_536
 MAX_BYTES = 20 * 2**30
 """Unpacked; the largest file that GloVe's authors publish has under 6 GB."""
 BLOCK_BYTES = 2**20
+_WORDS, _PLACES, _VECTORS = "words.json", "places.npy", "vectors.npy"
 _HIGHEST = float(np.finfo(np.float32).max)
 _EXAMPLE = "it needs lines such as 'C3=68fd1e64 0.12 -0.5 …'"
 
 
 def read_vectors(path: Path, words: list[str], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """`vectors_in`, in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="thaw-") as folder:
+        (Path(folder) / _WORDS).write_text(json.dumps(words), encoding="ascii")
+        reader_process.call(vectors_job, path, {"path": str(path), "folder": folder, "size": size})
+        places, vectors = (np.load(Path(folder) / name, allow_pickle=False) for name in (_PLACES, _VECTORS))
+    if places.dtype != np.int64 or vectors.dtype != np.float32 or vectors.shape != (len(places), size):
+        raise BadInput(f"{path.name!r} gave vectors of another shape than was asked for; write it again.")
+    return places, vectors
+
+
+def vectors_job(request: dict[str, Any], tell: Tell) -> None:
+    """The work of `read_vectors`: the words come as a file of its folder, and so do the places and vectors go."""
+    folder = Path(request["folder"])
+    words = json.loads((folder / _WORDS).read_text(encoding="ascii"))
+    places, vectors = vectors_in(Path(request["path"]), words, request["size"], tell)
+    np.save(folder / _PLACES, places)
+    np.save(folder / _VECTORS, vectors)
+
+
+def vectors_in(path: Path, words: list[str], size: int, tell: Tell) -> tuple[np.ndarray, np.ndarray]:
     """(places int64 (n,) in `words`, vectors float32 (n, size)) of the words that the file and `words` share.
 
     Other words' lines are checked and passed over, so that memory is bounded by `words`. BadInput, with the line's
@@ -36,7 +62,7 @@ def read_vectors(path: Path, words: list[str], size: int) -> tuple[np.ndarray, n
     vectors = np.zeros((len(words), size), dtype=np.float32)
     promised: int | None = None
     first, count = "", 0
-    for number, line in _lines(path):
+    for number, line in _lines(path, tell):
         try:
             word, *values = _text(line).split()
             if number == 1 and len(values) == 1 and word.isdecimal() and values[0].isdecimal():
@@ -72,7 +98,7 @@ def read_vectors(path: Path, words: list[str], size: int) -> tuple[np.ndarray, n
     return places, vectors[places]
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path, tell: Tell) -> Iterator[tuple[int, bytes]]:
     """(number from 1, line) of every line that is not blank; no more than a block and a line in memory."""
     if path.is_file() and not path.stat().st_size:
         raise BadInput(f"{path.name!r} is empty; {_EXAMPLE}.")
@@ -82,6 +108,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     rest = b""
     with open_rows(path) as stream:
         while block := stream.read(BLOCK_BYTES):
+            tell(stream.share)
             read += len(block)
             if read > MAX_BYTES:
                 raise BadInput(f"{path.name!r} holds more than {MAX_BYTES:,} bytes of text; leave other words out.")

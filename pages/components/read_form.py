@@ -10,8 +10,9 @@ import streamlit as st
 
 from core.data.columns import ColumnsNeeded, stored_names
 from core.data.containers import Member, MemberNeeded
-from core.data.dialects import Inspection, inspect
+from core.data.dialects import Inspection
 from core.data.options import ReadOptions, Source
+from core.data.read_rows import inspect_file
 from core.data.schema import DIALECTS, FIELDS, ID, LABEL
 from core.errors import BadInput
 from pages.components.common import count, escape_markdown, show_error
@@ -73,7 +74,7 @@ def read_form(file: File, need_label: bool = True) -> ReadOptions | None:
 
 
 def _look(file: File, options: ReadOptions, need_label: bool) -> _Look:
-    """`inspect`, remembered for the file as it is: a large archive is unpacked to list its members."""
+    """`inspect_file`, remembered for the file as it is: a large archive is unpacked to list its members."""
     looks = st.session_state.setdefault("looks", {})
     try:
         stat = file.path.stat()
@@ -92,7 +93,7 @@ def _look(file: File, options: ReadOptions, need_label: bool) -> _Look:
 
 def _inspect(file: File, options: ReadOptions, need_label: bool) -> _Look:
     try:
-        return _Look(form=inspect(file.path, options, need_label))
+        return _Look(form=inspect_file(file.path, options, need_label))
     except (ColumnsNeeded, MemberNeeded) as error:
         return _Look(needed=error)
     except BadInput as error:

@@ -40,6 +40,7 @@ from pages.components.common import (
     when,
     workspace,
 )
+from pages.components.heavy import heavy
 from pages.components.report_download import report_download
 from pages.components.stalled import stall_notes
 from pages.components.sweep_charts import HELD_AGAINST, sweep_charts
@@ -218,7 +219,8 @@ def _verdicts(
 ) -> tuple[list[Verdict], list[str]]:
     if not _results:
         return [], []
-    verdicts, sentences = judged(workspace(), _results, reference)
+    with heavy():
+        verdicts, sentences = judged(workspace(), _results, reference)
     return verdicts, [*sentences, *forgotten(_results)]
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 
 from core.data.preprocessing import load_preprocessing
-from core.models import importing
+from core.models import foreign_files, importing
 from core.models.backbone import build_network, load_backbone
 from core.models.card import BackboneCard
 from core.models.importing import import_backbone
@@ -98,6 +98,7 @@ def test_preprocessing_that_is_refused(files: Files, workspace: Workspace, tmp_p
         refused(workspace, packed(tmp_path / "it.zip", fault), sentence)
 
 
+@pytest.mark.usefixtures("read_here")
 def test_vocabularies_beyond_measure_are_refused_before_they_are_decoded(
     files: Files, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,9 +106,9 @@ def test_vocabularies_beyond_measure_are_refused_before_they_are_decoded(
     assert len(repeated) < 100_000
     path = packed(tmp_path / "it.zip", files | {VOCABULARY: repeated})
     refused(workspace, path, "holds a value twice|does not fit its hash")
-    monkeypatch.setattr(importing, "MAX_VALUES_BYTES", 10**7)
+    monkeypatch.setattr(foreign_files, "MAX_VALUES_BYTES", 10**7)
     refused(workspace, path, r"takes 20,400,000 bytes in memory; at most 10,000,000")
-    monkeypatch.setattr(importing, "MAX_VALUES", 1000)
+    monkeypatch.setattr(foreign_files, "MAX_VALUES", 1000)
     refused(workspace, path, "has 200,000 values; at most 1,000")
 
 
