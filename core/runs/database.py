@@ -168,6 +168,12 @@ def opened(
     try:
         db = sqlite3.connect(address, uri=True, timeout=patience, isolation_level="IMMEDIATE")
     except sqlite3.OperationalError as error:
+        if not workspace.root.exists():
+            # Made again by whoever opens it next, and not by a page that is drawn while it is being exchanged.
+            raise StoreMissing(
+                f"The workspace folder {str(workspace.root)!r} is not there any more. Put it back, or start Thaw anew "
+                "to begin with an empty one."
+            ) from error
         if create or workspace.database.exists():
             raise
         raise StoreMissing(
