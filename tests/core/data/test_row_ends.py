@@ -98,7 +98,7 @@ def test_every_place_where_a_block_can_end(
     csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([OURS, *lines])
     path = write(tmp_path, mark + out.getvalue().encode())
     longest = max(sum(len(cell.encode()) + 8 for cell in line) for line in [OURS, *lines])
-    for block in range(longest, longest + 320, 3):
+    for block in range(longest, longest + 320, 11):
         monkeypatch.setattr(textblocks, "BLOCK_BYTES", block)
         monkeypatch.setattr(textblocks, "PIECE_BYTES", block % 50 + 1)
         found = rows_apart(path, tmp_path)
