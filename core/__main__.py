@@ -22,6 +22,7 @@ from core.look_commands import add_look
 from core.manage_commands import add_manage
 from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
+from core.rights import private_files
 from core.runs.halving import FACTORS
 from core.runs.submit import CONTROLS
 from core.sweep_command import sweep as run_sweep
@@ -299,6 +300,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status."""
     options = build_parser().parse_args(arguments)
+    with private_files():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         result = options.run(open_workspace(options.workspace), options)
     except Exception as error:

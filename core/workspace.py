@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.access import read_only
 from core.durable import make_folder, write_file
 from core.error_kinds import FULL
 from core.errors import BadInput
-from core.leftovers import clear_below
+from core.leftovers import clear_below, clear_beside
+from core.rights import tighten
 from core.write_guard import check_write
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -69,17 +71,23 @@ def workspace_root(root: str | Path | None = None) -> Path:
 
 
 def open_workspace(root: str | Path | None = None) -> Workspace:
-    """The workspace at workspace_root(root), made when absent."""
+    """The workspace at workspace_root(root), made when absent; what others have left half-written in it is removed, and
+    the rights that earlier versions gave to others are taken back."""
     workspace = Workspace(workspace_root(root))
-    folders = (workspace.samples, workspace.datasets, workspace.backbones, workspace.runs)
-    for folder in (*folders, workspace.cache, workspace.uploads, workspace.logs):
+    folders = [workspace.samples, workspace.datasets, workspace.backbones, workspace.runs]
+    folders += [workspace.cache, workspace.uploads, workspace.logs]
+    for folder in folders:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as error:
             advice = "free some space" if error.errno in FULL else "set THAW_HOME to a folder you may write to"
             raise BadInput(
                 f"The workspace folder {str(folder)!r} cannot be made ({error.strerror}); {advice}."
             ) from error
+    if not read_only():
+        for folder in (workspace.root, *folders):
+            clear_beside(folder)
+        tighten(workspace.root, {folder.name for folder in folders})
     return workspace
 
 
@@ -111,7 +119,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def clear_leftovers(workspace: Workspace) -> None:
-    """Removes what was being written in the workspace when its process died, see core.leftovers."""
+    """Removes what was being written anywhere in the workspace when its process died, see core.leftovers."""
     clear_below(workspace.root)
 
 

@@ -30,6 +30,7 @@ from pages.components.common import (
 )
 from pages.components.drift import drift_view
 from pages.components.files_form import ROLES, duplicates_said, files_form
+from pages.components.heavy import heavy
 from pages.components.split_form import describe_split, parts_preview, sentences, split_form, unlabelled_form
 
 PREVIEW_ROWS = 50
@@ -125,7 +126,8 @@ def reading_facts(sample: Sample) -> list[str]:
 @st.cache_data(max_entries=8, show_spinner=False)
 def profiles_of(sample_id: str, created: str, _sample: Sample) -> tuple[ColumnProfile, ...]:
     """The sample's column profiles; kept on disk, and here as long as the sample is the same."""
-    return profile_columns(_sample)
+    with heavy():
+        return profile_columns(_sample)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -137,7 +139,8 @@ def first_rows(sample_id: str, created: str, _sample: Sample) -> pd.DataFrame:
 @st.cache_data(max_entries=8, show_spinner=False)
 def drift_of(content_hash: str, _dataset: Dataset) -> tuple[FieldDrift, ...]:
     """How the dataset's target has moved, per field."""
-    return drift(workspace(), _dataset)
+    with heavy():
+        return drift(workspace(), _dataset)
 
 
 def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:

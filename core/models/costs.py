@@ -83,17 +83,33 @@ def _count_apart(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> None
     for name in kept:
         _counting.pop(keys.pop(name), None)
     new = {name: settings for name, settings in missing.items() if keys[name] not in _counting}
+    _forget_oldest()
     plain = {name: settings for name, settings in new.items() if not settings}
     for group in (plain, *({name: settings} for name, settings in new.items() if settings)):
-        if group:
+        # What finds no place now is asked for again while a page waits for it.
+        if group and sum(one.poll() is None for one in {*_counting.values()}) < AT_ONCE:
             _counting.update(dict.fromkeys((keys[name] for name in group), _start(workspace, dataset, group)))
     for name, key in keys.items():
-        ended = _counting[key].poll() is not None
+        ended = key in _counting and _counting[key].poll() is not None
         # It may have answered since.
         if ended and not kept_costs(workspace, dataset, {name: wanted[name]}):
             raise BadInput(_sentence(_counting[key]) or f"What {name!r} costs could not be counted.")
 
 
+def _forget_oldest() -> None:
+    """Drops ended processes that nobody has asked about for long; each keeps a file open."""
+    ended = [key for key, one in _counting.items() if one.poll() is not None]
+    for key in ended[:-MOST_ENDED]:
+        one = _counting.pop(key)
+        _sentence(one)
+        if one not in _counting.values():
+            del _said[one]
+
+
+AT_ONCE = 2
+"""Processes that count at a time: each takes a core and torch's memory, and any visitor can ask for other settings."""
+MOST_ENDED = 64
+"""Processes without an answer whose sentence is remembered."""
 _counting: dict[str, subprocess.Popen[str]] = {}
 """By the file of the answer: the process that owes it."""
 _said: dict[subprocess.Popen[str], str] = {}

@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import Timeout
 
+from core.rights import private_files
 from core.runs.carry_out import DEVICE_SENTENCE, Execute, carry_out
 from core.runs.carry_out import MEMORY_SENTENCE as MEMORY_SENTENCE
 from core.runs.carry_out import StoreReporter as StoreReporter
@@ -33,6 +34,7 @@ from core.runs.launch import (
     lane_heartbeat,
     lane_lock,
     threads_a_run,
+    worker_alive,
 )
 from core.runs.reporter import Reporter
 from core.runs.store import Run, RunStore
@@ -64,6 +66,9 @@ def work(
             Heartbeat(lane_heartbeat(workspace, lane), lane),
             Identity(workspace, Path(lock.lock_file)) as identity,
         ):
+            # The lock that is at that path now is the one that this process holds.
+            if not worker_alive(workspace, lane):
+                raise Replaced(identity.sentence)
             clear_leftovers(workspace)
             warm_up()
             try:
@@ -73,7 +78,7 @@ def work(
                     raise
                 print(identity.sentence, file=sys.stderr)
             same_lane = not identity.is_replaced(but_for=workspace.database)
-    except Timeout:
+    except (Timeout, Replaced):
         return
     # Whoever queued a run while the lock was still held found this worker alive, and started none.
     if same_lane and has_queued(workspace, lane):
@@ -157,8 +162,9 @@ def main() -> int:
     linger = float(os.environ.get("THAW_WORKER_LINGER", LINGER_SECONDS))
     # Not opened on purpose: what was removed since it was started is not made again.
     workspace = Workspace(workspace_root(options.workspace))
-    if workspace.root.is_dir():
-        work(workspace, options.lane, execute_run, linger, load_torch)
+    with private_files():
+        if workspace.root.is_dir():
+            work(workspace, options.lane, execute_run, linger, load_torch)
     return 0
 
 

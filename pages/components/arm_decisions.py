@@ -18,6 +18,7 @@ from pages.components.chart import chart
 from pages.components.choice import choose_text
 from pages.components.common import errors_shown, escape_markdown, interval, percent, workspace
 from pages.components.decision_fields import column_slices, cost_fields, slice_columns
+from pages.components.heavy import heavy
 
 MOST_DIFFERENCES = 30
 
@@ -56,7 +57,8 @@ def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
 
 @st.cache_data(max_entries=64, show_spinner="Weighing the costs")
 def _paid(identity: tuple[str, ...], costs: Costs, _arm: ArmResult) -> ArmCost:
-    return arm_cost(workspace(), _arm, costs)
+    with heavy():
+        return arm_cost(workspace(), _arm, costs)
 
 
 def _cost_row(title: str, one: ArmCost, reference: ArmCost | None) -> dict[str, object]:
@@ -101,7 +103,8 @@ def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
 def _sliced(
     identity: tuple[str, ...], column: str, reference: str, _arms: Sequence[ArmResult]
 ) -> tuple[dict[str, list[SliceMetrics]], list[SliceDifference]]:
-    return sliced(workspace(), _arms, column, reference, column_slices)
+    with heavy():
+        return sliced(workspace(), _arms, column, reference, column_slices)
 
 
 def _metrics(column: str, metrics: dict[str, list[SliceMetrics]]) -> None:

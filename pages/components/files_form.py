@@ -18,6 +18,7 @@ from core.data.split_plan import by_file, plan_files
 from core.runs.reproduce import prepare_command
 from pages.components.choice import from_address
 from pages.components.common import command_hint, count, errors_shown, plain, simulated_badge, workspace
+from pages.components.heavy import heavy
 from pages.components.split_form import (
     min_count_field,
     prepare_button,
@@ -140,9 +141,10 @@ def preview_files(
     known: tuple[tuple[str, str, str], ...], spec: SplitSpec, _files: dict[str, Sample]
 ) -> tuple[Split, tuple[Duplicates, ...]]:
     """(what `spec` makes of the files, without the rows' own parts; duplicate rows). known: role, id, when made."""
-    split = plan_files(_files, spec)
-    rows = [(role, sample.rows) for role, sample in _files.items()]
-    return without_rows(split), count_duplicates(join_rows([*_files.values()]), split.parts, rows)
+    with heavy():
+        split = plan_files(_files, spec)
+        rows = [(role, sample.rows) for role, sample in _files.items()]
+        return without_rows(split), count_duplicates(join_rows([*_files.values()]), split.parts, rows)
 
 
 def _shuffle(remedy: SplitSpec) -> None:

@@ -12,6 +12,7 @@ from core.runs.store import RunStore
 from core.runs.sweep import find_sweep
 from core.workspace import Workspace
 from pages.components.common import show_error, workspace
+from pages.components.heavy import heavy
 
 ABOUT = (
     "One HTML file that opens without a network: interactive plots, the data's hash, settings, verdicts, and the "
@@ -57,7 +58,7 @@ def offer(key: str, sweep: str, runs: Sequence[str]) -> None:
 def written(space: Workspace, subject: Sequence[str]) -> bytes:
     """The report's bytes. subject: words such as ("--sweep", "s-…")."""
     # In a process of its own: the bootstrap of a big sweep would slow down everyone's pages.
-    with staging(space.uploads) as folder:
+    with heavy(), staging(space.uploads) as folder:
         path = folder / "report.html"
         report_in_subprocess(space, subject, path)
         return path.read_bytes()

@@ -37,6 +37,7 @@ from pages.components.common import (
     simulated_badge,
     workspace,
 )
+from pages.components.heavy import heavy
 from pages.components.one_threshold import one_threshold
 from pages.components.sweep_charts import (
     HEIGHT,
@@ -233,7 +234,8 @@ def _verdicts(results: Sequence[ArmResult], reference: str) -> None:
 def _judged(
     identity: tuple[tuple[str, tuple[str, ...]], ...], reference: str, _results: Sequence[ArmResult]
 ) -> tuple[list[Verdict], list[str]]:
-    return judged_arms(workspace(), _results, reference)
+    with heavy():
+        return judged_arms(workspace(), _results, reference)
 
 
 def _verdict_row(one: Verdict) -> dict[str, str]:

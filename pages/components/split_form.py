@@ -34,6 +34,7 @@ from pages.components.common import (
     show_error,
     workspace,
 )
+from pages.components.heavy import heavy
 
 METHODS = {"order": "Row order (time)", "column": "Value of a column (segment)", "random": "At random"}
 _SHARES = {
@@ -88,7 +89,8 @@ def unlabelled_form(sample: Sample) -> None:
 @st.cache_data(max_entries=32, show_spinner=False)
 def preview(sample_id: str, created: str, spec: SplitSpec, _sample: Sample) -> Split:
     """What `spec` makes of the sample, without the rows' own parts."""
-    return without_rows(plan_split(_sample, spec))
+    with heavy():
+        return without_rows(plan_split(_sample, spec))
 
 
 def without_rows(split: Split) -> Split:
@@ -262,7 +264,8 @@ def segment_values(
     sample_id: str, created: str, column: str, _sample: Sample
 ) -> tuple[tuple[tuple[str, int], ...], float]:
     """((value, rows) of the commonest values of a column beside the 39 fields, falling; the share of missing ones)."""
-    counts = count_values(coded_rows(_sample)[column])
+    with heavy():
+        counts = count_values(coded_rows(_sample)[column])
     values, rows = counts.most(TOP)
     top = tuple((str(value), int(number)) for value, number in zip(values.to_pylist(), rows, strict=True))
     return top, counts.missing / max(_sample.rows, 1)

@@ -7,6 +7,7 @@ from core.data.preprocessing import load_preprocessing
 from core.freezing.vocabulary import UNSEEN_LIMIT, unseen_share
 from core.models.card import BackboneCard
 from pages.components.common import percent, workspace
+from pages.components.heavy import heavy
 
 
 def backbone_coverage(dataset: Dataset, card: BackboneCard) -> list[FieldCoverage]:
@@ -18,7 +19,8 @@ def backbone_coverage(dataset: Dataset, card: BackboneCard) -> list[FieldCoverag
 def _coverage(
     content_hash: str, preprocessing_hash: str, _dataset: Dataset, _card: BackboneCard
 ) -> list[FieldCoverage]:
-    return coverage(workspace(), _dataset, load_preprocessing(_card.folder / "preprocessing"))
+    with heavy():
+        return coverage(workspace(), _dataset, load_preprocessing(_card.folder / "preprocessing"))
 
 
 def noise_warning(fields: list[FieldCoverage], freeze_depth: int) -> str | None:

@@ -6,17 +6,21 @@ protocol of ours, so the protocol is wrapped where the event loop makes one for 
 """
 
 import asyncio
-import resource
 from collections.abc import Callable
 from typing import Any
 
-MOST = 512
-"""Connections at once, at most half of the files that the process may open."""
+from pages.server.limits import open_files
+
 REQUEST_SECONDS = 15.0
 """A connection without a complete request for so long is closed, be it new or between two requests."""
 ANSWER_SECONDS = 120.0
 """A client that takes in nothing of its answer for so long is closed."""
 SWEEP_SECONDS = 1.0
+
+
+def most_connections() -> int:
+    """Connections at once, those of sessions included."""
+    return min(512, open_files() // 4)
 
 
 class Connection(asyncio.Protocol):
@@ -75,11 +79,11 @@ class Connection(asyncio.Protocol):
 
 
 class Watch:
-    """All connections of the server."""
+    """All connections of the server. now: the clock, in seconds. most: connections at once."""
 
-    def __init__(self, now: Callable[[], float], most: int | None = None) -> None:
+    def __init__(self, now: Callable[[], float], most: int) -> None:
         self.now = now
-        self.most = most if most is not None else min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self.most = most
         self.connections: set[Connection] = set()
 
     def admit(self, new: Connection) -> None:
@@ -115,7 +119,7 @@ class Watch:
 
 def watch_connections(loop: asyncio.AbstractEventLoop) -> Watch:
     """Watches every connection of the servers that `loop` creates from now on."""
-    watch = Watch(loop.time)
+    watch = Watch(loop.time, most_connections())
     create = loop.create_server
 
     async def create_watched(factory: Callable[[], asyncio.Protocol], *args: Any, **settings: Any) -> Any:

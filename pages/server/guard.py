@@ -9,9 +9,9 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
-from streamlit import runtime
 
 from core.errors import BadInput
+from core.rights import private_files
 from pages.components.way_back import WayBack
 from pages.server.connections import SWEEP_SECONDS, Watch, watch_connections
 from pages.server.headers import VARIABLE as FRAME_ANCESTORS
@@ -19,8 +19,8 @@ from pages.server.headers import SecurityHeaders, read_ancestors
 from pages.server.hosts import VARIABLE as HOSTS
 from pages.server.hosts import OwnPagesOnly, read_hosts
 from pages.server.private import Private
-from pages.server.sessions import Sessions
-from pages.server.uploads import SHOWN, Uploads, free_ended_sessions
+from pages.server.sessions import Sessions, most_sessions
+from pages.server.uploads import SHOWN, Uploads, free_unused
 
 
 def guards() -> list[Middleware]:
@@ -34,7 +34,7 @@ def guards() -> list[Middleware]:
         Middleware(SecurityHeaders, ancestors=ancestors),
         Middleware(OwnPagesOnly, hosts=hosts),
         Middleware(Private),
-        Middleware(Sessions),
+        Middleware(Sessions, most=most_sessions()),
         Middleware(Uploads),
         Middleware(WayBack),
     ]
@@ -42,20 +42,23 @@ def guards() -> list[Middleware]:
 
 @asynccontextmanager
 async def looking_after(_: st.App) -> AsyncIterator[dict[str, Any]]:
-    """While the server runs: closes connections that nobody uses, and frees uploads of sessions that have ended."""
+    """While the server runs: closes connections that nobody uses, and frees uploads of sessions that have ended.
+
+    Whatever it makes meanwhile is for its owner alone.
+    """
     watch = watch_connections(asyncio.get_running_loop())
     task = asyncio.create_task(_look_after(watch))
     try:
-        yield {}
+        with private_files():
+            yield {}
     finally:
         task.cancel()
 
 
 async def _look_after(watch: Watch) -> None:
-    gone_since: dict[str, float] = {}
+    unused_since: dict[str, float] = {}
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         watch.sweep()
         # A tab that lost its connection comes back within this time, and finds what it has uploaded.
-        free_ended_sessions(gone_since, watch.now(), float(st.get_option("server.disconnectedSessionTTL")))
-        SHOWN.keep(runtime.get_instance().is_active_session)
+        free_unused(SHOWN, unused_since, watch.now(), float(st.get_option("server.disconnectedSessionTTL")))

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import streamlit as st
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -108,6 +109,15 @@ async def refuse(scope: Scope, receive: Receive, send: Send, status: int, senten
         await send({"type": "websocket.close", "code": 1008, "reason": sentence})
         return
     await PlainTextResponse(sentence, status)(scope, receive, send)
+
+
+def route_of(scope: Scope) -> str:
+    """The path of an HTTP request below the base path that Streamlit may be set to; empty for anything else."""
+    if scope["type"] != "http":
+        return ""
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    path = str(scope["path"])
+    return path.removeprefix(f"/{base}") if base else path
 
 
 def _with_host(headers: Iterable[tuple[bytes, bytes]], host: str) -> list[tuple[bytes, bytes]]:

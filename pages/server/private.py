@@ -11,12 +11,12 @@ from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_N
 from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
 
 from pages.components.sign_in import allowed_users, may_enter, sign_in_is_on
-from pages.server.hosts import LOCAL, refuse
+from pages.server.hosts import LOCAL, refuse, route_of
 
-METRICS = re.compile(r"(/.*)?/_stcore/(metrics|script-health-check)/?")
+METRICS = re.compile("/_stcore/(metrics|script-health-check)/?")
 """What tells how many people use the app, and how much memory it takes."""
-OF_SESSIONS = re.compile(r"(/.*)?/(media|_stcore/upload_file)/.*")
-"""What pages draw and give away, and what is uploaded to them."""
+MEDIA = re.compile("/media/.*")
+"""What pages draw and give away. (An upload takes a page that asks for a file, and so someone who is signed in.)"""
 
 
 class Private:
@@ -27,9 +27,9 @@ class Private:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on what may be seen."""
-        path = scope["path"] if scope["type"] == "http" else ""
+        path = route_of(scope)
         metrics = METRICS.fullmatch(path)
-        if (metrics or OF_SESSIONS.fullmatch(path)) and sign_in_is_on():
+        if (metrics or MEDIA.fullmatch(path)) and sign_in_is_on():
             if not may_enter(signed_in_user(Headers(scope=scope)), allowed_users()):
                 await refuse(scope, receive, send, 403, "Sign in first.")
                 return

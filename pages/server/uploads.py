@@ -5,12 +5,9 @@ memory until the session has ended.
 """
 
 import asyncio
-import os
 import re
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import streamlit as st
 from starlette.datastructures import Headers
@@ -22,8 +19,10 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.access import SENTENCE, read_only
+from pages.server.hosts import route_of
+from pages.server.limits import memory_bytes
 
-ROUTE = re.compile(r"(?:/.*)?/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
+ROUTE = re.compile("/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
 FILES_A_SESSION = 2
 """Files of one session held at once; the oldest makes room. A page shows no more uploaders than that."""
 IDLE_SECONDS = 30
@@ -32,6 +31,8 @@ WINDOW_SECONDS, WINDOW_BYTES = 60, 65_536
 """A body that brings fewer bytes within any such time is given up: it would hold its place for hours."""
 LINGER_SECONDS = 2
 """For so long the rest of a refused body is read and dropped, since a client that still sends hears no answer."""
+UNSHOWN_SECONDS = 5
+"""For so long a file stays in memory when its uploader has left the page."""
 FRAMING = 2**20
 """Bytes that the body of an upload may have beside the file's."""
 
@@ -64,10 +65,13 @@ class Shown:
     def __contains__(self, session: str) -> bool:
         return session in self._shown
 
-    def keep(self, is_active: Callable[[str], bool]) -> None:
-        """Forgets sessions that are gone."""
-        for session in [session for session in list(self._shown) if not is_active(session)]:
-            self._shown.pop(session, None)
+    def forget(self, session: str) -> None:
+        """The session is gone."""
+        self._shown.pop(session, None)
+
+    def sessions(self) -> list[str]:
+        """All that are known."""
+        return list(self._shown)
 
 
 SHOWN = Shown()
@@ -92,15 +96,7 @@ def largest_upload() -> int:
 
 def largest_together() -> int:
     """Bytes of uploads that all sessions together may hold: of two largest files, and at most half of the memory."""
-    return min(2 * largest_upload(), _memory() // 2)
-
-
-def _memory() -> int:
-    """Bytes of memory this process may use: the machine's, or a container's share of it."""
-    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    with suppress(OSError, ValueError):
-        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return min(sizes)
+    return min(2 * largest_upload(), memory_bytes() // 2)
 
 
 def held() -> dict[str, dict[str, int]]:
@@ -128,8 +124,9 @@ class Uploads:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes an upload on with a body that is counted and timed; everything else as it is."""
-        match = ROUTE.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "PUT" else None
-        if match is None:
+        match = ROUTE.fullmatch(route_of(scope)) if scope.get("method") == "PUT" else None
+        # Streamlit itself refuses, with its body unread, an upload for a session that is not connected.
+        if match is None or not (read_only() or runtime.get_instance().is_active_session(match["session"])):
             await self.app(scope, receive, send)
             return
         length = Headers(scope=scope).get("content-length", "")
@@ -150,7 +147,7 @@ class Uploads:
         """Makes room for one more file of the session; an HTTPException where it may not upload."""
         if read_only():
             raise HTTPException(403, SENTENCE)
-        if session not in self.shown or not runtime.get_instance().is_active_session(session):
+        if session not in self.shown:
             raise HTTPException(403, "No page of this session asks for a file.")
         coming = sum(body.session == session for body in self._coming)
         if coming >= FILES_A_SESSION:
@@ -180,10 +177,13 @@ class _Body:
         self.uploads, self.session, self._receive = uploads, session, receive
         self.size = 0
         self._came = 0
+        self._ended = False
         self._window_ends, self._window_came = time.monotonic() + WINDOW_SECONDS, 0
 
     async def receive(self) -> Message:
         """The next part of the body. Raises HTTPException, which the app answers with its status."""
+        if self._ended:
+            return await self._receive()
         try:
             message = await asyncio.wait_for(self._receive(), IDLE_SECONDS)
             self._count(len(message.get("body", b"")), bool(message.get("more_body")))
@@ -192,6 +192,7 @@ class _Body:
         except HTTPException as refusal:
             refusal.headers = {"Connection": "close"}
             raise
+        self._ended = not message.get("more_body")
         return message
 
     def _count(self, came: int, more: bool) -> None:
@@ -221,19 +222,21 @@ async def _refuse(receive: Receive, send: Send, refusal: HTTPException) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def free_ended_sessions(gone_since: dict[str, float], now: float, seconds: float) -> None:
-    """Drops uploads of sessions that are not connected, once they have been so for `seconds`.
+def free_unused(shown: Shown, unused_since: dict[str, float], now: float, seconds: float) -> None:
+    """Drops uploads of sessions whose page asks for no file any longer, and of those that are gone for `seconds`.
 
-    Streamlit drops them when it next has to do with sessions, which on a quiet server may be never.
+    Streamlit keeps them until a session has ended and it next has to do with sessions, which on a quiet server may be
+    never.
 
-    gone_since: when each was first seen disconnected; kept up by this function.
+    unused_since: when each was first seen so; kept up by this function.
     """
     instance = runtime.get_instance()
-    sessions = held()
-    active = {session for session in sessions if instance.is_active_session(session)}
-    for session in [session for session in gone_since if session not in sessions or session in active]:
-        del gone_since[session]
-    for session in sessions.keys() - active:
-        if now - gone_since.setdefault(session, now) >= seconds:
+    known = {*held(), *shown.sessions()}
+    for session in known | unused_since.keys():
+        active = instance.is_active_session(session)
+        if session not in known or (active and session in shown):
+            unused_since.pop(session, None)
+        elif now - unused_since.setdefault(session, now) >= (UNSHOWN_SECONDS if active else seconds):
             _manager().remove_session_files(session)
-            del gone_since[session]
+            shown.forget(session)
+            del unused_since[session]

@@ -7,10 +7,12 @@ be set while they run; the monotonic clock and the times of files stay as they a
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from core.data.simulate import simulate
 from core.workspace import PROJECT, Workspace
 
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
@@ -48,8 +51,11 @@ class Processes:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # Ctrl-C reaches the campaign alone, which then ends what it has started.
+            start_new_session=True,
         )
         self.alive: set[int] = set()
+        self._ended: dict[int, int | None] = {}
 
     def set_clock(self, seconds: int) -> None:
         """Sets the clock of all processes to `seconds` after (or, below 0, before) the true time."""
@@ -65,10 +71,11 @@ class Processes:
 
     def wait(self, pid: int, seconds: float) -> int | None:
         """The exit status (below 0: the signal); None where it has not ended within `seconds`."""
-        status = self._ask("wait", pid, seconds)
-        if status is not None:
-            self.alive.discard(pid)
-        return status
+        if pid in self.alive:
+            self._ended[pid] = self._ask("wait", pid, seconds)
+            if self._ended[pid] is not None:
+                self.alive.discard(pid)
+        return self._ended[pid]
 
     def kill(self, pid: int) -> None:
         """Ends it by SIGKILL, and whatever it has started, and waits until it is dead."""
@@ -129,7 +136,7 @@ def worker(folder: Path, root: str, linger: str) -> None:
             return job.execute(workspace, run, reporter)
 
     # Checkpoints by time within an epoch as well, though these runs take less than a second.
-    loop.CHECKPOINT_SECONDS = 0.005
+    loop.CHECKPOINT_SECONDS = 0.02
     worker_module.work(Workspace(Path(root)), "cpu", execute, linger=float(linger))
 
 
@@ -142,7 +149,7 @@ def app(_: Path, root: str) -> None:
     workspace = Workspace(Path(root))
     while True:
         # A full disk, or a workspace that is being swapped: the page says so and is drawn again.
-        with contextlib.suppress(ThawError, OSError, __import__("sqlite3").Error):
+        with contextlib.suppress(ThawError, OSError, sqlite3.Error):
             store = RunStore(workspace)
             refresh(workspace, store)
             for run in store.list():
@@ -151,9 +158,11 @@ def app(_: Path, root: str) -> None:
 
 
 def command(_: Path, *words: str) -> None:
-    """`python -m core …`."""
+    """`python -m core …`, with the server's reader of files at hand, which takes as long to start as torch."""
     from core.__main__ import main
+    from core.data import reader_process
 
+    reader_process._server._owner = os.getpid()
     os._exit(main(words))
 
 
@@ -168,15 +177,23 @@ def serve(folder: Path) -> None:
     from core.runs.worker import load_torch
 
     load_torch()
+    _warm_up(folder / "warm")
     # Whoever finds a dead worker's run would start a worker for those after it; here that is the campaign's part.
     launch.ensure_worker = lambda *_: None
-    import core.__main__
-    import core.data_commands  # noqa: F401
-
     for line in sys.stdin:
         word, *rest = json.loads(line)
         answer = _fork(folder, rest) if word == "start" else _wait(*rest)
         print(json.dumps(answer), flush=True)
+
+
+def _warm_up(folder: Path) -> None:
+    """Has everything imported, compiled and started that ingesting and preparing take."""
+    from core.__main__ import main
+
+    rows = folder / "rows.tsv"
+    simulate(rows, 200, "both", seed=1)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        main(["--workspace", str(folder), "ingest", str(rows), "--name", "warm"])
 
 
 def _fork(folder: Path, rest: list[str]) -> int:

@@ -1,0 +1,29 @@
+"""What the operating system allows this process: open files and memory."""
+
+import os
+import resource
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+WANTED_FILES = 8192
+
+
+@cache
+def open_files() -> int:
+    """Files this process may open, raised as far as the system allows: desktops start programs with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < WANTED_FILES:
+        raised = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+            soft = raised
+    return WANTED_FILES if soft == resource.RLIM_INFINITY else soft
+
+
+def memory_bytes() -> int:
+    """Memory this process may use: the machine's, or a container's share of it."""
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with suppress(OSError, ValueError):
+        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(sizes)

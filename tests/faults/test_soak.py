@@ -1,0 +1,39 @@
+"""A light version of benchmarks/fault_soak.py: what befalls a workspace in random order, nothing lost, nothing twice."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.faults.processes import Processes
+from tests.faults.soak import Soak
+from tests.faults.soak_world import make_template
+
+
+@pytest.fixture
+def soak(tmp_path: Path) -> Iterator[type[Soak]]:
+    """The state machine, with its processes at hand."""
+    folder = tmp_path / "processes"
+    folder.mkdir()
+    processes = Processes(folder)
+    Soak.template, Soak.processes, Soak.folder = make_template(tmp_path), processes, tmp_path
+    yield Soak
+    processes.close()
+
+
+def test_a_few_dozen_things_that_befall_a_workspace(soak: type[Soak]) -> None:
+    """Every listed run was submitted and ends as the unbroken one; what was made by commands is listed and whole."""
+    soak.counted.clear()
+    few = settings(
+        max_examples=3,
+        stateful_step_count=25,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(soak, settings=few)
+    assert soak.counted["runs"] > 10 and soak.counted["runs compared"] > 10
