@@ -27,5 +27,14 @@ def outcome(workspace: Workspace, store: RunStore, run: Run) -> dict[str, Any]:
     }
 
 
+def require_same(found: dict[str, Any], expected: dict[str, Any], what: str) -> None:
+    """AssertionError, with what differs, unless two outcomes are the same."""
+    assert found.keys() == expected.keys(), f"{what}: {sorted(found)} where {sorted(expected)} belong"
+    for part, value in expected.items():
+        if isinstance(value, dict) and found[part] != value:
+            require_same(found[part], value, f"{what}, {part}")
+        assert found[part] == value, f"{what}: {part} is {found[part]!r:.400}, unbroken {value!r:.400}"
+
+
 def _hash(path: Any) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

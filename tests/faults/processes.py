@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from core.data.simulate import simulate
-from core.workspace import PROJECT, Workspace, open_workspace
+from core.workspace import PROJECT, Workspace
 
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 """Debian's package libfaketime."""
@@ -51,6 +51,8 @@ class Processes:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # Ctrl-C reaches the campaign alone, which then ends what it has started.
+            start_new_session=True,
         )
         self.alive: set[int] = set()
         self._ended: dict[int, int | None] = {}
@@ -134,8 +136,8 @@ def worker(folder: Path, root: str, linger: str) -> None:
             return job.execute(workspace, run, reporter)
 
     # Checkpoints by time within an epoch as well, though these runs take less than a second.
-    loop.CHECKPOINT_SECONDS = 0.005
-    worker_module.work(open_workspace(root), "cpu", execute, linger=float(linger))
+    loop.CHECKPOINT_SECONDS = 0.02
+    worker_module.work(Workspace(Path(root)), "cpu", execute, linger=float(linger))
 
 
 def app(_: Path, root: str) -> None:

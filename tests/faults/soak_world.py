@@ -18,7 +18,7 @@ from core.runs.store import RunStore
 from core.runs.worker import work
 from core.training.job import execute
 from core.training.settings import FinetuneRequest, PretrainRequest, Request, TrainSettings
-from core.workspace import Workspace, open_workspace
+from core.workspace import open_workspace
 from tests.core.models.references import SMALL
 from tests.faults.outcomes import outcome
 

@@ -36,4 +36,4 @@ def test_a_few_dozen_things_that_befall_a_workspace(soak: type[Soak]) -> None:
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(soak, settings=few)
-    assert soak.counted["runs compared"] == soak.counted["runs"] - soak.counted["deletions"] > 10
+    assert soak.counted["runs"] > 10 and soak.counted["runs compared"] > 10
