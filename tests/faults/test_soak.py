@@ -18,7 +18,7 @@ def soak(tmp_path: Path) -> Iterator[type[Soak]]:
     folder = tmp_path / "processes"
     folder.mkdir()
     processes = Processes(folder)
-    Soak.template, Soak.processes, Soak.folder = make_template(tmp_path), processes, tmp_path
+    Soak.template, Soak.processes, Soak.folder = make_template(tmp_path, processes), processes, tmp_path
     yield Soak
     processes.close()
 
