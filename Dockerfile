@@ -33,5 +33,5 @@ EXPOSE 8501
 HEALTHCHECK --start-period=30s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=3)"]
 
 # Inside the container the app listens to the outside; what may reach it is decided by -p above. It answers to the name
-# that Hugging Face gives a Space and to those in THAW_HOSTS.
-CMD ["sh", "-c", "THAW_HOSTS=\"$THAW_HOSTS,$SPACE_HOST\" exec streamlit run app.py --server.address 0.0.0.0 --server.port 8501 --server.headless true"]
+# that Hugging Face gives a Space and to those in THAW_HOSTS. A Space is shown in a frame of its page there.
+CMD ["sh", "-c", "THAW_HOSTS=\"$THAW_HOSTS,$SPACE_HOST\" THAW_FRAME_ANCESTORS=\"${THAW_FRAME_ANCESTORS-${SPACE_HOST:+https://huggingface.co https://*.hf.space}}\" exec streamlit run app.py --server.address 0.0.0.0 --server.port 8501 --server.headless true"]

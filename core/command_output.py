@@ -4,7 +4,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from core.errors import BadInput, Damaged, RunError, ThawError, system_sentence
 from core.evaluation.format_metrics import format_auc, format_metric, format_metrics
 from core.models.card import BackboneCard
 from core.runs.command import PROGRESS
-from core.runs.launch import refresh
+from core.runs.launch import refresh, stall_of
 from core.runs.store import Run, RunStore
 from core.workspace import Workspace, without_nan, workspace_root
 
@@ -45,12 +45,13 @@ class Result:
 
 def wait(workspace: Workspace, run: Run) -> dict[str, Any]:
     """The result of a run once it has ended, its progress shown; RunError when it does not end well."""
-    store = RunStore(workspace)
+    store, notices = RunStore(workspace), StallNotices(workspace)
     with Bar(run.name) as report:
         while (run := store.get(run.id)).active:
             report(run.step / run.steps if run.steps else 0.0)
             time.sleep(FOLLOW_SECONDS)
             refresh(workspace, store)
+            notices.tell([run])
     if run.status != "done" or run.result is None:
         raise RunError(f"Run {run.id} {run.status}: {run.message}")
     return run.result
@@ -71,6 +72,24 @@ def follow(workspace: Workspace, run: Run) -> Result:
         was = f"  (before {auc_text(before)})" if before else ""
         lines.append(f"{part.replace('_', ' ')}: {metrics_text(values)}{was}")
     return Result({"run": dataclasses.asdict(run)}, "\n".join(lines))
+
+
+class StallNotices:
+    """Says on standard error, once each time, that a run that is waited for has stalled."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._told: set[str] = set()
+
+    def tell(self, runs: Iterable[Run]) -> None:
+        """Looks at each of `runs`, and speaks of those that have stalled since it last looked."""
+        for run in runs:
+            stall = stall_of(self._workspace, run).stall
+            if stall is None:
+                self._told.discard(run.id)
+            elif run.id not in self._told:
+                self._told.add(run.id)
+                print(f"{run.id}  {run.name}: {stall.sentence(run.id)}", file=sys.stderr, flush=True)
 
 
 class Bar:

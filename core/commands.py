@@ -34,10 +34,11 @@ from core.data.datasets import find_dataset, prepare, read_datasets
 from core.data.ingest import ingest as ingest_file
 from core.data.paths import clean_path
 from core.data.preprocessing import load_preprocessing
+from core.data.samples import delete_sample, list_samples
 from core.data.simulate import simulate as simulate_file
-from core.data_commands import split_spec
+from core.data_commands import check_new_dataset, split_spec
 from core.dry_run import finetune_outlook, pretrain_outlook
-from core.errors import BadInput
+from core.errors import BadInput, NameTaken
 from core.evaluation.format_metrics import format_metric
 from core.models.card import BackboneCard
 from core.models.costs import keep_cost
@@ -47,7 +48,7 @@ from core.models.registry import ARCHITECTURES, is_installed
 from core.outputs import check_output
 from core.runs.moved import read_moved
 from core.runs.store import RunStore
-from core.runs.submit import submit_finetune, submit_interpolation, submit_pretrain
+from core.runs.submit import names_in_training, submit_finetune, submit_interpolation, submit_pretrain
 from core.runs.sweep import find_sweep
 from core.tracking.mlflow_files import write_mlflow
 from core.tracking.tensorboard_files import write_tensorboard
@@ -76,10 +77,14 @@ def simulate(workspace: Workspace, options: argparse.Namespace) -> Result:
 def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Reads a file and prepares a dataset of the same name, unless told not to."""
     spec = split_spec(options)
+    path = clean_path(options.path)
+    before = {one.id for one in list_samples(workspace)}
+    if not options.no_prepare:
+        check_new_dataset(workspace, options.name, path)
     with Bar("Reading") as report:
         sample = ingest_file(
             workspace,
-            clean_path(options.path),
+            path,
             options.name,
             options.on_bad_rows,
             report,
@@ -97,6 +102,10 @@ def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
     try:
         with Bar("Preparing") as report:
             dataset = prepare(workspace, sample, spec, options.name, options.min_count, report)
+    except NameTaken:
+        if sample.id not in before:
+            delete_sample(sample)
+        raise
     except BadInput as error:
         hint = f"The sample {sample.name!r} is kept: `prepare --sample` makes a dataset of it without reading it again."
         raise BadInput(f"{error} {hint}") from error
@@ -327,7 +336,7 @@ def import_backbone(workspace: Workspace, options: argparse.Namespace) -> Result
     """Takes a backbone in from a file or folder."""
     from core.models.importing import import_backbone as read_backbone
 
-    card = read_backbone(workspace, options.path, options.name)
+    card = read_backbone(workspace, options.path, options.name, lambda: names_in_training(workspace))
     text = f"Imported {card.name!r} ({card.id}): {card.architecture}, {len(card.stages)} stages, {card.parameters:,} "
     return Result({"backbone": card_data(card)}, text + "parameters. Its metrics are as its maker stated them.")
 

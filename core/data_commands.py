@@ -1,14 +1,15 @@
 """Commands that make datasets: options of a split, and `prepare`, which makes one from samples that are there."""
 
 import argparse
+from pathlib import Path
 
 from core.command_output import Bar, Result, dataset_data, dataset_text
-from core.data.datasets import Dataset, prepare_files
+from core.data.datasets import Dataset, check_dataset_name, prepare_files
 from core.data.datasets import prepare as prepare_sample
-from core.data.samples import find_sample
+from core.data.samples import find_sample, read_samples
 from core.data.split import FILE_ROLES, SplitSpec
-from core.errors import BadInput
-from core.workspace import Workspace
+from core.errors import BadInput, NameTaken
+from core.workspace import Workspace, hash_file
 
 _FLAGS = {
     "source": "with the source rows",
@@ -84,6 +85,19 @@ def prepare(workspace: Workspace, options: argparse.Namespace) -> Result:
     with Bar("Preparing") as report:
         dataset = prepare_files(workspace, samples, split_spec(options), options.name, options.min_count, report)
     return prepared(dataset)
+
+
+def check_new_dataset(workspace: Workspace, name: str, path: Path) -> None:
+    """NameTaken, before a file is read, where a dataset of that name is made of other rows than the file's."""
+    dataset = check_dataset_name(workspace, name.strip())
+    if dataset is None:
+        return
+    hashes = {one.content_hash for one in read_samples(workspace)[0] if one.id in dataset.sample_ids}
+    if len(dataset.sample_ids) > 1 or (hashes and path.is_file() and hash_file(path) not in hashes):
+        raise NameTaken(
+            f"There is already a dataset named {dataset.name!r}, with other rows; choose another name, rename or "
+            "delete that one first, or take in the file alone (--no-prepare)."
+        )
 
 
 def split_spec(options: argparse.Namespace) -> SplitSpec:

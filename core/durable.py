@@ -21,7 +21,7 @@ PRIVATE = 0o077
 """The umask of everything in a workspace, whatever the process's own is."""
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
+_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
 _CANNOT = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 
@@ -73,7 +73,7 @@ def publish_file(part: Path, path: Path, mode: int = 0o600) -> None:
 
 
 def publish(part: Path, target: Path, umask: int = PRIVATE) -> None:
-    """Syncs all of the folder `part` and puts it at `target`; a folder that is there is exchanged for it at once.
+    """Syncs all of the folder `part` and puts it at `target`; whatever is there is exchanged for it at once.
 
     The old folder is then where `part` was, in staging, and goes with that.
     """
@@ -155,7 +155,7 @@ def _sync(path: Path, mode: int | None = None, later: bool = False) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Gives each of two folders the other's name, in one step; False where the system cannot."""
+    """Gives each of two things the other's name, in one step; False where the system cannot."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:

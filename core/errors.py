@@ -45,6 +45,10 @@ class UnreadableRow(BadInput):
     """Rows that cannot be read, one or those after a break, where the rest can be (`on_bad_rows` "skip")."""
 
 
+class NameTaken(BadInput):
+    """A name that something else of the same kind has."""
+
+
 class Damaged(BadInput):
     """A file of the workspace that cannot be used: the message names it and says what to do. path: the file."""
 
@@ -225,7 +229,10 @@ def _store_sentence(error: sqlite3.Error, root: Path) -> str | None:
     if code == sqlite3.SQLITE_FULL:
         return _full(root, root)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return "The run store is busy: another process has kept it for half a minute. Try again in a moment."
+        return (
+            "The run store is busy: another process has kept it for half a minute. Try again in a moment; if a worker "
+            "has stalled, which its run's page and `python -m core runs` say, continue or end it first."
+        )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return (
             f"The run store {str(_store_of(root))!r} is damaged ({error}). Put a copy of it in its place, or move it "

@@ -26,7 +26,7 @@ MARK = f"{UNFINISHED}thaw-"
 """How names begin of what is being written: nothing in there is ever read by its name."""
 _OURS = re.compile(re.escape(MARK) + "[0-9a-f]{16}")
 _LOCK = ".lock"
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 """Errors of a file system without locks. There nothing is ever taken for a leftover."""
 _DAY = 24 * 3600
 
@@ -59,10 +59,10 @@ def clear_beside(folder: Path) -> None:
 
 
 def clear_below(folder: Path) -> None:
-    """As `clear_beside`, in the folder and all below it; also what versions before 0.11 left there, see `_is_old`."""
+    """As `clear_beside`, in the folder and all below it; also what versions before 0.11 left there, see `is_old`."""
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            if name.startswith(UNFINISHED) and not _OURS.match(name) and _is_old(Path(place, name)):
+            if name.startswith(UNFINISHED) and not _OURS.match(name) and is_old(Path(place, name)):
                 with contextlib.suppress(OSError):
                     _remove(Path(place, name))
         if any(_OURS.match(name) for name in (*folders, *files)):
@@ -90,7 +90,7 @@ def _locked(lock: int, path: Path) -> bool | None:
     except (BlockingIOError, FileNotFoundError):
         return False
     except OSError as error:
-        if error.errno in _NO_LOCKS:
+        if error.errno in NO_LOCKS:
             return None
         raise
 
@@ -146,7 +146,7 @@ def _lock_of(part: Path) -> Path:
     return part.with_name(part.name + _LOCK)
 
 
-def _is_old(path: Path) -> bool:
+def is_old(path: Path) -> bool:
     """Whether something that versions before 0.11 were writing, without a lock, is certain to have no writer any more:
     it was last touched over a day ago, and before this machine was started."""
     started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

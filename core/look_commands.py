@@ -17,7 +17,7 @@ from core.freezing.vocabulary import UNSEEN_LIMIT, unseen_share
 from core.models.library import find_backbone
 from core.runs.kept import delete_kept, read_scorings, scorings
 from core.runs.known import damaged_runs
-from core.runs.launch import refresh
+from core.runs.launch import confirmed_stalls, refresh
 from core.runs.run import STATUSES
 from core.runs.store import RunStore
 from core.runs.sweep import list_sweeps, read_sweeps
@@ -102,9 +102,15 @@ def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
         wanted = find_only_sweep(workspace, options.sweep)
         every = [run for run in every if run.group == wanted.id]
     found = matching_runs(every, names, options.find, (), options.status, options.kind, options.tags)
-    lines = [f"{run.id}  {run.status:<11}  {run.name}  {auc_text(target_test(run))}" for run in found]
+    stalls = confirmed_stalls(workspace, found)
+    lines = []
+    for run in found:
+        lines.append(f"{run.id}  {run.status:<11}  {run.name}  {auc_text(target_test(run))}")
+        if run.id in stalls:
+            lines.append(f"    {stalls[run.id].sentence(run.id)}")
     text = "\n".join(lines) or ("No run fits." if every else "No runs yet; `pretrain` or `finetune` starts one.")
-    data: dict[str, Any] = {"runs": [dataclasses.asdict(run) for run in found]}
+    told = {run_id: {"since": one.since, "sentence": one.sentence(run_id)} for run_id, one in stalls.items()}
+    data: dict[str, Any] = {"runs": [dataclasses.asdict(run) | {"stalled": told.get(run.id)} for run in found]}
     if options.out is None:
         return with_damaged(Result(data, text), damaged_runs(workspace))
     if not found:

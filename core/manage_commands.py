@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.access import require_writable
-from core.command_output import FOLLOW_SECONDS, Bar, Result, follow
+from core.command_output import FOLLOW_SECONDS, Bar, Result, StallNotices, follow
 from core.command_targets import Add, add_runs, find_only_sweep, named_runs, words
 from core.data.datasets import list_datasets
 from core.data.samples import list_samples
@@ -254,12 +254,13 @@ def _confirm(what: Sequence[str], consequence: str, yes: bool) -> None:
 
 def _wait_for_all(workspace: Workspace, runs: Sequence[Run], title: str) -> None:
     """Waits until none of them is queued or running any more, and shows how many have ended."""
-    store = RunStore(workspace)
+    store, notices = RunStore(workspace), StallNotices(workspace)
     with Bar(title) as report:
-        while active := sum(store.get(run.id).active for run in runs):
-            report(1 - active / len(runs))
+        while active := [run for run in (store.get(one.id) for one in runs) if run.active]:
+            report(1 - len(active) / len(runs))
             time.sleep(FOLLOW_SECONDS)
             refresh(workspace, store)
+            notices.tell(active)
 
 
 def _follow(workspace: Workspace, runs: Sequence[Run]) -> Result:

@@ -1,10 +1,18 @@
-"""Finding the one thing that a name or id stands for, where a wrong guess could not be undone."""
+"""Names: finding the one thing that a name or id stands for, and giving each thing a name of its own.
 
-from collections.abc import Sequence
+Two commands at once look for the same name, both find it free, and both take it: so whoever gives something a name
+holds `names_held` from looking to publishing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol, TypeVar
 
-from core.errors import BadInput, Damaged
-from core.workspace import check_name
+from filelock import FileLock
+
+from core.errors import BadInput, Damaged, NameTaken
+from core.workspace import Workspace, check_name
 
 
 class Named(Protocol):
@@ -59,9 +67,28 @@ def only_one(items: Sequence[Item], name_or_id: str, what: str) -> Item:
     raise BadInput(f"There is no {what} {name_or_id[:80]!r}; the {what}s here are {names}.")
 
 
+@contextmanager
+def names_held(workspace: Workspace) -> Iterator[None]:
+    """No other process or session gives anything in the workspace a name in this block; keep it short."""
+    with FileLock(workspace.root / "names.lock", mode=0o600):
+        yield
+
+
+def free_id(folder: Path, first: str, is_free: Callable[[Path], bool]) -> str:
+    """`first`, or it with the lowest number behind it, whose place in `folder` is free.
+
+    >>> free_id(Path("samples"), "s-1", lambda path: path.name != "s-1")
+    's-1-name2'
+    """
+    number = 1
+    while not is_free(folder / (found := first if number == 1 else f"{first}-name{number}")):
+        number += 1
+    return found
+
+
 def free_name(items: Sequence[Item], own: Item, name: str, what: str) -> str:
     """`name` as `own` may be called from now on; BadInput where it cannot be a name or another item has it."""
     cleaned = check_name(name, what)
     if any(item.name == cleaned and item.id != own.id for item in items):
-        raise BadInput(f"There is already a {what} named {cleaned!r}; choose another name.")
+        raise NameTaken(f"There is already a {what} named {cleaned!r}; choose another name.")
     return cleaned

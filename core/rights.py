@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PRIVATE = 0o077
-_OURS = re.compile(r"thaw\..*|demo\.lock|worker-.*\.lock|tour\.json|\.part-.*")
+_OURS = re.compile(r"thaw\..*|[a-z-]+\.(?:lock|beat)|tour\.json|\.part-.*")
 """What lies in a workspace beside its folders."""
 _users: list[int] = []
 """The umask that this process was started with, while its own is another."""

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from core.command_options import given_settings, head_settings, strategy_options
-from core.command_output import FOLLOW_SECONDS, Bar, Result
+from core.command_output import FOLLOW_SECONDS, Bar, Result, StallNotices
 from core.data.datasets import Dataset, find_dataset
 from core.dry_run import sweep_outlook
 from core.errors import BadInput, RunError
@@ -44,13 +44,14 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 def follow_sweep(workspace: Workspace, asked: Sweep) -> Result:
     """Waits until every run of a sweep has ended, and says what came of it; RunError where not all ended well."""
-    store = RunStore(workspace)
+    store, notices = RunStore(workspace), StallNotices(workspace)
     with Bar(asked.name) as report:
         runs = store.group(asked.id)
         while any(run.active for run in runs):
             report(sum(not run.active for run in runs) / len(runs))
             time.sleep(FOLLOW_SECONDS)
             refresh(workspace, store)
+            notices.tell(run for run in runs if run.status == "running")
             runs = store.group(asked.id)
     results = arm_results(asked, runs)
     sentences: list[str] = []

@@ -6,7 +6,8 @@ from core.demo import demo_backbone
 from core.evaluation.format_metrics import format_interval
 from core.freezing.plan import make_plan
 from core.models.card import HeadSettings
-from core.runs.launch import LANES, preferred_lane, refresh, worker_alive
+from core.runs.heartbeat import look_at
+from core.runs.launch import LANES, lane_heartbeat, preferred_lane, refresh, stall_of, worker_alive
 from core.runs.store import Run, RunStore
 from pages.components.common import (
     count,
@@ -20,6 +21,7 @@ from pages.components.common import (
 )
 from pages.components.demo import demo_box, demo_story
 from pages.components.stack import stack_of_plan
+from pages.components.stalled import stall_notes
 
 LATEST = 6
 TICK = 2.0
@@ -51,11 +53,14 @@ def method() -> None:
 def queue_state(store: RunStore) -> None:
     """Device, worker and queue in five numbers."""
     counts = store.counts()
-    awake = any(worker_alive(workspace(), lane) for lane in LANES)
+    alive = [lane for lane in LANES if worker_alive(workspace(), lane)]
+    state = "awake" if alive else "asleep"
+    if any(look_at(lane_heartbeat(workspace(), lane)).stall for lane in alive):
+        state = "stalled"
     with st.grid(5, min_column_width=150):
         st.metric("Trains on", DEVICES[preferred_lane("auto")], border=True)
         about = "The process that trains, beside this app. It wakes when a run is queued."
-        st.metric("Worker", "awake" if awake else "asleep", border=True, help=about)
+        st.metric("Worker", state, border=True, help=about)
         for status in ("queued", "running", "done"):
             st.metric(f"Runs {status}", count(counts.get(status, 0)), border=True)
 
@@ -81,6 +86,8 @@ def outcome(run: Run) -> str:
     if run.result and "target_test" in run.result["metrics"]:
         return format_interval(run.result["metrics"]["target_test"], 3)
     if run.status == "running":
+        if stall := stall_of(workspace(), run).stall:
+            return f":orange[stalled since {when(stall.since)}]"
         return f"{run.phase}, {percent(run.step / run.steps, 0)}" if run.steps else run.phase
     return when(run.finished or run.created)
 
@@ -99,6 +106,7 @@ def overview(ticking: bool) -> None:
     if ticking and not busy(store):
         st.rerun()
     queue_state(store)
+    stall_notes([run for run in runs if run.active])
     latest_runs(runs)
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from core.__main__ import main
 from core.workspace import PROJECT, version
+from pages.server.headers import read_ancestors
 
 
 def test_the_version_is_semantic_and_heads_the_changelog(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,12 +48,17 @@ def test_the_container_and_the_space_name_what_is_there() -> None:
 
 def test_the_container_answers_to_the_name_of_its_space(tmp_path: Path) -> None:
     stand_in = tmp_path / "streamlit"
-    stand_in.write_text('#!/bin/sh\necho "$THAW_HOSTS $@"\n')
+    stand_in.write_text('#!/bin/sh\necho "$THAW_HOSTS $@"\necho "$THAW_FRAME_ANCESTORS"\n')
     stand_in.chmod(0o755)
     docker = (PROJECT / "Dockerfile").read_text()
     command = json.loads(re.findall(r"^CMD (\[.*\])$", docker, re.MULTILINE)[-1])
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SPACE_HOST": "me-thaw.hf.space", "THAW_HOSTS": "a.org"}
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    hosts, *words = said.split()
+    asked, framed = said.splitlines()
+    hosts, *words = asked.split()
     assert hosts.split(",") == ["a.org", "me-thaw.hf.space"]
     assert words[:4] == ["run", "app.py", "--server.address", "0.0.0.0"]
+    assert read_ancestors(framed) == ("https://huggingface.co", "https://*.hf.space")
+    for more, expected in ({"SPACE_HOST": ""}, ""), ({"THAW_FRAME_ANCESTORS": "https://a.org"}, "https://a.org"):
+        said = subprocess.run(command, env=environment | more, capture_output=True, text=True, check=True).stdout
+        assert said.splitlines()[1] == expected

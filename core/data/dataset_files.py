@@ -44,7 +44,7 @@ def check_files(files: Mapping[str, Sample]) -> dict[str, Sample]:
                 f"The sample {sample.name!r} (the {_title(role)} file) has no labels; a dataset of several files needs "
                 "labels in each. Without labels it can be prepared alone, for pretraining."
             )
-        twin = next(one for one, other in ordered.items() if other.id == sample.id)
+        twin = next(one for one, other in ordered.items() if other.rows_id == sample.rows_id)
         if twin != role:
             raise BadInput(
                 f"The sample {sample.name!r} is named as the {_title(twin)} file and as the {_title(role)} file; its "
@@ -86,10 +86,10 @@ def content_hash_of(files: Mapping[str, Sample], spec: SplitSpec, min_count: int
 
 
 def _of(sample: Sample) -> list[str | int]:
-    return [sample.content_hash, sample.id, sample.rows]
+    return [sample.content_hash, sample.rows_id, sample.rows]
 
 
 def _identity(sample: Sample) -> str | list[str | int]:
     """The hash of the sample's file; with its id where that says more (such as which file of an archive)."""
     plain = f"s-{sample.content_hash[:12]}"
-    return sample.content_hash if sample.id in (plain, f"{plain}-skip") else _of(sample)
+    return sample.content_hash if sample.rows_id in (plain, f"{plain}-skip") else _of(sample)

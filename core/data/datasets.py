@@ -1,9 +1,9 @@
 """Datasets: one sample, or several, prepared for training, with split, preprocessing and encoded rows."""
 
 import dataclasses
-import os
-import shutil
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,15 +24,15 @@ from core.data.preprocessing import (
     default_min_count,
     fit,
 )
-from core.data.samples import Sample, find_sample
+from core.data.samples import Sample, read_samples
 from core.data.schema import FIELDS, LABEL, NUMERIC
 from core.data.split import PARTS, PartSummary, SplitSpec, without_domains
 from core.data.split_adjust import Split
 from core.data.split_plan import by_file, plan_files, plan_split
 from core.data.wholeness import dataset_fault
-from core.durable import publish, remove_folder, staging
-from core.errors import BadInput, Damaged
-from core.named import found_among
+from core.durable import publish, remove_folder, staging, sync_tree
+from core.errors import BadInput, Damaged, NameTaken
+from core.named import found_among, free_id, names_held
 from core.stored import build, check_moment, check_whole, load_stored, read_array, read_entries
 from core.workspace import Workspace, check_name, write_json
 
@@ -46,6 +46,9 @@ _FILES = (
 )
 ADVICE = "prepare the dataset again from its sample, put a copy of the folder back, or delete the folder"
 """What to do about a damaged file of a dataset."""
+
+_NAME_NUMBER = re.compile(r"-name\d+$")
+"""What core.named.free_id puts behind the id of rows that have several names."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,9 @@ def prepare(
 
     Fitted on the source training rows, or on the target training rows where there is no source domain. Rows without
     labels all become source rows; of `spec` only order, seed and source validation share are kept for them. min_count:
-    None takes `default_min_count` of the training rows. The same sample, split and minimum count give the same dataset
-    again, under the new name.
+    None takes `default_min_count` of the training rows. The same sample, split and minimum count give under the
+    same name the same dataset again, and under another name another one. NameTaken where a dataset of another content
+    has the name.
     """
     require_writable()
     name = check_name(name, "dataset")
@@ -155,10 +159,7 @@ def _prepare(
     samples, several = [*files.values()], "" not in files
     min_count = default_min_count(fitted_rows(split.summaries)) if min_count is None else min_count
     content_hash = content_hash_of(files, spec, min_count, split)
-    dataset_id = f"d-{content_hash[:12]}"
-    for other in list_datasets(workspace):
-        if other.name == name and other.id != dataset_id:
-            raise BadInput(f"There is already a dataset named {name!r}; choose another name or delete that one first.")
+    dataset_id = _id_for(workspace, name, content_hash)
     table = join_rows(samples)
     roles = tuple(SampleRole(role, one.id, one.name, one.rows) for role, one in files.items() if several)
     with staging(workspace.datasets) as folder:
@@ -192,10 +193,35 @@ def _prepare(
             duplicates=duplicates,
         )
         _encode(table, preprocessing, folder, lambda share: report(0.4 + 0.6 * share))
-        write_json(folder / FILE, _as_json(dataset))
-        # The same dataset prepared before is there until the new one is, whole, in its place.
-        publish(folder, target := workspace.datasets / dataset_id)
+        # What takes time goes before the names are held.
+        sync_tree(folder)
+        with names_held(workspace):
+            # Another process may have taken the name since.
+            dataset = dataclasses.replace(dataset, id=_id_for(workspace, name, content_hash))
+            write_json(folder / FILE, _as_json(dataset))
+            # The same dataset prepared before is there until the new one is, whole, in its place.
+            publish(folder, target := workspace.datasets / dataset.id)
     return dataclasses.replace(dataset, folder=target)
+
+
+def check_dataset_name(workspace: Workspace, name: str, content_hash: str | None = None) -> Dataset | None:
+    """The dataset of that name, None where there is none; NameTaken where it has another content than this."""
+    named = next((one for one in list_datasets(workspace) if one.name == name), None)
+    if named and content_hash is not None and named.content_hash != content_hash:
+        raise NameTaken(
+            f"There is already a dataset named {name!r}, with another content; choose another name, or rename or "
+            "delete that one first."
+        )
+    return named
+
+
+def _id_for(workspace: Workspace, name: str, content_hash: str) -> str:
+    """The id of the dataset of that name and content: the one it has, else one that no other has."""
+    if named := check_dataset_name(workspace, name, content_hash):
+        return named.id
+    others = {one.folder for one in list_datasets(workspace)}
+    # A folder that is no whole dataset is replaced.
+    return free_id(workspace.datasets, f"d-{content_hash[:12]}", lambda folder: folder not in others)
 
 
 def _as_json(dataset: Dataset) -> dict[str, Any]:
@@ -309,8 +335,24 @@ def test_rows(dataset: Dataset, domain: str) -> np.ndarray:
 
 
 def samples_of(workspace: Workspace, dataset: Dataset) -> list[Sample]:
-    """The samples that the dataset is made of, in the order of its rows; BadInput where one has been deleted."""
-    return [find_sample(workspace, one) for one in dataset.sample_ids]
+    """The samples that the dataset is made of, in the order of its rows; BadInput where one has been deleted.
+
+    A sample of another name that has the same rows stands in for one that is gone.
+    """
+    whole, broken = read_samples(workspace)
+    named = {one.id: one.name for one in dataset.samples} or {dataset.sample_id: dataset.sample_name}
+    found = []
+    for sample_id, name in named.items():
+        same = [one for one in whole if sample_id in (one.id, one.rows_id)]
+        same += [one for one in whole if _NAME_NUMBER.sub("", sample_id) == one.rows_id]
+        if not same:
+            why = next((f" {one}" for one in broken if one.path.parent.name == sample_id), "")
+            raise BadInput(
+                f"There is no sample {name!r} any more, of whose rows the dataset {dataset.name!r} is made; ingest its "
+                f"file again.{why}"
+            )
+        found.append(min(same, key=lambda one: one.id != sample_id))
+    return found
 
 
 def dataset_rows(workspace: Workspace, dataset: Dataset) -> pa.Table:
@@ -340,16 +382,10 @@ def encoded(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessing
     Raises BadInput when a sample has been deleted and this encoding was never made.
     """
     folder = dataset.folder / f"encoded-{preprocessing.hash[:12]}"
-    if os.path.lexists(folder):
-        try:
-            return _read_encoded(folder, dataset.rows)
-        except Damaged:
-            # It is made of the rows, so it can be made again; what cannot says why.
-            table = dataset_rows(workspace, dataset)
-            shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
-    else:
-        table = dataset_rows(workspace, dataset)
-    _encode(table, preprocessing, dataset.folder, lambda share: None)
+    # What is damaged is made of the rows, so it can be made again; what cannot says why.
+    with suppress(Damaged):
+        return _read_encoded(folder, dataset.rows)
+    _encode(dataset_rows(workspace, dataset), preprocessing, dataset.folder, lambda share: None)
     return _read_encoded(folder, dataset.rows)
 
 

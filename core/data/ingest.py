@@ -1,7 +1,9 @@
 """Reads a Criteo file into the workspace as a sample: all of it, or nothing and a sentence."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,10 +14,10 @@ from core.access import require_writable
 from core.data.dialects import Inspection
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.read_rows import Reading, inspect_file, read_rows
-from core.data.samples import READER, Sample, load_sample, save_sample
-from core.data.wholeness import sample_fault
-from core.durable import publish, staging
-from core.errors import BadInput, refused_by_system
+from core.data.samples import READER, SKIPPED, Sample, describe_sample, list_samples, save_sample
+from core.durable import publish, staging, sync_tree
+from core.errors import BadInput, Damaged, NameTaken
+from core.named import free_id, names_held
 from core.workspace import Workspace, check_name, hash_file, hash_json
 
 ON_BAD_ROWS = ("reject", "skip")
@@ -40,8 +42,9 @@ def ingest(
     the rows before the break of a truncated file. progress: called with 0..1. one_class_ok: accept labels all alike (to
     score, not to train). labels: "required", or "optional" where a placeholder (empty, ``?``, -1) is stored as
     core.data.values.NO_LABEL; a file whose every label is a placeholder is read as one without labels. on_form: called
-    with the file's form before its rows are read. The same bytes read the same way give the same sample again, under
-    the new name. BadInput leaves the workspace as it was.
+    with the file's form before its rows are read. The same bytes read the same way under the same name are the
+    same sample again; under another name they are another sample, which shares the rows. NameTaken where a sample of
+    other rows has the name. BadInput leaves the workspace as it was.
     """
     require_writable()
     name = check_name(name, "sample")
@@ -53,32 +56,122 @@ def ingest(
     skip = on_bad_rows == "skip"
     suffix = _suffix(form, skip, options, labels)
 
-    def folder_of(content_hash: str) -> Path:
-        return workspace.samples / f"s-{content_hash[:12]}{suffix}"
-
+    if same := _known_by_name(workspace, path, name, suffix, simulated):
+        return same
     with staging(workspace.samples) as part:
         with _hashing(path) as hashing:
-            known = lambda: hashing.done() and _is_current(folder_of(hashing.result()))  # noqa: E731
             rule = "unknown" if form.unknown_labels and labels == "required" else labels
             report = progress or (lambda share: None)
+            known = _Known(workspace, hashing, suffix)
             reading = read_rows(path, form, part, skip, rule, report, known)
             content_hash = hashing.result()
-        folder = folder_of(content_hash)
-        if reading and not _is_current(folder) and _differs(reading, _described(folder)):
-            # The old sample may have datasets, and stays.
-            folder = folder.with_name(f"{folder.name}-{READER}")
-        if known_sample := _whole(folder):
-            sample = dataclasses.replace(known_sample, name=name)
-            save_sample(sample)
-            return sample
-        if reading is None:
-            raise BadInput(f"The sample of {path.name!r} was deleted while the file was read; add the file again.")
-        _check_rows(path, reading, one_class_ok)
-        sample = _sample(path, form, reading, folder, name, simulated, content_hash, options, labels)
-        sample = dataclasses.replace(sample, folder=part)
-        save_sample(sample)
-        publish(part, folder)
-    return dataclasses.replace(sample, folder=folder)
+        # What takes time goes before the names are held.
+        sync_tree(part)
+        with names_held(workspace):
+            rows_id = _rows_id(content_hash, suffix)
+            family = _same_rows(workspace, rows_id)
+            there = [one for one in family if one.reader == READER] or family
+            earlier = there[0] if there else _described(workspace.samples / rows_id)
+            if reading and earlier and earlier.reader != READER and _differs(reading, earlier, lost=not there):
+                # The old sample may have datasets, and stays.
+                rows_id, there = f"{rows_id}-{READER}", []
+            if same := _named_so(workspace, name, there, family, simulated):
+                return same
+            if there:
+                return _share_rows(workspace, there[0], part, path, name, simulated)
+            if reading is None:
+                raise BadInput(f"The sample of {path.name!r} was deleted while the file was read; add the file again.")
+            _check_rows(path, reading, one_class_ok)
+            folder = workspace.samples / rows_id
+            sample = _sample(path, form, reading, folder, name, simulated, content_hash, options, labels)
+            save_sample(dataclasses.replace(sample, folder=part))
+            # In place of one that is not whole.
+            publish(part, folder)
+    return sample
+
+
+class _Known:
+    """Whether the rows of the file are here already, as far as its hash is known; asked batch by batch."""
+
+    def __init__(self, workspace: Workspace, hashing: Future[str], suffix: str) -> None:
+        self._workspace, self._hashing, self._suffix = workspace, hashing, suffix
+        self._known: bool | None = None
+
+    def __call__(self) -> bool:
+        if self._known is None and self._hashing.done():
+            family = _same_rows(self._workspace, _rows_id(self._hashing.result(), self._suffix))
+            self._known = any(one.reader == READER for one in family)
+        return bool(self._known)
+
+
+def _rows_id(content_hash: str, suffix: str) -> str:
+    return f"s-{content_hash[:12]}{suffix}"
+
+
+def _same_rows(workspace: Workspace, rows_id: str) -> list[Sample]:
+    """The samples, of whatever name, that were read from the same bytes in the same way, by this version or another."""
+    return [one for one in list_samples(workspace) if one.rows_id in (rows_id, f"{rows_id}-{READER}")]
+
+
+def _known_by_name(workspace: Workspace, path: Path, name: str, suffix: str, simulated: bool) -> Sample | None:
+    """The sample of that name and of the rows of the file, before it is read; NameTaken where they cannot have it."""
+    if not any(one.name == name for one in list_samples(workspace)):
+        return None
+    family = _same_rows(workspace, _rows_id(hash_file(path), suffix))
+    return _named_so(workspace, name, [one for one in family if one.reader == READER], family, simulated)
+
+
+def _named_so(
+    workspace: Workspace, name: str, there: Sequence[Sample], family: Sequence[Sample], simulated: bool
+) -> Sample | None:
+    """The one of that name among `there`, which have the same rows; None where no sample has the name.
+
+    NameTaken where it is marked as simulated and that was not asked for, or the other way round, and where a sample of
+    other rows has the name; but for one of `family`, which an earlier version read from the same bytes.
+    """
+    named = [one for one in list_samples(workspace) if one.name == name]
+    ids, related = {one.id for one in there}, {one.id for one in family}
+    same = next((one for one in named if one.id in ids), None)
+    if same is None:
+        if all(one.id in related for one in named):
+            return None
+        raise NameTaken(
+            f"There is already a sample named {name!r}, with other rows (of {named[0].source!r}) or read in another "
+            "way; choose another name, or rename or delete that one first."
+        )
+    if same.simulated != simulated:
+        marked, flag = ("is", "with") if same.simulated else ("is not", "without")
+        raise NameTaken(
+            f"There is already a sample named {name!r} of the same rows, and it {marked} marked as simulated; ask "
+            f"{flag} that mark, choose another name, or delete that one first."
+        )
+    return same
+
+
+def _share_rows(workspace: Workspace, of: Sample, part: Path, path: Path, name: str, simulated: bool) -> Sample:
+    """Another sample of the same rows, which takes no room of its own where the disk knows hard links."""
+    for file in part.iterdir():
+        file.unlink()
+    for file in (of.rows_path, of.folder / SKIPPED):
+        if file.exists():
+            try:
+                os.link(file, part / file.name)
+            except OSError:
+                shutil.copyfile(file, part / file.name)
+    new = free_id(workspace.samples, of.rows_id, lambda folder: not os.path.lexists(folder))
+    sample = dataclasses.replace(
+        of,
+        id=new,
+        name=name,
+        source=path.name,
+        simulated=simulated,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        folder=workspace.samples / new,
+        rows_of=of.rows_id,
+    )
+    save_sample(dataclasses.replace(sample, folder=part))
+    publish(part, sample.folder)
+    return sample
 
 
 def _sample(
@@ -150,35 +243,18 @@ def _suffix(form: Inspection, skip: bool, options: ReadOptions, labels: str) -> 
 
 
 def _described(folder: Path) -> Sample | None:
-    """The sample that is there by what it says of itself, whole or not; None where it says nothing."""
+    """The sample there by what it says of itself, though its rows are not whole; None where it says nothing."""
     try:
-        return load_sample(folder)
-    except (OSError, ValueError, KeyError, TypeError, BadInput) as error:
-        if refused_by_system(error):
-            raise
+        return describe_sample(folder)
+    except Damaged:
         return None
 
 
-def _whole(folder: Path) -> Sample | None:
-    """The sample that is there, if all of it is."""
-    sample = _described(folder)
-    return sample if sample and not sample_fault(folder, sample.rows) else None
-
-
-def _is_current(folder: Path) -> bool:
-    """Whether a whole sample is there that this version of the reader made."""
-    sample = _whole(folder)
-    return sample is not None and sample.reader == READER
-
-
-def _differs(reading: Reading, earlier: Sample | None) -> bool:
+def _differs(reading: Reading, earlier: Sample, lost: bool) -> bool:
     """Whether what an earlier version took for values or for a row is none now.
 
     Of rows that are lost nobody can say, and where there are as many again they may take the old ones' place.
     """
-    if earlier is None:
-        return False
-    lost = bool(sample_fault(earlier.folder, earlier.rows))
     return reading.rows != earlier.rows or (bool(reading.markers) and not lost)
 
 

@@ -114,12 +114,21 @@ class _Server:
 
 
 _server = _Server()
-atexit.register(_server.stop)
+
+
+@atexit.register
+def stop() -> None:
+    """Ends the reader server; the next file starts another one."""
+    _server.stop()
 
 
 def warm_up() -> None:
-    """Starts the reader server if it is not there yet, so that the first file need not wait for it; returns at once."""
-    _server.start()
+    """Starts the reader server if it is not there yet, so that the first file need not wait for it; returns at once.
+
+    What keeps it from starting is said when a file is read.
+    """
+    with suppress(OSError):
+        _server.start()
 
 
 def call(job: Job, path: Path, request: dict[str, Any], on_event: Callable[[Any], None] | None = None) -> Any:

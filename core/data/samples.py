@@ -40,7 +40,7 @@ class Sample:
     "" for none. member: of an archive, the file that was read. columns: (our name, the file's) where they differ, ""
     where the file has none. missing_markers: (text that means a missing value, cells), empty cells not counted. notes:
     what else reading had to say, in sentences. options: how it was asked to be read. reader: version of the reader, see
-    READER.
+    READER. rows_of: where another name was given to rows that were here already, the id that these have.
     """
 
     id: str
@@ -66,6 +66,12 @@ class Sample:
     notes: tuple[str, ...] = ()
     options: ReadOptions = DEFAULT_OPTIONS
     reader: int = 1
+    rows_of: str = ""
+
+    @property
+    def rows_id(self) -> str:
+        """What tells rows apart: one for all samples of the same bytes read the same way, whatever their names."""
+        return self.rows_of or self.id
 
     @property
     def rows_path(self) -> Path:
@@ -81,8 +87,8 @@ def save_sample(sample: Sample) -> None:
     write_json(sample.folder / "sample.json", values)
 
 
-def load_sample(folder: Path) -> Sample:
-    """The sample stored in `folder`; `Damaged` where its description or its rows are not whole."""
+def describe_sample(folder: Path) -> Sample:
+    """The sample stored in `folder` by what it says of itself, whether its rows are whole or not; else `Damaged`."""
 
     def make(values: dict[str, Any]) -> Sample:
         sample = dataclasses.replace(build(Sample, values), folder=folder)
@@ -97,7 +103,12 @@ def load_sample(folder: Path) -> Sample:
         check_moment(sample.created, "created")
         return sample
 
-    sample = load_stored(folder / FILE, _ADVICE, make)
+    return load_stored(folder / FILE, _ADVICE, make)
+
+
+def load_sample(folder: Path) -> Sample:
+    """The sample stored in `folder`; `Damaged` where its description or its rows are not whole."""
+    sample = describe_sample(folder)
     files = [sample.rows_path.name, *[SKIPPED] * os.path.lexists(folder / SKIPPED)]
     check_whole(folder, files, lambda: sample_fault(folder, sample.rows), _ADVICE)
     return sample

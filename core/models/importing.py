@@ -2,7 +2,7 @@
 
 import dataclasses
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from core.access import require_writable
 from core.data.preprocessing import Preprocessing, load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
-from core.durable import publish, staging
-from core.errors import BadInput
+from core.durable import publish, staging, sync_tree
+from core.errors import BadInput, NameTaken
 from core.models.backbone import WEIGHTS, build_network, describe_stages, load_backbone
 from core.models.card import BackboneCard, StageCard, save_card
 from core.models.card_check import check_number, read_foreign_card, read_foreign_json
@@ -22,34 +22,39 @@ from core.models.foreign_files import probe_weights, rewrite_vocabulary, take_ou
 from core.models.library import list_backbones
 from core.models.network import Network
 from core.models.registry import ARCHITECTURES
+from core.named import names_held
 from core.workspace import Workspace, check_name, hash_file
 
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL"}
 
 
-def import_backbone(workspace: Workspace, path: Path, name: str = "") -> BackboneCard:
+def import_backbone(
+    workspace: Workspace, path: Path, name: str = "", in_training: Callable[[], Collection[str]] = tuple
+) -> BackboneCard:
     """Stores the backbone in the zip archive or folder `path` (see core.models.exchange) in the workspace.
 
-    name: "" keeps the card's own; taken names are refused. Weights, vocabulary and card must fit each other; stages,
-    parameters and operations are measured anew, and the card is marked as imported. BadInput leaves the workspace as
-    it was.
+    name: "" keeps the card's own; taken names are refused. in_training: names of backbones that are being pretrained,
+    which count as taken. Weights, vocabulary and card must fit each other; stages, parameters and operations are
+    measured anew, and the card is marked as imported. BadInput leaves the workspace as it was.
     """
     require_writable()
     try:
         with staging(workspace.backbones) as folder:
-            return _take_in(workspace, path, name, folder)
+            return _take_in(workspace, path, name, folder, in_training)
     except OSError as error:
         raise BadInput(f"The backbone in {path.name!r} cannot be read or stored ({error.strerror}).") from error
 
 
-def _take_in(workspace: Workspace, path: Path, name: str, folder: Path) -> BackboneCard:
+def _take_in(
+    workspace: Workspace, path: Path, name: str, folder: Path, in_training: Callable[[], Collection[str]]
+) -> BackboneCard:
     """As import_backbone; folder: an empty one, where it is met by no one until it is checked."""
     take_out(path, folder)
     card = read_foreign_card(folder / "card.json")
     card = dataclasses.replace(
         card,
         id=f"b-{secrets.token_hex(4)}",
-        name=_free_name(workspace, name or card.name),
+        name=_free_name(workspace, name or card.name, in_training()),
         imported=True,
         folder=folder,
     )
@@ -58,14 +63,19 @@ def _take_in(workspace: Workspace, path: Path, name: str, folder: Path) -> Backb
     card = dataclasses.replace(card, stages=_measured_stages(card))
     save_card(card, folder)
     target = workspace.backbones / card.id
-    publish(folder, target)
+    # What takes time goes before the names are held.
+    sync_tree(folder)
+    with names_held(workspace):
+        # Another process may have taken the name since.
+        _free_name(workspace, card.name, in_training())
+        publish(folder, target)
     return dataclasses.replace(card, folder=target)
 
 
-def _free_name(workspace: Workspace, name: str) -> str:
+def _free_name(workspace: Workspace, name: str, in_training: Collection[str]) -> str:
     name = check_name(name, "backbone")
-    if any(card.name == name for card in list_backbones(workspace)):
-        raise BadInput(f"There is already a backbone named {name!r}; give this one another name.")
+    if name in in_training or any(card.name == name for card in list_backbones(workspace)):
+        raise NameTaken(f"There is already a backbone named {name!r}; give this one another name.")
     return name
 
 

@@ -156,15 +156,24 @@ def _identity(workspace: Workspace) -> tuple[str, int, int]:
 
 
 @contextmanager
-def opened(workspace: Workspace, create: bool = False, patience: float = BUSY_SECONDS) -> Iterator[sqlite3.Connection]:
+def opened(
+    workspace: Workspace, create: bool = False, patience: float = BUSY_SECONDS, lasting: bool = True
+) -> Iterator[sqlite3.Connection]:
     """A connection for one transaction, which is undone when the block raises; StoreMissing where there is no file.
 
-    create: whether the file is made when absent. patience: seconds to wait for others that write.
+    create: whether the file is made when absent. patience: seconds to wait for others that write. lasting: whether a
+    power cut afterwards may not undo it; what is shown of a run while it goes on, and changes every moment, need not.
     """
     address = f"{workspace.database.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
     try:
         db = sqlite3.connect(address, uri=True, timeout=patience, isolation_level="IMMEDIATE")
     except sqlite3.OperationalError as error:
+        if not workspace.root.exists():
+            # Made again by whoever opens it next, and not by a page that is drawn while it is being exchanged.
+            raise StoreMissing(
+                f"The workspace folder {str(workspace.root)!r} is not there any more. Put it back, or start Thaw anew "
+                "to begin with an empty one."
+            ) from error
         if create or workspace.database.exists():
             raise
         raise StoreMissing(
@@ -174,8 +183,8 @@ def opened(workspace: Workspace, create: bool = False, patience: float = BUSY_SE
     try:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA foreign_keys = ON")
-        # A rollback journal needs FULL to outlive a power cut; a write-ahead log loses its last transactions at most.
-        full = str(workspace.database) in _rollback
+        # With NORMAL a rollback journal may be damaged by a power cut; a write-ahead log loses its last transactions.
+        full = lasting or str(workspace.database) in _rollback
         db.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
         with db:
             yield db

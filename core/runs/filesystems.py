@@ -12,8 +12,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.error_kinds import UNFINISHED
 from core.errors import BadInput
+from core.leftovers import part_folder
 
 MOUNTS = Path("/proc/self/mountinfo")
 LOCAL = frozenset(
@@ -97,8 +97,9 @@ def check_locks(folder: Path, database: Path) -> bool:
 def _ask_child(folder: Path, database: Path) -> tuple[str, ...]:
     """(whether fcntl's lock was refused, whether flock's was, whether the store is in WAL mode), each "1" or "0"."""
     with (
-        tempfile.NamedTemporaryFile(dir=folder, prefix=UNFINISHED) as by_range,
-        tempfile.NamedTemporaryFile(dir=folder, prefix=UNFINISHED) as whole,
+        part_folder(folder) as part,
+        tempfile.NamedTemporaryFile(dir=part) as by_range,
+        tempfile.NamedTemporaryFile(dir=part) as whole,
     ):
         try:
             fcntl.lockf(by_range, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,7 +16,7 @@ class Replaced(RunError):
 
 
 class Identity:
-    """The workspace at a path, as it was when this was made.
+    """The workspace at a path, as it was when this was made; Replaced where there is none.
 
     lock: the file whose lock this process holds; None where it holds none.
     """
@@ -25,15 +25,20 @@ class Identity:
         self._root = workspace.root
         self._pins: list[int] = []
         self._known: dict[Path, tuple[int, int]] = {}
-        for path in (workspace.root, lock, workspace.database):
-            # Where no run was ever queued, there is no store yet.
-            if path is not None and path.exists():
-                self._know(path)
+        for path in filter(None, (workspace.root, lock)):
+            self._know(path)
+        if workspace.runs.exists():
+            self._know(workspace.runs)
+        # Where no run was ever queued, there is no store yet.
+        self.has_store(workspace)
 
     def _know(self, path: Path) -> None:
-        if _PIN is not None:
-            self._pins.append(os.open(path, _PIN | os.O_CLOEXEC))
-        found = path.stat()
+        try:
+            if _PIN is not None:
+                self._pins.append(os.open(path, _PIN | os.O_CLOEXEC))
+            found = path.stat()
+        except FileNotFoundError:
+            raise Replaced(self.sentence) from None
         self._known[path] = found.st_dev, found.st_ino
 
     def has_store(self, workspace: Workspace) -> bool:

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,9 +212,8 @@ def read_scorings(workspace: Workspace, run_id: str) -> tuple[list[Scoring], lis
 def _load_scoring(folder: Path) -> Scoring:
     def make(values: dict[str, Any]) -> Scoring:
         stored = build(_Stored, values)
-        said = build(_ScoredFile, stored.said)
-        if said.drift and sorted(one.field for one in said.drift.fields) != sorted(FIELDS):
-            raise ValueError("its drift is not of the 39 fields")
+        if not isinstance(stored.said.get("rows"), int):
+            raise ValueError("it does not say how many rows there are")
         check_moment(stored.created, "created")
         return Scoring(stored.said, stored.created, folder, folder.name.removeprefix(_SCORES), stored.file)
 
@@ -225,6 +223,17 @@ def _load_scoring(folder: Path) -> Scoring:
     except ValueError as error:
         raise damaged(scoring.csv, error, ADVICE) from error
     return scoring
+
+
+def check_scoring(scoring: Scoring) -> None:
+    """`Damaged` unless all that a page shows of a scored file is there."""
+    try:
+        said = build(_ScoredFile, scoring.said)
+        if said.drift and sorted(one.field for one in said.drift.fields) != sorted(FIELDS):
+            raise ValueError("its drift is not of the 39 fields")
+        scoring.first(1)
+    except (ValueError, KeyError, OSError, StopIteration, pa.ArrowException) as error:
+        raise damaged(scoring.folder / _SAID, error or type(error).__name__, ADVICE) from error
 
 
 def export_and_keep(workspace: Workspace, run_id: str) -> None:
@@ -284,6 +293,4 @@ def _keep(workspace: Workspace, run_id: str, name: str, fill: Callable[[Path], d
         RunStore(workspace).get(run_id)
         folder = workspace.runs / run_id / name
         make_folder(folder.parent)
-        if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
-            folder.unlink()
         publish(part, folder)

@@ -110,12 +110,12 @@ class RunQueue:
 
     def phase(self, run_id: str, phase: str, claim: str | None = None) -> None:
         """Records what a running job does now; claim: see `_of_claim`."""
-        with self._of_claim(run_id, claim) as db:
+        with self._of_claim(run_id, claim, lasting=False) as db:
             db.execute("UPDATE runs SET phase = ? WHERE id = ?", (phase, run_id))
 
     def progress(self, run_id: str, epoch: int, epochs: int, step: int, steps: int, claim: str | None = None) -> None:
         """Records how far a running job has come."""
-        with self._of_claim(run_id, claim) as db:
+        with self._of_claim(run_id, claim, lasting=False) as db:
             db.execute(
                 "UPDATE runs SET epoch = ?, epochs = ?, step = ?, steps = ? WHERE id = ?",
                 (epoch, epochs, step, steps, run_id),
@@ -124,7 +124,8 @@ class RunQueue:
     def add_points(self, run_id: str, rows: Sequence[Point], claim: str | None = None) -> None:
         """Appends points of a run; one of the same step and name is replaced.
 
-        A point without a value is left out, such as the AUC of validation rows that are all of one class.
+        A point without a value is left out, such as the AUC of validation rows that are all of one class. They outlast
+        a power cut, since the checkpoint that is written next says that they are there.
         """
         kept = [(run_id, *row) for row in rows if not math.isnan(row[2])]
         with self._of_claim(run_id, claim) as db:
@@ -136,12 +137,12 @@ class RunQueue:
             db.execute("DELETE FROM points WHERE run = ? AND step > ?", (run_id, step))
 
     @contextmanager
-    def _of_claim(self, run_id: str, claim: str | None) -> Iterator[sqlite3.Connection]:
+    def _of_claim(self, run_id: str, claim: str | None, lasting: bool = True) -> Iterator[sqlite3.Connection]:
         """A transaction for the process that runs it: ClaimLost unless the run is running under `claim`.
 
         The store that it finds may have been put in the place of the one that it claimed from.
         """
-        with opened(self.workspace) as db:
+        with opened(self.workspace, lasting=lasting) as db:
             if claim is not None:
                 db.execute("BEGIN IMMEDIATE")
                 query = "SELECT 1 FROM runs WHERE id = ? AND claim = ? AND status = 'running'"

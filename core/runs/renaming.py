@@ -6,11 +6,12 @@ from pathlib import Path
 from core.access import require_writable
 from core.data.datasets import Dataset, list_datasets, load_dataset
 from core.data.samples import Sample, list_samples, save_sample
-from core.errors import BadInput
+from core.errors import BadInput, NameTaken
 from core.models.card import BackboneCard, load_card
 from core.models.library import list_backbones
-from core.named import free_name
+from core.named import free_name, names_held
 from core.runs.store import NAME_LENGTH, Run, RunStore
+from core.runs.submit import names_in_training
 from core.runs.sweep import Sweep, find_sweep, list_sweeps
 from core.workspace import Workspace, read_json, write_json
 
@@ -29,17 +30,19 @@ def rename_run(workspace: Workspace, run_id: str, name: str) -> Run:
 def rename_sweep(workspace: Workspace, sweep: Sweep, name: str) -> Sweep:
     """Gives a sweep another name; BadInput where it is taken. Its runs keep theirs, which do not hold it."""
     require_writable()
-    name = free_name(list_sweeps(workspace), sweep, name, "sweep")
-    RunStore(workspace).rename_sweep(sweep.id, name)
+    with names_held(workspace):
+        name = free_name(list_sweeps(workspace), sweep, name, "sweep")
+        RunStore(workspace).rename_sweep(sweep.id, name)
     return find_sweep(workspace, sweep.id)
 
 
 def rename_sample(workspace: Workspace, sample: Sample, name: str) -> Sample:
     """Gives a sample another name, also where datasets prepared from it state it; BadInput where it is taken."""
     require_writable()
-    name = free_name(list_samples(workspace), sample, name, "sample")
-    renamed = dataclasses.replace(sample, name=name)
-    save_sample(renamed)
+    with names_held(workspace):
+        name = free_name(list_samples(workspace), sample, name, "sample")
+        renamed = dataclasses.replace(sample, name=name)
+        save_sample(renamed)
     for dataset in list_datasets(workspace):
         if sample.id in dataset.sample_ids:
             _restate_sample(dataset, renamed)
@@ -49,8 +52,9 @@ def rename_sample(workspace: Workspace, sample: Sample, name: str) -> Sample:
 def rename_dataset(workspace: Workspace, dataset: Dataset, name: str) -> Dataset:
     """Gives a dataset another name; BadInput where it is taken. Backbones trained on it keep the name they stated."""
     require_writable()
-    name = free_name(list_datasets(workspace), dataset, name, "dataset")
-    _restate(dataset.folder / "dataset.json", "name", name)
+    with names_held(workspace):
+        name = free_name(list_datasets(workspace), dataset, name, "dataset")
+        _restate(dataset.folder / "dataset.json", "name", name)
     return load_dataset(dataset.folder)
 
 
@@ -59,10 +63,11 @@ def rename_backbone(workspace: Workspace, card: BackboneCard, name: str) -> Back
     require_writable()
     if card.bundled:
         raise BadInput(f"The backbone {card.name!r} comes with Thaw and cannot be renamed.")
-    name = free_name(list_backbones(workspace), card, name, "backbone")
-    if any(run.active and run.request["name"] == name for run in RunStore(workspace).list(kind="pretrain")):
-        raise BadInput(f"A backbone named {name!r} is being pretrained; choose another name.")
-    _restate(card.folder / "card.json", "name", name)
+    with names_held(workspace):
+        name = free_name(list_backbones(workspace), card, name, "backbone")
+        if name in names_in_training(workspace):
+            raise NameTaken(f"A backbone named {name!r} is being pretrained; choose another name.")
+        _restate(card.folder / "card.json", "name", name)
     return load_card(card.folder)
 
 

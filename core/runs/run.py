@@ -146,7 +146,7 @@ def _object(text: object, what: str) -> dict[str, Any]:
         if name in _KINDS and not isinstance(value, _KINDS[name]):
             raise ValueError(f"the {name} of its {what} is {str(value)[:40]!r}")
     for name in ("metrics", "before", "parts"):
-        if not all(isinstance(one, dict) for one in (values.get(name) or {}).values()):
+        if not all(isinstance(one, dict | int | float | None) for one in (values.get(name) or {}).values()):
             raise ValueError(f"the {name} of its {what} are no numbers by part")
     if not all(isinstance(one, dict) for one in values.get("stages", ())):
         raise ValueError(f"the stages of its {what} are no objects")

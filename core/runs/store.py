@@ -99,6 +99,16 @@ class RunStore(RunQueue):
         clause = f"WHERE {' AND '.join(conditions)} ORDER BY rowid DESC{newest}"
         return read_runs(self.workspace, clause, values)
 
+    def count_ahead(self, waiting: Sequence[Run]) -> int:
+        """How many runs that are queued or running in their lane come before all of these."""
+        query = (
+            "SELECT count(*) FROM runs WHERE lane = ? AND (status = 'running' OR status = 'queued' AND rowid <"
+            " (SELECT min(rowid) FROM runs WHERE id IN (SELECT value FROM json_each(?))))"
+        )
+        with opened(self.workspace) as db:
+            found = db.execute(query, (waiting[0].lane, json.dumps([run.id for run in waiting]))).fetchone()
+        return int(found[0])
+
     def counts(self) -> dict[str, int]:
         """How many runs there are of each status."""
         with opened(self.workspace) as db:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.data.datasets import Dataset, find_dataset, require_labels
-from core.errors import BadInput
+from core.errors import BadInput, NameTaken
 from core.freezing.plan import make_plan
 from core.freezing.strategies import describe
 from core.models.card import HeadSettings
 from core.models.library import find_backbone, list_backbones
 from core.models.registry import complete_settings, setting_flags
+from core.named import names_held
 from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.training.defaults import AUTO, count_training_rows, presets_for
@@ -53,12 +54,26 @@ def submit_pretrain(workspace: Workspace, request: PretrainRequest) -> Run:
         raise BadInput(f"The dataset {dataset.name!r} has no source domain to pretrain on; prepare it with one.")
     if OBJECTIVES[request.objective].labels:
         require_labels(dataset)
-    waiting = [run.request["name"] for run in RunStore(workspace).list(kind="pretrain") if run.active]
-    if name in waiting or any(card.name == name for card in list_backbones(workspace)):
-        raise BadInput(f"There is already a backbone named {name!r}, or one being pretrained; choose another name.")
     complete_settings(request.architecture, request.settings)
     request = dataclasses.replace(request, name=name, dataset=dataset.id)
-    return _queue(workspace, request, f"{name} · pretraining on {dataset.name}")
+    with names_held(workspace):
+        _check_backbone_name(workspace, name)
+        return _queue(workspace, request, f"{name} · pretraining on {dataset.name}")
+
+
+def names_in_training(workspace: Workspace) -> set[str]:
+    """Names that backbones will have which are being pretrained, or wait for it."""
+    return {run.request["name"] for run in RunStore(workspace).list(kind="pretrain") if run.active}
+
+
+def _has_backbone(workspace: Workspace, run: Run) -> bool:
+    """Whether a pretraining run that broke off had stored its backbone already."""
+    return any(card.id == f"b-{run.id.removeprefix('r-')}" for card in list_backbones(workspace))
+
+
+def _check_backbone_name(workspace: Workspace, name: str) -> None:
+    if name in names_in_training(workspace) or any(card.name == name for card in list_backbones(workspace)):
+        raise NameTaken(f"There is already a backbone named {name!r}, or one being pretrained; choose another name.")
 
 
 def submit_finetune(workspace: Workspace, request: FinetuneRequest, controls: Sequence[str] = ()) -> list[Run]:
@@ -125,7 +140,16 @@ def resume_run(workspace: Workspace, run_id: str) -> Run:
             f"Run {run.id} belongs to a sweep that the command line carries out itself; give that command again, which "
             "goes on with the sweep."
         )
-    store.resume(run_id)
+    with names_held(workspace):
+        # Another backbone may have got the name while this one was not trained any more.
+        own = f"b-{run.id.removeprefix('r-')}"
+        if (
+            run.kind == "pretrain"
+            and run.status in RESUMABLE
+            and own not in {one.id for one in list_backbones(workspace)}
+        ):
+            _check_backbone_name(workspace, run.request["name"])
+        store.resume(run_id)
     ensure_worker(workspace, run.lane)
     return store.get(run_id)
 

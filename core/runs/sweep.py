@@ -15,11 +15,12 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
-from core.errors import BadInput, Damaged
+from core.errors import BadInput, Damaged, NameTaken
 from core.freezing.plan import make_plan
 from core.freezing.strategies import STRATEGIES, complete_options, describe
 from core.models.card import BackboneCard, HeadSettings
 from core.models.library import find_backbone
+from core.named import names_held
 from core.runs.halving import CONTROLS, FACTORS, rungs_of
 from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
 from core.runs.store import RESUMABLE, Run, RunStore
@@ -153,15 +154,16 @@ def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, own: bool = F
     own: in the lane of the command line, which carries the runs out itself; no worker is started.
     """
     name = check_name(name, "sweep")
-    if any(name == one.name for one in list_sweeps(workspace)):
-        raise BadInput(f"There is already a sweep named {name!r}; choose another name, or go on with that one.")
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
     spec = dataclasses.replace(spec, dataset=dataset.id, backbone=card.id)
     sweep = Sweep(f"s-{secrets.token_hex(4)}", name, spec, "")
     _check(card, spec)
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         check_rows_to_train(dataset, train, size)
-    RunStore(workspace).save_sweep(sweep.id, name, dataclasses.asdict(spec))
+    with names_held(workspace):
+        if any(name == one.name for one in list_sweeps(workspace)):
+            raise NameTaken(f"There is already a sweep named {name!r}; choose another name, or go on with that one.")
+        RunStore(workspace).save_sweep(sweep.id, name, dataclasses.asdict(spec))
     _queue(workspace, sweep, card.name, dataset.name, requests_of(spec), CLUSTER if own else "")
     return find_sweep(workspace, sweep.id)
 

@@ -34,6 +34,7 @@ from core.runs.launch import (
     lane_heartbeat,
     lane_lock,
     threads_a_run,
+    worker_alive,
 )
 from core.runs.reporter import Reporter
 from core.runs.store import Run, RunStore
@@ -65,6 +66,9 @@ def work(
             Heartbeat(lane_heartbeat(workspace, lane), lane),
             Identity(workspace, Path(lock.lock_file)) as identity,
         ):
+            # The lock that is at that path now is the one that this process holds.
+            if not worker_alive(workspace, lane):
+                raise Replaced(identity.sentence)
             clear_leftovers(workspace)
             warm_up()
             try:
@@ -74,7 +78,7 @@ def work(
                     raise
                 print(identity.sentence, file=sys.stderr)
             same_lane = not identity.is_replaced(but_for=workspace.database)
-    except Timeout:
+    except (Timeout, Replaced):
         return
     # Whoever queued a run while the lock was still held found this worker alive, and started none.
     if same_lane and has_queued(workspace, lane):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from core.errors import Damaged
 from core.models.backbone import load_backbone
 from core.models.card import BackboneCard
 from core.training.prefix import read_entry, write_entry
@@ -34,6 +35,6 @@ def scores_before(
             np.save(empty / f"{place}.npy", scores[part])
 
     entry = None
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, Damaged):
         entry = read_entry(folder)
     return {part: scores.numpy() for part, scores in zip(rows, entry or write_entry(folder, fill), strict=True)}

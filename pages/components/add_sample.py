@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from core.data import reader_process
 from core.data.ingest import ingest
 from core.data.options import DEFAULT_OPTIONS, ReadOptions, option_words
 from core.data.paths import clean_path
@@ -60,6 +61,9 @@ def add_sample() -> None:
         key="way",
         help="An upload is copied here, a path is read where it lies, and simulated rows are made up and labelled so.",
     )
+    if not locked():
+        # So that the first file need not wait for it.
+        reader_process.warm_up()
     {"upload": _upload_form, "path": _path_form, "simulate": _simulate_form}[way]()
     if offer := st.session_state.pop("offer", None):
         _take(offer)

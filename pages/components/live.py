@@ -11,6 +11,7 @@ from core.runs.reporter import POINT_NAMES
 from core.runs.store import Run, RunStore
 from pages.components.chart import chart
 from pages.components.common import decimals, duration, explained, workspace
+from pages.components.stalled import stall_notes
 
 TICK_SECONDS = 0.7
 WAITING_TICK_SECONDS = 0.1
@@ -52,6 +53,7 @@ def _tick(run_id: str, shown_status: str, waiting: bool) -> None:
         st.rerun()
     points = store.points(run.id, *(POINT_NAMES if waiting else ("seconds",)))
     _progress(store, run, points)
+    stall_notes([run])
     _draw(_curves(run, points) if waiting else _shared_curves(run_id))
     # Drawn first: from here on it looks less often.
     if waiting and points:
@@ -67,8 +69,7 @@ def _shared_curves(run_id: str) -> list[Drawn]:
 
 def _progress(store: RunStore, run: Run, points: Points) -> None:
     if run.status == "queued":
-        ahead = sum(other.created < run.created for other in store.list("queued") if other.lane == run.lane)
-        ahead += sum(other.lane == run.lane for other in store.list("running"))
+        ahead = store.count_ahead([run])
         waits = f"{ahead} run(s) come first" if ahead else "the worker takes it next"
         if not ahead and not worker_alive(workspace(), run.lane):
             waits = "the worker is starting, which takes some seconds"

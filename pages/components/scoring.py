@@ -9,7 +9,7 @@ from core.data.profile import FieldDrift, too_few_for_drift
 from core.data.schema import FIELDS
 from core.evaluation.format_metrics import format_interval, format_metric
 from core.report.run_figures import scored_figure
-from core.runs.kept import Scoring, delete_kept
+from core.runs.kept import Scoring, check_scoring, delete_kept
 from core.runs.store import Run
 from core.training.score_sentences import label_sentence
 from pages.components.access import write_button
@@ -26,6 +26,7 @@ DRIFT_WORDS = {"little": "have hardly moved", "some": "have moved somewhat", "st
 
 def scoring_view(run: Run, scoring: Scoring) -> None:
     """Everything there is to say, and the predictions to take away."""
+    check_scoring(scoring)
     said = scoring.said
     for sentence in said.get("unknown", {}).get("sentences", ()):
         st.warning(plain(sentence), icon=":material/help:")

@@ -42,6 +42,7 @@ from pages.components.common import (
 )
 from pages.components.heavy import heavy
 from pages.components.report_download import report_download
+from pages.components.stalled import stall_notes
 from pages.components.sweep_charts import HELD_AGAINST, sweep_charts
 from pages.components.sweep_tables import page_table, places_of
 
@@ -131,6 +132,7 @@ def _live(sweep_id: str, was_active: bool) -> None:
     if was_active != any(run.active for run in runs):
         st.rerun()
     _progress(store, sweep, runs)
+    stall_notes([run for run in runs if run.active])
     with errors_shown():
         _result(sweep, runs)
 
@@ -159,9 +161,8 @@ def _now(store: RunStore, sweep: Sweep, out: list[Run], running: list[Run], done
     if all(run.cancel_asked for run in out):
         return "stopping"
     if not running:
-        first = min(run.created for run in out)
         lane = out[0].lane
-        ahead = sum(one.lane == lane and one.created < first for one in store.list("queued") + store.list("running"))
+        ahead = store.count_ahead(out)
         if ahead:
             return f"{ahead} other run{'s' if ahead > 1 else ''} come{'' if ahead > 1 else 's'} first"
         if lane != CLUSTER and not worker_alive(workspace(), lane):

@@ -2,7 +2,6 @@
 
 import secrets
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +9,15 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.access import require_writable
+from core.held_files import Held, remove_old, remove_unheld
 from core.runs.store import RESUMABLE, RunStore
 from core.workspace import write_atomic
 from pages.components.access import locked
 from pages.components.common import bytes_text, escape_markdown, workspace
 from pages.server.uploads import SHOWN, forget_upload, session_id
 
-STALE_SECONDS = 24 * 3600
+_EARLIER = "[0-9a-f]" * 16
+"""What versions before 0.11 made up for the name of a copy."""
 
 
 def one_upload(
@@ -70,7 +71,8 @@ def _drop(key: str, delete: bool) -> None:
 def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
     """Copies an upload into the workspace as KIND-<made up>SUFFIX; `suffix` is one of ours, never the file's own.
 
-    Copies of the same kind that nobody came back for in a day go on the way, unless a run may still read them.
+    It is held as long as the session lives. Copies of the same kind whose session has ended go on the way, unless a run
+    may still read them.
     """
     require_writable()
     needed = {
@@ -78,19 +80,23 @@ def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
         for run in RunStore(workspace()).list(kind="pretrain")
         if run.active or run.status in RESUMABLE
     }
-    for left in workspace().uploads.glob(f"{kind}-*"):
-        if time.time() - left.stat().st_mtime > STALE_SECONDS and str(left) not in needed:
-            left.unlink(missing_ok=True)
-    path = workspace().uploads / f"{kind}-{secrets.token_hex(8)}{suffix}"
-    write_upload(uploaded, path)
+    earlier = {*workspace().uploads.glob(f"{kind}-{_EARLIER}"), *workspace().uploads.glob(f"{kind}-{_EARLIER}.*")}
+    left = {*workspace().uploads.glob(f"{kind}-*")} - earlier
+    remove_old(one for one in earlier if str(one) not in needed)
+    remove_unheld(one for one in left if str(one) not in needed)
+    path = workspace().uploads / f"{kind}-{secrets.token_hex(12)}{suffix}"
+    st.session_state[f"held {path.name}"] = write_upload(uploaded, path)
     return path
 
 
-def write_upload(uploaded: UploadedFile, path: Path) -> None:
-    """Copies an upload to `path`; a disk that fills up on the way keeps nothing of it."""
+def write_upload(uploaded: UploadedFile, path: Path) -> Held:
+    """Copies an upload to `path`, held from the start; a disk that fills up on the way keeps nothing of it."""
+    held = []
 
     def write(part: Path) -> None:
         with part.open("wb") as stream:
             shutil.copyfileobj(uploaded, stream, 2**20)
+        held.append(Held(part))
 
     write_atomic(path, write)
+    return held[0]

@@ -11,6 +11,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 from core.errors import BadInput
+from core.rights import private_files
 from pages.components.way_back import WayBack
 from pages.server.connections import SWEEP_SECONDS, Watch, watch_connections
 from pages.server.headers import VARIABLE as FRAME_ANCESTORS
@@ -41,11 +42,15 @@ def guards() -> list[Middleware]:
 
 @asynccontextmanager
 async def looking_after(_: st.App) -> AsyncIterator[dict[str, Any]]:
-    """While the server runs: closes connections that nobody uses, and frees uploads of sessions that have ended."""
+    """While the server runs: closes connections that nobody uses, and frees uploads of sessions that have ended.
+
+    Whatever it makes meanwhile is for its owner alone.
+    """
     watch = watch_connections(asyncio.get_running_loop())
     task = asyncio.create_task(_look_after(watch))
     try:
-        yield {}
+        with private_files():
+            yield {}
     finally:
         task.cancel()
 

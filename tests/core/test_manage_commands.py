@@ -1,5 +1,6 @@
 """cancel, resume, watch, delete, rename, tag and note: what changes, what is refused, and what is said of it."""
 
+import dataclasses
 import io
 import json
 import shlex
@@ -13,7 +14,7 @@ from core.__main__ import main
 from core.access import READ_ONLY
 from core.data.datasets import Dataset, find_dataset, list_datasets, prepare_files
 from core.data.ingest import ingest
-from core.data.samples import list_samples
+from core.data.samples import list_samples, save_sample
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.models.card import BackboneCard
@@ -248,7 +249,9 @@ def test_a_name_that_several_have_needs_an_id(tiny: Tiny, say: Say, refuse: Refu
     workspace = tiny[0]
     path = workspace.uploads / "more.tsv"
     path.write_bytes((workspace.uploads / "tiny.tsv").read_bytes() * 2)
-    second = ingest(workspace, path, "tiny")
+    # As earlier versions allowed.
+    second = dataclasses.replace(ingest(workspace, path, "other"), name="tiny")
+    save_sample(second)
     first = next(one for one in list_samples(workspace) if one.id != second.id)
     said = refuse("delete", "--sample", "tiny")
     assert said.startswith("There are 2 samples named 'tiny'") and first.id in said and second.id in said

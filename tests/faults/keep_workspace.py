@@ -50,8 +50,10 @@ def first_version(workspace: Workspace) -> None:
     old.execute("PRAGMA user_version = 1")
     with sqlite3.connect(workspace.database) as now:
         for table in ("runs", "points"):
-            rows = now.execute(f"SELECT * FROM {table}").fetchall()
-            old.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+            # Columns that came later are left out.
+            columns = [row[1] for row in old.execute(f"PRAGMA table_info({table})")]
+            rows = now.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
+            old.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", rows)
     old.commit()
     old.close()
     for path in workspace.root.glob("thaw.sqlite*"):

@@ -1,8 +1,8 @@
 """A disk that records every write and every flush, so that its power can be cut at each of them afterwards.
 
 The disk is one file of a file system of ours, served here by the kernel's FUSE protocol, with ext4 on it by a loop
-device: the kernel's own caches, journal and order of writes are at work, and what this process is asked to write is what
-a disk would have been asked to write. `python -m tests.faults.recorded_disk FILE IMAGE LOG` serves it.
+device: the kernel's own caches, journal and order of writes are at work, and what this process is asked to write is
+what a disk would have been asked to write. `python -m tests.faults.recorded_disk FILE IMAGE LOG` serves it.
 Protocol: https://github.com/torvalds/linux/blob/master/include/uapi/linux/fuse.h. Only root may mount.
 """
 

@@ -1,5 +1,8 @@
 """What a visitor and an audience see: every button that changes something is disabled and says why."""
 
+import ast
+from pathlib import Path
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -36,6 +39,102 @@ def test_a_visitor_can_press_nothing_that_writes(
             if button.disabled and button.label in ("Launch", "Cancel", "Mix with the backbone", "Run the demo"):
                 assert button.help == SENTENCE
     assert closed >= 10
+
+
+SECRET = "5a11edc0"
+"""A value that a visitor has no business to read."""
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    """A file beside the workspace, whose first column reads as a category."""
+    path = tmp_path / "secret.csv"
+    path.write_text("label,colour\n" + f"1,{SECRET}\n0,{SECRET}\n" * 20)
+    return path
+
+
+@pytest.mark.parametrize("mode", [READ_ONLY, PRESENT])
+def test_a_visitor_reads_no_file_of_the_machine(
+    mode: str, tiny: tuple[Workspace, Dataset], secret_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Naming a file shows what is in it, though nothing is written; a visitor's browser may send any field's value."""
+    serve(tiny[0], monkeypatch)
+    app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=60)
+    for key, value in {"adding": True, "way": "path", "path": str(secret_file)}.items():
+        app.session_state[key] = value
+    app.switch_page("data.py").run()
+    assert not app.exception and SECRET in everything(app), "the owner sees it"
+    if mode == READ_ONLY:
+        monkeypatch.setenv(READ_ONLY, "1")
+    else:
+        app.session_state[PRESENT] = True
+    app.run()
+    assert not app.exception and SECRET not in everything(app) and "secret" not in everything(app)
+    assert not [field for field in app.text_input if field.key == "path"]
+
+
+def everything(app: AppTest) -> str:
+    """Text and tables of the page."""
+    return shown(app) + "".join(table.value.to_csv() for table in [*app.dataframe, *app.table])
+
+
+@pytest.mark.parametrize("mode", [READ_ONLY, PRESENT])
+def test_a_disabled_button_that_a_browser_presses_does_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit discards what a browser says of a disabled field. Whether it goes on doing so, this tells."""
+
+    def page() -> None:
+        import streamlit as st
+
+        from pages.components.access import write_button, write_form_button
+
+        st.session_state.setdefault("called", 0)
+
+        def call(by: int) -> None:
+            st.session_state.called += by
+
+        pressed = write_button("Delete", key="delete", on_click=call, args=(1,))
+        with st.form("form"):
+            pressed = write_form_button("Save", on_click=call, kwargs={"by": 1}) or pressed
+        st.text(f"pressed: {pressed}, called: {st.session_state.called}")
+
+    app = AppTest.from_function(page).run()
+    for button, called in zip(range(2), ("1", "2"), strict=True):
+        app.button[button].click().run()
+        assert app.text[0].value == f"pressed: True, called: {called}"
+    if mode == READ_ONLY:
+        monkeypatch.setenv(READ_ONLY, "1")
+    else:
+        app.session_state[PRESENT] = True
+    app.run()
+    for button in range(2):
+        assert app.button[button].disabled
+        # AppTest itself presses no disabled button.
+        app.button[button].proto.disabled = False
+        app.button[button].click().run()
+        assert not app.exception and app.text[0].value == "pressed: False, called: 2"
+
+
+@pytest.mark.usefixtures("counted_here")
+def test_a_visitor_finds_no_uploader(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server takes uploads from pages that show one alone."""
+    ids = furnish(*tiny)
+    serve(tiny[0], monkeypatch)
+    assert any(place.open().file_uploader for place in places(ids))
+    monkeypatch.setenv(READ_ONLY, "1")
+    for place in places(ids):
+        assert not place.open().file_uploader, place
+
+
+def test_every_uploader_tells_the_server_of_itself() -> None:
+    """`file_field` does; one drawn in another way would find its uploads refused."""
+    drawn = [
+        path.name
+        for path in (PROJECT / "pages").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("file_uploader", "camera_input", "audio_input", "chat_input")
+    ]
+    assert drawn == ["uploads.py"]
 
 
 def test_presenting_lasts_from_page_to_page_and_changes_nothing(

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, find_dataset, prepare
@@ -181,6 +182,12 @@ def test_old_uploads_go_unless_a_run_may_read_them(tiny: Tiny, monkeypatch: pyte
     fresh = uploads.keep_upload(cast(UploadedFile, io.BytesIO(b"y")), "start", ".txt")
     assert fresh.read_bytes() == b"y"
     assert needed.exists() and not forgotten.exists()
+    os.utime(fresh, (0, 0))
+    later = uploads.keep_upload(cast(UploadedFile, io.BytesIO(b"z")), "start", ".txt")
+    assert fresh.exists(), "the session that it belongs to is still there, however old the file looks"
+    del st.session_state[f"held {fresh.name}"]
+    uploads.keep_upload(cast(UploadedFile, io.BytesIO(b"z")), "start", ".txt")
+    assert not fresh.exists() and later.exists()
 
 
 def test_the_table_shows_what_each_would_cost(page: AppTest) -> None:

@@ -76,7 +76,10 @@ def test_a_sample_without_labels_gives_source_rows_alone(workspace: Workspace, t
     assert [part.rows for part in dataset.parts] == [540, 60, 0, 0, 0, 0]
     assert np.isnan(labels_of(dataset)).all() and len(labels_of(dataset)) == 600
     assert dataset.preprocessing_hash == fit(read_rows(sample).slice(0, 540), 3).hash
-    assert prepare(workspace, sample, SplitSpec(source_validation_share=0.1), "same", min_count=3).id == dataset.id
+    assert (
+        prepare(workspace, sample, SplitSpec(source_validation_share=0.1), "same", min_count=3).content_hash
+        == dataset.content_hash
+    )
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
     with pytest.raises(BadInput, match="'one' has no labels and so no target rows"):
         coverage(workspace, dataset, preprocessing)
@@ -170,12 +173,16 @@ def test_same_content_is_the_same_dataset_and_is_found_after_a_restart(workspace
     first = prepare(workspace, sample, SplitSpec(), "one", min_count=3)
     second = prepare(workspace, sample, SplitSpec(), "two", min_count=3)
     third = prepare(workspace, sample, SplitSpec(source_share=0.5), "three", min_count=3)
-    assert first.id == second.id != third.id
+    assert first.content_hash == second.content_hash != third.content_hash
+    assert prepare(workspace, sample, SplitSpec(), "two", min_count=3).id == second.id != first.id
     again = open_workspace(workspace.root)
-    assert {dataset.name for dataset in list_datasets(again)} == {"two", "three"}
-    assert find_dataset(again, "two") == second == find_dataset(again, second.id)
+    assert {dataset.name for dataset in list_datasets(again)} == {"one", "two", "three"}
+    assert find_dataset(again, "one") == first == find_dataset(again, first.id)
+    delete_dataset(first)
     with pytest.raises(BadInput, match="no dataset 'one'"):
         find_dataset(again, "one")
+    second = find_dataset(again, "two")
+    assert second == find_dataset(again, second.id) and len(labels_of(second)) == second.rows
     with pytest.raises(BadInput, match="already a dataset named 'two'"):
         prepare(workspace, sample, SplitSpec(source_share=0.4), "two", min_count=3)
     delete_dataset(second)
@@ -237,7 +244,7 @@ def test_an_adjusted_split_has_another_hash_and_says_what_was_done(workspace: Wo
     plain = hash_json([sample.content_hash, SplitSpec().as_json(), dataset.min_count, 200])
     assert dataset.content_hash != plain and "target validation share was widened" in " ".join(dataset.notes)
     assert find_dataset(workspace, "small") == dataset
-    assert prepare(workspace, sample, SplitSpec(), "again").id == dataset.id
+    assert prepare(workspace, sample, SplitSpec(), "again").content_hash == dataset.content_hash
 
 
 def test_the_minimum_count_goes_by_the_training_rows_unless_it_is_given(workspace: Workspace, sample: Sample) -> None:
@@ -267,7 +274,7 @@ def test_several_files_each_with_its_part(workspace: Workspace, months: dict[str
     values = column_values(workspace, dataset, "C5").to_pylist()
     assert values == [None if value != value else value for value in whole["C5"]]
     again = prepare_files(workspace, files, SplitSpec(), "again", min_count=3)
-    assert again.id == dataset.id
+    assert again.content_hash == dataset.content_hash
     assert prepare_files(workspace, files, SplitSpec(target_validation_share=0.2), "x", min_count=3).id != dataset.id
     delete_sample(months["july"])
     with pytest.raises(BadInput, match="There is no sample"):

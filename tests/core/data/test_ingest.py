@@ -135,12 +135,17 @@ def test_the_same_file_is_the_same_sample_and_is_found_again(workspace: Workspac
     path = write(tmp_path, text(LINES))
     first = ingest(workspace, path, "one")
     second = ingest(workspace, path, "two")
-    assert first.id == second.id
+    assert ingest(workspace, path, "one") == first and ingest(workspace, path, "two") == second
+    assert first.id != second.id and first.rows_id == second.rows_id
     again = open_workspace(workspace.root)
-    assert [sample.name for sample in list_samples(again)] == ["two"]
-    assert find_sample(again, "two") == second == find_sample(again, first.id)
+    assert {sample.name for sample in list_samples(again)} == {"one", "two"}
+    assert find_sample(again, "two") == second == find_sample(again, second.id)
+    assert read_rows(second) == read_rows(first)
+    assert first.rows_path.samefile(second.rows_path), "the rows take their room once"
+    delete_sample(first)
     with pytest.raises(BadInput, match=r"no sample 'one'; the samples here are \['two'\]"):
         find_sample(again, "one")
+    assert read_rows(second).num_rows == len(LINES)
     delete_sample(second)
     assert list_samples(again) == []
 
@@ -156,9 +161,9 @@ def test_a_file_that_is_there_already_is_not_read_to_its_end(
     monkeypatch.setattr(module, "_hashing", lambda path: nullcontext(hashed))
     monkeypatch.setattr(textblocks, "BLOCK_BYTES", 8192)
     shares: list[float] = []
-    assert ingest(workspace, path, "two", progress=shares.append).id == first.id
-    assert shares[0] < 0.5 and shares[1:] == [1.0]
-    assert [found.name for found in workspace.samples.iterdir()] == [first.id]
+    second = ingest(workspace, path, "two", progress=shares.append)
+    assert second.rows_id == first.id and shares[0] < 0.5 and shares[1:] == [1.0]
+    assert {found.name for found in workspace.samples.iterdir()} == {first.id, second.id}
 
 
 def test_the_hash_is_given_up_where_the_file_is_refused(

@@ -200,7 +200,7 @@ def test_optional_labels_for_scoring(workspace: Workspace, tmp_path: Path) -> No
     labels = read_rows(sample, [LABEL])[LABEL].to_pylist()
     assert labels == [NO_LABEL] * 4 + [int(line[0]) for line in LINES[4:]] and sample.rows == 200
     with pytest.raises(BadInput, match="Row 1 of 'file': label is empty"):
-        ingest(workspace, path, "x")
+        ingest(workspace, path, "y")
 
 
 def test_advice_never_drops_nearly_all_rows(workspace: Workspace, tmp_path: Path) -> None:
@@ -223,7 +223,8 @@ def test_a_sample_of_an_earlier_reader_is_not_taken_for_one_without_missing_valu
     )
     for sample in (plain, marked):
         save_sample(dataclasses.replace(sample, reader=1, missing_markers=()))
-    assert ingest(workspace, tmp_path / "plain", "again").id == plain.id
-    again = ingest(workspace, tmp_path / "file", "again")
+    assert ingest(workspace, tmp_path / "plain", "plain").id == plain.id
+    again = ingest(workspace, tmp_path / "file", "x")
     assert again.id != marked.id and again.missing_markers and again.reader == READER
-    assert ingest(workspace, tmp_path / "file", "once more").id == again.id
+    assert ingest(workspace, tmp_path / "file", "x").id == again.id
+    assert ingest(workspace, tmp_path / "file", "once more").rows_id == again.id

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -226,14 +225,8 @@ def test_the_process_that_forks_has_one_thread() -> None:
     assert len([*Path(f"/proc/{process.pid}/task").iterdir()]) == 1
 
 
-@pytest.fixture
-def restart() -> Callable[[], None]:
-    """Ends the server of this process."""
-    return reader_process._server.stop
-
-
-def test_warming_up_starts_one_server(restart: Callable[[], None]) -> None:
-    restart()
+def test_warming_up_starts_one_server() -> None:
+    reader_process.stop()
     reader_process.warm_up()
     first = reader_process._server._process
     reader_process.warm_up()

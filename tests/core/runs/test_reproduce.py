@@ -11,7 +11,7 @@ from core import commands, sweep_command
 from core.__main__ import build_parser
 from core.data.datasets import Dataset, prepare, prepare_files
 from core.data.ingest import ingest
-from core.data.samples import find_sample
+from core.data.samples import find_sample, save_sample
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.models.card import HeadSettings
@@ -101,8 +101,11 @@ def test_a_dataset_of_several_files_comes_back_from_its_commands(
     for seed, role in enumerate(("source", "target", "target_test")):
         path = tmp_path / f"{role}.tsv"
         simulate(path, 400, "both", seed=seed)
-        # The last two have one name: a command tells them apart.
-        files[role] = ingest(other, path, "rows" if seed else "month", simulated=True)
+        files[role] = ingest(other, path, role, simulated=True)
+        if seed:
+            # The last two have one name, as earlier versions allowed: a command tells them apart.
+            files[role] = dataclasses.replace(files[role], name="rows")
+            save_sample(files[role])
     spec = SplitSpec(source_test_share=0.2, shuffle=True, seed=5)
     made = prepare_files(other, files, spec, "several", min_count=4)
     lines = data_commands(other, made)

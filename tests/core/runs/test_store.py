@@ -1,5 +1,6 @@
 """The store: claims, points, cancel, resume, delete, schema."""
 
+import json
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -7,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from core.errors import BadInput
+from core.runs import database
 from core.runs.database import MIGRATIONS, held_open
+from core.runs.place import here
 from core.runs.store import PAUSED, Run, RunStore, Validation
-from core.training.settings import FinetuneRequest
+from core.training.settings import FinetuneRequest, request_to_json
 from core.workspace import Workspace
 
 REQUEST = FinetuneRequest("d-1", "b-1", group="g-1")
@@ -255,3 +258,50 @@ def test_results_of_older_versions_with_nan_are_read_as_missing(store: RunStore,
         db.execute("UPDATE runs SET status = 'done', result = ?", ('{"metrics": {"a": NaN, "b": -Infinity, "c": 1}}',))
     for found in (store.get(run.id), store.list()[0]):
         assert found.result == {"metrics": {"a": None, "b": None, "c": 1}}
+
+
+def test_a_clock_that_is_set_back_changes_no_order(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = iter(range(28, 0, -1))
+    monkeypatch.setattr("core.runs.store.now", lambda: f"2026-01-{next(days):02d}T00:00:00.000000+00:00")
+    ids = [submit(store).id for _ in range(4)]
+    assert [run.id for run in store.list()] == ids[::-1]
+    assert [run.id for run in store.list(limit=1)] == ids[3:]
+    assert [run.id for run in store.group("g-1")] == ids
+    assert store.waiting("cpu") == ("g-1", tuple(ids))
+    assert [store.count_ahead([store.get(run_id)]) for run_id in ids] == [0, 1, 2, 3]
+    claimed = [run.id for _ in ids if (run := store.claim("cpu", 1))]
+    assert claimed == ids
+    for name in ("first", "second", "third"):
+        store.save_sweep(name, name, {})
+    store.save_sweep("first", "renamed", {})
+    assert [sweep[0] for sweep in store.sweeps()] == ["third", "second", "first"]
+
+
+def test_a_run_is_claimed_with_where_it_runs_and_loses_it_at_its_end(store: RunStore) -> None:
+    run = submit(store)
+    claimed = store.claim("cpu", 1)
+    assert claimed is not None and claimed.worker_host == here() and claimed.claim
+    store.finish(run.id, "failed", "why")
+    ended = store.get(run.id)
+    assert (ended.worker_pid, ended.worker_host, ended.claim) == (None, None, None)
+
+
+def test_a_store_of_an_older_version_gains_what_is_new_and_keeps_its_runs(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "MIGRATIONS", MIGRATIONS[:3])
+        patch.setattr(database, "_settle", lambda *_: None)
+        RunStore(workspace)
+    values = json.dumps(request_to_json(REQUEST))
+    with sqlite3.connect(workspace.database) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == 3
+        db.execute(
+            "INSERT INTO runs (id, kind, name, status, request, lane, dataset, grouping, created, worker_pid) VALUES"
+            " ('r-1', 'finetune', 'old', 'running', ?, 'cpu', 'd-1', 'g-1', '2026-01-01T00:00:00+00:00', 7)",
+            (values,),
+        )
+    db.close()
+    old = RunStore(workspace).get("r-1")
+    assert (old.name, old.worker_pid, old.worker_host, old.claim) == ("old", 7, None, None)
+    assert RunStore(workspace).list() == [old]

@@ -1,0 +1,85 @@
+"""Files read by the batch in children of core.data.reader_server, and what became of each."""
+
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.data import reader_process, textblocks
+from core.data.columns import ColumnsNeeded
+from core.data.dialects import inspect
+from core.data.read_rows import RowsRequest, inspect_file, read_rows, rows_job
+from core.data.reader_server import Tell
+from core.data.typed_json import to_json
+from core.errors import BadInput, ReaderFailed, ThawError
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How reading a file ended. outcome: "rows", a sentence, or "!" and what nobody expected."""
+
+    seed: int
+    outcome: str
+    seconds: float
+    rows: int = 0
+    bad: int = 0
+    died: str = ""
+
+
+def batch_job(request: dict[str, Any], tell: Tell) -> None:
+    """Reads one file after the other, telling of each before and after; runs in the reader's child."""
+    for one in request["files"]:
+        tell({"begun": one["seed"]})
+        began = time.monotonic()
+        textblocks.BLOCK_BYTES = one["block"]
+        path, folder = Path(one["path"]), Path(one["folder"])
+        answer: dict[str, Any] = {"rows": 0, "bad": 0}
+        try:
+            wanted = RowsRequest(str(path), str(folder), inspect(path), one["skip"], "required")
+            found = rows_job(to_json(wanted), lambda event: None)
+            answer |= {"outcome": "rows", "rows": found["rows"], "bad": found["bad_rows"]}
+        except ThawError as error:
+            answer["outcome"] = f"{'?' if isinstance(error, ColumnsNeeded) else ''}{error}"
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            answer["outcome"] = f"!{type(error).__name__}: {error} at {Path(place.filename).name}:{place.lineno}"
+        tell({"ended": one["seed"], "seconds": time.monotonic() - began, **answer})
+
+
+def read_all(files: list[dict[str, Any]]) -> list[Ended]:
+    """How each of the files ended; one that ended the child is "!" unless, read alone, it is a sentence."""
+    found: dict[int, Ended] = {}
+    while left := [one for one in files if one["seed"] not in found]:
+        begun: list[int] = []
+
+        def note(event: Any) -> None:
+            if "begun" in event:
+                begun.append(event["begun"])  # noqa: B023
+            else:
+                seed = event["ended"]
+                found[seed] = Ended(seed, event["outcome"], event["seconds"], event["rows"], event["bad"])
+
+        try:
+            reader_process.call(batch_job, Path("a batch of files"), {"files": left}, note)
+        except ReaderFailed as error:
+            if not begun:
+                raise
+            last = next(one for one in left if one["seed"] == begun[-1])
+            found[last["seed"]] = _alone(last, error.cause)
+    return [found[one["seed"]] for one in files]
+
+
+def _alone(one: dict[str, Any], cause: str) -> Ended:
+    """A file that ended the child which read it, once more, as `ingest` reads it."""
+    began = time.monotonic()
+    path, folder = Path(one["path"]), Path(one["folder"])
+    try:
+        form = inspect_file(path)
+        read_rows(path, form, folder, one["skip"], "required", lambda share: None, lambda: False)
+        outcome = "rows"
+    except BadInput as error:
+        outcome = str(error)
+    except Exception as error:
+        outcome = f"!{type(error).__name__}: {error}"
+    return Ended(one["seed"], outcome, time.monotonic() - began, died=cause)

@@ -1,0 +1,20 @@
+"""Runs whose process gives no sign of life, said wherever they are watched."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.runs.launch import stall_of
+from core.runs.store import Run
+from pages.components.common import plain, workspace
+
+MOST = 3
+
+
+def stall_notes(runs: Sequence[Run]) -> None:
+    """A warning for each of `runs` that has stalled: since when, and what to do."""
+    stalls = [(run, stall) for run in runs if (stall := stall_of(workspace(), run).stall)]
+    # Runs that wait for the same stopped worker say the same.
+    said = dict.fromkeys(stall.sentence(run.id if run.status == "running" else "") for run, stall in stalls)
+    for sentence in [*said][:MOST]:
+        st.warning(plain(sentence), icon=":material/hourglass_disabled:")

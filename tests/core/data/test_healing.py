@@ -1,0 +1,102 @@
+"""What a power cut under an earlier version left hollow is made whole by ingesting and preparing it again."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core.data.datasets import Dataset, encoded, find_dataset, list_datasets, prepare
+from core.data.ingest import ingest
+from core.data.preprocessing import load_preprocessing
+from core.data.samples import find_sample, list_samples, read_rows, save_sample
+from core.data.split import SplitSpec
+from core.errors import BadInput
+from core.workspace import Workspace
+
+Tiny = tuple[Workspace, Dataset]
+
+
+def again(workspace: Workspace) -> None:
+    """The tiny sample's file ingested once more, as at first."""
+    ingest(workspace, workspace.uploads / "tiny.tsv", "tiny", simulated=True)
+
+
+@pytest.mark.parametrize("damage", ["hollow rows", "short rows", "no rows", "hollow description", "no description"])
+def test_a_hollow_sample_is_healed_under_its_id(tiny: Tiny, damage: str) -> None:
+    workspace, dataset = tiny
+    sample = find_sample(workspace, "tiny")
+    whole = read_rows(sample)
+    file = sample.folder / ("sample.json" if "description" in damage else "rows.arrow")
+    data = file.read_bytes()
+    file.unlink()
+    if damage.split()[0] != "no":
+        file.write_bytes(data[: len(data) // 2] if damage.startswith("short") else b"")
+    again(workspace)
+    [healed] = list_samples(workspace)
+    assert healed.id == sample.id and read_rows(healed).equals(whole)
+    # The dataset that was made of it goes on as it was.
+    shutil.rmtree(next(dataset.folder.glob("encoded-*")))
+    assert len(encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing")).ids) == dataset.rows
+
+
+@pytest.mark.parametrize(("more", "id_ends"), [(0, ""), (1, "-2")])
+def test_a_hollow_sample_of_an_earlier_reader_is_replaced_only_by_as_many_rows(
+    tiny: Tiny, more: int, id_ends: str
+) -> None:
+    """Datasets count on the number of rows; another number would move their labels."""
+    workspace, _ = tiny
+    sample = find_sample(workspace, "tiny")
+    save_sample(dataclasses.replace(sample, reader=1, rows=sample.rows + more))
+    (sample.folder / "rows.arrow").write_bytes(b"")
+    again(workspace)
+    assert [(one.id, one.reader) for one in list_samples(workspace)] == [(sample.id + id_ends, 2)]
+
+
+@pytest.mark.parametrize("name", ["labels.npy", "parts.npy", "preprocessing/vocabulary.parquet", "dataset.json"])
+def test_a_hollow_dataset_is_healed_under_its_id(tiny: Tiny, name: str) -> None:
+    workspace, dataset = tiny
+    file = dataset.folder / name
+    whole = file.read_bytes()
+    file.write_bytes(b"")
+    prepare(workspace, find_sample(workspace, "tiny"), SplitSpec(), "tiny", min_count=5)
+    assert find_dataset(workspace, "tiny").id == dataset.id
+    if name != "dataset.json":
+        assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["ids.npy", "numerics.npy"])
+def test_hollow_encoded_rows_are_made_again(tiny: Tiny, name: str) -> None:
+    workspace, dataset = tiny
+    preprocessing = load_preprocessing(dataset.folder / "preprocessing")
+    file = dataset.folder / f"encoded-{preprocessing.hash[:12]}" / name
+    whole = file.read_bytes()
+    for data in (b"", whole[:-1], bytes(len(whole))):
+        file.write_bytes(data)
+        encoded(workspace, dataset, preprocessing)
+        assert file.read_bytes() == whole
+
+
+def test_preparing_again_that_fails_late_leaves_the_old_dataset(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    before = {path: path.read_bytes() for path in dataset.folder.rglob("*") if path.is_file()}
+
+    def full(*_: object) -> None:
+        raise BadInput("no")
+
+    monkeypatch.setattr("core.durable.sync_tree", full)
+    with pytest.raises(BadInput, match="no"):
+        prepare(workspace, find_sample(workspace, "tiny"), SplitSpec(), "tiny", min_count=5)
+    assert {path: path.read_bytes() for path in dataset.folder.rglob("*") if path.is_file()} == before
+    assert [one.id for one in list_datasets(workspace)] == [dataset.id]
+    assert not [*workspace.root.rglob(".part-*")]
+
+
+def test_nothing_half_written_is_listed(tiny: Tiny, tmp_path: Path) -> None:
+    """A process killed right before the last rename has left a folder that is whole but for its name."""
+    workspace, dataset = tiny
+    part = workspace.samples / ".part-thaw-0123456789abcdef"
+    shutil.copytree(find_sample(workspace, "tiny").folder, part / "new")
+    part = workspace.datasets / ".part-thaw-0123456789abcdef"
+    shutil.copytree(dataset.folder, part / "new")
+    assert len(list_samples(workspace)) == len(list_datasets(workspace)) == 1

@@ -1,0 +1,305 @@
+"""Workers that stop, sleep or hang: what is said of them, and that clocks which are set say nothing."""
+
+import json
+import os
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.data.datasets import Dataset
+from core.errors import system_sentence
+from core.runs import database, heartbeat, launch, worker
+from core.runs.heartbeat import Heartbeat, Look, Watcher, look_at
+from core.runs.launch import confirmed_stalls, lane_heartbeat, refresh, run_heartbeat, stall_of
+from core.runs.place import here
+from core.runs.reporter import Reporter
+from core.runs.store import Run, RunStore
+from core.runs.worker import carry_out, work
+from core.training import loop
+from core.training.job import execute
+from core.training.settings import FinetuneRequest, TrainSettings
+from core.workspace import Workspace
+from tests.core.runs.processes import start_pretender, wait_for
+from tests.core.training.helpers import pretrained
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(heartbeat.time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    with monkeypatch.context() as patch:
+        yield Clock(patch)
+
+
+def submit(workspace: Workspace) -> Run:
+    return RunStore(workspace).submit(FinetuneRequest("d-1", "b-1"), "a run", "cpu")
+
+
+def beat(path: Path, beats: int, clock: float, host: str = "", idle: float = 0.0) -> None:
+    said = {"key": "k", "host": host or here(), "pid": 7, "beats": beats, "clock": clock, "idle": idle}
+    path.write_text(json.dumps(said))
+
+
+def looks(path: Path, clock: Clock, watcher: Watcher, seconds: float, step: float = 1.0) -> Look:
+    """The last of the looks of a watcher over so many seconds."""
+    end = clock.now + seconds
+    while clock.now < end:
+        look_at(path, "k", watcher)
+        clock.now += step
+    return look_at(path, "k", watcher)
+
+
+def test_a_process_that_no_longer_beats_has_stalled_and_one_that_beats_again_has_not(
+    tmp_path: Path, clock: Clock
+) -> None:
+    path, watcher = tmp_path / "beat", Watcher()
+    beat(path, 1, clock.now)
+    assert looks(path, clock, watcher, 10) == Look()
+    found = looks(path, clock, watcher, 10).stall
+    assert found is not None and not found.beats and found.pid == 7 and found.seconds >= 15
+    assert "kill -CONT 7" in found.sentence("r-1") and "cancel --run r-1" in found.sentence("r-1")
+    beat(path, 2, clock.now)
+    assert looks(path, clock, watcher, 3) == Look()
+
+
+def test_an_old_beat_is_believed_once_it_was_watched_for_some_seconds(tmp_path: Path, clock: Clock) -> None:
+    """As after a sleep of the machine, or where the watcher's own clock is another."""
+    path, watcher = tmp_path / "beat", Watcher()
+    beat(path, 1, clock.now - 86400)
+    assert look_at(path, "k", watcher) == Look(suspected=True)
+    beat(path, 2, clock.now - 86400)
+    assert look_at(path, "k", watcher) == Look(suspected=True)
+    found = looks(path, clock, watcher, 4).stall
+    assert found is not None and found.seconds >= 86400
+
+
+@pytest.mark.parametrize("shift", [-86400.0, 86400.0])
+def test_of_another_machine_only_what_is_seen_counts(shift: float, tmp_path: Path, clock: Clock) -> None:
+    path, watcher = tmp_path / "beat", Watcher()
+    beat(path, 1, clock.now + shift, host="elsewhere/boot/1")
+    assert looks(path, clock, watcher, 14) == Look()
+    found = looks(path, clock, watcher, 3).stall
+    assert found is not None and "on elsewhere" in found.sentence()
+
+
+def test_a_watcher_that_slept_itself_begins_anew(tmp_path: Path, clock: Clock) -> None:
+    path, watcher = tmp_path / "beat", Watcher()
+    beat(path, 1, clock.now, host="elsewhere/boot/1")
+    look_at(path, "k", watcher)
+    clock.now += 3600
+    assert look_at(path, "k", watcher) == Look()
+
+
+def test_a_process_that_beats_and_does_nothing_is_said_to_make_no_progress(tmp_path: Path, clock: Clock) -> None:
+    path, watcher = tmp_path / "beat", Watcher()
+    beat(path, 1, clock.now, idle=heartbeat.IDLE_AFTER - 1)
+    assert look_at(path, "k", watcher) == Look()
+    beat(path, 2, clock.now, idle=heartbeat.IDLE_AFTER + 1)
+    found = look_at(path, "k", watcher).stall
+    assert found is not None and found.beats and "No progress since" in found.sentence("r-1")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"key": "k"}', '{"key": "other", "beats": 1}', "\x00" * 512])
+def test_a_file_that_is_no_heartbeat_says_nothing(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "beat"
+    assert look_at(path, "k", Watcher()) == Look()
+    path.write_text(text)
+    assert look_at(path, "k", Watcher()) == Look()
+
+
+def test_beats_come_and_their_file_goes_with_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    path = tmp_path / "folder" / "beat"
+    with Heartbeat(path, "k") as beating:
+        beating.moved()
+        wait_for(lambda: json.loads(path.read_text())["beats"] > 3)
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert not path.exists()
+
+
+def test_a_heartbeat_goes_on_in_its_own_file_where_another_took_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    path = tmp_path / "beat"
+    with Heartbeat(path, "k"):
+        path.rename(tmp_path / "away")
+        path.write_text("another's")
+        before = json.loads((tmp_path / "away").read_text())["beats"]
+        wait_for(lambda: json.loads((tmp_path / "away").read_text())["beats"] > before)
+    assert path.read_text() == "another's"
+
+
+@pytest.fixture
+def quick_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "STALLED_AFTER", 2.5)
+    monkeypatch.setattr(heartbeat, "CONFIRMED_AFTER", 1.5)
+    monkeypatch.setattr(launch, "CONFIRMED_AFTER", 1.5)
+
+
+@pytest.mark.usefixtures("quick_bounds")
+def test_a_stopped_worker_is_said_and_others_go_on_writing(workspace: Workspace) -> None:
+    run, store = submit(workspace), RunStore(workspace)
+    process = start_pretender(workspace, "obedient")
+    try:
+        wait_for((workspace.root / "started").exists)
+        assert confirmed_stalls(workspace, store.list()) == {}
+        os.kill(process.pid, signal.SIGSTOP)
+        behind = submit(workspace)
+        store.annotate(run.id, note="written while it was stopped")
+
+        def said() -> set[str]:
+            return {*confirmed_stalls(workspace, store.list())}
+
+        wait_for(lambda: said() == {run.id, behind.id})
+        stall = stall_of(workspace, store.get(run.id)).stall
+        assert stall is not None and stall.pid == process.pid and stall.host == here()
+        os.kill(process.pid, signal.SIGCONT)
+        wait_for(lambda: said() == set())
+        assert store.get(run.id).note == "written while it was stopped"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_nothing_is_said_of_runs_that_nobody_carries_out(workspace: Workspace) -> None:
+    run, store = submit(workspace), RunStore(workspace)
+    beat(lane_heartbeat(workspace, "cpu"), 1, 0.0)
+    assert stall_of(workspace, run) == Look()
+    claimed = store.claim("cpu", 1)
+    assert claimed is not None
+    run_heartbeat(workspace, run.id).parent.mkdir()
+    beat(run_heartbeat(workspace, run.id), 1, 0.0)
+    with launch.lane_lock(workspace, "cpu"):
+        # Beats of an earlier claim of the same run.
+        assert stall_of(workspace, claimed) == Look()
+
+
+def can_write(workspace: Workspace) -> bool:
+    """Whether another process could write the store at this very moment."""
+    try:
+        with database.opened(workspace, patience=0.0) as db:
+            db.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+def test_the_store_is_free_while_a_run_computes(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "dnn")
+    train = TrainSettings(epochs=2, batch_size=64, device="cpu")
+    store = RunStore(workspace)
+    store.submit(FinetuneRequest(dataset.id, card.id, "depth", 1, train=train), "a run", "cpu")
+    free: list[bool] = []
+    for name in ("set_rate", "report_train_loss", "save_checkpoint", "begin_epoch"):
+        inner: Callable[..., Any] = getattr(loop, name)
+
+        def watched(*args: Any, inner: Callable[..., Any] = inner) -> Any:
+            free.append(can_write(workspace))
+            return inner(*args)
+
+        monkeypatch.setattr(loop, name, watched)
+    run = store.claim("cpu", 1)
+    assert run is not None and carry_out(workspace, store, run, execute) == ""
+    assert len(free) > 20 and all(free)
+
+
+def test_a_run_waits_with_its_write_while_another_process_keeps_the_store(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was stopped within a transaction: no run fails by that."""
+    monkeypatch.setattr(worker, "ensure_worker", lambda *_: None)
+    run = submit(workspace)
+    kept: list[sqlite3.Connection] = []
+    tries: list[float] = []
+    opened = database.opened
+
+    def impatient(workspace: Workspace, create: bool = False, patience: float = 0.01) -> Any:
+        tries.append(patience)
+        if len(tries) > 60 and kept:
+            kept.pop().close()
+        return opened(workspace, create, 0.01)
+
+    def reports(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+        db = sqlite3.connect(workspace.database, isolation_level=None)
+        db.execute("BEGIN IMMEDIATE")
+        kept.append(db)
+        tries.clear()
+        reporter.points([(1, "train_loss", 0.5)])
+        return {"metrics": {}}
+
+    monkeypatch.setattr("core.runs.queue.opened", impatient)
+    work(workspace, "cpu", reports, linger=0.3)
+    store = RunStore(workspace)
+    assert store.get(run.id).status == "done" and not kept
+    assert store.points(run.id)["train_loss"][1].tolist() == [0.5]
+
+
+def test_a_store_that_is_kept_is_said_in_a_sentence(workspace: Workspace) -> None:
+    submit(workspace)
+    db = sqlite3.connect(workspace.database, isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+    with pytest.raises(sqlite3.OperationalError) as caught, database.opened(workspace, patience=0.0) as other:
+        other.execute("BEGIN IMMEDIATE")
+    sentence = system_sentence(caught.value, workspace.root)
+    assert sentence is not None and "is busy" in sentence and "stalled" in sentence
+    db.close()
+
+
+@pytest.mark.parametrize("year", ["1999", "2200"])
+def test_a_cancel_is_enforced_by_what_was_seen_and_not_by_the_clock(
+    year: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, store = submit(workspace), RunStore(workspace)
+    store.claim("cpu", os.getpid())
+    store.request_cancel(run.id)
+    with sqlite3.connect(workspace.database) as db:
+        db.execute("UPDATE runs SET cancel_asked = ?", (f"{year}-01-01T00:00:00+00:00",))
+    sent: list[signal.Signals] = []
+    monkeypatch.setattr(launch, "_signal", lambda pid, number: sent.append(number))
+    monkeypatch.setattr(launch, "_watcher", Watcher())
+    clock = Clock(monkeypatch)
+    with launch.lane_lock(workspace, "cpu"):
+        refresh(workspace, store)
+        assert sent == []
+        for _ in range(9):
+            clock.now += 1
+            refresh(workspace, store)
+        assert sent == []
+        for _ in range(25):
+            clock.now += 1
+            refresh(workspace, store)
+    assert set(sent) == {signal.SIGTERM, signal.SIGKILL} and sent[0] is signal.SIGTERM
+
+
+def test_no_process_is_ended_by_the_id_that_another_machine_gave(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, store = submit(workspace), RunStore(workspace)
+    with monkeypatch.context() as patch:
+        patch.setattr("core.runs.queue.here", lambda: "elsewhere/boot/1")
+        store.claim("cpu", os.getpid())
+    store.request_cancel(run.id)
+    sent: list[int] = []
+    monkeypatch.setattr(launch, "_signal", lambda pid, number: sent.append(pid))
+    monkeypatch.setattr(launch, "TERMINATE_AFTER", -1.0)
+    with launch.lane_lock(workspace, "cpu"):
+        refresh(workspace, store)
+        assert sent == []
+        with sqlite3.connect(workspace.database) as db:
+            db.execute("UPDATE runs SET worker_host = ?", (here(),))
+        refresh(workspace, store)
+    assert sent == [os.getpid()]

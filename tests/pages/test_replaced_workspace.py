@@ -1,0 +1,62 @@
+"""An app whose workspace is exchanged, and one whose worker has stalled."""
+
+import json
+import shutil
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.data.datasets import Dataset
+from core.runs import heartbeat
+from core.runs.launch import lane_heartbeat, lane_lock, run_heartbeat
+from core.runs.place import here
+from core.runs.store import RunStore
+from core.workspace import Workspace
+from tests.pages.test_finetune import open_page
+from tests.pages.test_run import queued, shown
+
+Tiny = tuple[Workspace, Dataset]
+
+
+def labels(app: AppTest) -> list[str]:
+    return [link.label for link in app.get("page_link")]
+
+
+def test_the_workspace_that_is_put_back_is_shown_without_a_restart(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    before = queued(workspace, dataset, "before the copy")
+    copy, away = (workspace.root.with_name(name) for name in ("copy", "away"))
+    shutil.copytree(workspace.root, copy)
+    queued(workspace, dataset, "after the copy")
+    app = open_page(workspace, "run", monkeypatch)
+    assert "after the copy" in shown(app) and not app.exception
+    workspace.root.rename(away)
+    app.run()
+    assert not app.exception and any("is not there any more" in error.value for error in app.error)
+    # Else the copy would come to lie within it.
+    assert not workspace.root.exists()
+    copy.rename(workspace.root)
+    app.run()
+    assert not app.exception and not app.error
+    assert "before the copy" in shown(app) and "after the copy" not in shown(app)
+    assert [run.id for run in RunStore(workspace).list()] == [before.id]
+
+
+@pytest.mark.parametrize("page", ["run", "home"])
+def test_a_worker_that_does_not_answer_is_said(page: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, dataset = tiny
+    run = queued(workspace, dataset)
+    claimed = RunStore(workspace).claim("cpu", 4711)
+    assert claimed is not None
+    monkeypatch.setattr(heartbeat, "CONFIRMED_AFTER", 0.0)
+    said = {"key": claimed.claim, "host": here(), "pid": 4711, "beats": 5, "clock": -3600.0, "idle": 0.0}
+    run_heartbeat(workspace, run.id).parent.mkdir()
+    for path in (run_heartbeat(workspace, run.id), lane_heartbeat(workspace, "cpu")):
+        path.write_text(json.dumps(said))
+    with lane_lock(workspace, "cpu"):
+        app = open_page(workspace, page, monkeypatch)
+        assert not app.exception
+        assert any("Stalled since" in one.value and "kill -CONT 4711" in one.value for one in app.warning)
+        if page == "home":
+            assert {one.label: one.value for one in app.metric}["Worker"] == "stalled"
+            assert "stalled since" in shown(app)
