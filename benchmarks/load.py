@@ -184,7 +184,7 @@ def measure(workspace: Workspace, sessions: int, minutes: float) -> list[str]:
 def main() -> None:
     """Runs the load and writes the section."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sessions", type=int, default=50)
+    parser.add_argument("--sessions", "--count", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--runs", type=int, default=5000)
     options = parser.parse_args()

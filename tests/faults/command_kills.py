@@ -66,7 +66,10 @@ class Stage:
         """What a command has made, as far as it must be the same each time."""
         if name in MAKES_FILES:
             return {str(path.relative_to(self.out)): _content(path) for path in sorted(self.out.rglob("*"))}
-        rows = {one.name: (one.rows, _hash(str(read_rows(one).to_pydict()).encode())) for one in list_samples(self.workspace)}
+        rows = {
+            one.name: (one.rows, _hash(str(read_rows(one).to_pydict()).encode()))
+            for one in list_samples(self.workspace)
+        }
         sets = {one.name: (one.rows, one.content_hash, one.preprocessing_hash) for one in list_datasets(self.workspace)}
         weights = {}
         for card in list_backbones(self.workspace):
