@@ -1,8 +1,8 @@
 """Workers and commands killed 200 times, over every kind of job: nothing lost, doubled or different.
 
 `python -m benchmarks.kills [--count 200] [--seed 1]` writes its section of docs/reliability.md; see
-tests/faults/kills.py and tests/faults/command_kills.py for what is done and compared. What is done is kept in a file, so
-that a campaign that was broken off goes on with the round after, as long as the code is the same.
+tests/faults/kills.py and tests/faults/command_kills.py for what is done and compared. What is done is kept in a file,
+so that a campaign that was broken off goes on with the round after, as long as the code is the same.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Commands killed by SIGKILL at a random moment, then given again: what they make is what the unbroken ones make.
 
-`python -m tests.faults.command_kills TEMPLATE KILLS SEED [COMMAND …]` prints one JSON object. TEMPLATE is a workspace with
-the dataset tiny and a backbone that was pretrained on it; the commands are all of COMMANDS unless some are named.
+`python -m tests.faults.command_kills TEMPLATE KILLS SEED [COMMAND …]` prints one JSON object. TEMPLATE is a workspace
+with the dataset tiny and a backbone that was pretrained on it; the commands are all of COMMANDS unless some are named.
 """
 
 import collections

@@ -53,7 +53,7 @@ def pretrainings(dataset: str, backbone: str, train: TrainSettings) -> list[Requ
 
 def halving(dataset: str, backbone: str, train: TrainSettings) -> list[Request]:
     """A sweep in which half of the arms end at each rung."""
-    arms = tuple(Arm("depth", depth) for depth in (0, 1, 2)) + (Arm("lora"), Arm("zero-shot"))
+    arms = (*(Arm("depth", depth) for depth in (0, 1, 2)), Arm("lora"), Arm("zero-shot"))
     spec = SweepSpec(dataset, backbone, arms, seeds=(train.seed,), train=train, halving=2)
     return _of_one_group(spec)
 

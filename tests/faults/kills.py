@@ -95,6 +95,8 @@ def worker(
 
             setattr(owner, name, entered)
         worker_module.work(workspace, "cpu", watched_execute, linger=0.2 if arms == 1 else 1.0)
+        # Not by way of multiprocessing, which would wait for joblib's processes until they are tired of waiting.
+        os._exit(0)
 
     return main
 

@@ -1,8 +1,8 @@
-"""Workers, apps and commands forked from one process that has torch imported: a restart costs milliseconds, not seconds.
+"""Workers, apps and commands forked from a process that has torch imported: a restart costs milliseconds, not seconds.
 
 `python -m tests.faults.processes LOG` serves requests, a JSON object a line on standard input, an answer a line on
-standard output; `Processes` is its client. Where Debian's libfaketime is installed, the clock of all these processes can
-be set while they run; the monotonic clock and the times of files stay as they are, as when a machine's clock is set.
+standard output; `Processes` is its client. Where Debian's libfaketime is installed, the clock of all these processes
+can be set while they run; the monotonic clock and the times of files stay as they are, as when a machine's clock is set.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """A state machine of what befalls a workspace, with a model of its own of what must be there afterwards.
 
-The rules come in random order, several of them while a worker trains: kills of worker and app, sleep and waking, steps of
-the clock, a disk that fills up, a workspace that is moved away and replaced by a copy, commands that are killed. After
-every rule the listed runs are those that were submitted; in the end each has the numbers of the run that nothing befell.
+The rules come in random order, most of them while a worker trains: kills of worker and app, sleep and waking, steps
+of the clock, a disk that fills up, a workspace that is moved away and replaced by a copy, commands that are killed. After
+every rule the listed runs are those that were submitted; in the end each has the numbers of a run that nothing befell.
 """
 
 import copy
@@ -105,7 +105,7 @@ class Soak(RuleBasedStateMachine):
 
     # What users do.
 
-    # What a rule draws, and whether it may come, never depends on how far a worker is: Hypothesis plays sequences again.
+    # What a rule draws, and whether it may come, never depends on how far a worker is: Hypothesis repeats sequences.
 
     @initialize(keys=st.lists(KEYS, min_size=8, max_size=24))
     def submit_first(self, keys: list[Key]) -> None:

@@ -1,4 +1,4 @@
-"""A light version of benchmarks/fault_soak.py: what befalls a workspace in random order, nothing lost, nothing twice."""
+"""A light version of benchmarks/fault_soak.py: whatever befalls a workspace, nothing is lost and nothing done twice."""
 
 from collections.abc import Iterator
 from pathlib import Path
