@@ -1,8 +1,8 @@
 """Five thousand runs among kills, sleep, clock steps, full disks and swapped workspaces. Writes a section of the docs.
 
 `python -m benchmarks.fault_soak [--count 5000] [--seed 1]`; see tests/faults/soak.py for what befalls them and what
-must hold. What is done is kept in a file, so that a campaign that was broken off goes on where it stopped, as long as the
-code is the same. Exits with 1 where anything was found.
+must hold. What is done is kept in a file, so that a campaign that was broken off goes on where it stopped, as long as
+the code is the same. Exits with 1 where anything was found.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 `python -m tests.faults.processes LOG` serves requests, a JSON object a line on standard input, an answer a line on
 standard output; `Processes` is its client. Where Debian's libfaketime is installed, the clock of all these processes
-can be set while they run; the monotonic clock and the times of files stay as they are, as when a machine's clock is set.
+can be set while they run; the monotonic clock and the times of files stay, as when a machine's clock is set.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """A state machine of what befalls a workspace, with a model of its own of what must be there afterwards.
 
 The rules come in random order, most of them while a worker trains: kills of worker and app, sleep and waking, steps
-of the clock, a disk that fills up, a workspace that is moved away and replaced by a copy, commands that are killed. After
-every rule the listed runs are those that were submitted; in the end each has the numbers of a run that nothing befell.
+of the clock, a disk that fills up, a workspace that is moved away and replaced by a copy, commands that are killed.
+After every rule the listed runs are those that were submitted; in the end each has the numbers of a run that nothing befell.
 """
 
 import copy
