@@ -2,7 +2,8 @@
 
 The rules come in random order, most of them while a worker trains: kills of worker and app, sleep and waking, steps
 of the clock, a disk that fills up, a workspace that is moved away and replaced by a copy, commands that are killed.
-After every rule the listed runs are those that were submitted; in the end each has the numbers of a run that nothing befell.
+After every rule the listed runs are those that were submitted; in the end each has the numbers of a run that nothing
+befell.
 """
 
 import copy
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from core.data.datasets import encoded, list_datasets
 from core.data.preprocessing import load_preprocessing

@@ -27,7 +27,7 @@ def test_a_few_dozen_things_that_befall_a_workspace(soak: type[Soak]) -> None:
     """Every listed run was submitted and ends as the unbroken one; what was made by commands is listed and whole."""
     soak.counted.clear()
     few = settings(
-        max_examples=3,
+        max_examples=2,
         stateful_step_count=25,
         deadline=None,
         database=None,
