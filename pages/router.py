@@ -53,6 +53,5 @@ except Exception as error:
     show_error(ThawError(sentence))
 with above:
     disk_notice()
-    if workspace().root.is_dir():
-        damage_notice(shown)
+    damage_notice(shown)
 SHOWN.run_ended(session_id())

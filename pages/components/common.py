@@ -11,7 +11,7 @@ import streamlit as st
 from core.errors import ThawError, disk_sentence, system_sentence
 from core.evaluation.format_metrics import MISSING, format_metric, format_with_bounds, is_missing
 from core.runs.damage import find_damaged
-from core.workspace import Workspace, open_workspace
+from core.workspace import Workspace, open_workspace, require_folder
 
 P = ParamSpec("P")
 SIMULATED = ":violet-badge[:material/science: simulated]"
@@ -53,6 +53,7 @@ def disk_notice() -> None:
 def damage_notice(shown: Sequence[str] = ()) -> None:
     """Says once, folded, what of the workspace is damaged and so in no list. shown: what the page has said already."""
     with suppress(ThawError):
+        require_folder(workspace())
         found = [str(error) for error in find_damaged(workspace()) if str(error) not in shown]
         if not found:
             return

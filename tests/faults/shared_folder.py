@@ -252,8 +252,8 @@ def main() -> None:
     print("ready", flush=True)
     try:
         while True:
-            ready, _, _ = select.select([*devices, sys.stdin], [], [])
-            if sys.stdin in ready:
+            ready, _, _ = select.select([*devices, sys.stdin.fileno()], [], [])
+            if sys.stdin.fileno() in ready:
                 return
             for device in ready:
                 answer = server.answer(devices.index(device), os.read(device, 2**18))

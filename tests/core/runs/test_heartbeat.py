@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from core.__main__ import main
+from core.command_output import StallNotices
 from core.data.datasets import Dataset
 from core.errors import system_sentence
 from core.runs import database, heartbeat, launch, worker
@@ -303,3 +305,52 @@ def test_no_process_is_ended_by_the_id_that_another_machine_gave(
             db.execute("UPDATE runs SET worker_host = ?", (here(),))
         refresh(workspace, store)
     assert sent == [os.getpid()]
+
+
+def test_a_stopped_worker_whose_run_is_cancelled_is_ended(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "TERMINATE_AFTER", 0.2)
+    monkeypatch.setattr(launch, "KILL_AFTER", 0.6)
+    run, store = submit(workspace), RunStore(workspace)
+    process = start_pretender(workspace, "obedient")
+    try:
+        wait_for((workspace.root / "started").exists)
+        os.kill(process.pid, signal.SIGSTOP)
+        store.request_cancel(run.id)
+
+        def ended() -> bool:
+            refresh(workspace, store)
+            return store.get(run.id).status == "cancelled"
+
+        wait_for(ended, 20)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_commands_say_that_a_run_has_stalled(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(heartbeat, "CONFIRMED_AFTER", 0.0)
+    run, store = submit(workspace), RunStore(workspace)
+    claimed, behind = store.claim("cpu", 4711), submit(workspace)
+    assert claimed is not None and claimed.claim
+    said = {"key": claimed.claim, "host": here(), "pid": 4711, "beats": 5, "clock": -3600.0, "idle": 0.0}
+    run_heartbeat(workspace, run.id).parent.mkdir()
+    for path in (run_heartbeat(workspace, run.id), lane_heartbeat(workspace, "cpu")):
+        path.write_text(json.dumps(said))
+    with launch.lane_lock(workspace, "cpu"):
+        assert main(["--workspace", str(workspace.root), "runs", "--json"]) == 0
+        found = {one["id"]: one["stalled"] for one in json.loads(capsys.readouterr().out)["runs"]}
+        assert "cancel --run" in found[run.id]["sentence"] and "kill -KILL 4711" in found[behind.id]["sentence"]
+        assert found[run.id]["since"].startswith("20")
+        assert main(["--workspace", str(workspace.root), "runs"]) == 0
+        assert capsys.readouterr().out.count("Stalled since") == 2
+        notices = StallNotices(workspace)
+        for _ in range(3):
+            notices.tell([store.get(run.id)])
+        assert capsys.readouterr().err.count("Stalled since") == 1
+    assert main(["--workspace", str(workspace.root), "runs", "--json"]) == 0
+    found = {one["id"]: one["stalled"] for one in json.loads(capsys.readouterr().out)["runs"]}
+    assert found == {run.id: None, behind.id: None}
