@@ -63,8 +63,8 @@ def main() -> None:
             "",
             f"{told['runs_compared']} runs came to their end. Each had the weights of the unbroken run byte for byte, "
             "the same metrics, and the same points of every curve: none missing, none doubled. No run was lost "
-            "and none carried out twice at once (each held a lock of its own while it ran). Left half-written: "
-            f"{left} cache entries, which a later worker removes after a day. {told['seconds']} s.",
+            "and none carried out twice at once (each held a lock of its own while it ran). Left half-written at the "
+            f"end: {left} files or folders, which the next start removes. {told['seconds']} s.",
         ],
     )
 
