@@ -12,6 +12,9 @@ from tests.code_graph import Graph, build_graph, reachable, reaching, read_sourc
 
 WRITES = {
     "core.access:require_writable",
+    "core.durable:publish",
+    "core.durable:remove_folder",
+    "core.durable:remove_folders",
     "core.workspace:write_atomic",
     "core.workspace:write_json",
     "shutil:rmtree",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core import durable
-from core.durable import publish, remove_folder, staging, sync_tree, write_file
+from core.durable import publish, remove_folder, remove_folders, staging, sync_tree, write_file
 from core.leftovers import clear_beside
 
 
@@ -140,3 +140,34 @@ def test_all_that_is_synced_is_private_whatever_the_umask(tmp_path: Path) -> Non
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "it", tmp_path / "it" / "inner")} == {0o700}
     assert (tmp_path / "it" / "inner" / "file").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("there", ["a file", "a link to nothing", "an empty folder"])
+def test_a_folder_takes_the_place_of_whatever_is_there(tmp_path: Path, there: str) -> None:
+    if there == "a file":
+        (tmp_path / "it").write_text("in the way")
+    elif there == "a link to nothing":
+        (tmp_path / "it").symlink_to(tmp_path / "nowhere")
+    else:
+        (tmp_path / "it").mkdir()
+    with staging(tmp_path) as new:
+        publish(folder_of(new, "new"), tmp_path / "it")
+    assert (tmp_path / "it" / "inner" / "file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+def test_many_are_removed_at_once_and_the_absent_are_passed_over(tmp_path: Path, calls: list[str]) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    remove_folders([tmp_path / name for name in ("a", "gone", "b")])
+    assert [call for call in calls if call.startswith("sync")] == [f"sync {tmp_path.name}"]
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_staged_is_synced_once_it_is_named(tmp_path: Path, calls: list[str]) -> None:
+    """Within a part, which may be thrown away, nothing waits for the disk."""
+    with staging(tmp_path) as new:
+        write_file(new / "a.txt", lambda part: part.write_text("a"))
+        assert calls == ["rename a.txt"]
+        publish(new, tmp_path / "it")
+    assert calls == ["rename a.txt", "sync a.txt", "sync new", "rename new", f"sync {tmp_path.name}"]

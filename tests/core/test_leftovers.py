@@ -1,5 +1,7 @@
 """What is left half-written goes when its writer has ended, and never before, whatever the clock says."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -208,3 +210,17 @@ def test_a_link_is_no_part(tmp_path: Path) -> None:
 def test_a_part_is_private(tmp_path: Path) -> None:
     with part_folder(tmp_path) as part:
         assert part.stat().st_mode & 0o777 == 0o700
+
+
+def test_where_there_are_no_locks_nothing_is_taken_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with staging(tmp_path) as folder:
+        make_old(tmp_path)
+        clear_below(tmp_path)
+        assert folder.exists()
+    assert not parts(tmp_path)

@@ -3,12 +3,15 @@
 import json
 import sqlite3
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from core.errors import BadInput
-from core.runs import database
+from core.runs import database, queue
 from core.runs.database import MIGRATIONS, held_open
 from core.runs.place import here
 from core.runs.store import PAUSED, Run, RunStore, Validation
@@ -305,3 +308,30 @@ def test_a_store_of_an_older_version_gains_what_is_new_and_keeps_its_runs(
     old = RunStore(workspace).get("r-1")
     assert (old.name, old.worker_pid, old.worker_host, old.claim) == ("old", 7, None, None)
     assert RunStore(workspace).list() == [old]
+
+
+def test_what_is_said_to_be_done_outlasts_a_power_cut(
+    store: RunStore, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a write-ahead log that takes FULL; how far a run has come may be lost, its points may not."""
+    asked: list[int] = []
+    real = queue.opened
+
+    @contextmanager
+    def watched(*given: Any, **named: Any) -> Iterator[sqlite3.Connection]:
+        with real(*given, **named) as db:
+            asked.append(db.execute("PRAGMA synchronous").fetchone()[0])
+            yield db
+
+    monkeypatch.setattr(queue, "opened", watched)
+    run = store.submit(FinetuneRequest("d", "b"), "a", "cpu")
+    with watched(workspace):
+        pass
+    store.claim("cpu", 1)
+    store.add_points(run.id, [(1, "loss", 0.5)])
+    store.finish(run.id, "done", result={})
+    assert {*asked} == {2}
+    asked.clear()
+    store.progress(run.id, 1, 2, 1, 2)
+    store.phase(run.id, "training")
+    assert asked == [1, 1]
