@@ -57,6 +57,9 @@ def torture_texts(seeds: range) -> list[Ended]:
         return [_compared(end, made[end.seed], Path(name) / f"{end.seed}") for end in read_all(files)]
 
 
+FINDINGS = "Findings:"
+
+
 def _compared(end: Ended, made: Made, folder: Path) -> Ended:
     if end.outcome.startswith("!") or end.died:
         return end
@@ -177,26 +180,29 @@ def _count(ends: list[Ended], outcome: str) -> int:
 
 def _findings(ends: list[Ended]) -> list[str]:
     listed = [f"- seed {end.seed}: {end.outcome[1:300]} {end.died}".rstrip() for end in ends[:40]]
-    return ["", "Findings:", "", *listed] if ends else []
+    return ["", FINDINGS, "", *listed] if ends else []
 
 
-def main() -> None:
-    """Runs both campaigns and writes their sections."""
+def main() -> int:
+    """Runs both campaigns and writes their sections; 1 when there is a finding."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--first", type=int, default=0, help="number of the first file")
     parser.add_argument("--only", choices=("binaries", "texts"))
     parser.add_argument("--dry", action="store_true", help="write no section")
     options = parser.parse_args()
-    command = "python -m benchmarks.torture_files"
+    command, found = "python -m benchmarks.torture_files", False
     if options.only != "texts":
         lines = binaries_section(options.count, options.first)
+        found |= FINDINGS in lines
         print("\n".join(lines)) if options.dry else write_section("Damaged binaries", command, lines)
     if options.only != "binaries":
         lines = texts_section(options.count, options.first)
+        found |= FINDINGS in lines
         title = "Texts against an independent reader"
         print("\n".join(lines)) if options.dry else write_section(title, command, lines)
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
