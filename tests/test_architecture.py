@@ -14,6 +14,7 @@ TORCH_FREE = (
     "core.report",
     "core.models.card",
     "core.models.exchange",
+    "core.models.foreign_files",
     "core.models.library",
     "core.models.registry",
     "core.training.defaults",

@@ -76,7 +76,13 @@ class Server:
         job = socket.socket(fileno=fds[0])
         head += _receive(self._control, HEADER.size - len(head))
         request = _receive(self._control, HEADER.unpack(head)[0])
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            # No room for one more process, which ends this job and not the others.
+            _send(job, {"error": {"kind": "memory"}})
+            job.close()
+            return True
         if pid == 0:
             self._become_child(job, json.loads(request))
         self._jobs[pid] = job
@@ -113,11 +119,14 @@ class Server:
     def _say_ended(self, pid: int, status: int) -> None:
         job = self._jobs.pop(pid)
         self._stopped.discard(pid)
-        line = json.dumps({"ended": os.waitstatus_to_exitcode(status)})
-        # A line of its own, whatever the child was in the middle of. Nobody is waited for.
-        with suppress(OSError):
-            job.send(f"\n{line}\n".encode(), socket.MSG_DONTWAIT)
+        _send(job, {"ended": os.waitstatus_to_exitcode(status)})
         job.close()
+
+
+def _send(job: socket.socket, line: dict[str, Any]) -> None:
+    """Sends a line of its own, whatever the child was in the middle of; nobody is waited for."""
+    with suppress(OSError):
+        job.send(f"\n{json.dumps(line)}\n".encode(), socket.MSG_DONTWAIT)
 
 
 def run_job(job: socket.socket, request: dict[str, Any]) -> None:
@@ -158,6 +167,15 @@ def _limit(memory: int) -> None:
     os.close(devices)
 
 
+def _load_loops() -> None:
+    """Has the compiled loops of quoted text loaded here, once, and not in every child."""
+    from core.data.cells import code_cells
+    from core.data.row_ends import row_ends
+
+    row_ends(b'"a"\n', ",", quoted=True)
+    list(code_cells([b'"a",b\n'], ",", [True, True], quoted=True))
+
+
 def _receive(source: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
@@ -176,6 +194,7 @@ def main() -> None:
     os.umask(0o077)
     for name in _PRELOADED:
         importlib.import_module(name)
+    _load_loops()
     # Pages that the collector does not write to stay shared with every child.
     gc.collect()
     gc.freeze()

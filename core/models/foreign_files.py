@@ -42,6 +42,11 @@ def probe_weights(path: Path) -> None:
     reader_process.call(weights_job, path, {"path": str(path)})
 
 
+def probe_hdf5(path: Path) -> None:
+    """Has another process read all of an HDF5 file first; what is wrong with it is for the caller."""
+    reader_process.call(hdf5_job, path, {"path": str(path)})
+
+
 def unpack_job(request: dict[str, Any], tell: Tell) -> None:
     """The work of `take_out`."""
     unpack(Path(request["path"]), Path(request["folder"]))
@@ -64,6 +69,26 @@ def weights_job(request: dict[str, Any], tell: Tell) -> None:
             for name in file.keys():  # noqa: SIM118 - no mapping
                 file.get_slice(name).get_shape()
     except SafetensorError:
+        return
+
+
+def hdf5_job(request: dict[str, Any], tell: Tell) -> None:
+    """The work of `probe_hdf5`."""
+    import h5py
+
+    def read(name: str, item: Any) -> None:
+        tell(name)
+        dict(item.attrs)
+        if isinstance(item, h5py.Dataset):
+            item[()]
+
+    try:
+        with h5py.File(request["path"], "r") as file:
+            file.visititems(read)
+    except MemoryError:
+        raise
+    except Exception:
+        # A stranger's file fails in as many ways as HDF5 has.
         return
 
 

@@ -21,7 +21,7 @@ from core.data.samples import delete_sample, find_sample, list_samples, read_row
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.errors import BadInput
 from core.workspace import Workspace, hash_file, open_workspace
-from tests.core.data.helpers import PACK, rows, text, write
+from tests.core.data.helpers import PACK, fingerprint, rows, text, write
 
 LINES = rows(300, seed=4)
 
@@ -183,6 +183,18 @@ def test_the_hash_is_given_up_where_the_file_is_refused(
     with pytest.raises(BadInput, match="Row 301 of 'file'"):
         ingest(workspace, write(tmp_path, text(LINES) + b"7\n"), "one")
     assert started.is_set() and answers == [""]
+
+
+@pytest.mark.parametrize("where", ["progress", "on_form"])
+def test_ctrl_c_leaves_the_workspace_as_it_was(where: str, workspace: Workspace, tmp_path: Path) -> None:
+    def press(value: object) -> None:
+        raise KeyboardInterrupt
+
+    before = fingerprint(workspace)
+    with pytest.raises(KeyboardInterrupt):
+        ingest(workspace, write(tmp_path, text(LINES)), "x", **{where: press})  # type: ignore[arg-type]
+    assert fingerprint(workspace) == before
+    assert ingest(workspace, tmp_path / "file", "x").rows == len(LINES)
 
 
 def test_progress_rises_to_one(workspace: Workspace, tmp_path: Path) -> None:
