@@ -2,12 +2,16 @@
 # make test: lint, types, every test.
 # make screenshots: the pictures of the guide, taken anew from the real app.
 # make bench: the speed scripts, each writing its section of docs/performance.md.
+# make torture: what tries to make Thaw lose something, one after another, each writing its section of docs/reliability.md;
+#   hours. TORTURE="kills fault_soak" takes those alone. One that finds something makes it fail, after the others.
 PORT ?= 8501
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: app demo test bench screenshots chromium
+.PHONY: app demo test bench torture screenshots chromium faketime
+
+TORTURE ?= torture_files fuzz long_line power_cuts kills fault_soak load
 
 # Without the demo's dataset, as on a full disk, the app still opens and says so.
 app: .venv/app.stamp
@@ -28,6 +32,14 @@ bench: .venv/test.stamp chromium
 	set -e; for script in $(sort $(basename $(notdir $(wildcard benchmarks/speed_*.py)))); do \
 	  $(BIN)/python -m benchmarks.$$script; \
 	done
+
+torture: .venv/test.stamp chromium faketime
+	@failed=; for script in $(TORTURE); do \
+	  began=$$(date +%s); echo "== $$script"; \
+	  $(BIN)/python -m benchmarks.$$script || failed="$$failed $$script"; \
+	  echo "== $$script took $$(($$(date +%s) - began)) s"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Found something, or could not end:$$failed"; exit 1; fi
 
 screenshots: .venv/test.stamp chromium
 	$(BIN)/python -m assets.screenshots
@@ -55,3 +67,8 @@ chromium:
 	  echo "The browser tests need Chromium, and 'chromium' is not on the PATH. Install it (Debian: sudo apt-get install chromium)."; \
 	  exit 1; \
 	fi
+
+# Sets the clock of the soak's processes; without it the soak leaves clock steps out, and says so.
+faketime:
+	-@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install -y --no-install-recommends libfaketime; }

@@ -1,8 +1,8 @@
-"""Five thousand runs among kills, sleep, clock steps, full disks and swapped workspaces. Writes its section of the docs.
+"""Five thousand runs among kills, sleep, clock steps, full disks and swapped workspaces. Writes a section of the docs.
 
-`python -m benchmarks.fault_soak [--count 5000] [--seed 1]`; see tests/faults/soak.py for what befalls them and what must
-hold. What is done is kept in a file, so that a campaign that was broken off goes on where it stopped, as long as the
-code is the same. Exits with 1 where anything was found.
+`python -m benchmarks.fault_soak [--count 5000] [--seed 1]`; see tests/faults/soak.py for what befalls them and what
+must hold. What is done is kept in a file, so that a campaign that was broken off goes on where it stopped, as long as
+the code is the same. Exits with 1 where anything was found.
 """
 
 import argparse
@@ -29,7 +29,16 @@ from tests.faults.soak_world import DISK_MEGABYTES, ROWS, STRATEGIES, make_templ
 SEQUENCES, RULES = 10, 50
 """Workspaces to one part of the campaign, and what befalls each of them."""
 SAID = ("sleeps", "clock steps", "full disks", "workspaces swapped", "backups", "workers started", "workers killed")
-SAID += ("apps killed", "commands killed", "commands done", "cancels", "deletions", "refused on a full disk", "settled", "runs compared")
+SAID += (
+    "apps killed",
+    "commands killed",
+    "commands done",
+    "cancels",
+    "deletions",
+    "refused on a full disk",
+    "settled",
+    "runs compared",
+)
 
 
 def one_part(seed: int) -> dict[str, Any]:
@@ -62,7 +71,7 @@ def campaign(count: int, seed: int, kept: Path) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "processes").mkdir()
         processes = Processes(Path(folder) / "processes")
-        Soak.template, Soak.processes, Soak.folder = make_template(Path(folder)), processes, Path(folder)
+        Soak.template, Soak.processes, Soak.folder = make_template(Path(folder), processes), processes, Path(folder)
         while (made := runs_of(parts)) < count:
             print(f"{made:,} of {count:,} runs, {len(findings_of(parts))} findings", file=sys.stderr, flush=True)
             parts.append(one_part(seed + len(parts)))

@@ -70,15 +70,15 @@ def kind_of(outcome: str) -> str:
     return re.sub(r"[\d,]*\d", "N", text)[:110]
 
 
-def main() -> None:
-    """Runs the campaign and writes the section."""
+def main() -> int:
+    """Runs the campaign and writes the section; 1 when there is a finding."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--files", "--count", type=int, default=10_000)
     parser.add_argument("--slice", type=int, nargs=2)
     options = parser.parse_args()
     if options.slice:
         outcomes_of(*options.slice)
-        return
+        return 0
     results = campaign(options.files)
     outcomes = [str(one["outcome"]) for one in results]
     faults = [one for one in results if str(one["outcome"]).startswith("!")]
@@ -112,7 +112,8 @@ def main() -> None:
             *(["", "Findings:", *(f"- seed {one['seed']}: {one['outcome']}" for one in faults)] if faults else []),
         ],
     )
+    return bool(faults)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

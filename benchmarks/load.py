@@ -13,6 +13,7 @@ import contextlib
 import os
 import random
 import shutil
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -127,8 +128,8 @@ class Load:
             await browser.close()
 
 
-def measure(workspace: Workspace, sessions: int, minutes: float) -> list[str]:
-    """Carries the load out; what it came to, as the section's lines."""
+def measure(workspace: Workspace, sessions: int, minutes: float) -> tuple[list[str], bool]:
+    """Carries the load out; what it came to, as the section's lines, and whether anything went wrong."""
     watched = start_long_run(workspace)
     server = Server(PROJECT / "app.py", workspace.root)
     server.start()
@@ -159,7 +160,8 @@ def measure(workspace: Workspace, sessions: int, minutes: float) -> list[str]:
     said = {name: sum(getattr(one, name) for one in load.sessions) for name in ("foreign", "lost", "unanswered")}
     broken = sum(one.broken for one in load.sessions)
     runs = sum(RunStore(workspace).counts().values())
-    return [
+    wrong = bool(broken or load.undrawn or any(said.values()))
+    lines = [
         f"{len(every)} sessions for {minutes:g} minutes on a store of {runs:,} runs with {POINTS} points each, "
         f"{(len(every) + 1) // 2} watching a run that was training, the others going from page to page and reading "
         f"each for {READING[0]:.0f} to {READING[1]:.0f} s. Seconds from the request until the server said that the "
@@ -179,20 +181,22 @@ def measure(workspace: Workspace, sessions: int, minutes: float) -> list[str]:
         f"{thirds[2]:.0f} MB on average in the first, second and last third (at most "
         f"{max(load.memory) / 2**20:.0f} MB).",
     ]
+    return lines, wrong
 
 
-def main() -> None:
-    """Runs the load and writes the section."""
+def main() -> int:
+    """Runs the load and writes the section; 1 when anything went wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sessions", type=int, default=50)
+    parser.add_argument("--sessions", "--count", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--runs", type=int, default=5000)
     options = parser.parse_args()
     os.environ |= {"THAW_WORKER_LINGER": "5", "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        lines = measure(fill(Path(folder), options.runs), options.sessions, options.minutes)
+        lines, wrong = measure(fill(Path(folder), options.runs), options.sessions, options.minutes)
     write_section("Load", "python -m benchmarks.load", lines)
+    return wrong
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,11 +1,12 @@
 """A worker killed by SIGKILL again and again, at a random moment or inside a named place, while two apps watch.
 
-`python -m tests.faults.kills WORKSPACE KILLS SEED RUNS` prints one JSON object; at most RUNS of `requests` are queued
-at a time. WORKSPACE holds the dataset tiny, a backbone that was pretrained on it, and no runs.
+`python -m tests.faults.kills WORKSPACE KILLS SEED ROUND` prints one JSON object; ROUND is a name in kill_rounds.ROUNDS.
+WORKSPACE holds the dataset tiny, a backbone that was pretrained on it, and no runs.
 A process of its own: workers are forked from it once torch is imported, so that a kill costs a second and not ten.
 """
 
 import collections
+import contextlib
 import fcntl
 import json
 import multiprocessing
@@ -20,42 +21,40 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from core.models.library import list_backbones
-from core.runs import launch
+from core.runs import carry_out, launch
 from core.runs import worker as worker_module
 from core.runs.launch import refresh
 from core.runs.reporter import Reporter
 from core.runs.store import RESUMABLE, Run, RunStore
-from core.training import finetune, job, loop, prefix
-from core.training.settings import FinetuneRequest, PretrainRequest, Request, TrainSettings
+from core.training import finetune, job, loop, prefix, pretrain, together
+from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
+from tests.faults.kill_rounds import ROUNDS, every, submit
+from tests.faults.outcomes import outcome, require_same
 
 Place = tuple[Any, str, int]
 PLACES: dict[str, Place] = {
     "while claiming a run": (RunStore, "claim", 1),
     "while caching the frozen prefix": (prefix, "_fill", 1),
-    "between rows of metrics": (worker_module.StoreReporter, "points", 40),
+    "between rows of metrics": (carry_out.StoreReporter, "points", 40),
     "during a checkpoint": (loop, "save_checkpoint", 20),
     "while storing the model": (finetune, "save_backbone", 1),
     "while writing the result": (job, "write_json", 1),
     "while marking a run as done": (RunStore, "finish", 1),
 }
 """Owner and name of a function, and up to which of its calls, by chance, the worker is killed in it."""
+MORE_PLACES: dict[str, dict[str, Place]] = {
+    "pretrainings and a mixing": {"while storing a backbone": (pretrain, "save_backbone", 1)},
+    "heads trained together": {"while keeping heads that train together": (together.Heads, "save", 3)},
+}
 ANY = "at any moment"
+IN_ONE = "one of its processes, at any moment"
+"""For a worker that carries several arms out at a time; it does so in processes that know none of the places."""
 SLOWEST_SECONDS = 0.004
 """Until a kill inside a place, by chance: most of these functions take longer."""
-
-
-def requests(dataset: str, backbone: str, seed: int) -> list[Request]:
-    """Runs that differ in what they do between checkpoints: caching, dropout, rules that look at gradients, LoRA."""
-    train = TrainSettings(epochs=6, batch_size=64, early_stopping=0, plateau=3, seed=seed, device="cpu")
-    return [
-        FinetuneRequest(dataset, backbone, "depth", 1, train=train),
-        PretrainRequest(dataset, "dnn", f"made {seed}", train),
-        FinetuneRequest(dataset, backbone, "autofreeze", train=train),
-        FinetuneRequest(dataset, backbone, "lora", train=train),
-        FinetuneRequest(dataset, backbone, "depth", 0, train=train),
-    ]
 
 
 def forked(action: Callable[[], object]) -> multiprocessing.process.BaseProcess:
@@ -75,14 +74,17 @@ def watched_execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[
         return job.execute(workspace, run, reporter)
 
 
-def worker(workspace: Workspace, place: str = "", call: int = 1, tell: int = -1) -> Callable[[], None]:
+def worker(
+    workspace: Workspace, arms: int = 1, place: Place | None = None, call: int = 1, tell: int = -1
+) -> Callable[[], None]:
     """A worker that writes a byte to the file descriptor `tell` as it enters `place` for the call-th time."""
 
     def main() -> None:
         # Checkpoints by time within an epoch as well, though these runs take a second.
-        loop.CHECKPOINT_SECONDS = 0.02
-        if place in PLACES:
-            owner, name, _ = PLACES[place]
+        loop.CHECKPOINT_SECONDS = together.CHECKPOINT_SECONDS = 0.02
+        os.environ["THAW_ARMS"] = str(arms)
+        if place:
+            owner, name, _ = place
             real, left = getattr(owner, name), [call]
 
             def entered(*arguments: Any, **named: Any) -> Any:
@@ -92,7 +94,9 @@ def worker(workspace: Workspace, place: str = "", call: int = 1, tell: int = -1)
                 return real(*arguments, **named)
 
             setattr(owner, name, entered)
-        worker_module.work(workspace, "cpu", watched_execute, linger=0.2)
+        worker_module.work(workspace, "cpu", watched_execute, linger=0.2 if arms == 1 else 1.0)
+        # Not by way of multiprocessing, which would wait for joblib's processes until they are tired of waiting.
+        os._exit(0)
 
     return main
 
@@ -111,29 +115,6 @@ def app(workspace: Workspace) -> Callable[[], None]:
     return main
 
 
-def outcome(workspace: Workspace, store: RunStore, run: Run) -> dict[str, Any]:
-    """All that must be the same however often the run was broken: weights, metrics, every point but the seconds."""
-    assert run.result is not None, f"{run.name} is {run.status}: {run.message}"
-    folder = (
-        workspace.backbones / run.result["backbone"] if run.kind == "pretrain" else workspace.runs / run.id / "model"
-    )
-    return {
-        "weights": (folder / "model.safetensors").read_bytes(),
-        "metrics": run.result["metrics"],
-        "points": {
-            name: (steps.tolist(), values.tolist())
-            for name, (steps, values) in store.points(run.id).items()
-            if name != "seconds"
-        },
-        "seconds at": store.points(run.id)["seconds"][0].tolist(),
-    }
-
-
-def submit(store: RunStore, wanted: list[Request]) -> list[str]:
-    """Queues them; their ids in that order."""
-    return [run.id for run in store.submit_all([(one, "killed") for one in wanted], "cpu")]
-
-
 def remove(workspace: Workspace, store: RunStore, ids: list[str]) -> None:
     """Runs and the backbones they made, so that the next round may make them again."""
     for one in ids:
@@ -141,17 +122,19 @@ def remove(workspace: Workspace, store: RunStore, ids: list[str]) -> None:
         shutil.rmtree(workspace.backbones / f"b-{one.removeprefix('r-')}", ignore_errors=True)
 
 
-def campaign(workspace: Workspace, kills: int, seed: int, most: int) -> dict[str, Any]:
+def campaign(workspace: Workspace, kills: int, seed: int, name: str) -> dict[str, Any]:
     """Kills a worker so many times; raises AssertionError at the first thing lost, doubled or different."""
     # Whoever finds a dead worker's run would start a worker for those behind it; here that is the campaign's part.
     launch.ensure_worker = lambda *_: None
     dice, store = random.Random(seed), RunStore(workspace)
     dataset = next(workspace.datasets.glob("d-*")).name
     backbone = next(card.id for card in list_backbones(workspace) if not card.bundled)
-    wanted = requests(dataset, backbone, seed)[:most]
+    arms = ROUNDS[name].arms
+    train = TrainSettings(epochs=4, batch_size=64, early_stopping=0, plateau=3, seed=seed, device="cpu")
+    wanted = ROUNDS[name].wanted(dataset, backbone, train)
     ids = submit(store, wanted)
     began = time.monotonic()
-    forked(worker(workspace)).join()
+    forked(worker(workspace, arms)).join()
     whole = time.monotonic() - began
     unbroken = [outcome(workspace, store, store.get(one)) for one in ids]
     remove(workspace, store, ids)
@@ -159,21 +142,22 @@ def campaign(workspace: Workspace, kills: int, seed: int, most: int) -> dict[str
     counted: collections.Counter[str] = collections.Counter()
     ids, compared, tried = submit(store, wanted), 0, 0
     apps = [forked(app(workspace)) for _ in range(2)]
-    kinds = [*PLACES, ANY]
+    places = (PLACES | MORE_PLACES.get(name, {})) if arms == 1 else {}
+    kinds = [*places, ANY] if arms == 1 else [ANY, IN_ONE]
     while sum(counted[kind] for kind in kinds) < kills:
         tried += 1
         place = kinds[tried % len(kinds)]
         if place == "while caching the frozen prefix":
             for entry in workspace.cache.glob("prefix-*"):
                 shutil.rmtree(entry)
-        counted[place] += killed_once(workspace, place, dice, whole / len(wanted))
+        counted[place] += killed_once(workspace, place, places.get(place), arms, dice, whole / len(wanted))
         if dice.random() < 0.2:
             killed(apps.pop(0))
             apps.append(forked(app(workspace)))
             counted["of an app"] += 1
         while store.counts().get("running"):
             refresh(workspace, store)
-        states = {run.id: run.status for run in store.list()}
+        states = {run.id: run.status for run in every(store)}
         assert sorted(states) == sorted(ids), f"runs were lost or made: {states}"
         assert set(states.values()) <= {"queued", "interrupted", "done"}, states
         for one, status in states.items():
@@ -182,23 +166,27 @@ def campaign(workspace: Workspace, kills: int, seed: int, most: int) -> dict[str
         if all(status == "done" for status in states.values()):
             compared += compare(workspace, store, ids, unbroken)
             ids = submit(store, wanted)
-    forked(worker(workspace)).join()
+    forked(worker(workspace, arms)).join()
     compared += compare(workspace, store, ids, unbroken)
     for watcher in apps:
         killed(watcher)
     assert not (workspace.logs / "twice").exists(), "a run was carried out twice at once"
+    left = [path for path in workspace.root.rglob(".part-*") if path.exists()]
+    assert not left, f"left after the last worker had started: {left}"
     return {"kills": dict(counted), "runs_compared": compared, "seconds": round(time.monotonic() - began)}
 
 
-def killed_once(workspace: Workspace, place: str, dice: random.Random, run_seconds: float) -> bool:
-    """A worker killed at `place`, with a second one trying its luck beside it; False when it had ended before that."""
+def killed_once(
+    workspace: Workspace, name: str, place: Place | None, arms: int, dice: random.Random, run_seconds: float
+) -> bool:
+    """A worker killed at a place, with a second one trying its luck beside it; False when it had ended before that."""
     hears, tell = os.pipe()
-    call = dice.randint(1, PLACES[place][2]) if place in PLACES else 1
-    process = forked(worker(workspace, place, call, tell))
+    call = dice.randint(1, place[2]) if place else 1
+    process = forked(worker(workspace, arms, place, call, tell))
     os.close(tell)
-    rival = forked(worker(workspace)) if dice.random() < 0.1 else None
-    if place == ANY:
-        select.select([hears], [], [], dice.uniform(0, 1.5 * run_seconds))
+    rival = forked(worker(workspace, arms)) if dice.random() < 0.1 else None
+    if place is None:
+        select.select([hears], [], [], dice.uniform(0, 1.5 * run_seconds * arms))
     else:
         # Ends at the byte, or when the worker has ended without entering the place.
         os.read(hears, 1)
@@ -208,8 +196,20 @@ def killed_once(workspace: Workspace, place: str, dice: random.Random, run_secon
     if rival:
         # First, since it would take over the lane as soon as that is free.
         killed(rival)
+    if name == IN_ONE:
+        alive = kill_one_of(process, dice)
+        process.join(0.5)
     killed(process)
     return alive
+
+
+def kill_one_of(process: multiprocessing.process.BaseProcess, dice: random.Random) -> bool:
+    """Kills one of the processes that a worker has started; False where it has none."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if children := psutil.Process(process.pid).children(recursive=True):
+            dice.choice(children).kill()
+            return True
+    return False
 
 
 def killed(process: multiprocessing.process.BaseProcess) -> None:
@@ -221,13 +221,11 @@ def killed(process: multiprocessing.process.BaseProcess) -> None:
 def compare(workspace: Workspace, store: RunStore, ids: list[str], unbroken: list[dict[str, Any]]) -> int:
     """Holds every run against the unbroken one, then removes them; how many there were."""
     for one, expected in zip(ids, unbroken, strict=True):
-        found = outcome(workspace, store, store.get(one))
-        for part in expected:
-            assert found[part] == expected[part], f"{store.get(one).request}: other {part} after kills"
+        require_same(outcome(workspace, store, store.get(one)), expected, f"{store.get(one).request}")
         assert not (workspace.runs / one / "checkpoint.pt").exists()
     remove(workspace, store, ids)
     return len(ids)
 
 
 if __name__ == "__main__":
-    print(json.dumps(campaign(open_workspace(Path(sys.argv[1])), *map(int, sys.argv[2:5]))))
+    print(json.dumps(campaign(open_workspace(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])))

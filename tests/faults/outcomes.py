@@ -14,12 +14,12 @@ def outcome(workspace: Workspace, store: RunStore, run: Run) -> dict[str, Any]:
     """Weights, metrics, predictions and every point but the values of seconds; AssertionError where it is not done."""
     assert run.result is not None, f"{run.name} is {run.status}: {run.message}"
     folder = workspace.runs / run.id
-    weights = folder / "model" if run.kind != "pretrain" else workspace.backbones / run.result["backbone"]
+    weights = workspace.backbones / run.result["backbone"] if run.kind == "pretrain" else folder / "model"
     points = store.points(run.id)
     return {
         "weights": _hash(weights / "model.safetensors") if run.kind != "interpolate" else "",
         "predictions": _hash(folder / "predictions.npz") if (folder / "predictions.npz").exists() else "",
-        "metrics": run.result["metrics"],
+        "metrics": run.result["parts" if run.kind == "interpolate" else "metrics"],
         "points": {
             name: (steps.tolist(), values.tolist()) for name, (steps, values) in points.items() if name != SECONDS
         },

@@ -1,8 +1,8 @@
-"""Workers, apps and commands forked from one process that has torch imported: a restart costs milliseconds, not seconds.
+"""Workers, apps and commands forked from a process that has torch imported: a restart costs milliseconds, not seconds.
 
 `python -m tests.faults.processes LOG` serves requests, a JSON object a line on standard input, an answer a line on
-standard output; `Processes` is its client. Where Debian's libfaketime is installed, the clock of all these processes can
-be set while they run; the monotonic clock and the times of files stay as they are, as when a machine's clock is set.
+standard output; `Processes` is its client. Where Debian's libfaketime is installed, the clock of all these processes
+can be set while they run; the monotonic clock and the times of files stay, as when a machine's clock is set.
 """
 
 import contextlib
@@ -174,12 +174,14 @@ def serve(folder: Path) -> None:
     # The preloaded library cannot sleep until a moment of the monotonic clock, as time.sleep does.
     time.sleep = lambda seconds: select.select([], [], [], seconds)  # type: ignore[assignment,return-value]
     from core.runs import launch
+
+    # Whoever finds a dead worker's run would start a worker for those after it; here that is the campaign's part.
+    # Before anything takes it over by name.
+    launch.ensure_worker = lambda *_: None
     from core.runs.worker import load_torch
 
     load_torch()
     _warm_up(folder / "warm")
-    # Whoever finds a dead worker's run would start a worker for those after it; here that is the campaign's part.
-    launch.ensure_worker = lambda *_: None
     for line in sys.stdin:
         word, *rest = json.loads(line)
         answer = _fork(folder, rest) if word == "start" else _wait(*rest)

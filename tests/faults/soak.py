@@ -1,8 +1,9 @@
 """A state machine of what befalls a workspace, with a model of its own of what must be there afterwards.
 
-The rules come in random order, several of them while a worker trains: kills of worker and app, sleep and waking, steps of
-the clock, a disk that fills up, a workspace that is moved away and replaced by a copy, commands that are killed. After
-every rule the listed runs are those that were submitted; in the end each has the numbers of the run that nothing befell.
+The rules come in random order, most of them while a worker trains: kills of worker and app, sleep and waking, steps
+of the clock, a disk that fills up, a workspace that is moved away and replaced by a copy, commands that are killed.
+After every rule the listed runs are those that were submitted; in the end each has the numbers of a run that nothing
+befell.
 """
 
 import copy
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from core.data.datasets import encoded, list_datasets
 from core.data.preprocessing import load_preprocessing
@@ -105,9 +106,14 @@ class Soak(RuleBasedStateMachine):
 
     # What users do.
 
-    # What a rule draws, and whether it may come, never depends on how far a worker is: Hypothesis plays sequences again.
+    # What a rule draws, and whether it may come, never depends on how far a worker is: Hypothesis repeats sequences.
 
-    @rule(keys=st.lists(KEYS, min_size=2, max_size=12))
+    @initialize(keys=st.lists(KEYS, min_size=8, max_size=24))
+    def submit_first(self, keys: list[Key]) -> None:
+        """Queues runs, so that what befalls the workspace befalls them."""
+        self.submit(keys)
+
+    @rule(keys=st.lists(KEYS, min_size=4, max_size=16))
     def submit(self, keys: list[Key]) -> None:
         """Queues runs."""
         wanted = [(self.template.request(key), "soaked") for key in keys]
@@ -134,7 +140,9 @@ class Soak(RuleBasedStateMachine):
             self._note("deletions")
 
     @precondition(lambda self: not self.asleep)
-    @rule(what=st.sampled_from(("ingest", "prepare")), number=st.integers(1, 3), seconds=st.sampled_from(COMMAND_SECONDS))
+    @rule(
+        what=st.sampled_from(("ingest", "prepare")), number=st.integers(1, 3), seconds=st.sampled_from(COMMAND_SECONDS)
+    )
     def command(self, what: str, number: int, seconds: float | None) -> None:
         """A command for a sample or dataset that may be there already, which is killed after some time, or not."""
         name = f"{what} {number}"
@@ -230,6 +238,11 @@ class Soak(RuleBasedStateMachine):
         """There is room again."""
         self.world.free()
         self.full = False
+
+    @rule()
+    def a_moment(self) -> None:
+        """Nothing: Hypothesis begins with the rule that comes first by the number of its arguments and by its name."""
+        time.sleep(0.02)
 
     @rule(seconds=st.floats(0, 0.3))
     def pause(self, seconds: float) -> None:

@@ -15,12 +15,11 @@ from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.models.library import list_backbones
 from core.runs.store import RunStore
-from core.runs.worker import work
-from core.training.job import execute
 from core.training.settings import FinetuneRequest, PretrainRequest, Request, TrainSettings
 from core.workspace import open_workspace
 from tests.core.models.references import SMALL
 from tests.faults.outcomes import outcome
+from tests.faults.processes import Processes
 
 ROWS = 300
 DISK_MEGABYTES = 192
@@ -59,8 +58,12 @@ class Template:
         return FinetuneRequest(self.dataset, self.backbone, strategy, depth, train=train)
 
 
-def make_template(folder: Path) -> Template:
-    """Makes it at `folder`/template; every key is run there once, in this process."""
+def make_template(folder: Path, processes: Processes) -> Template:
+    """Makes it at `folder`/template; every key is run there once, by a worker that nothing befalls."""
+
+    def work_off() -> None:
+        assert processes.wait(processes.start("worker", str(workspace.root), "0.1"), 300) == 0
+
     workspace = open_workspace(folder / "template")
     rows = workspace.uploads / "tiny.tsv"
     simulate(rows, ROWS, "both", seed=3)
@@ -69,13 +72,15 @@ def make_template(folder: Path) -> Template:
     settings = {name: SMALL[name] for name in ("embedding", "widths", "dropout", "batch_norm")}
     train = TrainSettings(epochs=1, batch_size=64, early_stopping=0, plateau=0, device="cpu")
     store.submit(PretrainRequest(dataset.id, "dnn", "small", train, settings), "small", "cpu")
-    work(workspace, "cpu", execute, linger=0.1)
+    work_off()
     backbone = next(card.id for card in list_backbones(workspace) if not card.bundled)
     template = Template(workspace.root, dataset.id, backbone)
     keys = [(name, seed) for name in STRATEGIES for seed in SEEDS]
     ids = [run.id for run in store.submit_all([(template.request(key), "unbroken") for key in keys], "cpu")]
-    work(workspace, "cpu", execute, linger=0.1)
-    template.unbroken.update({key: outcome(workspace, store, store.get(one)) for key, one in zip(keys, ids, strict=True)})
+    work_off()
+    template.unbroken.update(
+        {key: outcome(workspace, store, store.get(one)) for key, one in zip(keys, ids, strict=True)}
+    )
     for run in store.list():
         store.delete(run.id)
     for entry in [*workspace.cache.iterdir(), *workspace.root.glob("*.lock")]:
@@ -138,4 +143,3 @@ class World:
         if self.has_disk:
             subprocess.run(["umount", "-l", str(self.disk)], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
-

@@ -30,7 +30,7 @@ def test_killed_in_every_place_and_resumed(tiny: tuple[Workspace, Dataset]) -> N
     pretrained(workspace, "dnn")
     for run in RunStore(workspace).list():
         RunStore(workspace).delete(run.id)
-    command = [sys.executable, "-m", "tests.faults.kills", str(workspace.root), "8", "1", "2"]
+    command = [sys.executable, "-m", "tests.faults.kills", str(workspace.root), "8", "1", "light"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr

@@ -1,4 +1,4 @@
-"""A light version of benchmarks/fault_soak.py: what befalls a workspace in random order, nothing lost, nothing twice."""
+"""A light version of benchmarks/fault_soak.py: whatever befalls a workspace, nothing is lost and nothing done twice."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ def soak(tmp_path: Path) -> Iterator[type[Soak]]:
     folder = tmp_path / "processes"
     folder.mkdir()
     processes = Processes(folder)
-    Soak.template, Soak.processes, Soak.folder = make_template(tmp_path), processes, tmp_path
+    Soak.template, Soak.processes, Soak.folder = make_template(tmp_path, processes), processes, tmp_path
     yield Soak
     processes.close()
 
@@ -27,7 +27,7 @@ def test_a_few_dozen_things_that_befall_a_workspace(soak: type[Soak]) -> None:
     """Every listed run was submitted and ends as the unbroken one; what was made by commands is listed and whole."""
     soak.counted.clear()
     few = settings(
-        max_examples=3,
+        max_examples=2,
         stateful_step_count=25,
         deadline=None,
         database=None,
