@@ -125,7 +125,7 @@ def remove(workspace: Workspace, store: RunStore, ids: list[str]) -> None:
 def campaign(workspace: Workspace, kills: int, seed: int, name: str) -> dict[str, Any]:
     """Kills a worker so many times; raises AssertionError at the first thing lost, doubled or different."""
     # Whoever finds a dead worker's run would start a worker for those behind it; here that is the campaign's part.
-    launch.ensure_worker = lambda *_: None
+    launch.ensure_worker = worker_module.ensure_worker = lambda *_: None
     dice, store = random.Random(seed), RunStore(workspace)
     dataset = next(workspace.datasets.glob("d-*")).name
     backbone = next(card.id for card in list_backbones(workspace) if not card.bundled)

@@ -175,7 +175,7 @@ class Soak(RuleBasedStateMachine):
         self.workers.append(self.processes.start("worker", str(self.world.root), str(linger)))
         self._note("workers started")
 
-    @precondition(lambda self: self.workers)
+    @precondition(lambda self: bool(self.workers))
     @rule(seconds=st.floats(0, 0.2))
     def kill_worker(self, seconds: float) -> None:
         """Kills one of them, after a while."""
@@ -206,7 +206,7 @@ class Soak(RuleBasedStateMachine):
                 self.processes.signal(pid, signal.SIGCONT)
         self._note("sleeps")
 
-    @precondition(lambda self: self.asleep)
+    @precondition(lambda self: bool(self.asleep))
     @rule()
     def wake(self) -> None:
         """Lets them go on."""
@@ -214,7 +214,7 @@ class Soak(RuleBasedStateMachine):
             self.processes.signal(pid, signal.SIGCONT)
         self.asleep = []
 
-    @precondition(lambda self: FAKETIME)
+    @precondition(lambda self: FAKETIME is not None)
     @rule(step=st.sampled_from(CLOCK_STEPS))
     def step_clock(self, step: int) -> None:
         """Sets the clock of every process to another time, forwards or back."""
@@ -262,7 +262,7 @@ class Soak(RuleBasedStateMachine):
         self.backup = self.world.copy(f"backup-{self.swaps}"), copy.deepcopy(self.model)
         self._note("backups")
 
-    @precondition(lambda self: self.backup and not self.full and not self.away)
+    @precondition(lambda self: bool(self.backup) and not self.full and not self.away)
     @rule(at_once=st.booleans(), seconds=st.floats(0, 0.1))
     def restore(self, at_once: bool, seconds: float) -> None:
         """Moves the workspace away, under a worker that may be training, and puts the copy in its place."""
@@ -281,7 +281,7 @@ class Soak(RuleBasedStateMachine):
             known.done = None if known.done is None else 0
         self._note("workspaces swapped")
 
-    @precondition(lambda self: self.away and not self.full)
+    @precondition(lambda self: bool(self.away) and not self.full)
     @rule(seconds=st.floats(0, 0.1))
     def swap_back(self, seconds: float) -> None:
         """Puts the workspace that was moved away back in its place."""
