@@ -18,15 +18,20 @@ PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
 @cache
+def _plotly() -> bytes:
+    return PLOTLY.read_bytes()
+
+
+@cache
 def _packed_plotly() -> bytes:
-    return gzip.compress(PLOTLY.read_bytes(), compresslevel=6)
+    return gzip.compress(_plotly(), compresslevel=6)
 
 
 def serve_plotly(request: Request) -> Response:
     """plotly.min.js, so that charts work without a network; its address carries the version, so it never goes stale."""
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
     if "gzip" not in request.headers.get("accept-encoding", ""):
-        return Response(PLOTLY.read_bytes(), media_type="text/javascript", headers=headers)
+        return Response(_plotly(), media_type="text/javascript", headers=headers)
     headers["Content-Encoding"] = "gzip"
     return Response(_packed_plotly(), media_type="text/javascript", headers=headers)
 

@@ -64,7 +64,7 @@ def _arrow(table: pa.Table, stream_form: bool, codec: str | None) -> bytes:
     return out.getvalue()
 
 
-class _Keys(pe.KmsClient):  # type: ignore[misc]
+class _Keys(pe.KmsClient):
     """A key service that keeps its keys to itself, so to speak."""
 
     def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> str:
@@ -74,10 +74,9 @@ class _Keys(pe.KmsClient):  # type: ignore[misc]
         return bytes.fromhex(wrapped_key)
 
 
-def _encrypted(table: pa.Table, plain_footer: bool) -> bytes:
-    settings = pe.EncryptionConfiguration(
-        footer_key="f", column_keys={"c": ["C1", "C2", "I1"]}, plaintext_footer=plain_footer
-    )
+def encrypted_parquet(table: pa.Table, columns: list[str], plain_footer: bool) -> bytes:
+    """A Parquet file of which some columns, and perhaps the footer, are encrypted."""
+    settings = pe.EncryptionConfiguration(footer_key="f", column_keys={"c": columns}, plaintext_footer=plain_footer)
     factory = pe.CryptoFactory(lambda config: _Keys())
     properties = factory.file_encryption_properties(pe.KmsConnectionConfig(), settings)
     stream = io.BytesIO()
@@ -145,16 +144,16 @@ def sound_files() -> dict[str, bytes]:
         "Parquet, large text and decimals": _parquet(
             _table(dice, {"C": pa.large_string(), "I": pa.decimal128(19, 0)}), store_decimal_as_integer=True
         ),
-        "Parquet, encrypted columns": _encrypted(plain, plain_footer=True),
-        "Parquet, encrypted": _encrypted(plain, plain_footer=False),
+        "Parquet, encrypted columns": encrypted_parquet(plain, ["C1", "C2", "I1"], plain_footer=True),
+        "Parquet, encrypted": encrypted_parquet(plain, ["C1", "C2", "I1"], plain_footer=False),
     }
     views = _table(dice, {"C": pa.string_view()})
-    for codec in (None, "lz4", "zstd"):
+    for packing in (None, "lz4", "zstd"):
         for form in (False, True):
-            name = f"Arrow {'stream' if form else 'file'}, {codec or 'not packed'}"
-            files[name] = _arrow(plain, form, codec)
-            files[f"{name}, dictionaries"] = _arrow(coded, form, codec)
-            files[f"{name}, views"] = _arrow(views, form, codec)
+            name = f"Arrow {'stream' if form else 'file'}, {packing or 'not packed'}"
+            files[name] = _arrow(plain, form, packing)
+            files[f"{name}, dictionaries"] = _arrow(coded, form, packing)
+            files[f"{name}, views"] = _arrow(views, form, packing)
     for method in ("STORED", "DEFLATED", "BZIP2", "LZMA"):
         number = getattr(zipfile, f"ZIP_{method}")
         files[f"zip, {method.lower()}"] = _zip(number, ("train.txt", text), ("readme.md", b"# rows\n"))

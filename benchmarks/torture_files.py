@@ -135,7 +135,7 @@ def binaries_section(count: int, first: int) -> list[str]:
         "|---|---|",
         f"| read: the damage took nothing that is needed, or bad rows were skipped | {_count(ends, 'rows'):,} |",
         f"| refused in a sentence | {len(sentences):,} |",
-        f"| … of these the process that read it ended, as this one would have ({deaths or '–'}) | {sum(died.values()):,} |",
+        f"| … of these it ended the process that read it ({deaths or '–'}) | {sum(died.values()):,} |",
         f"| an exception that no sentence was written for | {len(strange):,} |",
         "| the calling process ended | 0 |",
         f"| longer than {SLOW:.0f} s | {sum(end.seconds > SLOW for end in ends):,} |",
@@ -155,11 +155,11 @@ def texts_section(count: int, first: int) -> list[str]:
     strange = [end for end in ends if end.outcome.startswith("!") or end.died]
     read = [end for end in ends if end.outcome == "rows"]
     return [
-        f"{count:,} files of 60 rows, tab-separated as Kaggle's or with a header and one of four delimiters, columns in "
-        "any order, every kind of line end, quoted cells with line ends, delimiters and quotation marks in them, plain "
-        "or packed; seven in ten spoilt in cells and widths. Half of them read in blocks hardly longer than the longest "
-        "row, so that blocks end everywhere. Beside it a reader of Python's csv module and 40 lines, which shares no "
-        "code with ours: every value, the number of bad rows, and the row that a refusal names were compared.",
+        f"{count:,} files of 60 rows, tab-separated as Kaggle's or with a header and one of four delimiters, columns "
+        "in any order, every kind of line end, quoted cells with line ends, delimiters and quotation marks in them, "
+        "plain or packed; seven in ten spoilt in cells and widths. Half of them are read in blocks hardly longer than "
+        "the longest row, so that blocks end everywhere. Beside it a reader of Python's csv module and 40 lines, which "
+        "shares no code with ours: every value, the number of bad rows and the row that a refusal names were compared.",
         "",
         "| outcome | files |",
         "|---|---|",

@@ -21,7 +21,7 @@ from core.errors import BadInput, Damaged, RunError, ThawError, system_sentence
 from core.evaluation.format_metrics import format_auc, format_metric, format_metrics
 from core.models.card import BackboneCard
 from core.runs.command import PROGRESS
-from core.runs.launch import refresh, stall_of
+from core.runs.launch import refresh, stall_of, stall_sentence
 from core.runs.store import Run, RunStore
 from core.workspace import Workspace, without_nan, workspace_root
 
@@ -89,7 +89,7 @@ class StallNotices:
                 self._told.discard(run.id)
             elif run.id not in self._told:
                 self._told.add(run.id)
-                print(f"{run.id}  {run.name}: {stall.sentence(run.id)}", file=sys.stderr, flush=True)
+                print(f"{run.id}  {run.name}: {stall_sentence(stall, run)}", file=sys.stderr, flush=True)
 
 
 class Bar:

@@ -2,9 +2,9 @@
 
 import argparse
 import dataclasses
+import os
 import shlex
 import sys
-from pathlib import Path
 
 from core.command_options import (
     announce_settings,
@@ -161,6 +161,11 @@ def costs(workspace: Workspace, options: argparse.Namespace) -> Result:
     return Result({"costs": [dataclasses.asdict(cost) for cost in found]}, "\n".join(lines))
 
 
+def start_path(text: str) -> str:
+    """The path of a start's file as a worker finds it, "" for none."""
+    return os.path.abspath(clean_path(text)) if text else ""  # noqa: PTH100 - of any name, without looking
+
+
 def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a pretraining run and follows it to its end."""
     rows = count_training_rows(find_dataset(workspace, options.dataset), "source")
@@ -174,7 +179,7 @@ def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
         options.objective,
         options.start,
         # The worker has a working directory of its own.
-        str(Path(options.start_file).resolve()) if options.start_file else "",
+        start_path(options.start_file),
         options.mask_share,
     )
     if options.dry_run:

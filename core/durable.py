@@ -127,7 +127,9 @@ def sync_tree(folder: Path, umask: int = PRIVATE) -> None:
 def sync_names(folder: Path) -> None:
     """Has the disk take the names in a folder."""
     if not _is_staged(folder):
-        _sync(folder)
+        # A folder that may be written and not be read cannot be asked.
+        with suppress(PermissionError):
+            _sync(folder)
 
 
 def _is_staged(path: Path) -> bool:

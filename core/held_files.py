@@ -39,7 +39,7 @@ def remove_unheld(paths: Iterable[Path]) -> None:
 
 
 def remove_old(paths: Iterable[Path]) -> None:
-    """Removes those of the files that versions before 0.11, which held none, cannot need any more."""
+    """Removes those of the files that versions up to 0.10.0, which held none, cannot need any more."""
     for path in paths:
         if is_old(path):
             path.unlink(missing_ok=True)

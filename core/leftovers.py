@@ -59,7 +59,7 @@ def clear_beside(folder: Path) -> None:
 
 
 def clear_below(folder: Path) -> None:
-    """As `clear_beside`, in the folder and all below it; also what versions before 0.11 left there, see `is_old`."""
+    """As `clear_beside`, in the folder and all below it; also what versions up to 0.10.0 left there, see `is_old`."""
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             if name.startswith(UNFINISHED) and not _OURS.match(name) and is_old(Path(place, name)):
@@ -147,7 +147,7 @@ def _lock_of(part: Path) -> Path:
 
 
 def is_old(path: Path) -> bool:
-    """Whether something that versions before 0.11 were writing, without a lock, is certain to have no writer any more:
+    """Whether something that versions up to 0.10.0 were writing, without a lock, is certain to have no writer any more:
     it was last touched over a day ago, and before this machine was started."""
     started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     with contextlib.suppress(OSError):

@@ -17,7 +17,7 @@ from core.freezing.vocabulary import UNSEEN_LIMIT, unseen_share
 from core.models.library import find_backbone
 from core.runs.kept import delete_kept, read_scorings, scorings
 from core.runs.known import damaged_runs
-from core.runs.launch import confirmed_stalls, refresh
+from core.runs.launch import confirmed_stalls, refresh, stall_sentence
 from core.runs.run import STATUSES
 from core.runs.store import RunStore
 from core.runs.sweep import list_sweeps, read_sweeps
@@ -107,9 +107,13 @@ def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
     for run in found:
         lines.append(f"{run.id}  {run.status:<11}  {run.name}  {auc_text(target_test(run))}")
         if run.id in stalls:
-            lines.append(f"    {stalls[run.id].sentence(run.id)}")
+            lines.append(f"    {stall_sentence(stalls[run.id], run)}")
     text = "\n".join(lines) or ("No run fits." if every else "No runs yet; `pretrain` or `finetune` starts one.")
-    told = {run_id: {"since": one.since, "sentence": one.sentence(run_id)} for run_id, one in stalls.items()}
+    told = {
+        run.id: {"since": stalls[run.id].since, "sentence": stall_sentence(stalls[run.id], run)}
+        for run in found
+        if run.id in stalls
+    }
     data: dict[str, Any] = {"runs": [dataclasses.asdict(run) | {"stalled": told.get(run.id)} for run in found]}
     if options.out is None:
         return with_damaged(Result(data, text), damaged_runs(workspace))

@@ -190,10 +190,24 @@ def _write_stream(path: Path, write: Callable[[Path], object]) -> None:
         part = folder / f"output{path.suffix[:20]}"
         write(part)
         try:
-            with part.open("rb") as source, path.open("wb") as target:
+            with part.open("rb") as source, open(path, "wb", opener=_without_waiting) as target:
                 shutil.copyfileobj(source, target)
         except OSError as error:
             raise BadInput(f"The output {str(path)!r} cannot be written ({error.strerror}); name a file.") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a stream to write to; BadInput for a pipe that nobody reads, which would be waited for without end."""
+    try:
+        descriptor = os.open(path, flags & ~(os.O_CREAT | os.O_TRUNC) | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise BadInput(
+                f"The output {path!r} is a pipe that nobody reads; start its reader, or name a file."
+            ) from None
+        raise
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 @contextmanager

@@ -206,7 +206,7 @@ def read_entries(
     prefix: a folder or file whose name begins so is an entry even where it lacks the file. only: no other is one.
     """
     whole, broken = [], []
-    for folder in root.iterdir():
+    for folder in root.iterdir() if root.is_dir() else ():
         if folder.name.startswith("."):
             continue
         if not (prefix and folder.name.startswith(prefix)) and (only or not os.path.lexists(folder / file)):

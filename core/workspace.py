@@ -91,6 +91,23 @@ def open_workspace(root: str | Path | None = None) -> Workspace:
     return workspace
 
 
+class WorkspaceMissing(BadInput):
+    """The workspace's folder, or its run store, was there and is not any more."""
+
+
+def require_folder(workspace: Workspace) -> None:
+    """WorkspaceMissing where its folder was moved or removed since it was opened.
+
+    It is not made again by a page that is drawn, or a worker that looks for runs, while one folder is exchanged for
+    another: the other would come to lie within it.
+    """
+    if not workspace.root.is_dir():
+        raise WorkspaceMissing(
+            f"The workspace folder {str(workspace.root)!r} is not there any more. Put it back, or start Thaw anew to "
+            "begin with an empty one."
+        )
+
+
 def version() -> str:
     """Thaw's own version, as pyproject.toml states it."""
     return str(tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])

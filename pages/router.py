@@ -3,9 +3,9 @@
 import streamlit as st
 
 from core.errors import ThawError
-from core.workspace import PROJECT
+from core.workspace import PROJECT, require_folder
 from pages.components.access import follow_present, notice
-from pages.components.common import damage_notice, disk_notice, sentence_of, show_error
+from pages.components.common import damage_notice, disk_notice, sentence_of, show_error, workspace
 from pages.components.sign_in import require_sign_in
 from pages.components.tour import tour
 from pages.server.uploads import SHOWN, session_id
@@ -42,6 +42,7 @@ tour(next(file for file, title, *_ in PAGES if title == page.title))
 above = st.container()
 shown = []
 try:
+    require_folder(workspace())
     page.run()
 except Exception as error:
     # What one page cannot show in parts: the frame, and what is said above the page, stay.
@@ -52,5 +53,6 @@ except Exception as error:
     show_error(ThawError(sentence))
 with above:
     disk_notice()
-    damage_notice(shown)
+    if workspace().root.is_dir():
+        damage_notice(shown)
 SHOWN.run_ended(session_id())

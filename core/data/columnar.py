@@ -1,7 +1,8 @@
 """Parquet and Arrow files: column names, and rows as text, so that they meet the same checks as any other file."""
 
+import base64
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -133,13 +134,32 @@ def _parquet_batches(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
         _check_count(sum(group.num_rows for group in groups), file, path.name)
         check_size(sum(sizes), packed, path.name)
         check_size(claimed_bytes(path, file.metadata), packed, path.name)
+        hidden = _hidden_kinds(file)
         for batch in file.iter_batches(BATCH_ROWS, columns=names):
             # A value repeated a million times takes no room in the file; once decoded it does.
             unpacked += batch.nbytes
             check_size(unpacked, packed, path.name)
             seen += batch.num_rows
-            yield batch
+            yield _with_kinds(batch, hidden)
         _check_count(seen, file, path.name)
+
+
+def _hidden_kinds(file: pq.ParquetFile) -> dict[str, pa.DataType]:
+    """By column, the kind of durations and times that come as whole numbers: Arrow leaves those of dictionaries so."""
+    kinds: dict[str, pa.DataType] = {}
+    with suppress(ValueError, KeyError, pa.ArrowException):
+        stored = base64.b64decode((file.metadata.metadata or {})[b"ARROW:schema"])
+        for field in pa.ipc.read_schema(pa.py_buffer(stored)):
+            if pa.types.is_dictionary(field.type) and pa.types.is_temporal(field.type.value_type):
+                kinds[field.name] = field.type.value_type
+    return kinds
+
+
+def _with_kinds(batch: pa.RecordBatch, kinds: dict[str, pa.DataType]) -> pa.RecordBatch:
+    for place, name in enumerate(batch.schema.names):
+        if name in kinds and pa.types.is_integer(batch.column(place).type):
+            batch = batch.set_column(place, name, batch.column(place).cast(kinds[name]))
+    return batch
 
 
 def _check_count(rows: int, file: pq.ParquetFile, name: str) -> None:

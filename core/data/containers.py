@@ -15,6 +15,7 @@ from core.data.archives import Choice, LinesBeforeRows, Member, MemberNeeded, li
 from core.data.decoders import CODECS, DamageError, packing_of
 from core.data.guard import DAMAGE, Guard, check_member, check_size
 from core.data.members import TARS, Archive, is_archive, open_archive_member
+from core.data.paths import shown
 from core.data.survey import count_rows, survey
 from core.data.tars import BLOCK, is_tar
 from core.data.unpacking import Unpacker
@@ -159,9 +160,9 @@ def _check_has_members(path: Path, kind: str, member: str) -> None:
 def _read_head(path: Path) -> bytes:
     try:
         if not path.exists():
-            raise BadInput(f"There is no file {str(path)!r} on this machine; check the path.")
+            raise BadInput(f"There is no file {shown(path)} on this machine; check the path.")
         if not path.is_file():
-            raise BadInput(f"{str(path)!r} is not a file; name one file of rows.")
+            raise BadInput(f"{shown(path)} is not a file; name one file of rows.")
         # Some of the system's own files, of no size, never end.
         size = path.stat().st_size
         with path.open("rb") as stream:

@@ -48,11 +48,11 @@ class Inspection:
 
     columns: for every column of the file the name it is stored under, None where it is left out. reason: why this
     dialect. header_row: how many rows stand before those of data, the last of which mostly names the columns; one with
-    a line break in quotation marks is one row. quoted: whether cells may stand in quotation marks. padded: whether they stand behind spaces, to be removed.
-    member: of an archive, the file that is read. id_column, kept, absent, renamed: as core.data.columns.Columns has
-    them. unknown_labels: whether every label at the beginning is a placeholder. names, examples: what the file calls
-    its columns, and some cells of each. notes: sentences on what was decided. others: members of the archive that hold
-    rows too.
+    a line break in quotation marks is one row. quoted: whether cells may stand in quotation marks. padded: whether they
+    stand behind spaces, to be removed. member: of an archive, the file that is read. id_column, kept, absent, renamed:
+    as core.data.columns.Columns has them. unknown_labels: whether every label at the beginning is a placeholder. names,
+    examples: what the file calls its columns, and some cells of each. notes: sentences on what was decided. others:
+    members of the archive that hold rows too.
     """
 
     dialect: str

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from core.data.paths import check_input, clean_path, shown
 from core.data.schema import FIELDS, ID, LABEL
 from core.errors import BadInput
 
+MOST_MAPPING = 2**20
+"""Bytes of a file with a column mapping that are read."""
 Source = str | int | None
 """A column of a file: its name in the header, its position from 1, or None for a column that the file lacks."""
 
@@ -59,14 +61,18 @@ def read_mapping(text: str) -> dict[str, Source]:
     """The column mapping in a JSON file, or in `text` itself: one object such as ``{"label": "clicked"}``."""
     where = "The column mapping"
     if not text.lstrip().startswith("{"):
-        where = f"The column mapping {text!r}"
+        path = clean_path(text)
+        where = f"The column mapping {shown(path)}"
+        check_input(path, "column mapping")
+        if path.stat().st_size > MOST_MAPPING:
+            raise BadInput(f"{where} has more than {MOST_MAPPING:,} bytes; it must be one small JSON object.")
         try:
-            text = Path(text).expanduser().read_text(encoding="utf-8-sig")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"{where} cannot be read ({error}); check the path.") from error
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{where} is not JSON ({error}).") from error
     if not isinstance(values, dict):
         raise BadInput(

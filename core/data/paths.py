@@ -1,12 +1,16 @@
 """The path of a file as people type or paste it."""
 
 import contextlib
+import os
 import re
+import stat
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from core.errors import BadInput
 
+LONGEST_SHOWN = 200
+"""Letters of a path that a message shows."""
 _PAIRS = ('""', "''", "“”", "‘’", "«»", "``", "<>")
 _REMOTE = re.compile(r"(https?|ftp|s3|s3a|gs|hdfs|abfss?|wasbs?|az|ssh|sftp|dbfs)://", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -32,7 +36,7 @@ def clean_path(text: str) -> Path:
         )
     if cleaned.lower().startswith("file:"):
         cleaned = _from_address(cleaned)
-    if _DRIVE.match(cleaned) and not Path(cleaned).exists():
+    if _DRIVE.match(cleaned) and not os.path.exists(cleaned):  # noqa: PTH110
         raise BadInput(
             f"{cleaned[:120]!r} is a path of Windows, and Thaw runs on another system; name the file's path there."
         )
@@ -40,10 +44,40 @@ def clean_path(text: str) -> Path:
     with contextlib.suppress(RuntimeError):
         # Raised for the home of a user there is not; the path is then looked for as it stands.
         path = path.expanduser()
-    if not path.exists() and "\\ " in cleaned:
+    # os.path says no where Path raises: of a name too long, or a link that leads to itself.
+    if not os.path.exists(path) and "\\ " in cleaned:  # noqa: PTH110
         # Dragged into a terminal, spaces come with a backslash before them.
         path = Path(str(path).replace("\\ ", " "))
     return path
+
+
+def check_input(path: Path, what: str, or_folder: bool = False) -> None:
+    """BadInput, at once, unless a regular file that may be read lies at `path`; or_folder: a folder will do as well.
+
+    Nothing is opened but a regular file: a pipe would be waited for, and a device may never end. what: what is looked
+    for, such as "backbone".
+    """
+    name = shown(path)
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            path.open("rb").close()
+    except FileNotFoundError:
+        link = " (a link leads to nothing)" if path.is_symlink() else ""
+        kind = "file or folder" if or_folder else "file"
+        raise BadInput(f"There is no {kind} {name} on this machine{link}; check the path of the {what}.") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"The {what} {name} cannot be read ({why}); check the path.") from error
+    if not stat.S_ISREG(mode) and not (or_folder and stat.S_ISDIR(mode)):
+        found = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+        raise BadInput(f"The {what} {name} is {found}, not a file; name a file.")
+
+
+def shown(path: Path) -> str:
+    """A path as a message shows it: one of thousands of letters by its beginning."""
+    text = str(path)
+    return repr(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…")
 
 
 def _from_address(address: str) -> str:

@@ -1,5 +1,6 @@
 """Errors of a reader process as JSON and back; nothing is ever unpickled."""
 
+import os
 import traceback
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,7 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
     if no_memory(error) or (isinstance(error, RuntimeError) and str(error) == _THREADS):
         return {"kind": "memory"}
     if isinstance(error, OSError):
-        names = ("filename", "filename2")
-        files = [None if getattr(error, name) is None else str(getattr(error, name)) for name in names]
+        files = [None if name is None else os.fsdecode(name) for name in (error.filename, error.filename2)]
         words = str(error) if error.errno is None else str(error.strerror)
         return {"kind": "OSError", "errno": error.errno, "message": words, "files": files}
     told = "".join(traceback.format_exception(error))
@@ -51,7 +51,7 @@ def error_from_json(values: dict[str, Any], path: Path, memory: int) -> Exceptio
             from_json(str, values["advice"]),
             from_json(tuple[str, ...], values["names"]),
             from_json(tuple[tuple[str, ...], ...], values["examples"]),
-            from_json(dict[str, Source], values["proposal"]),  # type: ignore[arg-type]
+            from_json(dict[str, Source], values["proposal"]),
             from_json(bool, values["usable"]),
         )
     if kind == "MemberNeeded":

@@ -95,7 +95,7 @@ class _Server:
                     [sys.executable, "-m", "core.data.reader_server"],
                     cwd=PROJECT,
                     env={**os.environ, **_ENVIRONMENT},
-                    stdin=theirs,
+                    stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,

@@ -54,11 +54,11 @@ class Server:
     def serve(self) -> None:
         """Forks and reaps until standard input ends."""
         while True:
-            by_fd = {job.fileno(): pid for pid, job in self._jobs.items() if pid not in self._stopped}
-            ready = select.select([self._control, self._woken, *by_fd], [], [])[0]
-            for one in ready:
-                if one in by_fd:
-                    self._stop(by_fd[one])
+            by_job = {job: pid for pid, job in self._jobs.items() if pid not in self._stopped}
+            ready = select.select([self._control, self._woken, *by_job], [], [])[0]
+            for job in ready:
+                if job in by_job:
+                    self._stop(by_job[job])
             if self._woken in ready:
                 with suppress(BlockingIOError):
                     self._woken.recv(4096)

@@ -1,6 +1,6 @@
 """Whether what a sample, a dataset or a backbone consists of is all there: by sizes and headers, not by every byte.
 
-Versions before 0.11 did not sync what they wrote, so a power cut could leave files of no bytes, or of zeros, behind a
+Versions up to 0.10.0 did not sync what they wrote, so a power cut could leave files of no bytes, or of zeros, behind a
 card that is whole. A fault is told in a few words for a sentence, such as "labels.npy has 0 of 480,128 bytes"; "" where
 there is none. None of these raises for what the files hold; a file that may not be read raises its OSError.
 """

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from core.data.containers import Guard, check_member
+from core.data.paths import check_input
 from core.errors import BadInput
 from core.models.card import BackboneCard
 from core.outputs import check_output, write_output
@@ -63,8 +64,7 @@ def unpack(path: Path, folder: Path) -> None:
 
     BadInput, with a sentence, when anything is amiss with the archive; nothing in the files is looked at yet.
     """
-    if not path.exists():
-        raise BadInput(f"There is no file or folder {str(path)!r} on this machine; check the path.")
+    check_input(path, "backbone", or_folder=True)
     for name in MEMBERS:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from core.data.paths import check_input
 from core.errors import BadInput, refused_by_system
 from core.models.kerasnet import KerasStage, import_keras, keras_model
 from core.models.network import Network
@@ -49,8 +50,7 @@ def load_file(network: Network, architecture: str, path: Path) -> None:
 
     if path.suffix not in ENDINGS:
         raise BadInput(f"The weights file {path.name!r} does not end in .h5; save one by Keras' save_weights.")
-    if not path.is_file():
-        raise BadInput(f"There is no weights file {str(path)!r}.")
+    check_input(path, "weights file")
     if not h5py.is_hdf5(path):
         raise BadInput(f"The weights file {path.name!r} is no HDF5 file; save one by Keras' save_weights.")
     model = keras_model(application)

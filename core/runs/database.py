@@ -13,7 +13,7 @@ from core.error_kinds import allowed, sqlite_code
 from core.errors import BadInput, Damaged
 from core.runs.filesystems import check_locks, shared_kind
 from core.stored import check_regular, damaged
-from core.workspace import Workspace
+from core.workspace import Workspace, WorkspaceMissing, require_folder
 
 BUSY_SECONDS = 30.0
 """How long a call waits for other processes that write."""
@@ -58,16 +58,12 @@ _rollback: set[str] = set()
 """Paths of stores that have been seen on a shared file system."""
 
 
-class StoreMissing(BadInput):
-    """The run store was there and is not any more."""
-
-
 def migrate(workspace: Workspace, create: bool = True) -> None:
     """Brings the file to the newest schema, and its journal to what its file system allows.
 
     BadInput where its schema is of a newer Thaw, or where file locks do not work. create: whether it is made when
-    absent, as by who opens a workspace on purpose; StoreMissing otherwise. `Damaged` where what lies there is no store;
-    nothing is made over it.
+    absent, as by who opens a workspace on purpose; WorkspaceMissing otherwise. `Damaged` where what lies there is no
+    store; nothing is made over it.
     """
     _check_file(workspace)
     settled = _is_settled(workspace)
@@ -101,10 +97,16 @@ def _upgrade(workspace: Workspace) -> None:
 
 def _prepare_shared(workspace: Workspace, kind: str) -> None:
     """Sees to it that locks work and that no write-ahead log is used, before the store is opened."""
-    _rollback.add(str(workspace.database))
     # Whoever may not write here only reads, which takes neither.
-    if not allowed(workspace.root, os.W_OK) or not check_locks(workspace.root, workspace.database):
+    if not allowed(workspace.root, os.W_OK):
         return
+    if check_locks(workspace.root, workspace.database):
+        _leave_log(workspace, kind)
+    _rollback.add(str(workspace.database))
+
+
+def _leave_log(workspace: Workspace, kind: str) -> None:
+    """Empties the write-ahead log into the store and does without it from then on."""
     with opened(workspace, patience=1.0) as db:
         try:
             # In this mode SQLite reads the log without the memory that processes would share.
@@ -159,7 +161,7 @@ def _identity(workspace: Workspace) -> tuple[str, int, int]:
 def opened(
     workspace: Workspace, create: bool = False, patience: float = BUSY_SECONDS, lasting: bool = True
 ) -> Iterator[sqlite3.Connection]:
-    """A connection for one transaction, which is undone when the block raises; StoreMissing where there is no file.
+    """A connection for one transaction, which is undone when the block raises; WorkspaceMissing where there is no file.
 
     create: whether the file is made when absent. patience: seconds to wait for others that write. lasting: whether a
     power cut afterwards may not undo it; what is shown of a run while it goes on, and changes every moment, need not.
@@ -168,24 +170,22 @@ def opened(
     try:
         db = sqlite3.connect(address, uri=True, timeout=patience, isolation_level="IMMEDIATE")
     except sqlite3.OperationalError as error:
-        if not workspace.root.exists():
-            # Made again by whoever opens it next, and not by a page that is drawn while it is being exchanged.
-            raise StoreMissing(
-                f"The workspace folder {str(workspace.root)!r} is not there any more. Put it back, or start Thaw anew "
-                "to begin with an empty one."
-            ) from error
+        require_folder(workspace)
         if create or workspace.database.exists():
             raise
-        raise StoreMissing(
+        raise WorkspaceMissing(
             f"The run store {str(workspace.database)!r} is not there any more: its workspace was removed or replaced "
             "while it was in use. Put it back, or open the workspace again to begin with an empty one."
         ) from error
     try:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA foreign_keys = ON")
+        shared = str(workspace.database) in _rollback
+        if shared:
+            # Emptied and not deleted after each transaction: other machines may know for seconds which names there are.
+            db.execute("PRAGMA journal_mode = TRUNCATE")
         # With NORMAL a rollback journal may be damaged by a power cut; a write-ahead log loses its last transactions.
-        full = lasting or str(workspace.database) in _rollback
-        db.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+        db.execute(f"PRAGMA synchronous = {'FULL' if lasting or shared else 'NORMAL'}")
         with db:
             yield db
     except sqlite3.DatabaseError as error:

@@ -103,7 +103,7 @@ class Stall:
         return (datetime.now(UTC) - timedelta(seconds=self.seconds)).isoformat(timespec="minutes")
 
     def sentence(self, run_id: str = "") -> str:
-        """What is known and what to do. run_id: of the run that waits for it."""
+        """What is known and what to do. run_id: of the run that it carries out; "" for one that only waits for it."""
         since = (datetime.now().astimezone() - timedelta(seconds=self.seconds)).strftime("%d %B, %H:%M")
         where = f"process {self.pid} on {machine(self.host)}"
         if self.beats:
@@ -112,7 +112,11 @@ class Stall:
                 "counting may take so long; where a GPU or a disk hangs, cancel the run and resume it: it goes on "
                 "from its checkpoint."
             )
-        cancel = f"cancel the run (`python -m core cancel --run {run_id}`) and resume it" if run_id else "end it"
+        cancel = (
+            f"cancel the run (`python -m core cancel --run {run_id}`) and resume it"
+            if run_id
+            else f"end it (`kill -KILL {self.pid}`)"
+        )
         here_too = "" if self.host == here() else f" there, on {machine(self.host)}"
         return (
             f"Stalled since {since}: the worker ({where}) does not answer. It was stopped, its machine sleeps, or a "

@@ -134,6 +134,11 @@ def stall_of(workspace: Workspace, run: Run) -> Look:
     return look_at(run_heartbeat(workspace, run.id), run.claim or "")
 
 
+def stall_sentence(stall: Stall, run: Run) -> str:
+    """What a stall means for a run that it concerns, and what to do."""
+    return stall.sentence(run.id if run.status == "running" else "")
+
+
 def confirmed_stalls(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Stall]:
     """What has stalled among `runs`, by id; looks on for some seconds where a heartbeat is old."""
     looks = {run.id: stall_of(workspace, run) for run in runs if run.active}

@@ -4,9 +4,11 @@ import dataclasses
 import secrets
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from core.data.datasets import Dataset, find_dataset, require_labels
+from core.data.paths import check_input, shown
 from core.errors import BadInput, NameTaken
 from core.freezing.plan import make_plan
 from core.freezing.strategies import describe
@@ -55,6 +57,11 @@ def submit_pretrain(workspace: Workspace, request: PretrainRequest) -> Run:
     if OBJECTIVES[request.objective].labels:
         require_labels(dataset)
     complete_settings(request.architecture, request.settings)
+    if request.start_file:
+        file = Path(request.start_file)
+        check_input(file, "start file")
+        if not file.stat().st_size:
+            raise BadInput(f"The start file {shown(file)} is empty; name another.")
     request = dataclasses.replace(request, name=name, dataset=dataset.id)
     with names_held(workspace):
         _check_backbone_name(workspace, name)

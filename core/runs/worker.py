@@ -22,7 +22,7 @@ from core.runs.carry_out import explain as explain
 from core.runs.cluster import carry_out_one as carry_out_one
 from core.runs.cluster import carry_out_together
 from core.runs.cluster import work_here as work_here
-from core.runs.database import StoreMissing, is_busy
+from core.runs.database import is_busy
 from core.runs.filesystems import shared_kind
 from core.runs.heartbeat import Heartbeat
 from core.runs.identity import Identity, Replaced
@@ -38,7 +38,7 @@ from core.runs.launch import (
 )
 from core.runs.reporter import Reporter
 from core.runs.store import Run, RunStore
-from core.workspace import Workspace, clear_leftovers, workspace_root
+from core.workspace import Workspace, WorkspaceMissing, clear_leftovers, workspace_root
 
 LINGER_SECONDS = 600.0
 POLL_SECONDS = 0.05
@@ -73,7 +73,7 @@ def work(
             warm_up()
             try:
                 Worker(workspace, lane, execute, identity).work_off(linger)
-            except (Replaced, StoreMissing, OSError, sqlite3.Error) as error:
+            except (Replaced, WorkspaceMissing, OSError, sqlite3.Error) as error:
                 if not (isinstance(error, Replaced) or identity.is_replaced()):
                     raise
                 print(identity.sentence, file=sys.stderr)
@@ -149,7 +149,7 @@ def has_queued(workspace: Workspace, lane: str) -> bool:
     """Whether a run of the lane waits; no store is made to look."""
     try:
         return "queued" in RunStore(workspace, create=False).active_in(lane)
-    except (StoreMissing, OSError, sqlite3.Error):
+    except (WorkspaceMissing, OSError, sqlite3.Error):
         return False
 
 

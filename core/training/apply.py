@@ -1,6 +1,7 @@
 """A finished run put to use: evaluated on another dataset, scoring a file."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,8 @@ def _sample_to_score(
 ) -> Sample:
     """The sample of `workspace` whose rows `source` is, else the file read into the workspace `aside`."""
     for sample in list_samples(workspace):
-        if sample.rows_path.resolve() == source.resolve():
+        # Not Path.resolve, which raises for a link that leads to itself.
+        if os.path.realpath(sample.rows_path) == os.path.realpath(source):
             return sample
     # Columns beyond label, features and id are of no use here.
     options = dataclasses.replace(options, keep=options.keep or ())

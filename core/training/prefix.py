@@ -31,7 +31,7 @@ CHUNK_ROWS = 8192
 
 def prefix_keys(network: Network, depth: int, data_key: str) -> list[str]:
     """Hex keys of the first 1, 2, … `depth` stages' weights and buffers on the data that `data_key` identifies."""
-    # Entries of versions before 0.11 were not synced, and room taken for arrays that were never written reads as zeros.
+    # Up to version 0.10.0 entries were not synced, and room taken for an array that was never written reads as zeros.
     digest, keys = hashlib.sha256(f"synced|{data_key}".encode()), []
     for stage in network.stages[:depth]:
         for name, tensor in stage.state_dict().items():

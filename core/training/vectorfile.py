@@ -16,6 +16,7 @@ import numpy as np
 
 from core.data import reader_process
 from core.data.containers import PARQUET, container_of, open_rows
+from core.data.paths import check_input
 from core.data.reader_server import Tell
 from core.errors import BadInput
 from core.models.registry import SETTING_FIELDS
@@ -100,7 +101,8 @@ def vectors_in(path: Path, words: list[str], size: int, tell: Tell) -> tuple[np.
 
 def _lines(path: Path, tell: Tell) -> Iterator[tuple[int, bytes]]:
     """(number from 1, line) of every line that is not blank; no more than a block and a line in memory."""
-    if path.is_file() and not path.stat().st_size:
+    check_input(path, "file of vectors")
+    if not path.stat().st_size:
         raise BadInput(f"{path.name!r} is empty; {_EXAMPLE}.")
     if container_of(path) == PARQUET:
         raise BadInput(f"{path.name!r} is a Parquet file, where vectors are read from text; {_EXAMPLE}.")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from core.runs.launch import stall_of
+from core.runs.launch import stall_of, stall_sentence
 from core.runs.store import Run
 from pages.components.common import plain, workspace
 
@@ -15,6 +15,6 @@ def stall_notes(runs: Sequence[Run]) -> None:
     """A warning for each of `runs` that has stalled: since when, and what to do."""
     stalls = [(run, stall) for run in runs if (stall := stall_of(workspace(), run).stall)]
     # Runs that wait for the same stopped worker say the same.
-    said = dict.fromkeys(stall.sentence(run.id if run.status == "running" else "") for run, stall in stalls)
+    said = dict.fromkeys(stall_sentence(stall, run) for run, stall in stalls)
     for sentence in [*said][:MOST]:
         st.warning(plain(sentence), icon=":material/hourglass_disabled:")

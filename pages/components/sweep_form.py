@@ -35,6 +35,8 @@ from pages.components.vocabulary import backbone_coverage, noise_warning
 
 SIZES = (1000, 5000, 20_000)
 """Target sizes offered beside all rows, where there are more rows than that."""
+FEW_SEEDS = 3
+"""Seeds that a new sweep has, unless the user says otherwise."""
 MOST_SEEDS = 50
 LAUNCHED = "sweep_launched"
 """In the session, until its page is shown: a sweep was just launched from wherever the form was scrolled to."""
@@ -117,16 +119,17 @@ def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], in
     sizes = [size for size in SIZES if size < there]
     sizes_key = f"sweep_sizes_{dataset.id}"
     st.session_state.setdefault(sizes_key, [0])
+    st.session_state.setdefault("seeds", FEW_SEEDS)
     _from_address(sizes_key, [*sizes, 0])
     with st.grid(2, min_column_width=180):
         seeds = st.number_input(
             "Seeds",
             min_value=1,
             max_value=MOST_SEEDS,
-            value=3,
+            value=None,
             step=1,
             key="seeds",
-            bind="query-params",
+            persist_state="session",
             help="Each seed is another new head, row order and dropout. One seed cannot tell luck from strategy.",
         )
         chosen = st.pills(
@@ -163,6 +166,7 @@ def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], in
     if not sizes:
         st.caption(f"Smaller targets than all {count(there)} rows can be chosen from {count(SIZES[0])} rows on.")
     found = tuple(sorted(chosen, key=lambda size: size or there))
+    keep("seeds", str(int(seeds)), str(FEW_SEEDS))
     keep("sizes", ",".join(map(_size_text, found)), _size_text(0))
     keep("rates", rates)
     keep("halving", str(halving), "0")
@@ -175,7 +179,13 @@ def _size_text(size: int) -> str:
 
 def _from_address(sizes_key: str, offered: list[int]) -> None:
     """Fills target sizes and learning rates with what the address brings."""
-    sizes, rates, halving = news("sizes"), news("rates"), news("halving")
+    sizes, rates, halving, seeds = news("sizes"), news("rates"), news("halving"), news("seeds")
+    if seeds is not None:
+        # Streamlit's own binding ends the page over "inf", or a number of more digits than a float has.
+        known = seeds.isascii() and seeds.isdigit() and len(seeds) < 10 and 1 <= int(seeds) <= MOST_SEEDS
+        if not known:
+            left_out(seeds, f"The number of seeds is 1 to {MOST_SEEDS}.")
+        put("seeds", int(seeds) if known else FEW_SEEDS)
     if sizes is not None:
         by_text = {_size_text(size): size for size in offered}
         for text in sizes.split(","):

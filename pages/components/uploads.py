@@ -17,7 +17,7 @@ from pages.components.common import bytes_text, escape_markdown, workspace
 from pages.server.uploads import SHOWN, forget_upload, session_id
 
 _EARLIER = "[0-9a-f]" * 16
-"""What versions before 0.11 made up for the name of a copy."""
+"""What versions up to 0.10.0 made up for the name of a copy."""
 
 
 def one_upload(

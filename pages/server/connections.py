@@ -15,6 +15,8 @@ REQUEST_SECONDS = 15.0
 """A connection without a complete request for so long is closed, be it new or between two requests."""
 ANSWER_SECONDS = 120.0
 """A client that takes in nothing of its answer for so long is closed."""
+MESSAGE_BYTES = 2**21
+"""What a browser says at once: the values of all fields of a page."""
 SWEEP_SECONDS = 1.0
 
 
@@ -48,6 +50,8 @@ class Connection(asyncio.Protocol):
         self.inner.data_received(data)
         if self.is_served():
             self.waits_since = None
+        if self.is_websocket():
+            bound_messages(self.transport.get_protocol())
 
     def eof_received(self) -> bool | None:
         """Hands it on."""
@@ -76,6 +80,16 @@ class Connection(asyncio.Protocol):
     def is_websocket(self) -> bool:
         """Whether uvicorn has given the transport to its WebSocket protocol."""
         return self.transport.get_protocol() is not self
+
+
+def bound_messages(protocol: Any) -> None:
+    """Has a WebSocket of uvicorn's refuse a message of more than MESSAGE_BYTES, before it is read whole.
+
+    Streamlit has one bound for both directions, and its own messages are larger.
+    """
+    connection = getattr(protocol, "conn", None)
+    if connection is not None:
+        connection.max_message_size = MESSAGE_BYTES
 
 
 class Watch:

@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from core.errors import BadInput
 from core.rights import private_files
 from pages.components.way_back import WayBack
+from pages.server.answers import SmallParts
 from pages.server.connections import SWEEP_SECONDS, Watch, watch_connections
 from pages.server.headers import VARIABLE as FRAME_ANCESTORS
 from pages.server.headers import SecurityHeaders, read_ancestors
@@ -36,6 +37,7 @@ def guards() -> list[Middleware]:
         Middleware(Private),
         Middleware(Sessions, most=most_sessions()),
         Middleware(Uploads),
+        Middleware(SmallParts),
         Middleware(WayBack),
     ]
 

@@ -85,8 +85,9 @@ def session_id() -> str:
 
 def forget_upload(uploaded: UploadedFile) -> None:
     """Drops an upload that was copied to the disk from the server's memory."""
-    if runtime.exists():
-        runtime.get_instance().uploaded_file_mgr.remove_file(session_id(), uploaded.file_id)
+    manager = runtime.get_instance().uploaded_file_mgr if runtime.exists() else None
+    if isinstance(manager, MemoryUploadedFileManager):
+        manager.remove_file(session_id(), uploaded.file_id)
 
 
 def largest_upload() -> int:

@@ -153,15 +153,16 @@ def test_a_lock_without_a_folder_and_a_folder_without_a_lock_go(tmp_path: Path) 
 def test_a_sweep_between_the_making_and_the_locking_costs_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, swept = os.open, []
+    real = os.open
+    swept: list[Path] = []
 
-    def swept_at_once(path: object, flags: int, *rights: int) -> int:
-        found = real(path, flags, *rights)  # type: ignore[call-overload]
+    def swept_at_once(path: Path, flags: int, *rights: int) -> int:
+        found = real(path, flags, *rights)
         if flags & os.O_EXCL and not swept:
             swept.append(path)
             clear_beside(tmp_path)
             assert not parts(tmp_path)
-        return int(found)
+        return found
 
     monkeypatch.setattr(os, "open", swept_at_once)
     with staging(tmp_path) as folder:

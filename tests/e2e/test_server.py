@@ -10,6 +10,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from core.access import READ_ONLY
 from core.workspace import PROJECT
@@ -121,6 +122,33 @@ def test_half_open_connections_keep_nobody_out_and_do_not_stay(small: Server) ->
         connection.close()
     visitor.draw("backbones")
     visitor.close()
+
+
+def test_clients_that_take_nothing_in_cost_little(small: Server) -> None:
+    """100 that ask for plotly.js as it is, of 5 MB, and do not read."""
+    before = memory(small.process.pid)
+    connections = []
+    for _ in range(100):
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", small.port))
+        connection.sendall(f"GET /assets/plotly.min.js HTTP/1.1\r\nHost: 127.0.0.1:{small.port}\r\n\r\n".encode())
+        connections.append(connection)
+    connection.settimeout(60)
+    assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+    assert memory(small.process.pid) < before + 100 * MIB
+    for connection in connections:
+        connection.close()
+
+
+def test_a_message_larger_than_any_page_is_not_taken_in(small: Server) -> None:
+    """Streamlit alone takes 25 MB in, and reads 200 MB before it says no."""
+    session = Session(small.port)
+    session.socket.send(b"0" * (3 * MIB))
+    with pytest.raises(ConnectionClosed) as closed:
+        while True:
+            session.socket.recv(timeout=20)
+    assert closed.value.rcvd and closed.value.rcvd.code == 1009
 
 
 def ended_with(connection: socket.socket) -> bytes:

@@ -69,6 +69,9 @@ def test_a_page_of_another_host_is_not_heard(guarded: Server) -> None:
     own = f"127.0.0.1:{guarded.port}"
     assert " 101 " in handshake(guarded.port, own, f"http://{own}")
     assert " 403 " in handshake(guarded.port, own, "http://evil.example")
+    for port in (guarded.port + 1, 80):
+        assert " 403 " in handshake(guarded.port, own, f"http://127.0.0.1:{port}"), "another server of this machine"
+    assert " 403 " in handshake(guarded.port, own, f"http://localhost:{guarded.port}")
     evil = f"evil.example:{guarded.port}"
     assert " 101 " not in handshake(guarded.port, evil, f"http://{evil}")
 
@@ -94,6 +97,17 @@ def test_requests_for_other_hosts_and_uploads_without_a_token_are_refused(guarde
         token = SimpleCookie(answer.headers["Set-Cookie"])["_streamlit_xsrf"].value
     known = {"X-Xsrftoken": token, "Cookie": f"_streamlit_xsrf={token}"}
     assert status(guarded, "PUT", upload, **known) == 400, "with a token what is wrong is the session that there is not"
+
+
+def test_metrics_and_media_take_a_sign_in(page: Page, guarded: Server, provider: Provider) -> None:
+    for path in ("/_stcore/metrics", "/_stcore/metrics?families=session_events", "/media/0f.png"):
+        assert status(guarded, "GET", path) == 403, path
+    provider.user = ANN
+    page.goto(guarded.url)
+    sign_in(page)
+    expect(page.get_by_role("heading", name="Latest runs")).to_be_visible()
+    assert page.request.get(f"{guarded.url}/_stcore/metrics").status == 200
+    assert page.request.get(f"{guarded.url}/media/0f.png").status == 404, "let in, and there is none"
 
 
 def test_a_deep_link_on_a_fresh_server_asks_to_sign_in(page: Page, guarded: Server) -> None:

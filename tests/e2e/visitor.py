@@ -10,6 +10,7 @@ from urllib.request import urlopen
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 PART = b"0" * 2**20
 _EDGE = b"--edge"
@@ -22,7 +23,8 @@ class Session:
 
     def __init__(self, port: int, page: str = "") -> None:
         own = f"127.0.0.1:{port}"
-        self.socket = connect(f"ws://{own}/_stcore/stream", origin=f"http://{own}", max_size=None, legacy=True)  # type: ignore[arg-type]
+        address, origin = f"ws://{own}/_stcore/stream", Origin(f"http://{own}")
+        self.socket = connect(address, origin=origin, max_size=None, legacy=True)
         self.id = ""
         self.draw(page)
 
@@ -33,7 +35,7 @@ class Session:
         self.socket.send(asked.SerializeToString())
         told = ForwardMsg()
         while not told.HasField("script_finished"):
-            told.ParseFromString(self.socket.recv(timeout=60))  # type: ignore[arg-type]
+            told.ParseFromString(self.socket.recv(timeout=60))
             self.id = told.new_session.initialize.session_id or self.id
 
     def close(self) -> None:

@@ -82,6 +82,8 @@ def steps(workspace: Workspace, files: Path) -> dict[str, Callable[[], object]]:
             store.submit(FinetuneRequest(rows, backbone, "depth", 2, train=TRAIN), "a run", "cpu")
 
     def trained() -> None:
+        # As who looks at the run does: no worker is alive.
+        store.interrupt_stale("cpu")
         run = _run(store)
         assert run is not None
         if run.status in RESUMABLE:

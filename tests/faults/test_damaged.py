@@ -22,7 +22,7 @@ from core.data.samples import list_samples
 from core.models.library import list_backbones
 from core.runs import known
 from core.workspace import Workspace, open_workspace
-from tests.pages.places import furnish, places, serve
+from tests.pages.places import Place, furnish, places, serve
 
 LISTS = ("samples", "datasets", "backbones", "runs", "sweeps")
 
@@ -113,7 +113,6 @@ def said_by(app: object) -> str:
 def check_everything(workspace: Workspace, ids: dict[str, str], capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     """Opens every page and gives every listing command; (what pages said, what commands said on standard error)."""
     known._known.cache_clear()
-    known._damaged.cache_clear()
     pages = ""
     for place in places(ids):
         app = place.open()
@@ -156,3 +155,88 @@ def test_where_all_there_is_is_damaged_pages_say_so(
     path.write_bytes(b"")
     pages, commands = check_everything(workspace, ids, capsys)
     assert str(path).replace("_", "\\_") in pages and str(path) in commands
+
+
+STORES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut in half": _cut,
+    "not a database": lambda path: path.write_bytes(b"junk" * 5000),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "zeros after its header": lambda path: path.write_bytes(path.read_bytes()[:100] + bytes(path.stat().st_size - 100)),
+    "a folder": _replaced(lambda path: path.mkdir()),
+    "a link to nothing": _replaced(lambda path: path.symlink_to("nowhere")),
+    "a pipe": _replaced(lambda path: os.mkfifo(path)),
+}
+
+
+@pytest.mark.parametrize("damage", STORES)
+def test_a_damaged_store_is_named_and_nothing_is_made_over_it(
+    damage: str, here: tuple[Workspace, dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace, _ = here
+    for path in workspace.root.glob("thaw.sqlite-*"):
+        path.unlink()
+    STORES[damage](workspace.database)
+    before = workspace.database.read_bytes() if workspace.database.is_file() else None
+    known._known.cache_clear()
+    for page in ("home", "data", "backbones", "finetune", "sweep", "run", "score", "compare", "learn"):
+        app = Place(page).open()
+        assert not app.exception, (page, [one.value for one in app.exception])
+        assert "thaw.sqlite" in said_by(app) and "is damaged" in said_by(app), page
+    for command in ("runs", "sweeps"):
+        assert main(["--workspace", str(workspace.root), command]) == 2
+        assert "is damaged" in capsys.readouterr().err
+    for command in ("samples", "datasets", "backbones"):
+        assert main(["--workspace", str(workspace.root), command]) == 0
+    assert (workspace.database.read_bytes() if workspace.database.is_file() else None) == before
+    assert not (workspace.root / "nowhere").exists()
+
+
+RECORDS = {
+    "a result cut off": ("result", '{"metrics": {"target'),
+    "a result that is a list": ("result", "[1]"),
+    "a result of other types": ("result", '{"metrics": 1, "stages": {}, "seconds": []}'),
+    "a request cut off": ("request", '{"kind": "fine'),
+    "a request of other types": ("request", '{"kind": "finetune", "dataset": 1, "train": 7}'),
+    "tags that are none": ("tags", "{}"),
+    "a status that is none": ("status", "gone"),
+    "a time that is none": ("created", "yesterday"),
+}
+
+
+@pytest.mark.parametrize("damage", RECORDS)
+def test_a_damaged_run_in_the_store_is_named_and_all_else_works(
+    damage: str, here: tuple[Workspace, dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace, ids = here
+    column, value = RECORDS[damage]
+    with contextlib.closing(sqlite3.connect(workspace.database)) as database, database:
+        database.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, ids["run"]))
+    known._known.cache_clear()
+    said = ""
+    for place in places(ids):
+        if place.page in ("home", "run", "compare", "score", "learn"):
+            app = place.open()
+            assert not app.exception, (place, [one.value for one in app.exception])
+            said += said_by(app)
+    assert "damaged" in said
+    assert main(["--workspace", str(workspace.root), "runs"]) == 0
+    out = capsys.readouterr()
+    assert ids["run"] in (out.out if column == "result" else out.err)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut in half", "not text", "a folder", "gone", "a pipe"])
+@pytest.mark.parametrize("file", ["predictions.npz", "model/card.json", "model/model.safetensors"])
+def test_a_damaged_file_of_a_run_is_named_and_the_rest_of_the_page_works(
+    file: str, damage: str, here: tuple[Workspace, dict[str, str]]
+) -> None:
+    workspace, ids = here
+    path = workspace.runs / ids["run"] / file
+    DAMAGES[damage](path)
+    for page, key in (("run", "run"), ("compare", "runs"), ("learn", "run"), ("score", "run")):
+        app = Place(page, {key: ids["run"]}).open()
+        assert not app.exception, (page, [one.value for one in app.exception])
+        if file == "predictions.npz" and page in ("run", "compare"):
+            assert "predictions.npz" in said_by(app), page
+    app = Place("run", {"run": ids["run"]}).open()
+    assert "AUC" in " ".join(str(one.value) for one in app.dataframe)

@@ -61,18 +61,19 @@ def shared(mounts: tuple[Path, Path]) -> tuple[Workspace, Workspace]:
     return open_workspace(mounts[0] / "workspace"), Workspace(mounts[1] / "workspace")
 
 
+def start_writer(workspace: Workspace, run_id: str) -> subprocess.Popen[str]:
+    """A process that writes once it is told to."""
+    command = [sys.executable, "-c", WRITER, str(workspace.root), run_id, str(WRITES)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True)
+
+
 def test_two_machines_write_and_nothing_is_lost(shared: tuple[Workspace, Workspace]) -> None:
     first, second = shared
     assert shared_kind(first.root) == "fuse.shared"
     store = RunStore(first)
     runs = [store.submit(REQUEST, name, "cpu").id for name in ("one", "two")]
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(workspace.root), run_id, str(WRITES)],
-            **{"cwd": PROJECT, "env": ENVIRONMENT, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True},
-        )
-        for workspace, run_id in zip(shared, runs, strict=True)
-    ]
+    writers = [start_writer(workspace, run_id) for workspace, run_id in zip(shared, runs, strict=True)]
     for one in writers:
         assert one.stdout and one.stdout.readline() == "begun\n"
     for one in writers:
@@ -88,6 +89,25 @@ def test_two_machines_write_and_nothing_is_lost(shared: tuple[Workspace, Workspa
     assert not [*first.root.glob("thaw.sqlite-[ws]*")]
     with sqlite3.connect(second.database) as db:
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+def test_a_machine_that_dies_in_a_write_leaves_a_whole_store(shared: tuple[Workspace, Workspace]) -> None:
+    first, second = shared
+    run, store = RunStore(first).submit(REQUEST, "a run", "cpu"), RunStore(second)
+    for _ in range(4):
+        writer = start_writer(first, run.id)
+        assert writer.stdin and writer.stdout and writer.stdout.readline() == "begun\n"
+        writer.stdin.write("\n")
+        writer.stdin.close()
+        store.drop_points_after(run.id, -1)
+        wait_for(lambda: "train_loss" in store.points(run.id))
+        writer.kill()
+        writer.wait()
+        steps = store.points(run.id)["train_loss"][0]
+        # None is missing between two that are there.
+        assert steps.tolist() == [*range(int(steps[0]), int(steps[-1]) + 1)]
+        with sqlite3.connect(second.database) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
 def test_without_it_the_store_would_not_work(

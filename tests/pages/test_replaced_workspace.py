@@ -4,7 +4,6 @@ import json
 import shutil
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset
 from core.runs import heartbeat
@@ -16,10 +15,6 @@ from tests.pages.test_finetune import open_page
 from tests.pages.test_run import queued, shown
 
 Tiny = tuple[Workspace, Dataset]
-
-
-def labels(app: AppTest) -> list[str]:
-    return [link.label for link in app.get("page_link")]
 
 
 def test_the_workspace_that_is_put_back_is_shown_without_a_restart(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

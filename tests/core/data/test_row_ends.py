@@ -5,12 +5,16 @@ import io
 import random
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from core.data import textblocks
+from core.data.dialects import inspect
 from core.data.ingest import ingest
-from core.data.row_ends import blank_rows, count_rows, row_ends
-from core.data.samples import read_rows, row_numbers
+from core.data.read_rows import read_rows as read_rows_into
+from core.data.row_ends import after_rows, blank_rows, count_rows, row_ends
+from core.data.rowsfile import map_rows, plain
+from core.data.samples import ROWS, read_rows, row_numbers
 from core.data.schema import FIELDS, LABEL
 from core.workspace import Workspace
 from tests.core.data.helpers import rows, write
@@ -77,3 +81,78 @@ def test_a_block_may_end_anywhere(
         wanted = [kind(line[place]) if line[place].strip() else None for line in lines]
         assert table[name].to_pylist() == wanted, name
     assert row_numbers(sample).tolist() == list(range(2, 62))
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.usefixtures("read_here")
+def test_every_place_where_a_block_can_end(
+    end: str, mark: bytes, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of all sizes within a row's length, so that every kind of byte is once the last of a block."""
+    texts = ['a"b', "two\nlines", "cr\rlf\r\n", '"', ",", 'x","y', "\n", "é日😀", '""', "\ufeff", "\r", '\n"', "z"]
+    lines = rows(14, seed=4)
+    for place, line in enumerate(lines):
+        line[39], line[14], line[20] = texts[place % 13], texts[(place + 5) % 13], texts[(place + 9) % 13]
+    out = io.StringIO()
+    csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([OURS, *lines])
+    path = write(tmp_path, mark + out.getvalue().encode())
+    longest = max(sum(len(cell.encode()) + 8 for cell in line) for line in [OURS, *lines])
+    for block in range(longest, longest + 320, 11):
+        monkeypatch.setattr(textblocks, "BLOCK_BYTES", block)
+        monkeypatch.setattr(textblocks, "PIECE_BYTES", block % 50 + 1)
+        found = rows_apart(path, tmp_path)
+        for place in (14, 20, 39):
+            wanted = [line[place] if line[place].strip() else None for line in lines]
+            assert found[OURS[place]].to_pylist() == wanted, (block, OURS[place])
+
+
+def rows_apart(path: Path, folder: Path) -> pa.Table:
+    """The rows of a file, without a sample."""
+    reading = read_rows_into(path, inspect(path), folder, False, "required", lambda share: None, lambda: False)
+    assert reading is not None and reading.bad_rows == 0
+    return plain(map_rows(folder / ROWS))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("name", ["a\nnote", "\n", 'said "a\n\nb"', "last\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_name_in_the_header_may_have_a_line_break(
+    end: str, name: str, mark: bytes, workspace: Workspace, tmp_path: Path
+) -> None:
+    """The header is one row, wherever the name stands in it, and rows keep their numbers."""
+    for place in (0, 20, 40):
+        lines = rows(30, seed=place)
+        table = [[*line[:place], "x", *line[place:]] for line in lines]
+        table.insert(0, [*OURS[:place], name, *OURS[place:]])
+        table[5][table[0].index("I3")] = "many"
+        out = io.StringIO()
+        csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL).writerows(table)
+        sample = ingest(workspace, write(tmp_path, mark + out.getvalue().encode()), "x", "skip")
+        assert (sample.rows, sample.bad_rows) == (29, 1)
+        assert sample.bad_examples[0].startswith("Row 6 of 'file': I3 is 'many'")
+        assert read_rows(sample, ["C26"])["C26"].to_pylist() == [
+            line[39] or None for number, line in enumerate(lines) if number != 4
+        ]
+
+
+@pytest.mark.usefixtures("read_here")
+def test_a_byte_order_mark_within_a_file_is_a_letter(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a block happens to begin with it, which would be a file's beginning for Arrow."""
+    columns = [*OURS[14:], *OURS[:14]]
+    lines = rows(40, seed=2)
+    for line in lines:
+        line[14] = "\ufeff" + line[14]
+    table = [columns, *([*line[14:], *line[:14]] for line in lines)]
+    path = write(tmp_path, "".join(",".join(line) + "\n" for line in table).encode())
+    for block in (1200, 1300, 1411):
+        monkeypatch.setattr(textblocks, "BLOCK_BYTES", block)
+        assert rows_apart(path, tmp_path)["C1"].to_pylist() == [line[14] for line in lines]
+
+
+def test_where_the_rows_after_the_first_ones_begin() -> None:
+    text = b'a,"b\nc"\nd\n\ne'
+    assert [after_rows(text, count, ",", True) for count in range(6)] == [0, 8, 10, 11, 12, 12]
+    assert after_rows(b"", 1, ",", True) == 0

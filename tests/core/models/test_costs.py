@@ -10,6 +10,7 @@ from core.__main__ import main
 from core.data.datasets import Dataset
 from core.data.preprocessing import load_preprocessing
 from core.errors import BadInput
+from core.models import costs
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.costs import Cost, Wanted, count_apart, kept_costs
@@ -98,3 +99,46 @@ def test_an_absent_package_is_noticed_without_importing_it(monkeypatch: pytest.M
 def test_flags_say_settings_as_the_command_line_takes_them() -> None:
     flags = setting_flags({"widths": [64, 32], "batch_norm": False, "dropout": 0.1})
     assert flags == ["--widths", "64,32", "--no-batch-norm", "--dropout", "0.1"]
+
+
+def test_so_many_settings_are_counted_at_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any visitor can ask for other settings; what finds no place is counted when it is asked for again."""
+    workspace, dataset = tiny
+    monkeypatch.setattr(costs, "_counting", {})
+    wanted: Wanted = {"dnn": {"widths": [8]}}
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*_: object) -> subprocess.Popen[str]:
+        started.append(subprocess.Popen(["sleep", "60"], stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    monkeypatch.setattr(costs, "_start", start)
+    for width in range(1, 3 * costs.AT_ONCE):
+        count_apart(workspace, dataset, {"dnn": {"widths": [width]}})
+    assert len(started) == costs.AT_ONCE
+    started[0].kill()
+    started[0].wait()
+    count_apart(workspace, dataset, wanted)
+    assert len(started) == costs.AT_ONCE + 1
+    for one in started:
+        one.kill()
+        one.communicate()
+
+
+def test_of_processes_that_have_ended_the_oldest_are_forgotten(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each keeps a file open until its sentence is read."""
+    workspace, dataset = tiny
+    monkeypatch.setattr(costs, "_counting", {})
+    monkeypatch.setattr(costs, "_said", {})
+    monkeypatch.setattr(costs, "MOST_ENDED", 2)
+    monkeypatch.setattr(
+        costs,
+        "_start",
+        lambda *_: subprocess.Popen(["sh", "-c", "echo refused >&2; exit 2"], stderr=subprocess.PIPE, text=True),
+    )
+    for width in range(1, 7):
+        with pytest.raises(BadInput, match="refused"):
+            while True:
+                count_apart(workspace, dataset, {"dnn": {"widths": [width]}})
+                time.sleep(0.01)
+    assert len(costs._counting) == len(costs._said) == 2

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from benchmarks.torture_binaries import encrypted_parquet
 from core.data.preprocessing import load_preprocessing
 from core.models import foreign_files, importing
 from core.models.backbone import build_network, load_backbone
@@ -225,3 +226,22 @@ def test_scores_of_the_imported_backbone_are_finite_on_any_id(
     ids = torch.from_numpy(np.stack([sizes - 1, np.zeros_like(sizes)]))
     with torch.no_grad():
         assert torch.isfinite(load_backbone(card)((ids, torch.zeros(2, 13)))).all()
+
+
+def test_a_backbone_whose_vocabulary_is_such(files: Files, workspace: Workspace, tmp_path: Path) -> None:
+    known = pq.read_table(io.BytesIO(files[VOCABULARY]))
+    for columns in (["value"], ["field", "value"]):
+        spoilt = encrypted_parquet(known, columns, plain_footer=True)
+        refused(workspace, packed(tmp_path / "it.zip", files | {VOCABULARY: spoilt}), "'vocabulary.parquet'")
+
+
+def test_an_imported_vocabulary_is_written_anew(files: Files, workspace: Workspace, tmp_path: Path) -> None:
+    """Of a stranger's Parquet nothing is kept, so that nothing of it can end whoever opens the backbone."""
+    stream = io.BytesIO()
+    pq.write_table(pq.read_table(io.BytesIO(files[VOCABULARY])), stream, compression="gzip", row_group_size=50)
+    theirs = stream.getvalue()
+    card = import_backbone(workspace, packed(tmp_path / "it.zip", files | {VOCABULARY: theirs}), "theirs")
+    kept = card.folder / VOCABULARY
+    assert kept.read_bytes() != theirs and pq.ParquetFile(kept).metadata.row_group(0).column(0).compression == "ZSTD"
+    assert pq.read_table(kept).equals(pq.read_table(io.BytesIO(theirs)))
+    assert load_backbone(card)

@@ -141,6 +141,7 @@ def test_a_shared_store_has_a_rollback_journal(
         assert not [*workspace.root.glob("thaw.sqlite-[ws]*")]
     with database.opened(workspace) as db:
         assert db.execute("PRAGMA synchronous").fetchone()[0] == 2
+        assert db.execute("PRAGMA journal_mode").fetchone()[0] == "truncate"
     assert journal(workspace) != "wal"
     assert RunStore(workspace).points(run.id)["train_loss"][1].tolist() == [0.5]
 

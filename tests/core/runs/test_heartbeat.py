@@ -227,11 +227,11 @@ def test_a_run_waits_with_its_write_while_another_process_keeps_the_store(
     tries: list[float] = []
     opened = database.opened
 
-    def impatient(workspace: Workspace, create: bool = False, patience: float = 0.01) -> Any:
-        tries.append(patience)
+    def impatient(workspace: Workspace, **given: Any) -> Any:
+        tries.append(0.01)
         if len(tries) > 60 and kept:
             kept.pop().close()
-        return opened(workspace, create, 0.01)
+        return opened(workspace, **given | {"patience": 0.01})
 
     def reports(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
         db = sqlite3.connect(workspace.database, isolation_level=None)

@@ -24,7 +24,7 @@ def status(path: str, client: str = "127.0.0.1", host: str = LOCAL, cookie: str 
     return answer(Private(Inner()), scope)
 
 
-def signed(secret: str = SECRET, **user: object) -> str:
+def signed(user: dict[str, object], secret: str = SECRET) -> str:
     """The cookie of someone who has signed in."""
     value = create_signed_value(secret, USER_COOKIE_NAME, json.dumps({"is_logged_in": True, **user}))
     return f"{USER_COOKIE_NAME}={value.decode()}"
@@ -41,13 +41,13 @@ def sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("sign_in")
 @pytest.mark.parametrize("path", CLOSED)
 def test_with_sign_in_they_are_for_whoever_is_let_in(path: str) -> None:
-    ann = {"email": "ann@example.com", "email_verified": True}
+    ann: dict[str, object] = {"email": "ann@example.com", "email_verified": True}
     assert status(path) == 403
-    assert status(path, cookie=signed(**ann)) == 200
-    assert status(path, cookie=signed("another-secret", **ann)) == 403
-    assert status(path, cookie=signed(**ann | {"email": "bob@example.com"})) == 403
-    assert status(path, cookie=signed(**ann | {"email_verified": False})) == 403
-    assert status(path, cookie=signed(**ann | {"is_logged_in": False})) == 403
+    assert status(path, cookie=signed(ann)) == 200
+    assert status(path, cookie=signed(ann, "another-secret")) == 403
+    assert status(path, cookie=signed(ann | {"email": "bob@example.com"})) == 403
+    assert status(path, cookie=signed(ann | {"email_verified": False})) == 403
+    assert status(path, cookie=signed(ann | {"is_logged_in": False})) == 403
     assert status(path, cookie=f"{USER_COOKIE_NAME}=nonsense") == 403
 
 

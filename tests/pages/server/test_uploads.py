@@ -1,7 +1,6 @@
 """Uploads are taken from pages that ask for a file alone, within bounds, and leave memory with the uploader."""
 
 import asyncio
-from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -156,29 +155,22 @@ def test_a_body_that_trickles_in_is_given_up(server: Server, monkeypatch: pytest
     assert server.put("shows") == 200
 
 
-def runs(shown: Shown, *, uploader: bool) -> None:
-    """A page of the session s is drawn."""
+def drawn(shown: Shown, uploader: bool) -> bool:
+    """Whether uploads of the session are taken once a page with or without an uploader was drawn."""
     shown.run_begins("s")
     if uploader:
         shown.uploader("s")
     shown.run_ended("s")
+    return "s" in shown
 
 
 def test_an_uploader_counts_until_a_page_was_drawn_without_one() -> None:
     shown = Shown()
-    answers: list[bool] = []
-
-    def after(action: object) -> Sequence[bool]:
-        answers.append("s" in shown)
-        return answers
-
-    after(runs(shown, uploader=False))
-    after(runs(shown, uploader=True))
-    after(runs(shown, uploader=True))
-    after(shown.run_begins("s"))
-    after(shown.run_ended("s"))
-    after(runs(shown, uploader=False))
-    assert answers == [False, True, True, True, False, False]
+    assert [drawn(shown, uploader) for uploader in (False, True, True)] == [False, True, True]
+    shown.run_begins("s")
+    assert "s" in shown, "it is still on the screen"
+    shown.run_ended("s")
+    assert "s" not in shown and not drawn(shown, uploader=False)
 
 
 def test_files_leave_memory_with_the_uploader_and_with_the_session(server: Server) -> None:

@@ -1,0 +1,32 @@
+"""Large answers go out part by part and whole; a piece of a download is not cut out."""
+
+import pytest
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
+
+from pages.server.answers import PART, SmallParts
+from tests.pages.server.asgi import Inner, ask, http, run
+
+
+@pytest.mark.parametrize("size", [0, 1, PART, PART + 1, 3 * PART, 5 * PART + 7])
+def test_a_large_body_goes_out_in_parts(size: int) -> None:
+    body = bytes(range(256)) * (size // 256 + 1)
+    body = body[:size]
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    said: list[Message] = run(lambda: ask(SmallParts(inner), http("GET", "/assets/plotly.min.js")))
+    parts = said[1:]
+    assert b"".join(part["body"] for part in parts) == body
+    assert all(len(part["body"]) <= PART for part in parts)
+    assert [part.get("more_body", False) for part in parts] == [True] * (len(parts) - 1) + [False]
+
+
+def test_no_piece_of_a_download_is_cut_out() -> None:
+    inner = Inner()
+    for path in ("/media/0f.zip", "/static/x.js"):
+        run(lambda path=path: ask(SmallParts(inner), http("GET", path, range="bytes=1-", accept="*/*")))
+    media, static = (Headers(scope=scope) for scope in inner.asked)
+    assert "range" not in media and media["accept"] == "*/*" and static["range"] == "bytes=1-"

@@ -1,0 +1,38 @@
+"""What any visitor can start: two at a time, and the place is free again whatever becomes of it."""
+
+import threading
+
+import pytest
+
+from pages.components.heavy import AT_ONCE, heavy
+
+
+def test_so_many_at_once_and_the_next_when_one_has_ended() -> None:
+    inside, go, most = threading.Semaphore(0), threading.Event(), 0
+    running: list[int] = []
+
+    def work() -> None:
+        nonlocal most
+        with heavy():
+            running.append(1)
+            most = max(most, len(running))
+            inside.release()
+            go.wait(30)
+            running.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(3 * AT_ONCE)]
+    for thread in threads:
+        thread.start()
+    for _ in range(AT_ONCE):
+        assert inside.acquire(timeout=30)
+    assert not inside.acquire(timeout=0.2), "one more than there are places"
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert most == AT_ONCE and not running
+
+
+def test_what_fails_gives_its_place_back() -> None:
+    for _ in range(AT_ONCE + 1):
+        with pytest.raises(ValueError, match="fails"), heavy():
+            raise ValueError("fails")
