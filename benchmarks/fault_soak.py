@@ -26,7 +26,7 @@ from tests.faults.processes import FAKETIME, Processes
 from tests.faults.soak import Soak
 from tests.faults.soak_world import DISK_MEGABYTES, ROWS, STRATEGIES, make_template
 
-SEQUENCES, RULES = 10, 50
+SEQUENCES, RULES = 5, 50
 """Workspaces to one part of the campaign, and what befalls each of them."""
 SAID = (
     *("sleeps", "clock steps", "full disks", "workspaces swapped", "backups", "workers started", "workers killed"),
