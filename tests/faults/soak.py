@@ -36,7 +36,8 @@ KEYS = st.tuples(st.sampled_from(sorted(STRATEGIES)), st.sampled_from(SEEDS))
 CLOCK_STEPS = (-90_000, -4_000, -30, 30, 4_000, 90_000, 4_000_000)
 """Seconds, from half a minute to forty-six days."""
 COMMAND_SECONDS = (0.0, 0.1, 0.2, 0.4, 0.8, None)
-SECONDS_TO_END = 120.0
+PATIENCE = 120.0
+"""Seconds within which one more run must have ended."""
 
 
 @dataclass
@@ -320,9 +321,11 @@ class Soak(RuleBasedStateMachine):
         """With room and awake, a worker brings every run to its end; then everything is compared."""
         self.free_disk()
         self.wake()
-        end = time.monotonic() + SECONDS_TO_END
+        left, end = -1, 0.0
         while waiting := [run for run in self.store.list() if run.status != "done"]:
-            assert time.monotonic() < end, f"not done in {SECONDS_TO_END} s: {[(r.id, r.status) for r in waiting]}"
+            if len(waiting) != left:
+                left, end = len(waiting), time.monotonic() + PATIENCE
+            assert time.monotonic() < end, f"nothing ended in {PATIENCE} s: {[(r.id, r.status) for r in waiting]}"
             for run in waiting:
                 known = self.model.runs[run.id]
                 self._check_state(run, known)
