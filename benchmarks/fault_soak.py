@@ -31,6 +31,7 @@ SEQUENCES, RULES = 5, 50
 SAID = (
     *("sleeps", "clock steps", "full disks", "workspaces swapped", "backups", "workers started", "workers killed"),
     *("apps killed", "commands killed", "commands done", "cancels", "deletions", "refused on a full disk"),
+    "refused while another process slept",
     *("settled", "runs compared"),
 )
 
