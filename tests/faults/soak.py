@@ -91,7 +91,7 @@ class Soak(RuleBasedStateMachine):
         return self.world.store
 
     def try_to(self, action: Callable[[], Any]) -> Any:
-        """What `action` gives; None where the disk is full, or a process sleeps with the store in hand, and it says so."""
+        """What `action` gives; None where it says that the disk is full, or that a process, which sleeps, keeps the store."""
         try:
             return action()
         except (sqlite3.OperationalError, ThawError, OSError) as error:
