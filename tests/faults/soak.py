@@ -91,7 +91,7 @@ class Soak(RuleBasedStateMachine):
         return self.world.store
 
     def try_to(self, action: Callable[[], Any]) -> Any:
-        """What `action` gives; None where it says that the disk is full, or that a process that sleeps has the store."""
+        """What `action` gives; None where it says that the disk is full, or that a sleeping process has the store."""
         try:
             return action()
         except (sqlite3.OperationalError, ThawError, OSError) as error:
