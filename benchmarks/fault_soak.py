@@ -26,18 +26,13 @@ from tests.faults.processes import FAKETIME, Processes
 from tests.faults.soak import Soak
 from tests.faults.soak_world import DISK_MEGABYTES, ROWS, STRATEGIES, make_template
 
-SEQUENCES, RULES = 10, 50
+SEQUENCES, RULES = 5, 50
 """Workspaces to one part of the campaign, and what befalls each of them."""
-SAID = ("sleeps", "clock steps", "full disks", "workspaces swapped", "backups", "workers started", "workers killed")
-SAID += (
-    "apps killed",
-    "commands killed",
-    "commands done",
-    "cancels",
-    "deletions",
-    "refused on a full disk",
-    "settled",
-    "runs compared",
+SAID = (
+    *("sleeps", "clock steps", "full disks", "workspaces swapped", "backups", "workers started", "workers killed"),
+    *("apps killed", "commands killed", "commands done", "cancels", "deletions", "refused on a full disk"),
+    "refused while another process slept",
+    *("settled", "runs compared"),
 )
 
 

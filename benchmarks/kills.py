@@ -54,12 +54,17 @@ def in_process(module: str, folder: str, kills: int, seed: int, *rest: str) -> d
     """What one campaign of tests/faults says of itself; "failed" where it ended by what it found."""
     command = [sys.executable, "-m", f"tests.faults.{module}", folder, str(kills), str(seed), *rest]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        print(ended.stderr[-4000:], file=sys.stderr)
-        return {"kills": {}, "seconds": 0, "failed": ended.stderr.strip().splitlines()[-1][:600]}
-    told: dict[str, Any] = json.loads(ended.stdout)
-    return told
+    # Files and not pipes, which a process that outlives the campaign would keep open.
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as said:
+        status = subprocess.run(command, cwd=PROJECT, env=environment, stdout=out, stderr=said, check=False).returncode
+        out.seek(0)
+        said.seek(0)
+        told, why = out.read(), said.read()
+    if status:
+        print(why[-4000:], file=sys.stderr)
+        return {"kills": {}, "seconds": 0, "failed": (why.strip().splitlines() or [f"status {status}"])[-1][:600]}
+    found: dict[str, Any] = json.loads(told)
+    return found
 
 
 def campaign(count: int, seed: int, kept: Path) -> dict[str, dict[str, Any]]:

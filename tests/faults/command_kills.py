@@ -98,7 +98,7 @@ def campaign(template: Path, kills: int, seed: int, names: list[str]) -> dict[st
         folder = Path(held)
         values, start = furnish(folder, template, processes)
         for name in names:
-            words = COMMANDS[name].format(**values).split()
+            words = [word.format(**values) for word in COMMANDS[name].split()]
             counted[name] = kill_command(name, words, start, folder, processes, dice, max(1, kills // len(names)))
     return {"kills": dict(counted), "seconds": round(time.monotonic() - began)}
 

@@ -31,13 +31,16 @@ def light(dataset: str, backbone: str, train: TrainSettings) -> list[Request]:
 
 def strategies(dataset: str, backbone: str, train: TrainSettings) -> list[Request]:
     """One of each family: by depth, in turn, by rates of their own, by a pull, by few weights, by a rule, controls."""
-    named = ("linear-probe", "lp-ft", "gradual", "decay", "surgical", "auto-rgn", "l2-sp", "bitfit", "lora", "meda")
-    named += ("embeddings-only", "autofreeze", "scratch", "zero-shot")
+    named = (
+        *("linear-probe", "lp-ft", "gradual", "decay", "auto-rgn", "l2-sp", "bitfit", "lora", "meda"),
+        *("embeddings-only", "autofreeze", "scratch", "zero-shot"),
+    )
     long = dataclasses.replace(train, epochs=6)
     return [
         *(FinetuneRequest(dataset, backbone, "depth", depth, train=train) for depth in (0, 1, 2)),
         FinetuneRequest(dataset, backbone, "depth", 0, head=HeadSettings(hidden=(4,), output="softmax"), train=train),
         *(FinetuneRequest(dataset, backbone, name, train=long) for name in named),
+        FinetuneRequest(dataset, backbone, "surgical", train=train, options={"stages": ("block1",)}),
     ]
 
 

@@ -125,7 +125,7 @@ def remove(workspace: Workspace, store: RunStore, ids: list[str]) -> None:
 def campaign(workspace: Workspace, kills: int, seed: int, name: str) -> dict[str, Any]:
     """Kills a worker so many times; raises AssertionError at the first thing lost, doubled or different."""
     # Whoever finds a dead worker's run would start a worker for those behind it; here that is the campaign's part.
-    launch.ensure_worker = lambda *_: None
+    launch.ensure_worker = worker_module.ensure_worker = lambda *_: None
     dice, store = random.Random(seed), RunStore(workspace)
     dataset = next(workspace.datasets.glob("d-*")).name
     backbone = next(card.id for card in list_backbones(workspace) if not card.bundled)
@@ -199,7 +199,12 @@ def killed_once(
     if name == IN_ONE:
         alive = kill_one_of(process, dice)
         process.join(0.5)
+    children = psutil.Process(process.pid).children(recursive=True) if arms > 1 and process.is_alive() else []
     killed(process)
+    # They end when they notice, at the latest when joblib is tired of waiting: too many at a time for a campaign.
+    for child in psutil.wait_procs(children, timeout=1)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
     return alive
 
 

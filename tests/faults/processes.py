@@ -172,7 +172,7 @@ ACTIONS: dict[str, Callable[..., None]] = {"worker": worker, "app": app, "comman
 def serve(folder: Path) -> None:
     """Answers requests until standard input ends."""
     # The preloaded library cannot sleep until a moment of the monotonic clock, as time.sleep does.
-    time.sleep = lambda seconds: select.select([], [], [], seconds)  # type: ignore[assignment,return-value]
+    time.sleep = lambda seconds: select.select([], [], [], float(seconds)) and None
     from core.runs import launch
 
     # Whoever finds a dead worker's run would start a worker for those after it; here that is the campaign's part.

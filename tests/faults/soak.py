@@ -36,7 +36,8 @@ KEYS = st.tuples(st.sampled_from(sorted(STRATEGIES)), st.sampled_from(SEEDS))
 CLOCK_STEPS = (-90_000, -4_000, -30, 30, 4_000, 90_000, 4_000_000)
 """Seconds, from half a minute to forty-six days."""
 COMMAND_SECONDS = (0.0, 0.1, 0.2, 0.4, 0.8, None)
-SECONDS_TO_END = 120.0
+PATIENCE = 120.0
+"""Seconds within which one more run must have ended."""
 
 
 @dataclass
@@ -90,10 +91,13 @@ class Soak(RuleBasedStateMachine):
         return self.world.store
 
     def try_to(self, action: Callable[[], Any]) -> Any:
-        """What `action` gives; None where the disk is full and it says so."""
+        """What `action` gives; None where it says that the disk is full, or that a sleeping process has the store."""
         try:
             return action()
         except (sqlite3.OperationalError, ThawError, OSError) as error:
+            if self.asleep and any(word in str(error) for word in ("locking protocol", "locked", "in use", "keeps")):
+                self._note("refused while another process slept")
+                return None
             if not self.full:
                 raise
             self._note("refused on a full disk")
@@ -134,7 +138,7 @@ class Soak(RuleBasedStateMachine):
     def delete(self, place: int) -> None:
         """Deletes a run that is done."""
         ids = sorted(one for one, known in self.model.runs.items() if known.done is not None)
-        if ids and not self.full:
+        if ids and not self.full and not self.asleep:
             self.store.delete(ids[place % len(ids)])
             del self.model.runs[ids[place % len(ids)]]
             self._note("deletions")
@@ -175,7 +179,7 @@ class Soak(RuleBasedStateMachine):
         self.workers.append(self.processes.start("worker", str(self.world.root), str(linger)))
         self._note("workers started")
 
-    @precondition(lambda self: self.workers)
+    @precondition(lambda self: bool(self.workers))
     @rule(seconds=st.floats(0, 0.2))
     def kill_worker(self, seconds: float) -> None:
         """Kills one of them, after a while."""
@@ -206,7 +210,7 @@ class Soak(RuleBasedStateMachine):
                 self.processes.signal(pid, signal.SIGCONT)
         self._note("sleeps")
 
-    @precondition(lambda self: self.asleep)
+    @precondition(lambda self: bool(self.asleep))
     @rule()
     def wake(self) -> None:
         """Lets them go on."""
@@ -214,7 +218,7 @@ class Soak(RuleBasedStateMachine):
             self.processes.signal(pid, signal.SIGCONT)
         self.asleep = []
 
-    @precondition(lambda self: FAKETIME)
+    @precondition(lambda self: FAKETIME is not None)
     @rule(step=st.sampled_from(CLOCK_STEPS))
     def step_clock(self, step: int) -> None:
         """Sets the clock of every process to another time, forwards or back."""
@@ -262,7 +266,7 @@ class Soak(RuleBasedStateMachine):
         self.backup = self.world.copy(f"backup-{self.swaps}"), copy.deepcopy(self.model)
         self._note("backups")
 
-    @precondition(lambda self: self.backup and not self.full and not self.away)
+    @precondition(lambda self: bool(self.backup) and not self.full and not self.away)
     @rule(at_once=st.booleans(), seconds=st.floats(0, 0.1))
     def restore(self, at_once: bool, seconds: float) -> None:
         """Moves the workspace away, under a worker that may be training, and puts the copy in its place."""
@@ -281,7 +285,7 @@ class Soak(RuleBasedStateMachine):
             known.done = None if known.done is None else 0
         self._note("workspaces swapped")
 
-    @precondition(lambda self: self.away and not self.full)
+    @precondition(lambda self: bool(self.away) and not self.full)
     @rule(seconds=st.floats(0, 0.1))
     def swap_back(self, seconds: float) -> None:
         """Puts the workspace that was moved away back in its place."""
@@ -320,9 +324,11 @@ class Soak(RuleBasedStateMachine):
         """With room and awake, a worker brings every run to its end; then everything is compared."""
         self.free_disk()
         self.wake()
-        end = time.monotonic() + SECONDS_TO_END
+        left, end = -1, 0.0
         while waiting := [run for run in self.store.list() if run.status != "done"]:
-            assert time.monotonic() < end, f"not done in {SECONDS_TO_END} s: {[(r.id, r.status) for r in waiting]}"
+            if len(waiting) != left:
+                left, end = len(waiting), time.monotonic() + PATIENCE
+            assert time.monotonic() < end, f"nothing ended in {PATIENCE} s: {[(r.id, r.status) for r in waiting]}"
             for run in waiting:
                 known = self.model.runs[run.id]
                 self._check_state(run, known)

@@ -40,6 +40,19 @@ def test_killed_in_every_place_and_resumed(tiny: tuple[Workspace, Dataset]) -> N
     assert set(told["kills"]) >= set(PLACES)
 
 
+def test_commands_killed_and_given_again(tiny: tuple[Workspace, Dataset]) -> None:
+    """They make what the unbroken ones make and leave nothing half-written; benchmarks/kills.py kills every command."""
+    workspace, _ = tiny
+    pretrained(workspace, "dnn")
+    for run in RunStore(workspace).list():
+        RunStore(workspace).delete(run.id)
+    words = [str(workspace.root), "2", "1", "prepare in place", "export-backbone"]
+    command = [sys.executable, "-m", "tests.faults.command_kills", *words]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert set(json.loads(ended.stdout)["kills"]) == {"prepare in place", "export-backbone"}
+
+
 def test_a_damaged_checkpoint_is_no_loss(tiny: tuple[Workspace, Dataset]) -> None:
     """A machine that lost its power may leave half a file: the run begins again, to the same result."""
     workspace, dataset = tiny
