@@ -52,6 +52,9 @@ _TORCH_MEMORY = re.compile(
     re.DOTALL,
 )
 _TORCH_CUDA = re.compile(r"CUDA error: .+", re.DOTALL)
+STORE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+"""SQLite's codes for a store that another process keeps; the last where that process was stopped while it held a lock
+of the write-ahead log."""
 _SQLITE = {
     "database or disk is full": sqlite3.SQLITE_FULL,
     "disk I/O error": sqlite3.SQLITE_IOERR,
@@ -59,6 +62,7 @@ _SQLITE = {
     "unable to open database file": sqlite3.SQLITE_CANTOPEN,
     "database is locked": sqlite3.SQLITE_BUSY,
     "database table is locked": sqlite3.SQLITE_LOCKED,
+    "locking protocol": sqlite3.SQLITE_PROTOCOL,
     "database disk image is malformed": sqlite3.SQLITE_CORRUPT,
     "file is not a database": sqlite3.SQLITE_NOTADB,
 }

@@ -15,6 +15,7 @@ from core.error_kinds import (
     BROKEN,
     FULL,
     REFUSED,
+    STORE_BUSY,
     UNFINISHED,
     WRITING,
     WRONG_PATH,
@@ -228,7 +229,7 @@ def _store_sentence(error: sqlite3.Error, root: Path) -> str | None:
     code = sqlite_code(error)
     if code == sqlite3.SQLITE_FULL:
         return _full(root, root)
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if code in STORE_BUSY:
         return (
             "The run store is busy: another process has kept it for half a minute. Try again in a moment; if a worker "
             "has stalled, which its run's page and `python -m core runs` say, continue or end it first."

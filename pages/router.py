@@ -52,6 +52,7 @@ except Exception as error:
     shown.append(sentence)
     show_error(ThawError(sentence))
 with above:
-    disk_notice()
+    if not shown:
+        disk_notice()
     damage_notice(shown)
 SHOWN.run_ended(session_id())

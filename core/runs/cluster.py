@@ -52,7 +52,8 @@ def work_here(workspace: Workspace, sweep: Sweep, arms: int, cluster: str) -> No
 @contextmanager
 def _backend(cluster: str) -> Iterator[None]:
     if not cluster:
-        yield
+        with local_processes():
+            yield
         return
     with contextlib.ExitStack() as held:
         try:
@@ -65,6 +66,18 @@ def _backend(cluster: str) -> Iterator[None]:
             ) from error
         with parallel_config(kind):
             yield
+
+
+@contextmanager
+def local_processes() -> Iterator[None]:
+    """Has joblib's processes of this machine end with this one, from their start: without the worker that holds the
+    lane, a run that went on could be started a second time."""
+    with parallel_config("loky", initializer=_watch_parent, initargs=(os.getpid(),)):
+        yield
+
+
+def _watch_parent(parent: int) -> None:
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _connect(cluster: str, held: contextlib.ExitStack) -> str:
@@ -91,17 +104,16 @@ def carry_out_together(workspace: Workspace, ids: Sequence[str], arms: int, exec
     # Joblib gives its processes an $OMP_NUM_THREADS of its own, so they are told.
     threads = threads_a_run()
     job = delayed(carry_out_one)
-    rest = (threads, execute, os.getpid(), here(), token)
+    rest = (threads, execute, here(), token)
     Parallel(n_jobs=arms)(job(str(workspace.root), run_id, *rest) for run_id in ids)
 
 
 def carry_out_one(
-    root: str, run_id: str, threads: int, execute: Execute, parent: int, place: str = "", token: str | None = None
+    root: str, run_id: str, threads: int, execute: Execute, place: str = "", token: str | None = None
 ) -> None:
     """One run of several, on so many threads; does nothing when it no longer waits.
 
-    parent, place: process id of the worker that holds the lane, and where it is (core.runs.place). token: see
-    RunStore.register.
+    place: where the worker is that holds the lane (core.runs.place). token: see RunStore.register.
     """
     import torch
 
@@ -109,9 +121,6 @@ def carry_out_one(
     workspace = Workspace(Path(root))
     if place not in ("", here()):
         check_lock_is_seen(workspace, place)
-    elif os.getppid() == parent:
-        # Without the worker that holds the lane, a run that went on could be started a second time.
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with Identity(workspace) as identity:
         store = RunStore(workspace, create=False)
         run = store.claim_run(run_id, os.getpid(), token)

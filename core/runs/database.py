@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.error_kinds import allowed, sqlite_code
+from core.error_kinds import STORE_BUSY, allowed, sqlite_code
 from core.errors import BadInput, Damaged
 from core.runs.filesystems import check_locks, shared_kind
 from core.stored import check_regular, damaged
@@ -201,7 +201,7 @@ def opened(
 
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether other processes kept the store for longer than one waits."""
-    return sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return sqlite_code(error) in STORE_BUSY
 
 
 def _check_file(workspace: Workspace) -> None:

@@ -20,7 +20,7 @@ from core.runs.carry_out import MEMORY_SENTENCE as MEMORY_SENTENCE
 from core.runs.carry_out import StoreReporter as StoreReporter
 from core.runs.carry_out import explain as explain
 from core.runs.cluster import carry_out_one as carry_out_one
-from core.runs.cluster import carry_out_together
+from core.runs.cluster import carry_out_together, local_processes
 from core.runs.cluster import work_here as work_here
 from core.runs.database import is_busy
 from core.runs.filesystems import shared_kind
@@ -139,7 +139,8 @@ class Worker:
             return None
         group, waiting = store.waiting(self._lane) if self._arms > 1 else ("", ())
         if group and len(waiting) > 1:
-            carry_out_together(self._workspace, waiting, self._arms, self._execute, self._token)
+            with local_processes():
+                carry_out_together(self._workspace, waiting, self._arms, self._execute, self._token)
             return ""
         run = store.claim(self._lane, os.getpid(), self._token)
         return None if run is None else carry_out(self._workspace, store, run, self._execute, self._identity)

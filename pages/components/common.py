@@ -52,16 +52,21 @@ def disk_notice() -> None:
 
 def damage_notice(shown: Sequence[str] = ()) -> None:
     """Says once, folded, what of the workspace is damaged and so in no list. shown: what the page has said already."""
-    with suppress(ThawError):
+    try:
         require_folder(workspace())
         found = [str(error) for error in find_damaged(workspace()) if str(error) not in shown]
-        if not found:
-            return
-        title = "1 thing in this workspace is damaged" if len(found) == 1 else f"{len(found)} things are damaged"
-        with st.expander(f"{title}, and left out of what is shown", icon=":material/warning:", key="damaged"):
-            st.warning("\n".join(f"- {plain(sentence)}" for sentence in found[:MOST_DAMAGED]))
-            if len(found) > MOST_DAMAGED:
-                st.caption(f"and {len(found) - MOST_DAMAGED:,} more")
+    except Exception as error:
+        # What keeps the whole workspace from being read is for the page itself to say.
+        if sentence_of(error) is None:
+            raise
+        return
+    if not found:
+        return
+    title = "1 thing in this workspace is damaged" if len(found) == 1 else f"{len(found)} things are damaged"
+    with st.expander(f"{title}, and left out of what is shown", icon=":material/warning:", key="damaged"):
+        st.warning("\n".join(f"- {plain(sentence)}" for sentence in found[:MOST_DAMAGED]))
+        if len(found) > MOST_DAMAGED:
+            st.caption(f"and {len(found) - MOST_DAMAGED:,} more")
 
 
 def sentence_of(error: BaseException) -> str | None:

@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from core.errors import BadInput, RunError, device_failed, out_of_memory, refused_by_system, system_sentence
 from core.models.backbone import load_weights
 from core.models.card import load_card
+from core.runs.database import is_busy
 from core.training.checkpoint import read_values
 from core.workspace import write_atomic
 from tests.faults.conftest import leave_free, read_only_from_now
@@ -251,6 +252,12 @@ def test_the_store_is_busy_damaged_or_no_store(store: Path) -> None:
         assert "store is busy" in said(lambda: insert(store), store.parent)
     store.write_bytes(b"no database at all" * 500)
     assert f"The run store {str(store)!r} is damaged" in said(lambda: insert(store), store.parent)
+
+
+def test_a_lock_of_the_log_that_a_stopped_process_holds_is_a_busy_store(tmp_path: Path) -> None:
+    error = sqlite3.OperationalError("locking protocol")
+    assert "store is busy" in (system_sentence(error, tmp_path) or "")
+    assert is_busy(error) and not is_busy(sqlite3.OperationalError("no such function: f"))
 
 
 def test_the_store_on_a_disk_that_is_full_or_read_only(store: Path, small_disk: Path) -> None:

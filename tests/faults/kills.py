@@ -201,10 +201,8 @@ def killed_once(
         process.join(0.5)
     children = psutil.Process(process.pid).children(recursive=True) if arms > 1 and process.is_alive() else []
     killed(process)
-    # They end when they notice, at the latest when joblib is tired of waiting: too many at a time for a campaign.
-    for child in psutil.wait_procs(children, timeout=1)[1]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
+    left = psutil.wait_procs(children, timeout=30)[1]
+    assert not left, f"processes have outlived their worker: {left}"
     return alive
 
 

@@ -27,11 +27,16 @@ def _looped(path: Path) -> None:
     path.symlink_to(path)
 
 
+def _linked_pipe(path: Path) -> None:
+    os.mkfifo(path.with_name("pipe"))
+    path.symlink_to(path.with_name("pipe"))
+
+
 MADE: dict[str, Callable[[Path], object]] = {
     "nothing": lambda path: None,
     "a folder": lambda path: path.mkdir(),
     "a pipe": lambda path: os.mkfifo(path),
-    "a link to a pipe": lambda path: (os.mkfifo(path.with_name("pipe")), path.symlink_to(path.with_name("pipe"))),
+    "a link to a pipe": _linked_pipe,
     "a socket": _socket,
     "a device that never ends": lambda path: path.symlink_to("/dev/zero"),
     "standard input": lambda path: path.symlink_to("/dev/stdin"),

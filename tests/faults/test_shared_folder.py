@@ -166,11 +166,11 @@ def test_a_cluster_whose_machines_do_not_see_each_other_s_locks_is_refused(
         return {"metrics": {}}
 
     with pytest.raises(BadInput, match="does not see the file locks of elsewhere"):
-        carry_out_one(str(second.root), run.id, 1, done, 0, elsewhere)
+        carry_out_one(str(second.root), run.id, 1, done, elsewhere)
     assert RunStore(second).get(run.id).status == "queued"
     monkeypatch.setattr(worker, "ensure_worker", lambda *_: None)
     with lane_lock(first, CLUSTER):
-        carry_out_one(str(second.root), run.id, 1, done, 0, elsewhere)
+        carry_out_one(str(second.root), run.id, 1, done, elsewhere)
     assert RunStore(first).get(run.id).status == "done"
     with pytest.raises(BadInput, match="does not see the workspace"):
-        carry_out_one(str(second.root.with_name("not-there")), run.id, 1, done, 0, elsewhere)
+        carry_out_one(str(second.root.with_name("not-there")), run.id, 1, done, elsewhere)

@@ -22,6 +22,3 @@ def test_texts_are_read_as_by_an_independent_reader() -> None:
     ends = torture_texts(range(80))
     assert [end for end in ends if end.outcome.startswith("!") or end.died] == []
     assert sum(end.rows for end in ends) > 2000 and any(end.bad for end in ends)
-
-
-

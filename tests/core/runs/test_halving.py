@@ -149,7 +149,7 @@ def carried_until_done(workspace: Workspace, sweep: Sweep) -> None:
     store = RunStore(workspace)
     while ids := [run.id for run in store.group(sweep.id) if run.status == "queued"]:
         for run_id in reversed(ids):
-            carry_out_one(str(workspace.root), run_id, 1, execute, 0)
+            carry_out_one(str(workspace.root), run_id, 1, execute)
 
 
 def test_a_run_asked_to_stop_while_it_goes_back_to_the_queue_is_cancelled(tiny: tuple[Workspace, Dataset]) -> None:
