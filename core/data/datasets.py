@@ -246,7 +246,8 @@ def load_dataset(folder: Path) -> Dataset:
         return dataset
 
     dataset = load_stored(folder / FILE, ADVICE, make)
-    check_whole(folder, _FILES, lambda: dataset_fault(folder, dataset.rows), ADVICE)
+    advice = ADVICE.replace("the dataset", f"the dataset {dataset.name!r}")
+    check_whole(folder, _FILES, lambda: dataset_fault(folder, dataset.rows), advice)
     return dataset
 
 

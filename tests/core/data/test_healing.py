@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data.datasets import Dataset, encoded, find_dataset, list_datasets, prepare
+from core.data.datasets import Dataset, encoded, find_dataset, list_datasets, prepare, read_datasets
 from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
 from core.data.samples import find_sample, list_samples, read_rows, read_samples, save_sample
@@ -123,6 +123,8 @@ def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(tiny: T
         # Others map the rows: they keep what they have.
         one.rows_path.unlink()
         (one.folder / "rows.arrow").write_bytes(b"")
+    said = sorted(str(error).partition("; ")[2].partition(" with")[0] for error in read_samples(workspace)[1])
+    assert said == [f"ingest 'tiny.tsv' again as {name!r}" for name in sorted(order)]
     ingest_as(workspace, "fourth")
     for name in order:
         ingest_as(workspace, name)
@@ -148,6 +150,8 @@ def test_hollow_datasets_of_one_content_are_healed_each_under_its_own_id(tiny: T
     second = prepare(workspace, sample, SplitSpec(), "second", min_count=5)
     for one in (dataset, second):
         (one.folder / "labels.npy").write_bytes(b"")
+    said = " ".join(str(error) for error in read_datasets(workspace)[1])
+    assert "the dataset 'tiny' again" in said and "the dataset 'second' again" in said
     for name in ("second", "tiny"):
         prepare(workspace, sample, SplitSpec(), name, min_count=5)
     assert {(one.id, one.name) for one in list_datasets(workspace)} == {(dataset.id, "tiny"), (second.id, "second")}
