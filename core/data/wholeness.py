@@ -5,7 +5,6 @@ card that is whole. A fault is told in a few words for a sentence, such as "labe
 there is none. None of these raises for what the files hold; a file that may not be read raises its OSError.
 """
 
-import contextlib
 import json
 import math
 from pathlib import Path
@@ -100,10 +99,14 @@ def parquet_fault(path: Path, rows: int | None = None) -> str:
         ends.append(stream.read())
     if ends != [_PARQUET, _PARQUET]:
         return f"{path.name} is no Parquet file ({size:,} bytes)"
-    with contextlib.suppress(pa.ArrowException):
+    try:
         found = pq.read_metadata(path).num_rows
-        return "" if rows in (None, found) else f"{path.name} holds {found:,} of {rows:,} rows"
-    return f"{path.name} has a damaged footer ({size:,} bytes)"
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        # Arrow's own errors may be an OSError, but without a number of the system's.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        return f"{path.name} has a damaged footer ({size:,} bytes)"
+    return "" if rows in (None, found) else f"{path.name} holds {found:,} of {rows:,} rows"
 
 
 def weights_fault(path: Path) -> str:

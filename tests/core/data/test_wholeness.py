@@ -57,6 +57,20 @@ def test_every_damaged_file_is_named_alone(furnished: tuple[Sample, Dataset], da
     assert faults(*furnished) == []
 
 
+@pytest.mark.parametrize("place", ["begin", "name of a column"])
+def test_a_damaged_footer_is_a_fault(furnished: tuple[Sample, Dataset], place: str) -> None:
+    """Its marks are whole, and its length; Arrow raises an OSError without a number, or cannot decode a name."""
+    _, dataset = furnished
+    file = dataset.folder / "preprocessing" / "vocabulary.parquet"
+    data = bytearray(file.read_bytes())
+    footer = slice(-8 - int.from_bytes(data[-8:-4], "little"), -8)
+    damaged = bytearray(data[footer])
+    damaged[0 if place == "begin" else damaged.index(b"field")] = 0xFF
+    data[footer] = damaged
+    file.write_bytes(data)
+    assert faults(*furnished) == [f"vocabulary.parquet has a damaged footer ({len(data):,} bytes)"]
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_weights_are_named(tmp_path: Path, damage: str) -> None:
     bundled = next(iter(BUNDLED_BACKBONES.glob("*/")))
