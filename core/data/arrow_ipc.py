@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from core.data.arrow_messages import MAGIC, file_messages, stream_messages
 from core.data.arrow_views import is_view, plain_views, view_bytes
-from core.data.guard import check_size
+from core.data.guard import check_size, first_line
 from core.errors import BadInput
 
 PIECE_ROWS = 65_536
@@ -59,8 +59,9 @@ def _said(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, IndexError, struct.error, MemoryError, pa.ArrowException) as error:
-        told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise BadInput(f"{name!r} begins like an Arrow file but cannot be read ({told}); write it again.") from error
+        raise BadInput(
+            f"{name!r} begins like an Arrow file but cannot be read ({first_line(error)}); write it again."
+        ) from error
 
 
 @contextmanager

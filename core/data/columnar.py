@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from core.data.arrow_ipc import arrow_names, read_arrow
 from core.data.containers import ARROW, ARROW_STREAM, PARQUET, check_size
+from core.data.guard import first_line
 from core.data.parquet_pages import claimed_bytes
 from core.data.schema import CATEGORICAL, FIELDS, LABEL
 from core.errors import BadInput
@@ -60,7 +61,9 @@ def column_names(path: Path, container: str) -> list[str]:
     try:
         return list(pq.read_schema(path, memory_map=True).names)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise BadInput(f"{path.name!r} begins like Parquet but cannot be read ({error}); write it again.") from error
+        raise BadInput(
+            f"{path.name!r} begins like Parquet but cannot be read ({first_line(error)}); write it again."
+        ) from error
 
 
 @contextmanager
@@ -71,7 +74,7 @@ def read_columns(path: Path, container: str, names: Sequence[str]) -> Iterator[I
         yield (batch.select(list(names)) for batch in batches)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         form = "Parquet" if container == PARQUET else "an Arrow file"
-        raise BadInput(f"{path.name!r} cannot be read as {form} ({error}); write it again.") from error
+        raise BadInput(f"{path.name!r} cannot be read as {form} ({first_line(error)}); write it again.") from error
 
 
 def as_text(column: pa.Array, name: str, file: str, ours: str = "", first: int = 1) -> pa.Array:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from core.data import archives
 from core.data.archives import Choice, LinesBeforeRows, Member, MemberNeeded, like_rows
 from core.data.decoders import CODECS, DamageError, packing_of
-from core.data.guard import DAMAGE, Guard, check_member, check_size
+from core.data.guard import DAMAGE, Guard, check_member, check_size, first_line
 from core.data.members import TARS, Archive, is_archive, open_archive_member
 from core.data.paths import shown
 from core.data.survey import count_rows, survey
@@ -199,5 +199,5 @@ def _check_stream_schema(path: Path) -> None:
             pa.ipc.open_stream(file)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise BadInput(
-            f"{path.name!r} begins like an Arrow stream but cannot be read ({error}); write it again."
+            f"{path.name!r} begins like an Arrow stream but cannot be read ({first_line(error)}); write it again."
         ) from error

@@ -143,3 +143,13 @@ def check_member(name: str, is_file: bool, archive: str) -> None:
         raise BadInput(f"{archive!r} holds a member named {name[:80]!r}, which points outside the archive; refused.")
     if not is_file:
         raise BadInput(f"{archive!r} holds {name[:80]!r}, which is a link or a device, not a file; refused.")
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of a damaged file, as a part of a sentence: its messages may have several lines.
+
+    >>> first_line(OSError("No more data to read.\\n\\n")), first_line(MemoryError())
+    ('No more data to read', 'MemoryError')
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(" .") if lines else type(error).__name__
