@@ -384,3 +384,12 @@ def test_twenty_sorted_rows_get_advice_that_works(workspace: Workspace, tmp_path
         prepare(workspace, sample, SplitSpec(), "few")
     dataset = prepare(workspace, sample, SplitSpec(method="random", source_share=0), "few")
     assert all(0 < part.clicks < part.rows for part in dataset.parts if part.rows)  # type: ignore[operator]
+
+
+def test_what_a_library_says_in_several_lines_is_one_line_of_a_sentence(workspace: Workspace, tmp_path: Path) -> None:
+    """Parquet's reader ends its words with a line break where the footer has no bytes."""
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(b"PAR1" + bytes(4) + b"PAR1")
+    with pytest.raises(BadInput) as caught:
+        ingest(workspace, path, "x")
+    assert "\n" not in str(caught.value) and str(caught.value).endswith("); write it again.")
