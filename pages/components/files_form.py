@@ -18,6 +18,7 @@ from core.data.split_plan import by_file, plan_files
 from core.runs.reproduce import prepare_command
 from pages.components.choice import from_address
 from pages.components.common import command_hint, count, errors_shown, plain, simulated_badge, workspace
+from pages.components.dataset_name import dataset_name
 from pages.components.heavy import heavy
 from pages.components.split_form import (
     min_count_field,
@@ -154,7 +155,8 @@ def _shuffle(remedy: SplitSpec) -> None:
 
 def _prepare(files: Mapping[str, Sample], spec: SplitSpec, min_count: int | None) -> None:
     domains = [files[role].name[:28] for role in ("source", "target") if role in files]
-    name, pressed = prepare_button(re.sub(r"\W+$", "", " to ".join(domains)))
+    wanted = re.sub(r"\W+$", "", " to ".join(domains))
+    name, pressed = prepare_button(dataset_name(wanted, files, by_file(spec), min_count))
     if pressed:
         run_prepare(lambda report: prepare_files(workspace(), files, spec, name, min_count, report))
     names = [sample.name for sample in files.values()]

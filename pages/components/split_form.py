@@ -16,7 +16,7 @@ from core.data.preprocessing import default_min_count
 from core.data.profile import TOP, ColumnProfile
 from core.data.samples import Sample, coded_rows
 from core.data.schema import FIELDS
-from core.data.split import PartSummary, SplitSpec
+from core.data.split import PartSummary, SplitSpec, without_domains
 from core.data.split_adjust import Split
 from core.data.split_plan import plan_split
 from core.errors import BadInput
@@ -34,6 +34,7 @@ from pages.components.common import (
     show_error,
     workspace,
 )
+from pages.components.dataset_name import dataset_name
 from pages.components.heavy import heavy
 
 METHODS = {"order": "Row order (time)", "column": "Value of a column (segment)", "random": "At random"}
@@ -343,7 +344,9 @@ def _prepare(sample: Sample, spec: SplitSpec, min_count: int | None) -> None:
     suffix = {"order": "by row order", "column": f"by {spec.column}", "random": f"at random, seed {spec.seed}"}
     about = suffix[spec.method] if sample.labelled else "no labels"
     about = re.sub(r"[^\w .()+%=,-]", " ", about)[:24]
-    name, pressed = prepare_button(re.sub(r"\W+$", "", f"{sample.name[:36]}, {about}"))
+    wanted = re.sub(r"\W+$", "", f"{sample.name[:36]}, {about}")
+    stored = spec if sample.labelled else without_domains(spec)
+    name, pressed = prepare_button(dataset_name(wanted, {"": sample}, stored, min_count))
     with errors_shown():
         if pressed:
             run_prepare(lambda report: prepare(workspace(), sample, spec, name, min_count, report))

@@ -235,6 +235,19 @@ def test_a_taken_name_is_a_sentence(space: Workspace) -> None:
     assert "already a dataset named 'tiny'" in checked(app).error[0].value.replace("\\", "")
 
 
+def test_the_name_that_is_proposed_can_be_had(space: Workspace) -> None:
+    """Another split of the same sample is another dataset; the same split again is the same one."""
+    key = f"source-{list_samples(space)[0].id}"
+    for share, name in ((50, "tiny, by row order"), (40, "tiny, by row order 2"), (50, "tiny, by row order")):
+        app = open_tab(data_page(), "Split")
+        app.slider(key=key).set_value(share).run()
+        assert app.text_input(key=f"dataset-name-{name}").value == name
+        app.button(key="prepare").click().run()
+        checked(app)
+        assert not app.error and app.query_params["dataset"] == find_dataset(space, name).id
+    assert len(list_datasets(space)) == 3
+
+
 def test_a_file_on_this_machine_is_added(space: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "more rows.tsv.gz"
     simulate(path, 1000, "source", seed=9)
