@@ -1,5 +1,6 @@
 """A file cut short, emptied or filled with zeros, as power cuts leave them, is noticed; a whole one is not."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,13 +27,14 @@ def furnished(tiny: tuple[Workspace, Dataset]) -> Workspace:
 
 def faults(workspace: Workspace) -> list[str]:
     """Of the one sample and the one dataset."""
-    [sample] = [load_sample(path.parent) for path in workspace.samples.glob("*/sample.json")]
-    [dataset] = [load_dataset(path.parent) for path in workspace.datasets.glob("*/dataset.json")]
-    [encoded] = dataset.folder.glob("encoded-*")
+    [sample] = workspace.samples.glob("*/sample.json")
+    [dataset] = workspace.datasets.glob("*/dataset.json")
+    [encoded] = dataset.parent.glob("encoded-*")
+    rows = [json.loads(path.read_bytes())["rows"] for path in (sample, dataset)]
     found = [
-        sample_fault(sample.folder, sample.rows),
-        dataset_fault(dataset.folder, dataset.rows),
-        encoded_fault(encoded, dataset.rows),
+        sample_fault(sample.parent, rows[0]),
+        dataset_fault(dataset.parent, rows[1]),
+        encoded_fault(encoded, rows[1]),
     ]
     return [fault for fault in found if fault]
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
@@ -107,7 +107,7 @@ def test_refusals_say_what_is_gone_or_has_changed(tuned: tuple[Workspace, Run]) 
         refused("torch sees no GPU", result={**run.result, "device": "NVIDIA H100"})
     (workspace.runs / run.id / "predictions.npz").unlink()
     refused("weights or predictions of run .* are gone")
-    next(Path(workspace.datasets).glob("d-*/dataset.json")).unlink()
+    shutil.rmtree(next(workspace.datasets.glob("d-*")))
     refused("There is no dataset")
 
 
