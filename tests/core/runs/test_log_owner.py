@@ -1,6 +1,5 @@
 """A store that is put in the place of another one whose log still lies there."""
 
-import os
 import shutil
 import signal
 import sqlite3
@@ -85,7 +84,7 @@ def test_a_store_is_left_alone_while_the_one_that_lay_there_is_in_use(workspace:
     shutil.copy(workspace.database, tmp_path / "copy")
     with held_open(workspace):
         RunStore(workspace).add_points(run, [(step, "loss", 0.5) for step in range(500)])
-        os.replace(tmp_path / "copy", workspace.database)
+        (tmp_path / "copy").replace(workspace.database)
         with pytest.raises(WorkspaceMissing):
             submit(workspace)
     remove_log(workspace)
