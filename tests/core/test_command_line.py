@@ -226,3 +226,15 @@ def test_a_run_that_fails_exits_with_1_and_a_sentence(story: tuple[Workspace, st
     )
     assert (status, out) == (1, "")
     assert "failed: The weights 'model.safetensors' do not fit" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", [["samples"], ["samples", "--json"]])
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, words: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "core", "--workspace", str(tmp_path), *words]
+    try:
+        done = subprocess.run(command, cwd=PROJECT, stdout=write, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
