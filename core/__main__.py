@@ -6,6 +6,7 @@ other numbers.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -312,10 +313,11 @@ def _run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("thaw: stopped; a run that was queued goes on in its worker.", file=sys.stderr)
         return 1
-    if options.json:
-        print(json.dumps(result.data, ensure_ascii=False))
-    else:
-        print(result.text)
+    try:
+        print(json.dumps(result.data, ensure_ascii=False) if options.json else result.text, flush=True)
+    except BrokenPipeError:
+        # Whoever read has seen enough, as `head` has. What is left must not be written once more on the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return result.status
 
 

@@ -65,6 +65,8 @@ def ingest(
             known = _Known(workspace, hashing, suffix)
             reading = read_rows(path, form, part, skip, rule, report, known)
             content_hash = hashing.result()
+        if reading:
+            _check_rows(path, reading, one_class_ok)
         # What takes time goes before the names are held.
         sync_tree(part)
         with names_held(workspace):
@@ -82,7 +84,6 @@ def ingest(
                 return _share_rows(there[0], part, folder, path, name, simulated)
             if reading is None:
                 raise BadInput(f"The sample of {path.name!r} was deleted while the file was read; add the file again.")
-            _check_rows(path, reading, one_class_ok)
             sample = _sample(path, form, reading, folder, name, simulated, content_hash, options, labels)
             if sample.id != rows_id:
                 sample = dataclasses.replace(sample, rows_of=rows_id)

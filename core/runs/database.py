@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from core.error_kinds import STORE_BUSY, allowed, sqlite_code
 from core.errors import BadInput, Damaged
 from core.runs.filesystems import check_locks, shared_kind
+from core.runs.log_owner import check_owner, note_owner
 from core.stored import check_regular, damaged
 from core.workspace import Workspace, WorkspaceMissing, require_folder
 
@@ -166,6 +167,8 @@ def opened(
     create: whether the file is made when absent. patience: seconds to wait for others that write. lasting: whether a
     power cut afterwards may not undo it; what is shown of a run while it goes on, and changes every moment, need not.
     """
+    if not _is_settled(workspace):
+        check_owner(workspace)
     address = f"{workspace.database.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
     try:
         db = sqlite3.connect(address, uri=True, timeout=patience, isolation_level="IMMEDIATE")
@@ -222,8 +225,8 @@ def _damaged(workspace: Workspace, why: object) -> Damaged:
     return damaged(
         workspace.database,
         why,
-        "put a copy of it in its place, or move it away to begin with an empty run store; samples, datasets and "
-        "backbones are files of their own",
+        "move it away, with what lies beside it under its name, to begin with an empty run store or to put a copy in "
+        "its place; samples, datasets and backbones are files of their own",
     )
 
 
@@ -234,4 +237,5 @@ def held_open(workspace: Workspace) -> Iterator[None]:
     with opened(workspace) as db:
         # A connection that has read nothing yet does not count.
         db.execute("SELECT id FROM runs LIMIT 1").fetchall()
+        note_owner(workspace)
         yield
