@@ -4,7 +4,9 @@ Two commands at once look for the same name, both find it free, and both take it
 holds `names_held` from looking to publishing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -12,6 +14,7 @@ from typing import Protocol, TypeVar
 from filelock import FileLock
 
 from core.errors import BadInput, Damaged, NameTaken
+from core.stored import read_stored_json
 from core.workspace import Workspace, check_name
 
 
@@ -74,16 +77,39 @@ def names_held(workspace: Workspace) -> Iterator[None]:
         yield
 
 
-def free_id(folder: Path, first: str, is_free: Callable[[Path], bool]) -> str:
+def free_id(folder: Path, first: str) -> str:
     """`first`, or it with the lowest number behind it, whose place in `folder` is free.
 
-    >>> free_id(Path("samples"), "s-1", lambda path: path.name != "s-1")
-    's-1-name2'
+    >>> free_id(Path("no such folder"), "s-1")
+    's-1'
     """
     number = 1
-    while not is_free(folder / (found := first if number == 1 else f"{first}-name{number}")):
+    while os.path.lexists(folder / (found := first if number == 1 else f"{first}-name{number}")):
         number += 1
     return found
+
+
+def damaged_id(root: Path, file: str, first: str, name: str, whole: Iterable[str]) -> str | None:
+    """The id under which a damaged thing of the content `first` is healed by making it again as `name`; None for none.
+
+    It is the one of that name, else one whose name cannot be read; one of another name keeps its place. root: the
+    folder of its kind. file: the description that a name stands in. whole: ids of what is not damaged.
+    """
+    known = {*whole}
+    pattern = re.compile(rf"{re.escape(first)}(-name\d+)?")
+    unnamed = []
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        if folder.name in known or not pattern.fullmatch(folder.name):
+            continue
+        try:
+            said = read_stored_json(folder / file, "").get("name")
+        except Damaged:
+            said = None
+        if said == name:
+            return folder.name
+        if not isinstance(said, str):
+            unnamed.append(folder.name)
+    return unnamed[0] if unnamed else None
 
 
 def free_name(items: Sequence[Item], own: Item, name: str, what: str) -> str:

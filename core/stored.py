@@ -81,7 +81,7 @@ def check_whole(folder: Path, files: Iterable[str], fault: Callable[[], str], ad
             raise damaged(Path(error.filename or folder), _why_not(folder, error), advice) from error
     if said := _faults[key][1]:
         name = next((name for name in files if Path(name).name == said.split()[0]), "")
-        raise damaged(folder / name, said.removeprefix(Path(name).name).strip() if name else said, advice)
+        raise damaged(folder / name, f"it {said.removeprefix(Path(name).name).strip()}" if name else said, advice)
 
 
 _faults: dict[str, tuple[list[tuple[str, int, int, int]], str]] = {}

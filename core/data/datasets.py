@@ -32,7 +32,7 @@ from core.data.split_plan import by_file, plan_files, plan_split
 from core.data.wholeness import dataset_fault
 from core.durable import publish, remove_folder, staging, sync_tree
 from core.errors import BadInput, Damaged, NameTaken
-from core.named import found_among, free_id, names_held
+from core.named import damaged_id, found_among, free_id, names_held
 from core.stored import build, check_moment, check_whole, load_stored, read_array, read_entries
 from core.workspace import Workspace, check_name, write_json
 
@@ -219,9 +219,9 @@ def _id_for(workspace: Workspace, name: str, content_hash: str) -> str:
     """The id of the dataset of that name and content: the one it has, else one that no other has."""
     if named := check_dataset_name(workspace, name, content_hash):
         return named.id
-    others = {one.folder for one in list_datasets(workspace)}
-    # A folder that is no whole dataset is replaced.
-    return free_id(workspace.datasets, f"d-{content_hash[:12]}", lambda folder: folder not in others)
+    first = f"d-{content_hash[:12]}"
+    whole = (one.id for one in list_datasets(workspace))
+    return damaged_id(workspace.datasets, FILE, first, name, whole) or free_id(workspace.datasets, first)
 
 
 def _as_json(dataset: Dataset) -> dict[str, Any]:
@@ -246,7 +246,8 @@ def load_dataset(folder: Path) -> Dataset:
         return dataset
 
     dataset = load_stored(folder / FILE, ADVICE, make)
-    check_whole(folder, _FILES, lambda: dataset_fault(folder, dataset.rows), ADVICE)
+    advice = ADVICE.replace("the dataset", f"the dataset {dataset.name!r}")
+    check_whole(folder, _FILES, lambda: dataset_fault(folder, dataset.rows), advice)
     return dataset
 
 

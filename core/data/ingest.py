@@ -14,10 +14,10 @@ from core.access import require_writable
 from core.data.dialects import Inspection
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.read_rows import Reading, inspect_file, read_rows
-from core.data.samples import READER, SKIPPED, Sample, describe_sample, list_samples, save_sample
+from core.data.samples import FILE, READER, SKIPPED, Sample, describe_sample, list_samples, save_sample
 from core.durable import publish, staging, sync_tree
 from core.errors import BadInput, Damaged, NameTaken
-from core.named import free_id, names_held
+from core.named import damaged_id, free_id, names_held
 from core.workspace import Workspace, check_name, hash_file, hash_json
 
 ON_BAD_ROWS = ("reject", "skip")
@@ -65,6 +65,8 @@ def ingest(
             known = _Known(workspace, hashing, suffix)
             reading = read_rows(path, form, part, skip, rule, report, known)
             content_hash = hashing.result()
+        if reading:
+            _check_rows(path, reading, one_class_ok)
         # What takes time goes before the names are held.
         sync_tree(part)
         with names_held(workspace):
@@ -77,13 +79,14 @@ def ingest(
                 rows_id, there = f"{rows_id}-{READER}", []
             if same := _named_so(workspace, name, there, family, simulated):
                 return same
+            folder = workspace.samples / _id_for(workspace, rows_id, name)
             if there:
-                return _share_rows(workspace, there[0], part, path, name, simulated)
+                return _share_rows(there[0], part, folder, path, name, simulated)
             if reading is None:
                 raise BadInput(f"The sample of {path.name!r} was deleted while the file was read; add the file again.")
-            _check_rows(path, reading, one_class_ok)
-            folder = workspace.samples / rows_id
             sample = _sample(path, form, reading, folder, name, simulated, content_hash, options, labels)
+            if sample.id != rows_id:
+                sample = dataclasses.replace(sample, rows_of=rows_id)
             save_sample(dataclasses.replace(sample, folder=part))
             # In place of one that is not whole.
             publish(part, folder)
@@ -148,7 +151,13 @@ def _named_so(
     return same
 
 
-def _share_rows(workspace: Workspace, of: Sample, part: Path, path: Path, name: str, simulated: bool) -> Sample:
+def _id_for(workspace: Workspace, rows_id: str, name: str) -> str:
+    """The id of a new sample of these rows: that of a damaged one whose place it takes, else one that is free."""
+    whole = (one.id for one in list_samples(workspace))
+    return damaged_id(workspace.samples, FILE, rows_id, name, whole) or free_id(workspace.samples, rows_id)
+
+
+def _share_rows(of: Sample, part: Path, folder: Path, path: Path, name: str, simulated: bool) -> Sample:
     """Another sample of the same rows, which takes no room of its own where the disk knows hard links."""
     for file in part.iterdir():
         file.unlink()
@@ -158,16 +167,15 @@ def _share_rows(workspace: Workspace, of: Sample, part: Path, path: Path, name: 
                 os.link(file, part / file.name)
             except OSError:
                 shutil.copyfile(file, part / file.name)
-    new = free_id(workspace.samples, of.rows_id, lambda folder: not os.path.lexists(folder))
     sample = dataclasses.replace(
         of,
-        id=new,
+        id=folder.name,
         name=name,
         source=path.name,
         simulated=simulated,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        folder=workspace.samples / new,
-        rows_of=of.rows_id,
+        folder=folder,
+        rows_of=of.rows_id if folder.name != of.rows_id else "",
     )
     save_sample(dataclasses.replace(sample, folder=part))
     publish(part, sample.folder)

@@ -28,7 +28,8 @@ SKIPPED = "skipped.npy"
 READER = 2
 """Of what is read from the same bytes; 2, since 2026-11-27: missing-value markers are missing values."""
 
-_ADVICE = "ingest its file again, put a copy of the folder back, or delete the folder"
+_OR_ELSE = "put a copy of the folder back, or delete the folder"
+_ADVICE = f"ingest its file again, {_OR_ELSE}"
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ def load_sample(folder: Path) -> Sample:
     """The sample stored in `folder`; `Damaged` where its description or its rows are not whole."""
     sample = describe_sample(folder)
     files = [sample.rows_path.name, *[SKIPPED] * os.path.lexists(folder / SKIPPED)]
-    check_whole(folder, files, lambda: sample_fault(folder, sample.rows), _ADVICE)
+    advice = f"ingest {sample.source!r} again as {sample.name!r} with the options it was read with, {_OR_ELSE}"
+    check_whole(folder, files, lambda: sample_fault(folder, sample.rows), advice)
     return sample
 
 

@@ -64,7 +64,7 @@ def array_fault(path: Path, dtype: DTypeLike, shape: tuple[int, ...] | None) -> 
             header = np.lib.format.read_array_header_1_0 if np.lib.format.read_magic(stream) == (1, 0) else None
             found, _, kind = header(stream) if header else np.lib.format.read_array_header_2_0(stream)
         except (ValueError, EOFError):
-            return f"{path.name} ({size:,} bytes) has no header of an array"
+            return f"{path.name} has no header of an array ({size:,} bytes)"
         begins = stream.tell()
     if kind != np.dtype(dtype) or (found != shape if shape is not None else len(found) != 1):
         return f"{path.name} holds {kind} {found}"
@@ -85,7 +85,7 @@ def stream_fault(path: Path, rows: int) -> str:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        return f"{path.name} ({path.stat().st_size:,} bytes) breaks off after {found:,} of {rows:,} rows"
+        return f"{path.name} breaks off after {found:,} of {rows:,} rows ({path.stat().st_size:,} bytes)"
     return "" if found == rows and ended else f"{path.name} holds {found:,} of {rows:,} rows"
 
 
@@ -99,11 +99,11 @@ def parquet_fault(path: Path, rows: int | None = None) -> str:
         stream.seek(max(0, size - len(_PARQUET)))
         ends.append(stream.read())
     if ends != [_PARQUET, _PARQUET]:
-        return f"{path.name} ({size:,} bytes) is no Parquet file"
+        return f"{path.name} is no Parquet file ({size:,} bytes)"
     with contextlib.suppress(pa.ArrowException):
         found = pq.read_metadata(path).num_rows
         return "" if rows in (None, found) else f"{path.name} holds {found:,} of {rows:,} rows"
-    return f"{path.name} ({size:,} bytes) has a damaged footer"
+    return f"{path.name} has a damaged footer ({size:,} bytes)"
 
 
 def weights_fault(path: Path) -> str:
@@ -118,7 +118,7 @@ def weights_fault(path: Path) -> str:
         tensors: dict[str, Any] = json.loads(text)
         ends = [one["data_offsets"][1] for name, one in tensors.items() if name != "__metadata__"]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return f"{path.name} ({size:,} bytes) has no header of weights"
+        return f"{path.name} has no header of weights ({size:,} bytes)"
     return _sized(path, size, _LENGTH + length + max(ends, default=0))
 
 
@@ -129,7 +129,7 @@ def json_fault(path: Path) -> str:
     try:
         json.loads(path.read_bytes())
     except (ValueError, RecursionError):
-        return f"{path.name} ({path.stat().st_size:,} bytes) is no JSON"
+        return f"{path.name} is no JSON ({path.stat().st_size:,} bytes)"
     return ""
 
 

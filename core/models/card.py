@@ -133,7 +133,7 @@ def save_card(card: BackboneCard, folder: Path) -> None:
     write_json(folder / FILE, values)
 
 
-def load_card(folder: Path) -> BackboneCard:
+def load_card(folder: Path, advice: str = ADVICE) -> BackboneCard:
     """Reads card.json from `folder`; `Damaged` when a field is missing or of the wrong kind."""
 
     def make(values: dict[str, Any]) -> BackboneCard:
@@ -148,7 +148,7 @@ def load_card(folder: Path) -> BackboneCard:
         check_moment(card.created, "created")
         return card
 
-    return load_stored(folder / FILE, ADVICE, make)
+    return load_stored(folder / FILE, advice, make)
 
 
 def check_trained_on(about: Mapping[str, Any]) -> None:

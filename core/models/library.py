@@ -14,7 +14,7 @@ from core.workspace import BUNDLED_BACKBONES, Workspace
 def read_backbones(workspace: Workspace) -> tuple[list[BackboneCard], list[Damaged]]:
     """(every backbone that is whole, in the order of `list_backbones`; what is damaged)."""
     own, broken = read_entries(workspace.backbones, FILE, _load_own, "b-")
-    bundled, missing = read_entries(BUNDLED_BACKBONES, FILE, _load_whole)
+    bundled, missing = read_entries(BUNDLED_BACKBONES, FILE, load_whole)
     own = sorted(own, key=lambda card: card.created, reverse=True)
     return own + sorted(bundled, key=lambda card: card.name), broken + missing
 
@@ -30,17 +30,18 @@ def find_backbone(workspace: Workspace, name_or_id: str) -> BackboneCard:
 
 
 def _load_own(folder: Path) -> BackboneCard:
-    card = _load_whole(folder)
+    card = load_whole(folder)
     if card.id != folder.name:
         raise damaged(folder / FILE, f"it describes the backbone {card.id[:40]!r}", ADVICE)
     return card
 
 
-def _load_whole(folder: Path) -> BackboneCard:
-    """The card in `folder`, with all that belongs to it beside it."""
-    card = load_card(folder)
+def load_whole(folder: Path, advice: str = ADVICE) -> BackboneCard:
+    """The card in `folder`, with all that belongs to it beside it; else `Damaged`. advice: see core.stored.damaged."""
+    card = load_card(folder, advice)
     if card.architecture not in ARCHITECTURES:
         why = f"its architecture is {card.architecture[:40]!r}, which this Thaw does not know"
-        raise damaged(folder / FILE, why, ADVICE)
-    check_whole(folder, (WEIGHTS, *PREPROCESSING), lambda: backbone_fault(folder), ADVICE)
+        raise damaged(folder / FILE, why, advice)
+    advice = advice.replace("the backbone", f"the backbone {card.name!r}")
+    check_whole(folder, (WEIGHTS, *PREPROCESSING), lambda: backbone_fault(folder), advice)
     return card

@@ -17,9 +17,10 @@ from core.durable import staging
 from core.errors import BadInput
 from core.evaluation.metrics import evaluate
 from core.models.backbone import load_backbone
-from core.models.card import BackboneCard, load_card
-from core.models.library import find_backbone
+from core.models.card import BackboneCard
+from core.models.library import find_backbone, load_whole
 from core.outputs import check_output, write_output
+from core.runs.predictions import ADVICE
 from core.runs.store import Run
 from core.training.devices import choose_device
 from core.training.results import SCORED_PARTS, labels_by_part, measure, score_parts, scored_rows, validated_on
@@ -32,12 +33,12 @@ from core.workspace import Workspace, open_workspace
 
 
 def model_card(workspace: Workspace, run: Run) -> BackboneCard:
-    """The card of the network that `run` ended with; BadInput when it did not end well."""
+    """The card of the network that `run` ended with; BadInput when it did not end well, `Damaged` if it broke since."""
     if run.status != "done" or run.result is None:
         raise BadInput(f"Run {run.id} is {run.status}, so it has no model; wait until it is done or pick another run.")
     if run.kind == "pretrain":
         return find_backbone(workspace, run.result["backbone"])
-    return load_card(workspace.runs / run.id / "model")
+    return load_whole(workspace.runs / run.id / "model", ADVICE)
 
 
 def scoring_card(workspace: Workspace, run: Run) -> BackboneCard:

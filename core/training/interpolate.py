@@ -17,10 +17,10 @@ from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import evaluate
 from core.models.backbone import load_backbone
-from core.models.card import load_card
 from core.models.library import find_backbone
 from core.runs.reporter import Reporter
 from core.runs.store import RunStore
+from core.training.apply import model_card
 from core.training.loop import CancelledError
 from core.training.results import SCORED_PARTS, Outcome, labels_by_part, score_parts, scored_rows, validated_on
 from core.training.settings import InterpolateRequest
@@ -41,7 +41,7 @@ def interpolate(
         raise BadInput(f"Run {run.id} is no fine-tuning that is done, so there is nothing to mix; choose another run.")
     began = time.monotonic()
     reporter.phase("encoding")
-    card, own = find_backbone(workspace, run.result["backbone"]), load_card(workspace.runs / run.id / "model")
+    card, own = find_backbone(workspace, run.result["backbone"]), model_card(workspace, run)
     table = read_table(workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS))
     network = load_backbone(own).to(device)
     mixes_head = card.scores_clicks and card.head == own.head

@@ -15,11 +15,12 @@ from core.data.schema import FIELDS
 from core.errors import BadInput
 from core.evaluation.geometry import linear_cka
 from core.models.backbone import load_backbone
-from core.models.card import BackboneCard, load_card
+from core.models.card import BackboneCard
 from core.models.library import find_backbone
 from core.models.network import Embedding, Network, State, flat
 from core.runs.moved import ARRAYS, NUMBERS
 from core.runs.store import Run
+from core.training.apply import model_card
 from core.training.devices import choose_device
 from core.training.table import read_table
 from core.workspace import Workspace, write_atomic, write_json
@@ -45,7 +46,7 @@ def measure_moved(workspace: Workspace, run: Run, on_progress: Callable[[float],
         raise BadInput(f"Run {run.id} is no fine-tuning that is done, so nothing moved; choose another run.")
     began = time.monotonic()
     report = on_progress or (lambda share: None)
-    card, own = find_backbone(workspace, run.result["backbone"]), load_card(workspace.runs / run.id / "model")
+    card, own = find_backbone(workspace, run.result["backbone"]), model_card(workspace, run)
     device = choose_device("auto")
     before, after = load_backbone(card).to(device), load_backbone(own).to(device)
     report(0.1)

@@ -16,8 +16,11 @@ from core.evaluation.format_metrics import is_missing
 from core.models.backbone import WEIGHTS
 from core.models.card import BackboneCard
 from core.models.library import find_backbone
+from core.runs.predictions import read_predictions
 from core.runs.reporter import Decision, Point
 from core.runs.store import Run
+from core.stored import StoredArrays
+from core.training.apply import model_card
 from core.training.devices import choose_device
 from core.training.job import environment, execute
 from core.workspace import Workspace, hash_file
@@ -158,7 +161,7 @@ def verify(workspace: Workspace, run: Run, on_progress: Callable[[float], None] 
             not differences,
             len(names),
             differences,
-            _largest_difference(workspace.runs / run.id, aside.runs / run.id),
+            _largest_difference(read_predictions(workspace, run.id), read_predictions(aside, run.id)),
             hash_file(_weights(workspace, run)) == hash_file(_weights(aside, run)),
             tuple(
                 (name, str(before.get(name, "not recorded")), str(value))
@@ -186,6 +189,9 @@ def _check(workspace: Workspace, run: Run) -> dict[str, Any]:
         _check_weights(find_backbone(workspace, run.result["backbone"]), run.result.get("backbone_sha256"), run)
     if not _weights(workspace, run).exists() or not (workspace.runs / run.id / "predictions.npz").exists():
         raise BadInput(f"The weights or predictions of run {run.id} are gone, so there is nothing to compare with.")
+    # What is damaged is said before hours are spent on what it is to be compared with.
+    model_card(workspace, run)
+    read_predictions(workspace, run.id)
     # `auto` must find the kind of device that the run had, whatever else is here now.
     device = "cpu" if run.result["device"] == "cpu" else "cuda"
     choose_device(device)
@@ -238,18 +244,14 @@ def _size(one: Difference) -> float:
     return abs(one.first - one.again)
 
 
-def _largest_difference(first: Path, again: Path) -> float | None:
-    with (
-        np.load(first / "predictions.npz", allow_pickle=False) as a,
-        np.load(again / "predictions.npz", allow_pickle=False) as b,
-    ):
-        names = [name for name in a.files if not name.endswith("_label")]
-        if not names:
-            return None
-        if any(name not in b.files or a[name].shape != b[name].shape for name in names):
-            # What has no counterpart is as far off as a probability can be.
-            return 1.0
-        return max(float(np.abs(a[name].astype(np.float64) - b[name]).max(initial=0.0)) for name in names)
+def _largest_difference(first: StoredArrays, again: StoredArrays) -> float | None:
+    names = [name for name in first if not name.endswith("_label")]
+    if not names:
+        return None
+    if any(name not in again or first[name].shape != again[name].shape for name in names):
+        # What has no counterpart is as far off as a probability can be.
+        return 1.0
+    return max(float(np.abs(first[name].astype(np.float64) - again[name]).max(initial=0.0)) for name in names)
 
 
 def _shown(value: float | None) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from core.data.datasets import Dataset, encoded, find_dataset, list_datasets, prepare
+from core.data.datasets import Dataset, encoded, find_dataset, list_datasets, prepare, read_datasets
 from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
-from core.data.samples import find_sample, list_samples, read_rows, save_sample
+from core.data.samples import find_sample, list_samples, read_rows, read_samples, save_sample
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.workspace import Workspace
@@ -100,3 +100,58 @@ def test_nothing_half_written_is_listed(tiny: Tiny, tmp_path: Path) -> None:
     part = workspace.datasets / ".part-thaw-0123456789abcdef"
     shutil.copytree(dataset.folder, part / "new")
     assert len(list_samples(workspace)) == len(list_datasets(workspace)) == 1
+
+
+def files_of(workspace: Workspace) -> dict[str, tuple[str, str]]:
+    """Each sample's id, with its name and the id of its rows."""
+    return {one.id: (one.name, one.rows_id) for one in list_samples(workspace)}
+
+
+def ingest_as(workspace: Workspace, name: str) -> None:
+    ingest(workspace, workspace.uploads / "tiny.tsv", name, simulated=True)
+
+
+@pytest.mark.parametrize("order", [("tiny", "second", "third"), ("third", "second", "tiny")])
+def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(tiny: Tiny, order: tuple[str, ...]) -> None:
+    """One file under several names is one damage to all of them, and a fourth name takes nobody's place."""
+    workspace, _ = tiny
+    ingest_as(workspace, "second")
+    ingest_as(workspace, "third")
+    before = files_of(workspace)
+    whole = read_rows(find_sample(workspace, "tiny"))
+    for one in list_samples(workspace):
+        # Others map the rows: they keep what they have.
+        one.rows_path.unlink()
+        (one.folder / "rows.arrow").write_bytes(b"")
+    said = sorted(str(error).partition("; ")[2].partition(" with")[0] for error in read_samples(workspace)[1])
+    assert said == [f"ingest 'tiny.tsv' again as {name!r}" for name in sorted(order)]
+    ingest_as(workspace, "fourth")
+    for name in order:
+        ingest_as(workspace, name)
+    healed = files_of(workspace)
+    assert {sample_id: healed[sample_id] for sample_id in before} == before
+    assert not read_samples(workspace)[1] and len(healed) == 4
+    assert all(read_rows(one).equals(whole) for one in list_samples(workspace))
+
+
+@pytest.mark.parametrize("name", ["tiny", "second"])
+def test_a_description_that_says_nothing_is_healed_beside_others_of_its_rows(tiny: Tiny, name: str) -> None:
+    workspace, _ = tiny
+    ingest_as(workspace, "second")
+    before = files_of(workspace)
+    (find_sample(workspace, name).folder / "sample.json").write_bytes(b"")
+    ingest_as(workspace, name)
+    assert files_of(workspace) == before and not read_samples(workspace)[1]
+
+
+def test_hollow_datasets_of_one_content_are_healed_each_under_its_own_id(tiny: Tiny) -> None:
+    workspace, dataset = tiny
+    sample = find_sample(workspace, "tiny")
+    second = prepare(workspace, sample, SplitSpec(), "second", min_count=5)
+    for one in (dataset, second):
+        (one.folder / "labels.npy").write_bytes(b"")
+    said = " ".join(str(error) for error in read_datasets(workspace)[1])
+    assert "the dataset 'tiny' again" in said and "the dataset 'second' again" in said
+    for name in ("second", "tiny"):
+        prepare(workspace, sample, SplitSpec(), name, min_count=5)
+    assert {(one.id, one.name) for one in list_datasets(workspace)} == {(dataset.id, "tiny"), (second.id, "second")}

@@ -12,7 +12,7 @@ from core.data.columns import ColumnsNeeded
 from core.data.dialects import inspect
 from core.data.ingest import ingest
 from core.data.options import ReadOptions, option_words, read_names
-from core.data.samples import read_rows, row_numbers, save_sample
+from core.data.samples import list_samples, read_rows, row_numbers, save_sample
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.errors import BadInput, UnreadableRow
 from core.workspace import Workspace
@@ -34,7 +34,7 @@ def expected(name: str, lines: list[list[str]] = LINES) -> list[object]:
 
 
 def same(workspace: Workspace, path: Path, **arguments: object) -> None:
-    table = read_rows(ingest(workspace, path, "x", **arguments), OURS)  # type: ignore[arg-type]
+    table = read_rows(ingest(workspace, path, f"{len(list_samples(workspace))} x", **arguments), OURS)  # type: ignore[arg-type]
     for name in OURS:
         assert table[name].to_pylist() == expected(name), name
 

@@ -128,7 +128,7 @@ def test_a_name_in_the_header_may_have_a_line_break(
         table[5][table[0].index("I3")] = "many"
         out = io.StringIO()
         csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL).writerows(table)
-        sample = ingest(workspace, write(tmp_path, mark + out.getvalue().encode()), "x", "skip")
+        sample = ingest(workspace, write(tmp_path, mark + out.getvalue().encode()), f"at {place}", "skip")
         assert (sample.rows, sample.bad_rows) == (29, 1)
         assert sample.bad_examples[0].startswith("Row 6 of 'file': I3 is 'many'")
         assert read_rows(sample, ["C26"])["C26"].to_pylist() == [

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.data.datasets import Dataset, load_dataset
-from core.data.samples import load_sample
+from core.data.datasets import Dataset
+from core.data.samples import Sample, list_samples
 from core.data.wholeness import backbone_fault, dataset_fault, encoded_fault, sample_fault
 from core.workspace import BUNDLED_BACKBONES, Workspace
 
@@ -20,14 +20,12 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.fixture
-def furnished(tiny: tuple[Workspace, Dataset]) -> Workspace:
-    return tiny[0]
+def furnished(tiny: tuple[Workspace, Dataset]) -> tuple[Sample, Dataset]:
+    """The one sample and the one dataset."""
+    return list_samples(tiny[0])[0], tiny[1]
 
 
-def faults(workspace: Workspace) -> list[str]:
-    """Of the one sample and the one dataset."""
-    [sample] = [load_sample(path.parent) for path in workspace.samples.glob("*/sample.json")]
-    [dataset] = [load_dataset(path.parent) for path in workspace.datasets.glob("*/dataset.json")]
+def faults(sample: Sample, dataset: Dataset) -> list[str]:
     [encoded] = dataset.folder.glob("encoded-*")
     found = [
         sample_fault(sample.folder, sample.rows),
@@ -37,26 +35,26 @@ def faults(workspace: Workspace) -> list[str]:
     return [fault for fault in found if fault]
 
 
-def test_what_is_whole_has_no_fault(furnished: Workspace) -> None:
-    assert faults(furnished) == []
+def test_what_is_whole_has_no_fault(furnished: tuple[Sample, Dataset]) -> None:
+    assert faults(*furnished) == []
     assert [backbone_fault(folder) for folder in BUNDLED_BACKBONES.glob("*/")] != []
     assert not any(backbone_fault(folder) for folder in BUNDLED_BACKBONES.glob("*/"))
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_every_damaged_file_is_named_alone(furnished: Workspace, damage: str) -> None:
-    files = [*furnished.samples.glob("*/rows.arrow"), *furnished.datasets.rglob("*.npy")]
-    files += [*furnished.datasets.rglob("preprocessing/*")]
+def test_every_damaged_file_is_named_alone(furnished: tuple[Sample, Dataset], damage: str) -> None:
+    sample, dataset = furnished
+    files = [sample.rows_path, *dataset.folder.rglob("*.npy"), *dataset.folder.rglob("preprocessing/*")]
     assert len(files) == 8
     for file in files:
         whole = file.read_bytes()
         file.write_bytes(DAMAGES[damage](whole))
-        [fault] = faults(furnished)
+        [fault] = faults(*furnished)
         assert fault.startswith(f"{file.name} "), fault
         file.unlink()
-        assert faults(furnished) == [f"{file.name} is missing"]
+        assert faults(*furnished) == [f"{file.name} is missing"]
         file.write_bytes(whole)
-    assert faults(furnished) == []
+    assert faults(*furnished) == []
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -69,8 +67,7 @@ def test_damaged_weights_are_named(tmp_path: Path, damage: str) -> None:
     assert backbone_fault(folder).startswith("model.safetensors ")
 
 
-def test_rows_of_another_number_are_a_fault(furnished: Workspace) -> None:
-    [sample] = [load_sample(path.parent) for path in furnished.samples.glob("*/sample.json")]
+def test_rows_of_another_number_are_a_fault(furnished: tuple[Sample, Dataset]) -> None:
+    sample, dataset = furnished
     assert "rows" in sample_fault(sample.folder, sample.rows + 1)
-    [dataset] = [load_dataset(path.parent) for path in furnished.datasets.glob("*/dataset.json")]
     assert "parts.npy" in dataset_fault(dataset.folder, dataset.rows - 1)

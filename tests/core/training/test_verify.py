@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,13 @@ import pytest
 import torch
 
 from core.__main__ import main
-from core.data.datasets import Dataset
-from core.errors import BadInput
+from core.data.datasets import Dataset, find_dataset
+from core.errors import BadInput, Damaged
 from core.runs.database import opened
 from core.runs.store import Run
+from core.training.apply import evaluate_on
+from core.training.export import export
+from core.training.moved import measure_moved
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.training.verify import Difference, Verification, _identical, verify
 from core.workspace import Workspace
@@ -107,7 +112,10 @@ def test_refusals_say_what_is_gone_or_has_changed(tuned: tuple[Workspace, Run]) 
         refused("torch sees no GPU", result={**run.result, "device": "NVIDIA H100"})
     (workspace.runs / run.id / "predictions.npz").unlink()
     refused("weights or predictions of run .* are gone")
-    next(Path(workspace.datasets).glob("d-*/dataset.json")).unlink()
+    description = next(Path(workspace.datasets).glob("d-*/dataset.json"))
+    description.unlink()
+    refused("dataset.json' is damaged: it is missing")
+    shutil.rmtree(description.parent)
     refused("There is no dataset")
 
 
@@ -116,3 +124,29 @@ def test_what_is_missing_both_times_is_the_same_and_what_is_missing_once_differs
     differs = (Difference("threshold", 0.5, 0.1), Difference("metrics target_test auc_low", None, 0.7))
     said = Verification("r-1", False, 9, differs, None, False, (), "cpu", 1).sentence
     assert "most of all metrics target_test auc_low (none then, 0.7 now)" in said
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "folder"])
+@pytest.mark.parametrize(
+    "file", ["predictions.npz", "model/card.json", "model/model.safetensors", "model/preprocessing/vocabulary.parquet"]
+)
+def test_a_damaged_file_of_the_run_is_named_by_whatever_reads_it(
+    tuned: tuple[Workspace, Run], tmp_path: Path, file: str, damage: str
+) -> None:
+    workspace, run = tuned
+    path = workspace.runs / run.id / file
+    data = path.read_bytes()
+    path.unlink()
+    path.mkdir() if damage == "folder" else path.write_bytes(b"" if damage == "empty" else data[: len(data) // 2])
+    readers: list[Callable[[], object]] = [lambda: verify(workspace, run)]
+    if file != "predictions.npz":
+        readers += [
+            lambda: export(workspace, run, tmp_path / "out"),
+            lambda: measure_moved(workspace, run),
+            lambda: evaluate_on(workspace, run, find_dataset(workspace, run.dataset)),
+        ]
+    for read in readers:
+        with pytest.raises(Damaged, match="carry the run out again") as caught:
+            read()
+        assert caught.value.path == path
+    assert not (tmp_path / "out").exists()
