@@ -66,8 +66,18 @@ class Workspace:
 
 
 def workspace_root(root: str | Path | None = None) -> Path:
-    """`root`, else $THAW_HOME, else ./workspace in the project."""
-    return Path(root or os.environ.get("THAW_HOME") or PROJECT / "workspace").expanduser().resolve()
+    """`root`, else $THAW_HOME, else ./workspace in the project; BadInput where that can name no folder."""
+    given = Path(root or os.environ.get("THAW_HOME") or PROJECT / "workspace")
+    try:
+        path = given.expanduser().resolve()
+        # Arrow takes paths in UTF-8 alone.
+        str(path).encode()
+    except (OSError, RuntimeError, ValueError) as error:
+        why = "its name is not UTF-8" if isinstance(error, UnicodeEncodeError) else str(error)
+        raise BadInput(
+            f"The workspace folder {str(given)!r} cannot be used ({why}); set THAW_HOME to a folder you may write to."
+        ) from error
+    return path
 
 
 def open_workspace(root: str | Path | None = None) -> Workspace:

@@ -1,6 +1,7 @@
 """One claimed run carried out: what it reports goes to the store, and how it ended."""
 
 import contextlib
+import math
 import signal
 import sqlite3
 import sys
@@ -23,6 +24,7 @@ from core.workspace import Workspace
 from core.write_guard import guard_writes
 
 CANCEL_CHECK_SECONDS = 0.25
+REPORT_SECONDS = 0.25
 BUSY_PATIENCE = 600.0
 """Seconds for which a run waits with a write while another process keeps the store."""
 MEMORY_SENTENCE = (
@@ -39,7 +41,10 @@ Execute = Callable[[Workspace, Run, Reporter], dict[str, Any]]
 
 
 class StoreReporter:
-    """A run's reporter: everything goes to the store; the cancel flag is read at most four times a second.
+    """A run's reporter: everything goes to the store, and the cancel flag is read, at most four times a second.
+
+    Points and progress are gathered meanwhile. Of a small network there are hundreds a second, and a process that is
+    stopped while it writes each by itself would most likely hold the store's lock, and keep all others waiting.
 
     Replaced or ClaimLost where the run is not this process's any more, or its workspace is another.
     """
@@ -51,27 +56,35 @@ class StoreReporter:
         self._identity = identity
         self._heartbeat = heartbeat
         self._checked = 0.0
+        self._points: list[Point] = []
+        self._progress: tuple[int, int, int, int] | None = None
+        self._flushed = -math.inf
         self.stop = False
         self.waits = False
 
     def phase(self, name: str) -> None:
         """See Reporter."""
+        self.flush()
         self._write(lambda: self._store.phase(self._run, name, self._claim))
 
     def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
         """See Reporter."""
-        self._write(lambda: self._store.progress(self._run, epoch, epochs, step, steps, self._claim))
+        self._progress = epoch, epochs, step, steps
+        self._gathered()
 
     def points(self, rows: Sequence[Point]) -> None:
         """See Reporter."""
-        self._write(lambda: self._store.add_points(self._run, rows, self._claim))
+        self._points += rows
+        self._gathered()
 
     def rewind(self, step: int) -> None:
         """See Reporter."""
+        self.flush()
         self._write(lambda: self._store.drop_points_after(self._run, step, self._claim))
 
     def rung(self, epoch: int) -> Decision:
         """See Reporter."""
+        self.flush()
         self._identity.check()
         decision = decide(self._store, self._store.get(self._run), epoch)
         self.waits = decision == "wait"
@@ -84,8 +97,24 @@ class StoreReporter:
             self._checked = now
             self._heartbeat.moved()
             self._identity.check()
+            self.flush()
             self.stop = self._store.cancel_requested(self._run)
         return self.stop
+
+    def flush(self) -> None:
+        """Writes what was gathered; also before a file gets its name, since a checkpoint counts on its points."""
+        if points := self._points:
+            self._write(lambda: self._store.add_points(self._run, points, self._claim))
+            self._points = []
+        if progress := self._progress:
+            self._write(lambda: self._store.progress(self._run, *progress, self._claim))
+            self._progress = None
+        self._flushed = time.monotonic()
+
+    def _gathered(self) -> None:
+        self._heartbeat.moved()
+        if time.monotonic() - self._flushed > REPORT_SECONDS:
+            self.flush()
 
     def _write(self, write: Callable[[], None]) -> None:
         self._heartbeat.moved()
@@ -121,11 +150,15 @@ def carry_out(
     def ask_to_stop(*_: object) -> None:
         reporter.stop = True
 
+    def before_write() -> None:
+        identity.check()
+        reporter.flush()
+
     # Signals reach a process's main thread alone; a cluster's worker may call this from another.
     own = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, ask_to_stop) if own else None
     try:
-        with heartbeat, guard_writes(identity.check):
+        with heartbeat, guard_writes(before_write):
             return _carry_out(workspace, store, run, execute, identity, reporter)
     except ClaimLost as error:
         identity.check()
@@ -143,11 +176,14 @@ def _carry_out(
     try:
         with held_open(workspace):
             result = execute(workspace, run, reporter)
+            reporter.flush()
     except (Replaced, ClaimLost):
         raise
     except Exception as error:
         # A file that is missing in another workspace is no failure of the run.
         identity.check()
+        with contextlib.suppress(OSError, sqlite3.Error):
+            reporter.flush()
         if reporter.stop:
             status, message = "cancelled", CANCELLED
         elif reporter.waits:

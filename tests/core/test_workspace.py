@@ -1,12 +1,15 @@
-"""JSON in the workspace: NaN is never written, and what older versions wrote of it is read as missing."""
+"""The workspace's folder, and JSON in it: NaN is never written, and what older versions wrote of it is missing."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from core.command_output import Result
-from core.workspace import read_json, without_nan, write_json
+from core.errors import BadInput
+from core.workspace import open_workspace, read_json, without_nan, write_json
 
 NAN = float("nan")
 VALUE = {"auc": NAN, "parts": [{"low": np.float64("nan"), "high": float("inf")}, (0.5, 1, "nan", True, None)]}
@@ -26,3 +29,14 @@ def test_nan_of_older_versions_is_read_as_missing(tmp_path: Path) -> None:
 
 def test_what_a_command_prints_as_json_any_parser_reads() -> None:
     assert json.dumps(Result(VALUE, "text").data, allow_nan=False) == json.dumps(MISSING)
+
+
+@pytest.mark.parametrize("name", ["loop", "~nobody-of-this-name/thaw", os.fsdecode(b"no-utf8-\xff")])
+def test_a_folder_that_cannot_be_named_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    with pytest.raises(BadInput, match="THAW_HOME"):
+        open_workspace(name)
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]

@@ -12,14 +12,15 @@ import psutil
 import pytest
 
 from core.data.datasets import Dataset
-from core.errors import RunError
+from core.errors import BadInput, RunError
+from core.runs import carry_out as reporting
 from core.runs import launch
 from core.runs.launch import ensure_worker, lane_lock, preferred_lane, refresh, worker_alive
-from core.runs.reporter import Reporter
+from core.runs.reporter import Point, Reporter
 from core.runs.store import Run, RunStore
 from core.runs.worker import work
 from core.training.settings import FinetuneRequest, TrainSettings
-from core.workspace import Workspace
+from core.workspace import Workspace, write_atomic
 from tests.core.runs.processes import start_pretender, start_worker, wait_for
 from tests.core.training.helpers import carry_out, pretrained
 
@@ -222,3 +223,50 @@ def test_broken_and_resumed_equals_unbroken_bit_for_bit(how: str, tiny: tuple[Wo
     assert len(validations) == 41
     assert np.isfinite(losses).all()
     assert not (workspace.runs / run.id / "checkpoint.pt").exists()
+
+
+def test_points_are_written_together_and_before_a_file_that_counts_on_them(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "REPORT_SECONDS", 3600.0)
+    monkeypatch.setattr(reporting, "CANCEL_CHECK_SECONDS", 3600.0)
+    writes: list[int] = []
+    add_points = RunStore.add_points
+
+    def counted(store: RunStore, run_id: str, rows: list[Point], claim: str | None = None) -> None:
+        writes.append(len(rows))
+        add_points(store, run_id, rows, claim)
+
+    monkeypatch.setattr(RunStore, "add_points", counted)
+    store = RunStore(workspace)
+    run = submit(workspace)
+    seen: list[int] = []
+
+    def job(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+        for step in range(500):
+            reporter.points([(step, "train_loss", 0.5)])
+            reporter.progress(1, 2, step, 1000)
+        write_atomic(workspace.runs / run.id / "checkpoint.pt", lambda part: part.write_bytes(b"x"))
+        seen.append(len(store.points(run.id)["train_loss"][0]))
+        seen.append(store.get(run.id).step)
+        reporter.points([(500, "train_loss", 0.5)])
+        return {}
+
+    work(workspace, "cpu", job, linger=0.3)
+    assert seen == [500, 499]
+    assert sum(writes) == len(store.points(run.id)["train_loss"][0]) == 501
+    assert len(writes) <= 3
+
+
+def test_what_a_run_had_reported_when_it_failed_is_kept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "REPORT_SECONDS", 3600.0)
+    run = submit(workspace)
+
+    def job(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+        reporter.points([(step, "train_loss", 0.5) for step in range(2)])
+        reporter.points([(2, "train_loss", 0.5)])
+        raise BadInput("no")
+
+    work(workspace, "cpu", job, linger=0.3)
+    assert RunStore(workspace).get(run.id).status == "failed"
+    assert len(RunStore(workspace).points(run.id)["train_loss"][0]) == 3
