@@ -17,4 +17,10 @@ def stall_notes(runs: Sequence[Run]) -> None:
     # Runs that wait for the same stopped worker say the same.
     said = dict.fromkeys(stall_sentence(stall, run) for run, stall in stalls)
     for sentence in [*said][:MOST]:
-        st.warning(plain(sentence), icon=":material/hourglass_disabled:")
+        st.warning(_with_commands(sentence), icon=":material/hourglass_disabled:")
+
+
+def _with_commands(sentence: str) -> str:
+    """As `plain`, but what stands between backticks is a command, to be copied."""
+    parts = sentence.split("`")
+    return "".join(f"`{part}`" if place % 2 else plain(part) for place, part in enumerate(parts))

@@ -51,7 +51,7 @@ def test_a_worker_that_does_not_answer_is_said(page: str, tiny: Tiny, monkeypatc
     with lane_lock(workspace, "cpu"):
         app = open_page(workspace, page, monkeypatch)
         assert not app.exception
-        assert any("Stalled since" in one.value and "kill -CONT 4711" in one.value for one in app.warning)
+        assert any("Stalled since" in one.value and "(`kill -CONT 4711`)" in one.value for one in app.warning)
         if page == "home":
             assert {one.label: one.value for one in app.metric}["Worker"] == "stalled"
             assert "stalled since" in shown(app)
