@@ -226,7 +226,7 @@ def _values(row: dict[str, str]) -> list[object] | None:
         bare = cell.strip().lower()
         if name == "label":
             label = int(float(bare)) if LABEL.fullmatch(bare) else LABELS.get(bare)
-            if label is None:
+            if label not in (0, 1):
                 return None
             values.append(label)
         elif bare in MARKERS:

@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ from core.leftovers import clear_beside
 from core.rights import users_umask
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+PIPE_SECONDS = 2.0
+"""How long one waits for somebody to read a pipe that is to be written."""
 
 
 def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
@@ -198,14 +201,18 @@ def _write_stream(path: Path, write: Callable[[Path], object]) -> None:
 
 def _without_waiting(path: str, flags: int) -> int:
     """Opens a stream to write to; BadInput for a pipe that nobody reads, which would be waited for without end."""
-    try:
-        descriptor = os.open(path, flags & ~(os.O_CREAT | os.O_TRUNC) | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            raise BadInput(
-                f"The output {path!r} is a pipe that nobody reads; start its reader, or name a file."
-            ) from None
-        raise
+    # Its reader may be about to start.
+    end = time.monotonic() + PIPE_SECONDS
+    while True:
+        try:
+            descriptor = os.open(path, flags & ~(os.O_CREAT | os.O_TRUNC) | os.O_NONBLOCK)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+        if time.monotonic() > end:
+            raise BadInput(f"The output {path!r} is a pipe that nobody reads; start its reader, or name a file.")
+        time.sleep(0.01)
     os.set_blocking(descriptor, True)
     return descriptor
 

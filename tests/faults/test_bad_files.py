@@ -92,7 +92,7 @@ def test_a_blank_line_above_a_header(workspace: Workspace, tmp_path: Path) -> No
     data = b"\n\n" + csv_of(GOOD)
     assert ingest(workspace, write(tmp_path, data), "sample").rows == 12
     with pytest.raises(BadInput, match=r"Row 16 of 'file': label is '7'"):
-        ingest(workspace, write(tmp_path, data + b"7" + b",1" * 39), "sample")
+        ingest(workspace, write(tmp_path, data + b"7" + b",1" * 39), "another")
 
 
 def test_labels_of_other_spellings(workspace: Workspace, tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ def test_labels_of_other_spellings(workspace: Workspace, tmp_path: Path) -> None
     spelt = [[f"{line[0]}.0", *line[1:]] for line in GOOD]
     labels = [int(line[0]) for line in GOOD]
     truths = parquet_file(parquet_columns(GOOD) | {"label": pa.array([label == 1 for label in labels])})
-    for data in (text(spelt), truths):
-        sample = ingest(workspace, write(tmp_path, data), "sample")
+    for name, data in {"text": text(spelt), "parquet": truths}.items():
+        sample = ingest(workspace, write(tmp_path, data), name)
         assert read_rows(sample)["label"].to_pylist() == labels
 
 

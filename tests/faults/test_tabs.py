@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,9 @@ def test_tabs_at_once_are_answered_and_none_sees_anothers_words(
         async def all_together() -> None:
             await asyncio.gather(*map(use, tabs))
 
-        asyncio.run(all_together())
+        # Playwright's own loop runs in the thread of the tests.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, all_together()).result()
     finally:
         server.stop()
     expected = ("home", "run", "sweep", "sweep, typed", "compare", "compare, typed")
