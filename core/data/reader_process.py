@@ -245,8 +245,16 @@ def _death(code: int | None, path: Path) -> ReaderFailed:
             "Close what else runs, or write the file in smaller parts; then try again.",
             "signal 9",
         )
+    # Arrow ends the process over columns that are encrypted, too.
+    encrypted, advice = (", has encrypted columns", " without encryption") if _is_parquet(path) else ("", "")
     return ReaderFailed(
-        f"{name!r} ended the process that read it (signal {number}, {words}): the file is damaged, or made to do harm; "
-        "write it again or fetch it anew.",
+        f"{name!r} ended the process that read it (signal {number}, {words}): the file is damaged{encrypted}, or was "
+        f"made to do harm; write it again{advice}, or fetch it anew.",
         f"signal {number}",
     )
+
+
+def _is_parquet(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as stream:
+        return stream.read(4) == b"PAR1"
+    return False
