@@ -11,11 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from core.errors import BadInput, Damaged, NameTaken
-from core.stored import read_stored_json
+from core.stored import damaged, read_stored_json
 from core.workspace import Workspace, check_name
+
+NAMES_LOCK = "names.lock"
+NAMES_SECONDS = 30.0
 
 
 class Named(Protocol):
@@ -72,9 +75,25 @@ def only_one(items: Sequence[Item], name_or_id: str, what: str) -> Item:
 
 @contextmanager
 def names_held(workspace: Workspace) -> Iterator[None]:
-    """No other process or session gives anything in the workspace a name in this block; keep it short."""
-    with FileLock(workspace.root / "names.lock", mode=0o600):
+    """No other process or session gives anything in the workspace a name in this block; keep it short.
+
+    BadInput where another one has not come to its end in NAMES_SECONDS, such as one that is stopped.
+    """
+    lock = FileLock(workspace.root / NAMES_LOCK, timeout=NAMES_SECONDS, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BadInput(
+            f"Another command or page has been storing something in this workspace for {NAMES_SECONDS:g} seconds, and "
+            "names are given one at a time. Try again in a moment; if a command was stopped (Ctrl-Z), continue or end "
+            "it."
+        ) from None
+    except IsADirectoryError as error:
+        raise damaged(workspace.root / NAMES_LOCK, "it is a folder", "delete it") from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def free_id(folder: Path, first: str) -> str:

@@ -19,6 +19,7 @@ from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.models.exchange import export_backbone
 from core.models.library import list_backbones
+from core.named import names_held
 from core.runs.submit import submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, list_sweeps, submit_sweep
 from core.training.settings import PretrainRequest
@@ -169,3 +170,24 @@ def test_sessions_at_once_make_one_backbone_and_one_sweep_of_a_name(
     arms = [(Arm("depth", number),) for number in range(AT_ONCE)]
     assert tried(lambda n: submit_sweep(workspace, SweepSpec(dataset.id, "simulated-dnn", arms[n]), "a sweep")) == 1
     assert len(list_sweeps(workspace)) == 1
+
+
+def test_a_command_that_was_stopped_while_it_held_the_names_is_said(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("core.named.NAMES_SECONDS", 0.2)
+    path = write(tmp_path, text(rows(200)))
+    words = ["ingest", str(path), "--name", "x", "--no-prepare"]
+    with names_held(workspace):
+        assert "names are given one at a time" in refused(capsys, workspace, *words)
+    assert main(["--workspace", str(workspace.root), *words]) == 0
+
+
+def test_a_folder_in_the_place_of_the_lock_is_named(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workspace.root / "names.lock").unlink(missing_ok=True)
+    (workspace.root / "names.lock").mkdir()
+    path = write(tmp_path, text(rows(200)))
+    said = refused(capsys, workspace, "ingest", str(path), "--name", "x", "--no-prepare")
+    assert "names.lock' is damaged: it is a folder; delete it." in said
