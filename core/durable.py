@@ -108,11 +108,24 @@ def remove_folders(folders: Sequence[Path]) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder of ours and what is missing above it, so that a power cut takes none of them away."""
+    """Makes a folder of ours and what is missing above it, so that a power cut takes none of them away.
+
+    Where this process may not write there any more, it raises what `core.write_guard.check_write` does and leaves
+    nothing.
+    """
+    check_write()
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     for one in reversed(missing):
         one.mkdir(0o700, exist_ok=True)
         sync_names(one.parent)
+    try:
+        check_write()
+    except Exception:
+        # Another workspace has come here since the first look.
+        for one in missing:
+            with suppress(OSError):
+                one.rmdir()
+        raise
 
 
 def sync_tree(folder: Path, umask: int = PRIVATE) -> None:

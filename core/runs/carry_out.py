@@ -158,7 +158,7 @@ def carry_out(
     own = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, ask_to_stop) if own else None
     try:
-        with heartbeat, guard_writes(before_write):
+        with guard_writes(before_write), heartbeat:
             return _carry_out(workspace, store, run, execute, identity, reporter)
     except ClaimLost as error:
         identity.check()

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from core.durable import make_folder
 from core.runs.filesystems import shared_kind
 from core.runs.place import here, machine
 
@@ -50,7 +51,7 @@ class Heartbeat:
     def __enter__(self) -> "Heartbeat":
         # Without room on the disk a run may still end well; nobody then sees it beat, nor says that it does not.
         with contextlib.suppress(OSError):
-            self._path.parent.mkdir(exist_ok=True)
+            make_folder(self._path.parent)
             # Held open, so that it never beats into the file of a workspace that was put in this one's place.
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._shared = bool(shared_kind(self._path.parent))

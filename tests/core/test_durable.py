@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from core import durable
-from core.durable import publish, remove_folder, remove_folders, staging, sync_tree, write_file
+from core.durable import make_folder, publish, remove_folder, remove_folders, staging, sync_tree, write_file
+from core.errors import RunError
 from core.leftovers import clear_beside
+from core.write_guard import guard_writes
 
 
 @pytest.fixture
@@ -171,3 +173,19 @@ def test_what_is_staged_is_synced_once_it_is_named(tmp_path: Path, calls: list[s
         assert calls == ["rename a.txt"]
         publish(new, tmp_path / "it")
     assert calls == ["rename a.txt", "sync a.txt", "sync new", "rename new", f"sync {tmp_path.name}"]
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+def test_a_folder_that_may_not_be_made_any_more_is_not_left_behind(tmp_path: Path, looks: int) -> None:
+    """Another workspace may come between a look and the making of the folder."""
+    left = [looks]
+
+    def check() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise RunError("replaced")
+
+    (tmp_path / "there").mkdir()
+    with guard_writes(check), pytest.raises(RunError):
+        make_folder(tmp_path / "there" / "runs" / "r-1")
+    assert [*tmp_path.rglob("*")] == [tmp_path / "there"]
