@@ -72,7 +72,9 @@ def test_the_chart_follows_theme_and_width(page: Page, live_app: Server) -> None
     wait_for_points(page, 21)
     light = state(page)
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function(f"document.querySelector('{NODE}')._fullLayout.font.color != '{light['ink']}'")
+    # Plotly fills its layout anew while it draws.
+    font = f"document.querySelector('{NODE}')._fullLayout.font"
+    page.wait_for_function(f"{font} && {font}.color != '{light['ink']}'")
     page.set_viewport_size({"width": 500, "height": 900})
     page.wait_for_function(
         f"document.querySelector('{NODE} .main-svg').getBoundingClientRect().width <= 500 &&"
