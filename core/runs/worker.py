@@ -39,6 +39,7 @@ from core.runs.launch import (
 from core.runs.reporter import Reporter
 from core.runs.store import Run, RunStore
 from core.workspace import Workspace, WorkspaceMissing, clear_leftovers, workspace_root
+from core.write_guard import guard_writes
 
 LINGER_SECONDS = 600.0
 POLL_SECONDS = 0.05
@@ -62,7 +63,10 @@ def work(
     lock = lane_lock(workspace, lane)
     try:
         with (
+            Identity(workspace) as before,
             lock.acquire(timeout=LOCK_PATIENCE),
+            # Moved away since the lock was taken, the folder is not made anew for the heartbeat.
+            guard_writes(before.check),
             Heartbeat(lane_heartbeat(workspace, lane), lane),
             Identity(workspace, Path(lock.lock_file)) as identity,
         ):
@@ -79,6 +83,11 @@ def work(
                 print(identity.sentence, file=sys.stderr)
             same_lane = not identity.is_replaced(but_for=workspace.database)
     except (Timeout, Replaced):
+        return
+    except FileNotFoundError:
+        # The lock could not be taken, since the folder has gone in this moment.
+        if workspace.root.exists():
+            raise
         return
     # Whoever queued a run while the lock was still held found this worker alive, and started none.
     if same_lane and has_queued(workspace, lane):

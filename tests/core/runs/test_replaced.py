@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from core.errors import BadInput
 from core.runs import worker
@@ -278,3 +279,22 @@ def test_a_store_whose_inode_was_used_before_is_told_apart(workspace: Workspace)
     workspace.database.write_bytes(copy.read_bytes())
     os.utime(workspace.database)
     assert store.validation(store.list())[run.id] == Validation(0.7, 0.7)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_folder_that_is_moved_away_as_its_lock_is_taken_is_not_made_anew(
+    held: bool, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = workspace.root.with_name("away")
+
+    class Late(FileLock):
+        def _acquire(self) -> None:
+            if held:
+                super()._acquire()
+            workspace.root.rename(away)
+            if not held:
+                super()._acquire()
+
+    monkeypatch.setattr("core.runs.worker.lane_lock", lambda *_: Late(workspace.root / "worker-cpu.lock"))
+    work(workspace, "cpu", Job(), linger=0.1)
+    assert away.exists() and not workspace.root.exists()
