@@ -11,8 +11,8 @@ from core.data.columns import ColumnsNeeded
 from core.data.dialects import inspect
 from core.data.read_rows import RowsRequest, inspect_file, read_rows, rows_job
 from core.data.reader_server import Tell
-from core.data.typed_json import to_json
 from core.errors import BadInput, ReaderFailed, ThawError
+from core.typed_json import to_json
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,18 @@ Truncated, emptied, replaced by a folder, written by a newer Thaw or by hand: ea
 or raises `Damaged`. A field that this version does not know is passed over.
 """
 
-import dataclasses
 import errno
 import os
 import stat
-import types
-import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from core.errors import BadInput, Damaged
+from core.typed_json import from_json, kind_of
 from core.workspace import parse_json
 
 MOST_JSON = 64 * 2**20
@@ -105,7 +102,7 @@ def read_stored_json(path: Path, advice: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise damaged(path, _json_fault(error), advice) from error
     if not isinstance(values, dict):
-        raise damaged(path, f"it holds {_kind_of(values)} where an object belongs", advice)
+        raise damaged(path, f"it holds {kind_of(values)} where an object belongs", advice)
     return values
 
 
@@ -175,7 +172,7 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
     Fields that the class does not have are passed over: a newer Thaw wrote them. Raises ValueError naming the first
     field that is missing or of another kind, and whatever the class's own checks raise.
     """
-    return _built(cls, values, "")
+    return from_json(cls, values, exact=False)
 
 
 def check_moment(value: str, field: str) -> None:
@@ -231,67 +228,3 @@ def _json_fault(error: Exception) -> str:
         return "it is nested too deeply"
     # Those of json say where; ours are sentences already.
     return f"it is no whole JSON ({error})" if hasattr(error, "lineno") else str(error)
-
-
-def _kind_of(value: object) -> str:
-    kinds: dict[type, str] = {list: "a list", str: "text", bool: "true or false", type(None): "null", dict: "an object"}
-    return kinds.get(type(value), "a number")
-
-
-@cache
-def _fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
-    """(name, type, whether it may be missing) of the fields that are stored; folders are not."""
-    hints = typing.get_type_hints(cls)
-    found = []
-    for field in dataclasses.fields(cls):
-        if hints[field.name] is not Path:
-            optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-            found.append((field.name, hints[field.name], optional))
-    return tuple(found)
-
-
-def _built(cls: type[T], values: Any, where: str) -> T:
-    if not isinstance(values, Mapping):
-        raise ValueError(f"its {where} is {_kind_of(values)} where an object belongs")
-    given = {}
-    for name, kind, optional in _fields(cls):  # type: ignore[arg-type]
-        place = f"{where}.{name}" if where else name
-        if name in values:
-            given[name] = _converted(kind, values[name], place)
-        elif not optional:
-            raise ValueError(f"it lacks {place!r}")
-    return cls(**given)
-
-
-def _converted(kind: Any, value: Any, where: str) -> Any:
-    """`value` as a field of type `kind` holds it."""
-    origin, of = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return value
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in of:
-            return None
-        options = [one for one in of if one is not type(None)]
-        for option in options[:-1]:
-            try:
-                return _converted(option, value, where)
-            except ValueError:
-                continue
-        return _converted(options[-1], value, where)
-    if dataclasses.is_dataclass(kind):
-        return _built(kind, value, where)  # type: ignore[arg-type]
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ValueError(f"its {where} is {_kind_of(value)} where a list belongs")
-        if of[-1] is not Ellipsis and len(of) != len(value):
-            raise ValueError(f"its {where} has {len(value)} entries where {len(of)} belong")
-        kinds = [of[0]] * len(value) if of[-1] is Ellipsis else of
-        return tuple(_converted(one, item, where) for one, item in zip(kinds, value, strict=True))
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"its {where} is {_kind_of(value)} where an object belongs")
-        return {key: _converted(of[1], item, f"{where}.{key}") for key, item in value.items()}
-    accepted = {float: (int, float), int: int, str: str, bool: bool}[kind]
-    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):  # type: ignore[arg-type]
-        raise ValueError(f"its {where} is {_kind_of(value)} ({str(value)[:40]!r}) where {kind.__name__} belongs")
-    return value

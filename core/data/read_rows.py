@@ -28,7 +28,7 @@ from core.data.rowsfile import write_rows
 from core.data.samples import ROWS, SKIPPED
 from core.data.schema import LABEL
 from core.data.textblocks import read_blocks
-from core.data.typed_json import from_json, to_json
+from core.typed_json import from_json, to_json
 
 SHOWN = 200
 """Letters of a cell that is an example."""

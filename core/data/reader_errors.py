@@ -8,9 +8,9 @@ from typing import Any
 from core.data.archives import Member, MemberNeeded
 from core.data.columns import ColumnsNeeded
 from core.data.options import Source
-from core.data.typed_json import from_json, to_json
 from core.error_kinds import no_memory
 from core.errors import BadInput, ReaderFailed, ThawError, UnreadableRow
+from core.typed_json import from_json, to_json
 
 _PLAIN: dict[str, type[ThawError]] = {one.__name__: one for one in (ThawError, BadInput, UnreadableRow)}
 """Errors that are made of their sentence alone."""

@@ -11,7 +11,7 @@ import pytest
 from core.data.dialects import Inspection, inspect
 from core.data.options import ReadOptions
 from core.data.read_rows import Reading, RowsRequest
-from core.data.typed_json import from_json, to_json
+from core.typed_json import from_json, to_json
 from tests.core.data.helpers import packed_tar, rows, text, write
 
 
