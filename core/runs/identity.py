@@ -16,23 +16,21 @@ class Replaced(RunError):
 
 
 class Identity:
-    """The workspace at a path, as it was when this was made; Replaced where there is none.
+    """The workspace at a path, as it was when this was made; Replaced where there is none."""
 
-    lock: the file whose lock this process holds; None where it holds none.
-    """
-
-    def __init__(self, workspace: Workspace, lock: Path | None = None) -> None:
+    def __init__(self, workspace: Workspace) -> None:
         self._root = workspace.root
         self._pins: list[int] = []
         self._known: dict[Path, tuple[int, int]] = {}
-        for path in filter(None, (workspace.root, lock)):
-            self._know(path)
+        self.know(workspace.root)
         if workspace.runs.exists():
-            self._know(workspace.runs)
+            self.know(workspace.runs)
         # Where no run was ever queued, there is no store yet.
         self.has_store(workspace)
 
-    def _know(self, path: Path) -> None:
+    def know(self, path: Path) -> None:
+        """Counts the file or folder at `path`, such as a lock that this process holds, among what the workspace is
+        known by; Replaced where there is none."""
         try:
             if _PIN is not None:
                 self._pins.append(os.open(path, _PIN | os.O_CLOEXEC))
@@ -44,7 +42,7 @@ class Identity:
     def has_store(self, workspace: Workspace) -> bool:
         """Whether there is a store; one that has just been made belongs to this workspace."""
         if workspace.database not in self._known and workspace.database.exists():
-            self._know(workspace.database)
+            self.know(workspace.database)
         return workspace.database in self._known
 
     def is_replaced(self, but_for: Path | None = None) -> bool:

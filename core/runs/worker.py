@@ -63,13 +63,13 @@ def work(
     lock = lane_lock(workspace, lane)
     try:
         with (
-            Identity(workspace) as before,
+            Identity(workspace) as identity,
             lock.acquire(timeout=LOCK_PATIENCE),
             # Moved away since the lock was taken, the folder is not made anew for the heartbeat.
-            guard_writes(before.check),
+            guard_writes(identity.check),
             Heartbeat(lane_heartbeat(workspace, lane), lane),
-            Identity(workspace, Path(lock.lock_file)) as identity,
         ):
+            identity.know(Path(lock.lock_file))
             # The lock that is at that path now is the one that this process holds.
             if not worker_alive(workspace, lane):
                 raise Replaced(identity.sentence)
