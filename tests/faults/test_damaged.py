@@ -17,12 +17,12 @@ import pytest
 import streamlit as st
 
 from core.__main__ import main
-from core.data.datasets import find_dataset, list_datasets
+from core.data.datasets import list_datasets
 from core.data.samples import list_samples
 from core.models.library import list_backbones
 from core.runs import known
-from core.workspace import Workspace, open_workspace
-from tests.pages.places import Place, furnish, places, serve
+from core.workspace import Workspace
+from tests.pages.places import Place, furnished_copy, places, serve
 
 LISTS = ("samples", "datasets", "backbones", "runs", "sweeps")
 
@@ -30,13 +30,10 @@ LISTS = ("samples", "datasets", "backbones", "runs", "sweeps")
 @pytest.fixture(scope="module")
 def furnished(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A workspace with something on every page, never to be changed; ids as `furnish` gives them."""
-    root = tmp_path_factory.mktemp("furnished") / "workspace"
-    shutil.copytree(tiny_template, root)
-    workspace = open_workspace(root)
-    ids = furnish(workspace, find_dataset(workspace, "tiny"))
+    workspace, ids = furnished_copy(tiny_template, tmp_path_factory.mktemp("furnished") / "workspace")
     with contextlib.closing(sqlite3.connect(workspace.database)) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return root, ids
+    return workspace.root, ids
 
 
 @pytest.fixture

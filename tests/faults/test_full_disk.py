@@ -20,7 +20,6 @@ from streamlit.testing.v1 import AppTest
 from app import explain
 from core import demo
 from core.__main__ import main
-from core.data.datasets import find_dataset
 from core.errors import BadInput, RunError
 from core.models.exchange import export_backbone
 from core.models.library import list_backbones
@@ -29,7 +28,7 @@ from core.runs.database import held_open
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import rows, text
 from tests.faults.conftest import leave_free, read_only_from_now
-from tests.pages.places import Place, furnish, places
+from tests.pages.places import Place, furnished_copy, places
 from tests.pages.test_finetune import forget_workspace
 
 FULL, READ_ONLY = "is full", "may not be written"
@@ -42,10 +41,7 @@ AppPart = Callable[[AppTest], object]
 @pytest.fixture(scope="module")
 def furnished(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[str, str]]:
     """A workspace with something on every page, never to be changed; ids as `furnish` gives them."""
-    root = tmp_path_factory.mktemp("furnished") / "workspace"
-    shutil.copytree(tiny_template, root)
-    workspace = open_workspace(root)
-    return workspace, furnish(workspace, find_dataset(workspace, "tiny"))
+    return furnished_copy(tiny_template, tmp_path_factory.mktemp("furnished") / "workspace")
 
 
 @pytest.fixture

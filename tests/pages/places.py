@@ -1,15 +1,17 @@
 """Every page in the states that differ, over a workspace with something on each."""
 
+import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.data.datasets import Dataset
+from core.data.datasets import Dataset, find_dataset
 from core.runs.store import RunStore
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
 from core.training.settings import FinetuneRequest
-from core.workspace import PROJECT, Workspace
+from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.pages.test_finetune import forget_workspace
 
@@ -40,6 +42,13 @@ def furnish(workspace: Workspace, dataset: Dataset) -> dict[str, str]:
         patch.setattr("core.runs.sweep.ensure_worker", lambda *_: None)
         sweep = submit_sweep(workspace, SweepSpec(dataset.id, card.id, (Arm("depth", 0), Arm("zero-shot"))), "a sweep")
     return {"run": done.id, "sweep": sweep.id, "waits": RunStore(workspace).group(sweep.id)[0].id}
+
+
+def furnished_copy(template: Path, root: Path) -> tuple[Workspace, dict[str, str]]:
+    """A copy of the workspace `template`, with something on every page, at `root`; ids as `furnish` gives them."""
+    shutil.copytree(template, root)
+    workspace = open_workspace(root)
+    return workspace, furnish(workspace, find_dataset(workspace, "tiny"))
 
 
 def serve(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

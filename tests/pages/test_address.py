@@ -1,16 +1,14 @@
 """Addresses from anywhere: whatever stands behind ?, a page opens, without an exception and in no time."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import streamlit as st
 
-from core.data.datasets import find_dataset
-from core.workspace import PROJECT, Workspace, open_workspace
-from tests.pages.places import Place, furnish, places, serve
+from core.workspace import PROJECT, Workspace
+from tests.pages.places import Place, furnished_copy, places, serve
 
 ODD = (
     "inf", "-inf", "nan", "1e999", "1e308", "9" * 400, "-1", "0", "", " ", "1.5", "٣", "²", "0x10", "1_000", "None",
@@ -34,10 +32,7 @@ def names() -> list[str]:
 
 @pytest.fixture(scope="module")
 def furnished(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[str, str]]:
-    root = tmp_path_factory.mktemp("address") / "workspace"
-    shutil.copytree(tiny_template, root)
-    workspace = open_workspace(root)
-    return workspace, furnish(workspace, find_dataset(workspace, "tiny"))
+    return furnished_copy(tiny_template, tmp_path_factory.mktemp("address") / "workspace")
 
 
 @pytest.fixture
