@@ -29,7 +29,7 @@ from benchmarks.reliability import write_section
 from core.runs.launch import ensure_worker
 from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace
-from tests.e2e.conftest import CHROMIUM_FLAGS, Server
+from tests.e2e.helpers import CHROMIUM_FLAGS, Server
 
 PAGES = ("", "data", "backbones", "finetune", "sweep", "run", "score", "compare", "learn")
 READING = (10.0, 30.0)

@@ -18,7 +18,7 @@ from benchmarks.load_session import Session
 from benchmarks.load_store import fill
 from benchmarks.reliability import write_section
 from core.workspace import PROJECT
-from tests.e2e.conftest import Server
+from tests.e2e.helpers import Server
 
 PAGES = ("", "data", "backbones", "finetune", "sweep", "run", "score", "compare", "learn")
 RUNS = 20

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,14 @@ import pytest
 from core.data import reader_process
 from core.data.datasets import Dataset, find_dataset, prepare
 from core.data.ingest import ingest
+from core.data.preprocessing import load_preprocessing
 from core.data.reader_server import Job, Tell
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.errors import BadInput
+from core.models import costs
 from core.workspace import Workspace, open_workspace
+from tests.faults.disks import mount_small_disk
 
 # A worker that a page under test starts would wait for more runs for ten minutes, and take its share of the cores.
 os.environ.setdefault("THAW_WORKER_LINGER", "2")
@@ -39,7 +44,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def read_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are read in this process, for tests that change a constant or a function of the readers."""
 
     def call(job: Job, path: Path, request: dict[str, Any], on_event: Tell | None = None) -> Any:
@@ -74,3 +79,33 @@ def tiny(tiny_template: Path, tmp_path: Path) -> tuple[Workspace, Dataset]:
     shutil.copytree(tiny_template, tmp_path / "tiny")
     workspace = open_workspace(tmp_path / "tiny")
     return workspace, find_dataset(workspace, "tiny")
+
+
+@pytest.fixture
+def costs_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs counted without a process of their own, and no optional package installed: seconds less a page."""
+
+    def count(workspace: Workspace, dataset: Dataset, group: costs.Wanted) -> subprocess.Popen[str]:
+        from core.models.counting import count_cost
+
+        sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
+        ended = subprocess.Popen(["true"], stderr=subprocess.PIPE, text=True)
+        try:
+            for name, settings in group.items():
+                costs.keep_cost(workspace, dataset, count_cost(name, settings, sizes), settings)
+        except BadInput as error:
+            ended = subprocess.Popen(
+                ["sh", "-c", 'echo "thaw: $0" >&2; exit 2', str(error)], stderr=subprocess.PIPE, text=True
+            )
+        ended.wait()
+        return ended
+
+    monkeypatch.setattr(costs, "_start", count)
+    monkeypatch.setattr("core.models.registry.find_spec", lambda name: None)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MB; only root may mount one."""
+    with mount_small_disk(tmp_path / "disk") as folder:
+        yield folder

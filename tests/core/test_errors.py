@@ -28,8 +28,7 @@ from core.models.card import load_card
 from core.runs.database import is_busy
 from core.training.checkpoint import read_values
 from core.workspace import write_atomic
-from tests.faults.conftest import leave_free, read_only_from_now
-from tests.faults.conftest import small_disk as small_disk
+from tests.faults.disks import fill_disk, remount_read_only
 
 NUMBERS = np.random.default_rng(0).random(200_000)
 TABLE = pa.table({"a": NUMBERS})
@@ -112,7 +111,7 @@ def limited(what: int, value: int) -> Iterator[None]:
 @pytest.mark.parametrize("writer", [*WRITERS])
 def test_a_full_disk_is_the_disk_of_the_file(writer: str, small_disk: Path, tmp_path: Path) -> None:
     """Whatever writes: libraries that hide the errno, too, and though the unfinished file is gone by then."""
-    leave_free(small_disk, 300_000)
+    fill_disk(small_disk, 300_000)
     target = small_disk / "out" / "scores.bin"
     error = failure(lambda: write_atomic(target, WRITERS[writer]))
     assert [*target.parent.iterdir()] == []
@@ -126,7 +125,7 @@ def test_a_full_disk_is_the_disk_of_the_file(writer: str, small_disk: Path, tmp_
 
 
 def test_writing_that_no_one_names_is_judged_by_the_disk(small_disk: Path, tmp_path: Path) -> None:
-    leave_free(small_disk, 0)
+    fill_disk(small_disk, 0)
     for name in ("numpy bytes", "torch"):
         assert "is full. Free" in said(lambda: WRITERS[name](small_disk / name), small_disk)  # noqa: B023
     device = Path("/dev/full")
@@ -138,7 +137,7 @@ def test_writing_that_no_one_names_is_judged_by_the_disk(small_disk: Path, tmp_p
 
 def test_copying_to_a_full_disk_does_not_blame_the_source(small_disk: Path, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(NUMBERS.tobytes())
-    leave_free(small_disk, 0)
+    fill_disk(small_disk, 0)
     words = said(lambda: shutil.copyfile(tmp_path / "source", small_disk / "copy"), tmp_path / "workspace")
     assert words.startswith(f"The disk with {str(small_disk)!r} is full")
 
@@ -190,7 +189,7 @@ def test_rights_within_the_workspace(folder: Path) -> None:
 
 
 def test_a_disk_that_is_read_only(small_disk: Path, tmp_path: Path) -> None:
-    read_only_from_now(small_disk)
+    remount_read_only(small_disk)
     for name, writer in WRITERS.items():
         target, root = small_disk / "scores.csv", tmp_path / "workspace"
         words = said(lambda: write_atomic(target, writer), root)  # noqa: B023
@@ -266,7 +265,7 @@ def test_the_store_on_a_disk_that_is_full_or_read_only(store: Path, small_disk: 
     shutil.copyfile(store, copy)
     codes = []
     for free in (40_000, 0):
-        ballast = leave_free(small_disk, free)
+        ballast = fill_disk(small_disk, free)
         error = failure(lambda: insert(copy, "r" * 100_000))
         assert isinstance(error, sqlite3.OperationalError)
         codes.append(error.sqlite_errorcode & 0xFF)
@@ -276,7 +275,7 @@ def test_the_store_on_a_disk_that_is_full_or_read_only(store: Path, small_disk: 
             left.unlink()
     assert codes == [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR]
     assert "is full" not in (system_sentence(error, small_disk) or ""), "the same error with room again"
-    read_only_from_now(small_disk)
+    remount_read_only(small_disk)
     assert f"The workspace {str(small_disk)!r} may not be written" in said(lambda: insert(copy), small_disk)
 
 
@@ -369,7 +368,7 @@ def test_a_path_that_cannot_be(tmp_path: Path) -> None:
 
 def test_an_error_of_ours_is_left_as_it_is(small_disk: Path) -> None:
     """Also on a full disk: it says itself what is wrong."""
-    leave_free(small_disk, 0)
+    fill_disk(small_disk, 0)
     for error in (BadInput("Row 7 is bad."), RunError("The loss is no number."), KeyError("x")):
 
         def write(part: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from tests.e2e.conftest import Server
+from tests.e2e.helpers import Server
 
 pytestmark = pytest.mark.e2e
 NODE = ".thaw-chart.js-plotly-plot"

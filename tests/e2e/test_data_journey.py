@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.data.simulate import simulate
-from tests.e2e.conftest import Server, settled
+from tests.e2e.helpers import Server, wait_until_idle
 
 pytestmark = pytest.mark.e2e
 MINUTE = 60_000
@@ -25,7 +25,7 @@ def rows_file(tmp_path: Path) -> Path:
 def open_data(page: Page, server: Server, query: str = "") -> None:
     page.goto(f"{server.url}/data{query}")
     expect(page.get_by_role("heading", name="Data", exact=True)).to_be_visible()
-    settled(page)
+    wait_until_idle(page)
 
 
 def upload(page: Page, path: Path) -> None:
@@ -42,7 +42,7 @@ def added(page: Page) -> None:
     """Waits until the sample is in and the form has folded: until then every button below it slides up the page, and
     another sample may be shown."""
     expect(page.get_by_text("Where from")).to_be_hidden(timeout=MINUTE)
-    settled(page)
+    wait_until_idle(page)
 
 
 def test_upload_prepare_restart_and_find_again(server: Server, page: Page, rows_file: Path) -> None:

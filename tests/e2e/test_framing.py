@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from core.workspace import PROJECT
-from tests.e2e.conftest import Server
+from tests.e2e.helpers import Server
 
 pytestmark = pytest.mark.e2e
 

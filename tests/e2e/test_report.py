@@ -15,7 +15,7 @@ from core.report.subject import sweep_subject
 from core.runs.store import RunStore
 from core.workspace import Workspace
 from tests.core.report.helpers import finished_sweep
-from tests.e2e.conftest import OpenPage
+from tests.e2e.helpers import OpenPage
 
 pytestmark = pytest.mark.e2e
 DRAWN = "[...document.querySelectorAll('.thaw-plot')].every(node => node.querySelector('.main-svg .trace'))"

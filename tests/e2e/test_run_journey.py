@@ -20,7 +20,7 @@ from core.runs.launch import ensure_worker
 from core.runs.store import Run, RunStore
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace, open_workspace
-from tests.e2e.conftest import OpenPage, Server, settled
+from tests.e2e.helpers import OpenPage, Server, wait_until_idle
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 120_000
@@ -119,7 +119,7 @@ def test_live_then_cancelled_then_resumed_to_the_end(server: Server, dataset: Da
 
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=PATIENCE)
-    settled(page)
+    wait_until_idle(page)
     expect(page.get_by_text("On the target", exact=False).first).to_be_visible()
     finished = RunStore(workspace).get(run.id)
     assert finished.status == "done" and finished.step == finished.steps
@@ -169,7 +169,7 @@ def test_two_apps_on_one_workspace(server: Server, dataset: Dataset, open_page: 
         first, second = open_page(), open_page()
         settings = "small,epochs=12,batch_size=2,early_stopping=0,plateau=0"
         first.goto(f"{other.url}/finetune?dataset=watched&backbone=Simulated+DNN&training={settings}")
-        settled(first)
+        wait_until_idle(first)
         first.get_by_role("button", name="Launch").click()
         first.wait_for_url("**/run?run=r-*")
         run_id = first.url.split("run=")[1]
@@ -196,7 +196,7 @@ def test_runs_side_by_side(server: Server, dataset: Dataset, page: Page) -> None
     runs = [launch(workspace, dataset, SHORT, depth, "g-journey") for depth in (0, 3)]
     assert [ended(workspace, run) for run in runs] == ["done", "done"]
     page.goto(f"{server.url}/compare?runs={runs[0].id},{runs[1].id}")
-    settled(page)
+    wait_until_idle(page)
     expect(page.get_by_text("2 chosen", exact=False)).to_be_visible()
     expect(page.get_by_text("What the numbers allow to say")).to_be_visible()
     expect(page.get_by_text("One threshold for all")).to_be_visible()
@@ -204,7 +204,7 @@ def test_runs_side_by_side(server: Server, dataset: Dataset, page: Page) -> None
     # calibration, gains, lift, scores; the costs and the slices.
     expect(page.locator(".thaw-chart.js-plotly-plot")).to_have_count(16)
     page.goto(f"{server.url}/run?run={runs[1].id}")
-    settled(page)
+    wait_until_idle(page)
     page.get_by_role("button", name="Compare").click()
     page.wait_for_url("**/compare?runs=*")
     expect(page.get_by_text("2 chosen", exact=False)).to_be_visible()

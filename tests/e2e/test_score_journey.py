@@ -17,7 +17,7 @@ from core.runs.store import Run
 from core.training.settings import FinetuneRequest
 from core.workspace import open_workspace
 from tests.core.training.helpers import QUICK, carry_out
-from tests.e2e.conftest import OpenPage, Server, settled
+from tests.e2e.helpers import OpenPage, Server, wait_until_idle
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 120_000
@@ -39,19 +39,19 @@ def test_score_a_file_and_take_the_model_along(
     simulate(tmp_path / "new.tsv", 500, "target", seed=30)
     page = open_page()
     page.goto(f"{server.url}/run?run={run.id}")
-    settled(page)
+    wait_until_idle(page)
     main = page.get_by_test_id("stMain")
     main.get_by_role("button", name="Export", exact=True).click()
     # It is prepared while the page is left.
     expect(main.get_by_text("Exporting and checking", exact=False)).to_be_visible()
     main.get_by_role("link", name="Score a file with it").click()
     page.wait_for_url("**/score?run=r-*")
-    settled(page)
+    wait_until_idle(page)
     page.locator('input[type="file"]').set_input_files(tmp_path / "new.tsv")
     expect(main.get_by_text("new.tsv", exact=True)).to_be_visible()
     main.get_by_role("button", name="Score", exact=True).click()
     expect(main.get_by_role("heading", name="new.tsv")).to_be_visible(timeout=PATIENCE)
-    settled(page)
+    wait_until_idle(page)
     with page.expect_download() as download:
         main.get_by_role("button", name="Predictions, CSV").click()
     download.value.save_as(tmp_path / "page.csv")
@@ -72,7 +72,7 @@ def test_score_a_file_and_take_the_model_along(
     expect(page.locator(".thaw-chart.js-plotly-plot")).to_have_count(2)
 
     page.goto(f"{server.url}/run?run={run.id}")
-    settled(page)
+    wait_until_idle(page)
     with page.expect_download(timeout=PATIENCE) as download:
         main.get_by_role("button", name="Download the zip").click(timeout=PATIENCE)
     download.value.save_as(tmp_path / "model.zip")

@@ -17,7 +17,7 @@ from core.workspace import PROJECT
 from pages.server.connections import REQUEST_SECONDS
 from pages.server.headers import security_headers
 from pages.server.sessions import FIRST_SECONDS
-from tests.e2e.conftest import Server
+from tests.e2e.helpers import Server
 from tests.e2e.visitor import Session, falls_below, memory, put
 
 pytestmark = pytest.mark.e2e

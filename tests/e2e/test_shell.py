@@ -12,7 +12,7 @@ from core.demo import demo_sweep
 from core.runs.store import RunStore
 from core.runs.sweep import cancel_sweep
 from core.workspace import PROJECT, open_workspace
-from tests.e2e.conftest import OpenPage, Server, settled
+from tests.e2e.helpers import OpenPage, Server, wait_until_idle
 
 pytestmark = pytest.mark.e2e
 PAGES = {
@@ -46,7 +46,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_a_deep_link_on_a_fresh_server_goes_through_the_router(page: Page, fresh: Server) -> None:
     page.goto(f"{fresh.url}/run?run=r-00000000")
-    settled(page)
+    wait_until_idle(page)
     assert navigation(page) == [*PAGES.values()]
     expect(page.locator("h1").first).to_have_text("Run")
     assert page.title() == "Run · Thaw"
@@ -64,7 +64,7 @@ def test_every_page_fits_and_is_readable(open_page: OpenPage, server: Server, wi
     page = open_page(width=width, color_scheme=color_scheme)
     for path in PAGES:
         page.goto(f"{server.url}/{path}")
-        settled(page)
+        wait_until_idle(page)
         box = page.get_by_test_id("stMain").evaluate("node => [node.scrollWidth, node.clientWidth]")
         assert box[0] <= box[1], f"/{path} is {box[0]} px wide in a window of {box[1]} px"
         ground = page.get_by_test_id("stApp").evaluate("node => getComputedStyle(node).backgroundColor")

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.workspace import PROJECT
-from tests.e2e.conftest import OpenPage, Server, settled
+from tests.e2e.helpers import OpenPage, Server, wait_until_idle
 from tests.e2e.provider import CLIENT, SECRET, Provider, running_provider
 
 pytestmark = pytest.mark.e2e
@@ -134,7 +134,7 @@ def test_signed_in_by_a_provider_the_page_is_shown(page: Page, guarded: Server, 
     assert parse_qs(urlparse(page.url).query)["section"] == ["Vocabulary check"]
     assert provider.redeemed == before + 1
     page.goto(f"{guarded.url}/compare")
-    settled(page)
+    wait_until_idle(page)
     expect(page.get_by_role("heading", name="Compare")).to_be_visible()
     assert provider.redeemed == before + 1
 

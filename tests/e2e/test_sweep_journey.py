@@ -15,8 +15,7 @@ from core.data.split import SplitSpec
 from core.runs.store import RunStore
 from core.runs.sweep import find_sweep
 from core.workspace import open_workspace
-from tests.e2e.conftest import OpenPage, Server, settled
-from tests.e2e.test_finetune_journey import set_number
+from tests.e2e.helpers import OpenPage, Server, set_number, wait_until_idle
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 120_000
@@ -34,27 +33,27 @@ def prepared(server: Server) -> Server:
 
 def tick(page: Page, title: str) -> None:
     page.get_by_text(title, exact=True).click()
-    settled(page)
+    wait_until_idle(page)
 
 
 def test_tick_start_watch_and_read(prepared: Server, page: Page) -> None:
     page.goto(f"{prepared.url}/sweep?dataset=sweepable&backbone=Simulated+DNN&seeds=1")
-    settled(page)
+    wait_until_idle(page)
     for depth in ("0 · full fine-tuning", "2", "3"):
         page.get_by_role("button", name=depth, exact=True).click()
-        settled(page)
+        wait_until_idle(page)
     tick(page, "From scratch")
     tick(page, "Surgical")
     # The stack by keyboard: the block with the focus turns warm.
     switch = page.locator('[class*="st-key-stage_"]').last.get_by_role("switch")
     switch.focus()
     page.keyboard.press("Space")
-    settled(page)
+    wait_until_idle(page)
     expect(switch).to_be_checked()
     set_number(page, "Epochs", "1")
     page.get_by_role("textbox", name="Name").fill("journey sweep")
     page.keyboard.press("Enter")
-    settled(page)
+    wait_until_idle(page)
     page.get_by_test_id("stMain").evaluate("main => main.scrollTo(0, 1500)")
     page.get_by_role("button", name="Start 4 runs").click()
     page.wait_for_url("**/sweep?sweep=s-*")
@@ -85,12 +84,12 @@ def test_tick_start_watch_and_read(prepared: Server, page: Page) -> None:
 def test_cancel_and_resume(prepared: Server, open_page: OpenPage) -> None:
     page = open_page(width=390)
     page.goto(f"{prepared.url}/sweep?dataset=sweepable&backbone=Simulated+DNN&seeds=1")
-    settled(page)
+    wait_until_idle(page)
     page.get_by_role("button", name=re.compile("Start 7 runs")).click()
     page.wait_for_url("**/sweep?sweep=s-*")
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible(timeout=PATIENCE)
     page.reload()
-    settled(page)
+    wait_until_idle(page)
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_text("7 of 7 runs done")).to_be_visible(timeout=PATIENCE)

@@ -16,8 +16,7 @@ from core.data.ingest import ingest
 from core.data.samples import read_rows
 from core.errors import BadInput
 from core.workspace import Workspace
-from tests.core.data.helpers import PACK, fingerprint, rows, text, write
-from tests.core.data.test_bad_input import HEADER
+from tests.core.data.helpers import CSV_HEADER, PACK, fingerprint, rows, text, write
 from tests.faults.mutations import parquet_columns, parquet_file
 
 GOOD = rows(12)
@@ -37,7 +36,7 @@ def damaged_lzma() -> bytes:
 
 
 def csv_of(lines: list[list[str]]) -> bytes:
-    return HEADER + b"\n" + b"".join(",".join(line).encode() + b"\n" for line in lines)
+    return CSV_HEADER + b"\n" + b"".join(",".join(line).encode() + b"\n" for line in lines)
 
 
 CASES: dict[str, tuple[bytes, str]] = {
@@ -45,7 +44,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     "an open quote and 200 KB": (b'"' + b"a" * 200_000 + b"\n", r"Row 1 of 'file' has 1 tab-separated columns"),
     "a million columns": (b"\t" * 1_000_000 + b"\n", r"Row 1 of 'file' has 1,000,001 columns; at most 1,000 are read"),
     "100,000 more columns in a header": (
-        HEADER + b"".join(b",x%d" % i for i in range(100_000)) + b"\n1" + b"," * 100_039,
+        CSV_HEADER + b"".join(b",x%d" % i for i in range(100_000)) + b"\n1" + b"," * 100_039,
         r"header of 'file' names 100,040 columns; at most 1,000 are read",
     ),
     "2,000 more columns in Parquet": (
@@ -60,7 +59,7 @@ CASES: dict[str, tuple[bytes, str]] = {
         gzip.compress(text(rows(200)) + b"a" * 8_000_000),
         r"'file' has a row longer than 7,340,032 bytes near row 201",
     ),
-    "a header and nothing else": (HEADER, r"'file' holds no good row"),
+    "a header and nothing else": (CSV_HEADER, r"'file' holds no good row"),
     "a damaged zip of the LZMA kind": (damaged_lzma(), r"is damaged after [\d,]+ unpacked bytes"),
     "a NUL byte behind the first megabyte": (
         text(rows(9000)) + text([[*GOOD[0][:-1], "a\x00b"]]),
@@ -112,7 +111,7 @@ def test_paths_that_are_no_files_of_rows(path: str, workspace: Workspace) -> Non
         ingest(workspace, Path(path), "sample")
 
 
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_a_file_one_may_not_read(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, text(GOOD))
     opened = Path.open
@@ -127,7 +126,7 @@ def test_a_file_one_may_not_read(workspace: Workspace, tmp_path: Path, monkeypat
         ingest(workspace, path, "sample")
 
 
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_a_parquet_file_that_unfolds_to_far_more_than_it_is(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,9 +27,9 @@ from core.runs import command, errands, launch
 from core.runs.database import held_open
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import rows, text
-from tests.faults.conftest import leave_free, read_only_from_now
+from tests.faults.disks import fill_disk, remount_read_only
+from tests.pages.helpers import clear_workspace_cache
 from tests.pages.places import Place, furnished_copy, places
-from tests.pages.test_finetune import forget_workspace
 
 FULL, READ_ONLY = "is full", "may not be written"
 NO_FOLDER = "cannot be made (Read-only file system)"
@@ -64,7 +64,7 @@ def home(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def forget() -> None:
     """Makes a server of what this process is that has just started."""
-    forget_workspace()
+    clear_workspace_cache()
     st.cache_data.clear()
     st.cache_resource.clear()
 
@@ -108,9 +108,9 @@ def test_every_page_says_what_is_wrong(
     before = kept(Workspace(home)) if home.exists() else None
     ballast = None
     if disk == "full":
-        ballast = leave_free(home.parent, 0)
+        ballast = fill_disk(home.parent, 0)
     else:
-        read_only_from_now(home.parent)
+        remount_read_only(home.parent)
     for place in places(ids):
         app = place.open()
         assert not app.exception, place
@@ -233,7 +233,7 @@ def commands_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errands, "_errands", {})
 
 
-@pytest.mark.usefixtures("counted_here", "commands_told")
+@pytest.mark.usefixtures("costs_in_process", "commands_told")
 def test_a_disk_that_fills_up_while_someone_presses(
     furnished: tuple[Workspace, dict[str, str]], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,7 +250,7 @@ def test_a_disk_that_fills_up_while_someone_presses(
         assert not app.exception and not app.error, name
         before = kept(workspace)
         with held_open(workspace):
-            ballast = leave_free(home.parent, 0)
+            ballast = fill_disk(home.parent, 0)
             action.press(app)
             app.run()
             assert not app.exception and FULL in errors(app), f"{name}: {errors(app)}"
@@ -269,7 +269,7 @@ def test_a_disk_with_room_for_an_upload_and_not_for_its_rows(
     before = kept(open_workspace())
     add_by("upload", take_upload)(app)
     assert len([*open_workspace().uploads.glob("upload-*")]) == 1
-    ballast = leave_free(home.parent, 16_384)
+    ballast = fill_disk(home.parent, 16_384)
     press("add_upload")(app)
     app.run()
     assert not app.exception and FULL in errors(app)
@@ -295,7 +295,7 @@ def test_a_disk_that_fills_up_under_a_dialog(
         app.text_input[0].set_value("seen")
     before = kept(open_workspace())
     with held_open(open_workspace()):
-        ballast = leave_free(home.parent, 0)
+        ballast = fill_disk(home.parent, 0)
         app.button[0].click().run()
         assert not app.exception and FULL in errors(app)
         ballast.unlink()

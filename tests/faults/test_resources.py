@@ -29,7 +29,7 @@ from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.data.helpers import fingerprint
 from tests.core.runs.processes import start_pretender, wait_for
 from tests.core.training.helpers import carry_out, pretrained
-from tests.faults.conftest import SMALL_MEGABYTES, leave_free, read_only_from_now
+from tests.faults.disks import SMALL_MEGABYTES, fill_disk, remount_read_only
 
 
 def submit(workspace: Workspace, **named: Any) -> Run:
@@ -42,7 +42,7 @@ def test_a_disk_that_fills_up_while_rows_come_in(tiny: tuple[Workspace, Dataset]
     workspace = open_workspace(small_disk / "workspace")
     refused = 0
     for size in (0, 8_192, 65_536, 200_000, 500_000, 900_000, SMALL_MEGABYTES * 2**20):
-        ballast = leave_free(small_disk, size)
+        ballast = fill_disk(small_disk, size)
         before = fingerprint(workspace)
         try:
             prepare(workspace, ingest(workspace, source, "tiny"), SplitSpec(), "tiny", min_count=5)
@@ -71,7 +71,7 @@ def test_a_disk_that_fills_up_under_a_run(tiny: tuple[Workspace, Dataset], small
         run = store.submit(request, "broken", "cpu")
         for entry in workspace.cache.glob("prefix-*"):
             shutil.rmtree(entry)
-        ballast = leave_free(small_disk, size)
+        ballast = fill_disk(small_disk, size)
         # In a process of its own: a worker may die of a full disk.
         command = [sys.executable, "-m", "core.runs.worker", "--workspace", str(workspace.root), "--lane", "cpu"]
         ended = subprocess.run(
@@ -108,7 +108,7 @@ def test_a_workspace_that_may_not_be_written(tiny: tuple[Workspace, Dataset], sm
     shutil.copytree(tiny[0].root, small_disk / "workspace")
     workspace = Workspace(small_disk / "workspace")
     RunStore(workspace)
-    read_only_from_now(small_disk)
+    remount_read_only(small_disk)
     for act in (
         lambda: RunStore(workspace).submit(FinetuneRequest("d-1", "b-1"), "a run", "cpu"),
         lambda: ingest(workspace, workspace.uploads / "tiny.tsv", "again", "skip"),
@@ -146,7 +146,7 @@ def test_sqlite_says_a_full_disk_is_broken(small_disk: Path) -> None:
     """Where not even its index of what is new fits, SQLite speaks of an input or output error; so we look."""
     error = sqlite3.OperationalError("disk I/O error")
     assert "check the disk" in (system_sentence(error, small_disk) or "")
-    leave_free(small_disk, 0)
+    fill_disk(small_disk, 0)
     assert "is full. Free some space" in (system_sentence(error, small_disk) or "")
 
 

@@ -34,11 +34,11 @@ from core.workspace import BUNDLED_BACKBONES, PROJECT, Workspace
 from pages.components.common import plain
 from pages.components.sign_in import may_enter
 from tests.core.data.helpers import fingerprint, rows, text
+from tests.pages.helpers import PAGE_FILES
 from tests.pages.places import furnish, places, serve
 
 EVIL = "http://evil.example/x.png"
 HOSTILE = f"` ![x]({EVIL}) <img src={EVIL} onerror=alert(1)> '; DROP TABLE runs; --"
-FILES = sorted(path.name for path in (PROJECT / "pages").glob("[!_]*.py") if path.name != "router.py")
 ADDRESS = (
     "run", "runs", "dataset", "sample", "backbone", "sweep", "scored", "section", "find", "shelf_find", "status",
     "kind", "tags", "strategy", "depth", "view", "present", "rows", "against", "setting", "column", "seeds", "seed",
@@ -89,7 +89,7 @@ def marked_up(app: AppTest) -> list[str]:
     return [words for words in drawn(app) if f"]({EVIL}" in words.replace("\\]", "").replace("\\(", "")]
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", PAGE_FILES)
 def test_nothing_from_users_or_addresses_is_drawn_as_markup(file: str, home: Workspace) -> None:
     """An image in a cell would be fetched from its host by whoever opens the page. (HTML is off there.)"""
     app = opened(file, **dict.fromkeys(ADDRESS, HOSTILE)).run()
@@ -97,7 +97,7 @@ def test_nothing_from_users_or_addresses_is_drawn_as_markup(file: str, home: Wor
     assert not marked_up(app)
 
 
-@pytest.mark.usefixtures("counted_here")
+@pytest.mark.usefixtures("costs_in_process")
 def test_finished_runs_of_hostile_names_are_drawn_as_text(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every page with results on it, where each run's name, tags and note are hostile."""
     ids = furnish(*tiny)
@@ -272,7 +272,7 @@ def signed(**told: object) -> dict[str, object]:
 AUTH = {"redirect_uri": "http://localhost:8501/oauth2callback", "cookie_secret": "x" * 40, "client_id": "thaw"}
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", PAGE_FILES)
 def test_without_sign_in_no_page_shows_anything(file: str, home: Workspace) -> None:
     app = opened(file)
     app.secrets["auth"] = AUTH

@@ -18,8 +18,8 @@ from core.runs.store import RunStore
 from core.runs.worker import work
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
+from tests.core.runs.mounts import journal_mode, pretend_local
 from tests.core.runs.processes import ENVIRONMENT, start_pretender, wait_for
-from tests.core.runs.test_filesystems import journal, pretend_local
 
 REQUEST = FinetuneRequest("d-1", "b-1")
 WRITES = 300
@@ -85,7 +85,7 @@ def test_two_machines_write_and_nothing_is_lost(shared: tuple[Workspace, Workspa
         for run_id in runs:
             steps, values = RunStore(workspace).points(run_id)["train_loss"]
             assert steps.tolist() == [*range(WRITES)] and values.tolist() == [step / 7 for step in range(WRITES)]
-    assert journal(first) != "wal"
+    assert journal_mode(first) != "wal"
     assert not [*first.root.glob("thaw.sqlite-[ws]*")]
     with sqlite3.connect(second.database) as db:
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.load_session import NOTHING, Session
 from benchmarks.load_store import fill
 from core.workspace import PROJECT
-from tests.e2e.conftest import Server
+from tests.e2e.helpers import Server
 
 TABS = 6
 

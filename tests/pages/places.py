@@ -13,7 +13,7 @@ from core.runs.sweep import Arm, SweepSpec, submit_sweep
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
-from tests.pages.test_finetune import forget_workspace
+from tests.pages.helpers import clear_workspace_cache
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def serve(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the pages opened from now on show this workspace; no worker starts."""
     monkeypatch.setenv("THAW_HOME", str(workspace.root))
     monkeypatch.setattr("core.runs.launch.ensure_worker", lambda *_: None)
-    forget_workspace()
+    clear_workspace_cache()
 
 
 def places(ids: dict[str, str]) -> list[Place]:

@@ -10,9 +10,8 @@ from core.access import READ_ONLY, SENTENCE
 from core.data.datasets import Dataset
 from core.workspace import PROJECT, Workspace
 from pages.components.access import PRESENT, PRESENTING
+from tests.pages.helpers import clear_workspace_cache, page_text
 from tests.pages.places import furnish, places, serve
-from tests.pages.test_finetune import forget_workspace
-from tests.pages.test_run import shown
 
 HARMLESS = {
     "Compare", "Compare runs", "Reset", "Open", "Watch it", "Take the tour", "No, thanks", "Pretrain a backbone",
@@ -22,7 +21,7 @@ HARMLESS = {
 """Labels of buttons that lead elsewhere or change what is shown."""
 
 
-@pytest.mark.usefixtures("counted_here")
+@pytest.mark.usefixtures("costs_in_process")
 def test_a_visitor_can_press_nothing_that_writes(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -32,7 +31,7 @@ def test_a_visitor_can_press_nothing_that_writes(
     closed = 0
     for place in places(ids):
         app = place.open()
-        assert SENTENCE in shown(app) and not app.exception, place
+        assert SENTENCE in page_text(app) and not app.exception, place
         for button in app.button:
             closed += button.disabled
             assert button.disabled or button.label in HARMLESS, f"{place}: {button.label!r} can be pressed"
@@ -75,7 +74,7 @@ def test_a_visitor_reads_no_file_of_the_machine(
 
 def everything(app: AppTest) -> str:
     """Text and tables of the page."""
-    return shown(app) + "".join(table.value.to_csv() for table in [*app.dataframe, *app.table])
+    return page_text(app) + "".join(table.value.to_csv() for table in [*app.dataframe, *app.table])
 
 
 @pytest.mark.parametrize("mode", [READ_ONLY, PRESENT])
@@ -114,7 +113,7 @@ def test_a_disabled_button_that_a_browser_presses_does_nothing(mode: str, monkey
         assert not app.exception and app.text[0].value == "pressed: False, called: 2"
 
 
-@pytest.mark.usefixtures("counted_here")
+@pytest.mark.usefixtures("costs_in_process")
 def test_a_visitor_finds_no_uploader(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
     """The server takes uploads from pages that show one alone."""
     ids = furnish(*tiny)
@@ -141,7 +140,7 @@ def test_presenting_lasts_from_page_to_page_and_changes_nothing(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THAW_HOME", str(tiny[0].root))
-    forget_workspace()
+    clear_workspace_cache()
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=30)
     app.query_params[PRESENT] = "1"
     app.run()

@@ -14,9 +14,9 @@ from core.data.datasets import Dataset
 from core.models.card import BackboneCard, StageCard, save_card
 from core.models.library import list_backbones
 from core.workspace import Workspace, read_json, write_json
-from tests.pages.test_finetune import open_page
+from tests.pages.helpers import open_page
 
-pytestmark = pytest.mark.usefixtures("counted_here")
+pytestmark = pytest.mark.usefixtures("costs_in_process")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, open_workspace
 from tests.core.report.helpers import finished_sweep
 from tests.core.training.helpers import QUICK, carry_out, pretrained
-from tests.pages.test_finetune import open_page
+from tests.pages.helpers import open_page
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from core.training.settings import FinetuneRequest, InterpolateRequest
 from core.workspace import Workspace
 from tests.core.data.helpers import with_segments
 from tests.core.training.helpers import QUICK, carry_out, pretrained
-from tests.pages.test_finetune import open_page
-from tests.pages.test_run import button, shown
+from tests.pages.helpers import has_button, open_page, page_text
 
 Tiny = tuple[Workspace, Dataset]
 
@@ -46,7 +45,7 @@ def test_slices_cover_the_test_rows(tiny: Tiny, monkeypatch: pytest.MonkeyPatch)
     table = next(one.value for one in app.dataframe if "C6" in one.value.columns)
     assert table["Rows"].sum() == 600
     assert {"AUC before", "AUC after"} <= set(table.columns)
-    assert "Holm" in shown(app)
+    assert "Holm" in page_text(app)
 
 
 def test_a_segment_column_slices(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +66,7 @@ def test_mixing_is_asked_for_waited_for_and_shown(tiny: Tiny, monkeypatch: pytes
     next(one for one in app.button if one.label == "Mix with the backbone").click().run()
     assert not app.exception
     (waiting,) = RunStore(workspace).list(kind="interpolate")
-    assert waiting.request["run"] == run.id and not button(app, "Mix with the backbone")
+    assert waiting.request["run"] == run.id and not has_button(app, "Mix with the backbone")
     RunStore(workspace).request_cancel(waiting.id)
 
     mixed = carry_out(workspace, InterpolateRequest(dataset.id, run.id, train=QUICK))
@@ -78,4 +77,4 @@ def test_mixing_is_asked_for_waited_for_and_shown(tiny: Tiny, monkeypatch: pytes
     slider.set_value(0.5).run()
     metrics = {metric.label: metric.value for metric in app.metric}
     assert metrics["AUC, target test rows"] == f"{mixed.result['parts']['target_test']['auc'][5]:.4f}"
-    assert "than the fine-tuned run" in shown(app) or "from the fine-tuned run" in shown(app)
+    assert "than the fine-tuned run" in page_text(app) or "from the fine-tuned run" in page_text(app)

@@ -18,9 +18,9 @@ from core.runs.sweep import SweepSpec, list_sweeps, requests_of
 from core.training.defaults import default_settings
 from core.training.settings import PRESETS, TrainSettings
 from core.workspace import Workspace
-from tests.pages.test_finetune import open_page
+from tests.pages.helpers import open_page
 
-pytestmark = pytest.mark.usefixtures("counted_here")
+pytestmark = pytest.mark.usefixtures("costs_in_process")
 Tiny = tuple[Workspace, Dataset]
 SOURCE, TARGET = 1539, 540
 """Training rows of the dataset tiny in each domain."""

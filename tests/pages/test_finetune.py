@@ -2,9 +2,7 @@
 
 import dataclasses
 import math
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -12,14 +10,14 @@ from streamlit.testing.v1 import AppTest
 from core.data.datasets import Dataset, delete_dataset, prepare
 from core.data.ingest import ingest
 from core.data.split import SplitSpec
-from core.models.card import BackboneCard, save_card
+from core.models.card import save_card
 from core.models.library import list_backbones
 from core.models.registry import ARCHITECTURES
 from core.runs.store import RunStore
 from core.training.defaults import default_settings
-from core.workspace import PROJECT, Workspace, open_workspace
+from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import rows, text
-from tests.pages.test_heard import overtaken
+from tests.pages.helpers import copy_to_workspace, open_page, send_stale_edits, stage_table
 
 
 @pytest.fixture
@@ -28,40 +26,16 @@ def page(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> Ap
     return open_page(tiny[0], "finetune", monkeypatch)
 
 
-def open_page(workspace: Workspace, name: str, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
-    monkeypatch.setenv("THAW_HOME", str(workspace.root))
-    monkeypatch.setattr("core.runs.launch.ensure_worker", lambda workspace, lane: None)
-    monkeypatch.setattr("core.runs.submit.ensure_worker", lambda workspace, lane: None)
-    forget_workspace()
-    app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=30).run()
-    for key, value in query.items():
-        app.query_params[key] = value
-    app.switch_page(f"{name}.py").run()
-    assert not app.exception
-    return app
-
-
-def forget_workspace() -> None:
-    """The server keeps one workspace; each test has its own."""
-    from pages.components.common import workspace
-
-    workspace.clear()
-
-
 def choose_backbone(app: AppTest, architecture: str) -> None:
     card = next(card for card in list_backbones(open_workspace()) if card.architecture == architecture)
     app.selectbox("backbone").select(card.name).run()
     assert not app.exception
 
 
-def table(app: AppTest) -> str:
-    return next(one.value for one in app.markdown if one.value.startswith("| :small[Stage]"))
-
-
 def test_opens_with_everything_chosen(page: AppTest) -> None:
     assert page.selectbox("dataset").value == "tiny"
     assert page.selectbox("backbone").value
-    assert "frozen" in table(page) and "trained" in table(page)
+    assert "frozen" in stage_table(page) and "trained" in stage_table(page)
     assert any("about" in metric.value for metric in page.metric)
 
 
@@ -70,10 +44,10 @@ def test_the_slider_ends_at_the_real_stages_and_says_what_they_mean(page: AppTes
     assert (page.slider("depth").min, page.slider("depth").max) == (0, 5)
     page.slider("depth").set_value(5).run()
     assert any("Linear probe" in one.value for one in page.markdown)
-    assert table(page).count("trained") == 1
+    assert stage_table(page).count("trained") == 1
     page.slider("depth").set_value(0).run()
     assert any("Full fine-tuning" in one.value for one in page.markdown)
-    assert "frozen" not in table(page)
+    assert "frozen" not in stage_table(page)
     choose_backbone(page, "dnn")
     assert page.slider("depth").max == 4
 
@@ -170,22 +144,10 @@ def test_datasets_without_labels_are_not_offered(
     assert "no dataset with labels" in app.info[0].value
 
 
-def shelved(workspace: Workspace, architecture: str, origins: tuple[str, ...], **changes: Any) -> BackboneCard:
-    """A bundled backbone copied to the workspace's shelf with the given origins."""
-    card = next(card for card in list_backbones(workspace) if card.architecture == architecture)
-    stages = tuple(
-        dataclasses.replace(stage, origin=origin) for stage, origin in zip(card.stages, origins, strict=True)
-    )
-    card = dataclasses.replace(card, id="b-0001", name="mine", bundled=False, stages=stages, **changes)
-    shutil.copytree(card.folder, workspace.backbones / card.id)
-    save_card(card, workspace.backbones / card.id)
-    return card
-
-
 def test_freezing_random_stages_is_warned_of_and_the_picture_labels_them(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelved(tiny[0], "dnn", ("word2vec", "random", "random", "random"), objective="none")
+    copy_to_workspace(tiny[0], "dnn", ("word2vec", "random", "random", "random"), objective="none")
     page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine", depth="1")
     assert not any("random weights:" in one.value for one in page.warning)
     drawn = page.get("html")[0].proto.body.rpartition("</style>")[2]
@@ -198,7 +160,7 @@ def test_freezing_random_stages_is_warned_of_and_the_picture_labels_them(
 def test_without_a_click_head_there_is_no_zero_shot(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelved(tiny[0], "dnn", ("rfd",) * 4, objective="rfd")
+    copy_to_workspace(tiny[0], "dnn", ("rfd",) * 4, objective="rfd")
     page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine")
     assert [one.key for one in page.checkbox] == ["ft_scratch"]
     assert any("No zero-shot" in one.value for one in page.caption)
@@ -211,15 +173,15 @@ def test_the_work_of_every_stage_is_shown(page: AppTest) -> None:
     choose_backbone(page, "dnn")
     card = next(card for card in list_backbones(open_workspace()) if card.architecture == "dnn")
     work = sum(stage.flops for stage in card.stages) + 2 * card.representation
-    row = next(line for line in table(page).splitlines() if "Block 1" in line)
+    row = next(line for line in stage_table(page).splitlines() if "Block 1" in line)
     assert f"{100 * card.stages[1].flops / work:.1f}" in row
-    assert "0.0" in next(line for line in table(page).splitlines() if "Embedding" in line)
+    assert "0.0" in next(line for line in stage_table(page).splitlines() if "Embedding" in line)
 
 
 def test_parallel_parts_say_that_they_share_a_stage(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = shelved(tiny[0], "dnn", ("supervised",) * 4)
+    card = copy_to_workspace(tiny[0], "dnn", ("supervised",) * 4)
     stages = tuple(dataclasses.replace(stage, parts=("Left", "Right")) for stage in card.stages[:1])
     save_card(dataclasses.replace(card, stages=stages + card.stages[1:]), tiny[0].backbones / card.id)
     page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine")
@@ -246,7 +208,7 @@ def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
 
 def test_an_edit_is_not_lost_to_the_next_one_that_overtakes_its_answer(page: AppTest) -> None:
     assert page.segmented_control("ft_preset").value == "auto"
-    overtaken(
+    send_stale_edits(
         page,
         lambda page: page.number_input("ft_epochs").set_value(2),
         lambda page: page.checkbox("ft_scratch").uncheck(),
@@ -256,7 +218,7 @@ def test_an_edit_is_not_lost_to_the_next_one_that_overtakes_its_answer(page: App
 
 
 def test_two_edits_at_once_both_stay_and_the_preset_stays_unmarked(page: AppTest) -> None:
-    overtaken(
+    send_stale_edits(
         page,
         lambda page: page.number_input("ft_epochs").set_value(6),
         lambda page: page.number_input("ft_batch_size").set_value(4),
@@ -268,7 +230,7 @@ def test_two_edits_at_once_both_stay_and_the_preset_stays_unmarked(page: AppTest
 def test_a_launch_that_overtakes_the_answer_to_a_preset_launches_the_preset(
     page: AppTest, tiny: tuple[Workspace, Dataset]
 ) -> None:
-    overtaken(
+    send_stale_edits(
         page,
         lambda page: page.segmented_control("ft_preset").set_value("article"),
         lambda page: page.button("ft_launch").click(),

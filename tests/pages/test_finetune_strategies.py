@@ -14,8 +14,7 @@ from core.models.card import BackboneCard, save_card
 from core.models.library import list_backbones
 from core.runs.store import RunStore
 from core.workspace import Workspace
-from tests.pages.test_finetune import open_page, shelved, table
-from tests.pages.test_run import shown
+from tests.pages.helpers import copy_to_workspace, open_page, page_text, stage_table
 
 Tiny = tuple[Workspace, Dataset]
 
@@ -55,7 +54,7 @@ def test_every_strategy_shows_its_card_and_is_queued_as_the_command_says(
     strategy: str, page: AppTest, tiny: Tiny
 ) -> None:
     choose(page, strategy)
-    text = shown(page).replace("\\", "")
+    text = page_text(page).replace("\\", "")
     about = STRATEGIES[strategy]
     assert about.summary in text and about.when in text and about.source in text
     assert not page.slider and page.query_params["strategy"].partition(":")[0] == strategy
@@ -86,7 +85,7 @@ def test_a_click_on_a_stage_trains_it(page: AppTest, tiny: Tiny) -> None:
     page.toggle(f"stage_{card.id}_ft_{names[0]}").set_value(True).run()
     assert commanded(page) == ("surgical", {"stages": (names[0], names[-1])})
     assert page.query_params["strategy"] == f"surgical:stages={names[0]}+{names[-1]}"
-    assert table(page).count("trained") == 3
+    assert stage_table(page).count("trained") == 3
     for name in (names[0], names[-1]):
         page.toggle(f"stage_{card.id}_ft_{name}").set_value(False).run()
     assert "at least one stage to train" in page.error[0].value and not launchable(page)
@@ -95,7 +94,7 @@ def test_a_click_on_a_stage_trains_it(page: AppTest, tiny: Tiny) -> None:
 
 def test_openings_and_rates_are_shown_stage_by_stage(page: AppTest) -> None:
     choose(page, "gradual")
-    lines = table(page).splitlines()
+    lines = stage_table(page).splitlines()
     assert "From epoch" in lines[0] and "Rate" in lines[0]
     rate = float(page.number_input("ft_learning_rate").value or 0)
     block = next(line for line in lines if "Block 3" in line)
@@ -103,7 +102,7 @@ def test_openings_and_rates_are_shown_stage_by_stage(page: AppTest) -> None:
     page.number_input("ft_epochs").set_value(2).run()
     assert "opens its last stage in epoch" in page.error[0].value and not launchable(page)
     choose(page, "depth")
-    assert "From epoch" not in table(page) and launchable(page)
+    assert "From epoch" not in stage_table(page) and launchable(page)
 
 
 def test_the_address_brings_strategy_options_stages_and_settings(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +163,7 @@ def test_an_address_that_asks_for_nonsense_is_told_so(
 
 
 def test_a_card_without_counts_says_so_instead_of_probing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    card = shelved(tiny[0], "dnn", ("supervised",) * 4)
+    card = copy_to_workspace(tiny[0], "dnn", ("supervised",) * 4)
     bare = tuple(dataclasses.replace(stage, biases_norms=None, linear_widths=None) for stage in card.stages)
     save_card(dataclasses.replace(card, stages=bare), tiny[0].backbones / card.id)
     app = open_page(tiny[0], "finetune", monkeypatch, backbone="mine")

@@ -40,7 +40,7 @@ def test_no_input_in_the_code_lacks_help() -> None:
     assert not bare, "\n".join(bare)
 
 
-@pytest.mark.usefixtures("counted_here")
+@pytest.mark.usefixtures("costs_in_process")
 def test_every_input_on_every_page_shows_help(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
     ids = furnish(*tiny)
     serve(tiny[0], monkeypatch)

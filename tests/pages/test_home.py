@@ -16,8 +16,7 @@ from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
 from pages.components.common import bullets
 from tests.core.training.helpers import QUICK, ListReporter, pretrained
-from tests.pages.test_finetune import open_page
-from tests.pages.test_run import shown
+from tests.pages.helpers import open_page, page_text
 
 
 @pytest.fixture(scope="module")
@@ -124,13 +123,13 @@ def test_the_story_fills_in(tiny: tuple[Workspace, Dataset], monkeypatch: pytest
     carry_on(2)
     app = open_page(workspace, "home", monkeypatch)
     assert [one.value for one in app.subheader] == ["The story so far", "Latest runs"]
-    assert "provisional: 2 of 11 runs done" in shown(app) and not app.select_slider
+    assert "provisional: 2 of 11 runs done" in page_text(app) and not app.select_slider
     carry_on(10)
     app.run()
     assert not app.exception
     assert [one.value for one in app.subheader] == ["The story", "Latest runs"]
     sentences = demo.wait_for_demo(workspace, sweep)
-    assert sentences and all(bullets([one]) in shown(app) for one in sentences)
+    assert sentences and all(bullets([one]) in page_text(app) for one in sentences)
     assert app.progress[0].text == "11 of 11 runs done"
     slider = app.select_slider[0]
     assert slider.label == "Share of the fine-tuned weights (alpha)"

@@ -15,9 +15,9 @@ from core.models.registry import ARCHITECTURES
 from core.runs.store import RunStore
 from core.training.objectives import OBJECTIVES, STARTS
 from core.workspace import Workspace, open_workspace
-from tests.pages.test_finetune import open_page
+from tests.pages.helpers import open_page
 
-pytestmark = pytest.mark.usefixtures("counted_here")
+pytestmark = pytest.mark.usefixtures("costs_in_process")
 Tiny = tuple[Workspace, Dataset]
 
 

@@ -22,11 +22,10 @@ from core.training.apply import score_file
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
-from tests.pages.test_finetune import open_page
-from tests.pages.test_run import queued, shown, table_with
+from tests.pages.helpers import open_page, page_text, submit_finetune, table_with_column
 
 Tiny = tuple[Workspace, Dataset]
-pytestmark = pytest.mark.usefixtures("commands_here")
+pytestmark = pytest.mark.usefixtures("commands_in_process")
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def run(tiny: Tiny) -> Run:
 
 def text_of(app: AppTest) -> str:
     """Every text on the page, as a reader sees it."""
-    return shown(app).replace("\\", "")
+    return page_text(app).replace("\\", "")
 
 
 def rows(tmp_path: Path, labelled: bool = True, number: int = 300) -> str:
@@ -79,16 +78,16 @@ def test_labelled_rows(tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest
         "Predicted click rate": f"{100 * found.mean():.2f} %",
         "Actual click rate": f"{100 * labels.mean():.2f} %",
     }
-    metrics = table_with(app, "Metric").set_index("Metric")["Value"]
+    metrics = table_with_column(app, "Metric").set_index("Metric")["Value"]
     assert metrics["AUC-ROC"] == f"{roc_auc_score(labels, found):.4f}"
     assert metrics["Log loss"] == f"{log_loss(labels, found):.4f}"
     assert {"F1", "Accuracy", "Accuracy of always-no", "AUC, 95 % interval (DeLong)"} <= {*metrics.index}
     # Too few rows for drift: the shares are shown, and neither index nor level.
     assert "Drift is not judged on 300 rows" in text_of(app) and "strong" not in text_of(app)
-    shares = table_with(app, "Unseen, file")
+    shares = table_with_column(app, "Unseen, file")
     assert shares["Field"].tolist() == list(FIELDS) and not {"Index", "Drift"} & {*shares.columns}
     assert shares.set_index("Field").loc["C3", "Unseen, file"] == 1.0
-    assert table_with(app, "Score")["Score"].to_numpy() == pytest.approx(found[:100], abs=1e-6)
+    assert table_with_column(app, "Score")["Score"].to_numpy() == pytest.approx(found[:100], abs=1e-6)
     options = build_parser().parse_args(shlex.split(app.code[0].value)[3:])
     assert (options.run_id, str(options.input), options.on_bad_rows) == (run.id, "../rows of today.tsv", "reject")
     assert "rows of today" in app.subheader[0].value and not list(workspace.uploads.glob("*rows*"))
@@ -105,7 +104,7 @@ def test_labelled_rows(tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest
 def test_drift_on_enough_rows(tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(tiny[0], "score", monkeypatch, run=run.id)
     score(app, rows(tmp_path, number=600))
-    drift = table_with(app, "Index")
+    drift = table_with_column(app, "Index")
     assert len(drift) == 39 and drift["Index"].is_monotonic_decreasing
     strong = drift.loc[drift["Drift"] == "strong", "Field"].tolist()
     assert strong[0] == "C3"
@@ -129,7 +128,7 @@ def test_ids_labels_that_are_none_and_another_spelling(
     assert "in upper case, the model in lower case" in warning.value.replace("\\", "")
     assert "60 of 100 rows have no label" in text_of(app)
     assert "On 40 rows" in text_of(app)
-    first = table_with(app, "Row in the file")
+    first = table_with_column(app, "Row in the file")
     assert first["Row in the file"].tolist() == list(range(2, 102))
     assert first["Id"].tolist() == [f"{place:04d}" for place in range(100)]
     (kept,) = scorings(tiny[0], run.id)
@@ -153,7 +152,7 @@ def test_rows_without_labels_and_a_run_whose_dataset_is_gone(
     score(app, rows(tmp_path, labelled=False))
     assert set(numbers(app)) == {"Rows", "Over the threshold", "Predicted click rate", "Share over threshold"}
     assert not [one for one in app.dataframe if "Metric" in one.value.columns]
-    assert "dataset is gone" in shown(app)
+    assert "dataset is gone" in page_text(app)
 
 
 def test_bad_rows_are_refused_in_a_sentence_or_skipped(
@@ -199,7 +198,7 @@ def test_only_runs_that_can_score_are_offered(tiny: Tiny, run: Run, monkeypatch:
     blind = carry_out(
         workspace, PretrainRequest(dataset.id, "dnn", "blind", QUICK, {"widths": [8], "embedding": 4}, "none")
     )
-    waiting = queued(workspace, dataset)
+    waiting = submit_finetune(workspace, dataset)
     for named, why in ((blind.id, "never learnt clicks"), (waiting.id, "is queued"), ("r-none", "There is no run")):
         app = open_page(workspace, "score", monkeypatch, run=named)
         assert why in app.error[0].value.replace("\\", "")
@@ -217,4 +216,4 @@ def test_another_run_forgets_the_first_ones_file(
     box = app.selectbox[0]
     box.set_value(next(one.id for one in RunStore(tiny[0]).list() if one.id != run.id)).run()
     assert not app.exception and not app.warning and not numbers(app)
-    assert "scored" not in app.query_params and "simulated" in shown(app)
+    assert "scored" not in app.query_params and "simulated" in page_text(app)

@@ -28,8 +28,7 @@ from pages.components.strategy_fields import GROUPS
 from pages.components.sweep_tables import page_table, places_of
 from pages.components.sweep_view import by_setting
 from tests.core.training.helpers import pretrained
-from tests.pages.test_finetune import open_page
-from tests.pages.test_run import button, shown
+from tests.pages.helpers import has_button, open_page, page_text
 
 Tiny = tuple[Workspace, Dataset]
 TRAIN = TrainSettings(epochs=1, batch_size=256, early_stopping=0, device="cpu")
@@ -65,7 +64,7 @@ def launchable(app: AppTest) -> bool:
 def test_every_strategy_has_a_card_with_its_source_and_when_to_use_it(page: AppTest) -> None:
     grouped = [name for names in GROUPS.values() for name in names]
     assert sorted([*grouped, "depth"]) == sorted(STRATEGIES)
-    text = shown(page).replace("\\", "")
+    text = page_text(page).replace("\\", "")
     for about in STRATEGIES.values():
         assert about.summary in text and about.when in text and about.source in text
     labels = [one.label for one in page.checkbox]
@@ -84,7 +83,7 @@ def test_opens_with_every_depth_both_controls_and_three_seeds(page: AppTest, tin
 
 
 def test_what_a_depth_already_is_does_not_run_twice(page: AppTest, tiny: Tiny) -> None:
-    assert "In the sweep as freeze depth 0" in shown(page)
+    assert "In the sweep as freeze depth 0" in page_text(page)
     assert not any(one.key == "sweep_with_full" for one in page.checkbox)
     depths = page.pills("sweep_depths_simulated-dnn")
     depths.set_value([2]).run()
@@ -116,10 +115,10 @@ def test_a_click_on_a_stage_trains_it_and_stacks_are_arms(page: AppTest, tiny: T
     found = [arm.options["stages"] for arm in asked_for(page, tiny[0]).arms if arm.strategy == "surgical"]
     assert found == [(names[0], names[-1]), (names[-2],)]
     page.toggle(f"stage_{card.id}_1_{names[-2]}").set_value(False).run()
-    assert "stack 2 trains no stage" in shown(page) and not launchable(page)
+    assert "stack 2 trains no stage" in page_text(page) and not launchable(page)
     page.toggle(f"stage_{card.id}_1_{names[0]}").set_value(True).run()
     page.toggle(f"stage_{card.id}_1_{names[-1]}").set_value(True).run()
-    assert "stacks 1 and 2 train the same stages" in shown(page) and not launchable(page)
+    assert "stacks 1 and 2 train the same stages" in page_text(page) and not launchable(page)
     page.button("sweep_remove_0").click().run()
     assert not page.exception and launchable(page)
 
@@ -127,7 +126,7 @@ def test_a_click_on_a_stage_trains_it_and_stacks_are_arms(page: AppTest, tiny: T
 def test_a_strategy_that_cannot_be_says_why(page: AppTest) -> None:
     page.number_input("sweep_epochs").set_value(2).run()
     assert page.checkbox("sweep_with_gradual").disabled
-    assert "opens its last stage in epoch" in shown(page)
+    assert "opens its last stage in epoch" in page_text(page)
     page.number_input("sweep_epochs").set_value(10).run()
     assert not page.checkbox("sweep_with_gradual").disabled
 
@@ -138,7 +137,7 @@ def test_rates_and_sizes_multiply_the_runs(page: AppTest, tiny: Tiny) -> None:
     assert spec.learning_rates == (1e-3, 1e-4)
     assert any("2 learning rates" in one.value for one in page.caption)
     page.text_input("sweep_rates").set_value("fast").run()
-    assert "'fast'" in shown(page) and not launchable(page)
+    assert "'fast'" in page_text(page) and not launchable(page)
     # The dataset has 600 target rows, fewer than the smallest size offered.
     assert any("can be chosen from 1,000 rows on" in one.value for one in page.caption)
 
@@ -211,8 +210,8 @@ def test_launch_queues_the_sweep_and_shows_it(page: AppTest, tiny: Tiny) -> None
     (sweep,) = list_sweeps(tiny[0])
     assert sweep.name == "mine" and page.query_params["sweep"] == sweep.id
     assert dataclasses.replace(sweep.spec) == asked
-    assert page.subheader[0].value == "mine" and button(page, "Cancel")
-    assert "Nothing yet" in shown(page)
+    assert page.subheader[0].value == "mine" and has_button(page, "Cancel")
+    assert "Nothing yet" in page_text(page)
     assert len(page.dataframe[0].value) == len(asked.arms)
 
 
@@ -253,7 +252,7 @@ def test_half_done_is_provisional_and_keeps_every_row(
 ) -> None:
     workspace, sweep = begun
     app = open_page(workspace, "sweep", monkeypatch, sweep="half")
-    text = shown(app).replace("\\", "")
+    text = page_text(app).replace("\\", "")
     assert "provisional: 3 of 5 runs done" in text and "another seed may turn it round" in text
     table = app.dataframe[0].value
     assert table["Arm"].tolist() == ["full fine-tuning", "freeze depth 1", "zero-shot"]
@@ -266,7 +265,7 @@ def test_half_done_is_provisional_and_keeps_every_row(
     assert table["Compare"].iloc[1] == f"compare?runs={runs[1].id},{runs[4].id}"
     next(one for one in app.button if one.label == "Cancel").click().run()
     assert [run.status for run in RunStore(workspace).group(sweep.id)] == ["done"] * 3 + ["cancelled"] * 2
-    assert "provisional" not in shown(app) and button(app, "Resume")
+    assert "provisional" not in page_text(app) and has_button(app, "Resume")
     next(one for one in app.button if one.label == "Resume").click().run()
     assert [run.status for run in RunStore(workspace).group(sweep.id)] == ["done"] * 3 + ["queued"] * 2
 
@@ -282,7 +281,7 @@ def test_done_says_the_verdicts_against_the_reference_that_one_chooses(
         app.selectbox("against").select(reference).run()
         assert not app.exception
         verdicts, sentences = judged(workspace, results, reference)
-        text = shown(app).replace("\\", "")
+        text = page_text(app).replace("\\", "")
         assert "provisional" not in text and all(sentence[1:] in text for sentence in sentences)
         table = app.dataframe[0].value.set_index("Arm")
         for one in verdicts:
@@ -291,7 +290,7 @@ def test_done_says_the_verdicts_against_the_reference_that_one_chooses(
                 assert table.loc[one.a, "ΔAUC"] == f"{one.auc.delta:+.4f}"
         assert table.loc[reference, "Verdict"] == "reference"
     assert app.query_params["against"] == "zero-shot"
-    assert not button(app, "Cancel") and not button(app, "Resume")
+    assert not has_button(app, "Cancel") and not has_button(app, "Resume")
 
 
 def test_sentences_stand_under_their_setting_also_while_one_alone_is_judged(begun: tuple[Workspace, Sweep]) -> None:
@@ -361,5 +360,5 @@ def test_a_sweep_of_the_command_line_is_gone_on_with_there(tiny: Tiny, monkeypat
     for run in RunStore(workspace).group(sweep.id):
         RunStore(workspace).request_cancel(run.id)
     app = open_page(workspace, "sweep", monkeypatch, sweep=sweep.id)
-    assert "started on the command line" in shown(app)
-    assert not button(app, "Resume") and not button(app, "Add them")
+    assert "started on the command line" in page_text(app)
+    assert not has_button(app, "Resume") and not has_button(app, "Add them")

@@ -18,11 +18,10 @@ from core.workspace import Workspace, read_json, write_json
 from pages.components import report_download
 from tests.core.report.helpers import finished_sweep
 from tests.core.training.helpers import QUICK, carry_out, pretrained
-from tests.pages.test_finetune import open_page
-from tests.pages.test_run import button, shown, table_with
+from tests.pages.helpers import has_button, open_page, page_text, table_with_column
 
 Tiny = tuple[Workspace, Dataset]
-pytestmark = pytest.mark.usefixtures("commands_here")
+pytestmark = pytest.mark.usefixtures("commands_in_process")
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def test_export_says_what_the_check_found(tiny: Tiny, run: Run, monkeypatch: pyt
     found = kept(tiny[0], run.id, EXPORT)
     assert found
     largest = found.said["onnx"]["largest_difference"]
-    assert f"scores differ by at most {largest:.1e}" in shown(app).replace("\\", "")
+    assert f"scores differ by at most {largest:.1e}" in page_text(app).replace("\\", "")
     assert [re.sub(r"\d[\d.]*", "#", label) for label in downloads(app)] == ["Download the zip (# kB)"]
     with zipfile.ZipFile(export_file(found.folder, run.id)) as archive:
         names = {Path(name).name for name in archive.namelist()}
@@ -76,9 +75,9 @@ def test_verify_says_whether_every_number_is_the_same(tiny: Tiny, run: Run, monk
     write_json(found.folder / "said.json", stored)
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     assert "Not the same" in app.warning[0].value and not app.success
-    table = table_with(app, "Again")
+    table = table_with_column(app, "Again")
     assert table.iloc[0].tolist() == ["metrics target_test auc", "0.71234567890123", "–"]
-    assert button(app, "Verify again")
+    assert has_button(app, "Verify again")
 
 
 def test_a_failure_is_a_sentence_until_it_is_tried_again(tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +94,7 @@ def test_every_session_sees_how_far_it_is(tiny: Tiny, run: Run, monkeypatch: pyt
     key = f"verify {tiny[0].root} {run.id}"
     monkeypatch.setitem(errands._errands, key, errands.Errand(key, 0.4))
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
-    assert not button(app, "Verify") and button(app, "Stop") and button(app, "Export")
+    assert not has_button(app, "Verify") and has_button(app, "Stop") and has_button(app, "Export")
 
 
 def test_a_backbone_that_never_learnt_clicks_is_exported_without_onnx(
@@ -107,7 +106,7 @@ def test_a_backbone_that_never_learnt_clicks_is_exported_without_onnx(
     app = open_page(workspace, "run", monkeypatch, run=blind.id)
     assert not [one for one in app.get("page_link") if isinstance(one, Element) and "Score" in one.proto.label]
     press(app, "Export")
-    assert "has not learnt clicks" in shown(app) and len(downloads(app)) == 1
+    assert "has not learnt clicks" in page_text(app) and len(downloads(app)) == 1
 
 
 def test_the_report_of_a_run_and_of_a_sweep(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,4 +135,4 @@ def test_an_export_under_way_offers_no_stop_since_it_does_not_say_how_far_it_is(
     key = f"export {tiny[0].root} {run.id}"
     monkeypatch.setitem(errands._errands, key, errands.Errand(key, 0.0))
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
-    assert "Exporting and checking" in shown(app) and not button(app, "Stop") and not button(app, "Export")
+    assert "Exporting and checking" in page_text(app) and not has_button(app, "Stop") and not has_button(app, "Export")

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import Message, Scope
 
 from pages.components.way_back import CALLBACK, COOKIE, LOGIN, LONGEST, PAGES, WayBack, link_within
-from tests.faults.test_security import FILES
+from tests.pages.helpers import PAGE_FILES
 
 HOME = "http://testserver/"
 OUTSIDE = (
@@ -63,7 +63,7 @@ def kept(referer: str) -> str:
 
 
 def test_every_page_but_home_can_be_come_back_to() -> None:
-    assert {f"{page}.py" for page in PAGES} | {"home.py"} == set(FILES)
+    assert {f"{page}.py" for page in PAGES} | {"home.py"} == set(PAGE_FILES)
 
 
 @pytest.mark.parametrize("link", ["run?run=r-1", "compare?runs=r-1%2Cr-2&find=a+%26+b%3B", "learn"])

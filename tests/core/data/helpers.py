@@ -108,3 +108,6 @@ def write(folder: Path, data: bytes, name: str = "file") -> Path:
     path = folder / name
     path.write_bytes(data)
     return path
+
+
+CSV_HEADER = ("label," + ",".join([f"I{i}" for i in range(1, 14)] + [f"C{i}" for i in range(1, 27)])).encode()

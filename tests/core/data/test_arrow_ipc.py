@@ -17,33 +17,8 @@ from core.data.arrow_ipc import arrow_names, read_arrow
 from core.data.containers import container_of
 from core.errors import BadInput
 from core.workspace import PROJECT
+from tests.core.data.arrow_files import CODECS, ROWS, WRITERS, example_table, ipc_bytes
 from tests.core.data.helpers import write
-
-ROWS = 1000
-CODECS = [None, "zstd", "lz4"]
-KINDS = {"arrow": pa.ipc.new_file, "arrow-stream": pa.ipc.new_stream}
-
-
-def table(rows: int = ROWS) -> pa.Table:
-    """Numbers, text and dictionaries, some of them missing."""
-    dice = np.random.default_rng(0)
-    words = [None if number % 7 == 0 else f"{number:08x}" * (number % 3 + 1) for number in dice.integers(0, 50, rows)]
-    return pa.table(
-        {
-            "label": pa.array(dice.integers(0, 2, rows), pa.int8()),
-            "I1": pa.array([None if number < 20 else float(number) for number in dice.integers(0, 99, rows)]),
-            "C1": pa.array(words),
-            "C2": pa.array(words).dictionary_encode(),
-        }
-    )
-
-
-def ipc(data: pa.Table, kind: str = "arrow", codec: str | None = None, chunk: int | None = None) -> bytes:
-    """The table as a file or stream."""
-    stream = io.BytesIO()
-    with KINDS[kind](stream, data.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
-        writer.write_table(data, max_chunksize=chunk)
-    return stream.getvalue()
 
 
 def read(path: Path) -> pa.Table:
@@ -57,17 +32,17 @@ def read(path: Path) -> pa.Table:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_rows_come_back_whole_and_in_order(
     kind: str, codec: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arrow_ipc, "PIECE_ROWS", 64)
-    path = write(tmp_path, ipc(table(), kind, codec, 150))
+    path = write(tmp_path, ipc_bytes(example_table(), kind, codec, 150))
     assert container_of(path) == kind
     assert arrow_names(path) == ["label", "I1", "C1", "C2"]
     pieces = list(read_arrow(path))
     assert max(piece.num_rows for piece in pieces) == 64
-    wanted = table()
+    wanted = example_table()
     assert read(path).to_pydict() == wanted.to_pydict()
     assert pa.Table.from_batches(read_arrow(path, ["C1", "label"])).column_names == ["label", "C1"]
 
@@ -75,13 +50,13 @@ def test_rows_come_back_whole_and_in_order(
 @pytest.mark.parametrize("codec", ["zstd", "lz4", "uncompressed"])
 def test_feather(codec: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    pyarrow.feather.write_feather(table(), path, compression=codec)
-    assert container_of(path) == "arrow" and read(path).to_pydict() == table().to_pydict()
+    pyarrow.feather.write_feather(example_table(), path, compression=codec)
+    assert container_of(path) == "arrow" and read(path).to_pydict() == example_table().to_pydict()
 
 
 def test_views_come_as_plain_text(tmp_path: Path) -> None:
     """As Polars writes them, within a dictionary too."""
-    words = table()["C1"].combine_chunks()
+    words = example_table()["C1"].combine_chunks()
     views = words.cast(pa.string_view())
     coded = words.dictionary_encode()
     columns = {
@@ -89,7 +64,7 @@ def test_views_come_as_plain_text(tmp_path: Path) -> None:
         "b": pa.DictionaryArray.from_arrays(coded.indices, coded.dictionary.cast(pa.string_view())),
         "c": words.cast(pa.binary()).cast(pa.binary_view()),
     }
-    found = read(write(tmp_path, ipc(pa.table(columns), chunk=300)))
+    found = read(write(tmp_path, ipc_bytes(pa.table(columns), chunk=300)))
     assert found.schema.types == [pa.large_string(), pa.large_string(), pa.large_binary()]
     assert found["a"].to_pylist() == found["b"].to_pylist() == words.to_pylist()
     assert found["c"].to_pylist() == words.cast(pa.binary()).to_pylist()
@@ -103,7 +78,7 @@ def test_a_view_of_nowhere_where_a_value_is_missing(tmp_path: Path) -> None:
     valid = pa.array([True, False, False, False]).buffers()[1]
     column = pa.Array.from_buffers(pa.string_view(), 4, [valid, pa.py_buffer(views)])
     column.validate(full=True)
-    path = write(tmp_path, ipc(pa.table({"a": column})))
+    path = write(tmp_path, ipc_bytes(pa.table({"a": column})))
     assert read(path)["a"].to_pylist() == ["abc", None, None, None]
 
 
@@ -111,7 +86,7 @@ def test_large_values_make_small_pieces(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(arrow_ipc, "PIECE_BYTES", 10_000)
     words = pa.array(["a" * 4000, "b"]).take(pa.array([0, 0, 0, 0, 1, 0] * 3))
     for column in (words, words.dictionary_encode(), words.cast(pa.string_view())):
-        path = write(tmp_path, ipc(pa.table({"a": column})))
+        path = write(tmp_path, ipc_bytes(pa.table({"a": column})))
         pieces = list(read_arrow(path))
         assert [piece.num_rows for piece in pieces] == [2, 3, 2, 2, 3, 2, 3, 1]
         assert read(path)["a"].to_pylist() == words.to_pylist()
@@ -146,9 +121,9 @@ def null_bomb(codec: str) -> pa.Table:
 
 @pytest.mark.parametrize("make", [bomb, dictionary_bomb, view_bomb, viewed_dictionary_bomb, null_bomb])
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_bombs(kind: str, codec: str, make: Callable[[str], pa.Table], tmp_path: Path) -> None:
-    path = write(tmp_path, ipc(make(codec), kind, codec))
+    path = write(tmp_path, ipc_bytes(make(codec), kind, codec))
     assert path.stat().st_size < 5_000_000
     with pytest.raises(BadInput, match="decompression bomb"):
         for _ in read_arrow(path):
@@ -159,7 +134,7 @@ def test_bombs(kind: str, codec: str, make: Callable[[str], pa.Table], tmp_path:
 @pytest.mark.parametrize("claim", [2**27, 2**40, 2**62, -5])
 def test_a_buffer_that_claims_what_it_has_not(codec: str, claim: int, tmp_path: Path) -> None:
     """Arrow makes room for what the first eight bytes of a compressed buffer say."""
-    data = bytearray(ipc(pa.table({"a": pa.array(np.arange(ROWS) / 7)}), codec=codec))
+    data = bytearray(ipc_bytes(pa.table({"a": pa.array(np.arange(ROWS) / 7)}), codec=codec))
     place = data.index(struct.pack("<q", 8 * ROWS))
     data[place : place + 8] = struct.pack("<q", claim)
     with pytest.raises(BadInput, match="decompression bomb|has a batch of [0-9,]+ bytes|has a size below 0"):
@@ -177,7 +152,7 @@ def vectors(footer: bytes) -> list[int]:
 
 
 def test_a_footer_that_names_a_batch_a_thousand_times(tmp_path: Path) -> None:
-    data = ipc(table())
+    data = ipc_bytes(example_table())
     reader = pa.ipc.open_file(io.BytesIO(data))
     assert reader.num_record_batches == 1
     (length,) = struct.unpack("<i", data[-10:-6])
@@ -195,19 +170,19 @@ def test_a_footer_that_names_a_batch_a_thousand_times(tmp_path: Path) -> None:
         list(read_arrow(path))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_two_end_to_end_lose_no_rows_silently(kind: str, tmp_path: Path) -> None:
     """A reader would take one of the two and say nothing."""
-    data = ipc(table(), kind, chunk=400)
+    data = ipc_bytes(example_table(), kind, chunk=400)
     with pytest.raises(BadInput, match=r"(two streams|two files) end to end\?"):
         list(read_arrow(write(tmp_path, data + data)))
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_cut_off_anywhere(kind: str, codec: str | None, tmp_path: Path) -> None:
     """A stream may end with a batch and not say that it does; messages are of multiples of 8 bytes, these cuts not."""
-    data = ipc(table(40), kind, codec, 20)
+    data = ipc_bytes(example_table(40), kind, codec, 20)
     for size in range(9, len(data) - 8, 96):
         path = write(tmp_path, data[:size])
         with pytest.raises(BadInput, match="cannot be read"):
@@ -224,12 +199,12 @@ import pyarrow as pa
 from core.data.arrow_ipc import read_arrow
 from core.data.containers import container_of
 from core.errors import BadInput
-from tests.core.data.test_arrow_ipc import CODECS, KINDS, ipc, table
+from tests.core.data.arrow_files import CODECS, WRITERS, example_table, ipc_bytes
 import pyarrow.compute as pc
-data = table(60)
+data = example_table(60)
 views = data["C1"].combine_chunks().cast(pa.string_view())
 data = data.append_column("V", views).append_column("N", pa.nulls(60))
-files = [ipc(data, kind, codec, 25) for kind in KINDS for codec in CODECS]
+files = [ipc_bytes(data, kind, codec, 25) for kind in WRITERS for codec in CODECS]
 dice, path, read = random.Random(5), Path(sys.argv[1]), 0
 for turn in range(300):
     file = bytearray(files[turn % len(files)])

@@ -13,7 +13,7 @@ from core.data import guard, textblocks
 from core.data.ingest import ingest
 from core.errors import BadInput
 from core.workspace import Workspace
-from tests.core.data.helpers import PACK, fingerprint, packed_tar, packed_zip, rows, text, write
+from tests.core.data.helpers import CSV_HEADER, PACK, fingerprint, packed_tar, packed_zip, rows, text, write
 
 GOOD = rows(12)
 
@@ -39,7 +39,6 @@ def two_members() -> bytes:
     return stream.getvalue()
 
 
-HEADER = ("label," + ",".join([f"I{i}" for i in range(1, 14)] + [f"C{i}" for i in range(1, 27)])).encode()
 FORTY = [f"x{i}" for i in range(40)]
 
 CASES: dict[str, tuple[bytes, str]] = {
@@ -75,10 +74,10 @@ CASES: dict[str, tuple[bytes, str]] = {
         r"holds 2 files of rows: a \(12 rows\) and b",
     ),
     "encrypted zip": (encrypted_zip(), r"is encrypted"),
-    "csv without C3": (HEADER.replace(b",C3,", b",") + b"\n1" + b",1" * 38, r"lacks the columns C3"),
-    "csv naming C3 twice": (HEADER.replace(b",C4,", b",C3,") + b"\n1" + b",1" * 39, r"names the column C3 2 times"),
+    "csv without C3": (CSV_HEADER.replace(b",C3,", b",") + b"\n1" + b",1" * 38, r"lacks the columns C3"),
+    "csv naming C3 twice": (CSV_HEADER.replace(b",C4,", b",C3,") + b"\n1" + b",1" * 39, r"names the column C3 2 times"),
     "csv with letters in I2": (
-        HEADER + b"\n1" + b",1" * 39 + b"\n0,1,two" + b",1" * 37,
+        CSV_HEADER + b"\n1" + b",1" * 39 + b"\n0,1,two" + b",1" * 37,
         r"Row 3 of 'file': I2 is 'two', not a number",
     ),
     "parquet junk": (b"PAR1" + b"x" * 100 + b"PAR1", r"begins like Parquet but cannot be read"),
@@ -105,7 +104,7 @@ def test_truncated_archives(container: str, workspace: Workspace, tmp_path: Path
 
 
 @pytest.mark.parametrize("container", [name for name in PACK if name not in ("plain", "tar")])
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_decompression_bombs(
     container: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +119,7 @@ def test_decompression_bombs(
     assert fingerprint(workspace) == before
 
 
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_absurdly_long_line(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(textblocks, "BLOCK_BYTES", 2**16)
     before = fingerprint(workspace)
@@ -165,7 +164,7 @@ def test_names_that_cannot_be_used(name: str, workspace: Workspace, tmp_path: Pa
     assert fingerprint(workspace) == before
 
 
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_skipping_counts_bad_rows_and_names_them(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

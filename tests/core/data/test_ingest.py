@@ -150,7 +150,7 @@ def test_the_same_file_is_the_same_sample_and_is_found_again(workspace: Workspac
     assert list_samples(again) == []
 
 
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_a_file_that_is_there_already_is_not_read_to_its_end(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

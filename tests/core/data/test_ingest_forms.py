@@ -143,7 +143,7 @@ def test_dates_and_lists_beside_the_forty_in_parquet(workspace: Workspace, tmp_p
 
 
 @pytest.mark.parametrize("header", [False, True])
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_rows_keep_the_numbers_they_have_in_the_file(
     header: bool, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

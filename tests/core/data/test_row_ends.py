@@ -58,7 +58,7 @@ def test_quoted_rows_end_where_the_csv_module_ends_them() -> None:
 
 @pytest.mark.parametrize("block", [600, 777, 2048])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_a_block_may_end_anywhere(
     block: int, end: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_block_may_end_anywhere(
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_every_place_where_a_block_can_end(
     end: str, mark: bytes, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +136,7 @@ def test_a_name_in_the_header_may_have_a_line_break(
         ]
 
 
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_a_byte_order_mark_within_a_file_is_a_letter(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,8 +19,7 @@ from core.data.containers import container_of
 from core.data.unreadable import PATTERNS, SIGNATURES, describe_unreadable
 from core.errors import BadInput
 from tests.core.data.archive_files import TRAIN, zip_of
-from tests.core.data.helpers import packed_zstd, rows, text, write
-from tests.core.data.test_bad_input import HEADER
+from tests.core.data.helpers import CSV_HEADER, packed_zstd, rows, text, write
 
 ARRAY = np.arange(80.0).reshape(2, 40)
 FRAME = pd.DataFrame(ARRAY)
@@ -118,7 +117,7 @@ def test_packed_twice(pack: type) -> None:
 
 
 LINES = rows(5)
-CSV = HEADER + b"\n" + b"\n".join(",".join(line).encode() for line in LINES)
+CSV = CSV_HEADER + b"\n" + b"\n".join(",".join(line).encode() for line in LINES)
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def test_other_forms_of_weights_are_named_as_such(
     refused(workspace, tmp_path / "given", "data.pkl' is not read")
 
 
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_a_bomb_is_stopped_while_it_unpacks(
     files: Files, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,7 +99,7 @@ def test_preprocessing_that_is_refused(files: Files, workspace: Workspace, tmp_p
         refused(workspace, packed(tmp_path / "it.zip", fault), sentence)
 
 
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_vocabularies_beyond_measure_are_refused_before_they_are_decoded(
     files: Files, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

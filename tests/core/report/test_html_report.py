@@ -19,7 +19,7 @@ from core.runs.sweep import SweepSpec, submit_sweep
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 from tests.core.report.helpers import ARMS, TRAIN, finished_sweep
-from tests.core.report.test_html_page import Reader
+from tests.core.report.html_reader import HtmlReader
 from tests.core.training.helpers import carry_out, pretrained
 
 
@@ -35,7 +35,7 @@ def test_the_report_of_a_sweep(tiny: tuple[Workspace, Dataset], tmp_path: Path) 
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert said["bytes"] == len(text.encode()) < len(get_plotlyjs().encode()) + 400_000
     assert said["simulated"] and said["comparisons"] == 3 + 2 and len(said["runs"]) == 7
-    reader = Reader(text)
+    reader = HtmlReader(text)
     names = [name for name, _ in reader.elements]
     assert "img" not in names and names.count("script") == names.count("figure") + 2 and names.count("figure") >= 8
     for shown in ("<script>alert(1)</script>", "<b>tag", "</script><img src=x onerror=alert(2)>", "Simulated data:"):
@@ -87,7 +87,7 @@ def test_the_files_of_a_dataset_and_their_duplicates_are_named(workspace: Worksp
     dataset = prepare_files(workspace, files, SplitSpec(), "months", min_count=5)
     run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=TRAIN))
     write_report(workspace, runs_subject(workspace, [run]), tmp_path / "report.html")
-    words = Reader((tmp_path / "report.html").read_text(encoding="utf-8")).words
+    words = HtmlReader((tmp_path / "report.html").read_text(encoding="utf-8")).words
     assert "Source from 'may' (900 rows), target from 'june' (520 rows)." in words
     assert "20 of the 520 rows of 'june' also occur in 'may'." in words
     assert "20 of the 260 target test rows also occur among the source training rows." in words

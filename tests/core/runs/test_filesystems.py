@@ -13,6 +13,7 @@ from core.runs.filesystems import check_locks, mount_of, shared_kind
 from core.runs.store import RunStore
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
+from tests.core.runs.mounts import journal_mode, pretend_local, pretend_shared, write_mounts
 
 REQUEST = FinetuneRequest("d-1", "b-1")
 MOUNTS = """\
@@ -30,32 +31,6 @@ MOUNTS = """\
 35 22 0:33 / /mnt/new rw - somefs none rw
 half a line
 """
-
-
-def pretend(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
-    path = folder / "mountinfo"
-    path.write_text(text)
-    monkeypatch.setattr(filesystems, "MOUNTS", path)
-
-
-def pretend_shared(monkeypatch: pytest.MonkeyPatch, folder: Path, options: str = "rw") -> None:
-    """All of the machine's files are on NFS, so far as the list of mounts says."""
-    pretend(monkeypatch, folder, f"1 0 0:1 / / rw - nfs4 host:/ {options}\n")
-    monkeypatch.setattr(database, "_settled", set())
-    monkeypatch.setattr(database, "_rollback", set())
-
-
-def pretend_local(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    pretend(monkeypatch, folder, "1 0 0:1 / / rw - ext4 /dev/sda rw\n")
-    monkeypatch.setattr(database, "_settled", set())
-    monkeypatch.setattr(database, "_rollback", set())
-
-
-def journal(workspace: Workspace) -> str:
-    db = sqlite3.connect(workspace.database)
-    mode: str = db.execute("PRAGMA journal_mode").fetchone()[0]
-    db.close()
-    return mode
 
 
 @pytest.mark.parametrize(
@@ -79,7 +54,7 @@ def journal(workspace: Workspace) -> str:
 def test_the_kind_of_a_shared_file_system(
     folder: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pretend(monkeypatch, tmp_path, MOUNTS)
+    write_mounts(monkeypatch, tmp_path, MOUNTS)
     assert shared_kind(Path(folder)) == kind
 
 
@@ -142,7 +117,7 @@ def test_a_shared_store_has_a_rollback_journal(
     with database.opened(workspace) as db:
         assert db.execute("PRAGMA synchronous").fetchone()[0] == 2
         assert db.execute("PRAGMA journal_mode").fetchone()[0] == "truncate"
-    assert journal(workspace) != "wal"
+    assert journal_mode(workspace) != "wal"
     assert RunStore(workspace).points(run.id)["train_loss"][1].tolist() == [0.5]
 
 
@@ -151,7 +126,7 @@ def test_a_store_that_moves_onto_a_shared_file_system_is_converted_and_back(
 ) -> None:
     store = RunStore(workspace)
     run = store.submit(REQUEST, "a run", "cpu")
-    assert journal(workspace) == "wal"
+    assert journal_mode(workspace) == "wal"
     # As a worker that was killed leaves it: with rows that are in the log alone.
     holder = sqlite3.connect(workspace.database)
     holder.execute("SELECT * FROM runs").fetchall()
@@ -163,16 +138,16 @@ def test_a_store_that_moves_onto_a_shared_file_system_is_converted_and_back(
 
     pretend_shared(monkeypatch, tmp_path)
     assert RunStore(moved).points(run.id)["train_loss"][1].tolist() == [0.5]
-    assert journal(moved) != "wal" and not (moved.root / "thaw.sqlite-wal").exists()
+    assert journal_mode(moved) != "wal" and not (moved.root / "thaw.sqlite-wal").exists()
 
     # The machine whose disk it is, and which shares it, does not turn it back.
     pretend_local(monkeypatch, tmp_path)
-    assert RunStore(moved).get(run.id).name == "a run" and journal(moved) != "wal"
+    assert RunStore(moved).get(run.id).name == "a run" and journal_mode(moved) != "wal"
 
     home = Workspace(tmp_path / "home")
     shutil.copytree(moved.root, home.root)
     assert RunStore(home).points(run.id)["train_loss"][1].tolist() == [0.5]
-    assert journal(home) == "wal"
+    assert journal_mode(home) == "wal"
 
 
 def test_a_store_in_use_elsewhere_is_not_converted(

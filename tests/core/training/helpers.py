@@ -1,13 +1,20 @@
 """A reporter that keeps everything in lists, and a small backbone to fine-tune."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+import torch
+
+from core.data.datasets import Dataset, training_rows
 from core.models.card import BackboneCard, load_card
 from core.models.registry import ARCHITECTURES
 from core.runs.reporter import Decision, Point
 from core.runs.store import Run, RunStore
+from core.training.feeding import Rows
 from core.training.job import execute
 from core.training.settings import PretrainRequest, Request, TrainSettings
+from core.training.table import read_table
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
 
@@ -59,3 +66,17 @@ def pretrained(workspace: Workspace, architecture: str, train: TrainSettings = Q
     run = carry_out(workspace, PretrainRequest(dataset, architecture, f"small {architecture}", train, settings))
     assert run.result is not None
     return load_card(workspace.backbones / run.result["backbone"])
+
+
+CPU = torch.device("cpu")
+
+
+def target_rows(workspace: Workspace, dataset: Dataset, preprocessing: Path) -> tuple[Rows, Rows]:
+    table = read_table(workspace, dataset, preprocessing, ("target_train", "target_validation"))
+    train, validation = training_rows(dataset, "target", None)
+    return table.take(train, CPU), table.take(validation, CPU)
+
+
+def load_predictions(workspace: Workspace, run: Run) -> dict[str, np.ndarray]:
+    with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
+        return dict(arrays)

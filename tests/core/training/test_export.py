@@ -2,9 +2,6 @@
 
 import gzip
 import json
-import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -26,7 +23,8 @@ from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, hash_file
 from tests.core.data.helpers import rows, text
 from tests.core.models.references import CLICK_MODELS
-from tests.core.models.test_networks import network_of
+from tests.core.models.small_networks import build_small_network
+from tests.core.training.exported import run_exported_script, unusual_rows
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 
 
@@ -36,32 +34,6 @@ def tuned(tiny: tuple[Workspace, Dataset]) -> tuple[Workspace, Run]:
     workspace, dataset = tiny
     request = FinetuneRequest(dataset.id, pretrained(workspace, "deepfm").id, freeze_depth=1, train=QUICK)
     return workspace, carry_out(workspace, request)
-
-
-def alone(folder: Path, *words: Path | str) -> subprocess.CompletedProcess[str]:
-    """The exported script, run where nothing of Thaw can be imported."""
-    code = (
-        "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__');"
-        "assert not {'torch', 'core'} & set(sys.modules)"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code, str(folder / "score.py"), *map(str, words)],
-        cwd=folder.parent,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def odd_rows(count: int = 400) -> list[list[str]]:
-    """Rows with missing, unseen, negative, fractional and huge values."""
-    lines = rows(count, seed=11)
-    lines[0][1:] = [""] * 39
-    lines[1][1:14] = ["-3", "0", "1", "2", "2.0", "2.5", "3", "1e3", "99999999", "-0", "", "17.9", "+5"]
-    lines[2][14:] = ["never seen"] * 26
-    lines[3][14] = "ünïcode\u2028 'quoted\" "
-    return lines
 
 
 def test_the_script_alone_scores_as_thaw_does(tuned: tuple[Workspace, Run], tmp_path: Path) -> None:
@@ -76,14 +48,14 @@ def test_the_script_alone_scores_as_thaw_does(tuned: tuple[Workspace, Run], tmp_
     assert json.loads((tmp_path / "out" / "card.json").read_text())["weights_sha256"] == hash_file(
         tmp_path / "out" / "model.safetensors"
     )
-    lines = odd_rows()
+    lines = unusual_rows()
     labelled = text(lines) + (workspace.uploads / "tiny.tsv").read_bytes()
     (tmp_path / "labelled.tsv").write_bytes(labelled)
     unlabelled = gzip.compress(text([line[1:] for line in lines], "\r\n"))
     (tmp_path / "unlabelled.tsv.gz").write_bytes(unlabelled)
     for name in ("labelled.tsv", "unlabelled.tsv.gz"):
         score_file(workspace, run, tmp_path / name, tmp_path / "thaw.csv")
-        done = alone(tmp_path / "out", name, "alone.csv")
+        done = run_exported_script(tmp_path / "out", name, "alone.csv")
         assert done.returncode == 0, done.stderr
         ours, theirs = pd.read_csv(tmp_path / "thaw.csv"), pd.read_csv(tmp_path / "alone.csv")
         assert len(ours) == len(theirs) >= 400 and ours["score"].nunique() > 300
@@ -107,7 +79,7 @@ def check_refusals(folder: Path) -> None:
         (gzip.compress(text(rows(300)))[:-40], "damaged or truncated"),
     ):
         (folder.parent / "bad.tsv").write_bytes(data)
-        done = alone(folder, "bad.tsv", "new.csv")
+        done = run_exported_script(folder, "bad.tsv", "new.csv")
         assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
         assert not (folder.parent / "new.csv").exists()
 
@@ -115,7 +87,7 @@ def check_refusals(folder: Path) -> None:
 @pytest.mark.parametrize("architecture", CLICK_MODELS)
 def test_every_click_model_exports_for_any_number_of_rows(architecture: str, tmp_path: Path) -> None:
     head = HeadSettings((4,), "gelu", "softmax") if architecture in ("dcnv2", "tabm") else HeadSettings()
-    network = network_of(architecture, head, (3,) * 39)
+    network = build_small_network(architecture, head, (3,) * 39)
     _write_onnx(_Scorer(network).eval(), tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     generator = np.random.default_rng(0)

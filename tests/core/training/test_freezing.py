@@ -13,22 +13,13 @@ from core.models.backbone import load_backbone
 from core.models.card import HeadSettings
 from core.models.network import Network, State
 from core.training import prefix
-from core.training.feeding import Rows
 from core.training.loop import fit
 from core.training.methods import open_stages, parameter_groups
 from core.training.table import behind_prefix, read_table
 from core.training.task import predict
 from core.workspace import Workspace
 from tests.core.models.references import CLICK_MODELS
-from tests.core.training.helpers import QUICK, ListReporter, pretrained
-
-CPU = torch.device("cpu")
-
-
-def rows_of(workspace: Workspace, dataset: Dataset, preprocessing: Path) -> tuple[Rows, Rows]:
-    table = read_table(workspace, dataset, preprocessing, ("target_train", "target_validation"))
-    train, validation = training_rows(dataset, "target", None)
-    return table.take(train, CPU), table.take(validation, CPU)
+from tests.core.training.helpers import CPU, QUICK, ListReporter, pretrained, target_rows
 
 
 @pytest.mark.parametrize("architecture", CLICK_MODELS)
@@ -37,7 +28,7 @@ def test_depth_trains_exactly_what_the_plan_announces(
 ) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, architecture)
-    train, validation = rows_of(workspace, dataset, card.folder / "preprocessing")
+    train, validation = target_rows(workspace, dataset, card.folder / "preprocessing")
     for depth in range(len(card.stages) + 1):
         network = load_backbone(card)
         network.replace_head(HeadSettings((5,)))

@@ -9,20 +9,15 @@ from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.models.backbone import load_backbone
 from core.models.card import HeadSettings, load_card
-from core.runs.store import Run, RunStore
+from core.runs.store import RunStore
 from core.training.interpolate import ALPHAS, best_alpha, mix
 from core.training.settings import FinetuneRequest, InterpolateRequest
 from core.training.table import read_table
 from core.training.task import predict
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, carry_out, load_predictions, pretrained
 
 CPU = torch.device("cpu")
-
-
-def arrays_of(workspace: Workspace, run: Run) -> dict[str, np.ndarray]:
-    with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
-        return dict(arrays)
 
 
 def test_the_path_from_the_backbone_to_the_run(tiny: tuple[Workspace, Dataset]) -> None:
@@ -31,7 +26,7 @@ def test_the_path_from_the_backbone_to_the_run(tiny: tuple[Workspace, Dataset]) 
     tuned = carry_out(workspace, FinetuneRequest(dataset.id, card.id, train=QUICK))
     mixed = carry_out(workspace, InterpolateRequest(dataset.id, tuned.id, train=QUICK))
     assert mixed.result is not None and mixed.result["mixes_head"]
-    found, before = arrays_of(workspace, mixed), arrays_of(workspace, tuned)
+    found, before = load_predictions(workspace, mixed), load_predictions(workspace, tuned)
     for part in ("target_test", "source_test"):
         np.testing.assert_allclose(found[f"{part}_0.0"], before[f"{part}_before"], atol=1e-6)
         np.testing.assert_allclose(found[f"{part}_1.0"], before[f"{part}_score"], atol=1e-6)
@@ -60,7 +55,7 @@ def test_another_head_stays_the_tuned_one(tiny: tuple[Workspace, Dataset]) -> No
     tuned = carry_out(workspace, request)
     mixed = carry_out(workspace, InterpolateRequest(dataset.id, tuned.id, train=QUICK))
     assert mixed.result is not None and not mixed.result["mixes_head"]
-    found, before = arrays_of(workspace, mixed), arrays_of(workspace, tuned)
+    found, before = load_predictions(workspace, mixed), load_predictions(workspace, tuned)
     np.testing.assert_allclose(found["target_test_1.0"], before["target_test_score"], atol=1e-6)
 
 

@@ -19,8 +19,7 @@ from core.training.loop import CancelledError, epoch_batches, fit, steps_an_epoc
 from core.training.settings import PRESETS, TrainSettings
 from core.training.task import CLICKS
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, ListReporter, pretrained
-from tests.core.training.test_freezing import rows_of
+from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 
 Setup = tuple[BackboneCard, Rows, Rows]
 
@@ -29,7 +28,7 @@ Setup = tuple[BackboneCard, Rows, Rows]
 def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
     workspace, dataset = tiny
     card = pretrained(workspace, "deepfm")
-    return card, *rows_of(workspace, dataset, card.folder / "preprocessing")
+    return card, *target_rows(workspace, dataset, card.folder / "preprocessing")
 
 
 def run(

@@ -31,8 +31,7 @@ from core.training.table import Table, behind_prefix, read_table
 from core.training.task import Clicks
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
-from tests.core.training.helpers import QUICK, ListReporter, pretrained
-from tests.core.training.test_freezing import CPU, rows_of
+from tests.core.training.helpers import CPU, QUICK, ListReporter, pretrained, target_rows
 
 HEAD = HeadSettings()
 OPTIONS: dict[str, dict[str, object]] = {
@@ -103,7 +102,7 @@ def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
     card = pretrained(workspace, "dcnv2")
     folder = card.folder / "preprocessing"
     table = read_table(workspace, dataset, folder, ("target_train", "target_validation"))
-    return Setup(workspace, dataset, card, table, *rows_of(workspace, dataset, folder))
+    return Setup(workspace, dataset, card, table, *target_rows(workspace, dataset, folder))
 
 
 @pytest.mark.parametrize("strategy", TRAINING)

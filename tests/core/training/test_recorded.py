@@ -16,8 +16,7 @@ from core.training import loop
 from core.training.feeding import Rows
 from core.training.loop import CancelledError, fit
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, ListReporter, pretrained
-from tests.core.training.test_freezing import rows_of
+from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 
 Setup = tuple[BackboneCard, Rows, Rows]
 SETTINGS = dataclasses.replace(QUICK, epochs=3, batch_size=100)
@@ -27,7 +26,7 @@ SETTINGS = dataclasses.replace(QUICK, epochs=3, batch_size=100)
 def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
-    return card, *rows_of(workspace, dataset, card.folder / "preprocessing")
+    return card, *target_rows(workspace, dataset, card.folder / "preprocessing")
 
 
 def trained(

@@ -28,8 +28,8 @@ from core.training.export import export
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import packed_tar, packed_zip, packed_zstd, text
+from tests.core.training.exported import run_exported_script, unusual_rows
 from tests.core.training.helpers import QUICK, carry_out, pretrained
-from tests.core.training.test_export import alone, odd_rows
 
 Exported = tuple[Workspace, Run, Path]
 Cells = list[list[str]]
@@ -52,7 +52,7 @@ def exported(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> E
 def cells(exported: Exported) -> Cells:
     """60 rows that are known, odd or missing."""
     known = (exported[0].uploads / "tiny.tsv").read_text().splitlines()[:40]
-    return [line.split("\t") for line in known] + odd_rows(20)
+    return [line.split("\t") for line in known] + unusual_rows(20)
 
 
 @pytest.fixture(scope="module")
@@ -161,14 +161,14 @@ def test_bad_rows_as_score_has_them(header: bool, exported: Exported, cells: Cel
     data = separated(bad, ",", NAMES) if header else text(bad)
     (tmp_path / "bad").write_bytes(data)
     said = score_file(exported[0], exported[1], tmp_path / "bad", tmp_path / "thaw.csv", "skip")
-    done = alone(exported[2], tmp_path / "bad", tmp_path / "alone.csv", "--on-bad-rows", "skip")
+    done = run_exported_script(exported[2], tmp_path / "bad", tmp_path / "alone.csv", "--on-bad-rows", "skip")
     assert done.returncode == 0, done.stderr
     ours, theirs = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("thaw", "alone"))
     assert theirs["row"].equals(ours["row"]) and len(ours) == 56 and said["bad_rows"] == 4
     np.testing.assert_allclose(theirs["score"], ours["score"], atol=1e-5, rtol=0)
     assert "4 bad rows skipped, such as: Row " in done.stdout
     assert f"Row {4 if header else 3} of 'bad': I3 is 'oops'" in done.stdout
-    refused = alone(exported[2], tmp_path / "bad", tmp_path / "none.csv")
+    refused = run_exported_script(exported[2], tmp_path / "bad", tmp_path / "none.csv")
     assert refused.returncode == 2 and refused.stdout == "" and refused.stderr.count("\n") == 1
     assert "I3 is 'oops'" in refused.stderr and "--on-bad-rows skip" in refused.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone.csv", "bad", "thaw.csv"]
@@ -179,9 +179,9 @@ def test_a_file_that_breaks_off(exported: Exported, cells: Cells, expected: np.n
     many = [cells[place] for place in generator.integers(0, 40, 3000)]
     packed = gzip.compress(text(many))
     (tmp_path / "rows.gz").write_bytes(packed[: len(packed) // 2])
-    refused = alone(exported[2], tmp_path / "rows.gz", tmp_path / "out.csv")
+    refused = run_exported_script(exported[2], tmp_path / "rows.gz", tmp_path / "out.csv")
     assert refused.returncode == 2 and "truncated" in refused.stderr and not (tmp_path / "out.csv").exists()
-    done = alone(exported[2], tmp_path / "rows.gz", tmp_path / "out.csv", "--on-bad-rows", "skip")
+    done = run_exported_script(exported[2], tmp_path / "rows.gz", tmp_path / "out.csv", "--on-bad-rows", "skip")
     assert done.returncode == 0 and "rows before the break" in done.stdout
     assert 500 < len(pd.read_csv(tmp_path / "out.csv")) < 2500
 
@@ -197,33 +197,33 @@ def test_outputs_that_are_refused_and_ones_that_are_not(exported: Exported, cell
         (exported[2] / "model.onnx", "or the model's"),
         ("", "is a folder"),
     ):
-        done = alone(exported[2], tmp_path / "rows.tsv", tmp_path / output)
+        done = run_exported_script(exported[2], tmp_path / "rows.tsv", tmp_path / output)
         assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
     assert (tmp_path / "rows.tsv").read_bytes() == text(cells)
-    assert alone(exported[2], tmp_path / "none.tsv", tmp_path / "x.csv").returncode == 2
-    done = alone(exported[2], tmp_path / "rows.tsv", tmp_path / "new" / "out.csv")
+    assert run_exported_script(exported[2], tmp_path / "none.tsv", tmp_path / "x.csv").returncode == 2
+    done = run_exported_script(exported[2], tmp_path / "rows.tsv", tmp_path / "new" / "out.csv")
     assert done.returncode == 0 and (tmp_path / "new" / "out.csv").read_text().count("\n") == 61
-    assert alone(exported[2], tmp_path / "rows.tsv", os.devnull).returncode == 0
+    assert run_exported_script(exported[2], tmp_path / "rows.tsv", os.devnull).returncode == 0
     assert Path(os.devnull).is_char_device()
     (tmp_path / "two.zip").write_bytes(packed_zip(text(cells)))
     with zipfile.ZipFile(tmp_path / "two.zip", "a") as archive:
         archive.writestr("__MACOSX/._train.txt", "x")
-    assert alone(exported[2], tmp_path / "two.zip", tmp_path / "out.csv").returncode == 0
+    assert run_exported_script(exported[2], tmp_path / "two.zip", tmp_path / "out.csv").returncode == 0
     with zipfile.ZipFile(tmp_path / "two.zip", "a") as archive:
         archive.writestr("test.txt", "x")
-    assert "holds 2 files" in alone(exported[2], tmp_path / "two.zip", tmp_path / "out.csv").stderr
+    assert "holds 2 files" in run_exported_script(exported[2], tmp_path / "two.zip", tmp_path / "out.csv").stderr
     (tmp_path / "rows.tar.gz").write_bytes(packed_tar(("train.txt", text(cells))))
-    assert "tar archive" in alone(exported[2], tmp_path / "rows.tar.gz", tmp_path / "out.csv").stderr
+    assert "tar archive" in run_exported_script(exported[2], tmp_path / "rows.tar.gz", tmp_path / "out.csv").stderr
 
 
 def test_unknown_columns_are_named(exported: Exported, cells: Cells, tmp_path: Path) -> None:
     many = [[*row[:14], *(f"x{value}" for value in row[14:])] for row in cells * 10]
     (tmp_path / "rows.tsv").write_bytes(text(many))
-    done = alone(exported[2], tmp_path / "rows.tsv", tmp_path / "out.csv")
+    done = run_exported_script(exported[2], tmp_path / "rows.tsv", tmp_path / "out.csv")
     assert done.returncode == 0 and "no value of C1" in done.stdout and "C9" in done.stdout
     assert f"such as {many[0][14]!r} in C1: another spelling" in done.stdout and "another hash" in done.stdout
     (tmp_path / "rows.tsv").write_bytes(text(cells * 10))
-    assert "no value of" not in alone(exported[2], tmp_path / "rows.tsv", tmp_path / "out.csv").stdout
+    assert "no value of" not in run_exported_script(exported[2], tmp_path / "rows.tsv", tmp_path / "out.csv").stdout
 
 
 def test_a_model_that_knew_no_value_in_training_is_said(exported: Exported, cells: Cells, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_model_that_knew_no_value_in_training_is_said(exported: Exported, cell
     other = [[*row[:14], *(value and f"x{value}" for value in row[14:])] for row in cells]
     for rows, said in ((other, True), (cells, False)):
         (tmp_path / "rows.tsv").write_bytes(text(rows))
-        done = alone(folder, tmp_path / "rows.tsv", tmp_path / "out.csv")
+        done = run_exported_script(folder, tmp_path / "rows.tsv", tmp_path / "out.csv")
         assert done.returncode == 0 and ("neither of this file nor of its own training rows" in done.stdout) is said
 
 
@@ -248,7 +248,7 @@ def test_outputs_that_the_system_refuses_are_named(exported: Exported, cells: Ce
         (tmp_path / ("a" * 300), "File name too long"),
         (Path("/dev/full"), "No space left on device"),
     ):
-        done = alone(exported[2], tmp_path / "rows.tsv", output)
+        done = run_exported_script(exported[2], tmp_path / "rows.tsv", output)
         assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
         assert f"The output {str(output)[:200]!r} cannot be" in done.stderr and f"({why}); name a" in done.stderr
         assert "[Errno" not in done.stderr and ".part-" not in done.stderr

@@ -28,8 +28,7 @@ from core.training.settings import FinetuneRequest, TrainSettings, request_from_
 from core.training.together import fit_together, train_together
 from core.training.verify import verify
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, ListReporter, pretrained
-from tests.core.training.test_freezing import rows_of
+from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 
 RATES = (3e-3, 1e-4, 0.3)
 Setup = tuple[BackboneCard, Rows, Rows]
@@ -42,7 +41,7 @@ def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
     card = pretrained(workspace, "deepfm")
     network, depth = load_backbone(card), len(card.stages)
     network.eval()
-    rows = rows_of(workspace, dataset, card.folder / "preprocessing")
+    rows = target_rows(workspace, dataset, card.folder / "preprocessing")
     with torch.no_grad():
         train, validation = (Rows(network.run_stages(one.state, 0, depth), one.labels, depth) for one in rows)
     return card, train, validation

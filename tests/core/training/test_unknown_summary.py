@@ -9,43 +9,47 @@ from core.data.preprocessing import Preprocessing
 from core.data.schema import CATEGORICAL
 from core.training.unknown_summary import unknown_summary
 from core.training.unknown_values import known_in_training, unknown_columns
-from tests.core.training.test_unknown_values import Columns, counted, found, fresh, spelled, table, trained
-
-__all__ = ["fresh", "trained"]
+from tests.core.training.changed_spellings import (
+    Columns,
+    count_ids,
+    respell,
+    to_table,
+    unknown_columns_of,
+)
 
 
 def test_a_model_that_knows_no_value_of_its_training_rows_is_said(
     trained: tuple[Preprocessing, np.ndarray], fresh: Columns
 ) -> None:
     # A backbone pretrained on simulated rows, fine-tuned on rows of other hashes.
-    own = spelled(fresh, lambda value: hashlib.md5(value.encode()).hexdigest()[:8])
-    learnt = counted(trained[0], own)
+    own = respell(fresh, lambda value: hashlib.md5(value.encode()).hexdigest()[:8])
+    learnt = count_ids(trained[0], own)
     training = known_in_training(trained[0], learnt)
     for spell in (str, str.upper, lambda value: str(int(value, 16)), lambda value: f"x{value}"):
-        scored = spelled(own, spell)
-        counts = counted(trained[0], scored)
-        columns = unknown_columns(trained[0], table(scored), counts, training)
+        scored = respell(own, spell)
+        counts = count_ids(trained[0], scored)
+        columns = unknown_columns(trained[0], to_table(scored), counts, training)
         said = unknown_summary(trained[0], columns, counts, learnt)
         (sentence,) = said["sentences"]
         assert said["knows_none"] and "its own training rows: the scores come from the numeric columns" in sentence
         assert "Pretrain a backbone on rows of your own" in sentence
     for learnt_there, scored in (
-        (counted(trained[0], fresh), own),
+        (count_ids(trained[0], fresh), own),
         (learnt, fresh),
-        (counted(trained[0], fresh), fresh),
+        (count_ids(trained[0], fresh), fresh),
     ):
-        said = unknown_summary(trained[0], (), counted(trained[0], scored), learnt_there)
+        said = unknown_summary(trained[0], (), count_ids(trained[0], scored), learnt_there)
         assert not said["knows_none"] and said["sentences"] == []
 
 
 def test_columns_missing_in_every_row_are_one_sentence(
     trained: tuple[Preprocessing, np.ndarray], fresh: Columns
 ) -> None:
-    learnt = counted(trained[0], fresh)
+    learnt = count_ids(trained[0], fresh)
     none: list[str | None] = [None] * 500
 
     def said_of(columns: Columns, before: np.ndarray | None = learnt) -> dict[str, Any]:
-        return unknown_summary(trained[0], found(trained, columns), counted(trained[0], columns), before)
+        return unknown_summary(trained[0], unknown_columns_of(trained, columns), count_ids(trained[0], columns), before)
 
     said = said_of(fresh | dict.fromkeys(CATEGORICAL, none))
     assert said["missing_columns"] == list(CATEGORICAL) and not said["knows_none"]
@@ -60,7 +64,7 @@ def test_columns_missing_in_every_row_are_one_sentence(
     assert said_of(fresh)["missing_columns"] == []
     # Where training has no value either, and where a few rows have none by chance, there is nothing to say.
     empty = fresh | {"C22": none}
-    assert said_of(empty, counted(trained[0], empty))["missing_columns"] == []
+    assert said_of(empty, count_ids(trained[0], empty))["missing_columns"] == []
     often = fresh | {"C22": [*none[:400], *fresh["C22"][400:]]}
     few = {field: values[:10] for field, values in often.items()}
-    assert said_of(few, counted(trained[0], often))["missing_columns"] == []
+    assert said_of(few, count_ids(trained[0], often))["missing_columns"] == []

@@ -1,58 +1,25 @@
 """Columns of which nothing is known: the reason is found for every spelling, and never where values only drift."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from core.data.preprocessing import Preprocessing, fit
+from core.data.preprocessing import Preprocessing
 from core.data.profile import drift_counts
-from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
-from core.data.simulate import simulate
-from core.training.unknown_values import UnknownColumn, known_in_training, unknown_columns, unknown_sentences
-
-Columns = dict[str, list[str | None]]
-Spell = Callable[[str], str]
-
-
-def read(path: Path, rows: int, domain: str, seed: int) -> Columns:
-    """Simulated rows as text, a missing value as None."""
-    simulate(path, rows, domain, seed=seed)
-    cells = [line.split("\t")[1:] for line in path.read_text().splitlines()]
-    return {field: [row[place] or None for row in cells] for place, field in enumerate(FIELDS)}
-
-
-def table(columns: Columns) -> pa.Table:
-    texts = pa.table({field: pa.array(columns[field], pa.string()) for field in FIELDS})
-    return texts.cast(pa.schema([(field, pa.float64() if field in NUMERIC else pa.string()) for field in FIELDS]))
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Preprocessing, np.ndarray]:
-    """A vocabulary fitted on 4,000 source rows, and the share of each column's training rows that it knows."""
-    rows = table(read(tmp_path_factory.mktemp("rows") / "train.tsv", 4000, "source", 1))
-    preprocessing = fit(rows, min_count=3)
-    return preprocessing, known_in_training(preprocessing, drift_counts(preprocessing.encode(rows).ids))
-
-
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Columns:
-    """500 more rows of the same kind."""
-    return read(tmp_path_factory.mktemp("rows") / "fresh.tsv", 500, "source", 2)
-
-
-def found(trained: tuple[Preprocessing, np.ndarray], columns: Columns) -> tuple[UnknownColumn, ...]:
-    rows = table(columns)
-    counts = drift_counts(trained[0].encode(rows).ids)
-    return unknown_columns(trained[0], rows, counts, trained[1])
-
-
-def spelled(columns: Columns, spell: Spell, fields: tuple[str, ...] = CATEGORICAL) -> Columns:
-    changed = {field: [value if value is None else spell(value) for value in columns[field]] for field in fields}
-    return columns | changed
+from core.data.schema import CATEGORICAL
+from core.training.unknown_values import known_in_training, unknown_columns, unknown_sentences
+from tests.core.training.changed_spellings import (
+    Columns,
+    Spell,
+    count_ids,
+    respell,
+    simulate_columns,
+    to_table,
+    unknown_columns_of,
+)
 
 
 def signed(value: str) -> str:
@@ -87,7 +54,7 @@ WAYS: dict[str, tuple[Spell, str, str]] = {
 @pytest.mark.parametrize("way", WAYS)
 def test_the_reason_is_found_by_undoing_it(way: str, trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
     spell, reason, words = WAYS[way]
-    columns = found(trained, spelled(fresh, spell))
+    columns = unknown_columns_of(trained, respell(fresh, spell))
     assert len(columns) >= 20 and {column.reason for column in columns} == {reason}
     known = {column.field: set(trained[0].vocabularies[column.field].to_pylist()) for column in columns}
     for column in columns:
@@ -103,7 +70,7 @@ def test_the_reason_is_found_by_undoing_it(way: str, trained: tuple[Preprocessin
 @pytest.mark.parametrize("way", ["upper case", "decimal"])
 def test_one_column_alone(way: str, trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
     spell, reason, words = WAYS[way]
-    (column,) = found(trained, spelled(fresh, spell, ("C9",)))
+    (column,) = unknown_columns_of(trained, respell(fresh, spell, ("C9",)))
     assert (column.field, column.reason, column.rows) == ("C9", reason, 500)
     (sentence,) = unknown_sentences([column])
     assert sentence.startswith(f"No value of C9, such as {column.example!r}, is known") and words in sentence
@@ -111,7 +78,7 @@ def test_one_column_alone(way: str, trained: tuple[Preprocessing, np.ndarray], f
 
 def test_lost_leading_zeros_spoil_only_some_values(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
     # As when a column passes through a spreadsheet: the others' values are letters and stay.
-    columns = found(trained, spelled(fresh, lambda value: value.lstrip("0")))
+    columns = unknown_columns_of(trained, respell(fresh, lambda value: value.lstrip("0")))
     known = {field: set(trained[0].vocabularies[field].to_pylist()) for field in CATEGORICAL}
     lost = {
         field: sum(value in known[field] and value[0] == "0" for value in fresh[field] if value)
@@ -128,7 +95,7 @@ def test_lost_leading_zeros_spoil_only_some_values(trained: tuple[Preprocessing,
 
 def test_a_long_file_is_looked_at_in_places(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
     # Two files of other spellings, one after the other, in many batches.
-    rows = pa.concat_tables([table(fresh)] * 10 + [table(spelled(fresh, str.upper))] * 10)
+    rows = pa.concat_tables([to_table(fresh)] * 10 + [to_table(respell(fresh, str.upper))] * 10)
     counts = drift_counts(trained[0].encode(rows).ids)
     columns = unknown_columns(trained[0], rows, counts, trained[1])
     assert len(columns) >= 20 and {column.reason for column in columns} == {"upper_case"}
@@ -136,7 +103,7 @@ def test_a_long_file_is_looked_at_in_places(trained: tuple[Preprocessing, np.nda
 
 
 def test_columns_in_another_order(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
-    columns = found(trained, fresh | {"C5": fresh["C8"], "C8": fresh["C5"]})
+    columns = unknown_columns_of(trained, fresh | {"C5": fresh["C8"], "C8": fresh["C5"]})
     assert {(column.field, column.reason) for column in columns} == {("C5", "column:C8"), ("C8", "column:C5")}
     (sentence,) = unknown_sentences(columns)
     assert "C5 has those of C8 and C8 has those of C5" in sentence and sentence.endswith("another order?")
@@ -144,7 +111,9 @@ def test_columns_in_another_order(trained: tuple[Preprocessing, np.ndarray], fre
 
 def test_columns_moved_by_one_are_one_sentence(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
     others = (*CATEGORICAL[1:], CATEGORICAL[0])
-    columns = found(trained, fresh | {field: fresh[other] for field, other in zip(CATEGORICAL, others, strict=True)})
+    columns = unknown_columns_of(
+        trained, fresh | {field: fresh[other] for field, other in zip(CATEGORICAL, others, strict=True)}
+    )
     moved = [column for column in columns if column.reason.startswith("column:")]
     assert len(moved) > 10 and all(column.reason == f"column:{others[int(column.field[1:]) - 1]}" for column in moved)
     sentences = unknown_sentences(columns)
@@ -156,7 +125,7 @@ def test_columns_moved_by_one_are_one_sentence(trained: tuple[Preprocessing, np.
 def test_each_columns_own_name_before_its_values_is_one_sentence(
     trained: tuple[Preprocessing, np.ndarray], fresh: Columns
 ) -> None:
-    columns = found(trained, fresh | {f: [v and f"{f}={v}" for v in fresh[f]] for f in CATEGORICAL})
+    columns = unknown_columns_of(trained, fresh | {f: [v and f"{f}={v}" for v in fresh[f]] for f in CATEGORICAL})
     assert len({column.file for column in columns}) == len(columns) >= 20
     (sentence,) = unknown_sentences(columns)
     assert "the file has those of C1 with 'C1=' before them, the model without" in sentence
@@ -178,7 +147,7 @@ def test_each_columns_own_name_before_its_values_is_one_sentence(
 def test_another_hash(
     hashed: Spell, reason: str, words: str, trained: tuple[Preprocessing, np.ndarray], fresh: Columns
 ) -> None:
-    columns = found(trained, spelled(fresh, hashed))
+    columns = unknown_columns_of(trained, respell(fresh, hashed))
     assert len(columns) >= 20 and {column.reason for column in columns} == {reason}
     (sentence,) = unknown_sentences(columns)
     assert words in sentence and f"({len(columns)} of 26 categorical columns)" in sentence
@@ -187,14 +156,16 @@ def test_another_hash(
 def test_rows_of_the_same_kind_drift_or_few_rows_are_no_reason(
     trained: tuple[Preprocessing, np.ndarray], fresh: Columns, tmp_path: Path
 ) -> None:
-    assert found(trained, fresh) == ()
+    assert unknown_columns_of(trained, fresh) == ()
     # Two values in five of five columns are new there.
-    assert found(trained, read(tmp_path / "target.tsv", 2000, "target", 3)) == ()
-    assert found(trained, spelled({field: values[:10] for field, values in fresh.items()}, str.upper)) == ()
-    assert found(trained, fresh | dict.fromkeys(CATEGORICAL, [None] * 500)) == ()
+    assert unknown_columns_of(trained, simulate_columns(tmp_path / "target.tsv", 2000, "target", 3)) == ()
+    assert (
+        unknown_columns_of(trained, respell({field: values[:10] for field, values in fresh.items()}, str.upper)) == ()
+    )
+    assert unknown_columns_of(trained, fresh | dict.fromkeys(CATEGORICAL, [None] * 500)) == ()
     # In a column whose values training hardly knew either, nothing is missed.
-    other = spelled(fresh, lambda value: hashlib.md5(value.encode()).hexdigest())
-    assert unknown_columns(trained[0], table(other), counted(trained[0], other), np.zeros(39)) == ()
+    other = respell(fresh, lambda value: hashlib.md5(value.encode()).hexdigest())
+    assert unknown_columns(trained[0], to_table(other), count_ids(trained[0], other), np.zeros(39)) == ()
 
 
 def test_without_the_training_rows_the_least_the_vocabulary_allows_is_expected(
@@ -202,10 +173,6 @@ def test_without_the_training_rows_the_least_the_vocabulary_allows_is_expected(
 ) -> None:
     least = known_in_training(trained[0], None)
     assert (least[13:] <= trained[1][13:] + 1e-9).all() and least[13:].max() > 0.1
-    upper = spelled(fresh, str.upper)
-    columns = unknown_columns(trained[0], table(upper), counted(trained[0], upper), least)
+    upper = respell(fresh, str.upper)
+    columns = unknown_columns(trained[0], to_table(upper), count_ids(trained[0], upper), least)
     assert columns and {column.reason for column in columns} == {"upper_case"}
-
-
-def counted(preprocessing: Preprocessing, columns: Columns) -> np.ndarray:
-    return drift_counts(preprocessing.encode(table(columns)).ids)

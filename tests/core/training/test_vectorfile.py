@@ -53,7 +53,7 @@ def test_forms_that_are_taken(text: str | bytes, tmp_path: Path) -> None:
     same(text, tmp_path, [0, 4], [[1, 2], [3, 4]])
 
 
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_lines_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectorfile, "BLOCK_BYTES", 5)
     same("I1= 1 2\n\nC3=? 3 4", tmp_path, [0, 4], [[1, 2], [3, 4]])
@@ -105,7 +105,7 @@ def test_refusals(text: str | bytes, sentence: str, tmp_path: Path) -> None:
         read_vectors(write(tmp_path, text), WORDS, 2)
 
 
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_too_long_and_missing_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match="There is no file"):
         read_vectors(tmp_path / "none.txt", WORDS, 2)

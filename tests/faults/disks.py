@@ -1,5 +1,6 @@
-"""A small disk of its own, to be filled up or to lose the right to be written."""
+"""Small and read-only disks; mounting one takes root."""
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -7,15 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages.conftest import counted_here as counted_here
-
 SMALL_MEGABYTES = 24
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 24 MB; only root may mount one."""
-    folder = tmp_path / "disk"
+@contextlib.contextmanager
+def mount_small_disk(folder: Path) -> Iterator[Path]:
+    """Mount an empty disk of 24 MB at `folder`, which is made; the test is skipped if it may not mount one."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_MEGABYTES}m", "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
@@ -24,13 +22,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def leave_free(folder: Path, size: int) -> Path:
-    """Fills the disk up to `size` bytes; the file to delete when there is to be room again."""
+def fill_disk(folder: Path, size: int) -> Path:
+    """Fill the disk until `size` bytes are free; deleting the returned file makes room again."""
     ballast = folder / "ballast"
     ballast.write_bytes(b"\0" * max(0, shutil.disk_usage(folder).free - size))
     return ballast
 
 
-def read_only_from_now(folder: Path) -> None:
-    """Takes the right to write from the whole disk; from root too, whom no file's rights would stop."""
+def remount_read_only(folder: Path) -> None:
+    """Remount the disk read-only, which stops root too; file permissions would not."""
     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
