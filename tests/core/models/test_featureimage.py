@@ -7,6 +7,7 @@ import torch
 from core.errors import BadInput
 from core.models.featureimage import FeatureImage
 from core.models.kerasnet import import_keras
+from tests.optional import skip_without
 
 SIZES = tuple(3 + field % 5 for field in range(39))
 TRAIN, SHOWN = 200, 7
@@ -66,6 +67,7 @@ def test_picture_equals_numpy_and_keras_preprocessing(unlabelled: int) -> None:
     shown = torch.from_numpy(shown_ids), torch.from_numpy(shown_numerics)
     colours = colours_in_numpy((ids, numerics, labels), shown_ids, shown_numerics)
     np.testing.assert_allclose(image.colours(*shown).numpy(), colours.transpose(0, 2, 1), atol=1e-6)
+    skip_without("keras")
     applications = import_keras().applications
     for application in (applications.vgg19, applications.resnet50):
         expected = application.preprocess_input(picture_in_numpy(colours) * 255, data_format="channels_last")

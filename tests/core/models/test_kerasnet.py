@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -18,6 +17,10 @@ from core.models.card import HeadSettings
 from core.models.kerasnet import import_keras, keras_model
 from core.models.kerasweights import PUBLISHED, load_file, load_imagenet
 from core.models.network import Network, State
+from tests.optional import skip_without
+
+skip_without("keras")
+h5py = pytest.importorskip("h5py")
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 SIZES = (4,) * 39

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
 from sklearn.metrics import log_loss, roc_auc_score
 
 from core.data.datasets import Dataset, training_rows
@@ -45,6 +44,7 @@ def scores(workspace: Workspace, sweep: Sweep) -> dict[tuple[str, int], np.ndarr
 def test_one_by_one_together_and_over_a_cluster_are_the_same(
     tiny: tuple[Workspace, Dataset], spec: SweepSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    distributed = pytest.importorskip("distributed")
     workspace, _ = tiny
     one_by_one = submit_sweep(workspace, spec, "one by one")
     work(workspace, "cpu", execute, linger=0.1)
@@ -54,7 +54,7 @@ def test_one_by_one_together_and_over_a_cluster_are_the_same(
     monkeypatch.setenv("THAW_ARMS", "2")
     together = submit_sweep(workspace, spec, "together")
     work(workspace, "cpu", execute, linger=0.1)
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
         spread = submit_sweep(workspace, spec, "spread", own=True)
         assert {run.lane for run in RunStore(workspace).group(spread.id)} == {CLUSTER}
         work_here(workspace, spread, 2, cluster.scheduler_address)

@@ -26,6 +26,7 @@ from core.training.table import behind_prefix, read_table
 from core.training.task import predict
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import ListReporter, carry_out
+from tests.optional import skip_without
 
 CPU = torch.device("cpu")
 SOFTMAX = HeadSettings(output="softmax")
@@ -36,6 +37,7 @@ Backbone = tuple[Workspace, Dataset, BackboneCard]
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Dataset]:
     """A workspace with a dataset of 300 simulated rows, named few."""
+    skip_without("keras")
     folder = tmp_path_factory.mktemp("few")
     workspace = open_workspace(folder / "workspace")
     path = folder / "rows.tsv"

@@ -61,14 +61,13 @@ def test_lines_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_numbers_are_what_gensim_reads(tmp_path: Path) -> None:
     """The same file through gensim's own reader."""
-    from gensim.models import KeyedVectors
-
-    vectors = KeyedVectors(3)
+    keyed_vectors = pytest.importorskip("gensim.models").KeyedVectors
+    vectors = keyed_vectors(3)
     generator = np.random.default_rng(0)
     vectors.add_vectors(WORDS, generator.normal(size=(len(WORDS), 3)).astype(np.float32))
     path = tmp_path / "vectors.txt"
     vectors.save_word2vec_format(str(path))
-    again = KeyedVectors.load_word2vec_format(str(path))
+    again = keyed_vectors.load_word2vec_format(str(path))
     places, read = read_vectors(path, WORDS, 3)
     assert places.tolist() == list(range(len(WORDS)))
     np.testing.assert_array_equal(read, again[WORDS])

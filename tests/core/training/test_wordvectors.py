@@ -1,6 +1,7 @@
 """Word2Vec of rows: the words, the places they land in, what they mean, and a backbone made and tuned from them."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ from core.training.table import read_table
 from core.training.wordvectors import learn, start_from_rows, words
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, carry_out
+from tests.optional import needs
 
 SMALL = {"embedding": 4, "widths": [8]}
 WORD2VEC = [name for name, about in ARCHITECTURES.items() if "word2vec" in about.starts]
@@ -83,12 +85,13 @@ def test_numeric_words_are_buckets() -> None:
 
 def test_rows_become_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     """What gensim is given, against the four rows written out by hand."""
-    import gensim.models
+    gensim = pytest.importorskip("gensim")
+    pytest.importorskip("gensim.models")
 
     seen: list[list[str]] = []
     train = gensim.models.Word2Vec.train
 
-    def spy(self: gensim.models.Word2Vec, sentences: list[list[str]], **rest: object) -> object:
+    def spy(self: Any, sentences: list[list[str]], **rest: object) -> object:
         seen.extend(sentences)
         return train(self, sentences, **rest)
 
@@ -102,6 +105,7 @@ def test_rows_become_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [[f"{name}={row.get(place, '')}" for place, name in enumerate(FIELDS)] for row in told]
 
 
+@needs("gensim")
 @pytest.mark.parametrize("architecture", WORD2VEC)
 def test_vectors_land_in_their_rows_whatever_the_labels(
     architecture: str, tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
@@ -156,6 +160,7 @@ def planted(rows: int, seed: int) -> tuple[Preprocessing, np.ndarray]:
     return preprocessing, (preprocessing.encode(table).ids + offsets)[:, used]
 
 
+@needs("gensim")
 def test_values_that_occur_together_are_near_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     # So few rows need larger steps.
     monkeypatch.setattr(wordvectors, "EPOCHS", 10)
@@ -167,6 +172,7 @@ def test_values_that_occur_together_are_near_each_other(monkeypatch: pytest.Monk
         assert company == {f"C{number}=v{value}" for number in range(2, 7)}
 
 
+@needs("gensim")
 def test_same_seed_same_bits_and_another_seed_differs() -> None:
     preprocessing, places = planted(300, 2)
     first, again, other = (learn(words(preprocessing), places, 8, seed, ListReporter(), True) for seed in (0, 0, 1))
@@ -175,6 +181,7 @@ def test_same_seed_same_bits_and_another_seed_differs() -> None:
     assert not np.array_equal(first.vectors, other.vectors)
 
 
+@needs("gensim")
 def test_curve_falls_from_that_of_a_coin_and_belongs_to_word2vec_alone() -> None:
     """Vectors of zeros give every pair ln 2 for itself and for each of its negatives."""
     preprocessing, places = planted(3000, 3)
@@ -188,6 +195,7 @@ def test_curve_falls_from_that_of_a_coin_and_belongs_to_word2vec_alone() -> None
     assert silent.rows == []
 
 
+@needs("gensim")
 def test_cancelled_between_two_chunks() -> None:
     preprocessing, places = planted(300, 4)
     reporter = ListReporter(stop_at=3)
@@ -196,6 +204,7 @@ def test_cancelled_between_two_chunks() -> None:
     assert [step for step, _, _ in reporter.rows] == [1, 2, 3]
 
 
+@needs("gensim")
 @pytest.mark.usefixtures("quick_learning")
 def test_backbone_from_word2vec_and_its_frozen_embedding(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
@@ -220,6 +229,7 @@ def test_backbone_from_word2vec_and_its_frozen_embedding(tiny: tuple[Workspace, 
         assert same == stays
 
 
+@needs("gensim")
 @pytest.mark.usefixtures("quick_learning")
 def test_word2vec_is_a_start_of_clicks_too(tiny: tuple[Workspace, Dataset]) -> None:
     """The curve is that of the clicks, and the stages have learnt clicks."""
