@@ -54,7 +54,7 @@ screenshots: .venv/test.stamp chromium
 	$(BIN)/python -m pip install -r requirements.txt
 	@touch $@
 
-.venv/test.stamp: requirements-dev.txt requirements-keras.txt requirements-signin.txt requirements.txt | .venv/bin/python
+.venv/test.stamp: requirements-dev.txt requirements-keras.txt requirements-signin.txt requirements-distributed.txt requirements.txt | .venv/bin/python
 	$(BIN)/python -m pip install -r requirements-dev.txt
 	@touch $@ .venv/app.stamp
 

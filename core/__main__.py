@@ -23,6 +23,7 @@ from core.look_commands import add_look
 from core.manage_commands import add_manage
 from core.models.card import ACTIVATIONS, OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
+from core.program import PROGRAM, VERSION
 from core.rights import private_files
 from core.runs.halving import FACTORS
 from core.runs.submit import CONTROLS
@@ -30,7 +31,7 @@ from core.sweep_command import sweep as run_sweep
 from core.training.defaults import AUTO, PRESET_NAMES, PRESET_PURPOSES
 from core.training.objectives import OBJECTIVES, STARTS
 from core.training.settings import DEVICES, MASK_SHARE
-from core.workspace import open_workspace, version
+from core.workspace import open_workspace
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -156,19 +157,17 @@ def add_read_options(parser: argparse.ArgumentParser) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m core",
-        usage="python -m core [--workspace FOLDER] COMMAND ...",
+        prog=PROGRAM,
+        usage=f"{PROGRAM} [--workspace FOLDER] COMMAND ...",
         description="Thaw: how much should stay frozen?",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--workspace", type=Path, metavar="FOLDER", help="default: $THAW_HOME, else ./workspace")
-    parser.add_argument("--version", action="version", version=f"Thaw {version()}")
+    parser.add_argument("--version", action="version", version=f"Thaw {VERSION}")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="one JSON object on standard output")
     # The list at the end of the help is in groups, which argparse's own is not.
-    sub = parser.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", prog="python -m core", help=argparse.SUPPRESS
-    )
+    sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", prog=PROGRAM, help=argparse.SUPPRESS)
     about: dict[str, str] = {}
 
     def add(name: str, help_text: str, run: Callable[..., Result] | None = None) -> argparse.ArgumentParser:

@@ -4,6 +4,8 @@ import shutil
 import textwrap
 from collections.abc import Mapping
 
+from core.program import PROGRAM
+
 GROUPS: dict[str, tuple[str, ...]] = {
     "data": ("ingest", "prepare", "samples", "datasets", "profile", "drift", "simulate"),
     "backbones": ("pretrain", "costs", "backbones", "vocabulary", "import-backbone", "export-backbone"),
@@ -36,5 +38,5 @@ def command_list(about: Mapping[str, str]) -> str:
         for name in names:
             first, rest = f"  {name}".ljust(_COLUMN), " " * _COLUMN
             lines += textwrap.wrap(about[name], width, initial_indent=first, subsequent_indent=rest)
-    end = "`python -m core COMMAND --help` says what a command takes; all take --json."
+    end = f"`{PROGRAM} COMMAND --help` says what a command takes; all take --json."
     return "\n".join(["commands:", *lines, "", *textwrap.wrap(end, width)])

@@ -6,6 +6,7 @@ from typing import Any
 
 from core.errors import BadInput
 from core.named import only_one
+from core.program import PROGRAM
 from core.runs.store import Run, RunStore
 from core.runs.sweep import Sweep, list_sweeps
 from core.workspace import Workspace
@@ -30,7 +31,7 @@ def words(text: str) -> tuple[str, ...]:
 def named_runs(store: RunStore, options: argparse.Namespace) -> list[Run]:
     """The runs that were named, each once; BadInput for one that there is not."""
     if not options.run_ids:
-        raise BadInput("No run was named; `python -m core runs` lists them.")
+        raise BadInput(f"No run was named; `{PROGRAM} runs` lists them.")
     return [store.get(run_id) for run_id in dict.fromkeys(options.run_ids)]
 
 

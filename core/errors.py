@@ -32,6 +32,7 @@ from core.error_kinds import (
     refusal,
     sqlite_code,
 )
+from core.program import PROGRAM
 
 
 class ThawError(Exception):
@@ -232,7 +233,7 @@ def _store_sentence(error: sqlite3.Error, root: Path) -> str | None:
     if code in STORE_BUSY:
         return (
             "The run store is busy: another process has kept it for half a minute. Try again in a moment; if a worker "
-            "has stalled, which its run's page and `python -m core runs` say, continue or end it first."
+            f"has stalled, which its run's page and `{PROGRAM} runs` say, continue or end it first."
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return (

@@ -15,6 +15,7 @@ from core.data.samples import list_samples
 from core.errors import BadInput, RunError
 from core.models.library import list_backbones
 from core.named import only_one
+from core.program import PROGRAM
 from core.runs import removal, renaming
 from core.runs.launch import CLUSTER, refresh
 from core.runs.store import NOTE_LENGTH, RESUMABLE, TAG_LENGTH, Run, RunStore
@@ -104,7 +105,7 @@ def resume(workspace: Workspace, options: argparse.Namespace) -> Result:
             )
         if runs[0].lane == CLUSTER:
             raise BadInput(
-                f"The command line carries out the sweep {sweep.name!r} itself: `python -m core sweep --name "
+                f"The command line carries out the sweep {sweep.name!r} itself: `{PROGRAM} sweep --name "
                 f"{shlex.quote(sweep.name)} --arms-at-once N` goes on with it."
             )
         resume_sweep(workspace, sweep)
@@ -268,9 +269,7 @@ def _follow(workspace: Workspace, runs: Sequence[Run]) -> Result:
     for run in runs:
         if run.kind == "interpolate":
             of = run.request["run"]
-            raise BadInput(
-                f"Run {run.id} mixes a model with its backbone; `python -m core interpolate --run {of}` does."
-            )
+            raise BadInput(f"Run {run.id} mixes a model with its backbone; `{PROGRAM} interpolate --run {of}` does.")
     if len(runs) == 1:
         return follow(workspace, runs[0])
     _wait_for_all(workspace, runs, f"{len(runs)} runs")

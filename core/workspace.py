@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,10 @@ from core.durable import make_folder, write_file
 from core.error_kinds import FULL
 from core.errors import BadInput
 from core.leftovers import clear_below, clear_beside
+from core.program import PROJECT, default_workspace
 from core.rights import tighten
 from core.write_guard import check_write
 
-PROJECT = Path(__file__).resolve().parent.parent
 BUNDLED_BACKBONES = PROJECT / "assets" / "backbones"
 
 HASHED_AT_ONCE = 2**20
@@ -66,8 +65,8 @@ class Workspace:
 
 
 def workspace_root(root: str | Path | None = None) -> Path:
-    """`root`, else $THAW_HOME, else ./workspace in the project; BadInput where that can name no folder."""
-    given = Path(root or os.environ.get("THAW_HOME") or PROJECT / "workspace")
+    """`root`, else $THAW_HOME, else `default_workspace()`; BadInput where that can name no folder."""
+    given = Path(root or os.environ.get("THAW_HOME") or default_workspace())
     try:
         path = given.expanduser().resolve()
         # Arrow takes paths in UTF-8 alone.
@@ -116,11 +115,6 @@ def require_folder(workspace: Workspace) -> None:
             f"The workspace folder {str(workspace.root)!r} is not there any more. Put it back, or start Thaw anew to "
             "begin with an empty one."
         )
-
-
-def version() -> str:
-    """Thaw's own version, as pyproject.toml states it."""
-    return str(tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 
 
 def check_name(name: str, what: str) -> str:

@@ -11,6 +11,7 @@ from core.data.datasets import Dataset, list_datasets
 from core.data.profile import QUANTILES, ColumnProfile, FieldDrift, drift, profile_columns, too_few_for_drift
 from core.data.samples import Sample, list_samples, read_rows
 from core.data.schema import DIALECTS, FIELDS
+from core.program import PROGRAM
 from core.report.data_figures import column_figure
 from core.runs.removal import delete_unused_dataset, delete_unused_sample
 from pages.components.access import write_button
@@ -206,7 +207,7 @@ def look(sample: Sample) -> None:
         first = first_rows(sample.id, sample.created, sample)
         st.dataframe(first, placeholder=MISSING, alt="The first rows of the sample")
         st.caption(f"The first {min(PREVIEW_ROWS, sample.rows)} of {count(sample.rows)} rows, in file order.")
-    command_hint(f"python -m core profile --sample {sample.id} --first-rows {PREVIEW_ROWS}")
+    command_hint(f"{PROGRAM} profile --sample {sample.id} --first-rows {PREVIEW_ROWS}")
 
 
 def remove_sample(sample: Sample) -> None:
@@ -221,7 +222,7 @@ def remove_sample(sample: Sample) -> None:
                 delete_unused_sample(workspace(), sample)
                 st.query_params.pop("sample", None)
                 st.rerun()
-        commands_shown(f"python -m core delete --sample {sample.id}")
+        commands_shown(f"{PROGRAM} delete --sample {sample.id}")
 
 
 def remove_dataset(dataset: Dataset) -> None:
@@ -233,7 +234,7 @@ def remove_dataset(dataset: Dataset) -> None:
                 delete_unused_dataset(workspace(), dataset)
                 st.query_params.pop("dataset", None)
                 st.rerun()
-        commands_shown(f"python -m core delete --dataset {dataset.id}")
+        commands_shown(f"{PROGRAM} delete --dataset {dataset.id}")
 
 
 def show_dataset(dataset: Dataset) -> None:
@@ -277,7 +278,7 @@ def show_drift(dataset: Dataset) -> None:
         "in the source those too rare to be in it",
         too_few_for_drift(rows["source_train"], rows["target_train"], ("source training", "target training")),
     )
-    command_hint(f"python -m core drift --dataset {dataset.id}")
+    command_hint(f"{PROGRAM} drift --dataset {dataset.id}")
 
 
 def sample_view(samples: Sequence[Sample]) -> None:

@@ -5,6 +5,7 @@ import shlex
 import streamlit as st
 
 from core.errors import ThawError
+from core.program import PROGRAM
 from core.runs.launch import refresh
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.runs.submit import command_line, resume_run
@@ -83,17 +84,17 @@ def annotations(run: Run) -> None:
                 st.rerun()
     with box:
         commands_shown(
-            f"python -m core rename --run {run.id} --name {shlex.quote(run.name)}",
-            f"python -m core tag --run {run.id} --set {shlex.quote(','.join(run.tags))}",
-            f"python -m core note --run {run.id} --text TEXT",
+            f"{PROGRAM} rename --run {run.id} --name {shlex.quote(run.name)}",
+            f"{PROGRAM} tag --run {run.id} --set {shlex.quote(','.join(run.tags))}",
+            f"{PROGRAM} note --run {run.id} --text TEXT",
         )
 
 
 def repeat(run: Run) -> None:
     """The commands that ask for the same run, as long as its dataset and backbone are there, and that go on with it."""
     with st.container():
-        commands = [f"python -m core {name} --run {run.id}" for name in ("watch", "cancel") if run.active]
-        commands += [f"python -m core resume --run {run.id}"] * (run.status in RESUMABLE)
+        commands = [f"{PROGRAM} {name} --run {run.id}" for name in ("watch", "cancel") if run.active]
+        commands += [f"{PROGRAM} resume --run {run.id}"] * (run.status in RESUMABLE)
         try:
             command_hint("\n".join([command_line(workspace(), request_from_json(run.request)), *commands]))
         except ThawError as error:

@@ -10,6 +10,7 @@ from core.data.options import DEFAULT_OPTIONS, ReadOptions, option_words
 from core.data.samples import Sample, list_samples
 from core.errors import ThawError
 from core.evaluation.format_metrics import format_metric, known_metric, missing_sentence
+from core.program import COMMAND
 from core.runs import errands
 from core.runs.kept import Scoring, score_and_keep, scorings
 from core.runs.kept import scoring_id as id_of
@@ -134,7 +135,7 @@ def form(run: Run) -> None:
             begin(run, chosen, on_bad_rows, options)
     words = ["--run", run.id, "--input", chosen.command, "--output", "predictions.csv", *option_words(options)]
     skip = ["--on-bad-rows", "skip"] if on_bad_rows == "skip" else []
-    command_hint(shlex.join(["python", "-m", "core", "score", *words, *skip]))
+    command_hint(shlex.join([*COMMAND, "score", *words, *skip]))
 
 
 def bad_rows_choice() -> str:

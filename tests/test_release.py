@@ -11,18 +11,19 @@ import pytest
 import yaml
 
 from core.__main__ import main
-from core.workspace import PROJECT, version
+from core.program import VERSION
+from core.workspace import PROJECT
 from pages.server.headers import read_ancestors
 
 
 def test_the_version_is_semantic_and_heads_the_changelog(capsys: pytest.CaptureFixture[str]) -> None:
-    assert re.fullmatch(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", version())
+    assert re.fullmatch(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", VERSION)
     headings = re.findall(r"^## (\S+), (\d{4}-\d\d-\d\d)$", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert headings[0][0] == version()
+    assert headings[0][0] == VERSION
     assert [date for _, date in headings] == sorted((date for _, date in headings), reverse=True)
     with pytest.raises(SystemExit):
         main(["--version"])
-    assert capsys.readouterr().out == f"Thaw {version()}\n"
+    assert capsys.readouterr().out == f"Thaw {VERSION}\n"
 
 
 def test_the_templates_are_forms_github_takes() -> None:

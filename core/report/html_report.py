@@ -14,6 +14,7 @@ from core.evaluation.verdicts import LEVEL, Verdict
 from core.models.card import BackboneCard
 from core.models.registry import ARCHITECTURES
 from core.outputs import check_output, write_output
+from core.program import PROGRAM
 from core.report.html_page import Cell, Html, Section, commands, facts, heading, page, paragraph, plot, sentences, table
 from core.report.report_figures import (
     ARMS_TITLE,
@@ -324,6 +325,6 @@ def _commands(subject: Subject) -> list[Html]:
     ids = ", ".join(run.id for run in subject.runs[:3] if run.status == "done")
     after = (
         "The same device kind, number of threads and versions give the same numbers, bit for bit; on others they "
-        f"differ in the last digits. `python -m core verify --run ID` (such as {ids}) trains a run again and says so."
+        f"differ in the last digits. `{PROGRAM} verify --run ID` (such as {ids}) trains a run again and says so."
     )
     return [commands(subject.commands), paragraph(after, "quiet")]

@@ -49,6 +49,35 @@ def work_here(workspace: Workspace, sweep: Sweep, arms: int, cluster: str) -> No
         raise BadInput("Another command carries out a sweep in this workspace; wait until it has ended.") from None
 
 
+def run_here(workspace: Workspace, run_ids: Sequence[str]) -> None:
+    """Trains queued runs of the cluster lane in this process, one after another.
+
+    A run that is broken off by Ctrl-C is interrupted: resumed, it goes on from its last checkpoint.
+
+    Raises:
+        BadInput: another process carries out runs of this lane in the same workspace.
+    """
+    from core.training.job import execute
+
+    store = RunStore(workspace)
+    try:
+        with lane_lock(workspace, CLUSTER).acquire(timeout=LOCK_PATIENCE), Identity(workspace) as identity:
+            store.interrupt_stale(CLUSTER)
+            token = store.register(CLUSTER)
+            try:
+                for run_id in run_ids:
+                    run = store.claim_run(run_id, os.getpid(), token)
+                    if run is not None:
+                        carry_out(workspace, store, run, execute, identity)
+            finally:
+                store.interrupt_stale(CLUSTER)
+    except Timeout:
+        raise BadInput(
+            "Another process trains runs of its own in this workspace; wait until it has ended, or have the worker "
+            "train this one."
+        ) from None
+
+
 @contextmanager
 def _backend(cluster: str) -> Iterator[None]:
     if not cluster:

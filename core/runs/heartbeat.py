@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from core.durable import make_folder
+from core.program import PROGRAM
 from core.runs.filesystems import shared_kind
 from core.runs.place import here, machine
 
@@ -114,7 +115,7 @@ class Stall:
                 "from its checkpoint."
             )
         cancel = (
-            f"cancel the run (`python -m core cancel --run {run_id}`) and resume it"
+            f"cancel the run (`{PROGRAM} cancel --run {run_id}`) and resume it"
             if run_id
             else f"end it (`kill -KILL {self.pid}`)"
         )

@@ -13,13 +13,13 @@ from core.errors import BadInput
 from core.freezing.strategies import complete_options
 from core.models.card import BackboneCard
 from core.models.library import find_backbone
+from core.program import COMMAND
 from core.runs.store import Run, RunStore
 from core.runs.submit import command_line
 from core.runs.sweep import Sweep, SweepSpec, requests_of, sweep_command_line, sweep_train_flags
 from core.training.settings import request_from_json
 from core.workspace import Workspace
 
-THAW = ["python", "-m", "core"]
 _SPLIT_FLAGS = (
     "source_share",
     "target_test_share",
@@ -94,7 +94,7 @@ def data_commands(workspace: Workspace, dataset: Dataset) -> list[str]:
 
 def prepare_command(names: Mapping[str, str], spec: SplitSpec, name: str, min_count: int | None) -> str:
     """The command that prepares a dataset of several samples. names: by role. min_count: None for the default."""
-    words = [*THAW, "prepare", "--name", name]
+    words = [*COMMAND, "prepare", "--name", name]
     for role, sample in names.items():
         words += [f"--{role.replace('_', '-')}", sample]
     return shlex.join([*words, *split_flags(spec, min_count)])
@@ -131,7 +131,7 @@ def _ingest(workspace: Workspace, sample_id: str, name: str, simulated: bool) ->
         file, digest = "FILE", f"{sample_id.split('-')[1]}…"
         flags = ["--simulated"] * simulated + ["--on-bad-rows", "skip"] * sample_id.endswith("-skip")
     comment = f"# {_on_one_line(file)} is the file with SHA-256 {digest}"
-    return comment, [*THAW, "ingest", file, "--name", name, *flags]
+    return comment, [*COMMAND, "ingest", file, "--name", name, *flags]
 
 
 def _names_apart(dataset: Dataset) -> dict[str, str]:

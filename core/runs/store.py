@@ -14,6 +14,7 @@ import numpy as np
 from core.access import require_writable
 from core.durable import remove_folders
 from core.errors import BadInput
+from core.program import PROGRAM
 from core.runs.database import opened
 from core.runs.known import read_runs, read_validation
 from core.runs.queue import CANCELLED as CANCELLED
@@ -56,7 +57,7 @@ class RunStore(RunQueue):
         with opened(self.workspace) as db:
             row = db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
-            raise BadInput(f"There is no run {run_id[:40]!r} in this workspace; `python -m core runs` lists them.")
+            raise BadInput(f"There is no run {run_id[:40]!r} in this workspace; `{PROGRAM} runs` lists them.")
         return run_of(row)
 
     def group(self, group: str) -> list[Run]:

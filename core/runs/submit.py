@@ -16,6 +16,7 @@ from core.models.card import HeadSettings
 from core.models.library import find_backbone, list_backbones
 from core.models.registry import complete_settings, setting_flags
 from core.named import names_held
+from core.program import COMMAND
 from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
 from core.runs.store import RESUMABLE, Run, RunStore
 from core.training.defaults import AUTO, count_training_rows, presets_for
@@ -48,8 +49,11 @@ _TRAIN_FLAGS = {
 }
 
 
-def submit_pretrain(workspace: Workspace, request: PretrainRequest) -> Run:
-    """Queues a pretraining run; BadInput when its name is taken or the dataset lacks source rows or labels it needs."""
+def submit_pretrain(workspace: Workspace, request: PretrainRequest, own: bool = False) -> Run:
+    """Queues a pretraining run; BadInput when its name is taken or the dataset lacks source rows or labels it needs.
+
+    own: see `submit_finetune`.
+    """
     name = check_name(request.name, "backbone")
     dataset = find_dataset(workspace, request.dataset)
     if not dataset.has_source:
@@ -65,7 +69,7 @@ def submit_pretrain(workspace: Workspace, request: PretrainRequest) -> Run:
     request = dataclasses.replace(request, name=name, dataset=dataset.id)
     with names_held(workspace):
         _check_backbone_name(workspace, name)
-        return _queue(workspace, request, f"{name} · pretraining on {dataset.name}")
+        return _queue(workspace, request, f"{name} · pretraining on {dataset.name}", own)
 
 
 def names_in_training(workspace: Workspace) -> set[str]:
@@ -83,8 +87,13 @@ def _check_backbone_name(workspace: Workspace, name: str) -> None:
         raise NameTaken(f"There is already a backbone named {name!r}, or one being pretrained; choose another name.")
 
 
-def submit_finetune(workspace: Workspace, request: FinetuneRequest, controls: Sequence[str] = ()) -> list[Run]:
-    """Queues the run and the controls asked for (names in CONTROLS), all of one group; the run itself comes first."""
+def submit_finetune(
+    workspace: Workspace, request: FinetuneRequest, controls: Sequence[str] = (), own: bool = False
+) -> list[Run]:
+    """Queues the run and the controls asked for (names in CONTROLS), all of one group; the run itself comes first.
+
+    own: the calling process trains them itself (core.runs.cluster.run_here); no worker is started.
+    """
     dataset = find_dataset(workspace, request.dataset)
     require_labels(dataset)
     card = find_backbone(workspace, request.backbone)
@@ -103,7 +112,10 @@ def submit_finetune(workspace: Workspace, request: FinetuneRequest, controls: Se
         )
     return [
         _queue(
-            workspace, one, f"{card.name} · {describe(one.strategy, one.freeze_depth, one.options)} · {dataset.name}"
+            workspace,
+            one,
+            f"{card.name} · {describe(one.strategy, one.freeze_depth, one.options)} · {dataset.name}",
+            own,
         )
         for one in requests
     ]
@@ -172,7 +184,7 @@ def command_line(workspace: Workspace, request: Request, lasting: bool = False) 
     The preset is left out as well where the settings are the default for the run's number of training rows, unless the
     command is to be `lasting`: the same in a later version too, whose default may be another one.
     """
-    parts = ["python", "-m", "core"]
+    parts = [*COMMAND]
     if isinstance(request, InterpolateRequest):
         return shlex.join([*parts, "interpolate", "--run", request.run])
     dataset = find_dataset(workspace, request.dataset)
@@ -249,8 +261,9 @@ def _flags_from(
     return parts + (["--amp"] if "amp" in given else [])
 
 
-def _queue(workspace: Workspace, request: Request, name: str) -> Run:
-    lane = preferred_lane(request.train.device)
+def _queue(workspace: Workspace, request: Request, name: str, own: bool = False) -> Run:
+    lane = CLUSTER if own else preferred_lane(request.train.device)
     run = RunStore(workspace).submit(request, name, lane)
-    ensure_worker(workspace, lane)
+    if not own:
+        ensure_worker(workspace, lane)
     return run

@@ -21,6 +21,7 @@ from core.freezing.strategies import STRATEGIES, complete_options, describe
 from core.models.card import BackboneCard, HeadSettings
 from core.models.library import find_backbone
 from core.named import names_held
+from core.program import COMMAND
 from core.runs.halving import CONTROLS, FACTORS, rungs_of
 from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
 from core.runs.store import RESUMABLE, Run, RunStore
@@ -310,7 +311,7 @@ def sweep_command_line(workspace: Workspace, spec: SweepSpec, name: str, lasting
     them (core.runs.reproduce names the runs then).
     """
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
-    parts = ["python", "-m", "core", "sweep", "--name", name, "--dataset", dataset.name, "--backbone", card.name]
+    parts = [*COMMAND, "sweep", "--name", name, "--dataset", dataset.name, "--backbone", card.name]
     depths = [arm.freeze_depth for arm in spec.arms if arm.strategy == "depth"]
     if depths:
         every = depths == [arm.freeze_depth for arm in depth_arms(card)]

@@ -27,6 +27,7 @@ from core.errors import RunError
 from core.freezing.plan import Plan
 from core.models.card import HeadSettings
 from core.models.network import Head, Network, flat
+from core.program import VERSION
 from core.runs.reporter import Point, Reporter
 from core.training.checkpoint import Progress, read_values
 from core.training.feeding import Rows
@@ -48,7 +49,7 @@ from core.training.loop import (
 )
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.training.task import CLICKS
-from core.workspace import Workspace, hash_json, version, write_atomic
+from core.workspace import Workspace, hash_json, write_atomic
 
 LOOK_SECONDS = 0.2
 """Seconds between two looks whether the run that trains this arm's heads has ended, or this one shall stop."""
@@ -71,7 +72,7 @@ def shared_folder(workspace: Workspace, request: FinetuneRequest, weights: str, 
     """
     alike = dataclasses.replace(request.train, learning_rate=request.rates[0])
     said = dataclasses.asdict(dataclasses.replace(request, train=alike))
-    key = hash_json([version(), said, weights, data_key, torch.get_num_threads()])
+    key = hash_json([VERSION, said, weights, data_key, torch.get_num_threads()])
     return workspace.cache / f"heads-{key[:24]}"
 
 

@@ -19,6 +19,7 @@ from core.data.samples import Sample, save_sample
 from core.data.simulate import DOMAINS, simulate
 from core.durable import staging
 from core.errors import BadInput, ThawError, UnreadableRow
+from core.program import COMMAND, PROGRAM
 from pages.components.access import locked, write_button
 from pages.components.common import command_hint, errors_shown, show_error, workspace
 from pages.components.read_form import File, read_form
@@ -123,7 +124,7 @@ def _file_form(file: File, button: str, upload: bool) -> None:
     name, on_bad_rows = _name_and_rows(sample_name(options.member or file.original), f"{file.key}-{options.member}")
     if write_button("Add the sample", type="primary", icon=":material/add:", key=button):
         _take(Offer(file.path, file.original, name, on_bad_rows, upload, options))
-    words = ["python", "-m", "core", "ingest", file.original if upload else str(file.path), "--name", name]
+    words = [*COMMAND, "ingest", file.original if upload else str(file.path), "--name", name]
     words += option_words(options) + (["--on-bad-rows", "skip"] if on_bad_rows == "skip" else [])
     command_hint(shlex.join(words))
 
@@ -172,8 +173,8 @@ def _simulate_form() -> None:
             _take(Offer(path, path.name, name, "reject", upload=False), simulated=True)
     out = f"simulated-{domain}.tsv.gz"
     command_hint(
-        f"python -m core simulate --rows {rows} --domain {domain} --seed {seed} --out {out}\n"
-        f"python -m core ingest {out} --simulated --name {shlex.quote(name)}"
+        f"{PROGRAM} simulate --rows {rows} --domain {domain} --seed {seed} --out {out}\n"
+        f"{PROGRAM} ingest {out} --simulated --name {shlex.quote(name)}"
     )
 
 

@@ -9,6 +9,7 @@ from core.evaluation.format_metrics import format_bounds, known_metric, reason_w
 from core.models.card import BackboneCard
 from core.models.exchange import export_backbone
 from core.models.registry import ARCHITECTURES
+from core.program import PROGRAM
 from core.runs.removal import delete_backbone
 from core.training.objectives import EMBEDDING_STARTS, OBJECTIVES
 from pages.components.access import write_button
@@ -203,4 +204,4 @@ def confirm_delete(card: BackboneCard) -> None:
         with errors_shown():
             delete_backbone(workspace(), card)
             st.rerun()
-    commands_shown(f"python -m core delete --backbone {card.id}")
+    commands_shown(f"{PROGRAM} delete --backbone {card.id}")

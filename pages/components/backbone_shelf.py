@@ -10,6 +10,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from core.errors import Damaged, ThawError
 from core.models.card import BackboneCard
 from core.models.registry import ARCHITECTURES
+from core.program import PROGRAM
 from core.runs.command import import_in_subprocess
 from core.runs.store import RunStore
 from pages.components.access import write_button
@@ -21,7 +22,7 @@ from pages.server.uploads import forget_upload
 FILTERED_FROM = 4
 """Cards from which on filters are offered; fewer are seen at a glance."""
 IMPORT_HELP = (
-    "A zip archive from Export here or from `python -m core export-backbone`: card.json, model.safetensors, "
+    f"A zip archive from Export here or from `{PROGRAM} export-backbone`: card.json, model.safetensors, "
     "preprocessing and vocabulary. Shapes, vocabulary and hashes are checked before anything is stored; nothing in it "
     "is executed."
 )

@@ -6,6 +6,7 @@ from core.demo import DATASET, SEEDS, demo_sweep, mixed_run, run_demo
 from core.errors import ThawError
 from core.evaluation.curves import Curve
 from core.evaluation.format_metrics import known_metric
+from core.program import PROGRAM
 from core.report.learn_figures import roc_overlay
 from core.report.sweep_figures import depth_figure
 from core.runs.store import RESUMABLE, Run, RunStore
@@ -39,7 +40,7 @@ def demo_box() -> None:
                 _start()
         if sweep and runs:
             _progress(sweep, runs)
-        command_hint("python -m core.demo --run --wait")
+        command_hint(f"{PROGRAM} demo --wait")
 
 
 def _progress(sweep: Sweep, runs: list[Run]) -> None:

@@ -6,6 +6,7 @@ import streamlit as st
 from core.evaluation.delong import auc_interval, auc_variance, compare
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, reason_of_labels
 from core.evaluation.verdicts import LEVEL
+from core.program import PROGRAM
 from core.report.decision_figures import mixing_figure
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
@@ -37,7 +38,7 @@ def mixing_view(run: Run) -> None:
             if write_button("Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"):
                 submit_interpolation(workspace(), run)
                 st.rerun()
-        command_hint(f"python -m core interpolate --run {run.id}")
+        command_hint(f"{PROGRAM} interpolate --run {run.id}")
 
 
 def _wait(run_id: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import streamlit as st
 
 from core.evaluation.geometry import plane
+from core.program import PROGRAM
 from core.report.moved_figures import GRADIENT, cka_figure, distance_figure, gradient_figure, map_figure
 from core.runs import errands
 from core.runs.moved import moved_in_subprocess, read_moved, read_vectors
@@ -57,7 +58,7 @@ def _section(run: Run) -> None:
             if found["fields"]:
                 _map(run, found["fields"])
         gradients(run)
-        command_hint(f"python -m core moved --run {run.id}")
+        command_hint(f"{PROGRAM} moved --run {run.id}")
 
 
 def stages_moved(run: Run, found: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.durable import staging
 from core.errors import ThawError
+from core.program import PROGRAM
 from core.report.subject import runs_subject, sweep_subject
 from core.runs.command import report_in_subprocess
 from core.runs.store import RunStore
@@ -52,7 +53,7 @@ def offer(key: str, sweep: str, runs: Sequence[str]) -> None:
         on_click="ignore",
         help="It is written when you click, which takes some seconds.",
     )
-    st.code(f"python -m core report {' '.join(words)} --out {name}", language=None, wrap_lines=True)
+    st.code(f"{PROGRAM} report {' '.join(words)} --out {name}", language=None, wrap_lines=True)
 
 
 def written(space: Workspace, subject: Sequence[str]) -> bytes:

@@ -5,6 +5,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
+from core.program import PROGRAM
 from core.report.table_files import safe_csv
 from core.runs.removal import delete_runs
 from core.runs.store import Run, RunStore
@@ -46,7 +47,7 @@ def confirm_delete(runs: list[Run]) -> None:
             choose([])
             st.rerun()
     if len(runs) <= MOST_NAMED:
-        commands_shown(f"python -m core delete --run {named(runs)}")
+        commands_shown(f"{PROGRAM} delete --run {named(runs)}")
 
 
 @st.dialog("Tags and note")
@@ -81,8 +82,8 @@ def annotate(runs: list[Run]) -> None:
             st.rerun()
     if len(runs) <= MOST_NAMED:
         commands_shown(
-            f"python -m core tag --run {named(runs)} --add TAGS --remove TAGS",
-            f"python -m core note --run {named(runs)} --text TEXT",
+            f"{PROGRAM} tag --run {named(runs)} --add TAGS --remove TAGS",
+            f"{PROGRAM} note --run {named(runs)} --text TEXT",
         )
 
 

@@ -10,6 +10,7 @@ from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import known_metric
 from core.evaluation.verdicts import Verdict
 from core.models.library import list_backbones
+from core.program import PROGRAM
 from core.report.sweep_tables import arms_file, runs_file
 from core.report.table_files import safe_csv
 from core.runs.launch import CLUSTER, arms_at_once, refresh, worker_alive
@@ -360,5 +361,5 @@ def _how(sweep: Sweep, runs: Sequence[Run]) -> None:
     names = ["watch", "cancel"] * active + ["resume"] * (not own and bool(_resumable(runs))) + ["compare"]
     with errors_shown():
         lines = [sweep_command_line(workspace(), sweep.spec, sweep.name)]
-        lines.append(f"python -m core sweep --name {sweep.id} --more-seeds 2")
-        command_hint("\n".join([*lines, *(f"python -m core {name} --sweep {sweep.id}" for name in names)]))
+        lines.append(f"{PROGRAM} sweep --name {sweep.id} --more-seeds 2")
+        command_hint("\n".join([*lines, *(f"{PROGRAM} {name} --sweep {sweep.id}" for name in names)]))

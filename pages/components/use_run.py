@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.program import PROGRAM
 from core.runs import errands
 from core.runs.kept import EXPORT, VERIFICATION, Kept, export_and_keep, export_file, kept, verify_and_keep
 from core.runs.store import Run
@@ -67,7 +68,7 @@ def _export(space: Workspace, run: Run) -> None:
                 errands.forget(key)
                 errands.start(key, lambda report: export_and_keep(space, run.id))
                 st.rerun()
-    command_hint(f"python -m core export --run {run.id} --out thaw-{run.id}.zip")
+    command_hint(f"{PROGRAM} export --run {run.id} --out thaw-{run.id}.zip")
 
 
 def onnx_words(onnx: dict[str, Any]) -> str:
@@ -96,7 +97,7 @@ def _verify(space: Workspace, run: Run) -> None:
             errands.forget(key)
             errands.start(key, lambda report: verify_and_keep(space, run.id, report))
             st.rerun()
-    command_hint(f"python -m core verify --run {run.id}")
+    command_hint(f"{PROGRAM} verify --run {run.id}")
 
 
 def verification(done: Kept) -> None:

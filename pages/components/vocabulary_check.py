@@ -8,6 +8,7 @@ import streamlit as st
 from core.data.datasets import Dataset, FieldCoverage
 from core.freezing.vocabulary import RULE, unseen_share
 from core.models.card import BackboneCard
+from core.program import PROGRAM
 from pages.components.chart import chart
 from pages.components.choice import choose_named
 from pages.components.common import command_hint, errors_shown, escape_markdown, percent
@@ -42,7 +43,7 @@ def vocabulary_check(cards: list[BackboneCard], datasets: list[Dataset], prefill
         )
         with st.expander("As a table", icon=":material/table:"):
             coverage_table(fields)
-        command_hint(f"python -m core vocabulary --backbone {card.id} --dataset {dataset.id}")
+        command_hint(f"{PROGRAM} vocabulary --backbone {card.id} --dataset {dataset.id}")
 
 
 def verdict(
