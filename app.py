@@ -1,4 +1,5 @@
-"""The entry: `streamlit run app.py`. Serves the pages, and plotly.js from the installed plotly package."""
+"""The entry: `streamlit run app.py`. Serves the pages, and plotly.js from the installed plotly
+package."""
 
 import gzip
 from functools import cache
@@ -28,7 +29,8 @@ def _packed_plotly() -> bytes:
 
 
 def serve_plotly(request: Request) -> Response:
-    """plotly.min.js, so that charts work without a network; its address carries the version, so it never goes stale."""
+    """plotly.min.js, so that charts work without a network; its address carries the version, so it
+    never goes stale."""
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return Response(_plotly(), media_type="text/javascript", headers=headers)
@@ -50,7 +52,8 @@ def explain(error: Exception) -> bool:
 
 PLOTLY_ROUTE = Route("/assets/plotly.min.js", serve_plotly)
 
-# The main script is the router inside pages/: a pages/ folder beside it would let a deep link skip the router.
+# The main script is the router inside pages/: a pages/ folder beside it would let a deep link skip
+# the router.
 app = st.App(
     "pages/router.py",
     routes=[PLOTLY_ROUTE],

@@ -1,9 +1,10 @@
-"""The article's own networks on real rows, by command line: `python -m benchmarks.article` writes docs/article.md.
+"""The article's own networks on real rows, by command line: `python -m benchmarks.article` writes
+docs/article.md.
 
-VGG19 and ResNet50 on pictures of the features, by the article's preset (batch 32, 10 epochs, Adam 1e-3, softmax head
-on two classes), beside a DCNv2 pretrained on the source rows and tuned by the same preset on the same rows. Weights of
-the image networks: --weights-vgg19 and --weights-resnet50, or ImageNet where Keras can load it, or random; the page
-says which. About 12 minutes of one core.
+VGG19 and ResNet50 on pictures of the features, by the article's preset (batch 32, 10 epochs, Adam
+1e-3, softmax head on two classes), beside a DCNv2 pretrained on the source rows and tuned by the
+same preset on the same rows. Weights of the image networks: --weights-vgg19 and --weights-resnet50,
+or ImageNet where Keras can load it, or random; the page says which. About 12 minutes of one core.
 """
 
 import argparse
@@ -35,7 +36,8 @@ from core.workspace import PROJECT, Workspace, open_workspace
 
 SOURCE_ROWS = 60_000
 TARGETS = {"many": (10_000, 1 / 2), "few": (3_500, 4 / 7)}
-"""Per dataset the target rows and the share of them that tests: as many as convolutions get through in the time."""
+"""Per dataset the target rows and the share of them that tests: as many as convolutions get through
+in the time."""
 IMAGES = ("vgg19", "resnet50")
 ARTICLE = "--preset article --head-output softmax"
 ASKED = (("many", "--freeze-depth 5"), ("few", "--freeze-depth 4"))
@@ -44,7 +46,10 @@ ASKED = (("many", "--freeze-depth 5"), ("few", "--freeze-depth 4"))
 
 def first_rows(rows: int, path: Path) -> Path:
     """The first `rows` real rows as a file of their own."""
-    with gzip.open(ROWS, "rt", encoding="utf-8") as source, path.open("w", encoding="utf-8") as target:
+    with (
+        gzip.open(ROWS, "rt", encoding="utf-8") as source,
+        path.open("w", encoding="utf-8") as target,
+    ):
         target.writelines(itertools.islice(source, rows))
     return path
 
@@ -54,19 +59,34 @@ def prepare(workspace: Workspace, folder: Path, printed: list[str]) -> str:
     texts = []
     for name, (rows, test_share) in TARGETS.items():
         path = first_rows(SOURCE_ROWS + rows, folder / f"{name}.tsv")
-        shares = f"--source-share {SOURCE_ROWS / (SOURCE_ROWS + rows):.6f} --target-test-share {test_share:.6f}"
+        shares = (
+            f"--source-share {SOURCE_ROWS / (SOURCE_ROWS + rows):.6f} --target-test-share"
+            f" {test_share:.6f}"
+        )
         shares += " --source-test-share 0.005 --source-validation-share 0.04"
-        found = thaw(workspace, f"ingest {path} --name {name} {shares}", printed)["dataset"]["parts"]
+        found = thaw(workspace, f"ingest {path} --name {name} {shares}", printed)["dataset"][
+            "parts"
+        ]
         printed[-1] = printed[-1].replace(str(path), f"first_{SOURCE_ROWS + rows}_rows.tsv")
         counts = {part["part"]: part["rows"] for part in found}
-        texts.append(f"- *{name}*: " + ", ".join(f"{part.replace('_', ' ')} {counts[part]:,}" for part in PARTS))
+        texts.append(
+            f"- *{name}*: "
+            + ", ".join(f"{part.replace('_', ' ')} {counts[part]:,}" for part in PARTS)
+        )
     return "\n".join(texts)
 
 
-def make_backbone(workspace: Workspace, architecture: str, file: Path | None, printed: list[str]) -> str:
+def make_backbone(
+    workspace: Workspace, architecture: str, file: Path | None, printed: list[str]
+) -> str:
     """Makes the image backbone from the best weights to be had; where they come from, in words."""
-    command = f"pretrain --dataset many --architecture {architecture} --name {architecture} --objective none"
-    starts = [f"--start weights --start-file {file}"] if file else ["--start imagenet", "--start random"]
+    command = (
+        f"pretrain --dataset many --architecture {architecture} --name {architecture} --objective"
+        " none"
+    )
+    starts = (
+        [f"--start weights --start-file {file}"] if file else ["--start imagenet", "--start random"]
+    )
     for start in starts:
         try:
             thaw(workspace, f"{command} {start}", printed)
@@ -82,7 +102,8 @@ def make_backbone(workspace: Workspace, architecture: str, file: Path | None, pr
 
 
 def cells_alone(workspace: Workspace, name: str) -> tuple[dict[str, Any], float]:
-    """(test metrics, seconds) of a logistic regression on the picture's 117 cell colours, without any network."""
+    """(test metrics, seconds) of a logistic regression on the picture's 117 cell colours, without
+    any network."""
     began = time.monotonic()
     fitted, dataset = find_dataset(workspace, "many"), find_dataset(workspace, name)
     folder = fitted.folder / "preprocessing"
@@ -106,23 +127,31 @@ def cells_alone(workspace: Workspace, name: str) -> tuple[dict[str, Any], float]
 def line(what: str, weights: str, metrics: dict[str, Any], trained: str, seconds: float) -> str:
     """One row of a table."""
     auc = format_with_bounds(metrics["auc"], metrics["auc_low"], metrics["auc_high"])
-    return f"| {what} | {weights} | {auc} | {format_metric(metrics['log_loss'])} | {trained} | {seconds:.0f} |"
+    return (
+        f"| {what} | {weights} | {auc} | {format_metric(metrics['log_loss'])} | {trained} |"
+        f" {seconds:.0f} |"
+    )
 
 
-def tuned(workspace: Workspace, name: str, backbone: str, flags: str, printed: list[str]) -> dict[str, Any]:
+def tuned(
+    workspace: Workspace, name: str, backbone: str, flags: str, printed: list[str]
+) -> dict[str, Any]:
     """The result of one fine-tuning run."""
-    return thaw(workspace, f"finetune --dataset {name} --backbone {backbone} {flags}", printed)["run"]["result"]
+    return thaw(workspace, f"finetune --dataset {name} --backbone {backbone} {flags}", printed)[
+        "run"
+    ]["result"]
 
 
 def run_protocol(workspace: Workspace, folder: Path, files: dict[str, Path | None]) -> str:
     """Everything, as the text of docs/article.md."""
     printed: list[str] = []
     rows = prepare(workspace, folder, printed)
-    pretrained = thaw(workspace, f"pretrain --dataset many --architecture dcnv2 --name dcnv2 {PRETRAIN}", printed)[
-        "run"
-    ]["result"]
+    pretrained = thaw(
+        workspace, f"pretrain --dataset many --architecture dcnv2 --name dcnv2 {PRETRAIN}", printed
+    )["run"]["result"]
     weights = {
-        architecture: make_backbone(workspace, architecture, files[architecture], printed) for architecture in IMAGES
+        architecture: make_backbone(workspace, architecture, files[architecture], printed)
+        for architecture in IMAGES
     }
     weights["dcnv2"] = ORIGINS["supervised"]
     tables = []
@@ -130,7 +159,10 @@ def run_protocol(workspace: Workspace, folder: Path, files: dict[str, Path | Non
         lines = []
         for backbone in (*IMAGES, "dcnv2"):
             result = tuned(workspace, name, backbone, f"{flags} {ARTICLE}", printed)
-            what = f"{ARCHITECTURES[backbone].title}, {flags.removeprefix('--').replace('freeze-', 'freeze ')} of 5"
+            what = (
+                f"{ARCHITECTURES[backbone].title},"
+                f" {flags.removeprefix('--').replace('freeze-', 'freeze ')} of 5"
+            )
             trained = f"{result['trained_parameters']:,}"
             test = result["metrics"]["target_test"]
             lines.append(line(what, weights[backbone], test, trained, result["seconds"]["total"]))
@@ -138,11 +170,16 @@ def run_protocol(workspace: Workspace, folder: Path, files: dict[str, Path | Non
         test, seconds = zero["metrics"]["target_test"], zero["seconds"]["total"]
         lines.append(line("DCNv2, zero-shot", weights["dcnv2"], test, "0", seconds))
         metrics, seconds = cells_alone(workspace, name)
-        lines.append(line("logistic regression on the picture's cells", "", metrics, "118", seconds))
+        lines.append(
+            line("logistic regression on the picture's cells", "", metrics, "118", seconds)
+        )
         tables.append("\n".join(lines))
     return PAGE.format(
         today=date.today().isoformat(),
-        machine=f"{os.cpu_count()} cores, Python {platform.python_version()}, device {pretrained['device']}",
+        machine=(
+            f"{os.cpu_count()} cores, Python {platform.python_version()}, device"
+            f" {pretrained['device']}"
+        ),
         rows=rows,
         weights="; ".join(f"{ARCHITECTURES[key].title}: {weights[key]}" for key in IMAGES),
         note=RANDOM_NOTE if ORIGINS["random"] in weights.values() else "",
@@ -201,7 +238,9 @@ def main() -> None:
     """Runs the protocol in a temporary workspace and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     for architecture in IMAGES:
-        parser.add_argument(f"--weights-{architecture}", type=Path, help="a Keras weights file without the top")
+        parser.add_argument(
+            f"--weights-{architecture}", type=Path, help="a Keras weights file without the top"
+        )
     parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "article.md")
     options = parser.parse_args()
     files = {architecture: getattr(options, f"weights_{architecture}") for architecture in IMAGES}

@@ -1,4 +1,5 @@
-"""docs/defaults.md from the trainings of benchmarks.default_settings: the default beside the best of a grid."""
+"""docs/defaults.md from the trainings of benchmarks.default_settings: the default beside the best
+of a grid."""
 
 import math
 import os
@@ -43,8 +44,8 @@ EPOCHS = (
 class Outcome:
     """What one setting reached in a study, window by window.
 
-    choice, test: scores (windows, rows) of the rows that choose among settings and of the test rows. best_epochs,
-    epochs, seconds: per window; seconds of one core.
+    choice, test: scores (windows, rows) of the rows that choose among settings and of the test
+    rows. best_epochs, epochs, seconds: per window; seconds of one core.
     """
 
     settings: TrainSettings
@@ -62,7 +63,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Finding:
-    """A study carried out. choice_labels, test_labels: (rows,). default, fast, one_epoch: outside the grid.
+    """A study carried out. choice_labels, test_labels: (rows,). default, fast, one_epoch: outside
+    the grid.
 
     fast: the default of before. one_epoch, fast_one_epoch: default and fast after a single epoch.
     """
@@ -85,7 +87,8 @@ class Finding:
 
     @property
     def best_on_test(self) -> Outcome:
-        """The setting of the grid with the lowest mean log loss on the test rows, which nobody can know beforehand."""
+        """The setting of the grid with the lowest mean log loss on the test rows, which nobody can
+        know beforehand."""
         return min(self.grid, key=lambda one: mean_loss(self.test_labels, one.test))
 
 
@@ -142,12 +145,21 @@ def main_line(finding: Finding) -> str:
 
 
 def test_line(finding: Finding) -> str:
-    """The default beside the setting that was best on the test rows, and beside what was the default before."""
+    """The default beside the setting that was best on the test rows, and beside what was the
+    default before."""
     default, best, fast = finding.default, finding.best_on_test, finding.fast
     _, to_best = differences(finding, default, best)
     to_fast, loss_to_fast = differences(finding, default, fast)
     cells = [best.name, reached(finding, best), interval(to_best)]
-    return line([*first_cells(finding)[:2], *cells, reached(finding, fast), interval(to_fast), interval(loss_to_fast)])
+    return line(
+        [
+            *first_cells(finding)[:2],
+            *cells,
+            reached(finding, fast),
+            interval(to_fast),
+            interval(loss_to_fast),
+        ]
+    )
 
 
 def epoch_line(finding: Finding) -> str:
@@ -168,20 +180,28 @@ def epoch_line(finding: Finding) -> str:
 
 
 def grid_table(finding: Finding) -> str:
-    """Log loss on the rows that choose, batch sizes down and learning rates across; the lowest is bold."""
+    """Log loss on the rows that choose, batch sizes down and learning rates across; the lowest is
+    bold."""
     rates = sorted({one.settings.learning_rate for one in finding.grid})
     found = {
-        (one.settings.batch_size, one.settings.learning_rate): mean_loss(finding.choice_labels, one.choice)
+        (one.settings.batch_size, one.settings.learning_rate): mean_loss(
+            finding.choice_labels, one.choice
+        )
         for one in finding.grid
     }
     lowest = min(found.values())
     lines = [line(["batch", *(f"{rate:g}" for rate in rates)]), "|---" * (len(rates) + 1) + "|"]
     for batch in sorted({batch for batch, _ in found}):
         losses = [found.get((batch, rate)) for rate in rates]
-        cells = ["" if one is None else f"**{one:.4f}**" if one == lowest else f"{one:.4f}" for one in losses]
+        cells = [
+            "" if one is None else f"**{one:.4f}**" if one == lowest else f"{one:.4f}"
+            for one in losses
+        ]
         lines.append(line([f"{batch:,}", *cells]))
     own = mean_loss(finding.choice_labels, finding.default.choice)
-    title = f"{TASKS[finding.task]}, {finding.rows:,}{' simulated' if finding.simulated else ''} rows"
+    title = (
+        f"{TASKS[finding.task]}, {finding.rows:,}{' simulated' if finding.simulated else ''} rows"
+    )
     return f"{title} (default {finding.default.name}: {own:.4f}):\n\n" + "\n".join(lines)
 
 
@@ -190,7 +210,13 @@ def chosen_line(rows: int) -> str:
     settings = default_settings(rows)[1]
     steps = math.ceil(rows / settings.batch_size)
     return line(
-        [f"{rows:,}", f"{settings.batch_size:,}", f"{settings.learning_rate:g}", str(settings.epochs), f"{steps:,}"]
+        [
+            f"{rows:,}",
+            f"{settings.batch_size:,}",
+            f"{settings.learning_rate:g}",
+            str(settings.epochs),
+            f"{steps:,}",
+        ]
     )
 
 
@@ -207,13 +233,18 @@ def verdict(findings: Sequence[Finding]) -> str:
     alike = len(findings) - len(worse) - len(better)
     text = f"In {alike} of {len(findings)} comparisons neither interval leaves 0 out."
     if better:
-        text += f" The default is better, by one of the two and worse by neither, in: {'; '.join(better)}."
+        text += (
+            " The default is better, by one of the two and worse by neither, in:"
+            f" {'; '.join(better)}."
+        )
     if worse:
         text += f" It is worse beyond noise, by AUC or log loss, in: {'; '.join(worse)}."
     return "\n".join(wrap(text, 120))
 
 
-def write_page(findings: Sequence[Finding], example: Sequence[Example], commands: Sequence[str]) -> str:
+def write_page(
+    findings: Sequence[Finding], example: Sequence[Example], commands: Sequence[str]
+) -> str:
     """The text of docs/defaults.md. example: of one epoch, by preset; commands: that made it."""
     fast = PRESETS["fast"]
     every = [one for found in findings for one in (found.default, found.fast, *found.grid)]
@@ -223,7 +254,12 @@ def write_page(findings: Sequence[Finding], example: Sequence[Example], commands
         minutes=sum(sum(one.seconds) for one in every) / 60,
         few=FEW_STEPS,
         many=MANY_STEPS,
-        sizes="\n".join(map(chosen_line, (120, 1_000, 5_000, 20_000, 60_000, 100_000, 300_000, 1_000_000, 45_840_617))),
+        sizes="\n".join(
+            map(
+                chosen_line,
+                (120, 1_000, 5_000, 20_000, 60_000, 100_000, 300_000, 1_000_000, 45_840_617),
+            )
+        ),
         stopping=fast.early_stopping,
         main_head=head(MAIN),
         test_head=head(TEST),
@@ -233,7 +269,10 @@ def write_page(findings: Sequence[Finding], example: Sequence[Example], commands
         test="\n".join(map(test_line, findings)),
         epochs="\n".join(map(epoch_line, findings)),
         grids="\n\n".join(map(grid_table, findings)),
-        example="\n".join(line([f"*{preset}*", f"{before:.3f}", f"{after:.3f}"]) for preset, before, after in example),
+        example="\n".join(
+            line([f"*{preset}*", f"{before:.3f}", f"{after:.3f}"])
+            for preset, before, after in example
+        ),
         commands="\n".join(commands),
     )
 

@@ -1,4 +1,5 @@
-"""The trainings behind docs/defaults.md: rows, backbone and one training at a time, each kept in a file."""
+"""The trainings behind docs/defaults.md: rows, backbone and one training at a time, each kept in a
+file."""
 
 import dataclasses
 import hashlib
@@ -37,12 +38,15 @@ VALIDATION = 1 / 9
 """Rows that end a training early, of its training rows: a tenth of both, as target rows are cut."""
 SOURCE = 40_000
 """Real rows, the first ones, that the backbone is pretrained on."""
-PRETRAIN = TrainSettings(epochs=20, batch_size=256, learning_rate=5e-4, early_stopping=2, device="cpu")
+PRETRAIN = TrainSettings(
+    epochs=20, batch_size=256, learning_rate=5e-4, early_stopping=2, device="cpu"
+)
 
 
 @dataclass(frozen=True)
 class Data:
-    """Rows in order of time. The last `choice + test` of them choose among settings and test; the others train."""
+    """Rows in order of time. The last `choice + test` of them choose among settings and test; the
+    others train."""
 
     table: pa.Table
     choice: int
@@ -63,8 +67,9 @@ class Data:
 class Study:
     """What is trained, on how many training rows, and with which settings.
 
-    task: "scratch", "finetune" or "head" (only the new head trains). windows: how often, each time with other training
-    rows where there are enough, and another seed. grid: (batch size, learning rate, epochs at most).
+    task: "scratch", "finetune" or "head" (only the new head trains). windows: how often, each time
+    with other training rows where there are enough, and another seed. grid: (batch size, learning
+    rate, epochs at most).
     """
 
     task: str
@@ -101,7 +106,8 @@ class Training:
 
 
 class Laboratory:
-    """Holds the rows and the backbone, and trains; a training that was made before is read from `folder`."""
+    """Holds the rows and the backbone, and trains; a training that was made before is read from
+    `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -117,7 +123,9 @@ class Laboratory:
         path = self.folder / f"simulated-{simulated}.tsv"
         if not path.exists():
             simulate(path, simulated, "source", 0)
-        return Data(coded_rows(ingest(self.workspace, path, path.stem, simulated=True)), 20_000, 50_000)
+        return Data(
+            coded_rows(ingest(self.workspace, path, path.stem, simulated=True)), 20_000, 50_000
+        )
 
     def data_of(self, study: Study) -> Data:
         """The rows of a study."""
@@ -126,7 +134,8 @@ class Laboratory:
 
     @cache  # noqa: B019
     def encoded(self, study: Study, window: int) -> tuple[Preprocessing, Rows, Rows, Rows]:
-        """(preprocessing, training rows, validation rows, rows that choose and test) of a window."""
+        """(preprocessing, training rows, validation rows, rows that choose and test) of a
+        window."""
         data = self.data_of(study)
         validation = round(study.rows * VALIDATION)
         first = 0 if study.task == "scratch" else SOURCE
@@ -177,21 +186,36 @@ class Laboratory:
         """One training, or what it gave before."""
         settings = dataclasses.replace(settings, seed=window, device="cpu")
         key = json.dumps([study.task, study.rows, study.simulated, dataclasses.asdict(settings)])
-        file = self.folder / f"{study.task}-{study.rows}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+        file = (
+            self.folder
+            / f"{study.task}-{study.rows}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+        )
         if not file.exists():
             preprocessing, train, validation, last = self.encoded(study, window)
             network = self.network(study, preprocessing, window)
             history, began = History(), time.process_time()
             plan = plan_at(network, len(network.ordered()) if study.task == "head" else 0)
             with tempfile.TemporaryDirectory() as folder:
-                fitted = fit(network, plan, train, validation, settings, history, Path(folder) / "checkpoint.pt")
+                fitted = fit(
+                    network,
+                    plan,
+                    train,
+                    validation,
+                    settings,
+                    history,
+                    Path(folder) / "checkpoint.pt",
+                )
             seconds = time.process_time() - began
             scores, choice = predict(network, last), self.data_of(study).choice
             how = [fitted.best_epoch, fitted.epochs_run, seconds, history.losses, history.aucs]
-            np.savez(file, choice=scores[:choice], test=scores[choice:], how=json.dumps(how), key=key)
+            np.savez(
+                file, choice=scores[:choice], test=scores[choice:], how=json.dumps(how), key=key
+            )
         with np.load(file) as found:
             how = json.loads(str(found["how"]))
-            return Training(found["choice"], found["test"], how[0], how[1], how[2], tuple(how[3]), tuple(how[4]))
+            return Training(
+                found["choice"], found["test"], how[0], how[1], how[2], tuple(how[3]), tuple(how[4])
+            )
 
 
 def rows_of(preprocessing: Preprocessing, table: pa.Table) -> Rows:

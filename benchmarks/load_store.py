@@ -1,4 +1,5 @@
-"""A store of thousands of finished runs for benchmarks/load.py: a few real ones, copied under other seeds and rates."""
+"""A store of thousands of finished runs for benchmarks/load.py: a few real ones, copied under other
+seeds and rates."""
 
 import dataclasses
 import itertools
@@ -29,15 +30,21 @@ SIZES = (1000, 3000, 0)
 
 
 def fill(home: Path, runs: int, rows: int = ROWS) -> Workspace:
-    """A workspace with `runs` finished runs of POINTS points each on a dataset of so many simulated rows."""
+    """A workspace with `runs` finished runs of POINTS points each on a dataset of so many simulated
+    rows."""
     workspace = open_workspace(home)
     file = workspace.uploads / "load.tsv"
     simulate(file, rows, "both")
-    dataset = prepare(workspace, ingest(workspace, file, "load", simulated=True), SplitSpec(), "load")
+    dataset = prepare(
+        workspace, ingest(workspace, file, "load", simulated=True), SplitSpec(), "load"
+    )
     card = find_backbone(workspace, BACKBONE)
     train = TrainSettings(epochs=2, early_stopping=0, plateau=0, device="cpu")
     real = [
-        carry_out(workspace, FinetuneRequest(dataset.id, card.id, arm.strategy, arm.freeze_depth, train=train))
+        carry_out(
+            workspace,
+            FinetuneRequest(dataset.id, card.id, arm.strategy, arm.freeze_depth, train=train),
+        )
         for arm in (*depth_arms(card), Arm("zero-shot"))
     ]
     others = [Arm(name) for name in STRATEGIES if name not in ("depth", "surgical", "zero-shot")]
@@ -49,18 +56,32 @@ def fill(home: Path, runs: int, rows: int = ROWS) -> Workspace:
         for number in itertools.count(1):
             if left <= 0:
                 break
-            left -= _copy(db, workspace, real, _small(dataset, card, train), f"small {number}", min(left, 30))
+            left -= _copy(
+                db, workspace, real, _small(dataset, card, train), f"small {number}", min(left, 30)
+            )
     return workspace
 
 
 def _small(dataset: Dataset, card: BackboneCard, train: TrainSettings) -> SweepSpec:
-    return SweepSpec(dataset.id, card.id, (*depth_arms(card), Arm("zero-shot")), tuple(range(5)), train=train)
+    return SweepSpec(
+        dataset.id, card.id, (*depth_arms(card), Arm("zero-shot")), tuple(range(5)), train=train
+    )
 
 
-def _copy(db: sqlite3.Connection, workspace: Workspace, real: list[Run], spec: SweepSpec, name: str, most: int) -> int:
+def _copy(
+    db: sqlite3.Connection,
+    workspace: Workspace,
+    real: list[Run],
+    spec: SweepSpec,
+    name: str,
+    most: int,
+) -> int:
     """A sweep whose runs, `most` at the most, are copies of the real ones; how many there are."""
     sweep = f"s-{secrets.token_hex(4)}"
-    db.execute("INSERT INTO sweeps VALUES (?, ?, ?, ?)", (sweep, name, json.dumps(dataclasses.asdict(spec)), now()))
+    db.execute(
+        "INSERT INTO sweeps VALUES (?, ?, ?, ?)",
+        (sweep, name, json.dumps(dataclasses.asdict(spec)), now()),
+    )
     requests = requests_of(spec)[:most]
     for place, request in enumerate(requests):
         like = real[-1] if request.strategy == "zero-shot" else real[request.freeze_depth]
@@ -69,7 +90,10 @@ def _copy(db: sqlite3.Connection, workspace: Workspace, real: list[Run], spec: S
         values = {
             "id": run,
             "kind": "finetune",
-            "name": f"{BACKBONE} · {request.strategy} {request.freeze_depth}, seed {request.train.seed} · load",
+            "name": (
+                f"{BACKBONE} · {request.strategy} {request.freeze_depth}, seed {request.train.seed}"
+                " · load"
+            ),
             "status": "done",
             "request": json.dumps(request_to_json(dataclasses.replace(request, group=sweep))),
             "lane": "cpu",
@@ -78,22 +102,30 @@ def _copy(db: sqlite3.Connection, workspace: Workspace, real: list[Run], spec: S
             "created": now(),
             "started": now(),
             "finished": now(),
-            # What the history of runs shows decides what estimates of time read; a run done here has told no one.
+            # What the history of runs shows decides what estimates of time read; a run done here
+            # has told no one.
             "epoch": like.result["epochs_run"],
             "epochs": like.result["epochs_run"],
             "step": POINTS if like.result["epochs_run"] else 0,
             "steps": POINTS if like.result["epochs_run"] else 0,
             # No two results are the same text, as in life.
-            "result": json.dumps(like.result | {"seconds": like.result["seconds"] | {"total": 1 + place / 1000}}),
+            "result": json.dumps(
+                like.result | {"seconds": like.result["seconds"] | {"total": 1 + place / 1000}}
+            ),
         }
         db.execute(
-            f"INSERT INTO runs ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", [*values.values()]
+            f"INSERT INTO runs ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
+            [*values.values()],
         )
         points = [(run, step, "train_loss", 1 / step) for step in range(1, POINTS - 3)]
-        points += [(run, step, f"validation_{what}", 0.5) for step in (2, 4) for what in ("loss", "auc")]
+        points += [
+            (run, step, f"validation_{what}", 0.5) for step in (2, 4) for what in ("loss", "auc")
+        ]
         db.executemany("INSERT INTO points VALUES (?, ?, ?, ?)", points)
         (workspace.runs / run).mkdir()
-        (workspace.runs / run / "predictions.npz").hardlink_to(workspace.runs / like.id / "predictions.npz")
+        (workspace.runs / run / "predictions.npz").hardlink_to(
+            workspace.runs / like.id / "predictions.npz"
+        )
     return len(requests)
 
 

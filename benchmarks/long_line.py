@@ -1,7 +1,8 @@
-"""A line of 1 GB without an end: refused in a sentence, in bounded memory. Writes its section of docs/reliability.md.
+"""A line of 1 GB without an end: refused in a sentence, in bounded memory. Writes its section of
+docs/reliability.md.
 
-`python -m benchmarks.long_line`. Each file goes through `python -m core ingest` in a process of its own, with bad rows
-rejected and skipped; the files lie in the folder for temporary ones, one at a
+`python -m benchmarks.long_line`. Each file goes through `python -m core ingest` in a process of its
+own, with bad rows rejected and skipped; the files lie in the folder for temporary ones, one at a
 time.
 """
 
@@ -27,7 +28,8 @@ ON_BAD_ROWS = ("reject", "skip")
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended. seconds: of processor time, the system's included. peak: most memory held, bytes."""
+    """How a command ended. seconds: of processor time, the system's included. peak: most memory
+    held, bytes."""
 
     status: int
     said: str
@@ -50,23 +52,41 @@ def write_plain(path: Path, letters: bytes, before: bytes) -> None:
 
 
 def write_gzip(path: Path, letters: bytes, before: bytes) -> None:
-    """The file gzipped in members, which unpack as one stream: packed once, since every part is the same."""
+    """The file gzipped in members, which unpack as one stream: packed once, since every part is the
+    same."""
     packed = gzip.compress(letters)
     with path.open("wb") as stream:
-        stream.writelines(packed if part is letters else gzip.compress(part) for part in parts(letters, before))
+        stream.writelines(
+            packed if part is letters else gzip.compress(part) for part in parts(letters, before)
+        )
 
 
 def ingest(workspace: Path, path: Path, on_bad_rows: str) -> Ended:
     """`python -m core ingest` of that file."""
-    command = [sys.executable, "-m", "core", "--workspace", str(workspace), "ingest", str(path), "--name", "long"]
+    command = [
+        sys.executable,
+        "-m",
+        "core",
+        "--workspace",
+        str(workspace),
+        "ingest",
+        str(path),
+        "--name",
+        "long",
+    ]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         child = subprocess.Popen(
-            [*command, "--on-bad-rows", on_bad_rows], cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=said
+            [*command, "--on-bad-rows", on_bad_rows],
+            cwd=PROJECT,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
         )
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
-        sentence = next((line for line in reversed(said.read().splitlines()) if line.startswith("thaw: ")), "")
+        sentence = next(
+            (line for line in reversed(said.read().splitlines()) if line.startswith("thaw: ")), ""
+        )
     return Ended(child.returncode, sentence, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
@@ -90,13 +110,16 @@ def measured(folder: Path) -> Iterator[tuple[str, Ended]]:
         for on_bad_rows in ON_BAD_ROWS:
             ended = ingest(workspace, path, on_bad_rows)
             assert ended.status == 2 and ended.said, f"{kind}, {on_bad_rows}: {ended}"
-            assert fingerprint(open_workspace(workspace)) == before, f"{kind}, {on_bad_rows}: something is left"
+            assert fingerprint(open_workspace(workspace)) == before, (
+                f"{kind}, {on_bad_rows}: something is left"
+            )
             yield f"{kind} | {size / 1e6:,.0f} | {on_bad_rows}", ended
         path.unlink()
 
 
 def good_alone(folder: Path) -> Ended:
-    """The 200 good rows by themselves, in a workspace of their own: what the program takes anyway."""
+    """The 200 good rows by themselves, in a workspace of their own: what the program takes
+    anyway."""
     path = folder / "good"
     path.write_bytes(GOOD)
     ended = ingest(folder / "of good rows", path, "reject")
@@ -115,14 +138,21 @@ def main() -> None:
         "A line without an end",
         "python -m benchmarks.long_line",
         [
-            f"Files with a line of {BLOCK * BLOCKS:,} bytes that never ends, by `python -m core ingest`: refused in a "
-            "sentence with exit status 2, and nothing is left in the workspace. Processor seconds, importing Python's "
-            f"packages among them, and the most memory that the process held; the 200 good rows alone took "
-            f"{alone.seconds:.1f} s and {alone.peak / 2**20:.0f} MiB. A row may have {BLOCK_BYTES:,} bytes.",
+            (
+                f"Files with a line of {BLOCK * BLOCKS:,} bytes that never ends, by `python -m core"
+                " ingest`: refused in a sentence with exit status 2, and nothing is left in the"
+                " workspace. Processor seconds, importing Python's packages among them, and the"
+                " most memory that the process held; the 200 good rows alone took"
+                f" {alone.seconds:.1f} s and {alone.peak / 2**20:.0f} MiB. A row may have"
+                f" {BLOCK_BYTES:,} bytes."
+            ),
             "",
             "| file | MB | bad rows | seconds | MiB |",
             "|---|---|---|---|---|",
-            *(f"| {kind} | {ended.seconds:.1f} | {ended.peak / 2**20:.0f} |" for kind, ended in found),
+            *(
+                f"| {kind} | {ended.seconds:.1f} | {ended.peak / 2**20:.0f} |"
+                for kind, ended in found
+            ),
             "",
             "The sentences:",
             "",

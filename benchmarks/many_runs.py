@@ -1,6 +1,8 @@
-"""Pages over thousands of runs, and the verdicts of a large sweep: `python -m benchmarks.many_runs [--runs 5000]`.
+"""Pages over thousands of runs, and the verdicts of a large sweep: `python -m benchmarks.many_runs
+[--runs 5000]`.
 
-Writes its section of docs/reliability.md. Processor seconds, for a busy machine changes them little.
+Writes its section of docs/reliability.md. Processor seconds, for a busy machine changes them
+little.
 """
 
 import argparse
@@ -34,8 +36,8 @@ BUDGET = 0.2
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What verdicts of the large sweep take: processor seconds from nothing, after one more run, after one more of the
-    reference's; comparisons there are; MB at the peak, and before."""
+    """What verdicts of the large sweep take: processor seconds from nothing, after one more run,
+    after one more of the reference's; comparisons there are; MB at the peak, and before."""
 
     first: float
     one_more: float
@@ -53,7 +55,8 @@ def processor_seconds(work: Callable[[], object]) -> float:
 
 
 def looks(page: str, **query: str) -> tuple[float, float, float]:
-    """Processor seconds of a page: (a session's first look, median of its reruns, the slowest of them)."""
+    """Processor seconds of a page: (a session's first look, median of its reruns, the slowest of
+    them)."""
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=120)
     app.switch_page(f"{page}.py")
     for name, value in query.items():
@@ -71,7 +74,9 @@ def verdicts_of(root: Path) -> Verdicts:
     runs = RunStore(workspace).group(sweep.id)
     reference = reference_of(arm_results(sweep, runs))
     before = psutil.Process().memory_info().rss / 2**20
-    of_arms = {title: [run for run in runs if arm_of(run).title == title] for title in ("LoRA", reference)}
+    of_arms = {
+        title: [run for run in runs if arm_of(run).title == title] for title in ("LoRA", reference)
+    }
     usual, held_against = (of_arm[len(of_arm) // 2] for of_arm in of_arms.values())
 
     def judge(*left_out: Run) -> int:
@@ -81,7 +86,14 @@ def verdicts_of(root: Path) -> Verdicts:
     first = processor_seconds(lambda: judge(usual, held_against))
     one_more = processor_seconds(lambda: judge(held_against))
     whole = processor_seconds(judge)
-    return Verdicts(first, one_more, whole, judge(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, before)
+    return Verdicts(
+        first,
+        one_more,
+        whole,
+        judge(),
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        before,
+    )
 
 
 def the_large_one(workspace: Workspace) -> Sweep:
@@ -112,24 +124,39 @@ def measure(workspace: Workspace, points: int) -> list[str]:
         "Learn": looks("learn"),
     }
     slow = [name for name, (_, again, _) in pages.items() if again > BUDGET]
-    rows = next(part.rows for part in list_datasets(workspace)[0].parts if part.part == "target_test")
+    rows = next(
+        part.rows for part in list_datasets(workspace)[0].parts if part.part == "target_test"
+    )
     return [
-        f"Processor seconds of a page's rerun in Streamlit's own test runner, the median of {RERUNS} and the slowest, "
-        f"and of a session's first look; {sum(store.counts().values()):,} runs of {rows:,} target test rows "
-        f"and {points} points, {size:,} of them in one sweep. A rerun may take {BUDGET} s; "
-        f"{', '.join(slow) or 'none'} {'take' if len(slow) > 1 else 'takes'} longer.",
+        (
+            "Processor seconds of a page's rerun in Streamlit's own test runner, the median of"
+            f" {RERUNS} and the slowest, and of a session's first look;"
+            f" {sum(store.counts().values()):,} runs of {rows:,} target test rows and {points}"
+            f" points, {size:,} of them in one sweep. A rerun may take {BUDGET} s;"
+            f" {', '.join(slow) or 'none'} {'take' if len(slow) > 1 else 'takes'} longer."
+        ),
         "",
         "| page | first look | rerun | slowest |",
         "|---|---|---|---|",
-        *(f"| {name} | {first:.2f} | {again:.2f} | {most:.2f} |" for name, (first, again, most) in pages.items()),
+        *(
+            f"| {name} | {first:.2f} | {again:.2f} | {most:.2f} |"
+            for name, (first, again, most) in pages.items()
+        ),
         "",
-        f"A server reads all runs once, in {read:.2f} s; after that, what has changed. First looks hold what a page "
-        "computes once for all sessions: the large sweep's verdicts, the curves of the runs that are drawn.",
+        (
+            f"A server reads all runs once, in {read:.2f} s; after that, what has changed. First"
+            " looks hold what a page computes once for all sessions: the large sweep's verdicts,"
+            " the curves of the runs that are drawn."
+        ),
         "",
-        f"The verdicts of that sweep ({verdicts.comparisons} comparisons) take {verdicts.first:.1f} s from nothing, "
-        f"in a process that then holds {verdicts.peak:.0f} MB at its peak and {verdicts.before:.0f} before. While it "
-        f"trains, a run that ends takes {verdicts.one_more:.2f} s more, and one of the arm that all others are held "
-        f"against {verdicts.reference:.2f} s: comparisons are kept, and only those of the changed arm are made anew.",
+        (
+            f"The verdicts of that sweep ({verdicts.comparisons} comparisons) take"
+            f" {verdicts.first:.1f} s from nothing, in a process that then holds"
+            f" {verdicts.peak:.0f} MB at its peak and {verdicts.before:.0f} before. While it"
+            f" trains, a run that ends takes {verdicts.one_more:.2f} s more, and one of the arm"
+            f" that all others are held against {verdicts.reference:.2f} s: comparisons are kept,"
+            " and only those of the changed arm are made anew."
+        ),
     ]
 
 

@@ -1,4 +1,5 @@
-"""The peers' own networks behind one call each; runs in the peers' environment and never imports core.
+"""The peers' own networks behind one call each; runs in the peers' environment and never imports
+core.
 
 The packages' model classes are used as published: their forward code is theirs. What their packages
 leave out is said where it is put back.
@@ -24,7 +25,8 @@ NUMERICS = 13
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer's network. forward: (ids (rows, fields), numerics (rows, 13)) to click probabilities (rows,).
+    """A peer's network. forward: (ids (rows, fields), numerics (rows, 13)) to click probabilities
+    (rows,).
 
     copy: gives the network the weights of ours.
     """
@@ -37,12 +39,17 @@ class Peer:
 def put(parameter: Tensor, values: np.ndarray) -> None:
     """Overwrites a parameter, whose shape must be that of `values`."""
     if tuple(parameter.shape) != values.shape:
-        raise ValueError(f"a parameter of shape {tuple(parameter.shape)} cannot take values of shape {values.shape}")
+        raise ValueError(
+            f"a parameter of shape {tuple(parameter.shape)} cannot take values of shape"
+            f" {values.shape}"
+        )
     with torch.no_grad():
         parameter.copy_(torch.from_numpy(values))
 
 
-def put_tables(tables: Mapping[str, nn.Module] | nn.ModuleDict, values: np.ndarray, sizes: Sequence[int]) -> None:
+def put_tables(
+    tables: Mapping[str, nn.Module] | nn.ModuleDict, values: np.ndarray, sizes: Sequence[int]
+) -> None:
     """Cuts our one table of all fields into the peer's tables, one a field."""
     starts = np.cumsum([0, *sizes])
     for field in range(len(sizes)):
@@ -51,7 +58,8 @@ def put_tables(tables: Mapping[str, nn.Module] | nn.ModuleDict, values: np.ndarr
 
 
 def put_layers(layers: Sequence[nn.Linear], weights: Weights, names: Sequence[str]) -> None:
-    """Copies linear layers, ours by name; a peer's layer wider than ours gets zeros for its further inputs."""
+    """Copies linear layers, ours by name; a peer's layer wider than ours gets zeros for its further
+    inputs."""
     for layer, name in zip(layers, names, strict=True):
         values = weights[f"{name}.weight"]
         put(layer.weight, np.pad(values, ((0, 0), (0, layer.in_features - values.shape[1]))))
@@ -64,13 +72,17 @@ def linears(module: nn.Module) -> list[nn.Linear]:
 
 
 def deepctr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: int) -> Peer:
-    """A network of DeepCTR-Torch: "dnn" (its Wide & Deep without a wide part), "deepfm" or "autoint" (with DNN)."""
-    # The package asks the network for its newest version when imported; an empty module in this place spares that.
+    """A network of DeepCTR-Torch: "dnn" (its Wide & Deep without a wide part), "deepfm" or
+    "autoint" (with DNN)."""
+    # The package asks the network for its newest version when imported; an empty module in this
+    # place spares that.
     sys.modules["requests"] = ModuleType("requests")
     from deepctr_torch.inputs import DenseFeat, SparseFeat
     from deepctr_torch.models import WDL, AutoInt, DeepFM
 
-    sparse = [SparseFeat(f"F{field}", size, settings["embedding"]) for field, size in enumerate(sizes)]
+    sparse = [
+        SparseFeat(f"F{field}", size, settings["embedding"]) for field, size in enumerate(sizes)
+    ]
     columns = [*sparse, *[DenseFeat(f"I{number}") for number in range(NUMERICS)]]
     shared = {
         "dnn_hidden_units": tuple(settings["widths"]),
@@ -84,7 +96,9 @@ def deepctr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
     elif model == "deepfm":
         network = DeepFM(sparse, columns, l2_reg_linear=0, **shared)
     else:
-        network = AutoInt([], columns, att_layer_num=settings["layers"], att_head_num=settings["heads"], **shared)
+        network = AutoInt(
+            [], columns, att_layer_num=settings["layers"], att_head_num=settings["heads"], **shared
+        )
 
     def forward(ids: Tensor, numerics: Tensor) -> Tensor:
         # One float matrix is the input the package wants; ids below 2^24 survive it.
@@ -100,14 +114,23 @@ def deepctr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
         if model == "deepfm":
             machine = settings["embedding"] + 1
             if not np.all(head[:, :machine] == 1):
-                raise ValueError("the package adds the machine's parts up; our head must weigh them with one")
-            put_tables(network.linear_model.embedding_dict, weights["stages.0.first_order.weight"], sizes)
+                raise ValueError(
+                    "the package adds the machine's parts up; our head must weigh them with one"
+                )
+            put_tables(
+                network.linear_model.embedding_dict, weights["stages.0.first_order.weight"], sizes
+            )
             head = head[:, machine:]
         put(network.dnn_linear.weight, head)
         if model == "autoint":
             for height, layer in enumerate(network.int_layers, start=1):
                 ours = f"stages.{height}.towers.0"
-                named = {"query": "W_Query", "key": "W_key", "value": "W_Value", "residual": "W_Res"}
+                named = {
+                    "query": "W_Query",
+                    "key": "W_key",
+                    "value": "W_Value",
+                    "residual": "W_Res",
+                }
                 for name, theirs in named.items():
                     put(getattr(layer, theirs), weights[f"{ours}.{name}.weight"].T)
 
@@ -115,10 +138,12 @@ def deepctr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
 
 
 def fuxictr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: int) -> Peer:
-    """A network of FuxiCTR: "dnn" (its DCNv2 without cross layers), "dcnv2" (stacked) or "finalmlp".
+    """A network of FuxiCTR: "dnn" (its DCNv2 without cross layers), "dcnv2" (stacked) or
+    "finalmlp".
 
-    The package publishes these classes for sequences of items. The last numeric is the item and there are no earlier
-    ones, so the average of the earlier ones is one constant zero beside the inputs ours has.
+    The package publishes these classes for sequences of items. The last numeric is the item and
+    there are no earlier ones, so the average of the earlier ones is one constant zero beside the
+    inputs ours has.
     """
     from fuxictr.features import FeatureMap
     from model_zoo.LongCTR.DCNv2.DCNv2 import DCNv2
@@ -147,7 +172,11 @@ def fuxictr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
             f"mlp{n}_dropout": settings["dropout"] for n in (1, 2)
         }
         network = FinalMLP(
-            features, num_heads=settings["heads"], fs_hidden_units=[settings["gate"]], **towers, **shared
+            features,
+            num_heads=settings["heads"],
+            fs_hidden_units=[settings["gate"]],
+            **towers,
+            **shared,
         )
         open_gates(network)
     else:
@@ -165,7 +194,8 @@ def fuxictr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
             if name.startswith("F"):
                 nn.init.normal_(layer.weight, std=settings["embedding_std"])
             else:
-                # A numeric passes through one learnt factor, which would start at a random sign and size.
+                # A numeric passes through one learnt factor, which would start at a random sign and
+                # size.
                 layer.weight.fill_(1)
 
     def forward(ids: Tensor, numerics: Tensor) -> Tensor:
@@ -184,7 +214,8 @@ def fuxictr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
 
 
 def open_gates(network: Any) -> None:
-    """Puts FinalMLP's feature gates to work: the class builds them, the forward code of this release skips them."""
+    """Puts FinalMLP's feature gates to work: the class builds them, the forward code of this
+    release skips them."""
     gated: list[Tensor] = []
 
     def before_first(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
@@ -202,7 +233,9 @@ def copy_dcnv2(network: Any, weights: Weights, settings: dict[str, Any]) -> None
         # The constant zero crosses nothing, so its row and column may be anything.
         put(layer.weight, np.pad(weights[f"stages.{number}.linear.weight"], ((0, 1), (0, 1))))
         put(layer.bias, np.pad(weights[f"stages.{number}.linear.bias"], (0, 1)))
-    blocks = [f"stages.{crosses + height}.layers.0" for height in range(1, len(settings["widths"]) + 1)]
+    blocks = [
+        f"stages.{crosses + height}.layers.0" for height in range(1, len(settings["widths"]) + 1)
+    ]
     put_layers(linears(network.stacked_dnn), weights, blocks)
     put_layers([network.fc], weights, ["head.layers.0"])
 
@@ -221,7 +254,11 @@ def copy_finalmlp(network: Any, weights: Weights, settings: dict[str, Any]) -> N
         put(outer.weight, np.pad(weights[f"{ours}.layers.2.weight"], ((0, 1), (0, 0))))
         put(outer.bias, np.pad(weights[f"{ours}.layers.2.bias"], (0, 1)))
     for index, stream in enumerate((network.mlp1, network.mlp2)):
-        put_layers(linears(stream), weights, [f"stages.{2 + height}.towers.{index}.0" for height in range(depth)])
+        put_layers(
+            linears(stream),
+            weights,
+            [f"stages.{2 + height}.towers.{index}.0" for height in range(depth)],
+        )
     head, fusion = weights["head.layers.0.weight"], network.fusion_module
     put(fusion.w_x.weight, head[:, :width])
     put(fusion.w_y.weight, head[:, width : 2 * width])
@@ -233,7 +270,8 @@ def copy_finalmlp(network: Any, weights: Weights, settings: dict[str, Any]) -> N
 
 
 def tabular_model(settings: dict[str, Any], sizes: Sequence[int]) -> Any:
-    """pytorch_tabular's TabularModel for our columns: one epoch's training on the CPU, and nothing beside it."""
+    """pytorch_tabular's TabularModel for our columns: one epoch's training on the CPU, and nothing
+    beside it."""
     from pytorch_tabular import TabularModel
     from pytorch_tabular.config import DataConfig, OptimizerConfig, TrainerConfig
     from pytorch_tabular.models import CategoryEmbeddingModelConfig
@@ -263,7 +301,11 @@ def tabular_model(settings: dict[str, Any], sizes: Sequence[int]) -> Any:
                 checkpoints=None,
                 load_best=False,
                 progress_bar="none",
-                trainer_kwargs={"limit_val_batches": 0, "num_sanity_val_steps": 0, "enable_model_summary": False},
+                trainer_kwargs={
+                    "limit_val_batches": 0,
+                    "num_sanity_val_steps": 0,
+                    "enable_model_summary": False,
+                },
             ),
             verbose=False,
             suppress_lightning_logger=True,
@@ -274,7 +316,8 @@ def tabular_model(settings: dict[str, Any], sizes: Sequence[int]) -> Any:
 
 
 def pytorch_tabular(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: int) -> Peer:
-    """pytorch_tabular's CategoryEmbeddingModel, "dnn" alone; it has an output for each of two classes, ours has one."""
+    """pytorch_tabular's CategoryEmbeddingModel, "dnn" alone; it has an output for each of two
+    classes, ours has one."""
     if model != "dnn":
         raise ValueError(f"pytorch_tabular is compared as a dnn, not as {model!r}")
     from omegaconf import OmegaConf
@@ -300,9 +343,14 @@ def pytorch_tabular(model: str, settings: dict[str, Any], sizes: Sequence[int], 
         return torch.softmax(logits, dim=1)[:, 1]
 
     def copy(weights: Weights) -> None:
-        put_tables({f"F{field}": table for field, table in enumerate(tables)}, weights["stages.0.table.weight"], sizes)
+        put_tables(
+            {f"F{field}": table for field, table in enumerate(tables)},
+            weights["stages.0.table.weight"],
+            sizes,
+        )
         names = [f"stages.{height}.layers.0" for height in range(1, len(settings["widths"]) + 1)]
-        # The package puts the numerics first, ours last; its second class against a first of zeros is our logit.
+        # The package puts the numerics first, ours last; its second class against a first of zeros
+        # is our logit.
         turned = {f"{names[0]}.weight": np.roll(weights[f"{names[0]}.weight"], NUMERICS, axis=1)}
         put_layers(linears(network.backbone), weights | turned, names)
         (head,) = linears(network.head)

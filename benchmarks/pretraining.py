@@ -1,7 +1,9 @@
-"""What pretraining buys, on the real rows: `python -m benchmarks.pretraining` writes docs/pretraining.md.
+"""What pretraining buys, on the real rows: `python -m benchmarks.pretraining` writes
+docs/pretraining.md.
 
-A DNN learns from the first 60 % of the real Criteo rows by clicks, by replaced features and by masked features, once
-each; then it is fully fine-tuned on 1,000, 5,000 and all target training rows, beside the same network from scratch.
+A DNN learns from the first 60 % of the real Criteo rows by clicks, by replaced features and by
+masked features, once each; then it is fully fine-tuned on 1,000, 5,000 and all target training
+rows, beside the same network from scratch.
 """
 
 import argparse
@@ -36,17 +38,24 @@ from core.training.task import predict
 from core.workspace import PROJECT, Workspace, open_workspace
 
 ARCHITECTURE = "dnn"
-FLAGS = {"supervised": PRETRAIN, "rfd": "--objective rfd --preset map", "mfp": "--objective mfp --preset map"}
+FLAGS = {
+    "supervised": PRETRAIN,
+    "rfd": "--objective rfd --preset map",
+    "mfp": "--objective mfp --preset map",
+}
 TITLES = {"scratch": "scratch", "supervised": "clicks (supervised)", "rfd": "RFD", "mfp": "MFP"}
 BUDGETS = (1_000, 5_000, None)
 SEEDS = range(5)
-TRAIN = TrainSettings(epochs=30, batch_size=64, learning_rate=3e-4, early_stopping=3, plateau=0, device="cpu")
+TRAIN = TrainSettings(
+    epochs=30, batch_size=64, learning_rate=3e-4, early_stopping=3, plateau=0, device="cpu"
+)
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Test scores (seeds, rows) of one way to begin and one number of target rows; labels (rows,)."""
+    """Test scores (seeds, rows) of one way to begin and one number of target rows; labels
+    (rows,)."""
 
     scores: np.ndarray
     labels: np.ndarray
@@ -63,21 +72,38 @@ class Arm:
 
 
 def finetune_once(
-    card: BackboneCard, start: str, budget: int | None, seed: int, dataset: Dataset, table: Table, folder: Path
+    card: BackboneCard,
+    start: str,
+    budget: int | None,
+    seed: int,
+    dataset: Dataset,
+    table: Table,
+    folder: Path,
 ) -> np.ndarray:
-    """Test scores after full fine-tuning, or training from scratch, on `budget` target rows drawn by the seed.
+    """Test scores after full fine-tuning, or training from scratch, on `budget` target rows drawn
+    by the seed.
 
     A seed's smaller budgets are part of its larger ones, and every way to begin gets the same rows.
     """
     train, validation = training_rows(dataset, "target", None)
     chosen = np.random.default_rng(seed).permutation(train)[:budget]
     strategy = "scratch" if start == "scratch" else "full"
-    request = FinetuneRequest(dataset.id, card.id, strategy, train=dataclasses.replace(TRAIN, seed=seed))
+    request = FinetuneRequest(
+        dataset.id, card.id, strategy, train=dataclasses.replace(TRAIN, seed=seed)
+    )
     plan = make_plan(card, strategy, 0, HeadSettings())
     network = starting_network(card, plan, request, load_backbone(card))
     checkpoint = folder / "checkpoint.pt"
     checkpoint.unlink(missing_ok=True)
-    fit(network, plan, table.take(chosen, CPU), table.take(validation, CPU), request.train, Silent(), checkpoint)
+    fit(
+        network,
+        plan,
+        table.take(chosen, CPU),
+        table.take(validation, CPU),
+        request.train,
+        Silent(),
+        checkpoint,
+    )
     return predict(network, table.take(test_rows(dataset, "target"), CPU))
 
 
@@ -91,11 +117,14 @@ def interval(differences: np.ndarray) -> str:
 def placements(arm: Arm) -> tuple[np.ndarray, np.ndarray]:
     """DeLong's components of every click and every other row, averaged over the seeds."""
     parts = [components(arm.labels, scores) for scores in arm.scores]
-    return np.mean([clicks for _, clicks, _ in parts], axis=0), np.mean([others for _, _, others in parts], axis=0)
+    return np.mean([clicks for _, clicks, _ in parts], axis=0), np.mean(
+        [others for _, _, others in parts], axis=0
+    )
 
 
 def interval_over_rows(a: Arm, b: Arm) -> str:
-    """95 % interval of the mean difference over test rows (DeLong; of one seed it is DeLong's own)."""
+    """95 % interval of the mean difference over test rows (DeLong; of one seed it is DeLong's
+    own)."""
     differences = [of_a - of_b for of_a, of_b in zip(placements(a), placements(b), strict=True)]
     half = norm.ppf(0.975) * sum(rows.var(ddof=1) / len(rows) for rows in differences) ** 0.5
     mean = differences[0].mean()
@@ -129,7 +158,10 @@ def pretrained_line(objective: str, run: dict[str, Any]) -> str:
             + " on source validation rows"
         )
     seconds = result["seconds"]["train"]
-    return f"| {TITLES[objective]} | {result['best_epoch']} of {result['epochs_run']} | {seconds:.0f} | {reached} |"
+    return (
+        f"| {TITLES[objective]} | {result['best_epoch']} of {result['epochs_run']} | {seconds:.0f}"
+        f" | {reached} |"
+    )
 
 
 def run_protocol(workspace: Workspace, folder: Path) -> str:
@@ -140,7 +172,8 @@ def run_protocol(workspace: Workspace, folder: Path) -> str:
     runs = {
         objective: thaw(
             workspace,
-            f"pretrain --dataset real --architecture {ARCHITECTURE} --name real-{objective} --device cpu {flags}",
+            f"pretrain --dataset real --architecture {ARCHITECTURE} --name real-{objective}"
+            f" --device cpu {flags}",
             commands,
         )["run"]
         for objective, flags in FLAGS.items()
@@ -158,14 +191,19 @@ def run_protocol(workspace: Workspace, folder: Path) -> str:
         arms = {}
         for start in TITLES:
             card = cards.get(start, cards["supervised"])
-            scores = [finetune_once(card, start, budget, seed, dataset, table, folder) for seed in SEEDS]
+            scores = [
+                finetune_once(card, start, budget, seed, dataset, table, folder) for seed in SEEDS
+            ]
             arms[start] = Arm(np.stack(scores).astype(np.float64), labels)
             rows = budget or len(training_rows(dataset, "target", None)[0])
             lines.append(line(rows, start, arms[start], arms["scratch"]))
             print(lines[-1], flush=True)
     return PAGE.format(
         today=date.today().isoformat(),
-        machine=f"{os.cpu_count()} cores, load average {os.getloadavg()[2]:.0f}, Python {platform.python_version()}",
+        machine=(
+            f"{os.cpu_count()} cores, load average {os.getloadavg()[2]:.0f}, Python"
+            f" {platform.python_version()}"
+        ),
         device=runs["rfd"]["result"]["device"],
         source=runs["rfd"]["result"]["train_rows"],
         validation=len(training_rows(dataset, "target", None)[1]),
@@ -223,7 +261,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        page = run_protocol(open_workspace(options.workspace or Path(folder) / "workspace"), Path(folder))
+        page = run_protocol(
+            open_workspace(options.workspace or Path(folder) / "workspace"), Path(folder)
+        )
     options.out.write_text(page, encoding="utf-8")
     print(page)
 

@@ -1,8 +1,8 @@
-"""Whether the server's memory comes to rest: `python -m benchmarks.soak [--minutes 4]` writes its section of
-docs/reliability.md.
+"""Whether the server's memory comes to rest: `python -m benchmarks.soak [--minutes 4]` writes its
+section of docs/reliability.md.
 
-Two sessions at a time open the pages of a workspace with a few finished runs as fast as the server answers, six pages
-each; then their tabs are closed and others come.
+Two sessions at a time open the pages of a workspace with a few finished runs as fast as the server
+answers, six pages each; then their tabs are closed and others come.
 """
 
 import argparse
@@ -64,8 +64,15 @@ def main() -> None:
             found = asyncio.run(soak(server, 60 * options.minutes))
         finally:
             server.stop()
-    lines = ["| pages drawn | MB |", "|---|---|", *(f"| {pages:,} | {megabytes:.0f} |" for pages, megabytes in found)]
-    about = f"{AT_ONCE} sessions at a time, {RUNS} runs, {PAGES_A_TAB} pages a tab, as fast as the server answers."
+    lines = [
+        "| pages drawn | MB |",
+        "|---|---|",
+        *(f"| {pages:,} | {megabytes:.0f} |" for pages, megabytes in found),
+    ]
+    about = (
+        f"{AT_ONCE} sessions at a time, {RUNS} runs, {PAGES_A_TAB} pages a tab, as fast as the"
+        " server answers."
+    )
     write_section("Memory over many pages", "python -m benchmarks.soak", [about, "", *lines])
 
 

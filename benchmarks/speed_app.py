@@ -1,7 +1,8 @@
-"""How quickly the app answers: `python -m benchmarks.speed_app` drives the real app and writes its section.
+"""How quickly the app answers: `python -m benchmarks.speed_app` drives the real app and writes its
+section.
 
-A workspace with one real run copied to 200 of 10,000 points each; the app in headless Chromium; every page rerun in
-Streamlit's own test runner; evaluation of a million rows.
+A workspace with one real run copied to 200 of 10,000 points each; the app in headless Chromium;
+every page rerun in Streamlit's own test runner; evaluation of a million rows.
 """
 
 import argparse
@@ -78,7 +79,18 @@ def fill(home: Path, rows: int) -> Workspace:
     file = workspace.uploads / "bench.tsv"
     simulate(file, rows, "both")
     prepare(workspace, ingest(workspace, file, "bench", simulated=True), SplitSpec(), "bench")
-    options = ["--dataset", "bench", "--backbone", BACKBONE, "--freeze-depth", "2", "--epochs", "2", "--device", "cpu"]
+    options = [
+        "--dataset",
+        "bench",
+        "--backbone",
+        BACKBONE,
+        "--freeze-depth",
+        "2",
+        "--epochs",
+        "2",
+        "--device",
+        "cpu",
+    ]
     subprocess.run(
         [sys.executable, "-m", "core", "finetune", *options],
         cwd=PROJECT,
@@ -100,15 +112,24 @@ def copy_runs(workspace: Workspace) -> None:
         for number in range(RUNS - 1):
             copy = f"r-{secrets.token_hex(4)}"
             db.execute(
-                f"INSERT INTO runs (id, name, grouping, {others}) SELECT ?, ?, ?, {others} FROM runs WHERE id = ?",
+                f"INSERT INTO runs (id, name, grouping, {others}) SELECT ?, ?, ?, {others} FROM"
+                " runs WHERE id = ?",
                 (copy, f"{run.name} {number}", f"g-{number // RUNS_TOGETHER}", run.id),
             )
-            # Linked, for nothing writes into a finished run here: 200 copies of its weights take a gigabyte.
+            # Linked, for nothing writes into a finished run here: 200 copies of its weights take a
+            # gigabyte.
             shutil.copytree(workspace.runs / run.id, workspace.runs / copy, copy_function=os.link)
         values = 0.5 + np.random.default_rng(0).normal(size=POINTS // len(names)).cumsum() * 1e-3
-        points = [(step, name, float(value)) for name in names for step, value in enumerate(values, start=1)]
+        points = [
+            (step, name, float(value))
+            for name in names
+            for step, value in enumerate(values, start=1)
+        ]
         for (one,) in db.execute("SELECT id FROM runs").fetchall():
-            db.executemany("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)", [(one, *point) for point in points])
+            db.executemany(
+                "INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)",
+                [(one, *point) for point in points],
+            )
 
 
 @contextmanager
@@ -118,7 +139,17 @@ def app(home: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true"],
+        [
+            sys.executable,
+            "-m",
+            "streamlit",
+            "run",
+            "app.py",
+            "--server.port",
+            str(port),
+            "--server.headless",
+            "true",
+        ],
         cwd=PROJECT,
         env=os.environ | {"THAW_HOME": str(home)},
         stdout=subprocess.DEVNULL,
@@ -187,7 +218,8 @@ def page_bytes(browser: Browser, url: str, address: str) -> tuple[int, int]:
 
 
 def rerun_seconds(name: str, rounds: int) -> tuple[float, float]:
-    """(first run, median of later ones) of a page's script, with Streamlit's own work in building its elements."""
+    """(first run, median of later ones) of a page's script, with Streamlit's own work in building
+    its elements."""
     page = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=120)
     page.switch_page(f"{name}.py")
     first = seconds(page.run)
@@ -199,7 +231,9 @@ def evaluation(rounds: int) -> tuple[float, float]:
     """Medians of (evaluating a million rows, moving the threshold with every figure it changes)."""
     generator = np.random.default_rng(0)
     labels = (generator.random(EVALUATED) < 0.256).astype(np.float32)
-    scores = 1 / (1 + np.exp(-(generator.normal(size=EVALUATED) + 1.2 * labels - 2))).astype(np.float32)
+    scores = 1 / (1 + np.exp(-(generator.normal(size=EVALUATED) + 1.2 * labels - 2))).astype(
+        np.float32
+    )
 
     def everything() -> None:
         auc_interval(*auc_variance(labels, scores))
@@ -230,7 +264,8 @@ def evaluation(rounds: int) -> tuple[float, float]:
 def measure(home: Path, rows: int, rounds: int) -> str:
     """Everything, as the section's text."""
     stand = machine()
-    # Pages rerun in this very process wake a worker too, which would outlive the workspace by ten minutes.
+    # Pages rerun in this very process wake a worker too, which would outlive the workspace by ten
+    # minutes.
     os.environ |= {"THAW_HOME": str(home), "THAW_WORKER_LINGER": str(LINGER)}
     say(f"evaluating {EVALUATED:,} rows")
     all_at_once, moved = evaluation(rounds)
@@ -241,9 +276,13 @@ def measure(home: Path, rows: int, rounds: int) -> str:
         say(f"rerunning {name}")
         reruns[name] = rerun_seconds(name, rounds)
     with sync_playwright() as playwright, app(home) as url:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
         newest = RunStore(workspace).list()[-1].id
-        addresses = {name: f"run?run={newest}" if name == "run" else name for name in PAGES if name != "home"}
+        addresses = {
+            name: f"run?run={newest}" if name == "run" else name for name in PAGES if name != "home"
+        }
         frames = {}
         for name, address in addresses.items():
             say(f"looking at {name}")
@@ -264,21 +303,37 @@ def measure(home: Path, rows: int, rounds: int) -> str:
         return ", ".join(f"{name} {value:.0f}" for name, value in values.items())
 
     lines = [
-        f"Made by `python -m benchmarks.speed_app` on {datetime.now(UTC):%Y-%m-%d} ({stand}). {RUNS} runs of "
-        f"{POINTS:,} points; medians of {rounds}.",
+        (
+            f"Made by `python -m benchmarks.speed_app` on {datetime.now(UTC):%Y-%m-%d} ({stand})."
+            f" {RUNS} runs of {POINTS:,} points; medians of {rounds}."
+        ),
         "",
         "| what | expected | observed |",
         "|---|---|---|",
-        f"| click to first loss point, worker warm | under 1 s | {statistics.median(warm):.2f} s ({min(warm):.2f} to "
-        f"{max(warm):.2f}) |",
+        (
+            f"| click to first loss point, worker warm | under 1 s | {statistics.median(warm):.2f}"
+            f" s ({min(warm):.2f} to {max(warm):.2f}) |"
+        ),
         f"| click to first loss point, no worker yet | under 8 s | {cold:.2f} s |",
-        f"| rerun of a page's script | under 200 ms | slowest {slowest} {1000 * reruns[slowest][1]:.0f} ms; "
-        f"{listed({name: 1000 * again for name, (_, again) in reruns.items()})} |",
+        (
+            f"| rerun of a page's script | under 200 ms | slowest {slowest}"
+            f" {1000 * reruns[slowest][1]:.0f} ms;"
+            f" {listed({name: 1000 * again for name, (_, again) in reruns.items()})} |"
+        ),
         f"| {EVALUATED:,} rows evaluated | under 1 s | {all_at_once:.2f} s |",
-        f"| threshold moved over {EVALUATED:,} rows, six figures written anew | under 50 ms | {1000 * moved:.0f} ms |",
-        f"| largest message to the browser (a chart is one) | under 200 kB | {largest} {frames[largest][0] / 1000:.0f} "
-        f"kB; {listed({name: most / 1000 for name, (most, _) in frames.items()})} |",
-        f"| whole first look at a page | | {listed({name: every / 1000 for name, (_, every) in frames.items()})} kB |",
+        (
+            f"| threshold moved over {EVALUATED:,} rows, six figures written anew | under 50 ms |"
+            f" {1000 * moved:.0f} ms |"
+        ),
+        (
+            f"| largest message to the browser (a chart is one) | under 200 kB | {largest}"
+            f" {frames[largest][0] / 1000:.0f} kB;"
+            f" {listed({name: most / 1000 for name, (most, _) in frames.items()})} |"
+        ),
+        (
+            "| whole first look at a page | |"
+            f" {listed({name: every / 1000 for name, (_, every) in frames.items()})} kB |"
+        ),
     ]
     return "\n".join(lines)
 

@@ -1,6 +1,8 @@
-"""core.models.layers beside torch's own layers: `python -m benchmarks.speed_layers` writes its part of performance.md.
+"""core.models.layers beside torch's own layers: `python -m benchmarks.speed_layers` writes its part
+of performance.md.
 
-A step's worth of each: forward and backward of one layer at the shapes of a click model, both in turn in one process.
+A step's worth of each: forward and backward of one layer at the shapes of a click model, both in
+turn in one process.
 """
 
 import argparse
@@ -34,7 +36,8 @@ in turn in one process. Expected: no difference where the sides of a product are
 
 
 def step(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> float:
-    """Seconds of CALLS times forward and backward, as within a network: towards the input too, where it has one."""
+    """Seconds of CALLS times forward and backward, as within a network: towards the input too,
+    where it has one."""
 
     def work() -> None:
         for _ in range(CALLS):
@@ -77,8 +80,12 @@ def main() -> None:
     for title, both in contestants().items():
         alternate(both, 1)
         taken = alternate(both, options.rounds)
-        ours, theirs = (sorted(taken[name])[options.rounds // 2] * 1000 / CALLS for name in ("ours", "torch"))
-        lines.append(f"| {title} | {ours:.1f} | {theirs:.1f} | {ratio_text(taken['ours'], taken['torch'])} |")
+        ours, theirs = (
+            sorted(taken[name])[options.rounds // 2] * 1000 / CALLS for name in ("ours", "torch")
+        )
+        lines.append(
+            f"| {title} | {ours:.1f} | {theirs:.1f} | {ratio_text(taken['ours'], taken['torch'])} |"
+        )
     body = BODY.format(
         today=time.strftime("%Y-%m-%d"),
         machine=started,

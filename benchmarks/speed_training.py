@@ -1,7 +1,9 @@
-"""An epoch of ours beside the peers' own: `python -m benchmarks.speed_training` writes its section of performance.md.
+"""An epoch of ours beside the peers' own: `python -m benchmarks.speed_training` writes its section
+of performance.md.
 
-Simulated rows, encoded once. Two tables: one of 95,000 ids, one of 1.26 million. Ours and the peer train
-the same network on the same rows in turn; the share of the matrix product is that of the operations of an epoch.
+Simulated rows, encoded once. Two tables: one of 95,000 ids, one of 1.26 million. Ours and the peer
+train the same network on the same rows in turn; the share of the matrix product is that of the
+operations of an epoch.
 """
 
 import argparse
@@ -41,10 +43,23 @@ FEW_IDS, MANY_IDS = 95_000, 1_260_000
 BATCH = 4096
 TRAIN = TrainSettings(epochs=1, batch_size=BATCH, early_stopping=0, plateau=0, device="cpu")
 _DEEP = {"embedding": 16, "widths": [400, 400, 400], "dropout": 0.0, "batch_norm": False}
-SETTINGS: dict[str, dict[str, Any]] = {"dnn": _DEEP, "deepfm": _DEEP, "dcnv2": _DEEP | {"crosses": 3}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "dnn": _DEEP,
+    "deepfm": _DEEP,
+    "dcnv2": _DEEP | {"crosses": 3},
+}
 TITLES = {"dnn": "DNN", "deepfm": "DeepFM", "dcnv2": "DCNv2"}
-PEERS = {"deepctr-torch": "DeepCTR-Torch", "fuxictr": "FuxiCTR", "pytorch-tabular": "pytorch_tabular"}
-GOALS = {("deepctr-torch", False): 1.6, ("fuxictr", False): 1.2, ("deepctr-torch", True): 2.5, ("fuxictr", True): 1.7}
+PEERS = {
+    "deepctr-torch": "DeepCTR-Torch",
+    "fuxictr": "FuxiCTR",
+    "pytorch-tabular": "pytorch_tabular",
+}
+GOALS = {
+    ("deepctr-torch", False): 1.6,
+    ("fuxictr", False): 1.2,
+    ("deepctr-torch", True): 2.5,
+    ("fuxictr", True): 1.7,
+}
 PAIRS = (
     ("dnn", "deepctr-torch"),
     ("dnn", "fuxictr"),
@@ -67,13 +82,17 @@ class Prepared:
 
 
 def prepare(folder: Path, rows: int, many: bool) -> Prepared:
-    """The first rows train, the last fifth tests. Ids that occur often have a row, with `many` each that occurs;
-    the largest field is padded, so that all have FEW_IDS or MANY_IDS together."""
+    """The first rows train, the last fifth tests. Ids that occur often have a row, with `many` each
+    that occurs; the largest field is padded, so that all have FEW_IDS or MANY_IDS together."""
     workspace = open_workspace(folder / "workspace")
     name = "many" if many else "few"
     if not (folder / "rows.tsv").exists():
         thaw(workspace, f"simulate --rows {rows * 5 // 4} --out {folder / 'rows.tsv'}", [])
-    thaw(workspace, f"ingest {folder / 'rows.tsv'} --name {name} --min-count {1 if many else 10} --simulated", [])
+    thaw(
+        workspace,
+        f"ingest {folder / 'rows.tsv'} --name {name} --min-count {1 if many else 10} --simulated",
+        [],
+    )
     dataset = find_dataset(workspace, name)
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
     table, labels = encoded(workspace, dataset, preprocessing), np.array(labels_of(dataset))
@@ -82,7 +101,10 @@ def prepare(folder: Path, rows: int, many: bool) -> Prepared:
     arrays: dict[str, np.ndarray] = {}
     parts = {}
     for part, chosen in (("train", slice(0, rows)), ("test", slice(rows, None))):
-        values = {"ids": table.ids[chosen].astype(np.int64), "numerics": np.array(table.numerics[chosen])}
+        values = {
+            "ids": table.ids[chosen].astype(np.int64),
+            "numerics": np.array(table.numerics[chosen]),
+        }
         values["labels"] = labels[chosen]
         arrays |= {f"{part}_{key}": array for key, array in values.items()}
         tensors = {key: torch.from_numpy(array) for key, array in values.items()}
@@ -97,7 +119,9 @@ def first(rows: Rows, number: int) -> Rows:
     return dataclasses.replace(rows, state=state, labels=rows.labels[:number])
 
 
-def ours(model: str, prepared: Prepared, folder: Path, aucs: list[float], amp: bool = False) -> float:
+def ours(
+    model: str, prepared: Prepared, folder: Path, aucs: list[float], amp: bool = False
+) -> float:
     """Seconds of one epoch by core.training.loop.fit, its validation on few rows included."""
     torch.manual_seed(0)
     network = build_network(model, SETTINGS[model], prepared.field_sizes, HeadSettings())
@@ -106,9 +130,21 @@ def ours(model: str, prepared: Prepared, folder: Path, aucs: list[float], amp: b
     for train in (first(prepared.train, WARM_ROWS), prepared.train):
         checkpoint.unlink(missing_ok=True)
         began = time.perf_counter()
-        fit(network, plan, train, validation, dataclasses.replace(TRAIN, amp=amp), Silent(), checkpoint)
+        fit(
+            network,
+            plan,
+            train,
+            validation,
+            dataclasses.replace(TRAIN, amp=amp),
+            Silent(),
+            checkpoint,
+        )
         taken = time.perf_counter() - began
-    aucs.append(auc_variance(prepared.test.labels.numpy(), predict(network, prepared.test).astype(np.float64))[0])
+    aucs.append(
+        auc_variance(
+            prepared.test.labels.numpy(), predict(network, prepared.test).astype(np.float64)
+        )[0]
+    )
     return taken
 
 
@@ -145,15 +181,24 @@ def checkpoint_seconds(prepared: Prepared, folder: Path) -> float:
     network = build_network("dnn", SETTINGS["dnn"], prepared.field_sizes, HeadSettings())
     optimiser = torch.optim.AdamW(network.parameters())
     for weight in network.parameters():
-        optimiser.state[weight] = {name: torch.ones_like(weight) for name in ("exp_avg", "exp_avg_sq")}
+        optimiser.state[weight] = {
+            name: torch.ones_like(weight) for name in ("exp_avg", "exp_avg_sq")
+        }
     weights = network.state_dict()
-    progress = Progress(0.0, {name: tensor.clone() for name, tensor in weights.items()}, TRAIN.learning_rate)
+    progress = Progress(
+        0.0, {name: tensor.clone() for name, tensor in weights.items()}, TRAIN.learning_rate
+    )
     path = folder / "checkpoint.pt"
-    return float(np.median([seconds(lambda: save_checkpoint(path, progress, weights, optimiser)) for _ in range(3)]))
+    return float(
+        np.median(
+            [seconds(lambda: save_checkpoint(path, progress, weights, optimiser)) for _ in range(3)]
+        )
+    )
 
 
 def product_operations(prepared: Prepared, model: str) -> float:
-    """Floating-point operations of an epoch's matrix products: two a weight and row forward, four backward."""
+    """Floating-point operations of an epoch's matrix products: two a weight and row forward, four
+    backward."""
     network = build_network(model, SETTINGS[model], prepared.field_sizes, HeadSettings())
     weights = sum(count(part) for part in network.modules() if isinstance(part, torch.nn.Linear))
     return 6.0 * weights * len(prepared.train)
@@ -163,9 +208,13 @@ def measure(model: str, prepared: Prepared, many: bool, folder: Path, rounds: in
     """A line of the table for each peer of the model."""
     peers = [peer for one, peer in PAIRS if one == model]
     aucs: dict[str, list[float]] = {name: [] for name in ("ours", "half", *peers)}
-    contestants: dict[str, Callable[[], float]] = {"ours": partial(ours, model, prepared, folder, aucs["ours"])}
+    contestants: dict[str, Callable[[], float]] = {
+        "ours": partial(ours, model, prepared, folder, aucs["ours"])
+    }
     contestants["half"] = partial(ours, model, prepared, folder, aucs["half"], amp=True)
-    contestants |= {peer: partial(theirs, model, peer, prepared, folder, aucs[peer]) for peer in peers}
+    contestants |= {
+        peer: partial(theirs, model, peer, prepared, folder, aucs[peer]) for peer in peers
+    }
     # The machine's own speed changes from minute to minute.
     contestants["product"] = product_rate
     taken = alternate(contestants, rounds)
@@ -174,7 +223,9 @@ def measure(model: str, prepared: Prepared, many: bool, folder: Path, rounds: in
     lines = []
     for peer in peers:
         goal = GOALS.get((peer, many))
-        reached = "reached" if goal and ratio(taken["ours"], taken[peer])[0] >= goal else "not reached"
+        reached = (
+            "reached" if goal and ratio(taken["ours"], taken[peer])[0] >= goal else "not reached"
+        )
         cells = [
             TITLES[model],
             f"{sum(prepared.field_sizes):,}",

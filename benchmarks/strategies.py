@@ -1,7 +1,8 @@
-"""Every strategy on the real rows: `python -m benchmarks.strategies` writes its section of docs/results.md.
+"""Every strategy on the real rows: `python -m benchmarks.strategies` writes its section of
+docs/results.md.
 
-One sweep on a DCNv2 pretrained on the first 60 % of the real Criteo rows: all strategies, five seeds, 1,000, 5,000 and
-20,000 target rows; and WiSE-FT on every run of full fine-tuning.
+One sweep on a DCNv2 pretrained on the first 60 % of the real Criteo rows: all strategies, five
+seeds, 1,000, 5,000 and 20,000 target rows; and WiSE-FT on every run of full fine-tuning.
 """
 
 import argparse
@@ -42,8 +43,9 @@ STRATEGIES = (
     "zero-shot",
 )
 SWEEP = (
-    f"sweep --name {NAME} --dataset real --backbone real-dcnv2 --depths all --strategies {','.join(STRATEGIES)} "
-    f"--surgical cross1,cross2 --seeds 5 --target-sizes {','.join(map(str, SIZES))} --preset small --arms-at-once 2"
+    f"sweep --name {NAME} --dataset real --backbone real-dcnv2 --depths all --strategies"
+    f" {','.join(STRATEGIES)} --surgical cross1,cross2 --seeds 5 --target-sizes"
+    f" {','.join(map(str, SIZES))} --preset small --arms-at-once 2"
 )
 
 
@@ -74,19 +76,31 @@ def seconds_between(runs: Sequence[Run]) -> float:
 
 
 def cell(result: ArmResult, verdict: Verdict | None) -> str:
-    """Mean AUC ± deviation, and the difference from full fine-tuning where test rows and seeds tell one."""
+    """Mean AUC ± deviation, and the difference from full fine-tuning where test rows and seeds tell
+    one."""
     spread = result.auc["target_test"]
-    text = f"{spread.mean:.4f}" + ("" if spread.deviation != spread.deviation else f" ± {spread.deviation:.4f}")
+    text = f"{spread.mean:.4f}" + (
+        "" if spread.deviation != spread.deviation else f" ± {spread.deviation:.4f}"
+    )
     if verdict is None:
         return text
     mark = {"better": "▲", "worse": "▼", "not distinguishable": "≈"}[verdict.word]
     return f"{text} {mark} {verdict.auc.delta:+.4f}"
 
 
-def table(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str, mixed: dict[str, float]) -> str:
+def table(
+    results: Sequence[ArmResult],
+    verdicts: Sequence[Verdict],
+    reference: str,
+    mixed: dict[str, float],
+) -> str:
     """A line for every strategy, best validation loss at the largest size first."""
     against = {(one.setting, one.a): one for one in verdicts if one.b == reference}
-    largest = {one.title: one for one in results if one.target_rows == SIZES[-1] or one.strategy == "zero-shot"}
+    largest = {
+        one.title: one
+        for one in results
+        if one.target_rows == SIZES[-1] or one.strategy == "zero-shot"
+    }
     sizes = list(dict.fromkeys(one.setting for one in results if one.strategy != "zero-shot"))
     by_setting = {(one.setting, one.title): one for one in results}
     lines = []
@@ -96,7 +110,12 @@ def table(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: 
             result = by_setting.get((setting, title), last)
             cells.append(cell(result, against.get((setting, title))))
         loss, kept = last.log_loss["target_test"], last.auc["source_test"]
-        cells += [f"{loss.mean:.4f}", f"{kept.mean:.4f}", f"{last.trained_parameters:,}", f"{last.seconds:.1f}"]
+        cells += [
+            f"{loss.mean:.4f}",
+            f"{kept.mean:.4f}",
+            f"{last.trained_parameters:,}",
+            f"{last.seconds:.1f}",
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     if mixed:
         aucs = [[mixed[run.id] for run in by_setting[setting, reference].runs] for setting in sizes]
@@ -110,8 +129,17 @@ def lessons(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference
     found = {(one.title, one.target_rows): one for one in results}
     auc = {key: one.auc["target_test"] for key, one in found.items()}
     gains = [f"{auc[reference, size].mean - auc['from scratch', size].mean:+.4f}" for size in SIZES]
-    others = {one.title for one in results} - {reference, "from scratch", "fresh embeddings each epoch", "zero-shot"}
-    told = [one for one in verdicts if one.b == reference and one.a in others and one.word != "not distinguishable"]
+    others = {one.title for one in results} - {
+        reference,
+        "from scratch",
+        "fresh embeddings each epoch",
+        "zero-shot",
+    }
+    told = [
+        one
+        for one in verdicts
+        if one.b == reference and one.a in others and one.word != "not distinguishable"
+    ]
     frozen, full = found["freeze depth 4", SIZES[-1]], found[reference, SIZES[-1]]
     spread = [auc[title, SIZES[0]].deviation for title in ("freeze depth 5", "freeze depth 4")]
     adapted = full.auc["target_test"].mean - auc["zero-shot", SIZES[0]].mean
@@ -191,7 +219,8 @@ Commands:
 
 
 def main() -> None:
-    """Runs the sweep in a temporary workspace, or goes on with it in the one named, and writes the section."""
+    """Runs the sweep in a temporary workspace, or goes on with it in the one named, and writes the
+    section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path)
     parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "results.md")

@@ -28,7 +28,8 @@ class Ended:
 
 
 def batch_job(request: dict[str, Any], tell: Tell) -> None:
-    """Reads one file after the other, telling of each before and after; runs in the reader's child."""
+    """Reads one file after the other, telling of each before and after; runs in the reader's
+    child."""
     for one in request["files"]:
         tell({"begun": one["seed"]})
         began = time.monotonic()
@@ -43,12 +44,15 @@ def batch_job(request: dict[str, Any], tell: Tell) -> None:
             answer["outcome"] = f"{'?' if isinstance(error, ColumnsNeeded) else ''}{error}"
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
-            answer["outcome"] = f"!{type(error).__name__}: {error} at {Path(place.filename).name}:{place.lineno}"
+            answer["outcome"] = (
+                f"!{type(error).__name__}: {error} at {Path(place.filename).name}:{place.lineno}"
+            )
         tell({"ended": one["seed"], "seconds": time.monotonic() - began, **answer})
 
 
 def read_all(files: list[dict[str, Any]]) -> list[Ended]:
-    """How each of the files ended; one that ended the child is "!" unless, read alone, it is a sentence."""
+    """How each of the files ended; one that ended the child is "!" unless, read alone, it is a
+    sentence."""
     found: dict[int, Ended] = {}
     while left := [one for one in files if one["seed"] not in found]:
         begun: list[int] = []
@@ -58,7 +62,9 @@ def read_all(files: list[dict[str, Any]]) -> list[Ended]:
                 begun.append(event["begun"])  # noqa: B023
             else:
                 seed = event["ended"]
-                found[seed] = Ended(seed, event["outcome"], event["seconds"], event["rows"], event["bad"])
+                found[seed] = Ended(
+                    seed, event["outcome"], event["seconds"], event["rows"], event["bad"]
+                )
 
         try:
             reader_process.call(batch_job, Path("a batch of files"), {"files": left}, note)

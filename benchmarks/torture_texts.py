@@ -1,7 +1,7 @@
 """Texts of rows, spoilt or not, by a number; and a reader of them that shares no code with Thaw's.
 
-The reader is the plainest there is: Python's csv module where cells may be quoted, splitting elsewhere, one row after
-the other. The rules are those that the guide states, written down anew.
+The reader is the plainest there is: Python's csv module where cells may be quoted, splitting
+elsewhere, one row after the other. The rules are those that the guide states, written down anew.
 """
 
 import csv
@@ -15,7 +15,23 @@ from benchmarks.torture_binaries import PACKINGS, cells
 
 OURS = ["label", *(f"I{place}" for place in range(1, 14)), *(f"C{place}" for place in range(1, 27))]
 MARKERS = {
-    *("", "-", "--", ".", "?", "nan", "-nan", "+nan", "na", "n/a", "#n/a", "#na", "#n/a n/a", "<na>", "null"),
+    *(
+        "",
+        "-",
+        "--",
+        ".",
+        "?",
+        "nan",
+        "-nan",
+        "+nan",
+        "na",
+        "n/a",
+        "#n/a",
+        "#na",
+        "#n/a n/a",
+        "<na>",
+        "null",
+    ),
     *("(null)", "nil", "none", "nat", "\\n", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
 }
 LABELS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n": 0}
@@ -23,7 +39,24 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 LABEL = re.compile(r"[+-]?(0|1)(\.0*)?([eE][+-]?0+)?", re.ASCII)
 LONGEST = 4096
 NASTY = (
-    *(" ", "-", "--1", "+", "+1", "1.", ".5", "1e5", "1e308", "-1e308", "1e999", "inf", "-inf", "nan", "NaN", "0x1f"),
+    *(
+        " ",
+        "-",
+        "--1",
+        "+",
+        "+1",
+        "1.",
+        ".5",
+        "1e5",
+        "1e308",
+        "-1e308",
+        "1e999",
+        "inf",
+        "-inf",
+        "nan",
+        "NaN",
+        "0x1f",
+    ),
     *(
         "NULL",
         "None",
@@ -82,7 +115,22 @@ NASTY = (
         "1e+05",
         "1E5",
     ),
-    *("68FD1E64", "68fd1e64", "?", "n/a", "#N/A", "(NULL)", "1.#IND", "nil", "NaT", "TRUE", "yes", "N", "f", "1e0"),
+    *(
+        "68FD1E64",
+        "68fd1e64",
+        "?",
+        "n/a",
+        "#N/A",
+        "(NULL)",
+        "1.#IND",
+        "nil",
+        "NaT",
+        "TRUE",
+        "yes",
+        "N",
+        "f",
+        "1e0",
+    ),
 )
 """Cells that readers have stumbled over, without line ends, delimiters and quotation marks."""
 QUOTED = (
@@ -106,7 +154,8 @@ QUOTED = (
 
 @dataclass(frozen=True)
 class Made:
-    """A file. sound: whether nothing in it was spoilt. skip: whether bad rows are left out. block: bytes of a block."""
+    """A file. sound: whether nothing in it was spoilt. skip: whether bad rows are left out. block:
+    bytes of a block."""
 
     data: bytes
     delimiter: str
@@ -120,7 +169,8 @@ class Made:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the independent reader makes of a file: the good rows as values, and the numbers of the bad ones."""
+    """What the independent reader makes of a file: the good rows as values, and the numbers of the
+    bad ones."""
 
     rows: list[list[object]]
     bad: list[int]
@@ -192,7 +242,8 @@ def _fill(dice: random.Random, rows: list[list[str]], delimiter: str) -> None:
 
 def _written(row: Sequence[str], delimiter: str, style: int) -> str:
     out = io.StringIO(newline="")
-    # Its own line end is one that the module quotes cells for, whatever stands behind the row in the end.
+    # Its own line end is one that the module quotes cells for, whatever stands behind the row in
+    # the end.
     csv.writer(out, delimiter=delimiter, lineterminator="\r\n", quoting=style).writerow(row)  # type: ignore[arg-type]
     return out.getvalue().removesuffix("\r\n")
 
@@ -203,7 +254,9 @@ def independent(made: Made, data: bytes) -> Expected:
     if made.quoted or made.header:
         table = list(csv.reader(io.StringIO(text, newline=""), delimiter=made.delimiter))
     else:
-        table = [line.split(made.delimiter) if line else [] for line in re.split("\r\n|\r|\n", text)]
+        table = [
+            line.split(made.delimiter) if line else [] for line in re.split("\r\n|\r|\n", text)
+        ]
     names = table.pop(0) if made.header else OURS
     first = 2 if made.header else 1
     good, bad = [], []

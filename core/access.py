@@ -1,11 +1,15 @@
-"""Read-only: with THAW_READ_ONLY=1 a process shows what is there and changes nothing that belongs to a user."""
+"""Read-only: with THAW_READ_ONLY=1 a process shows what is there and changes nothing that belongs
+to a user."""
 
 import os
 
 from core.errors import BadInput
 
 READ_ONLY = "THAW_READ_ONLY"
-SENTENCE = "This Thaw is for looking: it was started with THAW_READ_ONLY=1, so nothing can be changed or launched."
+SENTENCE = (
+    "This Thaw is for looking: it was started with THAW_READ_ONLY=1, so nothing can be changed or"
+    " launched."
+)
 
 
 def read_only() -> bool:
@@ -14,6 +18,7 @@ def read_only() -> bool:
 
 
 def require_writable() -> None:
-    """BadInput when this process may change nothing; first line of whatever adds, changes, removes or starts."""
+    """BadInput when this process may change nothing; first line of whatever adds, changes, removes
+    or starts."""
     if read_only():
         raise BadInput(SENTENCE)

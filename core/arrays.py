@@ -10,7 +10,8 @@ from numpy.typing import DTypeLike
 def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
     """A new .npy file, memory-mapped for writing, with all its room on the disk taken at once.
 
-    Raises OSError when the disk has not so much: without the room taken, writing to the map would kill the process.
+    Raises OSError when the disk has not so much: without the room taken, writing to the map would
+    kill the process.
     """
     array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     with path.open("rb+") as file:

@@ -8,7 +8,14 @@ from core.program import PROGRAM
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "data": ("ingest", "prepare", "samples", "datasets", "profile", "drift", "simulate"),
-    "backbones": ("pretrain", "costs", "backbones", "vocabulary", "import-backbone", "export-backbone"),
+    "backbones": (
+        "pretrain",
+        "costs",
+        "backbones",
+        "vocabulary",
+        "import-backbone",
+        "export-backbone",
+    ),
     "fine-tuning": ("finetune", "sweep", "demo"),
     "runs": ("runs", "sweeps", "watch", "cancel", "resume", "tag", "note"),
     "results": (
@@ -25,12 +32,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "using a model": ("score", "scored", "delete-scored", "export"),
     "samples, datasets, backbones, runs and sweeps alike": ("rename", "delete"),
 }
-"""Commands by what they are for, in the order in which the help lists them; each is in one group."""
+"""Commands by what they are for, in the order in which the help lists them; each is in one
+group."""
 _COLUMN = 19
 
 
 def command_list(about: Mapping[str, str]) -> str:
-    """The list for the end of the help. about: what each command does, in a sentence, by its name."""
+    """The list for the end of the help. about: what each command does, in a sentence, by its
+    name."""
     width = max(shutil.get_terminal_size().columns - 2, 40)
     lines = []
     for title, names in GROUPS.items():

@@ -31,26 +31,42 @@ def read_options(options: argparse.Namespace) -> ReadOptions:
 
 
 def architecture_settings(options: argparse.Namespace) -> dict[str, Any]:
-    given = {name: getattr(options, name) for name in SETTING_FIELDS if getattr(options, name) is not None}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    given = {
+        name: getattr(options, name)
+        for name in SETTING_FIELDS
+        if getattr(options, name) is not None
+    }
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in given.items()
+    }
 
 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The training settings that the command names, by field of TrainSettings; they replace the preset's values."""
+    """The training settings that the command names, by field of TrainSettings; they replace the
+    preset's values."""
     names = [field.name for field in dataclasses.fields(TrainSettings)]
-    return {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+    return {
+        name: getattr(options, name) for name in names if getattr(options, name, None) is not None
+    }
 
 
-def train_settings(options: argparse.Namespace, training_rows: int, objective: str = "supervised") -> TrainSettings:
-    """The preset's settings for so many training rows, "auto" where no preset is named, with the values given."""
+def train_settings(
+    options: argparse.Namespace, training_rows: int, objective: str = "supervised"
+) -> TrainSettings:
+    """The preset's settings for so many training rows, "auto" where no preset is named, with the
+    values given."""
     settings = preset_settings(options.preset, training_rows, objective)
     return dataclasses.replace(settings, **given_settings(options))
 
 
 def announce_settings(
-    options: argparse.Namespace, settings: TrainSettings, training_rows: int, objective: str = "supervised"
+    options: argparse.Namespace,
+    settings: TrainSettings,
+    training_rows: int,
+    objective: str = "supervised",
 ) -> None:
-    """Says on standard error which settings a training starts with, and by how many rows they were chosen."""
+    """Says on standard error which settings a training starts with, and by how many rows they were
+    chosen."""
     print(settings_sentence(options.preset, settings, training_rows, objective), file=sys.stderr)
 
 
@@ -60,5 +76,7 @@ def head_settings(options: argparse.Namespace) -> HeadSettings:
 
 def strategy_options(options: argparse.Namespace, strategy: str = "") -> dict[str, Any]:
     """Options of strategies that were given; only those that `strategy` has, where one is named."""
-    names = [name for one, about in STRATEGIES.items() for name in about.options if strategy in ("", one)]
+    names = [
+        name for one, about in STRATEGIES.items() for name in about.options if strategy in ("", one)
+    ]
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}

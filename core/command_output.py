@@ -30,7 +30,8 @@ FOLLOW_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Result:
-    """What a command found: JSON-ready data, the same in words, and the exit status that says it to a script.
+    """What a command found: JSON-ready data, the same in words, and the exit status that says it to
+    a script.
 
     A number in `data` that does not exist is None, whatever the command put there.
     """
@@ -44,7 +45,8 @@ class Result:
 
 
 def wait(workspace: Workspace, run: Run) -> dict[str, Any]:
-    """The result of a run once it has ended, its progress shown; RunError when it does not end well."""
+    """The result of a run once it has ended, its progress shown; RunError when it does not end
+    well."""
     store, notices = RunStore(workspace), StallNotices(workspace)
     with Bar(run.name) as report:
         while (run := store.get(run.id)).active:
@@ -58,14 +60,16 @@ def wait(workspace: Workspace, run: Run) -> dict[str, Any]:
 
 
 def follow(workspace: Workspace, run: Run) -> Result:
-    """Waits for a run, showing its progress; RunError when it does not end well. Ctrl-C leaves it running."""
+    """Waits for a run, showing its progress; RunError when it does not end well. Ctrl-C leaves it
+    running."""
     result = wait(workspace, run)
     run = RunStore(workspace).get(run.id)
     lines = [f"{run.id}  {run.name}"]
     if result["trained_parameters"]:
         lines.append(
-            f"{result['trained_parameters']:,} parameters trained, best epoch {result['best_epoch']} of "
-            f"{result['epochs_run']}, {result['seconds']['total']:.1f} s on {result['device']}"
+            f"{result['trained_parameters']:,} parameters trained, best epoch"
+            f" {result['best_epoch']} of {result['epochs_run']}, {result['seconds']['total']:.1f} s"
+            f" on {result['device']}"
         )
     for part, values in result["metrics"].items():
         before = (result["before"] or {}).get(part)
@@ -89,15 +93,26 @@ class StallNotices:
                 self._told.discard(run.id)
             elif run.id not in self._told:
                 self._told.add(run.id)
-                print(f"{run.id}  {run.name}: {stall_sentence(stall, run)}", file=sys.stderr, flush=True)
+                print(
+                    f"{run.id}  {run.name}: {stall_sentence(stall, run)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
 
 class Bar:
-    """A progress bar on standard error; where that is no terminal, lines for the program that asked for them."""
+    """A progress bar on standard error; where that is no terminal, lines for the program that asked
+    for them."""
 
     def __init__(self, title: str) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+        )
+        self._progress = Progress(
+            *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
+        )
         self._task = self._progress.add_task(title, total=1.0)
         self._lines = not self._progress.console.is_terminal and os.environ.get(PROGRESS) == "1"
         self._percent = -1
@@ -120,10 +135,13 @@ class Bar:
 
 
 def with_damaged(result: Result, broken: Sequence[Damaged]) -> Result:
-    """A list's result with what is damaged and so left out of it: in the data, and as notes on standard error."""
+    """A list's result with what is damaged and so left out of it: in the data, and as notes on
+    standard error."""
     for error in broken:
         print(f"thaw: left out: {error}", file=sys.stderr)
-    return dataclasses.replace(result, data={**result.data, "damaged": [str(error) for error in broken]})
+    return dataclasses.replace(
+        result, data={**result.data, "damaged": [str(error) for error in broken]}
+    )
 
 
 def card_data(card: BackboneCard) -> dict[str, Any]:
@@ -136,24 +154,39 @@ def form_text(form: Inspection) -> str:
     renamed = [f"{ours} from {theirs}" for ours, theirs in form.renamed[:4]]
     more = f" and {len(form.renamed) - 4} more" if len(form.renamed) > 4 else ""
     columns = [f"columns: {', '.join(renamed)}{more}"] if renamed else []
-    return "; ".join([f"{DIALECTS[form.dialect].title}. {form.reason}".rstrip("."), *columns, *kept]) + "."
+    return (
+        "; ".join([f"{DIALECTS[form.dialect].title}. {form.reason}".rstrip("."), *columns, *kept])
+        + "."
+    )
 
 
 def sample_data(sample: Sample) -> dict[str, Any]:
-    data = {name: getattr(sample, name) for name in ("name", "dialect", "rows", "bad_rows", "labelled", "click_rate")}
+    data = {
+        name: getattr(sample, name)
+        for name in ("name", "dialect", "rows", "bad_rows", "labelled", "click_rate")
+    }
     data |= {name: list(getattr(sample, name)) for name in ("kept", "notes", "bad_examples")}
-    data |= {"id_column": sample.id_column, "member": sample.member, "columns": dict(sample.columns)}
+    data |= {
+        "id_column": sample.id_column,
+        "member": sample.member,
+        "columns": dict(sample.columns),
+    }
     return {"sample": sample.id, **data, "missing_markers": dict(sample.missing_markers)}
 
 
 def sample_text(sample: Sample) -> str:
     """What was read, and all that reading has to say."""
-    lines = [f"Sample {sample.name!r}: {sample.rows:,} rows, {sample.dialect} ({sample.reason})", *sample.notes]
+    lines = [
+        f"Sample {sample.name!r}: {sample.rows:,} rows, {sample.dialect} ({sample.reason})",
+        *sample.notes,
+    ]
     if sample.missing_markers:
         markers = ", ".join(f"{text} ({cells:,} cells)" for text, cells in sample.missing_markers)
         lines.append(f"Read as missing, beside empty cells: {markers}.")
     if sample.kept:
-        lines.append(f"Kept beside label and features, for splits and slices: {', '.join(sample.kept)}.")
+        lines.append(
+            f"Kept beside label and features, for splits and slices: {', '.join(sample.kept)}."
+        )
     if sample.bad_rows:
         lines.append(f"{sample.bad_rows:,} bad rows skipped, such as: {sample.bad_examples[0]}")
     return "\n".join(lines)
@@ -168,11 +201,18 @@ def dataset_data(dataset: Dataset) -> dict[str, Any]:
 def dataset_text(dataset: Dataset) -> str:
     rates = ["" if p.clicks is None else f" ({p.click_rate:.3f})" for p in dataset.parts]
     parts = ", ".join(
-        f"{p.part.replace('_', ' ')} {p.rows:,}{rate}" for p, rate in zip(dataset.parts, rates, strict=True) if p.rows
+        f"{p.part.replace('_', ' ')} {p.rows:,}{rate}"
+        for p, rate in zip(dataset.parts, rates, strict=True)
+        if p.rows
     )
     mark = ", simulated" if dataset.simulated else ""
     about = "rows (click rate)" if dataset.labelled else "rows without labels"
-    return "\n  ".join([f"Dataset {dataset.name!r} ({dataset.id}{mark}): {about} {parts}", *dataset_sentences(dataset)])
+    return "\n  ".join(
+        [
+            f"Dataset {dataset.name!r} ({dataset.id}{mark}): {about} {parts}",
+            *dataset_sentences(dataset),
+        ]
+    )
 
 
 def target_test(run: Run) -> dict[str, Any]:
@@ -188,13 +228,16 @@ def drift_text(drift: dict[str, Any]) -> str:
     if drift["why"]:
         return drift["why"]
     moved = [one for one in drift["fields"] if one["level"] != "little"]
-    named = ", ".join(f"{one['field']} {format_metric(one['psi'], 2)} ({one['level']})" for one in moved[:8])
+    named = ", ".join(
+        f"{one['field']} {format_metric(one['psi'], 2)} ({one['level']})" for one in moved[:8]
+    )
     scores = drift["scores"]
     return (
-        f"Drift against the {drift['training_rows']:,} training rows of {drift['dataset']} (population stability "
-        f"index): {len(moved)} of {len(drift['fields'])} fields{f': {named}' if named else ''}; scores "
-        f"{format_metric(scores['psi'], 2)} ({scores['level']}), mean {format_metric(scores['test']['mean'])} on test "
-        f"rows and {format_metric(scores['scored']['mean'])} here"
+        f"Drift against the {drift['training_rows']:,} training rows of {drift['dataset']}"
+        f" (population stability index): {len(moved)} of {len(drift['fields'])}"
+        f" fields{f': {named}' if named else ''}; scores {format_metric(scores['psi'], 2)}"
+        f" ({scores['level']}), mean {format_metric(scores['test']['mean'])} on test rows and"
+        f" {format_metric(scores['scored']['mean'])} here"
     )
 
 
@@ -204,12 +247,15 @@ def metrics_text(metrics: dict[str, Any]) -> str:
 
 
 def tell(error: Exception, root: str | Path | None = None) -> int:
-    """Prints by which sentence a command ends, and gives its exit status; an error that is no user's to mend is raised.
+    """Prints by which sentence a command ends, and gives its exit status; an error that is no
+    user's to mend is raised.
 
     root: of the workspace, as open_workspace takes it.
     """
     status = 2 if isinstance(error, BadInput) else 1
-    sentence = str(error) if isinstance(error, ThawError) else system_sentence(error, workspace_root(root))
+    sentence = (
+        str(error) if isinstance(error, ThawError) else system_sentence(error, workspace_root(root))
+    )
     if sentence is None:
         raise error
     print(f"thaw: {sentence}", file=sys.stderr)

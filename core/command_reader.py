@@ -1,5 +1,5 @@
-"""Imported first by `python -m core`: a command that reads a file has the reader's process import its libraries while
-this one imports its own, half a second that would follow one another else."""
+"""Imported first by `python -m core`: a command that reads a file has the reader's process import
+its libraries while this one imports its own, half a second that would follow one another else."""
 
 import sys
 

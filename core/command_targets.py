@@ -16,9 +16,17 @@ Add = Callable[..., argparse.ArgumentParser]
 
 
 def add_runs(command: argparse.ArgumentParser, sweep: bool = False) -> Any:
-    """Adds the options that name one run or several, and those of a whole sweep; the group of them."""
+    """Adds the options that name one run or several, and those of a whole sweep; the group of
+    them."""
     which = command.add_mutually_exclusive_group(required=True)
-    which.add_argument("--run", "--runs", type=words, dest="run_ids", metavar="RUN", help="r-…, or several: r-…,r-…")
+    which.add_argument(
+        "--run",
+        "--runs",
+        type=words,
+        dest="run_ids",
+        metavar="RUN",
+        help="r-…, or several: r-…,r-…",
+    )
     if sweep:
         which.add_argument("--sweep", help="name or id: all its runs")
     return which

@@ -1,4 +1,5 @@
-"""What each command of the command line does: calls the core as the app does, and words the result."""
+"""What each command of the command line does: calls the core as the app does, and words the
+result."""
 
 import argparse
 import dataclasses
@@ -48,7 +49,12 @@ from core.models.registry import ARCHITECTURES, is_installed
 from core.outputs import check_output
 from core.runs.moved import read_moved
 from core.runs.store import RunStore
-from core.runs.submit import names_in_training, submit_finetune, submit_interpolation, submit_pretrain
+from core.runs.submit import (
+    names_in_training,
+    submit_finetune,
+    submit_interpolation,
+    submit_pretrain,
+)
 from core.runs.sweep import find_sweep
 from core.tracking.mlflow_files import write_mlflow
 from core.tracking.tensorboard_files import write_tensorboard
@@ -63,15 +69,23 @@ TRACKERS: dict[str, tuple[Write, str]] = {
     "mlflow": (write_mlflow, "MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {out}"),
     "tensorboard": (write_tensorboard, "tensorboard --logdir {out}"),
 }
-"""Tracking tools that runs can be written for, and the command of theirs that shows what was written."""
+"""Tracking tools that runs can be written for, and the command of theirs that shows what was
+written."""
 
 
 def simulate(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Writes a simulated file."""
     with Bar("Simulating") as report:
         simulate_file(options.out, options.rows, options.domain, options.seed, report)
-    data = {"out": str(options.out), "rows": options.rows, "domain": options.domain, "simulated": True}
-    return Result(data, f"Wrote {options.rows:,} simulated rows ({options.domain}) to {options.out}.")
+    data = {
+        "out": str(options.out),
+        "rows": options.rows,
+        "domain": options.domain,
+        "simulated": True,
+    }
+    return Result(
+        data, f"Wrote {options.rows:,} simulated rows ({options.domain}) to {options.out}."
+    )
 
 
 def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -96,7 +110,10 @@ def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
     data = sample_data(sample)
     text = sample_text(sample)
     if not sample.labelled and not options.no_prepare:
-        text += "\nNo labels: every row is a source row, for pretraining by RFD or MFP; a run can score the file too."
+        text += (
+            "\nNo labels: every row is a source row, for pretraining by RFD or MFP; a run can score"
+            " the file too."
+        )
     if options.no_prepare:
         return Result(data, f"{text}\nNo dataset was prepared; `prepare` makes one.")
     try:
@@ -107,7 +124,10 @@ def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
             delete_sample(sample)
         raise
     except BadInput as error:
-        hint = f"The sample {sample.name!r} is kept: `prepare --sample` makes a dataset of it without reading it again."
+        hint = (
+            f"The sample {sample.name!r} is kept: `prepare --sample` makes a dataset of it without"
+            " reading it again."
+        )
         raise BadInput(f"{error} {hint}") from error
     return Result(data | {"dataset": dataset_data(dataset)}, text + "\n" + dataset_text(dataset))
 
@@ -115,8 +135,13 @@ def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
 def datasets(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Lists the datasets."""
     found, broken = read_datasets(workspace)
-    text = "\n".join(dataset_text(dataset) for dataset in found) or "No datasets yet; `ingest` makes one."
-    return with_damaged(Result({"datasets": [dataset_data(dataset) for dataset in found]}, text), broken)
+    text = (
+        "\n".join(dataset_text(dataset) for dataset in found)
+        or "No datasets yet; `ingest` makes one."
+    )
+    return with_damaged(
+        Result({"datasets": [dataset_data(dataset) for dataset in found]}, text), broken
+    )
 
 
 def backbones(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -124,12 +149,14 @@ def backbones(workspace: Workspace, options: argparse.Namespace) -> Result:
     found, broken = read_backbones(workspace)
     rows = [card_data(card) for card in found]
     lines = [
-        f"{card.name}: {card.architecture}, {len(card.stages)} stages ({', '.join(s.name for s in card.stages)}), "
-        f"{card.parameters:,} parameters, {_quality(card)}"
-        + (", simulated data" if card.trained_on["simulated"] else "")
+        f"{card.name}: {card.architecture}, {len(card.stages)} stages"
+        f" ({', '.join(s.name for s in card.stages)}), {card.parameters:,} parameters,"
+        f" {_quality(card)}" + (", simulated data" if card.trained_on["simulated"] else "")
         for card in found
     ]
-    result = Result({"backbones": rows}, "\n".join(lines) or "No backbones yet; `pretrain` makes one.")
+    result = Result(
+        {"backbones": rows}, "\n".join(lines) or "No backbones yet; `pretrain` makes one."
+    )
     return with_damaged(result, broken)
 
 
@@ -137,11 +164,16 @@ def _quality(card: BackboneCard) -> str:
     """How good the backbone was on the test rows of the domain it was trained on."""
     if not card.scores_clicks:
         return "no click head"
-    return f"{card.trained_on['domain']} test {auc_text(card.metrics)}" if card.metrics else "no test rows"
+    return (
+        f"{card.trained_on['domain']} test {auc_text(card.metrics)}"
+        if card.metrics
+        else "no test rows"
+    )
 
 
 def costs(workspace: Workspace, options: argparse.Namespace) -> Result:
-    """Counts what architectures cost on a dataset; the settings given go to those that have them."""
+    """Counts what architectures cost on a dataset; the settings given go to those that have
+    them."""
     from core.models.counting import count_cost
 
     dataset = find_dataset(workspace, options.dataset)
@@ -154,8 +186,8 @@ def costs(workspace: Workspace, options: argparse.Namespace) -> Result:
         keep_cost(workspace, dataset, cost, own)
         found.append(cost)
     lines = [
-        f"{ARCHITECTURES[cost.architecture].title}: {len(cost.stages)} stages, {cost.parameters:,} parameters, "
-        f"{cost.flops:,} operations a row"
+        f"{ARCHITECTURES[cost.architecture].title}: {len(cost.stages)} stages, {cost.parameters:,}"
+        f" parameters, {cost.flops:,} operations a row"
         for cost in found
     ]
     return Result({"costs": [dataclasses.asdict(cost) for cost in found]}, "\n".join(lines))
@@ -193,7 +225,9 @@ def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
 def finetune(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Queues a fine-tuning run and its controls, and follows them to their end."""
     strategy = options.strategy or "depth"
-    rows = count_training_rows(find_dataset(workspace, options.dataset), "target", last=options.target_rows)
+    rows = count_training_rows(
+        find_dataset(workspace, options.dataset), "target", last=options.target_rows
+    )
     train = train_settings(options, rows)
     request = FinetuneRequest(
         dataset=options.dataset,
@@ -224,7 +258,9 @@ def evaluate(workspace: Workspace, options: argparse.Namespace) -> Result:
     run = RunStore(workspace).get(options.run_id)
     dataset = find_dataset(workspace, options.dataset or run.dataset)
     metrics = evaluate_on(workspace, run, dataset)
-    lines = [f"{part.replace('_', ' ')}: {metrics_text(values)}" for part, values in metrics.items()]
+    lines = [
+        f"{part.replace('_', ' ')}: {metrics_text(values)}" for part, values in metrics.items()
+    ]
     return Result({"run": run.id, "dataset": dataset.id, "metrics": metrics}, "\n".join(lines))
 
 
@@ -304,7 +340,10 @@ def export(workspace: Workspace, options: argparse.Namespace) -> Result:
     onnx = data["onnx"]
     text = f"Exported {data['run']} to {data['out']}: {', '.join(data['files'])}."
     if onnx.get("checked"):
-        text += f" On {onnx['rows']:,} {onnx['rows_from']} ONNX and torch differ by {onnx['largest_difference']:.1g}."
+        text += (
+            f" On {onnx['rows']:,} {onnx['rows_from']} ONNX and torch differ by"
+            f" {onnx['largest_difference']:.1g}."
+        )
     return Result(data, f"{text} {onnx['why']}" if "why" in onnx else text)
 
 
@@ -318,7 +357,10 @@ def export_tracking(workspace: Workspace, options: argparse.Namespace) -> Result
         runs, experiment = [store.get(options.run_id)], "Thaw"
     write, shows = TRACKERS[options.format]
     data = write_tracking(workspace, runs, experiment, options.out, write)
-    text = f"Wrote {len(data['runs'])} runs to {data['out']} ({data['files']} files). To look at them: "
+    text = (
+        f"Wrote {len(data['runs'])} runs to {data['out']} ({data['files']} files). To look at"
+        " them: "
+    )
     return Result(data, text + shows.format(out=shlex.quote(data["out"])))
 
 
@@ -331,19 +373,33 @@ def report(workspace: Workspace, options: argparse.Namespace) -> Result:
     if options.sweep:
         subject = sweep_subject(workspace, find_sweep(workspace, options.sweep))
     else:
-        subject = runs_subject(workspace, [RunStore(workspace).get(one) for one in dict.fromkeys(options.run_ids)])
+        subject = runs_subject(
+            workspace, [RunStore(workspace).get(one) for one in dict.fromkeys(options.run_ids)]
+        )
     data = write_report(workspace, subject, options.out)
     mark = "\nThe data is simulated, and the report says so." if data["simulated"] else ""
-    return Result(data, "\n".join([f"Wrote {data['out']} ({data['bytes'] / 1e6:.1f} MB).", *data["verdicts"]]) + mark)
+    return Result(
+        data,
+        "\n".join([f"Wrote {data['out']} ({data['bytes'] / 1e6:.1f} MB).", *data["verdicts"]])
+        + mark,
+    )
 
 
 def import_backbone(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Takes a backbone in from a file or folder."""
     from core.models.importing import import_backbone as read_backbone
 
-    card = read_backbone(workspace, options.path, options.name, lambda: names_in_training(workspace))
-    text = f"Imported {card.name!r} ({card.id}): {card.architecture}, {len(card.stages)} stages, {card.parameters:,} "
-    return Result({"backbone": card_data(card)}, text + "parameters. Its metrics are as its maker stated them.")
+    card = read_backbone(
+        workspace, options.path, options.name, lambda: names_in_training(workspace)
+    )
+    text = (
+        f"Imported {card.name!r} ({card.id}): {card.architecture}, {len(card.stages)} stages,"
+        f" {card.parameters:,} "
+    )
+    return Result(
+        {"backbone": card_data(card)},
+        text + "parameters. Its metrics are as its maker stated them.",
+    )
 
 
 def export_backbone(workspace: Workspace, options: argparse.Namespace) -> Result:

@@ -1,4 +1,5 @@
-"""Commands that make datasets: options of a split, and `prepare`, which makes one from samples that are there."""
+"""Commands that make datasets: options of a split, and `prepare`, which makes one from samples that
+are there."""
 
 import argparse
 from pathlib import Path
@@ -24,11 +25,24 @@ _FLAGS = {
 def add_split(parser: argparse.ArgumentParser) -> None:
     """The options of a split; `split_spec` reads them."""
     default = SplitSpec()
-    split = parser.add_argument_group("split into source and target domain, and into training, validation and test")
-    split.add_argument("--split", choices=("order", "column", "random"), default="order", help="default: by row order")
-    split.add_argument("--source-share", type=float, default=0.6, help="rows of the source domain (default 0.6)")
-    split.add_argument("--column", default="", help="with --split column: the column that tells the domains apart")
-    split.add_argument("--target-values", type=_values, default=(), help="its values that mean target: a,b")
+    split = parser.add_argument_group(
+        "split into source and target domain, and into training, validation and test"
+    )
+    split.add_argument(
+        "--split",
+        choices=("order", "column", "random"),
+        default="order",
+        help="default: by row order",
+    )
+    split.add_argument(
+        "--source-share", type=float, default=0.6, help="rows of the source domain (default 0.6)"
+    )
+    split.add_argument(
+        "--column", default="", help="with --split column: the column that tells the domains apart"
+    )
+    split.add_argument(
+        "--target-values", type=_values, default=(), help="its values that mean target: a,b"
+    )
     for name, of in (
         ("target_test", "of the target rows"),
         ("target_validation", "of the rest"),
@@ -41,14 +55,22 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     split.add_argument(
         "--shuffle",
         action="store_true",
-        help="shuffle the rows inside each domain or file before they are cut (with --split column, or several files)",
+        help=(
+            "shuffle the rows inside each domain or file before they are cut (with --split column,"
+            " or several files)"
+        ),
     )
-    split.add_argument("--split-seed", type=int, default=0, help="with --split random or --shuffle (default 0)")
+    split.add_argument(
+        "--split-seed", type=int, default=0, help="with --split random or --shuffle (default 0)"
+    )
     parser.add_argument(
         "--min-count",
         type=int,
         default=None,
-        help="rarer values share one embedding (default 10; 5 below 5,000 training rows, 2 below 2,000)",
+        help=(
+            "rarer values share one embedding (default 10; 5 below 5,000 training rows, 2 below"
+            " 2,000)"
+        ),
     )
 
 
@@ -58,7 +80,9 @@ def add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample", default="", help="the sample to split, by name or id")
     files = parser.add_argument_group("or several samples, each with its role")
     for role, about in _FLAGS.items():
-        files.add_argument(f"--{role.replace('_', '-')}", default="", metavar="SAMPLE", help=f"the sample {about}")
+        files.add_argument(
+            f"--{role.replace('_', '-')}", default="", metavar="SAMPLE", help=f"the sample {about}"
+        )
     add_split(parser)
 
 
@@ -67,43 +91,59 @@ def prepare(workspace: Workspace, options: argparse.Namespace) -> Result:
     files = {role: getattr(options, role) for role in FILE_ROLES if getattr(options, role)}
     if bool(options.sample) == bool(files):
         raise BadInput(
-            "Name either one sample to split (--sample NAME), or the samples of each domain (--source NAME --target "
-            "NAME, and --target-test NAME where the test rows are a file of their own)."
+            "Name either one sample to split (--sample NAME), or the samples of each domain"
+            " (--source NAME --target NAME, and --target-test NAME where the test rows are a file"
+            " of their own)."
         )
     if options.sample:
         sample = find_sample(workspace, options.sample)
         with Bar("Preparing") as report:
-            dataset = prepare_sample(workspace, sample, split_spec(options), options.name, options.min_count, report)
+            dataset = prepare_sample(
+                workspace, sample, split_spec(options), options.name, options.min_count, report
+            )
         return prepared(dataset)
     default = SplitSpec()
-    if (options.split, options.source_share, options.column) != (default.method, default.source_share, default.column):
+    if (options.split, options.source_share, options.column) != (
+        default.method,
+        default.source_share,
+        default.column,
+    ):
         raise BadInput(
-            "With several files the files say which rows are source and which target, so --split, --source-share and "
-            "--column do not apply; leave them out (--shuffle shuffles the rows inside each file)."
+            "With several files the files say which rows are source and which target, so --split,"
+            " --source-share and --column do not apply; leave them out (--shuffle shuffles the rows"
+            " inside each file)."
         )
     samples = {role: find_sample(workspace, name) for role, name in files.items()}
     with Bar("Preparing") as report:
-        dataset = prepare_files(workspace, samples, split_spec(options), options.name, options.min_count, report)
+        dataset = prepare_files(
+            workspace, samples, split_spec(options), options.name, options.min_count, report
+        )
     return prepared(dataset)
 
 
 def check_new_dataset(workspace: Workspace, name: str, path: Path) -> None:
-    """NameTaken, before a file is read, where a dataset of that name is made of other rows than the file's."""
+    """NameTaken, before a file is read, where a dataset of that name is made of other rows than the
+    file's."""
     dataset = check_dataset_name(workspace, name.strip())
     if dataset is None:
         return
-    hashes = {one.content_hash for one in read_samples(workspace)[0] if one.id in dataset.sample_ids}
+    hashes = {
+        one.content_hash for one in read_samples(workspace)[0] if one.id in dataset.sample_ids
+    }
     if len(dataset.sample_ids) > 1 or (hashes and path.is_file() and hash_file(path) not in hashes):
         raise NameTaken(
-            f"There is already a dataset named {dataset.name!r}, with other rows; choose another name, rename or "
-            "delete that one first, or take in the file alone (--no-prepare)."
+            f"There is already a dataset named {dataset.name!r}, with other rows; choose another"
+            " name, rename or delete that one first, or take in the file alone (--no-prepare)."
         )
 
 
 def split_spec(options: argparse.Namespace) -> SplitSpec:
     """The split that the options of `add_split` ask for."""
     if options.shuffle and options.split == "order" and not _several(options):
-        raise BadInput("--shuffle is for --split column and for several files; for rows at random use --split random.")
+        raise BadInput(
+            "--shuffle is for --split column and for several files; for rows at random use --split"
+            " random."
+        )
     return SplitSpec(
         method=options.split,
         source_share=options.source_share,

@@ -1,4 +1,5 @@
-"""The demo: a simulated dataset and a sweep that tells the whole story. `python -m core.demo` makes the dataset."""
+"""The demo: a simulated dataset and a sweep that tells the whole story. `python -m core.demo` makes
+the dataset."""
 
 import argparse
 import dataclasses
@@ -20,7 +21,15 @@ from core.models.library import list_backbones
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from core.runs.submit import interpolations, submit_interpolation
-from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, list_sweeps, resume_sweep, submit_sweep
+from core.runs.sweep import (
+    Arm,
+    Sweep,
+    SweepSpec,
+    depth_arms,
+    list_sweeps,
+    resume_sweep,
+    submit_sweep,
+)
 from core.runs.sweep_result import arm_results, judged, reference_of
 from core.training.defaults import count_training_rows, default_settings
 from core.training.settings import TrainSettings
@@ -33,12 +42,14 @@ SWEEP = "Simulated demo"
 ARCHITECTURE = "dcnv2"
 SEEDS = (0, 1)
 EPOCHS = 3
-"""They keep the demo short: full fine-tuning is at its best by then, a linear probe would gain from more."""
+"""They keep the demo short: full fine-tuning is at its best by then, a linear probe would gain from
+more."""
 POLL_SECONDS = 0.3
 
 
 def ensure_demo(workspace: Workspace, progress: Callable[[float], None] | None = None) -> Dataset:
-    """The simulated dataset, made when absent: 60,000 rows of both domains, split by order. progress: 0..1."""
+    """The simulated dataset, made when absent: 60,000 rows of both domains, split by order.
+    progress: 0..1."""
     report = progress or (lambda share: None)
     # Two tabs, or the page and `make app`, may ask at once: the second waits and finds it made.
     with FileLock(workspace.root / "demo.lock"):
@@ -48,8 +59,20 @@ def ensure_demo(workspace: Workspace, progress: Callable[[float], None] | None =
         with staging(workspace.uploads) as folder:
             path = folder / "simulated_criteo.tsv.gz"
             simulate(path, ROWS, "both", 0, lambda share: report(0.4 * share))
-            sample = ingest(workspace, path, SAMPLE, progress=lambda share: report(0.4 + 0.3 * share), simulated=True)
-        return prepare(workspace, sample, SplitSpec(), DATASET, progress=lambda share: report(0.7 + 0.3 * share))
+            sample = ingest(
+                workspace,
+                path,
+                SAMPLE,
+                progress=lambda share: report(0.4 + 0.3 * share),
+                simulated=True,
+            )
+        return prepare(
+            workspace,
+            sample,
+            SplitSpec(),
+            DATASET,
+            progress=lambda share: report(0.7 + 0.3 * share),
+        )
 
 
 def demo_backbone(workspace: Workspace) -> BackboneCard:
@@ -57,7 +80,10 @@ def demo_backbone(workspace: Workspace) -> BackboneCard:
     for card in list_backbones(workspace):
         if card.bundled and card.architecture == ARCHITECTURE:
             return card
-    raise BadInput("The bundled DCNv2 backbone is not in assets/backbones; restore that folder from the repository.")
+    raise BadInput(
+        "The bundled DCNv2 backbone is not in assets/backbones; restore that folder from the"
+        " repository."
+    )
 
 
 def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
@@ -68,7 +94,9 @@ def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
 
 def demo_settings(dataset: Dataset) -> TrainSettings:
     """The default for the dataset's target training rows, but for the epochs."""
-    return dataclasses.replace(default_settings(count_training_rows(dataset, "target"))[1], epochs=EPOCHS)
+    return dataclasses.replace(
+        default_settings(count_training_rows(dataset, "target"))[1], epochs=EPOCHS
+    )
 
 
 def demo_sweep(workspace: Workspace) -> Sweep | None:
@@ -79,7 +107,8 @@ def demo_sweep(workspace: Workspace) -> Sweep | None:
 
 
 def run_demo(workspace: Workspace, progress: Callable[[float], None] | None = None) -> Sweep:
-    """Makes the dataset and queues the sweep, or what of it broke off; then the mixing of a run with its backbone."""
+    """Makes the dataset and queues the sweep, or what of it broke off; then the mixing of a run
+    with its backbone."""
     require_writable()
     dataset = ensure_demo(workspace, progress)
     card = demo_backbone(workspace)
@@ -98,18 +127,25 @@ def run_demo(workspace: Workspace, progress: Callable[[float], None] | None = No
 
 def mixed_run(runs: list[Run]) -> Run | None:
     """The run whose mixtures with the backbone the demo shows: full fine-tuning, first seed."""
-    full = [run for run in runs if run.request["strategy"] == "depth" and run.request["freeze_depth"] == 0]
+    full = [
+        run
+        for run in runs
+        if run.request["strategy"] == "depth" and run.request["freeze_depth"] == 0
+    ]
     return full[0] if full else None
 
 
 def wait_for_demo(workspace: Workspace, sweep: Sweep) -> list[str]:
-    """Waits until every run and the mixing have ended; what the numbers allow to say, sentence by sentence."""
+    """Waits until every run and the mixing have ended; what the numbers allow to say, sentence by
+    sentence."""
     store = RunStore(workspace)
     while True:
         refresh(workspace, store)
         runs = store.group(sweep.id)
         mixed = mixed_run(runs)
-        if not any(run.active for run in [*runs, *(interpolations(workspace, mixed) if mixed else [])]):
+        if not any(
+            run.active for run in [*runs, *(interpolations(workspace, mixed) if mixed else [])]
+        ):
             break
         time.sleep(POLL_SECONDS)
     results = arm_results(sweep, runs)
@@ -117,13 +153,16 @@ def wait_for_demo(workspace: Workspace, sweep: Sweep) -> list[str]:
 
 
 def main() -> int:
-    """Makes the demo's dataset in the workspace and, with --run, queues its sweep; the exit status."""
+    """Makes the demo's dataset in the workspace and, with --run, queues its sweep; the exit
+    status."""
     # The app imports this file too, and prints nothing.
     from core.command_output import tell
 
     parser = argparse.ArgumentParser(prog="python -m core.demo", description=main.__doc__)
     parser.add_argument("--run", action="store_true", help="queue the sweep as well")
-    parser.add_argument("--wait", action="store_true", help="with --run: wait for its end and say what came out")
+    parser.add_argument(
+        "--wait", action="store_true", help="with --run: wait for its end and say what came out"
+    )
     options = parser.parse_args()
     began = time.monotonic()
     try:
@@ -132,10 +171,15 @@ def main() -> int:
         if options.run:
             sweep = run_demo(open_workspace())
             runs = RunStore(open_workspace()).group(sweep.id)
-            print(f"Sweep {sweep.name!r} ({sweep.id}): {len(runs)} runs, {sum(run.active for run in runs)} queued.")
+            print(
+                f"Sweep {sweep.name!r} ({sweep.id}): {len(runs)} runs,"
+                f" {sum(run.active for run in runs)} queued."
+            )
             if options.wait:
                 print("\n".join(wait_for_demo(open_workspace(), sweep)))
-                print(f"{time.monotonic() - began:.0f} s from the first command to the last verdict.")
+                print(
+                    f"{time.monotonic() - began:.0f} s from the first command to the last verdict."
+                )
     except Exception as error:
         return tell(error)
     return 0

@@ -1,4 +1,5 @@
-"""What a run or a sweep would be, without queueing it: stages frozen and trained, and about how long it takes."""
+"""What a run or a sweep would be, without queueing it: stages frozen and trained, and about how
+long it takes."""
 
 import dataclasses
 from typing import Any
@@ -18,7 +19,9 @@ from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 
 
-def finetune_outlook(workspace: Workspace, request: FinetuneRequest, controls: tuple[str, ...] = ()) -> Result:
+def finetune_outlook(
+    workspace: Workspace, request: FinetuneRequest, controls: tuple[str, ...] = ()
+) -> Result:
     """What a fine-tuning run would be, its controls beside it."""
     first = Arm(request.strategy, request.freeze_depth, request.options)
     others = tuple(Arm(control) for control in controls if control != request.strategy)
@@ -48,11 +51,19 @@ def sweep_outlook(workspace: Workspace, spec: SweepSpec) -> Result:
         arms.append({"arm": arm.title, **_plan_data(plan)})
         lines += [f"{arm.title}: {plan.trained_parameters:,} parameters train", *_stage_lines(plan)]
     number = len(requests_of(spec))
-    data = {"dataset": dataset.id, "backbone": card.id, "runs": number, "arms": arms, "estimate": _estimate(estimate)}
+    data = {
+        "dataset": dataset.id,
+        "backbone": card.id,
+        "runs": number,
+        "arms": arms,
+        "estimate": _estimate(estimate),
+    }
     data["train"] = [dataclasses.asdict(train) for train in spec.size_settings]
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         lines.append(f"{f'{size:,}' if size else 'All'} target rows: {in_words(train)}.")
-    end = f"{number} run{'s' if number > 1 else ''}, {_about(estimate, number)}. Nothing was queued."
+    end = (
+        f"{number} run{'s' if number > 1 else ''}, {_about(estimate, number)}. Nothing was queued."
+    )
     return Result(data, "\n".join([*lines, end]))
 
 
@@ -69,18 +80,30 @@ def pretrain_outlook(workspace: Workspace, request: PretrainRequest) -> Result:
     rows = next(part.rows for part in dataset.parts if part.part == "source_train")
     estimate = pretraining_estimate(cost, request, rows, RunStore(workspace).list(status="done"))
     plan = pretraining_plan(cost, request)
-    data = {"dataset": dataset.id, "architecture": request.architecture, "parameters": cost.parameters}
+    data = {
+        "dataset": dataset.id,
+        "architecture": request.architecture,
+        "parameters": cost.parameters,
+    }
     data |= {**_plan_data(plan), "estimate": _estimate(estimate) if estimate else None}
     time = f", {_about(estimate)}" if estimate else ""
     data["train"] = dataclasses.asdict(request.train)
-    head = f"{request.architecture} on {rows:,} source rows of {dataset.name!r}: {cost.parameters:,} parameters{time}"
+    head = (
+        f"{request.architecture} on {rows:,} source rows of {dataset.name!r}: {cost.parameters:,}"
+        f" parameters{time}"
+    )
     settings = f"Settings: {in_words(request.train)}."
     return Result(data, "\n".join([f"{head}. Nothing was queued.", settings, *_stage_lines(plan)]))
 
 
 def _plan_data(plan: Plan) -> dict[str, Any]:
     stages = [
-        {"name": one.name, "parameters": one.parameters, "trained": one.trained, "frozen": one.frozen}
+        {
+            "name": one.name,
+            "parameters": one.parameters,
+            "trained": one.trained,
+            "frozen": one.frozen,
+        }
         | {"from_epoch": one.from_epoch, "rate": one.rate}
         for one in plan.stages
     ]

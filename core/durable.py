@@ -1,8 +1,10 @@
-"""Files and folders that are whole on the disk before they get their name: no kill and no power cut leaves half of one.
+"""Files and folders that are whole on the disk before they get their name: no kill and no power cut
+leaves half of one.
 
-The order is always the same. What is new is written under another name, in a folder that `staging` gives; then it is
-synced, contents and folders; then renamed into place, which happens at once or not at all; then the folder that it was
-renamed into is synced. Only after that does anybody say that it is done.
+The order is always the same. What is new is written under another name, in a folder that `staging`
+gives; then it is synced, contents and folders; then renamed into place, which happens at once or
+not at all; then the folder that it was renamed into is synced. Only after that does anybody say
+that it is done.
 """
 
 import ctypes
@@ -27,10 +29,11 @@ _CANNOT = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 @contextmanager
 def staging(parent: Path) -> Iterator[Path]:
-    """A new, empty folder in `parent` for what is to be published there; whatever is still in it at the end goes.
+    """A new, empty folder in `parent` for what is to be published there; whatever is still in it at
+    the end goes.
 
-    Nobody lists what is in it, and no sweep of leftovers removes it as long as this process lives. An error in writing
-    says what the system refused, see core.errors.name_write_error.
+    Nobody lists what is in it, and no sweep of leftovers removes it as long as this process lives.
+    An error in writing says what the system refused, see core.errors.name_write_error.
     """
     with part_folder(parent) as part:
         # One level down: a list of all folders that hold a sample.json, say, does not look there.
@@ -44,7 +47,8 @@ def staging(parent: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, write: Callable[[Path], object], mode: int = 0o600) -> None:
-    """Calls `write` with a path to write to, then puts that file at `path`, durably; if it fails, `path` is as it was.
+    """Calls `write` with a path to write to, then puts that file at `path`, durably; if it fails,
+    `path` is as it was.
 
     mode: the file's rights. An OSError in writing names `path`.
     """
@@ -73,7 +77,8 @@ def publish_file(part: Path, path: Path, mode: int = 0o600) -> None:
 
 
 def publish(part: Path, target: Path, umask: int = PRIVATE) -> None:
-    """Syncs all of the folder `part` and puts it at `target`; whatever is there is exchanged for it at once.
+    """Syncs all of the folder `part` and puts it at `target`; whatever is there is exchanged for it
+    at once.
 
     The old folder is then where `part` was, in staging, and goes with that.
     """
@@ -91,14 +96,16 @@ def publish(part: Path, target: Path, umask: int = PRIVATE) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Removes a folder: at once for those who list it, whenever the removal of what is in it is broken off."""
+    """Removes a folder: at once for those who list it, whenever the removal of what is in it is
+    broken off."""
     with staging(folder.parent) as gone:
         folder.rename(gone / folder.name)
         sync_names(folder.parent)
 
 
 def remove_folders(folders: Sequence[Path]) -> None:
-    """As `remove_folder`, for folders of one parent; what is not there, or cannot be moved, stays as it is."""
+    """As `remove_folder`, for folders of one parent; what is not there, or cannot be moved, stays
+    as it is."""
     if folders and folders[0].parent.exists():
         with staging(folders[0].parent) as gone:
             for folder in folders:
@@ -108,10 +115,11 @@ def remove_folders(folders: Sequence[Path]) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder of ours and what is missing above it, so that a power cut takes none of them away.
+    """Makes a folder of ours and what is missing above it, so that a power cut takes none of them
+    away.
 
-    Where this process may not write there any more, it raises what `core.write_guard.check_write` does and leaves
-    nothing.
+    Where this process may not write there any more, it raises what `core.write_guard.check_write`
+    does and leaves nothing.
     """
     check_write()
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
@@ -129,7 +137,8 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path, umask: int = PRIVATE) -> None:
-    """Syncs every file in the folder, then the folders from the innermost out, and gives them their rights."""
+    """Syncs every file in the folder, then the folders from the innermost out, and gives them their
+    rights."""
     for place, _, files in os.walk(folder, topdown=False):
         for name in files:
             if not Path(place, name).is_symlink():
@@ -146,12 +155,14 @@ def sync_names(folder: Path) -> None:
 
 
 def _is_staged(path: Path) -> bool:
-    """Whether the path lies in a folder that gets its name, and is synced, later, or is thrown away."""
+    """Whether the path lies in a folder that gets its name, and is synced, later, or is thrown
+    away."""
     return any(part.startswith(MARK) for part in path.parts)
 
 
 def _sync(path: Path, mode: int | None = None, later: bool = False) -> None:
-    """Gives a file or folder its rights, and has the disk take what it holds; later: the rights alone."""
+    """Gives a file or folder its rights, and has the disk take what it holds; later: the rights
+    alone."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         if mode is not None:
@@ -184,7 +195,8 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _replace_in_two_steps(part: Path, target: Path) -> None:
-    """Puts `part` at `target`, and what is there aside first: a sweep brings it back from there if this breaks off."""
+    """Puts `part` at `target`, and what is there aside first: a sweep brings it back from there if
+    this breaks off."""
     with part_folder(target.parent) as aside:
         (aside / REPLACED).mkdir(0o700)
         sync_names(aside)

@@ -1,7 +1,9 @@
-"""What kind of failure an exception is: no memory, a device that failed, or what the system refused of which file.
+"""What kind of failure an exception is: no memory, a device that failed, or what the system refused
+of which file.
 
-Judged by errno, exception type, SQLite's error code, and the state of the disk now. Words of a message are read only
-where a library gives nothing else, and then only as the whole message of that library's own exception.
+Judged by errno, exception type, SQLite's error code, and the state of the disk now. Words of a
+message are read only where a library gives nothing else, and then only as the whole message of that
+library's own exception.
 """
 
 import errno
@@ -31,18 +33,22 @@ _SYSTEM = FULL | REFUSED | BROKEN | _numbers("EFBIG", "EMFILE", "ENFILE")
 _NO_ROOM = 2**16
 """Free bytes below which a disk is full."""
 UNFINISHED = ".part-"
-"""How names begin of what is being written and gets its own name last (core.workspace.write_atomic)."""
+"""How names begin of what is being written and gets its own name last
+(core.workspace.write_atomic)."""
 _PROGRAMMING = (AssertionError, AttributeError, LookupError, NameError, TypeError)
 """Errors that say something of the code, whatever else was going wrong when they were raised."""
 
-# Messages of libraries that give neither an errno nor a type of their own; each is matched as a whole.
+# Messages of libraries that give neither an errno nor a type of their own; each is matched as a
+# whole.
 _NUMPY_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 _TORCH_SHORT_WRITE = re.compile(
     r"\[enforce fail at inline_container\.cc:\d+\] \. (?:unexpected pos \d+ vs \d+"
     r"|PytorchStreamWriter failed writing [^\n]+)"
 )
 _ARROW_OPEN = re.compile(r"Failed to open local file '(.+)'\. Detail: \[errno \d+\] [^\n]+")
-_SAFETENSORS = re.compile(r'Error while (?:de)?serializing: I/O error: .+ \(os error (\d+)\)(?: at path "(.+)")?')
+_SAFETENSORS = re.compile(
+    r'Error while (?:de)?serializing: I/O error: .+ \(os error (\d+)\)(?: at path "(.+)")?'
+)
 _TORCH_MEMORY = re.compile(
     r"(?:\[enforce fail at [^\]]*alloc_cpu\.cpp:\d+\] [^:]*)?"
     r"DefaultCPUAllocator: (?:can't allocate|not enough) memory: you tried.*"
@@ -53,8 +59,8 @@ _TORCH_MEMORY = re.compile(
 )
 _TORCH_CUDA = re.compile(r"CUDA error: .+", re.DOTALL)
 STORE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
-"""SQLite's codes for a store that another process keeps; the last where that process was stopped while it held a lock
-of the write-ahead log."""
+"""SQLite's codes for a store that another process keeps; the last where that process was stopped
+while it held a lock of the write-ahead log."""
 _SQLITE = {
     "database or disk is full": sqlite3.SQLITE_FULL,
     "disk I/O error": sqlite3.SQLITE_IOERR,
@@ -66,12 +72,14 @@ _SQLITE = {
     "database disk image is malformed": sqlite3.SQLITE_CORRUPT,
     "file is not a database": sqlite3.SQLITE_NOTADB,
 }
-"""SQLite's own words for its codes, for an error that has lost its code on the way from another process."""
+"""SQLite's own words for its codes, for an error that has lost its code on the way from another
+process."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What the system refused. number: the errno. paths: of the files concerned, where they are known."""
+    """What the system refused. number: the errno. paths: of the files concerned, where they are
+    known."""
 
     number: int
     paths: tuple[Path, ...] = ()
@@ -84,18 +92,26 @@ class Failure:
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from, and so on; also what was being handled, but not under a programming error."""
+    """The error, what it was raised from, and so on; also what was being handled, but not under a
+    programming error."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        handled = None if error.__suppress_context__ or isinstance(error, _PROGRAMMING) else error.__context__
+        handled = (
+            None
+            if error.__suppress_context__ or isinstance(error, _PROGRAMMING)
+            else error.__context__
+        )
         error = error.__cause__ or handled
 
 
 def _is_of(error: BaseException, package: str, name: str) -> bool:
     """Whether the error is of a class of that name in that package, which need not be imported."""
-    return any(one.__name__ == name and one.__module__.partition(".")[0] == package for one in type(error).__mro__)
+    return any(
+        one.__name__ == name and one.__module__.partition(".")[0] == package
+        for one in type(error).__mro__
+    )
 
 
 def _raised_in(error: BaseException, module: str) -> bool:
@@ -126,7 +142,8 @@ def no_memory(error: BaseException) -> bool:
 
 
 def is_system_failure(error: BaseException) -> bool:
-    """Whether the error itself says that the system refused something, whatever the file it was at holds."""
+    """Whether the error itself says that the system refused something, whatever the file it was at
+    holds."""
     failure = failure_of(error)
     return no_memory(error) or (failure is not None and failure.number in _SYSTEM)
 
@@ -137,21 +154,28 @@ def failure_of(error: BaseException) -> Failure | None:
         names = [error.filename, error.filename2]
         if opened := _ARROW_OPEN.fullmatch(str(error.strerror)):
             names = [opened[1]]
-        return Failure(error.errno, tuple(Path(os.fsdecode(name)) for name in names if isinstance(name, str | bytes)))
-    if _is_of(error, "safetensors", "SafetensorError") and (found := _SAFETENSORS.fullmatch(str(error))):
+        return Failure(
+            error.errno,
+            tuple(Path(os.fsdecode(name)) for name in names if isinstance(name, str | bytes)),
+        )
+    if _is_of(error, "safetensors", "SafetensorError") and (
+        found := _SAFETENSORS.fullmatch(str(error))
+    ):
         return Failure(int(found[1]), (Path(found[2]).parent,) if found[2] else ())
     return None
 
 
 def hides_errno(error: BaseException) -> bool:
-    """Whether the error is of a library that may have failed to write and does not say why: numpy, or torch.save."""
+    """Whether the error is of a library that may have failed to write and does not say why: numpy,
+    or torch.save."""
     if type(error) is OSError:
         return error.errno is None
     return type(error) is RuntimeError and _raised_in(error, "torch.serialization")
 
 
 def came_short(error: BaseException) -> bool:
-    """Whether the error says that not all of a file could be written, and not why: numpy's and torch's."""
+    """Whether the error says that not all of a file could be written, and not why: numpy's and
+    torch's."""
     if type(error) is OSError:
         return error.errno is None and _NUMPY_SHORT_WRITE.fullmatch(str(error)) is not None
     return type(error) is RuntimeError and _TORCH_SHORT_WRITE.fullmatch(str(error)) is not None
@@ -165,7 +189,8 @@ def sqlite_code(error: sqlite3.Error) -> int:
 
 
 def refusal(part: Path) -> int | None:
-    """The system's errno when some bytes more are written to a file, or to a new file of a folder; None if they are."""
+    """The system's errno when some bytes more are written to a file, or to a new file of a folder;
+    None if they are."""
     try:
         if part.is_dir():
             with tempfile.NamedTemporaryFile(dir=part, prefix=UNFINISHED) as stream:
@@ -193,5 +218,6 @@ def has_no_room(path: Path) -> bool:
 
 
 def allowed(path: Path, mode: int) -> bool:
-    """Whether this process may do that with `path`; mode: os.R_OK, W_OK, X_OK, or F_OK for whether it is there."""
+    """Whether this process may do that with `path`; mode: os.R_OK, W_OK, X_OK, or F_OK for whether
+    it is there."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)

@@ -1,7 +1,8 @@
 """Errors a user can act on, and sentences for what the system refuses: disk, rights, memory.
 
-A message is a whole sentence: what was wrong, the value received, what to do. Which kind of failure an exception is,
-core.error_kinds tells by errno, type and state of the disk, and not by words that may stand in any message.
+A message is a whole sentence: what was wrong, the value received, what to do. Which kind of failure
+an exception is, core.error_kinds tells by errno, type and state of the disk, and not by words that
+may stand in any message.
 """
 
 import errno
@@ -44,7 +45,8 @@ class BadInput(ThawError):
 
 
 class UnreadableRow(BadInput):
-    """Rows that cannot be read, one or those after a break, where the rest can be (`on_bad_rows` "skip")."""
+    """Rows that cannot be read, one or those after a break, where the rest can be (`on_bad_rows`
+    "skip")."""
 
 
 class NameTaken(BadInput):
@@ -52,15 +54,18 @@ class NameTaken(BadInput):
 
 
 class Damaged(BadInput):
-    """A file of the workspace that cannot be used: the message names it and says what to do. path: the file."""
+    """A file of the workspace that cannot be used: the message names it and says what to do. path:
+    the file."""
 
     path: Path = Path()
 
 
 class ReaderFailed(BadInput):
-    """A file that ended the process reading it, or that this process gave up (core.data.reader_process).
+    """A file that ended the process reading it, or that this process gave up
+    (core.data.reader_process).
 
-    cause: how, in a word or two, such as "signal 6", "no memory" or the type of an exception nobody expected.
+    cause: how, in a word or two, such as "signal 6", "no memory" or the type of an exception nobody
+    expected.
     """
 
     def __init__(self, sentence: str, cause: str) -> None:
@@ -69,7 +74,8 @@ class ReaderFailed(BadInput):
 
 
 class RunError(ThawError):
-    """A run that could not be carried through, such as a loss that became NaN (command line: exit status 1)."""
+    """A run that could not be carried through, such as a loss that became NaN (command line: exit
+    status 1)."""
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -83,18 +89,24 @@ def device_failed(error: BaseException) -> bool:
 
 
 def refused_by_system(error: BaseException) -> bool:
-    """Whether disk, rights, memory or open files were lacking: the error then says nothing of what a file holds."""
+    """Whether disk, rights, memory or open files were lacking: the error then says nothing of what
+    a file holds."""
     return any(is_system_failure(one) for one in chain(error))
 
 
 def system_sentence(error: BaseException, root: Path) -> str | None:
-    """What is wrong with disk, rights or memory, in a sentence; None for any other error. root: the workspace.
+    """What is wrong with disk, rights or memory, in a sentence; None for any other error. root: the
+    workspace.
 
-    The sentence names the file that the error names. What an error was raised from, or while handling, counts as well.
+    The sentence names the file that the error names. What an error was raised from, or while
+    handling, counts as well.
     """
     for one in chain(error):
         if no_memory(one):
-            return "This machine ran out of memory. Close what else runs, or take fewer rows, then try again."
+            return (
+                "This machine ran out of memory. Close what else runs, or take fewer rows, then try"
+                " again."
+            )
         if isinstance(one, sqlite3.Error):
             sentence = _store_sentence(one, root)
         else:
@@ -106,7 +118,8 @@ def system_sentence(error: BaseException, root: Path) -> str | None:
 
 
 def disk_sentence(root: Path) -> str | None:
-    """That the workspace's disk is full or may not be written, though nothing has failed for it; None if all is well.
+    """That the workspace's disk is full or may not be written, though nothing has failed for it;
+    None if all is well.
 
     root: the workspace.
     """
@@ -116,15 +129,19 @@ def disk_sentence(root: Path) -> str | None:
 
 
 def name_write_error(error: BaseException, part: Path, path: Path) -> None:
-    """Has the failed writing of `part`, which was to become `path`, speak of `path`; call it before `part` is removed.
+    """Has the failed writing of `part`, which was to become `path`, speak of `path`; call it before
+    `part` is removed.
 
-    Where a library hides why it could not write, some bytes more are written to `part`, and the system's own error is
-    raised from `error`. part: the unfinished file, or a folder of unfinished files.
+    Where a library hides why it could not write, some bytes more are written to `part`, and the
+    system's own error is raised from `error`. part: the unfinished file, or a folder of unfinished
+    files.
     """
     if isinstance(error, OSError) and error.errno is not None:
         if error.filename2 is not None and str(error.filename2) == str(part):
             error.filename2 = str(path)
-        elif str(error.filename) == str(part) or (error.filename is None and error.errno in WRITING):
+        elif str(error.filename) == str(part) or (
+            error.filename is None and error.errno in WRITING
+        ):
             error.filename = str(path)
         return
     failure = failure_of(error)
@@ -134,14 +151,16 @@ def name_write_error(error: BaseException, part: Path, path: Path) -> None:
 
 
 def _hidden_sentence(error: BaseException, root: Path) -> str | None:
-    """For an error that hides its errno: what the state of the workspace's disk says, else that writing came short."""
+    """For an error that hides its errno: what the state of the workspace's disk says, else that
+    writing came short."""
     if hides_errno(error) and has_no_room(root):
         return _full(root, root)
     if not came_short(error):
         return None
     return (
-        f"A file could not be written to its end: its disk is full, or a limit on the size of files was reached. The "
-        f"disk with the workspace {str(root)!r} has {_free(root)} free; free some space, then try again."
+        "A file could not be written to its end: its disk is full, or a limit on the size of files"
+        f" was reached. The disk with the workspace {str(root)!r} has {_free(root)} free; free some"
+        " space, then try again."
     )
 
 
@@ -157,13 +176,16 @@ def _failure_sentence(failure: Failure, root: Path) -> str | None:
     if number == errno.EFBIG:
         file = f"The file {_shown(paths[-1])}" if paths else "A file"
         return (
-            f"{file} would become larger than its disk or the limit on the size of files (ulimit -f) allows: choose "
-            "another disk or raise the limit, then try again."
+            f"{file} would become larger than its disk or the limit on the size of files (ulimit"
+            " -f) allows: choose another disk or raise the limit, then try again."
         )
     if number == errno.ENFILE:
         return "This machine has too many files open. Close what else runs, then try again."
     if number == errno.EMFILE:
-        return "Thaw has as many files open as it may. Raise the limit (ulimit -n), then start Thaw again."
+        return (
+            "Thaw has as many files open as it may. Raise the limit (ulimit -n), then start Thaw"
+            " again."
+        )
     if number in WRONG_PATH and paths and not _inside(paths[-1], root):
         return f"{_shown(paths[-1])} cannot be used ({failure.words}): choose another path."
     return None
@@ -173,11 +195,17 @@ def _full(path: Path, root: Path) -> str:
     """That the disk of `path` is full."""
     if _on_workspace_disk(path, root):
         place = f"The disk with the workspace {str(root)!r}"
-        return f"{place} is full. Free some space, then try again; nothing that was there before is lost."
+        return (
+            f"{place} is full. Free some space, then try again; nothing that was there before is"
+            " lost."
+        )
     folder = _finished(path).absolute()
     # Path.is_dir raises where a folder above may not be entered.
     folder = folder if os.path.isdir(folder) else folder.parent  # noqa: PTH112
-    return f"The disk with {str(folder)!r} is full. Free some space there, or choose another folder, then try again."
+    return (
+        f"The disk with {str(folder)!r} is full. Free some space there, or choose another folder,"
+        " then try again."
+    )
 
 
 def _full_somewhere(root: Path) -> str:
@@ -187,31 +215,47 @@ def _full_somewhere(root: Path) -> str:
         if has_no_room(place):
             return _full(place, root)
     return (
-        "A disk is full. Free some space, then try again; nothing that was there before is lost. Free are now "
-        f"{_free(root)} on the disk with the workspace {str(root)!r}, and {_free(temporary)} on the one with temporary "
-        f"files, {str(temporary)!r}."
+        "A disk is full. Free some space, then try again; nothing that was there before is lost."
+        f" Free are now {_free(root)} on the disk with the workspace {str(root)!r}, and"
+        f" {_free(temporary)} on the one with temporary files, {str(temporary)!r}."
     )
 
 
 def _refused_sentence(failure: Failure, root: Path) -> str | None:
-    """Who may not read or write what; None for an error that names no file where the workspace may be written."""
+    """Who may not read or write what; None for an error that names no file where the workspace may
+    be written."""
     why = "its disk is read-only" if failure.number == errno.EROFS else failure.words
     if not failure.paths:
         if not allowed(root, os.W_OK):
             return _not_writable(root, why)
         # Rights are also asked for other things than files, such as stopping a process.
-        return f"A file may not be written ({why}): choose another folder." if failure.number == errno.EROFS else None
+        return (
+            f"A file may not be written ({why}): choose another folder."
+            if failure.number == errno.EROFS
+            else None
+        )
     # Of two files the one that cannot be had; where the rights do not tell, the one to be written.
     told = [(path, _right_lacking(path, failure.number)) for path in reversed(failure.paths)]
-    path, lacking = next(((path, word) for path, word in told if word), (told[0][0], "read or written"))
+    path, lacking = next(
+        ((path, word) for path, word in told if word), (told[0][0], "read or written")
+    )
     if _inside(path, root):
-        whole = not allowed(root, os.W_OK) or (failure.number == errno.EROFS and _on_workspace_disk(path, root))
+        whole = not allowed(root, os.W_OK) or (
+            failure.number == errno.EROFS and _on_workspace_disk(path, root)
+        )
         if lacking == "written" and whole:
             return _not_writable(root, why)
-        return f"{_shown(path)} in the workspace may not be {lacking} ({why}); change its rights, or set THAW_HOME."
+        return (
+            f"{_shown(path)} in the workspace may not be {lacking} ({why}); change its rights, or"
+            " set THAW_HOME."
+        )
     if lacking == "read":
         return f"{_shown(path)} may not be read ({why}): change its rights or take another file."
-    choose = "choose another folder" if failure.number == errno.EROFS else "choose another folder or change its rights"
+    choose = (
+        "choose another folder"
+        if failure.number == errno.EROFS
+        else "choose another folder or change its rights"
+    )
     return f"{_shown(path)} may not be {lacking} ({why}): {choose}."
 
 
@@ -220,7 +264,13 @@ def _right_lacking(path: Path, number: int) -> str:
     if number == errno.EROFS:
         return "written"
     if allowed(path, os.F_OK):
-        return "read" if not allowed(path, os.R_OK) else "written" if not allowed(path, os.W_OK) else ""
+        return (
+            "read"
+            if not allowed(path, os.R_OK)
+            else "written"
+            if not allowed(path, os.W_OK)
+            else ""
+        )
     # A file that is not there is refused to be made, unless nobody may look into its folder.
     return "written" if allowed(_there(path), os.X_OK) else ""
 
@@ -232,15 +282,22 @@ def _store_sentence(error: sqlite3.Error, root: Path) -> str | None:
         return _full(root, root)
     if code in STORE_BUSY:
         return (
-            "The run store is busy: another process has kept it for half a minute. Try again in a moment; if a worker "
-            f"has stalled, which its run's page and `{PROGRAM} runs` say, continue or end it first."
+            "The run store is busy: another process has kept it for half a minute. Try again in a"
+            f" moment; if a worker has stalled, which its run's page and `{PROGRAM} runs` say,"
+            " continue or end it first."
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return (
-            f"The run store {str(_store_of(root))!r} is damaged ({error}). Put a copy of it in its place, or move it "
-            "away to begin with an empty one; samples, datasets and backbones are files of their own."
+            f"The run store {str(_store_of(root))!r} is damaged ({error}). Put a copy of it in its"
+            " place, or move it away to begin with an empty one; samples, datasets and backbones"
+            " are files of their own."
         )
-    if code not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+    if code not in (
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+    ):
         return None
     # SQLite says so of a full disk and of a process without a file to open as well.
     if has_no_room(root):
@@ -249,7 +306,10 @@ def _store_sentence(error: sqlite3.Error, root: Path) -> str | None:
         return _failure_sentence(failure, root)
     store = _store_of(root)
     if allowed(root, os.W_OK) and allowed(store, os.F_OK) and not allowed(store, os.R_OK | os.W_OK):
-        return f"The run store {str(store)!r} may not be written ({error}); change its rights, or set THAW_HOME."
+        return (
+            f"The run store {str(store)!r} may not be written ({error}); change its rights, or set"
+            " THAW_HOME."
+        )
     if code == sqlite3.SQLITE_IOERR:
         return _broken(root, str(error), root)
     return _not_writable(root, str(error))
@@ -274,13 +334,19 @@ def _store_of(root: Path) -> Path:
 
 def _broken(path: Path | None, words: str, root: Path) -> str:
     if path is None:
-        return f"A disk cannot be read or written ({words}); check the disks of the files in use and of {str(root)!r}."
+        return (
+            f"A disk cannot be read or written ({words}); check the disks of the files in use and"
+            f" of {str(root)!r}."
+        )
     place = f"the workspace {str(root)!r}" if _on_workspace_disk(path, root) else _shown(path)
     return f"The disk with {place} cannot be read or written ({words}); check the disk."
 
 
 def _not_writable(root: Path, why: str) -> str:
-    return f"The workspace {str(root)!r} may not be written ({why}); change its rights, or set THAW_HOME."
+    return (
+        f"The workspace {str(root)!r} may not be written ({why}); change its rights, or set"
+        " THAW_HOME."
+    )
 
 
 def _free(path: Path) -> str:
@@ -291,7 +357,8 @@ def _free(path: Path) -> str:
 
 
 def _finished(path: Path) -> Path:
-    """The folder in which something unfinished was to get its name, for a path through it; else the path itself."""
+    """The folder in which something unfinished was to get its name, for a path through it; else the
+    path itself."""
     for place, part in enumerate(path.parts):
         if part.startswith(UNFINISHED):
             return Path(*path.parts[:place])
@@ -308,7 +375,8 @@ def _inside(path: Path, root: Path) -> bool:
 
 
 def _on_workspace_disk(path: Path, root: Path) -> bool:
-    """Whether the path lies in the workspace and on its disk; a folder of it may be a link to another one."""
+    """Whether the path lies in the workspace and on its disk; a folder of it may be a link to
+    another one."""
     if not _inside(path, root):
         return False
     try:

@@ -1,4 +1,5 @@
-"""Files that somebody still needs, such as an upload as long as its browser tab lives: a lock on the file says so."""
+"""Files that somebody still needs, such as an upload as long as its browser tab lives: a lock on
+the file says so."""
 
 import contextlib
 import fcntl
@@ -10,7 +11,8 @@ from core.leftovers import NO_LOCKS, is_old
 
 
 class Held:
-    """A file that nobody else may remove as leftover while this object lives, by whatever name the file goes then."""
+    """A file that nobody else may remove as leftover while this object lives, by whatever name the
+    file goes then."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY)
@@ -39,7 +41,8 @@ def remove_unheld(paths: Iterable[Path]) -> None:
 
 
 def remove_old(paths: Iterable[Path]) -> None:
-    """Removes those of the files that versions up to 0.10.0, which held none, cannot need any more."""
+    """Removes those of the files that versions up to 0.10.0, which held none, cannot need any
+    more."""
     for path in paths:
         if is_old(path):
             path.unlink(missing_ok=True)

@@ -1,8 +1,10 @@
-"""Names for what is half-written, held by a lock for as long as its writer lives, and the removal of what is left over.
+"""Names for what is half-written, held by a lock for as long as its writer lives, and the removal
+of what is left over.
 
-`.part-thaw-ID` is a folder that something is written in, and `.part-thaw-ID.lock`, beside it, is locked by the process
-that writes. The lock is made first and goes last. The system frees it when its last holder ends, however that ends, so
-a lock that is free is proof that nobody writes any more. Times are no proof: a machine sleeps, and a clock is set.
+`.part-thaw-ID` is a folder that something is written in, and `.part-thaw-ID.lock`, beside it, is
+locked by the process that writes. The lock is made first and goes last. The system frees it when
+its last holder ends, however that ends, so a lock that is free is proof that nobody writes any
+more. Times are no proof: a machine sleeps, and a clock is set.
 """
 
 import contextlib
@@ -33,7 +35,8 @@ _DAY = 24 * 3600
 
 @contextmanager
 def part_folder(parent: Path) -> Iterator[Path]:
-    """A new folder in `parent`, which nobody lists and no sweep removes while the block runs; gone after it."""
+    """A new folder in `parent`, which nobody lists and no sweep removes while the block runs; gone
+    after it."""
     clear_beside(parent)
     part, lock = _claim(parent)
     try:
@@ -48,7 +51,8 @@ def part_folder(parent: Path) -> Iterator[Path]:
 
 
 def clear_beside(folder: Path) -> None:
-    """Removes from `folder` what processes that have ended were writing there; below it nothing is looked at."""
+    """Removes from `folder` what processes that have ended were writing there; below it nothing is
+    looked at."""
     names: set[str] = set()
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         names = {found[0] for entry in entries if (found := _OURS.match(entry.name))}
@@ -59,7 +63,8 @@ def clear_beside(folder: Path) -> None:
 
 
 def clear_below(folder: Path) -> None:
-    """As `clear_beside`, in the folder and all below it; also what versions up to 0.10.0 left there, see `is_old`."""
+    """As `clear_beside`, in the folder and all below it; also what versions up to 0.10.0 left
+    there, see `is_old`."""
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             if name.startswith(UNFINISHED) and not _OURS.match(name) and is_old(Path(place, name)):
@@ -74,7 +79,8 @@ def _claim(parent: Path) -> tuple[Path, int]:
     """A name in `parent` that nothing has yet, and its lock, held through the file descriptor."""
     while True:
         part = parent / f"{MARK}{secrets.token_hex(8)}"
-        # Python's descriptors are not handed on to other programs, but a fork of this process holds the lock as well.
+        # Python's descriptors are not handed on to other programs, but a fork of this process holds
+        # the lock as well.
         lock = os.open(_lock_of(part), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         if _locked(lock, _lock_of(part)) is not False:
             return part, lock
@@ -83,7 +89,8 @@ def _claim(parent: Path) -> tuple[Path, int]:
 
 
 def _locked(lock: int, path: Path) -> bool | None:
-    """Whether the lock could be had, of the file that is at `path`; None where the file system has no locks."""
+    """Whether the lock could be had, of the file that is at `path`; None where the file system has
+    no locks."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(lock), path.stat())
@@ -100,7 +107,8 @@ def _clear(part: Path) -> None:
     try:
         lock = os.open(_lock_of(part), os.O_RDWR)
     except FileNotFoundError:
-        # It is made before the part and removed after it: nobody is there, or all is removed by now.
+        # It is made before the part and removed after it: nobody is there, or all is removed by
+        # now.
         if not _busy_within(part):
             _remove(part)
         return
@@ -113,7 +121,8 @@ def _clear(part: Path) -> None:
 
 
 def _busy_within(part: Path) -> bool:
-    """Whether a process still writes something of its own in there: a child that has outlived its parent."""
+    """Whether a process still writes something of its own in there: a child that has outlived its
+    parent."""
     for path in part.rglob(f"{MARK}*{_LOCK}"):
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(path, os.O_RDWR)
@@ -126,7 +135,8 @@ def _busy_within(part: Path) -> bool:
 
 
 def _remove(part: Path) -> None:
-    """Removes the part, once what it had taken the place from is back where nothing new came; only a part of ours."""
+    """Removes the part, once what it had taken the place from is back where nothing new came; only
+    a part of ours."""
     try:
         found = part.lstat()
     except FileNotFoundError:
@@ -147,8 +157,8 @@ def _lock_of(part: Path) -> Path:
 
 
 def is_old(path: Path) -> bool:
-    """Whether something that versions up to 0.10.0 were writing, without a lock, is certain to have no writer any more:
-    it was last touched over a day ago, and before this machine was started."""
+    """Whether something that versions up to 0.10.0 were writing, without a lock, is certain to have
+    no writer any more: it was last touched over a day ago, and before this machine was started."""
     started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     with contextlib.suppress(OSError):
         touched = path.stat().st_mtime

@@ -1,4 +1,5 @@
-"""Commands that show what is there: samples, runs, sweeps, columns, drift, a backbone's vocabulary, scored files."""
+"""Commands that show what is there: samples, runs, sweeps, columns, drift, a backbone's vocabulary,
+scored files."""
 
 import argparse
 import dataclasses
@@ -30,41 +31,73 @@ def add_look(add: Add) -> None:
     """Adds these commands to the parser."""
     add("samples", "List the samples of the workspace.", samples)
     add("sweeps", "List the sweeps of the workspace.", sweeps)
-    command = add("runs", "List the runs of the workspace, all or those that fit, or write them as a table.", runs)
+    command = add(
+        "runs",
+        "List the runs of the workspace, all or those that fit, or write them as a table.",
+        runs,
+    )
     command.add_argument("--find", default="", help="words that name, note, tags or id hold")
     command.add_argument("--sweep", help="name or id")
     command.add_argument("--status", type=words, default=(), help=f"of {', '.join(STATUSES)}")
     command.add_argument("--kind", type=words, default=(), help=f"of {', '.join(KINDS)}")
     command.add_argument("--tags", type=words, default=(), help="those that have one of these: a,b")
-    command.add_argument("--by-arm", action="store_true", help="with --out: a row for every arm, means over its seeds")
+    command.add_argument(
+        "--by-arm",
+        action="store_true",
+        help="with --out: a row for every arm, means over its seeds",
+    )
     command.add_argument("--out", type=local_path, help="a file that ends in .csv or .parquet")
 
-    command = add("profile", "Describe the columns of a sample: missing and distinct values, quantiles.", profile)
+    command = add(
+        "profile",
+        "Describe the columns of a sample: missing and distinct values, quantiles.",
+        profile,
+    )
     command.add_argument("--sample", required=True)
-    command.add_argument("--first-rows", type=int, default=0, help="show as many rows as well (default 0)")
-    command = add("drift", "Measure how far each field of a dataset moved between source and target.", drift)
+    command.add_argument(
+        "--first-rows", type=int, default=0, help="show as many rows as well (default 0)"
+    )
+    command = add(
+        "drift", "Measure how far each field of a dataset moved between source and target.", drift
+    )
     command.add_argument("--dataset", required=True)
-    command = add("vocabulary", "Measure how many of a dataset's target values a backbone has never seen.", vocabulary)
+    command = add(
+        "vocabulary",
+        "Measure how many of a dataset's target values a backbone has never seen.",
+        vocabulary,
+    )
     command.add_argument("--backbone", required=True)
     command.add_argument("--dataset", required=True)
 
-    command = add("scored", "List the files that page Score has scored with a run and keeps.", scored)
+    command = add(
+        "scored", "List the files that page Score has scored with a run and keeps.", scored
+    )
     command.add_argument("--run", required=True, dest="run_id")
-    command = add("delete-scored", "Delete the predictions that page Score keeps of a file.", delete_scored)
+    command = add(
+        "delete-scored", "Delete the predictions that page Score keeps of a file.", delete_scored
+    )
     command.add_argument("--run", required=True, dest="run_id")
-    command.add_argument("--file", required=True, help="id or name of the scored file, as `scored` lists it")
+    command.add_argument(
+        "--file", required=True, help="id or name of the scored file, as `scored` lists it"
+    )
 
 
 def samples(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Lists the samples, newest first."""
     found, broken = read_samples(workspace)
-    data = [{name: value for name, value in dataclasses.asdict(one).items() if name != "folder"} for one in found]
+    data = [
+        {name: value for name, value in dataclasses.asdict(one).items() if name != "folder"}
+        for one in found
+    ]
     lines = []
     for one in found:
         rate = f", click rate {one.click_rate:.4f}" if one.click_rate is not None else ", no labels"
         bad = f", {one.bad_rows:,} bad rows skipped" if one.bad_rows else ""
         simulated = ", simulated" if one.simulated else ""
-        lines.append(f"Sample {one.name!r} ({one.id}{simulated}): {one.rows:,} rows of {one.source!r}{rate}{bad}")
+        lines.append(
+            f"Sample {one.name!r} ({one.id}{simulated}): {one.rows:,} rows of"
+            f" {one.source!r}{rate}{bad}"
+        )
     result = Result({"samples": data}, "\n".join(lines) or "No samples yet; `ingest` makes one.")
     return with_damaged(result, broken)
 
@@ -82,7 +115,9 @@ def sweeps(workspace: Workspace, options: argparse.Namespace) -> Result:
         data.append({**one, "spec": dataclasses.asdict(sweep.spec)})
         counts = ", ".join(f"{number} {status}" for status, number in ended.items()) or "no runs"
         lines.append(f"{sweep.id}  {sweep.name}: {len(sweep.spec.arms)} arms, {counts}")
-    return with_damaged(Result({"sweeps": data}, "\n".join(lines) or "No sweeps yet; `sweep` starts one."), broken)
+    return with_damaged(
+        Result({"sweeps": data}, "\n".join(lines) or "No sweeps yet; `sweep` starts one."), broken
+    )
 
 
 def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -101,20 +136,26 @@ def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
     if options.sweep:
         wanted = find_only_sweep(workspace, options.sweep)
         every = [run for run in every if run.group == wanted.id]
-    found = matching_runs(every, names, options.find, (), options.status, options.kind, options.tags)
+    found = matching_runs(
+        every, names, options.find, (), options.status, options.kind, options.tags
+    )
     stalls = confirmed_stalls(workspace, found)
     lines = []
     for run in found:
         lines.append(f"{run.id}  {run.status:<11}  {run.name}  {auc_text(target_test(run))}")
         if run.id in stalls:
             lines.append(f"    {stall_sentence(stalls[run.id], run)}")
-    text = "\n".join(lines) or ("No run fits." if every else "No runs yet; `pretrain` or `finetune` starts one.")
+    text = "\n".join(lines) or (
+        "No run fits." if every else "No runs yet; `pretrain` or `finetune` starts one."
+    )
     told = {
         run.id: {"since": stalls[run.id].since, "sentence": stall_sentence(stalls[run.id], run)}
         for run in found
         if run.id in stalls
     }
-    data: dict[str, Any] = {"runs": [dataclasses.asdict(run) | {"stalled": told.get(run.id)} for run in found]}
+    data: dict[str, Any] = {
+        "runs": [dataclasses.asdict(run) | {"stalled": told.get(run.id)} for run in found]
+    }
     if options.out is None:
         return with_damaged(Result(data, text), damaged_runs(workspace))
     if not found:
@@ -139,7 +180,10 @@ def profile(workspace: Workspace, options: argparse.Namespace) -> Result:
     for column in columns:
         facts = [f"missing {column.missing_share:.1%}", f"{column.cardinality:,} distinct values"]
         if column.quantiles:
-            facts.append(f"median {column.quantiles[3]:,g}, from {column.quantiles[0]:,g} to {column.quantiles[-1]:,g}")
+            facts.append(
+                f"median {column.quantiles[3]:,g}, from {column.quantiles[0]:,g} to"
+                f" {column.quantiles[-1]:,g}"
+            )
         elif column.top_values:
             value, rows = column.top_values[0]
             facts.append(f"most frequent {value!r} ({rows / sample.rows:.1%})")
@@ -149,7 +193,8 @@ def profile(workspace: Workspace, options: argparse.Namespace) -> Result:
         head = [*data["first_rows"][0]] if data["first_rows"] else []
         lines += ["", "\t".join(head)]
         lines += [
-            "\t".join("" if row[name] is None else _cell(row[name]) for name in head) for row in data["first_rows"]
+            "\t".join("" if row[name] is None else _cell(row[name]) for name in head)
+            for row in data["first_rows"]
         ]
     return Result(data, "\n".join(lines))
 
@@ -160,27 +205,50 @@ def drift(workspace: Workspace, options: argparse.Namespace) -> Result:
     found = sorted(dataset_drift(workspace, dataset), key=lambda one: one.psi, reverse=True)
     fields = [{**dataclasses.asdict(one), "level": one.level} for one in found]
     lines = [
-        f"{one.field:<4} {one.psi:.3f} ({one.level}), unseen {one.unseen_source:.1%} and {one.unseen_target:.1%}, "
-        f"missing {one.missing_source:.1%} and {one.missing_target:.1%}"
+        f"{one.field:<4} {one.psi:.3f} ({one.level}), unseen {one.unseen_source:.1%} and"
+        f" {one.unseen_target:.1%}, missing {one.missing_source:.1%} and {one.missing_target:.1%}"
         for one in found
     ]
-    head = f"Population stability index of each field of {dataset.name!r}; shares are of source and target rows:"
-    return Result({"dataset": dataset.id, "name": dataset.name, "fields": fields}, "\n".join([head, *lines]))
+    head = (
+        f"Population stability index of each field of {dataset.name!r}; shares are of source and"
+        " target rows:"
+    )
+    return Result(
+        {"dataset": dataset.id, "name": dataset.name, "fields": fields}, "\n".join([head, *lines])
+    )
 
 
 def vocabulary(workspace: Workspace, options: argparse.Namespace) -> Result:
-    """Measures how much of a dataset's target rows a backbone's vocabulary covers, least covered first."""
-    card, dataset = find_backbone(workspace, options.backbone), find_dataset(workspace, options.dataset)
+    """Measures how much of a dataset's target rows a backbone's vocabulary covers, least covered
+    first."""
+    card, dataset = (
+        find_backbone(workspace, options.backbone),
+        find_dataset(workspace, options.dataset),
+    )
     found = coverage(workspace, dataset, load_preprocessing(card.folder / "preprocessing"))
     found.sort(key=lambda one: (one.unseen_share, one.missing_share), reverse=True)
     share = unseen_share(found)
-    data = {"backbone": card.id, "dataset": dataset.id, "unseen_share": share, "limit": UNSEEN_LIMIT}
+    data = {
+        "backbone": card.id,
+        "dataset": dataset.id,
+        "unseen_share": share,
+        "limit": UNSEEN_LIMIT,
+    }
     data["fields"] = [dataclasses.asdict(one) for one in found]
-    known = f"{card.name!r} has never seen {share:.1%} of the categorical target values of {dataset.name!r}"
+    known = (
+        f"{card.name!r} has never seen {share:.1%} of the categorical target values of"
+        f" {dataset.name!r}"
+    )
     advice = ""
     if share > UNSEEN_LIMIT:
-        advice = f", more than {UNSEEN_LIMIT:.0%}: to it they are all one value. Pretrain one on its own rows instead"
-    lines = [f"{one.field:<4} unseen {one.unseen_share:.1%}, missing {one.missing_share:.1%}" for one in found]
+        advice = (
+            f", more than {UNSEEN_LIMIT:.0%}: to it they are all one value. Pretrain one on its own"
+            " rows instead"
+        )
+    lines = [
+        f"{one.field:<4} unseen {one.unseen_share:.1%}, missing {one.missing_share:.1%}"
+        for one in found
+    ]
     return Result(data, "\n".join([f"{known}{advice}.", *lines]))
 
 
@@ -188,7 +256,10 @@ def scored(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Lists the scored files that are kept of a run, newest first."""
     run = RunStore(workspace).get(options.run_id)
     found, broken = read_scorings(workspace, run.id)
-    data = [{"id": one.id, "file": one.file, "created": one.created, "rows": one.said["rows"]} for one in found]
+    data = [
+        {"id": one.id, "file": one.file, "created": one.created, "rows": one.said["rows"]}
+        for one in found
+    ]
     lines = [f"{one['id']}  {one['file']}: {one['rows']:,} rows, {one['created']}" for one in data]
     text = "\n".join(lines) or f"No scored file is kept of run {run.id}."
     return with_damaged(Result({"run": run.id, "scored": data}, text), broken)
@@ -198,14 +269,19 @@ def delete_scored(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Deletes the predictions that are kept of a scored file; the file itself is not here."""
     run = RunStore(workspace).get(options.run_id)
     every = scorings(workspace, run.id)
-    found = [one for one in every if one.id == options.file] or [one for one in every if one.file == options.file]
+    found = [one for one in every if one.id == options.file] or [
+        one for one in every if one.file == options.file
+    ]
     if not found:
         known = ", ".join(f"{one.id} ({one.file})" for one in every) or "none"
-        raise BadInput(f"Run {run.id} keeps no scored file {options.file[:80]!r}; it keeps {known}.")
+        raise BadInput(
+            f"Run {run.id} keeps no scored file {options.file[:80]!r}; it keeps {known}."
+        )
     if len(found) > 1:
         ids = ", ".join(one.id for one in found)
         raise BadInput(
-            f"Run {run.id} keeps {len(found)} scored files named {options.file!r}: {ids}. Name one by its id."
+            f"Run {run.id} keeps {len(found)} scored files named {options.file!r}: {ids}. Name one"
+            " by its id."
         )
     delete_kept(found[0])
     data = {"deleted": [{"kind": "scored file", "id": found[0].id, "name": found[0].file}]}

@@ -37,21 +37,39 @@ def add_manage(add: Add) -> None:
     """Adds these commands to the parser."""
     for name, run, help_text in (
         ("cancel", cancel, "Stop runs that are queued or running; what they have reached is kept."),
-        ("resume", resume, "Go on with runs that failed, broke off or were cancelled, from their last checkpoint."),
+        (
+            "resume",
+            resume,
+            "Go on with runs that failed, broke off or were cancelled, from their last checkpoint.",
+        ),
     ):
         command = add(name, help_text, run)
         add_runs(command, sweep=True)
-        command.add_argument("--no-wait", action="store_true", help="return at once (default: wait until they end)")
-    command = add("demo", "Make the demo's simulated dataset and queue its sweep, or go on with it.", demo)
-    command.add_argument("--wait", action="store_true", help="wait for its end, and say what came out")
-    command = add("watch", "Follow runs that are queued or running to their end, and say what came of them.", watch)
+        command.add_argument(
+            "--no-wait", action="store_true", help="return at once (default: wait until they end)"
+        )
+    command = add(
+        "demo", "Make the demo's simulated dataset and queue its sweep, or go on with it.", demo
+    )
+    command.add_argument(
+        "--wait", action="store_true", help="wait for its end, and say what came out"
+    )
+    command = add(
+        "watch",
+        "Follow runs that are queued or running to their end, and say what came of them.",
+        watch,
+    )
     add_runs(command, sweep=True)
 
     command = add(
-        "delete", "Delete runs, a sweep, a sample, a dataset or a backbone, and say what was deleted.", delete
+        "delete",
+        "Delete runs, a sweep, a sample, a dataset or a backbone, and say what was deleted.",
+        delete,
     )
     _add_any(add_runs(command, sweep=True))
-    command.add_argument("--yes", action="store_true", help="do not ask, as a terminal is asked without it")
+    command.add_argument(
+        "--yes", action="store_true", help="do not ask, as a terminal is asked without it"
+    )
     command = add("rename", "Give a run, sweep, sample, dataset or backbone another name.", rename)
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--run", dest="run_id")
@@ -63,7 +81,9 @@ def add_manage(add: Add) -> None:
     add_runs(command)
     command.add_argument("--add", type=words, default=(), metavar="TAGS", help="a,b")
     command.add_argument("--remove", type=words, default=(), metavar="TAGS", help="a,b")
-    command.add_argument("--set", type=words, dest="replace", metavar="TAGS", help="these alone: a,b, or '' for none")
+    command.add_argument(
+        "--set", type=words, dest="replace", metavar="TAGS", help="these alone: a,b, or '' for none"
+    )
     command = add("note", "Give runs a note, in place of the one they have.", note)
     add_runs(command)
     command.add_argument("--text", required=True, help="'' takes the note away")
@@ -77,13 +97,18 @@ def cancel(workspace: Workspace, options: argparse.Namespace) -> Result:
         sweep = find_only_sweep(workspace, options.sweep)
         runs = [run for run in store.group(sweep.id) if run.active]
         if not runs:
-            raise BadInput(f"No run of the sweep {sweep.name!r} is queued or running, so there is nothing to cancel.")
+            raise BadInput(
+                f"No run of the sweep {sweep.name!r} is queued or running, so there is nothing to"
+                " cancel."
+            )
         cancel_sweep(workspace, sweep)
     else:
         runs = named_runs(store, options)
         for run in runs:
             if not run.active:
-                raise BadInput(f"Run {run.id} is {run.status}; only queued and running runs can be cancelled.")
+                raise BadInput(
+                    f"Run {run.id} is {run.status}; only queued and running runs can be cancelled."
+                )
         for run in runs:
             store.request_cancel(run.id)
     if not options.no_wait:
@@ -101,12 +126,13 @@ def resume(workspace: Workspace, options: argparse.Namespace) -> Result:
         runs = [run for run in store.group(sweep.id) if run.status in RESUMABLE]
         if not runs:
             raise BadInput(
-                f"No run of the sweep {sweep.name!r} is {_either(RESUMABLE)}, so there is nothing to resume."
+                f"No run of the sweep {sweep.name!r} is {_either(RESUMABLE)}, so there is nothing"
+                " to resume."
             )
         if runs[0].lane == CLUSTER:
             raise BadInput(
-                f"The command line carries out the sweep {sweep.name!r} itself: `{PROGRAM} sweep --name "
-                f"{shlex.quote(sweep.name)} --arms-at-once N` goes on with it."
+                f"The command line carries out the sweep {sweep.name!r} itself: `{PROGRAM} sweep"
+                f" --name {shlex.quote(sweep.name)} --arms-at-once N` goes on with it."
             )
         resume_sweep(workspace, sweep)
         if not options.no_wait:
@@ -115,13 +141,17 @@ def resume(workspace: Workspace, options: argparse.Namespace) -> Result:
         runs = named_runs(store, options)
         for run in runs:
             if run.status not in RESUMABLE:
-                raise BadInput(f"Run {run.id} is {run.status}; only {_either(RESUMABLE)} runs can be resumed.")
+                raise BadInput(
+                    f"Run {run.id} is {run.status}; only {_either(RESUMABLE)} runs can be resumed."
+                )
         for run in runs:
             resume_run(workspace, run.id)
         if not options.no_wait:
             return _follow(workspace, runs)
     now = [store.get(run.id) for run in runs]
-    return Result({"runs": [_state(run) for run in now]}, "\n".join(f"{run.id} {run.status}" for run in now))
+    return Result(
+        {"runs": [_state(run) for run in now]}, "\n".join(f"{run.id} {run.status}" for run in now)
+    )
 
 
 def watch(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -139,9 +169,19 @@ def demo(workspace: Workspace, options: argparse.Namespace) -> Result:
         sweep = run_demo(workspace, report)
     said = wait_for_demo(workspace, sweep) if options.wait else []
     runs = RunStore(workspace).group(sweep.id)
-    data = {"sweep": sweep.id, "name": sweep.name, "runs": [_state(run) for run in runs], "verdicts": said}
+    data = {
+        "sweep": sweep.id,
+        "name": sweep.name,
+        "runs": [_state(run) for run in runs],
+        "verdicts": said,
+    }
     queued = sum(run.active for run in runs)
-    return Result(data, "\n".join([f"{sweep.id}  {sweep.name}: {len(runs)} runs, {queued} queued or running", *said]))
+    return Result(
+        data,
+        "\n".join(
+            [f"{sweep.id}  {sweep.name}: {len(runs)} runs, {queued} queued or running", *said]
+        ),
+    )
 
 
 def delete(workspace: Workspace, options: argparse.Namespace) -> Result:
@@ -153,8 +193,12 @@ def delete(workspace: Workspace, options: argparse.Namespace) -> Result:
     else:
         kind, item = _find(workspace, options)
         items = [item]
-    _confirm([f"{kind} {item.name!r} ({item.id})" for item in items], DELETED_WITH[kind], options.yes)
-    data: dict[str, Any] = {"deleted": [{"kind": kind, "id": item.id, "name": item.name} for item in items]}
+    _confirm(
+        [f"{kind} {item.name!r} ({item.id})" for item in items], DELETED_WITH[kind], options.yes
+    )
+    data: dict[str, Any] = {
+        "deleted": [{"kind": kind, "id": item.id, "name": item.name} for item in items]
+    }
     lines = [f"Deleted the {kind} {item.name!r} ({item.id})." for item in items]
     if kind == "run":
         removal.delete_runs(workspace, [item.id for item in items])
@@ -181,10 +225,15 @@ def tag(workspace: Workspace, options: argparse.Namespace) -> Result:
     if options.replace is None and not (options.add or options.remove):
         raise BadInput("No tag was given; name tags with --add, --remove or --set.")
     if options.replace is not None and (options.add or options.remove):
-        raise BadInput("--set says which tags there are to be, so --add and --remove have no place beside it.")
+        raise BadInput(
+            "--set says which tags there are to be, so --add and --remove have no place beside it."
+        )
     for word in (*options.add, *(options.replace or ())):
         if len(word) > TAG_LENGTH or not word.isprintable():
-            raise BadInput(f"The tag {word[:80]!r} cannot be used: take up to {TAG_LENGTH} letters on one line.")
+            raise BadInput(
+                f"The tag {word[:80]!r} cannot be used: take up to {TAG_LENGTH} letters on one"
+                " line."
+            )
     store = RunStore(workspace)
     runs = named_runs(store, options)
     if options.replace is None:
@@ -200,7 +249,9 @@ def tag(workspace: Workspace, options: argparse.Namespace) -> Result:
 def note(workspace: Workspace, options: argparse.Namespace) -> Result:
     """Sets the note of runs."""
     if len(options.text) > NOTE_LENGTH:
-        raise BadInput(f"The note has {len(options.text):,} letters; at most {NOTE_LENGTH:,} are kept.")
+        raise BadInput(
+            f"The note has {len(options.text):,} letters; at most {NOTE_LENGTH:,} are kept."
+        )
     store = RunStore(workspace)
     runs = named_runs(store, options)
     for run in runs:
@@ -245,10 +296,16 @@ def _find(workspace: Workspace, options: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _confirm(what: Sequence[str], consequence: str, yes: bool) -> None:
-    """Asks on a terminal whether this is to go; a script has named it, and is not asked. RunError for a no."""
+    """Asks on a terminal whether this is to go; a script has named it, and is not asked. RunError
+    for a no."""
     if yes or not (sys.stdin and sys.stdin.isatty()):
         return
-    print(f"Delete the {', the '.join(what)}? ({consequence}) [y/N] ", end="", file=sys.stderr, flush=True)
+    print(
+        f"Delete the {', the '.join(what)}? ({consequence}) [y/N] ",
+        end="",
+        file=sys.stderr,
+        flush=True,
+    )
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise RunError("Nothing was deleted.")
 
@@ -269,12 +326,18 @@ def _follow(workspace: Workspace, runs: Sequence[Run]) -> Result:
     for run in runs:
         if run.kind == "interpolate":
             of = run.request["run"]
-            raise BadInput(f"Run {run.id} mixes a model with its backbone; `{PROGRAM} interpolate --run {of}` does.")
+            raise BadInput(
+                f"Run {run.id} mixes a model with its backbone; `{PROGRAM} interpolate --run {of}`"
+                " does."
+            )
     if len(runs) == 1:
         return follow(workspace, runs[0])
     _wait_for_all(workspace, runs, f"{len(runs)} runs")
     now = [RunStore(workspace).get(run.id) for run in runs]
-    lines = [f"{run.id}  {run.status:<11}  {run.name}{f': {run.message}' if run.message else ''}" for run in now]
+    lines = [
+        f"{run.id}  {run.status:<11}  {run.name}{f': {run.message}' if run.message else ''}"
+        for run in now
+    ]
     if any(run.status != "done" for run in now):
         raise RunError("\n".join(lines))
     return Result({"runs": [_state(run) for run in now]}, "\n".join(lines))

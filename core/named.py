@@ -1,7 +1,8 @@
-"""Names: finding the one thing that a name or id stands for, and giving each thing a name of its own.
+"""Names: finding the one thing that a name or id stands for, and giving each thing a name of its
+own.
 
-Two commands at once look for the same name, both find it free, and both take it: so whoever gives something a name
-holds `names_held` from looking to publishing.
+Two commands at once look for the same name, both find it free, and both take it: so whoever gives
+something a name holds `names_held` from looking to publishing.
 """
 
 import os
@@ -36,11 +37,13 @@ class Named(Protocol):
 Item = TypeVar("Item", bound=Named)
 
 
-def found_among(whole: Sequence[Item], broken: Sequence[Damaged], name_or_id: str, what: str) -> Item:
+def found_among(
+    whole: Sequence[Item], broken: Sequence[Damaged], name_or_id: str, what: str
+) -> Item:
     """The item of that id, else the first of that name; what="sample" is the kind.
 
-    `Damaged` where the folder of that id is damaged, or an unreadable one may be what is meant; else BadInput lists the
-    names there are.
+    `Damaged` where the folder of that id is damaged, or an unreadable one may be what is meant;
+    else BadInput lists the names there are.
     """
     for field in ("id", "name"):
         for item in whole:
@@ -57,8 +60,8 @@ def found_among(whole: Sequence[Item], broken: Sequence[Damaged], name_or_id: st
 def only_one(items: Sequence[Item], name_or_id: str, what: str) -> Item:
     """The item of that id, else the only one of that name.
 
-    BadInput where no item has it, naming those there are, and where several have that name, with their ids. what: the
-    kind of item, such as "sample".
+    BadInput where no item has it, naming those there are, and where several have that name, with
+    their ids. what: the kind of item, such as "sample".
     """
     for item in items:
         if item.id == name_or_id:
@@ -68,25 +71,29 @@ def only_one(items: Sequence[Item], name_or_id: str, what: str) -> Item:
         return found[0]
     if found:
         ids = ", ".join(item.id for item in found)
-        raise BadInput(f"There are {len(found)} {what}s named {name_or_id[:80]!r}: {ids}. Name one by its id.")
+        raise BadInput(
+            f"There are {len(found)} {what}s named {name_or_id[:80]!r}: {ids}. Name one by its id."
+        )
     names = sorted({item.name for item in items})
     raise BadInput(f"There is no {what} {name_or_id[:80]!r}; the {what}s here are {names}.")
 
 
 @contextmanager
 def names_held(workspace: Workspace) -> Iterator[None]:
-    """No other process or session gives anything in the workspace a name in this block; keep it short.
+    """No other process or session gives anything in the workspace a name in this block; keep it
+    short.
 
-    BadInput where another one has not come to its end in NAMES_SECONDS, such as one that is stopped.
+    BadInput where another one has not come to its end in NAMES_SECONDS, such as one that is
+    stopped.
     """
     lock = FileLock(workspace.root / NAMES_LOCK, timeout=NAMES_SECONDS, mode=0o600)
     try:
         lock.acquire()
     except Timeout:
         raise BadInput(
-            f"Another command or page has been storing something in this workspace for {NAMES_SECONDS:g} seconds, and "
-            "names are given one at a time. Try again in a moment; if a command was stopped (Ctrl-Z), continue or end "
-            "it."
+            "Another command or page has been storing something in this workspace for"
+            f" {NAMES_SECONDS:g} seconds, and names are given one at a time. Try again in a moment;"
+            " if a command was stopped (Ctrl-Z), continue or end it."
         ) from None
     except IsADirectoryError as error:
         raise damaged(workspace.root / NAMES_LOCK, "it is a folder", "delete it") from error
@@ -109,10 +116,12 @@ def free_id(folder: Path, first: str) -> str:
 
 
 def damaged_id(root: Path, file: str, first: str, name: str, whole: Iterable[str]) -> str | None:
-    """The id under which a damaged thing of the content `first` is healed by making it again as `name`; None for none.
+    """The id under which a damaged thing of the content `first` is healed by making it again as
+    `name`; None for none.
 
-    It is the one of that name, else one whose name cannot be read; one of another name keeps its place. root: the
-    folder of its kind. file: the description that a name stands in. whole: ids of what is not damaged.
+    It is the one of that name, else one whose name cannot be read; one of another name keeps its
+    place. root: the folder of its kind. file: the description that a name stands in. whole: ids of
+    what is not damaged.
     """
     known = {*whole}
     pattern = re.compile(rf"{re.escape(first)}(-name\d+)?")
@@ -132,7 +141,8 @@ def damaged_id(root: Path, file: str, first: str, name: str, whole: Iterable[str
 
 
 def free_name(items: Sequence[Item], own: Item, name: str, what: str) -> str:
-    """`name` as `own` may be called from now on; BadInput where it cannot be a name or another item has it."""
+    """`name` as `own` may be called from now on; BadInput where it cannot be a name or another item
+    has it."""
     cleaned = check_name(name, what)
     if any(item.name == cleaned and item.id != own.id for item in items):
         raise NameTaken(f"There is already a {what} named {cleaned!r}; choose another name.")

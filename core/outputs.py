@@ -1,10 +1,12 @@
-"""Output files and folders that a user names: checked before any work is done, then written whole or not at all.
+"""Output files and folders that a user names: checked before any work is done, then written whole
+or not at all.
 
-`check_output` and `check_output_folder` go first, so that an hour of work never ends in "cannot be written".
-`write_output` and `output_folder` write under a temporary name beside the output, sync it and move it there at the end
-(core.durable). Both follow symbolic links, make folders that are missing, and give new files the rights that the user's
-umask says, unlike `core.workspace.write_atomic`, which is for the workspace's own files. What a process that was killed
-has left beside an output goes when the next one is written there.
+`check_output` and `check_output_folder` go first, so that an hour of work never ends in "cannot be
+written". `write_output` and `output_folder` write under a temporary name beside the output, sync it
+and move it there at the end (core.durable). Both follow symbolic links, make folders that are
+missing, and give new files the rights that the user's umask says, unlike
+`core.workspace.write_atomic`, which is for the workspace's own files. What a process that was
+killed has left beside an output goes when the next one is written there.
 """
 
 import errno
@@ -31,13 +33,16 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
     """Checks that a file can be written at `path`; leaves nothing behind.
 
     Args:
-        path: the output. A file that is there will be replaced; a folder that is missing will be made. A named pipe or
+        path: the output. A file that is there will be replaced; a folder that is missing will be
+        made. A named pipe or
             a character device such as /dev/null is accepted: the finished bytes are copied into it.
-        inputs: files that are read for this output and must not be overwritten. They are compared as files, so a
+        inputs: files that are read for this output and must not be overwritten. They are compared
+        as files, so a
             relative path, a symbolic or a hard link to one of them is recognised.
 
     Raises:
-        BadInput: `path` is a folder, one of the inputs, this process's own standard output, read-only, or cannot be
+        BadInput: `path` is a folder, one of the inputs, this process's own standard output,
+        read-only, or cannot be
             created where it is.
     """
     found = _status(path)
@@ -46,8 +51,8 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
     for one in inputs:
         if found is not None and _same_file(found, one):
             raise BadInput(
-                f"The output {str(path)!r} is the input {str(one)!r} itself, which would be overwritten; name another "
-                "output file."
+                f"The output {str(path)!r} is the input {str(one)!r} itself, which would be"
+                " overwritten; name another output file."
             )
     if found is None:
         _check_folder(path)
@@ -63,10 +68,11 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
 
 
 def write_output(path: Path, write: Callable[[Path], object], inputs: Iterable[Path] = ()) -> None:
-    """Calls `write` with a temporary path, then moves that file to `path`; on any failure `path` is as it was.
+    """Calls `write` with a temporary path, then moves that file to `path`; on any failure `path` is
+    as it was.
 
-    A pipe or device gets the finished bytes, so it too receives everything or nothing. inputs: see `check_output`,
-    which is called first.
+    A pipe or device gets the finished bytes, so it too receives everything or nothing. inputs: see
+    `check_output`, which is called first.
 
     Raises:
         BadInput: see `check_output`.
@@ -79,17 +85,23 @@ def write_output(path: Path, write: Callable[[Path], object], inputs: Iterable[P
         return
     target = _resolved(path)
     mode = 0o666 & ~users_umask() if found is None else stat.S_IMODE(found.st_mode)
-    with _folders_made(target.parent), _disk_sentence(path, target.parent), staging(target.parent) as folder:
+    with (
+        _folders_made(target.parent),
+        _disk_sentence(path, target.parent),
+        staging(target.parent) as folder,
+    ):
         part = folder / f"output{target.suffix[:20]}"
         write(part)
         publish_file(part, target, mode)
 
 
 def check_output_folder(path: Path) -> None:
-    """Checks that `path` is an empty folder, or that a new one can be made there; leaves nothing behind.
+    """Checks that `path` is an empty folder, or that a new one can be made there; leaves nothing
+    behind.
 
     Raises:
-        BadInput: there is a file at `path`, the folder holds something, or it cannot be created or written.
+        BadInput: there is a file at `path`, the folder holds something, or it cannot be created or
+        written.
     """
     found = _status(path)
     if found is not None and not stat.S_ISDIR(found.st_mode):
@@ -100,13 +112,16 @@ def check_output_folder(path: Path) -> None:
         if found is not None and any(path.iterdir()):
             raise BadInput(f"The folder {str(path)!r} is not empty; name a new or an empty one.")
     except OSError as error:
-        raise BadInput(f"The output folder {str(path)!r} cannot be read ({error.strerror}); name another.") from error
+        raise BadInput(
+            f"The output folder {str(path)!r} cannot be read ({error.strerror}); name another."
+        ) from error
     _check_folder(path / "file" if found is not None else path)
 
 
 @contextmanager
 def output_folder(path: Path) -> Iterator[Path]:
-    """Yields a temporary folder whose content is moved to the folder `path` when the block ends without an exception.
+    """Yields a temporary folder whose content is moved to the folder `path` when the block ends
+    without an exception.
 
     Raises:
         BadInput: see `check_output_folder`, which is called first.
@@ -136,7 +151,9 @@ def _status(path: Path) -> os.stat_result | None:
         return None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        raise BadInput(f"The output {str(path)[:200]!r} cannot be used ({why}); name another.") from error
+        raise BadInput(
+            f"The output {str(path)[:200]!r} cannot be used ({why}); name another."
+        ) from error
 
 
 def _same_file(found: os.stat_result, other: Path) -> bool:
@@ -161,8 +178,8 @@ def _check_own_stream(path: Path, found: os.stat_result) -> None:
             if os.path.samestat(found, os.fstat(descriptor)):
                 name = "output" if descriptor == 1 else "error"
                 raise BadInput(
-                    f"The output {str(path)!r} is this command's standard {name}, which carries its messages; name a "
-                    "file."
+                    f"The output {str(path)!r} is this command's standard {name}, which carries its"
+                    " messages; name a file."
                 )
 
 
@@ -171,20 +188,23 @@ def _resolved(path: Path) -> Path:
 
 
 def _check_folder(path: Path) -> None:
-    """BadInput unless a file or folder can be created at `path`: tried, since permissions do not tell everything."""
+    """BadInput unless a file or folder can be created at `path`: tried, since permissions do not
+    tell everything."""
     folder = _resolved(path).parent
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir():
-        raise BadInput(f"The output {str(path)!r} cannot be created: {str(folder)!r} is a file, not a folder.")
+        raise BadInput(
+            f"The output {str(path)!r} cannot be created: {str(folder)!r} is a file, not a folder."
+        )
     try:
         # It has no name, so that a kill leaves none behind.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise BadInput(
-            f"The output {str(path)!r} cannot be created: the folder {str(folder)!r} cannot be written "
-            f"({error.strerror}); name another."
+            f"The output {str(path)!r} cannot be created: the folder {str(folder)!r} cannot be"
+            f" written ({error.strerror}); name another."
         ) from error
 
 
@@ -196,11 +216,14 @@ def _write_stream(path: Path, write: Callable[[Path], object]) -> None:
             with part.open("rb") as source, open(path, "wb", opener=_without_waiting) as target:
                 shutil.copyfileobj(source, target)
         except OSError as error:
-            raise BadInput(f"The output {str(path)!r} cannot be written ({error.strerror}); name a file.") from error
+            raise BadInput(
+                f"The output {str(path)!r} cannot be written ({error.strerror}); name a file."
+            ) from error
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Opens a stream to write to; BadInput for a pipe that nobody reads, which would be waited for without end."""
+    """Opens a stream to write to; BadInput for a pipe that nobody reads, which would be waited for
+    without end."""
     # Its reader may be about to start.
     end = time.monotonic() + PIPE_SECONDS
     while True:
@@ -211,7 +234,10 @@ def _without_waiting(path: str, flags: int) -> int:
             if error.errno != errno.ENXIO:
                 raise
         if time.monotonic() > end:
-            raise BadInput(f"The output {path!r} is a pipe that nobody reads; start its reader, or name a file.")
+            raise BadInput(
+                f"The output {path!r} is a pipe that nobody reads; start its reader, or name a"
+                " file."
+            )
         time.sleep(0.01)
     os.set_blocking(descriptor, True)
     return descriptor
@@ -236,13 +262,14 @@ def _folders_made(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _disk_sentence(path: Path, folder: Path) -> Iterator[None]:
-    """Turns "no space left" into a sentence that names the output, where it is the output's disk that is full."""
+    """Turns "no space left" into a sentence that names the output, where it is the output's disk
+    that is full."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL and shutil.disk_usage(folder).free < 2**20:
             raise RunError(
-                f"The disk of the output {str(path)!r} is full; nothing was written. Free some space, or name an "
-                "output elsewhere."
+                f"The disk of the output {str(path)!r} is full; nothing was written. Free some"
+                " space, or name an output elsewhere."
             ) from error
         raise

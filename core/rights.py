@@ -1,7 +1,8 @@
-"""Rights of what Thaw makes: its own files are for their owner alone, outputs have what the umask says.
+"""Rights of what Thaw makes: its own files are for their owner alone, outputs have what the umask
+says.
 
-Whatever gets its name through core.durable is private by that. This is for the rest: logs, locks, the run store and
-what SQLite puts beside it, which are made by others.
+Whatever gets its name through core.durable is private by that. This is for the rest: logs, locks,
+the run store and what SQLite puts beside it, which are made by others.
 """
 
 import os
@@ -20,7 +21,8 @@ _users: list[int] = []
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """Whatever the process makes in this block is for its owner alone. For whole processes: threads share the umask."""
+    """Whatever the process makes in this block is for its owner alone. For whole processes: threads
+    share the umask."""
     before = os.umask(_PRIVATE)
     _users.append(before)
     try:
@@ -43,8 +45,8 @@ def users_umask() -> int:
 def tighten(root: Path, folders: Collection[str]) -> None:
     """Takes from a workspace the rights of others, which earlier versions gave them.
 
-    folders: names of its folders. One that is closed was gone through before, and costs a look. The root may hold other
-    things than ours; it is closed where it does not.
+    folders: names of its folders. One that is closed was gone through before, and costs a look. The
+    root may hold other things than ours; it is closed where it does not.
     """
     ours = True
     with suppress(OSError), os.scandir(root) as entries:
@@ -68,7 +70,8 @@ def _close(*paths: Path) -> None:
 
 
 def _is_open(path: Path) -> bool:
-    """Whether others than its owner have any right to a file or folder; a link has none of its own."""
+    """Whether others than its owner have any right to a file or folder; a link has none of its
+    own."""
     with suppress(OSError):
         mode = path.lstat().st_mode
         return not stat.S_ISLNK(mode) and bool(mode & _PRIVATE)

@@ -1,7 +1,8 @@
-"""Reading the workspace's own files: what is damaged is named, with what to do, and never stops what is whole.
+"""Reading the workspace's own files: what is damaged is named, with what to do, and never stops
+what is whole.
 
-Truncated, emptied, replaced by a folder, written by a newer Thaw or by hand: each reader here gives the whole content
-or raises `Damaged`. A field that this version does not know is passed over.
+Truncated, emptied, replaced by a folder, written by a newer Thaw or by hand: each reader here gives
+the whole content or raises `Damaged`. A field that this version does not know is passed over.
 """
 
 import errno
@@ -27,7 +28,8 @@ T = TypeVar("T")
 
 
 def damaged(path: Path, why: object, advice: str) -> Damaged:
-    """The error that names a file. why: what is wrong, as a part of a sentence. advice: what to do, likewise."""
+    """The error that names a file. why: what is wrong, as a part of a sentence. advice: what to do,
+    likewise."""
     reason = " ".join(str(why).split())[:300].rstrip(".")
     error = Damaged(f"The file {str(path)!r} is damaged: {reason}; {advice}.")
     error.path = path
@@ -46,16 +48,19 @@ def check_regular(path: Path) -> None:
             raise
         raise ValueError(_why_not(path, error)) from error
     if not stat.S_ISREG(found.st_mode):
-        raise ValueError("a folder lies in its place" if stat.S_ISDIR(found.st_mode) else "it is no regular file")
+        raise ValueError(
+            "a folder lies in its place" if stat.S_ISDIR(found.st_mode) else "it is no regular file"
+        )
     if not found.st_size:
         raise ValueError("it is empty")
 
 
 def check_whole(folder: Path, files: Iterable[str], fault: Callable[[], str], advice: str) -> None:
-    """`Damaged`, naming the file, unless all `files` of a folder are there and `fault` finds nothing wrong with them.
+    """`Damaged`, naming the file, unless all `files` of a folder are there and `fault` finds
+    nothing wrong with them.
 
-    fault: what is wrong, beginning with the file's name, as core.data.wholeness has it, or "". It is asked again only
-    once one of the files has changed.
+    fault: what is wrong, beginning with the file's name, as core.data.wholeness has it, or "". It
+    is asked again only once one of the files has changed.
     """
     seen = []
     for name in files:
@@ -75,10 +80,16 @@ def check_whole(folder: Path, files: Iterable[str], fault: Callable[[], str], ad
         except OSError as error:
             if error.errno in _THIS_PROCESS:
                 raise
-            raise damaged(Path(error.filename or folder), _why_not(folder, error), advice) from error
+            raise damaged(
+                Path(error.filename or folder), _why_not(folder, error), advice
+            ) from error
     if said := _faults[key][1]:
         name = next((name for name in files if Path(name).name == said.split()[0]), "")
-        raise damaged(folder / name, f"it {said.removeprefix(Path(name).name).strip()}" if name else said, advice)
+        raise damaged(
+            folder / name,
+            f"it {said.removeprefix(Path(name).name).strip()}" if name else said,
+            advice,
+        )
 
 
 _faults: dict[str, tuple[list[tuple[str, int, int, int]], str]] = {}
@@ -107,16 +118,23 @@ def read_stored_json(path: Path, advice: str) -> dict[str, Any]:
 
 
 def read_array(
-    path: Path, advice: str, shape: tuple[int, ...], kinds: str, mmap_mode: Literal["r"] | None = None
+    path: Path,
+    advice: str,
+    shape: tuple[int, ...],
+    kinds: str,
+    mmap_mode: Literal["r"] | None = None,
 ) -> np.ndarray:
-    """The array stored at `path`; `Damaged` unless it has this shape and one of these kinds ("if": integer, float)."""
+    """The array stored at `path`; `Damaged` unless it has this shape and one of these kinds ("if":
+    integer, float)."""
     try:
         check_regular(path)
         array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("it holds no array")
         if array.shape != shape or array.dtype.kind not in kinds:
-            raise ValueError(f"it holds {array.dtype} of shape {array.shape} where shape {shape} belongs")
+            raise ValueError(
+                f"it holds {array.dtype} of shape {array.shape} where shape {shape} belongs"
+            )
     except OSError as error:
         if error.errno in _THIS_PROCESS:
             raise
@@ -141,7 +159,8 @@ class StoredArrays(dict[str, np.ndarray]):
 
 
 def read_arrays(path: Path, advice: str, names: Sequence[str] = ()) -> StoredArrays:
-    """The arrays stored at `path` with numpy.savez, all or those of `names` that are there; `Damaged` for no such file.
+    """The arrays stored at `path` with numpy.savez, all or those of `names` that are there;
+    `Damaged` for no such file.
 
     They hold numbers or text; nothing is unpickled.
     """
@@ -169,8 +188,9 @@ def read_arrays(path: Path, advice: str, names: Sequence[str] = ()) -> StoredArr
 def build(cls: type[T], values: Mapping[str, Any]) -> T:
     """The dataclass that `dataclasses.asdict` and JSON made `values` from.
 
-    Fields that the class does not have are passed over: a newer Thaw wrote them. Raises ValueError naming the first
-    field that is missing or of another kind, and whatever the class's own checks raise.
+    Fields that the class does not have are passed over: a newer Thaw wrote them. Raises ValueError
+    naming the first field that is missing or of another kind, and whatever the class's own checks
+    raise.
     """
     return from_json(cls, values, exact=False)
 
@@ -198,15 +218,19 @@ def load_stored(path: Path, advice: str, make: Callable[[dict[str, Any]], T]) ->
 def read_entries(
     root: Path, file: str, load: Callable[[Path], T], prefix: str = "", only: bool = False
 ) -> tuple[list[T], list[Damaged]]:
-    """(what is whole, what is damaged) of the folders in `root`, each described by a file of that name.
+    """(what is whole, what is damaged) of the folders in `root`, each described by a file of that
+    name.
 
-    prefix: a folder or file whose name begins so is an entry even where it lacks the file. only: no other is one.
+    prefix: a folder or file whose name begins so is an entry even where it lacks the file. only: no
+    other is one.
     """
     whole, broken = [], []
     for folder in root.iterdir() if root.is_dir() else ():
         if folder.name.startswith("."):
             continue
-        if not (prefix and folder.name.startswith(prefix)) and (only or not os.path.lexists(folder / file)):
+        if not (prefix and folder.name.startswith(prefix)) and (
+            only or not os.path.lexists(folder / file)
+        ):
             continue
         try:
             whole.append(load(folder))

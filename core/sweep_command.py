@@ -1,4 +1,5 @@
-"""The command `sweep`: queues strategies side by side, follows them, and says what the numbers allow."""
+"""The command `sweep`: queues strategies side by side, follows them, and says what the numbers
+allow."""
 
 import argparse
 import sys
@@ -14,7 +15,16 @@ from core.evaluation.format_metrics import format_metric, is_missing
 from core.models.library import find_backbone
 from core.runs.launch import refresh
 from core.runs.store import RunStore
-from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, extend_sweep, list_sweeps, resume_sweep, submit_sweep
+from core.runs.sweep import (
+    Arm,
+    Sweep,
+    SweepSpec,
+    depth_arms,
+    extend_sweep,
+    list_sweeps,
+    resume_sweep,
+    submit_sweep,
+)
 from core.runs.sweep_result import arm_results, forgotten, judged, reference_of, sweep_table
 from core.training.defaults import AUTO, count_training_rows, settings_by_size, settings_sentence
 from core.workspace import Workspace
@@ -25,7 +35,10 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
     known = [one for one in list_sweeps(workspace) if options.name in (one.id, one.name)]
     if known:
         if options.dry_run:
-            raise BadInput(f"There is a sweep {options.name!r} already; a dry run says what a new one would be.")
+            raise BadInput(
+                f"There is a sweep {options.name!r} already; a dry run says what a new one"
+                " would be."
+            )
         asked = known[0]
         resume_sweep(workspace, asked)
         if options.more_seeds:
@@ -33,7 +46,9 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
     elif options.dry_run:
         return sweep_outlook(workspace, sweep_spec(workspace, options))
     else:
-        asked = submit_sweep(workspace, sweep_spec(workspace, options), options.name, own=_own(options))
+        asked = submit_sweep(
+            workspace, sweep_spec(workspace, options), options.name, own=_own(options)
+        )
         announce_sweep(find_dataset(workspace, asked.spec.dataset), asked.spec, options.preset)
     if _own(options):
         from core.runs.worker import work_here
@@ -43,7 +58,8 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
 
 
 def follow_sweep(workspace: Workspace, asked: Sweep) -> Result:
-    """Waits until every run of a sweep has ended, and says what came of it; RunError where not all ended well."""
+    """Waits until every run of a sweep has ended, and says what came of it; RunError where not all
+    ended well."""
     store, notices = RunStore(workspace), StallNotices(workspace)
     with Bar(asked.name) as report:
         runs = store.group(asked.id)
@@ -57,10 +73,22 @@ def follow_sweep(workspace: Workspace, asked: Sweep) -> Result:
     sentences: list[str] = []
     if results:
         sentences = judged(workspace, results, reference_of(results))[1] + forgotten(results)
-    ended = {status: sum(run.status == status for run in runs) for status in dict.fromkeys(run.status for run in runs)}
+    ended = {
+        status: sum(run.status == status for run in runs)
+        for status in dict.fromkeys(run.status for run in runs)
+    }
     rows = sweep_table(results)
-    data = {"sweep": asked.id, "name": asked.name, "runs": ended, "arms": rows, "verdicts": sentences}
-    lines = [f"{asked.id}  {asked.name}: " + ", ".join(f"{number} {status}" for status, number in ended.items())]
+    data = {
+        "sweep": asked.id,
+        "name": asked.name,
+        "runs": ended,
+        "arms": rows,
+        "verdicts": sentences,
+    }
+    lines = [
+        f"{asked.id}  {asked.name}: "
+        + ", ".join(f"{number} {status}" for status, number in ended.items())
+    ]
     lines += [_arm_text(row) for row in rows] + sentences
     if ended.get("done", 0) < len(runs):
         raise RunError("\n".join(lines))
@@ -73,7 +101,10 @@ def _own(options: argparse.Namespace) -> bool:
 
 def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
     if not options.dataset or not options.backbone:
-        raise BadInput(f"There is no sweep {options.name!r} to go on with; a new one needs --dataset and --backbone.")
+        raise BadInput(
+            f"There is no sweep {options.name!r} to go on with; a new one needs --dataset and"
+            " --backbone."
+        )
     card = find_backbone(workspace, options.backbone)
     arms: tuple[Arm, ...] = ()
     if options.depths == "all":
@@ -82,11 +113,17 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
         try:
             arms = tuple(Arm("depth", int(depth)) for depth in options.depths.split(","))
         except ValueError:
-            raise BadInput(f"The freeze depths are {options.depths!r}; write 0,1,2 or all.") from None
-    arms += tuple(Arm(strategy, 0, strategy_options(options, strategy)) for strategy in options.strategies)
+            raise BadInput(
+                f"The freeze depths are {options.depths!r}; write 0,1,2 or all."
+            ) from None
+    arms += tuple(
+        Arm(strategy, 0, strategy_options(options, strategy)) for strategy in options.strategies
+    )
     arms += tuple(Arm("surgical", 0, {"stages": stages}) for stages in options.surgical)
     dataset = find_dataset(workspace, options.dataset)
-    by_size = settings_by_size(dataset, options.target_sizes, options.preset, given_settings(options))
+    by_size = settings_by_size(
+        dataset, options.target_sizes, options.preset, given_settings(options)
+    )
     return SweepSpec(
         dataset=dataset.id,
         backbone=card.id,
@@ -104,7 +141,9 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
 def announce_sweep(dataset: Dataset, spec: SweepSpec, preset: str) -> None:
     """Says on standard error which settings each target size trains with."""
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
-        sentence = settings_sentence(preset, train, count_training_rows(dataset, "target", last=size))
+        sentence = settings_sentence(
+            preset, train, count_training_rows(dataset, "target", last=size)
+        )
         print(sentence, file=sys.stderr)
         if not spec.train_by_size and preset != AUTO:
             break
@@ -115,6 +154,7 @@ def _arm_text(row: dict[str, Any]) -> str:
     spread = "" if is_missing(row["auc_deviation"]) else f" ± {format_metric(row['auc_deviation'])}"
     halted = f", ended by halving after epoch {row['halted_epoch']}" if row["halted_epoch"] else ""
     return (
-        f"{setting}{row['arm']}: target test AUC {format_metric(row['auc'])}{spread}, log loss "
-        f"{format_metric(row['log_loss'])}, ECE {format_metric(row['ece'])} over {row['seeds']} seeds{halted}"
+        f"{setting}{row['arm']}: target test AUC {format_metric(row['auc'])}{spread}, log loss"
+        f" {format_metric(row['log_loss'])}, ECE {format_metric(row['ece'])} over {row['seeds']}"
+        f" seeds{halted}"
     )

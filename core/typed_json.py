@@ -1,7 +1,8 @@
 """Dataclasses as JSON and back, each value checked against its declared type.
 
-What comes from a process that has read a stranger's file is taken exactly as declared, and not believed any further
-than that. What the workspace holds may have fields that a newer Thaw wrote, and lack those that have defaults.
+What comes from a process that has read a stranger's file is taken exactly as declared, and not
+believed any further than that. What the workspace holds may have fields that a newer Thaw wrote,
+and lack those that have defaults.
 """
 
 import dataclasses
@@ -28,8 +29,9 @@ def to_json(value: Any) -> Any:
 def from_json(kind: type[T], value: Any, exact: bool = True) -> T:
     """What `to_json` made of a value of type `kind`; ValueError where it cannot have been one.
 
-    exact: whether an object has just the fields of its dataclass. If not, those that the class does not have are passed
-    over, those with a default may be missing, and folders (of the type Path) are not stored.
+    exact: whether an object has just the fields of its dataclass. If not, those that the class does
+    not have are passed over, those with a default may be missing, and folders (of the type Path)
+    are not stored.
 
     >>> from_json(tuple[str, ...], ["a", "b"])
     ('a', 'b')
@@ -40,7 +42,13 @@ def from_json(kind: type[T], value: Any, exact: bool = True) -> T:
 
 def kind_of(value: object) -> str:
     """What a value of JSON is, in words."""
-    kinds: dict[type, str] = {list: "a list", str: "text", bool: "true or false", type(None): "null", dict: "an object"}
+    kinds: dict[type, str] = {
+        list: "a list",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+        dict: "an object",
+    }
     return kinds.get(type(value), "a number")
 
 
@@ -52,7 +60,8 @@ def _fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
         (
             one.name,
             hints[one.name],
-            one.default is not dataclasses.MISSING or one.default_factory is not dataclasses.MISSING,
+            one.default is not dataclasses.MISSING
+            or one.default_factory is not dataclasses.MISSING,
         )
         for one in dataclasses.fields(cls)
     )
@@ -63,7 +72,8 @@ class _Reader:
     exact: bool
 
     def read(self, kind: Any, value: Any, where: str) -> Any:
-        """`value` as a field of type `kind` holds it. where: the names that lead to it, "" for the whole."""
+        """`value` as a field of type `kind` holds it. where: the names that lead to it, "" for the
+        whole."""
         origin, of = get_origin(kind), get_args(kind)
         if kind is Any:
             return value
@@ -77,11 +87,16 @@ class _Reader:
             if origin is tuple and of[-1] is not Ellipsis and len(of) != len(value):
                 raise _refused(kind, value, where, f"one of {len(of)} entries")
             kinds = [of[0]] * len(value) if origin is list or of[-1] is Ellipsis else of
-            return origin(self.read(one, item, where) for one, item in zip(kinds, value, strict=True))
+            return origin(
+                self.read(one, item, where) for one, item in zip(kinds, value, strict=True)
+            )
         if isinstance(origin, type) and issubclass(origin, Mapping):
             if not isinstance(value, Mapping):
                 raise _refused(kind, value, where, "an object")
-            return {key: self.read(of[1], item, where and f"{where}.{key}") for key, item in value.items()}
+            return {
+                key: self.read(of[1], item, where and f"{where}.{key}")
+                for key, item in value.items()
+            }
         accepted = {float: (int, float), int: int, str: str, bool: bool}[kind]
         if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):  # type: ignore[arg-type]
             raise _refused(kind, value, where, kind.__name__)

@@ -1,4 +1,5 @@
-"""A check before anything in a workspace gets its name: a worker's workspace may have been replaced by another."""
+"""A check before anything in a workspace gets its name: a worker's workspace may have been replaced
+by another."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ _check: ContextVar[Callable[[], None]] = ContextVar("_check", default=lambda: No
 
 @contextmanager
 def guard_writes(check: Callable[[], None]) -> Iterator[None]:
-    """Has `check` called before every write of this thread; it raises where nothing may be written any more."""
+    """Has `check` called before every write of this thread; it raises where nothing may be written
+    any more."""
     before = _check.set(check)
     try:
         yield

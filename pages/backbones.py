@@ -1,4 +1,5 @@
-"""Backbones: the pretrained networks stage by stage, what they know of a dataset, and pretraining a new one."""
+"""Backbones: the pretrained networks stage by stage, what they know of a dataset, and pretraining a
+new one."""
 
 import streamlit as st
 
@@ -44,12 +45,18 @@ with errors_shown():
         on_change=to_address,
         args=("section",),
         label_visibility="collapsed",
-        help="What the page shows: the backbones there are, or the form for a new one. It changes no result.",
+        help=(
+            "What the page shows: the backbones there are, or the form for a new one. It changes no"
+            " result."
+        ),
     )
     if section == CHECK:
         vocabulary_check(all_cards, all_datasets, prefill)
     elif section == PRETRAIN:
         waiting = [run for run in RunStore(workspace()).list(kind="pretrain") if run.active]
-        pretrain_form(all_datasets, {card.name for card in all_cards} | {run.request["name"] for run in waiting})
+        pretrain_form(
+            all_datasets,
+            {card.name for card in all_cards} | {run.request["name"] for run in waiting},
+        )
     else:
         shelf(all_cards, go_to, check)

@@ -1,4 +1,5 @@
-"""Compare: every run in a table, the chosen ones side by side as arms, with intervals instead of rankings of noise."""
+"""Compare: every run in a table, the chosen ones side by side as arms, with intervals instead of
+rankings of noise."""
 
 import pandas as pd
 import streamlit as st
@@ -14,11 +15,15 @@ from pages.components.run_actions import actions, round_of_choice
 from pages.components.run_table import ROWS, filter_runs, run_table
 from pages.components.side_by_side import side_by_side
 
-NO_RUNS = "No runs yet. Launch one on **Fine-tune**, or run the demo from **Home**; they appear here as they come."
+NO_RUNS = (
+    "No runs yet. Launch one on **Fine-tune**, or run the demo from **Home**; they appear here as"
+    " they come."
+)
 
 
 def chosen_in_address(runs: list[Run]) -> list[str]:
-    """Runs that the address names; without any word of them there, the finished runs launched together last."""
+    """Runs that the address names; without any word of them there, the finished runs launched
+    together last."""
     if "runs" not in st.query_params:
         newest = next((run.group for run in runs if run.group and run.status == "done"), None)
         return [run.id for run in runs if newest and run.group == newest and run.status == "done"]
@@ -26,12 +31,17 @@ def chosen_in_address(runs: list[Run]) -> list[str]:
     named = [*dict.fromkeys(filter(None, st.query_params["runs"].split(",")))]
     if unknown := [run_id for run_id in named if run_id not in known]:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        st.warning(f"The address names {plain(repr(unknown[0][:40]))}{more}, which is no run here; it is left out.")
+        st.warning(
+            f"The address names {plain(repr(unknown[0][:40]))}{more}, which is no run here; it is"
+            " left out."
+        )
     return [run_id for run_id in named if run_id in known]
 
 
 st.title("Compare")
-st.markdown("Tick runs; runs alike but for their seeds are one arm, and arms are held against one of them.")
+st.markdown(
+    "Tick runs; runs alike but for their seeds are one arm, and arms are held against one of them."
+)
 try:
     store = RunStore(workspace())
     refresh(workspace(), store)

@@ -48,7 +48,8 @@ def choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset,
         rows = {part.part: part.rows for part in dataset.parts}
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             st.caption(
-                f"{count(rows['target_train'])} target rows to train on, {count(rows['target_test'])} to test on",
+                f"{count(rows['target_train'])} target rows to train on,"
+                f" {count(rows['target_test'])} to test on",
                 width="content",
             )
             if dataset.simulated:
@@ -56,7 +57,9 @@ def choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset,
     with right:
         card = choose_named("Backbone", cards, "backbone")
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            learnt = "trained on" if OBJECTIVES[card.objective].trains else "made for the vocabulary of"
+            learnt = (
+                "trained on" if OBJECTIVES[card.objective].trains else "made for the vocabulary of"
+            )
             st.caption(
                 f"{len(card.stages)} stages, {short_count(card.parameters)} parameters, {learnt} "
                 f"{escape_markdown(card.trained_on['dataset'])}",
@@ -96,13 +99,21 @@ def vocabulary_warning(dataset: Dataset, card: BackboneCard, plan: Plan) -> None
 def head(card: BackboneCard) -> HeadSettings:
     """The new head; under the article's preset its own backbones get its two classes first."""
     st.markdown("##### New head")
-    article = bool(ARCHITECTURES[card.architecture].needs) and st.session_state.get("ft_preset") == "article"
+    article = (
+        bool(ARCHITECTURES[card.architecture].needs)
+        and st.session_state.get("ft_preset") == "article"
+    )
     return head_fields("ft", "softmax" if article else "logit")
 
 
 def controls(card: BackboneCard, strategy: str) -> list[str]:
-    """The controls that are ticked, of those that this backbone allows and that are not the strategy itself."""
-    allowed = [name for name in CONTROLS if name != strategy and (name != "zero-shot" or card.scores_clicks)]
+    """The controls that are ticked, of those that this backbone allows and that are not the
+    strategy itself."""
+    allowed = [
+        name
+        for name in CONTROLS
+        if name != strategy and (name != "zero-shot" or card.scores_clicks)
+    ]
     with st.container(horizontal=True):
         st.markdown("Controls beside it:", width="content")
         chosen = [
@@ -118,7 +129,10 @@ def controls(card: BackboneCard, strategy: str) -> list[str]:
             )
         ]
     if not card.scores_clicks:
-        st.caption("No zero-shot: this backbone has no head that learnt clicks, so as it is it cannot score rows.")
+        st.caption(
+            "No zero-shot: this backbone has no head that learnt clicks, so as it is it cannot"
+            " score rows."
+        )
     return chosen
 
 
@@ -131,9 +145,13 @@ def launch(dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRe
     plans = [plan, *(make_plan(card, control, 0, request.head) for control in chosen)]
     estimates = [estimate_seconds(plan, rows, train, history) for plan in plans]
     totals(plan, estimates[0].seconds)
-    everything = f" With the controls {about(sum(one.seconds for one in estimates))}." if chosen else ""
+    everything = (
+        f" With the controls {about(sum(one.seconds for one in estimates))}." if chosen else ""
+    )
     st.caption(estimates[0].basis + everything)
-    if write_button("Launch", type="primary", icon=":material/play_arrow:", key="ft_launch", width="stretch"):
+    if write_button(
+        "Launch", type="primary", icon=":material/play_arrow:", key="ft_launch", width="stretch"
+    ):
         runs = submit_finetune(workspace(), request, chosen)
         st.switch_page("run.py", query_params={"run": runs[0].id})
     beside = f" --controls {','.join(chosen)}" if chosen else ""
@@ -176,18 +194,23 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         vocabulary_warning(dataset, card, plan)
         if train:
             plan.check_epochs(train.epochs)
-            request = FinetuneRequest(dataset.id, card.id, arm.strategy, arm.freeze_depth, new_head, train)
+            request = FinetuneRequest(
+                dataset.id, card.id, arm.strategy, arm.freeze_depth, new_head, train
+            )
             launch(dataset, card, plan, dataclasses.replace(request, options=arm.options))
             stage_table(plan, train.learning_rate)
     listen()
-    # Worker and browser warm up while the user still reads: the first loss then comes within a second of the launch.
+    # Worker and browser warm up while the user still reads: the first loss then comes within a
+    # second of the launch.
     expect_charts()
     if train:
         ensure_worker(workspace(), preferred_lane(train.device))
 
 
 st.title("Fine-tune")
-st.markdown("Below the freeze line a stage keeps what it learnt; above it, it adapts to your target rows.")
+st.markdown(
+    "Below the freeze line a stage keeps what it learnt; above it, it adapts to your target rows."
+)
 with errors_shown():
     all_datasets = [dataset for dataset in list_datasets(workspace()) if dataset.labelled]
     all_cards = list_backbones(workspace())
@@ -198,9 +221,15 @@ with errors_shown():
         )
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
     elif not all_cards:
-        st.info("There is no backbone yet. Pretrain one on the source rows of a dataset.", icon=":material/stacks:")
+        st.info(
+            "There is no backbone yet. Pretrain one on the source rows of a dataset.",
+            icon=":material/stacks:",
+        )
         st.page_link(
-            "backbones.py", label="Pretrain a backbone", icon=":material/stacks:", query_params={"section": "Pretrain"}
+            "backbones.py",
+            label="Pretrain a backbone",
+            icon=":material/stacks:",
+            query_params={"section": "Pretrain"},
         )
     else:
         form(all_datasets, all_cards)

@@ -31,11 +31,15 @@ DEVICES = {"cuda": "GPU (CUDA)", "cpu": "CPU"}
 def introduction() -> None:
     """The question, and how Thaw answers it."""
     st.title("Thaw")
-    st.markdown("##### How much of a pretrained click model should stay frozen when you fine-tune it on your traffic?")
     st.markdown(
-        "A backbone that has learnt from a plentiful **source** domain already knows much of what your scarce "
-        "**target** domain needs. Freeze too little and it forgets; freeze too much and it cannot adapt. "
-        "Thaw trains each choice in the background and compares them on the same test rows, with intervals."
+        "##### How much of a pretrained click model should stay frozen when you fine-tune it on"
+        " your traffic?"
+    )
+    st.markdown(
+        "A backbone that has learnt from a plentiful **source** domain already knows much of what"
+        " your scarce **target** domain needs. Freeze too little and it forgets; freeze too much"
+        " and it cannot adapt. Thaw trains each choice in the background and compares them on the"
+        " same test rows, with intervals."
     )
 
 
@@ -44,8 +48,9 @@ def method() -> None:
     with st.container(border=True), errors_shown():
         card = demo_backbone(workspace())
         st.markdown(
-            "**Above the line** a stage is trained on the target domain. **Below it** a stage keeps what it learnt "
-            "from the source domain. Every depth gives another model: which is best on *your* rows?"
+            "**Above the line** a stage is trained on the target domain. **Below it** a stage keeps"
+            " what it learnt from the source domain. Every depth gives another model: which is best"
+            " on *your* rows?"
         )
         stack_of_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
 
@@ -70,19 +75,25 @@ def latest_runs(runs: list[Run]) -> None:
     st.subheader("Latest runs")
     if not runs:
         st.markdown(
-            "There are no runs yet. Run the demo above, or bring your own Criteo sample on the page *Data* and "
-            "move the freeze line on *Fine-tune*."
+            "There are no runs yet. Run the demo above, or bring your own Criteo sample on the page"
+            " *Data* and move the freeze line on *Fine-tune*."
         )
         st.page_link("data.py", label="Bring your own sample", icon=":material/table_chart:")
     for run in runs:
         with st.container(horizontal=True, vertical_alignment="center", border=True, gap="small"):
             st.markdown(status_markdown(run.status), width=110)
-            st.page_link("run.py", label=escape_markdown(run.name), query_params={"run": run.id}, width="stretch")
+            st.page_link(
+                "run.py",
+                label=escape_markdown(run.name),
+                query_params={"run": run.id},
+                width="stretch",
+            )
             st.markdown(f":small[{outcome(run)}]", width="content")
 
 
 def outcome(run: Run) -> str:
-    """What there is to say of a run in a few words: its AUC, how far it is, or when it was queued."""
+    """What there is to say of a run in a few words: its AUC, how far it is, or when it was
+    queued."""
     if run.result and "target_test" in run.result["metrics"]:
         return format_interval(run.result["metrics"]["target_test"], 3)
     if run.status == "running":
@@ -99,7 +110,8 @@ def busy(store: RunStore) -> bool:
 
 
 def overview(ticking: bool) -> None:
-    """Queue and latest runs. ticking: whether it is drawn anew every TICK seconds; ends when nothing is active."""
+    """Queue and latest runs. ticking: whether it is drawn anew every TICK seconds; ends when
+    nothing is active."""
     store = RunStore(workspace())
     refresh(workspace(), store)
     runs = store.list(limit=LATEST)

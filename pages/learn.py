@@ -1,11 +1,17 @@
-"""Learn: the method in four figures, each computed from a run of the user's own, and the words of the app."""
+"""Learn: the method in four figures, each computed from a run of the user's own, and the words of
+the app."""
 
 import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.errors import ThawError
 from core.evaluation.delong import compare
-from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, reason_of_labels
+from core.evaluation.format_metrics import (
+    format_bounds,
+    format_metric,
+    is_missing,
+    reason_of_labels,
+)
 from core.evaluation.verdicts import LEVEL
 from core.freezing.plan import make_plan
 from core.models.library import find_backbone
@@ -30,13 +36,15 @@ from pages.components.tour import restart_button
 
 CONTROLS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
 METHOD = (
-    "A network that has learnt from plentiful **source** rows is put to work on scarce, different **target** rows: its "
-    "lower stages are **frozen**, a new **head** is put on, and what is not frozen trains. How much to freeze is the "
-    "question; the four figures below answer it for one of your own runs."
+    "A network that has learnt from plentiful **source** rows is put to work on scarce, different"
+    " **target** rows: its lower stages are **frozen**, a new **head** is put on, and what is not"
+    " frozen trains. How much to freeze is the question; the four figures below answer it for one"
+    " of your own runs."
 )
 NO_RUNS = (
-    "There is no finished fine-tuning run yet, and these figures are computed from one of yours. Run the demo on "
-    "**Home**, which takes about a minute, or launch a run on **Fine-tune**; then come back."
+    "There is no finished fine-tuning run yet, and these figures are computed from one of yours."
+    " Run the demo on **Home**, which takes about a minute, or launch a run on **Fine-tune**; then"
+    " come back."
 )
 
 
@@ -54,23 +62,26 @@ def freezing(run: Run) -> None:
     frozen = [stage for stage in stages if stage["frozen"]]
     parameters = sum(stage["parameters"] for stage in stages)
     st.markdown(
-        f"A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser sees it. In this run "
-        f"{len(frozen)} of {len(stages) - 1} stages were frozen; of {count(parameters)} parameters, the new head's "
-        f"among them, {count(run.result['trained_parameters'])} could move."
+        "A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser sees it."
+        f" In this run {len(frozen)} of {len(stages) - 1} stages were frozen; of"
+        f" {count(parameters)} parameters, the new head's among them,"
+        f" {count(run.result['trained_parameters'])} could move."
     )
     request = run.request
     with errors_shown():
         card = find_backbone(workspace(), run.result["backbone"])
         head = head_from_json(request["head"])
-        stack_of_plan(make_plan(card, request["strategy"], request["freeze_depth"], head, request["options"]))
+        stack_of_plan(
+            make_plan(card, request["strategy"], request["freeze_depth"], head, request["options"])
+        )
 
 
 def moved(run: Run) -> None:
     """What moved in each stage."""
     st.subheader("2. What moved in each stage")
     st.markdown(
-        "Training moves weights away from where the backbone left them. A frozen stage does not move at all; of the "
-        "others, those near the head usually move most."
+        "Training moves weights away from where the backbone left them. A frozen stage does not"
+        " move at all; of the others, those near the head usually move most."
     )
     with errors_shown():
         found = read_moved(workspace(), run.id)
@@ -80,7 +91,12 @@ def moved(run: Run) -> None:
             return
         st.markdown(moved_in_words(found))
         height = 130 + 34 * len(found["stages"])
-        chart(distance_figure(found["stages"]), "learn-moved", height, "Distance of weights, stage by stage")
+        chart(
+            distance_figure(found["stages"]),
+            "learn-moved",
+            height,
+            "Distance of weights, stage by stage",
+        )
 
 
 def forgotten(run: Run) -> None:
@@ -88,37 +104,52 @@ def forgotten(run: Run) -> None:
     assert run.result is not None
     st.subheader("3. What was forgotten")
     st.markdown(
-        "What is learnt from the target overwrites what the source taught. So the same network is tested on rows of "
-        "both, before and after: to the right is better."
+        "What is learnt from the target overwrites what the source taught. So the same network is"
+        " tested on rows of both, before and after: to the right is better."
     )
     before, after = run.result.get("before"), run.result["metrics"]
     if before is None:
-        st.info("This backbone had no click head before, so there is no score of its own to hold this against.")
+        st.info(
+            "This backbone had no click head before, so there is no score of its own to hold this"
+            " against."
+        )
         return
     arrays = predictions_of(run)
     for part, where in (("target_test", "target"), ("source_test", "source")):
         if f"{part}_label" in arrays:
             labels, new, old = (arrays[f"{part}_{name}"] for name in ("label", "score", "before"))
             st.markdown(f"- On the **{where}** {change_in_words(labels, new, old)}")
-    chart(forgotten_figure(before, after), "learn-forgotten", 260, "AUC before and after on target and source rows")
+    chart(
+        forgotten_figure(before, after),
+        "learn-forgotten",
+        260,
+        "AUC before and after on target and source rows",
+    )
 
 
 def siblings(run: Run) -> list[Run]:
-    """Runs that are done and differ from `run` in strategy alone, itself among them; the newest of each."""
+    """Runs that are done and differ from `run` in strategy alone, itself among them; the newest of
+    each."""
 
     def settings(other: Run) -> tuple[object, ...]:
         names = ("dataset", "backbone", "train", "head", "target_rows")
         return tuple(other.request[name] for name in names)
 
-    found: dict[tuple[str, int], Run] = {(run.request["strategy"], run.request["freeze_depth"]): run}
+    found: dict[tuple[str, int], Run] = {
+        (run.request["strategy"], run.request["freeze_depth"]): run
+    }
     for other in RunStore(workspace()).list("done", "finetune"):
         strategy = other.request["strategy"]
         # Zero-shot trains nothing, so only its rows must be the same.
         alike = (
-            settings(other)[:2] == settings(run)[:2] if strategy == "zero-shot" else settings(other) == settings(run)
+            settings(other)[:2] == settings(run)[:2]
+            if strategy == "zero-shot"
+            else settings(other) == settings(run)
         )
         if alike and other.result and strategy in ("depth", *CONTROLS):
-            found.setdefault((strategy, other.request["freeze_depth"] if strategy == "depth" else 0), other)
+            found.setdefault(
+                (strategy, other.request["freeze_depth"] if strategy == "depth" else 0), other
+            )
     return list(found.values())
 
 
@@ -126,18 +157,26 @@ def pays(run: Run) -> None:
     """When fine-tuning pays: against the controls, and depth by depth."""
     st.subheader("4. When it pays")
     st.markdown(
-        "It pays when it beats both controls: the backbone as it is, and a network that never saw the source. Where "
-        "target rows are scarce, freezing more usually pays; with many, freezing less."
+        "It pays when it beats both controls: the backbone as it is, and a network that never saw"
+        " the source. Where target rows are scarce, freezing more usually pays; with many, freezing"
+        " less."
     )
     runs = siblings(run)
     controls = {one.request["strategy"]: one for one in runs if one.request["strategy"] in CONTROLS}
     for strategy, what in CONTROLS.items():
-        words = versus(run, controls[strategy]) if strategy in controls else "there is no such run yet."
+        words = (
+            versus(run, controls[strategy]) if strategy in controls else "there is no such run yet."
+        )
         st.markdown(f"- Against {what}: {words}")
     results = [arm_result([one], arm_of(one).title, "") for one in runs]
     deep = sum(is_depth(one) for one in results)
     if deep:
-        chart(drawn(depth_figure, tuple(results)), "learn-depth", 360, "AUC by freeze depth, with controls")
+        chart(
+            drawn(depth_figure, tuple(results)),
+            "learn-depth",
+            360,
+            "AUC by freeze depth, with controls",
+        )
     if deep < 2 or len(controls) < 2:
         st.markdown("More depths and both controls with the same settings would fill this figure.")
         st.page_link("sweep.py", label="Sweep over freeze depths", icon=":material/experiment:")
@@ -146,7 +185,9 @@ def pays(run: Run) -> None:
 def versus(run: Run, control: Run) -> str:
     """Whether the run's AUC differs from the control's on the same target test rows."""
     own, other = predictions_of(run), predictions_of(control)
-    difference = compare(own["target_test_label"], own["target_test_score"], other["target_test_score"])
+    difference = compare(
+        own["target_test_label"], own["target_test_score"], other["target_test_score"]
+    )
     rows = f"n = {len(own['target_test_label']):,}"
     if is_missing(difference.p):
         return f"not comparable: {reason_of_labels(own['target_test_label'])}."
@@ -160,13 +201,18 @@ def versus(run: Run, control: Run) -> str:
 def figures(runs: list[Run]) -> None:
     """The four figures of the chosen run."""
     run = pick_run(
-        runs, lambda named: f"No finished fine-tuning run {named[:40]!r} is here; the newest is shown instead."
+        runs,
+        lambda named: (
+            f"No finished fine-tuning run {named[:40]!r} is here; the newest is shown instead."
+        ),
     )
     dataset = next((one for one in list_datasets(workspace()) if one.id == run.dataset), None)
     if dataset is not None:
         rows = sum(part.rows for part in dataset.parts if part.part.startswith("target"))
         share = percent(rows / dataset.rows)
-        st.markdown(f"{simulated_mark(run)} :gray[{count(dataset.rows)} rows, {share} of them target.]")
+        st.markdown(
+            f"{simulated_mark(run)} :gray[{count(dataset.rows)} rows, {share} of them target.]"
+        )
     with st.container(border=True):
         freezing(run)
     with st.container(border=True):
@@ -190,4 +236,6 @@ st.subheader("Glossary")
 glossary()
 with st.container(horizontal=True, vertical_alignment="center"):
     restart_button()
-    st.page_link("home.py", label="Presenter mode", icon=":material/co_present:", query_params={PRESENT: "1"})
+    st.page_link(
+        "home.py", label="Presenter mode", icon=":material/co_present:", query_params={PRESENT: "1"}
+    )

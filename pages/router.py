@@ -12,14 +12,49 @@ from pages.server.uploads import SHOWN, session_id
 
 PAGES = (
     ("home.py", "Home", ":material/home:", "What Thaw is, what runs now, and the demo."),
-    ("data.py", "Data", ":material/table_chart:", "Bring in a Criteo sample, look at it, split it into domains."),
-    ("backbones.py", "Backbones", ":material/stacks:", "Pretrained networks, stage by stage; pretrain your own."),
-    ("finetune.py", "Fine-tune", ":material/ac_unit:", "Move the freeze line and launch a fine-tune."),
-    ("sweep.py", "Sweep", ":material/experiment:", "Strategies side by side over seeds, and what the numbers allow."),
-    ("run.py", "Run", ":material/monitoring:", "One run: live curves, then confusion matrix, ROC and calibration."),
-    ("score.py", "Score", ":material/playlist_add_check:", "A finished run put to use: a new file through its model."),
+    (
+        "data.py",
+        "Data",
+        ":material/table_chart:",
+        "Bring in a Criteo sample, look at it, split it into domains.",
+    ),
+    (
+        "backbones.py",
+        "Backbones",
+        ":material/stacks:",
+        "Pretrained networks, stage by stage; pretrain your own.",
+    ),
+    (
+        "finetune.py",
+        "Fine-tune",
+        ":material/ac_unit:",
+        "Move the freeze line and launch a fine-tune.",
+    ),
+    (
+        "sweep.py",
+        "Sweep",
+        ":material/experiment:",
+        "Strategies side by side over seeds, and what the numbers allow.",
+    ),
+    (
+        "run.py",
+        "Run",
+        ":material/monitoring:",
+        "One run: live curves, then confusion matrix, ROC and calibration.",
+    ),
+    (
+        "score.py",
+        "Score",
+        ":material/playlist_add_check:",
+        "A finished run put to use: a new file through its model.",
+    ),
     ("compare.py", "Compare", ":material/compare_arrows:", "Runs side by side, with intervals."),
-    ("learn.py", "Learn", ":material/school:", "The method in four figures from your own run, and a glossary."),
+    (
+        "learn.py",
+        "Learn",
+        ":material/school:",
+        "The method in four figures from your own run, and a glossary.",
+    ),
 )
 
 SHOWN.run_begins(session_id())

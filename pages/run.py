@@ -1,4 +1,5 @@
-"""Run: one run watched live, then read: metrics before and after, confusion matrix, ROC, calibration."""
+"""Run: one run watched live, then read: metrics before and after, confusion matrix, ROC,
+calibration."""
 
 import shlex
 
@@ -33,7 +34,8 @@ from pages.components.result import result_view
 from pages.components.use_run import use_run
 
 NO_RUNS = (
-    "No runs yet. Launch one on **Fine-tune**, pretrain a backbone on **Backbones**, or run the demo from **Home**."
+    "No runs yet. Launch one on **Fine-tune**, pretrain a backbone on **Backbones**, or run the"
+    " demo from **Home**."
 )
 
 
@@ -49,12 +51,18 @@ def header(run: Run) -> None:
         + "]"
     )
     with actions.container(horizontal=True, horizontal_alignment="right"):
-        if run.active and write_button("Cancel", icon=":material/cancel:", disabled=run.cancel_asked is not None):
+        if run.active and write_button(
+            "Cancel", icon=":material/cancel:", disabled=run.cancel_asked is not None
+        ):
             store.request_cancel(run.id)
             st.rerun()
-        resumed = run.status in RESUMABLE and write_button("Resume", icon=":material/play_arrow:", type="primary")
+        resumed = run.status in RESUMABLE and write_button(
+            "Resume", icon=":material/play_arrow:", type="primary"
+        )
         if st.button("Compare", icon=":material/compare_arrows:"):
-            members = [other.id for other in store.list() if run.group and other.group == run.group] or [run.id]
+            members = [
+                other.id for other in store.list() if run.group and other.group == run.group
+            ] or [run.id]
             st.switch_page("compare.py", query_params={"runs": ",".join(members)})
     if resumed:
         with errors_shown():
@@ -69,14 +77,19 @@ def annotations(run: Run) -> None:
     """Name, tags and note, to be changed at any time."""
     box = st.expander("Name, tags and note", icon=":material/edit_note:")
     with box, st.form(f"annotate-{run.id}", border=False):
-        name = st.text_input("Name", run.name, max_chars=120, help="What lists call this run; it changes no result.")
+        name = st.text_input(
+            "Name", run.name, max_chars=120, help="What lists call this run; it changes no result."
+        )
         tags = st.text_input(
             "Tags, separated by commas",
             ", ".join(run.tags),
             help="Words to find this run by on Compare; they change no result.",
         )
         note = st.text_area(
-            "Note", run.note, max_chars=4000, help="What you want to remember about this run; it changes no result."
+            "Note",
+            run.note,
+            max_chars=4000,
+            help="What you want to remember about this run; it changes no result.",
         )
         if write_form_button("Save"):
             with errors_shown():
@@ -91,12 +104,17 @@ def annotations(run: Run) -> None:
 
 
 def repeat(run: Run) -> None:
-    """The commands that ask for the same run, as long as its dataset and backbone are there, and that go on with it."""
+    """The commands that ask for the same run, as long as its dataset and backbone are there, and
+    that go on with it."""
     with st.container():
-        commands = [f"{PROGRAM} {name} --run {run.id}" for name in ("watch", "cancel") if run.active]
+        commands = [
+            f"{PROGRAM} {name} --run {run.id}" for name in ("watch", "cancel") if run.active
+        ]
         commands += [f"{PROGRAM} resume --run {run.id}"] * (run.status in RESUMABLE)
         try:
-            command_hint("\n".join([command_line(workspace(), request_from_json(run.request)), *commands]))
+            command_hint(
+                "\n".join([command_line(workspace(), request_from_json(run.request)), *commands])
+            )
         except ThawError as error:
             st.caption(f"This run cannot be repeated as it was: {plain(str(error))}")
 
@@ -110,7 +128,10 @@ try:
         no_runs(NO_RUNS)
         st.stop()
     run = pick_run(
-        every, lambda named: f"There is no run {named[:40]!r} in this workspace; the newest is shown instead."
+        every,
+        lambda named: (
+            f"There is no run {named[:40]!r} in this workspace; the newest is shown instead."
+        ),
     )
     header(run)
     if run.status == "done" and run.result:

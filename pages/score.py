@@ -1,4 +1,5 @@
-"""Score: a new file through a finished run's model; predictions to take away, drift against what it learnt."""
+"""Score: a new file through a finished run's model; predictions to take away, drift against what it
+learnt."""
 
 import shlex
 from dataclasses import dataclass
@@ -17,7 +18,15 @@ from core.runs.kept import scoring_id as id_of
 from core.runs.launch import refresh
 from core.runs.store import Run, RunStore
 from pages.components.access import write_button
-from pages.components.common import command_hint, count, decimals, escape_markdown, show_error, when, workspace
+from pages.components.common import (
+    command_hint,
+    count,
+    decimals,
+    escape_markdown,
+    show_error,
+    when,
+    workspace,
+)
 from pages.components.empty import no_runs
 from pages.components.errand import errand_view
 from pages.components.pick_run import pick_run, simulated_mark
@@ -25,17 +34,21 @@ from pages.components.read_form import File, read_form
 from pages.components.scoring import scoring_view
 from pages.components.uploads import one_upload
 
-WAYS = {"upload": ":material/upload_file: Upload", "sample": ":material/table_chart: A sample that is here"}
+WAYS = {
+    "upload": ":material/upload_file: Upload",
+    "sample": ":material/table_chart: A sample that is here",
+}
 ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
 NO_RUNS = (
-    "No finished run can score yet. Launch one on **Fine-tune**, pretrain a backbone on clicks on **Backbones**, or "
-    "run the demo from **Home**."
+    "No finished run can score yet. Launch one on **Fine-tune**, pretrain a backbone on clicks on"
+    " **Backbones**, or run the demo from **Home**."
 )
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to score. name: as the user calls it. command: the path that a command line would name.
+    """A file to score. name: as the user calls it. command: the path that a command line would
+    name.
 
     checked: whether it holds no bad rows.
     """
@@ -56,14 +69,21 @@ def why_not(named: str) -> str:
     for run in RunStore(workspace()).list():
         if run.id == named:
             why = "never learnt clicks" if run.status == "done" else f"is {run.status}"
-            return f"Run {named} {why}, so it cannot score rows; the newest that can is shown instead."
-    return f"There is no run {named[:40]!r} in this workspace; the newest that can score is shown instead."
+            return (
+                f"Run {named} {why}, so it cannot score rows; the newest that can is shown instead."
+            )
+    return (
+        f"There is no run {named[:40]!r} in this workspace; the newest that can score is shown"
+        " instead."
+    )
 
 
 def about(run: Run) -> None:
     """What scores."""
     assert run.result is not None
-    target = run.result["metrics"].get("target_test") or run.result["metrics"].get("source_test") or {}
+    target = (
+        run.result["metrics"].get("target_test") or run.result["metrics"].get("source_test") or {}
+    )
     known = known_metric(target, "auc")
     auc = f"AUC {format_metric(known)} on its test rows"
     if known is None:
@@ -72,7 +92,12 @@ def about(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         threshold = f"threshold {decimals(run.result['threshold'])}, {run.result['threshold_rule']}"
         st.markdown(f":gray[{threshold}{auc}]{simulated_mark(run)}", width="stretch")
-        st.page_link("run.py", label="Open the run", icon=":material/monitoring:", query_params={"run": run.id})
+        st.page_link(
+            "run.py",
+            label="Open the run",
+            icon=":material/monitoring:",
+            query_params={"run": run.id},
+        )
 
 
 def source() -> Source | None:
@@ -103,10 +128,16 @@ def source() -> Source | None:
         "Criteo rows, labels optional",
         "score_file",
         "score",
-        help="Labels may be missing, empty, ?, -1 or NaN. An id column is handed through to the predictions.",
+        help=(
+            "Labels may be missing, empty, ?, -1 or NaN. An id column is handed through to the"
+            " predictions."
+        ),
     )
     if copied is None:
-        st.caption("Text with 39 columns (40 with the label), CSV with a header, or Parquet; packed or plain.")
+        st.caption(
+            "Text with 39 columns (40 with the label), CSV with a header, or Parquet; packed or"
+            " plain."
+        )
         return None
     return Source(copied[0], copied[1], copied[1], False)
 
@@ -133,7 +164,15 @@ def form(run: Run) -> None:
         on_bad_rows = "reject" if chosen.checked else bad_rows_choice()
         if write_button("Score", type="primary", icon=":material/playlist_add_check:", key="score"):
             begin(run, chosen, on_bad_rows, options)
-    words = ["--run", run.id, "--input", chosen.command, "--output", "predictions.csv", *option_words(options)]
+    words = [
+        "--run",
+        run.id,
+        "--input",
+        chosen.command,
+        "--output",
+        "predictions.csv",
+        *option_words(options),
+    ]
     skip = ["--on-bad-rows", "skip"] if on_bad_rows == "skip" else []
     command_hint(shlex.join([*COMMAND, "score", *words, *skip]))
 
@@ -147,7 +186,10 @@ def bad_rows_choice() -> str:
         default="reject",
         required=True,
         key="score_bad",
-        help="Rejecting scores the whole file or none of it. Skipping leaves bad rows unscored and counts them.",
+        help=(
+            "Rejecting scores the whole file or none of it. Skipping leaves bad rows unscored and"
+            " counts them."
+        ),
     )
 
 
@@ -157,7 +199,9 @@ def begin(run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions) -> N
     errands.forget(errand_key(run, asked))
     errands.start(
         errand_key(run, asked),
-        lambda report: score_and_keep(space, run.id, chosen.path, chosen.name, on_bad_rows, report, options),
+        lambda report: score_and_keep(
+            space, run.id, chosen.path, chosen.name, on_bad_rows, report, options
+        ),
     )
     st.query_params["scored"] = asked
     st.rerun()
@@ -183,7 +227,9 @@ def pick_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
         st.selectbox(
             "Scored files",
             [*by_id],
-            format_func=lambda key: f"{names[key]}{' · bad rows skipped' if key.endswith('-skip') else ''}",
+            format_func=lambda key: (
+                f"{names[key]}{' · bad rows skipped' if key.endswith('-skip') else ''}"
+            ),
             key="scored_pick",
             on_change=follow,
             help="Whose scores are shown. It changes none of them.",
@@ -197,7 +243,9 @@ def follow() -> None:
 
 
 st.title("Score")
-st.markdown("A new file through a finished run: predictions to take away, and how far its rows have moved.")
+st.markdown(
+    "A new file through a finished run: predictions to take away, and how far its rows have moved."
+)
 try:
     store = RunStore(workspace())
     refresh(workspace(), store)
@@ -209,7 +257,9 @@ try:
     about(run)
     with st.container(border=True):
         form(run)
-        under_way = errand_view(errand_key(run, st.query_params.get("scored", "")), "Scoring the rows")
+        under_way = errand_view(
+            errand_key(run, st.query_params.get("scored", "")), "Scoring the rows"
+        )
     if not under_way and (scoring := pick_scoring(run, scorings(workspace(), run.id))):
         st.subheader(escape_markdown(scoring.file))
         scoring_view(run, scoring)

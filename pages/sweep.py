@@ -1,4 +1,5 @@
-"""Sweep: strategies × seeds queued with one click, and the result as it comes, with what it allows to say."""
+"""Sweep: strategies × seeds queued with one click, and the result as it comes, with what it allows
+to say."""
 
 import streamlit as st
 
@@ -17,12 +18,16 @@ NEW = "new"
 
 
 def pick(sweeps: list[Sweep]) -> Sweep | None:
-    """The sweep that the address names, None for a new one; a box to choose another writes it to the address."""
+    """The sweep that the address names, None for a new one; a box to choose another writes it to
+    the address."""
     by_id = {sweep.id: sweep for sweep in sweeps}
     asked = st.query_params.get("sweep", NEW)
     named = next((sweep.id for sweep in sweeps if asked in (sweep.id, sweep.name)), asked)
     if named != NEW and named not in by_id:
-        st.error(f"There is no sweep {plain(repr(asked[:64]))} in this workspace; here is the form for a new one.")
+        st.error(
+            f"There is no sweep {plain(repr(asked[:64]))} in this workspace; here is the form for a"
+            " new one."
+        )
         named = NEW
     if not sweeps:
         return None
@@ -30,7 +35,9 @@ def pick(sweeps: list[Sweep]) -> Sweep | None:
     st.selectbox(
         "Sweep",
         [NEW, *by_id],
-        format_func=lambda key: f"{by_id[key].name} · {when(by_id[key].created)}" if key in by_id else "New sweep",
+        format_func=lambda key: (
+            f"{by_id[key].name} · {when(by_id[key].created)}" if key in by_id else "New sweep"
+        ),
         key="sweep_pick",
         on_change=to_address,
         label_visibility="collapsed",
@@ -47,7 +54,9 @@ def to_address() -> None:
 
 def point_to_active(sweeps: list[Sweep]) -> None:
     """Leads back to a sweep that still runs."""
-    active = {run.group for status in ("running", "queued") for run in RunStore(workspace()).list(status)}
+    active = {
+        run.group for status in ("running", "queued") for run in RunStore(workspace()).list(status)
+    }
     for sweep in sweeps:
         if sweep.id in active:
             with st.container(horizontal=True, vertical_alignment="center"):
@@ -64,12 +73,21 @@ def form(sweeps: list[Sweep]) -> None:
     datasets = [dataset for dataset in list_datasets(workspace()) if dataset.labelled]
     cards = list_backbones(workspace())
     if not datasets:
-        st.info("There is no dataset yet. Bring in a Criteo sample, or simulate one.", icon=":material/table_chart:")
+        st.info(
+            "There is no dataset yet. Bring in a Criteo sample, or simulate one.",
+            icon=":material/table_chart:",
+        )
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
     elif not cards:
-        st.info("There is no backbone yet. Pretrain one on the source rows of a dataset.", icon=":material/stacks:")
+        st.info(
+            "There is no backbone yet. Pretrain one on the source rows of a dataset.",
+            icon=":material/stacks:",
+        )
         st.page_link(
-            "backbones.py", label="Pretrain a backbone", icon=":material/stacks:", query_params={"section": "Pretrain"}
+            "backbones.py",
+            label="Pretrain a backbone",
+            icon=":material/stacks:",
+            query_params={"section": "Pretrain"},
         )
     else:
         restore()
@@ -86,10 +104,14 @@ with errors_shown():
     with box:
         chosen = pick(every)
     if chosen is None:
-        st.markdown("Tick strategies; each runs over the same seeds, rows and budget, and their numbers are compared.")
+        st.markdown(
+            "Tick strategies; each runs over the same seeds, rows and budget, and their numbers are"
+            " compared."
+        )
         form(every)
     else:
         sweep_view(chosen)
         if st.session_state.pop(LAUNCHED, False):
-            # The page stays the same to Streamlit, so it would stay scrolled as far as the long form was.
+            # The page stays the same to Streamlit, so it would stay scrolled as far as the long
+            # form was.
             st.html(f"<script>{TO_THE_TOP}</script>", unsafe_allow_javascript=True)

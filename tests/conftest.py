@@ -23,7 +23,8 @@ from core.models import costs
 from core.workspace import Workspace, open_workspace
 from tests.faults.disks import mount_small_disk
 
-# A worker that a page under test starts would wait for more runs for ten minutes, and take its share of the cores.
+# A worker that a page under test starts would wait for more runs for ten minutes, and take its
+# share of the cores.
 os.environ.setdefault("THAW_WORKER_LINGER", "2")
 
 REAL_ROWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "criteo_real_100k.tsv.gz"
@@ -31,7 +32,8 @@ REAL_ROWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "criteo_re
 
 @pytest.fixture(autouse=True)
 def own_main() -> Iterator[None]:
-    """Puts the interpreter's __main__ back: page tests run scripts under that name, and a spawned process runs it."""
+    """Puts the interpreter's __main__ back: page tests run scripts under that name, and a spawned
+    process runs it."""
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
@@ -45,7 +47,8 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def read_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are read in this process, for tests that change a constant or a function of the readers."""
+    """Files are read in this process, for tests that change a constant or a function of the
+    readers."""
 
     def call(job: Job, path: Path, request: dict[str, Any], on_event: Tell | None = None) -> Any:
         answer = job(json.loads(json.dumps(request)), on_event or (lambda event: None))
@@ -58,13 +61,17 @@ def read_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def real_rows() -> Path:
     """The real Criteo rows, read in place; the test is skipped where they are not at hand."""
     if not REAL_ROWS.exists():
-        pytest.skip("the real Criteo rows are not in ../shared/data here (their licence forbids copying them)")
+        pytest.skip(
+            "the real Criteo rows are not in ../shared/data here (their licence forbids copying"
+            " them)"
+        )
     return REAL_ROWS
 
 
 @pytest.fixture(scope="session")
 def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with one simulated dataset of 3,000 rows, named tiny; copied for each test that asks."""
+    """A workspace with one simulated dataset of 3,000 rows, named tiny; copied for each test that
+    asks."""
     workspace = open_workspace(tmp_path_factory.mktemp("tiny"))
     path = workspace.uploads / "tiny.tsv"
     simulate(path, 3000, "both", seed=3)
@@ -83,7 +90,8 @@ def tiny(tiny_template: Path, tmp_path: Path) -> tuple[Workspace, Dataset]:
 
 @pytest.fixture
 def costs_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Costs counted without a process of their own, and no optional package installed: seconds less a page."""
+    """Costs counted without a process of their own, and no optional package installed: seconds less
+    a page."""
 
     def count(workspace: Workspace, dataset: Dataset, group: costs.Wanted) -> subprocess.Popen[str]:
         from core.models.counting import count_cost
@@ -95,7 +103,9 @@ def costs_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
                 costs.keep_cost(workspace, dataset, count_cost(name, settings, sizes), settings)
         except BadInput as error:
             ended = subprocess.Popen(
-                ["sh", "-c", 'echo "thaw: $0" >&2; exit 2', str(error)], stderr=subprocess.PIPE, text=True
+                ["sh", "-c", 'echo "thaw: $0" >&2; exit 2', str(error)],
+                stderr=subprocess.PIPE,
+                text=True,
             )
         ended.wait()
         return ended

@@ -1,4 +1,5 @@
-"""Whatever a page does, a command does: read from the code of both, so that a new action without one fails here."""
+"""Whatever a page does, a command does: read from the code of both, so that a new action without
+one fails here."""
 
 import argparse
 import ast
@@ -19,7 +20,8 @@ WRITES = {
     "core.workspace:write_json",
     "shutil:rmtree",
 }
-"""What marks a function as one that changes the workspace, whether by itself or by what it calls."""
+"""What marks a function as one that changes the workspace, whether by itself or by what it
+calls."""
 
 FRONTS = {
     "core.models.costs:count_apart": "costs",
@@ -60,11 +62,13 @@ BUTTONS: dict[str, tuple[str, ...]] = {
     "pages.run:header": ("cancel", "resume"),
     "pages.score:form": ("score",),
 }
-"""For every function of a page that draws buttons which change something: the commands of those buttons, in order."""
+"""For every function of a page that draws buttons which change something: the commands of those
+buttons, in order."""
 
 DOWNLOADS = {
     "pages.components.backbone_card:more": "export-backbone",
-    # The file is what `ingest --columns` reads: a command is given the mapping, and has none to write.
+    # The file is what `ingest --columns` reads: a command is given the mapping, and has none to
+    # write.
     "pages.components.read_form:_choose_columns": "ingest",
     "pages.components.report_download:offer": "report",
     "pages.components.run_actions:actions": "runs",
@@ -90,12 +94,15 @@ def nodes() -> dict[str, str]:
 
 
 def page_actions(graph: Graph) -> tuple[set[str], set[str]]:
-    """(functions of the core that pages refer to and that change something, those of them that commands reach)."""
+    """(functions of the core that pages refer to and that change something, those of them that
+    commands reach)."""
     changing = reaching(graph, WRITES)
     of_pages: set[str] = set()
     for node, others in graph.items():
         if node.startswith("pages."):
-            of_pages |= {other for other in others if other.startswith("core.") and other in changing}
+            of_pages |= {
+                other for other in others if other.startswith("core.") and other in changing
+            }
     # Neither classes nor constants do anything by themselves.
     of_pages = {one for one in of_pages if one.replace(":", ".").rpartition(".")[2].islower()}
     return of_pages, of_pages & reachable(graph, nodes().values())
@@ -113,7 +120,9 @@ def graph(sources: dict[str, str]) -> Graph:
 
 def test_every_command_has_a_function() -> None:
     found = commands()
-    assert len(found) > 30 and all(found.values()), [name for name, run in found.items() if run is None]
+    assert len(found) > 30 and all(found.values()), [
+        name for name, run in found.items() if run is None
+    ]
 
 
 def test_whatever_a_page_changes_a_command_changes(graph: Graph) -> None:
@@ -131,14 +140,19 @@ def test_whatever_a_page_changes_a_command_changes(graph: Graph) -> None:
     }
     assert known <= of_pages, f"the walk does not see {known - of_pages}"
     missing = of_pages - reached - set(FRONTS)
-    assert not missing, f"pages do {sorted(missing)}, and no command does; add one, or a front of a command to FRONTS"
+    assert not missing, (
+        f"pages do {sorted(missing)}, and no command does; add one, or a front of a command to"
+        " FRONTS"
+    )
 
 
 def test_what_stands_in_front_of_a_command_runs_that_command(graph: Graph) -> None:
     found, used = nodes(), page_actions(graph)[0]
     for front, command in FRONTS.items():
         assert front in used, f"no page calls {front} any more"
-        assert found[command] in reachable(graph, [front]), f"{front} does not run the command {command!r}"
+        assert found[command] in reachable(graph, [front]), (
+            f"{front} does not run the command {command!r}"
+        )
 
 
 @pytest.mark.parametrize(
@@ -153,7 +167,9 @@ def test_what_stands_in_front_of_a_command_runs_that_command(graph: Graph) -> No
         "from core.fake import burn_all\nburn_all()",
     ],
 )
-def test_a_new_action_without_a_command_is_seen(page: str, graph: Graph, sources: dict[str, str]) -> None:
+def test_a_new_action_without_a_command_is_seen(
+    page: str, graph: Graph, sources: dict[str, str]
+) -> None:
     fake = """
 from core.access import require_writable
 
@@ -173,7 +189,9 @@ class Fire:
     assert {one for one in of_pages - reached if one.startswith("core.fake:")}
 
 
-def test_every_button_that_changes_something_and_every_file_has_a_command(sources: dict[str, str]) -> None:
+def test_every_button_that_changes_something_and_every_file_has_a_command(
+    sources: dict[str, str],
+) -> None:
     buttons: dict[str, int] = {}
     files: set[str] = set()
     for module, text in sources.items():
@@ -182,12 +200,17 @@ def test_every_button_that_changes_something_and_every_file_has_a_command(source
         for function in ast.walk(ast.parse(text)):
             if not isinstance(function, ast.FunctionDef):
                 continue
-            called = [ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)]
+            called = [
+                ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)
+            ]
             if number := sum(name in ("write_button", "write_form_button") for name in called):
                 buttons[f"{module}:{function.name}"] = number
             if any(name.endswith("download_button") for name in called):
                 files.add(f"{module}:{function.name}")
     assert buttons == {place: len(names) for place, names in BUTTONS.items()}
     assert files == set(DOWNLOADS)
-    asked = {name for names in BUTTONS.values() for name in names} | {*DOWNLOADS.values(), *FRONTS.values()}
+    asked = {name for names in BUTTONS.values() for name in names} | {
+        *DOWNLOADS.values(),
+        *FRONTS.values(),
+    }
     assert asked <= set(commands())

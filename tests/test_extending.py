@@ -1,4 +1,5 @@
-"""The examples of docs/extending.md, run word for word: a backbone that freezes, a strategy that plans."""
+"""The examples of docs/extending.md, run word for word: a backbone that freezes, a strategy that
+plans."""
 
 import re
 import sys
@@ -17,7 +18,11 @@ from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 
-CODE = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "extending.md").read_text(encoding="utf-8"), re.DOTALL)
+CODE = re.findall(
+    r"```python\n(.*?)```",
+    (PROJECT / "docs" / "extending.md").read_text(encoding="utf-8"),
+    re.DOTALL,
+)
 
 
 def run(code: str, name: str) -> ModuleType:

@@ -1,4 +1,5 @@
-"""Which member of an archive holds the rows: junk is left out by name, everything else is judged by its content."""
+"""Which member of an archive holds the rows: junk is left out by name, everything else is judged by
+its content."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,24 +14,30 @@ MAX_MEMBERS = 10_000
 _NAMED, _EXPLAINED = 8, 3
 """Members that a sentence names, and those of which it says what they are."""
 _JUNK_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
-_DOCUMENTS = frozenset({"readme", "license", "licence", "copying", "notice", "authors", "changelog", "manifest"})
-_DOCUMENT_ENDINGS = frozenset({".md", ".rst", ".pdf", ".html", ".py", ".sh", ".json", ".xml", ".yaml", ".yml"})
+_DOCUMENTS = frozenset(
+    {"readme", "license", "licence", "copying", "notice", "authors", "changelog", "manifest"}
+)
+_DOCUMENT_ENDINGS = frozenset(
+    {".md", ".rst", ".pdf", ".html", ".py", ".sh", ".json", ".xml", ".yaml", ".yml"}
+)
 _TRAIN = frozenset({"train", "training"})
 _DAY = re.compile(r"day_?(\d+)")
 _MIN_CELLS = 30
 
 LinesBeforeRows = Callable[[bytes], int | None]
-"""From a file's first bytes, how many lines stand before its rows; None where they are not those of rows."""
+"""From a file's first bytes, how many lines stand before its rows; None where they are not those of
+rows."""
 
 
 @dataclass(frozen=True)
 class Member:
     """A file in an archive.
 
-    name: as the archive has it; a second one of the same name has " (2)" behind it. bytes: unpacked, as the archive
-    says. rows: its line ends, counted where it looks like rows; None otherwise. is_rows: whether it may hold the rows,
-    which one that is damaged, cut off or encrypted may too, unless its name is a document's. why: why it is so.
-    readable: False for a link, an encrypted member and formats that are not read.
+    name: as the archive has it; a second one of the same name has " (2)" behind it. bytes:
+    unpacked, as the archive says. rows: its line ends, counted where it looks like rows; None
+    otherwise. is_rows: whether it may hold the rows, which one that is damaged, cut off or
+    encrypted may too, unless its name is a document's. why: why it is so. readable: False for a
+    link, an encrypted member and formats that are not read.
     """
 
     name: str
@@ -43,7 +50,8 @@ class Member:
 
 @dataclass(frozen=True)
 class Choice:
-    """The member that is read. others: what else looks like rows. reason: a sentence to show; empty for no archive.
+    """The member that is read. others: what else looks like rows. reason: a sentence to show; empty
+    for no archive.
 
     truncated: whether the archive breaks off, so that members may be missing.
     """
@@ -63,7 +71,8 @@ class MemberNeeded(BadInput):
 
 
 def is_junk(name: str) -> bool:
-    """Whether a file of this name is one that systems put into archives: macOS's and Windows's own, and hidden ones."""
+    """Whether a file of this name is one that systems put into archives: macOS's and Windows's own,
+    and hidden ones."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     return bool(parts) and (
         "__MACOSX" in parts
@@ -85,14 +94,18 @@ def is_train(name: str) -> bool:
 
 
 def like_rows(head: bytes) -> int | None:
-    """0 where the first line that is not blank has 30 cells or more; used where a caller has no test of its own."""
-    line = next((line for line in head.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()), b"")
+    """0 where the first line that is not blank has 30 cells or more; used where a caller has no
+    test of its own."""
+    line = next(
+        (line for line in head.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()), b""
+    )
     most = max(line.count(mark) for mark in (b"\t", b",", b";", b"|"))
     return 0 if b"\x00" not in line and most >= _MIN_CELLS - 1 else None
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """The names, with " (2)", " (3)" behind those that stand there for the second, the third time."""
+    """The names, with " (2)", " (3)" behind those that stand there for the second, the third
+    time."""
     seen: dict[str, int] = {}
     unique = []
     for name in names:
@@ -102,20 +115,25 @@ def unique_names(names: Sequence[str]) -> list[str]:
 
 
 def find_member(name: str, members: Sequence[Member], archive: str) -> Member:
-    """The member of this name, or the only one whose name without its folder it is; BadInput lists what there is."""
+    """The member of this name, or the only one whose name without its folder it is; BadInput lists
+    what there is."""
     found = [one for one in members if one.name == name] or [
         one for one in members if PurePosixPath(one.name).name == name
     ]
     if len(found) == 1:
         return found[0]
     if found:
-        raise BadInput(f"{archive!r} holds {name[:80]!r} in {listed(found)}; name one of them with its folder.")
-    raise BadInput(f"{archive!r} has no member {name[:80]!r}; it holds {listed(members) or 'no file'}.")
+        raise BadInput(
+            f"{archive!r} holds {name[:80]!r} in {listed(found)}; name one of them with its folder."
+        )
+    raise BadInput(
+        f"{archive!r} has no member {name[:80]!r}; it holds {listed(members) or 'no file'}."
+    )
 
 
 def choose(members: Sequence[Member], archive: str, truncated: bool = False) -> Choice:
-    """The member that holds the rows, as the module's docstring has it. MemberNeeded where several may, BadInput where
-    none does."""
+    """The member that holds the rows, as the module's docstring has it. MemberNeeded where several
+    may, BadInput where none does."""
     rows = [one for one in members if one.is_rows]
     if not rows:
         raise BadInput(_no_rows(members, archive) + _missing(truncated))
@@ -130,21 +148,22 @@ def choose(members: Sequence[Member], archive: str, truncated: bool = False) -> 
     taken = proposed(rows)
     if taken is None:
         raise MemberNeeded(
-            f"{archive!r} holds {_counted(rows)}: {listed(rows)}; name the one to read with --member NAME."
-            + _missing(truncated),
+            f"{archive!r} holds {_counted(rows)}: {listed(rows)}; name the one to read with"
+            " --member NAME." + _missing(truncated),
             tuple(rows),
         )
     _check_readable(taken, archive)
     others = tuple(one for one in rows if one is not taken)
     reason = (
-        f"The archive holds {_counted(rows)}; {shown(taken.name)} is read, not {listed(others)}. Take "
-        f"another with --member NAME.{_missing(truncated)}"
+        f"The archive holds {_counted(rows)}; {shown(taken.name)} is read, not {listed(others)}."
+        f" Take another with --member NAME.{_missing(truncated)}"
     )
     return Choice(taken.name, others, reason, truncated)
 
 
 def proposed(members: Sequence[Member]) -> Member | None:
-    """The one of several members of rows that by its name is to train on; None where no name or several say so."""
+    """The one of several members of rows that by its name is to train on; None where no name or
+    several say so."""
     rows = [one for one in members if one.is_rows]
     bases = {one.name: PurePosixPath(one.name).name.lower() for one in rows}
     # `train.txt` comes before `train_small.txt`.
@@ -163,10 +182,17 @@ def proposed(members: Sequence[Member]) -> Member | None:
 def alone(member: Member, archive: str, truncated: bool = False) -> Choice:
     """The choice where there is but one; BadInput where it cannot be read."""
     _check_readable(member, archive)
-    return Choice(member.name, (), f"The archive holds {shown(member.name)} alone.{_missing(truncated)}", truncated)
+    return Choice(
+        member.name,
+        (),
+        f"The archive holds {shown(member.name)} alone.{_missing(truncated)}",
+        truncated,
+    )
 
 
-def chosen(member: Member, members: Sequence[Member], archive: str, truncated: bool = False) -> Choice:
+def chosen(
+    member: Member, members: Sequence[Member], archive: str, truncated: bool = False
+) -> Choice:
     """The choice of a member that the user has named; BadInput where it cannot be read."""
     _check_readable(member, archive)
     others = tuple(one for one in members if one.is_rows and one is not member)
@@ -199,7 +225,10 @@ def listed(members: Sequence[Member], rows: bool = True) -> str:
     def one(member: Member) -> str:
         if not rows or (member.rows is None and member.why == LOOKS_LIKE_ROWS):
             return shown(member.name)
-        return f"{shown(member.name)} ({member.why if member.rows is None else f'{member.rows:,} rows'})"
+        return (
+            f"{shown(member.name)}"
+            f" ({member.why if member.rows is None else f'{member.rows:,} rows'})"
+        )
 
     names = [one(member) for member in members[:_NAMED]]
     if len(members) > _NAMED:
@@ -214,7 +243,10 @@ def shown(name: str) -> str:
 
 def _no_rows(members: Sequence[Member], archive: str) -> str:
     if not members:
-        return f"{archive!r} holds no file of rows: nothing but folders, or files that systems put there."
+        return (
+            f"{archive!r} holds no file of rows: nothing but folders, or files that systems put"
+            " there."
+        )
     told = "; ".join(f"{shown(one.name)} {one.why}" for one in members[:_EXPLAINED])
     more = f"; and {len(members) - _EXPLAINED:,} more" if len(members) > _EXPLAINED else ""
     return f"{archive!r} holds no file of Criteo rows: {told}{more}."

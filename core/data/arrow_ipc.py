@@ -1,4 +1,5 @@
-"""Rows of an Arrow IPC file (Feather version 2 is one) or stream, memory-mapped and in bounded pieces."""
+"""Rows of an Arrow IPC file (Feather version 2 is one) or stream, memory-mapped and in bounded
+pieces."""
 
 import mmap
 import struct
@@ -21,7 +22,12 @@ PIECE_BYTES = 256 * 2**20
 """Bytes of a piece once its dictionaries are decoded; a single row may have more."""
 MAX_BATCH_BYTES = 4 * 2**30
 """Bytes that a batch may claim to have unpacked, which Arrow holds in memory at once."""
-_TEXTS = (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string, pa.types.is_large_binary)
+_TEXTS = (
+    pa.types.is_string,
+    pa.types.is_binary,
+    pa.types.is_large_string,
+    pa.types.is_large_binary,
+)
 
 
 def arrow_names(path: Path) -> list[str]:
@@ -31,23 +37,28 @@ def arrow_names(path: Path) -> list[str]:
 
 
 def read_arrow(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The rows in pieces of at most `PIECE_ROWS` and about `PIECE_BYTES`, checked in full (`validate`).
+    """The rows in pieces of at most `PIECE_ROWS` and about `PIECE_BYTES`, checked in full
+    (`validate`).
 
-    columns: those to read, in the file's order; all by default. Columns of views, and dictionaries of them, come as
-    large_string or large_binary. What the file claims to unpack to is checked before anything is unpacked. BadInput
-    where it is damaged, is truncated, or claims beyond all measure.
+    columns: those to read, in the file's order; all by default. Columns of views, and dictionaries
+    of them, come as large_string or large_binary. What the file claims to unpack to is checked
+    before anything is unpacked. BadInput where it is damaged, is truncated, or claims beyond all
+    measure.
     """
     packed, unpacked = path.stat().st_size, 0
     with _said(path.name):
         _check_claims(path, packed)
         with _open(path) as reader:
             names = reader.schema.names
-            wanted = [place for place, name in enumerate(names) if columns is None or name in columns]
+            wanted = [
+                place for place, name in enumerate(names) if columns is None or name in columns
+            ]
             for batch in _batches(reader):
                 batch.validate(full=True)
                 batch = _plain_dictionaries(batch.select(wanted), packed, path.name)
                 for piece, decoded in _pieces(batch):
-                    # A dictionary's value that stands there a million times takes no room before it is decoded.
+                    # A dictionary's value that stands there a million times takes no room before it
+                    # is decoded.
                     unpacked += decoded
                     check_size(unpacked, packed, path.name)
                     yield _plain(piece)
@@ -60,7 +71,8 @@ def _said(name: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, IndexError, struct.error, MemoryError, pa.ArrowException) as error:
         raise BadInput(
-            f"{name!r} begins like an Arrow file but cannot be read ({first_line(error)}); write it again."
+            f"{name!r} begins like an Arrow file but cannot be read ({first_line(error)}); write it"
+            " again."
         ) from error
 
 
@@ -79,21 +91,25 @@ def _batches(reader: Any) -> Iterator[pa.RecordBatch]:
 
 
 def _check_claims(path: Path, packed: int) -> None:
-    """BadInput where a batch, or all together, claim to unpack beyond all measure, or rows that take no room."""
+    """BadInput where a batch, or all together, claim to unpack beyond all measure, or rows that
+    take no room."""
     claimed = 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for message in file_messages(data) if data[: len(MAGIC)] == MAGIC else stream_messages(data):
+        for message in (
+            file_messages(data) if data[: len(MAGIC)] == MAGIC else stream_messages(data)
+        ):
             if message.claimed > MAX_BATCH_BYTES:
                 raise BadInput(
-                    f"{path.name!r} has a batch of {message.claimed:,} bytes; write it with batches of at most "
-                    f"{MAX_BATCH_BYTES:,} bytes."
+                    f"{path.name!r} has a batch of {message.claimed:,} bytes; write it with batches"
+                    f" of at most {MAX_BATCH_BYTES:,} bytes."
                 )
             claimed += max(message.claimed, message.cells)
             check_size(claimed, packed, path.name)
 
 
 def _plain_dictionaries(batch: pa.RecordBatch, packed: int, name: str) -> pa.RecordBatch:
-    """The batch, its dictionaries without views; BadInput where those would unfold beyond all measure."""
+    """The batch, its dictionaries without views; BadInput where those would unfold beyond all
+    measure."""
     columns = []
     for column in batch.columns:
         if pa.types.is_dictionary(column.type) and is_view(column.type.value_type):
@@ -104,18 +120,25 @@ def _plain_dictionaries(batch: pa.RecordBatch, packed: int, name: str) -> pa.Rec
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """(rows, their bytes once decoded): at most `PIECE_ROWS` rows and about `PIECE_BYTES`, but at least one row."""
+    """(rows, their bytes once decoded): at most `PIECE_ROWS` rows and about `PIECE_BYTES`, but at
+    least one row."""
     ends = np.cumsum(_row_bytes(batch))
     start = begin = 0
     while start < batch.num_rows:
-        rows = int(np.searchsorted(ends[start : start + PIECE_ROWS], begin + PIECE_BYTES, side="right")) or 1
+        rows = (
+            int(
+                np.searchsorted(ends[start : start + PIECE_ROWS], begin + PIECE_BYTES, side="right")
+            )
+            or 1
+        )
         end = int(ends[start + rows - 1])
         yield batch.slice(start, rows), end - begin
         start, begin = start + rows, end
 
 
 def _row_bytes(batch: pa.RecordBatch) -> np.ndarray:
-    """int64 (rows,): the bytes of each row once decoded; a dictionary's value counts as often as it stands there."""
+    """int64 (rows,): the bytes of each row once decoded; a dictionary's value counts as often as it
+    stands there."""
     total = np.full(batch.num_rows, batch.num_columns, dtype=np.int64)
     for column in batch.columns:
         if pa.types.is_dictionary(column.type):

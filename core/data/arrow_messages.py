@@ -1,7 +1,9 @@
-"""What the messages of an Arrow IPC file or stream say they unpack to, read before Arrow makes room for it.
+"""What the messages of an Arrow IPC file or stream say they unpack to, read before Arrow makes room
+for it.
 
-A compressed buffer begins with the size it claims to have unpacked, for which Arrow allocates memory at once.
-Format: https://arrow.apache.org/docs/format/Columnar.html. Metadata are flatbuffers, of which a few fields are read.
+A compressed buffer begins with the size it claims to have unpacked, for which Arrow allocates
+memory at once. Format: https://arrow.apache.org/docs/format/Columnar.html. Metadata are
+flatbuffers, of which a few fields are read.
 """
 
 import struct
@@ -21,8 +23,8 @@ _NOT_COMPRESSED = -1
 class Message:
     """A batch of rows or of a dictionary's values.
 
-    cells: its rows times its columns, which may take no room in the file. claimed: bytes that it says it has unpacked.
-    end: where the next one may begin.
+    cells: its rows times its columns, which may take no room in the file. claimed: bytes that it
+    says it has unpacked. end: where the next one may begin.
     """
 
     cells: int
@@ -31,10 +33,11 @@ class Message:
 
 
 def file_messages(data: mmap) -> Iterator[Message]:
-    """Every batch that the footer of an IPC file names; ValueError, IndexError or struct.error where it is damaged.
+    """Every batch that the footer of an IPC file names; ValueError, IndexError or struct.error
+    where it is damaged.
 
-    ValueError as well where the file holds batches that the footer does not name, as two files put end to end do, or
-    where the footer names one twice.
+    ValueError as well where the file holds batches that the footer does not name, as two files put
+    end to end do, or where the footer names one twice.
     """
     if len(data) < 20 or data[-6:] != MAGIC:
         raise ValueError("its end is missing: it is truncated")
@@ -57,7 +60,8 @@ def file_messages(data: mmap) -> Iterator[Message]:
 
 
 def stream_messages(data: mmap) -> Iterator[Message]:
-    """Every batch of an IPC stream, from its beginning; ValueError where it breaks off or more follows its end."""
+    """Every batch of an IPC stream, from its beginning; ValueError where it breaks off or more
+    follows its end."""
     place = 0
     while place < len(data):
         metadata, length = _prefix(data, place)

@@ -1,4 +1,5 @@
-"""Rows that cannot be read: the file is refused with a sentence, or they are skipped and counted."""
+"""Rows that cannot be read: the file is refused with a sentence, or they are skipped and
+counted."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ _NEARLY_ALL = 0.8
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be read. row: its number in the file. sentence: what is wrong. column, cell: where it is."""
+    """A row that cannot be read. row: its number in the file. sentence: what is wrong. column,
+    cell: where it is."""
 
     row: int
     sentence: str
@@ -27,7 +29,8 @@ class BadRow:
 
 @dataclass
 class BadRows:
-    """What to do with a bad row: refuse the file with a sentence, or skip, count and remember a few."""
+    """What to do with a bad row: refuse the file with a sentence, or skip, count and remember a
+    few."""
 
     skip: bool
     count: int = 0
@@ -39,12 +42,15 @@ class BadRows:
         self._pending.append(BadRow(row, sentence, column, cell))
 
     def settle(self, rows: int) -> None:
-        """Decides on the rows noted, which were among so many: BadInput with the first of them, or skips all."""
+        """Decides on the rows noted, which were among so many: BadInput with the first of them, or
+        skips all."""
         self._pending.sort(key=lambda bad: bad.row)
         if self._pending and not self.skip:
             self._refuse(rows)
         self.count += len(self._pending)
-        self.examples += [bad.sentence for bad in self._pending[: MAX_EXAMPLES - len(self.examples)]]
+        self.examples += [
+            bad.sentence for bad in self._pending[: MAX_EXAMPLES - len(self.examples)]
+        ]
         self._pending.clear()
 
     def _refuse(self, rows: int) -> NoReturn:
@@ -53,20 +59,24 @@ class BadRows:
             raise UnreadableRow(f"{first} Fix the row, or choose to skip bad rows.")
         if all(one.column == "label" and label_of(one.cell) == NO_LABEL for one in self._pending):
             raise UnreadableRow(
-                f"{first} {bad:,} of the {rows:,} rows looked at have no label: choose to skip bad rows to keep those "
-                "that have one."
+                f"{first} {bad:,} of the {rows:,} rows looked at have no label: choose to skip bad"
+                " rows to keep those that have one."
             )
         cell, times = Counter(one.cell for one in self._pending).most_common(1)[0]
         cause = "check that delimiter and columns are what they seem."
         if cell and times >= _NEARLY_ALL * bad:
-            cause = f"if {cell[:40]!r} stands for a missing value, write nothing, or NaN, in its place."
+            cause = (
+                f"if {cell[:40]!r} stands for a missing value, write nothing, or NaN, in its place."
+            )
         raise BadInput(
-            f"{first} {bad:,} of the {rows:,} rows looked at are bad, so skipping bad rows would leave few: {cause}"
+            f"{first} {bad:,} of the {rows:,} rows looked at are bad, so skipping bad rows would"
+            f" leave few: {cause}"
         )
 
 
 def number_rows(first: int, count: int, dropped: Sequence[int]) -> np.ndarray:
-    """Numbers of the `count` rows that Arrow hands out of a text, which begin at `first`, without those `dropped`."""
+    """Numbers of the `count` rows that Arrow hands out of a text, which begin at `first`, without
+    those `dropped`."""
     gone = np.array([number for number in dropped if number >= first], dtype=np.int64)
     numbers = np.arange(first, first + count + len(gone))
     return numbers[~np.isin(numbers, gone)][:count]

@@ -1,8 +1,10 @@
-"""Cuts a block of text into cells and codes every column: each distinct cell once, a 16-bit place for every row.
+"""Cuts a block of text into cells and codes every column: each distinct cell once, a 16-bit place
+for every row.
 
-A cell of up to eight bytes, as nearly all of Criteo's are, is one 64-bit word: its end is found in that word at once
-(Lamport 1975, "Multiple byte processing with full-word instructions") and words are compared, not texts. What a cell
-means is for others to say; it is asked once a distinct cell, not once a row.
+A cell of up to eight bytes, as nearly all of Criteo's are, is one 64-bit word: its end is found in
+that word at once (Lamport 1975, "Multiple byte processing with full-word instructions") and words
+are compared, not texts. What a cell means is for others to say; it is asked once a distinct cell,
+not once a row.
 """
 
 import codecs
@@ -41,7 +43,9 @@ class _Scratch(threading.local):
             self.text = np.empty(size + 1 + _PAD, np.uint8)
         place = 0
         for piece in pieces:
-            self.text[place : place + len(piece)] = np.frombuffer(piece, np.uint8) if len(piece) else ()
+            self.text[place : place + len(piece)] = (
+                np.frombuffer(piece, np.uint8) if len(piece) else ()
+            )
             place += len(piece)
         if place and self.text[place - 1] not in (10, 13):
             self.text[place] = 10
@@ -61,12 +65,13 @@ _scratch = _Scratch()
 def code_cells(
     pieces: Sequence[bytes | memoryview], delimiter: str, wanted: list[bool], quoted: bool
 ) -> Iterator[list[pa.DictionaryArray]]:
-    """The wanted columns of whole lines, at most BATCH_ROWS rows at a time: places int16, distinct cells as string.
+    """The wanted columns of whole lines, at most BATCH_ROWS rows at a time: places int16, distinct
+    cells as string.
 
-    pieces: the text, cut anywhere. wanted: for every column whether it is coded. quoted: whether a cell may stand in
-    quotation marks. Cells come in order of appearance, an empty one as null; that they are UTF-8 is not checked. Raises
-    UnusualText at a row of another width, a blank line, a byte order mark, a control character, or a quotation mark
-    that does more than enclose a cell.
+    pieces: the text, cut anywhere. wanted: for every column whether it is coded. quoted: whether a
+    cell may stand in quotation marks. Cells come in order of appearance, an empty one as null; that
+    they are UTF-8 is not checked. Raises UnusualText at a row of another width, a blank line, a
+    byte order mark, a control character, or a quotation mark that does more than enclose a cell.
     """
     data = _scratch.joined(pieces)
     if bytes(data[:3]) == codecs.BOM_UTF8:
@@ -82,7 +87,9 @@ def code_cells(
     words = eights(data)
     place, end = np.uint64(0), np.uint64(len(data) - _PAD)
     while place < end:
-        rows, place = cut_rows(data, words, place, end, ord(delimiter), slots, FACTOR, _scratch.words, _scratch.starts)
+        rows, place = cut_rows(
+            data, words, place, end, ord(delimiter), slots, FACTOR, _scratch.words, _scratch.starts
+        )
         if rows < 0:
             raise UnusualText
         yield [_coded(data, ord(delimiter), slot, rows) for slot in range(sum(wanted))]
@@ -92,7 +99,16 @@ def _coded(data: np.ndarray, delimiter: int, slot: int, rows: int) -> pa.Diction
     codes, scratch = np.empty(rows, np.int16), _scratch
     words, starts = scratch.words[slot], scratch.starts[slot]
     count, missing = code_column(
-        data, delimiter, words, starts, scratch.table, scratch.keys, scratch.firsts, FACTOR, codes, scratch.offsets
+        data,
+        delimiter,
+        words,
+        starts,
+        scratch.table,
+        scratch.keys,
+        scratch.firsts,
+        FACTOR,
+        codes,
+        scratch.offsets,
     )
     offsets = scratch.offsets[: count + 1].copy()
     letters = np.empty(offsets[count] + 8, np.uint8)
@@ -100,7 +116,9 @@ def _coded(data: np.ndarray, delimiter: int, slot: int, rows: int) -> pa.Diction
     valid = None
     if missing >= 0:
         valid = pa.py_buffer(np.packbits(np.arange(count) != missing, bitorder="little"))
-    distinct = pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(letters), valid)
+    distinct = pa.StringArray.from_buffers(
+        count, pa.py_buffer(offsets), pa.py_buffer(letters), valid
+    )
     return pa.DictionaryArray.from_arrays(codes, distinct, safe=False)
 
 

@@ -7,21 +7,60 @@ from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.errors import BadInput
 
 LABEL_NAMES = frozenset(
-    {"label", "labels", "click", "clicks", "clicked", "isclick", "isclicked", "wasclicked", "clicklabel", "labelclick"}
+    {
+        "label",
+        "labels",
+        "click",
+        "clicks",
+        "clicked",
+        "isclick",
+        "isclicked",
+        "wasclicked",
+        "clicklabel",
+        "labelclick",
+    }
     | {"target", "y", "clk", "clickflag"}
 )
 """Usual names of the label, in lower case and without separators."""
 ID_NAMES = frozenset(
-    {"id", "rowid", "uuid", "uid", "impressionid", "requestid", "eventid", "displayid", "sampleid", "exampleid"}
+    {
+        "id",
+        "rowid",
+        "uuid",
+        "uid",
+        "impressionid",
+        "requestid",
+        "eventid",
+        "displayid",
+        "sampleid",
+        "exampleid",
+    }
     | {"recordid"}
 )
 NUMERIC_WORDS = frozenset(
-    {"i", "int", "ints", "integer", "integers", "num", "number", "numeric", "numerical", "dense", "cont", "continuous"}
+    {
+        "i",
+        "int",
+        "ints",
+        "integer",
+        "integers",
+        "num",
+        "number",
+        "numeric",
+        "numerical",
+        "dense",
+        "cont",
+        "continuous",
+    }
     | {"n", "d"}
 )
 """Words that stand before the number in the name of a numeric feature."""
-CATEGORICAL_WORDS = frozenset({"c", "cat", "cats", "category", "categorical", "categories", "sparse", "s"})
-_FILLERS = frozenset({"feature", "features", "feat", "col", "column", "field", "var", "hash", "hashed", "criteo"})
+CATEGORICAL_WORDS = frozenset(
+    {"c", "cat", "cats", "category", "categorical", "categories", "sparse", "s"}
+)
+_FILLERS = frozenset(
+    {"feature", "features", "feat", "col", "column", "field", "var", "hash", "hashed", "criteo"}
+)
 """Words that may stand beside them."""
 _INDEX = re.compile(r"|index|unnamed\d+|indexlevel\d+")
 """Names, without separators, that pandas gives to the numbers of the rows."""
@@ -38,14 +77,16 @@ def is_index(name: str) -> bool:
 
 
 def label_places(names: Sequence[str]) -> list[int]:
-    """Places of the names that are usual ones of a label; only the exact ones where there are such."""
+    """Places of the names that are usual ones of a label; only the exact ones where there are
+    such."""
     plain = [plain_name(name) for name in names]
     places = [place for place, name in enumerate(plain) if name in LABEL_NAMES]
     return [place for place in places if plain[place] == LABEL] or places
 
 
 def recognise(names: Sequence[str], file: str = "") -> dict[str, int]:
-    """Place (from 0) of label and fields among a header's names, as far as their names are usual ones.
+    """Place (from 0) of label and fields among a header's names, as far as their names are usual
+    ones.
 
     BadInput where one of our own names stands there twice.
 
@@ -54,14 +95,21 @@ def recognise(names: Sequence[str], file: str = "") -> dict[str, int]:
     """
     for ours in (LABEL, *FIELDS):
         if names.count(ours) > 1:
-            raise BadInput(f"The header of {file!r} names the column {ours} {names.count(ours)} times.")
+            raise BadInput(
+                f"The header of {file!r} names the column {ours} {names.count(ours)} times."
+            )
     names = _without_table(names)
     found: dict[str, int] = {}
     if len(labels := label_places(names)) == 1:
         found[LABEL] = labels[0]
     groups = _numbered(names)
-    for fields, words, starts in ((NUMERIC, NUMERIC_WORDS, (1, 0)), (CATEGORICAL, CATEGORICAL_WORDS, (1, 0, 14, 13))):
-        places = _consecutive([group for key, group in groups.items() if key & words], len(fields), starts)
+    for fields, words, starts in (
+        (NUMERIC, NUMERIC_WORDS, (1, 0)),
+        (CATEGORICAL, CATEGORICAL_WORDS, (1, 0, 14, 13)),
+    ):
+        places = _consecutive(
+            [group for key, group in groups.items() if key & words], len(fields), starts
+        )
         found |= dict(zip(fields, places, strict=True)) if places else _exact(names, fields)
     return found
 
@@ -75,7 +123,8 @@ def _without_table(names: Sequence[str]) -> list[str]:
 
 
 def _exact(names: Sequence[str], fields: Sequence[str]) -> dict[str, int]:
-    """Our own names in either case; none where there are more of them than there are fields, as C1 to C39."""
+    """Our own names in either case; none where there are more of them than there are fields, as C1
+    to C39."""
     upper = [name.upper() for name in names]
     if f"{fields[0][0]}{len(fields) + 1}" in upper:
         return {}
@@ -90,13 +139,19 @@ def _numbered(names: Sequence[str]) -> dict[frozenset[str], dict[int, int]]:
         numbers = [part for part in parts if part.isdigit()]
         words = frozenset(part for part in parts if not part.isdigit()) - _FILLERS
         kinds = bool(words & NUMERIC_WORDS) + bool(words & CATEGORICAL_WORDS)
-        if len(numbers) == 1 and len(numbers[0]) <= 3 and kinds == 1 and words <= NUMERIC_WORDS | CATEGORICAL_WORDS:
+        if (
+            len(numbers) == 1
+            and len(numbers[0]) <= 3
+            and kinds == 1
+            and words <= NUMERIC_WORDS | CATEGORICAL_WORDS
+        ):
             groups.setdefault(words, {}).setdefault(int(numbers[0]), place)
     return groups
 
 
 def _consecutive(groups: Sequence[dict[int, int]], count: int, starts: Sequence[int]) -> list[int]:
-    """Places of a group whose numbers are `count` consecutive ones from one of the starts; [] where there is none."""
+    """Places of a group whose numbers are `count` consecutive ones from one of the starts; [] where
+    there is none."""
     for start in starts:
         for group in groups:
             if set(group) == set(range(start, start + count)):

@@ -1,4 +1,5 @@
-"""Parquet and Arrow files: column names, and rows as text, so that they meet the same checks as any other file."""
+"""Parquet and Arrow files: column names, and rows as text, so that they meet the same checks as any
+other file."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -26,10 +27,14 @@ BATCH_ROWS = 65_536
 MAX_ROW_GROUP_BYTES = 4 * 2**30
 
 
-def read_head(path: Path, container: str, limit: int) -> tuple[list[str], list[list[str]], frozenset[str]]:
-    """(names of the columns, at most `limit` of the first rows as text, names of those that cannot be read as text).
+def read_head(
+    path: Path, container: str, limit: int
+) -> tuple[list[str], list[list[str]], frozenset[str]]:
+    """(names of the columns, at most `limit` of the first rows as text, names of those that cannot
+    be read as text).
 
-    A cell is "" where there is no text. Columns of lists, of bytes and of a name that others have cannot be read.
+    A cell is "" where there is no text. Columns of lists, of bytes and of a name that others have
+    cannot be read.
     """
     names = column_names(path, container)
     once = [name for name in names if names.count(name) == 1]
@@ -39,7 +44,11 @@ def read_head(path: Path, container: str, limit: int) -> tuple[list[str], list[l
             texts = {name: _texts(rows.column(name), name, path.name) for name in once}
             cells = [texts.get(name) or [""] * rows.num_rows for name in names]
             unreadable = frozenset(name for name in names if texts.get(name) is None)
-            return names, [[cell or "" for cell in row] for row in zip(*cells, strict=True)], unreadable
+            return (
+                names,
+                [[cell or "" for cell in row] for row in zip(*cells, strict=True)],
+                unreadable,
+            )
     return names, [], frozenset()
 
 
@@ -62,26 +71,36 @@ def column_names(path: Path, container: str) -> list[str]:
         return list(pq.read_schema(path, memory_map=True).names)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise BadInput(
-            f"{path.name!r} begins like Parquet but cannot be read ({first_line(error)}); write it again."
+            f"{path.name!r} begins like Parquet but cannot be read ({first_line(error)}); write it"
+            " again."
         ) from error
 
 
 @contextmanager
-def read_columns(path: Path, container: str, names: Sequence[str]) -> Iterator[Iterator[pa.RecordBatch]]:
+def read_columns(
+    path: Path, container: str, names: Sequence[str]
+) -> Iterator[Iterator[pa.RecordBatch]]:
     """The columns of these names, batch by batch, in this order."""
-    batches = _parquet_batches(path, list(names)) if container == PARQUET else read_arrow(path, list(names))
+    batches = (
+        _parquet_batches(path, list(names))
+        if container == PARQUET
+        else read_arrow(path, list(names))
+    )
     try:
         yield (batch.select(list(names)) for batch in batches)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         form = "Parquet" if container == PARQUET else "an Arrow file"
-        raise BadInput(f"{path.name!r} cannot be read as {form} ({first_line(error)}); write it again.") from error
+        raise BadInput(
+            f"{path.name!r} cannot be read as {form} ({first_line(error)}); write it again."
+        ) from error
 
 
 def as_text(column: pa.Array, name: str, file: str, ours: str = "", first: int = 1) -> pa.Array:
-    """Numbers, booleans, dictionaries and bytes as strings; whole numbers of a category without a decimal point.
+    """Numbers, booleans, dictionaries and bytes as strings; whole numbers of a category without a
+    decimal point.
 
-    ours: the column's name with us. first: number of the first row. BadInput where that column is label or feature and
-    its values are dates or the like, or where bytes are no text.
+    ours: the column's name with us. first: number of the first row. BadInput where that column is
+    label or feature and its values are dates or the like, or where bytes are no text.
     """
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     try:
@@ -101,22 +120,30 @@ def as_text(column: pa.Array, name: str, file: str, ours: str = "", first: int =
         ) from error
     except pa.ArrowInvalid as error:
         raise BadInput(
-            f"Column {name} of {file!r} holds text that is not UTF-8 in rows {first:,} to {first + len(column) - 1:,}; "
-            "write it again."
+            f"Column {name} of {file!r} holds text that is not UTF-8 in rows {first:,} to"
+            f" {first + len(column) - 1:,}; write it again."
         ) from error
     return texts
 
 
 def _is_readable(kind: pa.DataType) -> bool:
-    """Whether values of a type are numbers or text; a duration or a date is a number only to the machine."""
+    """Whether values of a type are numbers or text; a duration or a date is a number only to the
+    machine."""
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    packed = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    text = (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+    packed = (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
     return number or text or packed or pa.types.is_boolean(kind) or pa.types.is_null(kind)
 
 
 def _whole_numbers(column: pa.Array) -> pa.Array:
-    """A float column as integers where all are whole: pandas turns whole numbers with missing ones into floats."""
+    """A float column as integers where all are whole: pandas turns whole numbers with missing ones
+    into floats."""
     present = pc.if_else(pc.is_nan(column), None, column)
     try:
         return present.cast(pa.int64())
@@ -131,8 +158,8 @@ def _parquet_batches(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
         sizes = [group.total_byte_size for group in groups]
         if any(size > MAX_ROW_GROUP_BYTES for size in sizes):
             raise BadInput(
-                f"{path.name!r} has a row group of {max(sizes):,} bytes; write it with row groups of at most "
-                f"{MAX_ROW_GROUP_BYTES:,} bytes."
+                f"{path.name!r} has a row group of {max(sizes):,} bytes; write it with row groups"
+                f" of at most {MAX_ROW_GROUP_BYTES:,} bytes."
             )
         _check_count(sum(group.num_rows for group in groups), file, path.name)
         check_size(sum(sizes), packed, path.name)
@@ -148,7 +175,8 @@ def _parquet_batches(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
 
 
 def _hidden_kinds(file: pq.ParquetFile) -> dict[str, pa.DataType]:
-    """By column, the kind of durations and times that come as whole numbers: Arrow leaves those of dictionaries so."""
+    """By column, the kind of durations and times that come as whole numbers: Arrow leaves those of
+    dictionaries so."""
     kinds: dict[str, pa.DataType] = {}
     with suppress(ValueError, KeyError, pa.ArrowException):
         stored = base64.b64decode((file.metadata.metadata or {})[b"ARROW:schema"])
@@ -166,9 +194,10 @@ def _with_kinds(batch: pa.RecordBatch, kinds: dict[str, pa.DataType]) -> pa.Reco
 
 
 def _check_count(rows: int, file: pq.ParquetFile, name: str) -> None:
-    """BadInput where a Parquet file's footer counts other rows: Arrow hands out the fewer of the two in silence."""
+    """BadInput where a Parquet file's footer counts other rows: Arrow hands out the fewer of the
+    two in silence."""
     if rows != file.metadata.num_rows:
         raise BadInput(
-            f"{name!r} holds {rows:,} rows where its footer counts {file.metadata.num_rows:,}: it is damaged; write it "
-            "again."
+            f"{name!r} holds {rows:,} rows where its footer counts {file.metadata.num_rows:,}: it"
+            " is damaged; write it again."
         )

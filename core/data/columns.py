@@ -25,9 +25,10 @@ _MAX_NAME = 64
 class Columns:
     """Which column of a file is which.
 
-    used: for every column of the file the name it is stored under, None where it is left out. id_column, kept: names
-    among them of the column that identifies a row ("" for none) and of segment columns. absent: fields that the file
-    lacks, stored as missing. renamed: (our name, the file's) where they differ. notes: sentences on what was decided.
+    used: for every column of the file the name it is stored under, None where it is left out.
+    id_column, kept: names among them of the column that identifies a row ("" for none) and of
+    segment columns. absent: fields that the file lacks, stored as missing. renamed: (our name, the
+    file's) where they differ. notes: sentences on what was decided.
     """
 
     used: tuple[str | None, ...]
@@ -46,9 +47,9 @@ class Columns:
 class ColumnsNeeded(BadInput):
     """Columns were not recognised: the user has to say which is which.
 
-    reason: what was not recognised; the message adds `advice`, how the command line is told. names: the file's columns,
-    by header or position. examples: some cells of each. proposal: a mapping to start from. usable: whether a
-    mapping can help at all.
+    reason: what was not recognised; the message adds `advice`, how the command line is told. names:
+    the file's columns, by header or position. examples: some cells of each. proposal: a mapping to
+    start from. usable: whether a mapping can help at all.
     """
 
     def __init__(
@@ -79,15 +80,22 @@ def match_header(
 ) -> Columns:
     """The columns of a file whose header is `names`; rows: some of its rows, as text.
 
-    nested: columns whose values are no text, which are not kept. need_label: ask where the label may be one of the
-    columns that were not recognised. ColumnsNeeded where a field is not found; BadInput where a column is named twice,
-    or the mapping or `options.keep` names one there is not.
+    nested: columns whose values are no text, which are not kept. need_label: ask where the label
+    may be one of the columns that were not recognised. ColumnsNeeded where a field is not found;
+    BadInput where a column is named twice, or the mapping or `options.keep` names one there is not.
     """
     if len(names) > MAX_COLUMNS:
-        raise BadInput(f"The header of {file!r} names {len(names):,} columns; at most {MAX_COLUMNS:,} are read.")
+        raise BadInput(
+            f"The header of {file!r} names {len(names):,} columns; at most {MAX_COLUMNS:,} are"
+            " read."
+        )
     names = [name.strip().lstrip("\ufeff").strip() for name in names]
     mapped = _positions_of(options.columns or {}, names, file)
-    found = {ours: place for ours, place in recognise(names, file).items() if place not in mapped.values()} | mapped
+    found = {
+        ours: place
+        for ours, place in recognise(names, file).items()
+        if place not in mapped.values()
+    } | mapped
     examples = [[row[place] for row in rows if place < len(row)] for place in range(len(names))]
     _ask_for_fields(found, names, examples, f"The header of {file!r}")
     if LABEL not in found and need_label:
@@ -96,11 +104,17 @@ def match_header(
 
 
 def match_positions(
-    rows: Sequence[Sequence[str]], start: Mapping[str, int], options: ReadOptions, file: str, names: Sequence[str]
+    rows: Sequence[Sequence[str]],
+    start: Mapping[str, int],
+    options: ReadOptions,
+    file: str,
+    names: Sequence[str],
 ) -> Columns:
-    """The columns of a file without a header; start: which is which, by place from 0, where no mapping says otherwise.
+    """The columns of a file without a header; start: which is which, by place from 0, where no
+    mapping says otherwise.
 
-    rows: some of its rows, as text. names: what a header that only counts the columns calls them, or their positions.
+    rows: some of its rows, as text. names: what a header that only counts the columns calls them,
+    or their positions.
     """
     mapped = _positions_of(options.columns or {}, names, file)
     found = _in_turn(start, mapped, len(names)) | mapped
@@ -111,8 +125,11 @@ def match_positions(
     return dataclasses.replace(columns, renamed=moved)
 
 
-def _in_turn(start: Mapping[str, int], mapped: Mapping[str, int | None], width: int) -> dict[str, int]:
-    """Criteo's order of what the mapping leaves out, over the columns it leaves; `start` where it takes none."""
+def _in_turn(
+    start: Mapping[str, int], mapped: Mapping[str, int | None], width: int
+) -> dict[str, int]:
+    """Criteo's order of what the mapping leaves out, over the columns it leaves; `start` where it
+    takes none."""
     taken = {place for place in mapped.values() if place is not None}
     if not taken & set(start.values()):
         return {ours: place for ours, place in start.items() if ours not in mapped}
@@ -127,14 +144,17 @@ def criteo_order(labelled: bool, first: int = 0) -> dict[str, int]:
     return {name: first + place for place, name in enumerate(ours)}
 
 
-def _positions_of(mapping: Mapping[str, Source], names: Sequence[str], file: str) -> dict[str, int | None]:
+def _positions_of(
+    mapping: Mapping[str, Source], names: Sequence[str], file: str
+) -> dict[str, int | None]:
     """The mapping with a place from 0 for every column it names."""
     found: dict[str, int | None] = {}
     for ours, source in mapping.items():
         if isinstance(source, int):
             if not 1 <= source <= len(names):
                 raise BadInput(
-                    f"The column mapping gives position {source} for {ours}; {file!r} has columns 1 to {len(names)}."
+                    f"The column mapping gives position {source} for {ours}; {file!r} has columns 1"
+                    f" to {len(names)}."
                 )
             found[ours] = source - 1
         elif source is not None:
@@ -143,34 +163,45 @@ def _positions_of(mapping: Mapping[str, Source], names: Sequence[str], file: str
             ]
             if not matches:
                 raise BadInput(
-                    f"The column mapping gives {source!r} for {ours}, which {file!r} does not have; it has "
+                    f"The column mapping gives {source!r} for {ours}, which {file!r} does not have;"
+                    " it has "
                     f"{', '.join(repr(name) for name in names[:12])}{' …' if len(names) > 12 else ''}."
                 )
             found[ours] = matches[0]
         else:
             found[ours] = None
-        twin = next((other for other, place in found.items() if place == found[ours] and other != ours), None)
+        twin = next(
+            (other for other, place in found.items() if place == found[ours] and other != ours),
+            None,
+        )
         if twin and found[ours] is not None:
-            raise BadInput(f"The column mapping gives column {source!r} of {file!r} for both {twin} and {ours}.")
+            raise BadInput(
+                f"The column mapping gives column {source!r} of {file!r} for both {twin} and"
+                f" {ours}."
+            )
     return found
 
 
 def _ask_for_fields(
-    found: Mapping[str, int | None], names: Sequence[str], examples: Sequence[Sequence[str]], what: str
+    found: Mapping[str, int | None],
+    names: Sequence[str],
+    examples: Sequence[Sequence[str]],
+    what: str,
 ) -> None:
     """what: the header, or the file without one, to begin a sentence with."""
     missing = [field for field in FIELDS if field not in found]
     absent = [field for field, place in found.items() if place is None and field in FIELDS]
     if len(absent) > MAX_ABSENT:
         raise BadInput(
-            f"The column mapping leaves {len(absent)} of the 39 features without a column; too few are left."
+            f"The column mapping leaves {len(absent)} of the 39 features without a column; too few"
+            " are left."
         )
     if not missing:
         return
     if (other := recognise_other(names)) and len(missing) > MAX_ABSENT:
         raise ColumnsNeeded(
-            f"{what} is that of {other}: it has other features than the 13 numeric and 26 categorical ones of "
-            "Criteo's click data that Thaw trains on, so it cannot be used.",
+            f"{what} is that of {other}: it has other features than the 13 numeric and 26"
+            " categorical ones of Criteo's click data that Thaw trains on, so it cannot be used.",
             "",
             names,
             examples,
@@ -182,8 +213,9 @@ def _ask_for_fields(
     example = {field: proposal.get(field) or "name in the file" for field in missing[:2]}
     raise ColumnsNeeded(
         f"{what} {lacks}; it names {', '.join(names[:8])}{' …' if len(names) > 8 else ''}.",
-        "Say which column is which with a mapping (--columns map.json), such as "
-        f"{json.dumps(example, ensure_ascii=False)}; null stands for a column that the file does not have.",
+        "Say which column is which with a mapping (--columns map.json), such as"
+        f" {json.dumps(example, ensure_ascii=False)}; null stands for a column that the file does"
+        " not have.",
         names,
         examples,
         proposal,
@@ -191,10 +223,15 @@ def _ask_for_fields(
 
 
 def _ask_for_label(
-    found: Mapping[str, int | None], names: Sequence[str], examples: Sequence[Sequence[str]], file: str
+    found: Mapping[str, int | None],
+    names: Sequence[str],
+    examples: Sequence[Sequence[str]],
+    file: str,
 ) -> None:
     used = set(found.values())
-    free = [place for place in range(len(names)) if place not in used and not is_index(names[place])]
+    free = [
+        place for place in range(len(names)) if place not in used and not is_index(names[place])
+    ]
     named = [place for place in label_places(names) if place in free]
     labels = named or [place for place in free if _may_be_label(examples[place])]
     if not labels:
@@ -204,12 +241,16 @@ def _ask_for_label(
         reason = f"The header of {file!r} has several columns that may be the label: {listed}."
     else:
         holds = "holds" if len(labels) == 1 else "hold"
-        words = "" if all(set(map(str.strip, examples[place])) <= {"0", "1", ""} for place in labels) else ", or nearly"
+        words = (
+            ""
+            if all(set(map(str.strip, examples[place])) <= {"0", "1", ""} for place in labels)
+            else ", or nearly"
+        )
         reason = f"The header of {file!r} names no label, and {listed} {holds} only 0 and 1{words}."
     raise ColumnsNeeded(
         reason,
-        f'If that is the label, say so with a mapping (--columns map.json): {{"label": {json.dumps(names[labels[0]])}}}'
-        '; if the rows have no label, {"label": null}.',
+        'If that is the label, say so with a mapping (--columns map.json): {"label":'
+        f' {json.dumps(names[labels[0]])}}}; if the rows have no label, {{"label": null}}.',
         names,
         examples,
         _proposal(found, names) | {LABEL: names[labels[0]]},
@@ -224,8 +265,11 @@ def _may_be_label(cells: Sequence[str]) -> bool:
 
 
 def _proposal(found: Mapping[str, int | None], names: Sequence[str]) -> dict[str, Source]:
-    """What was recognised, and for the rest what stands in Criteo's order where the number of columns fits."""
-    proposal: dict[str, Source] = {ours: None if place is None else names[place] for ours, place in found.items()}
+    """What was recognised, and for the rest what stands in Criteo's order where the number of
+    columns fits."""
+    proposal: dict[str, Source] = {
+        ours: None if place is None else names[place] for ours, place in found.items()
+    }
     unused = [place for place in range(len(names)) if place not in found.values()]
     identifier = _find_id(unused, names)
     free = [names[place] for place in unused if place != identifier and not is_index(names[place])]
@@ -258,7 +302,9 @@ def _columns(
     chosen, notes = _chosen(others, stored, names, nested, options.keep, file)
     for place in ([] if identifier is None else [identifier]) + chosen:
         used[place] = stored[place]
-    renamed = tuple((ours, names[place]) for ours, place in place_of.items() if ours not in (names[place], ID))
+    renamed = tuple(
+        (ours, names[place]) for ours, place in place_of.items() if ours not in (names[place], ID)
+    )
     return Columns(
         tuple(used),
         id_column="" if identifier is None else stored[identifier],
@@ -270,7 +316,8 @@ def _columns(
 
 
 def stored_names(extra: Sequence[int], names: Sequence[str]) -> dict[int, str]:
-    """By place, the names that columns beyond the 40 are stored under: each once, and never one of ours."""
+    """By place, the names that columns beyond the 40 are stored under: each once, and never one of
+    ours."""
     stored: dict[int, str] = {}
     taken = {LABEL, *FIELDS}
     for place in extra:
@@ -306,17 +353,24 @@ def _chosen(
         if unknown := [name for name in keep if name not in free]:
             held = " as text" if unknown[0] in nested else ""
             raise BadInput(
-                f"{file!r} has no column {unknown[0]!r} to keep beside label and features{held}; it has "
-                f"{', '.join(repr(stored[place]) for place in text) or 'none'}."
+                f"{file!r} has no column {unknown[0]!r} to keep beside label and features{held}; it"
+                f" has {', '.join(repr(stored[place]) for place in text) or 'none'}."
             )
         return sorted({free[name] for name in keep}), ()
     wanted = [place for place in text if not is_index(names[place])]
-    left = [(names[place] or "one without a name", "row numbers") for place in text if is_index(names[place])]
+    left = [
+        (names[place] or "one without a name", "row numbers")
+        for place in text
+        if is_index(names[place])
+    ]
     left += [(names[place], "no text") for place in others if names[place] in nested]
     left += [(names[place], f"more than {MAX_KEPT}") for place in wanted[MAX_KEPT:]]
     if not left:
         return wanted, ()
     listed = ", ".join(f"{name} ({why})" for name, why in left[:5])
     advice = " Name the ones to keep with --keep." if len(wanted) > MAX_KEPT else ""
-    note = f"Columns that are left out: {listed}{f' and {len(left) - 5} more' if len(left) > 5 else ''}.{advice}"
+    note = (
+        "Columns that are left out:"
+        f" {listed}{f' and {len(left) - 5} more' if len(left) > 5 else ''}.{advice}"
+    )
     return wanted[:MAX_KEPT], (note,)

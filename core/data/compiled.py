@@ -1,7 +1,9 @@
-"""Loops over bytes and rows, compiled by numba once a machine; imported only where they run, for numba loads slowly.
+"""Loops over bytes and rows, compiled by numba once a machine; imported only where they run, for
+numba loads slowly.
 
-All of them are in this file with all that they use: what numba has kept it takes for fresh while this file is the same.
-Nothing here looks whether a place lies within its array; callers hand on none that does not.
+All of them are in this file with all that they use: what numba has kept it takes for fresh while
+this file is the same. Nothing here looks whether a place lies within its array; callers hand on
+none that does not.
 """
 
 from collections.abc import Callable
@@ -32,7 +34,8 @@ def compiled(function: F) -> F:
 
 
 def eights(data: np.ndarray) -> np.ndarray:
-    """Eight bytes from every byte on, as one number each: uint64 (bytes - 7,); none where there are fewer."""
+    """Eight bytes from every byte on, as one number each: uint64 (bytes - 7,); none where there are
+    fewer."""
     return np.ndarray((max(0, len(data) - 7),), np.uint64, data, strides=(1,))
 
 
@@ -80,12 +83,18 @@ def cut_rows(
     cells: np.ndarray,
     starts: np.ndarray,
 ) -> tuple[int, np.uint64]:
-    """Fills cells (one word each) and starts, (slots, rows), from `place` on: (rows, the place after them).
+    """Fills cells (one word each) and starts, (slots, rows), from `place` on: (rows, the place
+    after them).
 
-    As many rows as fit; -1 rows where the text is unusual. A start is only told of a cell of more than eight bytes.
-    Places have no sign, which would be looked at wherever one is an index.
+    As many rows as fit; -1 rows where the text is unusual. A start is only told of a cell of more
+    than eight bytes. Places have no sign, which would be looked at wherever one is an index.
     """
-    low, delimiters, last, row = ONES * np.uint64(_CONTROL), ONES * np.uint64(delimiter), len(slots) - 1, 0
+    low, delimiters, last, row = (
+        ONES * np.uint64(_CONTROL),
+        ONES * np.uint64(delimiter),
+        len(slots) - 1,
+        0,
+    )
     while place < size and row < cells.shape[1]:
         for column in range(len(slots)):
             start, word = place, words[place]
@@ -93,7 +102,8 @@ def cut_rows(
             if delimiter >= _CONTROL:
                 other = word ^ delimiters
                 hit |= (other - ONES) & ~other & HIGH
-            # A branch, though it could do without: the processor guesses it and goes on where the next cell begins.
+            # A branch, though it could do without: the processor guesses it and goes on where the
+            # next cell begins.
             if hit != 0:
                 before = ((hit & (~hit + np.uint64(1))) >> np.uint64(7)) - np.uint64(1)
                 word &= before
@@ -136,7 +146,8 @@ def code_column(
     codes: np.ndarray,
     offsets: np.ndarray,
 ) -> tuple[int, int]:
-    """Fills codes (rows,); per distinct cell its word, start and where it begins once they lie end to end.
+    """Fills codes (rows,); per distinct cell its word, start and where it begins once they lie end
+    to end.
 
     Returns how many there are and which of them is empty, or -1.
     """
@@ -148,7 +159,12 @@ def code_column(
         while True:
             code = table[spot]
             if code < 0:
-                table[spot], keys[count], firsts[count], codes[row] = count, word, starts[row], count
+                table[spot], keys[count], firsts[count], codes[row] = (
+                    count,
+                    word,
+                    starts[row],
+                    count,
+                )
                 offsets[count] = total
                 if not _is_long(word):
                     total += int(length(word))
@@ -158,7 +174,9 @@ def code_column(
                     missing = count
                 count += 1
                 break
-            if keys[code] == word and (not _is_long(word) or _same(data, firsts[code], starts[row], delimiter)):
+            if keys[code] == word and (
+                not _is_long(word) or _same(data, firsts[code], starts[row], delimiter)
+            ):
                 codes[row] = code
                 break
             spot = (spot + 1) & (len(table) - 1)
@@ -203,7 +221,8 @@ def spell(
 
 @compiled
 def unquote(data: np.ndarray, size: int, delimiter: int, out: np.ndarray) -> int:
-    """Copies to `out` without the quotation marks around cells; returns how many bytes, -1 where one does more."""
+    """Copies to `out` without the quotation marks around cells; returns how many bytes, -1 where
+    one does more."""
     place = written = 0
     while place < size:
         quoted = data[place] == 34
@@ -225,7 +244,8 @@ def unquote(data: np.ndarray, size: int, delimiter: int, out: np.ndarray) -> int
 
 @compiled
 def read_words(data: np.ndarray, wide: np.ndarray, begins: np.ndarray, words: np.ndarray) -> bool:
-    """Fills words with the texts that begin there in data, one after another; False where one is no word."""
+    """Fills words with the texts that begin there in data, one after another; False where one is no
+    word."""
     for place in range(len(words)):
         begin, size = np.int64(begins[place]), np.int64(begins[place + 1] - begins[place])
         if size < 0 or size > 8 or begin < 0 or begin + size > len(data):
@@ -272,7 +292,8 @@ def add_words(
     count: int,
     factor: np.uint64,
 ) -> int:
-    """Adds counts to the totals of known words, new ones behind the first `count`; returns how many there are then."""
+    """Adds counts to the totals of known words, new ones behind the first `count`; returns how many
+    there are then."""
     for place in range(len(words)):
         if counts[place] > 0:
             spot = _spot(words[place], table, known, factor)
@@ -284,7 +305,9 @@ def add_words(
 
 
 @compiled
-def find_words(words: np.ndarray, table: np.ndarray, known: np.ndarray, factor: np.uint64, found: np.ndarray) -> None:
+def find_words(
+    words: np.ndarray, table: np.ndarray, known: np.ndarray, factor: np.uint64, found: np.ndarray
+) -> None:
     """Fills found with the words' places among the known ones, -1 for nowhere."""
     for place in range(len(words)):
         found[place] = table[_spot(words[place], table, known, factor)]
@@ -292,9 +315,11 @@ def find_words(words: np.ndarray, table: np.ndarray, known: np.ndarray, factor: 
 
 @compiled
 def end_rows(data: np.ndarray, delimiter: int, ends: np.ndarray) -> int:
-    """Fills ends with the place after every row's line end, outside quotation marks; returns how many there are.
+    """Fills ends with the place after every row's line end, outside quotation marks; returns how
+    many there are.
 
-    A quotation mark counts where a cell begins (RFC 4180); within a quoted cell two of them are one.
+    A quotation mark counts where a cell begins (RFC 4180); within a quoted cell two of them are
+    one.
     """
     count, place, size = 0, 0, len(data)
     begins = True

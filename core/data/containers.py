@@ -1,7 +1,9 @@
-"""Opens a sample's file, plain, packed or in an archive, as one stream of bytes; recognised by content, never by name.
+"""Opens a sample's file, plain, packed or in an archive, as one stream of bytes; recognised by
+content, never by name.
 
-What a format is, and what to do about one that is not read, stands in `unreadable`; the packings in `unpacking`; the
-archives in `tars`, `zips` and `members`; what is in an archive in `survey`, and which of it is read in `archives`.
+What a format is, and what to do about one that is not read, stands in `unreadable`; the packings in
+`unpacking`; the archives in `tars`, `zips` and `members`; what is in an archive in `survey`, and
+which of it is read in `archives`.
 """
 
 from collections.abc import Iterator
@@ -46,9 +48,9 @@ ARROW_STREAM = "arrow-stream"
 def container_of(path: Path) -> str:
     """How the rows of a file are held, by its first bytes.
 
-    plain, gzip, bz2, xz, zstd, zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst, parquet, arrow (a file of Arrow IPC, which
-    Feather is) or arrow-stream. BadInput when there is no such file or it is of a format that is not read; the sentence
-    names it and says what to do.
+    plain, gzip, bz2, xz, zstd, zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst, parquet, arrow (a file
+    of Arrow IPC, which Feather is) or arrow-stream. BadInput when there is no such file or it is of
+    a format that is not read; the sentence names it and says what to do.
     """
     head = _read_head(path)
     if head.startswith(b"PAR1"):
@@ -75,11 +77,12 @@ def container_of(path: Path) -> str:
 def open_rows(path: Path, member: str = "", keep_truncated: bool = False) -> Iterator[Guard]:
     """The unpacked bytes of a file of text.
 
-    member: which one of an archive, by the name that `choose_member` gives; by default the only one whose name is not
-    that of a document. keep_truncated: where the file breaks off, all bytes before are given, and `truncated` is set in
-    place of BadInput. Damage within the file (a checksum that is wrong, a block that cannot be unpacked) is refused
-    either way: most packings check their bytes at the end alone, so that those before damage need not be what was
-    packed, while those before a break are.
+    member: which one of an archive, by the name that `choose_member` gives; by default the only one
+    whose name is not that of a document. keep_truncated: where the file breaks off, all bytes
+    before are given, and `truncated` is set in place of BadInput. Damage within the file (a
+    checksum that is wrong, a block that cannot be unpacked) is refused either way: most packings
+    check their bytes at the end alone, so that those before damage need not be what was packed,
+    while those before a break are.
     """
     kind = container_of(path)
     if kind in (PARQUET, ARROW, ARROW_STREAM):
@@ -98,8 +101,8 @@ def open_rows(path: Path, member: str = "", keep_truncated: bool = False) -> Ite
 
 
 def list_members(path: Path, lines_before_rows: LinesBeforeRows = like_rows) -> list[Member]:
-    """The files of an archive but those that systems put there, with the rows of those that look like rows; none where
-    `path` is no archive. What breaks off is listed up to there."""
+    """The files of an archive but those that systems put there, with the rows of those that look
+    like rows; none where `path` is no archive. What breaks off is listed up to there."""
     kind = container_of(path)
     if not is_archive(kind):
         return []
@@ -110,15 +113,20 @@ def list_members(path: Path, lines_before_rows: LinesBeforeRows = like_rows) -> 
 
 
 def choose_member(
-    path: Path, member: str, lines_before_rows: LinesBeforeRows = like_rows, keep_truncated: bool = False
+    path: Path,
+    member: str,
+    lines_before_rows: LinesBeforeRows = like_rows,
+    keep_truncated: bool = False,
 ) -> Choice:
-    """The member of an archive that holds the rows; a Choice of no member where `path` is no archive.
+    """The member of an archive that holds the rows; a Choice of no member where `path` is no
+    archive.
 
-    member: the one to take, by its name or by its name without folder where no other has that; empty to look for it.
-    lines_before_rows: the test of a member's first bytes. Raises MemberNeeded where several may be meant, BadInput
-    where none is or where the archive is not sound. A member whose name leads outside the archive refuses all of
-    it; a link or a device is passed over where another one holds the rows, since no member is ever extracted. One
-    that may be the rows but cannot be read (damaged, encrypted) is not passed over for another.
+    member: the one to take, by its name or by its name without folder where no other has that;
+    empty to look for it. lines_before_rows: the test of a member's first bytes. Raises MemberNeeded
+    where several may be meant, BadInput where none is or where the archive is not sound. A member
+    whose name leads outside the archive refuses all of it; a link or a device is passed over where
+    another one holds the rows, since no member is ever extracted. One that may be the rows but
+    cannot be read (damaged, encrypted) is not passed over for another.
     """
     kind = container_of(path)
     _check_has_members(path, kind, member)
@@ -137,12 +145,16 @@ def choose_member(
             # How many rows the others have is what tells them apart.
             proposed = archives.proposed(members)
             others = [one for one in members if one is not proposed]
-            members = [*([proposed] if proposed else []), *count_rows(archive, others, lines_before_rows)]
+            members = [
+                *([proposed] if proposed else []),
+                *count_rows(archive, others, lines_before_rows),
+            ]
         return archives.choose(members, path.name, truncated)
 
 
 def _only_member(path: Path, kind: str, keep_truncated: bool) -> str:
-    """The only member that may be meant, by the names alone; BadInput where there are several or none."""
+    """The only member that may be meant, by the names alone; BadInput where there are several or
+    none."""
     with path.open("rb") as raw:
         archive = Archive(raw, path.name, path.stat().st_size, kind, keep_truncated)
         members, truncated = survey(archive, lambda head: True)
@@ -154,7 +166,9 @@ def _only_member(path: Path, kind: str, keep_truncated: bool) -> str:
 
 def _check_has_members(path: Path, kind: str, member: str) -> None:
     if member and not is_archive(kind):
-        raise BadInput(f"{path.name!r} is not an archive (it is {kind}); leave out the member {member[:80]!r}.")
+        raise BadInput(
+            f"{path.name!r} is not an archive (it is {kind}); leave out the member {member[:80]!r}."
+        )
 
 
 def _read_head(path: Path) -> bytes:
@@ -168,7 +182,9 @@ def _read_head(path: Path) -> bytes:
         with path.open("rb") as stream:
             head = stream.read(HEAD_BYTES) if size else b""
     except OSError as error:
-        raise BadInput(f"{path.name[:80]!r} cannot be read ({error.strerror}); check the path.") from error
+        raise BadInput(
+            f"{path.name[:80]!r} cannot be read ({error.strerror}); check the path."
+        ) from error
     if not head:
         raise BadInput(f"{path.name!r} is empty; it needs rows of 39 or 40 columns.")
     return head
@@ -199,5 +215,6 @@ def _check_stream_schema(path: Path) -> None:
             pa.ipc.open_stream(file)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise BadInput(
-            f"{path.name!r} begins like an Arrow stream but cannot be read ({first_line(error)}); write it again."
+            f"{path.name!r} begins like an Arrow stream but cannot be read ({first_line(error)});"
+            " write it again."
         ) from error

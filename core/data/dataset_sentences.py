@@ -1,4 +1,5 @@
-"""What a dataset is made of and what should be known of it, in sentences for pages, command line and report."""
+"""What a dataset is made of and what should be known of it, in sentences for pages, command line
+and report."""
 
 from collections.abc import Sequence
 
@@ -12,23 +13,35 @@ def dataset_sentences(dataset: Dataset) -> list[str]:
     """Files, minimum count, what the split changed, and duplicate rows."""
     files = [files_sentence(dataset.samples)] if dataset.samples else []
     count = min_count_sentence(dataset.min_count, dataset.fitted_rows)
-    return [*files, count, *dataset.notes, *duplicate_sentences(dataset.samples, dataset.duplicates)]
+    return [
+        *files,
+        count,
+        *dataset.notes,
+        *duplicate_sentences(dataset.samples, dataset.duplicates),
+    ]
 
 
 def files_sentence(samples: Sequence[SampleRole]) -> str:
     """Which file is what: "Source from 'May' (1,000 rows), target from 'June' (500 rows)."."""
-    named = ", ".join(f"{one.role.replace('_', ' ')} from {one.name!r} ({one.rows:,} rows)" for one in samples)
+    named = ", ".join(
+        f"{one.role.replace('_', ' ')} from {one.name!r} ({one.rows:,} rows)" for one in samples
+    )
     return f"{named[:1].upper()}{named[1:]}."
 
 
 def min_count_sentence(min_count: int, training_rows: int) -> str:
     """The minimum count, and whether it is the default for so many training rows."""
-    default = f", the default for {training_rows:,} training rows" * (min_count == default_min_count(training_rows))
+    default = f", the default for {training_rows:,} training rows" * (
+        min_count == default_min_count(training_rows)
+    )
     return f"Minimum count {min_count}{default}."
 
 
-def duplicate_sentences(samples: Sequence[SampleRole], duplicates: Sequence[Duplicates]) -> list[str]:
-    """A sentence for each kind of duplicate rows, or one that there are none; nothing of a dataset of one sample."""
+def duplicate_sentences(
+    samples: Sequence[SampleRole], duplicates: Sequence[Duplicates]
+) -> list[str]:
+    """A sentence for each kind of duplicate rows, or one that there are none; nothing of a dataset
+    of one sample."""
     if not samples:
         return []
     names = {one.role: one.name for one in samples}
@@ -38,8 +51,14 @@ def duplicate_sentences(samples: Sequence[SampleRole], duplicates: Sequence[Dupl
 
 def _duplicates(one: Duplicates, names: dict[str, str]) -> str:
     if one.files:
-        return f"{one.rows:,} of the {one.total:,} rows of {names[one.part]!r} also occur in {names[one.other]!r}."
-    return f"{one.rows:,} of the {one.total:,} {_rows_of(one.part)} also occur among the {_rows_of(one.other)}."
+        return (
+            f"{one.rows:,} of the {one.total:,} rows of {names[one.part]!r} also occur in"
+            f" {names[one.other]!r}."
+        )
+    return (
+        f"{one.rows:,} of the {one.total:,} {_rows_of(one.part)} also occur among the"
+        f" {_rows_of(one.other)}."
+    )
 
 
 def _rows_of(part: str) -> str:

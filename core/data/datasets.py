@@ -1,4 +1,5 @@
-"""Datasets: one sample, or several, prepared for training, with split, preprocessing and encoded rows."""
+"""Datasets: one sample, or several, prepared for training, with split, preprocessing and encoded
+rows."""
 
 import dataclasses
 import re
@@ -13,7 +14,14 @@ import numpy as np
 import pyarrow as pa
 
 from core.access import require_writable
-from core.data.dataset_files import SampleRole, check_files, content_hash_of, decode, join_rows, kept_by_all
+from core.data.dataset_files import (
+    SampleRole,
+    check_files,
+    content_hash_of,
+    decode,
+    join_rows,
+    kept_by_all,
+)
 from core.data.duplicates import Duplicates, count_duplicates
 from core.data.parallel import in_order
 from core.data.preprocessing import (
@@ -44,7 +52,9 @@ _FILES = (
     "preprocessing/preprocessing.json",
     "preprocessing/vocabulary.parquet",
 )
-ADVICE = "prepare the dataset again from its sample, put a copy of the folder back, or delete the folder"
+ADVICE = (
+    "prepare the dataset again from its sample, put a copy of the folder back, or delete the folder"
+)
 """What to do about a damaged file of a dataset."""
 
 _NAME_NUMBER = re.compile(r"-name\d+$")
@@ -53,13 +63,16 @@ _NAME_NUMBER = re.compile(r"-name\d+$")
 
 @dataclass(frozen=True)
 class Dataset:
-    """One sample or several, prepared. content_hash covers the samples' bytes, the split and the minimum count.
+    """One sample or several, prepared. content_hash covers the samples' bytes, the split and the
+    minimum count.
 
-    sample_id, sample_name: of the one sample; with several the id is empty and the name lists theirs. labelled: whether
-    the rows have labels; without them all are source rows, and labels.npy holds NaN. folder holds parts.npy (int8),
-    order.npy (int64), labels.npy (float32), preprocessing/ and encoded rows. notes: sentences on what the split changed
-    so that every part has both classes. samples: of a dataset of several files, each with its role, in the order their
-    rows follow each other; empty with one. duplicates: rows that occur in two parts or files, counted with several.
+    sample_id, sample_name: of the one sample; with several the id is empty and the name lists
+    theirs. labelled: whether the rows have labels; without them all are source rows, and labels.npy
+    holds NaN. folder holds parts.npy (int8), order.npy (int64), labels.npy (float32),
+    preprocessing/ and encoded rows. notes: sentences on what the split changed so that every part
+    has both classes. samples: of a dataset of several files, each with its role, in the order their
+    rows follow each other; empty with one. duplicates: rows that occur in two parts or files,
+    counted with several.
     """
 
     id: str
@@ -97,7 +110,8 @@ class Dataset:
 
 
 def fitted_rows(parts: Sequence[PartSummary]) -> int:
-    """Rows of the part that vocabulary and statistics are fitted on: source training rows, else target ones."""
+    """Rows of the part that vocabulary and statistics are fitted on: source training rows, else
+    target ones."""
     rows = {part.part: part.rows for part in parts}
     return rows["source_train"] or rows["target_train"]
 
@@ -112,17 +126,19 @@ def prepare(
 ) -> Dataset:
     """Splits, fits on training rows, encodes and stores under `name`; all or nothing.
 
-    Fitted on the source training rows, or on the target training rows where there is no source domain. Rows without
-    labels all become source rows; of `spec` only order, seed and source validation share are kept for them. min_count:
-    None takes `default_min_count` of the training rows. The same sample, split and minimum count give under the
-    same name the same dataset again, and under another name another one. NameTaken where a dataset of another content
-    has the name.
+    Fitted on the source training rows, or on the target training rows where there is no source
+    domain. Rows without labels all become source rows; of `spec` only order, seed and source
+    validation share are kept for them. min_count: None takes `default_min_count` of the training
+    rows. The same sample, split and minimum count give under the same name the same dataset again,
+    and under another name another one. NameTaken where a dataset of another content has the name.
     """
     require_writable()
     name = check_name(name, "dataset")
     spec = spec if sample.labelled else without_domains(spec)
     split = plan_split(sample, spec)
-    return _prepare(workspace, {"": sample}, spec, split, name, min_count, progress or (lambda share: None))
+    return _prepare(
+        workspace, {"": sample}, spec, split, name, min_count, progress or (lambda share: None)
+    )
 
 
 def prepare_files(
@@ -135,13 +151,21 @@ def prepare_files(
 ) -> Dataset:
     """As `prepare`, for a dataset of several samples, each with its role (see FILE_ROLES).
 
-    The source and target files are cut by the shares of `spec` into those of their parts without a file of their own,
-    in row order or, with spec.shuffle, shuffled.
+    The source and target files are cut by the shares of `spec` into those of their parts without a
+    file of their own, in row order or, with spec.shuffle, shuffled.
     """
     require_writable()
     name = check_name(name, "dataset")
     files, spec = check_files(files), by_file(spec)
-    return _prepare(workspace, files, spec, plan_files(files, spec), name, min_count, progress or (lambda share: None))
+    return _prepare(
+        workspace,
+        files,
+        spec,
+        plan_files(files, spec),
+        name,
+        min_count,
+        progress or (lambda share: None),
+    )
 
 
 def _prepare(
@@ -161,10 +185,16 @@ def _prepare(
     content_hash = content_hash_of(files, spec, min_count, split)
     dataset_id = _id_for(workspace, name, content_hash)
     table = join_rows(samples)
-    roles = tuple(SampleRole(role, one.id, one.name, one.rows) for role, one in files.items() if several)
+    roles = tuple(
+        SampleRole(role, one.id, one.name, one.rows) for role, one in files.items() if several
+    )
     with staging(workspace.datasets) as folder:
         report(0.05)
-        duplicates = count_duplicates(table, split.parts, [(one.role, one.rows) for one in roles]) if several else ()
+        duplicates = (
+            count_duplicates(table, split.parts, [(one.role, one.rows) for one in roles])
+            if several
+            else ()
+        )
         train = PARTS.index("source_train" if split.summaries[0].rows else "target_train")
         fitting = lambda share: report(0.05 + 0.35 * share)  # noqa: E731
         preprocessing = fit(table, min_count, split.parts == train, fitting)
@@ -204,35 +234,47 @@ def _prepare(
     return dataclasses.replace(dataset, folder=target)
 
 
-def check_dataset_name(workspace: Workspace, name: str, content_hash: str | None = None) -> Dataset | None:
-    """The dataset of that name, None where there is none; NameTaken where it has another content than this."""
+def check_dataset_name(
+    workspace: Workspace, name: str, content_hash: str | None = None
+) -> Dataset | None:
+    """The dataset of that name, None where there is none; NameTaken where it has another content
+    than this."""
     named = next((one for one in list_datasets(workspace) if one.name == name), None)
     if named and content_hash is not None and named.content_hash != content_hash:
         raise NameTaken(
-            f"There is already a dataset named {name!r}, with another content; choose another name, or rename or "
-            "delete that one first."
+            f"There is already a dataset named {name!r}, with another content; choose another name,"
+            " or rename or delete that one first."
         )
     return named
 
 
 def _id_for(workspace: Workspace, name: str, content_hash: str) -> str:
-    """The id of the dataset of that name and content: the one it has, else one that no other has."""
+    """The id of the dataset of that name and content: the one it has, else one that no other
+    has."""
     if named := check_dataset_name(workspace, name, content_hash):
         return named.id
     first = f"d-{content_hash[:12]}"
     whole = (one.id for one in list_datasets(workspace))
-    return damaged_id(workspace.datasets, FILE, first, name, whole) or free_id(workspace.datasets, first)
+    return damaged_id(workspace.datasets, FILE, first, name, whole) or free_id(
+        workspace.datasets, first
+    )
 
 
 def _as_json(dataset: Dataset) -> dict[str, Any]:
-    """What dataset.json holds; of a dataset of one sample that needed no adjusting, what it always held."""
+    """What dataset.json holds; of a dataset of one sample that needed no adjusting, what it always
+    held."""
     values = dataclasses.asdict(dataset) | {"spec": dataset.spec.as_json()}
     del values["folder"]
-    return {name: value for name, value in values.items() if value or name not in ("notes", "samples", "duplicates")}
+    return {
+        name: value
+        for name, value in values.items()
+        if value or name not in ("notes", "samples", "duplicates")
+    }
 
 
 def load_dataset(folder: Path) -> Dataset:
-    """The dataset stored in `folder`; `Damaged` where its description or one of its files is not whole."""
+    """The dataset stored in `folder`; `Damaged` where its description or one of its files is not
+    whole."""
 
     def make(values: dict[str, Any]) -> Dataset:
         dataset = dataclasses.replace(build(Dataset, values), folder=folder)
@@ -271,8 +313,9 @@ def require_labels(dataset: Dataset) -> None:
     """BadInput when the dataset has no labels."""
     if not dataset.labelled:
         raise BadInput(
-            f"The dataset {dataset.name!r} has no labels (39 columns): only pretraining by RFD or MFP, or a start "
-            "without training, can use it; choose a dataset with labels for anything else."
+            f"The dataset {dataset.name!r} has no labels (39 columns): only pretraining by RFD or"
+            " MFP, or a start without training, can use it; choose a dataset with labels for"
+            " anything else."
         )
 
 
@@ -295,17 +338,25 @@ def labels_of(dataset: Dataset) -> np.ndarray:
 def training_rows(
     dataset: Dataset, domain: str, validation_share: float | None, last: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(training, validation) row numbers of "source" or "target", in the order the domain is cut by.
+    """(training, validation) row numbers of "source" or "target", in the order the domain is cut
+    by.
 
-    validation_share None keeps the dataset's own cut; a share re-cuts the same rows, the last ones validate. last:
-    only so many rows of both together, the last ones, cut by the same share; 0 for all. Smaller ones lie in larger.
-    Where the validation rows are a file of their own and no share is given, they are the last ones of either file.
-    Where rows that are cut anew would validate on one class alone, more of them validate, if that gives both classes.
+    validation_share None keeps the dataset's own cut; a share re-cuts the same rows, the last ones
+    validate. last: only so many rows of both together, the last ones, cut by the same share; 0 for
+    all. Smaller ones lie in larger. Where the validation rows are a file of their own and no share
+    is given, they are the last ones of either file. Where rows that are cut anew would validate on
+    one class alone, more of them validate, if that gives both classes.
     """
-    train, validation = _in_order(dataset, f"{domain}_train"), _in_order(dataset, f"{domain}_validation")
+    train, validation = (
+        _in_order(dataset, f"{domain}_train"),
+        _in_order(dataset, f"{domain}_validation"),
+    )
     rows = np.concatenate([train, validation])
     if last > len(rows):
-        raise BadInput(f"There are {len(rows):,} {domain} rows to train and validate on; {last:,} were asked for.")
+        raise BadInput(
+            f"There are {len(rows):,} {domain} rows to train and validate on; {last:,} were asked"
+            " for."
+        )
     if validation_share is None and not last:
         return train, validation
     share = len(validation) / len(rows) if validation_share is None else validation_share
@@ -313,15 +364,20 @@ def training_rows(
     rows = rows[-last:]
     cut = len(rows) - validated
     if cut < 1:
-        raise BadInput(f"A validation share of {share:g} leaves no {domain} row to train on; lower it.")
-    if validation_share is None and any(one.role == f"{domain}_validation" for one in dataset.samples):
+        raise BadInput(
+            f"A validation share of {share:g} leaves no {domain} row to train on; lower it."
+        )
+    if validation_share is None and any(
+        one.role == f"{domain}_validation" for one in dataset.samples
+    ):
         return train[-cut:], validation[-validated:]
     cut = _cut_with_both_classes(labels_of(dataset)[rows], cut)
     return rows[:cut], rows[cut:]
 
 
 def _cut_with_both_classes(labels: np.ndarray, cut: int) -> int:
-    """The last place up to `cut` that leaves both classes on both sides; `cut` where there is none, or no label."""
+    """The last place up to `cut` that leaves both classes on both sides; `cut` where there is none,
+    or no label."""
     clicks = labels == 1
     places = np.arange(1, cut + 1)
     before = np.cumsum(clicks)[: len(places)]
@@ -336,12 +392,15 @@ def test_rows(dataset: Dataset, domain: str) -> np.ndarray:
 
 
 def samples_of(workspace: Workspace, dataset: Dataset) -> list[Sample]:
-    """The samples that the dataset is made of, in the order of its rows; BadInput where one has been deleted.
+    """The samples that the dataset is made of, in the order of its rows; BadInput where one has
+    been deleted.
 
     A sample of another name that has the same rows stands in for one that is gone.
     """
     whole, broken = read_samples(workspace)
-    named = {one.id: one.name for one in dataset.samples} or {dataset.sample_id: dataset.sample_name}
+    named = {one.id: one.name for one in dataset.samples} or {
+        dataset.sample_id: dataset.sample_name
+    }
     found = []
     for sample_id, name in named.items():
         same = [one for one in whole if sample_id in (one.id, one.rows_id)]
@@ -349,20 +408,22 @@ def samples_of(workspace: Workspace, dataset: Dataset) -> list[Sample]:
         if not same:
             why = next((f" {one}" for one in broken if one.path.parent.name == sample_id), "")
             raise BadInput(
-                f"There is no sample {name!r} any more, of whose rows the dataset {dataset.name!r} is made; ingest its "
-                f"file again.{why}"
+                f"There is no sample {name!r} any more, of whose rows the dataset {dataset.name!r}"
+                f" is made; ingest its file again.{why}"
             )
         found.append(min(same, key=lambda one: one.id != sample_id))
     return found
 
 
 def dataset_rows(workspace: Workspace, dataset: Dataset) -> pa.Table:
-    """All rows as `core.data.dataset_files.join_rows` has them; BadInput where a sample has been deleted."""
+    """All rows as `core.data.dataset_files.join_rows` has them; BadInput where a sample has been
+    deleted."""
     return join_rows(samples_of(workspace, dataset))
 
 
 def kept_columns(workspace: Workspace, dataset: Dataset) -> tuple[str, ...]:
-    """Names of the columns beyond label and fields that every row has; none where a sample has been deleted."""
+    """Names of the columns beyond label and fields that every row has; none where a sample has been
+    deleted."""
     try:
         return kept_by_all(samples_of(workspace, dataset))
     except BadInput:
@@ -370,7 +431,8 @@ def kept_columns(workspace: Workspace, dataset: Dataset) -> tuple[str, ...]:
 
 
 def column_values(workspace: Workspace, dataset: Dataset, column: str) -> pa.ChunkedArray:
-    """A column's values in all rows, float64 or string, null where missing. BadInput where there is no such column."""
+    """A column's values in all rows, float64 or string, null where missing. BadInput where there is
+    no such column."""
     table = dataset_rows(workspace, dataset)
     if column not in table.column_names:
         raise BadInput(f"The rows of the dataset {dataset.name!r} have no column {column!r}.")
@@ -378,7 +440,8 @@ def column_values(workspace: Workspace, dataset: Dataset, column: str) -> pa.Chu
 
 
 def encoded(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessing) -> Encoded:
-    """All rows as `preprocessing` encodes them, memory-mapped; computed once per preprocessing and kept.
+    """All rows as `preprocessing` encodes them, memory-mapped; computed once per preprocessing and
+    kept.
 
     Raises BadInput when a sample has been deleted and this encoding was never made.
     """
@@ -406,19 +469,24 @@ class FieldCoverage:
     missing_share: float
 
 
-def coverage(workspace: Workspace, dataset: Dataset, preprocessing: Preprocessing) -> list[FieldCoverage]:
-    """Per field the share of target training rows whose value `preprocessing` does not know (or saw too rarely).
+def coverage(
+    workspace: Workspace, dataset: Dataset, preprocessing: Preprocessing
+) -> list[FieldCoverage]:
+    """Per field the share of target training rows whose value `preprocessing` does not know (or saw
+    too rarely).
 
     BadInput when the dataset has no labels, and so no target rows.
     """
     if not dataset.labelled:
         raise BadInput(
-            f"The dataset {dataset.name!r} has no labels and so no target rows to check a vocabulary against; choose "
-            "a dataset with labels."
+            f"The dataset {dataset.name!r} has no labels and so no target rows to check a"
+            " vocabulary against; choose a dataset with labels."
         )
     ids = encoded(workspace, dataset, preprocessing).ids[training_rows(dataset, "target", None)[0]]
     unseen, missing = (ids == UNSEEN).mean(axis=0), (ids == MISSING).mean(axis=0)
-    return [FieldCoverage(field, float(unseen[i]), float(missing[i])) for i, field in enumerate(FIELDS)]
+    return [
+        FieldCoverage(field, float(unseen[i]), float(missing[i])) for i, field in enumerate(FIELDS)
+    ]
 
 
 def _in_order(dataset: Dataset, part: str) -> np.ndarray:
@@ -426,7 +494,9 @@ def _in_order(dataset: Dataset, part: str) -> np.ndarray:
     return np.asarray(order[parts_of(dataset)[order] == PARTS.index(part)])
 
 
-def _encode(table: pa.Table, preprocessing: Preprocessing, folder: Path, report: Callable[[float], None]) -> None:
+def _encode(
+    table: pa.Table, preprocessing: Preprocessing, folder: Path, report: Callable[[float], None]
+) -> None:
     batches = (pa.Table.from_batches([batch]) for batch in table.to_batches())
     with staging(folder) as part:
         with (part / "ids.npy").open("wb") as ids, (part / "numerics.npy").open("wb") as numerics:
@@ -442,5 +512,9 @@ def _encode(table: pa.Table, preprocessing: Preprocessing, folder: Path, report:
 
 
 def _npy_header(stream: BinaryIO, dtype: type, shape: tuple[int, ...]) -> None:
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
     np.lib.format.write_array_header_1_0(stream, header)

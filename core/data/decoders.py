@@ -1,4 +1,5 @@
-"""The decoders of gzip, bzip2, xz, zstd and raw deflate, behind one interface, each with a bound on its memory."""
+"""The decoders of gzip, bzip2, xz, zstd and raw deflate, behind one interface, each with a bound on
+its memory."""
 
 import bz2
 import lzma
@@ -12,7 +13,8 @@ from isal import igzip_lib
 MEMORY_LIMIT = 256 * 2**20
 """Bytes that a packing's dictionary may take; xz -9 takes 65 MB, and a header can claim 4 GB."""
 MAX_WINDOW = 2**27
-"""Bytes of zstd's window; `zstd --long` has as many, and what needs more asks for it on the command line."""
+"""Bytes of zstd's window; `zstd --long` has as many, and what needs more asks for it on the command
+line."""
 
 
 class Decoder(Protocol):
@@ -44,7 +46,8 @@ class MemoryLimitError(DamageError):
 
 @dataclass(frozen=True)
 class Codec:
-    """A packing. magic: what each of its streams begins with; none where a file holds one stream alone.
+    """A packing. magic: what each of its streams begins with; none where a file holds one stream
+    alone.
 
     window_bits: as zlib numbers them, where zlib unpacks it too.
     """
@@ -55,7 +58,8 @@ class Codec:
 
 
 class ZstdDecoder:
-    """A zstd frame, block by block: a call gives one block (128 KB at most), where the library knows no limit.
+    """A zstd frame, block by block: a call gives one block (128 KB at most), where the library
+    knows no limit.
 
     https://github.com/facebook/zstd/blob/dev/doc/zstd_compression_format.md
     """
@@ -102,7 +106,8 @@ class ZstdDecoder:
         if self._stage == "header":
             if not head:
                 return None
-            # Bits of the descriptor: size of the content's length, single segment, checksum, size of a dictionary's id.
+            # Bits of the descriptor: size of the content's length, single segment, checksum, size
+            # of a dictionary's id.
             single = head[0] >> 5 & 1
             content = (single, 2, 4, 8)[head[0] >> 6]
             return 1 + (1 - single) + (0, 1, 2, 4)[head[0] & 3] + content
@@ -169,7 +174,13 @@ class LzmaInZip:
                 raise MemoryLimitError
             rest, lc = divmod(properties, 9)
             pb, lp = divmod(rest, 5)
-            kind = {"id": lzma.FILTER_LZMA1, "dict_size": max(dictionary, 4096), "lc": lc, "lp": lp, "pb": pb}
+            kind = {
+                "id": lzma.FILTER_LZMA1,
+                "dict_size": max(dictionary, 4096),
+                "lc": lc,
+                "lp": lp,
+                "pb": pb,
+            }
             self._raw = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[kind])
             data, self._head = self._head[9:], b""
         return self._raw.decompress(data, max_length)
@@ -183,13 +194,21 @@ def _igzip(kind: int) -> Callable[[], Decoder]:
     return lambda: cast(Decoder, igzip_lib.IgzipDecompressor(flag=kind))
 
 
-ERRORS = (OSError, ValueError, lzma.LZMAError, zstandard.ZstdError, cast(type[Exception], igzip_lib.error))
+ERRORS = (
+    OSError,
+    ValueError,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+    cast(type[Exception], igzip_lib.error),
+)
 """What the libraries raise over damaged data."""
 
 GZIP = Codec(_igzip(igzip_lib.DECOMP_GZIP), (b"\x1f\x8b",), 31)
 BZ2 = Codec(bz2.BZ2Decompressor, tuple(b"BZh%d" % level for level in range(1, 10)))
 XZ = Codec(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY_LIMIT), (b"\xfd7zXZ\x00",))
-ZSTD = Codec(ZstdDecoder, (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + i, 0x2A, 0x4D, 0x18)) for i in range(16))))
+ZSTD = Codec(
+    ZstdDecoder, (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + i, 0x2A, 0x4D, 0x18)) for i in range(16)))
+)
 CODECS: dict[str, Codec] = {"gzip": GZIP, "bz2": BZ2, "xz": XZ, "zstd": ZSTD}
 """Packings of a whole file, which may be several streams end to end."""
 ZIP_METHODS: dict[int, Codec] = {

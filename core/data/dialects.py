@@ -46,13 +46,14 @@ _EXAMPLES = 8
 class Inspection:
     """A file's form.
 
-    columns: for every column of the file the name it is stored under, None where it is left out. reason: why this
-    dialect. header_row: how many rows stand before those of data, the last of which mostly names the columns; one with
-    a line break in quotation marks is one row. quoted: whether cells may stand in quotation marks. padded: whether they
-    stand behind spaces, to be removed. member: of an archive, the file that is read. id_column, kept, absent, renamed:
-    as core.data.columns.Columns has them. unknown_labels: whether every label at the beginning is a placeholder. names,
-    examples: what the file calls its columns, and some cells of each. notes: sentences on what was decided. others:
-    members of the archive that hold rows too.
+    columns: for every column of the file the name it is stored under, None where it is left out.
+    reason: why this dialect. header_row: how many rows stand before those of data, the last of
+    which mostly names the columns; one with a line break in quotation marks is one row. quoted:
+    whether cells may stand in quotation marks. padded: whether they stand behind spaces, to be
+    removed. member: of an archive, the file that is read. id_column, kept, absent, renamed: as
+    core.data.columns.Columns has them. unknown_labels: whether every label at the beginning is a
+    placeholder. names, examples: what the file calls its columns, and some cells of each. notes:
+    sentences on what was decided. others: members of the archive that hold rows too.
     """
 
     dialect: str
@@ -88,12 +89,15 @@ class Inspection:
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """Label, features and extra columns that the file has, in the order in which faults are looked for."""
+        """Label, features and extra columns that the file has, in the order in which faults are
+        looked for."""
         features = tuple(field for field in FIELDS if field not in self.absent)
         return ((LABEL,) if self.labelled else ()) + features + self.extra
 
 
-def inspect(path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool = True) -> Inspection:
+def inspect(
+    path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool = True
+) -> Inspection:
     """Reads the beginning of the file; BadInput when it is no form of Criteo rows.
 
     need_label: ask (ColumnsNeeded) where a column that was not recognised may be the label.
@@ -107,7 +111,9 @@ def inspect(path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool
         else:
             columns = match_header(names, rows, options, path.name, need_label, nested)
         dialect, mark = COLUMNAR[container]
-        return _inspection(dialect, f"It begins with {mark}.", container, "", columns, 0, size, rows, names)
+        return _inspection(
+            dialect, f"It begins with {mark}.", container, "", columns, 0, size, rows, names
+        )
     member, notes, others = "", tuple[str, ...](), tuple[Member, ...]()
     if is_archive(container):
         choice = choose_member(path, options.member, lines_before_rows, keep_truncated=True)
@@ -116,24 +122,33 @@ def inspect(path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool
         if choice.truncated:
             notes += ("The archive is truncated, so members of it may be missing.",)
     elif options.member:
-        raise BadInput(f"{path.name!r} is no archive, so it has no member {options.member[:80]!r}; leave --member out.")
+        raise BadInput(
+            f"{path.name!r} is no archive, so it has no member {options.member[:80]!r}; leave"
+            " --member out."
+        )
     with open_rows(path, member, keep_truncated=True) as stream:
         head = b""
         while len(head) < HEAD_BYTES and (block := stream.read(HEAD_BYTES - len(head))):
             head += block
         if not head and stream.truncated:
-            raise BadInput(f"{path.name!r} breaks off before its first row: the file is truncated; fetch it again.")
+            raise BadInput(
+                f"{path.name!r} breaks off before its first row: the file is truncated; fetch it"
+                " again."
+            )
     form = _inspect_head(head, path.name, options, need_label, container, size)
     return dataclasses.replace(form, member=member, notes=(*notes, *form.notes), others=others)
 
 
 def lines_before_rows(head: bytes) -> int | None:
-    """How many lines stand before the rows of a file that begins so, mostly its header; None where there are no rows.
+    """How many lines stand before the rows of a file that begins so, mostly its header; None where
+    there are no rows.
 
     A table whose columns have to be mapped first is one of rows.
     """
     try:
-        return _inspect_head(head[:HEAD_BYTES], "file", ReadOptions(), False, "plain", len(head)).header_row
+        return _inspect_head(
+            head[:HEAD_BYTES], "file", ReadOptions(), False, "plain", len(head)
+        ).header_row
     except ColumnsNeeded as error:
         return 1 if len(error.names) >= FEW_COLUMNS else None
     except BadInput:
@@ -168,7 +183,9 @@ def _inspection(
         renamed=columns.renamed,
         unknown_labels=bool(labels) and all(label_of(label) == NO_LABEL for label in labels),
         names=tuple(names),
-        examples=tuple(tuple(row[place] for row in rows[:_EXAMPLES]) for place in range(len(names))),
+        examples=tuple(
+            tuple(row[place] for row in rows[:_EXAMPLES]) for place in range(len(names))
+        ),
         notes=columns.notes,
     )
 
@@ -192,14 +209,18 @@ def _inspect_head(
         start = headerless_order(rows, names, options, name, lines[before], between)
         columns = match_positions(rows, start, options, name, names)
         in_order = bool(start) and not columns.renamed
-        dialect, reason = headerless_dialect(lines, delimiter, quoted, columns.labelled, width, in_order)
+        dialect, reason = headerless_dialect(
+            lines, delimiter, quoted, columns.labelled, width, in_order
+        )
     else:
         dialect, quoted = "csv", True
         names = names_for([cell.strip() for cell in table[header]], rows, width)
         if counts_columns(names):
             counted = counted_order(names)
             start = (
-                criteo_order(*counted) if counted else headerless_order(rows, names, options, name, lines[0], between)
+                criteo_order(*counted)
+                if counted
+                else headerless_order(rows, names, options, name, lines[0], between)
             )
             columns = match_positions(rows, start, options, name, names)
             shown = [cell for cell in names if cell]
@@ -208,8 +229,12 @@ def _inspect_head(
             columns = match_header(names, rows, options, name, need_label)
             reason = f"The first line names columns, separated by {between}."
     padded = is_padded(rows, delimiter)
-    form = _inspection(dialect, reason, container, delimiter, columns, last, size, rows, names, quoted)
-    return dataclasses.replace(form, padded=padded, notes=(*form.notes, *_head_notes(lines[:passed], padded)))
+    form = _inspection(
+        dialect, reason, container, delimiter, columns, last, size, rows, names, quoted
+    )
+    return dataclasses.replace(
+        form, padded=padded, notes=(*form.notes, *_head_notes(lines[:passed], padded))
+    )
 
 
 def _head_notes(passed: Sequence[str], padded: bool) -> list[str]:

@@ -1,7 +1,7 @@
 """Duplicate rows: how many rows of one part, or of one file, also occur in another one.
 
-Rows are compared by a 64-bit hash of the label and all 39 fields. With a million rows the chance that any two different
-rows share a hash is below one in ten million.
+Rows are compared by a 64-bit hash of the label and all 39 fields. With a million rows the chance
+that any two different rows share a hash is below one in ten million.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,11 +39,15 @@ class Duplicates:
     files: bool = False
 
 
-def count_duplicates(table: pa.Table, parts: np.ndarray, files: Sequence[tuple[str, int]]) -> tuple[Duplicates, ...]:
-    """Duplicates of validation and test parts in training parts, and of each file in every file before it.
+def count_duplicates(
+    table: pa.Table, parts: np.ndarray, files: Sequence[tuple[str, int]]
+) -> tuple[Duplicates, ...]:
+    """Duplicates of validation and test parts in training parts, and of each file in every file
+    before it.
 
-    table: labelled rows, as `core.data.samples.coded_rows` has them. parts: code into PARTS of every row, int8. files:
-    (role, rows) in the order the files follow each other. Pairs without a duplicate row are left out.
+    table: labelled rows, as `core.data.samples.coded_rows` has them. parts: code into PARTS of
+    every row, int8. files: (role, rows) in the order the files follow each other. Pairs without a
+    duplicate row are left out.
     """
     hashes = hash_rows(table)
     by_part = {part: np.sort(hashes[parts == code]) for code, part in enumerate(PARTS)}
@@ -58,12 +62,15 @@ def count_duplicates(table: pa.Table, parts: np.ndarray, files: Sequence[tuple[s
     by_file = [np.sort(one) for one in np.split(hashes, ends[:-1])]
     for later, (role, rows) in enumerate(files):
         for earlier, (other, _) in enumerate(files[:later]):
-            found.append(Duplicates(role, other, _in_both(by_file[later], by_file[earlier]), rows, True))
+            found.append(
+                Duplicates(role, other, _in_both(by_file[later], by_file[earlier]), rows, True)
+            )
     return tuple(one for one in found if one.rows)
 
 
 def hash_rows(table: pa.Table) -> np.ndarray:
-    """A hash of label and fields for every row, uint64 (rows,); a missing value is like an empty text."""
+    """A hash of label and fields for every row, uint64 (rows,); a missing value is like an empty
+    text."""
     columns = [name for name in (LABEL, *FIELDS) if name in table.column_names]
     batches = table.select(columns).to_batches()
     return np.concatenate([np.empty(0, np.uint64), *_hashes_of(batches)])
@@ -86,26 +93,31 @@ def _hash_batch(batch: pa.RecordBatch) -> np.ndarray:
 
 
 def _words(values: pa.Array) -> np.ndarray:
-    """A number for every value, uint64 (values,), the same for equal values whatever array they are in."""
+    """A number for every value, uint64 (values,), the same for equal values whatever array they are
+    in."""
     from core.data.words import words_of
 
     words = words_of(values)
     if words is None:
         words = np.zeros(len(values), np.uint64)
         short = pc.and_(
-            pc.less_equal(pc.binary_length(values), _SHORT), pc.invert(pc.match_substring(values, "\0"))
+            pc.less_equal(pc.binary_length(values), _SHORT),
+            pc.invert(pc.match_substring(values, "\0")),
         ).fill_null(True)
         chosen = short.to_numpy(zero_copy_only=False)
         few = words_of(values.filter(short).fill_null(""))
         assert few is not None
         words[chosen] = few
-        words[~chosen] = pd.util.hash_array(values.filter(pc.invert(short)).to_numpy(zero_copy_only=False))
+        words[~chosen] = pd.util.hash_array(
+            values.filter(pc.invert(short)).to_numpy(zero_copy_only=False)
+        )
     words[absent(values)] = _MISSING
     return words
 
 
 def _mix(words: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every bit of the input changes half of the output's."""
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every bit of the input changes half of
+    the output's."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))

@@ -1,4 +1,5 @@
-"""A stream of unpacked bytes that is held to a measure: what unpacks beyond it is a decompression bomb."""
+"""A stream of unpacked bytes that is held to a measure: what unpacks beyond it is a decompression
+bomb."""
 
 import lzma
 import re
@@ -17,7 +18,8 @@ from core.errors import BadInput, UnreadableRow
 MAX_BYTES = 200 * 2**30
 """Unpacked bytes read from one file; Criteo's largest day file has about 60 GB."""
 MAX_RATIO = 200
-"""Unpacked over packed bytes above which a file is called a decompression bomb; Criteo rows pack about 1:4."""
+"""Unpacked over packed bytes above which a file is called a decompression bomb; Criteo rows pack
+about 1:4."""
 RATIO_FROM = 64 * 2**20
 """Unpacked bytes from which the ratio is looked at."""
 
@@ -36,11 +38,13 @@ DAMAGE = (
 
 
 class Guard:
-    """A readable stream that counts what it hands out and stops a decompression bomb with a sentence.
+    """A readable stream that counts what it hands out and stops a decompression bomb with a
+    sentence.
 
-    packed: bytes of the whole file, by which `unpacked` is measured. keep_truncated: where the packed data breaks off,
-    end there and set `truncated`, in place of BadInput. member: which one of an archive this is. span: (first, number)
-    of the packed bytes that `share` is about, where they are not the whole file. unpacked: bytes that count already.
+    packed: bytes of the whole file, by which `unpacked` is measured. keep_truncated: where the
+    packed data breaks off, end there and set `truncated`, in place of BadInput. member: which one
+    of an archive this is. span: (first, number) of the packed bytes that `share` is about, where
+    they are not the whole file. unpacked: bytes that count already.
     """
 
     def __init__(
@@ -81,7 +85,8 @@ class Guard:
     def read(self, size: int = -1) -> bytes:
         """`size` bytes (all with -1), fewer at the end alone.
 
-        BadInput when the packed data is damaged, breaks off (unless that is to be kept) or unpacks beyond all measure.
+        BadInput when the packed data is damaged, breaks off (unless that is to be kept) or unpacks
+        beyond all measure.
         """
         data = b""
         while not self.truncated and (size < 0 or len(data) < size):
@@ -102,13 +107,14 @@ class Guard:
             raise UnreadableRow(broken_off(self._name, where)) from error
         except MemoryLimitError as error:
             raise BadInput(
-                f"{self._name!r} takes more than {MEMORY_LIMIT >> 20} MB of memory to unpack; pack it again with an "
-                "ordinary level and without --long."
+                f"{self._name!r} takes more than {MEMORY_LIMIT >> 20} MB of memory to unpack; pack"
+                " it again with an ordinary level and without --long."
             ) from error
         except DAMAGE as error:
             read = self.unpacked - self._before
             raise BadInput(
-                f"{self._name!r} is damaged after {read:,} unpacked bytes ({error}); fetch it again."
+                f"{self._name!r} is damaged after {read:,} unpacked bytes ({error}); fetch it"
+                " again."
             ) from error
 
     def read_raising(self, size: int = -1) -> bytes:
@@ -122,8 +128,8 @@ class Guard:
 def broken_off(name: str, where: str) -> str:
     """The sentence about a file that is cut off."""
     return (
-        f"{name!r} breaks off {where}: the file is truncated; fetch it again, or choose to skip bad rows to keep the "
-        "rows before the break."
+        f"{name!r} breaks off {where}: the file is truncated; fetch it again, or choose to skip bad"
+        " rows to keep the rows before the break."
     )
 
 
@@ -140,13 +146,19 @@ def check_member(name: str, is_file: bool, archive: str) -> None:
     """BadInput when a member of `archive` points outside it or is no file."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", str(path)):
-        raise BadInput(f"{archive!r} holds a member named {name[:80]!r}, which points outside the archive; refused.")
+        raise BadInput(
+            f"{archive!r} holds a member named {name[:80]!r}, which points outside the archive;"
+            " refused."
+        )
     if not is_file:
-        raise BadInput(f"{archive!r} holds {name[:80]!r}, which is a link or a device, not a file; refused.")
+        raise BadInput(
+            f"{archive!r} holds {name[:80]!r}, which is a link or a device, not a file; refused."
+        )
 
 
 def first_line(error: Exception) -> str:
-    """What a library says of a damaged file, as a part of a sentence: its messages may have several lines.
+    """What a library says of a damaged file, as a part of a sentence: its messages may have several
+    lines.
 
     >>> first_line(OSError("No more data to read.\\n\\n")), first_line(MemoryError())
     ('No more data to read', 'MemoryError')

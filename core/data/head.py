@@ -1,4 +1,5 @@
-"""The beginning of a text file: its rows, the delimiter between their cells, and whether the first names columns."""
+"""The beginning of a text file: its rows, the delimiter between their cells, and whether the first
+names columns."""
 
 import csv
 import itertools
@@ -41,11 +42,22 @@ def head_lines(head: bytes, name: str) -> tuple[list[str], list[int]]:
         raise BadInput(f"{name!r} {described}.")
     if b"\x00" in head:
         place = head.index(b"\x00")
-        raise BadInput(f"{name!r} holds a NUL byte at byte {place + 1:,}: it is binary or in UTF-16, not rows of text.")
-    lines = head.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        raise BadInput(
+            f"{name!r} holds a NUL byte at byte {place + 1:,}: it is binary or in UTF-16, not rows"
+            " of text."
+        )
+    lines = (
+        head.removeprefix(b"\xef\xbb\xbf")
+        .replace(b"\r\n", b"\n")
+        .replace(b"\r", b"\n")
+        .split(b"\n")
+    )
     if len(head) >= HEAD_BYTES:
         if len(lines) == 1:
-            raise BadInput(f"The first line of {name!r} is longer than {HEAD_BYTES:,} bytes: these are no Criteo rows.")
+            raise BadInput(
+                f"The first line of {name!r} is longer than {HEAD_BYTES:,} bytes: these are no"
+                " Criteo rows."
+            )
         lines = lines[:-1]
     numbers = [number for number, line in enumerate(lines, 1) if line]
     try:
@@ -56,8 +68,8 @@ def head_lines(head: bytes, name: str) -> tuple[list[str], list[int]]:
         raise BadInput(f"{name!r} holds only blank lines; it needs rows of 39 or 40 columns.")
     if _LIBSVM.match(texts[0]):
         raise BadInput(
-            f"{name!r} is in the form of libsvm or libffm (index:value, {texts[0][:40]!r}): it has no columns; write "
-            "the rows as text with 40 columns."
+            f"{name!r} is in the form of libsvm or libffm (index:value, {texts[0][:40]!r}): it has"
+            " no columns; write the rows as text with 40 columns."
         )
     return texts, numbers
 
@@ -65,28 +77,33 @@ def head_lines(head: bytes, name: str) -> tuple[list[str], list[int]]:
 def not_utf8(name: str, byte: int) -> str:
     """The sentence for a byte that is no UTF-8."""
     return (
-        f"{name!r} is not text in UTF-8 (byte {byte:#04x}): it seems to be in a Windows or Latin encoding such as "
-        "cp1252. Save it as UTF-8, for instance with: iconv -f cp1252 -t utf-8 FILE > NEW"
+        f"{name!r} is not text in UTF-8 (byte {byte:#04x}): it seems to be in a Windows or Latin"
+        " encoding such as cp1252. Save it as UTF-8, for instance with: iconv -f cp1252 -t utf-8"
+        " FILE > NEW"
     )
 
 
 def find_delimiter(lines: Sequence[str]) -> tuple[str, bool]:
     """(the delimiter, whether cells are quoted).
 
-    It cuts most rows into the same number of cells: into Criteo's 39 or 40, or with a header that names them, else into
-    the largest number.
+    It cuts most rows into the same number of cells: into Criteo's 39 or 40, or with a header that
+    names them, else into the largest number.
     """
     best, most = ("\t", False), (False, 1)
     for delimiter in DELIMITERS:
         few = lines[:_FEW_LINES]
         # Criteo's own files have no quotation marks: there one is a letter like any other.
-        quoted = delimiter != "\t" or sum(_in_quotes(line, delimiter) for line in few) > len(few) / 2
+        quoted = (
+            delimiter != "\t" or sum(_in_quotes(line, delimiter) for line in few) > len(few) / 2
+        )
         table = [split_cells(line, delimiter, quoted) for line in split_rows(few, quoted)]
         widths = Counter(len(cells) for cells in table)
         width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
         if count < len(table) / 2:
             continue
-        fits = width in (len(FIELDS), len(FIELDS) + 1) or any(_names_fields(cells) for cells in table[:_PREAMBLE])
+        fits = width in (len(FIELDS), len(FIELDS) + 1) or any(
+            _names_fields(cells) for cells in table[:_PREAMBLE]
+        )
         if width > 1 and (fits, width) > most:
             best, most = (delimiter, quoted), (fits, width)
     return best
@@ -115,9 +132,11 @@ def split_rows(lines: Sequence[str], quoted: bool) -> list[str]:
 
 
 def rows_before(rows: Sequence[str], numbers: Sequence[int], count: int) -> int:
-    """How many rows of the file the first `count` of `rows` are, the blank lines between them counted as rows.
+    """How many rows of the file the first `count` of `rows` are, the blank lines between them
+    counted as rows.
 
-    rows: as `split_rows` made them; numbers: of their lines in the file, from 1. A row over several lines is one.
+    rows: as `split_rows` made them; numbers: of their lines in the file, from 1. A row over several
+    lines is one.
     """
     first = within = 0
     for row in rows[:count]:
@@ -149,7 +168,8 @@ def common_width(table: Sequence[Sequence[str]]) -> int:
 
 
 def find_header(table: Sequence[Sequence[str]], width: int, options: ReadOptions) -> int | None:
-    """Place of the row that names or numbers the columns, among the first that are not rows; None where none does."""
+    """Place of the row that names or numbers the columns, among the first that are not rows; None
+    where none does."""
     for place, row in enumerate(table[:_PREAMBLE]):
         cells = [cell.strip() for cell in row]
         if abs(len(cells) - width) <= 1 and (is_header(cells, options) or counts_columns(cells)):
@@ -160,16 +180,20 @@ def find_header(table: Sequence[Sequence[str]], width: int, options: ReadOptions
 
 
 def preamble_rows(table: Sequence[Sequence[str]], width: int) -> int:
-    """How many rows at the beginning are comments, blank, or the delimiter that Excel writes (sep=;)."""
+    """How many rows at the beginning are comments, blank, or the delimiter that Excel writes
+    (sep=;)."""
     for place, row in enumerate(table[:_PREAMBLE]):
         text = "".join(row).strip()
-        if len(row) == width or (text and not text.startswith("#") and not text.lower().startswith("sep=")):
+        if len(row) == width or (
+            text and not text.startswith("#") and not text.lower().startswith("sep=")
+        ):
             return place
     return 0
 
 
 def counts_columns(cells: Sequence[str]) -> bool:
-    """Whether a line only numbers columns, perhaps behind an empty name of row numbers, with a few numbers left out.
+    """Whether a line only numbers columns, perhaps behind an empty name of row numbers, with a few
+    numbers left out.
 
     So do pandas (0 to 39), Spark (_c0), polars (column_1), DuckDB (column00) and R (V1).
     """
@@ -179,11 +203,17 @@ def counts_columns(cells: Sequence[str]) -> bool:
     prefixes = {match[1] for match in numbered if match}
     numbers = [int(match[2]) for match in numbered if match]
     rising = all(before < after for before, after in itertools.pairwise(numbers))
-    return len(prefixes) == 1 and numbers[0] in (0, 1) and rising and numbers[-1] <= len(numbers) + _FEW_GAPS
+    return (
+        len(prefixes) == 1
+        and numbers[0] in (0, 1)
+        and rising
+        and numbers[-1] <= len(numbers) + _FEW_GAPS
+    )
 
 
 def counted_order(cells: Sequence[str]) -> tuple[bool, int] | None:
-    """(whether there is a label, place of the first of our columns) of a line that counts Criteo's 39 or 40 columns."""
+    """(whether there is a label, place of the first of our columns) of a line that counts Criteo's
+    39 or 40 columns."""
     first = _has_index(cells)
     width = len(cells) - first
     return (width == len(FIELDS) + 1, first) if width in (len(FIELDS), len(FIELDS) + 1) else None
@@ -194,7 +224,8 @@ def _has_index(cells: Sequence[str]) -> int:
 
 
 def names_for(cells: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """The header's names for rows of `width` cells: one that is missing, or one too many, stands at either end."""
+    """The header's names for rows of `width` cells: one that is missing, or one too many, stands at
+    either end."""
     names = list(cells)
     if len(names) == width + 1 and not names[-1]:
         return names[:-1]
@@ -203,12 +234,14 @@ def names_for(cells: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
     if rows and all(not row[-1].strip() for row in rows):
         return [*names, ""]
     labelled = label_places(names) or not all(label_of(row[0]) in (0, 1) for row in rows)
-    # R leaves out the name of the rows' own names; where that column holds labels, it is the label's that is missing.
+    # R leaves out the name of the rows' own names; where that column holds labels, it is the
+    # label's that is missing.
     return ["" if labelled else "column 1", *names]
 
 
 def is_header(cells: Sequence[str], options: ReadOptions) -> bool:
-    """Whether a line names columns: ours, those of a mapping, or all of its cells are different words."""
+    """Whether a line names columns: ours, those of a mapping, or all of its cells are different
+    words."""
     named = {source for source in (options.columns or {}).values() if isinstance(source, str)}
     if set(cells) & (_OLD_HEADER | named) or _names_fields(cells):
         return True
@@ -219,4 +252,6 @@ def is_header(cells: Sequence[str], options: ReadOptions) -> bool:
         return bool(recognise_other(words))
     if any(cell.lower() in LABEL_NAMES for cell in words):
         return True
-    return not any(is_number(cell) or is_missing(cell) or len(cell) > _LONGEST_NAME for cell in words)
+    return not any(
+        is_number(cell) or is_missing(cell) or len(cell) > _LONGEST_NAME for cell in words
+    )

@@ -14,7 +14,15 @@ from core.access import require_writable
 from core.data.dialects import Inspection
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.read_rows import Reading, inspect_file, read_rows
-from core.data.samples import FILE, READER, SKIPPED, Sample, describe_sample, list_samples, save_sample
+from core.data.samples import (
+    FILE,
+    READER,
+    SKIPPED,
+    Sample,
+    describe_sample,
+    list_samples,
+    save_sample,
+)
 from core.durable import publish, staging, sync_tree
 from core.errors import BadInput, Damaged, NameTaken
 from core.named import damaged_id, free_id, names_held
@@ -38,13 +46,14 @@ def ingest(
 ) -> Sample:
     """Reads `path` and stores it as a sample called `name`.
 
-    on_bad_rows: "reject" refuses the file at its first bad row, "skip" leaves bad rows out and counts them, and keeps
-    the rows before the break of a truncated file. progress: called with 0..1. one_class_ok: accept labels all alike (to
-    score, not to train). labels: "required", or "optional" where a placeholder (empty, ``?``, -1) is stored as
-    core.data.values.NO_LABEL; a file whose every label is a placeholder is read as one without labels. on_form: called
-    with the file's form before its rows are read. The same bytes read the same way under the same name are the
-    same sample again; under another name they are another sample, which shares the rows. NameTaken where a sample of
-    other rows has the name. BadInput leaves the workspace as it was.
+    on_bad_rows: "reject" refuses the file at its first bad row, "skip" leaves bad rows out and
+    counts them, and keeps the rows before the break of a truncated file. progress: called with
+    0..1. one_class_ok: accept labels all alike (to score, not to train). labels: "required", or
+    "optional" where a placeholder (empty, ``?``, -1) is stored as core.data.values.NO_LABEL; a file
+    whose every label is a placeholder is read as one without labels. on_form: called with the
+    file's form before its rows are read. The same bytes read the same way under the same name are
+    the same sample again; under another name they are another sample, which shares the rows.
+    NameTaken where a sample of other rows has the name. BadInput leaves the workspace as it was.
     """
     require_writable()
     name = check_name(name, "sample")
@@ -74,7 +83,12 @@ def ingest(
             family = _same_rows(workspace, rows_id)
             there = [one for one in family if one.reader == READER] or family
             earlier = there[0] if there else _described(workspace.samples / rows_id)
-            if reading and earlier and earlier.reader != READER and _differs(reading, earlier, lost=not there):
+            if (
+                reading
+                and earlier
+                and earlier.reader != READER
+                and _differs(reading, earlier, lost=not there)
+            ):
                 # The old sample may have datasets, and stays.
                 rows_id, there = f"{rows_id}-{READER}", []
             if same := _named_so(workspace, name, there, family, simulated):
@@ -83,8 +97,13 @@ def ingest(
             if there:
                 return _share_rows(there[0], part, folder, path, name, simulated)
             if reading is None:
-                raise BadInput(f"The sample of {path.name!r} was deleted while the file was read; add the file again.")
-            sample = _sample(path, form, reading, folder, name, simulated, content_hash, options, labels)
+                raise BadInput(
+                    f"The sample of {path.name!r} was deleted while the file was read; add the file"
+                    " again."
+                )
+            sample = _sample(
+                path, form, reading, folder, name, simulated, content_hash, options, labels
+            )
             if sample.id != rows_id:
                 sample = dataclasses.replace(sample, rows_of=rows_id)
             save_sample(dataclasses.replace(sample, folder=part))
@@ -94,7 +113,8 @@ def ingest(
 
 
 class _Known:
-    """Whether the rows of the file are here already, as far as its hash is known; asked batch by batch."""
+    """Whether the rows of the file are here already, as far as its hash is known; asked batch by
+    batch."""
 
     def __init__(self, workspace: Workspace, hashing: Future[str], suffix: str) -> None:
         self._workspace, self._hashing, self._suffix = workspace, hashing, suffix
@@ -112,25 +132,39 @@ def _rows_id(content_hash: str, suffix: str) -> str:
 
 
 def _same_rows(workspace: Workspace, rows_id: str) -> list[Sample]:
-    """The samples, of whatever name, that were read from the same bytes in the same way, by this version or another."""
-    return [one for one in list_samples(workspace) if one.rows_id in (rows_id, f"{rows_id}-{READER}")]
+    """The samples, of whatever name, that were read from the same bytes in the same way, by this
+    version or another."""
+    return [
+        one for one in list_samples(workspace) if one.rows_id in (rows_id, f"{rows_id}-{READER}")
+    ]
 
 
-def _known_by_name(workspace: Workspace, path: Path, name: str, suffix: str, simulated: bool) -> Sample | None:
-    """The sample of that name and of the rows of the file, before it is read; NameTaken where they cannot have it."""
+def _known_by_name(
+    workspace: Workspace, path: Path, name: str, suffix: str, simulated: bool
+) -> Sample | None:
+    """The sample of that name and of the rows of the file, before it is read; NameTaken where they
+    cannot have it."""
     if not any(one.name == name for one in list_samples(workspace)):
         return None
     family = _same_rows(workspace, _rows_id(hash_file(path), suffix))
-    return _named_so(workspace, name, [one for one in family if one.reader == READER], family, simulated)
+    return _named_so(
+        workspace, name, [one for one in family if one.reader == READER], family, simulated
+    )
 
 
 def _named_so(
-    workspace: Workspace, name: str, there: Sequence[Sample], family: Sequence[Sample], simulated: bool
+    workspace: Workspace,
+    name: str,
+    there: Sequence[Sample],
+    family: Sequence[Sample],
+    simulated: bool,
 ) -> Sample | None:
-    """The one of that name among `there`, which have the same rows; None where no sample has the name.
+    """The one of that name among `there`, which have the same rows; None where no sample has the
+    name.
 
-    NameTaken where it is marked as simulated and that was not asked for, or the other way round, and where a sample of
-    other rows has the name; but for one of `family`, which an earlier version read from the same bytes.
+    NameTaken where it is marked as simulated and that was not asked for, or the other way round,
+    and where a sample of other rows has the name; but for one of `family`, which an earlier version
+    read from the same bytes.
     """
     named = [one for one in list_samples(workspace) if one.name == name]
     ids, related = {one.id for one in there}, {one.id for one in family}
@@ -139,26 +173,32 @@ def _named_so(
         if all(one.id in related for one in named):
             return None
         raise NameTaken(
-            f"There is already a sample named {name!r}, with other rows (of {named[0].source!r}) or read in another "
-            "way; choose another name, or rename or delete that one first."
+            f"There is already a sample named {name!r}, with other rows (of {named[0].source!r}) or"
+            " read in another way; choose another name, or rename or delete that one first."
         )
     if same.simulated != simulated:
         marked, flag = ("is", "with") if same.simulated else ("is not", "without")
         raise NameTaken(
-            f"There is already a sample named {name!r} of the same rows, and it {marked} marked as simulated; ask "
-            f"{flag} that mark, choose another name, or delete that one first."
+            f"There is already a sample named {name!r} of the same rows, and it {marked} marked as"
+            f" simulated; ask {flag} that mark, choose another name, or delete that one first."
         )
     return same
 
 
 def _id_for(workspace: Workspace, rows_id: str, name: str) -> str:
-    """The id of a new sample of these rows: that of a damaged one whose place it takes, else one that is free."""
+    """The id of a new sample of these rows: that of a damaged one whose place it takes, else one
+    that is free."""
     whole = (one.id for one in list_samples(workspace))
-    return damaged_id(workspace.samples, FILE, rows_id, name, whole) or free_id(workspace.samples, rows_id)
+    return damaged_id(workspace.samples, FILE, rows_id, name, whole) or free_id(
+        workspace.samples, rows_id
+    )
 
 
-def _share_rows(of: Sample, part: Path, folder: Path, path: Path, name: str, simulated: bool) -> Sample:
-    """Another sample of the same rows, which takes no room of its own where the disk knows hard links."""
+def _share_rows(
+    of: Sample, part: Path, folder: Path, path: Path, name: str, simulated: bool
+) -> Sample:
+    """Another sample of the same rows, which takes no room of its own where the disk knows hard
+    links."""
     for file in part.iterdir():
         file.unlink()
     for file in (of.rows_path, of.folder / SKIPPED):
@@ -232,26 +272,31 @@ def _notes(form: Inspection, reading: Reading) -> list[str]:
     if form.absent:
         notes.append(f"The file has no {', '.join(form.absent)}: missing in every row.")
     if form.labelled and not reading.labelled:
-        notes.append("Every label is empty, ?, -1 or another marker of a missing value: these are rows without labels.")
+        notes.append(
+            "Every label is empty, ?, -1 or another marker of a missing value: these are rows"
+            " without labels."
+        )
     if reading.remark:
         notes.append(reading.remark)
     if reading.truncated:
         notes.append(
-            f"The file is truncated: the {reading.rows:,} whole rows before the break were kept. Fetch it again to "
-            "have all of them."
+            f"The file is truncated: the {reading.rows:,} whole rows before the break were kept."
+            " Fetch it again to have all of them."
         )
     return notes
 
 
 def _suffix(form: Inspection, skip: bool, options: ReadOptions, labels: str) -> str:
-    """What tells samples of the same bytes read in other ways apart in their ids; "" for the plain way."""
+    """What tells samples of the same bytes read in other ways apart in their ids; "" for the plain
+    way."""
     plain = not (options.member or options.columns or form.extra or form.renamed or form.absent)
     way = "" if plain else "-" + hash_json([form.member, form.columns, form.id_column])[:6]
     return way + ("-skip" if skip else "") + ("-optional" if labels == "optional" else "")
 
 
 def _described(folder: Path) -> Sample | None:
-    """The sample there by what it says of itself, though its rows are not whole; None where it says nothing."""
+    """The sample there by what it says of itself, though its rows are not whole; None where it says
+    nothing."""
     try:
         return describe_sample(folder)
     except Damaged:
@@ -261,14 +306,16 @@ def _described(folder: Path) -> Sample | None:
 def _differs(reading: Reading, earlier: Sample, lost: bool) -> bool:
     """Whether what an earlier version took for values or for a row is none now.
 
-    Of rows that are lost nobody can say, and where there are as many again they may take the old ones' place.
+    Of rows that are lost nobody can say, and where there are as many again they may take the old
+    ones' place.
     """
     return reading.rows != earlier.rows or (bool(reading.markers) and not lost)
 
 
 @contextmanager
 def _hashing(path: Path) -> Iterator[Future[str]]:
-    """The file's SHA-256, computed while its rows are read; given up where that ends in an error."""
+    """The file's SHA-256, computed while its rows are read; given up where that ends in an
+    error."""
     over = Event()
     with ThreadPoolExecutor(1) as pool:
         try:
@@ -280,9 +327,13 @@ def _hashing(path: Path) -> Iterator[Future[str]]:
 def _check_rows(path: Path, reading: Reading, one_class_ok: bool) -> None:
     name, rows, bad = path.name, reading.rows, reading.bad_rows
     if rows == 0:
-        skipped = f" {bad:,} bad rows were skipped, the first: {reading.bad_examples[0]}" if bad else ""
+        skipped = (
+            f" {bad:,} bad rows were skipped, the first: {reading.bad_examples[0]}" if bad else ""
+        )
         raise BadInput(f"{name!r} holds no good row.{skipped}")
     if reading.labelled and reading.clicks in (0, rows) and not one_class_ok:
         only = "1 (click)" if reading.clicks else "0 (no click)"
-        all_rows = f"All {rows:,} rows of {name!r} have" if rows > 1 else f"The only row of {name!r} has"
+        all_rows = (
+            f"All {rows:,} rows of {name!r} have" if rows > 1 else f"The only row of {name!r} has"
+        )
         raise BadInput(f"{all_rows} the label {only}; a classifier needs rows of both labels.")

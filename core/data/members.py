@@ -14,7 +14,13 @@ from core.data.decoders import CODECS, DamageError, packing_of
 from core.data.guard import DAMAGE, Guard, broken_off, check_member
 from core.data.tars import TarMember, walk_tar
 from core.data.unpacking import Source, Unpacker
-from core.data.zips import NoDirectoryError, ZipMember, open_member, read_directory, read_local_headers
+from core.data.zips import (
+    NoDirectoryError,
+    ZipMember,
+    open_member,
+    read_directory,
+    read_local_headers,
+)
 from core.errors import BadInput, UnreadableRow
 
 TARS = {"tar": None, "tar.gz": "gzip", "tar.bz2": "bz2", "tar.xz": "xz", "tar.zst": "zstd"}
@@ -25,7 +31,10 @@ NOT_READABLE = {
     "link": "is a link, not a file",
     "device": "is a device, not a file",
     "encrypted": "is encrypted; unpack the archive with its password first",
-    "deflate64": "is packed by Deflate64 (as Windows does with large files), which is not read; pack it as .gz instead",
+    "deflate64": (
+        "is packed by Deflate64 (as Windows does with large files), which is not read; pack it as"
+        " .gz instead"
+    ),
     "method": "is packed by a method that is not read; pack it as .gz instead",
     "sparse": "is stored with holes (tar --sparse); pack it without",
     "part": "goes on in another volume of the archive; join the volumes first",
@@ -35,7 +44,8 @@ NOT_READABLE = {
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive that is open. kind: its container. packed: its bytes. keep_truncated: as `open_rows` has it."""
+    """An archive that is open. kind: its container. packed: its bytes. keep_truncated: as
+    `open_rows` has it."""
 
     raw: BinaryIO
     name: str
@@ -59,8 +69,8 @@ def open_archive_member(archive: Archive, member: str) -> Guard:
 
 
 class Layers:
-    """A member's bytes, unpacked once more where they are packed themselves. Each layer is measured by the archive's
-    size; a break or damage is left to the caller."""
+    """A member's bytes, unpacked once more where they are packed themselves. Each layer is measured
+    by the archive's size; a break or damage is left to the caller."""
 
     def __init__(self, archive: Archive, stream: Source, unpacked: int = 0) -> None:
         self._archive = archive
@@ -74,7 +84,9 @@ class Layers:
         if self._first is None:
             self._first = self._outer.read_raising(_MARK)
             if packing := packing_of(self._first):
-                self._inner = self._archive.guard(Unpacker(_Outer(self), CODECS[packing]), self._before)
+                self._inner = self._archive.guard(
+                    Unpacker(_Outer(self), CODECS[packing]), self._before
+                )
         return self._inner.read_raising(size) if self._inner else self.read_outer(size)
 
     def read_outer(self, size: int) -> bytes:
@@ -112,7 +124,9 @@ def zip_members(archive: Archive) -> tuple[dict[str, ZipMember], bool]:
             raise UnreadableRow(broken_off(archive.name, where)) from error
         members, truncated = read_local_headers(archive.raw, MAX_MEMBERS + 1), True
     except DamageError as error:
-        raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
+        raise BadInput(
+            f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged."
+        ) from error
     if len(members) > MAX_MEMBERS:
         raise _too_many(archive)
     names = archives.unique_names([_clean(one.name) for one in members])
@@ -120,11 +134,13 @@ def zip_members(archive: Archive) -> tuple[dict[str, ZipMember], bool]:
 
 
 def walk_members(archive: Archive) -> Iterator[tuple[str, TarMember, Source]]:
-    """(unique name, member, its bytes) of a tar, one after the other; EOFError where it breaks off."""
+    """(unique name, member, its bytes) of a tar, one after the other; EOFError where it breaks
+    off."""
     packing = TARS[archive.kind]
     source: Source = archive.raw
     if packing:
-        # Unpacking is guarded here, since even passing over a member unpacks it. A break ends it, and the walk says so.
+        # Unpacking is guarded here, since even passing over a member unpacks it. A break ends it,
+        # and the walk says so.
         unpacker = Unpacker(archive.raw, CODECS[packing], archive.keep_truncated)
         source = Guard(unpacker, archive.packed, archive.name, archive.raw, keep_truncated=True)
     seen: dict[str, int] = {}
@@ -139,7 +155,9 @@ def walk_members(archive: Archive) -> Iterator[tuple[str, TarMember, Source]]:
 
 
 def _too_many(archive: Archive) -> BadInput:
-    return BadInput(f"{archive.name!r} holds more than {MAX_MEMBERS:,} members; give the file of rows alone.")
+    return BadInput(
+        f"{archive.name!r} holds more than {MAX_MEMBERS:,} members; give the file of rows alone."
+    )
 
 
 def _open_zip(archive: Archive, member: str) -> Guard:
@@ -151,7 +169,9 @@ def _open_zip(archive: Archive, member: str) -> Guard:
     try:
         opened = open_member(archive.raw, one, archive.keep_truncated)
     except DAMAGE as error:
-        raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
+        raise BadInput(
+            f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged."
+        ) from error
     return Guard(
         Layers(archive, opened.stream),
         archive.packed,
@@ -171,11 +191,22 @@ def _open_tar(archive: Archive, member: str) -> Guard:
                 _check_readable(archive, one.name, one.kind)
                 source = _WithRest(Layers(archive, stream), walk, archive)
                 keep = archive.keep_truncated
-                return Guard(source, archive.packed, archive.name, archive.raw, keep_truncated=keep, member=member)
+                return Guard(
+                    source,
+                    archive.packed,
+                    archive.name,
+                    archive.raw,
+                    keep_truncated=keep,
+                    member=member,
+                )
     except EOFError as error:
-        raise UnreadableRow(broken_off(archive.name, f"before its member {member[:80]!r}")) from error
+        raise UnreadableRow(
+            broken_off(archive.name, f"before its member {member[:80]!r}")
+        ) from error
     except DAMAGE as error:
-        raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
+        raise BadInput(
+            f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged."
+        ) from error
     raise BadInput(f"{archive.name!r} has no member {member[:80]!r}.")
 
 
@@ -186,7 +217,8 @@ def _check_readable(archive: Archive, name: str, kind: str) -> None:
 
 
 class _WithRest:
-    """A member of a tar. Behind its end the rest of a packed tar is gone through, for the sake of the checksum."""
+    """A member of a tar. Behind its end the rest of a packed tar is gone through, for the sake of
+    the checksum."""
 
     def __init__(self, layers: Layers, walk: Iterator[object], archive: Archive) -> None:
         self._layers = layers
@@ -208,5 +240,6 @@ class _WithRest:
 
 
 def _clean(name: str) -> str:
-    """A member's name without what says nothing (`./train.txt`), and with slashes where Windows has others."""
+    """A member's name without what says nothing (`./train.txt`), and with slashes where Windows has
+    others."""
     return str(PurePosixPath(name.replace("\\", "/")))

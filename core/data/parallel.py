@@ -13,7 +13,8 @@ R = TypeVar("R")
 
 
 def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """work(item) for every item, in their order; few more than THREADS items or results are in memory at once."""
+    """work(item) for every item, in their order; few more than THREADS items or results are in
+    memory at once."""
     with ThreadPoolExecutor(THREADS) as pool:
         waiting: deque[Future[R]] = deque()
         try:

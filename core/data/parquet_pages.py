@@ -1,7 +1,8 @@
-"""How many bytes the pages of a Parquet file say they unpack to: Arrow makes room for what a page's own header claims,
-whatever the footer says of the whole column.
+"""How many bytes the pages of a Parquet file say they unpack to: Arrow makes room for what a page's
+own header claims, whatever the footer says of the whole column.
 
-Headers are Thrift's compact protocol: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+Headers are Thrift's compact protocol:
+https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
 
 import mmap
@@ -12,8 +13,18 @@ import pyarrow.parquet as pq
 from core.errors import BadInput
 
 UNPACKED, PACKED = 2, 3
-"""Fields of a page's header: its size once unpacked, and as it lies in the file behind its header."""
-BOOLEANS, BYTE, WHOLE, DOUBLE, BINARY, LISTS, MAP, STRUCT = (1, 2), 3, (4, 5, 6), 7, 8, (9, 10), 11, 12
+"""Fields of a page's header: its size once unpacked, and as it lies in the file behind its
+header."""
+BOOLEANS, BYTE, WHOLE, DOUBLE, BINARY, LISTS, MAP, STRUCT = (
+    (1, 2),
+    3,
+    (4, 5, 6),
+    7,
+    8,
+    (9, 10),
+    11,
+    12,
+)
 DEEPEST = 8
 """Headers nest three deep at the most."""
 
@@ -29,7 +40,8 @@ def claimed_bytes(path: Path, metadata: pq.FileMetaData) -> int:
             )
         except (IndexError, ValueError) as error:
             raise BadInput(
-                f"{path.name!r} cannot be read as Parquet (the header of a page is damaged); write it again."
+                f"{path.name!r} cannot be read as Parquet (the header of a page is damaged); write"
+                " it again."
             ) from error
 
 
@@ -49,7 +61,8 @@ def _of_chunk(data: mmap.mmap, chunk: pq.ColumnChunkMetaData) -> int:
 
 
 class _Struct:
-    """A struct at `place`: its whole numbers by field, and where it ends; everything else is passed over."""
+    """A struct at `place`: its whole numbers by field, and where it ends; everything else is passed
+    over."""
 
     def __init__(self, data: mmap.mmap, place: int, depth: int = 0) -> None:
         if depth > DEEPEST:

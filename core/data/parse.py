@@ -1,4 +1,5 @@
-"""Rows as text into coded batches, with every bad row named and every missing-value marker counted."""
+"""Rows as text into coded batches, with every bad row named and every missing-value marker
+counted."""
 
 import codecs
 import dataclasses
@@ -19,11 +20,20 @@ from core.data.head import not_utf8
 from core.data.row_ends import after_rows, blank_rows, row_ends
 from core.data.rowsfile import BATCH_ROWS, coded_batch
 from core.data.schema import CATEGORICAL, LABEL, NUMERIC
-from core.data.values import MAX_FIELD, NO_LABEL, Parsed, label_of, parse_categories, parse_labels, parse_numbers
+from core.data.values import (
+    MAX_FIELD,
+    NO_LABEL,
+    Parsed,
+    label_of,
+    parse_categories,
+    parse_labels,
+    parse_numbers,
+)
 from core.errors import BadInput
 
 LABEL_RULES = ("required", "optional", "unknown")
-"""Of labels: each must be 0 or 1; one may be a placeholder (NO_LABEL); all are placeholders, so there is no label."""
+"""Of labels: each must be 0 or 1; one may be a placeholder (NO_LABEL); all are placeholders, so
+there is no label."""
 
 
 class UnusualText(Exception):
@@ -36,9 +46,11 @@ class LabelsFound(Exception):
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a file. numbers: each one's number in the file, from 1, rising, int64. markers: missing-value markers.
+    """Rows of a file. numbers: each one's number in the file, from 1, rising, int64. markers:
+    missing-value markers.
 
-    batch: label (or none), I1..I13, C1..C26 and the columns kept beside them, as core.data.rowsfile has them.
+    batch: label (or none), I1..I13, C1..C26 and the columns kept beside them, as core.data.rowsfile
+    has them.
     """
 
     batch: pa.RecordBatch
@@ -46,8 +58,11 @@ class Rows:
     markers: Counter[str]
 
 
-def code_batch(columns: dict[str, pa.DictionaryArray], form: Inspection, labels: str) -> tuple[pa.RecordBatch, Counter]:
-    """(columns of text as a coded batch, markers); UnusualText where a cell is not what belongs there."""
+def code_batch(
+    columns: dict[str, pa.DictionaryArray], form: Inspection, labels: str
+) -> tuple[pa.RecordBatch, Counter]:
+    """(columns of text as a coded batch, markers); UnusualText where a cell is not what belongs
+    there."""
     markers: Counter[str] = Counter()
     parsed = {}
     for name, column in columns.items():
@@ -58,26 +73,41 @@ def code_batch(columns: dict[str, pa.DictionaryArray], form: Inspection, labels:
             raise UnusualText
         _count_markers(found, cells, column.indices, markers)
         parsed[name] = found
-    return _coded(
-        {name: (columns[name].indices, found.values) for name, found in parsed.items()}, form, labels
-    ), markers
+    return (
+        _coded(
+            {name: (columns[name].indices, found.values) for name, found in parsed.items()},
+            form,
+            labels,
+        ),
+        markers,
+    )
 
 
 def read_text(
-    text: bytes, form: Inspection, name: str, bad: BadRows, labels: str = "required", before: int = 0, start: int = 0
+    text: bytes,
+    form: Inspection,
+    name: str,
+    bad: BadRows,
+    labels: str = "required",
+    before: int = 0,
+    start: int = 0,
 ) -> Iterator[Rows]:
     """Rows from whole lines of text, before which the file has `before` lines of `start` bytes.
 
     Row numbers in sentences count from 1, a header line included.
     """
     if b"\x00" in text:
-        raise BadInput(f"{name!r} holds a NUL byte at byte {start + text.index(0) + 1:,}: it is damaged, or binary.")
+        raise BadInput(
+            f"{name!r} holds a NUL byte at byte {start + text.index(0) + 1:,}: it is damaged, or"
+            " binary."
+        )
     columns = [f"{place}" for place in range(len(form.columns))]
     begin = after_rows(text, form.header_row, form.delimiter, form.quoted)
     if begin == len(text):
         raise BadInput(f"{name!r} holds no good row: its header is all there is.")
     first = before + form.header_row
-    # Arrow takes a byte order mark for none of the text's; in the middle of a file it is a letter like any other.
+    # Arrow takes a byte order mark for none of the text's; in the middle of a file it is a letter
+    # like any other.
     data = text[begin:] if begin else text
     data = codecs.BOM_UTF8 + data if (start or begin) and data.startswith(codecs.BOM_UTF8) else data
     dropped: list[int] = []
@@ -87,8 +117,8 @@ def read_text(
         dropped.append(number)
         bad.note(
             number,
-            f"Row {number:,} of {name!r} has {row.actual_columns} columns where {row.expected_columns} belong "
-            f"({row.text[:60]!r}){_spans(row.text)}.",
+            f"Row {number:,} of {name!r} has {row.actual_columns} columns where"
+            f" {row.expected_columns} belong ({row.text[:60]!r}){_spans(row.text)}.",
         )
         return "skip"
 
@@ -104,13 +134,16 @@ def read_text(
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=form.delimiter,
                 quote_char='"' if form.quoted else False,
-                # Arrow then makes a row of nulls of a blank line, which keeps the numbers of the rows.
+                # Arrow then makes a row of nulls of a blank line, which keeps the numbers of the
+                # rows.
                 ignore_empty_lines=False,
                 invalid_row_handler=wrong_width,
             ),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.string()),
-                include_columns=[columns[place] for place, column in enumerate(form.columns) if column],
+                include_columns=[
+                    columns[place] for place, column in enumerate(form.columns) if column
+                ],
                 null_values=[""],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
@@ -134,9 +167,15 @@ def _spans(text: str) -> str:
 
 
 def read_table(
-    table: pa.Table, numbers: np.ndarray, form: Inspection, name: str, bad: BadRows, labels: str = "required"
+    table: pa.Table,
+    numbers: np.ndarray,
+    form: Inspection,
+    name: str,
+    bad: BadRows,
+    labels: str = "required",
 ) -> Iterator[Rows]:
-    """The good rows of a table of text; the bad ones are noted. numbers: the rows' in the file, int64."""
+    """The good rows of a table of text; the bad ones are noted. numbers: the rows' in the file,
+    int64."""
     for start in range(0, table.num_rows, BATCH_ROWS):
         part = table.slice(start, BATCH_ROWS).combine_chunks()
         rows, keep = numbers[start : start + BATCH_ROWS], np.ones(part.num_rows, dtype=bool)
@@ -170,7 +209,11 @@ def _parse(name: str, cells: pa.Array, labels: str, form: Inspection) -> Parsed:
     if form.padded:
         cells = pc.replace_substring_regex(pc.utf8_trim_whitespace(cells), r'^"(.*)"$', r"\1")
     found = parse_categories(cells, MAX_FIELD if name in CATEGORICAL else None)
-    return dataclasses.replace(found, faults={**found.faults, **_unclosed(cells, form)}) if form.quoted else found
+    return (
+        dataclasses.replace(found, faults={**found.faults, **_unclosed(cells, form)})
+        if form.quoted
+        else found
+    )
 
 
 def _unclosed(cells: pa.Array, form: Inspection) -> dict[int, str]:
@@ -181,11 +224,15 @@ def _unclosed(cells: pa.Array, form: Inspection) -> dict[int, str]:
     for position in suspects:
         text = cells[position].as_py()
         if "\n" in text and text.count(form.delimiter) >= len(form.columns) - 1:
-            faults[position] = f"{text.count(chr(10)) + 1:,} lines: a quotation mark before them is not closed"
+            faults[position] = (
+                f"{text.count(chr(10)) + 1:,} lines: a quotation mark before them is not closed"
+            )
     return faults
 
 
-def _coded(columns: dict[str, tuple[pa.Array, pa.Array]], form: Inspection, labels: str) -> pa.RecordBatch:
+def _coded(
+    columns: dict[str, tuple[pa.Array, pa.Array]], form: Inspection, labels: str
+) -> pa.RecordBatch:
     """Columns of (positions, values) as a batch; what the file lacks is missing in every row."""
     coded = {}
     rows = len(next(iter(columns.values()))[0])
@@ -197,18 +244,25 @@ def _coded(columns: dict[str, tuple[pa.Array, pa.Array]], form: Inspection, labe
             coded[name] = pa.DictionaryArray.from_arrays(indices, values, safe=False)
     for name in form.absent:
         value = pa.nulls(1, pa.float64() if name in NUMERIC else pa.string())
-        coded[name] = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int16)), value, safe=False)
+        coded[name] = pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(rows, np.int16)), value, safe=False
+        )
     return coded_batch(coded, form.extra)
 
 
 def _encode(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """The column's distinct texts, a missing one among them, and each row's position there, int16."""
+    """The column's distinct texts, a missing one among them, and each row's position there,
+    int16."""
     whole = column.combine_chunks()
     encoded = whole.dictionary_encode(null_encoding="encode")
-    return pa.DictionaryArray.from_arrays(encoded.indices.cast(pa.int16()), encoded.dictionary, safe=False)
+    return pa.DictionaryArray.from_arrays(
+        encoded.indices.cast(pa.int16()), encoded.dictionary, safe=False
+    )
 
 
-def _count_markers(found: Parsed, cells: pa.Array, indices: pa.Array, markers: Counter[str]) -> None:
+def _count_markers(
+    found: Parsed, cells: pa.Array, indices: pa.Array, markers: Counter[str]
+) -> None:
     if not len(found.markers):
         return
     counts = np.bincount(indices.to_numpy(), minlength=len(cells))
@@ -227,20 +281,29 @@ def _note_faults(
     file: str,
     bad: BadRows,
 ) -> None:
-    """Notes the rows whose cell is a fault and that have no other one yet, and takes them out of `keep`."""
+    """Notes the rows whose cell is a fault and that have no other one yet, and takes them out of
+    `keep`."""
     faulty = np.zeros(len(column.dictionary), bool)
     faulty[list(found.faults)] = True
     positions = column.indices.to_numpy()
     for place in np.flatnonzero(faulty[positions] & keep):
         value = column.dictionary[int(positions[place])].as_py()
-        shown = "empty" if value is None else repr(value if len(value) <= 60 else value[:57] + "...")
+        shown = (
+            "empty" if value is None else repr(value if len(value) <= 60 else value[:57] + "...")
+        )
         why = found.faults[int(positions[place])] + _hint(name, value)
-        bad.note(int(rows[place]), f"Row {rows[place]:,} of {file!r}: {name} is {shown}, {why}.", name, value)
+        bad.note(
+            int(rows[place]),
+            f"Row {rows[place]:,} of {file!r}: {name} is {shown}, {why}.",
+            name,
+            value,
+        )
         keep[place] = False
 
 
 def _check_headers(table: pa.Table, form: Inspection, rows: np.ndarray, file: str) -> None:
-    """BadInput where a row among the others names the columns in another order: what follows it stands elsewhere."""
+    """BadInput where a row among the others names the columns in another order: what follows it
+    stands elsewhere."""
     cells = table[LABEL].to_pylist()
     for cell in {cell for cell in cells if cell and plain_name(cell) in LABEL_NAMES}:
         place = cells.index(cell)
@@ -248,8 +311,8 @@ def _check_headers(table: pa.Table, form: Inspection, rows: np.ndarray, file: st
         order = recognise(names, file)
         if any(form.stored[at] != ours for ours, at in order.items()):
             raise BadInput(
-                f"Row {rows[place]:,} of {file!r} names the columns anew, in another order: these are two files in "
-                "one. Part them there, and read each by itself."
+                f"Row {rows[place]:,} of {file!r} names the columns anew, in another order: these"
+                " are two files in one. Part them there, and read each by itself."
             )
 
 
@@ -269,11 +332,14 @@ def _hint(name: str, value: str | None) -> str:
 
 
 def _arrow_sentence(error: pa.ArrowException, text: bytes, name: str, row: int) -> BadInput:
-    """What Arrow's reader could not take, in a sentence. text: that it was given, from row `row` on."""
+    """What Arrow's reader could not take, in a sentence. text: that it was given, from row `row`
+    on."""
     said = str(error)
     try:
         text.decode()
     except UnicodeDecodeError as wrong:
         at = row + text[: wrong.start].count(b"\n")
         return BadInput(f"{not_utf8(name, text[wrong.start])} (row {at:,})")
-    return BadInput(f"{name!r} cannot be read at or after row {row:,}: {said.splitlines()[0][:200]}")
+    return BadInput(
+        f"{name!r} cannot be read at or after row {row:,}: {said.splitlines()[0][:200]}"
+    )

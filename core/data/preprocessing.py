@@ -1,9 +1,11 @@
-"""From raw columns to ids and numbers: vocabularies and numeric statistics, fitted on training rows only.
+"""From raw columns to ids and numbers: vocabularies and numeric statistics, fitted on training rows
+only.
 
-Each of the 39 fields becomes an id for an embedding: a categorical field by its value, a numeric field by its bucket
-(missing; values up to 2 as they are; above, the whole part of ln(x)^2, the buckets of the Criteo competition's winners,
-Juan et al. 2014). The 13 numeric fields are standardised as well: sign(x) ln(1 + |x|), less its mean, over its standard
-deviation, a missing one at the mean.
+Each of the 39 fields becomes an id for an embedding: a categorical field by its value, a numeric
+field by its bucket (missing; values up to 2 as they are; above, the whole part of ln(x)^2, the
+buckets of the Criteo competition's winners, Juan et al. 2014). The 13 numeric fields are
+standardised as well: sign(x) ln(1 + |x|), less its mean, over its standard deviation, a missing one
+at the mean.
 """
 
 import hashlib
@@ -33,13 +35,15 @@ MISSING, UNSEEN, FIRST = 0, 1, 2
 DEFAULT_MIN_COUNT = 10
 """Of a vocabulary fitted on 5,000 rows or more; see `default_min_count`."""
 _SMALL_MIN_COUNTS = ((2_000, 2), (5_000, 5))
-"""(rows, minimum count for fewer rows than that): of few rows, a minimum of 10 would leave nearly no value known."""
+"""(rows, minimum count for fewer rows than that): of few rows, a minimum of 10 would leave nearly
+no value known."""
 _HIGHEST_BUCKET = 2.0
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """ids int32 (rows, 39) into each field's own vocabulary; numerics float32 (rows, 13), standardised."""
+    """ids int32 (rows, 39) into each field's own vocabulary; numerics float32 (rows, 13),
+    standardised."""
 
     ids: np.ndarray
     numerics: np.ndarray
@@ -47,9 +51,11 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Fitted preprocessing. vocabularies: per field the known values, the value of id FIRST + k at place k.
+    """Fitted preprocessing. vocabularies: per field the known values, the value of id FIRST + k at
+    place k.
 
-    Numeric fields' values are buckets as float64, categorical ones' strings. mean, std: float64 (13,).
+    Numeric fields' values are buckets as float64, categorical ones' strings. mean, std: float64
+    (13,).
     """
 
     mean: np.ndarray
@@ -72,7 +78,8 @@ class Preprocessing:
         return digest.hexdigest()
 
     def encode(self, table: pa.Table) -> Encoded:
-        """Encodes rows of columns I1..I13 (float64) and C1..C26 (string), coded or plain; other columns are ignored."""
+        """Encodes rows of columns I1..I13 (float64) and C1..C26 (string), coded or plain; other
+        columns are ignored."""
         from core.data.compiled import look_up
 
         ids = np.empty((table.num_rows, len(FIELDS)), dtype=np.int32)
@@ -82,8 +89,13 @@ class Preprocessing:
             coded = [places_and_values(column) for column in batch.columns]
             places = np.stack([places for places, _ in coded])
             begins = np.cumsum([0, *(len(values) for _, values in coded)])
-            found = [self._ids(field, values) for field, (_, values) in zip(FIELDS, coded, strict=True)]
-            scaled = [self._scaled(place, values) for place, (_, values) in enumerate(coded[: len(NUMERIC)])]
+            found = [
+                self._ids(field, values) for field, (_, values) in zip(FIELDS, coded, strict=True)
+            ]
+            scaled = [
+                self._scaled(place, values)
+                for place, (_, values) in enumerate(coded[: len(NUMERIC)])
+            ]
             rows = slice(done, done + batch.num_rows)
             look_up(places, begins, np.concatenate(found), ids[rows])
             look_up(places, begins, np.concatenate(scaled), numerics[rows])
@@ -91,7 +103,8 @@ class Preprocessing:
         return Encoded(ids, numerics)
 
     def is_known(self, field: str, values: pa.Array) -> np.ndarray:
-        """bool (values,): which values, strings or float64 as the field has, are in its vocabulary."""
+        """bool (values,): which values, strings or float64 as the field has, are in its
+        vocabulary."""
         return self._ids(field, values) >= FIRST
 
     def _ids(self, field: str, values: pa.Array) -> np.ndarray:
@@ -99,7 +112,9 @@ class Preprocessing:
             values = pa.array(bucket(_to_numpy(values)))
         found = self._finders[field].places(values)
         if found is None:
-            found = pc.fill_null(pc.index_in(values, value_set=self.vocabularies[field]), -1).to_numpy()
+            found = pc.fill_null(
+                pc.index_in(values, value_set=self.vocabularies[field]), -1
+            ).to_numpy()
         # Nowhere, -1, becomes UNSEEN.
         ids = found + np.int32(FIRST)
         ids[absent(values)] = MISSING
@@ -120,7 +135,10 @@ class Preprocessing:
         names = np.concatenate([np.full(len(self.vocabularies[field]), field) for field in FIELDS])
         values = pa.concat_arrays([self.vocabularies[field].cast(pa.string()) for field in FIELDS])
         vocabulary = pa.table({"field": pa.array(names.tolist(), pa.string()), "value": values})
-        write_atomic(folder / "vocabulary.parquet", lambda part: pq.write_table(vocabulary, part, compression="zstd"))
+        write_atomic(
+            folder / "vocabulary.parquet",
+            lambda part: pq.write_table(vocabulary, part, compression="zstd"),
+        )
         write_json(
             folder / "preprocessing.json",
             {
@@ -143,14 +161,20 @@ def load_preprocessing(folder: Path) -> Preprocessing:
             known = table.filter(pc.equal(table["field"], field))["value"].combine_chunks()
             vocabularies[field] = known.cast(pa.float64()) if field in NUMERIC else known
         result = Preprocessing(
-            np.array(values["mean"]), np.array(values["std"]), vocabularies, values["min_count"], values["fitted_rows"]
+            np.array(values["mean"]),
+            np.array(values["std"]),
+            vocabularies,
+            values["min_count"],
+            values["fitted_rows"],
         )
         if result.hash != values["hash"]:
             raise ValueError("its content does not fit its hash")
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         if refused_by_system(error):
             raise
-        raise BadInput(f"The preprocessing in {str(folder)!r} cannot be read: {error}. Prepare it again.") from error
+        raise BadInput(
+            f"The preprocessing in {str(folder)!r} cannot be read: {error}. Prepare it again."
+        ) from error
     return result
 
 
@@ -169,9 +193,11 @@ def fit(
     chosen: np.ndarray | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Preprocessing:
-    """Fits on the `chosen` rows of `table` (bool (rows,); all by default), which may be coded or plain.
+    """Fits on the `chosen` rows of `table` (bool (rows,); all by default), which may be coded or
+    plain.
 
-    Values seen fewer than `min_count` times share the id UNSEEN. progress: called with 0..1, field by field.
+    Values seen fewer than `min_count` times share the id UNSEEN. progress: called with 0..1, field
+    by field.
     """
     if min_count < 1:
         raise BadInput(f"The minimum count is {min_count!r}; it must be at least 1.")
@@ -179,7 +205,11 @@ def fit(
 
     def fit_field(field: str) -> tuple[pa.Array, float, float]:
         counts = count(table[field], chosen)
-        return _fit_number(counts, min_count) if field in NUMERIC else (counts.at_least(min_count)[0], 0.0, 1.0)
+        return (
+            _fit_number(counts, min_count)
+            if field in NUMERIC
+            else (counts.at_least(min_count)[0], 0.0, 1.0)
+        )
 
     fitted = []
     for one in in_order(fit_field, FIELDS):
@@ -202,7 +232,8 @@ def log_transform(values: np.ndarray) -> np.ndarray:
 
 
 def bucket(values: np.ndarray) -> np.ndarray:
-    """The bucket of each value as float64: itself up to 2, above that the whole part of ln(x)^2; NaN stays NaN.
+    """The bucket of each value as float64: itself up to 2, above that the whole part of ln(x)^2;
+    NaN stays NaN.
 
     Buckets of values above 2 are moved up by 2, so that they never meet a value of its own.
     """
@@ -224,7 +255,11 @@ def _fit_number(counts: Counts, min_count: int) -> tuple[pa.Array, float, float]
     mean = np.average(logs, weights=totals)
     std = float(np.sqrt(np.average((logs - mean) ** 2, weights=totals)))
     # A constant column has a deviation of rounding errors, by which nothing must be divided.
-    return pa.array(buckets[order][rows[order] >= min_count]), float(mean), 1.0 if std < 1e-9 else std
+    return (
+        pa.array(buckets[order][rows[order] >= min_count]),
+        float(mean),
+        1.0 if std < 1e-9 else std,
+    )
 
 
 def _to_numpy(column: pa.Array) -> np.ndarray:

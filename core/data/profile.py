@@ -1,4 +1,5 @@
-"""What is in a sample's columns, and how far a dataset's target domain has moved from its source domain."""
+"""What is in a sample's columns, and how far a dataset's target domain has moved from its source
+domain."""
 
 import dataclasses
 import math
@@ -27,9 +28,11 @@ TOP = 20
 BINS = 40
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 DRIFT_LIMITS = {0.1: "some", 0.25: "strong"}
-"""Index from which a drift is called so; below the first it is little. The usual reading in credit scoring."""
+"""Index from which a drift is called so; below the first it is little. The usual reading in credit
+scoring."""
 FALSE_ALARMS = 0.05
-"""Share of comparisons in which any of the 39 fields is called drifted although none has moved, at most."""
+"""Share of comparisons in which any of the 39 fields is called drifted although none has moved, at
+most."""
 _FILE = "profile.json"
 _DRIFT_VALUES = 20
 _FREEDOM = _DRIFT_VALUES + 2
@@ -40,9 +43,10 @@ _FREEDOM = _DRIFT_VALUES + 2
 class ColumnProfile:
     """One column over all rows of a sample.
 
-    missing_share: of the rows. cardinality: distinct values, missing not counted. top_values: up to TOP (value, rows),
-    falling. quantiles: values at QUANTILES; empty for a category or when all are missing. edges (bins + 1), counts
-    (bins): the histogram of sign(x) ln(1 + |x|); empty for a category, whose histogram is its top values.
+    missing_share: of the rows. cardinality: distinct values, missing not counted. top_values: up to
+    TOP (value, rows), falling. quantiles: values at QUANTILES; empty for a category or when all are
+    missing. edges (bins + 1), counts (bins): the histogram of sign(x) ln(1 + |x|); empty for a
+    category, whose histogram is its top values.
     """
 
     name: str
@@ -70,9 +74,10 @@ class _Kept:
 class FieldDrift:
     """How one field differs between source and target training rows; shares are of those rows.
 
-    psi: population stability index (sum of (p - q) ln(p / q)) over the field's ids: missing, unseen, its 20 most
-    frequent values in the source and all other values together, half a row added to each. unseen_*: the value is not
-    in the dataset's vocabulary (in the source: too rare to be). noise: see `noise_index`; default 0, no allowance.
+    psi: population stability index (sum of (p - q) ln(p / q)) over the field's ids: missing,
+    unseen, its 20 most frequent values in the source and all other values together, half a row
+    added to each. unseen_*: the value is not in the dataset's vocabulary (in the source: too rare
+    to be). noise: see `noise_index`; default 0, no allowance.
     """
 
     field: str
@@ -89,8 +94,11 @@ class FieldDrift:
         return level_of(self.psi, self.noise)
 
 
-def profile_columns(sample: Sample, progress: Callable[[float], None] | None = None) -> tuple[ColumnProfile, ...]:
-    """Profiles of the 39 columns, in file order; kept in the sample's folder. Few columns are in memory at a time."""
+def profile_columns(
+    sample: Sample, progress: Callable[[float], None] | None = None
+) -> tuple[ColumnProfile, ...]:
+    """Profiles of the 39 columns, in file order; kept in the sample's folder. Few columns are in
+    memory at a time."""
     stored = sample.folder / _FILE
     with suppress(Damaged):
         # Whatever is damaged, or of another version, is computed anew.
@@ -101,7 +109,10 @@ def profile_columns(sample: Sample, progress: Callable[[float], None] | None = N
         profiles.append(found)
         if progress:
             progress(len(profiles) / len(FIELDS))
-    write_json(stored, {"version": VERSION, "columns": [dataclasses.asdict(profile) for profile in profiles]})
+    write_json(
+        stored,
+        {"version": VERSION, "columns": [dataclasses.asdict(profile) for profile in profiles]},
+    )
     return tuple(profiles)
 
 
@@ -111,9 +122,14 @@ def drift(workspace: Workspace, dataset: Dataset) -> tuple[FieldDrift, ...]:
     BadInput when the dataset has no source domain, or no labels and so no target domain.
     """
     if not dataset.labelled:
-        raise BadInput(f"The dataset {dataset.name!r} has no labels and so no target domain: there is no drift.")
+        raise BadInput(
+            f"The dataset {dataset.name!r} has no labels and so no target domain: there is no"
+            " drift."
+        )
     if not dataset.has_source:
-        raise BadInput(f"The dataset {dataset.name!r} has no source domain, so there is no drift to measure.")
+        raise BadInput(
+            f"The dataset {dataset.name!r} has no source domain, so there is no drift to measure."
+        )
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
     ids = encoded(workspace, dataset, preprocessing).ids
     source = ids[np.sort(training_rows(dataset, "source", None)[0])]
@@ -123,20 +139,24 @@ def drift(workspace: Workspace, dataset: Dataset) -> tuple[FieldDrift, ...]:
 
 
 def drift_counts(ids: np.ndarray) -> np.ndarray:
-    """Rows of each bin that drift is measured by, int64 (39, bins), from ids (rows, 39); counts of parts add up.
+    """Rows of each bin that drift is measured by, int64 (39, bins), from ids (rows, 39); counts of
+    parts add up.
 
-    Bins: missing, unseen, the _DRIFT_VALUES most frequent values where the vocabulary was fitted, all others together.
+    Bins: missing, unseen, the _DRIFT_VALUES most frequent values where the vocabulary was fitted,
+    all others together.
     """
-    # Ids rise as the counts where they were fitted fall, so the lowest ids are the most frequent values.
+    # Ids rise as the counts where they were fitted fall, so the lowest ids are the most frequent
+    # values.
     last = UNSEEN + _DRIFT_VALUES + 1
     return np.stack([np.bincount(column, minlength=last + 1) for column in np.minimum(ids, last).T])
 
 
 def stability_index(before: np.ndarray, after: np.ndarray) -> float:
-    """Population stability index of two arrays of counts: sum of (p - q) ln(p / q), half a row added to each bin.
+    """Population stability index of two arrays of counts: sum of (p - q) ln(p / q), half a row
+    added to each bin.
 
-    Bins that are empty in both are left out (Siddiqi: Credit Risk Scorecards, 2006; it is the symmetrised
-    Kullback-Leibler divergence of Jeffreys 1946). DRIFT_LIMITS says how it is read.
+    Bins that are empty in both are left out (Siddiqi: Credit Risk Scorecards, 2006; it is the
+    symmetrised Kullback-Leibler divergence of Jeffreys 1946). DRIFT_LIMITS says how it is read.
     """
     used = (before + after) > 0
     p = (before[used] + 0.5) / (before[used] + 0.5).sum()
@@ -145,44 +165,54 @@ def stability_index(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def index_by_chance(before: int, after: int) -> float:
-    """About the most that the mean index of a field would be, had nothing moved, for so many rows before and after.
+    """About the most that the mean index of a field would be, had nothing moved, for so many rows
+    before and after.
 
-    The index times n m / (n + m) is then distributed as chi-squared with one degree of freedom less than there are bins
-    (Yurdakul, Naranjo: Statistical properties of the population stability index, 2020).
+    The index times n m / (n + m) is then distributed as chi-squared with one degree of freedom less
+    than there are bins (Yurdakul, Naranjo: Statistical properties of the population stability
+    index, 2020).
     """
     return _FREEDOM * (1 / before + 1 / after)
 
 
 def noise_index(before: np.ndarray, after: np.ndarray) -> float:
-    """The index that a field exceeds by chance alone, had nothing moved, in FALSE_ALARMS / 39 of all comparisons.
+    """The index that a field exceeds by chance alone, had nothing moved, in FALSE_ALARMS / 39 of
+    all comparisons.
 
-    The quantile of the distribution that `index_by_chance` has the mean of. before, after: counts of one field's bins,
-    as `stability_index` takes them; bins that are empty in both leave fewer degrees of freedom.
+    The quantile of the distribution that `index_by_chance` has the mean of. before, after: counts
+    of one field's bins, as `stability_index` takes them; bins that are empty in both leave fewer
+    degrees of freedom.
     """
     used = int(((before + after) > 0).sum())
     if used < 2:
         return 0.0
-    return float(chdtri(used - 1, FALSE_ALARMS / len(FIELDS)) * (1 / before.sum() + 1 / after.sum()))
+    return float(
+        chdtri(used - 1, FALSE_ALARMS / len(FIELDS)) * (1 / before.sum() + 1 / after.sum())
+    )
 
 
 def level_of(psi: float, noise: float = 0.0) -> str:
-    """little, some or strong: the last of DRIFT_LIMITS that the index reaches, if it exceeds `noise` as well."""
+    """little, some or strong: the last of DRIFT_LIMITS that the index reaches, if it exceeds
+    `noise` as well."""
     reached = (word for limit, word in reversed(DRIFT_LIMITS.items()) if psi >= max(limit, noise))
     return next(reached, "little")
 
 
 def rows_for_drift(before: int) -> int | None:
-    """The least number of later rows on which drift is judged, against `before` earlier rows; None if none is enough.
+    """The least number of later rows on which drift is judged, against `before` earlier rows; None
+    if none is enough.
 
-    With fewer, the index of a field that has not moved averages as much as the first of DRIFT_LIMITS by chance alone
-    (`index_by_chance`): some hundred rows, and as many on the other side.
+    With fewer, the index of a field that has not moved averages as much as the first of
+    DRIFT_LIMITS by chance alone (`index_by_chance`): some hundred rows, and as many on the other
+    side.
     """
     left = min(DRIFT_LIMITS) / _FREEDOM - 1 / before
     return math.ceil(1 / left) if left > 1e-9 else None
 
 
 def too_few_for_drift(before: int, after: int, names: tuple[str, str] = ("training", "")) -> str:
-    """Why drift is not judged between so many earlier and later rows, in a sentence; "" where it is judged.
+    """Why drift is not judged between so many earlier and later rows, in a sentence; "" where it is
+    judged.
 
     names: what rows they are, before the word "rows".
     """
@@ -196,12 +226,12 @@ def too_few_for_drift(before: int, after: int, names: tuple[str, str] = ("traini
     if needed is None:
         least = math.floor(_FREEDOM / min(DRIFT_LIMITS)) + 1
         return (
-            f"Drift is not judged against {earlier}: with fewer than {least:,}, rows that have not drifted differ as "
-            "much by chance alone."
+            f"Drift is not judged against {earlier}: with fewer than {least:,}, rows that have not"
+            " drifted differ as much by chance alone."
         )
     return (
-        f"Drift is not judged on {later}: so few differ as much by chance alone. At least {needed:,} are needed "
-        f"against {earlier}."
+        f"Drift is not judged on {later}: so few differ as much by chance alone. At least"
+        f" {needed:,} are needed against {earlier}."
     )
 
 
@@ -224,7 +254,10 @@ def _profile(name: str, column: pa.ChunkedArray) -> ColumnProfile:
         name,
         missing_share=counts.missing / max(len(column), 1),
         cardinality=len(counts.totals),
-        top_values=tuple((_text(value), int(number)) for value, number in zip(values.to_pylist(), rows, strict=True)),
+        top_values=tuple(
+            (_text(value), int(number))
+            for value, number in zip(values.to_pylist(), rows, strict=True)
+        ),
     )
     if name not in NUMERIC or not len(counts.totals):
         return shared
@@ -239,10 +272,14 @@ def _profile(name: str, column: pa.ChunkedArray) -> ColumnProfile:
 
 
 def _quantiles(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """QUANTILES of rising values that occur so often; between two, in proportion (Hyndman and Fan 1996, type 7)."""
+    """QUANTILES of rising values that occur so often; between two, in proportion (Hyndman and Fan
+    1996, type 7)."""
     ends = np.cumsum(rows)
     places = np.array(QUANTILES) * (ends[-1] - 1)
-    low, high = (values[np.searchsorted(ends, whole, side="right")] for whole in (np.floor(places), np.ceil(places)))
+    low, high = (
+        values[np.searchsorted(ends, whole, side="right")]
+        for whole in (np.floor(places), np.ceil(places))
+    )
     return low + (high - low) * (places - np.floor(places))
 
 

@@ -1,7 +1,7 @@
 """The reading half of taking a file in: its form, and its rows as batches on disk.
 
-`inspect_file` and `read_rows` are for everybody; both have the work done in a process of its own (see
-core.data.reader_process), by `look_job` and `rows_job`.
+`inspect_file` and `read_rows` are for everybody; both have the work done in a process of its own
+(see core.data.reader_process), by `look_job` and `rows_job`.
 """
 
 import dataclasses
@@ -38,9 +38,10 @@ SHOWN = 200
 class Reading:
     """What was met on the way through a file.
 
-    labelled: whether the rows have a label. rows: in the sample. clicks: rows whose label is 1. bad_rows, bad_examples:
-    those skipped, and a few of the sentences on them. markers: (text that means a missing value, cells). truncated: the
-    file breaks off. remark: what unpacking had to say.
+    labelled: whether the rows have a label. rows: in the sample. clicks: rows whose label is 1.
+    bad_rows, bad_examples: those skipped, and a few of the sentences on them. markers: (text that
+    means a missing value, cells). truncated: the file breaks off. remark: what unpacking had to
+    say.
     """
 
     labelled: bool
@@ -64,7 +65,8 @@ class LookRequest:
 
 @dataclass(frozen=True)
 class RowsRequest:
-    """Rows to be written into `folder`: as many files as core.data.samples has. labels: of parse.LABEL_RULES."""
+    """Rows to be written into `folder`: as many files as core.data.samples has. labels: of
+    parse.LABEL_RULES."""
 
     path: str
     folder: str
@@ -73,8 +75,11 @@ class RowsRequest:
     labels: str
 
 
-def inspect_file(path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool = True) -> Inspection:
-    """core.data.dialects.inspect, in a process of its own; the cells of its examples are shortened."""
+def inspect_file(
+    path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool = True
+) -> Inspection:
+    """core.data.dialects.inspect, in a process of its own; the cells of its examples are
+    shortened."""
     request = LookRequest(str(path), options, need_label)
     return from_json(Inspection, reader_process.call(look_job, path, to_json(request)))
 
@@ -88,10 +93,12 @@ def read_rows(
     report: Callable[[float], None],
     stop: Callable[[], bool],
 ) -> Reading | None:
-    """Writes the rows of a file into `folder`, in a process of its own; None once `stop` says that they are not needed.
+    """Writes the rows of a file into `folder`, in a process of its own; None once `stop` says that
+    they are not needed.
 
-    skip: leave bad rows out and count them, in place of UnreadableRow. labels: one of core.data.parse.LABEL_RULES; of
-    "unknown" the rows are read anew where a label turns up, by "required". report: called with 0 to 1.
+    skip: leave bad rows out and count them, in place of UnreadableRow. labels: one of
+    core.data.parse.LABEL_RULES; of "unknown" the rows are read anew where a label turns up, by
+    "required". report: called with 0 to 1.
     """
 
     def on_event(share: Any) -> None:
@@ -102,7 +109,9 @@ def read_rows(
 
     request = RowsRequest(str(path), str(folder), form, skip, labels)
     try:
-        reading = from_json(Reading, reader_process.call(rows_job, path, to_json(request), on_event))
+        reading = from_json(
+            Reading, reader_process.call(rows_job, path, to_json(request), on_event)
+        )
     except _Stopped:
         reading = None
     report(1.0)
@@ -118,7 +127,8 @@ def look_job(request: dict[str, Any], tell: Tell) -> Any:
 
 
 def rows_job(request: dict[str, Any], tell: Tell) -> Any:
-    """The work of `read_rows`; it tells how much of the file has been read, or None where it cannot say."""
+    """The work of `read_rows`; it tells how much of the file has been read, or None where it cannot
+    say."""
     wanted = from_json(RowsRequest, request)
     try:
         return to_json(_write_rows(wanted, tell))
@@ -134,7 +144,8 @@ class _Stopped(Exception):
 class _Pass:
     """One pass over a file, and what it has met so far.
 
-    skipped: numbers of the file's lines that are no rows of the sample, in pieces. last: number of the last row.
+    skipped: numbers of the file's lines that are no rows of the sample, in pieces. last: number of
+    the last row.
     """
 
     path: Path
@@ -167,8 +178,14 @@ class _Pass:
 
 
 def _write_rows(wanted: RowsRequest, tell: Tell) -> Reading:
-    one, folder = _Pass(Path(wanted.path), wanted.form, BadRows(wanted.skip), wanted.labels), Path(wanted.folder)
-    with _rows(one, tell) as found, write_rows(folder / ROWS, one.labelled, one.form.extra) as writer:
+    one, folder = (
+        _Pass(Path(wanted.path), wanted.form, BadRows(wanted.skip), wanted.labels),
+        Path(wanted.folder),
+    )
+    with (
+        _rows(one, tell) as found,
+        write_rows(folder / ROWS, one.labelled, one.form.extra) as writer,
+    ):
         for rows in found:
             writer.write_batch(rows.batch)
             one.add(rows)
@@ -216,5 +233,7 @@ def _columnar_rows(batches: Iterator[pa.RecordBatch], one: _Pass, tell: Tell) ->
         ]
         numbers = np.arange(seen + 1, seen + 1 + batch.num_rows)
         seen += batch.num_rows
-        yield from read_table(pa.table(columns, names=stored), numbers, form, file, one.bad, one.labels)
+        yield from read_table(
+            pa.table(columns, names=stored), numbers, form, file, one.bad, one.labels
+        )
         one.bad.settle(batch.num_rows)

@@ -12,7 +12,9 @@ from core.error_kinds import no_memory
 from core.errors import BadInput, ReaderFailed, ThawError, UnreadableRow
 from core.typed_json import from_json, to_json
 
-_PLAIN: dict[str, type[ThawError]] = {one.__name__: one for one in (ThawError, BadInput, UnreadableRow)}
+_PLAIN: dict[str, type[ThawError]] = {
+    one.__name__: one for one in (ThawError, BadInput, UnreadableRow)
+}
 """Errors that are made of their sentence alone."""
 _THREADS = "can't start new thread"
 """Python's words where there is no memory for one more thread's stack."""
@@ -31,18 +33,26 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
     if no_memory(error) or (isinstance(error, RuntimeError) and str(error) == _THREADS):
         return {"kind": "memory"}
     if isinstance(error, OSError):
-        files = [None if name is None else os.fsdecode(name) for name in (error.filename, error.filename2)]
+        files = [
+            None if name is None else os.fsdecode(name)
+            for name in (error.filename, error.filename2)
+        ]
         words = str(error) if error.errno is None else str(error.strerror)
         return {"kind": "OSError", "errno": error.errno, "message": words, "files": files}
     told = "".join(traceback.format_exception(error))
-    return {"kind": "unexpected", "type": type(error).__name__, "message": str(error), "traceback": told}
+    return {
+        "kind": "unexpected",
+        "type": type(error).__name__,
+        "message": str(error),
+        "traceback": told,
+    }
 
 
 def error_from_json(values: dict[str, Any], path: Path, memory: int) -> Exception:
     """The error that `error_to_json` made `values` from.
 
-    path: the file that was read. memory: bytes that the reader could have. An error that no sentence was written for is
-    a ReaderFailed, and so is a lack of memory.
+    path: the file that was read. memory: bytes that the reader could have. An error that no
+    sentence was written for is a ReaderFailed, and so is a lack of memory.
     """
     kind = values.get("kind")
     if kind == "ColumnsNeeded":
@@ -55,13 +65,16 @@ def error_from_json(values: dict[str, Any], path: Path, memory: int) -> Exceptio
             from_json(bool, values["usable"]),
         )
     if kind == "MemberNeeded":
-        return MemberNeeded(from_json(str, values["message"]), from_json(tuple[Member, ...], values["members"]))
+        return MemberNeeded(
+            from_json(str, values["message"]), from_json(tuple[Member, ...], values["members"])
+        )
     if kind in _PLAIN:
         return _PLAIN[kind](from_json(str, values["message"]))
     if kind == "memory":
         return ReaderFailed(
-            f"{path.name!r} needs more than {memory / 2**30:,.1f} GB of memory to be read, which is what this machine "
-            "can give it; write it in smaller parts, or read it on a machine with more memory.",
+            f"{path.name!r} needs more than {memory / 2**30:,.1f} GB of memory to be read, which is"
+            " what this machine can give it; write it in smaller parts, or read it on a machine"
+            " with more memory.",
             "no memory",
         )
     if kind == "OSError":
@@ -69,7 +82,9 @@ def error_from_json(values: dict[str, Any], path: Path, memory: int) -> Exceptio
     name, message = from_json(str, values["type"]), from_json(str, values["message"])
     said = message.strip().splitlines()[0][:160] if message.strip() else name
     return ReaderFailed(
-        f"{path.name!r} cannot be read ({said}): it is damaged, or in a form that is not read; write it again.", name
+        f"{path.name!r} cannot be read ({said}): it is damaged, or in a form that is not read;"
+        " write it again.",
+        name,
     )
 
 

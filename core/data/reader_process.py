@@ -1,11 +1,13 @@
 """Reading a stranger's file in a process of its own: whatever becomes of it, this one lives on.
 
-`call` has a child of core.data.reader_server carry out a function on a file. Libraries that read strangers' bytes in
-C++ may abort, fault, take all memory or never come back; here that is a sentence (ReaderFailed). Answers and errors
-come as JSON, larger results as files in a folder that the caller names. Not multiprocessing, whose children run app.py
-again, and not a fork of this process, which has threads.
+`call` has a child of core.data.reader_server carry out a function on a file. Libraries that read
+strangers' bytes in C++ may abort, fault, take all memory or never come back; here that is a
+sentence (ReaderFailed). Answers and errors come as JSON, larger results as files in a folder that
+the caller names. Not multiprocessing, whose children run app.py again, and not a fork of this
+process, which has threads.
 
-This module imports nothing that takes long, so that a command can `warm_up` before it imports the rest.
+This module imports nothing that takes long, so that a command can `warm_up` before it imports the
+rest.
 """
 
 import atexit
@@ -30,8 +32,9 @@ QUIET_SECONDS_A_MEGABYTE = 3.0
 """How long a child may say nothing: listing a large archive unpacks all of it without a word."""
 MEMORY_SHARE = 0.75
 LEAST_MEMORY = 4 * 2**30
-"""Bytes a child may have: a share of the machine's (or container's) memory, and never less than this, of which Arrow
-sets 1 GB aside before it needs any. On a smaller machine the system ends the child where memory runs out."""
+"""Bytes a child may have: a share of the machine's (or container's) memory, and never less than
+this, of which Arrow sets 1 GB aside before it needs any. On a smaller machine the system ends the
+child where memory runs out."""
 MAX_LINE = 256 * 2**20
 """Bytes of an event or answer; columns of 1,000 names with examples take some MB."""
 _STEP = 1.0
@@ -47,7 +50,8 @@ _ENVIRONMENT = {
 
 
 class _Server:
-    """The reader server of this process, started when it is first needed, and anew where it is gone."""
+    """The reader server of this process, started when it is first needed, and anew where it is
+    gone."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -123,7 +127,8 @@ def stop() -> None:
 
 
 def warm_up() -> None:
-    """Starts the reader server if it is not there yet, so that the first file need not wait for it; returns at once.
+    """Starts the reader server if it is not there yet, so that the first file need not wait for it;
+    returns at once.
 
     What keeps it from starting is said when a file is read.
     """
@@ -131,13 +136,17 @@ def warm_up() -> None:
         _server.start()
 
 
-def call(job: Job, path: Path, request: dict[str, Any], on_event: Callable[[Any], None] | None = None) -> Any:
-    """What `job(request, tell)` answers, in a process that may die of it; job: a function of a module, by its name.
+def call(
+    job: Job, path: Path, request: dict[str, Any], on_event: Callable[[Any], None] | None = None
+) -> Any:
+    """What `job(request, tell)` answers, in a process that may die of it; job: a function of a
+    module, by its name.
 
-    path: the file that is read, for sentences and the time it may take. on_event: called with what the job tells; what
-    it raises, as any exception here (Ctrl-C), ends the child before it leaves this function. Errors of Thaw and of the
-    system are raised as they would be without another process. ReaderFailed where the child was ended by a signal, ran
-    out of memory, said nothing for too long or failed in a way nobody expected.
+    path: the file that is read, for sentences and the time it may take. on_event: called with what
+    the job tells; what it raises, as any exception here (Ctrl-C), ends the child before it leaves
+    this function. Errors of Thaw and of the system are raised as they would be without another
+    process. ReaderFailed where the child was ended by a signal, ran out of memory, said nothing for
+    too long or failed in a way nobody expected.
     """
     from core.data.reader_errors import error_from_json
 
@@ -188,7 +197,8 @@ def _quiet_seconds(path: Path) -> float:
 
 
 def _end(connection: socket.socket) -> None:
-    """Ends the child and waits for it, so that nothing writes into a folder that the caller is about to remove."""
+    """Ends the child and waits for it, so that nothing writes into a folder that the caller is
+    about to remove."""
     with suppress(OSError):
         connection.settimeout(_LAST_WAIT)
         connection.sendall(b"x")
@@ -197,19 +207,22 @@ def _end(connection: socket.socket) -> None:
 
 
 def _lines(connection: socket.socket, path: Path, quiet: float) -> Iterator[dict[str, Any]]:
-    """The objects that come, line by line, up to the end; ReaderFailed after so many seconds without one."""
+    """The objects that come, line by line, up to the end; ReaderFailed after so many seconds
+    without one."""
     connection.settimeout(_STEP)
     rest, waited = bytearray(), 0.0
     while True:
         try:
             data = connection.recv(2**16)
         except TimeoutError:
-            # Waits are counted and no clock is read: this process may have been stopped (Ctrl-Z) meanwhile.
+            # Waits are counted and no clock is read: this process may have been stopped (Ctrl-Z)
+            # meanwhile.
             waited += _STEP
             if waited >= quiet:
                 raise ReaderFailed(
-                    f"{path.name!r} was given up: reading it went on for {quiet:,.0f} seconds without coming any "
-                    "further. Check the disk or share that it lies on, or write it again.",
+                    f"{path.name!r} was given up: reading it went on for {quiet:,.0f} seconds"
+                    " without coming any further. Check the disk or share that it lies on, or"
+                    " write it again.",
                     "no word",
                 ) from None
             continue
@@ -218,7 +231,9 @@ def _lines(connection: socket.socket, path: Path, quiet: float) -> Iterator[dict
         waited = 0.0
         rest += data
         if len(rest) > MAX_LINE:
-            raise ReaderFailed(f"{path.name!r} has names or cells of more bytes than can be shown.", "too much")
+            raise ReaderFailed(
+                f"{path.name!r} has names or cells of more bytes than can be shown.", "too much"
+            )
         if b"\n" in data:
             *lines, rest = rest.split(b"\n")
             # The line that a child died in is no JSON.
@@ -233,23 +248,29 @@ def _parsed(line: bytes | bytearray) -> dict[str, Any] | None:
 
 
 def _death(code: int | None, path: Path) -> ReaderFailed:
-    """The sentence for a child that ended without an answer. code: its exit status, below 0 the signal."""
+    """The sentence for a child that ended without an answer. code: its exit status, below 0 the
+    signal."""
     name = path.name
     if code is None or code >= 0:
-        return ReaderFailed(f"The process that read {name!r} ended without a word; try again.", f"exit {code}")
+        return ReaderFailed(
+            f"The process that read {name!r} ended without a word; try again.", f"exit {code}"
+        )
     number = -code
     words = (signal.strsignal(number) or "unknown").lower()
     if number == signal.SIGKILL:
         return ReaderFailed(
-            f"The process that read {name!r} was killed (signal 9), which is what systems do where memory runs out. "
-            "Close what else runs, or write the file in smaller parts; then try again.",
+            f"The process that read {name!r} was killed (signal 9), which is what systems do where"
+            " memory runs out. Close what else runs, or write the file in smaller parts; then try"
+            " again.",
             "signal 9",
         )
     # Arrow ends the process over columns that are encrypted, too.
-    encrypted, advice = (", has encrypted columns", " without encryption") if _is_parquet(path) else ("", "")
+    encrypted, advice = (
+        (", has encrypted columns", " without encryption") if _is_parquet(path) else ("", "")
+    )
     return ReaderFailed(
-        f"{name!r} ended the process that read it (signal {number}, {words}): the file is damaged{encrypted}, or was "
-        f"made to do harm; write it again{advice}, or fetch it anew.",
+        f"{name!r} ended the process that read it (signal {number}, {words}): the file is"
+        f" damaged{encrypted}, or was made to do harm; write it again{advice}, or fetch it anew.",
         f"signal {number}",
     )
 

@@ -1,10 +1,12 @@
-"""The process that reads strangers' files: `python -m core.data.reader_server`, its standard input a Unix socket.
+"""The process that reads strangers' files: `python -m core.data.reader_server`, its standard input
+a Unix socket.
 
-It has imported the readers, has one thread, and forks a child for every job: a fork of a process of one thread is safe,
-and takes milliseconds where a fresh interpreter takes most of a second. It reads no file itself. A job comes as one
-message with the descriptor of a socket, over which the child sends its events as lines of JSON; the last line, how the
-child ended, is this process's own. Any byte, or the end, coming from the other side stops the job. The end of standard
-input (the app or command is gone) stops all of them.
+It has imported the readers, has one thread, and forks a child for every job: a fork of a process of
+one thread is safe, and takes milliseconds where a fresh interpreter takes most of a second. It
+reads no file itself. A job comes as one message with the descriptor of a socket, over which the
+child sends its events as lines of JSON; the last line, how the child ended, is this process's own.
+Any byte, or the end, coming from the other side stops the job. The end of standard input (the app
+or command is gone) stops all of them.
 """
 
 import ctypes
@@ -104,7 +106,8 @@ class Server:
         os._exit(0)
 
     def _stop(self, pid: int) -> None:
-        """Kills the child of a job on whose other side nobody waits any more; a disk may hold it up before it ends."""
+        """Kills the child of a job on whose other side nobody waits any more; a disk may hold it up
+        before it ends."""
         os.kill(pid, signal.SIGKILL)
         self._stopped.add(pid)
 
@@ -130,7 +133,8 @@ def _send(job: socket.socket, line: dict[str, Any]) -> None:
 
 
 def run_job(job: socket.socket, request: dict[str, Any]) -> None:
-    """Calls the function that the request names and sends its events, then its answer or its error."""
+    """Calls the function that the request names and sends its events, then its answer or its
+    error."""
     from core.data.reader_errors import error_to_json
 
     def tell(event: Any, kind: str = "event") -> None:

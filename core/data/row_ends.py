@@ -8,9 +8,11 @@ _LINE_FEED, _RETURN = 10, 13
 
 
 def row_ends(text: bytes, delimiter: str, quoted: bool) -> np.ndarray:
-    """Place after the line end of every row, int64, rising; a last row without one is not among them.
+    """Place after the line end of every row, int64, rising; a last row without one is not among
+    them.
 
-    quoted: whether cells may stand in quotation marks (RFC 4180), within which a line end does not end the row.
+    quoted: whether cells may stand in quotation marks (RFC 4180), within which a line end does not
+    end the row.
     """
     data = np.frombuffer(text, np.uint8)
     if quoted and b'"' in text:
@@ -30,7 +32,8 @@ def row_ends(text: bytes, delimiter: str, quoted: bool) -> np.ndarray:
 
 
 def blank_rows(text: bytes, ends: np.ndarray) -> np.ndarray:
-    """Numbers, from 1, of the rows that hold nothing but their line end; ends: as `row_ends` gives them."""
+    """Numbers, from 1, of the rows that hold nothing but their line end; ends: as `row_ends` gives
+    them."""
     starts = np.concatenate([np.zeros(1, np.int64), ends])[: len(ends)]
     data = np.frombuffer(text, np.uint8)
     lengths = ends - starts

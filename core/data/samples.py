@@ -17,16 +17,26 @@ from core.data.wholeness import sample_fault
 from core.durable import remove_folder
 from core.errors import Damaged, refused_by_system
 from core.named import found_among
-from core.stored import build, check_moment, check_regular, check_whole, damaged, load_stored, read_entries
+from core.stored import (
+    build,
+    check_moment,
+    check_regular,
+    check_whole,
+    damaged,
+    load_stored,
+    read_entries,
+)
 from core.workspace import Workspace, write_json
 
 FILE = "sample.json"
 ROWS = "rows.arrow"
 _EARLIER_ROWS = "rows.parquet"
 SKIPPED = "skipped.npy"
-"""Numbers of the file's lines that are no rows of the sample, int64, rising; absent where there are none."""
+"""Numbers of the file's lines that are no rows of the sample, int64, rising; absent where there are
+none."""
 READER = 2
-"""Of what is read from the same bytes; 2, since 2026-11-27: missing-value markers are missing values."""
+"""Of what is read from the same bytes; 2, since 2026-11-27: missing-value markers are missing
+values."""
 
 _OR_ELSE = "put a copy of the folder back, or delete the folder"
 _ADVICE = f"ingest its file again, {_OR_ELSE}"
@@ -34,14 +44,17 @@ _ADVICE = f"ingest its file again, {_OR_ELSE}"
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample. source: the file's own name. content_hash: SHA-256 of the file's bytes. bad_rows: rows skipped.
+    """A sample. source: the file's own name. content_hash: SHA-256 of the file's bytes. bad_rows:
+    rows skipped.
 
-    rows_path holds label int8 (absent when unlabelled), I1..I13 and C1..C26 in file order, then the columns kept beside
-    them, as `rowsfile` has them. kept: names of segment columns. id_column: name of the column that identifies a row,
-    "" for none. member: of an archive, the file that was read. columns: (our name, the file's) where they differ, ""
-    where the file has none. missing_markers: (text that means a missing value, cells), empty cells not counted. notes:
-    what else reading had to say, in sentences. options: how it was asked to be read. reader: version of the reader, see
-    READER. rows_of: where another name was given to rows that were here already, the id that these have.
+    rows_path holds label int8 (absent when unlabelled), I1..I13 and C1..C26 in file order, then the
+    columns kept beside them, as `rowsfile` has them. kept: names of segment columns. id_column:
+    name of the column that identifies a row, "" for none. member: of an archive, the file that was
+    read. columns: (our name, the file's) where they differ, "" where the file has none.
+    missing_markers: (text that means a missing value, cells), empty cells not counted. notes: what
+    else reading had to say, in sentences. options: how it was asked to be read. reader: version of
+    the reader, see READER. rows_of: where another name was given to rows that were here already,
+    the id that these have.
     """
 
     id: str
@@ -71,7 +84,8 @@ class Sample:
 
     @property
     def rows_id(self) -> str:
-        """What tells rows apart: one for all samples of the same bytes read the same way, whatever their names."""
+        """What tells rows apart: one for all samples of the same bytes read the same way, whatever
+        their names."""
         return self.rows_of or self.id
 
     @property
@@ -89,14 +103,17 @@ def save_sample(sample: Sample) -> None:
 
 
 def describe_sample(folder: Path) -> Sample:
-    """The sample stored in `folder` by what it says of itself, whether its rows are whole or not; else `Damaged`."""
+    """The sample stored in `folder` by what it says of itself, whether its rows are whole or not;
+    else `Damaged`."""
 
     def make(values: dict[str, Any]) -> Sample:
         sample = dataclasses.replace(build(Sample, values), folder=folder)
         if sample.id != folder.name:
             raise ValueError(f"it describes the sample {sample.id[:40]!r}")
         if sample.dialect not in DIALECTS:
-            raise ValueError(f"its dialect is {sample.dialect[:40]!r}, which this Thaw does not know")
+            raise ValueError(
+                f"its dialect is {sample.dialect[:40]!r}, which this Thaw does not know"
+            )
         if sample.rows < 1 or sample.bad_rows < 0:
             raise ValueError(f"it counts {sample.rows} rows and {sample.bad_rows} bad ones")
         if sample.bad_rows and not sample.bad_examples:
@@ -111,7 +128,10 @@ def load_sample(folder: Path) -> Sample:
     """The sample stored in `folder`; `Damaged` where its description or its rows are not whole."""
     sample = describe_sample(folder)
     files = [sample.rows_path.name, *[SKIPPED] * os.path.lexists(folder / SKIPPED)]
-    advice = f"ingest {sample.source!r} again as {sample.name!r} with the options it was read with, {_OR_ELSE}"
+    advice = (
+        f"ingest {sample.source!r} again as {sample.name!r} with the options it was read with,"
+        f" {_OR_ELSE}"
+    )
     check_whole(folder, files, lambda: sample_fault(folder, sample.rows), advice)
     return sample
 
@@ -139,7 +159,8 @@ def delete_sample(sample: Sample) -> None:
 
 
 def coded_rows(sample: Sample) -> pa.Table:
-    """All rows as `rowsfile.map_rows` has them: memory-mapped, the fields coded; `Damaged` where they are not whole."""
+    """All rows as `rowsfile.map_rows` has them: memory-mapped, the fields coded; `Damaged` where
+    they are not whole."""
     path = sample.rows_path
     try:
         check_regular(path)
@@ -156,7 +177,8 @@ def coded_rows(sample: Sample) -> pa.Table:
 
 
 def row_numbers(sample: Sample) -> np.ndarray:
-    """Each row's number in its file, int64 (rows,), as messages count them: a header is line 1; Parquet from 1."""
+    """Each row's number in its file, int64 (rows,), as messages count them: a header is line 1;
+    Parquet from 1."""
     path = sample.folder / SKIPPED
     if not path.exists():
         return np.arange(1, sample.rows + 1)
@@ -169,7 +191,10 @@ def row_numbers(sample: Sample) -> np.ndarray:
         raise damaged(path, error, _ADVICE) from error
 
 
-def read_rows(sample: Sample, columns: list[str] | None = None, limit: int | None = None) -> pa.Table:
-    """The first `limit` rows (all by default) of the given columns (all by default), numbers as float64."""
+def read_rows(
+    sample: Sample, columns: list[str] | None = None, limit: int | None = None
+) -> pa.Table:
+    """The first `limit` rows (all by default) of the given columns (all by default), numbers as
+    float64."""
     table = coded_rows(sample)
     return plain(table.select(columns or table.column_names).slice(0, limit))

@@ -1,20 +1,23 @@
-"""Simulated Criteo files, from a stated generative model; wherever they appear Thaw labels them *simulated*.
+"""Simulated Criteo files, from a stated generative model; wherever they appear Thaw labels them
+*simulated*.
 
-The model. A row has an activity g ~ N(0, 1) and belongs to a normal or an abnormal user, which column C9 shows: its
-first value is normal, its second and third abnormal.
+The model. A row has an activity g ~ N(0, 1) and belongs to a normal or an abnormal user, which
+column C9 shows: its first value is normal, its second and third abnormal.
 
 - Numeric field j: round(exp(m + s (0.6 g + 0.8 e)) - 1), e ~ N(0, 1), with m and s set by the field's median and 99th
   percentile; fields go missing together as in the real file.
 - Categorical field f: a power law over its values (at most 100,000), its exponent set by the share of the commonest.
 - The log-odds of a click are linear in one effect per categorical value (weaker in fields of many values), in tanh of
-  the standardised log of each numeric and in its absence, and in the inner products of latent vectors (4 dimensions) of
-  eight pairs of fields of few values. They are scaled to deviation 1.9 and shifted to a click rate of 0.256 in the
-  source domain, so the log-odds themselves score an AUC of about 0.86 there and a good model about 0.79.
+  the standardised log of each numeric and in its absence, and in the inner products of latent
+  vectors (4 dimensions) of eight pairs of fields of few values. They are scaled to deviation 1.9
+  and shifted to a click rate of 0.256 in the source domain, so the log-odds themselves score an AUC
+  of about 0.86 there and a good model about 0.79.
 
-The target domain differs in four ways. Covariate: activity moves by 0.5, and in five fields two values in five are
-ones the source has never shown. Concept: six fields' effects are drawn anew for half their variance. Segment: 40 % of
-rows are of abnormal users instead of 10 %. For abnormal users the numeric effects are reversed in both domains, so
-what the source taught little about matters much in the target.
+The target domain differs in four ways. Covariate: activity moves by 0.5, and in five fields two
+values in five are ones the source has never shown. Concept: six fields' effects are drawn anew for
+half their variance. Segment: 40 % of rows are of abnormal users instead of 10 %. For abnormal users
+the numeric effects are reversed in both domains, so what the source taught little about matters
+much in the target.
 """
 
 import gzip
@@ -51,7 +54,16 @@ _VALUES = (
     1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992, 5461306, 10, 5652,
     2173, 4, 7046547, 18, 15, 286181, 105, 142572,
 )  # fmt: skip
-_COMMONEST = {"C1": 0.50, "C3": 0.025, "C5": 0.67, "C8": 0.59, "C10": 0.22, "C12": 0.025, "C14": 0.35, "C16": 0.025}
+_COMMONEST = {
+    "C1": 0.50,
+    "C3": 0.025,
+    "C5": 0.67,
+    "C8": 0.59,
+    "C10": 0.22,
+    "C12": 0.025,
+    "C14": 0.35,
+    "C16": 0.025,
+}
 _COMMONEST |= {"C17": 0.46, "C21": 0.025, "C23": 0.44}
 _OTHER_COMMONEST = 0.12
 _MISSING = (
@@ -78,8 +90,8 @@ def simulate(
 ) -> None:
     """Writes `rows` rows in the form of Kaggle's train.txt, gzipped when the name ends in .gz.
 
-    domain: "source", "target", or "both" (60 % source rows, then 40 % target rows). seed: of the rows; the model behind
-    them is always the same. The same arguments write the same bytes.
+    domain: "source", "target", or "both" (60 % source rows, then 40 % target rows). seed: of the
+    rows; the model behind them is always the same. The same arguments write the same bytes.
     """
     check_output(path)
     if rows < 1:
@@ -98,7 +110,9 @@ def simulate(
                 in_source = done < source_rows
                 count = min(CHUNK, (source_rows if in_source else rows) - done)
                 table = model.draw(generator, count, "source" if in_source else "target")
-                options = pyarrow.csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+                options = pyarrow.csv.WriteOptions(
+                    include_header=False, delimiter="\t", quoting_style="none"
+                )
                 pyarrow.csv.write_csv(table, pa.PythonFile(stream, "w"), options)
                 done += count
                 report(done / rows)
@@ -117,23 +131,31 @@ class _Model:
     """The generative model; every constant of it is drawn from fixed seeds."""
 
     def __init__(self) -> None:
-        self._cumulative = {name: _power_law(name, values) for name, values in zip(CATEGORICAL, _VALUES, strict=True)}
+        self._cumulative = {
+            name: _power_law(name, values)
+            for name, values in zip(CATEGORICAL, _VALUES, strict=True)
+        }
         # Set first to draw the calibration rows, then to what those rows ask for.
         self._scale, self._shift = 1.0, 0.0
-        raw = self._log_odds(*self._features(np.random.default_rng(7), _CALIBRATION_ROWS, "source"), "source")
+        raw = self._log_odds(
+            *self._features(np.random.default_rng(7), _CALIBRATION_ROWS, "source"), "source"
+        )
         self._scale = _LOGIT_DEVIATION / raw.std()
         scaled = raw * self._scale
         self._shift = brentq(lambda shift: expit(scaled + shift).mean() - CLICK_RATE, -20, 20)
 
     def draw(self, generator: np.random.Generator, rows: int, domain: str) -> pa.Table:
-        """Rows of `domain` as a table of 40 columns: label int, numerics int, categories 8 hex digits."""
+        """Rows of `domain` as a table of 40 columns: label int, numerics int, categories 8 hex
+        digits."""
         numbers, values = self._features(generator, rows, domain)
         odds = self._log_odds(numbers, values, domain)
         labels = (generator.random(rows) < expit(odds)).astype(np.int8)
         columns = {LABEL: pa.array(labels)}
         for name in NUMERIC:
             present = ~np.isnan(numbers[name])
-            columns[name] = pa.array(np.where(present, numbers[name], 0).astype(np.int64), mask=~present)
+            columns[name] = pa.array(
+                np.where(present, numbers[name], 0).astype(np.int64), mask=~present
+            )
         for name in CATEGORICAL:
             columns[name] = _as_hex(name, values[name])
         return pa.table(columns)
@@ -149,13 +171,20 @@ class _Model:
             noise = 0.6 * activity + 0.8 * generator.normal(0, 1, rows)
             numbers[name] = np.maximum(np.round(np.exp(mean + spread * noise) - 1), 0)
         negative = generator.random(rows) < 0.1
-        numbers["I2"] = np.where(negative, -generator.choice([1, 2, 3], rows, p=[0.8, 0.15, 0.05]), numbers["I2"])
-        values = {name: np.searchsorted(self._cumulative[name], generator.random(rows)) for name in CATEGORICAL}
+        numbers["I2"] = np.where(
+            negative, -generator.choice([1, 2, 3], rows, p=[0.8, 0.15, 0.05]), numbers["I2"]
+        )
+        values = {
+            name: np.searchsorted(self._cumulative[name], generator.random(rows))
+            for name in CATEGORICAL
+        }
         abnormal = generator.random(rows) < _ABNORMAL[domain]
         values["C9"] = np.where(abnormal, 1 + (generator.random(rows) < 0.3), 0)
         if domain == "target":
             for name in _NEW_VALUES:
-                values[name] = np.where(generator.random(rows) < _NEW_SHARE, values[name] + _MOST_VALUES, values[name])
+                values[name] = np.where(
+                    generator.random(rows) < _NEW_SHARE, values[name] + _MOST_VALUES, values[name]
+                )
         for names, share in _MISSING:
             missing = generator.random(rows) < share
             for name in names:
@@ -165,13 +194,17 @@ class _Model:
                     values[name] = np.where(missing, -1, values[name])
         return numbers, values
 
-    def _log_odds(self, numbers: dict[str, np.ndarray], values: dict[str, np.ndarray], domain: str) -> np.ndarray:
+    def _log_odds(
+        self, numbers: dict[str, np.ndarray], values: dict[str, np.ndarray], domain: str
+    ) -> np.ndarray:
         odds = np.zeros(len(values["C9"]))
         for place, (name, (median, p99)) in enumerate(zip(NUMERIC, _MEDIAN_P99, strict=True)):
             mean, spread = _log_normal(median, p99)
             standard = (np.log1p(np.maximum(numbers[name], 0)) - mean) / spread
             weight = (0.5 + 0.5 * (place % 3)) * (-1) ** place
-            odds += np.where(np.isnan(standard), 0.3 * (-1) ** place, weight * np.tanh(np.nan_to_num(standard)))
+            odds += np.where(
+                np.isnan(standard), 0.3 * (-1) ** place, weight * np.tanh(np.nan_to_num(standard))
+            )
         odds *= np.where(values["C9"] == 0, 0.7, -0.7)
         for name in CATEGORICAL:
             effect = _normal(name, values[name], 0)
@@ -180,7 +213,11 @@ class _Model:
             odds += (0.8 if len(self._cumulative[name]) < _FEW_VALUES else 0.25) * effect
         for left, right in _PAIRS:
             for dimension in range(2, 2 + _LATENT):
-                odds += 0.4 * _normal(left, values[left], dimension) * _normal(right, values[right], dimension)
+                odds += (
+                    0.4
+                    * _normal(left, values[left], dimension)
+                    * _normal(right, values[right], dimension)
+                )
         return odds * self._scale + self._shift
 
 
@@ -191,7 +228,8 @@ def _log_normal(median: float, p99: float) -> tuple[float, float]:
 
 
 def _power_law(name: str, values: int) -> np.ndarray:
-    """Cumulative probabilities of ranks whose first has the field's commonest share (1.3 over the count at least)."""
+    """Cumulative probabilities of ranks whose first has the field's commonest share (1.3 over the
+    count at least)."""
     count = min(values, _MOST_VALUES)
     share = max(_COMMONEST.get(name, _OTHER_COMMONEST), 1.3 / count)
     logs = np.log(np.arange(1, count + 1))

@@ -1,8 +1,10 @@
-"""Splits of small or uneven samples, changed as little as possible so that every part has rows of both classes.
+"""Splits of small or uneven samples, changed as little as possible so that every part has rows of
+both classes.
 
-A split is changed only if some part would have no click or no row without one; each part then gets two of either if it
-can, since a class with a single row gives no confidence interval. Parts cut in row order stay in row order: only the
-cuts between them move. Shuffled rows are distributed class by class (stratified).
+A split is changed only if some part would have no click or no row without one; each part then gets
+two of either if it can, since a class with a single row gives no confidence interval. Parts cut in
+row order stay in row order: only the cuts between them move. Shuffled rows are distributed class by
+class (stratified).
 """
 
 import dataclasses
@@ -11,25 +13,39 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.data.split import DOMAINS, PartSummary, RowBlock, SplitSpec, blocks_of, codes_of, summarise
+from core.data.split import (
+    DOMAINS,
+    PartSummary,
+    RowBlock,
+    SplitSpec,
+    blocks_of,
+    codes_of,
+    summarise,
+)
 from core.data.split_advice import all_rows, label_order, needed_parts, refusal_of
 from core.data.split_cuts import distribute, place_cuts
 
 WANTED = (2, 1)
-"""Rows of each class that every part of an adjusted split should have: the first number that is possible."""
+"""Rows of each class that every part of an adjusted split should have: the first number that is
+possible."""
 _KEPT = ((0.75, 1.0), (0.5, 1.0), (0.5, 0.5))
-"""Share of their rows that training parts, and validation and test parts, keep at least: the first that is possible."""
-_STRATIFIED = "Rows were distributed class by class (stratified), so that every part has both clicks and no clicks."
+"""Share of their rows that training parts, and validation and test parts, keep at least: the first
+that is possible."""
+_STRATIFIED = (
+    "Rows were distributed class by class (stratified), so that every part has both clicks and no"
+    " clicks."
+)
 
 
 @dataclass(frozen=True)
 class Split:
     """What a split makes of the rows of a dataset.
 
-    parts: code into PARTS of every row, int8 (rows,). order: int64 (rows,), all row numbers in the order domains are
-    cut by. notes: a sentence for each thing that was changed or should be known. adjusted: whether the parts differ
-    from what the shares alone give. refusal: why no dataset can be made of it, empty if one can; the parts are then
-    what the shares alone give. remedy: the split that the refusal recommends, if it is one with shuffled rows.
+    parts: code into PARTS of every row, int8 (rows,). order: int64 (rows,), all row numbers in the
+    order domains are cut by. notes: a sentence for each thing that was changed or should be known.
+    adjusted: whether the parts differ from what the shares alone give. refusal: why no dataset can
+    be made of it, empty if one can; the parts are then what the shares alone give. remedy: the
+    split that the refusal recommends, if it is one with shuffled rows.
     """
 
     parts: np.ndarray
@@ -74,10 +90,13 @@ def _split(labels: np.ndarray, blocks: Sequence[RowBlock], order: np.ndarray) ->
     return Split(parts, order, summarise(labels, parts))
 
 
-def _moved(labels: np.ndarray, spec: SplitSpec, blocks: Sequence[RowBlock]) -> list[RowBlock] | None:
+def _moved(
+    labels: np.ndarray, spec: SplitSpec, blocks: Sequence[RowBlock]
+) -> list[RowBlock] | None:
     """Blocks with cuts moved as little as possible; None if that would take most of a part's rows.
 
-    The domains stay as they are if they can; in a split by row order, the cut between them may move too.
+    The domains stay as they are if they can; in a split by row order, the cut between them may move
+    too.
     """
     trains = [rows for block in blocks for part, rows in _sizes(block) if part.endswith("_train")]
     if not all(trains):
@@ -86,7 +105,11 @@ def _moved(labels: np.ndarray, spec: SplitSpec, blocks: Sequence[RowBlock]) -> l
         separate = [_recut(labels, block, keep) for block in blocks]
         if all(separate):
             return [block for block in separate if block]
-        if spec.method == "order" and len(blocks) > 1 and (together := _recut(labels, all_rows(blocks), keep)):
+        if (
+            spec.method == "order"
+            and len(blocks) > 1
+            and (together := _recut(labels, all_rows(blocks), keep))
+        ):
             return [together]
     return None
 
@@ -101,8 +124,11 @@ def _recut(labels: np.ndarray, block: RowBlock, keep: tuple[float, float]) -> Ro
     return None
 
 
-def _stratified(labels: np.ndarray, spec: SplitSpec, blocks: Sequence[RowBlock]) -> list[RowBlock] | None:
-    """Blocks whose shuffled rows are distributed class by class; in the random split over both domains together."""
+def _stratified(
+    labels: np.ndarray, spec: SplitSpec, blocks: Sequence[RowBlock]
+) -> list[RowBlock] | None:
+    """Blocks whose shuffled rows are distributed class by class; in the random split over both
+    domains together."""
     whole = [all_rows(blocks)] if spec.method == "random" else blocks
     if not all(rows for block in whole for part, rows in _sizes(block) if part.endswith("_train")):
         return None
@@ -128,14 +154,18 @@ def _sizes(block: RowBlock) -> list[tuple[str, int]]:
     return [*zip(block.parts, block.sizes, strict=True)]
 
 
-def _changes(spec: SplitSpec, before: Sequence[PartSummary], after: Sequence[PartSummary]) -> list[str]:
+def _changes(
+    spec: SplitSpec, before: Sequence[PartSummary], after: Sequence[PartSummary]
+) -> list[str]:
     """A sentence for every share that is no longer the one asked for."""
     old, new = ({summary.part: summary.rows for summary in one} for one in (before, after))
     rarer = {summary.part: summary.rarer_rows for summary in before}
     # Distributing each class for itself rounds twice, which changes no share that was asked for.
     tolerance = 1 if spec.shuffled else 0
     notes = [_STRATIFIED] if spec.shuffled else []
-    sources = [sum(one[f"source_{name}"] for name in ("train", "validation", "test")) for one in (old, new)]
+    sources = [
+        sum(one[f"source_{name}"] for name in ("train", "validation", "test")) for one in (old, new)
+    ]
     if abs(sources[1] - sources[0]) > tolerance:
         total = sum(new.values())
         notes.append(_change("source", sources, (spec.source_share, sources[1] / total), None))
@@ -145,7 +175,9 @@ def _changes(spec: SplitSpec, before: Sequence[PartSummary], after: Sequence[Par
             part = f"{domain}_{name}"
             asked = getattr(spec, f"{part}_share")
             if new[part] != old[part] and abs(new[part] - round(whole * asked)) > tolerance:
-                notes.append(_change(part, (old[part], new[part]), (asked, new[part] / whole), rarer[part]))
+                notes.append(
+                    _change(part, (old[part], new[part]), (asked, new[part] / whole), rarer[part])
+                )
     return notes
 
 
@@ -157,18 +189,24 @@ def _change(part: str, rows: Sequence[int], shares: tuple[float, float], rarer: 
         1: "it has at least two clicks and two rows without a click",
     }
     return (
-        f"The {part.replace('_', ' ')} share was {verb} from {100 * shares[0]:.3g} % to {100 * shares[1]:.3g} % "
-        f"({rows[0]:,} to {rows[1]:,} rows) so that {why.get(rarer, 'every part has both clicks and no clicks')}."
+        f"The {part.replace('_', ' ')} share was {verb} from {100 * shares[0]:.3g} % to"
+        f" {100 * shares[1]:.3g} % ({rows[0]:,} to {rows[1]:,} rows) so that"
+        f" {why.get(rarer, 'every part has both clicks and no clicks')}."
     )
 
 
 def _single_rows(summaries: Sequence[PartSummary]) -> list[str]:
-    """A sentence if metrics of validation or test rows have no interval, as a class has a single row there."""
-    single = [part.part.replace("_", " ") for part in summaries if part.rarer_rows == 1 and "train" not in part.part]
+    """A sentence if metrics of validation or test rows have no interval, as a class has a single
+    row there."""
+    single = [
+        part.part.replace("_", " ")
+        for part in summaries
+        if part.rarer_rows == 1 and "train" not in part.part
+    ]
     if not single:
         return []
     where = ", ".join(single)
     return [
-        f"AUC has no confidence interval on these parts, in which one class has a single row: {where}. Larger shares "
-        "give one."
+        "AUC has no confidence interval on these parts, in which one class has a single row:"
+        f" {where}. Larger shares give one."
     ]

@@ -1,4 +1,5 @@
-"""Why a split is impossible, and what would work instead: other shares, the random split, or more rows."""
+"""Why a split is impossible, and what would work instead: other shares, the random split, or more
+rows."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -20,12 +21,16 @@ _FEW_BLOCKS = 4
 def refusal_of(
     labels: np.ndarray, spec: SplitSpec, cut: Cut, summaries: Sequence[PartSummary]
 ) -> tuple[str, SplitSpec | None]:
-    """(why no dataset can be made of this split and what would work, the split that is recommended, if one is).
+    """(why no dataset can be made of this split and what would work, the split that is recommended,
+    if one is).
 
-    labels: 0 or 1 of all rows, in file order. summaries: of the split's parts, at least one of which lacks a class.
+    labels: 0 or 1 of all rows, in file order. summaries: of the split's parts, at least one of
+    which lacks a class.
     """
     needed, blocks = needed_parts(summaries), cut(spec)
-    if untrained := next((part for part in needed if part.part.endswith("_train") and not part.rows), None):
+    if untrained := next(
+        (part for part in needed if part.part.endswith("_train") and not part.rows), None
+    ):
         domain = untrained.part.split("_")[0]
         if any(part.rows for part in summaries if part.part.startswith(domain)):
             return f"{_defect(untrained)} Lower the {domain} test and validation shares.", None
@@ -35,7 +40,13 @@ def refusal_of(
     if spec.method in ("order", "random") or block is None:
         block = all_rows(blocks)
     if len(block.parts) == 1:
-        return f"{defect} It is a file of its own: choose a file with rows of both classes for this part.", None
+        return (
+            (
+                f"{defect} It is a file of its own: choose a file with rows of both classes for"
+                " this part."
+            ),
+            None,
+        )
     own = labels[block.rows]
     if few := _too_few(own, block):
         return f"{defect} {few} {_with_fewer_parts(labels, spec, cut)}", None
@@ -47,14 +58,18 @@ def refusal_of(
     what = f"The {worst.part.split('_')[0]} file" if spec.method == "files" else "This file"
     if sorting := label_order(labels if spec.method == "order" else own, what):
         return f"{defect} {sorting} {how[0].upper()}{how[1:]}", by_chance
-    return f"{defect} {shares} {'Or ' if flags else ''}{how if flags else how[0].upper() + how[1:]}", by_chance
+    return (
+        f"{defect} {shares} {'Or ' if flags else ''}{how if flags else how[0].upper() + how[1:]}",
+        by_chance,
+    )
 
 
 def label_order(labels: np.ndarray, what: str = "This file") -> str:
-    """A sentence if the rows are sorted by label, or come in blocks of one label; empty if they do not.
+    """A sentence if the rows are sorted by label, or come in blocks of one label; empty if they do
+    not.
 
-    Rows come in blocks where the label changes far less often than it would in rows without order, whose expected
-    number of runs is 1 + 2 clicks * others / rows (Wald and Wolfowitz 1940).
+    Rows come in blocks where the label changes far less often than it would in rows without order,
+    whose expected number of runs is 1 + 2 clicks * others / rows (Wald and Wolfowitz 1940).
 
     >>> label_order(np.array([0, 0, 0, 1, 1]))
     'This file is sorted by label: all 3 rows without a click come before the 2 clicks.'
@@ -69,7 +84,10 @@ def label_order(labels: np.ndarray, what: str = "This file") -> str:
         first, last = pair if labels[0] else pair[::-1]
         return f"{what} is sorted by label: all {first} come before the {last}."
     if runs * _FEW_BLOCKS < 1 + 2 * clicks * others / max(1, len(labels)):
-        return f"{what} is sorted by label in {runs} blocks: each holds either only clicks or only rows without."
+        return (
+            f"{what} is sorted by label in {runs} blocks: each holds either only clicks or only"
+            " rows without."
+        )
     return ""
 
 
@@ -99,13 +117,16 @@ def all_rows(blocks: Sequence[RowBlock]) -> RowBlock:
 def _too_few(labels: np.ndarray, block: RowBlock) -> str:
     """A sentence if there are fewer rows of a class than parts."""
     clicks, parts = int(np.count_nonzero(labels)), len(block.parts)
-    domains = " and ".join(domain for domain in DOMAINS if any(part.startswith(domain) for part in block.parts))
+    domains = " and ".join(
+        domain for domain in DOMAINS if any(part.startswith(domain) for part in block.parts)
+    )
     for count, one, many in ((clicks, "click", "clicks"), (len(labels) - clicks, *_OTHERS)):
         if count < parts:
             return (
-                f"There {'is' if count == 1 else 'are'} {count or 'no'} {one if count == 1 else many} among "
-                f"{len(labels):,} {domains} rows; each of the {parts} parts needs at least one, better two, so at "
-                f"least {parts} {many} are needed."
+                f"There {'is' if count == 1 else 'are'} {count or 'no'}"
+                f" {one if count == 1 else many} among {len(labels):,} {domains} rows; each of the"
+                f" {parts} parts needs at least one, better two, so at least {parts} {many} are"
+                " needed."
             )
     return ""
 
@@ -129,7 +150,10 @@ def _with_fewer_parts(labels: np.ndarray, spec: SplitSpec, cut: Cut) -> str:
 def _shuffled(spec: SplitSpec) -> tuple[SplitSpec, str]:
     """(the split with shuffled rows, how to ask for it)."""
     if spec.method in ("column", "files"):
-        return dataclasses.replace(spec, shuffle=True), "shuffle the rows inside each domain first: --shuffle."
+        return (
+            dataclasses.replace(spec, shuffle=True),
+            "shuffle the rows inside each domain first: --shuffle.",
+        )
     random = dataclasses.replace(spec, method="random", column="", target_values=())
     return random, "use the random split: --split random."
 
@@ -156,8 +180,12 @@ def _shares_that_work(labels: np.ndarray, spec: SplitSpec, cut: Cut, block: RowB
                 continue
             parts = summarise_blocks(labels, cut(dataclasses.replace(spec, **rounded)))  # type: ignore[arg-type]
             if all(part.rarer_rows >= 1 for part in parts if part.part in block.parts):
-                changed = {name: share for name, share in rounded.items() if share != getattr(spec, name)}
-                return " ".join(f"--{name.replace('_', '-')} {share:g}" for name, share in changed.items())
+                changed = {
+                    name: share for name, share in rounded.items() if share != getattr(spec, name)
+                }
+                return " ".join(
+                    f"--{name.replace('_', '-')} {share:g}" for name, share in changed.items()
+                )
     return ""
 
 

@@ -8,11 +8,14 @@ _MOST_CUTS = 200_000
 """Places that a cut may move to; in more rows than this it moves by several rows at a time."""
 
 
-def place_cuts(labels: np.ndarray, sizes: Sequence[int], least: Sequence[int], need: int) -> list[int] | None:
-    """Sizes of consecutive parts of `labels` whose cuts lie as near as possible to those of `sizes`.
+def place_cuts(
+    labels: np.ndarray, sizes: Sequence[int], least: Sequence[int], need: int
+) -> list[int] | None:
+    """Sizes of consecutive parts of `labels` whose cuts lie as near as possible to those of
+    `sizes`.
 
-    The sum of the distances (rows) by which the cuts move is the smallest possible, found by dynamic programming over
-    the cuts.
+    The sum of the distances (rows) by which the cuts move is the smallest possible, found by
+    dynamic programming over the cuts.
 
     Args:
         labels: 0 or 1, in the order the rows are cut in, shape ``(rows,)``.
@@ -37,14 +40,17 @@ def place_cuts(labels: np.ndarray, sizes: Sequence[int], least: Sequence[int], n
     cuts = np.unique(np.concatenate([np.arange(0, rows, step), wanted, [0, rows]]))
     begins = cuts
     for places in classes:
-        # A part that ends at a cut has `need` rows of the class if it begins at or before this row (-1: nowhere).
+        # A part that ends at a cut has `need` rows of the class if it begins at or before this row
+        # (-1: nowhere).
         first = np.searchsorted(places, cuts) - need
         begins = np.minimum(begins, np.where(first >= 0, places[np.maximum(first, 0)], -1))
     chosen: list[np.ndarray] = []
     # cost[i]: least movement of the cuts so far if the last part ends at cuts[i].
     cost = np.where(cuts == 0, 0.0, np.inf)
     for part, end in enumerate(wanted):
-        latest = np.searchsorted(cuts, np.minimum(begins, cuts - max(1, least[part])), side="right") - 1
+        latest = (
+            np.searchsorted(cuts, np.minimum(begins, cuts - max(1, least[part])), side="right") - 1
+        )
         best, at = _running_minimum(cost)
         cost = np.where(latest >= 0, best[latest], np.inf) + np.abs(cuts - end)
         chosen.append(at[latest])

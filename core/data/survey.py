@@ -1,4 +1,5 @@
-"""Lists the files of an archive and judges each by its first bytes: rows, a document, or something that is not read."""
+"""Lists the files of an archive and judges each by its first bytes: rows, a document, or something
+that is not read."""
 
 from dataclasses import dataclass
 
@@ -21,19 +22,26 @@ _PIECE = 2**20
 def survey(archive: Archive, lines_before_rows: LinesBeforeRows) -> tuple[list[Member], bool]:
     """(the files of an archive but those that systems put there, whether it breaks off).
 
-    A tar is read once, and the rows of what looks like rows are counted on the way; those of a zip by `count_rows`.
-    BadInput where the archive is damaged, a member leads outside, or it breaks off and that is not to be kept.
+    A tar is read once, and the rows of what looks like rows are counted on the way; those of a zip
+    by `count_rows`. BadInput where the archive is damaged, a member leads outside, or it breaks off
+    and that is not to be kept.
     """
     look = _survey_zip if archive.kind == "zip" else _survey_tar
     members: list[Member] = []
     truncated = look(archive, lines_before_rows, members)
     if truncated and not archive.keep_truncated:
-        where = f"in or behind its member {members[-1].name[:80]!r}" if members else "before its first file"
+        where = (
+            f"in or behind its member {members[-1].name[:80]!r}"
+            if members
+            else "before its first file"
+        )
         raise UnreadableRow(broken_off(archive.name, where))
     return members, truncated
 
 
-def count_rows(archive: Archive, members: list[Member], lines_before_rows: LinesBeforeRows) -> list[Member]:
+def count_rows(
+    archive: Archive, members: list[Member], lines_before_rows: LinesBeforeRows
+) -> list[Member]:
     """The members, those that look like rows with the number of their rows."""
     if archive.kind != "zip":
         return members
@@ -41,23 +49,34 @@ def count_rows(archive: Archive, members: list[Member], lines_before_rows: Lines
     counted, unpacked = [], 0
     for one in members:
         if one.is_rows and one.rows is None and one.readable:
-            one, unpacked = _judge_zip(archive, one.name, found[one.name], lines_before_rows, unpacked, count=True)
+            one, unpacked = _judge_zip(
+                archive, one.name, found[one.name], lines_before_rows, unpacked, count=True
+            )
         counted.append(one)
     return counted
 
 
-def _survey_zip(archive: Archive, lines_before_rows: LinesBeforeRows, members: list[Member]) -> bool:
+def _survey_zip(
+    archive: Archive, lines_before_rows: LinesBeforeRows, members: list[Member]
+) -> bool:
     found, truncated = zip_members(archive)
     unpacked = 0
     for name, one in found.items():
         if _is_listed(archive, name, one.kind):
-            member, unpacked = _judge_zip(archive, name, one, lines_before_rows, unpacked, count=False)
+            member, unpacked = _judge_zip(
+                archive, name, one, lines_before_rows, unpacked, count=False
+            )
             members.append(member)
     return truncated
 
 
 def _judge_zip(
-    archive: Archive, name: str, one: ZipMember, lines_before_rows: LinesBeforeRows, unpacked: int, count: bool
+    archive: Archive,
+    name: str,
+    one: ZipMember,
+    lines_before_rows: LinesBeforeRows,
+    unpacked: int,
+    count: bool,
 ) -> tuple[Member, int]:
     """(the member, unpacked bytes of the archive so far)."""
     size = one.size or 0
@@ -71,7 +90,9 @@ def _judge_zip(
     return judged.member, judged.unpacked
 
 
-def _survey_tar(archive: Archive, lines_before_rows: LinesBeforeRows, members: list[Member]) -> bool:
+def _survey_tar(
+    archive: Archive, lines_before_rows: LinesBeforeRows, members: list[Member]
+) -> bool:
     unpacked = 0
     try:
         for name, one, stream in walk_members(archive):
@@ -80,7 +101,9 @@ def _survey_tar(archive: Archive, lines_before_rows: LinesBeforeRows, members: l
             if one.kind != "file":
                 members.append(_not_readable(name, one.size, one.kind))
                 continue
-            judged = _judge(archive, name, one.size, stream, lines_before_rows, unpacked, count=True)
+            judged = _judge(
+                archive, name, one.size, stream, lines_before_rows, unpacked, count=True
+            )
             unpacked = judged.unpacked
             members.append(judged.member)
             if judged.truncated:
@@ -88,7 +111,9 @@ def _survey_tar(archive: Archive, lines_before_rows: LinesBeforeRows, members: l
     except EOFError:
         return True
     except DAMAGE as error:
-        raise BadInput(f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged.") from error
+        raise BadInput(
+            f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged."
+        ) from error
     return False
 
 
@@ -123,23 +148,39 @@ def _judge(
             # Rows that are damaged may look like none, which shows in a checksum behind them.
             broken = _pass_over(layers)
     except DAMAGE as error:
-        return _Judged(_undecided(name, size, f"cannot be unpacked: {error}"), layers.unpacked, False)
+        return _Judged(
+            _undecided(name, size, f"cannot be unpacked: {error}"), layers.unpacked, False
+        )
     if truncated and not looks and not what:
-        return _Judged(_undecided(name, size, "breaks off too soon to tell what it is"), layers.unpacked, True)
-    why = what or (archives.LOOKS_LIKE_ROWS if looks else "does not look like Criteo rows" if head else "is empty")
+        return _Judged(
+            _undecided(name, size, "breaks off too soon to tell what it is"), layers.unpacked, True
+        )
+    why = what or (
+        archives.LOOKS_LIKE_ROWS
+        if looks
+        else "does not look like Criteo rows"
+        if head
+        else "is empty"
+    )
     # A `train.parquet` is what is wanted, although it cannot be read here.
     may_be = looks or (what is not None and archives.is_train(name))
-    return _Judged(Member(name, size, rows, may_be, why, readable=not what), layers.unpacked, truncated or broken)
+    return _Judged(
+        Member(name, size, rows, may_be, why, readable=not what),
+        layers.unpacked,
+        truncated or broken,
+    )
 
 
 def _not_readable(name: str, size: int, kind: str) -> Member:
-    """A member that is no plain file; a link or a device holds no rows, one that is encrypted and so on may."""
+    """A member that is no plain file; a link or a device holds no rows, one that is encrypted and
+    so on may."""
     may_be = kind not in ("link", "device") and not archives.is_document(name)
     return Member(name, size, None, may_be, NOT_READABLE[kind], readable=False)
 
 
 def _undecided(name: str, size: int, why: str) -> Member:
-    """A member that may well be the one with the rows, so that no other is taken in its place without a word."""
+    """A member that may well be the one with the rows, so that no other is taken in its place
+    without a word."""
     return Member(name, size, None, not archives.is_document(name), why)
 
 

@@ -1,7 +1,7 @@
 """Walks a tar archive as a stream, one member after the other; nothing is extracted.
 
-Python's tarfile takes a damaged header for the archive's end and says nothing, and stops at the first of several
-archives put end to end: both lose members silently.
+Python's tarfile takes a damaged header for the archive's end and says nothing, and stops at the
+first of several archives put end to end: both lose members silently.
 """
 
 import re
@@ -29,13 +29,15 @@ _KINDS = {
     b"V": "label",
     b"D": "folder",
 }
-"""Kinds of members by the type in their header; what is not here is a file, as the standard has it."""
+"""Kinds of members by the type in their header; what is not here is a file, as the standard has
+it."""
 _WITHOUT_DATA = ("folder", "link", "device", "label")
 
 
 @dataclass(frozen=True)
 class TarMember:
-    """A member. kind: file, folder, link, device, sparse, part (of an archive over several volumes) or label."""
+    """A member. kind: file, folder, link, device, sparse, part (of an archive over several volumes)
+    or label."""
 
     name: str
     kind: str
@@ -43,7 +45,8 @@ class TarMember:
 
 
 class MemberStream:
-    """The bytes of the member that the walk has come to; EOFError where the archive breaks off in it."""
+    """The bytes of the member that the walk has come to; EOFError where the archive breaks off in
+    it."""
 
     def __init__(self, source: Source, size: int) -> None:
         self._source = source
@@ -84,9 +87,10 @@ def is_tar(block: bytes) -> bool:
 def walk_tar(source: Source, needs_end: bool = False) -> Iterator[tuple[TarMember, MemberStream]]:
     """Every member and its bytes, of several archives end to end as well.
 
-    What a consumer leaves of a member is passed over; where `source` can go on without reading (seek), so it does.
-    Raises EOFError where the archive breaks off, DamageError at a header that is none. needs_end: whether an archive
-    breaks off that ends with a member, without the zero block that marks its end; otherwise it is whole, as for tar.
+    What a consumer leaves of a member is passed over; where `source` can go on without reading
+    (seek), so it does. Raises EOFError where the archive breaks off, DamageError at a header that
+    is none. needs_end: whether an archive breaks off that ends with a member, without the zero
+    block that marks its end; otherwise it is whole, as for tar.
     """
     name, size, sparse, ended = "", None, False, False
     while block := _read_block(source):
@@ -170,9 +174,16 @@ def _attributes(data: bytes) -> dict[str, str]:
     while place < len(data) and data[place]:
         record = re.compile(rb"(\d{1,20}) ([^=]+)=").match(data, place)
         length = int(record[1]) if record else 0
-        if not record or length < 5 or place + length > len(data) or data[place + length - 1 : place + length] != b"\n":
+        if (
+            not record
+            or length < 5
+            or place + length > len(data)
+            or data[place + length - 1 : place + length] != b"\n"
+        ):
             raise DamageError("the header of a member of its tar archive is damaged")
-        found[record[2].decode("utf-8", "replace")] = data[record.end() : place + length - 1].decode("utf-8", "replace")
+        found[record[2].decode("utf-8", "replace")] = data[
+            record.end() : place + length - 1
+        ].decode("utf-8", "replace")
         place += length
     return found
 
@@ -197,7 +208,8 @@ def _skip(source: Source, size: int) -> None:
 
 
 def _is_short(source: Source, rest: bytes) -> bool:
-    """Whether next to nothing follows behind an archive's end, as tapes had it; a longer rest may be rows."""
+    """Whether next to nothing follows behind an archive's end, as tapes had it; a longer rest may
+    be rows."""
     while len(rest) <= MAX_GARBAGE and (data := source.read(_PIECE)):
         rest += data
     return len(rest) <= MAX_GARBAGE

@@ -1,7 +1,7 @@
 """Rows of text in blocks of whole rows, several parsed at once.
 
-The quick parser takes blocks with nothing out of the ordinary. Every other block goes to `parse.read_text`, which
-names its faults, skips bad rows, and alone decides what is one.
+The quick parser takes blocks with nothing out of the ordinary. Every other block goes to
+`parse.read_text`, which names its faults, skips bad rows, and alone decides what is one.
 """
 
 import dataclasses
@@ -23,7 +23,8 @@ from core.errors import BadInput
 BLOCK_BYTES = 7 * 2**20
 """About as many rows as go into one coded batch; no row may be longer."""
 PIECE_BYTES = 2**20
-"""Read at once: memory of this size is used again and again, that of a block would be fresh every time."""
+"""Read at once: memory of this size is used again and again, that of a block would be fresh every
+time."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def read_blocks(
 ) -> Iterator[list[Rows]]:
     """The rows of `stream`, block by block; BadInput as `parse.read_text` has it.
 
-    labels: one of core.data.parse.LABEL_RULES. The last line of a stream that breaks off is not whole and is left out.
+    labels: one of core.data.parse.LABEL_RULES. The last line of a stream that breaks off is not
+    whole and is left out.
     """
 
     def parsed(block: Block) -> tuple[Block, list[tuple[pa.RecordBatch, Counter[str]]] | None]:
@@ -70,7 +72,9 @@ def read_blocks(
             before += block.header_row
             found = []
             for batch, markers in batches:
-                found.append(Rows(batch, np.arange(before + 1, before + 1 + batch.num_rows), markers))
+                found.append(
+                    Rows(batch, np.arange(before + 1, before + 1 + batch.num_rows), markers)
+                )
                 before += batch.num_rows
             yield found
         start += block.size
@@ -84,12 +88,17 @@ def _blocks(stream: Guard, form: Inspection) -> Iterator[Block]:
         size += len(piece)
         if size < BLOCK_BYTES:
             continue
-        # Within quotation marks a line end ends no row, and whether a place is within them the whole block says.
+        # Within quotation marks a line end ends no row, and whether a place is within them the
+        # whole block says.
         if form.quoted or not (cut := _last_row_end(piece, form)):
             pieces = [piece := b"".join(pieces)]
             # A row that fills a block alone is left for the careful reader to refuse.
             cut = _last_row_end(piece, form) or len(piece)
-        yield Block((*pieces[:-1], memoryview(piece)[:cut]), first, whole=cut < len(piece) or _ends_row(piece, form))
+        yield Block(
+            (*pieces[:-1], memoryview(piece)[:cut]),
+            first,
+            whole=cut < len(piece) or _ends_row(piece, form),
+        )
         pieces, first, size = [piece[cut:]], 0, len(piece) - cut
     if stream.truncated:
         rest = b"".join(pieces)
@@ -116,13 +125,16 @@ def _ends_row(text: bytes, form: Inspection) -> bool:
 def _check_length(block: Block, name: str, before: int) -> None:
     if not block.whole:
         raise BadInput(
-            f"{name!r} has a row longer than {BLOCK_BYTES:,} bytes near row {before + 1:,}: that is damage, not "
-            "a Criteo row."
+            f"{name!r} has a row longer than {BLOCK_BYTES:,} bytes near row {before + 1:,}: that is"
+            " damage, not a Criteo row."
         )
 
 
-def _quick(block: Block, form: Inspection, labels: str) -> list[tuple[pa.RecordBatch, Counter[str]]] | None:
-    """The block's rows and the missing-value markers among them, or None where the careful reader has to look."""
+def _quick(
+    block: Block, form: Inspection, labels: str
+) -> list[tuple[pa.RecordBatch, Counter[str]]] | None:
+    """The block's rows and the missing-value markers among them, or None where the careful reader
+    has to look."""
     from core.data.cells import code_cells
 
     pieces = block.pieces

@@ -1,7 +1,8 @@
-"""Unpacks gzip, bzip2, xz, zstd and raw deflate piece by piece: no more than asked for, and nothing lost at a break.
+"""Unpacks gzip, bzip2, xz, zstd and raw deflate piece by piece: no more than asked for, and nothing
+lost at a break.
 
-The libraries raise at a file's break or damage and may drop what the same call had unpacked. `Unpacker` hands out every
-byte first and raises on the next call.
+The libraries raise at a file's break or damage and may drop what the same call had unpacked.
+`Unpacker` hands out every byte first and raises on the next call.
 """
 
 import zlib
@@ -12,7 +13,8 @@ from core.data.decoders import ERRORS, MEMORY_LIMIT, Codec, DamageError, MemoryL
 PIECE_BYTES = 2**17
 """Packed bytes read at once."""
 MAX_GARBAGE = 4096
-"""Bytes behind the packed data that are passed over, as gzip does; a longer rest may be rows, and is refused."""
+"""Bytes behind the packed data that are passed over, as gzip does; a longer rest may be rows, and
+is refused."""
 
 
 class Source(Protocol):
@@ -23,14 +25,16 @@ class Source(Protocol):
 
 
 class Unpacker:
-    """What `source` holds, unpacked. Several streams end to end are one, zero padding behind them is passed over.
+    """What `source` holds, unpacked. Several streams end to end are one, zero padding behind them
+    is passed over.
 
-    read raises EOFError where the packed data breaks off, and DamageError where it is not sound, in both cases only
-    after every byte before has been handed out. What was unpacked before a break is what was packed; before damage it
-    need not be, since most packings check their bytes at the end alone.
+    read raises EOFError where the packed data breaks off, and DamageError where it is not sound, in
+    both cases only after every byte before has been handed out. What was unpacked before a break is
+    what was packed; before damage it need not be, since most packings check their bytes at the end
+    alone.
 
-    keep_truncated: go to the length of unpacking once more, by zlib, what breaks off, for its very last bytes.
-    remark: what was passed over, a sentence; empty as a rule.
+    keep_truncated: go to the length of unpacking once more, by zlib, what breaks off, for its very
+    last bytes. remark: what was passed over, a sentence; empty as a rule.
     """
 
     def __init__(self, source: Source, codec: Codec, keep_truncated: bool = False) -> None:
@@ -125,10 +129,14 @@ class Unpacker:
         if len(garbage) > MAX_GARBAGE:
             raise DamageError("behind its packed data lies something else")
         if garbage:
-            self.remark = f"{len(garbage):,} bytes behind the packed data are something else and were passed over."
+            self.remark = (
+                f"{len(garbage):,} bytes behind the packed data are something else and were passed"
+                " over."
+            )
 
     def _left_behind(self) -> bytes:
-        """The last bytes before a break: isal gives up to two fewer than zlib, which could be the end of a row."""
+        """The last bytes before a break: isal gives up to two fewer than zlib, which could be the
+        end of a row."""
         if not (self._keep_truncated and self._codec.window_bits) or self._begin is None:
             return b""
         source, careful = self._source, zlib.decompressobj(self._codec.window_bits)

@@ -1,7 +1,7 @@
 """What the cells of a column mean: a number, a category, a label, or a missing value.
 
-Each function takes the distinct cells of a column as Arrow strings (null: an empty cell), so that a value is judged
-once however many rows hold it.
+Each function takes the distinct cells of a column as Arrow strings (null: an empty cell), so that a
+value is judged once however many rows hold it.
 """
 
 import math
@@ -14,11 +14,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 MISSING_MARKERS = frozenset(
-    {"", "-", "--", ".", "?", "nan", "-nan", "+nan", "na", "n/a", "#n/a", "#na", "#n/a n/a", "<na>", "null", "(null)"}
+    {
+        "",
+        "-",
+        "--",
+        ".",
+        "?",
+        "nan",
+        "-nan",
+        "+nan",
+        "na",
+        "n/a",
+        "#n/a",
+        "#na",
+        "#n/a n/a",
+        "<na>",
+        "null",
+        "(null)",
+    }
     | {"nil", "none", "nat", "\\n", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
 )
-"""Texts, in lower case and without surrounding spaces, that mean a missing value: what pandas, polars, R, spreadsheets
-and SQL databases (MySQL and Hive write ``\\N``) write for one."""
+"""Texts, in lower case and without surrounding spaces, that mean a missing value: what pandas,
+polars, R, spreadsheets and SQL databases (MySQL and Hive write ``\\N``) write for one."""
 PLACEHOLDER_LABELS = MISSING_MARKERS
 """Texts that stand in a label column for a label that is not known."""
 NO_LABEL = -1
@@ -28,8 +45,8 @@ MAX_FIELD = 4096
 
 _LONGEST_MARKER = max(map(len, MISSING_MARKERS))
 _CATEGORY_BYTES = 8
-"""Length of Criteo's categories: of cells of this length only those that no letter or digit begins and ends can be
-markers, and most need no closer look."""
+"""Length of Criteo's categories: of cells of this length only those that no letter or digit begins
+and ends can be markers, and most need no closer look."""
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _INFINITE = r"^[+-]?inf(inity)?$"
 _LABELS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n": 0}
@@ -40,9 +57,9 @@ _LABEL_NUMBER = re.compile(r"[+-]?(0|1)(\.0*)?(e[+-]?0+)?")
 class Parsed:
     """The distinct cells of a column as values.
 
-    values: float64 for numbers, string for categories, int8 for labels; null where missing or faulty. faults: position
-    of each cell that cannot be what the column holds, and why. markers: positions of the cells that spell out a missing
-    value, int64; empty cells are not among them.
+    values: float64 for numbers, string for categories, int8 for labels; null where missing or
+    faulty. faults: position of each cell that cannot be what the column holds, and why. markers:
+    positions of the cells that spell out a missing value, int64; empty cells are not among them.
     """
 
     values: pa.Array
@@ -51,7 +68,8 @@ class Parsed:
 
 
 def parse_numbers(cells: pa.Array) -> Parsed:
-    """The cells as float64; a missing-value marker is null, and so is a number that is not finite, which is a fault."""
+    """The cells as float64; a missing-value marker is null, and so is a number that is not finite,
+    which is a fault."""
     try:
         values = cells.cast(pa.float64())
         if pc.all(pc.is_finite(values)).as_py() is not False:
@@ -64,7 +82,9 @@ def parse_numbers(cells: pa.Array) -> Parsed:
     numeric = pc.fill_null(pc.match_substring_regex(trimmed, _NUMBER), True)
     values = pc.if_else(numeric, trimmed, None).cast(pa.float64())
     infinite = pc.fill_null(pc.invert(pc.is_finite(values)), False)
-    spelled = pc.and_(pc.invert(numeric), pc.match_substring_regex(trimmed, _INFINITE, ignore_case=True))
+    spelled = pc.and_(
+        pc.invert(numeric), pc.match_substring_regex(trimmed, _INFINITE, ignore_case=True)
+    )
     faults = dict.fromkeys(np.flatnonzero(np.asarray(pc.invert(numeric))).tolist(), "not a number")
     infinities = np.asarray(pc.or_(infinite, pc.fill_null(spelled, False)))
     faults |= dict.fromkeys(np.flatnonzero(infinities).tolist(), "not a finite number")
@@ -72,7 +92,8 @@ def parse_numbers(cells: pa.Array) -> Parsed:
 
 
 def parse_categories(cells: pa.Array, longest: int | None = MAX_FIELD) -> Parsed:
-    """The cells as they are, but for missing-value markers, which are null; a text over `longest` is a fault."""
+    """The cells as they are, but for missing-value markers, which are null; a text over `longest`
+    is a fault."""
     lengths = np.diff(np.frombuffer(cells.buffers()[1], np.int32, len(cells) + 1, 4 * cells.offset))
     bare = _has_bare_edge(cells)
     if not len(lengths) or ((lengths == _CATEGORY_BYTES).all() and not bare.any()):
@@ -82,13 +103,16 @@ def parse_categories(cells: pa.Array, longest: int | None = MAX_FIELD) -> Parsed
     values = _with_nulls(cells, markers)
     faults: dict[int, str] = {}
     if longest is not None and lengths.max() > longest:
-        long = np.flatnonzero(np.asarray(pc.fill_null(pc.greater(pc.utf8_length(values), longest), False)))
+        long = np.flatnonzero(
+            np.asarray(pc.fill_null(pc.greater(pc.utf8_length(values), longest), False))
+        )
         faults = dict.fromkeys(long.tolist(), f"longer than {longest:,} characters")
     return Parsed(values, faults, markers)
 
 
 def parse_labels(cells: pa.Array, optional: bool = False) -> Parsed:
-    """The cells as int8: 0 or 1, also written as ``1.0`` or ``True``. optional: placeholders become NO_LABEL.
+    """The cells as int8: 0 or 1, also written as ``1.0`` or ``True``. optional: placeholders become
+    NO_LABEL.
 
     Where labels are not optional a placeholder is a fault, as any other text is.
     """
@@ -125,7 +149,8 @@ def is_missing(cell: str | None) -> bool:
 
 
 def _marker_positions(trimmed: pa.Array) -> np.ndarray:
-    """Positions of the cells, without surrounding spaces, that are missing-value markers; nulls are none."""
+    """Positions of the cells, without surrounding spaces, that are missing-value markers; nulls are
+    none."""
     found = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(sorted(MISSING_MARKERS)))
     return np.flatnonzero(np.asarray(found))
 
@@ -139,7 +164,8 @@ def _with_nulls(cells: pa.Array, positions: np.ndarray) -> pa.Array:
 
 
 def _has_bare_edge(cells: pa.Array) -> np.ndarray:
-    """bool (cells,): whether the first or the last byte comes before the digits, as blanks, dots and dashes do."""
+    """bool (cells,): whether the first or the last byte comes before the digits, as blanks, dots
+    and dashes do."""
     _, offsets, letters = cells.buffers()
     begins = np.frombuffer(offsets, np.int32, len(cells) + 1, 4 * cells.offset)
     if letters is None or not letters.size:

@@ -1,8 +1,10 @@
-"""Whether what a sample, a dataset or a backbone consists of is all there: by sizes and headers, not by every byte.
+"""Whether what a sample, a dataset or a backbone consists of is all there: by sizes and headers,
+not by every byte.
 
-Versions up to 0.10.0 did not sync what they wrote, so a power cut could leave files of no bytes, or of zeros, behind a
-card that is whole. A fault is told in a few words for a sentence, such as "labels.npy has 0 of 480,128 bytes"; "" where
-there is none. None of these raises for what the files hold; a file that may not be read raises its OSError.
+Versions up to 0.10.0 did not sync what they wrote, so a power cut could leave files of no bytes, or
+of zeros, behind a card that is whole. A fault is told in a few words for a sentence, such as
+"labels.npy has 0 of 480,128 bytes"; "" where there is none. None of these raises for what the files
+hold; a file that may not be read raises its OSError.
 """
 
 import json
@@ -24,14 +26,19 @@ _LENGTH = 8
 
 def sample_fault(folder: Path, rows: int) -> str:
     """What is wrong with the files of a sample of so many rows."""
-    stream, earlier, skipped = (folder / name for name in ("rows.arrow", "rows.parquet", "skipped.npy"))
+    stream, earlier, skipped = (
+        folder / name for name in ("rows.arrow", "rows.parquet", "skipped.npy")
+    )
     return (
-        parquet_fault(earlier, rows) if earlier.exists() and not stream.exists() else stream_fault(stream, rows)
+        parquet_fault(earlier, rows)
+        if earlier.exists() and not stream.exists()
+        else stream_fault(stream, rows)
     ) or (array_fault(skipped, np.int64, None) if skipped.exists() else "")
 
 
 def dataset_fault(folder: Path, rows: int) -> str:
-    """What is wrong with the files of a dataset of so many rows; its encoded rows are seen to by `encoded_fault`."""
+    """What is wrong with the files of a dataset of so many rows; its encoded rows are seen to by
+    `encoded_fault`."""
     arrays = {"parts.npy": np.int8, "order.npy": np.int64, "labels.npy": np.float32}
     faults = (array_fault(folder / name, kind, (rows,)) for name, kind in arrays.items())
     return next(filter(None, faults), "") or preprocessing_fault(folder / "preprocessing")
@@ -45,7 +52,9 @@ def encoded_fault(folder: Path, rows: int) -> str:
 
 def backbone_fault(folder: Path) -> str:
     """What is wrong with the files of a backbone, or of a run's model."""
-    return weights_fault(folder / "model.safetensors") or preprocessing_fault(folder / "preprocessing")
+    return weights_fault(folder / "model.safetensors") or preprocessing_fault(
+        folder / "preprocessing"
+    )
 
 
 def preprocessing_fault(folder: Path) -> str:
@@ -54,14 +63,21 @@ def preprocessing_fault(folder: Path) -> str:
 
 
 def array_fault(path: Path, dtype: DTypeLike, shape: tuple[int, ...] | None) -> str:
-    """What is wrong with a .npy file of that type and shape; shape None: one dimension, as long as it says itself."""
+    """What is wrong with a .npy file of that type and shape; shape None: one dimension, as long as
+    it says itself."""
     if fault := _absent(path):
         return fault
     size = path.stat().st_size
     with path.open("rb") as stream:
         try:
-            header = np.lib.format.read_array_header_1_0 if np.lib.format.read_magic(stream) == (1, 0) else None
-            found, _, kind = header(stream) if header else np.lib.format.read_array_header_2_0(stream)
+            header = (
+                np.lib.format.read_array_header_1_0
+                if np.lib.format.read_magic(stream) == (1, 0)
+                else None
+            )
+            found, _, kind = (
+                header(stream) if header else np.lib.format.read_array_header_2_0(stream)
+            )
         except (ValueError, EOFError):
             return f"{path.name} has no header of an array ({size:,} bytes)"
         begins = stream.tell()
@@ -84,7 +100,10 @@ def stream_fault(path: Path, rows: int) -> str:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        return f"{path.name} breaks off after {found:,} of {rows:,} rows ({path.stat().st_size:,} bytes)"
+        return (
+            f"{path.name} breaks off after {found:,} of {rows:,} rows ({path.stat().st_size:,}"
+            " bytes)"
+        )
     return "" if found == rows and ended else f"{path.name} holds {found:,} of {rows:,} rows"
 
 

@@ -1,6 +1,8 @@
-"""Values as 64-bit words, counted and found in a vocabulary: texts of at most eight bytes, and numbers.
+"""Values as 64-bit words, counted and found in a vocabulary: texts of at most eight bytes, and
+numbers.
 
-Criteo's categories have eight letters. Where one has more, or holds a NUL byte, the callers go by Arrow's own texts.
+Criteo's categories have eight letters. Where one has more, or holds a NUL byte, the callers go by
+Arrow's own texts.
 """
 
 import secrets
@@ -20,7 +22,10 @@ class Tally:
 
     def __init__(self) -> None:
         self._count = 0
-        self._words, self._totals = np.empty(_SMALLEST // 2, np.uint64), np.zeros(_SMALLEST // 2, np.int64)
+        self._words, self._totals = (
+            np.empty(_SMALLEST // 2, np.uint64),
+            np.zeros(_SMALLEST // 2, np.int64),
+        )
         self._table = np.full(_SMALLEST, -1, np.int32)
 
     @property
@@ -37,7 +42,9 @@ class Tally:
         """Adds counts, int64 (words,); a word whose count is 0 did not occur."""
         while self._count + len(words) > len(self._words):
             self._grow()
-        self._count = add_words(words, counts, self._table, self._words, self._totals, self._count, FACTOR)
+        self._count = add_words(
+            words, counts, self._table, self._words, self._totals, self._count, FACTOR
+        )
 
     def _grow(self) -> None:
         self._words = np.concatenate([self._words, np.empty_like(self._words)])
@@ -52,10 +59,13 @@ class Finder:
         words = words_of(known)
         self._words = np.empty(0, np.uint64) if words is None else words
         self.usable = words is not None and not known.null_count
-        self._table = _table_of(self._words, max(_SMALLEST, 1 << (2 * len(self._words)).bit_length()))
+        self._table = _table_of(
+            self._words, max(_SMALLEST, 1 << (2 * len(self._words)).bit_length())
+        )
 
     def places(self, values: pa.Array) -> np.ndarray | None:
-        """Where each value stands among the known ones, int32 (values,), -1 for nowhere; None where one is no word.
+        """Where each value stands among the known ones, int32 (values,), -1 for nowhere; None where
+        one is no word.
 
         What is said of a missing value means nothing.
         """
@@ -92,7 +102,9 @@ def texts_of(words: np.ndarray) -> pa.Array:
     letters = words.view(np.uint8).reshape(-1, 8)
     ends = np.cumsum((letters != 0).sum(axis=1), dtype=np.int32)
     offsets = np.concatenate([np.zeros(1, np.int32), ends])
-    return pa.StringArray.from_buffers(len(words), pa.py_buffer(offsets), pa.py_buffer(letters[letters != 0]))
+    return pa.StringArray.from_buffers(
+        len(words), pa.py_buffer(offsets), pa.py_buffer(letters[letters != 0])
+    )
 
 
 def _table_of(words: np.ndarray, size: int) -> np.ndarray:

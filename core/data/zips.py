@@ -1,7 +1,8 @@
-"""Reads a zip archive's directory and the bytes of its members, held to what the archive says of itself.
+"""Reads a zip archive's directory and the bytes of its members, held to what the archive says of
+itself.
 
-Python's zipfile stops where the directory says that a member ends, and so loses rows silently where that is a lie; and
-it takes a directory of any size into memory.
+Python's zipfile stops where the directory says that a member ends, and so loses rows silently where
+that is a lie; and it takes a directory of any size into memory.
 """
 
 import zipfile
@@ -28,9 +29,9 @@ _MAX_GAP = 1024
 class ZipMember:
     """A member of a zip archive.
 
-    kind: file, folder, link, device, encrypted, or deflate64 or method where its packing is not read. packed, size and
-    crc: None where the archive does not say. place: where its own header stands in the file. listed: whether the
-    archive's directory names it.
+    kind: file, folder, link, device, encrypted, or deflate64 or method where its packing is not
+    read. packed, size and crc: None where the archive does not say. place: where its own header
+    stands in the file. listed: whether the archive's directory names it.
     """
 
     name: str
@@ -85,7 +86,8 @@ class Window:
 
 
 class Checked:
-    """A member's unpacked bytes; DamageError unless they are as many, and have the checksum, that the archive says."""
+    """A member's unpacked bytes; DamageError unless they are as many, and have the checksum, that
+    the archive says."""
 
     def __init__(self, stream: Source, member: ZipMember) -> None:
         self._stream = stream
@@ -98,10 +100,13 @@ class Checked:
         self._count += len(data)
         self._crc = isal_zlib.crc32(data, self._crc)
         expected = self._member.size
-        if expected is not None and (self._count > expected or (not data and size and self._count < expected)):
+        if expected is not None and (
+            self._count > expected or (not data and size and self._count < expected)
+        ):
             more = "more" if self._count > expected else f"{self._count:,}"
             raise DamageError(
-                f"the archive says that {self._member.name[:80]!r} has {expected:,} bytes, but it has {more}"
+                f"the archive says that {self._member.name[:80]!r} has {expected:,} bytes, but it"
+                f" has {more}"
             )
         if not data and size and self._member.crc not in (None, self._crc):
             raise DamageError(f"the checksum of {self._member.name[:80]!r} is wrong")
@@ -122,7 +127,8 @@ class _Bounded:
 
 
 def read_directory(raw: BinaryIO) -> list[ZipMember]:
-    """Every member, in the directory's order. NoDirectoryError, or DamageError where it is not sound."""
+    """Every member, in the directory's order. NoDirectoryError, or DamageError where it is not
+    sound."""
     try:
         with zipfile.ZipFile(_Bounded(raw)) as archive:
             found, directory = archive.infolist(), archive.start_dir
@@ -152,7 +158,8 @@ def read_directory(raw: BinaryIO) -> list[ZipMember]:
 
 
 def read_local_headers(raw: BinaryIO, limit: int) -> list[ZipMember]:
-    """The members of an archive without its directory, by the headers before them, but at most `limit`.
+    """The members of an archive without its directory, by the headers before them, but at most
+    `limit`.
 
     A member whose header does not say how long it is (written as a stream) is the last one found.
     """
@@ -179,7 +186,9 @@ def open_member(raw: BinaryIO, member: ZipMember, keep_truncated: bool = False) 
     window = Window(raw, start, None if member.packed is None else start + packed)
     if member.method == 0:
         if member.packed is None:
-            raise DamageError(f"{member.name[:80]!r} is not packed, and nothing says how long it is")
+            raise DamageError(
+                f"{member.name[:80]!r} is not packed, and nothing says how long it is"
+            )
         return Opened(Checked(_Whole(window, packed), member), start, packed)
     unpacker = Unpacker(window, ZIP_METHODS[member.method], keep_truncated)
     return Opened(Checked(_Sound(unpacker, window), member), start, packed)
@@ -201,7 +210,8 @@ class _Whole:
 
 
 class _Sound:
-    """A packed member: one that ends within its file, but before its packing does, is damaged and not cut off."""
+    """A packed member: one that ends within its file, but before its packing does, is damaged and
+    not cut off."""
 
     def __init__(self, stream: Unpacker, window: Window) -> None:
         self._stream = stream
@@ -219,7 +229,8 @@ class _Sound:
 def _kind(one: zipfile.ZipInfo) -> str:
     if kind := _kind_of(one.filename, one.flag_bits, one.compress_type):
         return kind
-    # The mode of a file as Unix has it: 0 where the archive comes from elsewhere, 1 where the rows came through a pipe.
+    # The mode of a file as Unix has it: 0 where the archive comes from elsewhere, 1 where the rows
+    # came through a pipe.
     mode = one.external_attr >> 28
     return {0: "file", 1: "file", 8: "file", 4: "folder", 10: "link"}.get(mode, "device")
 
@@ -253,14 +264,25 @@ def _local_member(raw: BinaryIO, place: int) -> ZipMember | None:
     elif _UNKNOWN in (packed, size):
         size, packed = _zip64_sizes(extra)
     text = name.decode("utf-8" if flags & 0x800 else "cp437", "replace")
-    return ZipMember(text, _kind_of(text, flags, method) or "file", method, packed, size, crc, place, listed=False)
+    return ZipMember(
+        text,
+        _kind_of(text, flags, method) or "file",
+        method,
+        packed,
+        size,
+        crc,
+        place,
+        listed=False,
+    )
 
 
 def _zip64_sizes(extra: bytes) -> tuple[int | None, int | None]:
     """(size, packed size) of a member of 4 GB and more."""
     place = 0
     while place + 4 <= len(extra):
-        kind, length = (int.from_bytes(extra[place + at : place + at + 2], "little") for at in (0, 2))
+        kind, length = (
+            int.from_bytes(extra[place + at : place + at + 2], "little") for at in (0, 2)
+        )
         if kind == 1 and length >= 16:
             body = extra[place + 4 : place + 20]
             return int.from_bytes(body[:8], "little"), int.from_bytes(body[8:], "little")
@@ -272,22 +294,32 @@ def _data_start(raw: BinaryIO, member: ZipMember) -> int:
     raw.seek(member.place)
     head = raw.read(_LOCAL_SIZE)
     if len(head) < _LOCAL_SIZE or not head.startswith(_LOCAL):
-        raise DamageError(f"the header of {member.name[:80]!r} is not where the archive's directory says")
-    return member.place + _LOCAL_SIZE + int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
+        raise DamageError(
+            f"the header of {member.name[:80]!r} is not where the archive's directory says"
+        )
+    return (
+        member.place
+        + _LOCAL_SIZE
+        + int.from_bytes(head[26:28], "little")
+        + int.from_bytes(head[28:30], "little")
+    )
 
 
 def _check_unlisted(raw: BinaryIO, members: list[ZipMember], directory: int) -> None:
-    """DamageError where there is a member, or room for one, that the directory does not know: two archives put end to
-    end have one directory too many."""
+    """DamageError where there is a member, or room for one, that the directory does not know: two
+    archives put end to end have one directory too many."""
     ends = [0, *sorted(_ends(raw, members))]
     begins = [*sorted(member.place for member in members), directory]
     for end, begin in zip(ends, begins, strict=True):
         if begin <= end:
             continue
         raw.seek(end)
-        # A member may be followed by its sizes, of at most 24 bytes, and a program may stand before the first.
+        # A member may be followed by its sizes, of at most 24 bytes, and a program may stand before
+        # the first.
         if _LOCAL in raw.read(min(28, begin - end)) or (end and begin - end > _MAX_GAP):
-            raise DamageError("it holds data that its directory does not name: two archives end to end?")
+            raise DamageError(
+                "it holds data that its directory does not name: two archives end to end?"
+            )
 
 
 def _ends(raw: BinaryIO, members: list[ZipMember]) -> Iterator[int]:

@@ -1,4 +1,5 @@
-"""Pairs of strategies compared, each pair once: a sweep that trains asks for all of them with every run that ends."""
+"""Pairs of strategies compared, each pair once: a sweep that trains asks for all of them with every
+run that ends."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ MOST = 2**14
 BLOCK_BYTES = 2**27
 """Losses of so many scorings at a time, and DeLong's components of as many beside them."""
 LEAST_AT_ONCE = 256
-"""Scorings at a time however many rows there are: drawing the rows anew takes as long as summing over so many."""
+"""Scorings at a time however many rows there are: drawing the rows anew takes as long as summing
+over so many."""
 
 Compared = tuple[SeedDifference, SeedDifference]
 """AUC and log loss of one strategy less those of another."""
@@ -41,7 +43,8 @@ class Scores(Protocol):
 class Side:
     """Some seeds of a strategy. places: which of `scores`.
 
-    keys: of each of `scores`, what no other scoring of any rows has; none where there is no such thing.
+    keys: of each of `scores`, what no other scoring of any rows has; none where there is no such
+    thing.
     """
 
     scores: Scores
@@ -58,19 +61,27 @@ Pair = tuple[Side, Side]
 
 
 def compared(labels: np.ndarray, pairs: Sequence[Pair]) -> list[Compared]:
-    """Every pair's comparison. labels: (rows,), of the rows that all scores are of. The two of a pair have the same
-    seeds in the same order.
+    """Every pair's comparison. labels: (rows,), of the rows that all scores are of. The two of a
+    pair have the same seeds in the same order.
 
-    A pair with keys is remembered. What is said of a pair hangs on nothing but its two sides, so that it is the same
-    bits whether it is remembered or not, and whatever it is asked for with.
+    A pair with keys is remembered. What is said of a pair hangs on nothing but its two sides, so
+    that it is the same bits whether it is remembered or not, and whatever it is asked for with.
     """
     keys = [_key(pair) for pair in pairs]
     found = {key: kept for key in keys if (kept := _kept.get(key))}
     new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in found}
-    for block in _blocks([*new.values()], max(LEAST_AT_ONCE, BLOCK_BYTES // (8 * max(1, len(labels))))):
+    for block in _blocks(
+        [*new.values()], max(LEAST_AT_ONCE, BLOCK_BYTES // (8 * max(1, len(labels))))
+    ):
         for pair, comparison in zip(block, _compare(labels, block), strict=True):
             found[_key(pair)] = comparison
-    _keep({key: found[key] for key, pair in zip(keys, pairs, strict=True) if all(side.keys for side in pair)})
+    _keep(
+        {
+            key: found[key]
+            for key, pair in zip(keys, pairs, strict=True)
+            if all(side.keys for side in pair)
+        }
+    )
     return [found[key] for key in keys]
 
 
@@ -86,13 +97,16 @@ def _keep(found: dict[Hashable, Compared]) -> None:
 
 def _key(pair: Pair) -> Hashable:
     return tuple(
-        tuple(side.keys[place] for place in side.places) if side.keys else (id(side.scores), side.places)
+        tuple(side.keys[place] for place in side.places)
+        if side.keys
+        else (id(side.scores), side.places)
         for side in pair
     )
 
 
 def _blocks(pairs: Sequence[Pair], most: int) -> Iterator[list[Pair]]:
-    """The pairs in their order, in lists whose sides stand on no more than `most` scorings, or of a single pair."""
+    """The pairs in their order, in lists whose sides stand on no more than `most` scorings, or of a
+    single pair."""
     block: list[Pair] = []
     seen: set[tuple[int, int]] = set()
     for pair in pairs:
@@ -122,5 +136,8 @@ def _compare(labels: np.ndarray, pairs: Sequence[Pair]) -> list[Compared]:
         a, b = ([numbers[id(scores), place] for scores, place in side.scorings] for side in pair)
         places.append((a, b))
     of_losses = compare_losses(losses, places)
-    of_auc = [compare_components([parts[i] for i in a], [parts[i] for i in b], len(labels)) for a, b in places]
+    of_auc = [
+        compare_components([parts[i] for i in a], [parts[i] for i in b], len(labels))
+        for a, b in places
+    ]
     return [*zip(of_auc, of_losses, strict=True)]

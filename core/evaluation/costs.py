@@ -1,4 +1,5 @@
-"""What a threshold is worth: costs of wrong decisions, or a click's value against an impression's price."""
+"""What a threshold is worth: costs of wrong decisions, or a click's value against an impression's
+price."""
 
 from dataclasses import dataclass
 
@@ -10,17 +11,23 @@ from core.evaluation.curves import Confusion, threshold_table
 
 @dataclass(frozen=True)
 class Costs:
-    """In one currency, for one row each. false_positive: acting where no click comes. false_negative: missing one."""
+    """In one currency, for one row each. false_positive: acting where no click comes.
+    false_negative: missing one."""
 
     false_positive: float
     false_negative: float
 
     def __post_init__(self) -> None:
-        for name, value in (("false positive", self.false_positive), ("false negative", self.false_negative)):
+        for name, value in (
+            ("false positive", self.false_positive),
+            ("false negative", self.false_negative),
+        ):
             if not (np.isfinite(value) and value >= 0):
                 raise BadInput(f"The cost of a {name} is {value!r}; it must be 0 or more.")
         if not self.false_positive and not self.false_negative:
-            raise BadInput("Both costs are 0, so every threshold costs the same; give one of them a cost.")
+            raise BadInput(
+                "Both costs are 0, so every threshold costs the same; give one of them a cost."
+            )
 
     def of(self, counts: Confusion) -> float:
         """Total cost of the decisions counted."""
@@ -29,19 +36,23 @@ class Costs:
     def of_rows(self, labels: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
         """Cost of every row, (rows,), when scores of at least `threshold` are acted on."""
         acted = scores >= threshold
-        return self.false_positive * (acted & (labels == 0)) + self.false_negative * (~acted & (labels == 1))
+        return self.false_positive * (acted & (labels == 0)) + self.false_negative * (
+            ~acted & (labels == 1)
+        )
 
 
 def of_impressions(click_value: float, price: float) -> Costs:
-    """The costs of buying an impression at `price` for each predicted click, where a click is worth `click_value`.
+    """The costs of buying an impression at `price` for each predicted click, where a click is worth
+    `click_value`.
 
-    The profit value * tp - price * (tp + fp) is (value - price) * clicks less these costs, so the threshold that costs
-    least earns most. BadInput when a click is worth no more than the price: then no row is worth buying.
+    The profit value * tp - price * (tp + fp) is (value - price) * clicks less these costs, so the
+    threshold that costs least earns most. BadInput when a click is worth no more than the price:
+    then no row is worth buying.
     """
     if not click_value > price >= 0:
         raise BadInput(
-            f"A click is worth {click_value!r} and an impression costs {price!r}; a click must be worth more than the "
-            "impression, and the price 0 or more."
+            f"A click is worth {click_value!r} and an impression costs {price!r}; a click must be"
+            " worth more than the impression, and the price 0 or more."
         )
     return Costs(price, click_value - price)
 

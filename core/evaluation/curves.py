@@ -12,7 +12,8 @@ POINTS = 400
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts at a threshold: true and false positives and negatives. Ratios over nothing are 0, as scikit-learn's."""
+    """Counts at a threshold: true and false positives and negatives. Ratios over nothing are 0, as
+    scikit-learn's."""
 
     tp: int
     fp: int
@@ -67,7 +68,8 @@ class Bins:
 
 @dataclass(frozen=True)
 class ThresholdTable:
-    """Cumulative counts at every distinct score, highest first: any threshold is answered by a binary search."""
+    """Cumulative counts at every distinct score, highest first: any threshold is answered by a
+    binary search."""
 
     thresholds: np.ndarray
     tp: np.ndarray
@@ -81,12 +83,14 @@ class ThresholdTable:
         return Confusion(tp, fp, self.negatives - fp, self.positives - tp)
 
     def predicted_at(self, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(clicks, rows without a click) whose score is at least each of `thresholds`, int64 (thresholds,)."""
+        """(clicks, rows without a click) whose score is at least each of `thresholds`, int64
+        (thresholds,)."""
         places = np.searchsorted(-self.thresholds, -thresholds, side="right")
         return np.append(0, self.tp)[places], np.append(0, self.fp)[places]
 
     def spread(self, bins: int) -> np.ndarray:
-        """Share of rows with a score in each of `bins` bins of equal width from 0 to 1, the last with 1 itself."""
+        """Share of rows with a score in each of `bins` bins of equal width from 0 to 1, the last
+        with 1 itself."""
         above = np.sum(self.predicted_at(np.linspace(0, 1, bins + 1)[:-1]), axis=0)
         return -np.diff(above, append=0) / max(self.positives + self.negatives, 1)
 
@@ -96,7 +100,11 @@ def threshold_table(labels: np.ndarray, scores: np.ndarray) -> ThresholdTable:
     labels, scores = check(labels, scores)
     order = np.argsort(-scores)
     ordered = scores[order]
-    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) if len(ordered) else np.zeros(0, dtype=np.int64)
+    ends = (
+        np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+        if len(ordered)
+        else np.zeros(0, dtype=np.int64)
+    )
     tp = np.cumsum(labels[order])[ends].astype(np.int64)
     positives = int(labels.sum())
     return ThresholdTable(ordered[ends], tp, ends + 1 - tp, positives, len(labels) - positives)
@@ -129,7 +137,8 @@ def precision_recall(table: ThresholdTable) -> Curve:
 
 
 def gains(table: ThresholdTable) -> Curve:
-    """Share of rows taken, best first, against the share of clicks among them (cumulative gains)."""
+    """Share of rows taken, best first, against the share of clicks among them (cumulative
+    gains)."""
     rows = table.positives + table.negatives
     if not table.positives:
         return Curve(np.zeros(0), np.zeros(0), np.zeros(0))

@@ -1,4 +1,5 @@
-"""AUC with its uncertainty: DeLong, DeLong and Clarke-Pearson (1988) by mid-ranks (Sun and Xu 2014)."""
+"""AUC with its uncertainty: DeLong, DeLong and Clarke-Pearson (1988) by mid-ranks (Sun and Xu
+2014)."""
 
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ from core.evaluation.inputs import check
 
 @dataclass(frozen=True)
 class Difference:
-    """AUC of a less AUC of b, its 95 % interval, and the two-sided p-value of no difference; NaN where undefined."""
+    """AUC of a less AUC of b, its 95 % interval, and the two-sided p-value of no difference; NaN
+    where undefined."""
 
     delta: float
     low: float
@@ -19,7 +21,8 @@ class Difference:
 
 
 def components(labels: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """(AUC, the share of negatives below each positive, the share of positives above each negative).
+    """(AUC, the share of negatives below each positive, the share of positives above each
+    negative).
 
     Ties count half. NaN and empty arrays when either class is absent.
     """
@@ -28,7 +31,8 @@ def components(labels: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarra
     m, n = int(positive.sum()), int((~positive).sum())
     if not m or not n:
         return float("nan"), np.zeros(0), np.zeros(0)
-    # One sort serves all three mid-ranks: what lies below a row are whole rows, and half of those it is tied with.
+    # One sort serves all three mid-ranks: what lies below a row are whole rows, and half of those
+    # it is tied with.
     order = np.argsort(scores)
     ordered = scores[order]
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) + 1
@@ -49,7 +53,9 @@ def auc_variance(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     auc, of_positives, of_negatives = components(labels, scores)
     if len(of_positives) < 2 or len(of_negatives) < 2:
         return auc, float("nan")
-    return auc, float(of_positives.var(ddof=1) / len(of_positives) + of_negatives.var(ddof=1) / len(of_negatives))
+    return auc, float(
+        of_positives.var(ddof=1) / len(of_positives) + of_negatives.var(ddof=1) / len(of_negatives)
+    )
 
 
 def auc_interval(auc: float, variance: float, level: float = 0.95) -> tuple[float, float]:
@@ -63,8 +69,8 @@ def auc_interval(auc: float, variance: float, level: float = 0.95) -> tuple[floa
 def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> Difference:
     """Compares two scorings of the same rows; equal scorings give p = 1.
 
-    Interval and p are NaN with fewer than two rows of a class, and where the scorings differ but the difference has no
-    variance (such as a complete separation against its reverse).
+    Interval and p are NaN with fewer than two rows of a class, and where the scorings differ but
+    the difference has no variance (such as a complete separation against its reverse).
     """
     auc_a, positives_a, negatives_a = components(labels, a)
     auc_b, positives_b, negatives_b = components(labels, b)
@@ -72,9 +78,13 @@ def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> Difference:
     if len(positives_a) < 2 or len(negatives_a) < 2:
         return Difference(delta, float("nan"), float("nan"), float("nan"))
     positives, negatives = positives_a - positives_b, negatives_a - negatives_b
-    deviation = (positives.var(ddof=1) / len(positives) + negatives.var(ddof=1) / len(negatives)) ** 0.5
+    deviation = (
+        positives.var(ddof=1) / len(positives) + negatives.var(ddof=1) / len(negatives)
+    ) ** 0.5
     if deviation == 0:
         nan = float("nan")
-        return Difference(delta, delta, delta, 1.0) if delta == 0 else Difference(delta, nan, nan, nan)
+        return (
+            Difference(delta, delta, delta, 1.0) if delta == 0 else Difference(delta, nan, nan, nan)
+        )
     half = float(ndtri(0.975)) * deviation
     return Difference(delta, delta - half, delta + half, float(2 * ndtr(-abs(delta) / deviation)))

@@ -1,7 +1,9 @@
-"""Metrics as text: the one place that formats a metric, since any metric may be missing, and says why it is.
+"""Metrics as text: the one place that formats a metric, since any metric may be missing, and says
+why it is.
 
-A metric is missing where it is undefined (no rows, one class only, a single row of a class), and in results that an
-older version stored. Missing values come as None, as NaN or as a key that is not there; all three are treated alike.
+A metric is missing where it is undefined (no rows, one class only, a single row of a class), and in
+results that an older version stored. Missing values come as None, as NaN or as a key that is not
+there; all three are treated alike.
 """
 
 import math
@@ -16,7 +18,8 @@ MetricValues = Mapping[str, Any]
 """Metrics by name, as core.evaluation.metrics.Metrics.as_dict gives them; any may be missing."""
 AUC_METRICS = ("auc", "auc_low", "auc_high")
 NO_VARIANCE = "the difference is the same for every row"
-"""Why two scorings are not comparable although there are rows enough: DeLong's variance of the difference is 0."""
+"""Why two scorings are not comparable although there are rows enough: DeLong's variance of the
+difference is 0."""
 
 
 def is_missing(value: object) -> bool:
@@ -25,7 +28,11 @@ def is_missing(value: object) -> bool:
     >>> is_missing(None), is_missing(float("nan")), is_missing(0.0)
     (True, True, False)
     """
-    return isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value)
+    return (
+        isinstance(value, bool)
+        or not isinstance(value, int | float | np.number)
+        or not math.isfinite(value)
+    )
 
 
 def metric_value(metrics: MetricValues | None, name: str) -> float:
@@ -65,8 +72,11 @@ def format_bounds(low: object, high: object, digits: int = 4, signed: bool = Fal
     return f"{format_metric(low, digits, signed)} to {format_metric(high, digits, signed)}"
 
 
-def format_with_bounds(value: object, low: object, high: object, digits: int = 4, signed: bool = False) -> str:
-    """A value with its interval, "0.7651 (0.7583 to 0.7719)"; the value alone where the interval is missing."""
+def format_with_bounds(
+    value: object, low: object, high: object, digits: int = 4, signed: bool = False
+) -> str:
+    """A value with its interval, "0.7651 (0.7583 to 0.7719)"; the value alone where the interval is
+    missing."""
     if is_missing(low) or is_missing(high):
         return format_metric(value, digits, signed)
     return f"{format_metric(value, digits, signed)} ({format_bounds(low, high, digits, signed)})"
@@ -97,7 +107,8 @@ def format_auc(metrics: MetricValues | None, digits: int = 4) -> str:
 
 
 def format_interval(metrics: MetricValues | None, digits: int = 4) -> str:
-    """AUC with its 95 % interval as a page shows it, "AUC 0.7651 (0.7583 to 0.7719)", or the reason why not."""
+    """AUC with its 95 % interval as a page shows it, "AUC 0.7651 (0.7583 to 0.7719)", or the reason
+    why not."""
     if reason := reason_without_auc(metrics):
         return reason
     auc, low, high = (metric_value(metrics, name) for name in AUC_METRICS)
@@ -110,11 +121,23 @@ def format_metrics(metrics: MetricValues) -> str:
     """All that the command line says of one part, in a line."""
     if metrics.get("rows") == 0:
         return "no rows"
-    names = {"log_loss": "log loss", "f1": "F1", "precision": "precision", "recall": "recall", "accuracy": "accuracy"}
-    parts = [format_auc(metrics), *(f"{title} {format_metric(metrics.get(name))}" for name, title in names.items())]
+    names = {
+        "log_loss": "log loss",
+        "f1": "F1",
+        "precision": "precision",
+        "recall": "recall",
+        "accuracy": "accuracy",
+    }
+    parts = [
+        format_auc(metrics),
+        *(f"{title} {format_metric(metrics.get(name))}" for name, title in names.items()),
+    ]
     rows = metrics.get("rows")
     counted = "" if is_missing(rows) else f", {rows:,} row{'' if rows == 1 else 's'}"
-    return f"{', '.join(parts)} (always no: {format_metric(metrics.get('always_no_accuracy'))}){counted}"
+    return (
+        f"{', '.join(parts)} (always no:"
+        f" {format_metric(metrics.get('always_no_accuracy'))}){counted}"
+    )
 
 
 def reason_without_auc(metrics: MetricValues | None) -> str:
@@ -147,11 +170,14 @@ def missing_sentence(metrics: MetricValues | None, where: str) -> str:
     if not what:
         return ""
     reason = what.partition(": ")[2]
-    return f"No AUC{'' if without_auc else ' interval'} on {where}{f': {reason}' if reason else ''}."
+    return (
+        f"No AUC{'' if without_auc else ' interval'} on {where}{f': {reason}' if reason else ''}."
+    )
 
 
 def reason_of_counts(rows: int | None, clicks: int | None) -> str:
-    """What keeps `rows` rows with `clicks` clicks from having an AUC with an interval; "" where nothing does.
+    """What keeps `rows` rows with `clicks` clicks from having an AUC with an interval; "" where
+    nothing does.
 
     >>> reason_of_counts(30, 1), reason_of_counts(30, 29), reason_of_counts(1, 1)
     ('one click in 30 rows', 'one row without a click in 30 rows', 'the only row has the label 1')
@@ -162,14 +188,19 @@ def reason_of_counts(rows: int | None, clicks: int | None) -> str:
         return ""
     if clicks in (0, rows):
         label = int(clicks > 0)
-        return f"the only row has the label {label}" if rows == 1 else f"all {rows:,} rows have the label {label}"
+        return (
+            f"the only row has the label {label}"
+            if rows == 1
+            else f"all {rows:,} rows have the label {label}"
+        )
     if clicks == 1:
         return f"one click in {rows:,} rows"
     return f"one row without a click in {rows:,} rows" if rows - clicks == 1 else ""
 
 
 def reason_of_labels(labels: np.ndarray) -> str:
-    """Why two scorings of rows with these labels (rows,), 0 or 1, cannot be compared; for those that cannot be."""
+    """Why two scorings of rows with these labels (rows,), 0 or 1, cannot be compared; for those
+    that cannot be."""
     return reason_of_counts(len(labels), int(np.sum(labels))) or NO_VARIANCE
 
 

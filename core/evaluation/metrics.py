@@ -17,10 +17,10 @@ _EPSILON = np.finfo(np.float64).eps
 class Metrics:
     """Metrics at one threshold; NaN where a metric is undefined (no rows, or one class only).
 
-    always_no_accuracy: of predicting "no click" for every row. auc_low, auc_high: DeLong's 95 % interval. pr_auc:
-    average precision. normalised_entropy: log loss over the entropy of the click rate (He et al. 2014). ece: 15
-    equal-mass bins. predicted_over_actual: predicted over actual clicks. lift_at_10: click rate in the tenth of the
-    rows scored highest, over the click rate.
+    always_no_accuracy: of predicting "no click" for every row. auc_low, auc_high: DeLong's 95 %
+    interval. pr_auc: average precision. normalised_entropy: log loss over the entropy of the click
+    rate (He et al. 2014). ece: 15 equal-mass bins. predicted_over_actual: predicted over actual
+    clicks. lift_at_10: click rate in the tenth of the rows scored highest, over the click rate.
     """
 
     rows: int
@@ -64,7 +64,8 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def lift(labels: np.ndarray, scores: np.ndarray, share: float) -> float:
-    """Click rate in the best-scored `share` of rows over the click rate; ties at the edge share their clicks."""
+    """Click rate in the best-scored `share` of rows over the click rate; ties at the edge share
+    their clicks."""
     count = max(1, round(len(labels) * share))
     edge = np.partition(scores, len(scores) - count)[len(scores) - count]
     above, tied = scores > edge, scores == edge

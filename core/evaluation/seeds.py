@@ -1,9 +1,10 @@
 """Two strategies compared over several seeds on the same test rows.
 
-Two kinds of noise differ: other test rows would give other numbers (test-row noise), and so would other seeds
-(training noise). Both go into the interval: the test-row variance of the mean difference, by DeLong's components
-averaged over the seeds, plus the variance between the seeds' differences over their number. The interval is Student's,
-its degrees of freedom by Satterthwaite (1946); with one seed it holds for the test rows alone.
+Two kinds of noise differ: other test rows would give other numbers (test-row noise), and so would
+other seeds (training noise). Both go into the interval: the test-row variance of the mean
+difference, by DeLong's components averaged over the seeds, plus the variance between the seeds'
+differences over their number. The interval is Student's, its degrees of freedom by Satterthwaite
+(1946); with one seed it holds for the test rows alone.
 """
 
 from collections.abc import Sequence
@@ -25,10 +26,11 @@ CHUNK_COUNTS = 4_000_000
 
 @dataclass(frozen=True)
 class SeedDifference:
-    """Mean of a metric of a less that of b over seeds, its 95 % interval and two-sided p-value; NaN where undefined.
+    """Mean of a metric of a less that of b over seeds, its 95 % interval and two-sided p-value; NaN
+    where undefined.
 
-    test_deviation: standard error from test rows; NaN with fewer than two rows (of a class, for the AUC).
-    seed_deviation: from seeds; NaN with a single one.
+    test_deviation: standard error from test rows; NaN with fewer than two rows (of a class, for the
+    AUC). seed_deviation: from seeds; NaN with a single one.
     """
 
     delta: float
@@ -43,7 +45,8 @@ class SeedDifference:
 
 @dataclass(frozen=True)
 class Mean:
-    """Mean of a metric over seeds and its 95 % interval, for other test rows and other seeds; NaN where undefined."""
+    """Mean of a metric over seeds and its 95 % interval, for other test rows and other seeds; NaN
+    where undefined."""
 
     value: float
     low: float
@@ -51,7 +54,8 @@ class Mean:
 
 
 def compare_auc(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> SeedDifference:
-    """AUC of a less AUC of b. labels: (rows,). a, b: scores (seeds, rows), the same seeds in the same order."""
+    """AUC of a less AUC of b. labels: (rows,). a, b: scores (seeds, rows), the same seeds in the
+    same order."""
     _check(labels, a, b)
     return compare_components(auc_components(labels, a), auc_components(labels, b), len(labels))
 
@@ -61,8 +65,11 @@ def auc_components(labels: np.ndarray, scores: np.ndarray) -> list[Components]:
     return [components(labels, one) for one in scores]
 
 
-def compare_components(a: Sequence[Components], b: Sequence[Components], rows: int) -> SeedDifference:
-    """compare_auc for those who compare the same scores with several others, and take their components once."""
+def compare_components(
+    a: Sequence[Components], b: Sequence[Components], rows: int
+) -> SeedDifference:
+    """compare_auc for those who compare the same scores with several others, and take their
+    components once."""
     deltas = np.array([one[0] - other[0] for one, other in zip(a, b, strict=True)])
     positives = [one[1] - other[1] for one, other in zip(a, b, strict=True)]
     negatives = [one[2] - other[2] for one, other in zip(a, b, strict=True)]
@@ -82,16 +89,22 @@ def mean_of_rows(values: np.ndarray) -> Mean:
     return _mean(values.mean(axis=1), variance)
 
 
-def compare_log_loss(labels: np.ndarray, a: np.ndarray, b: np.ndarray, seed: int = 0) -> SeedDifference:
-    """Log loss of a less that of b (below 0: a is better), by a bootstrap paired over rows and over seeds.
+def compare_log_loss(
+    labels: np.ndarray, a: np.ndarray, b: np.ndarray, seed: int = 0
+) -> SeedDifference:
+    """Log loss of a less that of b (below 0: a is better), by a bootstrap paired over rows and over
+    seeds.
 
-    RESAMPLES times rows and seeds are drawn with replacement, independently; the interval is the percentile one, the
-    p-value twice the smaller share of resamples beyond 0 (Efron and Tibshirani 1993).
+    RESAMPLES times rows and seeds are drawn with replacement, independently; the interval is the
+    percentile one, the p-value twice the smaller share of resamples beyond 0 (Efron and Tibshirani
+    1993).
     """
     _check(labels, a, b)
     seeds = range(len(a))
     pair = ([*seeds], [len(a) + place for place in seeds])
-    return compare_losses(np.concatenate([row_losses(labels, a), row_losses(labels, b)]), [pair], seed)[0]
+    return compare_losses(
+        np.concatenate([row_losses(labels, a), row_losses(labels, b)]), [pair], seed
+    )[0]
 
 
 def compare_losses(
@@ -99,22 +112,29 @@ def compare_losses(
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
     seed: int = 0,
 ) -> list[SeedDifference]:
-    """compare_log_loss of every pair, all on the same draws, and each strategy's losses summed once.
+    """compare_log_loss of every pair, all on the same draws, and each strategy's losses summed
+    once.
 
-    losses: n of (rows,), of every strategy and seed. pairs: which of the n are a's and which b's, the same seeds in the
-    same order. What is said of a pair is the same bits as alone.
+    losses: n of (rows,), of every strategy and seed. pairs: which of the n are a's and which b's,
+    the same seeds in the same order. What is said of a pair is the same bits as alone.
     """
     if not pairs:
         return []
     sums = _resampled(losses, seed)
     # The draws of seeds hang on nothing but their number either.
     draws = {
-        seeds: np.random.default_rng([seed, seeds]).multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
+        seeds: (
+            np.random.default_rng([seed, seeds]).multinomial(
+                seeds, np.full(seeds, 1 / seeds), size=RESAMPLES
+            )
+        )
         for seeds in {len(a) for a, _ in pairs}
     }
     return [
         _bootstrapped(
-            np.stack([losses[i] - losses[j] for i, j in zip(a, b, strict=True)]), sums[:, a] - sums[:, b], draws[len(a)]
+            np.stack([losses[i] - losses[j] for i, j in zip(a, b, strict=True)]),
+            sums[:, a] - sums[:, b],
+            draws[len(a)],
         )
         for a, b in pairs
     ]
@@ -123,8 +143,9 @@ def compare_losses(
 def _resampled(losses: Sequence[np.ndarray] | np.ndarray, seed: int) -> np.ndarray:
     """Sums (RESAMPLES, n) of each of n losses (rows,) over the rows that a resample drew."""
     rows = len(losses[0])
-    # Whole numbers below 2^53 add up exactly in whatever order a matrix product takes, which hangs on how many there
-    # are: so a sum is the same bits beside others as alone. They are losses to at least eight decimals.
+    # Whole numbers below 2^53 add up exactly in whatever order a matrix product takes, which hangs
+    # on how many there are: so a sum is the same bits beside others as alone. They are losses to at
+    # least eight decimals.
     unit = 2.0 ** (52 - np.ceil(np.log2(rows * MOST_LOSS)))
     whole = np.empty((len(losses), rows))
     for place, one in enumerate(losses):
@@ -141,31 +162,39 @@ def _resampled(losses: Sequence[np.ndarray] | np.ndarray, seed: int) -> np.ndarr
 
 
 def _bootstrapped(losses: np.ndarray, sums: np.ndarray, of_seeds: np.ndarray) -> SeedDifference:
-    """losses: (seeds, rows), a's less b's. sums: (RESAMPLES, seeds), of them over the rows that a resample drew.
+    """losses: (seeds, rows), a's less b's. sums: (RESAMPLES, seeds), of them over the rows that a
+    resample drew.
 
     of_seeds: (RESAMPLES, seeds), how often a resample drew each seed.
     """
     seeds, rows = losses.shape
     means = np.einsum("rs,rs->r", of_seeds, sums) / (rows * seeds)
     if rows < 2:
-        # A resample of one row is that row again, whatever the difference: an interval of width 0 and a p of 0.001.
+        # A resample of one row is that row again, whatever the difference: an interval of width 0
+        # and a p of 0.001.
         low = high = p = test = float("nan")
     else:
         low, high = np.quantile(means, [0.025, 0.975])
         beyond = min((means <= 0).sum(), (means >= 0).sum())
         p = 1.0 if not losses.any() else min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1))
-        # Where all of few rows favour one side, so does every resample; a sign test of them gives no less than this.
+        # Where all of few rows favour one side, so does every resample; a sign test of them gives
+        # no less than this.
         p = max(float(p), 2.0 ** (1 - rows))
         test = float(losses.mean(axis=0).std(ddof=1) / rows**0.5)
     between = float(losses.mean(axis=1).std(ddof=1) / seeds**0.5) if seeds > 1 else float("nan")
-    return SeedDifference(float(losses.mean()), float(low), float(high), p, test, between, seeds, rows)
+    return SeedDifference(
+        float(losses.mean()), float(low), float(high), p, test, between, seeds, rows
+    )
 
 
 def _difference(deltas: np.ndarray, test_variance: float, rows: int) -> SeedDifference:
     seeds = len(deltas)
     delta = float(deltas.mean())
     total, freedom = _total(deltas, test_variance)
-    deviations = (test_variance**0.5, float(deltas.std(ddof=1) / seeds**0.5) if seeds > 1 else float("nan"))
+    deviations = (
+        test_variance**0.5,
+        float(deltas.std(ddof=1) / seeds**0.5) if seeds > 1 else float("nan"),
+    )
     if total == 0:
         nan = float("nan")
         low, high, p = (delta, delta, 1.0) if delta == 0 else (nan, nan, nan)
@@ -187,12 +216,14 @@ def _total(values: np.ndarray, test_variance: float) -> tuple[float, float]:
     seeds = len(values)
     seed_variance = float(values.var(ddof=1) / seeds) if seeds > 1 else 0.0
     total = test_variance + seed_variance
-    # The test-row part has the degrees of freedom of thousands of rows; the seeds' part those of few seeds.
+    # The test-row part has the degrees of freedom of thousands of rows; the seeds' part those of
+    # few seeds.
     return total, (seeds - 1) * (total / seed_variance) ** 2 if seed_variance else float("inf")
 
 
 def _variance(*sides: Sequence[np.ndarray]) -> float:
-    """Test-row variance from the components of positives and of negatives, each averaged over the seeds."""
+    """Test-row variance from the components of positives and of negatives, each averaged over the
+    seeds."""
     means = [np.mean(one, axis=0) for one in sides]
     return sum(float(one.var(ddof=1) / len(one)) if len(one) > 1 else float("nan") for one in means)
 
@@ -206,4 +237,7 @@ def row_losses(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 def _check(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
     if a.shape != b.shape or a.ndim != 2 or a.shape[1] != len(labels):
-        raise ValueError(f"scores of shapes {a.shape} and {b.shape} do not belong together and to {len(labels)} labels")
+        raise ValueError(
+            f"scores of shapes {a.shape} and {b.shape} do not belong together and to {len(labels)}"
+            " labels"
+        )

@@ -1,4 +1,5 @@
-"""Metrics by slice: the rows that share a value of a column, with intervals, and where two strategies differ."""
+"""Metrics by slice: the rows that share a value of a column, with intervals, and where two
+strategies differ."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ class Slice:
 
 @dataclass(frozen=True)
 class SliceMetrics:
-    """Metrics of one slice, means over seeds with 95 % intervals; AUC is NaN where the slice holds a single class."""
+    """Metrics of one slice, means over seeds with 95 % intervals; AUC is NaN where the slice holds
+    a single class."""
 
     name: str
     rows: int
@@ -47,7 +49,8 @@ class SliceMetrics:
 
 @dataclass(frozen=True)
 class SliceDifference:
-    """AUC of `arm` less the reference's on one slice; p adjusted over all slices and arms compared (Holm)."""
+    """AUC of `arm` less the reference's on one slice; p adjusted over all slices and arms compared
+    (Holm)."""
 
     name: str
     rows: int
@@ -62,7 +65,8 @@ class SliceDifference:
 
 
 def slices_of(values: Sequence[str | None], top: int = 10) -> list[Slice]:
-    """The `top` most frequent values, most frequent first, then missing ones and all others, where there are any."""
+    """The `top` most frequent values, most frequent first, then missing ones and all others, where
+    there are any."""
     column = np.array([MISSING if value is None else f"={value}" for value in values], dtype=object)
     names, counts = np.unique(column.astype(str), return_counts=True)
     order = np.argsort(-counts, kind="stable")
@@ -79,7 +83,9 @@ def slices_of(values: Sequence[str | None], top: int = 10) -> list[Slice]:
     return found
 
 
-def slice_metrics(labels: np.ndarray, scores: np.ndarray, slices: Sequence[Slice]) -> list[SliceMetrics]:
+def slice_metrics(
+    labels: np.ndarray, scores: np.ndarray, slices: Sequence[Slice]
+) -> list[SliceMetrics]:
     """Metrics of every slice. labels: (rows,); scores: (seeds, rows)."""
     found = []
     for one in slices:
@@ -87,21 +93,30 @@ def slice_metrics(labels: np.ndarray, scores: np.ndarray, slices: Sequence[Slice
         auc, clicks = mean_auc(auc_components(y, p)), y.sum()
         ratio = float(p.mean(axis=0).sum() / clicks) if clicks else float("nan")
         cut = auc if is_missing(auc.low) else Mean(auc.value, max(0.0, auc.low), min(1.0, auc.high))
-        found.append(SliceMetrics(one.name, len(y), float(y.mean()), cut, mean_of_rows(row_losses(y, p)), ratio))
+        found.append(
+            SliceMetrics(
+                one.name, len(y), float(y.mean()), cut, mean_of_rows(row_losses(y, p)), ratio
+            )
+        )
     return found
 
 
 def slice_differences(
     labels: np.ndarray, scores: Mapping[str, np.ndarray], reference: str, slices: Sequence[Slice]
 ) -> list[SliceDifference]:
-    """Where the other arms differ from the reference in AUC: distinguishable ones first, then by size.
+    """Where the other arms differ from the reference in AUC: distinguishable ones first, then by
+    size.
 
-    scores: (seeds, rows) by arm, the same seeds in the same order. Slices of a single class are left out.
+    scores: (seeds, rows) by arm, the same seeds in the same order. Slices of a single class are
+    left out.
     """
     compared: list[tuple[Slice, str, SeedDifference]] = []
     for one in slices:
         y = labels[one.rows].astype(np.float64)
-        parts = {arm: auc_components(y, own[:, one.rows].astype(np.float64)) for arm, own in scores.items()}
+        parts = {
+            arm: auc_components(y, own[:, one.rows].astype(np.float64))
+            for arm, own in scores.items()
+        }
         for arm in scores:
             if arm != reference:
                 difference = compare_components(parts[arm], parts[reference], len(y))

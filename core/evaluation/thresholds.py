@@ -6,7 +6,8 @@ from core.evaluation.curves import threshold_table
 
 
 def best_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
-    """The score whose use as threshold gives the highest F1; the highest such score on ties, 0.5 without a click."""
+    """The score whose use as threshold gives the highest F1; the highest such score on ties, 0.5
+    without a click."""
     table = threshold_table(labels, scores)
     if not table.positives:
         return 0.5

@@ -1,9 +1,11 @@
-"""What a sweep's numbers allow to say, in words: strategies held against a reference and against the leading one.
+"""What a sweep's numbers allow to say, in words: strategies held against a reference and against
+the leading one.
 
-The leader is chosen on validation rows, so that comparing the others with it on test rows is no choice by test rows.
-All p-values of a sweep are adjusted together (Holm 1979); where the adjusted one is 0.05 or more, two strategies are
-"not distinguishable", never ranked. Where the test rows allow no interval at all (one class, a single click), two are
-"not comparable", which says nothing about how close they are.
+The leader is chosen on validation rows, so that comparing the others with it on test rows is no
+choice by test rows. All p-values of a sweep are adjusted together (Holm 1979); where the adjusted
+one is 0.05 or more, two strategies are "not distinguishable", never ranked. Where the test rows
+allow no interval at all (one class, a single click), two are "not comparable", which says nothing
+about how close they are.
 """
 
 import dataclasses
@@ -28,7 +30,8 @@ NOT_DISTINGUISHABLE, NOT_COMPARABLE = "not distinguishable", "not comparable"
 
 
 def word_of(delta: float, adjusted_p: float) -> str:
-    """What a difference in AUC allows to say: "better", "worse", "not distinguishable" or "not comparable"."""
+    """What a difference in AUC allows to say: "better", "worse", "not distinguishable" or "not
+    comparable"."""
     if is_missing(delta) or is_missing(adjusted_p):
         return NOT_COMPARABLE
     if adjusted_p >= LEVEL:
@@ -38,12 +41,15 @@ def word_of(delta: float, adjusted_p: float) -> str:
 
 @dataclass(frozen=True)
 class Contender:
-    """A strategy in one setting: scores of every seed on the test rows, and its mean log loss on validation rows.
+    """A strategy in one setting: scores of every seed on the test rows, and its mean log loss on
+    validation rows.
 
-    validation_loss: NaN for one that was validated on other rows than the rest; such a one never leads.
+    validation_loss: NaN for one that was validated on other rows than the rest; such a one never
+    leads.
 
-    seeds: of each of the scores; none where no seed matters, as in zero-shot, which then has a single one.
-    keys: of each of the scores, what no other scoring of any rows has; comparisons with keys are kept.
+    seeds: of each of the scores; none where no seed matters, as in zero-shot, which then has a
+    single one. keys: of each of the scores, what no other scoring of any rows has; comparisons with
+    keys are kept.
     """
 
     title: str
@@ -57,8 +63,8 @@ class Contender:
 class Verdict:
     """`a` compared with `b` on the test rows of `setting`; differences are a less b.
 
-    auc_p, log_loss_p: adjusted for all comparisons of the sweep. clicks: among the test rows. A difference, its
-    interval and its p are NaN where the rows do not define them.
+    auc_p, log_loss_p: adjusted for all comparisons of the sweep. clicks: among the test rows. A
+    difference, its interval and its p are NaN where the rows do not define them.
     """
 
     setting: str
@@ -72,7 +78,8 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """Whether a's AUC is "better", "worse", "not distinguishable" or, without an interval, "not comparable"."""
+        """Whether a's AUC is "better", "worse", "not distinguishable" or, without an interval, "not
+        comparable"."""
         return word_of(self.auc.delta, self.auc_p)
 
     @property
@@ -90,26 +97,35 @@ class Verdict:
 
 
 def leader(contenders: Sequence[Contender]) -> Contender | None:
-    """The one with the lowest mean log loss on validation rows; None where that of no one is known."""
+    """The one with the lowest mean log loss on validation rows; None where that of no one is
+    known."""
     known = [one for one in contenders if not is_missing(one.validation_loss)]
     return min(known, key=lambda one: one.validation_loss, default=None)
 
 
-def judge(labels: np.ndarray, settings: Mapping[str, Sequence[Contender]], reference: str) -> list[Verdict]:
+def judge(
+    labels: np.ndarray, settings: Mapping[str, Sequence[Contender]], reference: str
+) -> list[Verdict]:
     """Every strategy against the reference, and against the leader, in every setting.
 
-    labels: of the test rows. settings: contenders by setting (such as a target size), each with a title of its own.
-    reference: a title; a setting without it is held against its leader alone. Two are compared over the seeds that both
-    have, and not at all where they have none in common yet.
+    labels: of the test rows. settings: contenders by setting (such as a target size), each with a
+    title of its own. reference: a title; a setting without it is held against its leader alone. Two
+    are compared over the seeds that both have, and not at all where they have none in common yet.
     """
     pairs: list[tuple[str, Contender, Contender]] = []
     for setting, contenders in settings.items():
         by_title = {one.title: one for one in contenders}
         lead = leader(contenders)
         if reference in by_title:
-            pairs += [(setting, one, by_title[reference]) for one in contenders if one.title != reference]
+            pairs += [
+                (setting, one, by_title[reference]) for one in contenders if one.title != reference
+            ]
         if lead and lead.title != reference:
-            pairs += [(setting, one, lead) for one in contenders if one.title not in (lead.title, reference)]
+            pairs += [
+                (setting, one, lead)
+                for one in contenders
+                if one.title not in (lead.title, reference)
+            ]
     pairs = [(setting, a, b) for setting, a, b in pairs if _common_seeds(a, b) != []]
     sides = []
     for _, a, b in pairs:
@@ -122,12 +138,16 @@ def judge(labels: np.ndarray, settings: Mapping[str, Sequence[Contender]], refer
     auc_p = holm([one.auc.p for one in found])
     log_loss_p = holm([one.log_loss.p for one in found])
     return [
-        dataclasses.replace(one, auc_p=float(auc_p[i]), log_loss_p=float(log_loss_p[i]), clicks=int(np.sum(labels)))
+        dataclasses.replace(
+            one, auc_p=float(auc_p[i]), log_loss_p=float(log_loss_p[i]), clicks=int(np.sum(labels))
+        )
         for i, one in enumerate(found)
     ]
 
 
-def in_words(verdicts: Sequence[Verdict], settings: Mapping[str, Sequence[Contender]], reference: str) -> list[str]:
+def in_words(
+    verdicts: Sequence[Verdict], settings: Mapping[str, Sequence[Contender]], reference: str
+) -> list[str]:
     """A few sentences for each setting."""
     sentences = []
     for setting, contenders in settings.items():
@@ -151,19 +171,30 @@ def in_words(verdicts: Sequence[Verdict], settings: Mapping[str, Sequence[Conten
             if others:
                 named = "; ".join(f"{one.a} ({numbers(one)})" for one in others)
                 sentences.append(f"{begin}{_capital(word)} than {reference}: {named}.")
-        alike = [one.a for one in against.values() if one.word == NOT_DISTINGUISHABLE and one.a != lead]
+        alike = [
+            one.a for one in against.values() if one.word == NOT_DISTINGUISHABLE and one.a != lead
+        ]
         if alike:
-            sentences.append(f"{begin}Not distinguishable from {reference} at n = {rows:,}: {'; '.join(alike)}.")
-        tied = [one.a for one in own if one.b == lead and lead != reference and one.word == NOT_DISTINGUISHABLE]
+            sentences.append(
+                f"{begin}Not distinguishable from {reference} at n = {rows:,}: {'; '.join(alike)}."
+            )
+        tied = [
+            one.a
+            for one in own
+            if one.b == lead and lead != reference and one.word == NOT_DISTINGUISHABLE
+        ]
         if tied:
-            sentences.append(f"{begin}Not distinguishable from {lead} at n = {rows:,}: {'; '.join(tied)}.")
+            sentences.append(
+                f"{begin}Not distinguishable from {lead} at n = {rows:,}: {'; '.join(tied)}."
+            )
         unknown = [one for one in against.values() if one.word == NOT_COMPARABLE and one.a != lead]
         if unknown:
             named = "; ".join(f"{one.a} ({numbers(one)})" for one in unknown)
             sentences.append(f"{begin}Not comparable with {reference}: {named}.")
         if seeds == 1:
             sentences.append(
-                f"{begin}With one seed this holds for these test rows alone: another seed may turn it round."
+                f"{begin}With one seed this holds for these test rows alone: another seed may turn"
+                " it round."
             )
     return sentences
 
@@ -176,7 +207,10 @@ def numbers(verdict: Verdict) -> str:
     if verdict.word == NOT_COMPARABLE:
         return f"{delta}, no interval: {verdict.reason}"
     p = "p < 0.0001" if verdict.auc_p < 1e-4 else f"p {verdict.auc_p:.3g}"
-    return f"{delta}, 95 % {format_bounds(verdict.auc.low, verdict.auc.high, signed=True)}, adjusted {p}"
+    return (
+        f"{delta}, 95 % {format_bounds(verdict.auc.low, verdict.auc.high, signed=True)},"
+        f" adjusted {p}"
+    )
 
 
 def _none_comparable(verdicts: Sequence[Verdict], begin: str, lead: str | None) -> list[str]:
@@ -189,12 +223,23 @@ def _none_comparable(verdicts: Sequence[Verdict], begin: str, lead: str | None) 
 
 
 def _against(verdict: Verdict, how: str) -> str:
-    rows = f"n = {verdict.auc.rows:,}, {verdict.auc.seeds} seed{'s' if verdict.auc.seeds > 1 else ''}"
+    rows = (
+        f"n = {verdict.auc.rows:,}, {verdict.auc.seeds} seed{'s' if verdict.auc.seeds > 1 else ''}"
+    )
     if verdict.word == NOT_COMPARABLE:
-        return f"{_capital(verdict.a)}{how} is not comparable with {verdict.b} ({numbers(verdict)}; {rows})."
+        return (
+            f"{_capital(verdict.a)}{how} is not comparable with {verdict.b} ({numbers(verdict)};"
+            f" {rows})."
+        )
     if verdict.word == NOT_DISTINGUISHABLE:
-        return f"{_capital(verdict.a)}{how} is not distinguishable from {verdict.b} ({numbers(verdict)}; {rows})."
-    return f"{_capital(verdict.a)}{how} is {verdict.word} than {verdict.b} ({numbers(verdict)}; {rows})."
+        return (
+            f"{_capital(verdict.a)}{how} is not distinguishable from {verdict.b}"
+            f" ({numbers(verdict)}; {rows})."
+        )
+    return (
+        f"{_capital(verdict.a)}{how} is {verdict.word} than {verdict.b} ({numbers(verdict)};"
+        f" {rows})."
+    )
 
 
 def _capital(text: str) -> str:
@@ -209,9 +254,12 @@ def _common_seeds(a: Contender, b: Contender) -> list[int] | None:
 
 
 def _same_seeds(a: Contender, b: Contender) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Places in both's scores, one for each common seed; what hangs on no seed stands beside each of them."""
+    """Places in both's scores, one for each common seed; what hangs on no seed stands beside each
+    of them."""
     seeds = _common_seeds(a, b)
     if seeds is None:
         return tuple(range(len(a.scores))), tuple(range(len(b.scores)))
-    own, other = (tuple(one.seeds.index(seed) if one.seeds else 0 for seed in seeds) for one in (a, b))
+    own, other = (
+        tuple(one.seeds.index(seed) if one.seeds else 0 for seed in seeds) for one in (a, b)
+    )
     return own, other

@@ -1,4 +1,5 @@
-"""From a backbone's card and a strategy to a plan: which stages train, when and how. Pure; no training code."""
+"""From a backbone's card and a strategy to a plan: which stages train, when and how. Pure; no
+training code."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,10 +13,11 @@ from core.models.card import BackboneCard, HeadSettings, StageCard
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage in a plan; `share` is its part of all parameters, head included; origin as in StageCard.
+    """A stage in a plan; `share` is its part of all parameters, head included; origin as in
+    StageCard.
 
-    trained: scalars of it that training may change, LoRA's additions among them. from_epoch: the first epoch (from 0)
-    in which it trains. rate: its part of the learning rate.
+    trained: scalars of it that training may change, LoRA's additions among them. from_epoch: the
+    first epoch (from 0) in which it trains. rate: its part of the learning rate.
     """
 
     name: str
@@ -32,10 +34,11 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will train. stages: from the input up, the head last. frozen_depth: leading stages that never train.
+    """What will train. stages: from the input up, the head last. frozen_depth: leading stages that
+    never train.
 
-    fresh_backbone: stages start from new weights (from scratch). new_head: the head is replaced. only, rank, pull,
-    rule, renew: see core.freezing.strategies.Sketch.
+    fresh_backbone: stages start from new weights (from scratch). new_head: the head is replaced.
+    only, rank, pull, rule, renew: see core.freezing.strategies.Sketch.
     """
 
     strategy: str
@@ -52,8 +55,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.strategy != "zero-shot" and self.trained_parameters == 0:
             raise BadInput(
-                f"Every one of the {len(self.stages)} stages is frozen, so no parameter would train; lower the freeze "
-                "depth or put a new head on."
+                f"Every one of the {len(self.stages)} stages is frozen, so no parameter would"
+                " train; lower the freeze depth or put a new head on."
             )
 
     @property
@@ -66,15 +69,19 @@ class Plan:
         """Scalars of the network that stay bit-identical while it trains."""
         own = sum(stage.parameters for stage in self.stages)
         # LoRA's additions are none of the network's own scalars; the head is.
-        return own - (self.stages[-1].trained if self.only == "adapters" else self.trained_parameters)
+        return own - (
+            self.stages[-1].trained if self.only == "adapters" else self.trained_parameters
+        )
 
     def computed_once(self, epoch: int) -> int:
-        """How many leading stages need not be run again in `epoch` (from 0), since what they hand on is kept."""
+        """How many leading stages need not be run again in `epoch` (from 0), since what they hand
+        on is kept."""
         return computed_once(self.stages, epoch)
 
     @property
     def touches_only_rows(self) -> bool:
-        """Whether nothing but the loss moves an embedding, so that rows which a batch does not look up may rest."""
+        """Whether nothing but the loss moves an embedding, so that rows which a batch does not look
+        up may rest."""
         return not self.pull and self.rule == "none" and not self.renew
 
     @property
@@ -100,15 +107,15 @@ def make_plan(
 ) -> Plan:
     """The plan of `strategy` for the backbone `card` with a new `head`.
 
-    freeze_depth is read by the strategy "depth" alone and must lie between 0 and the number of stages. options: those
-    of the strategy that differ from its defaults. Only "zero-shot" has nothing to train; any other plan without
-    trainable parameters is refused with BadInput.
+    freeze_depth is read by the strategy "depth" alone and must lie between 0 and the number of
+    stages. options: those of the strategy that differ from its defaults. Only "zero-shot" has
+    nothing to train; any other plan without trainable parameters is refused with BadInput.
     """
     zero_shot = strategy == "zero-shot"
     if zero_shot and not card.scores_clicks:
         raise BadInput(
-            f"The backbone {card.name!r} has no head that learnt clicks, so it cannot score rows as it is; choose "
-            "another strategy than zero-shot."
+            f"The backbone {card.name!r} has no head that learnt clicks, so it cannot score rows as"
+            " it is; choose another strategy than zero-shot."
         )
     values = complete_options(strategy, options or {})
     sketch = STRATEGIES[strategy].draw(card.stages, {**values, "depth": freeze_depth})
@@ -140,10 +147,11 @@ def make_plan(
 
 
 def computed_once(stages: Sequence[PlannedStage], epoch: int) -> int:
-    """How many leading stages need not be run again in `epoch` (from 0), since what they hand on is kept.
+    """How many leading stages need not be run again in `epoch` (from 0), since what they hand on is
+    kept.
 
-    Those that never train, and those that are still to join. Where they are as many for a single epoch alone, as in
-    gradual unfreezing, keeping costs more than it saves (docs/decisions.md).
+    Those that never train, and those that are still to join. Where they are as many for a single
+    epoch alone, as in gradual unfreezing, keeping costs more than it saves (docs/decisions.md).
     """
     depth = _standing(stages, epoch)
     again = [_standing(stages, near) for near in (epoch - 1, epoch + 1) if near >= 0]
@@ -151,7 +159,8 @@ def computed_once(stages: Sequence[PlannedStage], epoch: int) -> int:
 
 
 def _standing(stages: Sequence[PlannedStage], epoch: int | None = None) -> int:
-    """How many leading stages, the head not among them, have not trained by the end of `epoch`; None: ever."""
+    """How many leading stages, the head not among them, have not trained by the end of `epoch`;
+    None: ever."""
     for index, stage in enumerate(stages[:-1]):
         if not stage.frozen and (epoch is None or stage.from_epoch <= epoch):
             return index
@@ -160,11 +169,15 @@ def _standing(stages: Sequence[PlannedStage], epoch: int | None = None) -> int:
 
 def plan_pretraining(stages: tuple[StageCard, ...], head_parameters: int, head_flops: int) -> Plan:
     """The plan under which every stage and the head on top train."""
-    head = PlannedStage("head", "Head (new)", head_parameters, 0.0, False, head_flops, "random", head_parameters)
+    head = PlannedStage(
+        "head", "Head (new)", head_parameters, 0.0, False, head_flops, "random", head_parameters
+    )
     return Plan("pretrain", _planned(stages, head, Sketch((True,) * len(stages))), 0, True, True)
 
 
-def _planned(stages: tuple[StageCard, ...], head: PlannedStage, sketch: Sketch) -> tuple[PlannedStage, ...]:
+def _planned(
+    stages: tuple[StageCard, ...], head: PlannedStage, sketch: Sketch
+) -> tuple[PlannedStage, ...]:
     total = sum(stage.parameters for stage in stages) + head.parameters
     planned = [
         PlannedStage(

@@ -1,7 +1,8 @@
-"""The freezing strategies, in one dict: each a pure function from a backbone's stages and its options to a sketch.
+"""The freezing strategies, in one dict: each a pure function from a backbone's stages and its
+options to a sketch.
 
-A sketch says which stages train, from which epoch, at what part of the learning rate and with what besides; the plan
-made of it (core.freezing.plan) is all that the training loop sees.
+A sketch says which stages train, from which epoch, at what part of the learning rate and with what
+besides; the plan made of it (core.freezing.plan) is all that the training loop sees.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,8 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a strategy: a number between low and high, whole where the default is; or stage names ("stages")."""
+    """An option of a strategy: a number between low and high, whole where the default is; or stage
+    names ("stages")."""
 
     label: str
     about: str
@@ -27,12 +29,14 @@ class Option:
 
 @dataclass(frozen=True)
 class Sketch:
-    """What a strategy decides, stages from the input up without the head, which always trains at the full rate.
+    """What a strategy decides, stages from the input up without the head, which always trains at
+    the full rate.
 
-    trains: one a stage. from_epoch: first epoch (from 0) in which each trains; all in the first when empty. rates: the
-    part of the learning rate of each; 1 when empty. only: what trains inside a stage, one of PARTS. rank: of LoRA's
-    adapters. pull: strength of the pull towards the backbone's weights (L2-SP). rule: what changes while it trains, one
-    of RULES. renew: whether embeddings start anew each epoch. fresh: whether stages start from random weights.
+    trains: one a stage. from_epoch: first epoch (from 0) in which each trains; all in the first
+    when empty. rates: the part of the learning rate of each; 1 when empty. only: what trains inside
+    a stage, one of PARTS. rank: of LoRA's adapters. pull: strength of the pull towards the
+    backbone's weights (L2-SP). rule: what changes while it trains, one of RULES. renew: whether
+    embeddings start anew each epoch. fresh: whether stages start from random weights.
     """
 
     trains: tuple[bool, ...]
@@ -73,8 +77,8 @@ def _depth(stages: Stages, options: Options) -> Sketch:
     depth = options["depth"]
     if not 0 <= depth <= len(stages):
         raise BadInput(
-            f"Freeze depth {depth} does not fit this backbone: it has {len(stages)} stages, so take 0 (full "
-            f"fine-tuning) to {len(stages)} (linear probe)."
+            f"Freeze depth {depth} does not fit this backbone: it has {len(stages)} stages, so take"
+            f" 0 (full fine-tuning) to {len(stages)} (linear probe)."
         )
     return Sketch(tuple(index >= depth for index in range(len(stages))))
 
@@ -93,11 +97,17 @@ def _lp_ft(stages: Stages, options: Options) -> Sketch:
 
 def _gradual(stages: Stages, options: Options) -> Sketch:
     below_head = range(len(stages), 0, -1)
-    return _all(stages, from_epoch=tuple(below_head), rates=tuple(options["factor"] ** -steps for steps in below_head))
+    return _all(
+        stages,
+        from_epoch=tuple(below_head),
+        rates=tuple(options["factor"] ** -steps for steps in below_head),
+    )
 
 
 def _decay(stages: Stages, options: Options) -> Sketch:
-    return _all(stages, rates=tuple(options["decay"] ** steps for steps in range(len(stages), 0, -1)))
+    return _all(
+        stages, rates=tuple(options["decay"] ** steps for steps in range(len(stages), 0, -1))
+    )
 
 
 def _surgical(stages: Stages, options: Options) -> Sketch:
@@ -105,7 +115,9 @@ def _surgical(stages: Stages, options: Options) -> Sketch:
     if unknown := [name for name in chosen if name not in known]:
         raise BadInput(f"The stages {unknown} are not in this backbone; its stages are {known}.")
     if not chosen:
-        raise BadInput(f"Surgical fine-tuning needs at least one stage to train; choose from {known}.")
+        raise BadInput(
+            f"Surgical fine-tuning needs at least one stage to train; choose from {known}."
+        )
     return Sketch(tuple(name in chosen for name in known))
 
 
@@ -155,18 +167,23 @@ def _counted(what: str, counts: Sequence[int | None]) -> list[int]:
     known = [count for count in counts if count is not None]
     if len(known) < len(counts):
         raise BadInput(
-            f"This backbone's card was written before {what} were counted, so it is not known what would train; "
-            "export the backbone and import it again under another name, which counts them."
+            f"This backbone's card was written before {what} were counted, so it is not known what"
+            " would train; export the backbone and import it again under another name, which"
+            " counts them."
         )
     if not any(known):
-        raise BadInput(f"This strategy trains {what}, and this backbone's stages have none; choose another one.")
+        raise BadInput(
+            f"This strategy trains {what}, and this backbone's stages have none; choose another"
+            " one."
+        )
     return known
 
 
 def _needs_embeddings(stages: Stages) -> None:
     if stages[0].name != "embedding":
         raise BadInput(
-            f"This backbone's first stage is {stages[0].title!r}, not an embedding stage; choose another strategy."
+            f"This backbone's first stage is {stages[0].title!r}, not an embedding stage; choose"
+            " another strategy."
         )
 
 
@@ -195,10 +212,15 @@ STRATEGIES: dict[str, Strategy] = {
     "lp-ft": Strategy(
         "Probe, then fine-tune",
         "The head alone trains for some epochs, then every stage joins.",
-        "A new head's first, wrong gradients would distort good stages; often keeps more of the source.",
+        "A new head's first, wrong gradients would distort good stages; often keeps more of the"
+        " source.",
         _lp_ft,
         "Kumar et al.: Fine-Tuning can Distort Pretrained Features, ICLR 2022",
-        {"probe_epochs": Option("Probe epochs", "epochs in which the head trains alone", 2, 1, 1000)},
+        {
+            "probe_epochs": Option(
+                "Probe epochs", "epochs in which the head trains alone", 2, 1, 1000
+            )
+        },
     ),
     "gradual": Strategy(
         "Gradual unfreezing",
@@ -206,7 +228,11 @@ STRATEGIES: dict[str, Strategy] = {
         "Few rows and many epochs: needs at least as many epochs as stages.",
         _gradual,
         "Howard, Ruder: ULMFiT, ACL 2018",
-        {"factor": Option("Rate factor", "each stage's rate is the one above it divided by this", 2.6, 1, 10)},
+        {
+            "factor": Option(
+                "Rate factor", "each stage's rate is the one above it divided by this", 2.6, 1, 10
+            )
+        },
     ),
     "decay": Strategy(
         "Layer-wise rate decay",
@@ -214,7 +240,11 @@ STRATEGIES: dict[str, Strategy] = {
         "A soft freeze: lower stages move a little.",
         _decay,
         "Clark et al.: ELECTRA, ICLR 2020",
-        {"decay": Option("Decay", "a stage's rate is this part of the one above it", 0.65, 0.05, 1)},
+        {
+            "decay": Option(
+                "Decay", "a stage's rate is this part of the one above it", 0.65, 0.05, 1
+            )
+        },
     ),
     "surgical": Strategy(
         "Surgical",
@@ -235,11 +265,13 @@ STRATEGIES: dict[str, Strategy] = {
         "The embedding stage stays frozen, everything above it trains (freeze depth 1).",
         "Most parameters are embeddings, and rare ones overfit first.",
         _all_but_embeddings,
-        "Zhang et al.: Towards Understanding the Overfitting Phenomenon of Deep CTR Models, CIKM 2022",
+        "Zhang et al.: Towards Understanding the Overfitting Phenomenon of Deep CTR Models, CIKM"
+        " 2022",
     ),
     "auto-rgn": Strategy(
         "Auto-RGN",
-        "Every stage trains at a rate that follows its relative gradient norm, taken anew each epoch.",
+        "Every stage trains at a rate that follows its relative gradient norm, taken anew each"
+        " epoch.",
         "You do not know which stages should move.",
         _auto_rgn,
         "Lee et al.: Surgical Fine-Tuning Improves Adaptation to Distribution Shifts, ICLR 2023",
@@ -250,7 +282,11 @@ STRATEGIES: dict[str, Strategy] = {
         "Freezing feels too hard and full fine-tuning forgets too much.",
         _l2_sp,
         "Li, Grandvalet, Davoine: Explicit Inductive Bias for Transfer Learning, ICML 2018",
-        {"pull": Option("Pull", "weight of half the squared distance from the backbone", 0.01, 1e-6, 10)},
+        {
+            "pull": Option(
+                "Pull", "weight of half the squared distance from the backbone", 0.01, 1e-6, 10
+            )
+        },
     ),
     "bitfit": Strategy(
         "BitFit",
@@ -261,7 +297,8 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "lora": Strategy(
         "LoRA",
-        "Every linear layer gets a trained low-rank addition; its own weights and the embeddings stay frozen.",
+        "Every linear layer gets a trained low-rank addition; its own weights and the embeddings"
+        " stay frozen.",
         "As BitFit, with more room; the additions are merged into the weights at the end.",
         _lora,
         "Hu et al.: LoRA, ICLR 2022",
@@ -270,13 +307,15 @@ STRATEGIES: dict[str, Strategy] = {
     "meda": Strategy(
         "Fresh embeddings each epoch",
         "Every stage trains; the embedding stage starts from new random vectors in every epoch.",
-        "Several epochs without the one-epoch overfitting of click models; gives up the source's embeddings.",
+        "Several epochs without the one-epoch overfitting of click models; gives up the source's"
+        " embeddings.",
         _meda,
         "Fan et al.: Multi-Epoch Learning with Data Augmentation (MEDA), 2023",
     ),
     "autofreeze": Strategy(
         "Automatic freezing",
-        "Every stage trains at first; from the input up, stages whose gradient norm no longer changes freeze for good.",
+        "Every stage trains at first; from the input up, stages whose gradient norm no longer"
+        " changes freeze for good.",
         "You want the time of freezing without choosing a depth.",
         _autofreeze,
         "Liu et al.: AutoFreeze, 2021",
@@ -297,11 +336,13 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def complete_options(strategy: str, options: Options) -> Options:
-    """`options` over the strategy's defaults; BadInput for a name it has not and for a number out of bounds."""
+    """`options` over the strategy's defaults; BadInput for a name it has not and for a number out
+    of bounds."""
     about = STRATEGIES[strategy]
     if unknown := set(options) - set(about.options):
         raise BadInput(
-            f"The strategy {about.title!r} has no options {sorted(unknown)}; it has {sorted(about.options)}."
+            f"The strategy {about.title!r} has no options {sorted(unknown)}; it has"
+            f" {sorted(about.options)}."
         )
     values = {name: options.get(name, option.default) for name, option in about.options.items()}
     for name, value in values.items():
@@ -310,8 +351,14 @@ def complete_options(strategy: str, options: Options) -> Options:
             values[name] = tuple(value)
             continue
         kinds = int if isinstance(option.default, int) else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not option.low <= value <= option.high:
-            raise BadInput(f"{option.label} is {value!r}; it must be {option.low:g} to {option.high:g}.")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, kinds)
+            or not option.low <= value <= option.high
+        ):
+            raise BadInput(
+                f"{option.label} is {value!r}; it must be {option.low:g} to {option.high:g}."
+            )
     return values
 
 
@@ -321,7 +368,9 @@ def describe(strategy: str, freeze_depth: int, options: Options) -> str:
         return f"freeze depth {freeze_depth}"
     about = STRATEGIES[strategy]
     # Names such as LoRA and BitFit keep their capitals.
-    title = about.title if any(letter.isupper() for letter in about.title[1:]) else about.title.lower()
+    title = (
+        about.title if any(letter.isupper() for letter in about.title[1:]) else about.title.lower()
+    )
     words = []
     for name, value in complete_options(strategy, options).items():
         option = about.options[name]

@@ -1,4 +1,5 @@
-"""AutoInt+: self-attention over the fields beside a perceptron (Song et al.: AutoInt, CIKM 2019)."""
+"""AutoInt+: self-attention over the fields beside a perceptron (Song et al.: AutoInt, CIKM
+2019)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +10,22 @@ from torch import Tensor, nn
 from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.layers import Linear
-from core.models.network import DeepSettings, Embedding, Network, State, deep_width, dense, side_by_side, tower_stages
+from core.models.network import (
+    DeepSettings,
+    Embedding,
+    Network,
+    State,
+    deep_width,
+    dense,
+    side_by_side,
+    tower_stages,
+)
 
 
 @dataclass(frozen=True)
 class Settings(DeepSettings):
-    """layers: attention layers. heads: of each, which share `attention` floats a field; the rest as DeepSettings."""
+    """layers: attention layers. heads: of each, which share `attention` floats a field; the rest as
+    DeepSettings."""
 
     layers: int
     heads: int
@@ -22,7 +33,10 @@ class Settings(DeepSettings):
 
     def __post_init__(self) -> None:
         if self.attention % self.heads:
-            raise BadInput(f"{self.heads} attention heads cannot share {self.attention} floats; take a divisor of it.")
+            raise BadInput(
+                f"{self.heads} attention heads cannot share {self.attention} floats; take a divisor"
+                " of it."
+            )
 
 
 class FieldEmbedding(Embedding):
@@ -35,7 +49,8 @@ class FieldEmbedding(Embedding):
 
 
 class Interacting(nn.Module):
-    """Multi-head self-attention over fields, a residual and ReLU (equations 5 to 8); the scores are not scaled.
+    """Multi-head self-attention over fields, a residual and ReLU (equations 5 to 8); the scores are
+    not scaled.
 
     (rows, fields, inputs) to (rows, fields, outputs).
     """
@@ -51,14 +66,16 @@ class Interacting(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows, fields, _ = x.shape
         query, key, value = (
-            layer(x).view(rows, fields, self.heads, -1).transpose(1, 2) for layer in (self.query, self.key, self.value)
+            layer(x).view(rows, fields, self.heads, -1).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
         )
         mixed = nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
         return torch.relu(mixed.transpose(1, 2).flatten(2) + self.residual(x))
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding, then attention layer k and block k together; the head reads the ends of both towers."""
+    """Stages embedding, then attention layer k and block k together; the head reads the ends of
+    both towers."""
     sizes = [settings.embedding, *[settings.attention] * settings.layers]
     attention = [Interacting(sizes[i - 1], sizes[i], settings.heads) for i in range(1, len(sizes))]
     widths = [deep_width(len(field_sizes), settings.embedding), *settings.widths]

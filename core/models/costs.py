@@ -1,7 +1,8 @@
-"""What each architecture costs on a dataset: its stages with their parameters and operations. Torch-free.
+"""What each architecture costs on a dataset: its stages with their parameters and operations.
+Torch-free.
 
-Only a built network knows its stages, and building one needs torch, which no page loads. So a process of its own counts
-them once, and the answer is kept in the workspace's cache.
+Only a built network knows its stages, and building one needs torch, which no page loads. So a
+process of its own counts them once, and the answer is kept in the workspace's cache.
 """
 
 import dataclasses
@@ -28,10 +29,11 @@ Wanted = Mapping[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Cost:
-    """An architecture with its settings on a dataset's vocabulary; the head is not among the stages.
+    """An architecture with its settings on a dataset's vocabulary; the head is not among the
+    stages.
 
-    values: embedding vectors a field's vocabulary asks for, over all fields. representation: floats a row, and a
-    member, that the last stage hands to the head. members: of an ensemble, else 1.
+    values: embedding vectors a field's vocabulary asks for, over all fields. representation: floats
+    a row, and a member, that the last stage hands to the head. members: of an ensemble, else 1.
     """
 
     architecture: str
@@ -47,12 +49,14 @@ class Cost:
 
     @property
     def flops(self) -> int:
-        """Operations of one row's forward pass through all stages (a multiply-add counts as two)."""
+        """Operations of one row's forward pass through all stages (a multiply-add counts as
+        two)."""
         return sum(stage.flops for stage in self.stages)
 
 
 def kept_costs(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> dict[str, Cost]:
-    """The costs, by architecture, of those in `wanted` that were counted before; what is damaged is counted again."""
+    """The costs, by architecture, of those in `wanted` that were counted before; what is damaged is
+    counted again."""
     found = {}
     for name, settings in wanted.items():
         with suppress(Damaged):
@@ -67,10 +71,11 @@ def keep_cost(workspace: Workspace, dataset: Dataset, cost: Cost, settings: dict
 
 
 def count_apart(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> None:
-    """Has what was never counted counted by processes of their own, and returns at once; `kept_costs` has the answers.
+    """Has what was never counted counted by processes of their own, and returns at once;
+    `kept_costs` has the answers.
 
-    wanted: architectures with settings over their defaults. Raises BadInput with the sentence of a process that has
-    ended without an answer: it refuses settings which make no network.
+    wanted: architectures with settings over their defaults. Raises BadInput with the sentence of a
+    process that has ended without an answer: it refuses settings which make no network.
     """
     with _lock:
         _count_apart(workspace, dataset, wanted)
@@ -79,7 +84,9 @@ def count_apart(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> None:
 def _count_apart(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> None:
     kept = kept_costs(workspace, dataset, wanted)
     missing = {name: settings for name, settings in wanted.items() if name not in kept}
-    keys = {name: str(_path(workspace, dataset, name, settings)) for name, settings in wanted.items()}
+    keys = {
+        name: str(_path(workspace, dataset, name, settings)) for name, settings in wanted.items()
+    }
     for name in kept:
         _counting.pop(keys.pop(name), None)
     new = {name: settings for name, settings in missing.items() if keys[name] not in _counting}
@@ -88,12 +95,16 @@ def _count_apart(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> None
     for group in (plain, *({name: settings} for name, settings in new.items() if settings)):
         # What finds no place now is asked for again while a page waits for it.
         if group and sum(one.poll() is None for one in {*_counting.values()}) < AT_ONCE:
-            _counting.update(dict.fromkeys((keys[name] for name in group), _start(workspace, dataset, group)))
+            _counting.update(
+                dict.fromkeys((keys[name] for name in group), _start(workspace, dataset, group))
+            )
     for name, key in keys.items():
         ended = key in _counting and _counting[key].poll() is not None
         # It may have answered since.
         if ended and not kept_costs(workspace, dataset, {name: wanted[name]}):
-            raise BadInput(_sentence(_counting[key]) or f"What {name!r} costs could not be counted.")
+            raise BadInput(
+                _sentence(_counting[key]) or f"What {name!r} costs could not be counted."
+            )
 
 
 def _forget_oldest() -> None:
@@ -107,7 +118,8 @@ def _forget_oldest() -> None:
 
 
 AT_ONCE = 2
-"""Processes that count at a time: each takes a core and torch's memory, and any visitor can ask for other settings."""
+"""Processes that count at a time: each takes a core and torch's memory, and any visitor can ask for
+other settings."""
 MOST_ENDED = 64
 """Processes without an answer whose sentence is remembered."""
 _counting: dict[str, subprocess.Popen[str]] = {}
@@ -125,8 +137,18 @@ def _sentence(ended: subprocess.Popen[str]) -> str:
 
 
 def _start(workspace: Workspace, dataset: Dataset, group: Wanted) -> subprocess.Popen[str]:
-    """A process that counts the group and keeps every answer as it comes; settings only for one alone."""
-    command = [sys.executable, "-m", "core", "--workspace", str(workspace.root), "costs", "--dataset", dataset.id]
+    """A process that counts the group and keeps every answer as it comes; settings only for one
+    alone."""
+    command = [
+        sys.executable,
+        "-m",
+        "core",
+        "--workspace",
+        str(workspace.root),
+        "costs",
+        "--dataset",
+        dataset.id,
+    ]
     flags = [flag for settings in group.values() for flag in setting_flags(settings)]
     return subprocess.Popen(
         [*command, "--architectures", ",".join(group), *flags],
@@ -139,7 +161,9 @@ def _start(workspace: Workspace, dataset: Dataset, group: Wanted) -> subprocess.
     )
 
 
-def _path(workspace: Workspace, dataset: Dataset, architecture: str, settings: dict[str, Any]) -> Path:
+def _path(
+    workspace: Workspace, dataset: Dataset, architecture: str, settings: dict[str, Any]
+) -> Path:
     """Where a cost lies: by vocabulary, settings, and the code that would build the network."""
     folder = Path(__file__).parent
     module = ARCHITECTURES[architecture].module.rpartition(".")[2]

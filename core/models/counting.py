@@ -12,9 +12,11 @@ from core.models.registry import ARCHITECTURES
 
 
 def count_cost(architecture: str, settings: dict[str, Any], field_sizes: Sequence[int]) -> Cost:
-    """The cost of a network built from `settings` over the defaults; BadInput when they make no network.
+    """The cost of a network built from `settings` over the defaults; BadInput when they make no
+    network.
 
-    Built without memory for its weights, which no count looks at; other packages' layers know no such thing.
+    Built without memory for its weights, which no count looks at; other packages' layers know no
+    such thing.
     """
     with torch.device("cpu" if ARCHITECTURES[architecture].needs else "meta"):
         network = build_network(architecture, settings, field_sizes, HeadSettings())

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.models.card import HeadSettings
-from core.models.network import DeepSettings, Embedding, Network, Stage, State, deep_width, perceptron, xavier_linear
+from core.models.network import (
+    DeepSettings,
+    Embedding,
+    Network,
+    Stage,
+    State,
+    deep_width,
+    perceptron,
+    xavier_linear,
+)
 
 
 @dataclass(frozen=True)
@@ -17,7 +26,8 @@ class Settings(DeepSettings):
 class Cross(Stage):
     """x' = x0 * (W x + b) + x with a full matrix W (equation 1 of the paper).
 
-    Takes (x,) as the first cross layer, where x0 = x, and (x0, x) after it; hands on (x0, x'), or (x',) as the last.
+    Takes (x,) as the first cross layer, where x0 = x, and (x0, x) after it; hands on (x0, x'), or
+    (x',) as the last.
     """
 
     def __init__(self, number: int, width: int, last: bool) -> None:
@@ -32,8 +42,11 @@ class Cross(Stage):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding, cross1, …, block1, … ; cross layers keep the width fields * embedding + 13."""
+    """Stages embedding, cross1, …, block1, … ; cross layers keep the width fields * embedding +
+    13."""
     width = deep_width(len(field_sizes), settings.embedding)
     crosses = [Cross(i, width, i == settings.crosses) for i in range(1, settings.crosses + 1)]
     blocks = perceptron(width, settings.blocks)
-    return Network([Embedding(field_sizes, settings.embedding), *crosses, *blocks], settings.widths[-1], head)
+    return Network(
+        [Embedding(field_sizes, settings.embedding), *crosses, *blocks], settings.widths[-1], head
+    )

@@ -1,4 +1,5 @@
-"""DeepFM: a factorisation machine and a perceptron on shared embeddings (Guo et al., IJCAI 2017)."""
+"""DeepFM: a factorisation machine and a perceptron on shared embeddings (Guo et al., IJCAI
+2017)."""
 
 from collections.abc import Sequence
 
@@ -7,13 +8,22 @@ from torch import Tensor, nn
 
 from core.models.card import HeadSettings
 from core.models.layers import Lookup
-from core.models.network import DeepSettings, Embedding, Network, State, deep_width, perceptron, side_by_side
+from core.models.network import (
+    DeepSettings,
+    Embedding,
+    Network,
+    State,
+    deep_width,
+    perceptron,
+    side_by_side,
+)
 
 Settings = DeepSettings
 
 
 def pairwise(vectors: Tensor) -> Tensor:
-    """Sum over all pairs of fields of their elementwise products: (rows, fields, size) to (rows, size).
+    """Sum over all pairs of fields of their elementwise products: (rows, fields, size) to (rows,
+    size).
 
     Rendle (2010): half the square of the sum less the sum of squares.
     """
@@ -21,10 +31,12 @@ def pairwise(vectors: Tensor) -> Tensor:
 
 
 class FactorisationEmbedding(Embedding):
-    """The embedding stage with the factorisation machine's parts, which share its table and so freeze with it.
+    """The embedding stage with the factorisation machine's parts, which share its table and so
+    freeze with it.
 
-    Hands on (machine (rows, size + 1), deep (rows, fields * size + 13)): the pairwise interactions of the vectors and
-    the sum of one first-order weight a value, beside the input of the perceptron.
+    Hands on (machine (rows, size + 1), deep (rows, fields * size + 13)): the pairwise interactions
+    of the vectors and the sum of one first-order weight a value, beside the input of the
+    perceptron.
     """
 
     def __init__(self, field_sizes: Sequence[int], size: int) -> None:
@@ -46,10 +58,11 @@ class FactorisationEmbedding(Embedding):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding (with the FM), block1, block2, … ; the FM's part bypasses the blocks to the head.
+    """Stages embedding (with the FM), block1, block2, … ; the FM's part bypasses the blocks to the
+    head.
 
-    The head's linear layer over [pairwise, first order, deep] contains the paper's plain sum of the three as the case
-    where the weights of the FM's part are one.
+    The head's linear layer over [pairwise, first order, deep] contains the paper's plain sum of the
+    three as the case where the weights of the FM's part are one.
     """
     blocks = perceptron(deep_width(len(field_sizes), settings.embedding), settings.blocks)
     stages = [FactorisationEmbedding(field_sizes, settings.embedding), *blocks]

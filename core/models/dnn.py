@@ -1,4 +1,5 @@
-"""DNN: embeddings and numerics into a multilayer perceptron (Covington, Adams, Sargin, RecSys 2016)."""
+"""DNN: embeddings and numerics into a multilayer perceptron (Covington, Adams, Sargin, RecSys
+2016)."""
 
 from collections.abc import Sequence
 
@@ -9,7 +10,8 @@ Settings = DeepSettings
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding, block1, block2, … : (rows, fields) ids and (rows, 13) numerics to (rows, widths[-1])."""
+    """Stages embedding, block1, block2, … : (rows, fields) ids and (rows, 13) numerics to (rows,
+    widths[-1])."""
     inputs = deep_width(len(field_sizes), settings.embedding)
     stages = [Embedding(field_sizes, settings.embedding), *perceptron(inputs, settings.blocks)]
     return Network(stages, settings.widths[-1], head)

@@ -1,4 +1,5 @@
-"""Backbones as files: exported as one zip archive, and a stranger's archive or folder unpacked with care."""
+"""Backbones as files: exported as one zip archive, and a stranger's archive or folder unpacked with
+care."""
 
 import shutil
 import zipfile
@@ -23,7 +24,21 @@ MEMBERS: dict[str, int] = {
 PASSED_OVER = frozenset({"run.json", "model.onnx", "score.py"})
 """What else the export of a run holds."""
 OTHER_WEIGHTS = frozenset(
-    (".bin", ".ckpt", ".h5", ".hdf5", ".joblib", ".keras", ".npy", ".npz", ".onnx", ".pickle", ".pkl", ".pt", ".pth")
+    (
+        ".bin",
+        ".ckpt",
+        ".h5",
+        ".hdf5",
+        ".joblib",
+        ".keras",
+        ".npy",
+        ".npz",
+        ".onnx",
+        ".pickle",
+        ".pkl",
+        ".pt",
+        ".pth",
+    )
 )
 """Endings of files that hold weights in other forms."""
 _STARTS = {b"\x80": "a pickle", b"\x89HDF": "HDF5"}
@@ -32,13 +47,15 @@ _MOMENT = (1980, 1, 1, 0, 0, 0)
 
 
 def export_backbone(card: BackboneCard, path: Path) -> None:
-    """Writes the backbone to `path` as a zip archive of MEMBERS; the same backbone gives the same bytes.
+    """Writes the backbone to `path` as a zip archive of MEMBERS; the same backbone gives the same
+    bytes.
 
     BadInput when a part of it is missing or damaged, or `path` cannot be written.
     """
 
     def write(part: Path) -> None:
-        # Stored, not deflated: float weights hardly shrink, and zlib's versions differ in their bytes.
+        # Stored, not deflated: float weights hardly shrink, and zlib's versions differ in their
+        # bytes.
         with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
             for name in MEMBERS:
                 member = zipfile.ZipInfo(name, _MOMENT)
@@ -51,18 +68,22 @@ def export_backbone(card: BackboneCard, path: Path) -> None:
     try:
         if hash_file(card.folder / "model.safetensors") != card.weights_sha256:
             raise BadInput(
-                f"The weights of the backbone {card.name!r} are not those its card names by SHA-256: the file is "
-                "damaged; pretrain or import the backbone again."
+                f"The weights of the backbone {card.name!r} are not those its card names by"
+                " SHA-256: the file is damaged; pretrain or import the backbone again."
             )
         write_output(path, write)
     except OSError as error:
-        raise BadInput(f"The backbone {card.name!r} cannot be written to {str(path)!r} ({error.strerror}).") from error
+        raise BadInput(
+            f"The backbone {card.name!r} cannot be written to {str(path)!r} ({error.strerror})."
+        ) from error
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Copies the MEMBERS of the zip archive or folder `path` into `folder`, each no longer than it may be.
+    """Copies the MEMBERS of the zip archive or folder `path` into `folder`, each no longer than it
+    may be.
 
-    BadInput, with a sentence, when anything is amiss with the archive; nothing in the files is looked at yet.
+    BadInput, with a sentence, when anything is amiss with the archive; nothing in the files is
+    looked at yet.
     """
     check_input(path, "backbone", or_folder=True)
     for name in MEMBERS:
@@ -75,7 +96,9 @@ def unpack(path: Path, folder: Path) -> None:
 
 def _unpack_folder(path: Path, folder: Path) -> None:
     found = {name for name in MEMBERS if (path / name).is_file()}
-    _check_names(found | {file.name for file in path.iterdir() if _is_other_weights(file.name)}, path.name)
+    _check_names(
+        found | {file.name for file in path.iterdir() if _is_other_weights(file.name)}, path.name
+    )
     for name in MEMBERS:
         if (path / name).is_symlink() or (path / name).parent.is_symlink():
             raise BadInput(f"{name!r} in {path.name!r} is a link; put the file itself there.")
@@ -90,9 +113,16 @@ def _unpack_archive(path: Path, folder: Path) -> None:
             members = _members(archive, path.name)
             for name in MEMBERS:
                 with archive.open(members[name]) as stream:
-                    _copy(Guard(stream, path.stat().st_size, path.name, raw), folder / name, name, path.name)
+                    _copy(
+                        Guard(stream, path.stat().st_size, path.name, raw),
+                        folder / name,
+                        name,
+                        path.name,
+                    )
     except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise BadInput(f"{path.name!r} cannot be unpacked ({error}); the archive is damaged or truncated.") from error
+        raise BadInput(
+            f"{path.name!r} cannot be unpacked ({error}); the archive is damaged or truncated."
+        ) from error
 
 
 def _check_kind(path: Path) -> None:
@@ -104,11 +134,13 @@ def _check_kind(path: Path) -> None:
         raise BadInput(_only_safetensors(path.name, kind))
     if start[8:] == b"{":
         raise BadInput(
-            f"{path.name!r} holds weights alone; a backbone needs its card, its preprocessing and its vocabulary too: "
-            f"a zip archive of {', '.join(MEMBERS)}."
+            f"{path.name!r} holds weights alone; a backbone needs its card, its preprocessing and"
+            f" its vocabulary too: a zip archive of {', '.join(MEMBERS)}."
         )
     if not start.startswith(b"PK"):
-        raise BadInput(f"{path.name!r} is no zip archive; a backbone is one of {', '.join(MEMBERS)}.")
+        raise BadInput(
+            f"{path.name!r} is no zip archive; a backbone is one of {', '.join(MEMBERS)}."
+        )
 
 
 def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo]:
@@ -121,7 +153,10 @@ def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo
         if member.flag_bits & 1:
             raise BadInput(f"{source!r} is encrypted; unpack it with its password first.")
         if member.filename in found:
-            raise BadInput(f"{source!r} holds {member.filename[:80]!r} twice; one of them is not what it seems.")
+            raise BadInput(
+                f"{source!r} holds {member.filename[:80]!r} twice; one of them is not what it"
+                " seems."
+            )
         found[member.filename] = member
     _check_names(found, source)
     for name, limit in MEMBERS.items():
@@ -136,9 +171,14 @@ def _check_names(names: Collection[str], source: str) -> None:
     if other := sorted(name for name in names if _is_other_weights(name)):
         raise BadInput(_only_safetensors(other[0]))
     if unknown := sorted(names - set(MEMBERS)):
-        raise BadInput(f"{source!r} holds {unknown[0][:80]!r}; a backbone is {', '.join(MEMBERS)} and nothing else.")
+        raise BadInput(
+            f"{source!r} holds {unknown[0][:80]!r}; a backbone is {', '.join(MEMBERS)} and nothing"
+            " else."
+        )
     if missing := [name for name in MEMBERS if name not in names]:
-        raise BadInput(f"{source!r} lacks {', '.join(missing)}; a backbone is {', '.join(MEMBERS)}.")
+        raise BadInput(
+            f"{source!r} lacks {', '.join(missing)}; a backbone is {', '.join(MEMBERS)}."
+        )
 
 
 def _is_other_weights(name: str) -> bool:
@@ -148,8 +188,9 @@ def _is_other_weights(name: str) -> bool:
 def _only_safetensors(name: str, kind: str = "") -> str:
     what = f" ({kind})" if kind else ""
     return (
-        f"{name[:80]!r}{what} is not read: Thaw takes weights as safetensors alone, since unpickling a file can run "
-        "whatever code its maker put in, and other forms cannot be checked before they are loaded. Convert it first."
+        f"{name[:80]!r}{what} is not read: Thaw takes weights as safetensors alone, since"
+        " unpickling a file can run whatever code its maker put in, and other forms cannot be"
+        " checked before they are loaded. Convert it first."
     )
 
 
@@ -164,4 +205,6 @@ def _copy(stream: BinaryIO | Guard, target: Path, name: str, source: str) -> Non
 
 
 def _too_long(name: str, source: str) -> str:
-    return f"{name!r} in {source!r} is longer than the {MEMBERS[name]:,} bytes it may have; refused."
+    return (
+        f"{name!r} in {source!r} is longer than the {MEMBERS[name]:,} bytes it may have; refused."
+    )

@@ -1,4 +1,5 @@
-"""FCN (DCNv3): exponential and linear cross networks side by side (Li et al.: DCNv3, 2024, arXiv 2407.13349)."""
+"""FCN (DCNv3): exponential and linear cross networks side by side (Li et al.: DCNv3, 2024, arXiv
+2407.13349)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from core.models.network import Embedding, Network, Stage, State, deep_width
 
 @dataclass(frozen=True)
 class Settings:
-    """embedding: floats a vector. crosses: layers of both cross networks. dropout: after every layer."""
+    """embedding: floats a vector. crosses: layers of both cross networks. dropout: after every
+    layer."""
 
     embedding: int
     crosses: int
@@ -21,7 +23,8 @@ class Settings:
 
 
 class MaskedCross(nn.Module):
-    """The factor of one cross layer: [c, c * max(0, LayerNorm(c))] + b with c = W x of half the width (self-mask).
+    """The factor of one cross layer: [c, c * max(0, LayerNorm(c))] + b with c = W x of half the
+    width (self-mask).
 
     (rows, width) to (rows, width); of an odd width the last float of the masked half is cut off.
     """
@@ -39,10 +42,11 @@ class MaskedCross(nn.Module):
 
 
 class CrossPair(Stage):
-    """Layer k of both networks. Exponential: e' = e * factor(e) + e; linear: l' = x0 * factor(l) + l.
+    """Layer k of both networks. Exponential: e' = e * factor(e) + e; linear: l' = x0 * factor(l) +
+    l.
 
-    Takes (x0,) as the first layer, where e = l = x0, and (x0, e, l) after it; hands on (x0, e', l'), or (e', l') as
-    the last one.
+    Takes (x0,) as the first layer, where e = l = x0, and (x0, e, l) after it; hands on (x0, e',
+    l'), or (e', l') as the last one.
     """
 
     def __init__(self, number: int, width: int, dropout: float, last: bool) -> None:
@@ -61,11 +65,16 @@ class CrossPair(Stage):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding, then layer k of both cross networks together; the head reads the ends of both.
+    """Stages embedding, then layer k of both cross networks together; the head reads the ends of
+    both.
 
-    The paper averages the two networks' logits, which one linear layer over both contains; its Tri-BCE loss, which
-    weighs a loss of each network by how far it lags, is left out: every arm of a comparison trains on the same loss.
+    The paper averages the two networks' logits, which one linear layer over both contains; its
+    Tri-BCE loss, which weighs a loss of each network by how far it lags, is left out: every arm of
+    a comparison trains on the same loss.
     """
     width = deep_width(len(field_sizes), settings.embedding)
-    crosses = [CrossPair(i, width, settings.dropout, i == settings.crosses) for i in range(1, settings.crosses + 1)]
+    crosses = [
+        CrossPair(i, width, settings.dropout, i == settings.crosses)
+        for i in range(1, settings.crosses + 1)
+    ]
     return Network([Embedding(field_sizes, settings.embedding), *crosses], 2 * width, head)

@@ -1,21 +1,24 @@
 """The 39 features of a row as a small picture, for networks that look at pictures.
 
-Every field is one cell of a grid of 8 columns and 5 rows, in file order from the top left. A cell is 4 pixels wide and
-6 high; the picture of 32 x 32, the least that VGG and ResNet take, has a black line above and below, and its 40th cell
-is black. The nets' first two halvings meet columns of 4 pixels uncut. What a cell shows, from 0 to 1:
+Every field is one cell of a grid of 8 columns and 5 rows, in file order from the top left. A cell
+is 4 pixels wide and 6 high; the picture of 32 x 32, the least that VGG and ResNet take, has a black
+line above and below, and its 40th cell is black. The nets' first two halvings meet columns of 4
+pixels uncut. What a cell shows, from 0 to 1:
 
-red, the value itself: of a numeric field its standardised number z as 1 / (1 + exp(-z)), so that outliers stay inside;
-of a categorical field, whose values have no order, how common its value is: ln(1 + count) / ln(1 + rows).
+red, the value itself: of a numeric field its standardised number z as 1 / (1 + exp(-z)), so that
+outliers stay inside; of a categorical field, whose values have no order, how common its value is:
+ln(1 + count) / ln(1 + rows).
 
-green, what the value says about clicks, by bucket for numeric fields: its click rate p, drawn towards the rate c of all
-rows by PRIOR_ROWS further rows of that rate, as p / (1 - p) over the sum of p / (1 - p) and c / (1 - c). So 0.5 says
-nothing, whatever c is. No convolution could learn this from an id, which is why the picture shows it.
+green, what the value says about clicks, by bucket for numeric fields: its click rate p, drawn
+towards the rate c of all rows by PRIOR_ROWS further rows of that rate, as p / (1 - p) over the sum
+of p / (1 - p) and c / (1 - c). So 0.5 says nothing, whatever c is. No convolution could learn this
+from an id, which is why the picture shows it.
 
 blue, how much is known: 0 missing, 0.5 a value that is not in the vocabulary, 1 a known value.
 
-Counts and rates come from the rows given to `fit`, and from no others. Those rows meet their own label in the green of
-their own cells, as one of at least min_count + PRIOR_ROWS rows where the vocabulary was fitted on the same rows. Rows
-without a label (NaN) count as values and in no rate.
+Counts and rates come from the rows given to `fit`, and from no others. Those rows meet their own
+label in the green of their own cells, as one of at least min_count + PRIOR_ROWS rows where the
+vocabulary was fitted on the same rows. Rows without a label (NaN) count as values and in no rate.
 """
 
 from collections.abc import Sequence
@@ -32,11 +35,13 @@ SIZE = 32
 COLUMNS, ROWS, WIDTH, HEIGHT = 8, 5, 4, 6
 PRIOR_ROWS = 20
 IMAGENET_MEAN = (103.939, 116.779, 123.68)
-"""Of blue, green and red, 0 to 255: what Keras' preprocess_input takes off for VGG19 and ResNet50 alike."""
+"""Of blue, green and red, 0 to 255: what Keras' preprocess_input takes off for VGG19 and ResNet50
+alike."""
 
 
 class FeatureImage(nn.Module):
-    """(ids (rows, 39), numerics (rows, 13)) to pictures (rows, 3, 32, 32) as VGG and ResNet expect them.
+    """(ids (rows, 39), numerics (rows, 13)) to pictures (rows, 3, 32, 32) as VGG and ResNet expect
+    them.
 
     field_sizes: ids per field. Until `fit`, no value has been seen and none says anything.
     """
@@ -51,7 +56,8 @@ class FeatureImage(nn.Module):
         super().__init__()
         if len(field_sizes) != len(FIELDS):
             raise BadInput(
-                f"A picture shows the {len(FIELDS)} fields of a Criteo row; these rows have {len(field_sizes)}."
+                f"A picture shows the {len(FIELDS)} fields of a Criteo row; these rows have"
+                f" {len(field_sizes)}."
             )
         self.field_sizes = tuple(field_sizes)
         offsets = torch.tensor([0, *field_sizes[:-1]], dtype=torch.int64).cumsum(0)
@@ -62,7 +68,8 @@ class FeatureImage(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
 
     def fit(self, ids: Tensor, labels: Tensor) -> None:
-        """Counts values and clicks; ids (rows, 39), labels (rows,) of 0.0, 1.0 or NaN for a row without one."""
+        """Counts values and clicks; ids (rows, 39), labels (rows,) of 0.0, 1.0 or NaN for a row
+        without one."""
         known = ~labels.isnan()
         labelled, clicks = int(known.sum()), float(labels[known].sum(dtype=torch.float64))
         counts, seen, clicked = [], [], []
@@ -72,7 +79,10 @@ class FeatureImage(nn.Module):
             counts.append(column.bincount(minlength=size))
             seen.append(column[known].bincount(minlength=size))
             clicked.append(column[known].bincount(labels[known].double(), minlength=size))
-        self.common.copy_(torch.log1p(torch.cat(counts).double()) / torch.log1p(torch.tensor(float(len(ids))).double()))
+        self.common.copy_(
+            torch.log1p(torch.cat(counts).double())
+            / torch.log1p(torch.tensor(float(len(ids))).double())
+        )
         if not 0 < clicks < labelled:
             self.lift.fill_(0.5)
             return
@@ -89,7 +99,8 @@ class FeatureImage(nn.Module):
         return torch.stack([red, self.lift[places], blue], dim=1)
 
     def forward(self, ids: Tensor, numerics: Tensor) -> Tensor:
-        """Pictures as Keras' preprocess_input hands them on: blue, green, red from 0 to 255, less ImageNet's mean."""
+        """Pictures as Keras' preprocess_input hands them on: blue, green, red from 0 to 255, less
+        ImageNet's mean."""
         cells = nn.functional.pad(self.colours(ids, numerics), (0, 1))
         picture = cells[:, :, self.cells].unflatten(2, (SIZE, SIZE))
         return picture.flip(1) * 255 - self.mean

@@ -1,4 +1,5 @@
-"""FinalMLP: two streams of perceptrons with feature gates, fused bilinearly (Mao et al., AAAI 2023)."""
+"""FinalMLP: two streams of perceptrons with feature gates, fused bilinearly (Mao et al., AAAI
+2023)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,31 +10,48 @@ from torch import Tensor, nn
 from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.layers import Linear
-from core.models.network import DeepSettings, Embedding, Network, Stage, State, deep_width, dense, tower_stages
+from core.models.network import (
+    DeepSettings,
+    Embedding,
+    Network,
+    Stage,
+    State,
+    deep_width,
+    dense,
+    tower_stages,
+)
 
 
 @dataclass(frozen=True)
 class Settings(DeepSettings):
-    """widths: of the blocks of both streams. heads: of the bilinear fusion. gate: hidden units of the feature gates."""
+    """widths: of the blocks of both streams. heads: of the bilinear fusion. gate: hidden units of
+    the feature gates."""
 
     heads: int
     gate: int
 
     def __post_init__(self) -> None:
         if self.widths and self.widths[-1] % self.heads:
-            raise BadInput(f"{self.heads} fusion heads cannot share {self.widths[-1]} outputs; take a divisor of it.")
+            raise BadInput(
+                f"{self.heads} fusion heads cannot share {self.widths[-1]} outputs; take a divisor"
+                " of it."
+            )
 
 
 class Gate(nn.Module):
-    """Twice the sigmoid of a perceptron on a learnt context vector: one factor a float of the input (equation 5).
+    """Twice the sigmoid of a perceptron on a learnt context vector: one factor a float of the input
+    (equation 5).
 
-    The context is a parameter, as in the paper's Criteo setting, where no field marks a user or an item.
+    The context is a parameter, as in the paper's Criteo setting, where no field marks a user or an
+    item.
     """
 
     def __init__(self, width: int, context: int, hidden: int) -> None:
         super().__init__()
         self.context = nn.Parameter(torch.zeros(context))
-        self.layers = nn.Sequential(Linear(context, hidden), nn.ReLU(), Linear(hidden, width), nn.Sigmoid())
+        self.layers = nn.Sequential(
+            Linear(context, hidden), nn.ReLU(), Linear(hidden, width), nn.Sigmoid()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x * (2 * self.layers(self.context))
@@ -51,7 +69,8 @@ class Selection(Stage):
 
 
 class Fusion(Stage):
-    """Bilinear fusion in `heads` parts (equations 8 and 9): (a (rows, w), b (rows, w)) to (a, b, (rows, heads))."""
+    """Bilinear fusion in `heads` parts (equations 8 and 9): (a (rows, w), b (rows, w)) to (a, b,
+    (rows, heads))."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__("fusion", "Fusion")
@@ -70,7 +89,8 @@ class Fusion(Stage):
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
     """Stages embedding, selection, block k of both streams together, fusion.
 
-    The head's linear layer over [a, b, products] contains the paper's sum as the case where the products weigh one.
+    The head's linear layer over [a, b, products] contains the paper's sum as the case where the
+    products weigh one.
     """
     widths = [deep_width(len(field_sizes), settings.embedding), *settings.widths]
     streams = [

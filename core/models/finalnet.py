@@ -1,4 +1,5 @@
-"""FinalNet: two towers of factorised interaction layers (Zhu et al.: FINAL, SIGIR 2023), the form with two blocks."""
+"""FinalNet: two towers of factorised interaction layers (Zhu et al.: FINAL, SIGIR 2023), the form
+with two blocks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,15 @@ from torch import Tensor, nn
 from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.layers import Linear
-from core.models.network import BlockSettings, DeepSettings, Embedding, Network, State, deep_width, tower_stages
+from core.models.network import (
+    BlockSettings,
+    DeepSettings,
+    Embedding,
+    Network,
+    State,
+    deep_width,
+    tower_stages,
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +27,9 @@ class Settings(DeepSettings):
 
     def __post_init__(self) -> None:
         if odd := [width for width in self.widths if width % 2]:
-            raise BadInput(f"The widths {odd} are odd; a factorised interaction layer needs even ones.")
+            raise BadInput(
+                f"The widths {odd} are odd; a factorised interaction layer needs even ones."
+            )
 
 
 class TwinEmbedding(Embedding):
@@ -30,9 +41,11 @@ class TwinEmbedding(Embedding):
 
 
 class FactorisedInteraction(nn.Module):
-    """h = W x + b, halved into h2 and h1, handed on as [h2, h1 * h2] (equation 3, residual by concatenation).
+    """h = W x + b, halved into h2 and h1, handed on as [h2, h1 * h2] (equation 3, residual by
+    concatenation).
 
-    Then BatchNorm where asked for, and dropout; the layer is quadratic, so there is no other activation.
+    Then BatchNorm where asked for, and dropout; the layer is quadratic, so there is no other
+    activation.
     """
 
     def __init__(self, inputs: int, outputs: int, settings: BlockSettings) -> None:
@@ -49,13 +62,20 @@ class FactorisedInteraction(nn.Module):
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
     """Stages embedding, then layer k of both towers together; the head reads the ends of both.
 
-    The paper averages the logits of the towers, which one linear layer over both contains. Its self-distillation
-    between the towers during training is left out: the head trains on labels alone, as every other one does.
+    The paper averages the logits of the towers, which one linear layer over both contains. Its
+    self-distillation between the towers during training is left out: the head trains on labels
+    alone, as every other one does.
     """
     widths = [deep_width(len(field_sizes), settings.embedding), *settings.widths]
     towers = [
-        [FactorisedInteraction(widths[i - 1], widths[i], settings.blocks) for i in range(1, len(widths))],
-        [FactorisedInteraction(widths[i - 1], widths[i], settings.blocks) for i in range(1, len(widths))],
+        [
+            FactorisedInteraction(widths[i - 1], widths[i], settings.blocks)
+            for i in range(1, len(widths))
+        ],
+        [
+            FactorisedInteraction(widths[i - 1], widths[i], settings.blocks)
+            for i in range(1, len(widths))
+        ],
     ]
     stages = tower_stages(towers, ["FINAL A", "FINAL B"])
     return Network([TwinEmbedding(field_sizes, settings.embedding), *stages], 2 * widths[-1], head)

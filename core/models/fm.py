@@ -17,7 +17,8 @@ class Settings:
 
 
 class Machine(FactorisationEmbedding):
-    """The whole machine: hands on (interactions (rows, 1), first order (rows, 1), numerics (rows, 13)).
+    """The whole machine: hands on (interactions (rows, 1), first order (rows, 1), numerics (rows,
+    13)).
 
     interactions is the sum over pairs of fields of the dot products of their vectors.
     """
@@ -29,5 +30,6 @@ class Machine(FactorisationEmbedding):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stage embedding alone; the head's linear layer adds its three parts up, as equation 1 of the paper does."""
+    """Stage embedding alone; the head's linear layer adds its three parts up, as equation 1 of the
+    paper does."""
     return Network([Machine(field_sizes, settings.embedding)], 2 + len(NUMERIC), head)

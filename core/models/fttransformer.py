@@ -1,4 +1,5 @@
-"""FT-Transformer: a transformer over feature tokens (Gorishniy et al.: Revisiting Deep Learning Models, 2021)."""
+"""FT-Transformer: a transformer over feature tokens (Gorishniy et al.: Revisiting Deep Learning
+Models, 2021)."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ from core.models.network import Embedding, Network, Stage, State
 
 @dataclass(frozen=True)
 class Settings:
-    """embedding: floats a token. layers: transformer blocks. heads: of attention. hidden: units of the feed-forward.
+    """embedding: floats a token. layers: transformer blocks. heads: of attention. hidden: units of
+    the feed-forward.
 
     dropout: of attention weights and inside the feed-forward part.
     """
@@ -29,7 +31,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.embedding % self.heads:
-            raise BadInput(f"{self.heads} attention heads cannot share {self.embedding} floats; take a divisor of it.")
+            raise BadInput(
+                f"{self.heads} attention heads cannot share {self.embedding} floats; take a divisor"
+                " of it."
+            )
 
 
 class Tokens(Embedding):
@@ -56,7 +61,11 @@ class Tokens(Embedding):
         ids, numerics = state
         scaled = numerics.unsqueeze(2) * self.weight + self.bias
         # By shape and not by len(), which a trace would keep as the number of rows it saw.
-        return (torch.cat([self.class_token.expand(ids.shape[0], 1, -1), self.vectors(ids), scaled], dim=1),)
+        return (
+            torch.cat(
+                [self.class_token.expand(ids.shape[0], 1, -1), self.vectors(ids), scaled], dim=1
+            ),
+        )
 
 
 class Attention(nn.Module):
@@ -84,8 +93,8 @@ class Attention(nn.Module):
 class Transformer(Stage):
     """A pre-norm block: attention, then a feed-forward part with ReGLU, each with a residual.
 
-    The first block has no norm before its attention, as in the paper. The last one computes the class token alone and
-    hands on ReLU(LayerNorm(class token)), (rows, size).
+    The first block has no norm before its attention, as in the paper. The last one computes the
+    class token alone and hands on ReLU(LayerNorm(class token)), (rows, size).
     """
 
     def __init__(self, number: int, settings: Settings) -> None:
@@ -111,6 +120,7 @@ class Transformer(Stage):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding (the tokenizer), block1, block2, … : ids and numerics to the class token (rows, embedding)."""
+    """Stages embedding (the tokenizer), block1, block2, … : ids and numerics to the class token
+    (rows, embedding)."""
     blocks = [Transformer(number, settings) for number in range(1, settings.layers + 1)]
     return Network([Tokens(field_sizes, settings.embedding), *blocks], settings.embedding, head)

@@ -1,9 +1,11 @@
-"""Networks of keras.applications, cut into stages: Keras 3 on its torch backend computes, the loop here trains.
+"""Networks of keras.applications, cut into stages: Keras 3 on its torch backend computes, the loop
+here trains.
 
-A Keras model on that backend is a torch module whose variables are torch parameters, the moving statistics of BatchNorm
-among them, and it takes `training` as an argument instead of having modes. So a stage registers Keras' own parameters
-under Keras' own names, the variables that do not train as buffers, as torch's BatchNorm has them, and hands both to
-Keras' `stateless_call` with the stage's mode. Freezing, counting, saving and resuming then work as for any stage.
+A Keras model on that backend is a torch module whose variables are torch parameters, the moving
+statistics of BatchNorm among them, and it takes `training` as an argument instead of having modes.
+So a stage registers Keras' own parameters under Keras' own names, the variables that do not train
+as buffers, as torch's BatchNorm has them, and hands both to Keras' `stateless_call` with the
+stage's mode. Freezing, counting, saving and resuming then work as for any stage.
 """
 
 import importlib
@@ -21,7 +23,8 @@ from core.models.network import Network, Stage, State
 
 INSTALL = "python -m pip install -r requirements-keras.txt"
 CHUNK_ROWS = 512
-"""Rows that run through a stage at once where no gradient is asked for; VGG19's first layers hand on 256 KiB a row."""
+"""Rows that run through a stage at once where no gradient is asked for; VGG19's first layers hand
+on 256 KiB a row."""
 
 Cut = tuple[str, str, str]
 """A stage: name, title, and the Keras layer that ends it."""
@@ -47,7 +50,8 @@ class KerasStage(Stage):
                 self.layers[layer].register_buffer(own, variable.value.detach())
         self._trained = [variable.path.split("/") for variable in part.trainable_variables]
         self._kept = [variable.path.split("/") for variable in part.non_trainable_variables]
-        # In a list, where torch does not see the module: its parameters would count and be saved twice.
+        # In a list, where torch does not see the module: its parameters would count and be saved
+        # twice.
         self._part = [part]
 
     def fit(self, state: State, labels: Tensor) -> None:
@@ -84,13 +88,15 @@ class KerasStage(Stage):
 
 
 def import_keras() -> Any:
-    """Keras on its torch backend, channels first; BadInput with the command that installs it where it is missing."""
+    """Keras on its torch backend, channels first; BadInput with the command that installs it where
+    it is missing."""
     os.environ["KERAS_BACKEND"] = "torch"
     try:
         keras = importlib.import_module("keras")
     except ImportError as error:
         raise BadInput(
-            f"VGG19 and ResNet50 need Keras, which is not installed ({error}). Install it with: {INSTALL}"
+            f"VGG19 and ResNet50 need Keras, which is not installed ({error}). Install it with:"
+            f" {INSTALL}"
         ) from error
     # A keras.json in the user's home may say otherwise.
     keras.config.set_floatx("float32")
@@ -99,7 +105,8 @@ def import_keras() -> Any:
 
 
 def keras_model(application: str, weights: str | None = None) -> Any:
-    """The model of keras.applications for pictures of SIZE without its top, averaged at the end to one vector a row.
+    """The model of keras.applications for pictures of SIZE without its top, averaged at the end to
+    one vector a row.
 
     weights: None for random ones, or "imagenet". Its variables lie on the CPU.
     """
@@ -109,8 +116,11 @@ def keras_model(application: str, weights: str | None = None) -> Any:
         return build(include_top=False, weights=weights, input_shape=(3, SIZE, SIZE), pooling="avg")
 
 
-def build_stages(application: str, cuts: Sequence[Cut], field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """The model as a network with one stage a cut; its weights are random, drawn from torch's generator."""
+def build_stages(
+    application: str, cuts: Sequence[Cut], field_sizes: Sequence[int], head: HeadSettings
+) -> Network:
+    """The model as a network with one stage a cut; its weights are random, drawn from torch's
+    generator."""
     image = FeatureImage(field_sizes)
     whole = keras_model(application)
     initialise(whole)
@@ -131,7 +141,8 @@ def build_stages(application: str, cuts: Sequence[Cut], field_sizes: Sequence[in
 def initialise(model: Any) -> None:
     """Draws every kernel anew as Keras does, Glorot uniform (Glorot and Bengio 2010).
 
-    Keras draws from a generator of its own, which the seed of a run does not reach; this draws from torch's.
+    Keras draws from a generator of its own, which the seed of a run does not reach; this draws from
+    torch's.
     """
     for variable in model.trainable_variables:
         if variable.path.endswith("/kernel"):
@@ -139,7 +150,8 @@ def initialise(model: Any) -> None:
 
 
 def _lay_out(parameter: nn.Parameter) -> nn.Parameter:
-    """The parameter, a kernel laid out in memory as torch's convolution wants it; the shape stays Keras'.
+    """The parameter, a kernel laid out in memory as torch's convolution wants it; the shape stays
+    Keras'.
 
     Keras turns every kernel at every call, which on this layout copies nothing.
     """

@@ -1,4 +1,5 @@
-"""Weights that Keras knows for its networks: those it publishes for ImageNet, and those in a file of its own."""
+"""Weights that Keras knows for its networks: those it publishes for ImageNet, and those in a file
+of its own."""
 
 import math
 import os
@@ -17,12 +18,14 @@ PUBLISHED = {
     "vgg19": ("VGG19", "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"),
     "resnet50": ("ResNet50", "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"),
 }
-"""Of each architecture: its name in keras.applications, and the file that Keras looks for in its cache."""
+"""Of each architecture: its name in keras.applications, and the file that Keras looks for in its
+cache."""
 ENDINGS = (".h5", ".hdf5")
 
 
 def load_imagenet(network: Network, architecture: str) -> None:
-    """Fills the stages with Keras' ImageNet weights, from its cache or the network; BadInput when it has neither."""
+    """Fills the stages with Keras' ImageNet weights, from its cache or the network; BadInput when
+    it has neither."""
     application, file = PUBLISHED[architecture]
     try:
         model = keras_model(application, "imagenet")
@@ -34,14 +37,16 @@ def load_imagenet(network: Network, architecture: str) -> None:
         # Keras raises a plain Exception when the network fails it.
         cache = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
         raise BadInput(
-            f"Keras could not get its ImageNet weights for {application} ({_reason(error)}). Without a network, put "
-            f"the file {file} into {cache}, or start from weights in a file or from random weights."
+            f"Keras could not get its ImageNet weights for {application} ({_reason(error)})."
+            f" Without a network, put the file {file} into {cache}, or start from weights in a file"
+            " or from random weights."
         ) from error
     _fill(network, model)
 
 
 def load_file(network: Network, architecture: str, path: Path) -> None:
-    """Fills the stages from a Keras weights file, .weights.h5 or .h5, of the network without its top.
+    """Fills the stages from a Keras weights file, .weights.h5 or .h5, of the network without its
+    top.
 
     BadInput for anything else: only HDF5 is read, never a pickle, and every layer must fit.
     """
@@ -50,14 +55,18 @@ def load_file(network: Network, architecture: str, path: Path) -> None:
     import h5py
 
     if path.suffix not in ENDINGS:
-        raise BadInput(f"The weights file {path.name!r} does not end in .h5; save one by Keras' save_weights.")
+        raise BadInput(
+            f"The weights file {path.name!r} does not end in .h5; save one by Keras' save_weights."
+        )
     check_input(path, "weights file")
     probe_hdf5(path)
     if not h5py.is_hdf5(path):
-        raise BadInput(f"The weights file {path.name!r} is no HDF5 file; save one by Keras' save_weights.")
+        raise BadInput(
+            f"The weights file {path.name!r} is no HDF5 file; save one by Keras' save_weights."
+        )
     model = keras_model(application)
-    # Keras leaves what it finds no values for as it was, with no more than a warning. That would be random weights
-    # under another name.
+    # Keras leaves what it finds no values for as it was, with no more than a warning. That would be
+    # random weights under another name.
     with torch.no_grad():
         for variable in model.variables:
             variable.value.fill_(math.nan)
@@ -67,14 +76,18 @@ def load_file(network: Network, architecture: str, path: Path) -> None:
     except Exception as error:
         if refused_by_system(error):
             raise
-        # A stranger's file fails in as many ways as HDF5 has: OSError, ValueError, KeyError, RuntimeError.
+        # A stranger's file fails in as many ways as HDF5 has: OSError, ValueError, KeyError,
+        # RuntimeError.
         raise BadInput(
-            f"The weights file {path.name!r} does not fit {application} without its top ({_reason(error)})."
+            f"The weights file {path.name!r} does not fit {application} without its top"
+            f" ({_reason(error)})."
         ) from error
-    if absent := [variable.path for variable in model.variables if not variable.value.isfinite().all()]:
+    if absent := [
+        variable.path for variable in model.variables if not variable.value.isfinite().all()
+    ]:
         raise BadInput(
-            f"The weights file {path.name!r} does not fit {application} without its top: it has no usable numbers for "
-            f"{len(absent)} variables, {absent[0]!r} among them."
+            f"The weights file {path.name!r} does not fit {application} without its top: it has no"
+            f" usable numbers for {len(absent)} variables, {absent[0]!r} among them."
         )
     _fill(network, model)
 

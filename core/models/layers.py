@@ -1,8 +1,10 @@
-"""torch's linear layer and embedding table, with faster operations on the CPU; same weights, names and results.
+"""torch's linear layer and embedding table, with faster operations on the CPU; same weights, names
+and results.
 
-Two of torch's own are slow for what click models do (docs/decisions.md): MKL splits a product over threads badly where
-a side is no multiple of 16, and the input of a block or cross layer, fields * embedding + 13 floats, never is one; and
-the gradient of an embedding table goes through the rows one by one.
+Two of torch's own are slow for what click models do (docs/decisions.md): MKL splits a product over
+threads badly where a side is no multiple of 16, and the input of a block or cross layer, fields *
+embedding + 13 floats, never is one; and the gradient of an embedding table goes through the rows
+one by one.
 """
 
 from typing import Any
@@ -18,11 +20,14 @@ SMALL = 2**23
 
 
 class Linear(nn.Linear):
-    """nn.Linear by oneDNN's product, where that is faster: on the CPU, in float32, from SMALL on."""
+    """nn.Linear by oneDNN's product, where that is faster: on the CPU, in float32, from SMALL
+    on."""
 
     def forward(self, x: Tensor) -> Tensor:
         if taken_by_onednn(x, self.weight):
-            return _Product.apply(x.flatten(0, -2), self.weight, self.bias).unflatten(0, x.shape[:-1])
+            return _Product.apply(x.flatten(0, -2), self.weight, self.bias).unflatten(
+                0, x.shape[:-1]
+            )
         return super().forward(x)
 
 
@@ -39,7 +44,8 @@ class Lookup(nn.Embedding):
 
 
 def taken_by_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether `x` (…, inputs) times `weight` (outputs, inputs) is a product that oneDNN does faster."""
+    """Whether `x` (…, inputs) times `weight` (outputs, inputs) is a product that oneDNN does
+    faster."""
     return (
         ONEDNN is not None
         and x.device.type == "cpu"
@@ -61,7 +67,9 @@ class _Product(torch.autograd.Function):
         return _onednn(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         (gradient,) = gradients
         for_x, for_weight, for_bias = ctx.needs_input_grad
@@ -78,7 +86,9 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return product
 
 
-def _operations(x: torch.Size, weight: torch.Size, *others: object, out_shape: torch.Size, **named: object) -> int:
+def _operations(
+    x: torch.Size, weight: torch.Size, *others: object, out_shape: torch.Size, **named: object
+) -> int:
     return 2 * x.numel() * weight[0]
 
 

@@ -20,7 +20,8 @@ def read_backbones(workspace: Workspace) -> tuple[list[BackboneCard], list[Damag
 
 
 def list_backbones(workspace: Workspace) -> list[BackboneCard]:
-    """Every backbone that is whole: the workspace's own, newest first, then the bundled ones by name."""
+    """Every backbone that is whole: the workspace's own, newest first, then the bundled ones by
+    name."""
     return read_backbones(workspace)[0]
 
 
@@ -37,7 +38,8 @@ def _load_own(folder: Path) -> BackboneCard:
 
 
 def load_whole(folder: Path, advice: str = ADVICE) -> BackboneCard:
-    """The card in `folder`, with all that belongs to it beside it; else `Damaged`. advice: see core.stored.damaged."""
+    """The card in `folder`, with all that belongs to it beside it; else `Damaged`. advice: see
+    core.stored.damaged."""
     card = load_card(folder, advice)
     if card.architecture not in ARCHITECTURES:
         why = f"its architecture is {card.architecture[:40]!r}, which this Thaw does not know"

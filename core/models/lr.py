@@ -1,4 +1,5 @@
-"""LR: logistic regression, one weight a field value and one a numeric; the floor under every click model."""
+"""LR: logistic regression, one weight a field value and one a numeric; the floor under every click
+model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ class Settings:
 
 
 class Weights(Embedding):
-    """The embedding stage with vectors of one weight: hands on (their sum (rows, 1), numerics (rows, 13))."""
+    """The embedding stage with vectors of one weight: hands on (their sum (rows, 1), numerics
+    (rows, 13))."""
 
     def __init__(self, field_sizes: Sequence[int]) -> None:
         super().__init__(field_sizes, 1)
@@ -26,5 +28,6 @@ class Weights(Embedding):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stage embedding alone; the head's linear layer over the sum and the numerics makes it a logistic regression."""
+    """Stage embedding alone; the head's linear layer over the sum and the numerics makes it a
+    logistic regression."""
     return Network([Weights(field_sizes)], 1 + len(NUMERIC), head)

@@ -20,10 +20,12 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "t
 
 
 class Stage(nn.Module):
-    """The smallest unit that freezes. `name` is its id in cards and files, `title` what a page shows.
+    """The smallest unit that freezes. `name` is its id in cards and files, `title` what a page
+    shows.
 
-    parts: titles of the parallel parts it holds, which freeze together; none for a plain stage. Subclasses map a State
-    to a State; the first stage gets (ids int (rows, fields), numerics float (rows, 13)).
+    parts: titles of the parallel parts it holds, which freeze together; none for a plain stage.
+    Subclasses map a State to a State; the first stage gets (ids int (rows, fields), numerics float
+    (rows, 13)).
     """
 
     def __init__(self, name: str, title: str, parts: tuple[str, ...] = ()) -> None:
@@ -36,17 +38,21 @@ class Stage(nn.Module):
         raise TypeError(f"{type(self).__name__} must define forward")
 
     def fit(self, state: State, labels: Tensor) -> None:
-        """Called on the first stage, once, with the rows a backbone is about to be pretrained on; most learn nothing.
+        """Called on the first stage, once, with the rows a backbone is about to be pretrained on;
+        most learn nothing.
 
-        state: ids (rows, fields) and numerics (rows, 13) of training rows. labels: (rows,) of 0.0 and 1.0.
+        state: ids (rows, fields) and numerics (rows, 13) of training rows. labels: (rows,) of 0.0
+        and 1.0.
         """
 
 
 class Embedding(Stage):
-    """One vector per field value, all fields in one table; hands on (embeddings and numerics side by side,).
+    """One vector per field value, all fields in one table; hands on (embeddings and numerics side
+    by side,).
 
-    field_sizes: values per field, so ids of field f lie in 0..field_sizes[f]-1. size: floats a vector. The output is
-    (rows, fields * size + numerics). Weights start normal with deviation 0.01.
+    field_sizes: values per field, so ids of field f lie in 0..field_sizes[f]-1. size: floats a
+    vector. The output is (rows, fields * size + numerics). Weights start normal with deviation
+    0.01.
     """
 
     offsets: Tensor
@@ -72,7 +78,8 @@ class Embedding(Stage):
 
 
 def side_by_side(vectors: Tensor, numerics: Tensor) -> Tensor:
-    """Vectors (rows, fields, size) and numerics (rows, 13) as one vector a row, (rows, fields * size + 13)."""
+    """Vectors (rows, fields, size) and numerics (rows, 13) as one vector a row, (rows, fields *
+    size + 13)."""
     return torch.cat([vectors.flatten(1), numerics], dim=1)
 
 
@@ -83,7 +90,8 @@ def deep_width(fields: int, embedding: int) -> int:
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """widths: outputs of the blocks. dropout: share of activations dropped after each. batch_norm: after each layer."""
+    """widths: outputs of the blocks. dropout: share of activations dropped after each. batch_norm:
+    after each layer."""
 
     widths: tuple[int, ...]
     dropout: float
@@ -91,7 +99,9 @@ class BlockSettings:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.widths) <= 8 or any(not 1 <= width <= 4096 for width in self.widths):
-            raise BadInput(f"Block widths {list(self.widths)} cannot be used: take 1 to 8 widths of 1 to 4096.")
+            raise BadInput(
+                f"Block widths {list(self.widths)} cannot be used: take 1 to 8 widths of 1 to 4096."
+            )
         if not 0 <= self.dropout < 1:
             raise BadInput(f"Dropout is {self.dropout!r}; it must be at least 0 and below 1.")
 
@@ -112,15 +122,18 @@ class DeepSettings:
 
 
 def dense(inputs: int, outputs: int, settings: BlockSettings) -> nn.Sequential:
-    """A fully connected layer, BatchNorm where asked for (Ioffe and Szegedy 2015), ReLU and dropout."""
+    """A fully connected layer, BatchNorm where asked for (Ioffe and Szegedy 2015), ReLU and
+    dropout."""
     norm = [nn.BatchNorm1d(outputs)] if settings.batch_norm else []
-    # BatchNorm takes a bias out again; its gradient is rounding noise, which Adam would blow up to full steps.
+    # BatchNorm takes a bias out again; its gradient is rounding noise, which Adam would blow up to
+    # full steps.
     linear = Linear(inputs, outputs, bias=not settings.batch_norm)
     return nn.Sequential(linear, *norm, nn.ReLU(), nn.Dropout(settings.dropout))
 
 
 class Block(Stage):
-    """A dense layer on the last tensor of the state, (rows, inputs) to (rows, outputs); those before pass by."""
+    """A dense layer on the last tensor of the state, (rows, inputs) to (rows, outputs); those
+    before pass by."""
 
     def __init__(self, number: int, inputs: int, outputs: int, settings: BlockSettings) -> None:
         super().__init__(f"block{number}", f"Block {number}")
@@ -137,13 +150,18 @@ def perceptron(inputs: int, settings: BlockSettings) -> list[Stage]:
 
 
 class Towers(Stage):
-    """Parallel parts at one height, which freeze together: each maps its own tensor of the state, None passes it by.
+    """Parallel parts at one height, which freeze together: each maps its own tensor of the state,
+    None passes it by.
 
     titles: one a tensor of the state; a part that is None has no title to show.
     """
 
-    def __init__(self, number: int, towers: Sequence[nn.Module | None], titles: Sequence[str]) -> None:
-        parts = tuple(title for title, tower in zip(titles, towers, strict=True) if tower is not None)
+    def __init__(
+        self, number: int, towers: Sequence[nn.Module | None], titles: Sequence[str]
+    ) -> None:
+        parts = tuple(
+            title for title, tower in zip(titles, towers, strict=True) if tower is not None
+        )
         super().__init__(f"towers{number}", " ‖ ".join(parts), parts if len(parts) > 1 else ())
         self.towers = nn.ModuleList(nn.Identity() if tower is None else tower for tower in towers)
 
@@ -152,7 +170,8 @@ class Towers(Stage):
 
 
 def tower_stages(towers: Sequence[Sequence[nn.Module]], titles: Sequence[str]) -> list[Stage]:
-    """Stages of equally high layers of several towers, from the input up; a tower that has ended passes by.
+    """Stages of equally high layers of several towers, from the input up; a tower that has ended
+    passes by.
 
     titles: of each tower's layers; the layer's number is put behind.
     """
@@ -168,7 +187,8 @@ def tower_stages(towers: Sequence[Sequence[nn.Module]], titles: Sequence[str]) -
 
 
 class MemberLinear(nn.Module):
-    """A linear layer of its own for each of `members`: (rows, members, inputs) to (rows, members, outputs)."""
+    """A linear layer of its own for each of `members`: (rows, members, inputs) to (rows, members,
+    outputs)."""
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -190,9 +210,11 @@ def xavier_linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 class Head(nn.Module):
-    """Fully connected layers from the concatenated state to one or two outputs a row, Xavier-uniform, zero biases.
+    """Fully connected layers from the concatenated state to one or two outputs a row,
+    Xavier-uniform, zero biases.
 
-    With several members the state is (rows, members, representation) and every member has layers of its own.
+    With several members the state is (rows, members, representation) and every member has layers of
+    its own.
     """
 
     def __init__(self, representation: int, settings: HeadSettings, members: int = 1) -> None:
@@ -201,7 +223,11 @@ class Head(nn.Module):
         self.members = members
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(settings.widths(representation)):
-            linear = xavier_linear(inputs, outputs) if members == 1 else MemberLinear(members, inputs, outputs)
+            linear = (
+                xavier_linear(inputs, outputs)
+                if members == 1
+                else MemberLinear(members, inputs, outputs)
+            )
             layers += [_ACTIVATIONS[settings.activation](), linear]
         self.layers = nn.Sequential(*layers[1:])
 
@@ -215,7 +241,11 @@ class Head(nn.Module):
 def flat(state: State) -> Tensor:
     """The tensors of a state side by side, (rows, floats)."""
     # Joining one would copy it, a tenth of an epoch of the head alone.
-    return state[0].flatten(1) if len(state) == 1 else torch.cat([tensor.flatten(1) for tensor in state], dim=1)
+    return (
+        state[0].flatten(1)
+        if len(state) == 1
+        else torch.cat([tensor.flatten(1) for tensor in state], dim=1)
+    )
 
 
 class Network(nn.Module):
@@ -224,7 +254,9 @@ class Network(nn.Module):
     representation: floats a row, and a member, that the last stage hands to the head.
     """
 
-    def __init__(self, stages: Iterable[Stage], representation: int, head: HeadSettings, members: int = 1) -> None:
+    def __init__(
+        self, stages: Iterable[Stage], representation: int, head: HeadSettings, members: int = 1
+    ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.representation = representation
@@ -251,7 +283,8 @@ class Network(nn.Module):
 
 
 def loss_of(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of raw head outputs (rows, [members,] 1 or 2) against labels (rows,) of 0.0 and 1.0.
+    """Mean cross entropy of raw head outputs (rows, [members,] 1 or 2) against labels (rows,) of
+    0.0 and 1.0.
 
     Members learn on their own: the mean is over them too (Gorishniy et al., TabM, ICLR 2025).
     """
@@ -264,8 +297,11 @@ def loss_of(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def scores_of(outputs: Tensor) -> Tensor:
-    """Click probabilities (rows,) from raw head outputs (rows, [members,] 1 or 2); the mean of the members'."""
-    scores = outputs[..., 0].sigmoid() if outputs.shape[-1] == 1 else outputs.softmax(dim=-1)[..., 1]
+    """Click probabilities (rows,) from raw head outputs (rows, [members,] 1 or 2); the mean of the
+    members'."""
+    scores = (
+        outputs[..., 0].sigmoid() if outputs.shape[-1] == 1 else outputs.softmax(dim=-1)[..., 1]
+    )
     return scores.mean(dim=1) if scores.ndim == 2 else scores
 
 
@@ -273,8 +309,14 @@ _NORMS = (nn.BatchNorm1d, nn.LayerNorm)
 
 
 def biases_and_norms(module: nn.Module) -> list[nn.Parameter]:
-    """What BitFit trains: parameters called b or bias, and every parameter of a normalisation layer, in order."""
-    norms = {id(one) for part in module.modules() if isinstance(part, _NORMS) for one in part.parameters()}
+    """What BitFit trains: parameters called b or bias, and every parameter of a normalisation
+    layer, in order."""
+    norms = {
+        id(one)
+        for part in module.modules()
+        if isinstance(part, _NORMS)
+        for one in part.parameters()
+    }
     return [
         parameter
         for name, parameter in module.named_parameters()

@@ -1,4 +1,5 @@
-"""The architectures Thaw can pretrain, in one dict. Torch-free: the module named is imported when one is built."""
+"""The architectures Thaw can pretrain, in one dict. Torch-free: the module named is imported when
+one is built."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -9,10 +10,12 @@ from core.errors import BadInput
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture as a page offers it; `module` holds its Settings and `build(settings, field_sizes, head)`.
+    """An architecture as a page offers it; `module` holds its Settings and `build(settings,
+    field_sizes, head)`.
 
-    defaults: a value for every field of Settings. starts, objectives: what it may be pretrained from and by, names in
-    core.training.objectives. needs: the optional package without which it cannot be built.
+    defaults: a value for every field of Settings. starts, objectives: what it may be pretrained
+    from and by, names in core.training.objectives. needs: the optional package without which it
+    cannot be built.
     """
 
     title: str
@@ -34,7 +37,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         source="Richardson, Dominowska, Ragno: Predicting Clicks, WWW 2007",
         module="core.models.lr",
         defaults={},
-        # Its weights are no vectors, and it has no layer in which a pretext task could leave anything.
+        # Its weights are no vectors, and it has no layer in which a pretext task could leave
+        # anything.
         starts=("random",),
         objectives=("supervised", "none"),
     ),
@@ -47,8 +51,14 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "dnn": Architecture(
         title="DNN",
-        summary="Embeddings and numerics into a plain multilayer perceptron: what every deep click model must beat.",
-        source="Covington, Adams, Sargin: Deep Neural Networks for YouTube Recommendations, RecSys 2016",
+        summary=(
+            "Embeddings and numerics into a plain multilayer perceptron: what every deep click"
+            " model must beat."
+        ),
+        source=(
+            "Covington, Adams, Sargin: Deep Neural Networks for YouTube Recommendations, RecSys"
+            " 2016"
+        ),
         module="core.models.dnn",
         defaults=_DEEP,
     ),
@@ -68,7 +78,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "dcnv2": Architecture(
         title="DCNv2",
-        summary="Cross layers multiply the input with itself (explicit feature crosses), then a perceptron.",
+        summary=(
+            "Cross layers multiply the input with itself (explicit feature crosses), then a"
+            " perceptron."
+        ),
         source="Wang et al.: DCN V2, WWW 2021 (stacked form)",
         module="core.models.dcnv2",
         defaults=_DEEP | {"widths": [256, 256], "crosses": 2},
@@ -89,14 +102,20 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "finalnet": Architecture(
         title="FinalNet",
-        summary="Two towers of layers that multiply two halves of their output: quadratic, without activations.",
+        summary=(
+            "Two towers of layers that multiply two halves of their output: quadratic, without"
+            " activations."
+        ),
         source="Zhu et al.: FINAL, SIGIR 2023 (two blocks)",
         module="core.models.finalnet",
         defaults=_DEEP | {"widths": [256, 256], "batch_norm": True},
     ),
     "fcn": Architecture(
         title="FCN (DCNv3)",
-        summary="Crosses of exponentially and of linearly growing order, with LayerNorm and a self-mask against noise.",
+        summary=(
+            "Crosses of exponentially and of linearly growing order, with LayerNorm and a self-mask"
+            " against noise."
+        ),
         source="Li et al.: DCNv3, 2024, arXiv 2407.13349",
         module="core.models.fcn",
         defaults={"embedding": 16, "crosses": 3, "dropout": 0.2},
@@ -110,22 +129,33 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "fttransformer": Architecture(
         title="FT-Transformer",
-        summary="Every feature becomes a token, and a transformer reads them all. The slowest click model here.",
+        summary=(
+            "Every feature becomes a token, and a transformer reads them all. The slowest click"
+            " model here."
+        ),
         source="Gorishniy et al.: Revisiting Deep Learning Models for Tabular Data, NeurIPS 2021",
         module="core.models.fttransformer",
         defaults={"embedding": 16, "layers": 3, "heads": 4, "hidden": 64, "dropout": 0.1},
     ),
     "tabm": Architecture(
         title="TabM",
-        summary="One perceptron that stands for an ensemble: members share its matrices and differ in small vectors.",
+        summary=(
+            "One perceptron that stands for an ensemble: members share its matrices and differ in"
+            " small vectors."
+        ),
         source="Gorishniy et al.: TabM, ICLR 2025",
         module="core.models.tabm",
         defaults=_DEEP | {"widths": [256, 256], "members": 8},
     ),
     "vgg19": Architecture(
         title="VGG19 (images)",
-        summary="The article's: rows drawn as small pictures for a network that learnt to see. Slow on a CPU.",
-        source="Simonyan, Zisserman: Very Deep Convolutional Networks, ICLR 2015 (keras.applications)",
+        summary=(
+            "The article's: rows drawn as small pictures for a network that learnt to see. Slow on"
+            " a CPU."
+        ),
+        source=(
+            "Simonyan, Zisserman: Very Deep Convolutional Networks, ICLR 2015 (keras.applications)"
+        ),
         module="core.models.vgg19",
         defaults={},
         starts=("imagenet", "weights", "random"),
@@ -134,8 +164,14 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "resnet50": Architecture(
         title="ResNet50 (images)",
-        summary="The article's: rows drawn as small pictures for a residual network that learnt to see. Slow on a CPU.",
-        source="He et al.: Deep Residual Learning for Image Recognition, CVPR 2016 (keras.applications)",
+        summary=(
+            "The article's: rows drawn as small pictures for a residual network that learnt to see."
+            " Slow on a CPU."
+        ),
+        source=(
+            "He et al.: Deep Residual Learning for Image Recognition, CVPR 2016"
+            " (keras.applications)"
+        ),
         module="core.models.resnet50",
         defaults={},
         starts=("imagenet", "weights", "random"),
@@ -161,15 +197,20 @@ SETTING_FIELDS: dict[str, SettingField] = {
     "crosses": SettingField("Cross layers", "cross layers", 1, 8),
     "layers": SettingField("Layers", "attention, residual or transformer layers", 1, 12),
     "heads": SettingField("Heads", "attention heads, or heads of the fusion", 1, 64),
-    "attention": SettingField("Attention size", "floats a field that the attention heads share", 1, 512),
+    "attention": SettingField(
+        "Attention size", "floats a field that the attention heads share", 1, 512
+    ),
     "gate": SettingField("Gate units", "hidden units of the feature gates", 1, 4096),
     "width": SettingField("Width", "floats that residual blocks hand on", 1, 4096),
-    "hidden": SettingField("Hidden units", "units inside a residual or a feed-forward block", 1, 4096),
+    "hidden": SettingField(
+        "Hidden units", "units inside a residual or a feed-forward block", 1, 4096
+    ),
     "members": SettingField("Members", "members of the ensemble", 2, 64),
     "dropout": SettingField("Dropout", "share of activations dropped in training", 0, 0.95),
     "batch_norm": SettingField("BatchNorm in the blocks", "BatchNorm in the blocks"),
 }
-"""Every setting an architecture may have, in the order they are shown. The default's type says what kind it is."""
+"""Every setting an architecture may have, in the order they are shown. The default's type says what
+kind it is."""
 
 
 def is_installed(architecture: str) -> bool:
@@ -186,18 +227,26 @@ def setting_flags(settings: dict[str, Any]) -> list[str]:
         if isinstance(value, bool):
             parts.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            parts += [f"--{flag}", ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
+            parts += [
+                f"--{flag}",
+                ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value),
+            ]
     return parts
 
 
 def complete_settings(architecture: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """`settings` over the architecture's defaults; BadInput for a name it has not and for a number out of bounds."""
+    """`settings` over the architecture's defaults; BadInput for a name it has not and for a number
+    out of bounds."""
     defaults = ARCHITECTURES[architecture].defaults
     if unknown := set(settings) - set(defaults):
-        raise BadInput(f"{architecture!r} has no settings {sorted(unknown)}; it has {sorted(defaults)}.")
+        raise BadInput(
+            f"{architecture!r} has no settings {sorted(unknown)}; it has {sorted(defaults)}."
+        )
     for name, value in settings.items():
         field = SETTING_FIELDS[name]
         bounded = isinstance(defaults[name], int | float) and not isinstance(defaults[name], bool)
         if bounded and not (isinstance(value, int | float) and field.low <= value <= field.high):
-            raise BadInput(f"{field.label} is {value!r}; it must be {field.low:g} to {field.high:g}.")
+            raise BadInput(
+                f"{field.label} is {value!r}; it must be {field.low:g} to {field.high:g}."
+            )
     return defaults | settings

@@ -1,4 +1,5 @@
-"""Tabular ResNet: residual blocks with BatchNorm (Gorishniy et al.: Revisiting Deep Learning Models, NeurIPS 2021)."""
+"""Tabular ResNet: residual blocks with BatchNorm (Gorishniy et al.: Revisiting Deep Learning
+Models, NeurIPS 2021)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from core.models.network import Embedding, Network, Stage, State, deep_width
 
 @dataclass(frozen=True)
 class Settings:
-    """embedding: floats a vector. layers: residual blocks. width: floats they hand on. hidden: units inside.
+    """embedding: floats a vector. layers: residual blocks. width: floats they hand on. hidden:
+    units inside.
 
     dropout: after the ReLU inside each block.
     """
@@ -27,8 +29,8 @@ class Settings:
 class Projection(Stage):
     """The linear layer to the width of the blocks: (rows, inputs) to (rows, width).
 
-    It and each block's last layer have no bias: the BatchNorms above take it out again, and its gradient, rounding
-    noise, would be blown up to full steps by Adam.
+    It and each block's last layer have no bias: the BatchNorms above take it out again, and its
+    gradient, rounding noise, would be blown up to full steps by Adam.
     """
 
     def __init__(self, inputs: int, width: int) -> None:
@@ -40,7 +42,8 @@ class Projection(Stage):
 
 
 class Residual(Stage):
-    """x + Linear(Dropout(ReLU(Linear(BatchNorm(x))))); the last block also has the paper's closing ReLU(BatchNorm)."""
+    """x + Linear(Dropout(ReLU(Linear(BatchNorm(x))))); the last block also has the paper's closing
+    ReLU(BatchNorm)."""
 
     def __init__(self, number: int, settings: Settings) -> None:
         super().__init__(f"block{number}", f"Residual {number}")
@@ -64,4 +67,6 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
     """Stages embedding, projection, block1, block2, … : ids and numerics to (rows, width)."""
     projection = Projection(deep_width(len(field_sizes), settings.embedding), settings.width)
     blocks = [Residual(number, settings) for number in range(1, settings.layers + 1)]
-    return Network([Embedding(field_sizes, settings.embedding), projection, *blocks], settings.width, head)
+    return Network(
+        [Embedding(field_sizes, settings.embedding), projection, *blocks], settings.width, head
+    )

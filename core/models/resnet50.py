@@ -1,7 +1,8 @@
-"""ResNet50 on pictures of the features (He et al.: Deep Residual Learning for Image Recognition, CVPR 2016).
+"""ResNet50 on pictures of the features (He et al.: Deep Residual Learning for Image Recognition,
+CVPR 2016).
 
-keras.applications.ResNet50 without its top. Shapes at 32 x 32: (rows, 64, 8, 8), (rows, 256, 8, 8), (rows, 512, 4, 4),
-(rows, 1024, 2, 2), (rows, 2048).
+keras.applications.ResNet50 without its top. Shapes at 32 x 32: (rows, 64, 8, 8), (rows, 256, 8, 8),
+(rows, 512, 4, 4), (rows, 1024, 2, 2), (rows, 2048).
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ class Settings:
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages conv1 (with its pooling) to conv5, as the paper numbers them: ids and numerics to (rows, 2048).
+    """Stages conv1 (with its pooling) to conv5, as the paper numbers them: ids and numerics to
+    (rows, 2048).
 
     The picture is drawn in conv1, so that freeze depth counts groups of convolutions.
     """

@@ -1,7 +1,8 @@
-"""TabM: one perceptron that stands for an ensemble, by adapters per member (Gorishniy et al.: TabM, ICLR 2025).
+"""TabM: one perceptron that stands for an ensemble, by adapters per member (Gorishniy et al.: TabM,
+ICLR 2025).
 
-The form with BatchEnsemble layers (Wen, Tran, Ba, ICLR 2020): members share every weight matrix W and differ in the
-vectors r, s and b of s * (W (r * x)) + b, and in the head.
+The form with BatchEnsemble layers (Wen, Tran, Ba, ICLR 2020): members share every weight matrix W
+and differ in the vectors r, s and b of s * (W (r * x)) + b, and in the head.
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,8 @@ class Settings(DeepSettings):
 class EnsembleLinear(nn.Module):
     """s * (W (r * x)) + b for every member: (rows, members, inputs) to (rows, members, outputs).
 
-    first: r starts at random signs, so that the members differ from the first step; all other adapters start at one.
-    bias: whether there is a b; BatchNorm would take it out again.
+    first: r starts at random signs, so that the members differ from the first step; all other
+    adapters start at one. bias: whether there is a b; BatchNorm would take it out again.
     """
 
     def __init__(self, members: int, inputs: int, outputs: int, first: bool, bias: bool) -> None:
@@ -45,7 +46,8 @@ class EnsembleLinear(nn.Module):
 
 
 class EnsembleBlock(Stage):
-    """EnsembleLinear, BatchNorm where asked for, ReLU and dropout; the first takes (rows, inputs) for all members."""
+    """EnsembleLinear, BatchNorm where asked for, ReLU and dropout; the first takes (rows, inputs)
+    for all members."""
 
     def __init__(self, number: int, inputs: int, outputs: int, settings: Settings) -> None:
         super().__init__(f"block{number}", f"Ensemble block {number}")
@@ -63,9 +65,12 @@ class EnsembleBlock(Stage):
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
     """Stages embedding, block1, block2, … : ids and numerics to (rows, members, widths[-1]).
 
-    Each member has a head of its own; training averages their losses, a score averages their probabilities.
+    Each member has a head of its own; training averages their losses, a score averages their
+    probabilities.
     """
     # Asked for here so that widths and dropout are refused in the same words as everywhere.
     widths = [deep_width(len(field_sizes), settings.embedding), *settings.blocks.widths]
     blocks = [EnsembleBlock(i, widths[i - 1], widths[i], settings) for i in range(1, len(widths))]
-    return Network([Embedding(field_sizes, settings.embedding), *blocks], widths[-1], head, settings.members)
+    return Network(
+        [Embedding(field_sizes, settings.embedding), *blocks], widths[-1], head, settings.members
+    )

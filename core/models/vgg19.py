@@ -1,7 +1,8 @@
-"""VGG19 on pictures of the features (Simonyan and Zisserman: Very Deep Convolutional Networks, ICLR 2015).
+"""VGG19 on pictures of the features (Simonyan and Zisserman: Very Deep Convolutional Networks, ICLR
+2015).
 
-keras.applications.VGG19 without its top. Shapes at 32 x 32: (rows, 64, 16, 16), (rows, 128, 8, 8), (rows, 256, 4, 4),
-(rows, 512, 2, 2), (rows, 512).
+keras.applications.VGG19 without its top. Shapes at 32 x 32: (rows, 64, 16, 16), (rows, 128, 8, 8),
+(rows, 256, 4, 4), (rows, 512, 2, 2), (rows, 512).
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ class Settings:
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages block1 to block5, each with its pooling, the picture drawn in block1: ids and numerics to (rows, 512).
+    """Stages block1 to block5, each with its pooling, the picture drawn in block1: ids and numerics
+    to (rows, 512).
 
     So freeze depth counts blocks of convolutions.
     """

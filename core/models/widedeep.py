@@ -6,13 +6,22 @@ from torch import nn
 
 from core.models.card import HeadSettings
 from core.models.layers import Lookup
-from core.models.network import DeepSettings, Embedding, Network, State, deep_width, perceptron, side_by_side
+from core.models.network import (
+    DeepSettings,
+    Embedding,
+    Network,
+    State,
+    deep_width,
+    perceptron,
+    side_by_side,
+)
 
 Settings = DeepSettings
 
 
 class WideEmbedding(Embedding):
-    """The embedding stage with the wide part, one weight a field value, which shares its ids and freezes with it.
+    """The embedding stage with the wide part, one weight a field value, which shares its ids and
+    freezes with it.
 
     Hands on (wide (rows, 1), deep (rows, fields * size + 13)).
     """
@@ -34,6 +43,9 @@ class WideEmbedding(Embedding):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding (with the wide part), block1, block2, … ; the wide part bypasses the blocks to the head."""
+    """Stages embedding (with the wide part), block1, block2, … ; the wide part bypasses the blocks
+    to the head."""
     blocks = perceptron(deep_width(len(field_sizes), settings.embedding), settings.blocks)
-    return Network([WideEmbedding(field_sizes, settings.embedding), *blocks], 1 + settings.widths[-1], head)
+    return Network(
+        [WideEmbedding(field_sizes, settings.embedding), *blocks], 1 + settings.widths[-1], head
+    )

@@ -1,4 +1,5 @@
-"""The colour of an arm: its title alone decides, so that it is the same in every figure and on every page."""
+"""The colour of an arm: its title alone decides, so that it is the same in every figure and on
+every page."""
 
 import re
 import zlib
@@ -16,7 +17,8 @@ Style = tuple[str, str]
 
 
 def arm_styles(titles: Sequence[str]) -> dict[str, Style]:
-    """The style of each arm by its title; arms of one figure whose colours meet differ in their dashes."""
+    """The style of each arm by its title; arms of one figure whose colours meet differ in their
+    dashes."""
     found: dict[str, Style] = {}
     for title in titles:
         color, dash = _own(title)

@@ -20,7 +20,8 @@ from core.workspace import Workspace
 
 @dataclass(frozen=True)
 class ChosenArm:
-    """Runs alike but for their seeds. title: the strategy. setting: what else tells the arms apart, in words.
+    """Runs alike but for their seeds. title: the strategy. setting: what else tells the arms apart,
+    in words.
 
     full_title: both, for a place where arms of several settings stand together.
     """
@@ -40,11 +41,14 @@ class ChosenArm:
         return ", ".join(self.setting)
 
 
-def arms_of(runs: Sequence[Run], backbones: Mapping[str, str], datasets: Mapping[str, str]) -> list[ChosenArm]:
-    """The arms, in the order in which their first runs were created. backbones, datasets: names by id.
+def arms_of(
+    runs: Sequence[Run], backbones: Mapping[str, str], datasets: Mapping[str, str]
+) -> list[ChosenArm]:
+    """The arms, in the order in which their first runs were created. backbones, datasets: names by
+    id.
 
-    A second run of an arm's seed stands apart, as a repeat is no other seed; and so do all runs of an arm that is the
-    only one, as there is nothing else to compare.
+    A second run of an arm's seed stands apart, as a repeat is no other seed; and so do all runs of
+    an arm that is the only one, as there is nothing else to compare.
     """
     in_order = tuple(sorted(runs, key=lambda run: run.created))
     return [*_arms_of(in_order, tuple(backbones.items()), tuple(datasets.items()))]
@@ -52,7 +56,9 @@ def arms_of(runs: Sequence[Run], backbones: Mapping[str, str], datasets: Mapping
 
 @lru_cache(maxsize=8)
 def _arms_of(
-    runs: tuple[Run, ...], backbones: tuple[tuple[str, str], ...], datasets: tuple[tuple[str, str], ...]
+    runs: tuple[Run, ...],
+    backbones: tuple[tuple[str, str], ...],
+    datasets: tuple[tuple[str, str], ...],
 ) -> tuple[ChosenArm, ...]:
     """Kept, for thousands of runs stay the same from one rerun to the next."""
     # Of thousands of runs few differ in more than arm and seed.
@@ -60,26 +66,40 @@ def _arms_of(
     for run in runs:
         alike.setdefault(_besides_arm_and_seed(run), run)
     several = _several([*alike.values()])
-    settings = {key: _setting(run, several, dict(backbones), dict(datasets)) for key, run in alike.items()}
+    settings = {
+        key: _setting(run, several, dict(backbones), dict(datasets)) for key, run in alike.items()
+    }
     found: dict[tuple[str, tuple[str, ...]], dict[int, Run]] = {}
     for run in runs:
-        title, setting, seed = _title(run), settings[_besides_arm_and_seed(run)], run.request["train"]["seed"]
+        title, setting, seed = (
+            _title(run),
+            settings[_besides_arm_and_seed(run)],
+            run.request["train"]["seed"],
+        )
         if seed in found.get((title, setting), {}):
             title = f"{title} again ({run.id})"
         found.setdefault((title, setting), {})[seed] = run
-    arms = [ChosenArm(*key, tuple(of_seed[seed] for seed in sorted(of_seed))) for key, of_seed in found.items()]
+    arms = [
+        ChosenArm(*key, tuple(of_seed[seed] for seed in sorted(of_seed)))
+        for key, of_seed in found.items()
+    ]
     if len(arms) == 1 and len(arms[0].runs) > 1:
-        arms = [ChosenArm(f"{arms[0].title}, seed {run.request['train']['seed']}", (), (run,)) for run in arms[0].runs]
+        arms = [
+            ChosenArm(f"{arms[0].title}, seed {run.request['train']['seed']}", (), (run,))
+            for run in arms[0].runs
+        ]
     return tuple(arms)
 
 
 def in_setting(arms: Sequence[ChosenArm], setting: str) -> list[ChosenArm]:
-    """The arms of one setting, in words; zero-shot, which nothing trained, stands in every one of its backbone."""
+    """The arms of one setting, in words; zero-shot, which nothing trained, stands in every one of
+    its backbone."""
     wanted = next((arm.setting for arm in arms if arm.setting_words == setting), ())
     return [
         arm
         for arm in arms
-        if arm.setting == wanted or (_is_zero_shot(arm.runs[0]) and arm.setting == wanted[: len(arm.setting)])
+        if arm.setting == wanted
+        or (_is_zero_shot(arm.runs[0]) and arm.setting == wanted[: len(arm.setting)])
     ]
 
 
@@ -91,7 +111,10 @@ def settings_of_arms(arms: Sequence[ChosenArm]) -> list[str]:
 
 def results_of(arms: Sequence[ChosenArm], full: bool) -> list[ArmResult]:
     """What arms whose runs are done came to, under their full titles or the strategies' alone."""
-    return [arm_result(arm.runs, arm.full_title if full else arm.title, arm.setting_words) for arm in arms]
+    return [
+        arm_result(arm.runs, arm.full_title if full else arm.title, arm.setting_words)
+        for arm in arms
+    ]
 
 
 def common_seeds(results: Sequence[ArmResult]) -> list[int]:
@@ -100,11 +123,16 @@ def common_seeds(results: Sequence[ArmResult]) -> list[int]:
     return sorted(set.intersection(*seeds)) if seeds else [0]
 
 
-def scores_of(workspace: Workspace, result: ArmResult, array: str, seeds: Sequence[int]) -> np.ndarray:
-    """The array of the predictions, (seeds, rows) float64, of these seeds; of the only run where there is one alone."""
+def scores_of(
+    workspace: Workspace, result: ArmResult, array: str, seeds: Sequence[int]
+) -> np.ndarray:
+    """The array of the predictions, (seeds, rows) float64, of these seeds; of the only run where
+    there is one alone."""
     runs = {_seed(run): run for run in result.runs}
     alone = len(result.runs) == 1
-    return np.stack([predictions(workspace, result.runs[0] if alone else runs[seed], array) for seed in seeds])
+    return np.stack(
+        [predictions(workspace, result.runs[0] if alone else runs[seed], array) for seed in seeds]
+    )
 
 
 def comparable_seeds(results: Sequence[ArmResult]) -> list[int]:
@@ -116,22 +144,34 @@ def comparable_seeds(results: Sequence[ArmResult]) -> list[int]:
         return [_seed(results[0].runs[0])]
     if seeds := common_seeds(results):
         return seeds
-    raise BadInput("The chosen arms have no seed in common, so nothing pairs their runs; choose arms with equal seeds.")
+    raise BadInput(
+        "The chosen arms have no seed in common, so nothing pairs their runs; choose arms with"
+        " equal seeds."
+    )
 
 
 def comparable_losses(results: Sequence[ArmResult]) -> list[float]:
-    """Validation log loss of every arm, NaN where it stands on other rows than the rest: then it chooses no leader.
+    """Validation log loss of every arm, NaN where it stands on other rows than the rest: then it
+    chooses no leader.
 
     Another dataset, target size or validation share has other validation rows.
     """
     rows = [_validated_on(one.runs[0]) for one in results]
-    tuned = {of_one for of_one, one in zip(rows, results, strict=True) if one.strategy != "zero-shot"} or set(rows)
+    tuned = {
+        of_one for of_one, one in zip(rows, results, strict=True) if one.strategy != "zero-shot"
+    } or set(rows)
     alike = tuned if len(tuned) == 1 else set()
-    return [one.validation_loss if of_one in alike else float("nan") for of_one, one in zip(rows, results, strict=True)]
+    return [
+        one.validation_loss if of_one in alike else float("nan")
+        for of_one, one in zip(rows, results, strict=True)
+    ]
 
 
-def judged_arms(workspace: Workspace, results: Sequence[ArmResult], reference: str) -> tuple[list[Verdict], list[str]]:
-    """(verdicts, sentences) on target test rows, arms against the reference and the leader; nothing for one arm."""
+def judged_arms(
+    workspace: Workspace, results: Sequence[ArmResult], reference: str
+) -> tuple[list[Verdict], list[str]]:
+    """(verdicts, sentences) on target test rows, arms against the reference and the leader; nothing
+    for one arm."""
     if len(results) < 2:
         return [], []
     alone = all(len(one.runs) == 1 for one in results)
@@ -141,7 +181,9 @@ def judged_arms(workspace: Workspace, results: Sequence[ArmResult], reference: s
         scores = StoredScores(workspace, result.runs)
         seedless = alone or result.strategy == "zero-shot"
         contenders.append(
-            Contender(result.title, validation_loss, scores, () if seedless else tuple(seeds), scores.keys)
+            Contender(
+                result.title, validation_loss, scores, () if seedless else tuple(seeds), scores.keys
+            )
         )
     labels = predictions(workspace, results[0].runs[0], "target_test_label")
     verdicts = judge(labels, {"": contenders}, reference)
@@ -157,23 +199,32 @@ def _is_zero_shot(run: Run) -> bool:
 
 
 def _several(runs: Sequence[Run]) -> set[str]:
-    """Names of what differs between the runs: "dataset", "backbone" and settings of what trained."""
+    """Names of what differs between the runs: "dataset", "backbone" and settings of what
+    trained."""
     several = {"dataset"} if len({run.dataset for run in runs}) > 1 else set()
     tuned = [run for run in runs if run.kind == "finetune"]
     if len({run.request["backbone"] for run in tuned}) > 1:
         several.add("backbone")
     settings = [settings_of(run.request) for run in tuned if not _is_zero_shot(run)]
     names = dict.fromkeys(name for one in settings for name in one)
-    return several | {name for name in names if any(one.get(name) != settings[0].get(name) for one in settings)}
+    return several | {
+        name for name in names if any(one.get(name) != settings[0].get(name) for one in settings)
+    }
 
 
-def _setting(run: Run, several: set[str], backbones: Mapping[str, str], datasets: Mapping[str, str]) -> tuple[str, ...]:
+def _setting(
+    run: Run, several: set[str], backbones: Mapping[str, str], datasets: Mapping[str, str]
+) -> tuple[str, ...]:
     words = [datasets.get(run.dataset, run.dataset)] if "dataset" in several else []
     if run.kind == "finetune":
         if "backbone" in several:
             words.append(backbones.get(run.request["backbone"], run.request["backbone"]))
         if not _is_zero_shot(run):
-            words += [_in_words(name, value) for name, value in settings_of(run.request).items() if name in several]
+            words += [
+                _in_words(name, value)
+                for name, value in settings_of(run.request).items()
+                if name in several
+            ]
     return tuple(words)
 
 

@@ -1,4 +1,5 @@
-"""Figures of chosen arms that a sweep of one setting has no use for: a line a setting, and parallel coordinates."""
+"""Figures of chosen arms that a sweep of one setting has no use for: a line a setting, and parallel
+coordinates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,22 +15,42 @@ from core.runs.sweep_result import ArmResult
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 _DODGE = 0.06
 LONGEST_TEXT = 22
-"""Letters of a value's name on an axis of the parallel coordinates; more would run into the next axis."""
+"""Letters of a value's name on an axis of the parallel coordinates; more would run into the next
+axis."""
 
 
 def setting_depths_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
-    """A metric on target test rows by freeze depth, a line a setting: another backbone, target size, learning rate."""
+    """A metric on target test rows by freeze depth, a line a setting: another backbone, target
+    size, learning rate."""
     traces: list[Trace] = []
     deep = sorted((one for one in results if is_depth(one)), key=lambda one: one.depth)
     # In the order of the arms and not of the depths, so that lines keep their colours.
-    settings = [one for one in dict.fromkeys(arm.setting for arm in results) if any(one == arm.setting for arm in deep)]
+    settings = [
+        one
+        for one in dict.fromkeys(arm.setting for arm in results)
+        if any(one == arm.setting for arm in deep)
+    ]
     for place, setting in enumerate(settings):
-        found = [one for one in deep if one.setting == setting and "target_test" in spreads_of(one, metric)]
+        found = [
+            one
+            for one in deep
+            if one.setting == setting and "target_test" in spreads_of(one, metric)
+        ]
         spreads = [spreads_of(one, metric)["target_test"] for one in found]
         # Side by side, so that the intervals of one depth do not cover one another.
         depths = np.array([one.depth + _DODGE * (place - (len(settings) - 1) / 2) for one in found])
         color, symbol = SERIES[place % len(SERIES)], _SYMBOLS[place % len(_SYMBOLS)]
-        with_intervals(traces, spreads, depths, found, setting or "target", color, symbol, along="y", dash="solid")
+        with_intervals(
+            traces,
+            spreads,
+            depths,
+            found,
+            setting or "target",
+            color,
+            symbol,
+            along="y",
+            dash="solid",
+        )
     x = axis("Freeze depth (stages frozen from the input)", dtick=1)
     y = axis(f"{METRICS[metric]} on target test rows", nticks=6)
     nothing = f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows"
@@ -38,7 +59,8 @@ def setting_depths_figure(results: Sequence[ArmResult], metric: str = "auc") -> 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of the parallel coordinates: a value a run; texts name the values of a setting that is no number."""
+    """One axis of the parallel coordinates: a value a run; texts name the values of a setting that
+    is no number."""
 
     title: str
     values: Sequence[float]
@@ -46,11 +68,15 @@ class Axis:
 
 
 def parallel_coordinates(axes: Sequence[Axis], colour_by: Sequence[float]) -> go.Figure:
-    """A line a run through its settings and results, coloured by one result; dragging along an axis filters."""
+    """A line a run through its settings and results, coloured by one result; dragging along an axis
+    filters."""
     figure = go.Figure(
         go.Parcoords(
             dimensions=[_dimension(axis) for axis in axes],
-            line={"color": np.array(colour_by, dtype=float), "colorscale": [[0, FROZEN], [1, TRAINED]]},
+            line={
+                "color": np.array(colour_by, dtype=float),
+                "colorscale": [[0, FROZEN], [1, TRAINED]],
+            },
             labelfont={"size": 13},
             tickfont={"size": 12},
         )

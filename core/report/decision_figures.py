@@ -1,4 +1,5 @@
-"""Figures for decisions: the path between backbone and fine-tuned weights, cost by threshold, metrics by slice."""
+"""Figures for decisions: the path between backbone and fine-tuned weights, cost by threshold,
+metrics by slice."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,12 +19,15 @@ _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x")
 def mixing_figure(
     alphas: Sequence[float], auc: Mapping[str, Sequence[float | None]], chosen: float, shown: float
 ) -> go.Figure:
-    """AUC of target and source test rows by alpha; a star where validation rows chose, a line where the slider is."""
+    """AUC of target and source test rows by alpha; a star where validation rows chose, a line where
+    the slider is."""
     traces: list[Trace] = []
     for part, name, color in (("target_test", "target", TARGET), ("source_test", "source", SOURCE)):
         if part not in auc:
             continue
-        values = np.array([np.nan if is_missing(value) else value for value in auc[part]], dtype=float)
+        values = np.array(
+            [np.nan if is_missing(value) else value for value in auc[part]], dtype=float
+        )
         traces.append(
             scatter(
                 x=np.array(alphas),
@@ -44,7 +48,8 @@ def mixing_figure(
 
 
 def cost_figure(thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, float]]) -> go.Figure:
-    """Cost a row by threshold, by name (costs, the threshold chosen on validation rows), each with its point there."""
+    """Cost a row by threshold, by name (costs, the threshold chosen on validation rows), each with
+    its point there."""
     traces: list[Trace] = []
     styles = arm_styles([*costs])
     for place, (name, (values, chosen)) in enumerate(costs.items()):
@@ -73,7 +78,12 @@ def cost_figure(thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, fl
                 hovertemplate="%{x:.3f}, chosen on validation rows: %{y:.4f} a row<extra></extra>",
             )
         )
-    return framed(traces, axis("Threshold", range=[-0.02, 1.02]), axis("Cost a row", rangemode="tozero"), "cost")
+    return framed(
+        traces,
+        axis("Threshold", range=[-0.02, 1.02]),
+        axis("Cost a row", rangemode="tozero"),
+        "cost",
+    )
 
 
 def slice_figure(by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence[str]) -> go.Figure:
@@ -91,7 +101,11 @@ def slice_figure(by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence
                 y=np.arange(len(slices)) + shift,
                 name=name,
                 mode="markers",
-                marker={"size": 8, "color": colors[place % len(colors)], "symbol": _SYMBOLS[place % len(_SYMBOLS)]},
+                marker={
+                    "size": 8,
+                    "color": colors[place % len(colors)],
+                    "symbol": _SYMBOLS[place % len(_SYMBOLS)],
+                },
                 error_x={
                     "type": "data",
                     "array": np.nan_to_num(np.array([one.high for one in means]) - auc),
@@ -110,4 +124,10 @@ def slice_figure(by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence
         "automargin": True,
         "zeroline": False,
     }
-    return framed(traces, axis("AUC, 95 % interval", nticks=6), rows, "slices", "No slice has rows of both classes")
+    return framed(
+        traces,
+        axis("AUC, 95 % interval", nticks=6),
+        rows,
+        "slices",
+        "No slice has rows of both classes",
+    )

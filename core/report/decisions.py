@@ -1,4 +1,5 @@
-"""Arms put to a decision: the threshold that costs least in each, and their metrics slice by slice."""
+"""Arms put to a decision: the threshold that costs least in each, and their metrics slice by
+slice."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,14 @@ from core.errors import BadInput
 from core.evaluation.costs import Costs, cheapest_threshold
 from core.evaluation.curves import threshold_table
 from core.evaluation.seeds import Mean, mean_of_rows
-from core.evaluation.slices import Slice, SliceDifference, SliceMetrics, slice_differences, slice_metrics, slices_of
+from core.evaluation.slices import (
+    Slice,
+    SliceDifference,
+    SliceMetrics,
+    slice_differences,
+    slice_metrics,
+    slices_of,
+)
 from core.report.arms import comparable_seeds, scores_of
 from core.runs.sweep_result import ArmResult
 from core.workspace import Workspace
@@ -26,8 +34,9 @@ GRID = np.linspace(0, 1, 201)
 class ArmCost:
     """What one arm's decisions cost on target test rows, at thresholds chosen on validation rows.
 
-    thresholds: by seed. rows: cost of every test row, (seeds, rows). at_f1: mean cost at the thresholds that the runs
-    came with. acted: share of rows acted on. curve: mean cost by GRID, of the first seed.
+    thresholds: by seed. rows: cost of every test row, (seeds, rows). at_f1: mean cost at the
+    thresholds that the runs came with. acted: share of rows acted on. curve: mean cost by GRID, of
+    the first seed.
     """
 
     seeds: tuple[int, ...]
@@ -43,14 +52,23 @@ def arm_cost(workspace: Workspace, arm: ArmResult, costs: Costs) -> ArmCost:
     seeds = tuple(int(run.request["train"]["seed"]) for run in arm.runs)
     read = {
         name: scores_of(workspace, arm, name, seeds)
-        for name in ("target_validation_label", "target_validation_score", "target_test_label", "target_test_score")
+        for name in (
+            "target_validation_label",
+            "target_validation_score",
+            "target_test_label",
+            "target_test_score",
+        )
     }
     labels, scores = read["target_test_label"][0], read["target_test_score"]
     validation = zip(read["target_validation_label"], read["target_validation_score"], strict=True)
     thresholds = tuple(cheapest_threshold(*one, costs) for one in validation)
-    rows = np.stack([costs.of_rows(labels, own, at) for own, at in zip(scores, thresholds, strict=True)])
+    rows = np.stack(
+        [costs.of_rows(labels, own, at) for own, at in zip(scores, thresholds, strict=True)]
+    )
     f1 = [run.result["threshold"] for run in arm.runs if run.result]
-    at_f1 = float(np.mean([costs.of_rows(labels, own, at).mean() for own, at in zip(scores, f1, strict=True)]))
+    at_f1 = float(
+        np.mean([costs.of_rows(labels, own, at).mean() for own, at in zip(scores, f1, strict=True)])
+    )
     acted = float(np.mean([(own >= at).mean() for own, at in zip(scores, thresholds, strict=True)]))
     table = threshold_table(labels, scores[0])
     curve = np.array([costs.of(table.at(one)) for one in GRID]) / len(labels)
@@ -58,7 +76,8 @@ def arm_cost(workspace: Workspace, arm: ArmResult, costs: Costs) -> ArmCost:
 
 
 def cost_difference(one: ArmCost, other: ArmCost) -> Mean | str:
-    """Mean difference in cost a row over common seeds, a single run beside every seed; or why there is none."""
+    """Mean difference in cost a row over common seeds, a single run beside every seed; or why there
+    is none."""
     if one.rows.shape[1] != other.rows.shape[1]:
         return "other rows"
     common = [seed for seed in one.seeds if seed in other.seeds]
@@ -71,7 +90,8 @@ def cost_difference(one: ArmCost, other: ArmCost) -> Mean | str:
 
 
 def slice_columns(workspace: Workspace, dataset_id: str) -> list[str]:
-    """Columns that test rows can be sliced by: the segment columns that the files brought along, then the 39 fields."""
+    """Columns that test rows can be sliced by: the segment columns that the files brought along,
+    then the 39 fields."""
     try:
         kept = kept_columns(workspace, find_dataset(workspace, dataset_id))
     except BadInput:
@@ -80,7 +100,8 @@ def slice_columns(workspace: Workspace, dataset_id: str) -> list[str]:
 
 
 def column_slices(workspace: Workspace, dataset_id: str, column: str) -> list[Slice]:
-    """The most frequent values of a column among the target test rows; BadInput where the rows are gone."""
+    """The most frequent values of a column among the target test rows; BadInput where the rows are
+    gone."""
     dataset = find_dataset(workspace, dataset_id)
     values = column_values(workspace, dataset, column)
     chosen = values.take(test_rows(dataset, "target")).to_pylist()
@@ -94,10 +115,11 @@ def arm_slices(
     reference: str,
     slices_by: Callable[[str, str], list[Slice]] | None = None,
 ) -> tuple[dict[str, list[SliceMetrics]], list[SliceDifference]]:
-    """(metrics by arm, none for EVERY_COLUMN; where arms differ from the reference). column: or DOMAIN, EVERY_COLUMN.
+    """(metrics by arm, none for EVERY_COLUMN; where arms differ from the reference). column: or
+    DOMAIN, EVERY_COLUMN.
 
-    Arms of one dataset. slices_by: gives column_slices of a dataset and column, for who keeps them. BadInput where the
-    arms have no seed in common.
+    Arms of one dataset. slices_by: gives column_slices of a dataset and column, for who keeps them.
+    BadInput where the arms have no seed in common.
     """
     slices_by = slices_by or (lambda dataset_id, name: column_slices(workspace, dataset_id, name))
     seeds = comparable_seeds(arms)
@@ -105,12 +127,17 @@ def arm_slices(
     first = [scores_of(workspace, arms[0], f"{part}_label", seeds[:1])[0] for part in parts]
     labels = np.concatenate(first)
     scores = {
-        one.title: np.concatenate([scores_of(workspace, one, f"{part}_score", seeds) for part in parts], axis=1)
+        one.title: np.concatenate(
+            [scores_of(workspace, one, f"{part}_score", seeds) for part in parts], axis=1
+        )
         for one in arms
     }
     dataset = arms[0].runs[0].dataset
     if column == DOMAIN:
-        slices = [Slice("target", np.arange(len(first[0]))), Slice("source", len(first[0]) + np.arange(len(first[1])))]
+        slices = [
+            Slice("target", np.arange(len(first[0]))),
+            Slice("source", len(first[0]) + np.arange(len(first[1]))),
+        ]
     elif column == EVERY_COLUMN:
         slices = [
             Slice(f"{name} = {one.name}", one.rows)
@@ -119,19 +146,30 @@ def arm_slices(
         ]
     else:
         slices = slices_by(dataset, column)
-    metrics = {} if column == EVERY_COLUMN else {one: slice_metrics(labels, own, slices) for one, own in scores.items()}
+    metrics = (
+        {}
+        if column == EVERY_COLUMN
+        else {one: slice_metrics(labels, own, slices) for one, own in scores.items()}
+    )
     return metrics, slice_differences(labels, scores, reference, slices) if len(scores) > 1 else []
 
 
 def run_slices(
     arrays: Mapping[str, np.ndarray], slices: Sequence[Slice]
 ) -> tuple[dict[str, list[SliceMetrics]], list[SliceDifference]]:
-    """(metrics of one run's model, and of its backbone before where that scored; where the two differ).
+    """(metrics of one run's model, and of its backbone before where that scored; where the two
+    differ).
 
     arrays: the run's predictions by name, see core.runs.predictions.
     """
-    names = {"before": "before", "after": "score"} if "target_test_before" in arrays else {"this run": "score"}
+    names = (
+        {"before": "before", "after": "score"}
+        if "target_test_before" in arrays
+        else {"this run": "score"}
+    )
     labels = arrays["target_test_label"].astype(float)
-    scores = {title: arrays[f"target_test_{name}"].astype(float)[None] for title, name in names.items()}
+    scores = {
+        title: arrays[f"target_test_{name}"].astype(float)[None] for title, name in names.items()
+    }
     metrics = {title: slice_metrics(labels, one, slices) for title, one in scores.items()}
     return metrics, slice_differences(labels, scores, "before", slices) if len(scores) > 1 else []

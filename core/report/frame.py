@@ -1,7 +1,7 @@
 """How figures are made: traces and layout as plain values that plotly checks once, all together.
 
-Every `add_trace` and `update_…` on a figure checks and copies what is there already: made at once, a figure takes a
-fifth of the time, and a threshold that moves makes six.
+Every `add_trace` and `update_…` on a figure checks and copies what is there already: made at once,
+a figure takes a fifth of the time, and a threshold that moves makes six.
 """
 
 from collections.abc import Sequence
@@ -36,21 +36,38 @@ def axis(title: str, **fields: Any) -> dict[str, Any]:
 
 def upright(x: float, **line: Any) -> dict[str, Any]:
     """A line over the full height at `x`: one of a layout's shapes."""
-    return {"type": "line", "x0": x, "x1": x, "xref": "x", "y0": 0, "y1": 1, "yref": "y domain", "line": line}
+    return {
+        "type": "line",
+        "x0": x,
+        "x1": x,
+        "xref": "x",
+        "y0": 0,
+        "y1": 1,
+        "yref": "y domain",
+        "line": line,
+    }
 
 
 def framed(
-    traces: Sequence[Trace], x: dict[str, Any], y: dict[str, Any], revision: str, nothing: str = "", **layout: Any
+    traces: Sequence[Trace],
+    x: dict[str, Any],
+    y: dict[str, Any],
+    revision: str,
+    nothing: str = "",
+    **layout: Any,
 ) -> go.Figure:
-    """The figure of these traces between its axes. revision: a zoom is kept from one figure to the next of the same.
+    """The figure of these traces between its axes. revision: a zoom is kept from one figure to the
+    next of the same.
 
-    nothing: what the figure says where no trace has a point, since the numbers do not exist; plotly would show axes
-    with made-up numbers. Traces that cannot be hovered over, such as the diagonal of guessing, do not count.
+    nothing: what the figure says where no trace has a point, since the numbers do not exist; plotly
+    would show axes with made-up numbers. Traces that cannot be hovered over, such as the diagonal
+    of guessing, do not count.
     """
     if nothing and not any(_has_points(trace) for trace in traces):
         x, y = ({**one, **({} if "ticktext" in one else NO_TICKS)} for one in (x, y))
         layout["annotations"] = [note_of(nothing)]
-    # Without a template of its own plotly would put its default into every figure; the page's theme takes its place.
+    # Without a template of its own plotly would put its default into every figure; the page's theme
+    # takes its place.
     frame = {"template": {}, "margin": MARGIN, "legend": LEGEND, "uirevision": revision}
     return go.Figure(list(traces), {"xaxis": x, "yaxis": y, **frame, **layout})
 

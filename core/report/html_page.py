@@ -1,8 +1,10 @@
-"""One HTML file that needs nothing else: its own styles, plotly.js, figures as data; it opens without a network.
+"""One HTML file that needs nothing else: its own styles, plotly.js, figures as data; it opens
+without a network.
 
-Every value from a user is escaped here, whoever calls: cells, sentences and commands are plain text and become HTML in
-this module alone. The page's policy (Content-Security-Policy) allows the two scripts by their hashes and no connection,
-so that even a mistake in the escaping could neither run a script nor call out.
+Every value from a user is escaped here, whoever calls: cells, sentences and commands are plain text
+and become HTML in this module alone. The page's policy (Content-Security-Policy) allows the two
+scripts by their hashes and no connection, so that even a mistake in the escaping could neither run
+a script nor call out.
 """
 
 import base64
@@ -39,7 +41,9 @@ class Section:
 
 def paragraph(text: str, kind: str = "") -> Html:
     """A paragraph; kind: a class of the style sheet."""
-    return Html(f'<p class="{_escaped(kind)}">{_escaped(text)}</p>' if kind else f"<p>{_escaped(text)}</p>")
+    return Html(
+        f'<p class="{_escaped(kind)}">{_escaped(text)}</p>' if kind else f"<p>{_escaped(text)}</p>"
+    )
 
 
 def heading(text: str) -> Html:
@@ -54,7 +58,10 @@ def sentences(texts: Sequence[str]) -> Html:
 
 def facts(values: Mapping[str, Cell]) -> Html:
     """Names and values, a line each."""
-    lines = "".join(f"<div><dt>{_escaped(name)}</dt><dd>{_cell(value)}</dd></div>" for name, value in values.items())
+    lines = "".join(
+        f"<div><dt>{_escaped(name)}</dt><dd>{_cell(value)}</dd></div>"
+        for name, value in values.items()
+    )
     return Html(f"<dl>{lines}</dl>")
 
 
@@ -63,7 +70,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Html:
     head = "".join(f'<th scope="col">{_escaped(name)}</th>' for name in columns)
     body = "".join("<tr>" + "".join(_data(value) for value in row) + "</tr>" for row in rows)
     return Html(
-        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        '<div class="wide"'
+        f' tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 
@@ -73,26 +81,33 @@ def commands(lines: Sequence[str]) -> Html:
 
 
 def plot(figure: go.Figure, title: str, height: int = 380) -> Html:
-    """The figure under a title, interactive; the page's script draws it from the data that lies beside it."""
-    # A template of the library's own would be drawn over by the page's theme, and takes more room than a curve.
+    """The figure under a title, interactive; the page's script draws it from the data that lies
+    beside it."""
+    # A template of the library's own would be drawn over by the page's theme, and takes more room
+    # than a curve.
     figure = go.Figure(figure).update_layout(template=None, title=None)
     data = _as_script(figure.to_json())
     return Html(
-        f'<figure><figcaption>{_escaped(title)}</figcaption><div class="thaw-plot" style="height:{height:d}px" '
-        f'role="img" aria-label="{_escaped(title)}"></div><script type="application/json">{data}</script></figure>'
+        f'<figure><figcaption>{_escaped(title)}</figcaption><div class="thaw-plot"'
+        f' style="height:{height:d}px" role="img" aria-label="{_escaped(title)}"></div><script'
+        f' type="application/json">{data}</script></figure>'
     )
 
 
 def page(title: str, lead: Mapping[str, Cell], notice: str, sections: Sequence[Section]) -> str:
-    """The whole file. lead: facts under the title. notice: what must be known before anything else, none when empty."""
+    """The whole file. lead: facts under the title. notice: what must be known before anything else,
+    none when empty."""
     library, script = get_plotlyjs(), _SCRIPT.read_text(encoding="utf-8")
     policy = (
-        f"default-src 'none'; script-src {_source(library)} {_source(script)}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {_source(library)} {_source(script)}; style-src"
+        " 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-    links = "".join(f'<a href="#{_escaped(one.anchor)}">{_escaped(one.title)}</a>' for one in sections)
+    links = "".join(
+        f'<a href="#{_escaped(one.anchor)}">{_escaped(one.title)}</a>' for one in sections
+    )
     body = "".join(
-        f'<section id="{_escaped(one.anchor)}"><h2>{_escaped(one.title)}</h2>{"".join(one.body)}</section>'
+        "<section"
+        f' id="{_escaped(one.anchor)}"><h2>{_escaped(one.title)}</h2>{"".join(one.body)}</section>'
         for one in sections
     )
     mark = f'<p class="notice" role="note">{_escaped(notice)}</p>' if notice else ""
@@ -100,7 +115,8 @@ def page(title: str, lead: Mapping[str, Cell], notice: str, sections: Sequence[S
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_escaped(policy)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">\n'
+        '<meta name="color-scheme" content="light dark"><meta name="referrer"'
+        ' content="no-referrer">\n'
         f"<title>{_escaped(title)}</title>\n<style>\n{_STYLE.read_text(encoding='utf-8')}</style></head>\n<body><main>"
         f"<header>{mark}<h1>{_escaped(title)}</h1>{facts(lead)}<nav>{links}</nav></header>\n{body}</main>\n"
         f"<script>{library}</script>\n<script>{script}</script>\n</body></html>\n"
@@ -114,7 +130,13 @@ def _escaped(text: str) -> str:
 def _cell(value: Cell) -> str:
     if value is None or value != value:
         return "–"
-    return _escaped(f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else value)
+    return _escaped(
+        f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:.4f}"
+        if isinstance(value, float)
+        else value
+    )
 
 
 def _data(value: Cell) -> str:
@@ -124,7 +146,8 @@ def _data(value: Cell) -> str:
 
 
 def _as_script(text: str) -> str:
-    """JSON that no parser of HTML can take for the end of its script; it reads back as the same value."""
+    """JSON that no parser of HTML can take for the end of its script; it reads back as the same
+    value."""
     json.loads(text)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

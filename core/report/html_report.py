@@ -1,4 +1,5 @@
-"""The report of a sweep, or of runs picked by hand, as one HTML file: data, settings, verdicts, figures, commands."""
+"""The report of a sweep, or of runs picked by hand, as one HTML file: data, settings, verdicts,
+figures, commands."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +16,19 @@ from core.models.card import BackboneCard
 from core.models.registry import ARCHITECTURES
 from core.outputs import check_output, write_output
 from core.program import PROGRAM
-from core.report.html_page import Cell, Html, Section, commands, facts, heading, page, paragraph, plot, sentences, table
+from core.report.html_page import (
+    Cell,
+    Html,
+    Section,
+    commands,
+    facts,
+    heading,
+    page,
+    paragraph,
+    plot,
+    sentences,
+    table,
+)
 from core.report.report_figures import (
     ARMS_TITLE,
     calibration_of_arms,
@@ -32,10 +45,12 @@ from core.workspace import Workspace
 MOST_CURVES = 12
 """Arms drawn in the figures of curves; more could not be told apart."""
 SIMULATED = (
-    "Simulated data: these rows were made by Thaw's simulator. The numbers show how the method works and say nothing "
-    "about real traffic."
+    "Simulated data: these rows were made by Thaw's simulator. The numbers show how the method"
+    " works and say nothing about real traffic."
 )
-SIMULATED_BACKBONE = "A backbone in this report was pretrained on simulated rows, not on real traffic."
+SIMULATED_BACKBONE = (
+    "A backbone in this report was pretrained on simulated rows, not on real traffic."
+)
 
 
 def write_report(workspace: Workspace, subject: Subject, target: Path) -> dict[str, Any]:
@@ -60,7 +75,9 @@ def write_report(workspace: Workspace, subject: Subject, target: Path) -> dict[s
     }
 
 
-def report_html(workspace: Workspace, subject: Subject, verdicts: Sequence[Verdict], words: Sequence[str]) -> str:
+def report_html(
+    workspace: Workspace, subject: Subject, verdicts: Sequence[Verdict], words: Sequence[str]
+) -> str:
     """The report's whole text."""
     dataset = subject.dataset
     lead = {
@@ -74,7 +91,9 @@ def report_html(workspace: Workspace, subject: Subject, verdicts: Sequence[Verdi
         Section("Arms", "arms", _arms(subject.results)),
         Section("Figures", "figures", _figures(workspace, subject)),
         Section("Data", "data", _data(dataset)),
-        Section("Backbone", "backbone", [part for card in subject.cards for part in _backbone(card)]),
+        Section(
+            "Backbone", "backbone", [part for card in subject.cards for part in _backbone(card)]
+        ),
         Section("Settings", "settings", _settings(subject)),
         Section("Runs", "runs", _runs(subject)),
         Section("Environment", "environment", _environment(subject)),
@@ -96,13 +115,15 @@ def _statuses(subject: Subject) -> str:
 
 def _verdicts(subject: Subject, verdicts: Sequence[Verdict], words: Sequence[str]) -> list[Html]:
     if not verdicts:
-        return [paragraph("There is one arm alone, so there is nothing to compare it with.", "quiet")]
+        return [
+            paragraph("There is one arm alone, so there is nothing to compare it with.", "quiet")
+        ]
     many = f"{len(verdicts)} comparison{'s' if len(verdicts) > 1 else ''}"
     rule = (
-        f"{many} on the target test rows. The p-values of all of them are adjusted together by Holm's method (1979), "
-        f"those of AUC and those of log loss; at {LEVEL:g} or more two arms are “not distinguishable”. Intervals of "
-        "AUC differences join the noise of test rows (DeLong) and of seeds; those of log loss come from a paired "
-        "bootstrap."
+        f"{many} on the target test rows. The p-values of all of them are adjusted together by"
+        f" Holm's method (1979), those of AUC and those of log loss; at {LEVEL:g} or more two arms"
+        " are “not distinguishable”. Intervals of AUC differences join the noise of test rows"
+        " (DeLong) and of seeds; those of log loss come from a paired bootstrap."
     )
     rows: list[list[Cell]] = [
         [
@@ -119,9 +140,24 @@ def _verdicts(subject: Subject, verdicts: Sequence[Verdict], words: Sequence[str
         ]
         for one in verdicts
     ]
-    columns = ("Setting", "Arm", "Against", "By AUC", "ΔAUC", "95 %", "Adjusted p", "Δ log loss", "95 %", "Adjusted p")
+    columns = (
+        "Setting",
+        "Arm",
+        "Against",
+        "By AUC",
+        "ΔAUC",
+        "95 %",
+        "Adjusted p",
+        "Δ log loss",
+        "95 %",
+        "Adjusted p",
+    )
     skip = int(all(one.setting == "" for one in verdicts))
-    return [sentences(words), paragraph(rule, "quiet"), table(columns[skip:], [row[skip:] for row in rows])]
+    return [
+        sentences(words),
+        paragraph(rule, "quiet"),
+        table(columns[skip:], [row[skip:] for row in rows]),
+    ]
 
 
 def _arms(results: Sequence[ArmResult]) -> list[Html]:
@@ -147,9 +183,9 @@ def _arms(results: Sequence[ArmResult]) -> list[Html]:
             ]
         )
     note = (
-        "Mean ± standard deviation over seeds, which is the noise of training. The interval is the mean of DeLong's "
-        "interval of each seed, which is the noise of test rows. ECE is the expected calibration error over 15 bins of "
-        "equally many rows."
+        "Mean ± standard deviation over seeds, which is the noise of training. The interval is the"
+        " mean of DeLong's interval of each seed, which is the noise of test rows. ECE is the"
+        " expected calibration error over 15 bins of equally many rows."
     )
     gaps = missing_auc(results)
     return [table(columns, rows), *([sentences(gaps)] if gaps else []), paragraph(note, "quiet")]
@@ -169,7 +205,10 @@ def _figures(workspace: Workspace, subject: Subject) -> list[Html]:
         if len(settings) > 1:
             parts.append(heading(_capital(setting)))
         own = [one for one in subject.results if one.setting == setting]
-        parts += [plot(figure, title, _height(title, len(own))) for title, figure in figures_of_setting(own)]
+        parts += [
+            plot(figure, title, _height(title, len(own)))
+            for title, figure in figures_of_setting(own)
+        ]
     if len(settings) > 1:
         parts.append(heading("All settings"))
     shown = subject.results[:MOST_CURVES]
@@ -178,11 +217,16 @@ def _figures(workspace: Workspace, subject: Subject) -> list[Html]:
         parts.append(plot(curves, "Validation loss while training, mean over seeds"))
     seed = "the first seed of each arm"
     parts.append(plot(roc_of_arms(workspace, shown), f"ROC on target test rows, {seed}", 460))
-    parts.append(plot(calibration_of_arms(workspace, shown), f"Calibration on target test rows, {seed}", 420))
+    parts.append(
+        plot(calibration_of_arms(workspace, shown), f"Calibration on target test rows, {seed}", 420)
+    )
     if len(shown) < len(subject.results):
-        parts.append(paragraph(f"Curves of the first {len(shown)} of {len(subject.results)} arms.", "quiet"))
+        parts.append(
+            paragraph(f"Curves of the first {len(shown)} of {len(subject.results)} arms.", "quiet")
+        )
     note = (
-        "Thin intervals are for other test rows (DeLong, 95 %), thick ones for other seeds (± one standard deviation)."
+        "Thin intervals are for other test rows (DeLong, 95 %), thick ones for other seeds (± one"
+        " standard deviation)."
     )
     return [paragraph(note, "quiet"), *parts]
 
@@ -207,7 +251,12 @@ def _data(dataset: Dataset) -> list[Html]:
     }
     notes = [*dataset.notes, *duplicate_sentences(dataset.samples, dataset.duplicates)]
     parts: list[list[Cell]] = [
-        [part.part.replace("_", " "), part.rows, part.clicks, part.click_rate if part.rows else None]
+        [
+            part.part.replace("_", " "),
+            part.rows,
+            part.clicks,
+            part.click_rate if part.rows else None,
+        ]
         for part in dataset.parts
     ]
     found = [facts(values), table(("Part", "Rows", "Clicks", "Click rate"), parts)]
@@ -236,25 +285,34 @@ def _backbone(card: BackboneCard) -> list[Html]:
     values: dict[str, Cell] = {
         "Architecture": f"{about.title} ({about.source})" if about else card.architecture,
         "Parameters": card.parameters,
-        "Learnt": OBJECTIVES[card.objective].title if card.objective in OBJECTIVES else card.objective,
-        "From": f"{learnt['rows']:,} {learnt['domain']} rows of {learnt['dataset']}"
-        + (" (simulated)" if learnt["simulated"] else ""),
+        "Learnt": (
+            OBJECTIVES[card.objective].title if card.objective in OBJECTIVES else card.objective
+        ),
+        "From": (
+            f"{learnt['rows']:,} {learnt['domain']} rows of {learnt['dataset']}"
+            + (" (simulated)" if learnt["simulated"] else "")
+        ),
         "Their content hash": learnt["content_hash"],
         "Weights, SHA-256": card.weights_sha256,
         "Preprocessing hash": card.preprocessing_hash,
         "Licence": card.licence,
         "Made": card.created,
-        "Settings": ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in card.settings.items()),
+        "Settings": ", ".join(
+            f"{name.replace('_', ' ')} {_short(value)}" for name, value in card.settings.items()
+        ),
     }
     stages: list[list[Cell]] = [
-        [stage.title, stage.parameters, stage.flops, ORIGINS.get(stage.origin, stage.origin)] for stage in card.stages
+        [stage.title, stage.parameters, stage.flops, ORIGINS.get(stage.origin, stage.origin)]
+        for stage in card.stages
     ]
     columns = ("Stage, from the input", "Parameters", "Operations a row", "Weights from")
     return [heading(card.name), facts(values), table(columns, stages)]
 
 
 def _settings(subject: Subject) -> list[Html]:
-    values: dict[str, Cell] = {_capital(name): _short(value) for name, value in subject.shared.items()}
+    values: dict[str, Cell] = {
+        _capital(name): _short(value) for name, value in subject.shared.items()
+    }
     if subject.shared.get("target rows") == 0:
         values["Target rows"] = "all"
     parts = [paragraph("Every run has these alike."), facts(values)]
@@ -296,9 +354,22 @@ def _runs(subject: Subject) -> list[Html]:
                 run.note or None,
             ]
         )
-    columns = ("Run", "Name", "Seed", "Status", "AUC", "Log loss", "Best epoch", "Seconds", "Tags", "Note")
+    columns = (
+        "Run",
+        "Name",
+        "Seed",
+        "Status",
+        "AUC",
+        "Log loss",
+        "Best epoch",
+        "Seconds",
+        "Tags",
+        "Note",
+    )
     kept = [place for place in range(len(columns)) if any(row[place] is not None for row in rows)]
-    return [table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])]
+    return [
+        table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
+    ]
 
 
 def _epochs(run: Run) -> str:
@@ -324,7 +395,8 @@ def _environment(subject: Subject) -> list[Html]:
 def _commands(subject: Subject) -> list[Html]:
     ids = ", ".join(run.id for run in subject.runs[:3] if run.status == "done")
     after = (
-        "The same device kind, number of threads and versions give the same numbers, bit for bit; on others they "
-        f"differ in the last digits. `{PROGRAM} verify --run ID` (such as {ids}) trains a run again and says so."
+        "The same device kind, number of threads and versions give the same numbers, bit for bit;"
+        f" on others they differ in the last digits. `{PROGRAM} verify --run ID` (such as {ids})"
+        " trains a run again and says so."
     )
     return [commands(subject.commands), paragraph(after, "quiet")]

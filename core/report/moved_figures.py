@@ -1,4 +1,5 @@
-"""Figures of what a fine-tuning moved: weights and activations stage by stage, gradients, an embedding map."""
+"""Figures of what a fine-tuning moved: weights and activations stage by stage, gradients, an
+embedding map."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,8 @@ _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def distance_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """How far every stage's weights moved, as a share of their norm: frozen cold, trained warm, the input below."""
+    """How far every stage's weights moved, as a share of their norm: frozen cold, trained warm, the
+    input below."""
     shares = [stage["relative"] for stage in stages]
     texts = ["–" if one is None else "0" if one == 0 else f"{100 * one:.3g} %" for one in shares]
     most = max((one for one in shares if one), default=0.01)
@@ -27,15 +29,19 @@ def distance_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
 
 
 def cka_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """How alike what every stage hands on is before and after; 1 is the same up to turning and scaling."""
+    """How alike what every stage hands on is before and after; 1 is the same up to turning and
+    scaling."""
     values = [stage["cka"] for stage in stages]
     texts = ["–" if one is None else f"{one:.4f}" for one in values]
     x = axis("Linear CKA, before against after", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1])
-    return _bars(stages, values, texts, "%{y}: CKA %{text}<extra>%{fullData.name}</extra>", x, "cka")
+    return _bars(
+        stages, values, texts, "%{y}: CKA %{text}<extra>%{fullData.name}</extra>", x, "cka"
+    )
 
 
 def gradient_figure(points: Points, titles: Mapping[str, str]) -> go.Figure:
-    """Norm of every trained stage's gradient by optimiser step, on a log scale. titles: by stage name."""
+    """Norm of every trained stage's gradient by optimiser step, on a log scale. titles: by stage
+    name."""
     traces: list[Trace] = []
     for place, (name, title) in enumerate(titles.items()):
         if GRADIENT + name not in points:
@@ -60,7 +66,8 @@ def gradient_figure(points: Points, titles: Mapping[str, str]) -> go.Figure:
 
 
 def map_figure(before: np.ndarray, after: np.ndarray, values: np.ndarray) -> go.Figure:
-    """Places (values, 2) of a field's vectors: before cold rings, after warm dots, a line for each way."""
+    """Places (values, 2) of a field's vectors: before cold rings, after warm dots, a line for each
+    way."""
     ways = np.full((3 * len(before), 2), np.nan)
     ways[::3], ways[1::3] = before, after
     traces = [
@@ -88,7 +95,12 @@ def map_figure(before: np.ndarray, after: np.ndarray, values: np.ndarray) -> go.
                 hovertemplate="%{customdata}<extra>%{fullData.name}</extra>",
             )
         )
-    return framed(traces, axis("First principal component", zeroline=False), axis("Second", zeroline=False), "map")
+    return framed(
+        traces,
+        axis("First principal component", zeroline=False),
+        axis("Second", zeroline=False),
+        "map",
+    )
 
 
 def _bars(
@@ -107,7 +119,10 @@ def _bars(
             traces.append(
                 bar(
                     y=[titles[place] for place in chosen],
-                    x=np.array([np.nan if values[place] is None else values[place] for place in chosen], dtype=float),
+                    x=np.array(
+                        [np.nan if values[place] is None else values[place] for place in chosen],
+                        dtype=float,
+                    ),
                     text=[texts[place] for place in chosen],
                     textposition="outside",
                     cliponaxis=False,

@@ -1,4 +1,5 @@
-"""Figures that lay a run of several arms over each other at one threshold; an arm has one colour in all of them."""
+"""Figures that lay a run of several arms over each other at one threshold; an arm has one colour in
+all of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ LEAST_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Laid:
-    """What one run adds: its label, its curves, its confusion counts at the threshold, and how its scores spread.
+    """What one run adds: its label, its curves, its confusion counts at the threshold, and how its
+    scores spread.
 
     spread: share of rows with a score in each of len(spread) bins of equal width from 0 to 1.
     """
@@ -40,11 +42,18 @@ def roc_points(runs: Mapping[str, Laid]) -> go.Figure:
         # Rows of one class have no curve, and so no point on it.
         if len(run.roc.x):
             _point(traces, runs, run_id, run.at.false_positive_rate, run.at.recall)
-    return framed(traces, axis("False positive rate"), axis("True positive rate (recall)"), "one-roc", ONE_CLASS)
+    return framed(
+        traces,
+        axis("False positive rate"),
+        axis("True positive rate (recall)"),
+        "one-roc",
+        ONE_CLASS,
+    )
 
 
 def precision_recall_points(runs: Mapping[str, Laid], rate: float) -> go.Figure:
-    """Precision by recall, each with its point at the threshold; `rate` is the click rate, guessing's precision."""
+    """Precision by recall, each with its point at the threshold; `rate` is the click rate,
+    guessing's precision."""
     traces = [_reference([0, 1], [rate, rate])]
     for run_id, run in runs.items():
         _curve(traces, runs, run_id, run.precision_recall.x, run.precision_recall.y)
@@ -55,18 +64,26 @@ def precision_recall_points(runs: Mapping[str, Laid], rate: float) -> go.Figure:
 
 
 def gains_points(runs: Mapping[str, Laid]) -> go.Figure:
-    """Share of clicks among the best scored share of rows, each with the share acted on at the threshold."""
+    """Share of clicks among the best scored share of rows, each with the share acted on at the
+    threshold."""
     traces = [_reference([0, 1], [0, 1])]
     for run_id, run in runs.items():
         _curve(traces, runs, run_id, run.gains.x, run.gains.y)
         rows = run.at.tp + run.at.fp + run.at.tn + run.at.fn
         if len(run.gains.x):
             _point(traces, runs, run_id, (run.at.tp + run.at.fp) / max(rows, 1), run.at.recall)
-    return framed(traces, axis("Rows taken, best scored first"), axis("Clicks among them"), "one-gains", NO_CLICKS)
+    return framed(
+        traces,
+        axis("Rows taken, best scored first"),
+        axis("Clicks among them"),
+        "one-gains",
+        NO_CLICKS,
+    )
 
 
 def lift_points(runs: Mapping[str, Laid]) -> go.Figure:
-    """Click rate among the best scored share of rows over that of all, each with its point at the threshold."""
+    """Click rate among the best scored share of rows over that of all, each with its point at the
+    threshold."""
     traces = [_reference([0, 1], [1, 1])]
     for run_id, run in runs.items():
         # The first hundredth of the rows is noise, and would set the scale.
@@ -75,16 +92,24 @@ def lift_points(runs: Mapping[str, Laid]) -> go.Figure:
         acted = (run.at.tp + run.at.fp) / max(run.at.tp + run.at.fp + run.at.tn + run.at.fn, 1)
         if acted >= LEAST_SHARE and len(run.gains.x):
             _point(traces, runs, run_id, acted, run.at.recall / acted)
-    return framed(traces, axis("Rows taken, best scored first"), axis("Lift"), "one-lift", NO_CLICKS)
+    return framed(
+        traces, axis("Rows taken, best scored first"), axis("Lift"), "one-lift", NO_CLICKS
+    )
 
 
 def calibration_overlay(runs: Mapping[str, Laid]) -> go.Figure:
-    """Click rate by mean score in 15 bins of equally many rows; on the line a score means what it says."""
-    most = max(float(max(run.bins.predicted.max(initial=0), run.bins.actual.max(initial=0))) for run in runs.values())
+    """Click rate by mean score in 15 bins of equally many rows; on the line a score means what it
+    says."""
+    most = max(
+        float(max(run.bins.predicted.max(initial=0), run.bins.actual.max(initial=0)))
+        for run in runs.values()
+    )
     traces = [_reference([0, most], [0, most])]
     for run_id, run in runs.items():
         _curve(traces, runs, run_id, run.bins.predicted, run.bins.actual, mode="lines+markers")
-    return framed(traces, axis("Mean predicted click probability"), axis("Click rate"), "one-calibration")
+    return framed(
+        traces, axis("Mean predicted click probability"), axis("Click rate"), "one-calibration"
+    )
 
 
 def score_overlay(runs: Mapping[str, Laid], threshold: float) -> go.Figure:

@@ -1,4 +1,5 @@
-"""Where names stand beside the points of a scatter, so that none covers another or is cut at an edge."""
+"""Where names stand beside the points of a scatter, so that none covers another or is cut at an
+edge."""
 
 from collections.abc import Iterable
 
@@ -9,19 +10,24 @@ NAME_WIDTH, NAME_HEIGHT = 0.3, 0.07
 
 
 def name_positions(x: np.ndarray, y: np.ndarray, named: Iterable[int]) -> dict[int, str]:
-    """Plotly's text position by place; the lower of two whose names would cover one another has none.
+    """Plotly's text position by place; the lower of two whose names would cover one another has
+    none.
 
-    x, y: of all points, as the axes show them (logarithms on a logarithmic one). named: places that want a name.
+    x, y: of all points, as the axes show them (logarithms on a logarithmic one). named: places that
+    want a name.
     """
     across, up = _scaled(x), _scaled(y)
     found: dict[int, str] = {}
     for place in sorted(named, key=lambda one: -float(up[one])):
         if all(
-            abs(across[place] - across[other]) > NAME_WIDTH or abs(up[place] - up[other]) > NAME_HEIGHT
+            abs(across[place] - across[other]) > NAME_WIDTH
+            or abs(up[place] - up[other]) > NAME_HEIGHT
             for other in found
         ):
             # Inwards from both edges, which would cut it.
-            side = "right" if across[place] < 1 / 3 else "left" if across[place] > 2 / 3 else "center"
+            side = (
+                "right" if across[place] < 1 / 3 else "left" if across[place] > 2 / 3 else "center"
+            )
             found[place] = f"top {side}"
     return found
 

@@ -1,4 +1,5 @@
-"""Figures of a report's arms, by setting where there are several: what the sweep page draws, ROC and calibration."""
+"""Figures of a report's arms, by setting where there are several: what the sweep page draws, ROC
+and calibration."""
 
 import dataclasses
 import html
@@ -31,7 +32,8 @@ Titled = tuple[str, go.Figure]
 
 
 def figures_of_setting(results: Sequence[ArmResult]) -> list[Titled]:
-    """(title, figure) of the arms of one setting: intervals, freeze depth, adaptation against forgetting, cost."""
+    """(title, figure) of the arms of one setting: intervals, freeze depth, adaptation against
+    forgetting, cost."""
     results = [with_plain_title(one) for one in results]
     found: list[Titled] = [(ARMS_TITLE, arms_figure([one.title for one in results], results))]
     if len({one.depth for one in results if is_depth(one)}) > 1:
@@ -49,11 +51,14 @@ def figures_of_setting(results: Sequence[ArmResult]) -> list[Titled]:
 
 
 def learning_curves(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
-    """Validation loss by optimiser step: the mean over an arm's seeds, and a band of one standard deviation."""
+    """Validation loss by optimiser step: the mean over an arm's seeds, and a band of one standard
+    deviation."""
     store = RunStore(workspace)
     bands = {}
     for result in results:
-        losses = [store.points(run.id, "validation_loss").get("validation_loss") for run in result.runs]
+        losses = [
+            store.points(run.id, "validation_loss").get("validation_loss") for run in result.runs
+        ]
         # A single point, as zero-shot leaves at most, is no curve.
         if curves := [one for one in losses if one is not None and len(one[0]) > 1]:
             bands[plain(_name(result))] = mean_band(curves)
@@ -76,7 +81,8 @@ def roc_of_arms(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure
 
 
 def calibration_of_arms(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
-    """Click rate by mean score in 15 bins of equally many rows, of each arm's first seed on the target test rows."""
+    """Click rate by mean score in 15 bins of equally many rows, of each arm's first seed on the
+    target test rows."""
     figure = go.Figure()
     most = 0.0
     for result, style in _styled(results):
@@ -107,12 +113,20 @@ def _styled(results: Sequence[ArmResult]) -> list[tuple[ArmResult, Style]]:
 
 
 def _first_seed(workspace: Workspace, result: ArmResult) -> tuple[np.ndarray, np.ndarray]:
-    arrays = read_predictions(workspace, result.runs[0].id, ["target_test_label", "target_test_score"])
+    arrays = read_predictions(
+        workspace, result.runs[0].id, ["target_test_label", "target_test_score"]
+    )
     return arrays["target_test_label"], arrays["target_test_score"]
 
 
 def _add(
-    figure: go.Figure, x: np.ndarray, y: np.ndarray, result: ArmResult, style: Style, mode: str, hover: str
+    figure: go.Figure,
+    x: np.ndarray,
+    y: np.ndarray,
+    result: ArmResult,
+    style: Style,
+    mode: str,
+    hover: str,
 ) -> None:
     line = {"color": style[0], "dash": style[1], "width": 2}
     figure.add_trace(
@@ -128,7 +142,14 @@ def _add(
 
 
 def _finish(figure: go.Figure, most: float, x_title: str, y_title: str) -> go.Figure:
-    figure.add_shape(type="line", x0=0, y0=0, x1=most, y1=most, line={"color": NEUTRAL, "dash": "dash", "width": 1})
+    figure.add_shape(
+        type="line",
+        x0=0,
+        y0=0,
+        x1=most,
+        y1=most,
+        line={"color": NEUTRAL, "dash": "dash", "width": 1},
+    )
     figure.update_xaxes(title_text=x_title)
     figure.update_yaxes(title_text=y_title)
     return figure.update_layout(margin=MARGIN, legend=LEGEND)

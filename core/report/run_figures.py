@@ -1,4 +1,5 @@
-"""Figures of one run: learning curves, ROC, precision-recall, calibration, gains, confusion, scores."""
+"""Figures of one run: learning curves, ROC, precision-recall, calibration, gains, confusion,
+scores."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,8 +26,11 @@ _SHARE = {"range": [-0.01, 1.01]}
 _UPRIGHT_SHARE = {"range": [-0.01, 1.02]}
 
 
-def loss_figure(points: Points, best_step: int | None = None, title: str = "Log loss (nats)") -> go.Figure:
-    """Training and validation loss by optimiser step; `best_step` marks the epoch whose weights were kept."""
+def loss_figure(
+    points: Points, best_step: int | None = None, title: str = "Log loss (nats)"
+) -> go.Figure:
+    """Training and validation loss by optimiser step; `best_step` marks the epoch whose weights
+    were kept."""
     steps, values = points.get("train_loss", (np.zeros(0), np.zeros(0)))
     traces = [_line(steps, values, "training", TRAINED, dash="dot", width=1.5)]
     steps, values = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
@@ -66,16 +70,24 @@ def roc_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion]) -> go
     """ROC after (True) and before (False), each with its operating point."""
     traces = [_diagonal()]
     for after, curve in curves.items():
-        traces.append(_state_line(curve, after, "false positive rate %{x:.3f}, true positive rate %{y:.3f}"))
+        traces.append(
+            _state_line(curve, after, "false positive rate %{x:.3f}, true positive rate %{y:.3f}")
+        )
         # Rows of one class have no curve, and so no point on it.
         if len(curve.x):
             traces.append(_operating_point(at[after].false_positive_rate, at[after].recall, after))
-    x, y = axis("False positive rate", **_SHARE), axis("True positive rate (recall)", **_UPRIGHT_SHARE)
+    x, y = (
+        axis("False positive rate", **_SHARE),
+        axis("True positive rate (recall)", **_UPRIGHT_SHARE),
+    )
     return framed(traces, x, y, "roc", ONE_CLASS)
 
 
-def precision_recall_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion], rate: float) -> go.Figure:
-    """Precision by recall after and before, with operating points; `rate` is the click rate, guessing's precision."""
+def precision_recall_figure(
+    curves: Mapping[bool, Curve], at: Mapping[bool, Confusion], rate: float
+) -> go.Figure:
+    """Precision by recall after and before, with operating points; `rate` is the click rate,
+    guessing's precision."""
     traces = [
         scatter(
             x=np.array([0.0, 1.0]),
@@ -83,19 +95,29 @@ def precision_recall_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Conf
             mode="lines",
             line={"color": NEUTRAL, "dash": "dash", "width": 1},
             name="click rate",
-            **({"hovertemplate": "guessing: precision %{y:.3f}<extra></extra>"} if rate else {"hoverinfo": "skip"}),
+            **(
+                {"hovertemplate": "guessing: precision %{y:.3f}<extra></extra>"}
+                if rate
+                else {"hoverinfo": "skip"}
+            ),
         )
     ]
     for after, curve in curves.items():
         traces.append(_state_line(curve, after, "recall %{x:.3f}, precision %{y:.3f}"))
         if len(curve.x):
             traces.append(_operating_point(at[after].recall, at[after].precision, after))
-    return framed(traces, axis("Recall", **_SHARE), axis("Precision", **_UPRIGHT_SHARE), "pr", NO_CLICKS)
+    return framed(
+        traces, axis("Recall", **_SHARE), axis("Precision", **_UPRIGHT_SHARE), "pr", NO_CLICKS
+    )
 
 
 def calibration_figure(bins: Mapping[bool, Bins]) -> go.Figure:
-    """Click rate by mean score in 15 bins of equally many rows; on the diagonal a score means what it says."""
-    most = max((float(max(b.predicted.max(), b.actual.max())) for b in bins.values() if len(b.rows)), default=1.0)
+    """Click rate by mean score in 15 bins of equally many rows; on the diagonal a score means what
+    it says."""
+    most = max(
+        (float(max(b.predicted.max(), b.actual.max())) for b in bins.values() if len(b.rows)),
+        default=1.0,
+    )
     traces = [_diagonal(most)]
     for after, values in bins.items():
         spread = 1.96 * np.sqrt(values.actual * (1 - values.actual) / np.maximum(values.rows, 1))
@@ -108,23 +130,33 @@ def calibration_figure(bins: Mapping[bool, Bins]) -> go.Figure:
                 name=_CURVE_NAMES[after],
                 line=_state_style(after),
                 marker={"size": 6},
-                hovertemplate="mean score %{x:.3f}, click rate %{y:.3f}<extra>%{fullData.name}</extra>",
+                hovertemplate=(
+                    "mean score %{x:.3f}, click rate %{y:.3f}<extra>%{fullData.name}</extra>"
+                ),
             )
         )
-    return framed(traces, axis("Mean predicted click probability"), axis("Click rate"), "calibration")
+    return framed(
+        traces, axis("Mean predicted click probability"), axis("Click rate"), "calibration"
+    )
 
 
 def gains_figure(curves: Mapping[bool, Curve]) -> go.Figure:
     """Share of clicks caught by the share of rows taken, best scored first."""
     traces = [_diagonal()]
     for after, curve in curves.items():
-        traces.append(_state_line(curve, after, "the best %{x:.1%} of rows hold %{y:.1%} of clicks"))
-    x, y = axis("Rows taken, best scored first", tickformat=".0%"), axis("Clicks among them", tickformat=".0%")
+        traces.append(
+            _state_line(curve, after, "the best %{x:.1%} of rows hold %{y:.1%} of clicks")
+        )
+    x, y = (
+        axis("Rows taken, best scored first", tickformat=".0%"),
+        axis("Clicks among them", tickformat=".0%"),
+    )
     return framed(traces, x, y, "gains", NO_CLICKS)
 
 
 def confusion_figure(confusion: Confusion) -> go.Figure:
-    """Counts and shares of each true class; the stronger the colour, the larger the share of its row."""
+    """Counts and shares of each true class; the stronger the colour, the larger the share of its
+    row."""
     counts = np.array([[confusion.tn, confusion.fp], [confusion.fn, confusion.tp]])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     classes = ["no click", "click"]
@@ -142,7 +174,8 @@ def confusion_figure(confusion: Confusion) -> go.Figure:
         "xgap": 4,
         "ygap": 4,
     }
-    # Annotations take the theme's text colour; a heatmap's own texts take one that fits an opaque white page.
+    # Annotations take the theme's text colour; a heatmap's own texts take one that fits an opaque
+    # white page.
     notes = [
         {
             "x": predicted,
@@ -154,12 +187,16 @@ def confusion_figure(confusion: Confusion) -> go.Figure:
         for i, truth in enumerate(classes)
         for j, predicted in enumerate(classes)
     ]
-    x, y = axis("Predicted", showgrid=False, side="bottom"), axis("Truth", autorange="reversed", showgrid=False)
+    x, y = (
+        axis("Predicted", showgrid=False, side="bottom"),
+        axis("Truth", autorange="reversed", showgrid=False),
+    )
     return framed([heatmap], x, y, "confusion", annotations=notes)
 
 
 def score_figure(table: ThresholdTable, threshold: float) -> go.Figure:
-    """How click probabilities spread among rows with and without a click; the line is the threshold."""
+    """How click probabilities spread among rows with and without a click; the line is the
+    threshold."""
     edges = np.linspace(0, 1, 51)
     middle = (edges[1:] + edges[:-1]) / 2
     traces = []
@@ -173,7 +210,9 @@ def score_figure(table: ThresholdTable, threshold: float) -> go.Figure:
                 y=counts / max(counts.sum(), 1),
                 name=name,
                 marker={"color": with_alpha(color, 0.55)},
-                hovertemplate="score about %{x:.2f}: %{y:.1%} of these rows<extra>%{fullData.name}</extra>",
+                hovertemplate=(
+                    "score about %{x:.2f}: %{y:.1%} of these rows<extra>%{fullData.name}</extra>"
+                ),
             )
         )
     x, y = axis("Predicted click probability"), axis("Share of rows of the class", tickformat=".0%")
@@ -182,7 +221,8 @@ def score_figure(table: ThresholdTable, threshold: float) -> go.Figure:
 
 
 def scored_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.Figure:
-    """How the scores of a file spread, and those of the run's test rows beside them; the line is the threshold.
+    """How the scores of a file spread, and those of the run's test rows beside them; the line is
+    the threshold.
 
     counts: by name, the file's first; rows in equal bins of [0, 1].
     """
@@ -198,14 +238,21 @@ def scored_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.F
                 line={"color": color, "width": 2, "shape": "hvh"},
                 fill="tozeroy",
                 fillcolor=with_alpha(color, 0.15),
-                hovertemplate="score about %{x:.2f}: %{y:.1%} of these rows<extra>%{fullData.name}</extra>",
+                hovertemplate=(
+                    "score about %{x:.2f}: %{y:.1%} of these rows<extra>%{fullData.name}</extra>"
+                ),
             )
         )
-    x, y = axis("Predicted click probability"), axis("Share of rows", tickformat=".0%", rangemode="tozero")
+    x, y = (
+        axis("Predicted click probability"),
+        axis("Share of rows", tickformat=".0%", rangemode="tozero"),
+    )
     return framed(traces, x, y, "scored", shapes=[upright(threshold, color=NEUTRAL, width=2)])
 
 
-def _line(x: np.ndarray, y: np.ndarray, name: str, color: str, mode: str = "lines", **line: object) -> Trace:
+def _line(
+    x: np.ndarray, y: np.ndarray, name: str, color: str, mode: str = "lines", **line: object
+) -> Trace:
     shown = np.linspace(0, len(x) - 1, min(MOST_POINTS, len(x))).round().astype(int)
     return scatter(
         x=x[shown],
@@ -219,7 +266,9 @@ def _line(x: np.ndarray, y: np.ndarray, name: str, color: str, mode: str = "line
 
 def _state_style(after: bool) -> dict[str, object]:
     """After fine-tuning warm and solid; the backbone before it cold and dashed."""
-    return {"color": TRAINED, "width": 2.5} if after else {"color": FROZEN, "width": 2, "dash": "dash"}
+    return (
+        {"color": TRAINED, "width": 2.5} if after else {"color": FROZEN, "width": 2, "dash": "dash"}
+    )
 
 
 def _state_line(curve: Curve, after: bool, hover: str) -> Trace:

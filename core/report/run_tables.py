@@ -1,4 +1,5 @@
-"""Tables of runs: which runs pass a filter, a row for every run, a row for every arm; for pages and files."""
+"""Tables of runs: which runs pass a filter, a row for every run, a row for every arm; for pages and
+files."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
@@ -43,15 +44,19 @@ def matching_runs(
     kinds: Collection[str] = (),
     tags: Collection[str] = (),
 ) -> list[Run]:
-    """The runs that hold every word of `text` in name, note, tags or id, and are one of each kind that is asked for.
+    """The runs that hold every word of `text` in name, note, tags or id, and are one of each kind
+    that is asked for.
 
-    sweeps: names by id. of_sweeps: names of sweeps. tags: a run has to have one of them. An empty one asks for nothing.
+    sweeps: names by id. of_sweeps: names of sweeps. tags: a run has to have one of them. An empty
+    one asks for nothing.
     """
     words = text.lower().split()
     return [
         run
         for run in runs
-        if all(word in f"{run.name} {run.note} {' '.join(run.tags)} {run.id}".lower() for word in words)
+        if all(
+            word in f"{run.name} {run.note} {' '.join(run.tags)} {run.id}".lower() for word in words
+        )
         and (not of_sweeps or sweeps.get(run.group) in of_sweeps)
         and (not statuses or run.status in statuses)
         and (not kinds or run.kind in kinds)
@@ -67,7 +72,8 @@ def strategy_of(run: Run) -> str:
 
 
 def learning_of(request: dict[str, Any]) -> str:
-    """What sets a pretraining apart from learning clicks from random weights: " (Word2Vec, no training)"; often ""."""
+    """What sets a pretraining apart from learning clicks from random weights: " (Word2Vec, no
+    training)"; often ""."""
     objective, start = request.get("objective", "supervised"), request.get("start", "random")
     words = [ORIGINS[start]] * (start != "random")
     words += {"supervised": [], "none": ["no training"]}.get(objective, [objective.upper()])
@@ -75,11 +81,16 @@ def learning_of(request: dict[str, Any]) -> str:
 
 
 def run_frame(
-    workspace: Workspace, runs: Sequence[Run], validation: Mapping[str, Validation], sweeps: Mapping[str, str]
+    workspace: Workspace,
+    runs: Sequence[Run],
+    validation: Mapping[str, Validation],
+    sweeps: Mapping[str, str],
 ) -> pd.DataFrame:
     """A row for every run with its settings and metrics. validation: by id, of each of them."""
     cells = zip(*map(_cells, runs), strict=True)
-    own: dict[str, list[Any]] = {name: [*column] for name, column in zip(_CELLS, cells, strict=True)}
+    own: dict[str, list[Any]] = {
+        name: [*column] for name, column in zip(_CELLS, cells, strict=True)
+    }
     of_runs = [validation[run.id] for run in runs]
     own |= {name: [getattr(one, field) for one in of_runs] for name, field in _VALIDATION.items()}
     datasets = {
@@ -91,14 +102,17 @@ def run_frame(
     own["Dataset"] = [datasets.get(one, one) for one in own["Dataset"]]
     own["Sweep"] = [sweeps.get(one, "") for one in own["Sweep"]]
     table = pd.DataFrame({name: own[name] for name in _COLUMNS})
-    table["Created"] = pd.to_datetime(table["Created"], format="ISO8601", utc=True).dt.tz_convert(None)
+    table["Created"] = pd.to_datetime(table["Created"], format="ISO8601", utc=True).dt.tz_convert(
+        None
+    )
     return table
 
 
 def arm_frame(
     workspace: Workspace, runs: Sequence[Run], table: pd.DataFrame
 ) -> tuple[list[tuple[str, ...]], pd.DataFrame]:
-    """(ids of each arm's runs, a row for every arm): means of the rows of `table`, which are those of `runs`."""
+    """(ids of each arm's runs, a row for every arm): means of the rows of `table`, which are those
+    of `runs`."""
     backbones = {card.id: card.name for card in list_backbones(workspace)}
     datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace)}
     arms = arms_of(runs, backbones, datasets)
@@ -106,7 +120,9 @@ def arm_frame(
     place = {run_id: number for number, of_arm in enumerate(ids) for run_id in of_arm}
     numbers = [name for name in NUMBERS if name in table]
     # All arms at once, as pandas takes a millisecond for every small table.
-    grouped = table[numbers].astype(float).groupby([place[run_id] for run_id in table["Run"].tolist()])
+    grouped = (
+        table[numbers].astype(float).groupby([place[run_id] for run_id in table["Run"].tolist()])
+    )
     means, deviation = grouped.mean(), grouped["Target AUC"].std().to_numpy()
     said = (table[name].tolist() for name in ("Backbone", "Dataset", "Sweep"))
     of_run = dict(zip(table["Run"].tolist(), zip(*said, strict=True), strict=True))
@@ -118,10 +134,14 @@ def arm_frame(
         "Target AUC": means["Target AUC"].to_numpy(),
         "± 95 %": means["± 95 %"].to_numpy(),
         "± seeds": deviation,
-        **{name: means[name].to_numpy() for name in numbers if name not in ("Target AUC", "± 95 %")},
+        **{
+            name: means[name].to_numpy() for name in numbers if name not in ("Target AUC", "± 95 %")
+        },
         "Backbone": [of_arm[0][0] for of_arm in names],
         "Dataset": [of_arm[0][1] for of_arm in names],
-        "Sweep": [", ".join(dict.fromkeys(sweep for _, _, sweep in of_arm if sweep)) for of_arm in names],
+        "Sweep": [
+            ", ".join(dict.fromkeys(sweep for _, _, sweep in of_arm if sweep)) for of_arm in names
+        ],
         "Tags": [sorted({tag for run in arm.runs for tag in run.tags}) for arm in arms],
     }
     return ids, pd.DataFrame(columns)
@@ -129,7 +149,8 @@ def arm_frame(
 
 @lru_cache(maxsize=2**14)
 def _cells(run: Run) -> tuple[Any, ...]:
-    """What a run itself says in the columns of _CELLS; kept, for looking it up in thousands of results takes long."""
+    """What a run itself says in the columns of _CELLS; kept, for looking it up in thousands of
+    results takes long."""
     result = run.result or {}
     metrics = result.get("metrics") or {}
     target, source = metrics.get("target_test"), metrics.get("source_test")
@@ -147,7 +168,11 @@ def _cells(run: Run) -> tuple[Any, ...]:
         result["seconds"]["total"] if result else None,
         memory / 1e6 if memory else None,
         run.request["train"]["seed"],
-        run.request["backbone"] if "backbone" in run.request else _architecture(run.request["architecture"]),
+        (
+            run.request["backbone"]
+            if "backbone" in run.request
+            else _architecture(run.request["architecture"])
+        ),
         run.dataset,
         run.group,
         list(run.tags),

@@ -1,4 +1,5 @@
-"""What a report is about: a sweep, or runs picked by hand, put together into arms with the data behind them."""
+"""What a report is about: a sweep, or runs picked by hand, put together into arms with the data
+behind them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +17,17 @@ from core.workspace import Workspace
 
 MOST_RUNS = 200
 _ARM = ("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed", "rates")
-"""Fields of a request that are no settings of the training: they name the arm, or are shown elsewhere."""
+"""Fields of a request that are no settings of the training: they name the arm, or are shown
+elsewhere."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a report shows. results: of arms with a finished run. runs: all of them, finished or not.
+    """What a report shows. results: of arms with a finished run. runs: all of them, finished or
+    not.
 
-    shared: settings that every run has alike. varied: names of those that differ. commands: that do it all again.
+    shared: settings that every run has alike. varied: names of those that differ. commands: that do
+    it all again.
     """
 
     title: str
@@ -41,7 +45,10 @@ def sweep_subject(workspace: Workspace, sweep: Sweep) -> Subject:
     runs = RunStore(workspace).group(sweep.id)
     results = arm_results(sweep, runs)
     if not results:
-        raise BadInput(f"No run of the sweep {sweep.name!r} is done yet, so there is nothing to report; wait for one.")
+        raise BadInput(
+            f"No run of the sweep {sweep.name!r} is done yet, so there is nothing to report; wait"
+            " for one."
+        )
     dataset = find_dataset(workspace, sweep.spec.dataset)
     cards = (find_backbone(workspace, sweep.spec.backbone),)
     return Subject(
@@ -58,21 +65,29 @@ def sweep_subject(workspace: Workspace, sweep: Sweep) -> Subject:
 def runs_subject(workspace: Workspace, runs: Sequence[Run]) -> Subject:
     """Fine-tuning runs picked by hand; those alike but for their seeds are one arm.
 
-    BadInput when one is not done or is no fine-tuning, and when they were not tested on the same rows.
+    BadInput when one is not done or is no fine-tuning, and when they were not tested on the same
+    rows.
     """
     if not 1 <= len(runs) <= MOST_RUNS:
         raise BadInput(f"A report takes 1 to {MOST_RUNS} runs; {len(runs)} were chosen.")
     for run in runs:
         if run.kind != "finetune" or run.status != "done":
-            raise BadInput(f"Run {run.id} is a {run.kind} run and {run.status}; a report takes fine-tuning runs done.")
+            raise BadInput(
+                f"Run {run.id} is a {run.kind} run and {run.status}; a report takes fine-tuning"
+                " runs done."
+            )
         if run.dataset != runs[0].dataset:
             raise BadInput(
-                f"Runs {runs[0].id} and {run.id} were tested on different datasets ({runs[0].dataset} and "
-                f"{run.dataset}); a report compares runs on the same test rows."
+                f"Runs {runs[0].id} and {run.id} were tested on different datasets"
+                f" ({runs[0].dataset} and {run.dataset}); a report compares runs on the same test"
+                " rows."
             )
     dataset = find_dataset(workspace, runs[0].dataset)
     shared, varied = _settings(runs)
-    names = {card: find_backbone(workspace, card) for card in dict.fromkeys(run.request["backbone"] for run in runs)}
+    names = {
+        card: find_backbone(workspace, card)
+        for card in dict.fromkeys(run.request["backbone"] for run in runs)
+    }
     arms: dict[str, dict[int, Run]] = {}
     for run in runs:
         # The same run done twice is one run and no second seed.
@@ -86,8 +101,13 @@ def runs_subject(workspace: Workspace, runs: Sequence[Run]) -> Subject:
 
 
 def settings_of(request: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a fine-tuning request by name, head and training among them, without what names the arm."""
-    flat = {**request, **request["train"], **{f"head_{name}": value for name, value in request["head"].items()}}
+    """The settings of a fine-tuning request by name, head and training among them, without what
+    names the arm."""
+    flat = {
+        **request,
+        **request["train"],
+        **{f"head_{name}": value for name, value in request["head"].items()},
+    }
     return {
         name.replace("_", " "): value
         for name, value in flat.items()
@@ -97,7 +117,11 @@ def settings_of(request: dict[str, Any]) -> dict[str, Any]:
 
 def _settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...]]:
     every = [settings_of(run.request) for run in runs]
-    shared = {name: value for name, value in every[0].items() if all(one.get(name) == value for one in every)}
+    shared = {
+        name: value
+        for name, value in every[0].items()
+        if all(one.get(name) == value for one in every)
+    }
     return shared, tuple(name for name in every[0] if name not in shared)
 
 

@@ -1,7 +1,9 @@
-"""Figures of a sweep: arms with both kinds of interval, freeze depth, adaptation, cost, target sizes, learning curves.
+"""Figures of a sweep: arms with both kinds of interval, freeze depth, adaptation, cost, target
+sizes, learning curves.
 
-Wherever a point has intervals, the thin one is for other test rows (the mean of DeLong's 95 % intervals), the thick one
-for other seeds (mean ± one standard deviation); a metric or an arm may have one of them alone.
+Wherever a point has intervals, the thin one is for other test rows (the mean of DeLong's 95 %
+intervals), the thick one for other seeds (mean ± one standard deviation); a metric or an arm may
+have one of them alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +22,11 @@ from core.runs.sweep_result import ArmResult, Spread, change_from_backbone
 PARTS = {"target_test": ("target", TARGET, "circle"), "source_test": ("source", SOURCE, "diamond")}
 METRICS = {"auc": "AUC", "log_loss": "Log loss (nats)"}
 COSTS: dict[str, tuple[str, Callable[[ArmResult], float], str]] = {
-    "parameters": ("Trained parameters", lambda arm: float(arm.trained_parameters), "%{x:,.0f} parameters"),
+    "parameters": (
+        "Trained parameters",
+        lambda arm: float(arm.trained_parameters),
+        "%{x:,.0f} parameters",
+    ),
     "seconds": ("Seconds a run", lambda arm: arm.seconds, "%{x:,.1f} s"),
     "memory": ("Peak memory (MB)", lambda arm: arm.peak_memory / 1e6, "%{x:,.0f} MB"),
 }
@@ -35,22 +41,28 @@ DODGE = 0.05
 
 @dataclass(frozen=True)
 class Band:
-    """Mean and standard deviation over seeds by optimiser step; deviation 0 where one seed alone still trained."""
+    """Mean and standard deviation over seeds by optimiser step; deviation 0 where one seed alone
+    still trained."""
 
     steps: np.ndarray
     mean: np.ndarray
     deviation: np.ndarray
 
 
-def arms_figure(titles: Sequence[str], results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
-    """A row for each of `titles`, the first on top, with its target and source test rows; empty until a run is done."""
+def arms_figure(
+    titles: Sequence[str], results: Sequence[ArmResult], metric: str = "auc"
+) -> go.Figure:
+    """A row for each of `titles`, the first on top, with its target and source test rows; empty
+    until a run is done."""
     rows = {title: place for place, title in enumerate(titles)}
     traces: list[Trace] = []
     for shift, (part, (name, color, symbol)) in zip((-0.16, 0.16), PARTS.items(), strict=True):
         found = [one for one in results if part in spreads_of(one, metric) and one.title in rows]
         places = np.array([rows[one.title] + shift for one in found])
         spreads = [spreads_of(one, metric)[part] for one in found]
-        with_intervals(traces, spreads, places, found, f"{name} test rows", color, symbol, along="x")
+        with_intervals(
+            traces, spreads, places, found, f"{name} test rows", color, symbol, along="x"
+        )
     names = {
         "tickvals": np.arange(len(titles)),
         "ticktext": list(titles),
@@ -62,49 +74,88 @@ def arms_figure(titles: Sequence[str], results: Sequence[ArmResult], metric: str
 
 
 def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
-    """A metric by freeze depth on target and source test rows; the controls on target test rows as lines."""
+    """A metric by freeze depth on target and source test rows; the controls on target test rows as
+    lines."""
     traces: list[Trace] = []
     deep = sorted((one for one in results if is_depth(one)), key=lambda one: one.depth)
     for part, (name, color, symbol) in PARTS.items():
         found = [one for one in deep if part in spreads_of(one, metric)]
         spreads = [spreads_of(one, metric)[part] for one in found]
         # Side by side, so that the intervals of one depth do not cover one another.
-        depths = np.array([one.depth + (-DODGE if part == "target_test" else DODGE) for one in found])
-        with_intervals(traces, spreads, depths, found, f"{name} test rows", color, symbol, along="y", dash="solid")
+        depths = np.array(
+            [one.depth + (-DODGE if part == "target_test" else DODGE) for one in found]
+        )
+        with_intervals(
+            traces,
+            spreads,
+            depths,
+            found,
+            f"{name} test rows",
+            color,
+            symbol,
+            along="y",
+            dash="solid",
+        )
     ends = (-4 * DODGE, max((one.depth for one in deep), default=0) + 4 * DODGE)
     for one in results:
         if one.strategy in CONTROLS and "target_test" in spreads_of(one, metric):
-            _level(traces, ends, spreads_of(one, metric)["target_test"].mean, f"{one.title}, target", one.title)
-    x, y = axis("Freeze depth (stages frozen from the input)", dtick=1), axis(METRICS[metric], nticks=6)
+            _level(
+                traces,
+                ends,
+                spreads_of(one, metric)["target_test"].mean,
+                f"{one.title}, target",
+                one.title,
+            )
+    x, y = (
+        axis("Freeze depth (stages frozen from the input)", dtick=1),
+        axis(METRICS[metric], nticks=6),
+    )
     return framed(traces, x, y, f"depth-{metric}", _nothing(results, metric), showlegend=True)
 
 
 def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
-    """Change in AUC on source test rows (forgetting) against that on target test rows (adaptation), from the backbone.
+    """Change in AUC on source test rows (forgetting) against that on target test rows (adaptation),
+    from the backbone.
 
-    The backbone as it was lies at the crossing; up and right is better. From scratch has forgotten nothing and is left
-    out, as is an arm whose backbone has no AUC.
+    The backbone as it was lies at the crossing; up and right is better. From scratch has forgotten
+    nothing and is left out, as is an arm whose backbone has no AUC.
     """
     traces: list[Trace] = []
     trained = [one for one in results if one.strategy not in CONTROLS]
-    found = [one for one in trained if all(change_from_backbone(one, part) is not None for part in PARTS)]
+    found = [
+        one for one in trained if all(change_from_backbone(one, part) is not None for part in PARTS)
+    ]
     lost = np.array([change_from_backbone(one, "source_test") for one in found], dtype=float)
     won = np.array([change_from_backbone(one, "target_test") for one in found], dtype=float)
     # Named are those that no other beats in both.
-    _scatter(traces, lost, won, found, "source %{x:+.4f}, target %{y:+.4f}", set(frontier(-lost, won).tolist()))
+    _scatter(
+        traces,
+        lost,
+        won,
+        found,
+        "source %{x:+.4f}, target %{y:+.4f}",
+        set(frontier(-lost, won).tolist()),
+    )
     crossing = {"zeroline": True, "zerolinewidth": 2, "tickformat": "+.2~r", "nticks": 6}
-    x, y = (axis(f"Change in AUC on {domain} test rows", **crossing) for domain in ("source", "target"))
+    x, y = (
+        axis(f"Change in AUC on {domain} test rows", **crossing) for domain in ("source", "target")
+    )
     nothing = "No arm has an AUC before and after, on both parts" if trained else ""
     return framed(traces, x, y, "forgetting", nothing, showlegend=True)
 
 
 def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
-    """AUC on target test rows by cost (a key of COSTS), with the frontier: arms that nothing cheaper reaches.
+    """AUC on target test rows by cost (a key of COSTS), with the frontier: arms that nothing
+    cheaper reaches.
 
     What costs nothing, as zero-shot trains no parameters, is a line.
     """
     title, number, unit = COSTS[cost]
-    found = [one for one in results if "target_test" in spreads_of(one, "auc") and not is_missing(number(one))]
+    found = [
+        one
+        for one in results
+        if "target_test" in spreads_of(one, "auc") and not is_missing(number(one))
+    ]
     costs = np.array([number(one) for one in found])
     quality = np.array([one.auc["target_test"].mean for one in found])
     best = [place for place in frontier(costs, quality) if costs[place] > 0]
@@ -125,7 +176,9 @@ def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
     _scatter(traces, costs[paid], quality[paid], arms, f"{unit}, AUC %{{y:.4f}}", named, bool(wide))
     for place in np.flatnonzero(costs == 0) if len(paid) else ():
         ends = (float(costs[paid].min()), float(costs[paid].max()))
-        _level(traces, ends, float(quality[place]), f"{found[place].title}: none", found[place].title)
+        _level(
+            traces, ends, float(quality[place]), f"{found[place].title}: none", found[place].title
+        )
     x = axis(title, nticks=6, **({"type": "log", "dtick": 1} if wide else {}))
     y = axis("AUC on target test rows", nticks=6)
     known = any("target_test" in spreads_of(one, "auc") for one in results)
@@ -133,13 +186,20 @@ def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
     return framed(traces, x, y, f"cost-{cost}", nothing, showlegend=True)
 
 
-def sizes_figure(results: Sequence[ArmResult], titles: Sequence[str], metric: str = "auc") -> go.Figure:
-    """A metric on target test rows by the number of target rows that trained, a line for each of `titles`."""
+def sizes_figure(
+    results: Sequence[ArmResult], titles: Sequence[str], metric: str = "auc"
+) -> go.Figure:
+    """A metric on target test rows by the number of target rows that trained, a line for each of
+    `titles`."""
     traces: list[Trace] = []
     sizes = [_train_rows(one) for one in results if one.strategy != "zero-shot"]
     styles = arm_styles(titles)
     for title in titles:
-        known = (one for one in results if one.title == title and "target_test" in spreads_of(one, metric))
+        known = (
+            one
+            for one in results
+            if one.title == title and "target_test" in spreads_of(one, metric)
+        )
         found = sorted(known, key=_train_rows)
         spreads = [spreads_of(one, metric)["target_test"] for one in found]
         if found and found[0].strategy == "zero-shot" and sizes:
@@ -193,8 +253,11 @@ def curves_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
 
 
 def mean_band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
-    """The curves (steps, values) of an arm's seeds together; one that stopped early leaves the rest to the others."""
-    steps = np.unique(np.concatenate([steps for steps, _ in curves] or [np.zeros(0, dtype=np.int64)]))
+    """The curves (steps, values) of an arm's seeds together; one that stopped early leaves the rest
+    to the others."""
+    steps = np.unique(
+        np.concatenate([steps for steps, _ in curves] or [np.zeros(0, dtype=np.int64)])
+    )
     values = np.full((len(curves), len(steps)), np.nan)
     for row, (own, points) in zip(values, curves, strict=True):
         row[np.searchsorted(steps, own)] = points
@@ -214,7 +277,8 @@ def frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
 
 
 def is_depth(result: ArmResult) -> bool:
-    """Whether the arm is a freeze depth, by that name or as full fine-tuning, linear probe, all but embeddings."""
+    """Whether the arm is a freeze depth, by that name or as full fine-tuning, linear probe, all but
+    embeddings."""
     return result.strategy in ("depth", "full", "linear-probe", "all-but-embeddings")
 
 
@@ -225,8 +289,13 @@ def spreads_of(result: ArmResult, metric: str) -> dict[str, Spread]:
 
 
 def _nothing(results: Sequence[ArmResult], metric: str = "auc") -> str:
-    """What a figure of these results says when it has no point; nothing before there are any results."""
-    return f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows" if results else ""
+    """What a figure of these results says when it has no point; nothing before there are any
+    results."""
+    return (
+        f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows"
+        if results
+        else ""
+    )
 
 
 def _train_rows(result: ArmResult) -> float:
@@ -244,7 +313,8 @@ def with_intervals(
     along: str,
     dash: str = "",
 ) -> None:
-    """Adds a trace of the means with thin test-row intervals, over one of thick intervals of the seeds.
+    """Adds a trace of the means with thin test-row intervals, over one of thick intervals of the
+    seeds.
 
     dash: of the line that joins the means; none joins them where it is empty.
     """
@@ -260,9 +330,18 @@ def with_intervals(
         "width": 4,
         "color": color,
     }
-    thick = {"type": "data", "array": deviation, "thickness": 6, "width": 0, "color": with_alpha(color, 0.4)}
+    thick = {
+        "type": "data",
+        "array": deviation,
+        "thickness": 6,
+        "width": 0,
+        "color": with_alpha(color, 0.4),
+    }
     where = {"x": means, "y": places} if along == "x" else {"x": places, "y": means}
-    texts = [f"{arm.title}: {_in_words(one, len(arm.runs))}" for arm, one in zip(arms, spreads, strict=True)]
+    texts = [
+        f"{arm.title}: {_in_words(one, len(arm.runs))}"
+        for arm, one in zip(arms, spreads, strict=True)
+    ]
     if deviation.any():
         traces.append(
             scatter(
@@ -294,7 +373,9 @@ def _in_words(spread: Spread, seeds: int) -> str:
     text = format_metric(spread.mean)
     if not is_missing(spread.deviation):
         text += f" ± {format_metric(spread.deviation)} over {seeds} seeds"
-    return text if is_missing(spread.low) else f"{text}, 95 % {format_bounds(spread.low, spread.high)}"
+    return (
+        text if is_missing(spread.low) else f"{text}, 95 % {format_bounds(spread.low, spread.high)}"
+    )
 
 
 def _scatter(
@@ -306,7 +387,8 @@ def _scatter(
     named: set[int],
     log: bool = False,
 ) -> None:
-    """A point an arm in its own colour, of a shape for its kind; `named` places carry their title."""
+    """A point an arm in its own colour, of a shape for its kind; `named` places carry their
+    title."""
     kinds = {"freeze depths": "circle", "other strategies": "square", "controls": "x"}
     colors = arm_colors([arm.title for arm in arms])
     positions = name_positions(np.log10(x) if log else x, y, named)
@@ -319,8 +401,15 @@ def _scatter(
                     y=y[places],
                     mode="markers+text",
                     name=kind,
-                    marker={"size": 10, "color": [colors[place] for place in places], "symbol": symbol},
-                    text=[arms[place].title.removeprefix("freeze ") if place in positions else "" for place in places],
+                    marker={
+                        "size": 10,
+                        "color": [colors[place] for place in places],
+                        "symbol": symbol,
+                    },
+                    text=[
+                        arms[place].title.removeprefix("freeze ") if place in positions else ""
+                        for place in places
+                    ],
                     customdata=[arms[place].title for place in places],
                     textposition=[positions.get(place, "top center") for place in places],
                     cliponaxis=False,
@@ -329,7 +418,9 @@ def _scatter(
             )
 
 
-def _level(traces: list[Trace], ends: tuple[float, float], value: float, name: str, title: str) -> None:
+def _level(
+    traces: list[Trace], ends: tuple[float, float], value: float, name: str, title: str
+) -> None:
     """A line across the figure in the style of the arm with that title."""
     color, dash = arm_styles([title])[title]
     traces.append(

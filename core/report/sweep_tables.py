@@ -14,18 +14,28 @@ from core.runs.sweep_result import ArmResult, sweep_table
 FILE_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "ece")
 
 
-def arms_file(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str) -> pd.DataFrame:
-    """The arms that have a finished run, all numbers, with differences to the reference, for a file."""
+def arms_file(
+    results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str
+) -> pd.DataFrame:
+    """The arms that have a finished run, all numbers, with differences to the reference, for a
+    file."""
     against = {(one.setting, one.a): one for one in verdicts if one.b == reference}
     rows = []
     for row in sweep_table(results):
         verdict = against.get((row["setting"], row["arm"]))
-        difference: dict[str, Any] = {"reference": reference, "verdict": verdict.word if verdict else None}
+        difference: dict[str, Any] = {
+            "reference": reference,
+            "verdict": verdict.word if verdict else None,
+        }
         for metric in ("auc", "log_loss"):
             found = getattr(verdict, metric) if verdict else None
             for end in ("delta", "low", "high"):
-                difference[f"{metric}_difference_{end}"] = known_number(getattr(found, end)) if found else None
-            difference[f"{metric}_adjusted_p"] = known_number(getattr(verdict, f"{metric}_p")) if verdict else None
+                difference[f"{metric}_difference_{end}"] = (
+                    known_number(getattr(found, end)) if found else None
+                )
+            difference[f"{metric}_adjusted_p"] = (
+                known_number(getattr(verdict, f"{metric}_p")) if verdict else None
+            )
         rows.append(row | difference)
     return pd.DataFrame(rows)
 

@@ -15,7 +15,10 @@ _FORMULA_STARTS = ("=", "+", "-", "@")
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Writes the table to `path`, as CSV or Parquet by its ending; BadInput for another one."""
     if path.suffix not in ENDINGS:
-        raise BadInput(f"The file {str(path)!r} ends in {path.suffix!r}; name one that ends in {' or '.join(ENDINGS)}.")
+        raise BadInput(
+            f"The file {str(path)!r} ends in {path.suffix!r}; name one that ends in"
+            f" {' or '.join(ENDINGS)}."
+        )
     if path.suffix == ".csv":
         write_output(path, lambda part: part.write_text(safe_csv(table), encoding="utf-8"))
     else:
@@ -30,6 +33,10 @@ def safe_csv(table: pd.DataFrame) -> str:
             return value
         # A lone carriage return is left unquoted by pandas, and begins a new row.
         value = value.replace("\r", " ")
-        return f"'{value}" if value.lstrip().startswith(_FORMULA_STARTS) or value[:1] == "\t" else value
+        return (
+            f"'{value}"
+            if value.lstrip().startswith(_FORMULA_STARTS) or value[:1] == "\t"
+            else value
+        )
 
     return table.map(guard).to_csv(index=False)

@@ -33,18 +33,20 @@ MEMORY_SENTENCE = (
 )
 
 DEVICE_SENTENCE = (
-    "The GPU failed or vanished while the run computed on it. Resume goes on from the last checkpoint; choose the CPU "
-    "if the GPU does not come back."
+    "The GPU failed or vanished while the run computed on it. Resume goes on from the last"
+    " checkpoint; choose the CPU if the GPU does not come back."
 )
 
 Execute = Callable[[Workspace, Run, Reporter], dict[str, Any]]
 
 
 class StoreReporter:
-    """A run's reporter: everything goes to the store, and the cancel flag is read, at most four times a second.
+    """A run's reporter: everything goes to the store, and the cancel flag is read, at most four
+    times a second.
 
-    Points and progress are gathered meanwhile. Of a small network there are hundreds a second, and a process that is
-    stopped while it writes each by itself would most likely hold the store's lock, and keep all others waiting.
+    Points and progress are gathered meanwhile. Of a small network there are hundreds a second, and
+    a process that is stopped while it writes each by itself would most likely hold the store's
+    lock, and keep all others waiting.
 
     Replaced or ClaimLost where the run is not this process's any more, or its workspace is another.
     """
@@ -102,7 +104,8 @@ class StoreReporter:
         return self.stop
 
     def flush(self) -> None:
-        """Writes what was gathered; also before a file gets its name, since a checkpoint counts on its points."""
+        """Writes what was gathered; also before a file gets its name, since a checkpoint counts on
+        its points."""
         if points := self._points:
             self._write(lambda: self._store.add_points(self._run, points, self._claim))
             self._points = []
@@ -123,7 +126,8 @@ class StoreReporter:
 
 
 def patiently(write: Callable[[], None]) -> None:
-    """Calls `write`, and again where another process has kept the store for long: no run fails by that alone."""
+    """Calls `write`, and again where another process has kept the store for long: no run fails by
+    that alone."""
     end = time.monotonic() + BUSY_PATIENCE
     while True:
         try:
@@ -134,12 +138,18 @@ def patiently(write: Callable[[], None]) -> None:
 
 
 def carry_out(
-    workspace: Workspace, store: RunStore, run: Run, execute: Execute, identity: Identity | None = None
+    workspace: Workspace,
+    store: RunStore,
+    run: Run,
+    execute: Execute,
+    identity: Identity | None = None,
 ) -> str:
-    """Runs one job and records how it ended, in a sentence where it did not end well; that sentence, or "".
+    """Runs one job and records how it ended, in a sentence where it did not end well; that
+    sentence, or "".
 
-    Where the run is not this process's any more, it is left as it is; Replaced where the workspace is another.
-    identity: of the workspace that the run was claimed from; None for the one that is there now.
+    Where the run is not this process's any more, it is left as it is; Replaced where the workspace
+    is another. identity: of the workspace that the run was claimed from; None for the one that is
+    there now.
     """
     if identity is None:
         with Identity(workspace) as identity:
@@ -170,7 +180,12 @@ def carry_out(
 
 
 def _carry_out(
-    workspace: Workspace, store: RunStore, run: Run, execute: Execute, identity: Identity, reporter: StoreReporter
+    workspace: Workspace,
+    store: RunStore,
+    run: Run,
+    execute: Execute,
+    identity: Identity,
+    reporter: StoreReporter,
 ) -> str:
     status, message, result = "done", "", None
     try:
@@ -197,7 +212,8 @@ def _carry_out(
 
 
 def explain(error: Exception, workspace: Workspace, run: Run) -> str:
-    """One sentence for the page; an unforeseen error's traceback goes to a file that the sentence names."""
+    """One sentence for the page; an unforeseen error's traceback goes to a file that the sentence
+    names."""
     if isinstance(error, ThawError):
         return str(error)
     if out_of_memory(error):
@@ -209,4 +225,7 @@ def explain(error: Exception, workspace: Workspace, run: Run) -> str:
     log = workspace.logs / f"{run.id}.log"
     with contextlib.suppress(OSError):
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    return f"An unforeseen {type(error).__name__} stopped the run: {str(error)[:200]} Details are in {log}."
+    return (
+        f"An unforeseen {type(error).__name__} stopped the run: {str(error)[:200]} Details are in"
+        f" {log}."
+    )

@@ -1,4 +1,5 @@
-"""Several runs of a sweep at a time: in processes of this machine, or on the machines of a Dask or Ray cluster."""
+"""Several runs of a sweep at a time: in processes of this machine, or on the machines of a Dask or
+Ray cluster."""
 
 import contextlib
 import os
@@ -29,10 +30,11 @@ WATCH_SECONDS = 0.05
 
 
 def work_here(workspace: Workspace, sweep: Sweep, arms: int, cluster: str) -> None:
-    """Carries a sweep of the cluster lane out from this process, so many runs at a time; BadInput when another does.
+    """Carries a sweep of the cluster lane out from this process, so many runs at a time; BadInput
+    when another does.
 
-    cluster: address of a Dask scheduler, or ray://… of a Ray cluster, whose workers must see the same workspace folder;
-    empty for processes of this machine.
+    cluster: address of a Dask scheduler, or ray://… of a Ray cluster, whose workers must see the
+    same workspace folder; empty for processes of this machine.
     """
     from core.training.job import execute
 
@@ -46,7 +48,9 @@ def work_here(workspace: Workspace, sweep: Sweep, arms: int, cluster: str) -> No
                 while ids := [run.id for run in store.group(sweep.id) if run.status == "queued"]:
                     carry_out_together(workspace, ids, arms or -1, execute, token)
     except Timeout:
-        raise BadInput("Another command carries out a sweep in this workspace; wait until it has ended.") from None
+        raise BadInput(
+            "Another command carries out a sweep in this workspace; wait until it has ended."
+        ) from None
 
 
 def run_here(workspace: Workspace, run_ids: Sequence[str]) -> None:
@@ -61,7 +65,10 @@ def run_here(workspace: Workspace, run_ids: Sequence[str]) -> None:
 
     store = RunStore(workspace)
     try:
-        with lane_lock(workspace, CLUSTER).acquire(timeout=LOCK_PATIENCE), Identity(workspace) as identity:
+        with (
+            lane_lock(workspace, CLUSTER).acquire(timeout=LOCK_PATIENCE),
+            Identity(workspace) as identity,
+        ):
             store.interrupt_stale(CLUSTER)
             token = store.register(CLUSTER)
             try:
@@ -73,8 +80,8 @@ def run_here(workspace: Workspace, run_ids: Sequence[str]) -> None:
                 store.interrupt_stale(CLUSTER)
     except Timeout:
         raise BadInput(
-            "Another process trains runs of its own in this workspace; wait until it has ended, or have the worker "
-            "train this one."
+            "Another process trains runs of its own in this workspace; wait until it has ended, or"
+            " have the worker train this one."
         ) from None
 
 
@@ -89,9 +96,9 @@ def _backend(cluster: str) -> Iterator[None]:
             kind = _connect(cluster, held)
         except (ImportError, OSError, ValueError) as error:
             raise BadInput(
-                f"The cluster {cluster!r} could not be reached ({str(error).splitlines()[0]}). The sweep waits: start "
-                "the cluster (Dask: tcp://HOST:PORT; Ray: ray://HOST:PORT, and `pip install 'ray[default,client]'` "
-                "here), then give the same command again."
+                f"The cluster {cluster!r} could not be reached ({str(error).splitlines()[0]}). The"
+                " sweep waits: start the cluster (Dask: tcp://HOST:PORT; Ray: ray://HOST:PORT, and"
+                " `pip install 'ray[default,client]'` here), then give the same command again."
             ) from error
         with parallel_config(kind):
             yield
@@ -99,8 +106,8 @@ def _backend(cluster: str) -> Iterator[None]:
 
 @contextmanager
 def local_processes() -> Iterator[None]:
-    """Has joblib's processes of this machine end with this one, from their start: without the worker that holds the
-    lane, a run that went on could be started a second time."""
+    """Has joblib's processes of this machine end with this one, from their start: without the
+    worker that holds the lane, a run that went on could be started a second time."""
     with parallel_config("loky", initializer=_watch_parent, initargs=(os.getpid(),)):
         yield
 
@@ -110,10 +117,13 @@ def _watch_parent(parent: int) -> None:
 
 
 def _connect(cluster: str, held: contextlib.ExitStack) -> str:
-    """Makes this process the cluster's client for as long as `held`; joblib's name for that kind of cluster."""
+    """Makes this process the cluster's client for as long as `held`; joblib's name for that kind of
+    cluster."""
     address = urlsplit(cluster)
     # Both libraries would go on asking for half a minute, and leave threads behind.
-    socket.create_connection((address.hostname or cluster, address.port or 0), CLUSTER_PATIENCE).close()
+    socket.create_connection(
+        (address.hostname or cluster, address.port or 0), CLUSTER_PATIENCE
+    ).close()
     if address.scheme == "ray":
         import ray
         from ray.util.joblib import register_ray
@@ -127,9 +137,12 @@ def _connect(cluster: str, held: contextlib.ExitStack) -> str:
     return "dask"
 
 
-def carry_out_together(workspace: Workspace, ids: Sequence[str], arms: int, execute: Execute, token: str) -> None:
-    """Carries out waiting runs, so many at a time, each in a process of its own or on a worker of the cluster that
-    `joblib.parallel_config` names. token: of the worker that holds their lane, see RunStore.register."""
+def carry_out_together(
+    workspace: Workspace, ids: Sequence[str], arms: int, execute: Execute, token: str
+) -> None:
+    """Carries out waiting runs, so many at a time, each in a process of its own or on a worker of
+    the cluster that `joblib.parallel_config` names. token: of the worker that holds their lane, see
+    RunStore.register."""
     # Joblib gives its processes an $OMP_NUM_THREADS of its own, so they are told.
     threads = threads_a_run()
     job = delayed(carry_out_one)
@@ -138,7 +151,12 @@ def carry_out_together(workspace: Workspace, ids: Sequence[str], arms: int, exec
 
 
 def carry_out_one(
-    root: str, run_id: str, threads: int, execute: Execute, place: str = "", token: str | None = None
+    root: str,
+    run_id: str,
+    threads: int,
+    execute: Execute,
+    place: str = "",
+    token: str | None = None,
 ) -> None:
     """One run of several, on so many threads; does nothing when it no longer waits.
 
@@ -158,16 +176,18 @@ def carry_out_one(
 
 
 def check_lock_is_seen(workspace: Workspace, place: str) -> None:
-    """BadInput where this machine does not see the lock that the sweep's command holds at another `place`."""
+    """BadInput where this machine does not see the lock that the sweep's command holds at another
+    `place`."""
     if not workspace.database.exists():
         raise BadInput(
-            f"{machine(here())} does not see the workspace {str(workspace.root)!r} of {machine(place)}: all machines "
-            "of a sweep must see the same folder at the same path."
+            f"{machine(here())} does not see the workspace {str(workspace.root)!r} of"
+            f" {machine(place)}: all machines of a sweep must see the same folder at the same path."
         )
     if not worker_alive(workspace, CLUSTER):
         raise BadInput(
-            f"{machine(here())} does not see the file locks of {machine(place)} in {str(workspace.root)!r}: both could "
-            "write the run store at once. Put the workspace on a file system that passes locks on, such as NFS 4."
+            f"{machine(here())} does not see the file locks of {machine(place)} in"
+            f" {str(workspace.root)!r}: both could write the run store at once. Put the workspace"
+            " on a file system that passes locks on, such as NFS 4."
         )
 
 

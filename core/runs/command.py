@@ -1,4 +1,5 @@
-"""Commands carried out in a process of their own, so that what needs torch leaves the app's process without it."""
+"""Commands carried out in a process of their own, so that what needs torch leaves the app's process
+without it."""
 
 import json
 import os
@@ -15,7 +16,8 @@ from core.models.card import BackboneCard, load_card
 from core.workspace import PROJECT, Workspace
 
 PROGRESS = "THAW_PROGRESS"
-"""Set to 1, it makes a command write lines such as "progress 0.42" to standard error where that is no terminal."""
+"""Set to 1, it makes a command write lines such as "progress 0.42" to standard error where that is
+no terminal."""
 
 Report = Callable[[float], None]
 
@@ -40,26 +42,35 @@ def export_in_subprocess(workspace: Workspace, run_id: str, target: Path) -> dic
     return run_command(workspace, ["export", "--run", run_id, "--out", str(target.resolve())])
 
 
-def report_in_subprocess(workspace: Workspace, subject: Sequence[str], target: Path) -> dict[str, Any]:
+def report_in_subprocess(
+    workspace: Workspace, subject: Sequence[str], target: Path
+) -> dict[str, Any]:
     """See core.report.html_report.write_report. subject: words such as ("--sweep", "s-…")."""
     return run_command(workspace, ["report", *subject, "--out", str(target.resolve())])
 
 
-def verify_in_subprocess(workspace: Workspace, run_id: str, on_progress: Report | None = None) -> dict[str, Any]:
+def verify_in_subprocess(
+    workspace: Workspace, run_id: str, on_progress: Report | None = None
+) -> dict[str, Any]:
     """See core.training.verify.Verification, with its sentence."""
     return run_command(workspace, ["verify", "--run", run_id], on_progress)
 
 
 def import_in_subprocess(workspace: Workspace, path: Path, name: str = "") -> BackboneCard:
-    """See core.models.importing.import_backbone; it takes some seconds, and calls `path` by its file name."""
+    """See core.models.importing.import_backbone; it takes some seconds, and calls `path` by its
+    file name."""
     data = run_command(workspace, ["import-backbone", str(path.resolve()), f"--name={name}"])
     return load_card(Path(data["backbone"]["folder"]))
 
 
-def run_command(workspace: Workspace, words: Sequence[str], on_progress: Report | None = None) -> dict[str, Any]:
-    """The JSON object of `python -m core` with these words; BadInput or RunError with its sentence when there is none.
+def run_command(
+    workspace: Workspace, words: Sequence[str], on_progress: Report | None = None
+) -> dict[str, Any]:
+    """The JSON object of `python -m core` with these words; BadInput or RunError with its sentence
+    when there is none.
 
-    The process ends with the caller: when a page is left while it waits here, the command is stopped.
+    The process ends with the caller: when a page is left while it waits here, the command is
+    stopped.
     """
     command = [sys.executable, "-m", "core", "--workspace", str(workspace.root), *words, "--json"]
     said: list[str] = []
@@ -68,7 +79,12 @@ def run_command(workspace: Workspace, words: Sequence[str], on_progress: Report 
         child = subprocess.Popen(
             command,
             cwd=PROJECT,
-            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, PROGRESS: "1", "PYTHONIOENCODING": "utf-8"},
+            env={
+                "OMP_WAIT_POLICY": "PASSIVE",
+                **os.environ,
+                PROGRESS: "1",
+                "PYTHONIOENCODING": "utf-8",
+            },
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.PIPE,
@@ -98,4 +114,7 @@ def run_command(workspace: Workspace, words: Sequence[str], on_progress: Report 
     sentence = next((line.removeprefix("thaw: ") for line in said if line.startswith("thaw: ")), "")
     if status == 2 and sentence:
         raise BadInput(sentence)
-    raise RunError(sentence or f"The command {words[0]!r} ended with status {status}: {' '.join(said[-3:])[:400]}")
+    raise RunError(
+        sentence
+        or f"The command {words[0]!r} ended with status {status}: {' '.join(said[-3:])[:400]}"
+    )

@@ -1,7 +1,7 @@
 """The workspace's SQLite file: its schema, how it moves forward, its journal, and how it is opened.
 
-On a disk of this machine the journal is a write-ahead log (WAL); on a file system that others share, a rollback
-journal.
+On a disk of this machine the journal is a write-ahead log (WAL); on a file system that others
+share, a rollback journal.
 """
 
 import os
@@ -50,11 +50,13 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)
     """,
 )
-"""Scripts that take the schema from one version to the next; PRAGMA user_version counts those applied."""
+"""Scripts that take the schema from one version to the next; PRAGMA user_version counts those
+applied."""
 
 
 _settled: set[tuple[str, int, int]] = set()
-"""(path, device, inode) of stores whose journal fits their file system, as this process has seen."""
+"""(path, device, inode) of stores whose journal fits their file system, as this process has
+seen."""
 _rollback: set[str] = set()
 """Paths of stores that have been seen on a shared file system."""
 
@@ -62,9 +64,9 @@ _rollback: set[str] = set()
 def migrate(workspace: Workspace, create: bool = True) -> None:
     """Brings the file to the newest schema, and its journal to what its file system allows.
 
-    BadInput where its schema is of a newer Thaw, or where file locks do not work. create: whether it is made when
-    absent, as by who opens a workspace on purpose; WorkspaceMissing otherwise. `Damaged` where what lies there is no
-    store; nothing is made over it.
+    BadInput where its schema is of a newer Thaw, or where file locks do not work. create: whether
+    it is made when absent, as by who opens a workspace on purpose; WorkspaceMissing otherwise.
+    `Damaged` where what lies there is no store; nothing is made over it.
     """
     _check_file(workspace)
     settled = _is_settled(workspace)
@@ -75,8 +77,8 @@ def migrate(workspace: Workspace, create: bool = True) -> None:
         version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         raise BadInput(
-            f"The run store {str(workspace.database)!r} has schema version {version}, newer than the "
-            f"{len(MIGRATIONS)} this Thaw knows; open it with the newer Thaw."
+            f"The run store {str(workspace.database)!r} has schema version {version}, newer than"
+            f" the {len(MIGRATIONS)} this Thaw knows; open it with the newer Thaw."
         )
     if version < len(MIGRATIONS):
         _upgrade(workspace)
@@ -97,7 +99,8 @@ def _upgrade(workspace: Workspace) -> None:
 
 
 def _prepare_shared(workspace: Workspace, kind: str) -> None:
-    """Sees to it that locks work and that no write-ahead log is used, before the store is opened."""
+    """Sees to it that locks work and that no write-ahead log is used, before the store is
+    opened."""
     # Whoever may not write here only reads, which takes neither.
     if not allowed(workspace.root, os.W_OK):
         return
@@ -117,31 +120,39 @@ def _leave_log(workspace: Workspace, kind: str) -> None:
             if not is_busy(error):
                 raise
             raise BadInput(
-                f"The run store {str(workspace.database)!r} is now on a network file system ({kind}) but still has the "
-                "journal of a local disk, which loses writes there, and another process has it open. End every worker "
-                "and app that uses it, then try again."
+                f"The run store {str(workspace.database)!r} is now on a network file system"
+                f" ({kind}) but still has the journal of a local disk, which loses writes there,"
+                " and another process has it open. End every worker and app that uses it, then try"
+                " again."
             ) from error
 
 
 def _settle(workspace: Workspace, shared: str) -> None:
-    """Remembers that the journal fits, after going back to a write-ahead log where the store has come to a local disk.
+    """Remembers that the journal fits, after going back to a write-ahead log where the store has
+    come to a local disk.
 
-    A folder that this machine shares is on its local disk and on the network file system of the others. So that it is
-    left alone, whoever opens it there notes its inode, which a copy on another disk does not have.
+    A folder that this machine shares is on its local disk and on the network file system of the
+    others. So that it is left alone, whoever opens it there notes its inode, which a copy on
+    another disk does not have.
     """
     path = workspace.database
     inode = path.stat().st_ino
     with opened(workspace) as db:
         noted = db.execute("SELECT value FROM facts WHERE name = 'shared_inode'").fetchone()
         mode = db.execute("PRAGMA journal_mode").fetchone()[0]
-        if shared and allowed(workspace.root, os.W_OK) and (noted is None or noted[0] != str(inode)):
+        if (
+            shared
+            and allowed(workspace.root, os.W_OK)
+            and (noted is None or noted[0] != str(inode))
+        ):
             db.execute("INSERT OR REPLACE INTO facts VALUES ('shared_inode', ?)", (str(inode),))
     if not shared and mode != "wal" and (noted is None or noted[0] != str(inode)):
         with opened(workspace, patience=0.0) as db:
             try:
                 db.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError:
-                # In use just now, or not to be written: a rollback journal is right as well, and only slower.
+                # In use just now, or not to be written: a rollback journal is right as well, and
+                # only slower.
                 return
     _settled.add(_identity(workspace))
 
@@ -162,10 +173,12 @@ def _identity(workspace: Workspace) -> tuple[str, int, int]:
 def opened(
     workspace: Workspace, create: bool = False, patience: float = BUSY_SECONDS, lasting: bool = True
 ) -> Iterator[sqlite3.Connection]:
-    """A connection for one transaction, which is undone when the block raises; WorkspaceMissing where there is no file.
+    """A connection for one transaction, which is undone when the block raises; WorkspaceMissing
+    where there is no file.
 
-    create: whether the file is made when absent. patience: seconds to wait for others that write. lasting: whether a
-    power cut afterwards may not undo it; what is shown of a run while it goes on, and changes every moment, need not.
+    create: whether the file is made when absent. patience: seconds to wait for others that write.
+    lasting: whether a power cut afterwards may not undo it; what is shown of a run while it goes
+    on, and changes every moment, need not.
     """
     if not _is_settled(workspace):
         check_owner(workspace)
@@ -177,23 +190,28 @@ def opened(
         if create or workspace.database.exists():
             raise
         raise WorkspaceMissing(
-            f"The run store {str(workspace.database)!r} is not there any more: its workspace was removed or replaced "
-            "while it was in use. Put it back, or open the workspace again to begin with an empty one."
+            f"The run store {str(workspace.database)!r} is not there any more: its workspace was"
+            " removed or replaced while it was in use. Put it back, or open the workspace again to"
+            " begin with an empty one."
         ) from error
     try:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA foreign_keys = ON")
         shared = str(workspace.database) in _rollback
         if shared:
-            # Emptied and not deleted after each transaction: other machines may know for seconds which names there are.
+            # Emptied and not deleted after each transaction: other machines may know for seconds
+            # which names there are.
             db.execute("PRAGMA journal_mode = TRUNCATE")
-        # With NORMAL a rollback journal may be damaged by a power cut; a write-ahead log loses its last transactions.
+        # With NORMAL a rollback journal may be damaged by a power cut; a write-ahead log loses its
+        # last transactions.
         db.execute(f"PRAGMA synchronous = {'FULL' if lasting or shared else 'NORMAL'}")
         with db:
             yield db
     except sqlite3.DatabaseError as error:
         # A table that is missing is told apart from other mistakes of SQL by its message alone.
-        if sqlite_code(error) in _DAMAGED or str(error).startswith(("no such table", "no such column")):
+        if sqlite_code(error) in _DAMAGED or str(error).startswith(
+            ("no such table", "no such column")
+        ):
             raise _damaged(workspace, error) from error
         if str(error).endswith("already exists"):
             raise _damaged(workspace, "its tables and its schema version differ") from error
@@ -225,15 +243,15 @@ def _damaged(workspace: Workspace, why: object) -> Damaged:
     return damaged(
         workspace.database,
         why,
-        "move it away, with what lies beside it under its name, to begin with an empty run store or to put a copy in "
-        "its place; samples, datasets and backbones are files of their own",
+        "move it away, with what lies beside it under its name, to begin with an empty run store or"
+        " to put a copy in its place; samples, datasets and backbones are files of their own",
     )
 
 
 @contextmanager
 def held_open(workspace: Workspace) -> Iterator[None]:
-    """For a process that writes often: SQLite empties its log into the file whenever the last connection closes, which
-    takes seven times as long as the write itself."""
+    """For a process that writes often: SQLite empties its log into the file whenever the last
+    connection closes, which takes seven times as long as the write itself."""
     with opened(workspace) as db:
         # A connection that has read nothing yet does not count.
         db.execute("SELECT id FROM runs LIMIT 1").fetchall()

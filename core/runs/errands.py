@@ -1,7 +1,7 @@
 """Commands that a page starts and need not wait for: scoring, export, verification.
 
-Every session sees how far they are. They belong to the app's process and end with it; what they made lies in the
-workspace, see core.runs.kept.
+Every session sees how far they are. They belong to the app's process and end with it; what they
+made lies in the workspace, see core.runs.kept.
 """
 
 import threading
@@ -20,7 +20,8 @@ MOST_FAILED = 32
 
 @dataclass
 class Errand:
-    """share: 0 to 1, None while it waits for others to end. error: why it failed; one that ended well is forgotten."""
+    """share: 0 to 1, None while it waits for others to end. error: why it failed; one that ended
+    well is forgotten."""
 
     key: str
     share: float | None = None
@@ -58,7 +59,8 @@ _slots = threading.BoundedSemaphore(AT_ONCE)
 
 
 def start(key: str, job: Callable[[Report], object]) -> None:
-    """Begins `job`, which is called with a function to say how far it is; one of that key under way is left to end."""
+    """Begins `job`, which is called with a function to say how far it is; one of that key under way
+    is left to end."""
     with _lock:
         if (known := _errands.get(key)) and known.active:
             return

@@ -1,7 +1,8 @@
 """Which file system the workspace is on, and whether file locks work there.
 
-SQLite's write-ahead log keeps its index in memory that processes share by mmap, which processes on two machines cannot
-do. A network file system therefore takes a rollback journal (https://sqlite.org/wal.html), and locks that work.
+SQLite's write-ahead log keeps its index in memory that processes share by mmap, which processes on
+two machines cannot do. A network file system therefore takes a rollback journal
+(https://sqlite.org/wal.html), and locks that work.
 """
 
 import fcntl
@@ -18,18 +19,43 @@ from core.leftovers import part_folder
 MOUNTS = Path("/proc/self/mountinfo")
 LOCAL = frozenset(
     (
-        *("apfs", "aufs", "bcachefs", "btrfs", "ecryptfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk"),
-        *("hfs", "hfsplus", "iso9660", "jfs", "msdos", "nilfs2", "ntfs", "ntfs3", "overlay", "ramfs", "reiserfs"),
+        *(
+            "apfs",
+            "aufs",
+            "bcachefs",
+            "btrfs",
+            "ecryptfs",
+            "erofs",
+            "exfat",
+            "ext2",
+            "ext3",
+            "ext4",
+            "f2fs",
+            "fuseblk",
+        ),
+        *(
+            "hfs",
+            "hfsplus",
+            "iso9660",
+            "jfs",
+            "msdos",
+            "nilfs2",
+            "ntfs",
+            "ntfs3",
+            "overlay",
+            "ramfs",
+            "reiserfs",
+        ),
         *("rootfs", "squashfs", "tmpfs", "udf", "ufs", "vfat", "xfs", "zfs"),
     )
 )
-"""File systems of one machine. A kind not named here (nfs, cifs, 9p, lustre, fuse.sshfs, …) counts as shared: a
-rollback journal works on all of them and is only slower."""
+"""File systems of one machine. A kind not named here (nfs, cifs, 9p, lustre, fuse.sshfs, …) counts
+as shared: a rollback journal works on all of them and is only slower."""
 _LOCKS_KEPT_LOCAL = re.compile(r"(?:^|,)(?:nolock|local_lock=(?:all|flock|posix))(?:,|$)")
 """Mount options of NFS by which the server, and so any other machine, never hears of a lock."""
 
-# Runs in a process of its own: it tries the two locks that its parent holds, and reads which journal the store has,
-# since whoever closes a database file loses its own locks on it.
+# Runs in a process of its own: it tries the two locks that its parent holds, and reads which
+# journal the store has, since whoever closes a database file loses its own locks on it.
 _CHILD = """
 import errno, fcntl, sys
 def refused(take, path):
@@ -66,36 +92,41 @@ def mount_of(folder: Path) -> Mount | None:
 
 
 def shared_kind(folder: Path) -> str:
-    """The kind of the file system of `folder` where other machines may use it too; "" for a disk of this one."""
+    """The kind of the file system of `folder` where other machines may use it too; "" for a disk of
+    this one."""
     mount = mount_of(folder)
     return "" if mount is None or mount.kind in LOCAL else mount.kind
 
 
 def check_locks(folder: Path, database: Path) -> bool:
-    """Whether the store `database` is in WAL mode; BadInput where a child process can take locks that are held here.
+    """Whether the store `database` is in WAL mode; BadInput where a child process can take locks
+    that are held here.
 
-    What two processes of one machine see of each other, those of two see too, unless the mount keeps locks to itself.
+    What two processes of one machine see of each other, those of two see too, unless the mount
+    keeps locks to itself.
     """
     mount = mount_of(folder)
     kind = mount.kind if mount else "unknown"
     if mount and _LOCKS_KEPT_LOCAL.search(mount.options):
         raise BadInput(
-            f"The workspace folder {str(folder)!r} is on a network file system ({kind}) that is mounted with "
-            f"{mount.options!r}, so that other machines do not see its file locks. Mount it without nolock and "
-            "local_lock, or keep the workspace on a local disk (set THAW_HOME)."
+            f"The workspace folder {str(folder)!r} is on a network file system ({kind}) that is"
+            f" mounted with {mount.options!r}, so that other machines do not see its file locks."
+            " Mount it without nolock and local_lock, or keep the workspace on a local disk (set"
+            " THAW_HOME)."
         )
     answers = _ask_child(folder, database)
     if answers[:2] != ("1", "1"):
         raise BadInput(
-            f"File locks do not work in the workspace folder {str(folder)!r}, which is on a network file system "
-            f"({kind}): two processes could write the run store at once. Keep the workspace on a local disk (set "
-            "THAW_HOME), or mount that folder with locks."
+            f"File locks do not work in the workspace folder {str(folder)!r}, which is on a network"
+            f" file system ({kind}): two processes could write the run store at once. Keep the"
+            " workspace on a local disk (set THAW_HOME), or mount that folder with locks."
         )
     return answers[2] == "1"
 
 
 def _ask_child(folder: Path, database: Path) -> tuple[str, ...]:
-    """(whether fcntl's lock was refused, whether flock's was, whether the store is in WAL mode), each "1" or "0"."""
+    """(whether fcntl's lock was refused, whether flock's was, whether the store is in WAL mode),
+    each "1" or "0"."""
     with (
         part_folder(folder) as part,
         tempfile.NamedTemporaryFile(dir=part) as by_range,
@@ -106,7 +137,16 @@ def _ask_child(folder: Path, database: Path) -> tuple[str, ...]:
             fcntl.flock(whole, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return ("0", "0", "0")
-        command = [sys.executable, "-I", "-S", "-c", _CHILD, by_range.name, whole.name, str(database)]
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            _CHILD,
+            by_range.name,
+            whole.name,
+            str(database),
+        ]
         asked = subprocess.run(command, capture_output=True, text=True, check=False)
     # A child that failed has not shown that locks work.
     return tuple(asked.stdout.split()) if asked.returncode == 0 else ("0", "0", "0")
@@ -123,8 +163,8 @@ def _linux_mounts() -> list[Mount]:
 
 
 def _other_mounts() -> list[Mount]:
-    """As macOS and the BSDs list them: `//host/share on /Volumes/share (smbfs, nodev)`; "local" is among the options of
-    a file system that is."""
+    """As macOS and the BSDs list them: `//host/share on /Volumes/share (smbfs, nodev)`; "local" is
+    among the options of a file system that is."""
     listed = subprocess.run(["/sbin/mount"], capture_output=True, text=True, check=False).stdout
     mounts = []
     for line in listed.splitlines():
@@ -136,5 +176,6 @@ def _other_mounts() -> list[Mount]:
 
 
 def _unescaped(text: str) -> str:
-    """A mount point as the kernel writes it, with blanks, tabs and backslashes as three octal digits."""
+    """A mount point as the kernel writes it, with blanks, tabs and backslashes as three octal
+    digits."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)

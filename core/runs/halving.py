@@ -1,7 +1,9 @@
-"""Successive halving: only the arms that lead at a rung train on (Jamieson and Talwalkar, AISTATS 2016).
+"""Successive halving: only the arms that lead at a rung train on (Jamieson and Talwalkar, AISTATS
+2016).
 
-Arms are ranked by validation loss, mean over their seeds of the best so far; all seeds of an arm go on or end together.
-What is decided hangs on stored points and results alone, so whoever asks, and after whatever break, hears the same.
+Arms are ranked by validation loss, mean over their seeds of the best so far; all seeds of an arm go
+on or end together. What is decided hangs on stored points and results alone, so whoever asks, and
+after whatever break, hears the same.
 """
 
 import math
@@ -18,9 +20,11 @@ Rungs = tuple[tuple[int, int], ...]
 
 
 def rungs_of(epochs: int, factor: int, arms: int) -> Rungs:
-    """Rungs at epochs / factor, epochs / factor², … down to the first epoch; each leaves a factor-th of the arms.
+    """Rungs at epochs / factor, epochs / factor², … down to the first epoch; each leaves a
+    factor-th of the arms.
 
-    As many as it takes to leave one arm, the first ones left out where there are too few epochs for all of them.
+    As many as it takes to leave one arm, the first ones left out where there are too few epochs for
+    all of them.
     """
     wanted = math.ceil(round(math.log(max(1, arms), factor), 9))
     exponents = [exponent for exponent in range(wanted, 0, -1) if epochs // factor**exponent]
@@ -31,7 +35,8 @@ def rungs_of(epochs: int, factor: int, arms: int) -> Rungs:
 
 
 def decide(store: RunStore, run: Run, epoch: int) -> Decision:
-    """Whether a run of a sweep goes on after `epoch`, ends there, or waits until its rivals have come so far.
+    """Whether a run of a sweep goes on after `epoch`, ends there, or waits until its rivals have
+    come so far.
 
     A rival that failed, was cancelled or was interrupted before it came so far counts as not there.
     """
@@ -71,4 +76,7 @@ def _rungs(run: Run) -> Sequence[tuple[int, int]]:
 def _arm(run: Run) -> str:
     """What the seeds of an arm have in common."""
     request = run.request
-    return f"{request['strategy']} {request['freeze_depth']} {request['options']} {request['train']['learning_rate']}"
+    return (
+        f"{request['strategy']} {request['freeze_depth']} {request['options']}"
+        f" {request['train']['learning_rate']}"
+    )

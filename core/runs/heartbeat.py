@@ -1,8 +1,9 @@
 """Signs of life of a process that carries runs out, and whether it has stopped giving them.
 
-The process counts in a file of its own, by a thread, once a second; beside the count stands how long its loop has done
-nothing. A process that is stopped, or whose disk hangs, no longer counts; one whose GPU hangs counts and does nothing.
-Nothing here is read off a clock that may be set: who watches sees the count change, or sees that it does not.
+The process counts in a file of its own, by a thread, once a second; beside the count stands how
+long its loop has done nothing. A process that is stopped, or whose disk hangs, no longer counts;
+one whose GPU hangs counts and does nothing. Nothing here is read off a clock that may be set: who
+watches sees the count change, or sees that it does not.
 """
 
 import contextlib
@@ -24,16 +25,19 @@ BEAT_SECONDS = 1.0
 STALLED_AFTER = 15.0
 """Seconds without a beat after which a process is called stalled."""
 CONFIRMED_AFTER = 3.0
-"""Seconds that a watcher sees no beat itself, whatever age the last one states: the machine may have slept."""
+"""Seconds that a watcher sees no beat itself, whatever age the last one states: the machine may
+have slept."""
 IDLE_AFTER = 600.0
 """Seconds without a word of its loop after which a run that beats is called stalled."""
 GAP = 10.0
-"""Seconds between two looks from which a watcher may have slept itself, and begins to watch anew."""
+"""Seconds between two looks from which a watcher may have slept itself, and begins to watch
+anew."""
 _LENGTH = 512
 
 
 class Heartbeat:
-    """Beats into `path` as long as it is entered. key: what the beats are of, such as a run's claim.
+    """Beats into `path` as long as it is entered. key: what the beats are of, such as a run's
+    claim.
 
     Where `moved` is called, the beats also say for how long it was not.
     """
@@ -50,10 +54,12 @@ class Heartbeat:
         self._moved = time.monotonic()
 
     def __enter__(self) -> "Heartbeat":
-        # Without room on the disk a run may still end well; nobody then sees it beat, nor says that it does not.
+        # Without room on the disk a run may still end well; nobody then sees it beat, nor says that
+        # it does not.
         with contextlib.suppress(OSError):
             make_folder(self._path.parent)
-            # Held open, so that it never beats into the file of a workspace that was put in this one's place.
+            # Held open, so that it never beats into the file of a workspace that was put in this
+            # one's place.
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._shared = bool(shared_kind(self._path.parent))
             self._beat(0)
@@ -92,7 +98,8 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Stall:
-    """A process that gives no sign of life, or whose run does not go on. seconds: for how long, at least."""
+    """A process that gives no sign of life, or whose run does not go on. seconds: for how long, at
+    least."""
 
     host: str
     pid: int
@@ -105,14 +112,17 @@ class Stall:
         return (datetime.now(UTC) - timedelta(seconds=self.seconds)).isoformat(timespec="minutes")
 
     def sentence(self, run_id: str = "") -> str:
-        """What is known and what to do. run_id: of the run that it carries out; "" for one that only waits for it."""
-        since = (datetime.now().astimezone() - timedelta(seconds=self.seconds)).strftime("%d %B, %H:%M")
+        """What is known and what to do. run_id: of the run that it carries out; "" for one that
+        only waits for it."""
+        since = (datetime.now().astimezone() - timedelta(seconds=self.seconds)).strftime(
+            "%d %B, %H:%M"
+        )
         where = f"process {self.pid} on {machine(self.host)}"
         if self.beats:
             return (
-                f"No progress since {since}: {where} lives, but its run has not gone on. A long step of boosting or of "
-                "counting may take so long; where a GPU or a disk hangs, cancel the run and resume it: it goes on "
-                "from its checkpoint."
+                f"No progress since {since}: {where} lives, but its run has not gone on. A long"
+                " step of boosting or of counting may take so long; where a GPU or a disk hangs,"
+                " cancel the run and resume it: it goes on from its checkpoint."
             )
         cancel = (
             f"cancel the run (`{PROGRAM} cancel --run {run_id}`) and resume it"
@@ -121,8 +131,9 @@ class Stall:
         )
         here_too = "" if self.host == here() else f" there, on {machine(self.host)}"
         return (
-            f"Stalled since {since}: the worker ({where}) does not answer. It was stopped, its machine sleeps, or a "
-            f"disk hangs. Continue it (`kill -CONT {self.pid}`){here_too}, or {cancel}."
+            f"Stalled since {since}: the worker ({where}) does not answer. It was stopped, its"
+            f" machine sleeps, or a disk hangs. Continue it (`kill -CONT {self.pid}`){here_too}, or"
+            f" {cancel}."
         )
 
 
@@ -151,14 +162,16 @@ _watcher = Watcher()
 
 @dataclass(frozen=True)
 class Look:
-    """What a heartbeat shows now. suspected: the last beat says that it is old, and it was not watched for long yet."""
+    """What a heartbeat shows now. suspected: the last beat says that it is old, and it was not
+    watched for long yet."""
 
     stall: Stall | None = None
     suspected: bool = False
 
 
 def look_at(path: Path, key: str = "", watcher: Watcher = _watcher) -> Look:
-    """Whether the process that beats into `path` has stalled. key: whose beats count; "" for anybody's."""
+    """Whether the process that beats into `path` has stalled. key: whose beats count; "" for
+    anybody's."""
     said = _read(path)
     if said is None or (key and said["key"] != key):
         return Look()
@@ -177,7 +190,14 @@ def look_at(path: Path, key: str = "", watcher: Watcher = _watcher) -> Look:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        kinds = {"key": str, "host": str, "pid": int, "beats": int, "clock": int | float, "idle": int | float}
+        kinds = {
+            "key": str,
+            "host": str,
+            "pid": int,
+            "beats": int,
+            "clock": int | float,
+            "idle": int | float,
+        }
         return said if all(isinstance(said[name], kind) for name, kind in kinds.items()) else None
     except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -1,4 +1,5 @@
-"""Which workspace a worker has: the folder and files that lay at its path when it began, by device and inode."""
+"""Which workspace a worker has: the folder and files that lay at its path when it began, by device
+and inode."""
 
 import errno
 import os
@@ -7,7 +8,8 @@ from pathlib import Path
 from core.errors import RunError
 from core.workspace import Workspace
 
-# Opened so, a file cannot give its inode to another, and closing it does not take SQLite's locks on it away.
+# Opened so, a file cannot give its inode to another, and closing it does not take SQLite's locks on
+# it away.
 _PIN = getattr(os, "O_PATH", None)
 
 
@@ -29,8 +31,8 @@ class Identity:
         self.has_store(workspace)
 
     def know(self, path: Path) -> None:
-        """Counts the file or folder at `path`, such as a lock that this process holds, among what the workspace is
-        known by; Replaced where there is none."""
+        """Counts the file or folder at `path`, such as a lock that this process holds, among what
+        the workspace is known by; Replaced where there is none."""
         try:
             if _PIN is not None:
                 self._pins.append(os.open(path, _PIN | os.O_CLOEXEC))
@@ -46,7 +48,8 @@ class Identity:
         return workspace.database in self._known
 
     def is_replaced(self, but_for: Path | None = None) -> bool:
-        """Whether something else, or nothing, lies at one of the paths now; but_for: one that does not count."""
+        """Whether something else, or nothing, lies at one of the paths now; but_for: one that does
+        not count."""
         return any(_differs(path, known) for path, known in self._known.items() if path != but_for)
 
     def check(self) -> None:
@@ -58,8 +61,8 @@ class Identity:
     def sentence(self) -> str:
         """What Replaced says."""
         return (
-            f"The workspace {str(self._root)!r} was moved away, removed or replaced; this process leaves it, and what "
-            "is there now, as they are."
+            f"The workspace {str(self._root)!r} was moved away, removed or replaced; this process"
+            " leaves it, and what is there now, as they are."
         )
 
     def __enter__(self) -> "Identity":

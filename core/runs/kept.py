@@ -1,4 +1,5 @@
-"""What was made of a finished run and is kept in its folder, to be deleted with it: scores, export, verification."""
+"""What was made of a finished run and is kept in its folder, to be deleted with it: scores, export,
+verification."""
 
 import contextlib
 import csv
@@ -16,7 +17,12 @@ from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.schema import FIELDS
 from core.durable import make_folder, publish, remove_folder, staging
 from core.errors import BadInput, Damaged
-from core.runs.command import Report, export_in_subprocess, score_in_subprocess, verify_in_subprocess
+from core.runs.command import (
+    Report,
+    export_in_subprocess,
+    score_in_subprocess,
+    verify_in_subprocess,
+)
 from core.runs.store import RunStore, now
 from core.stored import build, check_moment, check_regular, damaged, load_stored, read_entries
 from core.workspace import Workspace, hash_file, hash_json, write_json
@@ -79,7 +85,8 @@ class _Drift:
 
 @dataclass(frozen=True)
 class _ScoredFile:
-    """What is said of a scored file, as far as pages read it; see core.training.apply.score_file."""
+    """What is said of a scored file, as far as pages read it; see
+    core.training.apply.score_file."""
 
     rows: int
     bad_rows: int
@@ -115,7 +122,8 @@ _SHAPES: dict[str, type] = {EXPORT: _Exported, VERIFICATION: _Verified}
 
 @dataclass(frozen=True)
 class Kept:
-    """said: what the command said, as `--json` shows it. created: ISO time in UTC. folder: with the files it wrote."""
+    """said: what the command said, as `--json` shows it. created: ISO time in UTC. folder: with the
+    files it wrote."""
 
     said: dict[str, Any]
     created: str
@@ -124,14 +132,16 @@ class Kept:
 
 @dataclass(frozen=True)
 class Scoring(Kept):
-    """A file scored by a run. id: by the file's bytes and what was done with bad rows. file: its name."""
+    """A file scored by a run. id: by the file's bytes and what was done with bad rows. file: its
+    name."""
 
     id: str
     file: str
 
     @property
     def csv(self) -> Path:
-        """row, id if there is one, score, predicted_click: see core.training.scoring.write_predictions."""
+        """row, id if there is one, score, predicted_click: see
+        core.training.scoring.write_predictions."""
         return self.folder / "predictions.csv"
 
     def first(self, rows: int) -> pa.Table:
@@ -142,7 +152,9 @@ class Scoring(Kept):
     def parquet(self) -> bytes:
         """All predictions as a Parquet file."""
         sink = pa.BufferOutputStream()
-        pyarrow.parquet.write_table(pyarrow.csv.read_csv(self.csv, convert_options=_types(self.csv)), sink)
+        pyarrow.parquet.write_table(
+            pyarrow.csv.read_csv(self.csv, convert_options=_types(self.csv)), sink
+        )
         return sink.getvalue().to_pybytes()
 
 
@@ -151,12 +163,16 @@ def _types(path: Path) -> pyarrow.csv.ConvertOptions:
     with path.open(newline="", encoding="utf-8") as file:
         names = next(csv.reader(file))
     ours = {"row": pa.int64(), "score": pa.float32(), "predicted_click": pa.int8()}
-    return pyarrow.csv.ConvertOptions(column_types={name: ours.get(name, pa.string()) for name in names})
+    return pyarrow.csv.ConvertOptions(
+        column_types={name: ours.get(name, pa.string()) for name in names}
+    )
 
 
 def scoring_id(source: Path, on_bad_rows: str, options: ReadOptions = DEFAULT_OPTIONS) -> str:
     """The id that the scoring of this file has, before or after it was made."""
-    read = "" if options == DEFAULT_OPTIONS else f"-{hash_json([options.member, options.columns])[:8]}"
+    read = (
+        "" if options == DEFAULT_OPTIONS else f"-{hash_json([options.member, options.columns])[:8]}"
+    )
     return f"{hash_file(source)[:16]}{read}{'-skip' if on_bad_rows == 'skip' else ''}"
 
 
@@ -169,7 +185,8 @@ def score_and_keep(
     report: Report | None = None,
     options: ReadOptions = DEFAULT_OPTIONS,
 ) -> None:
-    """Scores `source`, which the user calls `file`; at once where the same bytes were scored before."""
+    """Scores `source`, which the user calls `file`; at once where the same bytes were scored
+    before."""
     require_writable()
     name = _SCORES + scoring_id(source, on_bad_rows, options)
     known = next((one for one in scorings(workspace, run_id) if one.folder.name == name), None)
@@ -186,7 +203,8 @@ def score_and_keep(
         except BadInput as error:
             raise BadInput(str(error).replace(source.name, file)) from error
         named = {
-            key: [sentence.replace(source.name, file) for sentence in said[key]] for key in ("bad_examples", "notes")
+            key: [sentence.replace(source.name, file) for sentence in said[key]]
+            for key in ("bad_examples", "notes")
         }
         return {"said": said | named, "created": now(), "file": file}
 
@@ -215,7 +233,9 @@ def _load_scoring(folder: Path) -> Scoring:
         if not isinstance(stored.said.get("rows"), int):
             raise ValueError("it does not say how many rows there are")
         check_moment(stored.created, "created")
-        return Scoring(stored.said, stored.created, folder, folder.name.removeprefix(_SCORES), stored.file)
+        return Scoring(
+            stored.said, stored.created, folder, folder.name.removeprefix(_SCORES), stored.file
+        )
 
     scoring = load_stored(folder / _SAID, ADVICE, make)
     try:
@@ -240,7 +260,10 @@ def export_and_keep(workspace: Workspace, run_id: str) -> None:
     """Exports the run into one zip archive, see `export_file`."""
     require_writable()
     _keep_said(
-        workspace, run_id, EXPORT, lambda folder: export_in_subprocess(workspace, run_id, export_file(folder, run_id))
+        workspace,
+        run_id,
+        EXPORT,
+        lambda folder: export_in_subprocess(workspace, run_id, export_file(folder, run_id)),
     )
 
 
@@ -252,11 +275,17 @@ def export_file(folder: Path, run_id: str) -> Path:
 def verify_and_keep(workspace: Workspace, run_id: str, report: Report | None = None) -> None:
     """Carries the run out again and keeps what came of it."""
     require_writable()
-    _keep_said(workspace, run_id, VERIFICATION, lambda folder: verify_in_subprocess(workspace, run_id, report))
+    _keep_said(
+        workspace,
+        run_id,
+        VERIFICATION,
+        lambda folder: verify_in_subprocess(workspace, run_id, report),
+    )
 
 
 def kept(workspace: Workspace, run_id: str, name: str) -> Kept | None:
-    """What is kept of the run under that name, such as EXPORT; None where it is damaged, to be made again."""
+    """What is kept of the run under that name, such as EXPORT; None where it is damaged, to be made
+    again."""
     folder = workspace.runs / run_id / name
     if not (folder / _SAID).exists():
         return None
@@ -281,11 +310,15 @@ def delete_kept(one: Kept) -> None:
         remove_folder(one.folder)
 
 
-def _keep_said(workspace: Workspace, run_id: str, name: str, make: Callable[[Path], dict[str, Any]]) -> None:
+def _keep_said(
+    workspace: Workspace, run_id: str, name: str, make: Callable[[Path], dict[str, Any]]
+) -> None:
     _keep(workspace, run_id, name, lambda folder: {"said": make(folder), "created": now()})
 
 
-def _keep(workspace: Workspace, run_id: str, name: str, fill: Callable[[Path], dict[str, Any]]) -> None:
+def _keep(
+    workspace: Workspace, run_id: str, name: str, fill: Callable[[Path], dict[str, Any]]
+) -> None:
     """Fills a folder of that name: all of it, or nothing. In place of an older one."""
     with staging(workspace.runs) as part:
         write_json(part / _SAID, fill(part))

@@ -1,7 +1,8 @@
-"""Runs as they were read before: looking at thousands of them reads and parses again only those that have changed.
+"""Runs as they were read before: looking at thousands of them reads and parses again only those
+that have changed.
 
-A request is written once and a result with the moment at which the run ended, so neither changes alone. Whoever reads
-a run shares it with others, and changes nothing in it.
+A request is written once and a result with the moment at which the run ended, so neither changes
+alone. Whoever reads a run shares it with others, and changes nothing in it.
 """
 
 import json
@@ -16,18 +17,20 @@ from core.runs.run import Run, Validation, run_of
 from core.workspace import Workspace
 
 MOST = 2**14
-"""Runs kept a workspace, about 150 MB; with more than these in a store all are forgotten now and then."""
+"""Runs kept a workspace, about 150 MB; with more than these in a store all are forgotten now and
+then."""
 _CHANGING = (
-    "id, name, status, message, started, finished, phase, epoch, epochs, step, steps, tags, note, worker_pid, "
-    "cancel_asked, worker_host, claim"
+    "id, name, status, message, started, finished, phase, epoch, epochs, step, steps, tags, note,"
+    " worker_pid, cancel_asked, worker_host, claim"
 )
 """What may change in a run, but for the result, which comes with its status."""
 
 
 @dataclass
 class _Known:
-    """What has been read of one store. runs: by id, (what _CHANGING held, the run). validation: by id and end, metrics
-    of runs that are done. damaged: by id, what is wrong with runs that could not be read."""
+    """What has been read of one store. runs: by id, (what _CHANGING held, the run). validation: by
+    id and end, metrics of runs that are done. damaged: by id, what is wrong with runs that could
+    not be read."""
 
     runs: dict[str, tuple[tuple[Any, ...], Run]] = field(default_factory=dict)
     validation: dict[tuple[str, str], Validation] = field(default_factory=dict)
@@ -36,7 +39,8 @@ class _Known:
 
 @lru_cache(maxsize=2)
 def _known(database: str, device: int, inode: int) -> _Known:
-    """Of another file at the same path, such as a workspace that was put back from a copy, nothing is known."""
+    """Of another file at the same path, such as a workspace that was put back from a copy, nothing
+    is known."""
     return _Known()
 
 
@@ -54,7 +58,8 @@ def damaged_runs(workspace: Workspace) -> list[Damaged]:
 
 
 def read_runs(workspace: Workspace, clause: str, values: Sequence[Any]) -> list[Run]:
-    """The runs that `clause`, all that follows FROM, selects; without those that are damaged, see `damaged_runs`."""
+    """The runs that `clause`, all that follows FROM, selects; without those that are damaged, see
+    `damaged_runs`."""
     kept = _known_of(workspace)
     known, broken = kept.runs, kept.damaged
     with opened(workspace) as db:
@@ -81,17 +86,22 @@ def read_runs(workspace: Workspace, clause: str, values: Sequence[Any]) -> list[
 
 
 def read_validation(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Validation]:
-    """Validation metrics of each of `runs`, by id; points of a run that is done do not change any more."""
+    """Validation metrics of each of `runs`, by id; points of a run that is done do not change any
+    more."""
     known = _known_of(workspace).validation
     found = {run.id: kept for run in runs if (kept := known.get(_ended(run)))}
     new = [run for run in runs if run.id not in found]
     # SQLite takes the index of these points only where its own condition stands in the query.
-    of_it = "FROM points WHERE run = id AND name = metric AND name IN ('validation_loss', 'validation_auc')"
+    of_it = (
+        "FROM points WHERE run = id AND name = metric AND name IN ('validation_loss',"
+        " 'validation_auc')"
+    )
     query = (
-        "SELECT *, (SELECT value FROM points WHERE run = id AND name = metric ORDER BY step DESC LIMIT 1) AS last"
-        f" FROM (SELECT metric AS name, (SELECT min(value) {of_it}) AS lowest, (SELECT max(value) {of_it}) AS highest,"
-        " id, metric FROM (SELECT value AS id FROM json_each(?)),"
-        " (SELECT 'validation_loss' AS metric UNION SELECT 'validation_auc')) WHERE lowest IS NOT NULL"
+        "SELECT *, (SELECT value FROM points WHERE run = id AND name = metric ORDER BY step DESC"
+        f" LIMIT 1) AS last FROM (SELECT metric AS name, (SELECT min(value) {of_it}) AS lowest,"
+        f" (SELECT max(value) {of_it}) AS highest, id, metric FROM (SELECT value AS id FROM"
+        " json_each(?)), (SELECT 'validation_loss' AS metric UNION SELECT 'validation_auc')) WHERE"
+        " lowest IS NOT NULL"
     )
     metrics: dict[str, dict[str, float]] = {run.id: {} for run in new}
     with opened(workspace) as db:

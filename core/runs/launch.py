@@ -1,4 +1,5 @@
-"""Starting and watching workers. A worker lives as long as it holds its lane's file lock; its pid proves nothing."""
+"""Starting and watching workers. A worker lives as long as it holds its lane's file lock; its pid
+proves nothing."""
 
 import os
 import shutil
@@ -17,39 +18,50 @@ from core.runs.store import Run, RunStore
 from core.workspace import PROJECT, Workspace
 
 CLUSTER = "cluster"
-"""The lane of sweeps that the command line carries out itself, here or on a cluster; no worker is started for it."""
+"""The lane of sweeps that the command line carries out itself, here or on a cluster; no worker is
+started for it."""
 LANES = ("cuda", "cpu")
 LOCK_PATIENCE = 2.0
-"""Seconds a starting worker waits for the lock: watchers hold it for an instant to see whether anyone lives."""
+"""Seconds a starting worker waits for the lock: watchers hold it for an instant to see whether
+anyone lives."""
 TERMINATE_AFTER = 10.0
 KILL_AFTER = 20.0
-"""Seconds after a cancel was asked for until a worker that goes on regardless gets SIGTERM, then SIGKILL."""
+"""Seconds after a cancel was asked for until a worker that goes on regardless gets SIGTERM, then
+SIGKILL."""
 
 _watcher = Watcher()
 _children: list[subprocess.Popen[bytes]] = []
 
 
 def preferred_lane(device: str) -> str:
-    """The lane for a device setting; `auto` is cuda where the system shows an NVIDIA device. Torch is not imported."""
+    """The lane for a device setting; `auto` is cuda where the system shows an NVIDIA device. Torch
+    is not imported."""
     if device != "auto":
         return device
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     hidden = visible is not None and visible.strip() in ("", "-1")
-    has_gpu = Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists() or shutil.which("nvidia-smi") is not None
+    has_gpu = (
+        Path("/dev/nvidia0").exists()
+        or Path("/dev/dxg").exists()
+        or shutil.which("nvidia-smi") is not None
+    )
     return "cuda" if has_gpu and not hidden else "cpu"
 
 
 def arms_at_once(lane: str) -> int:
-    """Runs of a sweep that a lane carries out at the same time: $THAW_ARMS, else one to a GPU and to four cores."""
+    """Runs of a sweep that a lane carries out at the same time: $THAW_ARMS, else one to a GPU and
+    to four cores."""
     if asked := os.environ.get("THAW_ARMS"):
         return max(1, int(asked)) if asked.isdecimal() else 1
     return 1 if lane == "cuda" else max(1, (os.cpu_count() or 1) // 4)
 
 
 def threads_a_run() -> int:
-    """Threads that a run computes with on the CPU: $OMP_NUM_THREADS, else four, or as many as there are cores.
+    """Threads that a run computes with on the CPU: $OMP_NUM_THREADS, else four, or as many as there
+    are cores.
 
-    Never by how many runs there are at a time: sums over other numbers of threads differ in their last digits.
+    Never by how many runs there are at a time: sums over other numbers of threads differ in their
+    last digits.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdecimal() and int(asked) else min(4, os.cpu_count() or 1)
@@ -82,15 +94,25 @@ def worker_alive(workspace: Workspace, lane: str) -> bool:
 
 
 def ensure_worker(workspace: Workspace, lane: str) -> None:
-    """Starts a worker for the lane unless one lives. A second one started by chance finds the lock taken and exits."""
+    """Starts a worker for the lane unless one lives. A second one started by chance finds the lock
+    taken and exits."""
     _children[:] = [child for child in _children if child.poll() is None]
     if worker_alive(workspace, lane):
         return
     with (workspace.logs / f"worker-{lane}.log").open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "core.runs.worker", "--workspace", str(workspace.root), "--lane", lane],
+            [
+                sys.executable,
+                "-m",
+                "core.runs.worker",
+                "--workspace",
+                str(workspace.root),
+                "--lane",
+                lane,
+            ],
             cwd=PROJECT,
-            # Threads that wait by spinning slow a busy machine tenfold, and the app runs on the same cores.
+            # Threads that wait by spinning slow a busy machine tenfold, and the app runs on the
+            # same cores.
             env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -119,14 +141,16 @@ def refresh(workspace: Workspace, store: RunStore) -> None:
     for run in running:
         # A process id of another machine or container names some other process here.
         if run.cancel_asked and run.worker_pid and run.worker_host in (None, here()):
-            # By what this process sees, since the clock may have been set after the cancel was asked for.
+            # By what this process sees, since the clock may have been set after the cancel was
+            # asked for.
             waited = _watcher.unchanged_for(f"{workspace.database} {run.id}", run.claim)
             if waited > TERMINATE_AFTER and worker_alive(workspace, run.lane):
                 _signal(run.worker_pid, signal.SIGKILL if waited > KILL_AFTER else signal.SIGTERM)
 
 
 def stall_of(workspace: Workspace, run: Run) -> Look:
-    """Whether the process that carries a running run out, or for a queued one the worker it waits for, has stalled."""
+    """Whether the process that carries a running run out, or for a queued one the worker it waits
+    for, has stalled."""
     if not run.active or not worker_alive(workspace, run.lane):
         return Look()
     if run.status == "queued":

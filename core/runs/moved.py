@@ -1,4 +1,5 @@
-"""What a run moved, as it lies in the run's folder; measured by a process of its own (core.training.moved)."""
+"""What a run moved, as it lies in the run's folder; measured by a process of its own
+(core.training.moved)."""
 
 import dataclasses
 from contextlib import suppress
@@ -40,7 +41,8 @@ class _Moved:
 
 
 def read_moved(workspace: Workspace, run_id: str) -> dict[str, Any] | None:
-    """What `measure_moved` found for that run; None when it was never asked for, or cannot be read any more."""
+    """What `measure_moved` found for that run; None when it was never asked for, or cannot be read
+    any more."""
     folder = workspace.runs / run_id
     if not (folder / NUMBERS).exists():
         return None
@@ -53,7 +55,9 @@ def read_moved(workspace: Workspace, run_id: str) -> dict[str, Any] | None:
     return None
 
 
-def read_vectors(workspace: Workspace, run_id: str, field: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_vectors(
+    workspace: Workspace, run_id: str, field: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(vectors before, vectors after, values) of a field's commonest values."""
     names = [f"{field}_{name}" for name in ("before", "after", "values")]
     arrays = read_arrays(workspace.runs / run_id / ARRAYS, _ADVICE, names)
@@ -61,6 +65,8 @@ def read_vectors(workspace: Workspace, run_id: str, field: str) -> tuple[np.ndar
     return before, after, values
 
 
-def moved_in_subprocess(workspace: Workspace, run_id: str, on_progress: Report | None = None) -> dict[str, Any]:
+def moved_in_subprocess(
+    workspace: Workspace, run_id: str, on_progress: Report | None = None
+) -> dict[str, Any]:
     """See core.training.moved.measure_moved."""
     return run_command(workspace, ["moved", "--run", run_id], on_progress)

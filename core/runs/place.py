@@ -1,4 +1,5 @@
-"""Where a process runs: process ids mean something on one machine alone, between its starts, and in one container."""
+"""Where a process runs: process ids mean something on one machine alone, between its starts, and in
+one container."""
 
 import socket
 import uuid
@@ -8,7 +9,8 @@ from pathlib import Path
 
 @cache
 def here() -> str:
-    """This machine's name, which start of it this is, and the container, such as "gpu-1/9f2c…/4026531836"."""
+    """This machine's name, which start of it this is, and the container, such as
+    "gpu-1/9f2c…/4026531836"."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         container = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")

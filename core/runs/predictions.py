@@ -14,7 +14,8 @@ ADVICE = "put a copy of the run's folder back, or carry the run out again"
 
 
 def read_predictions(workspace: Workspace, run_id: str, names: Sequence[str] = ()) -> StoredArrays:
-    """The arrays of a finished run's predictions, all or those named; see core.training.results for their names.
+    """The arrays of a finished run's predictions, all or those named; see core.training.results for
+    their names.
 
     `Damaged` where the file is not whole, or labels and scores of a part do not fit each other.
     """
@@ -23,19 +24,29 @@ def read_predictions(workspace: Workspace, run_id: str, names: Sequence[str] = (
     rows: dict[str, int] = {}
     for name, array in arrays.items():
         part = name.rpartition("_")[0]
-        if array.ndim != 1 or array.dtype.kind not in "fiub" or rows.setdefault(part, len(array)) != len(array):
-            raise damaged(path, f"{name!r} holds {array.dtype} of shape {array.shape}, which fits no rows", ADVICE)
+        if (
+            array.ndim != 1
+            or array.dtype.kind not in "fiub"
+            or rows.setdefault(part, len(array)) != len(array)
+        ):
+            raise damaged(
+                path,
+                f"{name!r} holds {array.dtype} of shape {array.shape}, which fits no rows",
+                ADVICE,
+            )
     return arrays
 
 
 def predictions(workspace: Workspace, run: Run, array: str) -> np.ndarray:
-    """One array of a finished run's predictions, (rows,) float64; see core.training.results for their names."""
+    """One array of a finished run's predictions, (rows,) float64; see core.training.results for
+    their names."""
     return np.asarray(read_predictions(workspace, run.id, [array])[array], dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class StoredScores:
-    """Scores on the target test rows of several runs, each read when it is asked for; a core.evaluation.Scores."""
+    """Scores on the target test rows of several runs, each read when it is asked for; a
+    core.evaluation.Scores."""
 
     workspace: Workspace
     runs: tuple[Run, ...]

@@ -1,7 +1,7 @@
 """What those who carry runs out do with the store: claim a run, report on it, end it.
 
-Each call is one transaction, and nothing is computed inside one: a process that is stopped there keeps the others
-waiting.
+Each call is one transaction, and nothing is computed inside one: a process that is stopped there
+keeps the others waiting.
 """
 
 import json
@@ -31,11 +31,13 @@ CANCELLED = "Cancelled. Resume goes on from the last checkpoint."
 
 
 class ClaimLost(RunError):
-    """The run that this process carries out is another's now, or is not in the store that is there now."""
+    """The run that this process carries out is another's now, or is not in the store that is there
+    now."""
 
 
 def now() -> str:
-    """The time in UTC, ISO, to the microsecond, to be shown; the order of runs is that of their rows."""
+    """The time in UTC, ISO, to the microsecond, to be shown; the order of runs is that of their
+    rows."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
@@ -43,12 +45,14 @@ class RunQueue:
     """The part of the store (core.runs.store.RunStore) that workers write."""
 
     def __init__(self, workspace: Workspace, create: bool = True) -> None:
-        """create: whether the store is made when absent; a worker may not, its workspace was removed then."""
+        """create: whether the store is made when absent; a worker may not, its workspace was
+        removed then."""
         self.workspace = workspace
         migrate(workspace, create)
 
     def register(self, lane: str) -> str:
-        """A token for the worker that holds the lane's lock: with it alone runs of the lane are claimed from now on.
+        """A token for the worker that holds the lane's lock: with it alone runs of the lane are
+        claimed from now on.
 
         A store that was put in this one's place does not know it.
         """
@@ -61,41 +65,61 @@ class RunQueue:
         """Whether the lane's worker is still the one with that token."""
         with opened(self.workspace) as db:
             return (
-                db.execute("SELECT 1 FROM workers WHERE lane = ? AND token = ?", (lane, token)).fetchone() is not None
+                db.execute(
+                    "SELECT 1 FROM workers WHERE lane = ? AND token = ?", (lane, token)
+                ).fetchone()
+                is not None
             )
 
     def claim(self, lane: str, pid: int, token: str | None = None) -> Run | None:
-        """Marks the first of the lane's waiting runs as running and returns it; None when none waits.
+        """Marks the first of the lane's waiting runs as running and returns it; None when none
+        waits.
 
-        token: the claiming worker's, see `register`; None where no worker of the lane is registered any more.
+        token: the claiming worker's, see `register`; None where no worker of the lane is registered
+        any more.
         """
         chosen = (
-            "(SELECT id FROM runs WHERE status = 'queued' AND lane = :lane AND grouping ="
-            " (SELECT grouping FROM runs WHERE status = 'queued' AND lane = :lane ORDER BY rowid LIMIT 1)"
+            "(SELECT id FROM runs WHERE status = 'queued' AND lane = :lane AND grouping = (SELECT"
+            " grouping FROM runs WHERE status = 'queued' AND lane = :lane ORDER BY rowid LIMIT 1)"
             f" ORDER BY {PAUSED_LAST}, rowid LIMIT 1)"
         )
         return self._claim(chosen, pid, token, {"lane": lane})
 
     def claim_run(self, run_id: str, pid: int, token: str | None = None) -> Run | None:
-        """Marks that run as running and returns it; None when it no longer waits, or see `claim`."""
+        """Marks that run as running and returns it; None when it no longer waits, or see
+        `claim`."""
         return self._claim(":id", pid, token, {"id": run_id})
 
-    def _claim(self, chosen: str, pid: int, token: str | None, values: dict[str, Any]) -> Run | None:
-        values |= {"now": now(), "pid": pid, "host": here(), "claim": secrets.token_hex(8), "token": token}
-        known = " AND EXISTS (SELECT 1 FROM workers WHERE workers.lane = runs.lane AND token = :token)" if token else ""
+    def _claim(
+        self, chosen: str, pid: int, token: str | None, values: dict[str, Any]
+    ) -> Run | None:
+        values |= {
+            "now": now(),
+            "pid": pid,
+            "host": here(),
+            "claim": secrets.token_hex(8),
+            "token": token,
+        }
+        known = (
+            " AND EXISTS (SELECT 1 FROM workers WHERE workers.lane = runs.lane AND token = :token)"
+            if token
+            else ""
+        )
         with opened(self.workspace) as db:
             row = db.execute(
-                "UPDATE runs SET status = 'running', message = '', started = coalesce(started, :now),"
-                " worker_pid = :pid, worker_host = :host, claim = :claim"
-                f" WHERE id = {chosen} AND status = 'queued'{known} RETURNING *",
+                "UPDATE runs SET status = 'running', message = '', started = coalesce(started,"
+                " :now), worker_pid = :pid, worker_host = :host, claim = :claim WHERE id ="
+                f" {chosen} AND status = 'queued'{known} RETURNING *",
                 values,
             ).fetchone()
         return run_of(row) if row else None
 
     def waiting(self, lane: str) -> tuple[str, tuple[str, ...]]:
-        """(group of the lane's oldest queued run, ids of all of it that wait, in order); empty when none waits."""
+        """(group of the lane's oldest queued run, ids of all of it that wait, in order); empty when
+        none waits."""
         query = (
-            f"SELECT id, grouping, rowid FROM runs WHERE status = 'queued' AND lane = ? ORDER BY {PAUSED_LAST}, rowid"
+            "SELECT id, grouping, rowid FROM runs WHERE status = 'queued' AND lane = ? ORDER BY"
+            f" {PAUSED_LAST}, rowid"
         )
         with opened(self.workspace) as db:
             rows = db.execute(query, (lane,)).fetchall()
@@ -104,7 +128,9 @@ class RunQueue:
 
     def active_in(self, lane: str) -> frozenset[str]:
         """Which of "queued" and "running" some run of the lane is."""
-        query = "SELECT DISTINCT status FROM runs WHERE status IN ('queued', 'running') AND lane = ?"
+        query = (
+            "SELECT DISTINCT status FROM runs WHERE status IN ('queued', 'running') AND lane = ?"
+        )
         with opened(self.workspace) as db:
             return frozenset(row["status"] for row in db.execute(query, (lane,)))
 
@@ -113,7 +139,9 @@ class RunQueue:
         with self._of_claim(run_id, claim, lasting=False) as db:
             db.execute("UPDATE runs SET phase = ? WHERE id = ?", (phase, run_id))
 
-    def progress(self, run_id: str, epoch: int, epochs: int, step: int, steps: int, claim: str | None = None) -> None:
+    def progress(
+        self, run_id: str, epoch: int, epochs: int, step: int, steps: int, claim: str | None = None
+    ) -> None:
         """Records how far a running job has come."""
         with self._of_claim(run_id, claim, lasting=False) as db:
             db.execute(
@@ -124,12 +152,15 @@ class RunQueue:
     def add_points(self, run_id: str, rows: Sequence[Point], claim: str | None = None) -> None:
         """Appends points of a run; one of the same step and name is replaced.
 
-        A point without a value is left out, such as the AUC of validation rows that are all of one class. They outlast
-        a power cut, since the checkpoint that is written next says that they are there.
+        A point without a value is left out, such as the AUC of validation rows that are all of one
+        class. They outlast a power cut, since the checkpoint that is written next says that they
+        are there.
         """
         kept = [(run_id, *row) for row in rows if not math.isnan(row[2])]
         with self._of_claim(run_id, claim) as db:
-            db.executemany("INSERT OR REPLACE INTO points (run, step, name, value) VALUES (?, ?, ?, ?)", kept)
+            db.executemany(
+                "INSERT OR REPLACE INTO points (run, step, name, value) VALUES (?, ?, ?, ?)", kept
+            )
 
     def drop_points_after(self, run_id: str, step: int, claim: str | None = None) -> None:
         """Removes points of steps after `step`."""
@@ -137,8 +168,11 @@ class RunQueue:
             db.execute("DELETE FROM points WHERE run = ? AND step > ?", (run_id, step))
 
     @contextmanager
-    def _of_claim(self, run_id: str, claim: str | None, lasting: bool = True) -> Iterator[sqlite3.Connection]:
-        """A transaction for the process that runs it: ClaimLost unless the run is running under `claim`.
+    def _of_claim(
+        self, run_id: str, claim: str | None, lasting: bool = True
+    ) -> Iterator[sqlite3.Connection]:
+        """A transaction for the process that runs it: ClaimLost unless the run is running under
+        `claim`.
 
         The store that it finds may have been put in the place of the one that it claimed from.
         """
@@ -151,12 +185,12 @@ class RunQueue:
             yield db
 
     def pause(self, run_id: str, claim: str | None = None) -> None:
-        """Queues a running run again, behind those of its group that have not come so far; ends it where someone has
-        asked to cancel it meanwhile."""
+        """Queues a running run again, behind those of its group that have not come so far; ends it
+        where someone has asked to cancel it meanwhile."""
         with self._of_claim(run_id, claim) as db:
             queued = db.execute(
-                "UPDATE runs SET status = 'queued', phase = ?, worker_pid = NULL, worker_host = NULL, claim = NULL"
-                " WHERE id = ? AND status = 'running' AND cancel_asked IS NULL",
+                "UPDATE runs SET status = 'queued', phase = ?, worker_pid = NULL, worker_host ="
+                " NULL, claim = NULL WHERE id = ? AND status = 'running' AND cancel_asked IS NULL",
                 (PAUSED, run_id),
             ).rowcount
         # Once it waits, another process may have it running again.
@@ -171,7 +205,8 @@ class RunQueue:
         result: dict[str, Any] | None = None,
         claim: str | None = None,
     ) -> None:
-        """Ends a running run as done, failed, cancelled or interrupted; does nothing when it is no longer running."""
+        """Ends a running run as done, failed, cancelled or interrupted; does nothing when it is no
+        longer running."""
         stored = None if result is None else json.dumps(without_nan(result), allow_nan=False)
         with self._of_claim(run_id, claim) as db:
             db.execute(
@@ -181,13 +216,14 @@ class RunQueue:
             )
 
     def interrupt_stale(self, lane: str) -> None:
-        """Marks the lane's running runs as interrupted; only for one who knows that no worker of the lane lives."""
+        """Marks the lane's running runs as interrupted; only for one who knows that no worker of
+        the lane lives."""
         with opened(self.workspace) as db:
             db.execute(
-                "UPDATE runs SET status = CASE WHEN cancel_asked IS NULL THEN 'interrupted' ELSE 'cancelled' END,"
-                " message = CASE WHEN cancel_asked IS NULL THEN"
-                " 'The worker died. Resume goes on from the last checkpoint.' ELSE 'Cancelled.' END,"
-                f" finished = ?, {LET_GO} WHERE status = 'running' AND lane = ?",
+                "UPDATE runs SET status = CASE WHEN cancel_asked IS NULL THEN 'interrupted' ELSE"
+                " 'cancelled' END, message = CASE WHEN cancel_asked IS NULL THEN 'The worker died."
+                " Resume goes on from the last checkpoint.' ELSE 'Cancelled.' END, finished = ?,"
+                f" {LET_GO} WHERE status = 'running' AND lane = ?",
                 (now(), lane),
             )
 

@@ -1,4 +1,5 @@
-"""Giving runs, sweeps, samples, datasets and backbones other names; ids stay, and all that is stored by them."""
+"""Giving runs, sweeps, samples, datasets and backbones other names; ids stay, and all that is
+stored by them."""
 
 import dataclasses
 from pathlib import Path
@@ -17,18 +18,23 @@ from core.workspace import Workspace, read_json, write_json
 
 
 def rename_run(workspace: Workspace, run_id: str, name: str) -> Run:
-    """Gives a run another name; BadInput for a blank one, one too long, or one of more than a line."""
+    """Gives a run another name; BadInput for a blank one, one too long, or one of more than a
+    line."""
     require_writable()
     cleaned = name.strip()
     if not 1 <= len(cleaned) <= NAME_LENGTH or not cleaned.isprintable():
-        raise BadInput(f"The run name {name[:80]!r} cannot be used: take 1 to {NAME_LENGTH} letters on one line.")
+        raise BadInput(
+            f"The run name {name[:80]!r} cannot be used: take 1 to {NAME_LENGTH} letters on one"
+            " line."
+        )
     store = RunStore(workspace)
     store.annotate(run_id, name=cleaned)
     return store.get(run_id)
 
 
 def rename_sweep(workspace: Workspace, sweep: Sweep, name: str) -> Sweep:
-    """Gives a sweep another name; BadInput where it is taken. Its runs keep theirs, which do not hold it."""
+    """Gives a sweep another name; BadInput where it is taken. Its runs keep theirs, which do not
+    hold it."""
     require_writable()
     with names_held(workspace):
         name = free_name(list_sweeps(workspace), sweep, name, "sweep")
@@ -37,7 +43,8 @@ def rename_sweep(workspace: Workspace, sweep: Sweep, name: str) -> Sweep:
 
 
 def rename_sample(workspace: Workspace, sample: Sample, name: str) -> Sample:
-    """Gives a sample another name, also where datasets prepared from it state it; BadInput where it is taken."""
+    """Gives a sample another name, also where datasets prepared from it state it; BadInput where it
+    is taken."""
     require_writable()
     with names_held(workspace):
         name = free_name(list_samples(workspace), sample, name, "sample")
@@ -50,7 +57,8 @@ def rename_sample(workspace: Workspace, sample: Sample, name: str) -> Sample:
 
 
 def rename_dataset(workspace: Workspace, dataset: Dataset, name: str) -> Dataset:
-    """Gives a dataset another name; BadInput where it is taken. Backbones trained on it keep the name they stated."""
+    """Gives a dataset another name; BadInput where it is taken. Backbones trained on it keep the
+    name they stated."""
     require_writable()
     with names_held(workspace):
         name = free_name(list_datasets(workspace), dataset, name, "dataset")
@@ -59,7 +67,8 @@ def rename_dataset(workspace: Workspace, dataset: Dataset, name: str) -> Dataset
 
 
 def rename_backbone(workspace: Workspace, card: BackboneCard, name: str) -> BackboneCard:
-    """Gives one of the workspace's own backbones another name; BadInput where it is taken or being pretrained."""
+    """Gives one of the workspace's own backbones another name; BadInput where it is taken or being
+    pretrained."""
     require_writable()
     if card.bundled:
         raise BadInput(f"The backbone {card.name!r} comes with Thaw and cannot be renamed.")
@@ -77,7 +86,10 @@ def _restate_sample(dataset: Dataset, sample: Sample) -> None:
     if not dataset.samples:
         _restate(file, "sample_name", sample.name)
         return
-    samples = [{**one, "name": sample.name} if one["id"] == sample.id else one for one in read_json(file)["samples"]]
+    samples = [
+        {**one, "name": sample.name} if one["id"] == sample.id else one
+        for one in read_json(file)["samples"]
+    ]
     _restate(file, "samples", samples)
     _restate(file, "sample_name", ", ".join(one["name"] for one in samples))
 

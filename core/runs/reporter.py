@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 Point = tuple[int, str, float]
-"""(optimiser steps done, name, value); names are those in POINT_NAMES, and "gradient/STAGE" for the norm of
-a stage's gradient."""
+"""(optimiser steps done, name, value); names are those in POINT_NAMES, and "gradient/STAGE" for the
+norm of a stage's gradient."""
 
 Decision = Literal["go", "stop", "wait"]
-"""Of successive halving: train on, end here with what there is, or go back to the queue until the rivals are here."""
+"""Of successive halving: train on, end here with what there is, or go back to the queue until the
+rivals are here."""
 
 POINT_NAMES = (
     "train_loss",
@@ -25,7 +26,8 @@ class Reporter(Protocol):
     """A worker's reporter writes to the run store; a test's may keep everything in lists."""
 
     def phase(self, name: str) -> None:
-        """What the job does now, as the page shows it: "encoding", "training", "evaluating" or another few words."""
+        """What the job does now, as the page shows it: "encoding", "training", "evaluating" or
+        another few words."""
 
     def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
         """Epoch (from 1) and optimiser steps done, each beside its most."""

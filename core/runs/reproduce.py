@@ -1,4 +1,5 @@
-"""The commands that do again what a sweep or some runs did: prepare the data, pretrain the backbone, train."""
+"""The commands that do again what a sweep or some runs did: prepare the data, pretrain the
+backbone, train."""
 
 import dataclasses
 import shlex
@@ -30,19 +31,26 @@ _SPLIT_FLAGS = (
 
 
 def sweep_commands(workspace: Workspace, sweep: Sweep) -> list[str]:
-    """Commands from the file of rows to the whole sweep; what no command can do is a comment (# …)."""
+    """Commands from the file of rows to the whole sweep; what no command can do is a comment (#
+    …)."""
     dataset = find_dataset(workspace, sweep.spec.dataset)
     # The seed of the settings is not read: every run has one of the sweep's.
     spec = dataclasses.replace(
         sweep.spec,
         train=dataclasses.replace(sweep.spec.train, seed=0),
-        train_by_size=tuple(dataclasses.replace(train, seed=0) for train in sweep.spec.train_by_size),
+        train_by_size=tuple(
+            dataclasses.replace(train, seed=0) for train in sweep.spec.train_by_size
+        ),
     )
     before = _before(workspace, dataset, find_backbone(workspace, spec.backbone))
     if fits_one_command(dataset, spec):
         return [*before, sweep_command_line(workspace, spec, sweep.name, lasting=True)]
     note = "# These arms and seeds are no sweep that one command can name; run by run:"
-    return [*before, note, *(command_line(workspace, request, lasting=True) for request in requests_of(spec))]
+    return [
+        *before,
+        note,
+        *(command_line(workspace, request, lasting=True) for request in requests_of(spec)),
+    ]
 
 
 def run_commands(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
@@ -50,7 +58,9 @@ def run_commands(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
     lines: list[str] = []
     for run in runs:
         lines += _before(
-            workspace, find_dataset(workspace, run.dataset), find_backbone(workspace, run.request["backbone"])
+            workspace,
+            find_dataset(workspace, run.dataset),
+            find_backbone(workspace, run.request["backbone"]),
         )
     asked = [command_line(workspace, request_from_json(run.request), lasting=True) for run in runs]
     return list(dict.fromkeys([*lines, *asked]))
@@ -59,8 +69,8 @@ def run_commands(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
 def fits_one_command(dataset: Dataset, spec: SweepSpec) -> bool:
     """Whether `sweep` can name it.
 
-    It can where seeds run from 0 on, strategies with options come once, options of one name are alike in all, and the
-    same flags give every target size its settings.
+    It can where seeds run from 0 on, strategies with options come once, options of one name are
+    alike in all, and the same flags give every target size its settings.
     """
     if spec.seeds != tuple(range(len(spec.seeds))) or sweep_train_flags(dataset, spec) is None:
         return False
@@ -75,14 +85,20 @@ def fits_one_command(dataset: Dataset, spec: SweepSpec) -> bool:
 
 
 def data_commands(workspace: Workspace, dataset: Dataset) -> list[str]:
-    """The commands that read the file or files and prepare the dataset, with the files' hashes as comments."""
+    """The commands that read the file or files and prepare the dataset, with the files' hashes as
+    comments."""
     spec = dataset.spec
-    count = None if dataset.min_count == default_min_count(dataset.fitted_rows) else dataset.min_count
+    count = (
+        None if dataset.min_count == default_min_count(dataset.fitted_rows) else dataset.min_count
+    )
     if not dataset.samples:
         line, words = _ingest(workspace, dataset.sample_id, dataset.name, dataset.simulated)
         command = shlex.join([*words, *split_flags(spec, count)])
         if any(not value or "," in value for value in spec.target_values):
-            note = "# The command line cannot name the missing value, nor one with a comma: prepare it on page Data."
+            note = (
+                "# The command line cannot name the missing value, nor one with a comma: prepare it"
+                " on page Data."
+            )
             return [line, note, f"# {command}"]
         return [line, command]
     lines, names = [], _names_apart(dataset)
@@ -92,8 +108,11 @@ def data_commands(workspace: Workspace, dataset: Dataset) -> list[str]:
     return [*lines, prepare_command(names, spec, dataset.name, count)]
 
 
-def prepare_command(names: Mapping[str, str], spec: SplitSpec, name: str, min_count: int | None) -> str:
-    """The command that prepares a dataset of several samples. names: by role. min_count: None for the default."""
+def prepare_command(
+    names: Mapping[str, str], spec: SplitSpec, name: str, min_count: int | None
+) -> str:
+    """The command that prepares a dataset of several samples. names: by role. min_count: None for
+    the default."""
     words = [*COMMAND, "prepare", "--name", name]
     for role, sample in names.items():
         words += [f"--{role.replace('_', '-')}", sample]
@@ -107,7 +126,8 @@ def reading_flags(sample: Sample) -> list[str]:
 
 
 def split_flags(spec: SplitSpec, min_count: int | None) -> list[str]:
-    """The flags of a split and a minimum count; defaults are left out, and the minimum count where it is None."""
+    """The flags of a split and a minimum count; defaults are left out, and the minimum count where
+    it is None."""
     usual, parts = SplitSpec(), []
     if spec.method not in (usual.method, "files"):
         parts += ["--split", spec.method]
@@ -122,14 +142,19 @@ def split_flags(spec: SplitSpec, min_count: int | None) -> list[str]:
     return parts if min_count is None else [*parts, "--min-count", str(min_count)]
 
 
-def _ingest(workspace: Workspace, sample_id: str, name: str, simulated: bool) -> tuple[str, list[str]]:
-    """(a comment that names the sample's file, the words that read it). simulated: taken where the sample is gone."""
+def _ingest(
+    workspace: Workspace, sample_id: str, name: str, simulated: bool
+) -> tuple[str, list[str]]:
+    """(a comment that names the sample's file, the words that read it). simulated: taken where the
+    sample is gone."""
     try:
         sample = find_sample(workspace, sample_id)
         file, digest, flags = sample.source, sample.content_hash, reading_flags(sample)
     except BadInput:
         file, digest = "FILE", f"{sample_id.split('-')[1]}…"
-        flags = ["--simulated"] * simulated + ["--on-bad-rows", "skip"] * sample_id.endswith("-skip")
+        flags = ["--simulated"] * simulated + ["--on-bad-rows", "skip"] * sample_id.endswith(
+            "-skip"
+        )
     comment = f"# {_on_one_line(file)} is the file with SHA-256 {digest}"
     return comment, [*COMMAND, "ingest", file, "--name", name, *flags]
 
@@ -138,7 +163,11 @@ def _names_apart(dataset: Dataset) -> dict[str, str]:
     """A name for the sample of each role; samples of the same name are told apart by their role."""
     names = [one.name for one in dataset.samples]
     return {
-        one.role: one.name if names.count(one.name) == 1 else f"{one.name[:40]} {one.role.replace('_', ' ')}"
+        one.role: (
+            one.name
+            if names.count(one.name) == 1
+            else f"{one.name[:40]} {one.role.replace('_', ' ')}"
+        )
         for one in dataset.samples
     }
 
@@ -158,7 +187,10 @@ def _before(workspace: Workspace, dataset: Dataset, card: BackboneCard) -> list[
                 return [*lines, command_line(workspace, request, lasting=True)]
             except BadInput:
                 break
-    return [*lines, f"# The backbone {card.name} was made elsewhere (weights SHA-256 {card.weights_sha256})"]
+    return [
+        *lines,
+        f"# The backbone {card.name} was made elsewhere (weights SHA-256 {card.weights_sha256})",
+    ]
 
 
 def _on_one_line(text: str) -> str:

@@ -16,12 +16,14 @@ STATUSES = (*ACTIVE, "done", "failed", "cancelled", "interrupted")
 
 @dataclass(frozen=True)
 class Run:
-    """One training. status: queued, running, done, failed, cancelled or interrupted; message explains the last three.
+    """One training. status: queued, running, done, failed, cancelled or interrupted; message
+    explains the last three.
 
-    request: the request as JSON. lane: the worker's, "cuda" or "cpu". group: shared by runs launched together.
-    created, started, finished, cancel_asked: ISO times in UTC, to be shown; a clock may be set, so they decide nothing.
-    result: see core.training.results.summary. worker_host: core.runs.place.here() of the process that runs it. claim:
-    made up when that process took it; whoever writes for a running run names it.
+    request: the request as JSON. lane: the worker's, "cuda" or "cpu". group: shared by runs
+    launched together. created, started, finished, cancel_asked: ISO times in UTC, to be shown; a
+    clock may be set, so they decide nothing. result: see core.training.results.summary.
+    worker_host: core.runs.place.here() of the process that runs it. claim: made up when that
+    process took it; whoever writes for a running run names it.
     """
 
     id: str
@@ -50,7 +52,8 @@ class Run:
     claim: str | None = None
 
     def __hash__(self) -> int:
-        # What is derived from a run may be kept by it; two states of the same run differ all the same.
+        # What is derived from a run may be kept by it; two states of the same run differ all the
+        # same.
         return hash(self.id)
 
     @property
@@ -66,7 +69,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Validation:
-    """A run's validation metrics over its epochs: lowest and last log loss (nats), highest and last AUC."""
+    """A run's validation metrics over its epochs: lowest and last log loss (nats), highest and last
+    AUC."""
 
     best_loss: float | None = None
     last_loss: float | None = None
@@ -77,8 +81,8 @@ class Validation:
 def run_of(row: sqlite3.Row) -> Run:
     """The run of a whole row of the table.
 
-    A run whose result is damaged has failed with a sentence that says so. `Damaged` where the request is, without which
-    there is nothing to show or to carry out.
+    A run whose result is damaged has failed with a sentence that says so. `Damaged` where the
+    request is, without which there is nothing to show or to carry out.
     """
     values = dict(row)
     request, result, tags = (values.pop(name) for name in ("request", "result", "tags"))
@@ -93,8 +97,9 @@ def run_of(row: sqlite3.Row) -> Run:
         check_moment(run.created, "created")
     except (ValueError, TypeError, RecursionError) as error:
         raise Damaged(
-            f"The run {run.id!r} ({str(run.name)[:80]}) in the run store is damaged: {error}. Put a copy of "
-            "thaw.sqlite in its place; the run is left out until then, and all others are as they were."
+            f"The run {run.id!r} ({str(run.name)[:80]}) in the run store is damaged: {error}. Put a"
+            " copy of thaw.sqlite in its place; the run is left out until then, and all others are"
+            " as they were."
         ) from error
     if not result:
         return run
@@ -102,8 +107,8 @@ def run_of(row: sqlite3.Row) -> Run:
         return dataclasses.replace(run, result=_object(result, "result"))
     except (ValueError, TypeError, RecursionError) as error:
         message = (
-            f"The result that the run store holds of this run is damaged: {error}. Put a copy of thaw.sqlite in its "
-            "place, or launch the same run again."
+            f"The result that the run store holds of this run is damaged: {error}. Put a copy of"
+            " thaw.sqlite in its place, or launch the same run again."
         )
         return dataclasses.replace(run, status="failed", message=message)
 
@@ -134,11 +139,13 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "alphas": list,
     "parts": dict,
 }
-"""Kinds of the values that a request or a result may hold, as far as pages and commands read them unasked."""
+"""Kinds of the values that a request or a result may hold, as far as pages and commands read them
+unasked."""
 
 
 def _object(text: object, what: str) -> dict[str, Any]:
-    """The JSON object in `text`; ValueError where there is none, or one of its values is of another kind than usual."""
+    """The JSON object in `text`; ValueError where there is none, or one of its values is of another
+    kind than usual."""
     values = parse_json(str(text))
     if not isinstance(values, dict):
         raise ValueError(f"its {what} is no object")
@@ -146,7 +153,9 @@ def _object(text: object, what: str) -> dict[str, Any]:
         if name in _KINDS and not isinstance(value, _KINDS[name]):
             raise ValueError(f"the {name} of its {what} is {str(value)[:40]!r}")
     for name in ("metrics", "before", "parts"):
-        if not all(isinstance(one, dict | int | float | None) for one in (values.get(name) or {}).values()):
+        if not all(
+            isinstance(one, dict | int | float | None) for one in (values.get(name) or {}).values()
+        ):
             raise ValueError(f"the {name} of its {what} are no numbers by part")
     if not all(isinstance(one, dict) for one in values.get("stages", ())):
         raise ValueError(f"the stages of its {what} are no objects")

@@ -1,6 +1,7 @@
 """The run store that the app, the command line and the workers share.
 
-Every call opens its own connection, so any thread of any process may call; each change is one transaction.
+Every call opens its own connection, so any thread of any process may call; each change is one
+transaction.
 """
 
 import json
@@ -43,11 +44,22 @@ class RunStore(RunQueue):
         for run_id, (request, name) in zip(ids, requests, strict=True):
             values = request_to_json(request)
             group = values.get("group", "")
-            rows.append((run_id, values["kind"], name, json.dumps(values), lane, request.dataset, group, now()))
+            rows.append(
+                (
+                    run_id,
+                    values["kind"],
+                    name,
+                    json.dumps(values),
+                    lane,
+                    request.dataset,
+                    group,
+                    now(),
+                )
+            )
         with opened(self.workspace) as db:
             db.executemany(
-                "INSERT INTO runs (id, kind, name, status, request, lane, dataset, grouping, created)"
-                " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
+                "INSERT INTO runs (id, kind, name, status, request, lane, dataset, grouping,"
+                " created) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
                 rows,
             )
         return [self.get(run_id) for run_id in ids]
@@ -57,7 +69,9 @@ class RunStore(RunQueue):
         with opened(self.workspace) as db:
             row = db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
-            raise BadInput(f"There is no run {run_id[:40]!r} in this workspace; `{PROGRAM} runs` lists them.")
+            raise BadInput(
+                f"There is no run {run_id[:40]!r} in this workspace; `{PROGRAM} runs` lists them."
+            )
         return run_of(row)
 
     def group(self, group: str) -> list[Run]:
@@ -83,16 +97,25 @@ class RunStore(RunQueue):
     def sweeps(self) -> list[tuple[str, str, str, str]]:
         """(id, name, spec as JSON, created) of every sweep, newest first."""
         with opened(self.workspace) as db:
-            rows = db.execute("SELECT id, name, spec, created FROM sweeps ORDER BY rowid DESC").fetchall()
+            rows = db.execute(
+                "SELECT id, name, spec, created FROM sweeps ORDER BY rowid DESC"
+            ).fetchall()
         return [tuple(row) for row in rows]
 
-    def list(self, status: str | None = None, kind: str | None = None, limit: int | None = None) -> list[Run]:
-        """Runs, newest first, of one status and one kind when given; without a kind those that train, of any.
+    def list(
+        self, status: str | None = None, kind: str | None = None, limit: int | None = None
+    ) -> list[Run]:
+        """Runs, newest first, of one status and one kind when given; without a kind those that
+        train, of any.
 
         limit: so many of the newest.
         """
-        # A condition that may be left out would keep SQLite from its index, and make it read every run there is.
-        conditions, values = ["kind = ?" if kind else "kind != 'interpolate'"], [kind] if kind else []
+        # A condition that may be left out would keep SQLite from its index, and make it read every
+        # run there is.
+        conditions, values = (
+            ["kind = ?" if kind else "kind != 'interpolate'"],
+            [kind] if kind else [],
+        )
         if status:
             conditions.append("status = ?")
             values.append(status)
@@ -103,11 +126,14 @@ class RunStore(RunQueue):
     def count_ahead(self, waiting: Sequence[Run]) -> int:
         """How many runs that are queued or running in their lane come before all of these."""
         query = (
-            "SELECT count(*) FROM runs WHERE lane = ? AND (status = 'running' OR status = 'queued' AND rowid <"
-            " (SELECT min(rowid) FROM runs WHERE id IN (SELECT value FROM json_each(?))))"
+            "SELECT count(*) FROM runs WHERE lane = ? AND (status = 'running' OR status = 'queued'"
+            " AND rowid < (SELECT min(rowid) FROM runs WHERE id IN (SELECT value FROM"
+            " json_each(?))))"
         )
         with opened(self.workspace) as db:
-            found = db.execute(query, (waiting[0].lane, json.dumps([run.id for run in waiting]))).fetchone()
+            found = db.execute(
+                query, (waiting[0].lane, json.dumps([run.id for run in waiting]))
+            ).fetchone()
         return int(found[0])
 
     def counts(self) -> dict[str, int]:
@@ -116,12 +142,14 @@ class RunStore(RunQueue):
             return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall())
 
     def points(self, run_id: str, *names: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Per name (steps int64, values float64), ascending by step; of `names` alone where any are given."""
+        """Per name (steps int64, values float64), ascending by step; of `names` alone where any are
+        given."""
         among = f" AND name IN ({', '.join('?' * len(names))})" if names else ""
         with opened(self.workspace) as db:
             db.row_factory = None
             rows = db.execute(
-                f"SELECT name, step, value FROM points WHERE run = ?{among} ORDER BY step", (run_id, *names)
+                f"SELECT name, step, value FROM points WHERE run = ?{among} ORDER BY step",
+                (run_id, *names),
             ).fetchall()
         found: dict[str, tuple[list[int], list[float]]] = {}
         for name, step, value in rows:
@@ -138,8 +166,12 @@ class RunStore(RunQueue):
         return read_validation(self.workspace, runs)
 
     def best_validation(self, run_id: str, step: int) -> tuple[float, bool]:
-        """(lowest validation loss of a run up to `step`, infinite where it has none; whether it has one of `step`)."""
-        query = "SELECT min(value), max(step) FROM points WHERE run = ? AND name = 'validation_loss' AND step <= ?"
+        """(lowest validation loss of a run up to `step`, infinite where it has none; whether it has
+        one of `step`)."""
+        query = (
+            "SELECT min(value), max(step) FROM points WHERE run = ? AND name = 'validation_loss'"
+            " AND step <= ?"
+        )
         with opened(self.workspace) as db:
             lowest, last = db.execute(query, (run_id, step)).fetchone()
         return (math.inf, False) if last is None else (lowest, last == step > 0)
@@ -149,12 +181,13 @@ class RunStore(RunQueue):
         require_writable()
         with opened(self.workspace) as db:
             db.execute(
-                "UPDATE runs SET status = 'cancelled', message = 'Cancelled before it began.', finished = ?"
-                " WHERE id = ? AND status = 'queued'",
+                "UPDATE runs SET status = 'cancelled', message = 'Cancelled before it began.',"
+                " finished = ? WHERE id = ? AND status = 'queued'",
                 (now(), run_id),
             )
             db.execute(
-                "UPDATE runs SET cancel_asked = coalesce(cancel_asked, ?) WHERE id = ? AND status = 'running'",
+                "UPDATE runs SET cancel_asked = coalesce(cancel_asked, ?) WHERE id = ? AND status ="
+                " 'running'",
                 (now(), run_id),
             )
 
@@ -163,18 +196,25 @@ class RunStore(RunQueue):
         require_writable()
         run = self.get(run_id)
         if run.status not in RESUMABLE:
-            raise BadInput(f"Run {run_id} is {run.status}; only {', '.join(RESUMABLE)} runs can be resumed.")
+            raise BadInput(
+                f"Run {run_id} is {run.status}; only {', '.join(RESUMABLE)} runs can be resumed."
+            )
         with opened(self.workspace) as db:
             db.execute(
-                "UPDATE runs SET status = 'queued', message = '', finished = NULL, cancel_asked = NULL"
-                " WHERE id = ? AND status = ?",
+                "UPDATE runs SET status = 'queued', message = '', finished = NULL, cancel_asked ="
+                " NULL WHERE id = ? AND status = ?",
                 (run_id, run.status),
             )
 
     def annotate(
-        self, run_id: str, name: str | None = None, tags: Sequence[str] | None = None, note: str | None = None
+        self,
+        run_id: str,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
     ) -> None:
-        """Sets the run's name, tags and note, each as far as it is given; a blank name changes nothing."""
+        """Sets the run's name, tags and note, each as far as it is given; a blank name changes
+        nothing."""
         require_writable()
         self.get(run_id)
         values: dict[str, str] = {}
@@ -188,8 +228,11 @@ class RunStore(RunQueue):
             for column, value in values.items():
                 db.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, run_id))
 
-    def change_tags(self, run_ids: Sequence[str], add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
-        """Adds tags to every one of these runs and takes tags off them; the others that each has stay."""
+    def change_tags(
+        self, run_ids: Sequence[str], add: Sequence[str] = (), remove: Sequence[str] = ()
+    ) -> None:
+        """Adds tags to every one of these runs and takes tags off them; the others that each has
+        stay."""
         require_writable()
         gone = set(_clean_tags(remove))
         with opened(self.workspace) as db:
@@ -204,21 +247,31 @@ class RunStore(RunQueue):
         """Removes the run, its points and its folder; refused while it is running."""
         require_writable()
         with opened(self.workspace) as db:
-            done = db.execute("DELETE FROM runs WHERE id = ? AND status != 'running'", (run_id,)).rowcount
+            done = db.execute(
+                "DELETE FROM runs WHERE id = ? AND status != 'running'", (run_id,)
+            ).rowcount
         if not done:
             self.get(run_id)
             raise BadInput(f"Run {run_id} is running; cancel it before you delete it.")
         remove_folders([self.workspace.runs / run_id])
 
     def delete_sweep(self, sweep_id: str) -> None:
-        """Removes a sweep, all its runs and their folders; refused while one of them is queued or running."""
+        """Removes a sweep, all its runs and their folders; refused while one of them is queued or
+        running."""
         require_writable()
         with opened(self.workspace) as db:
             db.execute("BEGIN IMMEDIATE")
-            query = "SELECT count(*) FROM runs WHERE grouping = ? AND status IN ('queued', 'running')"
+            query = (
+                "SELECT count(*) FROM runs WHERE grouping = ? AND status IN ('queued', 'running')"
+            )
             if active := db.execute(query, (sweep_id,)).fetchone()[0]:
-                raise BadInput(f"{active} runs of the sweep are queued or running; cancel them before you delete it.")
-            deleted = db.execute("DELETE FROM runs WHERE grouping = ? RETURNING id", (sweep_id,)).fetchall()
+                raise BadInput(
+                    f"{active} runs of the sweep are queued or running; cancel them before you"
+                    " delete it."
+                )
+            deleted = db.execute(
+                "DELETE FROM runs WHERE grouping = ? RETURNING id", (sweep_id,)
+            ).fetchall()
             db.execute("DELETE FROM sweeps WHERE id = ?", (sweep_id,))
         remove_folders([self.workspace.runs / row["id"] for row in deleted])
 

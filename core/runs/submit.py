@@ -1,4 +1,5 @@
-"""Queues runs: checks what was asked for before anything waits, names the runs, and wakes a worker."""
+"""Queues runs: checks what was asked for before anything waits, names the runs, and wakes a
+worker."""
 
 import dataclasses
 import secrets
@@ -50,14 +51,18 @@ _TRAIN_FLAGS = {
 
 
 def submit_pretrain(workspace: Workspace, request: PretrainRequest, own: bool = False) -> Run:
-    """Queues a pretraining run; BadInput when its name is taken or the dataset lacks source rows or labels it needs.
+    """Queues a pretraining run; BadInput when its name is taken or the dataset lacks source rows or
+    labels it needs.
 
     own: see `submit_finetune`.
     """
     name = check_name(request.name, "backbone")
     dataset = find_dataset(workspace, request.dataset)
     if not dataset.has_source:
-        raise BadInput(f"The dataset {dataset.name!r} has no source domain to pretrain on; prepare it with one.")
+        raise BadInput(
+            f"The dataset {dataset.name!r} has no source domain to pretrain on; prepare it with"
+            " one."
+        )
     if OBJECTIVES[request.objective].labels:
         require_labels(dataset)
     complete_settings(request.architecture, request.settings)
@@ -83,14 +88,20 @@ def _has_backbone(workspace: Workspace, run: Run) -> bool:
 
 
 def _check_backbone_name(workspace: Workspace, name: str) -> None:
-    if name in names_in_training(workspace) or any(card.name == name for card in list_backbones(workspace)):
-        raise NameTaken(f"There is already a backbone named {name!r}, or one being pretrained; choose another name.")
+    if name in names_in_training(workspace) or any(
+        card.name == name for card in list_backbones(workspace)
+    ):
+        raise NameTaken(
+            f"There is already a backbone named {name!r}, or one being pretrained; choose another"
+            " name."
+        )
 
 
 def submit_finetune(
     workspace: Workspace, request: FinetuneRequest, controls: Sequence[str] = (), own: bool = False
 ) -> list[Run]:
-    """Queues the run and the controls asked for (names in CONTROLS), all of one group; the run itself comes first.
+    """Queues the run and the controls asked for (names in CONTROLS), all of one group; the run
+    itself comes first.
 
     own: the calling process trains them itself (core.runs.cluster.run_here); no worker is started.
     """
@@ -107,14 +118,20 @@ def submit_finetune(
         check_rows_to_train(dataset, request.train, request.target_rows)
         requests.append(
             dataclasses.replace(
-                request, dataset=dataset.id, backbone=card.id, strategy=strategy, options=options, group=group
+                request,
+                dataset=dataset.id,
+                backbone=card.id,
+                strategy=strategy,
+                options=options,
+                group=group,
             )
         )
     return [
         _queue(
             workspace,
             one,
-            f"{card.name} · {describe(one.strategy, one.freeze_depth, one.options)} · {dataset.name}",
+            f"{card.name} · {describe(one.strategy, one.freeze_depth, one.options)} ·"
+            f" {dataset.name}",
             own,
         )
         for one in requests
@@ -126,19 +143,24 @@ def check_rows_to_train(dataset: Dataset, train: TrainSettings, target_rows: int
     rows = count_training_rows(dataset, "target", train.validation_share, target_rows)
     if rows < FEWEST_ROWS:
         raise BadInput(
-            f"{f'{target_rows:,}' if target_rows else 'The'} target rows leave {rows} to train on, and training needs "
-            f"at least {FEWEST_ROWS}; take more target rows, or a smaller validation share."
+            f"{f'{target_rows:,}' if target_rows else 'The'} target rows leave {rows} to train on,"
+            f" and training needs at least {FEWEST_ROWS}; take more target rows, or a smaller"
+            " validation share."
         )
 
 
 def submit_interpolation(workspace: Workspace, run: Run) -> Run:
-    """Queues the mixing of a fine-tuned run with its backbone (WiSE-FT), or gives the one there is; it is kept.
+    """Queues the mixing of a fine-tuned run with its backbone (WiSE-FT), or gives the one there is;
+    it is kept.
 
-    The run may be queued before it, as in the demo. BadInput where it is no fine-tuning, or trains nothing.
+    The run may be queued before it, as in the demo. BadInput where it is no fine-tuning, or trains
+    nothing.
     """
     if run.kind != "finetune" or run.request["strategy"] == "zero-shot":
         what = "is the backbone as it was" if run.kind == "finetune" else "is not a fine-tuning run"
-        raise BadInput(f"Run {run.id} {what}, so there is nothing to mix; choose a fine-tuning run.")
+        raise BadInput(
+            f"Run {run.id} {what}, so there is nothing to mix; choose a fine-tuning run."
+        )
     for other in interpolations(workspace, run):
         if other.active or other.status == "done":
             return other
@@ -148,16 +170,18 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
 
 
 def resume_run(workspace: Workspace, run_id: str) -> Run:
-    """Queues an interrupted, failed or cancelled run again and wakes a worker; it goes on from its checkpoint.
+    """Queues an interrupted, failed or cancelled run again and wakes a worker; it goes on from its
+    checkpoint.
 
-    BadInput for a run of a sweep that the command line carries out itself: no worker takes that one.
+    BadInput for a run of a sweep that the command line carries out itself: no worker takes that
+    one.
     """
     store = RunStore(workspace)
     run = store.get(run_id)
     if run.lane == CLUSTER and run.status in RESUMABLE:
         raise BadInput(
-            f"Run {run.id} belongs to a sweep that the command line carries out itself; give that command again, which "
-            "goes on with the sweep."
+            f"Run {run.id} belongs to a sweep that the command line carries out itself; give that"
+            " command again, which goes on with the sweep."
         )
     with names_held(workspace):
         # Another backbone may have got the name while this one was not trained any more.
@@ -175,14 +199,17 @@ def resume_run(workspace: Workspace, run_id: str) -> Run:
 
 def interpolations(workspace: Workspace, run: Run) -> list[Run]:
     """Every mixing of that run that was asked for, newest first."""
-    return [one for one in RunStore(workspace).list(kind="interpolate") if one.request["run"] == run.id]
+    return [
+        one for one in RunStore(workspace).list(kind="interpolate") if one.request["run"] == run.id
+    ]
 
 
 def command_line(workspace: Workspace, request: Request, lasting: bool = False) -> str:
     """The command that asks for the same run; settings at their preset's value are left out.
 
-    The preset is left out as well where the settings are the default for the run's number of training rows, unless the
-    command is to be `lasting`: the same in a later version too, whose default may be another one.
+    The preset is left out as well where the settings are the default for the run's number of
+    training rows, unless the command is to be `lasting`: the same in a later version too, whose
+    default may be another one.
     """
     parts = [*COMMAND]
     if isinstance(request, InterpolateRequest):
@@ -190,7 +217,15 @@ def command_line(workspace: Workspace, request: Request, lasting: bool = False) 
     dataset = find_dataset(workspace, request.dataset)
     if isinstance(request, PretrainRequest):
         presets = presets_for(count_training_rows(dataset, "source"), request.objective)
-        parts += ["pretrain", "--dataset", dataset.name, "--architecture", request.architecture, "--name", request.name]
+        parts += [
+            "pretrain",
+            "--dataset",
+            dataset.name,
+            "--architecture",
+            request.architecture,
+            "--name",
+            request.name,
+        ]
         if request.objective != "supervised":
             parts += ["--objective", request.objective]
         if request.start != "random":
@@ -228,11 +263,15 @@ def head_flags(head: HeadSettings) -> list[str]:
     return parts + (["--head-output", head.output] if head.output != "logit" else [])
 
 
-def train_flags(settings: Sequence[TrainSettings], presets: Sequence[dict[str, TrainSettings]]) -> list[str] | None:
-    """The shortest flags that give these settings: the preset that leaves the fewest, and what differs from it.
+def train_flags(
+    settings: Sequence[TrainSettings], presets: Sequence[dict[str, TrainSettings]]
+) -> list[str] | None:
+    """The shortest flags that give these settings: the preset that leaves the fewest, and what
+    differs from it.
 
-    settings: one for each of several numbers of training rows, or a single one. presets: for each of them, what every
-    preset stands for there (core.training.defaults.presets_for). None where no preset with the same flags gives all.
+    settings: one for each of several numbers of training rows, or a single one. presets: for each
+    of them, what every preset stands for there (core.training.defaults.presets_for). None where no
+    preset with the same flags gives all.
     """
     # Of two equally short ways the one with a fixed preset comes first: it says more.
     names = sorted(presets[0], key=lambda name: name == AUTO)
@@ -247,7 +286,11 @@ def _flags_from(
     given: dict[str, Any] = {}
     for wanted, known in zip(settings, presets, strict=True):
         start = dataclasses.asdict(known[preset])
-        given |= {name: value for name, value in dataclasses.asdict(wanted).items() if value != start[name]}
+        given |= {
+            name: value
+            for name, value in dataclasses.asdict(wanted).items()
+            if value != start[name]
+        }
     for wanted, known in zip(settings, presets, strict=True):
         # Not by dataclasses.replace, which would check a mixture that nobody asked for.
         if {**dataclasses.asdict(known[preset]), **given} != dataclasses.asdict(wanted):

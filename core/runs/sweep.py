@@ -1,7 +1,8 @@
-"""Sweeps: strategies times seeds, and optionally learning rates and target sizes, on one dataset and backbone.
+"""Sweeps: strategies times seeds, and optionally learning rates and target sizes, on one dataset
+and backbone.
 
-All arms share the dataset's split, the order of batches (by seed), schedule and budget, so that only what the arm names
-differs between them.
+All arms share the dataset's split, the order of batches (by seed), schedule and budget, so that
+only what the arm names differs between them.
 """
 
 import dataclasses
@@ -45,7 +46,9 @@ class Arm:
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
-            raise BadInput(f"The strategy {self.strategy!r} is unknown; choose one of {[*STRATEGIES]}.")
+            raise BadInput(
+                f"The strategy {self.strategy!r} is unknown; choose one of {[*STRATEGIES]}."
+            )
         complete_options(self.strategy, self.options)
 
     @cached_property
@@ -56,11 +59,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """What a sweep asks for. dataset, backbone: ids. seeds: of head, row order and dropout, for every arm.
+    """What a sweep asks for. dataset, backbone: ids. seeds: of head, row order and dropout, for
+    every arm.
 
-    learning_rates, target_sizes: every arm is run with each; target size 0 is all target rows. train: everything else.
-    halving: at every rung of core.runs.halving only one arm in so many trains on; 0 for all to the end.
-    train_by_size: where sizes train differently, the settings of each of target_sizes; none: `train` for every size.
+    learning_rates, target_sizes: every arm is run with each; target size 0 is all target rows.
+    train: everything else. halving: at every rung of core.runs.halving only one arm in so many
+    trains on; 0 for all to the end. train_by_size: where sizes train differently, the settings of
+    each of target_sizes; none: `train` for every size.
     """
 
     dataset: str
@@ -77,18 +82,27 @@ class SweepSpec:
     def __post_init__(self) -> None:
         if self.train_by_size and len(self.train_by_size) != len(self.target_sizes):
             raise BadInput(
-                f"A sweep's settings by size are {len(self.train_by_size)} for {len(self.target_sizes)} target sizes; "
-                "give one for each size, or none."
+                f"A sweep's settings by size are {len(self.train_by_size)} for"
+                f" {len(self.target_sizes)} target sizes; give one for each size, or none."
             )
         if self.halving not in (0, *FACTORS):
-            raise BadInput(f"The halving factor is {self.halving!r}; it must be one of {[*FACTORS]}, or 0 for none.")
-        for what, values in (("arm", self.arms), ("seed", self.seeds), ("target size", self.target_sizes)):
+            raise BadInput(
+                f"The halving factor is {self.halving!r}; it must be one of {[*FACTORS]}, or 0 for"
+                " none."
+            )
+        for what, values in (
+            ("arm", self.arms),
+            ("seed", self.seeds),
+            ("target size", self.target_sizes),
+        ):
             if not values:
                 raise BadInput(f"A sweep needs at least one {what}; it has none.")
             if any(a == b for a, b in itertools.combinations(values, 2)):
                 raise BadInput(f"A sweep has each {what} once; {list(values)} has one twice.")
         if len(requests_of(self)) > MOST_RUNS:
-            raise BadInput(f"This sweep has {len(requests_of(self)):,} runs; the most is {MOST_RUNS:,}.")
+            raise BadInput(
+                f"This sweep has {len(requests_of(self)):,} runs; the most is {MOST_RUNS:,}."
+            )
 
     @property
     def size_settings(self) -> tuple[TrainSettings, ...]:
@@ -150,7 +164,8 @@ def depth_arms(card: BackboneCard) -> tuple[Arm, ...]:
 
 
 def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, own: bool = False) -> Sweep:
-    """Queues every run of the sweep at once; BadInput, and nothing queued, when one of them cannot be.
+    """Queues every run of the sweep at once; BadInput, and nothing queued, when one of them cannot
+    be.
 
     own: in the lane of the command line, which carries the runs out itself; no worker is started.
     """
@@ -163,7 +178,10 @@ def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, own: bool = F
         check_rows_to_train(dataset, train, size)
     with names_held(workspace):
         if any(name == one.name for one in list_sweeps(workspace)):
-            raise NameTaken(f"There is already a sweep named {name!r}; choose another name, or go on with that one.")
+            raise NameTaken(
+                f"There is already a sweep named {name!r}; choose another name, or go on with that"
+                " one."
+            )
         RunStore(workspace).save_sweep(sweep.id, name, dataclasses.asdict(spec))
     _queue(workspace, sweep, card.name, dataset.name, requests_of(spec), CLUSTER if own else "")
     return find_sweep(workspace, sweep.id)
@@ -180,7 +198,14 @@ def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
     RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(spec))
     # All its runs may have been deleted one by one.
     lane = next((run.lane for run in RunStore(workspace).group(sweep.id)), "")
-    _queue(workspace, sweep, card.name, dataset.name, [one for one in requests_of(spec) if one not in old], lane)
+    _queue(
+        workspace,
+        sweep,
+        card.name,
+        dataset.name,
+        [one for one in requests_of(spec) if one not in old],
+        lane,
+    )
     return find_sweep(workspace, sweep.id)
 
 
@@ -193,7 +218,8 @@ def cancel_sweep(workspace: Workspace, sweep: Sweep) -> None:
 
 
 def resume_sweep(workspace: Workspace, sweep: Sweep) -> None:
-    """Queues every run again that was cancelled, interrupted or failed; each goes on from its checkpoint."""
+    """Queues every run again that was cancelled, interrupted or failed; each goes on from its
+    checkpoint."""
     store = RunStore(workspace)
     for run in store.group(sweep.id):
         if run.status in RESUMABLE:
@@ -213,8 +239,8 @@ def read_sweeps(workspace: Workspace) -> tuple[list[Sweep], list[Damaged]]:
             why = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
             broken.append(
                 Damaged(
-                    f"The sweep {str(name)[:80]!r} ({sweep_id}) in the run store is damaged: {why}. Put a copy of "
-                    "thaw.sqlite in its place; its runs are as they were."
+                    f"The sweep {str(name)[:80]!r} ({sweep_id}) in the run store is damaged: {why}."
+                    " Put a copy of thaw.sqlite in its place; its runs are as they were."
                 )
             )
     return found, broken
@@ -231,12 +257,16 @@ def find_sweep(workspace: Workspace, name_or_id: str) -> Sweep:
     for sweep in sorted(sweeps, key=lambda one: one.id != name_or_id):
         if name_or_id in (sweep.id, sweep.name):
             return sweep
-    raise BadInput(f"There is no sweep {name_or_id[:40]!r}; the sweeps here are {sorted(one.name for one in sweeps)}.")
+    raise BadInput(
+        f"There is no sweep {name_or_id[:40]!r}; the sweeps here are"
+        f" {sorted(one.name for one in sweeps)}."
+    )
 
 
 @lru_cache(maxsize=256)
 def spec_from_json(text: str) -> SweepSpec:
-    """The spec that `dataclasses.asdict` and JSON made `text` from; kept, for checking one of many runs takes long."""
+    """The spec that `dataclasses.asdict` and JSON made `text` from; kept, for checking one of many
+    runs takes long."""
     values = json.loads(text)
     return SweepSpec(
         dataset=values["dataset"],
@@ -255,7 +285,11 @@ def spec_from_json(text: str) -> SweepSpec:
 def arm_of(run: Run) -> Arm:
     """The arm that a run of a sweep belongs to."""
     options = run.request["options"]
-    return _arm(run.request["strategy"], run.request["freeze_depth"], json.dumps(options) if options else "{}")
+    return _arm(
+        run.request["strategy"],
+        run.request["freeze_depth"],
+        json.dumps(options) if options else "{}",
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -264,11 +298,14 @@ def _arm(strategy: str, freeze_depth: int, options: str) -> Arm:
     return Arm(strategy, freeze_depth, json.loads(options))
 
 
-def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, history: Sequence[Run]) -> Estimate:
-    """About how long all runs of a sweep take one after another; history: runs, newest first, that calibrate.
+def estimate_sweep(
+    dataset: Dataset, card: BackboneCard, spec: SweepSpec, history: Sequence[Run]
+) -> Estimate:
+    """About how long all runs of a sweep take one after another; history: runs, newest first, that
+    calibrate.
 
-    A frozen prefix is computed once, for all target rows, and counted once, however many runs share it. BadInput for an
-    arm that the backbone cannot have.
+    A frozen prefix is computed once, for all target rows, and counted once, however many runs share
+    it. BadInput for an arm that the backbone cannot have.
     """
     # Sizes may train with different batches, and each rests on runs of its own batch size.
     kept = {run.id for train in spec.size_settings for run in calibrating(history, train)}
@@ -278,9 +315,15 @@ def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, histor
     for request in requests:
         key = (request.strategy, request.freeze_depth, str(request.options), request.target_rows)
         if key not in known:
-            plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
-            rows = count_training_rows(dataset, "target", request.train.validation_share, request.target_rows)
-            known[key] = estimate_seconds(plan, rows, request.train, history, request.head_may_share)
+            plan = make_plan(
+                card, request.strategy, request.freeze_depth, request.head, request.options
+            )
+            rows = count_training_rows(
+                dataset, "target", request.train.validation_share, request.target_rows
+            )
+            known[key] = estimate_seconds(
+                plan, rows, request.train, history, request.head_may_share
+            )
         one = known[key]
         seconds += one.seconds - sum(one.prefixes.values())
         for depth, prefix in one.prefixes.items():
@@ -294,21 +337,29 @@ def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, histor
 
 
 def sweep_train_flags(dataset: Dataset, spec: SweepSpec, lasting: bool = False) -> list[str] | None:
-    """The shortest flags that give every target size its settings; None where no single command can.
+    """The shortest flags that give every target size its settings; None where no single command
+    can.
 
-    lasting: without the preset "auto", whose values a later version may change, where the sizes share their settings.
+    lasting: without the preset "auto", whose values a later version may change, where the sizes
+    share their settings.
     """
-    presets = [presets_for(count_training_rows(dataset, "target", last=size)) for size in spec.target_sizes]
+    presets = [
+        presets_for(count_training_rows(dataset, "target", last=size)) for size in spec.target_sizes
+    ]
     if lasting and not spec.train_by_size:
-        presets = [{name: train for name, train in known.items() if name != AUTO} for known in presets]
+        presets = [
+            {name: train for name, train in known.items() if name != AUTO} for known in presets
+        ]
     return train_flags(spec.size_settings, presets)
 
 
-def sweep_command_line(workspace: Workspace, spec: SweepSpec, name: str, lasting: bool = False) -> str:
+def sweep_command_line(
+    workspace: Workspace, spec: SweepSpec, name: str, lasting: bool = False
+) -> str:
     """The command that asks for the same sweep, whose seeds are 0, 1, 2, …; defaults are left out.
 
-    lasting: as in core.runs.submit.command_line. BadInput where target sizes have settings that no single command gives
-    them (core.runs.reproduce names the runs then).
+    lasting: as in core.runs.submit.command_line. BadInput where target sizes have settings that no
+    single command gives them (core.runs.reproduce names the runs then).
     """
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
     parts = [*COMMAND, "sweep", "--name", name, "--dataset", dataset.name, "--backbone", card.name]
@@ -335,7 +386,9 @@ def sweep_command_line(workspace: Workspace, spec: SweepSpec, name: str, lasting
         parts += ["--halving", str(spec.halving)]
     flags = sweep_train_flags(dataset, spec, lasting)
     if flags is None:
-        raise BadInput("The target sizes of this sweep train with settings that no single command gives them.")
+        raise BadInput(
+            "The target sizes of this sweep train with settings that no single command gives them."
+        )
     return shlex.join([*parts, *head_flags(spec.head), *flags])
 
 
@@ -346,17 +399,30 @@ def _check(card: BackboneCard, spec: SweepSpec) -> None:
 
 
 def _queue(
-    workspace: Workspace, sweep: Sweep, backbone: str, dataset: str, requests: list[FinetuneRequest], lane: str
+    workspace: Workspace,
+    sweep: Sweep,
+    backbone: str,
+    dataset: str,
+    requests: list[FinetuneRequest],
+    lane: str,
 ) -> None:
     lane = lane or preferred_lane(sweep.spec.train.device)
     named = []
     for request in requests:
-        words = [describe(request.strategy, request.freeze_depth, request.options), f"seed {request.train.seed}"]
+        words = [
+            describe(request.strategy, request.freeze_depth, request.options),
+            f"seed {request.train.seed}",
+        ]
         if len(sweep.spec.learning_rates) > 1:
             words.append(f"rate {request.train.learning_rate:g}")
         if len(sweep.spec.target_sizes) > 1:
             words.append(f"{request.target_rows:,} rows" if request.target_rows else "all rows")
-        named.append((dataclasses.replace(request, group=sweep.id), f"{backbone} · {', '.join(words)} · {dataset}"))
+        named.append(
+            (
+                dataclasses.replace(request, group=sweep.id),
+                f"{backbone} · {', '.join(words)} · {dataset}",
+            )
+        )
     RunStore(workspace).submit_all(named, lane)
     if lane != CLUSTER:
         ensure_worker(workspace, lane)

@@ -1,4 +1,5 @@
-"""A sweep's finished runs put together: what each arm reached over its seeds, and what that allows to say."""
+"""A sweep's finished runs put together: what each arm reached over its seeds, and what that allows
+to say."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ PARTS = ("target_test", "source_test")
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation over seeds (NaN with one), and the mean of DeLong's interval for test-row noise.
+    """Mean and standard deviation over seeds (NaN with one), and the mean of DeLong's interval for
+    test-row noise.
 
     NaN where undefined: with one class the mean too, with a single row of a class the interval.
     """
@@ -35,9 +37,9 @@ class Spread:
 class ArmResult:
     """One arm at one target size and learning rate. runs: those that are done, by seed.
 
-    depth: stages frozen for good, from the input. auc, log_loss, ece: by part, target_test and source_test. seconds,
-    and peak_memory in bytes (NaN where it is not known): means. halted: epochs after which successive halving ended it,
-    0 where it did not.
+    depth: stages frozen for good, from the input. auc, log_loss, ece: by part, target_test and
+    source_test. seconds, and peak_memory in bytes (NaN where it is not known): means. halted:
+    epochs after which successive halving ended it, 0 where it did not.
     """
 
     title: str
@@ -57,24 +59,33 @@ class ArmResult:
     halted: int
 
     def __hash__(self) -> int:
-        # What is derived from results may be kept by them; those of equal hash are still told apart by every field.
+        # What is derived from results may be kept by them; those of equal hash are still told apart
+        # by every field.
         return hash((self.title, self.setting, self.runs))
 
 
 def arm_results(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
-    """A result for every arm, size and rate of which at least one run is done, in the sweep's order."""
+    """A result for every arm, size and rate of which at least one run is done, in the sweep's
+    order."""
     groups: dict[tuple[int, float, str], list[Run]] = {}
     for run in runs:
         if run.status == "done" and run.result:
-            key = (run.request["target_rows"], run.request["train"]["learning_rate"], arm_of(run).title)
+            key = (
+                run.request["target_rows"],
+                run.request["train"]["learning_rate"],
+                arm_of(run).title,
+            )
             groups.setdefault(key, []).append(run)
     order = {arm.title: place for place, arm in enumerate(sweep.spec.arms)}
-    keys = sorted(groups, key=lambda key: (key[0] == 0, key[0], -key[1], order.get(key[2], len(order))))
+    keys = sorted(
+        groups, key=lambda key: (key[0] == 0, key[0], -key[1], order.get(key[2], len(order)))
+    )
     return [arm_result(groups[key], key[2], setting_of(sweep, *key[:2])) for key in keys]
 
 
 def reference_of(results: Sequence[ArmResult | Arm]) -> str:
-    """The title every other is held against: full fine-tuning, else scratch, zero-shot, or the first there is."""
+    """The title every other is held against: full fine-tuning, else scratch, zero-shot, or the
+    first there is."""
     titles = [result.title for result in results]
     for wanted in ("full fine-tuning", "freeze depth 0", "from scratch", "zero-shot"):
         if wanted in titles:
@@ -82,8 +93,11 @@ def reference_of(results: Sequence[ArmResult | Arm]) -> str:
     return titles[0]
 
 
-def judged(workspace: Workspace, results: Sequence[ArmResult], reference: str) -> tuple[list[Verdict], list[str]]:
-    """(verdicts, sentences) on the target test rows; none where there is nothing to compare and nothing was ended."""
+def judged(
+    workspace: Workspace, results: Sequence[ArmResult], reference: str
+) -> tuple[list[Verdict], list[str]]:
+    """(verdicts, sentences) on the target test rows; none where there is nothing to compare and
+    nothing was ended."""
     settings: dict[str, list[Contender]] = {}
     for result in results:
         scores = StoredScores(workspace, result.runs)
@@ -105,12 +119,19 @@ def halted_early(results: Sequence[ArmResult]) -> list[str]:
     ended = [result for result in results if result.halted]
     if not ended:
         return []
-    named = [f"{one.title}{f' ({one.setting})' if one.setting else ''} after epoch {one.halted}" for one in ended]
-    return [f"Successive halving ended {', '.join(named)}: their numbers are of that epoch, not of a whole training."]
+    named = [
+        f"{one.title}{f' ({one.setting})' if one.setting else ''} after epoch {one.halted}"
+        for one in ended
+    ]
+    return [
+        f"Successive halving ended {', '.join(named)}: their numbers are of that epoch, not of a"
+        " whole training."
+    ]
 
 
 def forgotten(results: Sequence[ArmResult]) -> list[str]:
-    """For every setting that can tell: who kept and who lost most on source test rows, against the backbone before."""
+    """For every setting that can tell: who kept and who lost most on source test rows, against the
+    backbone before."""
     sentences = []
     for setting in dict.fromkeys(result.setting for result in results):
         lost = {}
@@ -123,8 +144,8 @@ def forgotten(results: Sequence[ArmResult]) -> list[str]:
             worst, best = min(lost, key=lost.__getitem__), max(lost, key=lost.__getitem__)
             named = f"{setting}: on" if len({one.setting for one in results}) > 1 else "On"
             sentences.append(
-                f"{named} source test rows {worst} left the backbone's AUC lowest ({lost[worst]:+.4f}) and {best} "
-                f"highest ({lost[best]:+.4f})."
+                f"{named} source test rows {worst} left the backbone's AUC lowest"
+                f" ({lost[worst]:+.4f}) and {best} highest ({lost[best]:+.4f})."
             )
     return sentences
 
@@ -138,7 +159,8 @@ def change_from_backbone(result: ArmResult, part: str) -> float | None:
 
 
 def missing_auc(results: Sequence[ArmResult]) -> list[str]:
-    """A sentence for every part whose test rows leave an arm without an AUC or without its interval, and why."""
+    """A sentence for every part whose test rows leave an arm without an AUC or without its
+    interval, and why."""
     measured = [run.result["metrics"] for result in results for run in result.runs if run.result]
     sentences = [
         missing_sentence(metrics[part], f"{part.replace('_', ' ')} rows")
@@ -150,12 +172,21 @@ def missing_auc(results: Sequence[ArmResult]) -> list[str]:
 
 
 def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
-    """A row for every arm, as the page, the files and the command line show it; None where a number is not known."""
+    """A row for every arm, as the page, the files and the command line show it; None where a number
+    is not known."""
     rows = []
     for result in results:
-        row: dict[str, Any] = {"arm": result.title, "setting": result.setting, "seeds": len(result.runs)}
+        row: dict[str, Any] = {
+            "arm": result.title,
+            "setting": result.setting,
+            "seeds": len(result.runs),
+        }
         for part, suffix in (("target_test", ""), ("source_test", "_source")):
-            for metric, spreads in (("auc", result.auc), ("log_loss", result.log_loss), ("ece", result.ece)):
+            for metric, spreads in (
+                ("auc", result.auc),
+                ("log_loss", result.log_loss),
+                ("ece", result.ece),
+            ):
                 spread = spreads.get(part)
                 row[f"{metric}{suffix}"] = spread.mean if spread else None
                 row[f"{metric}{suffix}_deviation"] = spread.deviation if spread else None
@@ -171,7 +202,8 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
 
 
 def _share_zero_shot(settings: dict[str, list[Contender]]) -> None:
-    """Zero-shot has a single run, which stands in every setting; it leads none but its own, whose rows validated it."""
+    """Zero-shot has a single run, which stands in every setting; it leads none but its own, whose
+    rows validated it."""
     for found in list(settings.values()):
         for one in found:
             if one.title == "zero-shot":
@@ -181,7 +213,8 @@ def _share_zero_shot(settings: dict[str, list[Contender]]) -> None:
 
 
 def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
-    """One arm from its runs that are done: alike but for their seeds. A pretraining's strategy is "pretraining"."""
+    """One arm from its runs that are done: alike but for their seeds. A pretraining's strategy is
+    "pretraining"."""
     return _arm_result(tuple(sorted(runs, key=_seed)), title, setting)
 
 
@@ -201,7 +234,9 @@ def _arm_result(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult:
         auc=_spreads(runs, "auc"),
         log_loss=_spreads(runs, "log_loss"),
         ece=_spreads(runs, "ece"),
-        validation_loss=_mean([known_metric(one["metrics"].get("target_validation"), "log_loss") for one in results]),
+        validation_loss=_mean(
+            [known_metric(one["metrics"].get("target_validation"), "log_loss") for one in results]
+        ),
         trained_parameters=results[0]["trained_parameters"],
         seconds=_mean([one["seconds"]["total"] for one in results]),
         peak_memory=_mean([one.get("peak_memory") for one in results]),
@@ -230,7 +265,9 @@ def _spread(metrics: list[dict[str, Any]], metric: str) -> Spread:
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     if metric != "auc":
         return Spread(_mean(values), deviation, float("nan"), float("nan"))
-    low, high = (_mean([known_metric(one, f"auc_{end}") for one in metrics]) for end in ("low", "high"))
+    low, high = (
+        _mean([known_metric(one, f"auc_{end}") for one in metrics]) for end in ("low", "high")
+    )
     return Spread(_mean(values), deviation, low, high)
 
 

@@ -1,4 +1,5 @@
-"""The process that trains: takes its lane's lock, then one queued run after another; exits when idle for long.
+"""The process that trains: takes its lane's lock, then one queued run after another; exits when
+idle for long.
 
 Started by core.runs.launch as `python -m core.runs.worker --workspace DIR --lane cpu`.
 """
@@ -54,11 +55,12 @@ def work(
     linger: float = LINGER_SECONDS,
     warm_up: Callable[[], None] = lambda: None,
 ) -> None:
-    """Claims and carries out the lane's runs until none has come for `linger` seconds; returns at once when another
-    worker holds the lane, and once another workspace lies where this one lay. After a GPU has failed a fresh worker
-    goes on, since this process cannot use it again.
+    """Claims and carries out the lane's runs until none has come for `linger` seconds; returns at
+    once when another worker holds the lane, and once another workspace lies where this one lay.
+    After a GPU has failed a fresh worker goes on, since this process cannot use it again.
 
-    warm_up: called once the lane is held, so that workers started beside this one find it taken and cost little.
+    warm_up: called once the lane is held, so that workers started beside this one find it taken and
+    cost little.
     """
     lock = lane_lock(workspace, lane)
     try:
@@ -97,7 +99,9 @@ def work(
 class Worker:
     """What carries out a lane's runs in one process, while that process holds the lane's lock."""
 
-    def __init__(self, workspace: Workspace, lane: str, execute: Execute, identity: Identity) -> None:
+    def __init__(
+        self, workspace: Workspace, lane: str, execute: Execute, identity: Identity
+    ) -> None:
         self._workspace = workspace
         self._lane = lane
         self._execute = execute
@@ -108,7 +112,8 @@ class Worker:
         self._token = ""
 
     def work_off(self, linger: float) -> None:
-        """Carries out what is queued until nothing has come for `linger` seconds, or the GPU has failed.
+        """Carries out what is queued until nothing has come for `linger` seconds, or the GPU has
+        failed.
 
         Replaced once the workspace is another, or its store no longer knows this worker.
         """
@@ -130,7 +135,8 @@ class Worker:
             idle_since = time.monotonic()
 
     def _take_next(self) -> str | None:
-        """Carries out the next run, or the arms of the next sweep, and says how it ended; None where none waits."""
+        """Carries out the next run, or the arms of the next sweep, and says how it ended; None
+        where none waits."""
         if self._store is None:
             # Where nothing was ever queued there is no store, and a worker makes none.
             if not self._identity.has_store(self._workspace):
@@ -152,7 +158,11 @@ class Worker:
                 carry_out_together(self._workspace, waiting, self._arms, self._execute, self._token)
             return ""
         run = store.claim(self._lane, os.getpid(), self._token)
-        return None if run is None else carry_out(self._workspace, store, run, self._execute, self._identity)
+        return (
+            None
+            if run is None
+            else carry_out(self._workspace, store, run, self._execute, self._identity)
+        )
 
 
 def has_queued(workspace: Workspace, lane: str) -> bool:
@@ -179,7 +189,8 @@ def main() -> int:
 
 
 def load_torch() -> None:
-    """Imports what training takes, so that a claimed run starts at once; the first optimiser takes torch._dynamo."""
+    """Imports what training takes, so that a claimed run starts at once; the first optimiser takes
+    torch._dynamo."""
     import torch
     import torch._dynamo
 

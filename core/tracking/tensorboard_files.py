@@ -1,7 +1,8 @@
 """TensorBoard's event files, written without TensorBoard: `tensorboard --logdir OUT` shows them.
 
-A file holds records (length, its checksum, bytes, their checksum: the TFRecord format) of Event messages in protocol
-buffers' wire format (tensorflow/core/util/event.proto and framework/summary.proto), of which four fields are needed.
+A file holds records (length, its checksum, bytes, their checksum: the TFRecord format) of Event
+messages in protocol buffers' wire format (tensorflow/core/util/event.proto and
+framework/summary.proto), of which four fields are needed.
 """
 
 import struct
@@ -30,11 +31,16 @@ def write_tensorboard(target: Path, runs: Sequence[Tracked], final: Path) -> lis
 def _events(run: Tracked) -> Iterable[bytes]:
     yield _double(1, run.started) + _bytes(3, b"brain.Event:2")
     settings = "".join(
-        f"| {name} | {value} |\n" for name, value in {"name": run.name, **run.params, **run.tags}.items()
+        f"| {name} | {value} |\n"
+        for name, value in {"name": run.name, **run.params, **run.tags}.items()
     )
-    yield _event(run.started, 0, _text_value("settings", f"| setting | value |\n|---|---|\n{settings}"))
+    yield _event(
+        run.started, 0, _text_value("settings", f"| setting | value |\n|---|---|\n{settings}")
+    )
     for name, (steps, values, seconds) in run.curves.items():
-        for step, value, passed in zip(steps.tolist(), values.tolist(), seconds.tolist(), strict=True):
+        for step, value, passed in zip(
+            steps.tolist(), values.tolist(), seconds.tolist(), strict=True
+        ):
             yield _event(run.started + passed, step, _scalar_value(name, value))
     for name, value in run.metrics.items():
         yield _event(run.finished or run.started, run.last_step, _scalar_value(name, value))

@@ -17,10 +17,12 @@ from core.workspace import Workspace
 
 @dataclass(frozen=True)
 class Tracked:
-    """A run in plain words. params: settings by dotted name. curves: (steps, values, seconds since the start) by name.
+    """A run in plain words. params: settings by dotted name. curves: (steps, values, seconds since
+    the start) by name.
 
-    metrics: of the result, such as "target_test/auc"; what is undefined is left out. started, finished: seconds since
-    1970 in UTC; the run's creation where it has not started, None where it has not ended.
+    metrics: of the result, such as "target_test/auc"; what is undefined is left out. started,
+    finished: seconds since 1970 in UTC; the run's creation where it has not started, None where it
+    has not ended.
     """
 
     id: str
@@ -55,9 +57,20 @@ def tracked(store: RunStore, run: Run, experiment: str) -> Tracked:
         for name, value in values.items()
         if not is_missing(value)
     }
-    metrics |= {f"seconds/{name}": float(value) for name, value in result.get("seconds", {}).items()}
-    tags = {"thaw.id": run.id, "thaw.kind": run.kind, "thaw.status": run.status, "thaw.dataset": run.dataset}
-    optional = {"thaw.tags": ", ".join(run.tags), "thaw.note": run.note, "thaw.message": run.message}
+    metrics |= {
+        f"seconds/{name}": float(value) for name, value in result.get("seconds", {}).items()
+    }
+    tags = {
+        "thaw.id": run.id,
+        "thaw.kind": run.kind,
+        "thaw.status": run.status,
+        "thaw.dataset": run.dataset,
+    }
+    optional = {
+        "thaw.tags": ", ".join(run.tags),
+        "thaw.note": run.note,
+        "thaw.message": run.message,
+    }
     return Tracked(
         run.id,
         run.name,
@@ -79,9 +92,11 @@ Write = Callable[[Path, Sequence[Tracked], Path], list[Path]]
 def export_tracking(
     workspace: Workspace, runs: Sequence[Run], experiment: str, target: Path, write: Write
 ) -> dict[str, Any]:
-    """Writes `runs` into the folder `target`, new or empty, with one of the writers; says what it wrote.
+    """Writes `runs` into the folder `target`, new or empty, with one of the writers; says what it
+    wrote.
 
-    All of it or nothing. BadInput for a folder that holds something, and when no run has anything to tell yet.
+    All of it or nothing. BadInput for a folder that holds something, and when no run has anything
+    to tell yet.
     """
     check_output_folder(target)
     told = [run for run in runs if run.started]
@@ -90,7 +105,12 @@ def export_tracking(
     store = RunStore(workspace)
     with output_folder(target) as folder:
         files = write(folder, [tracked(store, run, experiment) for run in told], target.resolve())
-    return {"out": str(target), "runs": [run.id for run in told], "experiment": experiment, "files": len(files)}
+    return {
+        "out": str(target),
+        "runs": [run.id for run in told],
+        "experiment": experiment,
+        "files": len(files),
+    }
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -99,7 +119,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{name}.")
         elif value not in ("", None):
-            flat[prefix + name] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            flat[prefix + name] = (
+                ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            )
     return flat
 
 

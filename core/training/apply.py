@@ -23,7 +23,14 @@ from core.outputs import check_output, write_output
 from core.runs.predictions import ADVICE
 from core.runs.store import Run
 from core.training.devices import choose_device
-from core.training.results import SCORED_PARTS, labels_by_part, measure, score_parts, scored_rows, validated_on
+from core.training.results import (
+    SCORED_PARTS,
+    labels_by_part,
+    measure,
+    score_parts,
+    scored_rows,
+    validated_on,
+)
 from core.training.score_drift import distribution, drift_from, what_it_learnt
 from core.training.scoring import ScoredRows, Scorer, write_predictions
 from core.training.table import read_table
@@ -33,9 +40,13 @@ from core.workspace import Workspace, open_workspace
 
 
 def model_card(workspace: Workspace, run: Run) -> BackboneCard:
-    """The card of the network that `run` ended with; BadInput when it did not end well, `Damaged` if it broke since."""
+    """The card of the network that `run` ended with; BadInput when it did not end well, `Damaged`
+    if it broke since."""
     if run.status != "done" or run.result is None:
-        raise BadInput(f"Run {run.id} is {run.status}, so it has no model; wait until it is done or pick another run.")
+        raise BadInput(
+            f"Run {run.id} is {run.status}, so it has no model; wait until it is done or pick"
+            " another run."
+        )
     if run.kind == "pretrain":
         return find_backbone(workspace, run.result["backbone"])
     return load_whole(workspace.runs / run.id / "model", ADVICE)
@@ -46,21 +57,26 @@ def scoring_card(workspace: Workspace, run: Run) -> BackboneCard:
     card = model_card(workspace, run)
     if not card.scores_clicks:
         raise BadInput(
-            f"Run {run.id} made the backbone {card.name!r}, whose head never learnt clicks, so it cannot score rows; "
-            "fine-tune the backbone and take that run."
+            f"Run {run.id} made the backbone {card.name!r}, whose head never learnt clicks, so it"
+            " cannot score rows; fine-tune the backbone and take that run."
         )
     return card
 
 
 def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, dict[str, Any]]:
-    """Metrics of the run's model on the dataset's validation and test rows, at the run's own threshold."""
+    """Metrics of the run's model on the dataset's validation and test rows, at the run's own
+    threshold."""
     require_labels(dataset)
     card = scoring_card(workspace, run)
     assert run.result is not None
     if run.result["threshold"] is None:
-        raise BadInput(f"The model of run {run.id} has not learnt clicks, so there is nothing to measure.")
+        raise BadInput(
+            f"The model of run {run.id} has not learnt clicks, so there is nothing to measure."
+        )
     device = choose_device("auto")
-    table = read_table(workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS))
+    table = read_table(
+        workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
+    )
     rows = scored_rows(dataset, validated_on(dataset, run))
     scores = score_parts(load_backbone(card).to(device), rows, table, device)
     return measure(labels_by_part(dataset, rows), scores, run.result["threshold"])
@@ -76,19 +92,23 @@ def score_file(
     *,
     options: ReadOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
-    """Scores a Criteo file, labels optional, into a CSV: see core.training.scoring.write_predictions.
+    """Scores a Criteo file, labels optional, into a CSV: see
+    core.training.scoring.write_predictions.
 
-    The file is read into a temporary workspace, so nothing of it stays behind; it may also be the rows of a sample of
-    this workspace, which are read as they are. `target` is written whole or not at all.
+    The file is read into a temporary workspace, so nothing of it stays behind; it may also be the
+    rows of a sample of this workspace, which are read as they are. `target` is written whole or not
+    at all.
 
     Returns:
-        JSON-ready: `rows` scored, `bad_rows` skipped with `bad_examples`; `labelled` (whether there is a label column),
-        `unlabelled_rows` (rows whose label is missing or -1); `notes` of the reader; how the `scores` spread;
-        `metrics` of the rows with a label, None where there is none; `unknown` values (core.training.unknown_values);
-        `drift` against the run's training rows (core.training.score_drift), None when they are gone.
+        JSON-ready: `rows` scored, `bad_rows` skipped with `bad_examples`; `labelled` (whether there
+        is a label column), `unlabelled_rows` (rows whose label is missing or -1); `notes` of the
+        reader; how the `scores` spread; `metrics` of the rows with a label, None where there is
+        none; `unknown` values (core.training.unknown_values); `drift` against the run's training
+        rows (core.training.score_drift), None when they are gone.
 
     Raises:
-        BadInput: the run's model has not learnt clicks, the file cannot be read, or `target` cannot be written or is
+        BadInput: the run's model has not learnt clicks, the file cannot be read, or `target` cannot
+        be written or is
             the file itself.
     """
     check_output(target, [source])
@@ -96,26 +116,37 @@ def score_file(
     assert run.result is not None
     threshold = run.result["threshold"]
     if threshold is None:
-        raise BadInput(f"The model of run {run.id} has not learnt clicks, so it cannot score rows; choose another run.")
+        raise BadInput(
+            f"The model of run {run.id} has not learnt clicks, so it cannot score rows; choose"
+            " another run."
+        )
     report = on_progress or (lambda share: None)
     with staging(workspace.cache) as folder:
         read = lambda share: report(share / 2)  # noqa: E731
-        sample = _sample_to_score(workspace, open_workspace(folder), source, on_bad_rows, options, read)
+        sample = _sample_to_score(
+            workspace, open_workspace(folder), source, on_bad_rows, options, read
+        )
         preprocessing = load_preprocessing(card.folder / "preprocessing")
         device = choose_device("auto")
         scorer = Scorer(load_backbone(card).to(device), preprocessing, threshold, device)
         scored: list[ScoredRows] = []
         write_output(
             target,
-            lambda part: scored.append(write_predictions(part, sample, scorer, lambda share: report(0.5 + share / 2))),
+            lambda part: scored.append(
+                write_predictions(part, sample, scorer, lambda share: report(0.5 + share / 2))
+            ),
             [source],
         )
         learnt = what_it_learnt(workspace, run, preprocessing)
         before, counts = learnt.counts if learnt else None, scored[0].counts
-        unknown = unknown_columns(preprocessing, coded_rows(sample), counts, known_in_training(preprocessing, before))
+        unknown = unknown_columns(
+            preprocessing, coded_rows(sample), counts, known_in_training(preprocessing, before)
+        )
     return _summary(run, sample, scored[0], threshold, target) | {
         "unknown": unknown_summary(preprocessing, unknown, counts, before),
-        "drift": drift_from(learnt, scored[0].counts, scored[0].scores, threshold) if learnt else None,
+        "drift": (
+            drift_from(learnt, scored[0].counts, scored[0].scores, threshold) if learnt else None
+        ),
     }
 
 
@@ -127,21 +158,35 @@ def _sample_to_score(
     options: ReadOptions,
     report: Callable[[float], None],
 ) -> Sample:
-    """The sample of `workspace` whose rows `source` is, else the file read into the workspace `aside`."""
+    """The sample of `workspace` whose rows `source` is, else the file read into the workspace
+    `aside`."""
     for sample in list_samples(workspace):
         # Not Path.resolve, which raises for a link that leads to itself.
         if os.path.realpath(sample.rows_path) == os.path.realpath(source):
             return sample
     # Columns beyond label, features and id are of no use here.
     options = dataclasses.replace(options, keep=options.keep or ())
-    return ingest(aside, source, "scored", on_bad_rows, report, one_class_ok=True, options=options, labels="optional")
+    return ingest(
+        aside,
+        source,
+        "scored",
+        on_bad_rows,
+        report,
+        one_class_ok=True,
+        options=options,
+        labels="optional",
+    )
 
 
-def _summary(run: Run, sample: Sample, scored: ScoredRows, threshold: float, target: Path) -> dict[str, Any]:
+def _summary(
+    run: Run, sample: Sample, scored: ScoredRows, threshold: float, target: Path
+) -> dict[str, Any]:
     with_label = np.zeros(sample.rows, bool) if scored.labels is None else scored.labels >= 0
     metrics = None
     if scored.labels is not None and with_label.any():
-        metrics = evaluate(scored.labels[with_label], scored.scores[with_label], threshold).as_dict()
+        metrics = evaluate(
+            scored.labels[with_label], scored.scores[with_label], threshold
+        ).as_dict()
     return {
         "run": run.id,
         "rows": sample.rows,

@@ -1,4 +1,5 @@
-"""What a backbone scores as it is, computed once for all runs that start from it on the same rows."""
+"""What a backbone scores as it is, computed once for all runs that start from it on the same
+rows."""
 
 import contextlib
 import hashlib
@@ -17,14 +18,22 @@ from core.workspace import Workspace
 
 
 def scores_before(
-    workspace: Workspace, card: BackboneCard, rows: Scored, table: Table, data_key: str, device: torch.device
+    workspace: Workspace,
+    card: BackboneCard,
+    rows: Scored,
+    table: Table,
+    data_key: str,
+    device: torch.device,
 ) -> Scored:
-    """Click probabilities float32 of every scored part by the backbone of `card`, from the cache when they are there.
+    """Click probabilities float32 of every scored part by the backbone of `card`, from the cache
+    when they are there.
 
     data_key: identifies the content of `table`, see core.training.table.behind_prefix.
     """
     # The last digits hang on the device and on the number of threads.
-    key = hashlib.sha256(f"{card.weights_sha256}|{data_key}|{device}|{torch.get_num_threads()}".encode())
+    key = hashlib.sha256(
+        f"{card.weights_sha256}|{data_key}|{device}|{torch.get_num_threads()}".encode()
+    )
     for part, index in rows.items():
         key.update(part.encode() + index.tobytes())
     folder = workspace.cache / f"scores-{key.hexdigest()[:24]}"
@@ -37,4 +46,7 @@ def scores_before(
     entry = None
     with contextlib.suppress(FileNotFoundError, Damaged):
         entry = read_entry(folder)
-    return {part: scores.numpy() for part, scores in zip(rows, entry or write_entry(folder, fill), strict=True)}
+    return {
+        part: scores.numpy()
+        for part, scores in zip(rows, entry or write_entry(folder, fill), strict=True)
+    }

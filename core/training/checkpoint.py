@@ -18,9 +18,10 @@ from core.workspace import write_atomic
 class Progress:
     """Where training stands. step counts optimiser steps; epoch counts finished epochs.
 
-    rate: learning rate before each stage's part of it. running_loss: summed loss of running_rows rows since the last
-    reported point. seconds: spent so far. closed: leading stages frozen by AutoFreeze. norms, norms_before: gradient
-    norms of each group summed over the epoch so far, and over the one before.
+    rate: learning rate before each stage's part of it. running_loss: summed loss of running_rows
+    rows since the last reported point. seconds: spent so far. closed: leading stages frozen by
+    AutoFreeze. norms, norms_before: gradient norms of each group summed over the epoch so far, and
+    over the one before.
     """
 
     best_loss: float
@@ -42,16 +43,22 @@ class Progress:
 def save_checkpoint(
     path: Path, progress: Progress, weights: dict[str, Tensor], optimiser: torch.optim.Optimizer
 ) -> None:
-    """Writes what training may change of the weights, optimiser, random-number state and progress, atomically.
+    """Writes what training may change of the weights, optimiser, random-number state and progress,
+    atomically.
 
-    weights: of the network, by name. Those that are no numbers are not kept: the loss that tells of them may be
-    reported later than this.
+    weights: of the network, by name. Those that are no numbers are not kept: the loss that tells of
+    them may be reported later than this.
     """
-    # The least and the greatest are no numbers where any is none; a mask of a large table would take longer to make.
-    if not all(bool(torch.isfinite(torch.stack(tensor.aminmax())).all()) for tensor in weights.values()):
+    # The least and the greatest are no numbers where any is none; a mask of a large table would
+    # take longer to make.
+    if not all(
+        bool(torch.isfinite(torch.stack(tensor.aminmax())).all()) for tensor in weights.values()
+    ):
         return
     values = {
-        "progress": {item.name: getattr(progress, item.name) for item in dataclasses.fields(progress)},
+        "progress": {
+            item.name: getattr(progress, item.name) for item in dataclasses.fields(progress)
+        },
         "network": weights,
         "optimiser": optimiser.state_dict(),
         "random": torch.get_rng_state(),
@@ -63,7 +70,8 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, network: Network, optimiser: torch.optim.Optimizer, device: torch.device
 ) -> Progress | None:
-    """Restores what `save_checkpoint` wrote, or does nothing and returns None where `read_values` does."""
+    """Restores what `save_checkpoint` wrote, or does nothing and returns None where `read_values`
+    does."""
     values = read_values(path, device)
     if values is None:
         return None
@@ -78,7 +86,8 @@ def load_checkpoint(
 def read_values(path: Path, device: torch.device) -> dict[str, Any] | None:
     """What torch.save wrote; None when there is no file, or half of one.
 
-    Only a machine that lost its power leaves half a file; training then begins anew, to the same result.
+    Only a machine that lost its power leaves half a file; training then begins anew, to the same
+    result.
     """
     if not path.exists():
         return None

@@ -1,7 +1,9 @@
-"""Default training settings: one function of the number of training rows, for commands, pages, sweeps and the demo.
+"""Default training settings: one function of the number of training rows, for commands, pages,
+sweeps and the demo.
 
-Nothing else decides which settings a training gets that nobody named: `default_settings` does, and whatever the user
-names replaces single values of it. docs/defaults.md measures it against a grid of batch sizes and learning rates.
+Nothing else decides which settings a training gets that nobody named: `default_settings` does, and
+whatever the user names replaces single values of it. docs/defaults.md measures it against a grid of
+batch sizes and learning rates.
 """
 
 import dataclasses
@@ -21,7 +23,10 @@ PRESET_PURPOSES = {
     "fast": "many millions of rows, or speed before quality: batches of 4,096, ends early",
     "small": "small samples: batches of 256 and a lower rate, ends early",
     "article": "to repeat the source article: batches of 32, 10 epochs, to the end",
-    "map": "pretraining by RFD or MFP as in the MAP paper: AdamW with weight decay, a cosine schedule, to the end",
+    "map": (
+        "pretraining by RFD or MFP as in the MAP paper: AdamW with weight decay, a cosine schedule,"
+        " to the end"
+    ),
 }
 """What each preset is for."""
 PRETEXTS = ("rfd", "mfp")
@@ -29,18 +34,24 @@ PRETEXTS = ("rfd", "mfp")
 
 SMALLEST_BATCH, USUAL_BATCH, LARGEST_BATCH = 16, 64, 4096
 FEW_STEPS, MANY_STEPS = 200, 4_000
-"""Optimiser steps of an epoch at which the batch grows with the rows: up to USUAL_BATCH, and from there on."""
+"""Optimiser steps of an epoch at which the batch grows with the rows: up to USUAL_BATCH, and from
+there on."""
 LOWEST_RATE, LOWEST_RATE_ROWS, HIGHEST_RATE = 3e-4, 9_000, 1e-3
-"""The learning rate up to so many rows; above them it grows with the root of their number, up to the highest."""
+"""The learning rate up to so many rows; above them it grows with the root of their number, up to
+the highest."""
 _COUNTED_EXACTLY = 200_000
 FEWEST_STEPS, MOST_EPOCHS = 600, 100
-"""Optimiser steps that all epochs together should allow: few rows get more epochs, at most so many."""
+"""Optimiser steps that all epochs together should allow: few rows get more epochs, at most so
+many."""
 
 
-def default_settings(training_rows: int, objective: str = "supervised") -> tuple[str, TrainSettings]:
+def default_settings(
+    training_rows: int, objective: str = "supervised"
+) -> tuple[str, TrainSettings]:
     """The default preset's name and its settings for so many training rows.
 
-    The name is "auto" for what learns clicks and "map" for the objectives "rfd" and "mfp". With "auto":
+    The name is "auto" for what learns clicks and "map" for the objectives "rfd" and "mfp". With
+    "auto":
 
     - The batch size is a power of two. Up to 64 it gives an epoch about 200 steps; it stays 64 until an epoch has about
       4,000, and then keeps it there, up to 4,096. A batch of 16 is the smallest.
@@ -64,7 +75,9 @@ def default_settings(training_rows: int, objective: str = "supervised") -> tuple
     )
 
 
-def preset_settings(preset: str, training_rows: int, objective: str = "supervised") -> TrainSettings:
+def preset_settings(
+    preset: str, training_rows: int, objective: str = "supervised"
+) -> TrainSettings:
     """The settings of a preset by name; "auto" is the default for so many training rows.
 
     Raises:
@@ -81,12 +94,16 @@ def presets_for(training_rows: int, objective: str = "supervised") -> dict[str, 
     return {name: settings, **{other: PRESETS[other] for other in PRESETS if other != name}}
 
 
-def count_training_rows(dataset: Dataset, domain: str, validation_share: float | None = None, last: int = 0) -> int:
-    """How many rows of "source" or "target" train; of very many rows without reading where they lie.
+def count_training_rows(
+    dataset: Dataset, domain: str, validation_share: float | None = None, last: int = 0
+) -> int:
+    """How many rows of "source" or "target" train; of very many rows without reading where they
+    lie.
 
-    They are cut as core.data.datasets.training_rows cuts them, which looks at the labels of rows cut anew: of more rows
-    than _COUNTED_EXACTLY both classes validate anyhow. validation_share: of training and validation rows; None
-    for the dataset's own cut. last: how many of the last training and validation rows are used, 0 for all.
+    They are cut as core.data.datasets.training_rows cuts them, which looks at the labels of rows
+    cut anew: of more rows than _COUNTED_EXACTLY both classes validate anyhow. validation_share: of
+    training and validation rows; None for the dataset's own cut. last: how many of the last
+    training and validation rows are used, 0 for all.
     """
     rows = {part.part: part.rows for part in dataset.parts}
     train, validation = rows[f"{domain}_train"], rows[f"{domain}_validation"]
@@ -96,22 +113,31 @@ def count_training_rows(dataset: Dataset, domain: str, validation_share: float |
     both = min(last, train + validation) or train + validation
     validated = max(1, round(both * share))
     if validated < both <= _COUNTED_EXACTLY:
-        return len(training_rows(dataset, domain, validation_share, min(last, train + validation))[0])
+        return len(
+            training_rows(dataset, domain, validation_share, min(last, train + validation))[0]
+        )
     return both - validated
 
 
-def settings_by_size(dataset: Dataset, sizes: Sequence[int], preset: str, given: dict[str, Any]) -> list[TrainSettings]:
-    """The settings of every target size of a sweep: the preset for that many target rows, with the given values.
+def settings_by_size(
+    dataset: Dataset, sizes: Sequence[int], preset: str, given: dict[str, Any]
+) -> list[TrainSettings]:
+    """The settings of every target size of a sweep: the preset for that many target rows, with the
+    given values.
 
     sizes: numbers of target rows, 0 for all. given: fields of TrainSettings that the user named.
     """
     return [
-        dataclasses.replace(preset_settings(preset, count_training_rows(dataset, "target", last=size)), **given)
+        dataclasses.replace(
+            preset_settings(preset, count_training_rows(dataset, "target", last=size)), **given
+        )
         for size in sizes
     ]
 
 
-def settings_sentence(preset: str, settings: TrainSettings, training_rows: int, objective: str = "supervised") -> str:
+def settings_sentence(
+    preset: str, settings: TrainSettings, training_rows: int, objective: str = "supervised"
+) -> str:
     """What a training starts with and why, in one sentence.
 
     >>> settings_sentence("small", PRESETS["small"], 20_000)
@@ -131,13 +157,19 @@ def default_reason(training_rows: int) -> str:
     """Why "auto" chose its batch size, in a sentence."""
     batch_size = default_settings(training_rows)[1].batch_size
     steps = math.ceil(max(1, training_rows) / batch_size)
-    bound = {SMALLEST_BATCH: "the smallest batch", LARGEST_BATCH: "the largest batch"}.get(batch_size)
+    bound = {SMALLEST_BATCH: "the smallest batch", LARGEST_BATCH: "the largest batch"}.get(
+        batch_size
+    )
     size = f"{bound} it chooses" if bound else "this batch size"
     return f"With {size} an epoch takes {steps:,} optimiser step{'s' if steps != 1 else ''}."
 
 
 def in_words(settings: TrainSettings) -> str:
     """What a preset mainly sets: "batch 256, learning rate 0.001, at most 20 epochs"."""
-    epochs = f"at most {settings.epochs} epochs" if settings.early_stopping else f"{settings.epochs} epochs"
+    epochs = (
+        f"at most {settings.epochs} epochs"
+        if settings.early_stopping
+        else f"{settings.epochs} epochs"
+    )
     epochs = epochs.removesuffix("s") if settings.epochs == 1 else epochs
     return f"batch {settings.batch_size:,}, learning rate {settings.learning_rate:g}, {epochs}"

@@ -1,4 +1,5 @@
-"""How long a run will take, from what it must compute and from how long earlier runs took. Torch-free and pure."""
+"""How long a run will take, from what it must compute and from how long earlier runs took.
+Torch-free and pure."""
 
 import math
 import statistics
@@ -14,21 +15,29 @@ from core.models.costs import Cost
 from core.runs.launch import preferred_lane
 from core.runs.store import Run
 from core.training.objectives import OBJECTIVES
-from core.training.settings import FinetuneRequest, PretrainRequest, TrainSettings, request_from_json
+from core.training.settings import (
+    FinetuneRequest,
+    PretrainRequest,
+    TrainSettings,
+    request_from_json,
+)
 
 RECENT = 8
 """Finished runs that calibrate: the newest ones."""
 TOGETHER = 0.4
-"""What a head takes to train of what it takes alone, where it trains with those of its sweep's other learning rates."""
+"""What a head takes to train of what it takes alone, where it trains with those of its sweep's
+other learning rates."""
 WORDS_ROW = 3e-3
 """Seconds a row of Word2Vec takes on one core, all passes, until a run has shown it."""
 PROJECTION, NEGATIVES = 32, 25
-"""Sizes of the heads of core.training.pretext, which cannot be asked without torch; a test holds the two together."""
+"""Sizes of the heads of core.training.pretext, which cannot be asked without torch; a test holds
+the two together."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What a kind of device does: operations a second, seconds a step and an Adam-updated scalar, and to begin."""
+    """What a kind of device does: operations a second, seconds a step and an Adam-updated scalar,
+    and to begin."""
 
     flops: float
     step: float
@@ -36,7 +45,8 @@ class Speed:
     start: float
 
 
-# cpu: two cores of a shared server, DNN and DCNv2 with batches of 32 to 4096. cuda: a guess, until a run has finished.
+# cpu: two cores of a shared server, DNN and DCNv2 with batches of 32 to 4096. cuda: a guess, until
+# a run has finished.
 SPEEDS = {
     "cpu": Speed(flops=3e10, step=5e-3, scalar=1e-8, start=1.5),
     "cuda": Speed(flops=5e12, step=2e-3, scalar=1e-10, start=3.0),
@@ -45,9 +55,11 @@ SPEEDS = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds: all epochs, start and evaluation included. basis: sentences saying what the number rests on.
+    """seconds: all epochs, start and evaluation included. basis: sentences saying what the number
+    rests on.
 
-    prefixes: the part of the seconds that frozen prefixes take, by their depth; runs on the same rows share them.
+    prefixes: the part of the seconds that frozen prefixes take, by their depth; runs on the same
+    rows share them.
     """
 
     seconds: float
@@ -56,20 +68,26 @@ class Estimate:
 
 
 def pretraining_plan(cost: Cost, request: PretrainRequest) -> Plan:
-    """The plan that pretraining `request` carries out on a network of that cost, its objective's own head on top.
+    """The plan that pretraining `request` carries out on a network of that cost, its objective's
+    own head on top.
 
-    RFD and MFP have the heads of core.training.pretext; MFP's embedding has one more vector a field besides.
+    RFD and MFP have the heads of core.training.pretext; MFP's embedding has one more vector a field
+    besides.
     """
     inputs, fields = cost.representation * cost.members, len(FIELDS)
     if request.objective == "rfd":
         hidden = fields * PROJECTION
         return plan_pretraining(
-            cost.stages, (inputs + 1) * hidden + (hidden + 1) * fields, 2 * hidden * (inputs + fields)
+            cost.stages,
+            (inputs + 1) * hidden + (hidden + 1) * fields,
+            2 * hidden * (inputs + fields),
         )
     if request.objective == "mfp":
         scored = round(request.mask_share * fields) * (1 + NEGATIVES)
         parameters = (inputs + 1) * fields * PROJECTION + cost.values * (PROJECTION + 1)
-        return plan_pretraining(cost.stages, parameters, 2 * PROJECTION * (inputs * fields + scored))
+        return plan_pretraining(
+            cost.stages, parameters, 2 * PROJECTION * (inputs * fields + scored)
+        )
     head = HeadSettings()
     return plan_pretraining(
         cost.stages,
@@ -78,18 +96,29 @@ def pretraining_plan(cost: Cost, request: PretrainRequest) -> Plan:
     )
 
 
-def pretraining_estimate(cost: Cost, request: PretrainRequest, rows: int, history: Sequence[Run]) -> Estimate | None:
+def pretraining_estimate(
+    cost: Cost, request: PretrainRequest, rows: int, history: Sequence[Run]
+) -> Estimate | None:
     """About how long pretraining takes on `rows` training rows; None where nothing is learnt."""
     words = word2vec_seconds(rows, history) if request.start == "word2vec" else 0.0
     if not OBJECTIVES[request.objective].trains:
-        return Estimate(SPEEDS["cpu"].start + words, "Word2Vec's passes over the rows.") if words else None
+        return (
+            Estimate(SPEEDS["cpu"].start + words, "Word2Vec's passes over the rows.")
+            if words
+            else None
+        )
     estimate = estimate_seconds(pretraining_plan(cost, request), rows, request.train, history)
-    basis = f"{estimate.basis} Word2Vec's passes over the rows are part of it." if words else estimate.basis
+    basis = (
+        f"{estimate.basis} Word2Vec's passes over the rows are part of it."
+        if words
+        else estimate.basis
+    )
     return Estimate(estimate.seconds + words, basis)
 
 
 def word2vec_seconds(rows: int, history: Sequence[Run]) -> float:
-    """About how long Word2Vec's passes over `rows` rows take: as fast as in the newest finished runs that began so."""
+    """About how long Word2Vec's passes over `rows` rows take: as fast as in the newest finished
+    runs that began so."""
     paces = [
         run.result["seconds"]["prepare"] / run.result["train_rows"]
         for run in history
@@ -99,22 +128,32 @@ def word2vec_seconds(rows: int, history: Sequence[Run]) -> float:
 
 
 def calibrating(history: Sequence[Run], settings: TrainSettings) -> list[Run]:
-    """The few finished runs of `history` (newest first) that estimates with these settings rest on, whatever the plan.
+    """The few finished runs of `history` (newest first) that estimates with these settings rest on,
+    whatever the plan.
 
-    They are the same from these as from all; to look for them once an estimate is slow where there are thousands.
+    They are the same from these as from all; to look for them once an estimate is slow where there
+    are thousands.
     """
-    words = [run for run in history if run.request.get("start") == "word2vec" and run.result][:RECENT]
+    words = [run for run in history if run.request.get("start") == "word2vec" and run.result][
+        :RECENT
+    ]
     ids = {run.id for run in (*_calibrating(history, settings), *words)}
     return [run for run in history if run.id in ids]
 
 
 def estimate_seconds(
-    plan: Plan, rows: int, settings: TrainSettings, history: Sequence[Run], head_may_share: bool = False
+    plan: Plan,
+    rows: int,
+    settings: TrainSettings,
+    history: Sequence[Run],
+    head_may_share: bool = False,
 ) -> Estimate:
-    """About how long a run of `plan` on `rows` training rows takes; head_may_share: as in FinetuneRequest.
+    """About how long a run of `plan` on `rows` training rows takes; head_may_share: as in
+    FinetuneRequest.
 
-    Calibrated on the newest finished runs of the same device in `history` (newest first), those of the same batch size
-    and precision before any others; without one the constants in SPEEDS stand. An upper bound with early stopping.
+    Calibrated on the newest finished runs of the same device in `history` (newest first), those of
+    the same batch size and precision before any others; without one the constants in SPEEDS stand.
+    An upper bound with early stopping.
     """
     lane = preferred_lane(settings.device)
     chosen = _calibrating(history, settings)
@@ -124,18 +163,23 @@ def estimate_seconds(
         start = statistics.median(_start_seconds(run) for run in chosen)
     prefixes, training = training_seconds(plan.stages, rows, settings, settings.epochs)
     prefixes = {depth: scale * one for depth, one in prefixes.items()}
-    seconds = start + sum(prefixes.values()) + scale * training * _share(plan.stages, lane, head_may_share)
+    seconds = (
+        start
+        + sum(prefixes.values())
+        + scale * training * _share(plan.stages, lane, head_may_share)
+    )
     return Estimate(seconds, _basis(lane, len(chosen), settings), prefixes)
 
 
 def training_seconds(
     stages: Sequence[PlannedStage], rows: int, settings: TrainSettings, epochs: int
 ) -> tuple[dict[int, float], float]:
-    """Seconds by the constants of the device's kind, before any calibration: (of prefixes by depth, of the epochs).
+    """Seconds by the constants of the device's kind, before any calibration: (of prefixes by depth,
+    of the epochs).
 
-    What the plan computes once counts once. Every epoch runs the rest forwards and what trains backwards, which costs
-    twice the forward pass; every step moves each trained scalar, its gradient and Adam's two moments through memory.
-    Where nothing trains there is one forward pass.
+    What the plan computes once counts once. Every epoch runs the rest forwards and what trains
+    backwards, which costs twice the forward pass; every step moves each trained scalar, its
+    gradient and Adam's two moments through memory. Where nothing trains there is one forward pass.
     """
     speed = SPEEDS[preferred_lane(settings.device)]
     if not any(stage.trained for stage in stages):
@@ -147,7 +191,9 @@ def training_seconds(
         if depth:
             prefixes[depth] = rows * sum(stage.flops for stage in stages[:depth]) / speed.flops
         open_now = [stage for stage in stages if not stage.frozen and stage.from_epoch <= epoch]
-        flops = sum(stage.flops for stage in stages[depth:]) + 2 * sum(stage.flops for stage in open_now)
+        flops = sum(stage.flops for stage in stages[depth:]) + 2 * sum(
+            stage.flops for stage in open_now
+        )
         moved = sum(stage.trained for stage in open_now)
         seconds += rows * flops / speed.flops + steps * (speed.step + moved * speed.scalar)
     return prefixes, seconds
@@ -160,7 +206,9 @@ def _calibrating(history: Sequence[Run], settings: TrainSettings) -> list[Run]:
         return run.status == "done" and run.lane == lane and _train_seconds(run) > 0
 
     # What changes the speed of an operation: batch size and precision.
-    alike = (run for run in history if _kind(run.request["train"]) == (settings.batch_size, settings.amp))
+    alike = (
+        run for run in history if _kind(run.request["train"]) == (settings.batch_size, settings.amp)
+    )
     return [*islice(filter(tells, alike), RECENT)] or [*islice(filter(tells, history), RECENT)]
 
 
@@ -179,14 +227,17 @@ def _expected(run: Run) -> float:
             stage["parameters"],
             0.0,
             stage["frozen"],
-            # Where an early result keeps none: a dense layer does two a weight, looking embeddings up does none.
+            # Where an early result keeps none: a dense layer does two a weight, looking embeddings
+            # up does none.
             stage.get("flops", 0 if stage["name"] == "embedding" else 2 * stage["parameters"]),
             trained=stage.get("trained", 0 if stage["frozen"] else stage["parameters"]),
             from_epoch=stage.get("from_epoch", 0),
         )
         for stage in run.result["stages"]
     ]
-    prefixes, training = training_seconds(stages, run.result["train_rows"], settings, run.result["epochs_run"])
+    prefixes, training = training_seconds(
+        stages, run.result["train_rows"], settings, run.result["epochs_run"]
+    )
     request = request_from_json(run.request) if run.request.get("rates") else None
     may_share = isinstance(request, FinetuneRequest) and request.head_may_share
     return sum(prefixes.values()) + training * _share(stages, run.lane, may_share)
@@ -196,13 +247,15 @@ def _share(stages: Sequence[PlannedStage], lane: str, head_may_share: bool) -> f
     """What a run's training takes of what it takes alone."""
     head = stages[-1]
     deeper = any(stage.trained for stage in stages[:-1])
-    # The members of an ensemble train in turn, and each has a bias of its own: scalars that multiply nothing.
+    # The members of an ensemble train in turn, and each has a bias of its own: scalars that
+    # multiply nothing.
     one = 2 * (head.parameters - 1) == head.flops
     return TOGETHER if head_may_share and lane == "cpu" and one and not deeper else 1.0
 
 
 def _train_seconds(run: Run) -> float:
-    """Seconds the run computed its prefix and trained, before a break too; 0 when it did neither."""
+    """Seconds the run computed its prefix and trained, before a break too; 0 when it did
+    neither."""
     if not run.result or not run.steps or not run.result["epochs_run"]:
         return 0.0
     seconds = run.result["seconds"]
@@ -217,9 +270,15 @@ def _start_seconds(run: Run) -> float:
 def _basis(lane: str, runs: int, settings: TrainSettings) -> str:
     device = "GPU" if lane == "cuda" else "CPU"
     if runs:
-        text = f"From the work to do and {runs} finished run{'s' if runs > 1 else ''} on this {device}."
+        text = (
+            f"From the work to do and {runs} finished run{'s' if runs > 1 else ''} on this"
+            f" {device}."
+        )
     else:
-        text = f"From the work to do and the usual speed of a {device}: no run has finished on this one yet."
+        text = (
+            f"From the work to do and the usual speed of a {device}: no run has finished on this"
+            " one yet."
+        )
     if settings.early_stopping:
         text += " At most so long: early stopping may end it sooner."
     return text

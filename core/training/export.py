@@ -1,4 +1,5 @@
-"""A finished run out of the workspace: weights, ONNX, preprocessing, threshold, card and a script that scores alone."""
+"""A finished run out of the workspace: weights, ONNX, preprocessing, threshold, card and a script
+that scores alone."""
 
 import dataclasses
 import shutil
@@ -37,12 +38,13 @@ OPSET = 17
 
 
 def export(workspace: Workspace, run: Run, target: Path) -> dict[str, Any]:
-    """Writes the run's model to the folder `target`, or to the archive when its name ends with .zip: all or nothing.
+    """Writes the run's model to the folder `target`, or to the archive when its name ends with
+    .zip: all or nothing.
 
-    Holds model.safetensors, card.json, preprocessing/, run.json (request, result, threshold), and where the model
-    scores clicks model.onnx and score.py. The ONNX model is compared with torch on encoded rows first: RunError when a
-    score differs by more than TOLERANCE. BadInput, before any work is done, when there is something at
-    `target` already or it cannot be written.
+    Holds model.safetensors, card.json, preprocessing/, run.json (request, result, threshold), and
+    where the model scores clicks model.onnx and score.py. The ONNX model is compared with torch on
+    encoded rows first: RunError when a score differs by more than TOLERANCE. BadInput, before any
+    work is done, when there is something at `target` already or it cannot be written.
     """
     card = model_card(workspace, run)
     packed = target.suffix == ".zip"
@@ -95,27 +97,47 @@ def _fill(workspace: Workspace, run: Run, card: BackboneCard, folder: Path) -> d
         shutil.copy2(card.folder / name, folder / name)
     shutil.copytree(card.folder / "preprocessing", folder / "preprocessing")
     threshold = run.result["threshold"]
-    about = {"run": run.id, "name": run.name, "threshold": threshold, "request": run.request, "result": run.result}
-    known = {"known_in_training": _known_in_training(workspace, run, card)} if threshold is not None else {}
+    about = {
+        "run": run.id,
+        "name": run.name,
+        "threshold": threshold,
+        "request": run.request,
+        "result": run.result,
+    }
+    known = (
+        {"known_in_training": _known_in_training(workspace, run, card)}
+        if threshold is not None
+        else {}
+    )
     write_json(folder / "run.json", about | known)
     if threshold is None:
-        return {"file": None, "why": "The model's head has not learnt clicks, so there is nothing to score with."}
+        return {
+            "file": None,
+            "why": "The model's head has not learnt clicks, so there is nothing to score with.",
+        }
     scorer = _Scorer(load_backbone(card)).eval()
     try:
         _write_onnx(scorer, folder / ONNX)
     except Exception as error:
         if refused_by_system(error):
             raise
-        # Whatever an architecture of another library does that no ONNX operator can say; the weights go out anyway.
+        # Whatever an architecture of another library does that no ONNX operator can say; the
+        # weights go out anyway.
         (folder / ONNX).unlink(missing_ok=True)
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        return {"file": None, "why": f"The architecture {card.architecture!r} cannot be written as ONNX: {reason}"}
+        reason = (
+            str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        )
+        return {
+            "file": None,
+            "why": f"The architecture {card.architecture!r} cannot be written as ONNX: {reason}",
+        }
     shutil.copyfile(SCRIPT, folder / SCRIPT.name)
     return {"file": ONNX} | _check(scorer, folder / ONNX, *_rows(workspace, run, card))
 
 
 def _known_in_training(workspace: Workspace, run: Run, card: BackboneCard) -> dict[str, float]:
-    """Share of the run's training rows whose value of a field the model knows, by which score.py judges a file."""
+    """Share of the run's training rows whose value of a field the model knows, by which score.py
+    judges a file."""
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     learnt = what_it_learnt(workspace, run, preprocessing)
     shares = known_in_training(preprocessing, learnt.counts if learnt else None)
@@ -126,7 +148,8 @@ def _write_onnx(scorer: nn.Module, path: Path) -> None:
     example = (torch.zeros(2, len(FIELDS), dtype=torch.int32), torch.zeros(2, len(NUMERIC)))
     rows = {0: "rows"}
     with warnings.catch_warnings(), torch.no_grad():
-        # That it is deprecated and fixes shapes that do not change; the check runs other numbers of rows than this.
+        # That it is deprecated and fixes shapes that do not change; the check runs other numbers of
+        # rows than this.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             scorer,
@@ -141,26 +164,38 @@ def _write_onnx(scorer: nn.Module, path: Path) -> None:
 
 
 def _rows(workspace: Workspace, run: Run, card: BackboneCard) -> tuple[np.ndarray, np.ndarray, str]:
-    """(ids, numerics, where they are from): test rows of the run's dataset, or random ones when it is gone."""
+    """(ids, numerics, where they are from): test rows of the run's dataset, or random ones when it
+    is gone."""
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     try:
         dataset = find_dataset(workspace, run.dataset)
         rows = encoded(workspace, dataset, preprocessing)
         index = np.sort(test_rows(dataset, "target")[:CHECKED_ROWS])
-        return np.asarray(rows.ids[index]), np.asarray(rows.numerics[index]), f"target test rows of {dataset.name}"
+        return (
+            np.asarray(rows.ids[index]),
+            np.asarray(rows.numerics[index]),
+            f"target test rows of {dataset.name}",
+        )
     except BadInput:
         generator = np.random.default_rng(0)
         sizes = preprocessing.field_sizes
-        ids = np.stack([generator.integers(0, size, CHECKED_ROWS) for size in sizes], axis=1).astype(np.int32)
+        ids = np.stack(
+            [generator.integers(0, size, CHECKED_ROWS) for size in sizes], axis=1
+        ).astype(np.int32)
         numerics = generator.normal(size=(CHECKED_ROWS, len(NUMERIC))).astype(np.float32)
         return ids, numerics, "random rows, since the run's dataset is gone"
 
 
-def _check(scorer: nn.Module, path: Path, ids: np.ndarray, numerics: np.ndarray, origin: str) -> dict[str, Any]:
+def _check(
+    scorer: nn.Module, path: Path, ids: np.ndarray, numerics: np.ndarray, origin: str
+) -> dict[str, Any]:
     try:
         import onnxruntime
     except ImportError:
-        return {"checked": False, "why": "onnxruntime is not installed, so the ONNX model was not compared with torch."}
+        return {
+            "checked": False,
+            "why": "onnxruntime is not installed, so the ONNX model was not compared with torch.",
+        }
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     with torch.no_grad():
         expected = scorer(torch.from_numpy(ids), torch.from_numpy(numerics)).numpy()
@@ -171,8 +206,8 @@ def _check(scorer: nn.Module, path: Path, ids: np.ndarray, numerics: np.ndarray,
         largest = max(largest, float(np.abs(scores - expected[:count]).max()))
     if not largest <= TOLERANCE:
         raise RunError(
-            f"A score of the ONNX model differs from torch's by {largest:.2g}, more than {TOLERANCE:g}; nothing was "
-            "exported."
+            f"A score of the ONNX model differs from torch's by {largest:.2g}, more than"
+            f" {TOLERANCE:g}; nothing was exported."
         )
     return {
         "checked": True,

@@ -10,14 +10,16 @@ from torch import Tensor
 from core.models.network import State
 
 RESIDENT_SHARE = 0.5
-"""Share of a GPU's free memory that rows may take; the rest is for weights, activations and gradients."""
+"""Share of a GPU's free memory that rows may take; the rest is for weights, activations and
+gradients."""
 
 
 @dataclass(frozen=True)
 class Rows:
     """Rows as tensors: the state before stage `first`, and labels (rows,) float.
 
-    resident: whether they lie on the training device; otherwise they lie in main memory and go there batch by batch.
+    resident: whether they lie on the training device; otherwise they lie in main memory and go
+    there batch by batch.
     """
 
     state: State
@@ -43,11 +45,13 @@ def fits(tensors: Sequence[Tensor], rows: int, device: torch.device) -> bool:
     return size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def fed(rows: Rows, batches: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Rows, Tensor]]:
+def fed(
+    rows: Rows, batches: Sequence[Tensor], device: torch.device
+) -> Iterator[tuple[Rows, Tensor]]:
     """For each batch of row numbers, rows on the device and the numbers of the batch among them.
 
-    Resident rows are handed on as they are. Others are gathered into pinned memory and copied on a stream of their own
-    while the batch before is computed.
+    Resident rows are handed on as they are. Others are gathered into pinned memory and copied on a
+    stream of their own while the batch before is computed.
     """
     if rows.resident:
         yield from ((rows, batch) for batch in batches)

@@ -1,4 +1,5 @@
-"""Fine-tuning: a backbone adapted to a dataset's target rows by a plan, beside what it scored before."""
+"""Fine-tuning: a backbone adapted to a dataset's target rows by a plan, beside what it scored
+before."""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -51,10 +52,17 @@ def finetune(
     reporter.phase("encoding")
     card = find_backbone(workspace, request.backbone)
     plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
-    table = read_table(workspace, dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS))
+    table = read_table(
+        workspace, dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS)
+    )
     network = load_backbone(card).to(device)
-    train, validation = training_rows(dataset, "target", request.train.validation_share, request.target_rows)
-    data_key, rows = f"{dataset.content_hash}|{card.preprocessing_hash}", scored_rows(dataset, validation)
+    train, validation = training_rows(
+        dataset, "target", request.train.validation_share, request.target_rows
+    )
+    data_key, rows = (
+        f"{dataset.content_hash}|{card.preprocessing_hash}",
+        scored_rows(dataset, validation),
+    )
     labels = labels_by_part(dataset, rows)
     seconds = {"prepare": clock.lap()}
 
@@ -76,7 +84,9 @@ def finetune(
         taken = table.take(train, device), table.take(validation, device)
         if train_together(request, plan, taken[0], network, device):
             folder = shared_folder(workspace, request, card.weights_sha256, data_key)
-            fitted = fit_together(network, plan, *taken, request.train, reporter, request.rates, folder)
+            fitted = fit_together(
+                network, plan, *taken, request.train, reporter, request.rates, folder
+            )
         else:
             checkpoint = workspace.runs / run.id / "checkpoint.pt"
             fitted = fit(network, plan, *taken, request.train, reporter, checkpoint, behind=behind)
@@ -84,9 +94,13 @@ def finetune(
         reporter.phase("evaluating")
         scores = score_parts(network, rows, table, device)
 
-    # Asked of the backbone last, so that whoever watches sees a loss a second earlier. A head that never learnt clicks
-    # has nothing to say about them.
-    before = scores_before(workspace, card, rows, whole, data_key, device) if card.scores_clicks else None
+    # Asked of the backbone last, so that whoever watches sees a loss a second earlier. A head that
+    # never learnt clicks has nothing to say about them.
+    before = (
+        scores_before(workspace, card, rows, whole, data_key, device)
+        if card.scores_clicks
+        else None
+    )
     scores = scores or before or {}
     # The threshold is chosen on the rows that validated this very run, never on test rows.
     threshold = best_threshold(labels["target_validation"], scores["target_validation"])
@@ -94,9 +108,13 @@ def finetune(
     if before is not None:
         threshold_before = best_threshold(labels["target_validation"], before["target_validation"])
         metrics_before = measure(labels, before, threshold_before)
-    model = dataclasses.replace(card, id=run.id, name=run.name.replace(" · ", ", ")[:64], bundled=False)
+    model = dataclasses.replace(
+        card, id=run.id, name=run.name.replace(" · ", ", ")[:64], bundled=False
+    )
     if plan.new_head:
-        model = adapted_card(model, plan, request, dataset, len(train), metrics.get("target_test", {}))
+        model = adapted_card(
+            model, plan, request, dataset, len(train), metrics.get("target_test", {})
+        )
     save_backbone(network, model, card.folder / "preprocessing", workspace.runs / run.id / "model")
     seconds["evaluate"] = clock.lap()
     result = summary(plan, len(train), fitted, seconds, metrics, metrics_before, threshold)
@@ -105,9 +123,15 @@ def finetune(
 
 
 def adapted_card(
-    card: BackboneCard, plan: Plan, request: FinetuneRequest, dataset: Dataset, rows: int, metrics: dict[str, Any]
+    card: BackboneCard,
+    plan: Plan,
+    request: FinetuneRequest,
+    dataset: Dataset,
+    rows: int,
+    metrics: dict[str, Any],
 ) -> BackboneCard:
-    """The backbone's card as it stands once `plan` was carried out on `rows` target rows; metrics: on its test rows."""
+    """The backbone's card as it stands once `plan` was carried out on `rows` target rows; metrics:
+    on its test rows."""
     own = LICENCES[dataset.simulated]
     return dataclasses.replace(
         card,
@@ -127,13 +151,18 @@ def adapted_card(
         },
         earlier=() if plan.fresh_backbone else (*card.earlier, card.trained_on),
         metrics={key: metrics.get(key) for key in CARD_METRICS},
-        licence=own if plan.fresh_backbone else "; ".join(dict.fromkeys([*card.licence.split("; "), own])),
+        licence=own
+        if plan.fresh_backbone
+        else "; ".join(dict.fromkeys([*card.licence.split("; "), own])),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def starting_network(card: BackboneCard, plan: Plan, request: FinetuneRequest, pretrained: Network) -> Network:
-    """The network training starts from: the backbone with a new head, or all new for the strategy "scratch"."""
+def starting_network(
+    card: BackboneCard, plan: Plan, request: FinetuneRequest, pretrained: Network
+) -> Network:
+    """The network training starts from: the backbone with a new head, or all new for the strategy
+    "scratch"."""
     torch.manual_seed(request.train.seed)
     if plan.fresh_backbone:
         sizes = load_preprocessing(card.folder / "preprocessing").field_sizes

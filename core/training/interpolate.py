@@ -1,8 +1,8 @@
 """WiSE-FT: a fine-tuned network mixed with the backbone it came from (Wortsman et al., CVPR 2022).
 
-Weights are (1 - alpha) times the backbone's plus alpha times the fine-tuned ones; alpha is chosen on validation rows.
-The head is mixed too where the backbone's own one has the same layers and has learnt clicks; else the fine-tuned head
-stays.
+Weights are (1 - alpha) times the backbone's plus alpha times the fine-tuned ones; alpha is chosen
+on validation rows. The head is mixed too where the backbone's own one has the same layers and has
+learnt clicks; else the fine-tuned head stays.
 """
 
 import time
@@ -22,7 +22,14 @@ from core.runs.reporter import Reporter
 from core.runs.store import RunStore
 from core.training.apply import model_card
 from core.training.loop import CancelledError
-from core.training.results import SCORED_PARTS, Outcome, labels_by_part, score_parts, scored_rows, validated_on
+from core.training.results import (
+    SCORED_PARTS,
+    Outcome,
+    labels_by_part,
+    score_parts,
+    scored_rows,
+    validated_on,
+)
 from core.training.settings import InterpolateRequest
 from core.training.table import read_table
 from core.workspace import Workspace
@@ -32,17 +39,27 @@ CURVES = ("auc", "log_loss")
 
 
 def interpolate(
-    workspace: Workspace, request: InterpolateRequest, dataset: Dataset, device: torch.device, reporter: Reporter
+    workspace: Workspace,
+    request: InterpolateRequest,
+    dataset: Dataset,
+    device: torch.device,
+    reporter: Reporter,
 ) -> Outcome:
-    """AUC and log loss of every scored part at every alpha, and the scores behind them (PART_ALPHA)."""
+    """AUC and log loss of every scored part at every alpha, and the scores behind them
+    (PART_ALPHA)."""
     run = RunStore(workspace).get(request.run)
     trained = run.kind == "finetune" and run.request["strategy"] != "zero-shot"
     if run.status != "done" or not trained or run.result is None:
-        raise BadInput(f"Run {run.id} is no fine-tuning that is done, so there is nothing to mix; choose another run.")
+        raise BadInput(
+            f"Run {run.id} is no fine-tuning that is done, so there is nothing to mix; choose"
+            " another run."
+        )
     began = time.monotonic()
     reporter.phase("encoding")
     card, own = find_backbone(workspace, run.result["backbone"]), model_card(workspace, run)
-    table = read_table(workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS))
+    table = read_table(
+        workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
+    )
     network = load_backbone(own).to(device)
     mixes_head = card.scores_clicks and card.head == own.head
     tuned = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -73,14 +90,18 @@ def interpolate(
 
 
 def best_alpha(losses: Sequence[float | None]) -> float:
-    """The alpha of ALPHAS with the lowest log loss on validation rows; 1, the fine-tuned run, where none is known."""
+    """The alpha of ALPHAS with the lowest log loss on validation rows; 1, the fine-tuned run, where
+    none is known."""
     known = {alpha: loss for alpha, loss in zip(ALPHAS, losses, strict=False) if loss is not None}
     known = {alpha: loss for alpha, loss in known.items() if not is_missing(loss)}
     return min(known, key=known.__getitem__, default=ALPHAS[-1])
 
 
-def mix(start: dict[str, Tensor], tuned: dict[str, Tensor], alpha: float, mixes_head: bool) -> dict[str, Tensor]:
-    """The mixed state; whole numbers (BatchNorm's counts), and the head unless it is mixed, are the tuned ones."""
+def mix(
+    start: dict[str, Tensor], tuned: dict[str, Tensor], alpha: float, mixes_head: bool
+) -> dict[str, Tensor]:
+    """The mixed state; whole numbers (BatchNorm's counts), and the head unless it is mixed, are the
+    tuned ones."""
     mixed = {}
     for name, value in tuned.items():
         kept = not value.is_floating_point() or (name.startswith("head.") and not mixes_head)

@@ -23,9 +23,11 @@ from core.workspace import PROJECT, Workspace, write_atomic, write_json
 
 
 def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
-    """Carries `run` through, writes predictions.npz and result.json to its folder, and returns the result.
+    """Carries `run` through, writes predictions.npz and result.json to its folder, and returns the
+    result.
 
-    Raises BadInput or RunError with a sentence for the user, CancelledError when the reporter says stop.
+    Raises BadInput or RunError with a sentence for the user, CancelledError when the reporter says
+    stop.
     """
     began = time.monotonic()
     forget_peak_memory()
@@ -47,8 +49,12 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
         "peak_memory": peak_memory(device),
     }
     # A run that was broken off, or waited for its rivals, counts what it trained before.
-    result["seconds"]["total"] = round(time.monotonic() - began + result["seconds"].get("earlier", 0.0), 3)
-    write_atomic(folder / "predictions.npz", lambda part: np.savez(part.open("wb"), **outcome.predictions))  # type: ignore[arg-type]
+    result["seconds"]["total"] = round(
+        time.monotonic() - began + result["seconds"].get("earlier", 0.0), 3
+    )
+    write_atomic(
+        folder / "predictions.npz", lambda part: np.savez(part.open("wb"), **outcome.predictions)
+    )  # type: ignore[arg-type]
     write_json(folder / "result.json", result)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return result
@@ -64,7 +70,8 @@ def code_hash() -> str:
 
 
 def environment() -> dict[str, Any]:
-    """What may decide the digits of a result beside the device: versions, code, instruction set and threads."""
+    """What may decide the digits of a result beside the device: versions, code, instruction set and
+    threads."""
     return {
         "code": code_hash()[:16],
         "system": platform.platform(),

@@ -1,4 +1,5 @@
-"""Numbers that a GPU is still computing, told once they have arrived: nobody waits for them within an epoch."""
+"""Numbers that a GPU is still computing, told once they have arrived: nobody waits for them within
+an epoch."""
 
 from collections import deque
 from collections.abc import Callable
@@ -10,7 +11,8 @@ Tell = Callable[[list[float]], None]
 
 
 class Late:
-    """Tells numbers in the order in which they were asked for; at once when they lie in main memory."""
+    """Tells numbers in the order in which they were asked for; at once when they lie in main
+    memory."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Tensor, torch.cuda.Event, Tell]] = deque()
@@ -29,7 +31,8 @@ class Late:
             self._tell_first()
 
     def tell_all(self) -> None:
-        """Waits for what has not arrived yet; before a checkpoint, so that what it counts as told was told."""
+        """Waits for what has not arrived yet; before a checkpoint, so that what it counts as told
+        was told."""
         while self._waiting:
             self._waiting[0][1].synchronize()
             self._tell_first()

@@ -1,4 +1,5 @@
-"""The training loop, read from top to bottom. It executes a plan; it decides nothing about freezing."""
+"""The training loop, read from top to bottom. It executes a plan; it decides nothing about
+freezing."""
 
 import math
 import time
@@ -51,9 +52,10 @@ class CancelledError(Exception):
 class FitResult:
     """How training ended; `network` now holds the weights of `best_epoch` (0: as it began).
 
-    halted: epochs after which successive halving ended it, 0 where it did not. earlier: seconds trained before the
-    checkpoint that this call went on from; a broken run that ends alike is equal, so it is not compared. Below 0 where
-    this call trained other arms too (core.training.together).
+    halted: epochs after which successive halving ended it, 0 where it did not. earlier: seconds
+    trained before the checkpoint that this call went on from; a broken run that ends alike is
+    equal, so it is not compared. Below 0 where this call trained other arms too
+    (core.training.together).
     """
 
     best_epoch: int
@@ -70,10 +72,11 @@ Behind = Callable[[int], tuple[Rows, Rows]]
 
 
 def epoch_batches(rows: Rows, settings: TrainSettings, epoch: int) -> list[Tensor]:
-    """Row numbers of every batch of `epoch`, where the rows lie, shuffled by seed and epoch alone: resumed runs see
-    the same.
+    """Row numbers of every batch of `epoch`, where the rows lie, shuffled by seed and epoch alone:
+    resumed runs see the same.
 
-    A last batch of a single row joins the one before it: BatchNorm has no variance to take of one row.
+    A last batch of a single row joins the one before it: BatchNorm has no variance to take of one
+    row.
     """
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
     order = torch.randperm(len(rows), generator=generator).to(rows.labels.device)
@@ -102,9 +105,10 @@ def fit(
 ) -> FitResult:
     """Trains what the plan leaves unfrozen and leaves the best epoch's weights in `network`.
 
-    The best epoch has the lowest validation loss. Continues from `checkpoint` when that file exists, to the same
-    result as an unbroken run. behind: where it is given, stages that are still to join are computed once, as frozen
-    ones are. Raises CancelledError when the reporter says stop, RunError on a loss that is no number.
+    The best epoch has the lowest validation loss. Continues from `checkpoint` when that file
+    exists, to the same result as an unbroken run. behind: where it is given, stages that are still
+    to join are computed once, as frozen ones are. Raises CancelledError when the reporter says
+    stop, RunError on a loss that is no number.
     """
     torch.manual_seed(settings.seed)
     device = next(network.parameters()).device
@@ -115,7 +119,9 @@ def fit(
     if device.type == "cpu" and not settings.weight_decay and plan.touches_only_rows:
         look_up_sparsely(network)
     # Without decay this is Adam (Kingma and Ba 2015) to the last bit.
-    optimiser = LazyAdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    optimiser = LazyAdamW(
+        groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
     each, every, gradients_every = cadence(train, settings)
     steps = each * settings.epochs
 
@@ -161,7 +167,9 @@ def fit(
             else:
                 loss = learn(rows, batch)
             if (progress.step + 1) % gradients_every == 0:
-                report_gradients(optimiser.param_groups, network, progress.step + 1, reporter.points, late)
+                report_gradients(
+                    optimiser.param_groups, network, progress.step + 1, reporter.points, late
+                )
             optimiser.step()
             if plan.rule == "autofreeze":
                 progress.norms = progress.norms + gradient_norms(optimiser.param_groups)
@@ -180,7 +188,8 @@ def fit(
         late.tell_all()
         finish_epoch(network, plan, task, validation, settings, reporter.points, progress)
         if progress.epoch < settings.epochs and not progress.stopped:
-            # After the last epoch the run is as good as done; one that breaks off there repeats that epoch at most.
+            # After the last epoch the run is as good as done; one that breaks off there repeats
+            # that epoch at most.
             save_checkpoint(checkpoint, progress, changing_weights(network, plan), optimiser)
             saved = time.monotonic()
 
@@ -190,14 +199,19 @@ def fit(
 
 
 def cadence(train: Rows, settings: TrainSettings) -> tuple[int, int, int]:
-    """(steps an epoch, steps between two points of the training loss, steps between two looks at the gradients).
+    """(steps an epoch, steps between two points of the training loss, steps between two looks at
+    the gradients).
 
     BadInput where there are too few rows to train on.
     """
     if len(train) < 2:
         raise BadInput(f"Training needs at least 2 rows; the training part has {len(train)}.")
     each = steps_an_epoch(train, settings)
-    return each, max(1, math.ceil(each / POINTS_PER_EPOCH)), max(1, math.ceil(each / GRADIENTS_PER_EPOCH))
+    return (
+        each,
+        max(1, math.ceil(each / POINTS_PER_EPOCH)),
+        max(1, math.ceil(each / GRADIENTS_PER_EPOCH)),
+    )
 
 
 def start_progress(
@@ -207,11 +221,14 @@ def start_progress(
     loss, score = task.validate(network, validation)
     tell([(0, "validation_loss", loss), (0, task.score, score)])
     weights = {name: tensor.clone() for name, tensor in changing_weights(network, plan).items()}
-    # No loss is lower than NaN: without a number here the first epoch is the best so far, whatever it reaches.
+    # No loss is lower than NaN: without a number here the first epoch is the best so far, whatever
+    # it reaches.
     return Progress(loss if math.isfinite(loss) else math.inf, weights, settings.learning_rate)
 
 
-def set_rate(groups: Sequence[Group], settings: TrainSettings, progress: Progress, steps: int) -> None:
+def set_rate(
+    groups: Sequence[Group], settings: TrainSettings, progress: Progress, steps: int
+) -> None:
     """Sets the optimiser's learning rates for the next of all `steps`."""
     if settings.cosine:
         progress.rate = settings.learning_rate * (1 + math.cos(math.pi * progress.step / steps)) / 2
@@ -229,7 +246,8 @@ def begin_epoch(
     progress: Progress,
     seed: int,
 ) -> None:
-    """What a plan does before an epoch: fresh embeddings, or rates from the gradients of the first RATE_BATCHES."""
+    """What a plan does before an epoch: fresh embeddings, or rates from the gradients of the first
+    RATE_BATCHES."""
     if plan.renew:
         renew_embeddings(network, seed * 1_000_003 + progress.epoch)
         for parameter in network.stages[0].parameters():
@@ -238,17 +256,24 @@ def begin_epoch(
         optimiser.zero_grad(set_to_none=True)
         for rows, batch in fed(train, batches[:RATE_BATCHES], next(network.parameters()).device):
             task.loss(network, rows, batch, progress.step).backward()
-        for group, part in zip(optimiser.param_groups, relative_gradient_norms(optimiser.param_groups), strict=True):
+        for group, part in zip(
+            optimiser.param_groups, relative_gradient_norms(optimiser.param_groups), strict=True
+        ):
             group["part"] = part
 
 
-def report_gradients(groups: Sequence[Group], network: Network, step: int, tell: Tell, late: Late) -> None:
+def report_gradients(
+    groups: Sequence[Group], network: Network, step: int, tell: Tell, late: Late
+) -> None:
     """Tells the norm of each training stage's gradient, once it has been computed."""
-    late.ask(gradient_norms(groups), lambda norms: tell(gradient_points(groups, norms, network, step)))
+    late.ask(
+        gradient_norms(groups), lambda norms: tell(gradient_points(groups, norms, network, step))
+    )
 
 
 def report_train_loss(progress: Progress, settings: TrainSettings, tell: Tell, late: Late) -> None:
-    """Tells the mean loss since the last report, once it has been computed; RunError when it is not a number."""
+    """Tells the mean loss since the last report, once it has been computed; RunError when it is not
+    a number."""
     step, seconds, rows = progress.step, progress.seconds, progress.running_rows
     total = progress.running_loss
     progress.running_loss, progress.running_rows = torch.zeros(()), 0
@@ -257,8 +282,9 @@ def report_train_loss(progress: Progress, settings: TrainSettings, tell: Tell, l
         loss = losses[0] / rows
         if not math.isfinite(loss):
             raise RunError(
-                f"The training loss became {loss} at step {step} with learning rate {settings.learning_rate:g}; "
-                "lower the learning rate and run again. The last good checkpoint is kept."
+                f"The training loss became {loss} at step {step} with learning rate"
+                f" {settings.learning_rate:g}; lower the learning rate and run again. The last good"
+                " checkpoint is kept."
             )
         tell([(step, "train_loss", loss), (step, "seconds", seconds)])
 
@@ -274,11 +300,15 @@ def finish_epoch(
     tell: Tell,
     progress: Progress,
 ) -> None:
-    """Validates, keeps the weights if they are the best so far, lowers the learning rate on a plateau, or stops."""
+    """Validates, keeps the weights if they are the best so far, lowers the learning rate on a
+    plateau, or stops."""
     progress.epoch += 1
     loss, score = task.validate(network, validation)
     if not math.isfinite(loss):
-        raise RunError(f"The validation loss became {loss} after epoch {progress.epoch}; lower the learning rate.")
+        raise RunError(
+            f"The validation loss became {loss} after epoch {progress.epoch}; lower the learning"
+            " rate."
+        )
     points = [
         (progress.step, "validation_loss", loss),
         (progress.step, task.score, score),
@@ -292,7 +322,11 @@ def finish_epoch(
         points.append((progress.step, "frozen_stages", float(progress.closed)))
     tell(points)
     if loss < progress.best_loss:
-        progress.best_loss, progress.best_epoch, progress.epochs_since_best = loss, progress.epoch, 0
+        progress.best_loss, progress.best_epoch, progress.epochs_since_best = (
+            loss,
+            progress.epoch,
+            0,
+        )
         # Into the old copy: making room for a large table anew takes ten times as long.
         for name, tensor in changing_weights(network, plan).items():
             progress.best_weights[name].copy_(tensor)
@@ -308,6 +342,13 @@ def finish_epoch(
 
 
 def changing_weights(network: Network, plan: Plan) -> dict[str, Tensor]:
-    """Everything training may change: parameters and BatchNorm statistics of the stages not frozen, by name."""
-    prefixes = [f"stages.{index}." for index, stage in enumerate(plan.stages[:-1]) if not stage.frozen]
-    return {name: tensor for name, tensor in network.state_dict().items() if name.startswith(("head.", *prefixes))}
+    """Everything training may change: parameters and BatchNorm statistics of the stages not frozen,
+    by name."""
+    prefixes = [
+        f"stages.{index}." for index, stage in enumerate(plan.stages[:-1]) if not stage.frozen
+    ]
+    return {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if name.startswith(("head.", *prefixes))
+    }

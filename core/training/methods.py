@@ -1,4 +1,5 @@
-"""What a plan asks of the loop beyond frozen or not: parts of a stage, adapters, rates and freezing by gradient."""
+"""What a plan asks of the loop beyond frozen or not: parts of a stage, adapters, rates and freezing
+by gradient."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,16 +14,20 @@ from core.runs.reporter import Point
 from core.training.lazy_adam import summed_rows
 
 Group = dict[str, Any]
-"""A parameter group of the optimiser: "params", "part" of the learning rate, and the "stage" they belong to."""
+"""A parameter group of the optimiser: "params", "part" of the learning rate, and the "stage" they
+belong to."""
 
 FREEZE_SHARE = 0.5
-"""Share of the stages still training below whose median change AutoFreeze looks for stages to freeze (the paper's)."""
+"""Share of the stages still training below whose median change AutoFreeze looks for stages to
+freeze (the paper's)."""
 
 
 class Adapted(nn.Module):
-    """A linear layer with a low-rank addition: W x + b + up (down x), W and b as they were (Hu et al. 2022).
+    """A linear layer with a low-rank addition: W x + b + up (down x), W and b as they were (Hu et
+    al. 2022).
 
-    down: (rank, inputs), Kaiming-uniform; up: (outputs, rank), zero, so that training begins at the layer itself.
+    down: (rank, inputs), Kaiming-uniform; up: (outputs, rank), zero, so that training begins at the
+    layer itself.
     """
 
     def __init__(self, linear: nn.Linear, rank: int) -> None:
@@ -46,7 +51,10 @@ def put_adapters(network: Network, plan: Plan) -> None:
     """Puts an addition of the plan's rank beside every linear layer of the stages that train."""
     for module, stage in zip(network.stages, plan.stages[:-1], strict=True):
         if not stage.frozen:
-            _replace(module, lambda part: Adapted(part, plan.rank) if isinstance(part, nn.Linear) else None)
+            _replace(
+                module,
+                lambda part: Adapted(part, plan.rank) if isinstance(part, nn.Linear) else None,
+            )
 
 
 def merge_adapters(network: Network) -> None:
@@ -55,7 +63,8 @@ def merge_adapters(network: Network) -> None:
 
 
 def _replace(module: nn.Module, make: Callable[[nn.Module], nn.Module | None]) -> None:
-    """Puts what `make` gives in place of each module below `module`; where it gives None, looks further below."""
+    """Puts what `make` gives in place of each module below `module`; where it gives None, looks
+    further below."""
     for name, child in module.named_children():
         replacement = make(child)
         if replacement is None:
@@ -82,13 +91,18 @@ def parameter_groups(network: Network, plan: Plan) -> list[Group]:
     for index, (module, stage) in enumerate(zip(modules, plan.stages, strict=True)):
         if not stage.frozen:
             only = "all" if module is network.head else plan.only
-            groups.append({"params": trained_parameters(module, only), "part": stage.rate, "stage": index})
+            groups.append(
+                {"params": trained_parameters(module, only), "part": stage.rate, "stage": index}
+            )
     return groups
 
 
-def open_stages(network: Network, plan: Plan, groups: Sequence[Group], epoch: int, closed: int = 0) -> None:
-    """Sets gradients and modes as they are in `epoch` (from 0): what does not train has no gradients and is in eval
-    mode, so that there is no dropout and BatchNorm statistics stay. closed: leading stages frozen by AutoFreeze.
+def open_stages(
+    network: Network, plan: Plan, groups: Sequence[Group], epoch: int, closed: int = 0
+) -> None:
+    """Sets gradients and modes as they are in `epoch` (from 0): what does not train has no
+    gradients and is in eval mode, so that there is no dropout and BatchNorm statistics stay.
+    closed: leading stages frozen by AutoFreeze.
     """
     network.requires_grad_(False)
     network.eval()
@@ -102,7 +116,8 @@ def open_stages(network: Network, plan: Plan, groups: Sequence[Group], epoch: in
 
 
 class Pull:
-    """L2-SP: half of `strength` times the squared distance of the stages from where they began (Li et al. 2018)."""
+    """L2-SP: half of `strength` times the squared distance of the stages from where they began (Li
+    et al. 2018)."""
 
     def __init__(self, groups: Sequence[Group], head: int, strength: float) -> None:
         own = [one for group in groups if group["stage"] != head for one in group["params"]]
@@ -116,7 +131,8 @@ class Pull:
 
 
 def renew_embeddings(network: Network, seed: int) -> None:
-    """Draws the embedding stage's vectors anew, without touching the random numbers of anything else."""
+    """Draws the embedding stage's vectors anew, without touching the random numbers of anything
+    else."""
     stage = network.ordered()[0]
     assert isinstance(stage, Embedding)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -130,33 +146,48 @@ def gradient_norms(groups: Sequence[Group]) -> Tensor:
     for group in groups:
         found = [one.grad for one in group["params"] if one.grad is not None]
         squares = [(summed_rows(one)[1] if one.is_sparse else one).square().sum() for one in found]
-        norms.append(torch.stack(squares).sum().sqrt() if squares else group["params"][0].new_zeros(()))
+        norms.append(
+            torch.stack(squares).sum().sqrt() if squares else group["params"][0].new_zeros(())
+        )
     return torch.stack(norms)
 
 
-def gradient_points(groups: Sequence[Group], norms: Sequence[float], network: Network, step: int) -> list[Point]:
-    """A point "gradient/STAGE" of every stage that trains at `step`, the head too; norms: as `gradient_norms` gives."""
+def gradient_points(
+    groups: Sequence[Group], norms: Sequence[float], network: Network, step: int
+) -> list[Point]:
+    """A point "gradient/STAGE" of every stage that trains at `step`, the head too; norms: as
+    `gradient_norms` gives."""
     names = [*(stage.name for stage in network.ordered()), "head"]
     return [
-        (step, f"gradient/{names[group['stage']]}", norm) for group, norm in zip(groups, norms, strict=True) if norm
+        (step, f"gradient/{names[group['stage']]}", norm)
+        for group, norm in zip(groups, norms, strict=True)
+        if norm
     ]
 
 
 @torch.no_grad()
 def relative_gradient_norms(groups: Sequence[Group]) -> list[float]:
-    """Gradient norm over weight norm of each group, the largest scaled to 1: Auto-RGN's rates (Lee et al. 2023)."""
-    weights = [torch.stack([one.square().sum() for one in group["params"]]).sum().sqrt() for group in groups]
+    """Gradient norm over weight norm of each group, the largest scaled to 1: Auto-RGN's rates (Lee
+    et al. 2023)."""
+    weights = [
+        torch.stack([one.square().sum() for one in group["params"]]).sum().sqrt()
+        for group in groups
+    ]
     relative = gradient_norms(groups) / torch.stack(weights).clamp_min(1e-12)
     return (relative / relative.max().clamp_min(1e-12)).tolist()
 
 
 def stages_to_close(before: Sequence[float], now: Sequence[float], closed: int) -> int:
-    """How many leading stages AutoFreeze freezes from now on, given those closed already (Liu et al. 2021, eq. 2).
+    """How many leading stages AutoFreeze freezes from now on, given those closed already (Liu et
+    al. 2021, eq. 2).
 
-    before, now: gradient norm of each stage, head left out, summed over the last epoch and this one. From the first
-    stage that trains up, those freeze whose relative change is at most the median of all that train.
+    before, now: gradient norm of each stage, head left out, summed over the last epoch and this
+    one. From the first stage that trains up, those freeze whose relative change is at most the
+    median of all that train.
     """
-    changes = [abs(a - b) / a if a else 0.0 for a, b in zip(before[closed:], now[closed:], strict=True)]
+    changes = [
+        abs(a - b) / a if a else 0.0 for a, b in zip(before[closed:], now[closed:], strict=True)
+    ]
     if not changes:
         return closed
     limit = sorted(changes)[max(0, math.ceil(FREEZE_SHARE * len(changes)) - 1)]

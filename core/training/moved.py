@@ -1,4 +1,5 @@
-"""What fine-tuning moved: weights of every stage, what the stages hand on, and the embedding vectors."""
+"""What fine-tuning moved: weights of every stage, what the stages hand on, and the embedding
+vectors."""
 
 import time
 from collections.abc import Callable
@@ -26,24 +27,36 @@ from core.training.table import read_table
 from core.workspace import Workspace, write_atomic, write_json
 
 ROWS = 2000
-"""Target test rows whose activations are compared, evenly spaced; fewer where that would be over MOST_FLOATS."""
+"""Target test rows whose activations are compared, evenly spaced; fewer where that would be over
+MOST_FLOATS."""
 MOST_FLOATS = 2**25
 CHUNK_ROWS = 256
 MAP_VALUES = 200
 """Commonest values a field whose vectors are kept for its map."""
 
 
-def measure_moved(workspace: Workspace, run: Run, on_progress: Callable[[float], None] | None = None) -> dict[str, Any]:
-    """Measures a fine-tuning run that is done against its backbone, keeps it in the run's folder and gives it back.
+def measure_moved(
+    workspace: Workspace, run: Run, on_progress: Callable[[float], None] | None = None
+) -> dict[str, Any]:
+    """Measures a fine-tuning run that is done against its backbone, keeps it in the run's folder
+    and gives it back.
 
-    "stages", from the input up without the head, which is new: name, title, frozen, norm (of the backbone's weights),
-    distance (of the run's weights from them), relative (distance over norm, None where that is 0), cka (linear CKA of
-    what the stage hands on before and after, None where it is the same for every row). "rows": target test rows behind
-    cka. "fields": those with a map. BadInput for a run that trained no backbone.
+    "stages", from the input up without the head, which is new: name, title, frozen, norm (of the
+    backbone's weights), distance (of the run's weights from them), relative (distance over norm,
+    None where that is 0), cka (linear CKA of what the stage hands on before and after, None where
+    it is the same for every row). "rows": target test rows behind cka. "fields": those with a map.
+    BadInput for a run that trained no backbone.
     """
     require_writable()
-    if run.status != "done" or run.result is None or run.kind != "finetune" or run.request["strategy"] == "zero-shot":
-        raise BadInput(f"Run {run.id} is no fine-tuning that is done, so nothing moved; choose another run.")
+    if (
+        run.status != "done"
+        or run.result is None
+        or run.kind != "finetune"
+        or run.request["strategy"] == "zero-shot"
+    ):
+        raise BadInput(
+            f"Run {run.id} is no fine-tuning that is done, so nothing moved; choose another run."
+        )
     began = time.monotonic()
     report = on_progress or (lambda share: None)
     card, own = find_backbone(workspace, run.result["backbone"]), model_card(workspace, run)
@@ -59,7 +72,10 @@ def measure_moved(workspace: Workspace, run: Run, on_progress: Callable[[float],
     states = [state, state]
     pairs = zip(card.stages, run.result["stages"], before.ordered(), after.ordered(), strict=False)
     for place, (about, planned, one, other) in enumerate(pairs):
-        states = [handed_on(network, place, part) for network, part in zip((before, after), states, strict=True)]
+        states = [
+            handed_on(network, place, part)
+            for network, part in zip((before, after), states, strict=True)
+        ]
         cka = linear_cka(*(flat(part).float().cpu().numpy() for part in states))
         norm, distance = weights_moved(one, other)
         stages.append(
@@ -76,7 +92,9 @@ def measure_moved(workspace: Workspace, run: Run, on_progress: Callable[[float],
         report(0.3 + 0.6 * (place + 1) / len(card.stages))
     arrays = field_vectors(before, after, card)
     folder = workspace.runs / run.id
-    write_atomic(folder / ARRAYS, lambda part: np.savez_compressed(part, allow_pickle=False, **arrays))
+    write_atomic(
+        folder / ARRAYS, lambda part: np.savez_compressed(part, allow_pickle=False, **arrays)
+    )
     found = {
         "run": run.id,
         "stages": stages,
@@ -103,24 +121,32 @@ def evenly(rows: np.ndarray, most: int) -> np.ndarray:
 def handed_on(network: Network, stage: int, state: State) -> State:
     """What that stage hands on for all rows of `state`, some rows at a time."""
     parts = [
-        network.run_stages(tuple(tensor[start : start + CHUNK_ROWS] for tensor in state), stage, stage + 1)
+        network.run_stages(
+            tuple(tensor[start : start + CHUNK_ROWS] for tensor in state), stage, stage + 1
+        )
         for start in range(0, len(state[0]), CHUNK_ROWS)
     ]
     return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
 
 def weights_moved(before: torch.nn.Module, after: torch.nn.Module) -> tuple[float, float]:
-    """(norm of the parameters before, norm of their change), all parameters of a stage as one vector."""
+    """(norm of the parameters before, norm of their change), all parameters of a stage as one
+    vector."""
 
     def norm(tensors: list[Tensor]) -> float:
-        return float(torch.stack([tensor.double().square().sum() for tensor in tensors]).sum().sqrt()) if tensors else 0
+        return (
+            float(torch.stack([tensor.double().square().sum() for tensor in tensors]).sum().sqrt())
+            if tensors
+            else 0
+        )
 
     own, others = ([one.detach() for one in module.parameters()] for module in (before, after))
     return norm(own), norm([b.double() - a.double() for a, b in zip(own, others, strict=True)])
 
 
 def field_vectors(before: Network, after: Network, card: BackboneCard) -> dict[str, np.ndarray]:
-    """FIELD_before, FIELD_after (values, floats) float32 and FIELD_values (text) of the commonest values.
+    """FIELD_before, FIELD_after (values, floats) float32 and FIELD_values (text) of the commonest
+    values.
 
     None for a network whose first stage has no vectors of two floats or more.
     """
@@ -137,7 +163,11 @@ def field_vectors(before: Network, after: Network, card: BackboneCard) -> dict[s
         known = vocabularies[field].slice(0, MAP_VALUES).to_pylist()
         size = FIRST + len(vocabularies[field])
         rows = slice(start, start + FIRST + len(known))
-        names = ["missing", "unseen", *(f"{one:g}" if isinstance(one, float) else one for one in known)]
+        names = [
+            "missing",
+            "unseen",
+            *(f"{one:g}" if isinstance(one, float) else one for one in known),
+        ]
         arrays[f"{field}_before"], arrays[f"{field}_after"] = (one[rows] for one in tables)
         arrays[f"{field}_values"] = np.array(names, dtype=np.str_)
         start += size

@@ -1,7 +1,7 @@
 """What pretraining may begin with and learn by, each in one dict. Torch-free.
 
-A backbone's weights come from its start, and from its objective where that trains; every stage's card says which
-(`origin`), so that no view can pass random weights off as pretrained ones.
+A backbone's weights come from its start, and from its objective where that trains; every stage's
+card says which (`origin`), so that no view can pass random weights off as pretrained ones.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Start:
-    """What the stages hold before any training. file: what file it is read from, none when it needs none."""
+    """What the stages hold before any training. file: what file it is read from, none when it needs
+    none."""
 
     title: str
     summary: str
@@ -19,7 +20,8 @@ class Start:
 
 @dataclass(frozen=True)
 class Objective:
-    """What pretraining learns by. labels: whether it reads clicks. trains: whether there is any training."""
+    """What pretraining learns by. labels: whether it reads clicks. trains: whether there is any
+    training."""
 
     title: str
     summary: str
@@ -32,7 +34,8 @@ STARTS: dict[str, Start] = {
     "random": Start("Random weights", "Every stage starts from fresh random weights."),
     "word2vec": Start(
         "Word2Vec embeddings",
-        "Source rows are read as sentences of field=value words; skip-gram vectors fill the embedding stage.",
+        "Source rows are read as sentences of field=value words; skip-gram vectors fill the"
+        " embedding stage.",
         "Mikolov et al.: Distributed Representations of Words and Phrases, NeurIPS 2013",
     ),
     "vectors": Start(
@@ -54,15 +57,19 @@ STARTS: dict[str, Start] = {
 }
 
 OBJECTIVES: dict[str, Objective] = {
-    "supervised": Objective("Clicks (supervised)", "Learns to predict the clicks of source rows.", labels=True),
+    "supervised": Objective(
+        "Clicks (supervised)", "Learns to predict the clicks of source rows.", labels=True
+    ),
     "rfd": Objective(
         "Replaced features (RFD)",
-        "Fields are replaced by the same field of another row; the network learns which were. Reads no labels.",
+        "Fields are replaced by the same field of another row; the network learns which were. Reads"
+        " no labels.",
         "Lin et al.: MAP, KDD 2023",
     ),
     "mfp": Objective(
         "Masked features (MFP)",
-        "Fields are hidden; the network learns to tell the hidden value from sampled others. Reads no labels.",
+        "Fields are hidden; the network learns to tell the hidden value from sampled others. Reads"
+        " no labels.",
         "Lin et al.: MAP, KDD 2023",
     ),
     "none": Objective("No training", "The stages stay as they start.", trains=False),

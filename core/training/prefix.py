@@ -1,8 +1,10 @@
-"""The frozen prefix, computed once: what the frozen stages hand on for every row, kept on disk and memory-mapped.
-Entries of the cache are folders of arrays; the backbone's own scores (core.training.before) lie among them.
+"""The frozen prefix, computed once: what the frozen stages hand on for every row, kept on disk and
+memory-mapped. Entries of the cache are folders of arrays; the backbone's own scores
+(core.training.before) lie among them.
 
-The entry's key covers the frozen weights, the rows and the depth, so a stale entry is never read. Training from the
-entry equals training through the frozen stages to float32 rounding, because frozen stages run in eval mode.
+The entry's key covers the frozen weights, the rows and the depth, so a stale entry is never read.
+Training from the entry equals training through the frozen stages to float32 rounding, because
+frozen stages run in eval mode.
 """
 
 import contextlib
@@ -30,8 +32,10 @@ CHUNK_ROWS = 8192
 
 
 def prefix_keys(network: Network, depth: int, data_key: str) -> list[str]:
-    """Hex keys of the first 1, 2, … `depth` stages' weights and buffers on the data that `data_key` identifies."""
-    # Up to version 0.10.0 entries were not synced, and room taken for an array that was never written reads as zeros.
+    """Hex keys of the first 1, 2, … `depth` stages' weights and buffers on the data that `data_key`
+    identifies."""
+    # Up to version 0.10.0 entries were not synced, and room taken for an array that was never
+    # written reads as zeros.
     digest, keys = hashlib.sha256(f"synced|{data_key}".encode()), []
     for stage in network.stages[:depth]:
         for name, tensor in stage.state_dict().items():
@@ -50,10 +54,11 @@ def frozen_state(
     data_key: str,
     workspace: Workspace,
 ) -> State | None:
-    """The state after the first `depth` stages for all rows of `state`, as memory-mapped CPU tensors.
+    """The state after the first `depth` stages for all rows of `state`, as memory-mapped CPU
+    tensors.
 
-    Computed from the deepest shallower entry there is, else from `state`. None when it would take more than ENTRY_LIMIT
-    bytes; the caller then trains through the frozen stages.
+    Computed from the deepest shallower entry there is, else from `state`. None when it would take
+    more than ENTRY_LIMIT bytes; the caller then trains through the frozen stages.
     """
     network.eval()
     keys = prefix_keys(network, depth, data_key)
@@ -76,7 +81,8 @@ def frozen_state(
 
 
 def _deepest(folders: list[Path]) -> tuple[int, State] | None:
-    """(its depth, its state) of the deepest entry there is among those of depths 1, 2, …; None where there is none."""
+    """(its depth, its state) of the deepest entry there is among those of depths 1, 2, …; None
+    where there is none."""
     for depth in range(len(folders), 0, -1):
         # Another worker may evict it at any moment; once mapped it stays readable.
         with contextlib.suppress(FileNotFoundError):
@@ -89,7 +95,8 @@ def _deepest(folders: list[Path]) -> tuple[int, State] | None:
 
 
 def write_entry(folder: Path, fill: Callable[[Path], None]) -> State:
-    """Makes an entry of the arrays 0.npy, 1.npy, … that `fill` puts into the folder it is given, and reads it."""
+    """Makes an entry of the arrays 0.npy, 1.npy, … that `fill` puts into the folder it is given,
+    and reads it."""
     with staging(folder.parent) as part:
         fill(part)
         # Where another worker computed the same entry in the meantime, its bytes are the same.
@@ -100,7 +107,8 @@ def write_entry(folder: Path, fill: Callable[[Path], None]) -> State:
 
 
 def read_entry(folder: Path) -> State:
-    """The entry's tensors, and the entry marked as used; FileNotFoundError when it is not there, or not any more.
+    """The entry's tensors, and the entry marked as used; FileNotFoundError when it is not there, or
+    not any more.
 
     `Damaged` where an array is not whole.
     """
@@ -117,8 +125,13 @@ def read_entry(folder: Path) -> State:
     return state
 
 
-def _fill(folder: Path, shapes: list[tuple[int, ...]], rows: int, chunk: Callable[[int], State]) -> None:
-    arrays = [new_array(folder / f"{index}.npy", np.float32, (rows, *shape)) for index, shape in enumerate(shapes)]
+def _fill(
+    folder: Path, shapes: list[tuple[int, ...]], rows: int, chunk: Callable[[int], State]
+) -> None:
+    arrays = [
+        new_array(folder / f"{index}.npy", np.float32, (rows, *shape))
+        for index, shape in enumerate(shapes)
+    ]
     for start in range(0, rows, CHUNK_ROWS):
         for array, tensor in zip(arrays, chunk(start), strict=True):
             array[start : start + len(tensor)] = tensor.float().cpu().numpy()
@@ -127,7 +140,8 @@ def _fill(folder: Path, shapes: list[tuple[int, ...]], rows: int, chunk: Callabl
 
 
 def evict(cache: Path, keep: Path, limit: int = TOTAL_LIMIT) -> None:
-    """Removes least recently used entries until the rest, `keep` among them, take at most `limit` bytes."""
+    """Removes least recently used entries until the rest, `keep` among them, take at most `limit`
+    bytes."""
     entries = sorted((path for path in cache.glob("[!.]*-*") if path != keep), key=_used)
     sizes = {path: _size(path) for path in (*entries, keep)}
     total = sum(sizes.values())

@@ -1,7 +1,9 @@
-"""Learning from rows without labels: replaced and masked features (Lin et al.: MAP, KDD 2023, with its code's heads).
+"""Learning from rows without labels: replaced and masked features (Lin et al.: MAP, KDD 2023, with
+its code's heads).
 
-Both objectives spoil fields of a row and put a head of their own on the last stage, which is thrown away afterwards.
-What is spoilt hangs on the seed and the optimiser step alone, so a resumed run sees what an unbroken one sees.
+Both objectives spoil fields of a row and put a head of their own on the last stage, which is thrown
+away afterwards. What is spoilt hangs on the seed and the optimiser step alone, so a resumed run
+sees what an unbroken one sees.
 """
 
 import dataclasses
@@ -28,10 +30,12 @@ from core.training.settings import PretrainRequest
 from core.training.task import EVALUATION_ROWS, Task
 
 PROJECTION = 32
-"""Floats a field between the last stage and a detector's logits, and of an output vector (the paper's code)."""
+"""Floats a field between the last stage and a detector's logits, and of an output vector (the
+paper's code)."""
 NEGATIVES = 25
-"""Values drawn against a hidden one (the paper's code). Here all hidden values of a field in a batch share one draw:
-the expected loss is the same, and scoring is one matrix product instead of a look-up for each."""
+"""Values drawn against a hidden one (the paper's code). Here all hidden values of a field in a
+batch share one draw: the expected loss is the same, and scoring is one matrix product instead of a
+look-up for each."""
 VALIDATION = -1
 """The step whose chance validation rows are spoilt by, every time."""
 
@@ -45,17 +49,20 @@ def learn_features(
     reporter: Reporter,
     checkpoint: Path,
 ) -> tuple[Plan, FitResult, dict[str, float]]:
-    """Trains the stages of `network` in place by the request's objective; the head is left as it was.
+    """Trains the stages of `network` in place by the request's objective; the head is left as it
+    was.
 
-    Gives the plan that was carried out, the objective's own head in it, how training ended, and what it reached on
-    the validation rows, by title.
+    Gives the plan that was carried out, the objective's own head in it, how training ended, and
+    what it reached on the validation rows, by title.
     """
     fields, inputs = len(field_sizes), network.representation * network.members
     masked = request.objective == "mfp"
     torch.manual_seed(request.train.seed)
     device = train.labels.device
     sizes = [size + masked for size in field_sizes]
-    working = build_network(request.architecture, without_dropout(request), sizes, HeadSettings()).to(device)
+    working = build_network(
+        request.architecture, without_dropout(request), sizes, HeadSettings()
+    ).to(device)
     kept = value_rows(field_sizes, masked).to(device)
     carry_over(network, working, kept)
     task: Task
@@ -63,14 +70,25 @@ def learn_features(
         noise = unigram(train.state[0], field_sizes)
         task = MaskedFeatures(request, field_sizes, noise)
         working.head, title = Predictor(inputs, fields, noise).to(device), "Predictor (not kept)"
-        operations = 2 * PROJECTION * (inputs * fields + round(request.mask_share * fields) * (1 + NEGATIVES))
+        operations = (
+            2
+            * PROJECTION
+            * (inputs * fields + round(request.mask_share * fields) * (1 + NEGATIVES))
+        )
     else:
         task = ReplacedFeatures(request)
         working.head, title = Detector(inputs, fields).to(device), "Detector (not kept)"
         operations = 2 * PROJECTION * fields * (inputs + fields)
-    stages = tuple(dataclasses.replace(stage, origin=request.objective) for stage in describe_stages(working, fields))
-    plan = plan_pretraining(stages, sum(parameter.numel() for parameter in working.head.parameters()), operations)
-    plan = dataclasses.replace(plan, stages=(*plan.stages[:-1], dataclasses.replace(plan.stages[-1], title=title)))
+    stages = tuple(
+        dataclasses.replace(stage, origin=request.objective)
+        for stage in describe_stages(working, fields)
+    )
+    plan = plan_pretraining(
+        stages, sum(parameter.numel() for parameter in working.head.parameters()), operations
+    )
+    plan = dataclasses.replace(
+        plan, stages=(*plan.stages[:-1], dataclasses.replace(plan.stages[-1], title=title))
+    )
     fitted = fit(working, plan, train, validation, request.train, reporter, checkpoint, task)
     carry_over(working, network, kept)
     loss, score = task.validate(working, validation)
@@ -79,7 +97,8 @@ def learn_features(
 
 
 def without_dropout(request: PretrainRequest) -> dict[str, object]:
-    """The request's settings with nothing dropped: spoilt fields are noise enough (the paper's code has it so)."""
+    """The request's settings with nothing dropped: spoilt fields are noise enough (the paper's code
+    has it so)."""
     settings = complete_settings(request.architecture, request.settings)
     return settings | ({"dropout": 0.0} if "dropout" in settings else {})
 
@@ -96,7 +115,8 @@ def value_rows(field_sizes: Sequence[int], masked: bool) -> Tensor:
 
 @torch.no_grad()
 def carry_over(source: Network, target: Network, kept: Tensor) -> None:
-    """Copies the stages' parameters and statistics; tables that differ in length meet at the rows `kept`."""
+    """Copies the stages' parameters and statistics; tables that differ in length meet at the rows
+    `kept`."""
     theirs = target.stages.state_dict()
     for name, tensor in source.stages.state_dict().items():
         other = theirs[name]
@@ -117,8 +137,9 @@ def chance(seed: int, step: int, device: torch.device) -> torch.Generator:
 def normed(state: State) -> Tensor:
     """The tensors of a state side by side, each row at mean 0 and variance 1, (rows, floats).
 
-    Without it (the paper's code has none) a network learns its objective by handing on ever larger numbers, and a new
-    head on top of those starts out with confident nonsense that few target rows cannot correct (docs/decisions.md).
+    Without it (the paper's code has none) a network learns its objective by handing on ever larger
+    numbers, and a new head on top of those starts out with confident nonsense that few target rows
+    cannot correct (docs/decisions.md).
     """
     values = flat(state)
     return nn.functional.layer_norm(values, values.shape[1:])
@@ -139,8 +160,9 @@ class Detector(nn.Module):
 class ReplacedFeatures:
     """RFD: which fields hold another row's value. The loss is the mean over all fields of all rows.
 
-    A field that was given the value it had counts as not replaced: nothing changed. The score is the mean over fields
-    of the AUC within a field; across fields the detector would score by knowing which field changes often.
+    A field that was given the value it had counts as not replaced: nothing changed. The score is
+    the mean over fields of the AUC within a field; across fields the detector would score by
+    knowing which field changes often.
     """
 
     score = "validation_auc"
@@ -151,8 +173,12 @@ class ReplacedFeatures:
 
     def loss(self, network: Network, rows: Rows, batch: Tensor, step: int) -> Tensor:
         """See Task."""
-        state, replaced = replace_fields(rows, batch, self.share, chance(self.seed, step, batch.device))
-        return nn.functional.binary_cross_entropy_with_logits(network(state).float(), replaced.float())
+        state, replaced = replace_fields(
+            rows, batch, self.share, chance(self.seed, step, batch.device)
+        )
+        return nn.functional.binary_cross_entropy_with_logits(
+            network(state).float(), replaced.float()
+        )
 
     @torch.no_grad()
     def validate(self, network: Network, rows: Rows) -> tuple[float, float]:
@@ -168,16 +194,22 @@ class ReplacedFeatures:
         loss = nn.functional.binary_cross_entropy_with_logits(scores, labels.float())
         columns = zip(labels.T.cpu().numpy(), scores.T.cpu().numpy(), strict=True)
         aucs = [
-            auc_variance(own.astype(np.float32), values)[0] for own, values in columns if own.any() and not own.all()
+            auc_variance(own.astype(np.float32), values)[0]
+            for own, values in columns
+            if own.any() and not own.all()
         ]
         return float(loss), float(np.mean(aucs)) if aucs else math.nan
 
 
-def replace_fields(rows: Rows, batch: Tensor, share: float, generator: torch.Generator) -> tuple[State, Tensor]:
-    """The rows numbered by `batch` with fields replaced, and which ones changed, bool (rows, fields).
+def replace_fields(
+    rows: Rows, batch: Tensor, share: float, generator: torch.Generator
+) -> tuple[State, Tensor]:
+    """The rows numbered by `batch` with fields replaced, and which ones changed, bool (rows,
+    fields).
 
-    Each field of each row is replaced with probability `share` by that of a row of its own drawn from all `rows`; a
-    numeric field's id and number move together, since one left behind would give the other away.
+    Each field of each row is replaced with probability `share` by that of a row of its own drawn
+    from all `rows`; a numeric field's id and number move together, since one left behind would give
+    the other away.
     """
     all_ids, all_numerics = rows.state
     ids, numerics = rows.at(batch).state
@@ -195,10 +227,12 @@ def replace_fields(rows: Rows, batch: Tensor, share: float, generator: torch.Gen
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """Per field the distribution that negatives are drawn from: counts of training rows, each and one more.
+    """Per field the distribution that negatives are drawn from: counts of training rows, each and
+    one more.
 
-    first: place of each field's first value among all values (fields,). log: log probability within its field
-    (values,). cumulative: of the same probabilities, field f from f to f + 1 (values,), float64.
+    first: place of each field's first value among all values (fields,). log: log probability within
+    its field (values,). cumulative: of the same probabilities, field f from f to f + 1 (values,),
+    float64.
     """
 
     first: Tensor
@@ -209,7 +243,12 @@ class Noise:
         """Places of NEGATIVES values of every field, int64 (fields, NEGATIVES)."""
         device = self.first.device
         fields = torch.arange(len(self.first), device=device)[:, None]
-        at = torch.rand(len(fields), NEGATIVES, generator=generator, device=device, dtype=torch.float64) + fields
+        at = (
+            torch.rand(
+                len(fields), NEGATIVES, generator=generator, device=device, dtype=torch.float64
+            )
+            + fields
+        )
         places = torch.searchsorted(self.cumulative, at, right=True)
         # A sum may round up to the next field's beginning.
         last = torch.cat([self.first[1:], self.first.new_tensor([len(self.log)])]) - 1
@@ -221,14 +260,18 @@ def unigram(ids: Tensor, field_sizes: Sequence[int]) -> Noise:
     first = torch.tensor([0, *field_sizes[:-1]], device=ids.device).cumsum(0)
     counts = torch.bincount((ids + first).flatten(), minlength=sum(field_sizes)).double() + 1
     parts = [part / part.sum() for part in counts.split([*field_sizes])]
-    cumulative = torch.cat([field + part.cumsum(0) / part.sum() for field, part in enumerate(parts)])
+    cumulative = torch.cat(
+        [field + part.cumsum(0) / part.sum() for field, part in enumerate(parts)]
+    )
     return Noise(first, torch.cat(parts).log().float(), cumulative)
 
 
 class Predictor(nn.Module):
-    """A query (rows, fields, PROJECTION) from the last stage's output, and an output vector and a bias per value.
+    """A query (rows, fields, PROJECTION) from the last stage's output, and an output vector and a
+    bias per value.
 
-    The biases start at the values' log probabilities, so that the rest learns what frequency does not say.
+    The biases start at the values' log probabilities, so that the rest learns what frequency does
+    not say.
     """
 
     def __init__(self, inputs: int, fields: int, noise: Noise) -> None:
@@ -242,22 +285,26 @@ class Predictor(nn.Module):
         return self.query(normed(state)).unflatten(1, (-1, PROJECTION))
 
     def scores(self, queries: Tensor, hidden: Tensor, truth: Tensor, drawn: Tensor) -> Tensor:
-        """Scores (cells, 1 + negatives) of the hidden values, each before the negatives of its field.
+        """Scores (cells, 1 + negatives) of the hidden values, each before the negatives of its
+        field.
 
-        hidden: bool (rows, fields), true in the cells. truth: places of the hidden values (cells,). drawn: places of
-        the negatives (fields, negatives).
+        hidden: bool (rows, fields), true in the cells. truth: places of the hidden values (cells,).
+        drawn: places of the negatives (fields, negatives).
         """
         own = (queries[hidden] * self.vectors(truth)).sum(1, keepdim=True) + self.bias(truth)
-        others = torch.einsum("rfp,fnp->rfn", queries, self.vectors(drawn)) + self.bias(drawn)[:, :, 0]
+        others = (
+            torch.einsum("rfp,fnp->rfn", queries, self.vectors(drawn)) + self.bias(drawn)[:, :, 0]
+        )
         return torch.cat([own, others[hidden]], dim=1)
 
 
 class MaskedFeatures:
-    """MFP: which value a hidden field has. The loss is the mean over hidden fields (see `contrast`).
+    """MFP: which value a hidden field has. The loss is the mean over hidden fields (see
+    `contrast`).
 
-    A hidden field has an id of its own, one behind the field's values, and the number 0. The score is the share of
-    hidden values that score above all negatives drawn for them; hidden values whose negatives all equal them, as
-    happens in tiny vocabularies, do not count.
+    A hidden field has an id of its own, one behind the field's values, and the number 0. The score
+    is the share of hidden values that score above all negatives drawn for them; hidden values whose
+    negatives all equal them, as happens in tiny vocabularies, do not count.
     """
 
     score = "validation_accuracy"
@@ -269,7 +316,9 @@ class MaskedFeatures:
 
     def loss(self, network: Network, rows: Rows, batch: Tensor, step: int) -> Tensor:
         """See Task."""
-        scores, places = self.candidates(network, rows, batch, chance(self.seed, step, batch.device))
+        scores, places = self.candidates(
+            network, rows, batch, chance(self.seed, step, batch.device)
+        )
         # Without a hidden field in the batch there is nothing to learn; the sum keeps a gradient.
         return contrast(scores, places, self.noise).sum() / max(1, len(scores))
 
@@ -289,10 +338,14 @@ class MaskedFeatures:
     def candidates(
         self, network: Network, rows: Rows, batch: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Scores and places (hidden fields, 1 + NEGATIVES) of the hidden values, each before its negatives."""
+        """Scores and places (hidden fields, 1 + NEGATIVES) of the hidden values, each before its
+        negatives."""
         ids, numerics = rows.at(batch).state
         hidden = torch.rand(ids.shape, generator=generator, device=ids.device) < self.share
-        spoilt = (torch.where(hidden, self.masks, ids), numerics.masked_fill(hidden[:, : len(NUMERIC)], 0.0))
+        spoilt = (
+            torch.where(hidden, self.masks, ids),
+            numerics.masked_fill(hidden[:, : len(NUMERIC)], 0.0),
+        )
         truth, drawn = (ids + self.noise.first)[hidden], self.noise.draw(generator)
         head = network.head
         assert isinstance(head, Predictor)
@@ -303,9 +356,10 @@ class MaskedFeatures:
 def contrast(scores: Tensor, places: Tensor, noise: Noise) -> Tensor:
     """Noise-contrastive losses (cells,) of candidates (cells, 1 + negatives), the true one first.
 
-    Each candidate is classed as true or drawn: the logit is its score - log(negatives * its probability of being
-    drawn) (Gutmann and Hyvarinen, AISTATS 2010; Mnih and Teh, ICML 2012), summed over candidates as in the paper.
-    Negatives equal to the true value are left out: in a tiny vocabulary most are, and would undo it.
+    Each candidate is classed as true or drawn: the logit is its score - log(negatives * its
+    probability of being drawn) (Gutmann and Hyvarinen, AISTATS 2010; Mnih and Teh, ICML 2012),
+    summed over candidates as in the paper. Negatives equal to the true value are left out: in a
+    tiny vocabulary most are, and would undo it.
     """
     logits = scores - noise.log[places] - math.log(places.shape[1] - 1)
     labels = torch.zeros_like(logits)

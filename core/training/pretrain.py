@@ -1,4 +1,5 @@
-"""Pretraining: a fresh network given its start, trained on a dataset's source rows, and stored as a backbone."""
+"""Pretraining: a fresh network given its start, trained on a dataset's source rows, and stored as a
+backbone."""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -38,7 +39,8 @@ from core.workspace import Workspace
 LICENCES = {True: "Apache-2.0 (simulated data)", False: "as the training data's own licence allows"}
 LEARNT_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "rows")
 CARD_METRICS = (*LEARNT_METRICS, "click_rate")
-"""What a card says of its head's test rows; the click rate says why an AUC or its interval is missing."""
+"""What a card says of its head's test rows; the click rate says why an AUC or its interval is
+missing."""
 
 
 def pretrain(
@@ -52,7 +54,8 @@ def pretrain(
     """Makes the backbone that the request names from the dataset's source rows."""
     if not len(training_rows(dataset, "source", None)[0]):
         raise BadInput(
-            f"The dataset {dataset.name!r} has no source rows to pretrain on; prepare it with a source domain."
+            f"The dataset {dataset.name!r} has no source rows to pretrain on; prepare it with a"
+            " source domain."
         )
     if OBJECTIVES[request.objective].labels:
         require_labels(dataset)
@@ -64,15 +67,21 @@ def pretrain(
     train_rows, validation_rows = training_rows(dataset, "source", request.train.validation_share)
     # The other objectives spoil rows with values from any other.
     together = request.objective != "supervised"
-    train, validation = (table.take(rows, device, together) for rows in (train_rows, validation_rows))
+    train, validation = (
+        table.take(rows, device, together) for rows in (train_rows, validation_rows)
+    )
     head = HeadSettings()
     torch.manual_seed(request.train.seed)
-    network = build_network(request.architecture, request.settings, preprocessing.field_sizes, head).to(device)
+    network = build_network(
+        request.architecture, request.settings, preprocessing.field_sizes, head
+    ).to(device)
     network.ordered()[0].fit(train.state, train.labels)
     filled = begin(network, request, preprocessing, train, reporter)
     described = describe_stages(network, len(preprocessing.field_sizes))
     origin = origins(request.start, request.objective, len(described))
-    stages = tuple(dataclasses.replace(stage, origin=one) for stage, one in zip(described, origin, strict=True))
+    stages = tuple(
+        dataclasses.replace(stage, origin=one) for stage, one in zip(described, origin, strict=True)
+    )
     seconds = {"prepare": clock.lap()}
 
     checkpoint = workspace.runs / run.id / "checkpoint.pt"
@@ -109,7 +118,8 @@ def pretrain(
         predictions = named_predictions(labels, scores, None)
         own = metrics.get("source_test", {})
         of_card = {key: own[key] for key in CARD_METRICS if key in own}
-        # Not the click rate: results of older versions lack it, and verifying compares every number of both.
+        # Not the click rate: results of older versions lack it, and verifying compares every number
+        # of both.
         learnt = {key: own[key] for key in LEARNT_METRICS if key in own}
     card = BackboneCard(
         id=f"b-{run.id.removeprefix('r-')}",

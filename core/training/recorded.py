@@ -1,7 +1,8 @@
-"""The forward and backward pass of a batch as a CUDA graph: launched as one piece, not kernel by kernel.
+"""The forward and backward pass of a batch as a CUDA graph: launched as one piece, not kernel by
+kernel.
 
-With small batches the launches take longer than the work. What a graph does not hold: the optimiser's step, whose
-rates change, and a last batch of another size.
+With small batches the launches take longer than the work. What a graph does not hold: the
+optimiser's step, whose rates change, and a last batch of another size.
 """
 
 import warnings
@@ -14,7 +15,8 @@ from core.models.network import Network
 from core.training.feeding import Rows
 
 Learn = Callable[[Rows, Tensor], Tensor]
-"""Gives the mean loss of the rows of these numbers, detached, and leaves gradients in the parameters."""
+"""Gives the mean loss of the rows of these numbers, detached, and leaves gradients in the
+parameters."""
 WARM_UPS = 3
 """Passes before the recording, as torch's notes on CUDA graphs ask for."""
 
@@ -22,14 +24,16 @@ WARM_UPS = 3
 class Recorded:
     """A Learn that copies its batch to a fixed place and replays what was recorded there.
 
-    Valid while the same parameters train, modes stay, and batches have the size of `example`. Outside a GPU nothing is
-    recorded: the pass is run anew on the same fixed place.
+    Valid while the same parameters train, modes stay, and batches have the size of `example`.
+    Outside a GPU nothing is recorded: the pass is run anew on the same fixed place.
     """
 
     def __init__(self, learn: Learn, network: Network, example: Rows) -> None:
         self._rows = example
         self._numbers = torch.arange(len(example), device=example.labels.device)
-        self._replay = _captured(lambda: learn(self._rows, self._numbers), network, example.labels.device)
+        self._replay = _captured(
+            lambda: learn(self._rows, self._numbers), network, example.labels.device
+        )
 
     def __call__(self, rows: Rows, batch: Tensor) -> Tensor:
         here = (*self._rows.state, self._rows.labels)
@@ -38,11 +42,15 @@ class Recorded:
         return self._replay()
 
 
-def _captured(work: Callable[[], Tensor], network: Network, device: torch.device) -> Callable[[], Tensor]:
-    """What replays `work`, or `work` itself where the device has no graphs or cannot record this one."""
+def _captured(
+    work: Callable[[], Tensor], network: Network, device: torch.device
+) -> Callable[[], Tensor]:
+    """What replays `work`, or `work` itself where the device has no graphs or cannot record this
+    one."""
     if device.type != "cuda":
         return work
-    # Warming up must leave no trace: neither in BatchNorm's statistics nor in what dropout draws next.
+    # Warming up must leave no trace: neither in BatchNorm's statistics nor in what dropout draws
+    # next.
     kept = [(buffer, buffer.clone()) for buffer in network.buffers()]
     chance = torch.cuda.get_rng_state(device)
     side = torch.cuda.Stream(device)
@@ -61,10 +69,17 @@ def _captured(work: Callable[[], Tensor], network: Network, device: torch.device
         with torch.cuda.graph(graph):
             loss = work()
     except RuntimeError as error:
-        warnings.warn(f"This pass could not be recorded as a CUDA graph and runs step by step: {error}", stacklevel=2)
+        warnings.warn(
+            f"This pass could not be recorded as a CUDA graph and runs step by step: {error}",
+            stacklevel=2,
+        )
         network.zero_grad(set_to_none=True)
         return work
-    gradients = [(parameter, parameter.grad) for parameter in network.parameters() if parameter.grad is not None]
+    gradients = [
+        (parameter, parameter.grad)
+        for parameter in network.parameters()
+        if parameter.grad is not None
+    ]
 
     def replay() -> Tensor:
         graph.replay()

@@ -48,11 +48,13 @@ class Clock:
 def scored_rows(dataset: Dataset, validation: np.ndarray | None = None) -> Scored:
     """Row numbers of every part that is scored and not empty.
 
-    validation: the target rows that a run validated on, where it cut them for itself: with few target rows it trains
-    on most of the dataset's own validation rows.
+    validation: the target rows that a run validated on, where it cut them for itself: with few
+    target rows it trains on most of the dataset's own validation rows.
     """
     rows = {
-        "target_validation": training_rows(dataset, "target", None)[1] if validation is None else validation,
+        "target_validation": training_rows(dataset, "target", None)[1]
+        if validation is None
+        else validation,
         "target_test": test_rows(dataset, "target"),
         "source_test": test_rows(dataset, "source"),
     }
@@ -60,11 +62,14 @@ def scored_rows(dataset: Dataset, validation: np.ndarray | None = None) -> Score
 
 
 def validated_on(dataset: Dataset, run: Run) -> np.ndarray | None:
-    """The target rows of `dataset` that a run validated on; None where it did not cut them for itself."""
+    """The target rows of `dataset` that a run validated on; None where it did not cut them for
+    itself."""
     if run.kind != "finetune" or run.dataset != dataset.id:
         return None
     request = run.request
-    return training_rows(dataset, "target", request["train"]["validation_share"], request["target_rows"])[1]
+    return training_rows(
+        dataset, "target", request["train"]["validation_share"], request["target_rows"]
+    )[1]
 
 
 def score_parts(network: Network, rows: Scored, table: Table, device: torch.device) -> Scored:
@@ -74,7 +79,9 @@ def score_parts(network: Network, rows: Scored, table: Table, device: torch.devi
 
 def measure(labels: Scored, scores: Scored, threshold: float) -> dict[str, dict[str, Any]]:
     """Metrics of every scored part at one threshold."""
-    return {part: evaluate(labels[part], values, threshold).as_dict() for part, values in scores.items()}
+    return {
+        part: evaluate(labels[part], values, threshold).as_dict() for part, values in scores.items()
+    }
 
 
 def labels_by_part(dataset: Dataset, rows: Scored) -> Scored:
@@ -83,7 +90,9 @@ def labels_by_part(dataset: Dataset, rows: Scored) -> Scored:
     return {part: np.asarray(labels[index], dtype=np.float32) for part, index in rows.items()}
 
 
-def named_predictions(labels: Scored, scores: Scored, before: Scored | None) -> dict[str, np.ndarray]:
+def named_predictions(
+    labels: Scored, scores: Scored, before: Scored | None
+) -> dict[str, np.ndarray]:
     """The arrays of predictions.npz: PART_label, PART_score and, beside a backbone, PART_before."""
     arrays = {}
     for part in labels:
@@ -105,8 +114,8 @@ def summary(
 ) -> dict[str, Any]:
     """The result as JSON-ready data (see the keys).
 
-    before: metrics of the backbone as it was, None where its head never learnt clicks. threshold: None where nothing
-    scores clicks.
+    before: metrics of the backbone as it was, None where its head never learnt clicks. threshold:
+    None where nothing scores clicks.
     """
     return {
         "threshold": threshold,

@@ -1,4 +1,5 @@
-"""How far the rows of a scored file have moved from those a run learnt from, and its scores from those on test rows."""
+"""How far the rows of a scored file have moved from those a run learnt from, and its scores from
+those on test rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,14 +24,17 @@ from core.training.settings import FinetuneRequest, PretrainRequest, request_fro
 from core.workspace import Workspace
 
 SCORE_EDGES = np.linspace(0, 1, 51)
-"""Equal bins of [0, 1] for drawing both distributions; the index is taken over ten bins of equally many test rows."""
+"""Equal bins of [0, 1] for drawing both distributions; the index is taken over ten bins of equally
+many test rows."""
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """What a run learnt from: counts (39, bins) of its training rows, see core.data.profile.drift_counts.
+    """What a run learnt from: counts (39, bins) of its training rows, see
+    core.data.profile.drift_counts.
 
-    test_scores: the run's scores on its test rows (target, or source for a pretraining). dataset: its name.
+    test_scores: the run's scores on its test rows (target, or source for a pretraining). dataset:
+    its name.
     """
 
     dataset: str
@@ -42,7 +46,9 @@ def what_it_learnt(workspace: Workspace, run: Run, preprocessing: Preprocessing)
     """None when the run's dataset, or what it scored, is gone or damaged."""
     request = request_from_json(run.request)
     assert isinstance(request, PretrainRequest | FinetuneRequest)
-    domain, last = ("source", 0) if isinstance(request, PretrainRequest) else ("target", request.target_rows)
+    domain, last = (
+        ("source", 0) if isinstance(request, PretrainRequest) else ("target", request.target_rows)
+    )
     try:
         dataset = find_dataset(workspace, run.dataset)
         ids = encoded(workspace, dataset, preprocessing).ids
@@ -50,17 +56,23 @@ def what_it_learnt(workspace: Workspace, run: Run, preprocessing: Preprocessing)
         return None
     rows = np.sort(training_rows(dataset, domain, request.train.validation_share, last)[0])
     try:
-        scores = read_predictions(workspace, run.id, [f"{domain}_test_score"])[f"{domain}_test_score"]
+        scores = read_predictions(workspace, run.id, [f"{domain}_test_score"])[
+            f"{domain}_test_score"
+        ]
     except Damaged:
         return None
     return Learnt(dataset.name, drift_counts(ids[rows]), scores)
 
 
-def drift_from(learnt: Learnt, counts: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, Any]:
-    """JSON-ready: fields, most moved first, and scores. counts: of the scored rows, as Learnt's; scores: theirs.
+def drift_from(
+    learnt: Learnt, counts: np.ndarray, scores: np.ndarray, threshold: float
+) -> dict[str, Any]:
+    """JSON-ready: fields, most moved first, and scores. counts: of the scored rows, as Learnt's;
+    scores: theirs.
 
-    psi: population stability index, see core.data.profile.stability_index; level: see level_of there, None where there
-    are too few rows to judge, which `why` says in a sentence; rows_needed: how many would be enough, None if no number.
+    psi: population stability index, see core.data.profile.stability_index; level: see level_of
+    there, None where there are too few rows to judge, which `why` says in a sentence; rows_needed:
+    how many would be enough, None if no number.
     """
     training, rows = int(learnt.counts[0].sum()), len(scores)
     why = too_few_for_drift(training, rows)
@@ -92,7 +104,8 @@ def drift_from(learnt: Learnt, counts: np.ndarray, scores: np.ndarray, threshold
 
 
 def distribution(scores: np.ndarray, threshold: float) -> dict[str, Any]:
-    """JSON-ready: how many rows, their mean score and share of predicted clicks, and counts between SCORE_EDGES."""
+    """JSON-ready: how many rows, their mean score and share of predicted clicks, and counts between
+    SCORE_EDGES."""
     return {
         "rows": len(scores),
         "mean": float(scores.mean(dtype=np.float64)),
@@ -104,7 +117,8 @@ def distribution(scores: np.ndarray, threshold: float) -> dict[str, Any]:
 def _scores(test: np.ndarray, scored: np.ndarray, threshold: float, judged: bool) -> dict[str, Any]:
     inner = np.unique(np.quantile(test, np.linspace(0.1, 0.9, 9)))
     before, after = (
-        np.bincount(np.searchsorted(inner, values, side="right"), minlength=len(inner) + 1) for values in (test, scored)
+        np.bincount(np.searchsorted(inner, values, side="right"), minlength=len(inner) + 1)
+        for values in (test, scored)
     )
     psi, noise = stability_index(before, after), noise_index(before, after)
     return {

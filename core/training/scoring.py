@@ -19,12 +19,14 @@ from core.training.task import predict
 
 BATCH_ROWS = 65536
 ROW, SCORE, CLICK = "row", "score", "predicted_click"
-"""Columns of the predictions. The id column of the file, if it has one, comes after `row` under its own name."""
+"""Columns of the predictions. The id column of the file, if it has one, comes after `row` under its
+own name."""
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A network with the preprocessing of its inputs. threshold: score from which a click is predicted."""
+    """A network with the preprocessing of its inputs. threshold: score from which a click is
+    predicted."""
 
     network: Network
     preprocessing: Preprocessing
@@ -36,8 +38,8 @@ class Scorer:
 class ScoredRows:
     """Scores of a sample's rows.
 
-    scores: float32 (rows,). labels: int8 (rows,), -1 where a row has no label; None without a label column. counts:
-    int64 (39, bins), see core.data.profile.drift_counts.
+    scores: float32 (rows,). labels: int8 (rows,), -1 where a row has no label; None without a label
+    column. counts: int64 (39, bins), see core.data.profile.drift_counts.
     """
 
     scores: np.ndarray
@@ -50,11 +52,14 @@ def write_predictions(
 ) -> ScoredRows:
     """Writes one line per row of `sample` to the CSV `path`, in file order, and returns the scores.
 
-    Columns: the row's own number in its file, its id where the sample has ids, score, predicted_click.
+    Columns: the row's own number in its file, its id where the sample has ids, score,
+    predicted_click.
     """
     rows, numbers = coded_rows(sample), row_numbers(sample)
     schema = _schema(sample.id_column)
-    counts = np.zeros((len(FIELDS), drift_counts(np.zeros((0, len(FIELDS)), np.int32)).shape[1]), np.int64)
+    counts = np.zeros(
+        (len(FIELDS), drift_counts(np.zeros((0, len(FIELDS)), np.int32)).shape[1]), np.int64
+    )
     scores, labels = [], []
     with pyarrow.csv.CSVWriter(path, schema) as writer:
         for start in range(0, sample.rows, BATCH_ROWS):
@@ -78,7 +83,9 @@ def _schema(id_column: str) -> pa.Schema:
     fields = [(ROW, pa.int64()), (SCORE, pa.float32()), (CLICK, pa.int8())]
     if id_column:
         # A file may call its ids as one of our own columns.
-        fields.insert(1, (f"id_{id_column}" if id_column in (ROW, SCORE, CLICK) else id_column, pa.string()))
+        fields.insert(
+            1, (f"id_{id_column}" if id_column in (ROW, SCORE, CLICK) else id_column, pa.string())
+        )
     return pa.schema(fields)
 
 
@@ -91,6 +98,9 @@ def _texts(column: pa.ChunkedArray) -> pa.Array:
 def _score(batch: pa.Table, scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:
     """(scores float32 (rows,), ids int32 (rows, 39))."""
     encoded = scorer.preprocessing.encode(batch)
-    inputs = (torch.from_numpy(encoded.ids).to(scorer.device), torch.from_numpy(encoded.numerics).to(scorer.device))
+    inputs = (
+        torch.from_numpy(encoded.ids).to(scorer.device),
+        torch.from_numpy(encoded.numerics).to(scorer.device),
+    )
     no_labels = torch.zeros(len(encoded.ids), device=scorer.device)
     return predict(scorer.network, Rows(inputs, no_labels)), encoded.ids

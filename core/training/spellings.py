@@ -1,8 +1,10 @@
-"""Ways in which the values of a column may be spelled differently from those a model was trained on.
+"""Ways in which the values of a column may be spelled differently from those a model was trained
+on.
 
-Criteo's categories are 32-bit hashes written as 8 lower-case hexadecimal digits. Tools that export, join or load them
-change that: a database prints them in upper case, pandas reads some as numbers, a feature pipeline adds the column's
-name. Each spelling here is undone on values that a model does not know; if they are known then, that is the reason.
+Criteo's categories are 32-bit hashes written as 8 lower-case hexadecimal digits. Tools that export,
+join or load them change that: a database prints them in upper case, pandas reads some as numbers, a
+feature pipeline adds the column's name. Each spelling here is undone on values that a model does
+not know; if they are known then, that is the reason.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,15 +13,17 @@ from dataclasses import dataclass
 _COMMON_SHARE = 0.8
 """Share of the values that must begin (or end) with a text for it to be tried as an addition."""
 _LEAST_REST = 4
-"""Characters that must remain when a text that ends in a letter or digit is taken for an addition."""
+"""Characters that must remain when a text that ends in a letter or digit is taken for an
+addition."""
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """A way of writing values. file: how the file has them, after "the file has them …". model: how the model does.
+    """A way of writing values. file: how the file has them, after "the file has them …". model: how
+    the model does.
 
-    undo: a value as the model would have it, or None where the value is not spelled this way. of_some: whether it is
-    looked for where other values are known as they are..
+    undo: a value as the model would have it, or None where the value is not spelled this way.
+    of_some: whether it is looked for where other values are known as they are..
     """
 
     name: str
@@ -30,7 +34,8 @@ class Spelling:
 
 
 def spellings(width: int) -> tuple[Spelling, ...]:
-    """Every spelling that is tried. width: the usual length of the model's values, 8 for Criteo's."""
+    """Every spelling that is tried. width: the usual length of the model's values, 8 for
+    Criteo's."""
     return (
         Spelling("upper_case", "in upper case", "in lower case", str.lower, of_some=True),
         Spelling("lower_case", "in lower case", "in upper case", str.upper, of_some=True),
@@ -44,17 +49,33 @@ def spellings(width: int) -> tuple[Spelling, ...]:
             lambda value: _with_zeros(value, width),
             of_some=True,
         ),
-        Spelling("added_zeros", "with leading zeros", "without", lambda value: _without_zeros(value, width)),
-        Spelling("decimal", "as decimal numbers", "in hexadecimal", lambda value: _to_hex(value, width)),
-        Spelling("decimal", "as decimal numbers", "in hexadecimal", lambda value: _to_hex(value, 0)),
+        Spelling(
+            "added_zeros",
+            "with leading zeros",
+            "without",
+            lambda value: _without_zeros(value, width),
+        ),
+        Spelling(
+            "decimal", "as decimal numbers", "in hexadecimal", lambda value: _to_hex(value, width)
+        ),
+        Spelling(
+            "decimal", "as decimal numbers", "in hexadecimal", lambda value: _to_hex(value, 0)
+        ),
         Spelling("hexadecimal", "in hexadecimal", "as decimal numbers", _to_decimal),
         Spelling("hexadecimal", "in hexadecimal", "as signed decimal numbers", _to_signed),
-        Spelling("fraction", "as numbers with a decimal point", "without it", _without_fraction, of_some=True),
+        Spelling(
+            "fraction",
+            "as numbers with a decimal point",
+            "without it",
+            _without_fraction,
+            of_some=True,
+        ),
     )
 
 
 def spellings_for(values: Sequence[str], width: int) -> Iterator[Spelling]:
-    """What to try on unknown values, the most frequent one first: one spelling, an added text, two of these."""
+    """What to try on unknown values, the most frequent one first: one spelling, an added text, two
+    of these."""
     single = (*spellings(width), *_additions(values))
     yield from single
     for outer in single:
@@ -69,12 +90,16 @@ def _both(outer: Spelling, inner: Spelling) -> Spelling:
         return None if bare is None or bare == value else inner.undo(bare)
 
     return Spelling(
-        f"{outer.name}+{inner.name}", f"{outer.file} and {inner.file}", f"{outer.model} and {inner.model}", undo
+        f"{outer.name}+{inner.name}",
+        f"{outer.file} and {inner.file}",
+        f"{outer.model} and {inner.model}",
+        undo,
     )
 
 
 def _additions(values: Sequence[str]) -> Iterator[Spelling]:
-    """What nearly all values begin or end with, at each of its lengths, since hashes may share a digit by chance."""
+    """What nearly all values begin or end with, at each of its lengths, since hashes may share a
+    digit by chance."""
     for length in range(1, len(values[0])):
         text, rest = values[0][:length], len(values[0]) - length
         if sum(value.startswith(text) for value in values) < _COMMON_SHARE * len(values):
@@ -141,7 +166,9 @@ def _to_hex(value: str, width: int) -> str | None:
 def _hexadecimal(value: str) -> int | None:
     try:
         # Without a letter it may as well be a decimal number.
-        return int(value, 16) if value.isalnum() and not value.isdigit() and len(value) <= 16 else None
+        return (
+            int(value, 16) if value.isalnum() and not value.isdigit() and len(value) <= 16 else None
+        )
     except ValueError:
         return None
 

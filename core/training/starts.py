@@ -12,9 +12,14 @@ from core.training.wordvectors import start_from_file, start_from_rows
 
 
 def begin(
-    network: Network, request: PretrainRequest, preprocessing: Preprocessing, rows: Rows, reporter: Reporter
+    network: Network,
+    request: PretrainRequest,
+    preprocessing: Preprocessing,
+    rows: Rows,
+    reporter: Reporter,
 ) -> dict[str, float]:
-    """Fills the stages of a fresh `network` as the request's start says; `rows` are the source training rows.
+    """Fills the stages of a fresh `network` as the request's start says; `rows` are the source
+    training rows.
 
     Gives, by title, how much of the network the start has filled, where that may be less than all.
     """

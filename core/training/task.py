@@ -1,4 +1,5 @@
-"""What a network learns: the loss of a batch, and how it is validated. Clicks here, pretexts in pretext.py."""
+"""What a network learns: the loss of a batch, and how it is validated. Clicks here, pretexts in
+pretext.py."""
 
 from typing import Protocol
 
@@ -14,16 +15,19 @@ EVALUATION_ROWS = 16384
 
 
 class Task(Protocol):
-    """What is learnt. score: the name of the point that `validate` gives beside the loss, one of POINT_NAMES.
+    """What is learnt. score: the name of the point that `validate` gives beside the loss, one of
+    POINT_NAMES.
 
-    alone: whether the loss of a batch hangs on its own rows and nothing else, neither on other rows nor on the step.
+    alone: whether the loss of a batch hangs on its own rows and nothing else, neither on other rows
+    nor on the step.
     """
 
     score: str
     alone: bool
 
     def loss(self, network: Network, rows: Rows, batch: Tensor, step: int) -> Tensor:
-        """Mean loss of the rows numbered by `batch` at optimiser step `step`; chance, if any, hangs on `step`."""
+        """Mean loss of the rows numbered by `batch` at optimiser step `step`; chance, if any, hangs
+        on `step`."""
         ...
 
     def validate(self, network: Network, rows: Rows) -> tuple[float, float]:
@@ -56,13 +60,17 @@ CLICKS = Clicks()
 
 @torch.no_grad()
 def predict(network: Network, rows: Rows) -> np.ndarray:
-    """Click probabilities float32 (rows,), in eval mode; the network's modes are put back after it."""
+    """Click probabilities float32 (rows,), in eval mode; the network's modes are put back after
+    it."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     device = next(network.parameters()).device
     scores = [
         scores_of(
-            network(tuple(tensor[start : start + EVALUATION_ROWS].to(device) for tensor in rows.state), rows.first)
+            network(
+                tuple(tensor[start : start + EVALUATION_ROWS].to(device) for tensor in rows.state),
+                rows.first,
+            )
         )
         for start in range(0, len(rows), EVALUATION_ROWS)
     ]

@@ -1,10 +1,12 @@
-"""Arms that train a linear head alone and differ in the learning rate: one look-up of rows and one product for all.
+"""Arms that train a linear head alone and differ in the learning rate: one look-up of rows and one
+product for all.
 
-Behind a cached prefix a step of such a head is the look-up of its rows and what Python does around a small product;
-arms of one seed take the same rows at every step, so four of them cost little more than one (docs/performance.md).
-What an arm does hangs on its request alone, which names all the rates: whichever run comes first, and wherever one is
-broken off, the numbers are the same. They lie in the cache after the run that computed them, so that the runs of the
-other rates find theirs. All other arms train in turn: together they are no faster.
+Behind a cached prefix a step of such a head is the look-up of its rows and what Python does around
+a small product; arms of one seed take the same rows at every step, so four of them cost little more
+than one (docs/performance.md). What an arm does hangs on its request alone, which names all the
+rates: whichever run comes first, and wherever one is broken off, the numbers are the same. They lie
+in the cache after the run that computed them, so that the runs of the other rates find theirs. All
+other arms train in turn: together they are no faster.
 """
 
 import contextlib
@@ -52,11 +54,15 @@ from core.training.task import CLICKS
 from core.workspace import Workspace, hash_json, write_atomic
 
 LOOK_SECONDS = 0.2
-"""Seconds between two looks whether the run that trains this arm's heads has ended, or this one shall stop."""
+"""Seconds between two looks whether the run that trains this arm's heads has ended, or this one
+shall stop."""
 
 
-def train_together(request: FinetuneRequest, plan: Plan, rows: Rows, network: Network, device: torch.device) -> bool:
-    """Whether the request's arm trains with those of its sweep's other rates: where that was measured to be faster."""
+def train_together(
+    request: FinetuneRequest, plan: Plan, rows: Rows, network: Network, device: torch.device
+) -> bool:
+    """Whether the request's arm trains with those of its sweep's other rates: where that was
+    measured to be faster."""
     return (
         request.head_may_share
         and rows.first == plan.frozen_depth == len(network.stages)
@@ -65,8 +71,11 @@ def train_together(request: FinetuneRequest, plan: Plan, rows: Rows, network: Ne
     )
 
 
-def shared_folder(workspace: Workspace, request: FinetuneRequest, weights: str, data_key: str) -> Path:
-    """Where the arms that train with the request's keep what they computed; another sweep, or version, has its own.
+def shared_folder(
+    workspace: Workspace, request: FinetuneRequest, weights: str, data_key: str
+) -> Path:
+    """Where the arms that train with the request's keep what they computed; another sweep, or
+    version, has its own.
 
     weights: hash of the backbone's. data_key: see core.training.table.behind_prefix.
     """
@@ -78,9 +87,11 @@ def shared_folder(workspace: Workspace, request: FinetuneRequest, weights: str, 
 
 @dataclass
 class Arm:
-    """One learning rate. network: its head, on no stages; the head's weights are a part of those of all arms.
+    """One learning rate. network: its head, on no stages; the head's weights are a part of those of
+    all arms.
 
-    points: all it has reported. failed: the sentence where its loss became no number. watch: is told the points too.
+    points: all it has reported. failed: the sentence where its loss became no number. watch: is
+    told the points too.
     """
 
     settings: TrainSettings
@@ -93,12 +104,18 @@ class Arm:
     @property
     def ended(self) -> bool:
         """Whether it trains no further."""
-        return bool(self.failed) or self.progress.stopped or self.progress.epoch >= self.settings.epochs
+        return (
+            bool(self.failed)
+            or self.progress.stopped
+            or self.progress.epoch >= self.settings.epochs
+        )
 
     @property
     def layer(self) -> nn.Linear:
         """The linear layer that is its head."""
-        assert isinstance(self.network.head, Head) and isinstance(self.network.head.layers[0], nn.Linear)
+        assert isinstance(self.network.head, Head) and isinstance(
+            self.network.head.layers[0], nn.Linear
+        )
         return self.network.head.layers[0]
 
     def tell(self, points: Sequence[Point]) -> None:
@@ -109,7 +126,8 @@ class Arm:
 
 
 class Heads:
-    """The heads of all arms as one linear layer, weight (arms, inputs) and bias (arms,), and their optimiser."""
+    """The heads of all arms as one linear layer, weight (arms, inputs) and bias (arms,), and their
+    optimiser."""
 
     def __init__(self, head: nn.Module, settings: Sequence[TrainSettings]) -> None:
         assert isinstance(head, Head) and isinstance(head.layers[0], nn.Linear)
@@ -117,29 +135,40 @@ class Heads:
         self.weight = layer.weight.detach().repeat(len(settings), 1).requires_grad_()
         self.bias = layer.bias.detach().repeat(len(settings)).requires_grad_()
         self.arms = [self._arm(place, one) for place, one in enumerate(settings)]
-        groups = [{"params": [*arm.layer.parameters()], "part": 1.0, "stage": 0} for arm in self.arms]
+        groups = [
+            {"params": [*arm.layer.parameters()], "part": 1.0, "stage": 0} for arm in self.arms
+        ]
         self.optimiser = LazyAdamW(groups, weight_decay=settings[0].weight_decay, fused=True)
 
     def _arm(self, place: int, settings: TrainSettings) -> Arm:
         network = Network([], self.weight.shape[1], HeadSettings())
         arm = Arm(settings, network, Progress(0.0, {}, 0.0))
-        arm.layer.weight = nn.Parameter(self.weight.detach()[place : place + 1], requires_grad=False)
+        arm.layer.weight = nn.Parameter(
+            self.weight.detach()[place : place + 1], requires_grad=False
+        )
         arm.layer.bias = nn.Parameter(self.bias.detach()[place : place + 1], requires_grad=False)
         return arm
 
     def begin(self, plan: Plan, validation: Rows) -> None:
-        """Where all arms stand before their first step: at one and the same head, which is validated once."""
+        """Where all arms stand before their first step: at one and the same head, which is
+        validated once."""
         first = self.arms[0]
-        progress = start_progress(first.network, plan, CLICKS, validation, first.settings, first.tell)
+        progress = start_progress(
+            first.network, plan, CLICKS, validation, first.settings, first.tell
+        )
         for arm in self.arms:
-            arm.progress = dataclasses.replace(copy.deepcopy(progress), rate=arm.settings.learning_rate)
+            arm.progress = dataclasses.replace(
+                copy.deepcopy(progress), rate=arm.settings.learning_rate
+            )
             arm.points = [*first.points]
 
     def learn(self, rows: Rows) -> Tensor:
         """Gives each arm the gradient of its mean loss on `rows`; the losses (arms,)."""
         outputs = nn.functional.linear(flat(rows.state), self.weight, self.bias)
         labels = rows.labels[:, None].expand_as(outputs)
-        losses = nn.functional.binary_cross_entropy_with_logits(outputs, labels, reduction="none").mean(0)
+        losses = nn.functional.binary_cross_entropy_with_logits(
+            outputs, labels, reduction="none"
+        ).mean(0)
         for_weight, for_bias = torch.autograd.grad(losses.sum(), (self.weight, self.bias))
         for place, arm in enumerate(self.arms):
             arm.layer.weight.grad = for_weight[place : place + 1]
@@ -174,13 +203,17 @@ def fit_together(
     rates: Sequence[float],
     folder: Path,
 ) -> FitResult:
-    """As core.training.loop.fit where `train_together`, and the arms of all `rates` beside it as far as it goes itself.
+    """As core.training.loop.fit where `train_together`, and the arms of all `rates` beside it as
+    far as it goes itself.
 
-    Continues from what `folder` holds, which may be this arm's end. Of the seconds that arms train together each counts
-    its share: `earlier` of the result is by how much this arm's exceeds what this call trained and waited.
+    Continues from what `folder` holds, which may be this arm's end. Of the seconds that arms train
+    together each counts its share: `earlier` of the result is by how much this arm's exceeds what
+    this call trained and waited.
     """
     began = time.monotonic()
-    heads = Heads(network.head, [dataclasses.replace(settings, learning_rate=rate) for rate in rates])
+    heads = Heads(
+        network.head, [dataclasses.replace(settings, learning_rate=rate) for rate in rates]
+    )
     own, file = heads.arms[[*rates].index(settings.learning_rate)], folder / "heads.pt"
     with alone(folder, reporter):
         elsewhere = time.monotonic() - began
@@ -200,13 +233,20 @@ def fit_together(
     if own.failed:
         raise RunError(own.failed)
     ended = own.progress
-    reporter.progress(ended.epoch, settings.epochs, ended.step, settings.epochs * steps_an_epoch(train, settings))
+    reporter.progress(
+        ended.epoch, settings.epochs, ended.step, settings.epochs * steps_an_epoch(train, settings)
+    )
     network.load_state_dict(ended.best_weights, strict=False)
-    return FitResult(ended.best_epoch, ended.epoch, ended.stopped, earlier=ended.seconds - elsewhere)
+    return FitResult(
+        ended.best_epoch, ended.epoch, ended.stopped, earlier=ended.seconds - elsewhere
+    )
 
 
-def train_epoch(heads: Heads, own: Arm, plan: Plan, train: Rows, validation: Rows, reporter: Reporter) -> float:
-    """One epoch, and what comes after it, of every arm that has not ended; the seconds it took all of them.
+def train_epoch(
+    heads: Heads, own: Arm, plan: Plan, train: Rows, validation: Rows, reporter: Reporter
+) -> float:
+    """One epoch, and what comes after it, of every arm that has not ended; the seconds it took all
+    of them.
 
     own: the arm whose run this is.
     """
@@ -230,7 +270,13 @@ def train_epoch(heads: Heads, own: Arm, plan: Plan, train: Rows, validation: Row
         for place, arm in training:
             arm.progress.step = step
             if step % gradients_every == 0 and not arm.failed:
-                report_gradients(heads.optimiser.param_groups[place : place + 1], arm.network, step, arm.tell, late)
+                report_gradients(
+                    heads.optimiser.param_groups[place : place + 1],
+                    arm.network,
+                    step,
+                    arm.tell,
+                    late,
+                )
         heads.optimiser.step()
         if step % every == 0 or step % each == 0:
             for place, arm in training:
@@ -240,7 +286,19 @@ def train_epoch(heads: Heads, own: Arm, plan: Plan, train: Rows, validation: Row
             summed, rows = torch.zeros(len(heads.arms)), 0
             reporter.progress(own.progress.epoch + 1, own.settings.epochs, step, steps)
     for _, arm in training:
-        try_on(arm, partial(finish_epoch, arm.network, plan, CLICKS, validation, arm.settings, arm.tell, arm.progress))
+        try_on(
+            arm,
+            partial(
+                finish_epoch,
+                arm.network,
+                plan,
+                CLICKS,
+                validation,
+                arm.settings,
+                arm.tell,
+                arm.progress,
+            ),
+        )
     for _, arm in training:
         arm.progress.seconds = share()
     return time.monotonic() - began
@@ -257,7 +315,8 @@ def try_on(arm: Arm, do: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path, reporter: Reporter) -> Iterator[None]:
-    """Waits until no other process trains these arms, and keeps it so; CancelledError when asked to stop meanwhile."""
+    """Waits until no other process trains these arms, and keeps it so; CancelledError when asked to
+    stop meanwhile."""
     make_folder(folder)
     lock, waits = FileLock(folder / "lock"), False
     while not lock.is_locked:

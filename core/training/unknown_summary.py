@@ -17,21 +17,26 @@ from core.training.unknown_values import (
 )
 
 BY_CHANCE = 1e-3
-"""A column that is missing in every row is named where that would happen by chance more rarely than this."""
+"""A column that is missing in every row is named where that would happen by chance more rarely than
+this."""
 KNOWS_NONE = (
-    "The model knows (nearly) no value of the categorical columns C1 to C26, neither of this file nor of its own "
-    "training rows: the scores come from the numeric columns alone. Pretrain a backbone on rows of your own, which "
-    "makes the vocabulary, fine-tune it, and score with that model."
+    "The model knows (nearly) no value of the categorical columns C1 to C26, neither of this file"
+    " nor of its own training rows: the scores come from the numeric columns alone. Pretrain a"
+    " backbone on rows of your own, which makes the vocabulary, fine-tune it, and score with that"
+    " model."
 )
 
 
 def unknown_summary(
-    preprocessing: Preprocessing, columns: Sequence[UnknownColumn], counts: np.ndarray, learnt: np.ndarray | None
+    preprocessing: Preprocessing,
+    columns: Sequence[UnknownColumn],
+    counts: np.ndarray,
+    learnt: np.ndarray | None,
 ) -> dict[str, Any]:
     """JSON-ready: what is to be said of values that the model does not know or that are missing.
 
-    `shares` of all rows with an unknown value by field; the `columns` to explain; `knows_none`, see `knows_none`;
-    `missing_columns`, see `missing_columns`; and `sentences` on all of these.
+    `shares` of all rows with an unknown value by field; the `columns` to explain; `knows_none`, see
+    `knows_none`; `missing_columns`, see `missing_columns`; and `sentences` on all of these.
 
     Args:
         columns: see `unknown_columns`.
@@ -55,10 +60,11 @@ def unknown_summary(
 
 
 def knows_none(counts: np.ndarray, training: np.ndarray) -> bool:
-    """Whether the model knew (nearly) no categorical value, neither of these rows nor of its own training rows.
+    """Whether the model knew (nearly) no categorical value, neither of these rows nor of its own
+    training rows.
 
-    So it is where a backbone's vocabulary holds none of the values of the rows that it was fine-tuned on, as those of a
-    backbone that was pretrained on simulated rows.
+    So it is where a backbone's vocabulary holds none of the values of the rows that it was
+    fine-tuned on, as those of a backbone that was pretrained on simulated rows.
 
     Args:
         counts: of the scored rows, int64 (39, bins), see core.data.profile.drift_counts.
@@ -68,7 +74,9 @@ def knows_none(counts: np.ndarray, training: np.ndarray) -> bool:
     present = (counts.sum(axis=1) - counts[:, MISSING])[places]
     known = present - counts[places, UNSEEN]
     most = NEARLY_NONE * present.sum()
-    return bool(present.any() and known.sum() <= most and (training[places] * present).sum() <= most)
+    return bool(
+        present.any() and known.sum() <= most and (training[places] * present).sum() <= most
+    )
 
 
 def missing_columns(counts: np.ndarray, missing: np.ndarray) -> list[str]:
@@ -89,18 +97,26 @@ def missing_columns(counts: np.ndarray, missing: np.ndarray) -> list[str]:
 
 def missing_sentence(fields: Sequence[str]) -> str:
     """That these fields, at least one, are missing in every row."""
-    names = [names_of([field for field in fields if field in kind]) for kind in (NUMERIC, CATEGORICAL)]
+    names = [
+        names_of([field for field in fields if field in kind]) for kind in (NUMERIC, CATEGORICAL)
+    ]
     where, verb = " and ".join(filter(None, names)), "are" if len(fields) > 1 else "is"
-    which, they, them = ("these columns", "they were", "them") if len(fields) > 1 else ("this column", "it was", "it")
+    which, they, them = (
+        ("these columns", "they were", "them")
+        if len(fields) > 1
+        else ("this column", "it was", "it")
+    )
     return (
-        f"{where} {verb} missing in every row, though {they} not in training: the scores make no use of {which}. If "
-        f"the file should have {them}, add the values, then score it again."
+        f"{where} {verb} missing in every row, though {they} not in training: the scores make no"
+        f" use of {which}. If the file should have {them}, add the values, then score it again."
     )
 
 
 def _missing_in_training(preprocessing: Preprocessing, learnt: np.ndarray | None) -> np.ndarray:
-    """Share of the training rows in which each field is missing, float64 (39,); where they are gone, the most it is."""
+    """Share of the training rows in which each field is missing, float64 (39,); where they are
+    gone, the most it is."""
     if learnt is None:
         return 1 - known_in_training(preprocessing, None)
-    # As if two more rows had been seen, one of them missing: of few rows, none missing does not mean never.
+    # As if two more rows had been seen, one of them missing: of few rows, none missing does not
+    # mean never.
     return (learnt[:, MISSING] + 1) / (learnt.sum(axis=1) + 2)

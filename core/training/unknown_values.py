@@ -1,7 +1,8 @@
 """Columns of a scored file whose values the model does not know, and the likely reason.
 
-A model looks every category up in the vocabulary of its training rows. If a file spells the same values differently, or
-holds those of another hash, all of them share one "unseen" embedding: nothing fails, but the scores are worth little.
+A model looks every category up in the vocabulary of its training rows. If a file spells the same
+values differently, or holds those of another hash, all of them share one "unseen" embedding:
+nothing fails, but the scores are worth little.
 """
 
 import dataclasses
@@ -18,8 +19,8 @@ from core.data.schema import CATEGORICAL, FIELDS
 from core.training.spellings import Spelling, spellings, spellings_for
 
 LEAST_ROWS = 20
-"""Rows that must be known, by the training rows, for a column to be called unknown; and rows that a spelling must
-explain where others are known."""
+"""Rows that must be known, by the training rows, for a column to be called unknown; and rows that a
+spelling must explain where others are known."""
 NEARLY_NONE = 0.05
 """Share of the rows that are known by the training rows up to which a column is called unknown."""
 EXPLAINED = 0.5
@@ -43,10 +44,11 @@ _LETTERS = {
 class UnknownColumn:
     """A categorical column with unknown values that need an explanation.
 
-    rows: rows with a value. known: of these, rows whose value the model knows. expected: rows that would be known if
-    the file were like the training rows. reason: the name of a `Spelling`, "column:C7" (the values are those of C7),
-    "another_hash" (the values look like the model's) or "another_spelling" (they do not). file, model: how either has
-    them, in words. example: a frequent unknown value.
+    rows: rows with a value. known: of these, rows whose value the model knows. expected: rows that
+    would be known if the file were like the training rows. reason: the name of a `Spelling`,
+    "column:C7" (the values are those of C7), "another_hash" (the values look like the model's) or
+    "another_spelling" (they do not). file, model: how either has them, in words. example: a
+    frequent unknown value.
     """
 
     field: str
@@ -60,15 +62,16 @@ class UnknownColumn:
 
     @property
     def nearly_all(self) -> bool:
-        """Whether (nearly) no value is known where enough would be, were the file like the training rows."""
+        """Whether (nearly) no value is known where enough would be, were the file like the training
+        rows."""
         return self.expected >= LEAST_ROWS and self.known <= NEARLY_NONE * self.expected
 
 
 def known_in_training(preprocessing: Preprocessing, counts: np.ndarray | None) -> np.ndarray:
     """Share of rows with a value whose value is known, float64 (39,), among the training rows.
 
-    counts: see core.data.profile.drift_counts; None where the training rows are gone: then the least that the
-    vocabulary's own minimum count allows.
+    counts: see core.data.profile.drift_counts; None where the training rows are gone: then the
+    least that the vocabulary's own minimum count allows.
     """
     if counts is None:
         values = np.array([len(preprocessing.vocabularies[field]) for field in FIELDS])
@@ -82,8 +85,9 @@ def unknown_columns(
 ) -> tuple[UnknownColumn, ...]:
     """The columns that need an explanation, in file order.
 
-    Those of which (nearly) no value is known although training knew enough of them, and those in which another
-    spelling explains a part of the unknown values. New values alone, as they come with time, are drift and not named.
+    Those of which (nearly) no value is known although training knew enough of them, and those in
+    which another spelling explains a part of the unknown values. New values alone, as they come
+    with time, are drift and not named.
 
     Args:
         rows: the scored rows, with columns C1..C26.
@@ -92,7 +96,8 @@ def unknown_columns(
     """
     rows = _some_of(rows)
     found: list[UnknownColumn] = []
-    # The columns of a file are mostly spelled in the same way, so what explained one is tried first on the next.
+    # The columns of a file are mostly spelled in the same way, so what explained one is tried first
+    # on the next.
     explained: list[Spelling] = []
     for field in CATEGORICAL:
         place = FIELDS.index(field)
@@ -107,7 +112,8 @@ def unknown_columns(
 
 
 def unknown_sentences(columns: Sequence[UnknownColumn]) -> list[str]:
-    """One sentence for all columns that are unknown for the same kind of reason, those with most columns first."""
+    """One sentence for all columns that are unknown for the same kind of reason, those with most
+    columns first."""
     groups: dict[str, list[UnknownColumn]] = {}
     for column in columns:
         # "column:C7" and "column:C8" are of one kind, as are two texts added before the values.
@@ -116,16 +122,21 @@ def unknown_sentences(columns: Sequence[UnknownColumn]) -> list[str]:
 
 
 def _explain(
-    preprocessing: Preprocessing, rows: pa.ChunkedArray, column: UnknownColumn, explained: list[Spelling]
+    preprocessing: Preprocessing,
+    rows: pa.ChunkedArray,
+    column: UnknownColumn,
+    explained: list[Spelling],
 ) -> UnknownColumn:
-    """`column`, of which nearly nothing is known, with the likely reason. explained: spellings that did so before."""
+    """`column`, of which nearly nothing is known, with the likely reason. explained: spellings that
+    did so before."""
     field = column.field
     values, totals = _unknown_values(preprocessing, rows, field)
     # Once undone, as many are known as in training, and of the most frequent values rather more.
     wanted = EXPLAINED * column.expected / column.rows * totals.sum()
 
     def best_of(candidates: Iterable[Spelling]) -> Spelling | None:
-        """The simplest one that explains enough, unless another explains clearly more; the simplest come first."""
+        """The simplest one that explains enough, unless another explains clearly more; the simplest
+        come first."""
         best, most = None, 0.0
         for spelling in candidates:
             reached = _explained_rows(preprocessing, field, spelling, values, totals)
@@ -136,12 +147,17 @@ def _explain(
         return best
 
     found = best_of(explained)
-    if found is None and (found := best_of(spellings_for(values, _usual_length(preprocessing, field)))):
+    if found is None and (
+        found := best_of(spellings_for(values, _usual_length(preprocessing, field)))
+    ):
         explained.append(found)
     if found is not None:
         return _with_reason(column, found, values[0])
     for other in CATEGORICAL:
-        if other != field and totals[preprocessing.is_known(other, pa.array(values))].sum() >= wanted:
+        if (
+            other != field
+            and totals[preprocessing.is_known(other, pa.array(values))].sum() >= wanted
+        ):
             return dataclasses.replace(column, reason=f"column:{other}", example=values[0])
     theirs, ours = _look(values), _look(preprocessing.vocabularies[field][:_TRIED].to_pylist())
     reason = "another_hash" if theirs == ours else "another_spelling"
@@ -151,15 +167,24 @@ def _explain(
 def _explain_some(
     preprocessing: Preprocessing, rows: pa.ChunkedArray, column: UnknownColumn
 ) -> tuple[UnknownColumn, ...]:
-    """`column`, of which some values are known, where another spelling explains why others are not; else nothing.
+    """`column`, of which some values are known, where another spelling explains why others are not;
+    else nothing.
 
-    Upper case leaves values without letters as they are, and only some values can lose a leading zero.
+    Upper case leaves values without letters as they are, and only some values can lose a leading
+    zero.
     """
     values, totals = _unknown_values(preprocessing, rows, column.field)
     wanted = max(LEAST_ROWS, EXPLAINED_BESIDE_KNOWN * len(rows))
     for spelling in spellings(_usual_length(preprocessing, column.field)):
-        if spelling.of_some and _explained_rows(preprocessing, column.field, spelling, values, totals) >= wanted:
-            example = next(value for value in values if _is_explained(preprocessing, column.field, spelling, value))
+        if (
+            spelling.of_some
+            and _explained_rows(preprocessing, column.field, spelling, values, totals) >= wanted
+        ):
+            example = next(
+                value
+                for value in values
+                if _is_explained(preprocessing, column.field, spelling, value)
+            )
             return (_with_reason(column, spelling, example),)
     return ()
 
@@ -174,7 +199,9 @@ def _some_of(rows: pa.Table) -> pa.Table:
 
 
 def _with_reason(column: UnknownColumn, spelling: Spelling, example: str) -> UnknownColumn:
-    return dataclasses.replace(column, reason=spelling.name, file=spelling.file, model=spelling.model, example=example)
+    return dataclasses.replace(
+        column, reason=spelling.name, file=spelling.file, model=spelling.model, example=example
+    )
 
 
 def _usual_length(preprocessing: Preprocessing, field: str) -> int:
@@ -182,7 +209,9 @@ def _usual_length(preprocessing: Preprocessing, field: str) -> int:
     return Counter(map(len, values)).most_common(1)[0][0] if values else 0
 
 
-def _unknown_values(preprocessing: Preprocessing, column: pa.ChunkedArray, field: str) -> tuple[list[str], np.ndarray]:
+def _unknown_values(
+    preprocessing: Preprocessing, column: pa.ChunkedArray, field: str
+) -> tuple[list[str], np.ndarray]:
     """(the most frequent unknown values, rows of each)."""
     values, totals = count(column).most(_LOOKED_AT)
     unknown = ~preprocessing.is_known(field, values)
@@ -194,7 +223,11 @@ def _is_explained(preprocessing: Preprocessing, field: str, spelling: Spelling, 
 
 
 def _explained_rows(
-    preprocessing: Preprocessing, field: str, spelling: Spelling, values: list[str], totals: np.ndarray
+    preprocessing: Preprocessing,
+    field: str,
+    spelling: Spelling,
+    values: list[str],
+    totals: np.ndarray,
 ) -> int:
     """Rows whose unknown value is known once the spelling is undone."""
     undone = [spelling.undo(value) for value in values]
@@ -219,11 +252,18 @@ def _look_of(value: str) -> str:
 def _sentence(columns: list[UnknownColumn]) -> str:
     first, rows = columns[0], sum(column.rows for column in columns)
     names = names_of([column.field for column in columns])
-    where = f"{names} ({len(columns)} of {len(CATEGORICAL)} categorical columns)" if len(columns) > 3 else names
+    where = (
+        f"{names} ({len(columns)} of {len(CATEGORICAL)} categorical columns)"
+        if len(columns) > 3
+        else names
+    )
     where += f", such as {_short(first.example)},"
-    known, expected = (sum(getattr(column, name) for column in columns) / rows for name in ("known", "expected"))
+    known, expected = (
+        sum(getattr(column, name) for column in columns) / rows for name in ("known", "expected")
+    )
     start = (
-        f"Only {known:.0%} of the values of {where} are known to this model, where {expected:.0%} were in training: "
+        f"Only {known:.0%} of the values of {where} are known to this model, where {expected:.0%}"
+        " were in training: "
         if known
         else f"No value of {where} is known to this model: "
     )
@@ -232,17 +272,21 @@ def _sentence(columns: list[UnknownColumn]) -> str:
     alike = all((column.file, column.model) == (first.file, first.model) for column in columns)
     if first.reason == "another_hash":
         looks = first.model if alike else f"in {first.field} {first.model}"
-        return start + (
-            f"they look like the model's ({looks}), so they come from another hash or data set. The scores "
-            "hardly use these columns; use a model that was trained on such values."
+        return (
+            start
+            + f"they look like the model's ({looks}), so they come from another hash or data set."
+            " The scores hardly use these columns; use a model that was trained on such values."
         )
     if first.reason == "another_spelling":
         where = "The" if alike else f"In {first.field}, for example, the"
-        return start + (
-            f"another spelling or another hash. {where} file has {first.file}, the model {first.model}. The scores "
-            "hardly use these columns."
+        return (
+            start + f"another spelling or another hash. {where} file has {first.file}, the model"
+            f" {first.model}. The scores hardly use these columns."
         )
-    has = f"the file has {'them' if alike else f'those of {first.field}'} {first.file}, the model {first.model}"
+    has = (
+        f"the file has {'them' if alike else f'those of {first.field}'} {first.file}, the model"
+        f" {first.model}"
+    )
     likewise = "" if alike else ", and likewise in the other columns"
     return start + f"{has}{likewise}. Write them as the model has them, then score the file again."
 

@@ -1,8 +1,10 @@
-"""Text files of word vectors in GloVe's format, as an untrusted file: read in pieces, checked line by line.
+"""Text files of word vectors in GloVe's format, as an untrusted file: read in pieces, checked line
+by line.
 
-A line holds a word and its floats, between spaces or tabs: `C3=68fd1e64 0.12 -0.5 …`. The words are those of
-core.training.wordvectors.words; one with whitespace inside cannot be written here. word2vec's text format is the same
-below a first line `count floats`, which is held to its word. Plain, or packed as a sample may be (gzip and so on).
+A line holds a word and its floats, between spaces or tabs: `C3=68fd1e64 0.12 -0.5 …`. The words are
+those of core.training.wordvectors.words; one with whitespace inside cannot be written here.
+word2vec's text format is the same below a first line `count floats`, which is held to its word.
+Plain, or packed as a sample may be (gzip and so on).
 """
 
 import json
@@ -36,14 +38,23 @@ def read_vectors(path: Path, words: list[str], size: int) -> tuple[np.ndarray, n
     with tempfile.TemporaryDirectory(prefix="thaw-") as folder:
         (Path(folder) / _WORDS).write_text(json.dumps(words), encoding="ascii")
         reader_process.call(vectors_job, path, {"path": str(path), "folder": folder, "size": size})
-        places, vectors = (np.load(Path(folder) / name, allow_pickle=False) for name in (_PLACES, _VECTORS))
-    if places.dtype != np.int64 or vectors.dtype != np.float32 or vectors.shape != (len(places), size):
-        raise BadInput(f"{path.name!r} gave vectors of another shape than was asked for; write it again.")
+        places, vectors = (
+            np.load(Path(folder) / name, allow_pickle=False) for name in (_PLACES, _VECTORS)
+        )
+    if (
+        places.dtype != np.int64
+        or vectors.dtype != np.float32
+        or vectors.shape != (len(places), size)
+    ):
+        raise BadInput(
+            f"{path.name!r} gave vectors of another shape than was asked for; write it again."
+        )
     return places, vectors
 
 
 def vectors_job(request: dict[str, Any], tell: Tell) -> None:
-    """The work of `read_vectors`: the words come as a file of its folder, and so do the places and vectors go."""
+    """The work of `read_vectors`: the words come as a file of its folder, and so do the places and
+    vectors go."""
     folder = Path(request["folder"])
     words = json.loads((folder / _WORDS).read_text(encoding="ascii"))
     places, vectors = vectors_in(Path(request["path"]), words, request["size"], tell)
@@ -51,12 +62,16 @@ def vectors_job(request: dict[str, Any], tell: Tell) -> None:
     np.save(folder / _VECTORS, vectors)
 
 
-def vectors_in(path: Path, words: list[str], size: int, tell: Tell) -> tuple[np.ndarray, np.ndarray]:
-    """(places int64 (n,) in `words`, vectors float32 (n, size)) of the words that the file and `words` share.
+def vectors_in(
+    path: Path, words: list[str], size: int, tell: Tell
+) -> tuple[np.ndarray, np.ndarray]:
+    """(places int64 (n,) in `words`, vectors float32 (n, size)) of the words that the file and
+    `words` share.
 
-    Other words' lines are checked and passed over, so that memory is bounded by `words`. BadInput, with the line's
-    number: not `size` floats, no finite number, one of `words` a second time. BadInput as well for a file that holds
-    none of `words` or not as many vectors as its first line promises.
+    Other words' lines are checked and passed over, so that memory is bounded by `words`. BadInput,
+    with the line's number: not `size` floats, no finite number, one of `words` a second time.
+    BadInput as well for a file that holds none of `words` or not as many vectors as its first line
+    promises.
     """
     place_of = {word: place for place, word in enumerate(words)}
     found = np.zeros(len(words), dtype=bool)
@@ -78,7 +93,9 @@ def vectors_in(path: Path, words: list[str], size: int, tell: Tell) -> tuple[np.
             if place is None:
                 continue
             if found[place]:
-                raise ValueError(f"gives the word {_short(word)} a second time; keep one of the two")
+                raise ValueError(
+                    f"gives the word {_short(word)} a second time; keep one of the two"
+                )
         except ValueError as fault:
             raise BadInput(f"Line {number:,} of {path.name!r} {fault}.") from fault
         found[place] = True
@@ -87,25 +104,28 @@ def vectors_in(path: Path, words: list[str], size: int, tell: Tell) -> tuple[np.
         raise BadInput(f"{path.name!r} holds no vectors; {_EXAMPLE}.")
     if promised is not None and promised != count:
         raise BadInput(
-            f"The first line of {path.name!r} promises {promised:,} vectors, but {count:,} follow: the file is "
-            "incomplete; fetch it again."
+            f"The first line of {path.name!r} promises {promised:,} vectors, but {count:,} follow:"
+            " the file is incomplete; fetch it again."
         )
     if not found.any():
         raise BadInput(
-            f"None of the {count:,} words in {path.name!r} is in the dataset's vocabulary. Words look like "
-            f"{_examples(words)}; the first one received is {_short(first)}."
+            f"None of the {count:,} words in {path.name!r} is in the dataset's vocabulary. Words"
+            f" look like {_examples(words)}; the first one received is {_short(first)}."
         )
     places = np.flatnonzero(found)
     return places, vectors[places]
 
 
 def _lines(path: Path, tell: Tell) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, line) of every line that is not blank; no more than a block and a line in memory."""
+    """(number from 1, line) of every line that is not blank; no more than a block and a line in
+    memory."""
     check_input(path, "file of vectors")
     if not path.stat().st_size:
         raise BadInput(f"{path.name!r} is empty; {_EXAMPLE}.")
     if container_of(path) == PARQUET:
-        raise BadInput(f"{path.name!r} is a Parquet file, where vectors are read from text; {_EXAMPLE}.")
+        raise BadInput(
+            f"{path.name!r} is a Parquet file, where vectors are read from text; {_EXAMPLE}."
+        )
     number = read = 0
     rest = b""
     with open_rows(path) as stream:
@@ -113,11 +133,15 @@ def _lines(path: Path, tell: Tell) -> Iterator[tuple[int, bytes]]:
             tell(stream.share)
             read += len(block)
             if read > MAX_BYTES:
-                raise BadInput(f"{path.name!r} holds more than {MAX_BYTES:,} bytes of text; leave other words out.")
+                raise BadInput(
+                    f"{path.name!r} holds more than {MAX_BYTES:,} bytes of text; leave other words"
+                    " out."
+                )
             *whole, rest = (rest + block).split(b"\n")
             if max(map(len, [*whole, rest])) > MAX_LINE:
                 raise BadInput(
-                    f"{path.name!r} has a line of more than {MAX_LINE:,} bytes after {number:,}; {_EXAMPLE}."
+                    f"{path.name!r} has a line of more than {MAX_LINE:,} bytes after {number:,};"
+                    f" {_EXAMPLE}."
                 )
             for line in whole:
                 number += 1
@@ -150,12 +174,15 @@ def _finite(values: list[str]) -> np.ndarray:
 
 
 def _check_size(received: int, size: int, first: bool) -> None:
-    """ValueError unless a vector has `size` floats; the first one tells what size the whole file has."""
+    """ValueError unless a vector has `size` floats; the first one tells what size the whole file
+    has."""
     if received == size:
         return
     other = first and 1 <= received <= SETTING_FIELDS["embedding"].high
     hint = f"take --embedding {received}" if other else f"give every word {size}"
-    raise ValueError(f"gives vectors of {received} floats, but the network's embeddings have {size}; {hint}")
+    raise ValueError(
+        f"gives vectors of {received} floats, but the network's embeddings have {size}; {hint}"
+    )
 
 
 def _examples(words: list[str]) -> str:

@@ -1,4 +1,5 @@
-"""A run done again, to see whether its numbers come out the same: nothing of the second time is kept."""
+"""A run done again, to see whether its numbers come out the same: nothing of the second time is
+kept."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,16 @@ from core.training.devices import choose_device
 from core.training.job import environment, execute
 from core.workspace import Workspace, hash_file
 
-_COMPARED = ("metrics", "before", "learnt", "threshold", "best_epoch", "epochs_run", "trained_parameters", "train_rows")
+_COMPARED = (
+    "metrics",
+    "before",
+    "learnt",
+    "threshold",
+    "best_epoch",
+    "epochs_run",
+    "trained_parameters",
+    "train_rows",
+)
 
 
 @dataclass(frozen=True)
@@ -41,9 +51,10 @@ class Difference:
 class Verification:
     """What came of it. same: whether every one of `compared` numbers is identical, to the last bit.
 
-    differences: the numbers that are not. largest_score_difference: over all scored rows, 0 when the scores are
-    identical, None where the run scores nothing. weights_same: whether the weights' bytes are. environment: (name,
-    then, now) of what differs around the run, device and threads among it. threads: of the second time.
+    differences: the numbers that are not. largest_score_difference: over all scored rows, 0 when
+    the scores are identical, None where the run scores nothing. weights_same: whether the weights'
+    bytes are. environment: (name, then, now) of what differs around the run, device and threads
+    among it. threads: of the second time.
     """
 
     run: str
@@ -60,24 +71,33 @@ class Verification:
     def sentence(self) -> str:
         """The finding in words."""
         where = f"on {self.device} with {self.threads} thread{'s' if self.threads > 1 else ''}"
-        around = "; ".join(f"{name} was {then} and is {now}" for name, then, now in self.environment)
+        around = "; ".join(
+            f"{name} was {then} and is {now}" for name, then, now in self.environment
+        )
         if self.same:
             scores = "" if self.largest_score_difference is None else " and every score"
-            text = f"The same: all {self.compared} numbers{scores} came out identical, bit for bit, {where}."
+            text = (
+                f"The same: all {self.compared} numbers{scores} came out identical, bit for bit,"
+                f" {where}."
+            )
             if self.largest_score_difference:
                 text = (
-                    f"The same: all {self.compared} numbers came out identical {where}; scores differ by at most "
-                    f"{self.largest_score_difference:.2g}."
+                    f"The same: all {self.compared} numbers came out identical {where}; scores"
+                    f" differ by at most {self.largest_score_difference:.2g}."
                 )
             return f"{text} (Around the run, {around}.)" if around else text
         worst = max(self.differences, key=_size)
         text = (
-            f"Not the same {where}: {len(self.differences)} of {self.compared} numbers differ, most of all "
-            f"{worst.name} ({_shown(worst.first)} then, {_shown(worst.again)} now)."
+            f"Not the same {where}: {len(self.differences)} of {self.compared} numbers differ, most"
+            f" of all {worst.name} ({_shown(worst.first)} then, {_shown(worst.again)} now)."
         )
         if self.largest_score_difference is not None:
             text += f" Scores differ by at most {self.largest_score_difference:.2g}."
-        return f"{text} Around the run, {around}." if around else f"{text} Nothing known around the run has changed."
+        return (
+            f"{text} Around the run, {around}."
+            if around
+            else f"{text} Nothing known around the run has changed."
+        )
 
 
 @dataclass(frozen=True)
@@ -133,11 +153,15 @@ class _Progress:
         return False
 
 
-def verify(workspace: Workspace, run: Run, on_progress: Callable[[float], None] | None = None) -> Verification:
-    """Carries the run out again, on the same device kind and number of threads, and compares what came of it.
+def verify(
+    workspace: Workspace, run: Run, on_progress: Callable[[float], None] | None = None
+) -> Verification:
+    """Carries the run out again, on the same device kind and number of threads, and compares what
+    came of it.
 
-    Its own predictions, metrics and weights are compared with the stored ones. BadInput, before anything is computed,
-    when the run is not done, its dataset or backbone is gone or has changed, or it ran on a device that is not here.
+    Its own predictions, metrics and weights are compared with the stored ones. BadInput, before
+    anything is computed, when the run is not done, its dataset or backbone is gone or has changed,
+    or it ran on a device that is not here.
     """
     request = _check(workspace, run)
     assert run.result is not None
@@ -147,7 +171,9 @@ def verify(workspace: Workspace, run: Run, on_progress: Callable[[float], None] 
         aside.cache.mkdir()
         try:
             torch.set_num_threads(run.result["environment"].get("threads", threads))
-            result = execute(aside, dataclasses.replace(run, request=request), _Progress(on_progress, run.halted))
+            result = execute(
+                aside, dataclasses.replace(run, request=request), _Progress(on_progress, run.halted)
+            )
             around = environment() | {"device": result["device"]}
         finally:
             torch.set_num_threads(threads)
@@ -161,7 +187,9 @@ def verify(workspace: Workspace, run: Run, on_progress: Callable[[float], None] 
             not differences,
             len(names),
             differences,
-            _largest_difference(read_predictions(workspace, run.id), read_predictions(aside, run.id)),
+            _largest_difference(
+                read_predictions(workspace, run.id), read_predictions(aside, run.id)
+            ),
             hash_file(_weights(workspace, run)) == hash_file(_weights(aside, run)),
             tuple(
                 (name, str(before.get(name, "not recorded")), str(value))
@@ -174,21 +202,36 @@ def verify(workspace: Workspace, run: Run, on_progress: Callable[[float], None] 
 
 
 def _check(workspace: Workspace, run: Run) -> dict[str, Any]:
-    """The request to carry out; BadInput, saying which, when something it needs is not what it was."""
+    """The request to carry out; BadInput, saying which, when something it needs is not what it
+    was."""
     if run.kind not in ("pretrain", "finetune"):
-        raise BadInput(f"Run {run.id} is of the kind {run.kind!r}; pretraining and fine-tuning runs can be verified.")
+        raise BadInput(
+            f"Run {run.id} is of the kind {run.kind!r}; pretraining and fine-tuning runs can be"
+            " verified."
+        )
     if run.status != "done" or run.result is None:
-        raise BadInput(f"Run {run.id} is {run.status}; only a run that is done has numbers to verify.")
+        raise BadInput(
+            f"Run {run.id} is {run.status}; only a run that is done has numbers to verify."
+        )
     dataset = find_dataset(workspace, run.dataset)
     if dataset.content_hash != run.result["dataset_hash"]:
         raise BadInput(
-            f"The dataset {dataset.name!r} has changed since run {run.id}: its content hash is "
-            f"{dataset.content_hash[:12]}… and was {run.result['dataset_hash'][:12]}…; prepare it again as it was."
+            f"The dataset {dataset.name!r} has changed since run {run.id}: its content hash is"
+            f" {dataset.content_hash[:12]}… and was {run.result['dataset_hash'][:12]}…; prepare it"
+            " again as it was."
         )
     if run.kind == "finetune":
-        _check_weights(find_backbone(workspace, run.result["backbone"]), run.result.get("backbone_sha256"), run)
-    if not _weights(workspace, run).exists() or not (workspace.runs / run.id / "predictions.npz").exists():
-        raise BadInput(f"The weights or predictions of run {run.id} are gone, so there is nothing to compare with.")
+        _check_weights(
+            find_backbone(workspace, run.result["backbone"]), run.result.get("backbone_sha256"), run
+        )
+    if (
+        not _weights(workspace, run).exists()
+        or not (workspace.runs / run.id / "predictions.npz").exists()
+    ):
+        raise BadInput(
+            f"The weights or predictions of run {run.id} are gone, so there is nothing to compare"
+            " with."
+        )
     # What is damaged is said before hours are spent on what it is to be compared with.
     model_card(workspace, run)
     read_predictions(workspace, run.id)
@@ -203,8 +246,8 @@ def _check_weights(card: BackboneCard, recorded: str | None, run: Run) -> None:
     for then in (card.weights_sha256, recorded or card.weights_sha256):
         if now != then:
             raise BadInput(
-                f"The weights of the backbone {card.name!r} have changed since run {run.id}: their SHA-256 is "
-                f"{now[:12]}… and was {then[:12]}…; put the old ones back."
+                f"The weights of the backbone {card.name!r} have changed since run {run.id}: their"
+                f" SHA-256 is {now[:12]}… and was {then[:12]}…; put the old ones back."
             )
 
 
@@ -232,12 +275,14 @@ def _numbers(result: dict[str, Any]) -> dict[str, float | None]:
 
 
 def _identical(a: float | None, b: float | None) -> bool:
-    """Whether two numbers are equal to the last bit; one that is missing equals one that is missing."""
+    """Whether two numbers are equal to the last bit; one that is missing equals one that is
+    missing."""
     return a == b or (is_missing(a) and is_missing(b))
 
 
 def _size(one: Difference) -> float:
-    """How large a difference is; where one number alone is missing, larger than any that can be computed."""
+    """How large a difference is; where one number alone is missing, larger than any that can be
+    computed."""
     if is_missing(one.first) or is_missing(one.again):
         return float("inf")
     assert one.first is not None and one.again is not None
@@ -251,7 +296,10 @@ def _largest_difference(first: StoredArrays, again: StoredArrays) -> float | Non
     if any(name not in again or first[name].shape != again[name].shape for name in names):
         # What has no counterpart is as far off as a probability can be.
         return 1.0
-    return max(float(np.abs(first[name].astype(np.float64) - again[name]).max(initial=0.0)) for name in names)
+    return max(
+        float(np.abs(first[name].astype(np.float64) - again[name]).max(initial=0.0))
+        for name in names
+    )
 
 
 def _shown(value: float | None) -> str:

@@ -1,8 +1,10 @@
-"""Word vectors of field values: skip-gram over rows read as sentences, and the embedding stage they fill.
+"""Word vectors of field values: skip-gram over rows read as sentences, and the embedding stage they
+fill.
 
-A row is a sentence of 39 words in file order, one a field. A word is `field=value`: "C3=68fd1e64" for a category,
-"I2=5" for the numeric bucket 5 (core.data.preprocessing.bucket), "C3=" for a missing value and "C3=?" for every value
-that is not in the vocabulary. Labels are no part of a sentence.
+A row is a sentence of 39 words in file order, one a field. A word is `field=value`: "C3=68fd1e64"
+for a category, "I2=5" for the numeric bucket 5 (core.data.preprocessing.bucket), "C3=" for a
+missing value and "C3=?" for every value that is not in the vocabulary. Labels are no part of a
+sentence.
 """
 
 import math
@@ -29,15 +31,17 @@ NEGATIVES = 5
 FIRST_RATE, LAST_RATE = 0.025, 0.0001
 """Negatives sampled for a pair and learning rates: word2vec's own defaults."""
 CHUNK_ROWS = 32
-"""Rows a call of gensim, so also between two looks at the cancel flag. gensim adds their loss up in 32 bits, which
-leaves the mean of 32 rows 0.7 % too low, that of 512 rows 5 %."""
+"""Rows a call of gensim, so also between two looks at the cancel flag. gensim adds their loss up in
+32 bits, which leaves the mean of 32 rows 0.7 % too low, that of 512 rows 5 %."""
 SPREAD = 0.05
-"""Standard deviation of the table. Skip-gram's own is near 0.9, at which a factorisation machine does not learn at all;
-the 0.01 of random starts was too small for frozen vectors to be heard beside the numerics (docs/decisions.md)."""
+"""Standard deviation of the table. Skip-gram's own is near 0.9, at which a factorisation machine
+does not learn at all; the 0.01 of random starts was too small for frozen vectors to be heard beside
+the numerics (docs/decisions.md)."""
 
 
 def words(preprocessing: Preprocessing) -> list[str]:
-    """The word of every row of the embedding table: fields in file order, ids ascending within a field."""
+    """The word of every row of the embedding table: fields in file order, ids ascending within a
+    field."""
     result = []
     for field in FIELDS:
         known = preprocessing.vocabularies[field].to_pylist()
@@ -50,12 +54,18 @@ def words(preprocessing: Preprocessing) -> list[str]:
 
 
 def start_from_rows(
-    network: Network, request: PretrainRequest, preprocessing: Preprocessing, rows: Rows, reporter: Reporter
+    network: Network,
+    request: PretrainRequest,
+    preprocessing: Preprocessing,
+    rows: Rows,
+    reporter: Reporter,
 ) -> dict[str, float]:
-    """Fills the embedding stage with vectors learnt from `rows` by skip-gram; labels are not read. See `fill`.
+    """Fills the embedding stage with vectors learnt from `rows` by skip-gram; labels are not read.
+    See `fill`.
 
-    The vectors are moved to mean 0 and scaled to the deviation SPREAD. What all words share tells none of them apart,
-    and a factorisation machine would multiply it with itself for every pair of fields.
+    The vectors are moved to mean 0 and scaled to the deviation SPREAD. What all words share tells
+    none of them apart, and a factorisation machine would multiply it with itself for every pair of
+    fields.
     """
     reporter.phase("learning word vectors")
     stage = _embedding(network)
@@ -65,21 +75,27 @@ def start_from_rows(
     places = (ids + stage.offsets.to(ids.dtype)).cpu().numpy()
     # Where an objective trains after this, the curve is that objective's.
     curve = request.objective == "none"
-    learnt = learn(vocabulary, places, stage.table.embedding_dim, request.train.seed, reporter, curve)
-    filled = np.array([place for place, word in enumerate(vocabulary) if word in learnt.key_to_index])
+    learnt = learn(
+        vocabulary, places, stage.table.embedding_dim, request.train.seed, reporter, curve
+    )
+    filled = np.array(
+        [place for place, word in enumerate(vocabulary) if word in learnt.key_to_index]
+    )
     vectors = learnt[[vocabulary[place] for place in filled]]
     centred = vectors - vectors.mean(axis=0)
     return fill(stage, filled, centred * (SPREAD / centred.std()))
 
 
 def start_from_file(network: Network, path: Path, preprocessing: Preprocessing) -> dict[str, float]:
-    """Fills the embedding stage with the vectors of a text file (core.training.vectorfile), as they are. See `fill`."""
+    """Fills the embedding stage with the vectors of a text file (core.training.vectorfile), as they
+    are. See `fill`."""
     stage = _embedding(network)
     return fill(stage, *read_vectors(path, words(preprocessing), stage.table.embedding_dim))
 
 
 def fill(stage: Embedding, places: np.ndarray, vectors: np.ndarray) -> dict[str, float]:
-    """Puts `vectors` (n, size) into the rows `places` (n,) of the table; the other rows stay random.
+    """Puts `vectors` (n, size) into the rows `places` (n,) of the table; the other rows stay
+    random.
 
     Gives how many values have a vector now, and of how many, by title.
     """
@@ -92,11 +108,13 @@ def fill(stage: Embedding, places: np.ndarray, vectors: np.ndarray) -> dict[str,
 def learn(
     vocabulary: list[str], places: np.ndarray, size: int, seed: int, reporter: Reporter, curve: bool
 ) -> "KeyedVectors":
-    """gensim's vectors of every word that occurs: skip-gram with negative sampling (Mikolov et al., NeurIPS 2013).
+    """gensim's vectors of every word that occurs: skip-gram with negative sampling (Mikolov et al.,
+    NeurIPS 2013).
 
-    places: (rows, fields), places of each row's words in `vocabulary`. The window is the whole row: fields have no
-    order that means anything. curve: reports the mean loss of a pair as "train_loss". The same arguments give the same
-    bits: one thread, and no order that hangs on ties or on Python's hash. CancelledError when the reporter says stop.
+    places: (rows, fields), places of each row's words in `vocabulary`. The window is the whole row:
+    fields have no order that means anything. curve: reports the mean loss of a pair as
+    "train_loss". The same arguments give the same bits: one thread, and no order that hangs on ties
+    or on Python's hash. CancelledError when the reporter says stop.
     """
     # Here, since importing it takes a second and every worker imports this module.
     from gensim.models import Word2Vec

@@ -1,4 +1,5 @@
-"""What a visitor or an audience may not do: buttons that change something, when nothing may be changed."""
+"""What a visitor or an audience may not do: buttons that change something, when nothing may be
+changed."""
 
 from typing import Any
 
@@ -23,7 +24,8 @@ def locked() -> str:
 
 
 def write_button(label: str, **settings: Any) -> bool:
-    """st.button for what changes or launches something: where that may not be, it is disabled and says why."""
+    """st.button for what changes or launches something: where that may not be, it is disabled and
+    says why."""
     return st.button(label, **_guarded(settings))
 
 
@@ -38,7 +40,8 @@ def _guarded(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def follow_present() -> None:
-    """Takes ?present=1 or 0 from the address, and keeps it there while it lasts: a refresh must not end a talk."""
+    """Takes ?present=1 or 0 from the address, and keeps it there while it lasts: a refresh must not
+    end a talk."""
     asked = st.query_params.get(PRESENT)
     if asked is not None:
         st.session_state[PRESENT] = asked == "1"
@@ -54,6 +57,8 @@ def notice() -> None:
         st.html(_LARGE)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge("Presenting", icon=":material/co_present:", color="blue")
-            st.page_link("home.py", label="Leave", icon=":material/close:", query_params={PRESENT: "0"})
+            st.page_link(
+                "home.py", label="Leave", icon=":material/close:", query_params={PRESENT: "0"}
+            )
     elif read_only():
         st.caption(f":material/visibility: {SENTENCE}")

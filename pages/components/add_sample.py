@@ -1,4 +1,5 @@
-"""Bringing a sample in: an uploaded file, a file on the machine that runs Thaw, or simulated rows."""
+"""Bringing a sample in: an uploaded file, a file on the machine that runs Thaw, or simulated
+rows."""
 
 import dataclasses
 import re
@@ -30,18 +31,40 @@ WAYS = {
     "path": ":material/folder_open: File on this machine",
     "simulate": ":material/science: Simulate",
 }
-DOMAIN_TITLES = {"both": "source, then target (60 : 40)", "source": "source only", "target": "target only"}
+DOMAIN_TITLES = {
+    "both": "source, then target (60 : 40)",
+    "source": "source only",
+    "target": "target only",
+}
 ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
 UPLOAD = "sample_upload"
 """Key of the uploader."""
-FORMS = "Text with 40 columns (39 without the label), CSV, Parquet or Feather; plain, packed or in an archive."
-_ENDINGS = ("tsv", "csv", "txt", "parquet", "feather", "arrow", "tar", "gz", "zip", "zst", "tgz", "bz2", "xz")
+FORMS = (
+    "Text with 40 columns (39 without the label), CSV, Parquet or Feather; plain, packed or in an"
+    " archive."
+)
+_ENDINGS = (
+    "tsv",
+    "csv",
+    "txt",
+    "parquet",
+    "feather",
+    "arrow",
+    "tar",
+    "gz",
+    "zip",
+    "zst",
+    "tgz",
+    "bz2",
+    "xz",
+)
 MOST_SIMULATED = 5_000_000
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A file to take in. original: its own name. upload: whether `path` is our copy, to be deleted when done with."""
+    """A file to take in. original: its own name. upload: whether `path` is our copy, to be deleted
+    when done with."""
 
     path: Path
     original: str
@@ -52,7 +75,8 @@ class Offer:
 
 
 def add_sample() -> None:
-    """The form; ends by choosing the new sample in the URL. A refused file stays at hand for another try."""
+    """The form; ends by choosing the new sample in the URL. A refused file stays at hand for
+    another try."""
     way = st.segmented_control(
         "Where from",
         [*WAYS],
@@ -60,7 +84,10 @@ def add_sample() -> None:
         default="upload",
         required=True,
         key="way",
-        help="An upload is copied here, a path is read where it lies, and simulated rows are made up and labelled so.",
+        help=(
+            "An upload is copied here, a path is read where it lies, and simulated rows are made up"
+            " and labelled so."
+        ),
     )
     if not locked():
         # So that the first file need not wait for it.
@@ -72,7 +99,9 @@ def add_sample() -> None:
         _refused(*refused)
 
 
-def progress(bar: DeltaGenerator, text: str, start: float = 0.0, end: float = 1.0) -> Callable[[float], None]:
+def progress(
+    bar: DeltaGenerator, text: str, start: float = 0.0, end: float = 1.0
+) -> Callable[[float], None]:
     """A callback for core that moves `bar` from `start` to `end`."""
 
     def move(share: float) -> None:
@@ -82,8 +111,11 @@ def progress(bar: DeltaGenerator, text: str, start: float = 0.0, end: float = 1.
 
 
 def sample_name(file_name: str) -> str:
-    """A sample name from a file's name: without its endings, and with nothing a name may not hold."""
-    stem = re.sub(rf"(\.({'|'.join(_ENDINGS)}))+$", "", PurePath(file_name).name, flags=re.IGNORECASE)
+    """A sample name from a file's name: without its endings, and with nothing a name may not
+    hold."""
+    stem = re.sub(
+        rf"(\.({'|'.join(_ENDINGS)}))+$", "", PurePath(file_name).name, flags=re.IGNORECASE
+    )
     return re.sub(r"[^\w .,()+%=-]", " ", stem).strip(" ._-,()+%=")[:64].strip() or "Sample"
 
 
@@ -97,7 +129,8 @@ def _upload_form() -> None:
 
 
 def _path_form() -> None:
-    # Whoever may change nothing must not read this machine's files either: what a file holds is shown here.
+    # Whoever may change nothing must not read this machine's files either: what a file holds is
+    # shown here.
     if reason := locked():
         st.info(reason, icon=":material/visibility:")
         return
@@ -121,7 +154,9 @@ def _file_form(file: File, button: str, upload: bool) -> None:
     options = read_form(file)
     if options is None:
         return
-    name, on_bad_rows = _name_and_rows(sample_name(options.member or file.original), f"{file.key}-{options.member}")
+    name, on_bad_rows = _name_and_rows(
+        sample_name(options.member or file.original), f"{file.key}-{options.member}"
+    )
     if write_button("Add the sample", type="primary", icon=":material/add:", key=button):
         _take(Offer(file.path, file.original, name, on_bad_rows, upload, options))
     words = [*COMMAND, "ingest", file.original if upload else str(file.path), "--name", name]
@@ -147,7 +182,10 @@ def _simulate_form() -> None:
             format_func=DOMAIN_TITLES.__getitem__,
             key="simulated_domain",
             width=260,
-            help="Whose traffic the rows imitate. Both, one after the other, can be split into source and target.",
+            help=(
+                "Whose traffic the rows imitate. Both, one after the other, can be split into"
+                " source and target."
+            ),
         )
         seed = st.number_input(
             "Seed",
@@ -195,7 +233,10 @@ def _name_and_rows(default: str, key: str) -> tuple[str, str]:
             default="reject",
             required=True,
             key=f"bad-{key}",
-            help="Rejecting takes all rows or none. Skipping leaves bad rows out of every result and counts them.",
+            help=(
+                "Rejecting takes all rows or none. Skipping leaves bad rows out of every result and"
+                " counts them."
+            ),
         )
     return name, on_bad_rows or "reject"
 
@@ -235,14 +276,17 @@ def _take(offer: Offer, simulated: bool = False) -> None:
 
 def _named(sample: Sample, offer: Offer) -> Sample:
     """The sample under the file's own name: our copy has a made-up one."""
-    examples = tuple(example.replace(offer.path.name, offer.original) for example in sample.bad_examples)
+    examples = tuple(
+        example.replace(offer.path.name, offer.original) for example in sample.bad_examples
+    )
     sample = dataclasses.replace(sample, source=offer.original, bad_examples=examples)
     save_sample(sample)
     return sample
 
 
 def _refused(offer: Offer, message: str, skippable: bool) -> None:
-    """The sentence, and what can be done with the file. skippable: whether it can be read without its bad rows."""
+    """The sentence, and what can be done with the file. skippable: whether it can be read without
+    its bad rows."""
     show_error(BadInput(message))
     with st.container(horizontal=True):
         if skippable and offer.path.exists():

@@ -18,15 +18,20 @@ def architecture_fields(architecture: str) -> dict[str, Any]:
         for name in own:
             if name not in switches:
                 # Keys carry the architecture, so that each keeps its own defaults.
-                values[name] = setting_field(SETTING_FIELDS[name], defaults[name], f"pt_{architecture}_{name}")
+                values[name] = setting_field(
+                    SETTING_FIELDS[name], defaults[name], f"pt_{architecture}_{name}"
+                )
     # A switch's label stands beside it and wants the whole width.
     for name in switches:
-        values[name] = setting_field(SETTING_FIELDS[name], defaults[name], f"pt_{architecture}_{name}")
+        values[name] = setting_field(
+            SETTING_FIELDS[name], defaults[name], f"pt_{architecture}_{name}"
+        )
     return {name: value for name, value in values.items() if value != defaults[name]}
 
 
 def setting_field(field: SettingField, default: Any, key: str) -> Any:
-    """One setting, asked for by the kind of its default: a switch, block widths, a whole number or a share."""
+    """One setting, asked for by the kind of its default: a switch, block widths, a whole number or
+    a share."""
     about = f"{field.about[0].upper()}{field.about[1:]}."
     if isinstance(default, bool):
         return st.toggle(field.label, default, key=key, help=about)
@@ -34,5 +39,9 @@ def setting_field(field: SettingField, default: Any, key: str) -> Any:
         widths = st.text_input(field.label, ", ".join(map(str, default)), key=key, help=about)
         return list(parse_widths(widths, f"The {field.label.lower()}"))
     if isinstance(default, int):
-        return st.number_input(field.label, int(field.low), int(field.high), default, key=key, help=about)
-    return st.number_input(field.label, float(field.low), float(field.high), default, 0.05, key=key, help=about)
+        return st.number_input(
+            field.label, int(field.low), int(field.high), default, key=key, help=about
+        )
+    return st.number_input(
+        field.label, float(field.low), float(field.high), default, 0.05, key=key, help=about
+    )

@@ -1,4 +1,5 @@
-"""Strategies with their options as short texts for the address: "2" for a freeze depth, "lora:rank=8"."""
+"""Strategies with their options as short texts for the address: "2" for a freeze depth,
+"lora:rank=8"."""
 
 from core.errors import BadInput
 from core.freezing.plan import make_plan
@@ -8,17 +9,20 @@ from core.runs.sweep import Arm
 
 
 def arm_text(arm: Arm) -> str:
-    """The arm as `read_arm` reads it; options at their defaults are left out when they are not given."""
+    """The arm as `read_arm` reads it; options at their defaults are left out when they are not
+    given."""
     if arm.strategy == "depth":
         return str(arm.freeze_depth)
     options = [
-        f"{name}={'+'.join(value) if isinstance(value, tuple | list) else value}" for name, value in arm.options.items()
+        f"{name}={'+'.join(value) if isinstance(value, tuple | list) else value}"
+        for name, value in arm.options.items()
     ]
     return ":".join([arm.strategy, *options])
 
 
 def read_arm(text: str, card: BackboneCard) -> Arm:
-    """The arm that a text stands for; BadInput where it stands for none, or for one that the backbone cannot have."""
+    """The arm that a text stands for; BadInput where it stands for none, or for one that the
+    backbone cannot have."""
     name, *pairs = text.split(":")
     try:
         if name not in STRATEGIES:

@@ -1,4 +1,5 @@
-"""Chosen arms put to a decision: the threshold that costs least in each, and where they differ, slice by slice."""
+"""Chosen arms put to a decision: the threshold that costs least in each, and where they differ,
+slice by slice."""
 
 from collections.abc import Sequence
 
@@ -24,14 +25,18 @@ MOST_DIFFERENCES = 30
 
 
 def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
-    """For every arm the threshold that costs least on validation rows, and what it costs on target test rows."""
+    """For every arm the threshold that costs least on validation rows, and what it costs on target
+    test rows."""
     with errors_shown():
         costs = cost_fields()
         found = {one.title: _paid(_identity([one]), costs, one) for one in arms}
         against = found.get(reference)
         st.dataframe(
             pd.DataFrame(
-                [_cost_row(title, one, None if title == reference else against) for title, one in found.items()]
+                [
+                    _cost_row(title, one, None if title == reference else against)
+                    for title, one in found.items()
+                ]
             ),
             hide_index=True,
             width="stretch",
@@ -39,7 +44,9 @@ def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
             alt="The threshold that costs least and its cost, by arm",
             column_config={
                 "Arm": st.column_config.TextColumn(pinned=True),
-                "Threshold": st.column_config.TextColumn(help="Chosen on validation rows; the range over seeds"),
+                "Threshold": st.column_config.TextColumn(
+                    help="Chosen on validation rows; the range over seeds"
+                ),
                 "Cost a test row": st.column_config.NumberColumn(format="%.4f"),
                 "At the highest F1": st.column_config.NumberColumn(
                     format="%.4f", help="Cost a row at the threshold that the runs came with"
@@ -47,12 +54,18 @@ def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
             },
         )
         st.caption(
-            f"Chosen on validation rows, reported on target test rows; means over seeds, intervals for other test rows "
-            f"and seeds. Differences are to {escape_markdown(reference)} over common seeds on the same rows, each with "
-            "its own 95 % interval: not adjusted for how many arms there are."
+            "Chosen on validation rows, reported on target test rows; means over seeds, intervals"
+            f" for other test rows and seeds. Differences are to {escape_markdown(reference)} over"
+            " common seeds on the same rows, each with its own 95 % interval: not adjusted for how"
+            " many arms there are."
         )
         curves = {title: (one.curve, one.thresholds[0]) for title, one in found.items()}
-        chart(cost_figure(GRID, curves), "compare-cost", 360, "Cost a row by threshold, of the first seed of each arm")
+        chart(
+            cost_figure(GRID, curves),
+            "compare-cost",
+            360,
+            "Cost a row by threshold, of the first seed of each arm",
+        )
 
 
 @st.cache_data(max_entries=64, show_spinner="Weighing the costs")
@@ -83,12 +96,16 @@ def _difference(one: ArmCost, other: ArmCost) -> str:
 
 
 def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
-    """Metrics of every arm by the values of a column, and the slices where arms differ most from the reference."""
+    """Metrics of every arm by the values of a column, and the slices where arms differ most from
+    the reference."""
     options = [DOMAIN, *slice_columns(arms[0].runs[0].dataset)] + [EVERY_COLUMN] * (len(arms) > 1)
     if any("source_test" not in one.auc for one in arms):
         options.remove(DOMAIN)
     with st.columns([2, 3])[0]:
-        about = "By whose values the test rows are sliced. It changes no score, only how they are summed up."
+        about = (
+            "By whose values the test rows are sliced. It changes no score, only how they are"
+            " summed up."
+        )
         column = choose_text("Column", options, "column", about)
     reference = reference if any(one.title == reference for one in arms) else arms[0].title
     with errors_shown():
@@ -124,7 +141,9 @@ def _metrics(column: str, metrics: dict[str, list[SliceMetrics]]) -> None:
             "Log loss, 95 %": _range(one.log_loss),
             "Predicted / actual": one.predicted_over_actual,
         }
-        for of_slice in zip(*([(title, one) for one in found] for title, found in metrics.items()), strict=True)
+        for of_slice in zip(
+            *([(title, one) for one in found] for title, found in metrics.items()), strict=True
+        )
         for title, one in of_slice
     ]
     st.dataframe(
@@ -151,7 +170,9 @@ def _differences(column: str, found: Sequence[SliceDifference], reference: str) 
         {
             "Slice": one.name,
             "Arm": one.arm,
-            "Verdict": one.word + (f" at n = {one.rows:,}" if one.word == "not distinguishable" else ""),
+            "Verdict": (
+                one.word + (f" at n = {one.rows:,}" if one.word == "not distinguishable" else "")
+            ),
             "ΔAUC": format_metric(one.difference.delta, signed=True),
             "95 % interval": format_bounds(one.difference.low, one.difference.high, signed=True),
             "Adjusted p": format_p(one.adjusted_p),
@@ -168,8 +189,9 @@ def _differences(column: str, found: Sequence[SliceDifference], reference: str) 
         column_config={"Verdict": st.column_config.TextColumn(width=240)},
     )
     st.caption(
-        f"DeLong's test on each slice's rows over {rows} seed{'s' if rows != 1 else ''}; p-values adjusted by Holm "
-        f"over {len(found):,} comparisons of slice and arm, of which {min(len(found), MOST_DIFFERENCES)} are shown."
+        f"DeLong's test on each slice's rows over {rows} seed{'s' if rows != 1 else ''}; p-values"
+        f" adjusted by Holm over {len(found):,} comparisons of slice and arm, of which"
+        f" {min(len(found), MOST_DIFFERENCES)} are shown."
     )
 
 

@@ -1,11 +1,17 @@
-"""One backbone on the shelf: what it is, what it learnt, how good it was, what can be done with it."""
+"""One backbone on the shelf: what it is, what it learnt, how good it was, what can be done with
+it."""
 
 from collections.abc import Callable
 
 import streamlit as st
 
 from core.durable import staging
-from core.evaluation.format_metrics import format_bounds, known_metric, reason_without_auc, reason_without_interval
+from core.evaluation.format_metrics import (
+    format_bounds,
+    known_metric,
+    reason_without_auc,
+    reason_without_interval,
+)
 from core.models.card import BackboneCard
 from core.models.exchange import export_backbone
 from core.models.registry import ARCHITECTURES
@@ -30,7 +36,8 @@ IMPORTED = "It came from a file: what its weights do not show is as its maker st
 
 
 def backbone_card(card: BackboneCard, runs: list[str], check: Callable[[str], None]) -> None:
-    """The whole card. runs: ids of the finished runs that fine-tuned it. check: opens its vocabulary check."""
+    """The whole card. runs: ids of the finished runs that fine-tuned it. check: opens its
+    vocabulary check."""
     with st.container(border=True):
         st.markdown(f"#### {escape_markdown(card.name)}")
         badges(card)
@@ -39,14 +46,18 @@ def backbone_card(card: BackboneCard, runs: list[str], check: Callable[[str], No
         st.markdown(history(card))
         operations = sum(stage.flops for stage in card.stages)
         st.caption(
-            f"{short_count(card.parameters)} parameters in {len(card.stages)} stage{'s' * (len(card.stages) > 1)} · "
+            f"{short_count(card.parameters)} parameters in {len(card.stages)}"
+            f" stage{'s' * (len(card.stages) > 1)} · "
             + (f"{short_count(operations)} operations a row" if operations else "lookups alone")
         )
         with st.expander("Hashes, settings and licence", icon=":material/fingerprint:"):
             details(card)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(
-                "finetune.py", label="Fine-tune it", icon=":material/ac_unit:", query_params={"backbone": card.id}
+                "finetune.py",
+                label="Fine-tune it",
+                icon=":material/ac_unit:",
+                query_params={"backbone": card.id},
             )
             if runs:
                 label = f"Compare its {len(runs)} runs" if len(runs) > 1 else "See its run"
@@ -81,7 +92,8 @@ def badges(card: BackboneCard) -> None:
 
 
 def quality(card: BackboneCard) -> None:
-    """How good it was where it learnt: clicks by AUC, or what its objective measured; else that it learnt nothing."""
+    """How good it was where it learnt: clicks by AUC, or what its objective measured; else that it
+    learnt nothing."""
     metrics = card.metrics
     auc = known_metric(metrics, "auc")
     if card.scores_clicks and auc is not None:
@@ -99,12 +111,19 @@ def quality(card: BackboneCard) -> None:
         )
     elif card.scores_clicks and metrics:
         reason = reason_without_auc(metrics)
-        st.caption(f"{reason[:1].upper()}{reason[1:]} · log loss {decimals(metrics.get('log_loss'))} on its test rows")
+        st.caption(
+            f"{reason[:1].upper()}{reason[1:]} · log loss {decimals(metrics.get('log_loss'))} on"
+            " its test rows"
+        )
     elif card.scores_clicks:
         st.caption("It was trained on data without source test rows.")
     else:
         learnt_metrics({title: value for title, value in metrics.items() if title != "loss"})
-        loss = f"Loss {decimals(metrics.get('loss'))} on source validation rows. " if "loss" in metrics else ""
+        loss = (
+            f"Loss {decimals(metrics.get('loss'))} on source validation rows. "
+            if "loss" in metrics
+            else ""
+        )
         st.caption(f"{loss}{no_click_head(card)}")
 
 
@@ -121,7 +140,10 @@ def no_click_head(card: BackboneCard) -> str:
     if OBJECTIVES[card.objective].trains:
         return "It has no click head yet: it scores clicks once it is fine-tuned."
     if all(is_random(stage) for stage in card.stages):
-        return "Nothing was learnt: every stage holds random weights. A floor to compare pretraining with."
+        return (
+            "Nothing was learnt: every stage holds random weights. A floor to compare pretraining"
+            " with."
+        )
     return "It has not learnt clicks: it scores them once it is fine-tuned."
 
 
@@ -135,7 +157,8 @@ def history(card: BackboneCard) -> str:
     else:
         text = f"Made with the vocabulary of {name}, {when(card.created)}; no row trained it"
     before = [
-        f"{count(one['rows'])} {escape_markdown(one['domain'])} rows of {escape_markdown(one['dataset'])}"
+        f"{count(one['rows'])} {escape_markdown(one['domain'])} rows of"
+        f" {escape_markdown(one['dataset'])}"
         for one in card.earlier
     ]
     return f"{text}; before that on {', then '.join(before)}" if before else text
@@ -150,7 +173,9 @@ def details(card: BackboneCard) -> None:
     ):
         st.caption(title)
         st.code(value, language=None, wrap_lines=True)
-    settings = " · ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in card.settings.items())
+    settings = " · ".join(
+        f"{name.replace('_', ' ')} {_plain(value)}" for name, value in card.settings.items()
+    )
     st.markdown(f"**Settings** {escape_markdown(settings) or 'none'}")
     st.markdown(f"**Licence** {escape_markdown(card.licence)}")
     st.markdown(f"**Id** `{card.id}`")
@@ -179,9 +204,14 @@ def more(card: BackboneCard, check: Callable[[str], None]) -> None:
         icon=":material/download:",
         on_click="ignore",
         width="stretch",
-        help="Weights as safetensors, preprocessing, vocabulary and this card. It can be imported again.",
+        help=(
+            "Weights as safetensors, preprocessing, vocabulary and this card. It can be imported"
+            " again."
+        ),
     )
-    if not card.bundled and write_button("Delete", key=f"delete_{card.id}", icon=":material/delete:", width="stretch"):
+    if not card.bundled and write_button(
+        "Delete", key=f"delete_{card.id}", icon=":material/delete:", width="stretch"
+    ):
         confirm_delete(card)
 
 
@@ -197,8 +227,8 @@ def exported(card: BackboneCard) -> bytes:
 def confirm_delete(card: BackboneCard) -> None:
     """Asks once more, naming what goes and what stays."""
     st.markdown(
-        f"Delete **{escape_markdown(card.name)}**? Runs that fine-tuned it keep their own models and results, but "
-        "cannot be repeated. This cannot be undone."
+        f"Delete **{escape_markdown(card.name)}**? Runs that fine-tuned it keep their own models"
+        " and results, but cannot be repeated. This cannot be undone."
     )
     if write_button("Delete", type="primary", icon=":material/delete:", key="delete_for_good"):
         with errors_shown():

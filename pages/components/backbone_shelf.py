@@ -1,4 +1,5 @@
-"""The shelf: every backbone as a card, found by text, architecture and data; and the way in for one from a file."""
+"""The shelf: every backbone as a card, found by text, architecture and data; and the way in for one
+from a file."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,21 +23,29 @@ from pages.server.uploads import forget_upload
 FILTERED_FROM = 4
 """Cards from which on filters are offered; fewer are seen at a glance."""
 IMPORT_HELP = (
-    f"A zip archive from Export here or from `{PROGRAM} export-backbone`: card.json, model.safetensors, "
-    "preprocessing and vocabulary. Shapes, vocabulary and hashes are checked before anything is stored; nothing in it "
-    "is executed."
+    f"A zip archive from Export here or from `{PROGRAM} export-backbone`: card.json,"
+    " model.safetensors, preprocessing and vocabulary. Shapes, vocabulary and hashes are checked"
+    " before anything is stored; nothing in it is executed."
 )
 
 
-def shelf(cards: list[BackboneCard], go_to: Callable[..., None], check: Callable[[str], None]) -> None:
-    """A card for every backbone. go_to: changes the address of the page. check: opens a vocabulary check."""
+def shelf(
+    cards: list[BackboneCard], go_to: Callable[..., None], check: Callable[[str], None]
+) -> None:
+    """A card for every backbone. go_to: changes the address of the page. check: opens a vocabulary
+    check."""
     if name := st.session_state.pop("imported_backbone", None):
         st.success(f"**{escape_markdown(name)}** was imported.", icon=":material/check_circle:")
         # It keeps its maker's date, and so may stand anywhere.
         st.session_state["shelf_find"] = name
     if not cards:
-        st.info("There are no backbones yet. Pretrain one on the source rows of a dataset.", icon=":material/stacks:")
-        st.button("Pretrain a backbone", type="primary", on_click=go_to, kwargs={"section": "Pretrain"})
+        st.info(
+            "There are no backbones yet. Pretrain one on the source rows of a dataset.",
+            icon=":material/stacks:",
+        )
+        st.button(
+            "Pretrain a backbone", type="primary", on_click=go_to, kwargs={"section": "Pretrain"}
+        )
     shown = filtered(cards) if len(cards) >= FILTERED_FROM else cards
     importing()
     if cards and not shown:
@@ -49,7 +58,9 @@ def shelf(cards: list[BackboneCard], go_to: Callable[..., None], check: Callable
 
 def filtered(cards: list[BackboneCard]) -> list[BackboneCard]:
     """The cards that the filters let through."""
-    architectures = [name for name in ARCHITECTURES if any(card.architecture == name for card in cards)]
+    architectures = [
+        name for name in ARCHITECTURES if any(card.architecture == name for card in cards)
+    ]
     datasets = sorted({card.trained_on["dataset"] for card in cards})
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
@@ -88,7 +99,8 @@ def filtered(cards: list[BackboneCard]) -> list[BackboneCard]:
 
 
 def finished_runs() -> dict[str, list[str]]:
-    """Ids of finished fine-tuning runs by their backbone's id, newest first; none where the store is damaged."""
+    """Ids of finished fine-tuning runs by their backbone's id, newest first; none where the store
+    is damaged."""
     runs: dict[str, list[str]] = {}
     with suppress(Damaged):
         for run in RunStore(workspace()).list("done", "finetune"):
@@ -110,7 +122,9 @@ def importing() -> None:
             help="What lists and commands call it here; its weights stay the same.",
         )
         if (
-            write_button("Import", icon=":material/download_done:", key="import", disabled=uploaded is None)
+            write_button(
+                "Import", icon=":material/download_done:", key="import", disabled=uploaded is None
+            )
             and uploaded
         ):
             take_in(uploaded, name.strip())

@@ -1,4 +1,5 @@
-"""Small things every page needs: the workspace, errors as sentences, the equivalent command, numbers as text."""
+"""Small things every page needs: the workspace, errors as sentences, the equivalent command,
+numbers as text."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -43,7 +44,8 @@ def show_error(error: ThawError) -> None:
 
 
 def disk_notice() -> None:
-    """Says that the disk is full or read-only, on pages that go well without writing; others have failed with that."""
+    """Says that the disk is full or read-only, on pages that go well without writing; others have
+    failed with that."""
     # Where there can be no workspace at all, the page has said so.
     with suppress(ThawError):
         if sentence := disk_sentence(workspace().root):
@@ -51,7 +53,8 @@ def disk_notice() -> None:
 
 
 def damage_notice(shown: Sequence[str] = ()) -> None:
-    """Says once, folded, what of the workspace is damaged and so in no list. shown: what the page has said already."""
+    """Says once, folded, what of the workspace is damaged and so in no list. shown: what the page
+    has said already."""
     try:
         require_folder(workspace())
         found = [str(error) for error in find_damaged(workspace()) if str(error) not in shown]
@@ -62,15 +65,22 @@ def damage_notice(shown: Sequence[str] = ()) -> None:
         return
     if not found:
         return
-    title = "1 thing in this workspace is damaged" if len(found) == 1 else f"{len(found)} things are damaged"
-    with st.expander(f"{title}, and left out of what is shown", icon=":material/warning:", key="damaged"):
+    title = (
+        "1 thing in this workspace is damaged"
+        if len(found) == 1
+        else f"{len(found)} things are damaged"
+    )
+    with st.expander(
+        f"{title}, and left out of what is shown", icon=":material/warning:", key="damaged"
+    ):
         st.warning("\n".join(f"- {plain(sentence)}" for sentence in found[:MOST_DAMAGED]))
         if len(found) > MOST_DAMAGED:
             st.caption(f"and {len(found) - MOST_DAMAGED:,} more")
 
 
 def sentence_of(error: BaseException) -> str | None:
-    """The sentence for what ended a page: a ThawError's own, or what disk or memory lack; None for any other."""
+    """The sentence for what ended a page: a ThawError's own, or what disk or memory lack; None for
+    any other."""
     if isinstance(error, ThawError):
         return str(error)
     return system_sentence(error, workspace().root)
@@ -86,7 +96,8 @@ def errors_shown() -> Iterator[None]:
 
 
 def explained(view: Callable[P, None]) -> Callable[P, None]:
-    """`view` for st.fragment, with `errors_shown` around it: what ends it is no end of the page around it."""
+    """`view` for st.fragment, with `errors_shown` around it: what ends it is no end of the page
+    around it."""
 
     @wraps(view)
     def shown(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -97,7 +108,8 @@ def explained(view: Callable[P, None]) -> Callable[P, None]:
 
 
 def bullets(sentences: Sequence[str]) -> str:
-    """Sentences as a list; one that counts up several things with numbers to each has a list of its own."""
+    """Sentences as a list; one that counts up several things with numbers to each has a list of its
+    own."""
     lines = []
     for sentence in sentences:
         # Numbers stand in brackets behind each thing that is counted up.
@@ -118,9 +130,12 @@ def say_missing(sentences: Sequence[str]) -> None:
 
 
 def number_columns(row: Mapping[str, object]) -> dict[str, Any]:
-    """How a table shows columns of numbers, by one row of them: whole ones by thousands, others with four decimals."""
+    """How a table shows columns of numbers, by one row of them: whole ones by thousands, others
+    with four decimals."""
     return {
-        name: st.column_config.NumberColumn(format="localized" if isinstance(value, int) else "%.4f")
+        name: st.column_config.NumberColumn(
+            format="localized" if isinstance(value, int) else "%.4f"
+        )
         for name, value in row.items()
     }
 
@@ -133,7 +148,8 @@ def command_hint(command: str) -> None:
 
 
 def commands_shown(*commands: str) -> None:
-    """Shows the command lines that do the same, open, where a box is too small to unfold one: popovers and dialogs."""
+    """Shows the command lines that do the same, open, where a box is too small to unfold one:
+    popovers and dialogs."""
     st.caption("The same on the command line")
     st.code("\n".join(commands), language=None, wrap_lines=True)
 
@@ -144,18 +160,22 @@ def simulated_badge() -> None:
 
 
 def status_markdown(status: str) -> str:
-    """A run's status as an inline badge for st.markdown, such as ":green-badge[:material/check_circle: done]"."""
+    """A run's status as an inline badge for st.markdown, such as
+    ":green-badge[:material/check_circle: done]"."""
     icon, color = STATUS_BADGES[status]
     return f":{color}-badge[{icon} {status}]"
 
 
 def escape_markdown(text: str) -> str:
     """`text` such that st.markdown shows it letter by letter: for names that users gave."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()<>#+-.!|~$:" else letter for letter in text)
+    return "".join(
+        f"\\{letter}" if letter in "\\`*_{}[]()<>#+-.!|~$:" else letter for letter in text
+    )
 
 
 def plain(text: str) -> str:
-    """A sentence such that st.markdown shows what it quotes as text: no image, HTML, colour or formula.
+    """A sentence such that st.markdown shows what it quotes as text: no image, HTML, colour or
+    formula.
 
     An address in it still becomes a link that one may click; nothing is fetched for it.
     """
@@ -188,8 +208,15 @@ def decimals(number: float | None, digits: int = 4) -> str:
     return format_metric(number, digits)
 
 
-def interval(value: float | None, low: float | None, high: float | None, digits: int = 4, signed: bool = False) -> str:
-    """A value with its interval: "0.7651 (0.7583 to 0.7719)"; the value alone where the interval is undefined."""
+def interval(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    digits: int = 4,
+    signed: bool = False,
+) -> str:
+    """A value with its interval: "0.7651 (0.7583 to 0.7719)"; the value alone where the interval is
+    undefined."""
     return format_with_bounds(value, low, high, digits, signed)
 
 
@@ -208,7 +235,8 @@ def duration(seconds: float | None) -> str:
 
 
 def about(seconds: float) -> str:
-    """An estimated time, no finer than it can be trusted: "about 40 s", "about 6 min", "about 1.5 h"."""
+    """An estimated time, no finer than it can be trusted: "about 40 s", "about 6 min", "about 1.5
+    h"."""
     if seconds < 55:
         return f"about {max(1, round(seconds))} s"
     return f"about {round(seconds / 60)} min" if seconds < 3600 else f"about {seconds / 3600:.1f} h"
@@ -225,7 +253,8 @@ def bytes_text(size: int) -> str:
 
 
 def when(moment: str | None) -> str:
-    """An ISO time in UTC as local "24 Nov 12:56", with the year when it is another one; a dash for None."""
+    """An ISO time in UTC as local "24 Nov 12:56", with the year when it is another one; a dash for
+    None."""
     if not moment:
         return MISSING
     local = datetime.fromisoformat(moment).astimezone()

@@ -1,4 +1,5 @@
-"""What pretraining costs: the chosen network in a few numbers, and every architecture beside the others."""
+"""What pretraining costs: the chosen network in a few numbers, and every architecture beside the
+others."""
 
 import dataclasses
 import time
@@ -17,22 +18,33 @@ from core.runs.store import Run
 from core.training.estimate import pretraining_estimate
 from core.training.objectives import OBJECTIVES, origins
 from core.training.settings import PretrainRequest
-from pages.components.common import MISSING, about, escape_markdown, short_count, show_error, workspace
+from pages.components.common import (
+    MISSING,
+    about,
+    escape_markdown,
+    short_count,
+    show_error,
+    workspace,
+)
 from pages.components.stack import stack_of_stages
 
 LOOK_SECONDS = 0.3
 WAITING = "…"
 MEASURE = "dnn"
 """What every architecture is measured against."""
-OPERATIONS = "Of one row's forward pass, in matrix products; a multiply-add counts as two. Lookups count as none."
+OPERATIONS = (
+    "Of one row's forward pass, in matrix products; a multiply-add counts as two. Lookups count as"
+    " none."
+)
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What is known of the costs on one dataset. request: what is asked for, None while it cannot be.
+    """What is known of the costs on one dataset. request: what is asked for, None while it cannot
+    be.
 
-    wanted: everything that can be built here, at its defaults or the request's settings. found: what was counted of
-    it. error: why the rest never will be.
+    wanted: everything that can be built here, at its defaults or the request's settings. found:
+    what was counted of it. error: why the rest never will be.
     """
 
     dataset: Dataset
@@ -66,17 +78,21 @@ def known_costs(dataset: Dataset, request: PretrainRequest | None) -> Costs:
 
 
 def wait_for(costs: Costs) -> None:
-    """Waits for what is being counted, and runs the page anew once what was asked for, or the last, has come.
+    """Waits for what is being counted, and runs the page anew once what was asked for, or the last,
+    has come.
 
-    The page's last call. Any click ends the wait, since drawing is where Streamlit looks for one. A fragment that runs
-    every second would not do: the browser sends it all fields as they stood, which takes back what a preset has just
-    filled in.
+    The page's last call. Any click ends the wait, since drawing is where Streamlit looks for one. A
+    fragment that runs every second would not do: the browser sends it all fields as they stood,
+    which takes back what a preset has just filled in.
     """
     spot = st.empty()
     now = costs
     while now.waiting:
         left = len(now.wanted) - len(now.found)
-        spot.caption(f"{left} of {len(now.wanted)} are still being counted, which takes some seconds the first time.")
+        spot.caption(
+            f"{left} of {len(now.wanted)} are still being counted, which takes some seconds the"
+            " first time."
+        )
         time.sleep(LOOK_SECONDS)
         now = known_costs(costs.dataset, costs.request)
         if not now.waiting or (now.chosen and not costs.chosen):
@@ -84,7 +100,8 @@ def wait_for(costs: Costs) -> None:
 
 
 def show_cost(costs: Costs, request: PretrainRequest, rows: int, history: Sequence[Run]) -> None:
-    """The run's estimated time and the network's size. history: finished runs that calibrate, newest first."""
+    """The run's estimated time and the network's size. history: finished runs that calibrate,
+    newest first."""
     st.markdown("##### What it will cost")
     cost = costs.chosen
     estimate = pretraining_estimate(cost, request, rows, history) if cost else None
@@ -92,7 +109,12 @@ def show_cost(costs: Costs, request: PretrainRequest, rows: int, history: Sequen
     with st.container(horizontal=True, gap="medium"):
         st.metric("Estimated time", seconds if cost else WAITING, width="content")
         st.metric("Parameters", short_count(cost.parameters) if cost else WAITING, width="content")
-        st.metric("Operations a row", short_count(cost.flops) if cost else WAITING, width="content", help=OPERATIONS)
+        st.metric(
+            "Operations a row",
+            short_count(cost.flops) if cost else WAITING,
+            width="content",
+            help=OPERATIONS,
+        )
     if costs.error and not cost:
         show_error(costs.error)
     elif not cost:
@@ -104,7 +126,12 @@ def show_cost(costs: Costs, request: PretrainRequest, rows: int, history: Sequen
 def show_stages(cost: Cost, request: PretrainRequest) -> None:
     """The network stage by stage, as it will be once the run has ended."""
     origin = origins(request.start, request.objective, len(cost.stages))
-    stack_of_stages([dataclasses.replace(stage, origin=one) for stage, one in zip(cost.stages, origin, strict=True)])
+    stack_of_stages(
+        [
+            dataclasses.replace(stage, origin=one)
+            for stage, one in zip(cost.stages, origin, strict=True)
+        ]
+    )
 
 
 def show_costs(costs: Costs, rows: int, history: Sequence[Run]) -> None:
@@ -122,10 +149,18 @@ def show_costs(costs: Costs, rows: int, history: Sequence[Run]) -> None:
             alt="Stages, parameters, operations and estimated time of every architecture",
             column_config={
                 "What it is": st.column_config.TextColumn(width="large"),
-                "Embedding": st.column_config.NumberColumn(format="localized", help="Parameters of the embedding"),
-                "Other stages": st.column_config.NumberColumn(format="localized", help="Parameters"),
-                "Operations a row": st.column_config.NumberColumn(format="compact", help=OPERATIONS),
-                "× DNN": st.column_config.NumberColumn(format="%.1f", help="Operations a row against DNN's"),
+                "Embedding": st.column_config.NumberColumn(
+                    format="localized", help="Parameters of the embedding"
+                ),
+                "Other stages": st.column_config.NumberColumn(
+                    format="localized", help="Parameters"
+                ),
+                "Operations a row": st.column_config.NumberColumn(
+                    format="compact", help=OPERATIONS
+                ),
+                "× DNN": st.column_config.NumberColumn(
+                    format="%.1f", help="Operations a row against DNN's"
+                ),
             },
         )
     if costs.waiting:
@@ -139,7 +174,11 @@ def show_costs(costs: Costs, rows: int, history: Sequence[Run]) -> None:
 
 
 def cost_row(
-    cost: Cost, measure: int | None, request: PretrainRequest | None, rows: int, history: Sequence[Run]
+    cost: Cost,
+    measure: int | None,
+    request: PretrainRequest | None,
+    rows: int,
+    history: Sequence[Run],
 ) -> dict[str, Any]:
     """One line of the table."""
     about_it = ARCHITECTURES[cost.architecture]

@@ -9,11 +9,14 @@ from core.data.split import SplitSpec
 from pages.components.common import workspace
 
 
-def dataset_name(wanted: str, files: Mapping[str, Sample], spec: SplitSpec, min_count: int | None) -> str:
-    """`wanted`, or it with the first number behind it that no dataset of other samples or another split has.
+def dataset_name(
+    wanted: str, files: Mapping[str, Sample], spec: SplitSpec, min_count: int | None
+) -> str:
+    """`wanted`, or it with the first number behind it that no dataset of other samples or another
+    split has.
 
-    A dataset that was prepared so before keeps its name: preparing it again makes it again. files: by role; a sample
-    that is a dataset alone has the role "". spec: as the dataset would store it.
+    A dataset that was prepared so before keeps its name: preparing it again makes it again. files:
+    by role; a sample that is a dataset alone has the role "". spec: as the dataset would store it.
     """
     made_of = {role: sample.id for role, sample in files.items()}
     datasets = {one.name: one for one in list_datasets(workspace())}

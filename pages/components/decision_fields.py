@@ -1,4 +1,5 @@
-"""What decisions are put to: fields for costs, and the slices of a column; for one run and for several."""
+"""What decisions are put to: fields for costs, and the slices of a column; for one run and for
+several."""
 
 import streamlit as st
 
@@ -26,7 +27,9 @@ def cost_fields(run_id: str = "") -> Costs:
     after, bind = (f"-{run_id}", None) if run_id else ("", "query-params")
 
     def number(place: int, label: str, name: str, value: float) -> float:
-        field = columns[place].number_input(label, 0.0, value=value, key=f"{name}{after}", bind=bind, help=HELP[name])  # type: ignore[arg-type]
+        field = columns[place].number_input(
+            label, 0.0, value=value, key=f"{name}{after}", bind=bind, help=HELP[name]
+        )  # type: ignore[arg-type]
         return float(field or 0.0)
 
     way = st.segmented_control(
@@ -37,13 +40,20 @@ def cost_fields(run_id: str = "") -> Costs:
         required=True,
         key=f"way{after}",
         bind=bind,  # type: ignore[arg-type]
-        help="How costs are put: what each kind of error costs, or what a click is worth and an impression costs.",
+        help=(
+            "How costs are put: what each kind of error costs, or what a click is worth and an"
+            " impression costs."
+        ),
     )
     columns = st.columns(2)
     if way == "errors":
-        return Costs(number(0, "Cost of a false positive", "fp", 1.0), number(1, "Cost of a false negative", "fn", 4.0))
+        return Costs(
+            number(0, "Cost of a false positive", "fp", 1.0),
+            number(1, "Cost of a false negative", "fn", 4.0),
+        )
     return of_impressions(
-        number(0, "Value of a click", "value", 5.0), number(1, "Price of an impression", "price", 1.0)
+        number(0, "Value of a click", "value", 5.0),
+        number(1, "Price of an impression", "price", 1.0),
     )
 
 

@@ -1,4 +1,5 @@
-"""A finished run put to a decision: the threshold that costs least, and who it serves well, slice by slice."""
+"""A finished run put to a decision: the threshold that costs least, and who it serves well, slice
+by slice."""
 
 import numpy as np
 import pandas as pd
@@ -31,22 +32,40 @@ def _costs(run: Run) -> None:
     with errors_shown():
         costs = cost_fields(run.id)
         threshold = cheapest_threshold(
-            arrays["target_validation_label"].astype(float), arrays["target_validation_score"].astype(float), costs
+            arrays["target_validation_label"].astype(float),
+            arrays["target_validation_score"].astype(float),
+            costs,
         )
         labels = arrays["target_test_label"].astype(float)
         table = threshold_table(labels, arrays["target_test_score"].astype(float))
         grid = np.linspace(0, 1, 201)
         curve = np.array([costs.of(table.at(one)) for one in grid]) / len(labels)
         here = costs.of(table.at(threshold)) / len(labels)
-        f1 = costs.of(table.at(run.result["threshold"])) / len(labels) if run.result else float("nan")
+        f1 = (
+            costs.of(table.at(run.result["threshold"])) / len(labels)
+            if run.result
+            else float("nan")
+        )
         at = table.at(threshold)
         with st.container(horizontal=True):
-            st.metric("Threshold", decimals(threshold), help="Chosen on validation rows.", width="content")
+            st.metric(
+                "Threshold", decimals(threshold), help="Chosen on validation rows.", width="content"
+            )
             st.metric("Cost a test row", decimals(here), width="content")
-            st.metric("At the highest F1", decimals(f1), help="The threshold the run came with.", width="content")
+            st.metric(
+                "At the highest F1",
+                decimals(f1),
+                help="The threshold the run came with.",
+                width="content",
+            )
             st.metric("Rows acted on", percent((at.tp + at.fp) / len(labels)), width="content")
         figure = cost_figure(grid, {"cost": (curve, threshold)})
-        chart(figure, f"cost-{run.id}", 300, f"Cost a row; {decimals(here)} at {decimals(threshold, 3)}")
+        chart(
+            figure,
+            f"cost-{run.id}",
+            300,
+            f"Cost a row; {decimals(here)} at {decimals(threshold, 3)}",
+        )
 
 
 def _slices(run: Run) -> None:
@@ -56,7 +75,10 @@ def _slices(run: Run) -> None:
         slice_columns(run.dataset),
         key=f"slice-{run.id}",
         width=220,
-        help="By whose values the test rows are sliced. It changes no score, only how they are summed up.",
+        help=(
+            "By whose values the test rows are sliced. It changes no score, only how they are"
+            " summed up."
+        ),
     )
     with errors_shown():
         slices = column_slices(run.dataset, column)
@@ -82,7 +104,9 @@ def _slices(run: Run) -> None:
             height="content",
             placeholder="–",
             alt=f"Metrics by the values of {column}",
-            column_config=number_columns({name: values[0] for name, values in columns.items() if name != column}),
+            column_config=number_columns(
+                {name: values[0] for name, values in columns.items() if name != column}
+            ),
         )
         if len(metrics) == 2:
             st.caption(_most_different(differences, column))
@@ -93,10 +117,13 @@ def _most_different(found: list[SliceDifference], column: str) -> str:
     if not found:
         return f"No slice of {column} can be compared: {NEEDED}."
     if not real:
-        return f"In no slice of {column} is AUC before and after distinguishable (Holm over {len(found)} slices)."
+        return (
+            f"In no slice of {column} is AUC before and after distinguishable (Holm over"
+            f" {len(found)} slices)."
+        )
     named = "; ".join(
-        f"{one.name} ({format_metric(one.difference.delta, signed=True)}, adjusted p {one.adjusted_p:.3g}, "
-        f"n = {one.rows:,})"
+        f"{one.name} ({format_metric(one.difference.delta, signed=True)}, adjusted p"
+        f" {one.adjusted_p:.3g}, n = {one.rows:,})"
         for one in real
     )
     return f"AUC changed most in: {named}. Holm-adjusted over {len(found)} slices."

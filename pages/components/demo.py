@@ -1,4 +1,5 @@
-"""The demo on Home: its button, and its story filling in live: depths, verdict, ROC, mixtures with the backbone."""
+"""The demo on Home: its button, and its story filling in live: depths, verdict, ROC, mixtures with
+the backbone."""
 
 import streamlit as st
 
@@ -15,7 +16,14 @@ from core.runs.sweep import Sweep, arm_of
 from core.runs.sweep_result import arm_results, forgotten, judged, reference_of
 from pages.components.access import write_button
 from pages.components.chart import chart
-from pages.components.common import SIMULATED, bullets, command_hint, decimals, show_error, workspace
+from pages.components.common import (
+    SIMULATED,
+    bullets,
+    command_hint,
+    decimals,
+    show_error,
+    workspace,
+)
 from pages.components.mixing import mixed_view
 from pages.components.result import curves_of
 
@@ -29,14 +37,17 @@ def demo_box() -> None:
     with st.container(border=True):
         st.markdown(f"#### See the whole story {SIMULATED}")
         st.markdown(
-            f"One click sweeps a pretrained backbone over every freeze depth on the dataset *{DATASET}*, {len(SEEDS)} "
-            "seeds each, beside two controls: the backbone as it is, and a network from scratch. "
-            "Results fill in below; all of it takes about a minute on an idle machine."
+            "One click sweeps a pretrained backbone over every freeze depth on the dataset"
+            f" *{DATASET}*, {len(SEEDS)} seeds each, beside two controls: the backbone as it is,"
+            " and a network from scratch. Results fill in below; all of it takes about a minute on"
+            " an idle machine."
         )
         if not runs or any(run.status in RESUMABLE for run in runs):
             label = "Run what is missing" if runs else "Run the demo"
             help_text = "Trains on simulated rows in the background; nothing of yours is touched."
-            if write_button(label, type="primary", icon=":material/play_arrow:", key="run_demo", help=help_text):
+            if write_button(
+                label, type="primary", icon=":material/play_arrow:", key="run_demo", help=help_text
+            ):
                 _start()
         if sweep and runs:
             _progress(sweep, runs)
@@ -51,13 +62,21 @@ def _progress(sweep: Sweep, runs: list[Run]) -> None:
     current = running or runs[0]
     with st.container(horizontal=True):
         label = "Watch it train" if current.active else "Open the first run"
-        st.page_link("run.py", label=label, icon=":material/monitoring:", query_params={"run": current.id})
         st.page_link(
-            "sweep.py", label="The whole sweep", icon=":material/experiment:", query_params={"sweep": sweep.id}
+            "run.py", label=label, icon=":material/monitoring:", query_params={"run": current.id}
+        )
+        st.page_link(
+            "sweep.py",
+            label="The whole sweep",
+            icon=":material/experiment:",
+            query_params={"sweep": sweep.id},
         )
         ids = ",".join(run.id for run in runs)
         st.page_link(
-            "compare.py", label="Compare the runs", icon=":material/compare_arrows:", query_params={"runs": ids}
+            "compare.py",
+            label="Compare the runs",
+            icon=":material/compare_arrows:",
+            query_params={"runs": ids},
         )
 
 
@@ -82,17 +101,30 @@ def demo_story() -> None:
     st.subheader("The story so far" if len(done) < len(runs) else "The story")
     with st.container(border=True):
         sentences = _sentences(sweep, tuple(f"{run.id} {run.finished}" for run in done), done)
-        waiting = f" :orange-badge[:material/hourglass_top: provisional: {len(done)} of {len(runs)} runs done]"
+        waiting = (
+            f" :orange-badge[:material/hourglass_top: provisional: {len(done)} of {len(runs)} runs"
+            " done]"
+        )
         st.markdown(f"**The verdict** {SIMULATED}{waiting if len(done) < len(runs) else ''}")
         words = sentences or ["It takes finished runs of two arms to compare."]
         st.markdown(bullets(words))
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**Freeze depth against AUC**")
-        chart(depth_figure(results), "demo-depth", HEIGHT, "AUC by freeze depth on target and source test rows")
+        chart(
+            depth_figure(results),
+            "demo-depth",
+            HEIGHT,
+            "AUC by freeze depth on target and source test rows",
+        )
     with right:
         st.markdown("**ROC on target test rows** :gray[· first seed]")
-        chart(roc_overlay(_roc(done)), "demo-roc", HEIGHT, "ROC curves of the demo's arms on target test rows")
+        chart(
+            roc_overlay(_roc(done)),
+            "demo-roc",
+            HEIGHT,
+            "ROC curves of the demo's arms on target test rows",
+        )
     mixed = mixed_run(runs)
     mixing = interpolations(workspace(), mixed) if mixed else []
     if mixing and mixing[0].status == "done":
@@ -101,15 +133,22 @@ def demo_story() -> None:
 
 
 def _roc(done: list[Run]) -> list[tuple[str, Curve]]:
-    """ROC of the first seed's run of every arm that is done, three depths among them: lines more would only cover."""
-    depths = sorted(run.request["freeze_depth"] for run in done if run.request["strategy"] == "depth")
+    """ROC of the first seed's run of every arm that is done, three depths among them: lines more
+    would only cover."""
+    depths = sorted(
+        run.request["freeze_depth"] for run in done if run.request["strategy"] == "depth"
+    )
     shown = {depths[0], depths[len(depths) // 2], depths[-1]} if depths else set()
     overlay = []
     for run in done:
         strategy, depth = run.request["strategy"], run.request["freeze_depth"]
         if run.request["train"]["seed"] == SEEDS[0] and (strategy != "depth" or depth in shown):
             found = curves_of(run, "target_test", "score")[1]
-            auc = known_metric(run.result["metrics"].get("target_test"), "auc") if run.result else None
+            auc = (
+                known_metric(run.result["metrics"].get("target_test"), "auc")
+                if run.result
+                else None
+            )
             overlay.append((f"{arm_of(run).title}, {decimals(auc, 3)}", found))
     return overlay
 

@@ -1,4 +1,5 @@
-"""How far the fields of some rows have moved from those of earlier rows: in words, as bars and as a table."""
+"""How far the fields of some rows have moved from those of earlier rows: in words, as bars and as a
+table."""
 
 from collections.abc import Sequence
 
@@ -14,10 +15,12 @@ from pages.components.chart import chart
 def drift_view(
     drifts: Sequence[FieldDrift], between: str, names: tuple[str, str], rare: str, too_few: str = ""
 ) -> None:
-    """The fields by falling drift. between: "between the … and the … rows". names: of both, for heads of columns.
+    """The fields by falling drift. between: "between the … and the … rows". names: of both, for
+    heads of columns.
 
-    rare: what unseen values of the earlier rows are. too_few: see core.data.profile.too_few_for_drift; where it is not
-    empty it stands in place of every index and level, and the shares are shown alone.
+    rare: what unseen values of the earlier rows are. too_few: see
+    core.data.profile.too_few_for_drift; where it is not empty it stands in place of every index and
+    level, and the shares are shown alone.
     """
     drifts = sorted(drifts, key=lambda field: field.psi, reverse=True)
     if too_few:
@@ -32,16 +35,24 @@ def drift_view(
         _table(drifts, names, judged=True)
     noise = max(field.noise for field in drifts)
     st.caption(
-        "Index: population stability index over the field's values. Unseen: values the vocabulary, made of the "
-        f"training rows it was fitted on, does not hold; {rare}."
-        + (f" With so few rows chance alone gives an index of up to {noise:.2f}." if noise > min(DRIFT_LIMITS) else "")
+        "Index: population stability index over the field's values. Unseen: values the vocabulary,"
+        f" made of the training rows it was fitted on, does not hold; {rare}."
+        + (
+            f" With so few rows chance alone gives an index of up to {noise:.2f}."
+            if noise > min(DRIFT_LIMITS)
+            else ""
+        )
     )
 
 
 def _table(drifts: Sequence[FieldDrift], names: tuple[str, str], judged: bool) -> None:
     """One row per field; with index and level where drift is judged."""
     before, after = names
-    index = {"Index": [field.psi for field in drifts], "Drift": [field.level for field in drifts]} if judged else {}
+    index = (
+        {"Index": [field.psi for field in drifts], "Drift": [field.level for field in drifts]}
+        if judged
+        else {}
+    )
     table = pd.DataFrame(
         {
             "Field": [field.field for field in drifts],
@@ -52,19 +63,30 @@ def _table(drifts: Sequence[FieldDrift], names: tuple[str, str], judged: bool) -
             f"Missing, {after}": [field.missing_target for field in drifts],
         }
     )
-    shares = {name: st.column_config.NumberColumn(format="percent") for name in table.columns if "," in name}
+    shares = {
+        name: st.column_config.NumberColumn(format="percent")
+        for name in table.columns
+        if "," in name
+    }
     st.dataframe(
         table,
         hide_index=True,
         height=400,
         column_config={"Index": st.column_config.NumberColumn(format="%.3f"), **shares},
-        alt="Drift, unseen and missing shares of each field" if judged else "Unseen and missing shares of each field",
+        alt=(
+            "Drift, unseen and missing shares of each field"
+            if judged
+            else "Unseen and missing shares of each field"
+        ),
     )
 
 
 def drift_words(drifts: Sequence[FieldDrift], between: str) -> str:
     """The drift in a sentence."""
-    named = {level: [field.field for field in drifts if field.level == level] for level in ("strong", "some")}
+    named = {
+        level: [field.field for field in drifts if field.level == level]
+        for level in ("strong", "some")
+    }
     parts = [
         f"{word} in {len(named[level])} ({', '.join(named[level])})"
         for level, word in (("strong", "strongly"), ("some", "somewhat"))

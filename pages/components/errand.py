@@ -9,9 +9,11 @@ TICK_SECONDS = 0.5
 
 
 def errand_view(key: str, doing: str, measured: bool = True) -> bool:
-    """Shows the errand of that key, and the page anew when it has ended. Whether it is still under way.
+    """Shows the errand of that key, and the page anew when it has ended. Whether it is still under
+    way.
 
-    doing: what it does, as in "Scoring the rows". measured: whether it says how far it is, which is when it can stop.
+    doing: what it does, as in "Scoring the rows". measured: whether it says how far it is, which is
+    when it can stop.
     """
     errand = errands.find(key)
     if errand is None:
@@ -34,7 +36,9 @@ def _tick(key: str, doing: str, measured: bool) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(min(errand.share or 0.0, 1.0), text=_words(errand, doing), width="stretch")
-        if st.button("Stop", key=f"stop {key}", icon=":material/stop_circle:", disabled=errand.stopping):
+        if st.button(
+            "Stop", key=f"stop {key}", icon=":material/stop_circle:", disabled=errand.stopping
+        ):
             errand.stop()
             st.rerun(scope="fragment")
 

@@ -1,4 +1,5 @@
-"""A dataset from several samples: which of them is source, target, validation or test, shown before it is prepared."""
+"""A dataset from several samples: which of them is source, target, validation or test, shown before
+it is prepared."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,14 @@ from core.data.split_adjust import Split
 from core.data.split_plan import by_file, plan_files
 from core.runs.reproduce import prepare_command
 from pages.components.choice import from_address
-from pages.components.common import command_hint, count, errors_shown, plain, simulated_badge, workspace
+from pages.components.common import (
+    command_hint,
+    count,
+    errors_shown,
+    plain,
+    simulated_badge,
+    workspace,
+)
 from pages.components.dataset_name import dataset_name
 from pages.components.heavy import heavy
 from pages.components.split_form import (
@@ -37,7 +45,8 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Role:
-    """How the form shows one of FILE_ROLES. without: what is said where it has no file; empty if it must have one."""
+    """How the form shows one of FILE_ROLES. without: what is said where it has no file; empty if it
+    must have one."""
 
     title: str
     help: str
@@ -46,25 +55,38 @@ class Role:
 
 ROLES = {
     "source": Role(
-        "Source", "Plentiful rows to pretrain on, such as last month's file. The vocabulary is fitted on them.", "none"
+        "Source",
+        "Plentiful rows to pretrain on, such as last month's file. The vocabulary is fitted on"
+        " them.",
+        "none",
     ),
     "target": Role("Target", "Rows to fine-tune on, such as this week's file."),
-    "target_validation": Role("Target validation", "Rows that choose epoch and threshold.", "cut from the target"),
-    "target_test": Role("Target test", "Rows that test every run, and choose nothing.", "cut from the target"),
-    "source_validation": Role("Source validation", "Rows that choose the epoch in pretraining.", "cut from the source"),
-    "source_test": Role("Source test", "Rows that show what fine-tuning forgot.", "cut from the source"),
+    "target_validation": Role(
+        "Target validation", "Rows that choose epoch and threshold.", "cut from the target"
+    ),
+    "target_test": Role(
+        "Target test", "Rows that test every run, and choose nothing.", "cut from the target"
+    ),
+    "source_validation": Role(
+        "Source validation", "Rows that choose the epoch in pretraining.", "cut from the source"
+    ),
+    "source_test": Role(
+        "Source test", "Rows that show what fine-tuning forgot.", "cut from the source"
+    ),
 }
 
 
 def files_form(samples: Sequence[Sample]) -> None:
-    """Choose the files, preview and prepare; ends by choosing the new dataset. The address carries the choice.
+    """Choose the files, preview and prepare; ends by choosing the new dataset. The address carries
+    the choice.
 
     samples: all there are, newest first.
     """
     labelled = [sample for sample in samples if sample.labelled]
     if len(labelled) < 2:
         st.info(
-            "A dataset of several files needs two samples with labels; add another one first.", icon=":material/add:"
+            "A dataset of several files needs two samples with labels; add another one first.",
+            icon=":material/add:",
         )
         return
     files = _choose_files(labelled)
@@ -74,15 +96,21 @@ def files_form(samples: Sequence[Sample]) -> None:
 
 
 def _choose_files(samples: Sequence[Sample]) -> dict[str, Sample]:
-    """The chosen samples by role. At first the oldest one is the source and the newest the target."""
+    """The chosen samples by role. At first the oldest one is the source and the newest the
+    target."""
     by_id = {sample.id: sample for sample in samples}
     chosen: dict[str, str] = {}
     for domain, column in zip(DOMAINS, st.columns(2), strict=True):
         for role in (role for role in FILE_ROLES if role.startswith(domain)):
             ids = [*by_id][::-1] if role == "source" else [*by_id]
-            options = [*ids, NONE] if role == "source" else [NONE, *ids] if ROLES[role].without else ids
+            options = (
+                [*ids, NONE] if role == "source" else [NONE, *ids] if ROLES[role].without else ids
+            )
             if (unknown := from_address(role, options)) is not None:
-                st.warning(f"There is no sample {plain(repr(unknown[:40]))} with labels here; another one is shown.")
+                st.warning(
+                    f"There is no sample {plain(repr(unknown[:40]))} with labels here; another one"
+                    " is shown."
+                )
             chosen[role] = column.selectbox(
                 ROLES[role].title,
                 options,
@@ -115,14 +143,20 @@ def _option(by_id: Mapping[str, Sample], role: str, one: str) -> str:
 def _cut_form(files: dict[str, Sample]) -> None:
     with errors_shown():
         files = check_files(files)
-        with st.expander("Test and validation shares, shuffling, minimum count", icon=":material/tune:"):
-            without = [*files] if "source" in files else [*files, "source_test", "source_validation"]
+        with st.expander(
+            "Test and validation shares, shuffling, minimum count", icon=":material/tune:"
+        ):
+            without = (
+                [*files] if "source" in files else [*files, "source_test", "source_validation"]
+            )
             spec = by_file(SplitSpec(**(share_fields("files", without) | shuffle_fields("files"))))
             known = tuple((role, sample.id, sample.created) for role, sample in files.items())
             split, duplicates = preview_files(known, spec, files)
             min_count = min_count_field("files", split)
         ready = split_preview(split, _shuffle)
-        roles = [SampleRole(role, sample.id, sample.name, sample.rows) for role, sample in files.items()]
+        roles = [
+            SampleRole(role, sample.id, sample.name, sample.rows) for role, sample in files.items()
+        ]
         duplicates_said(roles, duplicates)
         if ready:
             _prepare(files, spec, min_count)
@@ -141,11 +175,14 @@ def duplicates_said(roles: Sequence[SampleRole], duplicates: Sequence[Duplicates
 def preview_files(
     known: tuple[tuple[str, str, str], ...], spec: SplitSpec, _files: dict[str, Sample]
 ) -> tuple[Split, tuple[Duplicates, ...]]:
-    """(what `spec` makes of the files, without the rows' own parts; duplicate rows). known: role, id, when made."""
+    """(what `spec` makes of the files, without the rows' own parts; duplicate rows). known: role,
+    id, when made."""
     with heavy():
         split = plan_files(_files, spec)
         rows = [(role, sample.rows) for role, sample in _files.items()]
-        return without_rows(split), count_duplicates(join_rows([*_files.values()]), split.parts, rows)
+        return without_rows(split), count_duplicates(
+            join_rows([*_files.values()]), split.parts, rows
+        )
 
 
 def _shuffle(remedy: SplitSpec) -> None:
@@ -161,5 +198,7 @@ def _prepare(files: Mapping[str, Sample], spec: SplitSpec, min_count: int | None
         run_prepare(lambda report: prepare_files(workspace(), files, spec, name, min_count, report))
     names = [sample.name for sample in files.values()]
     # A name that two of them have is no name to find them by.
-    named = {role: one.name if names.count(one.name) == 1 else one.id for role, one in files.items()}
+    named = {
+        role: one.name if names.count(one.name) == 1 else one.id for role, one in files.items()
+    }
     command_hint(prepare_command(named, spec, name, min_count))

@@ -1,8 +1,8 @@
 """A form's state in the address, so that a reload or a shared link shows the same form.
 
-What the address brings from outside fills the fields once; after that the fields decide and write the address.
-Streamlit's own binding serves single widgets with a fixed default; here one value stands for many fields, or a default
-hangs on the data.
+What the address brings from outside fills the fields once; after that the fields decide and write
+the address. Streamlit's own binding serves single widgets with a fixed default; here one value
+stands for many fields, or a default hangs on the data.
 """
 
 import streamlit as st
@@ -12,8 +12,8 @@ from pages.components.common import plain
 LONGEST = 4000
 """Letters of a value that are read; longer ones come from no form here."""
 _WRITTEN = "address_written"
-"""In the session: by name, what was written or read before. The browser may still send an old value with an edit that
-overtook the new one, and that must not take the edit back."""
+"""In the session: by name, what was written or read before. The browser may still send an old value
+with an edit that overtook the new one, and that must not take the edit back."""
 
 
 def news(name: str) -> str | None:
@@ -26,7 +26,8 @@ def news(name: str) -> str | None:
 
 
 def keep(name: str, text: str, default: str = "") -> None:
-    """Writes the state of a form, or of a part of it, into the address; the default is left out of it."""
+    """Writes the state of a form, or of a part of it, into the address; the default is left out of
+    it."""
     _written(name).add(text)
     if text == default:
         st.query_params.pop(name, None)
@@ -37,7 +38,10 @@ def keep(name: str, text: str, default: str = "") -> None:
 def left_out(what: str, why: object) -> None:
     """Says that a part of the address is not followed."""
     asked = plain(repr(what[:64]))
-    st.warning(f"The address asks for {asked}, which is left out. {plain(str(why))}", icon=":material/link_off:")
+    st.warning(
+        f"The address asks for {asked}, which is left out. {plain(str(why))}",
+        icon=":material/link_off:",
+    )
 
 
 def _written(name: str) -> set[str]:

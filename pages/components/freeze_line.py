@@ -1,4 +1,5 @@
-"""The freeze line in the picture of the stack: dragged there, or put by a click on a stage, it moves the slider."""
+"""The freeze line in the picture of the stack: dragged there, or put by a click on a stage, it
+moves the slider."""
 
 import streamlit as st
 
@@ -19,10 +20,16 @@ _LINE = st.components.v2.component(
 
 
 def movable_stack(plan: Plan) -> None:
-    """Draws a plan of the strategy depth, with a line that one drags. Keyboard and screen reader have the slider."""
+    """Draws a plan of the strategy depth, with a line that one drags. Keyboard and screen reader
+    have the slider."""
     with st.container(key="freeze_line"):
         stack_of_plan(plan, movable=True)
-        _LINE(data={"depth": plan.frozen_depth, "icons": ICONS}, key="line", height="content", on_depth_change=_follow)
+        _LINE(
+            data={"depth": plan.frozen_depth, "icons": ICONS},
+            key="line",
+            height="content",
+            on_depth_change=_follow,
+        )
 
 
 def _follow() -> None:

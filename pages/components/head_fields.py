@@ -12,7 +12,8 @@ OUTPUT_WORDS = {"logit": "one logit", "softmax": "two classes"}
 
 
 def head_fields(prefix: str, usual: str = "logit") -> HeadSettings:
-    """Draws the fields and returns what they say; BadInput for what cannot be used. The address carries the head.
+    """Draws the fields and returns what they say; BadInput for what cannot be used. The address
+    carries the head.
 
     prefix: of the widget keys. usual: the output until the user chooses otherwise.
     """
@@ -56,7 +57,9 @@ def read_head(text: str) -> HeadSettings:
     parts = text.split(",")
     if len(parts) != 3:
         raise BadInput("A head is written as 64-32,relu,logit.")
-    return HeadSettings(parse_widths(parts[0].replace("-", ","), "The hidden layers"), parts[1], parts[2])
+    return HeadSettings(
+        parse_widths(parts[0].replace("-", ","), "The hidden layers"), parts[1], parts[2]
+    )
 
 
 def _from_address(prefix: str) -> None:

@@ -1,8 +1,10 @@
-"""What the page itself puts into a field, kept from edits that the browser sends before it has heard of it.
+"""What the page itself puts into a field, kept from edits that the browser sends before it has
+heard of it.
 
-With every edit a browser says what all fields hold. One made too early still names the old value of a field that the
-page has changed meanwhile, and Streamlit takes that for an edit and puts it back: a launch pressed right after a preset
-would go out with the settings before it. A hidden field tells how much the browser had heard when it spoke.
+With every edit a browser says what all fields hold. One made too early still names the old value of
+a field that the page has changed meanwhile, and Streamlit takes that for an edit and puts it back:
+a launch pressed right after a preset would go out with the settings before it. A hidden field tells
+how much the browser had heard when it spoke.
 """
 
 from typing import Any
@@ -10,15 +12,18 @@ from typing import Any
 import streamlit as st
 
 _HEARD = "heard"
-"""Key of the hidden field: the number of the latest put that the browser knows. assets/ink.css hides it."""
+"""Key of the hidden field: the number of the latest put that the browser knows. assets/ink.css
+hides it."""
 _NUMBER, _PUTS = "put_number", "puts"
-"""In the session: the number of the latest put; by key, each put's number, what the field held before it, and since."""
+"""In the session: the number of the latest put; by key, each put's number, what the field held
+before it, and since."""
 _KEPT = 20
 """Puts remembered per field; a browser is a few behind at most."""
 
 
 def put(key: str, value: Any) -> None:
-    """Has the field with this key hold `value`; for callbacks, and for a page before it draws the field."""
+    """Has the field with this key hold `value`; for callbacks, and for a page before it draws the
+    field."""
     state = st.session_state
     if state.setdefault(key, value) == value:
         return
@@ -29,7 +34,8 @@ def put(key: str, value: Any) -> None:
 
 
 def restore() -> None:
-    """Puts in again what an overtaking edit undid: before the fields are drawn, and before a callback reads them."""
+    """Puts in again what an overtaking edit undid: before the fields are drawn, and before a
+    callback reads them."""
     state = st.session_state
     heard = state.get(_HEARD, state.get(_NUMBER, 0))
     for key, puts in state.get(_PUTS, {}).items():
@@ -40,4 +46,6 @@ def restore() -> None:
 def listen() -> None:
     """Draws the hidden field: after all others, so that who has heard of it has heard of them."""
     st.session_state[_HEARD] = st.session_state.get(_NUMBER, 0)
-    st.number_input("Heard", 0, key=_HEARD, help="How many of the page's own changes you have seen.")
+    st.number_input(
+        "Heard", 0, key=_HEARD, help="How many of the page's own changes you have seen."
+    )

@@ -1,4 +1,5 @@
-"""Work that takes a core for seconds, and that anyone who may look can start: so many at a time for all visitors."""
+"""Work that takes a core for seconds, and that anyone who may look can start: so many at a time for
+all visitors."""
 
 import threading
 from collections.abc import Iterator

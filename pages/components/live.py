@@ -19,9 +19,14 @@ WAITING_TICK_SECONDS = 0.1
 SCORES = {
     "supervised": ("Validation AUC", "validation_auc", auc_figure),
     "rfd": ("Validation AUC of the detector", "validation_auc", auc_figure),
-    "mfp": ("Hidden values told from drawn ones, validation rows", "validation_accuracy", accuracy_figure),
+    "mfp": (
+        "Hidden values told from drawn ones, validation rows",
+        "validation_accuracy",
+        accuracy_figure,
+    ),
 }
-"""Per objective: title, point name and figure of what it is scored by. Fine-tuning learns clicks too."""
+"""Per objective: title, point name and figure of what it is scored by. Fine-tuning learns clicks
+too."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,11 @@ def _progress(store: RunStore, run: Run, points: Points) -> None:
     phase = (run.phase or "starting").capitalize()
     if run.cancel_asked:
         phase = "Stopping"
-    where = f" · epoch {run.epoch} of {run.epochs} · step {run.step:,} of {run.steps:,}" if run.steps else ""
+    where = (
+        f" · epoch {run.epoch} of {run.epochs} · step {run.step:,} of {run.steps:,}"
+        if run.steps
+        else ""
+    )
     st.progress(share, text=f"{phase}{where}{_time_left(run, points)}")
 
 
@@ -92,7 +101,8 @@ def _time_left(run: Run, points: Points) -> str:
 
 
 def learning_curves(run: Run, points: Points, best_step: int | None = None) -> None:
-    """Loss, and beside it what the run's objective is scored by; best_step: where the weights were kept."""
+    """Loss, and beside it what the run's objective is scored by; best_step: where the weights were
+    kept."""
     _draw(_curves(run, points, best_step))
 
 
@@ -102,7 +112,12 @@ def _curves(run: Run, points: Points, best_step: int | None = None) -> list[Draw
         # Only the start learnt something, and has no validation rows.
         spoken = _spoken("Loss", points, "train_loss")
         return [
-            Drawn("Loss of the start", loss_figure(points, title=loss_title(run)).to_json(), f"loss-{run.id}", spoken)
+            Drawn(
+                "Loss of the start",
+                loss_figure(points, title=loss_title(run)).to_json(),
+                f"loss-{run.id}",
+                spoken,
+            )
         ]
     title, name, draw = SCORES.get(objective, SCORES["supervised"])
     loss = loss_figure(points, best_step, loss_title(run)).to_json()
@@ -129,5 +144,7 @@ def loss_title(run: Run) -> str:
 def _spoken(title: str, points: Points, name: str) -> str:
     _, values = points.get(name, (np.zeros(0), np.zeros(0)))
     return (
-        f"{title} by step; validation now {decimals(float(values[-1]))}" if len(values) else f"{title}: no points yet"
+        f"{title} by step; validation now {decimals(float(values[-1]))}"
+        if len(values)
+        else f"{title}: no points yet"
     )

@@ -1,10 +1,16 @@
-"""A fine-tuned run mixed with its backbone (WiSE-FT): a slider between what it knew and what it learnt."""
+"""A fine-tuned run mixed with its backbone (WiSE-FT): a slider between what it knew and what it
+learnt."""
 
 import numpy as np
 import streamlit as st
 
 from core.evaluation.delong import auc_interval, auc_variance, compare
-from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, reason_of_labels
+from core.evaluation.format_metrics import (
+    format_bounds,
+    format_metric,
+    is_missing,
+    reason_of_labels,
+)
 from core.evaluation.verdicts import LEVEL
 from core.program import PROGRAM
 from core.report.decision_figures import mixing_figure
@@ -13,12 +19,20 @@ from core.runs.store import Run, RunStore
 from core.runs.submit import interpolations, submit_interpolation
 from pages.components.access import write_button
 from pages.components.chart import chart
-from pages.components.common import command_hint, decimals, errors_shown, explained, plain, workspace
+from pages.components.common import (
+    command_hint,
+    decimals,
+    errors_shown,
+    explained,
+    plain,
+    workspace,
+)
 from pages.components.result import predictions_of
 
 ABOUT = (
-    "Weights between the backbone's (0) and the fine-tuned ones (1) often keep more of the source at no cost on the "
-    "target (WiSE-FT, Wortsman et al. 2022). The worker scores eleven mixtures; alpha is chosen on validation rows."
+    "Weights between the backbone's (0) and the fine-tuned ones (1) often keep more of the source"
+    " at no cost on the target (WiSE-FT, Wortsman et al. 2022). The worker scores eleven mixtures;"
+    " alpha is chosen on validation rows."
 )
 
 
@@ -35,7 +49,9 @@ def mixing_view(run: Run) -> None:
         else:
             if found and found[0].message:
                 st.error(plain(found[0].message))
-            if write_button("Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"):
+            if write_button(
+                "Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"
+            ):
                 submit_interpolation(workspace(), run)
                 st.rerun()
         command_hint(f"{PROGRAM} interpolate --run {run.id}")
@@ -62,25 +78,41 @@ def mixed_view(mixing: Run) -> None:
         alphas,
         result["chosen"],
         key=f"alpha-{mixing.id}",
-        help="0 is the backbone as it was, 1 the fine-tuned run. It changes no model, only what is shown.",
+        help=(
+            "0 is the backbone as it was, 1 the fine-tuned run. It changes no model, only what is"
+            " shown."
+        ),
     )
     place = alphas.index(alpha)
     left, right = st.columns([3, 2])
     with left:
         auc = {part: values["auc"] for part, values in parts.items() if part != "target_validation"}
-        spoken = ", ".join(f"{part.replace('_', ' ')} {decimals(values[place])}" for part, values in auc.items())
-        chart(mixing_figure(alphas, auc, result["chosen"], alpha), f"mixing-{mixing.id}", 320, f"AUC: {spoken}")
-        st.caption(f"The star marks alpha {result['chosen']:g}, which validation rows chose; the line is the slider.")
+        spoken = ", ".join(
+            f"{part.replace('_', ' ')} {decimals(values[place])}" for part, values in auc.items()
+        )
+        chart(
+            mixing_figure(alphas, auc, result["chosen"], alpha),
+            f"mixing-{mixing.id}",
+            320,
+            f"AUC: {spoken}",
+        )
+        st.caption(
+            f"The star marks alpha {result['chosen']:g}, which validation rows chose; the line is"
+            " the slider."
+        )
     with right:
         arrays = predictions_of(mixing)
-        for part, title in (("target_test", "Target test rows"), ("source_test", "Source test rows")):
+        for part, title in (
+            ("target_test", "Target test rows"),
+            ("source_test", "Source test rows"),
+        ):
             if part in parts:
                 st.metric(f"AUC, {title.lower()}", decimals(parts[part]["auc"][place]))
                 st.caption(_against_tuned(arrays, part, alpha))
         if not result["mixes_head"]:
             st.caption(
-                "The run's new head differs from the backbone's own, so the stages are mixed and the head stays the "
-                "fine-tuned one: at 0 it does not score as the backbone did."
+                "The run's new head differs from the backbone's own, so the stages are mixed and"
+                " the head stays the fine-tuned one: at 0 it does not score as the backbone did."
             )
 
 
@@ -101,4 +133,7 @@ def _against_tuned(arrays: dict[str, np.ndarray], part: str, alpha: float) -> st
     numbers = f"{format_metric(difference.delta, signed=True)}, 95 % {bounds}"
     if difference.p >= LEVEL:
         return f"{interval} Not distinguishable from the fine-tuned run ({numbers})."
-    return f"{interval} {'Higher' if difference.delta > 0 else 'Lower'} than the fine-tuned run ({numbers})."
+    return (
+        f"{interval} {'Higher' if difference.delta > 0 else 'Lower'} than the fine-tuned run"
+        f" ({numbers})."
+    )

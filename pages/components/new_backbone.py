@@ -12,15 +12,25 @@ from pages.components.stack import stack_of_stages
 
 
 def new_backbone(run: Run) -> None:
-    """The sentence, the objective's own numbers where clicks were not learnt, and links to the backbone."""
+    """The sentence, the objective's own numbers where clicks were not learnt, and links to the
+    backbone."""
     assert run.result is not None
-    card = next((one for one in list_backbones(workspace()) if one.id == run.result["backbone"]), None)
+    card = next(
+        (one for one in list_backbones(workspace()) if one.id == run.result["backbone"]), None
+    )
     objective = run.request.get("objective", "supervised")
     texts = {
-        "supervised": "This run made a new backbone, so there is nothing before it to compare with.",
-        "none": "This run made a backbone without training it: its stages hold what they started with.",
+        "supervised": (
+            "This run made a new backbone, so there is nothing before it to compare with."
+        ),
+        "none": (
+            "This run made a backbone without training it: its stages hold what they started with."
+        ),
     }
-    trained = "This run made a new backbone that learnt from the features of source rows alone, without their clicks."
+    trained = (
+        "This run made a new backbone that learnt from the features of source rows alone, without"
+        " their clicks."
+    )
     st.info(texts.get(objective, trained), icon=":material/info:")
     if card is None:
         st.caption("The backbone has been deleted since.")
@@ -33,7 +43,9 @@ def new_backbone(run: Run) -> None:
         if learnt := run.result.get("learnt"):
             trains = OBJECTIVES[objective].trains
             st.markdown(
-                "**What it learnt** :gray[· on source validation rows]" if trains else "**What its start filled**"
+                "**What it learnt** :gray[· on source validation rows]"
+                if trains
+                else "**What its start filled**"
             )
             learnt_metrics(learnt)
         st.markdown(no_click_head(card))
@@ -45,7 +57,12 @@ def new_backbone(run: Run) -> None:
 def links(card: BackboneCard) -> None:
     """To what comes next."""
     with st.container(horizontal=True):
-        st.page_link("finetune.py", label="Fine-tune it", icon=":material/ac_unit:", query_params={"backbone": card.id})
+        st.page_link(
+            "finetune.py",
+            label="Fine-tune it",
+            icon=":material/ac_unit:",
+            query_params={"backbone": card.id},
+        )
         st.page_link(
             "backbones.py",
             label="See it on the shelf",

@@ -51,8 +51,10 @@ def one_threshold(arms: Sequence[ArmResult]) -> None:
         format="%.3f",
         key="one-threshold",
         bind="query-params",
-        help="A row is a predicted click when its score is at least this, in every run. At first it stands where the "
-        "validation rows of the first of them chose it.",
+        help=(
+            "A row is a predicted click when its score is at least this, in every run. At first it"
+            " stands where the validation rows of the first of them chose it."
+        ),
     )
     counts, figures = _overlays(tuple(runs.items()), str(part), threshold)
     st.dataframe(
@@ -62,7 +64,8 @@ def one_threshold(arms: Sequence[ArmResult]) -> None:
         height="content",
         placeholder="–",
         alt="Confusion matrix, lift and ratios of every arm at the threshold",
-        column_config={"Arm": st.column_config.TextColumn(pinned=True)} | number_columns(next(iter(counts.values()))),
+        column_config={"Arm": st.column_config.TextColumn(pinned=True)}
+        | number_columns(next(iter(counts.values()))),
     )
     grid = st.columns(2)
     for place, (title, figure, alt) in enumerate(figures):
@@ -75,19 +78,30 @@ def one_threshold(arms: Sequence[ArmResult]) -> None:
 def _overlays(
     runs: tuple[tuple[str, Run], ...], part: str, threshold: float
 ) -> tuple[dict[str, dict[str, float]], list[tuple[str, str, str]]]:
-    """(counts by arm, (title, figure as JSON, what it shows) of every figure); kept as long as nothing is moved."""
+    """(counts by arm, (title, figure as JSON, what it shows) of every figure); kept as long as
+    nothing is moved."""
     laid = {}
     for title, run in runs:
         at_all, roc, precision_recall, gains, bins = curves_of(run, part, "score")
-        laid[title] = Laid(title, roc, precision_recall, gains, bins, at_all.at(threshold), at_all.spread(BINS))
+        laid[title] = Laid(
+            title, roc, precision_recall, gains, bins, at_all.at(threshold), at_all.spread(BINS)
+        )
     at = laid[runs[-1][0]].at
     rate = (at.tp + at.fn) / max(at.tp + at.fn + at.fp + at.tn, 1)
     figures = (
         ("ROC", roc_points(laid), "ROC curves with points at the threshold"),
-        ("Precision and recall", precision_recall_points(laid, rate), "Precision by recall with points"),
+        (
+            "Precision and recall",
+            precision_recall_points(laid, rate),
+            "Precision by recall with points",
+        ),
         ("Calibration", calibration_overlay(laid), "Click rate by mean score"),
         ("Gains", gains_points(laid), "Clicks caught by rows taken, with points"),
-        ("Lift", lift_points(laid), "Click rate among the rows taken over that of all rows, with points"),
+        (
+            "Lift",
+            lift_points(laid),
+            "Click rate among the rows taken over that of all rows, with points",
+        ),
         ("Scores", score_overlay(laid, threshold), "Histogram of scores"),
     )
     drawn = [(title, str(figure.to_json()), alt) for title, figure, alt in figures]
@@ -95,13 +109,17 @@ def _overlays(
 
 
 def run_of_each(arms: Sequence[ArmResult]) -> dict[str, Run]:
-    """A run of each arm, by title: of the seed that one chooses where arms have several, else their first."""
+    """A run of each arm, by title: of the seed that one chooses where arms have several, else their
+    first."""
     seeds = sorted({_seed(run) for one in arms if len(one.runs) > 1 for run in one.runs})
     seed = None
     if seeds:
         about = "Curves are of one run of each arm: the one of this seed, else its first."
         seed = int(choose_text("Seed", [str(one) for one in seeds], "seed", about))
-    return {one.title: next((run for run in one.runs if _seed(run) == seed), one.runs[0]) for one in arms}
+    return {
+        one.title: next((run for run in one.runs if _seed(run) == seed), one.runs[0])
+        for one in arms
+    }
 
 
 def _seed(run: Run) -> int:

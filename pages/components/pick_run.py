@@ -9,7 +9,8 @@ from core.runs.store import Run
 from pages.components.common import SIMULATED, count, plain, when, workspace
 
 OFFERED = 300
-"""Newest runs in the box; thousands would take every look at the page half a megabyte. Compare lists and finds all."""
+"""Newest runs in the box; thousands would take every look at the page half a megabyte. Compare
+lists and finds all."""
 
 
 def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
@@ -39,7 +40,10 @@ def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
         help="The run that this page shows. It changes no result.",
     )
     if len(runs) > len(ids):
-        st.caption(f"The newest {OFFERED} of {count(len(runs))} runs are offered here; Compare finds every one.")
+        st.caption(
+            f"The newest {OFFERED} of {count(len(runs))} runs are offered here; Compare finds every"
+            " one."
+        )
     if chosen != named:
         # What else the address says belongs to the other run.
         st.query_params.from_dict({"run": chosen})
@@ -49,4 +53,8 @@ def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
 
 def simulated_mark(run: Run) -> str:
     """SIMULATED, with a space before it, where the run's rows are."""
-    return f" {SIMULATED}" if any(one.simulated for one in list_datasets(workspace()) if one.id == run.dataset) else ""
+    return (
+        f" {SIMULATED}"
+        if any(one.simulated for one in list_datasets(workspace()) if one.id == run.dataset)
+        else ""
+    )

@@ -17,7 +17,9 @@ def in_words(plan: Plan) -> str:
     if not plan.new_head:
         return "**Zero-shot**: nothing trains; the backbone keeps its own head."
     if plan.fresh_backbone:
-        return "**From scratch**: every stage starts from random weights and trains, with a new head."
+        return (
+            "**From scratch**: every stage starts from random weights and trains, with a new head."
+        )
     frozen = ", ".join(stage.title for stage in plan.stages[:-1] if stage.frozen)
     trained = ", ".join(stage.title for stage in plan.stages[:-1] if not stage.frozen)
     if not frozen and plan.strategy in ("depth", "full"):
@@ -34,8 +36,8 @@ def random_warning(plan: Plan) -> None:
     random = [stage.title for stage in plan.stages[:-1] if stage.frozen and is_random(stage)]
     if random:
         st.warning(
-            f"Freezing **{'**, **'.join(random)}** freezes random weights: nothing was learnt there. What lies above "
-            "can only make the best of a fixed random mapping.",
+            f"Freezing **{'**, **'.join(random)}** freezes random weights: nothing was learnt"
+            " there. What lies above can only make the best of a fixed random mapping.",
             icon=":material/casino:",
         )
 
@@ -50,7 +52,8 @@ def totals(plan: Plan, seconds: float) -> None:
 
 
 def stage_table(plan: Plan, learning_rate: float) -> None:
-    """Per stage, the head on top as in the picture: frozen or trained, parameters, and the share of the work.
+    """Per stage, the head on top as in the picture: frozen or trained, parameters, and the share of
+    the work.
 
     Where the plan has them also the parameters that train, the first epoch, and the learning rate.
     """
@@ -59,10 +62,15 @@ def stage_table(plan: Plan, learning_rate: float) -> None:
     columns = {
         "Stage": [escape_markdown(stage.title) for stage in stages] + ["All"],
         "State": [FROZEN if stage.frozen else TRAINED for stage in stages] + [""],
-        "Parameters": [count(stage.parameters) for stage in stages] + [count(sum(one.parameters for one in stages))],
+        "Parameters": (
+            [count(stage.parameters) for stage in stages]
+            + [count(sum(one.parameters for one in stages))]
+        ),
     }
     if plan.only != "all":
-        columns["Trained"] = [count(stage.trained) for stage in stages] + [count(plan.trained_parameters)]
+        columns["Trained"] = [count(stage.trained) for stage in stages] + [
+            count(plan.trained_parameters)
+        ]
     if plan.last_opening:
         columns["From epoch"] = [str(stage.from_epoch + 1) for stage in stages] + [""]
     if any(stage.rate != 1 for stage in stages):
@@ -72,8 +80,8 @@ def stage_table(plan: Plan, learning_rate: float) -> None:
     with st.container(key="plan_table"):
         st.markdown("\n".join([*lines, *map(_row, zip(*columns.values(), strict=True))]))
     st.caption(
-        f"Work: share of one row's forward pass, {short_count(work)} operations in all. Frozen stages compute each row "
-        "once, trained ones in every epoch, forwards and backwards."
+        f"Work: share of one row's forward pass, {short_count(work)} operations in all. Frozen"
+        " stages compute each row once, trained ones in every epoch, forwards and backwards."
     )
 
 

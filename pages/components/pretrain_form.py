@@ -1,4 +1,5 @@
-"""Pretraining: what to train, from what, by what, how; what it costs; and the button that queues it."""
+"""Pretraining: what to train, from what, by what, how; what it costs; and the button that queues
+it."""
 
 from collections.abc import Sequence
 
@@ -31,7 +32,10 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
     """The whole section. taken: names of backbones that are there or on their way."""
     usable = [one for one in datasets if one.has_source]
     if not usable:
-        st.info("Pretraining needs a dataset with a source domain. Bring a sample in and split it first.")
+        st.info(
+            "Pretraining needs a dataset with a source domain. Bring a sample in and split it"
+            " first."
+        )
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
         return
     with errors_shown():
@@ -64,7 +68,15 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
             request = None
             if ready:
                 request = PretrainRequest(
-                    dataset.id, architecture, name, train, settings, objective, start, path, mask_share
+                    dataset.id,
+                    architecture,
+                    name,
+                    train,
+                    settings,
+                    objective,
+                    start,
+                    path,
+                    mask_share,
                 )
             launch(request, dataset)
             costs = known_costs(dataset, request)
@@ -75,7 +87,10 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
             if not is_installed(architecture):
                 missing_package(about)
             elif request is None:
-                st.info(f"It can start once its file is there: {STARTS[start].file}.", icon=":material/attach_file:")
+                st.info(
+                    f"It can start once its file is there: {STARTS[start].file}.",
+                    icon=":material/attach_file:",
+                )
             else:
                 show_cost(costs, request, rows, history)
         show_costs(costs, rows, history)
@@ -112,7 +127,8 @@ def choose_start(about: Architecture) -> tuple[str, str]:
 
 
 def choose_objective(about: Architecture, dataset: Dataset) -> tuple[str, float]:
-    """(what it learns by, share of fields spoilt). Rows without labels leave out what reads clicks."""
+    """(what it learns by, share of fields spoilt). Rows without labels leave out what reads
+    clicks."""
     allowed = [name for name in about.objectives if dataset.labelled or not OBJECTIVES[name].labels]
     titles = {key: one.title for key, one in OBJECTIVES.items()}
     objective = _choice("Learns by", allowed, "pt_objective", allowed[0], titles)
@@ -137,7 +153,10 @@ def train_fields(objective: str, rows: int) -> TrainSettings:
     """How to train; nothing to choose where nothing trains."""
     st.markdown("##### How to train")
     if not OBJECTIVES[objective].trains:
-        st.markdown("Nothing trains here: the backbone is stored as it starts, to be compared with trained ones.")
+        st.markdown(
+            "Nothing trains here: the backbone is stored as it starts, to be compared with trained"
+            " ones."
+        )
         return default_settings(rows, objective)[1]
     return training_fields("pt", rows, objective)
 
@@ -167,8 +186,8 @@ def launch(request: PretrainRequest | None, dataset: Dataset) -> None:
 def missing_package(about: Architecture) -> None:
     """Says what to install."""
     st.warning(
-        f"**{about.title}** needs the optional package `{about.needs}`, which is not installed here. Install it into "
-        "the environment Thaw runs in, then load this page again:",
+        f"**{about.title}** needs the optional package `{about.needs}`, which is not installed"
+        " here. Install it into the environment Thaw runs in, then load this page again:",
         icon=":material/extension:",
     )
     st.code(f"python -m pip install -r requirements-{about.needs}.txt", language=None)
@@ -184,17 +203,27 @@ def free_name(name: str, taken: set[str]) -> str:
 HELP = {
     "Architecture": "Which network is built: its stages, its size, and what it can learn.",
     "Starts from": "What the stages hold before they train. Random weights know nothing yet.",
-    "Learns by": "What the network is asked to tell from the rows. Only clicks give it a head that can score as it is.",
+    "Learns by": (
+        "What the network is asked to tell from the rows. Only clicks give it a head that can score"
+        " as it is."
+    ),
 }
 
 
-def _choice(label: str, options: Sequence[str], key: str, first: str, titles: dict[str, str] | None = None) -> str:
+def _choice(
+    label: str, options: Sequence[str], key: str, first: str, titles: dict[str, str] | None = None
+) -> str:
     """A select box that falls back to `first` where its choice is none of `options` any more."""
     titles = titles or {name: ARCHITECTURES[name].title for name in options}
     if st.session_state.get(key) not in options:
         st.session_state[key] = first
     return st.selectbox(
-        label, options, format_func=titles.__getitem__, key=key, persist_state="session", help=HELP[label]
+        label,
+        options,
+        format_func=titles.__getitem__,
+        key=key,
+        persist_state="session",
+        help=HELP[label],
     )
 
 

@@ -1,4 +1,5 @@
-"""How a file is to be read: what it is, which member of an archive, which column is which, what is kept."""
+"""How a file is to be read: what it is, which member of an archive, which column is which, what is
+kept."""
 
 import json
 import re
@@ -24,7 +25,8 @@ _USED_AS, _COLUMN, _EXAMPLES = "Used as", "Column in the file", "Examples"
 
 @dataclass(frozen=True)
 class File:
-    """A file to be read. original: its own name, which a copy of ours does not have. key: of its widgets."""
+    """A file to be read. original: its own name, which a copy of ours does not have. key: of its
+    widgets."""
 
     path: Path
     original: str
@@ -33,7 +35,8 @@ class File:
 
 @dataclass(frozen=True)
 class _Look:
-    """What was found on looking at a file with some options: its form, or what has to be said first."""
+    """What was found on looking at a file with some options: its form, or what has to be said
+    first."""
 
     form: Inspection | None = None
     needed: ColumnsNeeded | MemberNeeded | None = None
@@ -41,7 +44,8 @@ class _Look:
 
 
 def read_form(file: File, need_label: bool = True) -> ReadOptions | None:
-    """Shows what the file is and asks what it does not show by itself; None as long as it cannot be read.
+    """Shows what the file is and asks what it does not show by itself; None as long as it cannot be
+    read.
 
     need_label: ask where a column that was not recognised may be the label.
     """
@@ -74,7 +78,8 @@ def read_form(file: File, need_label: bool = True) -> ReadOptions | None:
 
 
 def _look(file: File, options: ReadOptions, need_label: bool) -> _Look:
-    """`inspect_file`, remembered for the file as it is: a large archive is unpacked to list its members."""
+    """`inspect_file`, remembered for the file as it is: a large archive is unpacked to list its
+    members."""
     looks = st.session_state.setdefault("looks", {})
     try:
         stat = file.path.stat()
@@ -104,9 +109,13 @@ def _members(file: File, look: _Look) -> dict[str, str]:
     """By name, the members of an archive that hold rows, described; {} where there is no choice."""
     found: dict[str, str] = {}
     if isinstance(look.needed, MemberNeeded):
-        found = {member.name: _described(member) for member in look.needed.members if member.is_rows}
+        found = {
+            member.name: _described(member) for member in look.needed.members if member.is_rows
+        }
     elif look.form and look.form.member:
-        found = {look.form.member: look.form.member} | {other.name: _described(other) for other in look.form.others}
+        found = {look.form.member: look.form.member} | {
+            other.name: _described(other) for other in look.form.others
+        }
     # Where one member was asked for, the others are not listed again.
     kept = st.session_state.setdefault(f"members-{file.key}", found)
     if len(found) > len(kept):
@@ -128,7 +137,10 @@ def _choose_member(file: File, members: dict[str, str], look: _Look) -> str:
         key=f"member-{file.key}",
         placeholder="Choose the file that holds the rows",
         width=420,
-        help="One sample is read from one file. Add the archive again for another one, to combine them as a dataset.",
+        help=(
+            "One sample is read from one file. Add the archive again for another one, to combine"
+            " them as a dataset."
+        ),
     )
     return chosen or ""
 
@@ -138,10 +150,15 @@ def _choose_columns(file: File, member: str, look: _Look) -> ReadOptions | None:
     needed = look.needed if isinstance(look.needed, ColumnsNeeded) else None
     if needed is not None:
         names, examples, roles = needed.names, needed.examples, _proposed_roles(needed)
-        st.warning(escape_markdown(needed.reason.replace(file.path.name, file.original)), icon=":material/help:")
+        st.warning(
+            escape_markdown(needed.reason.replace(file.path.name, file.original)),
+            icon=":material/help:",
+        )
         if not needed.usable:
             return None
-        st.caption("What is proposed below is a guess: look at the examples, and change what is wrong.")
+        st.caption(
+            "What is proposed below is a guess: look at the examples, and change what is wrong."
+        )
     else:
         assert look.form is not None
         names, examples, roles = look.form.names, look.form.examples, _recognised_roles(look.form)
@@ -169,10 +186,18 @@ def _choose_columns(file: File, member: str, look: _Look) -> ReadOptions | None:
 
 
 def _table(
-    file: File, member: str, names: tuple[str, ...], examples: tuple[tuple[str, ...], ...], roles: list[str]
+    file: File,
+    member: str,
+    names: tuple[str, ...],
+    examples: tuple[tuple[str, ...], ...],
+    roles: list[str],
 ) -> list[str]:
-    shown = [", ".join(cell or "(empty)" for cell in dict.fromkeys(cells[:8]))[:60] for cells in examples]
-    table = pd.DataFrame({_COLUMN: [name or "(no name)" for name in names], _USED_AS: roles, _EXAMPLES: shown})
+    shown = [
+        ", ".join(cell or "(empty)" for cell in dict.fromkeys(cells[:8]))[:60] for cells in examples
+    ]
+    table = pd.DataFrame(
+        {_COLUMN: [name or "(no name)" for name in names], _USED_AS: roles, _EXAMPLES: shown}
+    )
     edited = st.data_editor(
         table,
         hide_index=True,
@@ -218,14 +243,19 @@ def _problem(roles: list[str], untouched: bool) -> str:
     missing = [field for field in FIELDS if field not in roles]
     if untouched and missing:
         listed = ", ".join(missing[:6]) + (" …" if len(missing) > 6 else "")
-        return f"Choose the columns of {listed}. What stays without one is read as missing in every row."
+        return (
+            f"Choose the columns of {listed}. What stays without one is read as missing in every"
+            " row."
+        )
     if len(missing) > len(FIELDS) // 2:
         return f"{len(missing)} of the 39 features have no column; too few are left to train on."
     return ""
 
 
 def _have_names(names: tuple[str, ...]) -> bool:
-    return not all(name == f"column {place + 1}" or name == str(place + 1) for place, name in enumerate(names))
+    return not all(
+        name == f"column {place + 1}" or name == str(place + 1) for place, name in enumerate(names)
+    )
 
 
 def _options(member: str, names: tuple[str, ...], roles: list[str]) -> ReadOptions:
@@ -234,7 +264,9 @@ def _options(member: str, names: tuple[str, ...], roles: list[str]) -> ReadOptio
     for ours in (LABEL, *FIELDS, ID):
         if ours in roles:
             place = roles.index(ours)
-            columns[ours] = names[place] if by_name and names.count(names[place]) == 1 else place + 1
+            columns[ours] = (
+                names[place] if by_name and names.count(names[place]) == 1 else place + 1
+            )
         elif ours != ID:
             columns[ours] = None
     taken = {place for place, role in enumerate(roles) if role not in (KEEP, LEAVE, ID)}

@@ -16,14 +16,19 @@ from pages.components.common import show_error, workspace
 from pages.components.heavy import heavy
 
 ABOUT = (
-    "One HTML file that opens without a network: interactive plots, the data's hash, settings, verdicts, and the "
-    "commands that do it all again."
+    "One HTML file that opens without a network: interactive plots, the data's hash, settings,"
+    " verdicts, and the commands that do it all again."
 )
 
 
-def report_download(key: str, sweep: str = "", runs: Sequence[str] = (), disabled: bool = False) -> None:
-    """A button that opens the download. sweep: a sweep's id; runs: else ids of runs that ended well on one dataset."""
-    with st.popover("Report", icon=":material/summarize:", key=key, disabled=disabled, on_change="rerun") as opened:
+def report_download(
+    key: str, sweep: str = "", runs: Sequence[str] = (), disabled: bool = False
+) -> None:
+    """A button that opens the download. sweep: a sweep's id; runs: else ids of runs that ended well
+    on one dataset."""
+    with st.popover(
+        "Report", icon=":material/summarize:", key=key, disabled=disabled, on_change="rerun"
+    ) as opened:
         if opened.open:
             offer(key, sweep, runs)
 

@@ -68,7 +68,8 @@ Curves = tuple[ThresholdTable, Curve, Curve, Curve, Bins]
 """See `curves`."""
 
 
-# Resources: of data every rerun would get a copy, and of a million rows that takes longer than all the rest.
+# Resources: of data every rerun would get a copy, and of a million rows that takes longer than all
+# the rest.
 @st.cache_resource(max_entries=16, show_spinner=False)
 def predictions(path: str, modified: int, size: int) -> dict[str, np.ndarray]:
     """The arrays of a predictions file; the time and size are part of the cache's key."""
@@ -113,7 +114,11 @@ def result_view(run: Run) -> None:
         if run.kind != "pretrain":
             verdict(run, arrays)
     # The metrics are in the store: they are there where the scores behind them are not.
-    measured = run.result["metrics"] if arrays is None else [name.removesuffix("_label") for name in arrays]
+    measured = (
+        run.result["metrics"]
+        if arrays is None
+        else [name.removesuffix("_label") for name in arrays]
+    )
     parts = [part for part in PART_TITLES if part in measured]
     if parts:
         metrics_table(run.result, parts, beside_before=run.request.get("strategy") != "zero-shot")
@@ -127,9 +132,16 @@ def result_view(run: Run) -> None:
         steps, _ = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
         kept = int(steps[best]) if best < len(steps) else None
         learning_curves(run, points, kept)
-        stopped = " It stopped early: the validation loss no longer fell." if run.result["stopped_early"] else ""
+        stopped = (
+            " It stopped early: the validation loss no longer fell."
+            if run.result["stopped_early"]
+            else ""
+        )
         if run.halted:
-            stopped = " Successive halving ended it here: other arms of its sweep had the lower validation loss."
+            stopped = (
+                " Successive halving ended it here: other arms of its sweep had the lower"
+                " validation loss."
+            )
         if kept is not None:
             st.caption(f"The weights of epoch {best} were kept (lowest validation loss).{stopped}")
     stage_table(run)
@@ -140,21 +152,29 @@ def verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
     assert run.result is not None
     if run.result.get("before") is None:
         st.info(
-            "This backbone had no click head before, so there is no score of its own to compare with. Compare the run "
-            "with one from scratch instead.",
+            "This backbone had no click head before, so there is no score of its own to compare"
+            " with. Compare the run with one from scratch instead.",
             icon=":material/info:",
         )
         return
     if run.request.get("strategy") == "zero-shot":
-        st.info("The backbone as it is: nothing was trained. Compare it with a fine-tuned run.", icon=":material/info:")
+        st.info(
+            "The backbone as it is: nothing was trained. Compare it with a fine-tuned run.",
+            icon=":material/info:",
+        )
         return
     texts = []
     for part, what in (("target_test", "On the target"), ("source_test", "On the source")):
         if f"{part}_label" in arrays:
-            labels, after, before = (arrays[f"{part}_{name}"] for name in ("label", "score", "before"))
+            labels, after, before = (
+                arrays[f"{part}_{name}"] for name in ("label", "score", "before")
+            )
             texts.append(f"**{what}** {change_in_words(labels, after, before)}")
     st.info("  \n".join(texts), icon=":material/gavel:")
-    st.caption("Before: the backbone as it was, with its own head. After: this run. Both on the same test rows.")
+    st.caption(
+        "Before: the backbone as it was, with its own head. After: this run. Both on the same test"
+        " rows."
+    )
 
 
 def change_in_words(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -> str:
@@ -166,16 +186,23 @@ def change_in_words(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -
         return f"AUC before and after is not comparable: {reason_of_labels(labels)}{known}."
     interval = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}"
     if difference.p >= LEVEL:
-        return f"AUC before and after is not distinguishable at n = {rows} (difference {delta}, {interval})."
+        return (
+            f"AUC before and after is not distinguishable at n = {rows} (difference {delta},"
+            f" {interval})."
+        )
     better = "higher" if difference.delta > 0 else "lower"
     p = f"p {format_p(difference.p)}" if difference.p < 1e-4 else f"p = {format_p(difference.p)}"
     return f"AUC is {better} than the backbone's as it was: {delta}, {interval}, {p}, n = {rows}."
 
 
 def metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool) -> None:
-    """Every metric on target and source test rows, each beside what the backbone had before it was trained."""
+    """Every metric on target and source test rows, each beside what the backbone had before it was
+    trained."""
     for column, part in zip(st.columns(len(parts)), parts, strict=True):
-        after, before = result["metrics"][part], (result.get("before") or {}).get(part) if beside_before else None
+        after, before = (
+            result["metrics"][part],
+            (result.get("before") or {}).get(part) if beside_before else None,
+        )
         rows = []
         for name, title in METRICS.items():
             row = {"Metric": title, "After" if before else "Value": metric_text(after, name)}
@@ -187,8 +214,8 @@ def metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool)
         with column.container(border=True):
             rate, threshold = percent(after.get("click_rate")), decimals(after.get("threshold"))
             st.markdown(
-                f"**{PART_TITLES[part]}** :gray[· {count(after.get('rows'))} rows · click rate {rate} "
-                f"· threshold {threshold}, {result['threshold_rule']}]"
+                f"**{PART_TITLES[part]}** :gray[· {count(after.get('rows'))} rows · click rate"
+                f" {rate} · threshold {threshold}, {result['threshold_rule']}]"
             )
             st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
             if reason := missing_sentence(after, "these rows"):
@@ -225,34 +252,50 @@ def threshold_view(run: Run, parts: list[str]) -> None:
         step=0.001,
         format="%.3f",
         key=key,
-        help="A row is a predicted click when its score is at least this. It was chosen on validation rows for the "
-        "highest F1; test rows chose nothing.",
+        help=(
+            "A row is a predicted click when its score is at least this. It was chosen on"
+            " validation rows for the highest F1; test rows chose nothing."
+        ),
     )
 
     def reset() -> None:
         st.session_state[key] = default
 
-    controls[2].button("Reset", on_click=reset, help=f"Back to {default:.3f}, chosen on validation rows")
+    controls[2].button(
+        "Reset", on_click=reset, help=f"Back to {default:.3f}, chosen on validation rows"
+    )
     arrays = predictions_of(run)
     names = {True: "score"}
     if f"{part}_before" in arrays and run.request.get("strategy") != "zero-shot":
         names[False] = "before"
     shown = {after: curves_of(run, part, name) for after, name in names.items()}
-    # The slider has three digits; where it stands, the table above counts at all digits of the threshold.
+    # The slider has three digits; where it stands, the table above counts at all digits of the
+    # threshold.
     exact = float(run.result["threshold"])
-    at = {after: item[0].at(exact if threshold == default else threshold) for after, item in shown.items()}
+    at = {
+        after: item[0].at(exact if threshold == default else threshold)
+        for after, item in shown.items()
+    }
     _numbers(at[True])
     grid = st.columns(2)
     labels = arrays[f"{part}_label"]
     figures = (
         ("Confusion matrix", confusion_figure(at[True]), _confusion_words(at[True])),
-        ("ROC", roc_figure({a: i[1] for a, i in shown.items()}, at), "ROC curve with the operating point"),
+        (
+            "ROC",
+            roc_figure({a: i[1] for a, i in shown.items()}, at),
+            "ROC curve with the operating point",
+        ),
         (
             "Precision and recall",
             precision_recall_figure({a: i[2] for a, i in shown.items()}, at, float(labels.mean())),
             "Precision by recall with the operating point",
         ),
-        ("Calibration", calibration_figure({a: i[4] for a, i in shown.items()}), "Click rate by mean score"),
+        (
+            "Calibration",
+            calibration_figure({a: i[4] for a, i in shown.items()}),
+            "Click rate by mean score",
+        ),
         ("Scores", score_figure(shown[True][0], threshold), "Histogram of scores by class"),
         ("Gains", gains_figure({a: i[3] for a, i in shown.items()}), "Clicks caught by rows taken"),
     )
@@ -277,20 +320,29 @@ def _numbers(at: Confusion) -> None:
 
 
 def _confusion_words(at: Confusion) -> str:
-    return f"Confusion matrix: {at.tp:,} true and {at.fp:,} false clicks, {at.fn:,} missed, {at.tn:,} true no-clicks"
+    return (
+        f"Confusion matrix: {at.tp:,} true and {at.fp:,} false clicks, {at.fn:,} missed, {at.tn:,}"
+        " true no-clicks"
+    )
 
 
 def stage_table(run: Run) -> None:
     """Which stages trained, and what their weights come from."""
     assert run.result is not None
     fresh = run.kind == "pretrain"
-    came_from = weights_after(run) if fresh else [stage.get("origin", "supervised") for stage in run.result["stages"]]
+    came_from = (
+        weights_after(run)
+        if fresh
+        else [stage.get("origin", "supervised") for stage in run.result["stages"]]
+    )
     untrained = run.request.get("objective") == "none"
     with st.expander("Stages, frozen and trained", icon=":material/stacks:"):
         rows = [
             {
                 "Stage": stage["title"],
-                "State": "as it started" if untrained else "frozen" if stage["frozen"] else "trained",
+                "State": (
+                    "as it started" if untrained else "frozen" if stage["frozen"] else "trained"
+                ),
                 "Weights" if fresh else "Started from": ORIGINS.get(origin, origin),
                 "Parameters": count(stage["parameters"]),
             }
@@ -298,12 +350,17 @@ def stage_table(run: Run) -> None:
         ]
         st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
         trained = 0 if untrained else run.result["trained_parameters"]
-        st.caption(f"{count(trained)} parameters were trained." if trained else "Nothing was trained.")
+        st.caption(
+            f"{count(trained)} parameters were trained." if trained else "Nothing was trained."
+        )
 
 
 def weights_after(run: Run) -> list[str]:
     """Origins of the weights that a pretraining run left in its stages, its head's last."""
     assert run.result is not None
-    start, objective = run.request.get("start", "random"), run.request.get("objective", "supervised")
+    start, objective = (
+        run.request.get("start", "random"),
+        run.request.get("objective", "supervised"),
+    )
     head = objective if OBJECTIVES[objective].trains else "random"
     return [*origins(start, objective, len(run.result["stages"]) - 1), head]

@@ -1,4 +1,5 @@
-"""What can be done with the runs chosen on Compare: open, tag, note, delete; choose all or none; files of the table."""
+"""What can be done with the runs chosen on Compare: open, tag, note, delete; choose all or none;
+files of the table."""
 
 from functools import partial
 
@@ -36,7 +37,10 @@ def round_of_choice() -> int:
 @st.dialog("Delete runs")
 def confirm_delete(runs: list[Run]) -> None:
     """Asks once more, naming what goes."""
-    st.write(f"Delete {len(runs)} run(s) with their models, predictions and curves? This cannot be undone.")
+    st.write(
+        f"Delete {len(runs)} run(s) with their models, predictions and curves? This cannot be"
+        " undone."
+    )
     for run in runs[:MOST_NAMED]:
         st.markdown(f"- {escape_markdown(run.name)}")
     if len(runs) > MOST_NAMED:
@@ -60,7 +64,9 @@ def annotate(runs: list[Run]) -> None:
     )
     there = sorted({tag for run in runs for tag in run.tags})
     gone = (
-        st.multiselect("Take tags off", there, help="Tags that the chosen runs lose; no result changes.")
+        st.multiselect(
+            "Take tags off", there, help="Tags that the chosen runs lose; no result changes."
+        )
         if there
         else []
     )
@@ -96,11 +102,21 @@ def actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.DataFrame)
             annotate(runs)
         if write_button("Delete", icon=":material/delete:", disabled=not runs):
             confirm_delete(runs)
-        st.button("Choose all shown", on_click=choose, args=([run.id for run in shown],), disabled=not shown)
+        st.button(
+            "Choose all shown",
+            on_click=choose,
+            args=([run.id for run in shown],),
+            disabled=not shown,
+        )
         st.button("Choose none", on_click=choose, args=([],), disabled=not runs)
         for title, ending, mime, data in (
             ("CSV of the table", "csv", "text/csv", partial(safe_csv, table)),
-            ("Parquet", "parquet", "application/vnd.apache.parquet", partial(table.to_parquet, index=False)),
+            (
+                "Parquet",
+                "parquet",
+                "application/vnd.apache.parquet",
+                partial(table.to_parquet, index=False),
+            ),
         ):
             st.download_button(
                 title, data, f"thaw-runs.{ending}", mime, icon=":material/download:", on_click="ignore",
@@ -108,4 +124,6 @@ def actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.DataFrame)
             )  # fmt: skip
         report_download("report_compare", runs=[run.id for run in runs], disabled=not runs)
         behind = f", {hidden} of them behind the filters" if hidden else ""
-        st.caption(f"{len(runs)} chosen{behind}; tick rows to choose. A click on a column's head sorts.")
+        st.caption(
+            f"{len(runs)} chosen{behind}; tick rows to choose. A click on a column's head sorts."
+        )

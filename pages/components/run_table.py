@@ -12,16 +12,31 @@ from core.runs.store import Run
 ROWS = {"run": "A row a run", "arm": "A row an arm"}
 NUMBERS = {
     "Target AUC": st.column_config.NumberColumn(
-        format="%.4f", help="On target test rows; none without a click head. Of an arm: the mean over its seeds"
+        format="%.4f",
+        help="On target test rows; none without a click head. Of an arm: the mean over its seeds",
     ),
-    "± 95 %": st.column_config.NumberColumn(format="%.4f", help="Half the DeLong interval of the target AUC"),
-    "± seeds": st.column_config.NumberColumn(format="%.4f", help="Standard deviation of the target AUC over seeds"),
+    "± 95 %": st.column_config.NumberColumn(
+        format="%.4f", help="Half the DeLong interval of the target AUC"
+    ),
+    "± seeds": st.column_config.NumberColumn(
+        format="%.4f", help="Standard deviation of the target AUC over seeds"
+    ),
     "Log loss": st.column_config.NumberColumn(format="%.4f", help="On target test rows"),
-    "Source AUC": st.column_config.NumberColumn(format="%.4f", help="On source test rows: what was kept"),
-    "Best val. AUC": st.column_config.NumberColumn(format="%.4f", help="Highest of its epochs, on validation rows"),
-    "Last val. AUC": st.column_config.NumberColumn(format="%.4f", help="Of its last epoch, on validation rows"),
-    "Best val. loss": st.column_config.NumberColumn(format="%.4f", help="Lowest of its epochs, on validation rows"),
-    "Last val. loss": st.column_config.NumberColumn(format="%.4f", help="Of its last epoch, on validation rows"),
+    "Source AUC": st.column_config.NumberColumn(
+        format="%.4f", help="On source test rows: what was kept"
+    ),
+    "Best val. AUC": st.column_config.NumberColumn(
+        format="%.4f", help="Highest of its epochs, on validation rows"
+    ),
+    "Last val. AUC": st.column_config.NumberColumn(
+        format="%.4f", help="Of its last epoch, on validation rows"
+    ),
+    "Best val. loss": st.column_config.NumberColumn(
+        format="%.4f", help="Lowest of its epochs, on validation rows"
+    ),
+    "Last val. loss": st.column_config.NumberColumn(
+        format="%.4f", help="Of its last epoch, on validation rows"
+    ),
     "Trained": st.column_config.NumberColumn(format="localized", help="Parameters trained"),
     "Seconds": st.column_config.NumberColumn(format="%.1f"),
     "Memory, MB": st.column_config.NumberColumn(format="%.0f", help="Peak memory"),
@@ -30,7 +45,8 @@ NUMBERS = {
 
 
 def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
-    """The runs that the filters let through; the filters are in the address. sweeps: names by id."""
+    """The runs that the filters let through; the filters are in the address. sweeps: names by
+    id."""
     statuses = sorted({run.status for run in runs})
     tags = sorted({tag for run in runs for tag in run.tags})
     groups = [group for group in dict.fromkeys(run.group for run in runs) if group in sweeps]
@@ -64,11 +80,13 @@ def _among(label: str, key: str, options: Sequence[str]) -> list[str]:
     )
 
 
-def run_table(ids: Sequence[tuple[str, ...]], table: pd.DataFrame, chosen: Sequence[str], round_: int) -> list[str]:
+def run_table(
+    ids: Sequence[tuple[str, ...]], table: pd.DataFrame, chosen: Sequence[str], round_: int
+) -> list[str]:
     """Draws the table, whose rows stand for runs of these ids; the ids of the ticked rows.
 
-    chosen: ids chosen so far; of a ticked row that has some of them, these stay chosen and no others. round_: another
-    number makes the widget anew, as when all were chosen by a button.
+    chosen: ids chosen so far; of a ticked row that has some of them, these stay chosen and no
+    others. round_: another number makes the widget anew, as when all were chosen by a button.
     """
     # The widget is made anew when the set of rows changes, since it remembers rows by their place.
     shown = hashlib.sha256(repr((list(ids), round_)).encode()).hexdigest()[:12]

@@ -1,4 +1,5 @@
-"""A scored file: how many clicks are predicted, how good that was where labels tell, how far the rows have moved."""
+"""A scored file: how many clicks are predicted, how good that was where labels tell, how far the
+rows have moved."""
 
 from typing import Any
 
@@ -21,7 +22,11 @@ from pages.components.result import METRICS, metric_text
 PREVIEW_ROWS = 100
 FEW_ROWS = 8
 """Rows of a table that is shown whole."""
-DRIFT_WORDS = {"little": "have hardly moved", "some": "have moved somewhat", "strong": "have moved strongly"}
+DRIFT_WORDS = {
+    "little": "have hardly moved",
+    "some": "have moved somewhat",
+    "strong": "have moved strongly",
+}
 
 
 def scoring_view(run: Run, scoring: Scoring) -> None:
@@ -64,12 +69,25 @@ def numbers(said: dict[str, Any]) -> None:
             "Over the threshold",
             count(over),
             border=True,
-            help=f"Predicted clicks: rows whose score is at least the run's threshold, {decimals(said['threshold'])}; "
-            f"{percent(scores['predicted_click_share'])} of all.",
+            help=(
+                "Predicted clicks: rows whose score is at least the run's threshold,"
+                f" {decimals(said['threshold'])}; {percent(scores['predicted_click_share'])} of"
+                " all."
+            ),
         )
-        st.metric("Predicted click rate", percent(scores["mean"], 2), border=True, help="The mean of all scores.")
+        st.metric(
+            "Predicted click rate",
+            percent(scores["mean"], 2),
+            border=True,
+            help="The mean of all scores.",
+        )
         if metrics:
-            st.metric("Actual click rate", percent(metrics.get("click_rate"), 2), border=True, help="By the labels.")
+            st.metric(
+                "Actual click rate",
+                percent(metrics.get("click_rate"), 2),
+                border=True,
+                help="By the labels.",
+            )
         else:
             st.metric("Share over threshold", percent(scores["predicted_click_share"]), border=True)
 
@@ -81,7 +99,8 @@ def skipped(said: dict[str, Any]) -> None:
     with st.expander(title, icon=":material/warning:"):
         st.markdown("\n".join(f"- {escape_markdown(example)}" for example in said["bad_examples"]))
         st.caption(
-            "The predictions are numbered as the file's rows are, so the skipped rows' numbers are not among them."
+            "The predictions are numbered as the file's rows are, so the skipped rows' numbers are"
+            " not among them."
         )
 
 
@@ -108,7 +127,10 @@ def downloads(run: Run, scoring: Scoring) -> None:
             on_click="ignore",
         )
         if write_button(
-            "Delete", key="scored_delete", icon=":material/delete:", help="Deletes these predictions here."
+            "Delete",
+            key="scored_delete",
+            icon=":material/delete:",
+            help="Deletes these predictions here.",
         ):
             delete_kept(scoring)
             st.query_params.pop("scored", None)
@@ -129,17 +151,21 @@ def spread(said: dict[str, Any]) -> None:
             st.caption("The line is the run's threshold.")
             return
         st.caption(
-            f"The scores {DRIFT_WORDS[scores['level']]} against those of the run's test rows (index "
-            f"{format_metric(scores['psi'], 3)}): mean {decimals(scores['scored']['mean'])} here, "
-            f"{decimals(scores['test']['mean'])} there. The line is the run's threshold."
+            f"The scores {DRIFT_WORDS[scores['level']]} against those of the run's test rows (index"
+            f" {format_metric(scores['psi'], 3)}): mean {decimals(scores['scored']['mean'])} here,"
+            f" {decimals(scores['test']['mean'])} there. The line is the run's threshold."
         )
 
 
 def quality(metrics: dict[str, Any]) -> None:
     """Every metric on the file's labels."""
     st.markdown(f"**By the file's labels** :gray[· {format_interval(metrics)}]")
-    rows = [{"Metric": title, "Value": metric_text(metrics, name)} for name, title in METRICS.items()]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="Metrics of the scored file")
+    rows = [
+        {"Metric": title, "Value": metric_text(metrics, name)} for name, title in METRICS.items()
+    ]
+    st.dataframe(
+        pd.DataFrame(rows), hide_index=True, height="content", alt="Metrics of the scored file"
+    )
     rows_of = f"{count(metrics.get('rows'))} row{'' if metrics.get('rows') == 1 else 's'}"
     st.caption(f"On {rows_of}; F1, precision and recall at the run's own threshold.")
 
@@ -148,7 +174,13 @@ def preview(scoring: Scoring) -> None:
     """The first predictions."""
     table = scoring.first(PREVIEW_ROWS).to_pandas()
     st.dataframe(
-        table.rename(columns={"row": "Row in the file", "score": "Score", "predicted_click": "Predicted click"}),
+        table.rename(
+            columns={
+                "row": "Row in the file",
+                "score": "Score",
+                "predicted_click": "Predicted click",
+            }
+        ),
         key="scored_first",
         hide_index=True,
         height=340 if len(table) > FEW_ROWS else "content",
@@ -166,7 +198,10 @@ def drift(said: dict[str, Any]) -> None:
     """How far the file's fields have moved from the rows that the run learnt from."""
     moved = said["drift"]
     if moved is None:
-        st.info("The run's dataset is gone, so there are no training rows to compare with.", icon=":material/info:")
+        st.info(
+            "The run's dataset is gone, so there are no training rows to compare with.",
+            icon=":material/info:",
+        )
         return
     drifts = [
         FieldDrift(
@@ -183,8 +218,8 @@ def drift(said: dict[str, Any]) -> None:
     assert len(drifts) == len(FIELDS)
     drift_view(
         drifts,
-        f"between the {count(moved['training_rows'])} training rows of {escape_markdown(moved['dataset'])} "
-        f"and the {count(said['rows'])} rows of this file",
+        f"between the {count(moved['training_rows'])} training rows of"
+        f" {escape_markdown(moved['dataset'])} and the {count(said['rows'])} rows of this file",
         ("training", "file"),
         "rare values are among them",
         too_few_for_drift(moved["training_rows"], said["rows"]),

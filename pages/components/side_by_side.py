@@ -1,4 +1,5 @@
-"""The chosen runs side by side as arms: figures with intervals, verdicts, the settings that differ, decisions."""
+"""The chosen runs side by side as arms: figures with intervals, verdicts, the settings that differ,
+decisions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -57,11 +58,20 @@ MOST_ARMS = 24
 
 def side_by_side(runs: Sequence[Run]) -> None:
     """Everything that compares `runs`; those not done are left out and named."""
-    done = [run for run in runs if run.status == "done" and run.result and "target_test" in run.result["metrics"]]
+    done = [
+        run
+        for run in runs
+        if run.status == "done" and run.result and "target_test" in run.result["metrics"]
+    ]
     if len(done) < len(runs):
-        st.caption(f"{len(runs) - len(done)} of the chosen runs are not done, or score no clicks: left out below.")
+        st.caption(
+            f"{len(runs) - len(done)} of the chosen runs are not done, or score no clicks: left out"
+            " below."
+        )
     if not done:
-        st.info("Tick finished runs in the table to lay them side by side.", icon=":material/check_box:")
+        st.info(
+            "Tick finished runs in the table to lay them side by side.", icon=":material/check_box:"
+        )
         return
     datasets = {dataset.id: dataset for dataset in list_datasets(workspace())}
     arms = arms_of(done, backbone_names(), {one.id: one.name for one in datasets.values()})
@@ -84,7 +94,10 @@ def _choose_setting(arms: list[ChosenArm]) -> tuple[list[ChosenArm], bool]:
         return arms, bool(settings[0])
     options = [EVERY, *settings] if len(arms) <= MOST_ARMS else [*settings, EVERY]
     with st.columns([2, 3])[0]:
-        about = "What differs besides strategy and seed. Everything below is of the setting chosen here."
+        about = (
+            "What differs besides strategy and seed. Everything below is of the setting chosen"
+            " here."
+        )
         setting = choose_text("Setting", options, "setting", about)
     return (arms, True) if setting == EVERY else (in_setting(arms, setting), False)
 
@@ -93,7 +106,8 @@ def _say_datasets(arms: Sequence[ChosenArm], datasets: dict[str, Dataset]) -> No
     shown = {run.dataset for arm in arms for run in arm.runs}
     if len(shown) > 1:
         st.warning(
-            "The chosen runs were tested on different datasets: their metrics stand on different rows.",
+            "The chosen runs were tested on different datasets: their metrics stand on different"
+            " rows.",
             icon=":material/warning:",
         )
     if any(datasets[one].simulated for one in shown if one in datasets):
@@ -105,9 +119,10 @@ def _charts(results: Sequence[ArmResult]) -> None:
     titles = [one.title for one in results]
     seeds = sum(len(one.runs) for one in results)
     st.caption(
-        f"{len(results)} arm{'s' if len(results) > 1 else ''} from {seeds} run{'s' if seeds > 1 else ''}. Thin "
-        "intervals: other test rows (mean of DeLong's 95 % intervals; AUC alone). Thick ones: other seeds (mean ± one "
-        "standard deviation). Arms whose intervals overlap may still differ: the verdicts below say so."
+        f"{len(results)} arm{'s' if len(results) > 1 else ''} from {seeds}"
+        f" run{'s' if seeds > 1 else ''}. Thin intervals: other test rows (mean of DeLong's 95 %"
+        " intervals; AUC alone). Thick ones: other seeds (mean ± one standard deviation). Arms"
+        " whose intervals overlap may still differ: the verdicts below say so."
     )
     say_missing(missing_auc(results))
     tall = 110 + 34 * len(titles)
@@ -115,7 +130,12 @@ def _charts(results: Sequence[ArmResult]) -> None:
         with column:
             st.markdown(f"**Every arm's {WORDS[metric]}**{LOWER[metric]}")
             alt = f"Every arm's {WORDS[metric]} on target and source test rows"
-            chart(drawn(arms_figure, tuple(titles), tuple(results), metric), f"compare-{metric}", tall, alt)
+            chart(
+                drawn(arms_figure, tuple(titles), tuple(results), metric),
+                f"compare-{metric}",
+                tall,
+                alt,
+            )
     several = len({one.setting for one in results if is_depth(one)}) > 1
     if any(is_depth(one) for one in results):
         for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
@@ -125,7 +145,10 @@ def _charts(results: Sequence[ArmResult]) -> None:
                 alt = f"Freeze depth against {WORDS[metric]}"
                 chart(drawn(figure, tuple(results), metric), f"compare-depth-{metric}", HEIGHT, alt)
         if several:
-            st.caption("Target test rows alone, a line a setting: choose one setting to see source rows and controls.")
+            st.caption(
+                "Target test rows alone, a line a setting: choose one setting to see source rows"
+                " and controls."
+            )
     left, right = st.columns(2, gap="medium")
     with left:
         forgetting_chart(results)
@@ -145,14 +168,18 @@ def _lines_and_decisions(arms: Sequence[ChosenArm], results: Sequence[ArmResult]
                 _verdicts(results, reference)
         else:
             st.caption(
-                "Nothing: the chosen runs were tested on different rows. Choose runs, or a setting, of one dataset."
+                "Nothing: the chosen runs were tested on different rows. Choose runs, or a setting,"
+                " of one dataset."
             )
         st.markdown("**Settings that differ**")
         _differences(arms, titles)
         _parallel(results)
     picked = _pick(results, reference)
     if not picked:
-        st.info("Choose arms to draw their curves and put them to decisions.", icon=":material/timeline:")
+        st.info(
+            "Choose arms to draw their curves and put them to decisions.",
+            icon=":material/timeline:",
+        )
         return
     if any(one.strategy != "zero-shot" for one in picked):
         st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
@@ -165,7 +192,10 @@ def _lines_and_decisions(arms: Sequence[ChosenArm], results: Sequence[ArmResult]
     if one_dataset:
         st.fragment(explained(arm_slices))(picked, reference)
     else:
-        st.caption("Slices compare arms on the same rows; the chosen runs were tested on different datasets.")
+        st.caption(
+            "Slices compare arms on the same rows; the chosen runs were tested on different"
+            " datasets."
+        )
 
 
 def _reference(results: Sequence[ArmResult]) -> str:
@@ -177,7 +207,8 @@ def _reference(results: Sequence[ArmResult]) -> str:
 
 
 def _pick(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
-    """The arms that everything below draws: at first all, or the reference, the leader, controls and the next ones."""
+    """The arms that everything below draws: at first all, or the reference, the leader, controls
+    and the next ones."""
     # Zero-shot has no learning curve; last, it takes no colour away from those that have one.
     ordered = sorted(results, key=lambda one: one.strategy == "zero-shot")
     titles = [one.title for one in ordered]
@@ -185,7 +216,12 @@ def _pick(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
         return ordered
     controls = [one.title for one in ordered if one.strategy in ("scratch", "zero-shot")][:2]
     losses = zip(comparable_losses(results), results, strict=True)
-    leader = [one.title for _, one in sorted((pair for pair in losses if pair[0] == pair[0]), key=lambda pair: pair[0])]
+    leader = [
+        one.title
+        for _, one in sorted(
+            (pair for pair in losses if pair[0] == pair[0]), key=lambda pair: pair[0]
+        )
+    ]
     first = dict.fromkeys([reference, *leader[:1], *controls, *titles])
     most = MOST_LINES if len(titles) <= MOST_LINES else 5
     if not set(st.session_state.get("lines", ())) <= set(titles):
@@ -204,10 +240,15 @@ def _pick(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
 
 
 def _verdicts(results: Sequence[ArmResult], reference: str) -> None:
-    identity = tuple((one.title, tuple(f"{run.id} {run.finished}" for run in one.runs)) for one in results)
+    identity = tuple(
+        (one.title, tuple(f"{run.id} {run.finished}" for run in one.runs)) for one in results
+    )
     verdicts, sentences = _judged(identity, reference, results)
     if not verdicts:
-        st.caption("Nothing: the chosen arms have no seed in common, so no runs pair; choose runs of the same seeds.")
+        st.caption(
+            "Nothing: the chosen arms have no seed in common, so no runs pair; choose runs of the"
+            " same seeds."
+        )
         return
     st.markdown(bullets(sentences))
     st.dataframe(
@@ -223,10 +264,10 @@ def _verdicts(results: Sequence[ArmResult], reference: str) -> None:
         },
     )
     st.caption(
-        f"On the same target test rows: each arm against {escape_markdown(reference)}, and against the arm that leads "
-        "on validation rows, where all have the same ones. AUC by DeLong, log loss by paired bootstrap, both over "
-        "common seeds as well; p-values are adjusted by Holm over all comparisons here. Where p is 0.05 or more, "
-        "nothing is ranked."
+        f"On the same target test rows: each arm against {escape_markdown(reference)}, and against"
+        " the arm that leads on validation rows, where all have the same ones. AUC by DeLong, log"
+        " loss by paired bootstrap, both over common seeds as well; p-values are adjusted by Holm"
+        " over all comparisons here. Where p is 0.05 or more, nothing is ranked."
     )
 
 
@@ -244,7 +285,10 @@ def _verdict_row(one: Verdict) -> dict[str, str]:
         "Against": one.b,
         "Verdict": one.word_at,
     }
-    for name, found, p in (("AUC", one.auc, one.auc_p), (" log loss", one.log_loss, one.log_loss_p)):
+    for name, found, p in (
+        ("AUC", one.auc, one.auc_p),
+        (" log loss", one.log_loss, one.log_loss_p),
+    ):
         of_it = "" if name == "AUC" else " of Δ log loss"
         row[f"Δ{name}"] = format_metric(found.delta, signed=True)
         row[f"95 % interval{of_it}"] = format_bounds(found.low, found.high, signed=True)
@@ -260,7 +304,11 @@ def _differences(arms: Sequence[ChosenArm], titles: Sequence[str]) -> None:
     trained = [arm.runs[0].request.get("strategy") != "zero-shot" for arm in arms]
 
     def values(name: str) -> set[str]:
-        return {one.get(name, "–") for one, trains in zip(flat, trained, strict=True) if trains or name in one}
+        return {
+            one.get(name, "–")
+            for one, trains in zip(flat, trained, strict=True)
+            if trains or name in one
+        }
 
     differing = [name for name in names if len(values(name)) > 1]
     if not differing:
@@ -280,7 +328,8 @@ def _differences(arms: Sequence[ChosenArm], titles: Sequence[str]) -> None:
 
 
 def _flatten(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
-    """Every setting of an arm's request in words, seeds together, ids under their names; zero-shot trains nothing."""
+    """Every setting of an arm's request in words, seeds together, ids under their names; zero-shot
+    trains nothing."""
     flat: dict[str, str] = {}
 
     def walk(values: dict[str, Any], prefix: str = "") -> None:
@@ -310,7 +359,9 @@ def _parallel(results: Sequence[ArmResult]) -> None:
         (one, run, run.result)
         for one in results
         for run in one.runs
-        if run.kind == "finetune" and run.result and one.auc["target_test"].mean == one.auc["target_test"].mean
+        if run.kind == "finetune"
+        and run.result
+        and one.auc["target_test"].mean == one.auc["target_test"].mean
     ]
     if len(lines) < 3:
         return
@@ -337,7 +388,10 @@ def _parallel(results: Sequence[ArmResult]) -> None:
     if all(value == value for value in source):
         axes.append(Axis("source AUC", source))
     axes.append(Axis("target AUC", auc))
-    st.markdown("**Settings and results** :gray[· a line a run; drag along an axis to filter; warm: high target AUC]")
+    st.markdown(
+        "**Settings and results** :gray[· a line a run; drag along an axis to filter; warm: high"
+        " target AUC]"
+    )
     # By rank, for a single bad run would leave all others one colour.
     figure = parallel_coordinates(axes, rankdata(auc))
     # On a narrow screen the axes keep their distance, and one scrolls.

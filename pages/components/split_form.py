@@ -1,4 +1,5 @@
-"""Splitting a sample into domains and parts, with what comes of it shown before anything is prepared."""
+"""Splitting a sample into domains and parts, with what comes of it shown before anything is
+prepared."""
 
 import dataclasses
 import re
@@ -37,12 +38,25 @@ from pages.components.common import (
 from pages.components.dataset_name import dataset_name
 from pages.components.heavy import heavy
 
-METHODS = {"order": "Row order (time)", "column": "Value of a column (segment)", "random": "At random"}
+METHODS = {
+    "order": "Row order (time)",
+    "column": "Value of a column (segment)",
+    "random": "At random",
+}
 _SHARES = {
-    "target_test_share": ("Target test", "Of the target rows: they test every run, and choose nothing."),
-    "target_validation_share": ("Target validation", "Of the other target rows: they choose epoch and threshold."),
+    "target_test_share": (
+        "Target test",
+        "Of the target rows: they test every run, and choose nothing.",
+    ),
+    "target_validation_share": (
+        "Target validation",
+        "Of the other target rows: they choose epoch and threshold.",
+    ),
     "source_test_share": ("Source test", "Of the source rows: they show what fine-tuning forgot."),
-    "source_validation_share": ("Source validation", "Of the other source rows: they choose the epoch in pretraining."),
+    "source_validation_share": (
+        "Source validation",
+        "Of the other source rows: they choose the epoch in pretraining.",
+    ),
 }
 
 
@@ -62,7 +76,10 @@ def split_form(sample: Sample, profiles: Sequence[ColumnProfile]) -> None:
                 split = preview(sample.id, sample.created, spec, sample)
         min_count = min_count_field(sample.id, split)
     if not ready:
-        st.info(f"Choose the values of {values['column']} that mean target.", icon=":material/arrow_upward:")
+        st.info(
+            f"Choose the values of {values['column']} that mean target.",
+            icon=":material/arrow_upward:",
+        )
     if split and split_preview(split, lambda remedy: _follow(sample, remedy)):
         _prepare(sample, spec, min_count)
 
@@ -71,14 +88,21 @@ def split_form(sample: Sample, profiles: Sequence[ColumnProfile]) -> None:
 def unlabelled_form(sample: Sample) -> None:
     """Preview and prepare for rows without labels; ends by choosing the new dataset."""
     st.markdown(
-        "These rows have no label, so there is no target domain to tell apart: **all rows become source rows**, for "
-        "pretraining a backbone by RFD or MFP, which read no labels."
+        "These rows have no label, so there is no target domain to tell apart: **all rows become"
+        " source rows**, for pretraining a backbone by RFD or MFP, which read no labels."
     )
     title, help_text = _SHARES["source_validation_share"]
     start = round(100 * SplitSpec().source_validation_share)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.slider(
-            title, 1, 90, start, format="%d %%", key=f"unlabelled-{sample.id}", help=help_text, width=420
+            title,
+            1,
+            90,
+            start,
+            format="%d %%",
+            key=f"unlabelled-{sample.id}",
+            help=help_text,
+            width=420,
         )
         spec = SplitSpec(source_validation_share=chosen / 100)
         split = preview(sample.id, sample.created, spec, sample)
@@ -112,8 +136,12 @@ def split_preview(split: Split, follow: Callable[[SplitSpec], None] | None = Non
         return True
     show_error(BadInput(split.refusal))
     if split.remedy and follow:
-        label = "Use the random split" if split.remedy.method == "random" else "Shuffle the rows first"
-        st.button(label, icon=":material/shuffle:", key="remedy", on_click=follow, args=(split.remedy,))
+        label = (
+            "Use the random split" if split.remedy.method == "random" else "Shuffle the rows first"
+        )
+        st.button(
+            label, icon=":material/shuffle:", key="remedy", on_click=follow, args=(split.remedy,)
+        )
     return False
 
 
@@ -154,7 +182,8 @@ def parts_preview(parts: Sequence[PartSummary], key: str) -> None:
 
 
 def ingest_command(sample: Sample, spec: SplitSpec, name: str, min_count: int | None) -> str:
-    """The command that takes the sample's file in and prepares the same dataset; defaults are left out.
+    """The command that takes the sample's file in and prepares the same dataset; defaults are left
+    out.
 
     min_count: None for the default.
     """
@@ -168,9 +197,14 @@ def describe_split(spec: SplitSpec, labelled: bool = True) -> str:
         return "No labels: all rows are source rows, for pretraining by RFD or MFP."
     if spec.method == "column":
         # Not between backticks: a value may hold one, and what stands behind it would be Markdown.
-        values = ", ".join(f"“{escape_markdown(value)}”" if value else "missing" for value in spec.target_values)
+        values = ", ".join(
+            f"“{escape_markdown(value)}”" if value else "missing" for value in spec.target_values
+        )
         inside = f"shuffled (seed {spec.seed})" if spec.shuffle else "by row order"
-        return f"Target: rows whose {escape_markdown(spec.column)} is {values}; inside each domain {inside}."
+        return (
+            f"Target: rows whose {escape_markdown(spec.column)} is {values}; inside each domain"
+            f" {inside}."
+        )
     if spec.method == "files":
         inside = f"shuffled (seed {spec.seed})" if spec.shuffle else "in row order"
         return f"Each file has its part; inside a file, rows are cut {inside}."
@@ -192,7 +226,10 @@ def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any
         format_func=METHODS.__getitem__,
         required=True,
         key=key,
-        help="By order the last rows are the target, by value those you name; at random both are alike.",
+        help=(
+            "By order the last rows are the target, by value those you name; at random both are"
+            " alike."
+        ),
     )
     if method == "column":
         return {"method": method} | _column_values(sample, profiles)
@@ -250,7 +287,9 @@ def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[st
         chosen = st.multiselect(
             "Values that mean target",
             offered,
-            format_func=lambda value: f"{value or 'missing'} · {shares[value]:.1%}" if value in shares else value,
+            format_func=lambda value: (
+                f"{value or 'missing'} · {shares[value]:.1%}" if value in shares else value
+            ),
             key=f"values-{sample.id}-{column}",
             placeholder="Choose or type values",
             accept_new_options=True,
@@ -264,23 +303,29 @@ def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[st
 def segment_values(
     sample_id: str, created: str, column: str, _sample: Sample
 ) -> tuple[tuple[tuple[str, int], ...], float]:
-    """((value, rows) of the commonest values of a column beside the 39 fields, falling; the share of missing ones)."""
+    """((value, rows) of the commonest values of a column beside the 39 fields, falling; the share
+    of missing ones)."""
     with heavy():
         counts = count_values(coded_rows(_sample)[column])
     values, rows = counts.most(TOP)
-    top = tuple((str(value), int(number)) for value, number in zip(values.to_pylist(), rows, strict=True))
+    top = tuple(
+        (str(value), int(number)) for value, number in zip(values.to_pylist(), rows, strict=True)
+    )
     return top, counts.missing / max(_sample.rows, 1)
 
 
 def share_fields(key: str, without: Collection[str] = ()) -> dict[str, Any]:
-    """Sliders for the shares of test and validation rows. without: parts whose rows are a file of their own."""
+    """Sliders for the shares of test and validation rows. without: parts whose rows are a file of
+    their own."""
     default, values = SplitSpec(), dict[str, Any]()
     with st.grid(2, min_column_width=260):
         for name, (title, help_text) in _SHARES.items():
             if name.removesuffix("_share") in without:
                 continue
             start = round(100 * getattr(default, name))
-            chosen = st.slider(title, 1, 90, start, format="%d %%", key=f"{name}-{key}", help=help_text)
+            chosen = st.slider(
+                title, 1, 90, start, format="%d %%", key=f"{name}-{key}", help=help_text
+            )
             values[name] = chosen / 100
     return values
 
@@ -291,8 +336,10 @@ def shuffle_fields(key: str) -> dict[str, Any]:
         shuffle = st.toggle(
             "Shuffle the rows first",
             key=f"shuffle-{key}",
-            help="Off, the last rows of a domain or file test: right for rows in time order. On, any rows do: right "
-            "for a file sorted by label.",
+            help=(
+                "Off, the last rows of a domain or file test: right for rows in time order. On, any"
+                " rows do: right for a file sorted by label."
+            ),
         )
         return {"shuffle": shuffle, "seed": _seed(key) if shuffle else 0}
 
@@ -306,10 +353,14 @@ def min_count_field(key: str, split: Split | None) -> int | None:
         1,
         100_000,
         default,
-        # A key of its own for each default: a number that was typed stays as long as the default does.
+        # A key of its own for each default: a number that was typed stays as long as the default
+        # does.
         key=f"min_count-{key}-{default}",
-        help="A value seen in fewer training rows shares one embedding with all other rare values. It starts at 10, "
-        "with few training rows at 5 (below 5,000) or 2 (below 2,000), which would else leave nearly no value known.",
+        help=(
+            "A value seen in fewer training rows shares one embedding with all other rare values."
+            " It starts at 10, with few training rows at 5 (below 5,000) or 2 (below 2,000), which"
+            " would else leave nearly no value known."
+        ),
         width=200,
     )
     return None if chosen == default else chosen
@@ -325,7 +376,9 @@ def prepare_button(default: str) -> tuple[str, bool]:
             width=420,
             help="What lists and commands call it; it changes no result.",
         )
-        return name, write_button("Prepare the dataset", type="primary", icon=":material/dataset:", key="prepare")
+        return name, write_button(
+            "Prepare the dataset", type="primary", icon=":material/dataset:", key="prepare"
+        )
 
 
 def run_prepare(make: Callable[[Callable[[float], None]], Dataset]) -> None:
@@ -341,7 +394,11 @@ def run_prepare(make: Callable[[Callable[[float], None]], Dataset]) -> None:
 
 
 def _prepare(sample: Sample, spec: SplitSpec, min_count: int | None) -> None:
-    suffix = {"order": "by row order", "column": f"by {spec.column}", "random": f"at random, seed {spec.seed}"}
+    suffix = {
+        "order": "by row order",
+        "column": f"by {spec.column}",
+        "random": f"at random, seed {spec.seed}",
+    }
     about = suffix[spec.method] if sample.labelled else "no labels"
     about = re.sub(r"[^\w .()+%=,-]", " ", about)[:24]
     wanted = re.sub(r"\W+$", "", f"{sample.name[:36]}, {about}")

@@ -1,4 +1,5 @@
-"""A backbone drawn as a stack of blocks: input at the bottom, head on top, cold below the freeze line, warm above."""
+"""A backbone drawn as a stack of blocks: input at the bottom, head on top, cold below the freeze
+line, warm above."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +17,10 @@ RANDOM = "random weights"
 PARTS = {"biases and norms": "biases and norms", "adapters": "additions"}
 """What trains inside a stage where it is not all of it."""
 _STYLE = (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
-_INPUT = '13 numeric + 26 categorical features<span class="thaw-wide"> · wider stages have more parameters</span>'
+_INPUT = (
+    '13 numeric + 26 categorical features<span class="thaw-wide"> · wider stages have more'
+    " parameters</span>"
+)
 ICONS = {"frozen": "ac_unit", "trained": "local_fire_department"}
 """Icon of a block by its state, which is its word and the end of its CSS class too."""
 
@@ -27,9 +31,11 @@ def stack_style() -> None:
 
 
 def stack_of_plan(plan: Plan, movable: bool = False) -> None:
-    """Draws what `plan` freezes and trains, with the freeze line between where all that is frozen lies below it.
+    """Draws what `plan` freezes and trains, with the freeze line between where all that is frozen
+    lies below it.
 
-    movable: whether the line looks as if one could drag it; it is then there with nothing frozen, too.
+    movable: whether the line looks as if one could drag it; it is then there with nothing frozen,
+    too.
     """
     frozen = sum(stage.frozen for stage in plan.stages)
     states = ["frozen" if stage.frozen else "trained" for stage in plan.stages]
@@ -46,7 +52,9 @@ def stack_of_plan(plan: Plan, movable: bool = False) -> None:
         for stage, state in zip(plan.stages, states, strict=True)
     ]
     if frozen == plan.frozen_depth and (frozen or movable):
-        rows.insert(frozen, '<div class="thaw-line" aria-hidden="true"><span>freeze line</span></div>')
+        rows.insert(
+            frozen, '<div class="thaw-line" aria-hidden="true"><span>freeze line</span></div>'
+        )
     spoken = "; ".join(
         ", ".join(
             filter(
@@ -66,15 +74,25 @@ def stack_of_plan(plan: Plan, movable: bool = False) -> None:
 
 
 def stack_of_stages(stages: Sequence[StageCard]) -> None:
-    """Draws the stages of a backbone, each with what its weights come from, without saying what trains."""
+    """Draws the stages of a backbone, each with what its weights come from, without saying what
+    trains."""
     total = max(sum(stage.parameters for stage in stages), 1)
     planned = [
         PlannedStage(
-            stage.name, stage.title, stage.parameters, stage.parameters / total, False, stage.flops, stage.origin
+            stage.name,
+            stage.title,
+            stage.parameters,
+            stage.parameters / total,
+            False,
+            stage.flops,
+            stage.origin,
         )
         for stage in stages
     ]
-    spoken = "; ".join(f"{stage.title}: {origin_word(stage)}, {count(stage.parameters)} parameters" for stage in stages)
+    spoken = "; ".join(
+        f"{stage.title}: {origin_word(stage)}, {count(stage.parameters)} parameters"
+        for stage in stages
+    )
     rows = [
         _block(stage, "plain", "layers", "", RANDOM if is_random(stage) else origin_word(stage), "")
         for stage in planned
@@ -85,7 +103,8 @@ def stack_of_stages(stages: Sequence[StageCard]) -> None:
 
 
 def how_it_trains(plan: Plan, stage: PlannedStage) -> str:
-    """What is not plain training from the first epoch at the full rate; empty for that, and for a frozen stage."""
+    """What is not plain training from the first epoch at the full rate; empty for that, and for a
+    frozen stage."""
     if stage.frozen:
         return ""
     words = [f"from epoch {stage.from_epoch + 1}"] if stage.from_epoch else []
@@ -111,12 +130,19 @@ def parts_in_words(stages: Sequence[StageCard]) -> str:
     shared = [" and ".join(stage.parts) for stage in stages if stage.parts]
     if not shared:
         return ""
-    more = f", and so on up to {shared[-1]}" if len(shared) > 2 else f"; so do {shared[-1]}" if len(shared) > 1 else ""
+    more = (
+        f", and so on up to {shared[-1]}"
+        if len(shared) > 2
+        else f"; so do {shared[-1]}"
+        if len(shared) > 1
+        else ""
+    )
     return f"{shared[0]} are parallel and share a stage{more}: such parts freeze together."
 
 
 def block_width(share: float) -> float:
-    """Percent of the full width for a parameter share: 100 for all of them, log scale, 34 for a thousandth or less."""
+    """Percent of the full width for a parameter share: 100 for all of them, log scale, 34 for a
+    thousandth or less."""
     decades = math.log10(max(share, 1e-3))
     return 100 + 22 * decades
 
@@ -127,7 +153,9 @@ def _block(stage: PlannedStage, state: str, icon: str, word: str, origin: str, h
     from_where = f'<span class="thaw-origin{kind}">{escape(origin)}</span>' if origin else ""
     manner = f'<span class="thaw-how">{escape(how)}</span>' if how else ""
     share = "under 0.1 %" if 0 < stage.share < 0.001 else percent(stage.share)
-    numbers = f"{short_count(stage.parameters)} parameters · " + share.replace(" ", "\N{NO-BREAK SPACE}")
+    numbers = f"{short_count(stage.parameters)} parameters · " + share.replace(
+        " ", "\N{NO-BREAK SPACE}"
+    )
     return (
         f'<div class="thaw-block thaw-{state}" style="width:{block_width(stage.share):.1f}%">'
         f'<span class="thaw-icon" aria-hidden="true">{icon}</span>'

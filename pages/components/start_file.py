@@ -1,4 +1,5 @@
-"""The file that a start reads: uploaded, kept under a name of the server's making, and named in the request."""
+"""The file that a start reads: uploaded, kept under a name of the server's making, and named in the
+request."""
 
 from core.training.objectives import STARTS
 from pages.components.uploads import one_upload

@@ -1,4 +1,5 @@
-"""The strategies as cards to tick, each with what it does, when to try it, its source and its options."""
+"""The strategies as cards to tick, each with what it does, when to try it, its source and its
+options."""
 
 from collections.abc import Sequence
 
@@ -23,7 +24,8 @@ NOTHING = "none"
 
 
 def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings) -> list[Arm]:
-    """Draws every card and gives the arms that are ticked, freeze depths first; BadInput for stacks that fail.
+    """Draws every card and gives the arms that are ticked, freeze depths first; BadInput for stacks
+    that fail.
 
     The address carries the arms.
     """
@@ -57,7 +59,10 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
     if problem:
         raise problem
     arms += surgical
-    usual = [*depth_arms(card), *(Arm(name) for name in TICKED if name != "zero-shot" or card.scores_clicks)]
+    usual = [
+        *depth_arms(card),
+        *(Arm(name) for name in TICKED if name != "zero-shot" or card.scores_clicks),
+    ]
     keep("arms", _text(arms), _text(usual))
     return arms
 
@@ -113,7 +118,10 @@ def _depth_card(card: BackboneCard) -> list[int]:
             persist_state="session",
             label_visibility="collapsed",
             wrap=True,
-            help="Each depth becomes an arm: so many stages from the input keep their weights, the others train.",
+            help=(
+                "Each depth becomes an arm: so many stages from the input keep their weights, the"
+                " others train."
+            ),
         )
         titles = ", ".join(escape_markdown(stage.title) for stage in card.stages)
         st.caption(f"Stages from the input: {titles}. {escape_markdown(about.source)}.")
@@ -129,7 +137,10 @@ def _card(name: str, why_not: str) -> dict[str, object] | None:
         key=_tick_key(name),
         disabled=bool(why_not),
         persist_state="session",
-        help="Adds this strategy to the sweep, with as many runs as there are seeds, sizes and rates.",
+        help=(
+            "Adds this strategy to the sweep, with as many runs as there are seeds, sizes and"
+            " rates."
+        ),
     )
     strategy_words(name)
     if why_not:
@@ -140,7 +151,8 @@ def _card(name: str, why_not: str) -> dict[str, object] | None:
 
 
 def _card_of_depth(name: str, depth: int) -> None:
-    """A card whose arm is already there as a freeze depth, so that nothing runs twice under two names."""
+    """A card whose arm is already there as a freeze depth, so that nothing runs twice under two
+    names."""
     title = STRATEGIES[name].title
     st.checkbox(
         f"**{title}**",

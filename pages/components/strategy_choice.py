@@ -1,4 +1,5 @@
-"""The strategy of one run: the freeze line unless another is chosen, and then its words, its options and its stack."""
+"""The strategy of one run: the freeze line unless another is chosen, and then its words, its
+options and its stack."""
 
 from typing import Any
 
@@ -35,9 +36,16 @@ def choose_strategy(card: BackboneCard) -> Arm:
         format_func=lambda name: STRATEGIES[name].title,
         key=_STRATEGY,
         persist_state="session",
-        help="Freeze depth keeps the first stages as they are. Others choose stages, rates and times in other ways.",
+        help=(
+            "Freeze depth keeps the first stages as they are. Others choose stages, rates and times"
+            " in other ways."
+        ),
     )
-    arm = Arm("depth", _freeze_slider(card)) if strategy == "depth" else Arm(strategy, 0, _options(card, strategy))
+    arm = (
+        Arm("depth", _freeze_slider(card))
+        if strategy == "depth"
+        else Arm(strategy, 0, _options(card, strategy))
+    )
     # The slider is bound to the address itself.
     keep("strategy", "depth" if strategy == "depth" else arm_text(arm), "depth")
     return arm
@@ -61,8 +69,10 @@ def _freeze_slider(card: BackboneCard) -> int:
         min(FIRST_DEPTH, stages),
         key=DEPTH,
         bind="query-params",
-        help="How many stages stay frozen, counted from the input. Or drag the freeze line in the picture, or click a "
-        "stage there.",
+        help=(
+            "How many stages stay frozen, counted from the input. Or drag the freeze line in the"
+            " picture, or click a stage there."
+        ),
     )
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.caption("0 · full fine-tuning", width="content")

@@ -1,4 +1,5 @@
-"""What a strategy shows of itself wherever it is chosen: its words, the fields of its options, the stack to click."""
+"""What a strategy shows of itself wherever it is chosen: its words, the fields of its options, the
+stack to click."""
 
 import math
 from typing import Any
@@ -12,8 +13,21 @@ from pages.components.heard import put
 from pages.components.stack import stack_style
 
 GROUPS = {
-    "Which stages train": ("full", "linear-probe", "all-but-embeddings", "embeddings-only", "surgical"),
-    "When, how fast and how far they move": ("lp-ft", "gradual", "autofreeze", "decay", "auto-rgn", "l2-sp"),
+    "Which stages train": (
+        "full",
+        "linear-probe",
+        "all-but-embeddings",
+        "embeddings-only",
+        "surgical",
+    ),
+    "When, how fast and how far they move": (
+        "lp-ft",
+        "gradual",
+        "autofreeze",
+        "decay",
+        "auto-rgn",
+        "l2-sp",
+    ),
     "What changes inside a stage": ("bitfit", "lora", "meda"),
     "Controls": ("scratch", "zero-shot"),
 }
@@ -29,9 +43,14 @@ def strategy_words(name: str) -> None:
 
 
 def option_fields(prefix: str, strategy: str) -> dict[str, Any]:
-    """The numbers among the strategy's options where they differ from its defaults. prefix: of the widget keys."""
-    options = {key: option for key, option in STRATEGIES[strategy].options.items() if key != "stages"}
-    given = {key: _field(option_key(prefix, strategy, key), option) for key, option in options.items()}
+    """The numbers among the strategy's options where they differ from its defaults. prefix: of the
+    widget keys."""
+    options = {
+        key: option for key, option in STRATEGIES[strategy].options.items() if key != "stages"
+    }
+    given = {
+        key: _field(option_key(prefix, strategy, key), option) for key, option in options.items()
+    }
     return {key: value for key, value in given.items() if value != options[key].default}
 
 
@@ -56,17 +75,19 @@ def _field(key: str, option: Option) -> float:
 
 
 def stage_switches(card: BackboneCard, stack: str, first: int) -> tuple[str, ...]:
-    """A stack whose stages one clicks to train or to freeze them: the names of those that train, from the input up.
+    """A stack whose stages one clicks to train or to freeze them: the names of those that train,
+    from the input up.
 
-    stack: tells it from others on the page. first: the place of the stage that trains at the beginning.
+    stack: tells it from others on the page. first: the place of the stage that trains at the
+    beginning.
     """
     stack_style()
     trained = []
     with st.container(gap="xsmall"):
         st.html(
-            '<div class="thaw-block thaw-trained" style="width:100%"><span class="thaw-icon" aria-hidden="true">'
-            'local_fire_department</span><span class="thaw-title">Head (new)</span><span class="thaw-word">trained'
-            "</span></div>"
+            '<div class="thaw-block thaw-trained" style="width:100%"><span class="thaw-icon"'
+            ' aria-hidden="true">local_fire_department</span><span class="thaw-title">Head'
+            ' (new)</span><span class="thaw-word">trained</span></div>'
         )
         for place in reversed(range(len(card.stages))):
             stage = card.stages[place]

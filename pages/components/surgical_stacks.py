@@ -15,7 +15,8 @@ _STACKS = "sweep_stacks"
 
 
 def surgical_stacks(card: BackboneCard) -> list[Arm]:
-    """Draws the stacks and gives their arms; BadInput for a stack without a stage and for two that are alike."""
+    """Draws the stacks and gives their arms; BadInput for a stack without a stage and for two that
+    are alike."""
     stacks: list[int] = st.session_state.setdefault(_STACKS, [0])
     arms = []
     with st.container(border=True):
@@ -33,26 +34,33 @@ def surgical_stacks(card: BackboneCard) -> list[Arm]:
         )
     chosen = [arm.options["stages"] for arm in arms]
     if () in chosen:
-        raise BadInput(f"Surgical stack {chosen.index(()) + 1} trains no stage; click one, or remove the stack.")
+        raise BadInput(
+            f"Surgical stack {chosen.index(()) + 1} trains no stage; click one, or remove the"
+            " stack."
+        )
     for place, stages in enumerate(chosen):
         if stages in chosen[:place]:
             raise BadInput(
-                f"The surgical stacks {chosen.index(stages) + 1} and {place + 1} train the same stages, "
-                f"{', '.join(stages)}; change or remove one."
+                f"The surgical stacks {chosen.index(stages) + 1} and {place + 1} train the same"
+                f" stages, {', '.join(stages)}; change or remove one."
             )
     return arms
 
 
 def set_stacks(card: BackboneCard, arms: Sequence[Arm]) -> None:
-    """Sets a stack for each of the surgical arms, of which there is at least one, before they are drawn."""
+    """Sets a stack for each of the surgical arms, of which there is at least one, before they are
+    drawn."""
     st.session_state[_STACKS] = [*range(len(arms[:MOST_STACKS]))]
     for stack, arm in enumerate(arms[:MOST_STACKS]):
         set_switches(card, str(stack), arm.options["stages"])
 
 
 def _stack(card: BackboneCard, stack: int, number: int) -> tuple[str, ...]:
-    """The names of the stages that train, from the input up; the newest stack starts with a stage of its own."""
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    """The names of the stages that train, from the input up; the newest stack starts with a stage
+    of its own."""
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
+    ):
         st.markdown(f"Stack {number}", width="content")
         st.button(
             "Remove",

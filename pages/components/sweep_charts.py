@@ -1,4 +1,5 @@
-"""The figures of a sweep: arms, freeze depth, adaptation against forgetting, quality against cost, sizes, curves."""
+"""The figures of a sweep: arms, freeze depth, adaptation against forgetting, quality against cost,
+sizes, curves."""
 
 from collections.abc import Sequence
 
@@ -35,15 +36,20 @@ CURVES = {"validation_loss": "Validation log loss (nats)", "validation_auc": "Va
 
 
 def sweep_charts(
-    sweep: Sweep, titles: Sequence[str], settings: Sequence[str], results: Sequence[ArmResult], reference: str
+    sweep: Sweep,
+    titles: Sequence[str],
+    settings: Sequence[str],
+    results: Sequence[ArmResult],
+    reference: str,
 ) -> None:
-    """Every figure of the results there are; `titles` and `settings` are all of the sweep's, done or not."""
+    """Every figure of the results there are; `titles` and `settings` are all of the sweep's, done
+    or not."""
     setting = _setting(settings)
     shown = in_setting(results, setting)
     st.caption(
-        "Thin intervals: other test rows (mean of DeLong's 95 % intervals; AUC alone). Thick ones: other seeds (mean ± "
-        "one standard deviation). Two arms whose intervals overlap may still differ, as both stand on the same rows: "
-        "the verdicts say so."
+        "Thin intervals: other test rows (mean of DeLong's 95 % intervals; AUC alone). Thick ones:"
+        " other seeds (mean ± one standard deviation). Two arms whose intervals overlap may still"
+        " differ, as both stand on the same rows: the verdicts say so."
     )
     say_missing(missing_auc(shown))
     tall = 110 + 34 * len(titles)
@@ -51,13 +57,20 @@ def sweep_charts(
         with column:
             st.markdown(f"**Every arm's {WORDS[metric]}**{LOWER[metric]}")
             alt = f"Every arm's {WORDS[metric]} on target and source test rows"
-            chart(drawn(arms_figure, tuple(titles), tuple(shown), metric), f"sweep-arms-{metric}", tall, alt)
+            chart(
+                drawn(arms_figure, tuple(titles), tuple(shown), metric),
+                f"sweep-arms-{metric}",
+                tall,
+                alt,
+            )
     if sum(is_depth(one) for one in shown) > 1:
         for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
             with column:
                 st.markdown(f"**Freeze depth against {WORDS[metric]}**{LOWER[metric]}")
                 alt = f"Freeze depth against {WORDS[metric]}"
-                chart(drawn(depth_figure, tuple(shown), metric), f"sweep-depth-{metric}", HEIGHT, alt)
+                chart(
+                    drawn(depth_figure, tuple(shown), metric), f"sweep-depth-{metric}", HEIGHT, alt
+                )
     left, right = st.columns(2, gap="medium")
     with left:
         forgetting_chart(shown)
@@ -72,7 +85,8 @@ def in_setting(results: Sequence[ArmResult], setting: str) -> list[ArmResult]:
 
 
 def _setting(settings: Sequence[str]) -> str:
-    """The setting (target size, learning rate) that the figures show; a box for it where there are several."""
+    """The setting (target size, learning rate) that the figures show; a box for it where there are
+    several."""
     if len(settings) < 2:
         return settings[0]
     with st.columns([2, 5])[0]:
@@ -86,21 +100,27 @@ def forgetting_chart(shown: Sequence[ArmResult]) -> None:
     alt = "Change in target AUC against change in source AUC, from the backbone before"
     chart(drawn(forgetting_figure, tuple(shown)), "sweep-forgetting", HEIGHT, alt)
     st.caption(
-        "The backbone as it was lies where the two lines cross: above it an arm adapted to the target, left of it the "
-        "arm forgot some of the source."
+        "The backbone as it was lies where the two lines cross: above it an arm adapted to the"
+        " target, left of it the arm forgot some of the source."
     )
 
 
 def cost_chart(shown: Sequence[ArmResult]) -> None:
     """Quality against a cost that one chooses; the choice is in the address."""
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
+    ):
         st.markdown("**Quality against cost**", width="content")
         cost = st.segmented_control(
             "Cost",
             [*COSTS],
             default="parameters",
             required=True,
-            format_func={"parameters": "Parameters", "seconds": "Seconds", "memory": "Memory"}.__getitem__,
+            format_func={
+                "parameters": "Parameters",
+                "seconds": "Seconds",
+                "memory": "Memory",
+            }.__getitem__,
             key="cost",
             bind="query-params",
             label_visibility="collapsed",
@@ -109,20 +129,28 @@ def cost_chart(shown: Sequence[ArmResult]) -> None:
     alt = "AUC on target test rows against cost"
     chart(drawn(cost_figure, tuple(shown), str(cost)), "sweep-cost", HEIGHT, alt)
     st.caption(
-        "The frontier joins arms that nothing cheaper reaches. A step of it smaller than the intervals above is noise."
+        "The frontier joins arms that nothing cheaper reaches. A step of it smaller than the"
+        " intervals above is noise."
     )
 
 
 def _lines(
-    sweep: Sweep, titles: Sequence[str], results: Sequence[ArmResult], shown: Sequence[ArmResult], reference: str
+    sweep: Sweep,
+    titles: Sequence[str],
+    results: Sequence[ArmResult],
+    shown: Sequence[ArmResult],
+    reference: str,
 ) -> None:
     """Learning curves, and AUC by target size, of the arms that one chooses."""
     if all(one.strategy == "zero-shot" for one in shown):
         return
     st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
     options = [title for title in titles if title != "zero-shot"]
-    # From all arms and not from those that are done: the box takes its default once, when the first run is done.
-    first = dict.fromkeys(title for title in (reference, *options[:3], "from scratch") if title in options)
+    # From all arms and not from those that are done: the box takes its default once, when the first
+    # run is done.
+    first = dict.fromkeys(
+        title for title in (reference, *options[:3], "from scratch") if title in options
+    )
     picked = st.multiselect(
         "Arms in the lines below",
         options,
@@ -156,6 +184,8 @@ def _curves_figure(arms: Sequence[ArmResult], name: str) -> go.Figure:
     """Of finished runs, whose points change no more."""
     store, bands = RunStore(workspace()), {}
     for one in arms:
-        curves = [store.points(run.id, name).get(name, (np.zeros(0), np.zeros(0))) for run in one.runs]
+        curves = [
+            store.points(run.id, name).get(name, (np.zeros(0), np.zeros(0))) for run in one.runs
+        ]
         bands[one.title] = mean_band([curve for curve in curves if len(curve[0])])
     return curves_figure(bands, CURVES[name])

@@ -1,4 +1,5 @@
-"""A new sweep: dataset and backbone, strategies, seeds and sizes, what it costs, and the button that queues it."""
+"""A new sweep: dataset and backbone, strategies, seeds and sizes, what it costs, and the button
+that queues it."""
 
 import itertools
 
@@ -9,7 +10,15 @@ from core.errors import BadInput
 from core.models.card import BackboneCard, HeadSettings
 from core.runs.launch import ensure_worker, preferred_lane
 from core.runs.store import RunStore
-from core.runs.sweep import Arm, SweepSpec, estimate_sweep, list_sweeps, requests_of, submit_sweep, sweep_command_line
+from core.runs.sweep import (
+    Arm,
+    SweepSpec,
+    estimate_sweep,
+    list_sweeps,
+    requests_of,
+    submit_sweep,
+    sweep_command_line,
+)
 from core.training.defaults import AUTO, count_training_rows, in_words, settings_by_size
 from core.training.settings import TrainSettings
 from core.workspace import PROJECT, check_name
@@ -39,8 +48,14 @@ FEW_SEEDS = 3
 """Seeds that a new sweep has, unless the user says otherwise."""
 MOST_SEEDS = 50
 LAUNCHED = "sweep_launched"
-"""In the session, until its page is shown: a sweep was just launched from wherever the form was scrolled to."""
-HALVINGS = {0: "off: all to the end", 2: "keep the best half", 3: "keep the best third", 4: "keep the best quarter"}
+"""In the session, until its page is shown: a sweep was just launched from wherever the form was
+scrolled to."""
+HALVINGS = {
+    0: "off: all to the end",
+    2: "keep the best half",
+    3: "keep the best third",
+    4: "keep the best quarter",
+}
 
 
 def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
@@ -49,7 +64,11 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
     dataset, card = _choose(datasets, cards)
     left, right = st.columns([7, 3], gap="large")
     with left:
-        cards_place, runs_place, settings_place = st.container(), st.container(border=True), st.container(border=True)
+        cards_place, runs_place, settings_place = (
+            st.container(),
+            st.container(border=True),
+            st.container(border=True),
+        )
     with right, st.container(key="sweep_summary", border=True):
         summary = st.container()
     try:
@@ -77,7 +96,10 @@ def _choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset
         dataset = choose_named("Dataset", datasets, "dataset")
         rows = {part.part: part.rows for part in dataset.parts}
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            words = f"{count(rows['target_train'])} target rows to train on, {count(rows['target_test'])} to test on"
+            words = (
+                f"{count(rows['target_train'])} target rows to train on,"
+                f" {count(rows['target_test'])} to test on"
+            )
             st.caption(words, width="content")
             if dataset.simulated:
                 simulated_badge()
@@ -85,7 +107,10 @@ def _choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset
         card = choose_named("Backbone", cards, "backbone")
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             trained_on = escape_markdown(card.trained_on["dataset"])
-            words = f"{len(card.stages)} stages, {short_count(card.parameters)} parameters, trained on {trained_on}"
+            words = (
+                f"{len(card.stages)} stages, {short_count(card.parameters)} parameters, trained on"
+                f" {trained_on}"
+            )
             st.caption(words, width="content")
             if card.trained_on["simulated"]:
                 simulated_badge()
@@ -103,8 +128,11 @@ def _settings(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
     return head, training_fields("sweep", rows, seeded=False, in_address=True)
 
 
-def _by_size(dataset: Dataset, sizes: tuple[int, ...], train: TrainSettings) -> tuple[TrainSettings, ...]:
-    """The settings of each target size: as the fields say, but with the preset "auto" by the size's number of rows."""
+def _by_size(
+    dataset: Dataset, sizes: tuple[int, ...], train: TrainSettings
+) -> tuple[TrainSettings, ...]:
+    """The settings of each target size: as the fields say, but with the preset "auto" by the size's
+    number of rows."""
     if st.session_state.get("sweep_preset") != AUTO:
         return (train,) * len(sizes)
     given = {name: getattr(train, name) for name in MORE_FIELDS}
@@ -130,7 +158,10 @@ def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], in
             step=1,
             key="seeds",
             persist_state="session",
-            help="Each seed is another new head, row order and dropout. One seed cannot tell luck from strategy.",
+            help=(
+                "Each seed is another new head, row order and dropout. One seed cannot tell luck"
+                " from strategy."
+            ),
         )
         chosen = st.pills(
             "Target rows",
@@ -140,14 +171,20 @@ def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], in
             key=sizes_key,
             persist_state="session",
             wrap=True,
-            help="The last so many rows to train and validate on; smaller sizes lie within larger ones.",
+            help=(
+                "The last so many rows to train and validate on; smaller sizes lie within larger"
+                " ones."
+            ),
         )
         rates = st.text_input(
             "Learning rates",
             placeholder="as below",
             key="sweep_rates",
             persist_state="session",
-            help="Several, such as 1e-3, 3e-4, run every arm with each. Empty: the one under Head and training.",
+            help=(
+                "Several, such as 1e-3, 3e-4, run every arm with each. Empty: the one under Head"
+                " and training."
+            ),
         )
         halving = st.selectbox(
             "Successive halving",
@@ -155,16 +192,22 @@ def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], in
             format_func=HALVINGS.__getitem__,
             key="sweep_halving",
             persist_state="session",
-            help="Saves time: after a few epochs, and again later, only the arms with the lowest validation loss (mean "
-            "over seeds) train on. The others end there, are marked so, and their numbers are of that epoch. An arm "
-            "that starts slowly may be ended too soon: leave it off for a last comparison. Controls train to the end.",
+            help=(
+                "Saves time: after a few epochs, and again later, only the arms with the lowest"
+                " validation loss (mean over seeds) train on. The others end there, are marked so,"
+                " and their numbers are of that epoch. An arm that starts slowly may be ended too"
+                " soon: leave it off for a last comparison. Controls train to the end."
+            ),
         )
     if seeds is None:
         raise BadInput("The field for the number of seeds is empty; put a number in.")
     if not chosen:
         raise BadInput("No number of target rows is chosen; choose at least one.")
     if not sizes:
-        st.caption(f"Smaller targets than all {count(there)} rows can be chosen from {count(SIZES[0])} rows on.")
+        st.caption(
+            f"Smaller targets than all {count(there)} rows can be chosen from {count(SIZES[0])}"
+            " rows on."
+        )
     found = tuple(sorted(chosen, key=lambda size: size or there))
     keep("seeds", str(int(seeds)), str(FEW_SEEDS))
     keep("sizes", ",".join(map(_size_text, found)), _size_text(0))
@@ -181,8 +224,14 @@ def _from_address(sizes_key: str, offered: list[int]) -> None:
     """Fills target sizes and learning rates with what the address brings."""
     sizes, rates, halving, seeds = news("sizes"), news("rates"), news("halving"), news("seeds")
     if seeds is not None:
-        # Streamlit's own binding ends the page over "inf", or a number of more digits than a float has.
-        known = seeds.isascii() and seeds.isdigit() and len(seeds) < 10 and 1 <= int(seeds) <= MOST_SEEDS
+        # Streamlit's own binding ends the page over "inf", or a number of more digits than a float
+        # has.
+        known = (
+            seeds.isascii()
+            and seeds.isdigit()
+            and len(seeds) < 10
+            and 1 <= int(seeds) <= MOST_SEEDS
+        )
         if not known:
             left_out(seeds, f"The number of seeds is 1 to {MOST_SEEDS}.")
         put("seeds", int(seeds) if known else FEW_SEEDS)
@@ -190,8 +239,13 @@ def _from_address(sizes_key: str, offered: list[int]) -> None:
         by_text = {_size_text(size): size for size in offered}
         for text in sizes.split(","):
             if text not in by_text:
-                left_out(text, f"The target sizes that this dataset allows are {', '.join(by_text)}.")
-        put(sizes_key, [by_text[text] for text in dict.fromkeys(sizes.split(",")) if text in by_text])
+                left_out(
+                    text, f"The target sizes that this dataset allows are {', '.join(by_text)}."
+                )
+        put(
+            sizes_key,
+            [by_text[text] for text in dict.fromkeys(sizes.split(",")) if text in by_text],
+        )
     if rates is not None:
         put("sweep_rates", rates)
     if halving is not None:
@@ -205,7 +259,9 @@ def _rates(text: str) -> tuple[float, ...]:
     try:
         rates = tuple(float(part) for part in text.replace(" ", ",").split(",") if part)
     except ValueError:
-        raise BadInput(f"The learning rates are {text[:40]!r}; write numbers such as 1e-3, 3e-4.") from None
+        raise BadInput(
+            f"The learning rates are {text[:40]!r}; write numbers such as 1e-3, 3e-4."
+        ) from None
     return tuple(dict.fromkeys(rates))
 
 
@@ -247,10 +303,13 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
     st.caption(f"{_product(spec)}. {estimate.basis}")
     if spec.train_by_size:
         lines = [
-            f"- {count(count_training_rows(dataset, 'target', last=size))} training rows: {in_words(train)}"
+            f"- {count(count_training_rows(dataset, 'target', last=size))} training rows:"
+            f" {in_words(train)}"
             for size, train in zip(spec.target_sizes, spec.train_by_size, strict=True)
         ]
-        st.caption("\n".join(["By the preset auto each target size has its own settings:", "", *lines]))
+        st.caption(
+            "\n".join(["By the preset auto each target size has its own settings:", "", *lines])
+        )
     suggestion = _free_name(f"{card.name} on {dataset.name}")
     name = (
         st.text_input(
@@ -274,9 +333,15 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         st.session_state[LAUNCHED] = True
         st.rerun()
     if len(spec.seeds) == 1:
-        st.caption(":material/info: With one seed the verdicts hold for that seed's luck alone; three tell more.")
+        st.caption(
+            ":material/info: With one seed the verdicts hold for that seed's luck alone; three tell"
+            " more."
+        )
     if len(spec.arms) == 1:
-        st.caption(":material/info: One arm alone is held against nothing; tick another, such as a control.")
+        st.caption(
+            ":material/info: One arm alone is held against nothing; tick another, such as a"
+            " control."
+        )
     command_hint(sweep_command_line(workspace(), spec, check_name(name, "sweep")))
 
 

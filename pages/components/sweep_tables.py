@@ -27,13 +27,19 @@ def places_of(sweep: Sweep, runs: Sequence[Run]) -> dict[Place, list[Run]]:
     for run in runs:
         size, rate = run.request["target_rows"], run.request["train"]["learning_rate"]
         groups.setdefault((size == 0, size, -rate, order.index(arm_of(run).title)), []).append(run)
-    return {(setting_of(sweep, key[1], -key[2]), order[key[3]]): groups[key] for key in sorted(groups)}
+    return {
+        (setting_of(sweep, key[1], -key[2]), order[key[3]]): groups[key] for key in sorted(groups)
+    }
 
 
 def page_table(
-    places: dict[Place, list[Run]], results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str
+    places: dict[Place, list[Run]],
+    results: Sequence[ArmResult],
+    verdicts: Sequence[Verdict],
+    reference: str,
 ) -> pd.DataFrame:
-    """A row for every arm, those without a finished run too, so that the table keeps its height while it fills."""
+    """A row for every arm, those without a finished run too, so that the table keeps its height
+    while it fills."""
     by_place = {(result.setting, result.title): result for result in results}
     against = {(one.setting, one.a): one for one in verdicts if one.b == reference}
     several = len({setting for setting, _ in places}) > 1
@@ -43,12 +49,16 @@ def page_table(
         row: dict[str, Any] = {"Arm": title}
         if several:
             # Zero-shot trains nothing, so that its one run stands in every setting.
-            row["Setting"] = "every one" if title == "zero-shot" else setting.replace("learning rate", "rate")
+            row["Setting"] = (
+                "every one" if title == "zero-shot" else setting.replace("learning rate", "rate")
+            )
         row["Runs"] = _progress(runs)
         row |= _numbers(result, "Target", "target_test")
         row["Verdict"] = "reference" if title == reference else verdict.word if verdict else MISSING
         row["ΔAUC"] = format_metric(verdict.auc.delta, signed=True) if verdict else MISSING
-        row["95 % interval"] = format_bounds(verdict.auc.low, verdict.auc.high, signed=True) if verdict else MISSING
+        row["95 % interval"] = (
+            format_bounds(verdict.auc.low, verdict.auc.high, signed=True) if verdict else MISSING
+        )
         for name, metric in (("Log loss", "log_loss"), ("ECE", "ece")):
             spread = getattr(result, metric).get("target_test") if result else None
             row[name] = known_number(spread.mean) if spread else None
@@ -73,5 +83,7 @@ def _progress(runs: Sequence[Run]) -> str:
 
 def _numbers(result: ArmResult | None, name: str, part: str) -> dict[str, float | None]:
     spread = result.auc.get(part) if result else None
-    mean, deviation = (known_number(spread.mean), known_number(spread.deviation)) if spread else (None, None)
+    mean, deviation = (
+        (known_number(spread.mean), known_number(spread.deviation)) if spread else (None, None)
+    )
     return {f"{name} AUC": mean, f"{name} ±": deviation}

@@ -1,4 +1,5 @@
-"""One sweep: how far it is, what its numbers allow to say, table and figures; live while runs are out."""
+"""One sweep: how far it is, what its numbers allow to say, table and figures; live while runs are
+out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -24,7 +25,14 @@ from core.runs.sweep import (
     resume_sweep,
     sweep_command_line,
 )
-from core.runs.sweep_result import ArmResult, arm_results, forgotten, judged, reference_of, setting_of
+from core.runs.sweep_result import (
+    ArmResult,
+    arm_results,
+    forgotten,
+    judged,
+    reference_of,
+    setting_of,
+)
 from pages.components.access import write_button
 from pages.components.choice import choose_text, from_address
 from pages.components.common import (
@@ -68,22 +76,32 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if any(run.active for run in runs):
             if write_button(
-                "Cancel", icon=":material/cancel:", disabled=all(run.cancel_asked for run in _active(runs))
+                "Cancel",
+                icon=":material/cancel:",
+                disabled=all(run.cancel_asked for run in _active(runs)),
             ):
                 cancel_sweep(workspace(), sweep)
                 st.rerun()
-        elif _resumable(runs) and not own and write_button("Resume", icon=":material/play_arrow:", type="primary"):
+        elif (
+            _resumable(runs)
+            and not own
+            and write_button("Resume", icon=":material/play_arrow:", type="primary")
+        ):
             resume_sweep(workspace(), sweep)
             st.rerun()
         if not own:
             _more_seeds(sweep)
-        if st.button("Compare runs", icon=":material/compare_arrows:", help="Every finished run in the table of runs."):
+        if st.button(
+            "Compare runs",
+            icon=":material/compare_arrows:",
+            help="Every finished run in the table of runs.",
+        ):
             done = [run.id for run in runs if run.status == "done"]
             st.switch_page("compare.py", query_params={"runs": ",".join(done)})
     if own and (_resumable(runs) or any(run.status == "queued" for run in runs)):
         st.caption(
-            "This sweep was started on the command line, which carries it out itself; the same command with the same "
-            "name goes on with it."
+            "This sweep was started on the command line, which carries it out itself; the same"
+            " command with the same name goes on with it."
         )
 
 
@@ -105,7 +123,9 @@ def _about(sweep: Sweep) -> str:
     arms, seeds = len(sweep.spec.arms), len(sweep.spec.seeds)
     counts = f"{arms} arm{'s' if arms > 1 else ''} × {seeds} seed{'s' if seeds > 1 else ''}"
     mark = f" {SIMULATED}" if simulated else ""
-    return f"**{backbone}** on **{dataset}**{mark} :gray[· {counts} · started {when(sweep.created)}]"
+    return (
+        f"**{backbone}** on **{dataset}**{mark} :gray[· {counts} · started {when(sweep.created)}]"
+    )
 
 
 def _more_seeds(sweep: Sweep) -> None:
@@ -116,7 +136,10 @@ def _more_seeds(sweep: Sweep) -> None:
             20,
             2,
             key="sweep_more",
-            help="More seeds tell training noise from real differences better; every arm runs once more for each.",
+            help=(
+                "More seeds tell training noise from real differences better; every arm runs once"
+                " more for each."
+            ),
         )
         st.caption(f"It has {len(sweep.spec.seeds)} now. Arms that have them are not run again.")
         if write_button("Add them", type="primary", key="sweep_extend"):
@@ -149,15 +172,21 @@ def _progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
         st.progress(min(1.0, (len(done) + part) / len(runs)), text=f"{words} · {now}")
         return
     ended = {status: sum(run.status == status for run in runs) for status in RESUMABLE}
-    rest = " ".join(f"{number} × {status_markdown(status)}" for status, number in ended.items() if number)
+    rest = " ".join(
+        f"{number} × {status_markdown(status)}" for status, number in ended.items() if number
+    )
     spent = sum(run.result["seconds"]["total"] for run in done if run.result)
-    st.markdown(f"{status_markdown('done') if not rest else ''} {words}, {duration(spent)} of work. {rest}")
+    st.markdown(
+        f"{status_markdown('done') if not rest else ''} {words}, {duration(spent)} of work. {rest}"
+    )
     messages = dict.fromkeys(run.message for run in runs if run.status == "failed" and run.message)
     for message in [*messages][:3]:
         st.error(escape_markdown(message), icon=":material/error:")
 
 
-def _now(store: RunStore, sweep: Sweep, out: list[Run], running: list[Run], done: list[Run], part: float) -> str:
+def _now(
+    store: RunStore, sweep: Sweep, out: list[Run], running: list[Run], done: list[Run], part: float
+) -> str:
     """What runs now and how long the rest takes by the mean of the runs that are done."""
     if all(run.cancel_asked for run in out):
         return "stopping"
@@ -165,7 +194,9 @@ def _now(store: RunStore, sweep: Sweep, out: list[Run], running: list[Run], done
         lane = out[0].lane
         ahead = store.count_ahead(out)
         if ahead:
-            return f"{ahead} other run{'s' if ahead > 1 else ''} come{'' if ahead > 1 else 's'} first"
+            return (
+                f"{ahead} other run{'s' if ahead > 1 else ''} come{'' if ahead > 1 else 's'} first"
+            )
         if lane != CLUSTER and not worker_alive(workspace(), lane):
             return "the worker is starting, which takes some seconds"
         return "the worker takes the next one"
@@ -191,14 +222,18 @@ def _result(sweep: Sweep, runs: Sequence[Run]) -> None:
         st.session_state["against"] = reference_of(sweep.spec.arms)
     from_address("against", titles)
     reference = st.session_state["against"]
-    settings = [*dict.fromkeys(setting for setting, title in places if title != "zero-shot")] or [""]
+    settings = [*dict.fromkeys(setting for setting, title in places if title != "zero-shot")] or [
+        ""
+    ]
     if any(run.active for run in runs):
-        # Room for what will be said, so that what lies below does not move with every sentence; not so much that the
-        # page looks empty before.
+        # Room for what will be said, so that what lies below does not move with every sentence; not
+        # so much that the page looks empty before.
         room = 17 if len(settings) == 1 else 27
         st.html(f"<style>.st-key-sweep_said {{ min-height: {room}rem; }}</style>")
     with st.container(border=True, key="sweep_said"):
-        verdicts, sentences = _verdicts(tuple(_identity(one) for one in results), reference, results)
+        verdicts, sentences = _verdicts(
+            tuple(_identity(one) for one in results), reference, results
+        )
         _said(runs, results, by_setting(sentences, settings, verdicts), reference)
     with st.columns([2, 5])[0]:
         choose_text("Held against", titles, "against", HELD_AGAINST)
@@ -216,7 +251,9 @@ def _identity(result: ArmResult) -> tuple[str, str, tuple[str, ...]]:
 
 @st.cache_data(max_entries=64, show_spinner="Comparing the arms")
 def _verdicts(
-    identity: tuple[tuple[str, str, tuple[str, ...]], ...], reference: str, _results: Sequence[ArmResult]
+    identity: tuple[tuple[str, str, tuple[str, ...]], ...],
+    reference: str,
+    _results: Sequence[ArmResult],
 ) -> tuple[list[Verdict], list[str]]:
     if not _results:
         return [], []
@@ -225,8 +262,11 @@ def _verdicts(
     return verdicts, [*sentences, *forgotten(_results)]
 
 
-def by_setting(sentences: Sequence[str], settings: Sequence[str], verdicts: Sequence[Verdict]) -> dict[str, list[str]]:
-    """The sentences of each setting without its name at their head; where one alone is judged yet, they have none."""
+def by_setting(
+    sentences: Sequence[str], settings: Sequence[str], verdicts: Sequence[Verdict]
+) -> dict[str, list[str]]:
+    """The sentences of each setting without its name at their head; where one alone is judged yet,
+    they have none."""
     found: dict[str, list[str]] = {setting: [] for setting in settings}
     only = verdicts[0].setting if verdicts else settings[0]
     for sentence in sentences:
@@ -236,10 +276,20 @@ def by_setting(sentences: Sequence[str], settings: Sequence[str], verdicts: Sequ
     return found
 
 
-def _said(runs: Sequence[Run], results: Sequence[ArmResult], said: Mapping[str, Sequence[str]], reference: str) -> None:
-    """What the numbers allow to say, setting by setting, marked as provisional while runs are out."""
+def _said(
+    runs: Sequence[Run],
+    results: Sequence[ArmResult],
+    said: Mapping[str, Sequence[str]],
+    reference: str,
+) -> None:
+    """What the numbers allow to say, setting by setting, marked as provisional while runs are
+    out."""
     out, done = sum(run.active for run in runs), sum(run.status == "done" for run in runs)
-    mark = f" :orange-badge[:material/hourglass_top: provisional: {done} of {len(runs)} runs done]" if out else ""
+    mark = (
+        f" :orange-badge[:material/hourglass_top: provisional: {done} of {len(runs)} runs done]"
+        if out
+        else ""
+    )
     st.markdown(f"**What the numbers allow to say**{mark}")
     if any(said.values()):
         for setting, sentences in said.items():
@@ -247,15 +297,18 @@ def _said(runs: Sequence[Run], results: Sequence[ArmResult], said: Mapping[str, 
                 if len(said) > 1:
                     st.markdown(f"**{escape_markdown(setting[:1].upper() + setting[1:])}**")
                 st.markdown(bullets(sentences))
-    elif len({result.title for result in results}) < 2 and (out or len({arm_of(run).title for run in runs}) > 1):
+    elif len({result.title for result in results}) < 2 and (
+        out or len({arm_of(run).title for run in runs}) > 1
+    ):
         wait = "They come as runs finish." if out else "Resume the sweep to get there."
         st.markdown(f"Nothing yet: it takes a finished run of two arms to compare. {wait}")
     else:
         st.markdown("Nothing: a sweep of one arm compares nothing.")
     st.caption(
-        f"On the same target test rows: each arm against {escape_markdown(reference)}, and against the arm that leads "
-        "on validation rows. AUC by DeLong, log loss by paired bootstrap, both over the seeds as well; p-values are "
-        "adjusted by Holm over all comparisons of the sweep. Where p is 0.05 or more, nothing is ranked."
+        f"On the same target test rows: each arm against {escape_markdown(reference)}, and against"
+        " the arm that leads on validation rows. AUC by DeLong, log loss by paired bootstrap, both"
+        " over the seeds as well; p-values are adjusted by Holm over all comparisons of the sweep."
+        " Where p is 0.05 or more, nothing is ranked."
     )
 
 
@@ -269,22 +322,43 @@ def _table(table: pd.DataFrame) -> None:
         alt="Arms of the sweep with their metrics, differences to the reference and verdicts",
         column_config={
             "Arm": st.column_config.TextColumn(pinned=True),
-            "Setting": st.column_config.TextColumn(help="Learning rate and target rows, where the sweep has several"),
+            "Setting": st.column_config.TextColumn(
+                help="Learning rate and target rows, where the sweep has several"
+            ),
             "Runs": st.column_config.TextColumn(width=118, help="Seeds done, of those asked for"),
-            "Target AUC": st.column_config.NumberColumn(format="%.4f", help="Mean over seeds, on target test rows"),
-            "Target ±": st.column_config.NumberColumn(format="%.4f", help="Standard deviation over seeds"),
-            "Source AUC": st.column_config.NumberColumn(format="%.4f", help="On source test rows: what was kept"),
-            "Source ±": st.column_config.NumberColumn(format="%.4f", help="Standard deviation over seeds"),
-            "Log loss": st.column_config.NumberColumn(format="%.4f", help="Mean over seeds, on target test rows"),
-            "Verdict": st.column_config.TextColumn(width=130, help="On target AUC, against the reference"),
+            "Target AUC": st.column_config.NumberColumn(
+                format="%.4f", help="Mean over seeds, on target test rows"
+            ),
+            "Target ±": st.column_config.NumberColumn(
+                format="%.4f", help="Standard deviation over seeds"
+            ),
+            "Source AUC": st.column_config.NumberColumn(
+                format="%.4f", help="On source test rows: what was kept"
+            ),
+            "Source ±": st.column_config.NumberColumn(
+                format="%.4f", help="Standard deviation over seeds"
+            ),
+            "Log loss": st.column_config.NumberColumn(
+                format="%.4f", help="Mean over seeds, on target test rows"
+            ),
+            "Verdict": st.column_config.TextColumn(
+                width=130, help="On target AUC, against the reference"
+            ),
             "ΔAUC": st.column_config.TextColumn(width=68, help="Target AUC less the reference's"),
             "95 % interval": st.column_config.TextColumn(
-                width=140, help="Of the difference in AUC, by itself; the verdict counts in how much is compared"
+                width=140,
+                help=(
+                    "Of the difference in AUC, by itself; the verdict counts in how much is"
+                    " compared"
+                ),
             ),
             "ECE": st.column_config.NumberColumn(
-                format="%.4f", help="Expected calibration error, mean over seeds, on target test rows"
+                format="%.4f",
+                help="Expected calibration error, mean over seeds, on target test rows",
             ),
-            "Trained": st.column_config.NumberColumn(width=80, format="localized", help="Parameters trained"),
+            "Trained": st.column_config.NumberColumn(
+                width=80, format="localized", help="Parameters trained"
+            ),
             "Seconds": st.column_config.NumberColumn(format="%.1f", help="Mean of a run"),
             "Compare": st.column_config.LinkColumn(
                 "Open", width=72, display_text="Compare", help="The runs of the arm side by side"
@@ -294,7 +368,11 @@ def _table(table: pd.DataFrame) -> None:
 
 
 def _downloads(
-    sweep: Sweep, runs: Sequence[Run], results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str
+    sweep: Sweep,
+    runs: Sequence[Run],
+    results: Sequence[ArmResult],
+    verdicts: Sequence[Verdict],
+    reference: str,
 ) -> None:
     frames: dict[str, Callable[[], pd.DataFrame]] = {
         "arms": lambda: arms_file(results, verdicts, reference),
@@ -316,7 +394,9 @@ def _downloads(
         report_download(f"report_{sweep.id}", sweep=sweep.id, disabled=not results)
 
 
-def _written(frame: Callable[[], pd.DataFrame], write: Callable[[pd.DataFrame], str | bytes]) -> str | bytes:
+def _written(
+    frame: Callable[[], pd.DataFrame], write: Callable[[pd.DataFrame], str | bytes]
+) -> str | bytes:
     return write(frame())
 
 
@@ -358,8 +438,14 @@ def _runs(runs: Sequence[Run]) -> None:
 
 def _how(sweep: Sweep, runs: Sequence[Run]) -> None:
     own, active = any(run.lane == CLUSTER for run in runs), bool(_active(runs))
-    names = ["watch", "cancel"] * active + ["resume"] * (not own and bool(_resumable(runs))) + ["compare"]
+    names = (
+        ["watch", "cancel"] * active
+        + ["resume"] * (not own and bool(_resumable(runs)))
+        + ["compare"]
+    )
     with errors_shown():
         lines = [sweep_command_line(workspace(), sweep.spec, sweep.name)]
         lines.append(f"{PROGRAM} sweep --name {sweep.id} --more-seeds 2")
-        command_hint("\n".join([*lines, *(f"{PROGRAM} {name} --sweep {sweep.id}" for name in names)]))
+        command_hint(
+            "\n".join([*lines, *(f"{PROGRAM} {name} --sweep {sweep.id}" for name in names)])
+        )

@@ -1,4 +1,5 @@
-"""The first start: a short tour from page to page, offered once a workspace and taken again from Learn."""
+"""The first start: a short tour from page to page, offered once a workspace and taken again from
+Learn."""
 
 from dataclasses import dataclass
 
@@ -23,17 +24,39 @@ class Stop:
 
 
 STOPS = (
-    Stop("data.py", "Data", "Bring in a Criteo sample, or simulate one, and split it into source and target domain."),
-    Stop("backbones.py", "Backbones", "Networks that have already learnt, drawn stage by stage from the input up."),
+    Stop(
+        "data.py",
+        "Data",
+        "Bring in a Criteo sample, or simulate one, and split it into source and target domain.",
+    ),
+    Stop(
+        "backbones.py",
+        "Backbones",
+        "Networks that have already learnt, drawn stage by stage from the input up.",
+    ),
     Stop(
         "finetune.py",
         "Fine-tune",
         "Move the freeze line: cold stages stay, warm ones train. Then launch.",
     ),
-    Stop("sweep.py", "Sweep", "Several strategies and seeds at once, with a verdict in words as results come in."),
-    Stop("run.py", "Run", "Watch the loss, then read what one threshold decides, what moved and what was forgotten."),
-    Stop("score.py", "Score", "Put a finished run to use: a new file in, predictions and drift out."),
-    Stop("compare.py", "Compare", "Finished runs side by side, with intervals instead of a ranking of noise."),
+    Stop(
+        "sweep.py",
+        "Sweep",
+        "Several strategies and seeds at once, with a verdict in words as results come in.",
+    ),
+    Stop(
+        "run.py",
+        "Run",
+        "Watch the loss, then read what one threshold decides, what moved and what was forgotten.",
+    ),
+    Stop(
+        "score.py", "Score", "Put a finished run to use: a new file in, predictions and drift out."
+    ),
+    Stop(
+        "compare.py",
+        "Compare",
+        "Finished runs side by side, with intervals instead of a ranking of noise.",
+    ),
     Stop(
         "learn.py",
         "Learn",
@@ -55,13 +78,20 @@ def tour(page: str) -> None:
 
 def restart_button() -> None:
     """Begins the tour again."""
-    if st.button("Take the tour", icon=":material/tour:", help=f"{len(STOPS)} stops, one a page. It changes nothing."):
+    if st.button(
+        "Take the tour",
+        icon=":material/tour:",
+        help=f"{len(STOPS)} stops, one a page. It changes nothing.",
+    ):
         _go(0)
 
 
 def _welcome() -> None:
     with st.container(border=True, key="tour", horizontal=True, vertical_alignment="center"):
-        words = f"**New here?** A tour of {len(STOPS)} stops shows what each page is for. It takes a minute."
+        words = (
+            f"**New here?** A tour of {len(STOPS)} stops shows what each page is for. It takes a"
+            " minute."
+        )
         st.markdown(words, width="content")
         if st.button("Take the tour", key="tour_start", icon=":material/tour:"):
             _go(0)

@@ -1,4 +1,5 @@
-"""The fields of the training settings, filled by a preset: pretraining and fine-tuning ask for the same ones."""
+"""The fields of the training settings, filled by a preset: pretraining and fine-tuning ask for the
+same ones."""
 
 import dataclasses
 from contextlib import suppress
@@ -39,20 +40,27 @@ DEVICE_WORDS = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
 
 
 def training_fields(
-    prefix: str, rows: int, objective: str = "supervised", seeded: bool = True, in_address: bool = False
+    prefix: str,
+    rows: int,
+    objective: str = "supervised",
+    seeded: bool = True,
+    in_address: bool = False,
 ) -> TrainSettings:
     """Draws the fields and returns what they say; BadInput for what cannot be used.
 
-    prefix: of the widget keys. rows: training rows; they and the objective decide the preset and, as long as "auto" is
-    chosen, its values (core.training.defaults). seeded: whether there is a field for the seed, which is 0 otherwise.
-    in_address: whether the address carries what differs from the default preset.
+    prefix: of the widget keys. rows: training rows; they and the objective decide the preset and,
+    as long as "auto" is chosen, its values (core.training.defaults). seeded: whether there is a
+    field for the seed, which is 0 otherwise. in_address: whether the address carries what differs
+    from the default preset.
     """
     usual, settings = default_settings(rows, objective)
     # What the callbacks below read: they run before the page does, with the rows that the user saw.
     known_for = f"{prefix}_presets_for"
     moved = st.session_state.get(known_for) not in (None, (rows, objective))
     st.session_state[known_for] = (rows, objective)
-    if suggest(f"{prefix}_preset", usual) or (moved and st.session_state[f"{prefix}_preset"] == AUTO):
+    if suggest(f"{prefix}_preset", usual) or (
+        moved and st.session_state[f"{prefix}_preset"] == AUTO
+    ):
         _fill(prefix)
     if in_address:
         _from_address(prefix)
@@ -68,8 +76,17 @@ def training_fields(
     )
     st.caption(_preset_words(preset, rows, settings))
     with st.grid(3, min_column_width=150):
-        epochs = _number(prefix, "epochs", "Epochs", 1, 1000, "Most passes over the rows; the best one is kept.")
-        batch_size = _number(prefix, "batch_size", "Batch size", 1, 1_000_000, "Rows a step; fewer give noisier steps.")
+        epochs = _number(
+            prefix, "epochs", "Epochs", 1, 1000, "Most passes over the rows; the best one is kept."
+        )
+        batch_size = _number(
+            prefix,
+            "batch_size",
+            "Batch size",
+            1,
+            1_000_000,
+            "Rows a step; fewer give noisier steps.",
+        )
         learning_rate = st.number_input(
             "Learning rate",
             min_value=LOWEST_RATE,
@@ -80,13 +97,25 @@ def training_fields(
             on_change=_match,
             args=(prefix,),
             persist_state="session",
-            help="Adam's step size. Larger learns faster and forgets more; too large never settles.",
+            help=(
+                "Adam's step size. Larger learns faster and forgets more; too large never settles."
+            ),
         )
-        stopping = "Epochs without a lower validation loss before the run stops; 0 never. The best epoch is kept."
-        early_stopping = _number(prefix, "early_stopping", "Early stopping, epochs", 0, 1000, stopping)
-        plateau = "Epochs without a lower validation loss before the learning rate falls to a tenth; 0 never."
+        stopping = (
+            "Epochs without a lower validation loss before the run stops; 0 never. The best epoch"
+            " is kept."
+        )
+        early_stopping = _number(
+            prefix, "early_stopping", "Early stopping, epochs", 0, 1000, stopping
+        )
+        plateau = (
+            "Epochs without a lower validation loss before the learning rate falls to a tenth; 0"
+            " never."
+        )
         cosine = bool(st.session_state.get(f"{prefix}_cosine"))
-        plateau_epochs = _number(prefix, "plateau", "Plateau, epochs", 0, 1000, plateau, disabled=cosine)
+        plateau_epochs = _number(
+            prefix, "plateau", "Plateau, epochs", 0, 1000, plateau, disabled=cosine
+        )
         weight_decay = st.number_input(
             "Weight decay",
             min_value=0.0,
@@ -97,7 +126,10 @@ def training_fields(
             on_change=_match,
             args=(prefix,),
             persist_state="session",
-            help="Pulls weights towards zero, apart from the gradient (AdamW); 0 for none. Frozen stages are spared.",
+            help=(
+                "Pulls weights towards zero, apart from the gradient (AdamW); 0 for none. Frozen"
+                " stages are spared."
+            ),
         )
         validation_share = st.number_input(
             "Validation share",
@@ -109,7 +141,10 @@ def training_fields(
             on_change=_match,
             args=(prefix,),
             persist_state="session",
-            help="Share of the training and validation rows that validates. Empty: the cut the dataset came with.",
+            help=(
+                "Share of the training and validation rows that validates. Empty: the cut the"
+                " dataset came with."
+            ),
         )
         seed = _seed(prefix) if seeded else 0
         device = st.selectbox(
@@ -132,8 +167,11 @@ def training_fields(
         "Mixed precision (bfloat16)",
         key=f"{prefix}_amp",
         persist_state="session",
-        help="Training multiplies matrices in bfloat16: about twice as fast where the processor or GPU has "
-        "instructions for it, slower elsewhere. The AUC differs in the fourth digit at most; scoring stays in float32.",
+        help=(
+            "Training multiplies matrices in bfloat16: about twice as fast where the processor or"
+            " GPU has instructions for it, slower elsewhere. The AUC differs in the fourth digit at"
+            " most; scoring stays in float32."
+        ),
     )
     settings = TrainSettings(
         epochs=_given(epochs, "number of epochs"),
@@ -153,15 +191,23 @@ def training_fields(
     return settings
 
 
-def training_text(settings: TrainSettings, presets: dict[str, TrainSettings], marked: str | None = None) -> str:
-    """The settings in short: the preset that leaves the fewest others to name, and those, as in "small,epochs=7".
+def training_text(
+    settings: TrainSettings, presets: dict[str, TrainSettings], marked: str | None = None
+) -> str:
+    """The settings in short: the preset that leaves the fewest others to name, and those, as in
+    "small,epochs=7".
 
-    presets: what every preset stands for here. marked: the one that the user chose, which is named where two are alike.
+    presets: what every preset stands for here. marked: the one that the user chose, which is named
+    where two are alike.
     """
     values = {name: getattr(settings, name) for name in FIELDS + MORE_FIELDS}
 
     def others(preset: str) -> list[str]:
-        return [f"{name}={value}" for name, value in values.items() if value != getattr(presets[preset], name)]
+        return [
+            f"{name}={value}"
+            for name, value in values.items()
+            if value != getattr(presets[preset], name)
+        ]
 
     nearest = min(presets, key=lambda preset: (len(others(preset)), preset != marked))
     return ",".join([nearest, *others(nearest)])
@@ -174,8 +220,14 @@ def read_training(text: str, presets: dict[str, TrainSettings]) -> TrainSettings
         raise BadInput(f"There is no preset {preset[:40]!r}; the presets are {[*presets]}.")
     settings = dataclasses.replace(presets[preset], **dict(_setting(pair) for pair in pairs))
     low, high = SHARES
-    if settings.learning_rate < LOWEST_RATE or not low <= (settings.validation_share or low) <= high:
-        raise BadInput(f"The fields take learning rates from {LOWEST_RATE:g}, and validation shares {low} to {high}.")
+    if (
+        settings.learning_rate < LOWEST_RATE
+        or not low <= (settings.validation_share or low) <= high
+    ):
+        raise BadInput(
+            f"The fields take learning rates from {LOWEST_RATE:g}, and validation shares {low} to"
+            f" {high}."
+        )
     return settings
 
 
@@ -204,7 +256,8 @@ def _from_address(prefix: str) -> None:
 
 
 def suggest(key: str, value: str) -> bool:
-    """Starts the widget `key` with `value`, and moves it to another one unless the user left the last suggestion.
+    """Starts the widget `key` with `value`, and moves it to another one unless the user left the
+    last suggestion.
 
     Returns whether the widget's value changed.
     """
@@ -218,14 +271,19 @@ def suggest(key: str, value: str) -> bool:
 
 
 def parse_widths(text: str, what: str) -> tuple[int, ...]:
-    """Layer widths from text such as "64, 32"; none from an empty one. what: named when the text is no such list."""
+    """Layer widths from text such as "64, 32"; none from an empty one. what: named when the text is
+    no such list."""
     try:
         return tuple(int(part) for part in text.replace(" ", ",").split(",") if part)
     except ValueError:
-        raise BadInput(f"{what} are {text[:40]!r}; write whole numbers with commas between, such as 64, 32.") from None
+        raise BadInput(
+            f"{what} are {text[:40]!r}; write whole numbers with commas between, such as 64, 32."
+        ) from None
 
 
-def _number(prefix: str, name: str, label: str, low: int, high: int, about: str, disabled: bool = False) -> int | None:
+def _number(
+    prefix: str, name: str, label: str, low: int, high: int, about: str, disabled: bool = False
+) -> int | None:
     return st.number_input(
         label,
         min_value=low,
@@ -249,7 +307,10 @@ def _seed(prefix: str) -> int | None:
         step=1,
         key=f"{prefix}_seed",
         persist_state="session",
-        help="Of new weights, the row order and dropout. Another one shows how much is training noise.",
+        help=(
+            "Of new weights, the row order and dropout. Another one shows how much is training"
+            " noise."
+        ),
     )
 
 
@@ -260,12 +321,14 @@ def _given(value: N | None, what: str) -> N:
 
 
 def _presets(prefix: str) -> dict[str, TrainSettings]:
-    """What every preset stands for on this page, for the rows and the objective that the user saw last."""
+    """What every preset stands for on this page, for the rows and the objective that the user saw
+    last."""
     return presets_for(*st.session_state[f"{prefix}_presets_for"])
 
 
 def _preset_words(preset: str | None, rows: int, settings: TrainSettings) -> str:
-    """What the chosen preset is for; of "auto" the values it chose and why. settings: the default."""
+    """What the chosen preset is for; of "auto" the values it chose and why. settings: the
+    default."""
     if preset is None:
         return "your own settings"
     if preset != AUTO:
@@ -274,7 +337,8 @@ def _preset_words(preset: str | None, rows: int, settings: TrainSettings) -> str
 
 
 def _fill(prefix: str) -> None:
-    """Puts the chosen preset's values into the fields; "auto" stands for another one where that is the default."""
+    """Puts the chosen preset's values into the fields; "auto" stands for another one where that is
+    the default."""
     restore()
     presets = _presets(prefix)
     chosen = st.session_state[f"{prefix}_preset"]
@@ -290,5 +354,9 @@ def _match(prefix: str, wanted: str = "") -> None:
     """Marks the preset whose values the fields hold, or none; `wanted` where several are alike."""
     restore()
     values = {name: st.session_state[f"{prefix}_{name}"] for name in FIELDS}
-    alike = [name for name, preset in _presets(prefix).items() if values.items() <= dataclasses.asdict(preset).items()]
+    alike = [
+        name
+        for name, preset in _presets(prefix).items()
+        if values.items() <= dataclasses.asdict(preset).items()
+    ]
     put(f"{prefix}_preset", wanted if wanted in alike else next(iter(alike), None))

@@ -1,4 +1,5 @@
-"""Uploads as files of ours, under names that the server makes: a browser's file name never becomes a path."""
+"""Uploads as files of ours, under names that the server makes: a browser's file name never becomes
+a path."""
 
 import secrets
 import shutil
@@ -23,10 +24,12 @@ _EARLIER = "[0-9a-f]" * 16
 def one_upload(
     label: str, key: str, kind: str, help: str, suffixes: Sequence[str] = (), delete: bool = False
 ) -> tuple[Path, str] | None:
-    """(our copy, its own name) of one uploaded file, None as long as there is none; the copy outlives reruns.
+    """(our copy, its own name) of one uploaded file, None as long as there is none; the copy
+    outlives reruns.
 
-    suffixes: endings it may have, all when empty; the copy gets the first that fits, else the last. delete: whether the
-    copy goes when another file is chosen; else a run that has been launched may still read it.
+    suffixes: endings it may have, all when empty; the copy gets the first that fits, else the last.
+    delete: whether the copy goes when another file is chosen; else a run that has been launched may
+    still read it.
     """
     copied: tuple[Path, str, int] | None = st.session_state.get(key)
     if copied and copied[0].exists():
@@ -34,14 +37,23 @@ def one_upload(
         with st.container(horizontal=True, vertical_alignment="center"):
             words = f":material/attach_file: **{escape_markdown(name)}** :gray[{bytes_text(size)}]"
             st.markdown(words, width="stretch")
-            st.button("Choose another", key=f"{key}_drop", icon=":material/close:", on_click=_drop, args=(key, delete))
+            st.button(
+                "Choose another",
+                key=f"{key}_drop",
+                icon=":material/close:",
+                on_click=_drop,
+                args=(key, delete),
+            )
         return path, name
     times = st.session_state.setdefault(f"{key}_times", 0)
     endings = sorted({suffix.rpartition(".")[2] for suffix in suffixes}) or None
     uploaded = file_field(label, endings, f"{key}_{times}", help)
     if uploaded is None:
         return None
-    suffix = next((one for one in suffixes if uploaded.name.lower().endswith(one)), suffixes[-1] if suffixes else "")
+    suffix = next(
+        (one for one in suffixes if uploaded.name.lower().endswith(one)),
+        suffixes[-1] if suffixes else "",
+    )
     st.session_state[key] = (keep_upload(uploaded, kind, suffix), uploaded.name, uploaded.size)
     forget_upload(uploaded)
     # A new widget next time, since the old one's file is no longer in memory.
@@ -50,8 +62,11 @@ def one_upload(
     return None
 
 
-def file_field(label: str, endings: Sequence[str] | None, key: str, help: str) -> UploadedFile | None:
-    """st.file_uploader for one file, and the server told that this session may upload; why not, where it may not.
+def file_field(
+    label: str, endings: Sequence[str] | None, key: str, help: str
+) -> UploadedFile | None:
+    """st.file_uploader for one file, and the server told that this session may upload; why not,
+    where it may not.
 
     None as long as there is no file. Every uploader of the app is drawn here.
     """
@@ -69,10 +84,11 @@ def _drop(key: str, delete: bool) -> None:
 
 
 def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
-    """Copies an upload into the workspace as KIND-<made up>SUFFIX; `suffix` is one of ours, never the file's own.
+    """Copies an upload into the workspace as KIND-<made up>SUFFIX; `suffix` is one of ours, never
+    the file's own.
 
-    It is held as long as the session lives. Copies of the same kind whose session has ended go on the way, unless a run
-    may still read them.
+    It is held as long as the session lives. Copies of the same kind whose session has ended go on
+    the way, unless a run may still read them.
     """
     require_writable()
     needed = {
@@ -80,7 +96,10 @@ def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
         for run in RunStore(workspace()).list(kind="pretrain")
         if run.active or run.status in RESUMABLE
     }
-    earlier = {*workspace().uploads.glob(f"{kind}-{_EARLIER}"), *workspace().uploads.glob(f"{kind}-{_EARLIER}.*")}
+    earlier = {
+        *workspace().uploads.glob(f"{kind}-{_EARLIER}"),
+        *workspace().uploads.glob(f"{kind}-{_EARLIER}.*"),
+    }
     left = {*workspace().uploads.glob(f"{kind}-*")} - earlier
     remove_old(one for one in earlier if str(one) not in needed)
     remove_unheld(one for one in left if str(one) not in needed)
@@ -90,7 +109,8 @@ def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
 
 
 def write_upload(uploaded: UploadedFile, path: Path) -> Held:
-    """Copies an upload to `path`, held from the start; a disk that fills up on the way keeps nothing of it."""
+    """Copies an upload to `path`, held from the start; a disk that fills up on the way keeps
+    nothing of it."""
     held = []
 
     def write(part: Path) -> None:

@@ -1,4 +1,5 @@
-"""What a finished run is good for: scoring new rows, leaving Thaw, being told in a report, being carried out again."""
+"""What a finished run is good for: scoring new rows, leaving Thaw, being told in a report, being
+carried out again."""
 
 from typing import Any
 
@@ -7,17 +8,33 @@ import streamlit as st
 
 from core.program import PROGRAM
 from core.runs import errands
-from core.runs.kept import EXPORT, VERIFICATION, Kept, export_and_keep, export_file, kept, verify_and_keep
+from core.runs.kept import (
+    EXPORT,
+    VERIFICATION,
+    Kept,
+    export_and_keep,
+    export_file,
+    kept,
+    verify_and_keep,
+)
 from core.runs.store import Run
 from core.workspace import Workspace
 from pages.components.access import write_button
-from pages.components.common import MISSING, bytes_text, command_hint, count, escape_markdown, when, workspace
+from pages.components.common import (
+    MISSING,
+    bytes_text,
+    command_hint,
+    count,
+    escape_markdown,
+    when,
+    workspace,
+)
 from pages.components.errand import errand_view
 from pages.components.report_download import report_download
 
 ABOUT_EXPORT = (
-    "One zip with the weights (safetensors), the model as ONNX, preprocessing, threshold, card, and a short Python "
-    "file that scores a TSV without Thaw."
+    "One zip with the weights (safetensors), the model as ONNX, preprocessing, threshold, card, and"
+    " a short Python file that scores a TSV without Thaw."
 )
 ABOUT_VERIFY = "Trains the run once more, aside, and says whether every metric comes out the same."
 
@@ -38,7 +55,12 @@ def _score_and_tell(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if run.result["threshold"] is not None:
             label = "Score a file with it"
-            st.page_link("score.py", label=label, icon=":material/playlist_add_check:", query_params={"run": run.id})
+            st.page_link(
+                "score.py",
+                label=label,
+                icon=":material/playlist_add_check:",
+                query_params={"run": run.id},
+            )
         if run.kind == "finetune":
             report_download(f"report_{run.id}", runs=[run.id])
 
@@ -78,8 +100,9 @@ def onnx_words(onnx: dict[str, Any]) -> str:
     largest = onnx["largest_difference"]
     differ = f"at most {largest:.1e}" if largest else "not at all"
     return (
-        f":material/check_circle: The ONNX model was compared with torch on {count(onnx['rows'])} "
-        f"{escape_markdown(onnx['rows_from'])}: scores differ by {differ} (allowed: {onnx['tolerance']:g})."
+        f":material/check_circle: The ONNX model was compared with torch on {count(onnx['rows'])}"
+        f" {escape_markdown(onnx['rows_from'])}: scores differ by {differ} (allowed:"
+        f" {onnx['tolerance']:g})."
     )
 
 
@@ -103,7 +126,11 @@ def _verify(space: Workspace, run: Run) -> None:
 def verification(done: Kept) -> None:
     """Whether every number was the same, and which were not."""
     said = done.said
-    notice, icon = (st.success, ":material/check_circle:") if said["same"] else (st.warning, ":material/difference:")
+    notice, icon = (
+        (st.success, ":material/check_circle:")
+        if said["same"]
+        else (st.warning, ":material/difference:")
+    )
     notice(escape_markdown(said["sentence"]), icon=icon)
     if said["differences"]:
         table = pd.DataFrame(
@@ -113,7 +140,12 @@ def verification(done: Kept) -> None:
                 "Again": [_exact(one["again"]) for one in said["differences"]],
             }
         )
-        st.dataframe(table, hide_index=True, height=min(35 * (len(table) + 1) + 3, 300), alt="Numbers that differ")
+        st.dataframe(
+            table,
+            hide_index=True,
+            height=min(35 * (len(table) + 1) + 3, 300),
+            alt="Numbers that differ",
+        )
     st.caption(f"Carried out again {when(done.created)}.")
 
 

@@ -1,4 +1,5 @@
-"""How much of a dataset's target values a backbone knows, asked once per pair, and the words for too little."""
+"""How much of a dataset's target values a backbone knows, asked once per pair, and the words for
+too little."""
 
 import streamlit as st
 
@@ -11,7 +12,8 @@ from pages.components.heavy import heavy
 
 
 def backbone_coverage(dataset: Dataset, card: BackboneCard) -> list[FieldCoverage]:
-    """Coverage of every field; BadInput where the dataset's sample is gone or the preprocessing cannot be read."""
+    """Coverage of every field; BadInput where the dataset's sample is gone or the preprocessing
+    cannot be read."""
     return _coverage(dataset.content_hash, card.preprocessing_hash, dataset, card)
 
 
@@ -28,9 +30,15 @@ def noise_warning(fields: list[FieldCoverage], freeze_depth: int) -> str | None:
     share = unseen_share(fields)
     if share <= UNSEEN_LIMIT:
         return None
-    known = f"**This backbone has never seen {percent(share, 0)} of this dataset's categorical values.** "
+    known = (
+        f"**This backbone has never seen {percent(share, 0)} of this dataset's categorical"
+        " values.** "
+    )
     if freeze_depth:
-        return known + "Freezing its embedding freezes noise: to it, all those values are one and the same."
+        return (
+            known
+            + "Freezing its embedding freezes noise: to it, all those values are one and the same."
+        )
     return known + "To it they are all one value, so even full fine-tuning cannot tell them apart."
 
 

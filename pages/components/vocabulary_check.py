@@ -1,4 +1,5 @@
-"""The vocabulary check: which of a dataset's target values a backbone has never seen, column by column."""
+"""The vocabulary check: which of a dataset's target values a backbone has never seen, column by
+column."""
 
 from collections.abc import Callable
 
@@ -15,7 +16,9 @@ from pages.components.common import command_hint, errors_shown, escape_markdown,
 from pages.components.vocabulary import backbone_coverage, knows_no_real_values, noise_warning
 
 
-def vocabulary_check(cards: list[BackboneCard], datasets: list[Dataset], prefill: Callable[[str, str], None]) -> None:
+def vocabulary_check(
+    cards: list[BackboneCard], datasets: list[Dataset], prefill: Callable[[str, str], None]
+) -> None:
     """Chooses a backbone and a dataset and lays the one's vocabulary over the other's rows.
 
     prefill: opens the pretraining form for a dataset and an architecture; a button's callback.
@@ -38,8 +41,10 @@ def vocabulary_check(cards: list[BackboneCard], datasets: list[Dataset], prefill
             coverage_figure(fields),
             "coverage",
             height=340,
-            alt=f"Share of target values unseen by {card.name}, missing and known; most unseen: {fields[0].field}, "
-            f"{percent(fields[0].unseen_share)}",
+            alt=(
+                f"Share of target values unseen by {card.name}, missing and known; most unseen:"
+                f" {fields[0].field}, {percent(fields[0].unseen_share)}"
+            ),
         )
         with st.expander("As a table", icon=":material/table:"):
             coverage_table(fields)
@@ -47,28 +52,33 @@ def vocabulary_check(cards: list[BackboneCard], datasets: list[Dataset], prefill
 
 
 def verdict(
-    fields: list[FieldCoverage], dataset: Dataset, card: BackboneCard, prefill: Callable[[str, str], None]
+    fields: list[FieldCoverage],
+    dataset: Dataset,
+    card: BackboneCard,
+    prefill: Callable[[str, str], None],
 ) -> None:
-    """The check in a sentence, with the rule it follows, and what to do when the backbone does not fit."""
+    """The check in a sentence, with the rule it follows, and what to do when the backbone does not
+    fit."""
     warning = noise_warning(fields, 1)
     if knows_no_real_values(dataset, card):
         st.warning(
-            f"**{escape_markdown(card.name)}** learnt from simulated rows: it does not know the hashes in real Criteo "
-            "traffic. Pretrain a backbone on this dataset's own source rows instead.",
+            f"**{escape_markdown(card.name)}** learnt from simulated rows: it does not know the"
+            " hashes in real Criteo traffic. Pretrain a backbone on this dataset's own source rows"
+            " instead.",
             icon=":material/warning:",
         )
     elif warning:
         st.warning(warning, icon=":material/warning:")
     else:
         st.success(
-            f"This backbone knows {percent(1 - unseen_share(fields))} of the categorical values in the target "
-            "training rows: freezing its embedding keeps what it learnt of them.",
+            f"This backbone knows {percent(1 - unseen_share(fields))} of the categorical values in"
+            " the target training rows: freezing its embedding keeps what it learnt of them.",
             icon=":material/check_circle:",
         )
     share = unseen_share(fields)
     st.caption(
-        f"{percent(share)} of the categorical values in the target training rows are unseen. {RULE} Values too rare "
-        "in a backbone's own training rows count as unseen too."
+        f"{percent(share)} of the categorical values in the target training rows are unseen. {RULE}"
+        " Values too rare in a backbone's own training rows count as unseen too."
     )
     if (warning or knows_no_real_values(dataset, card)) and dataset.has_source:
         st.button(
@@ -91,7 +101,13 @@ def coverage_figure(fields: list[FieldCoverage]) -> go.Figure:
     colours = {"unseen": "#d9650b", "missing": "#8a97ab", "known": "#2563c9"}
     figure = go.Figure(
         [
-            go.Bar(name=name, x=names, y=values, marker={"color": colours[name]}, hovertemplate="%{x} %{y:.1%} " + name)
+            go.Bar(
+                name=name,
+                x=names,
+                y=values,
+                marker={"color": colours[name]},
+                hovertemplate="%{x} %{y:.1%} " + name,
+            )
             for name, values in shares.items()
         ]
     )

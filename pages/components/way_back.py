@@ -1,4 +1,5 @@
-"""Signed in, one is back at the page whose link one came by; Streamlit by itself leads everyone to Home."""
+"""Signed in, one is back at the page whose link one came by; Streamlit by itself leads everyone to
+Home."""
 
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -10,7 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core.workspace import PROJECT
 
 LOGIN, CALLBACK = "/auth/login", "/oauth2callback"
-"""Streamlit's own addresses: the browser goes to the first to sign in, and the provider sends it back to the second."""
+"""Streamlit's own addresses: the browser goes to the first to sign in, and the provider sends it
+back to the second."""
 COOKIE = "thaw_way_back"
 SECONDS = 900
 LONGEST = 2000
@@ -19,7 +21,8 @@ PAGES = frozenset(path.stem for path in (PROJECT / "pages").glob("[!_]*.py")) - 
 
 
 def link_within(address: str) -> str:
-    """The page and query that an address names, such as "run?run=r-1"; empty for Home and whatever is no page here.
+    """The page and query that an address names, such as "run?run=r-1"; empty for Home and whatever
+    is no page here.
 
     Nothing else of the address is kept, so that it cannot lead out of the app.
     """
@@ -34,7 +37,8 @@ def link_within(address: str) -> str:
 
 
 class WayBack:
-    """Middleware that keeps the page on which someone presses "Sign in" in a cookie, and leads there afterwards."""
+    """Middleware that keeps the page on which someone presses "Sign in" in a cookie, and leads
+    there afterwards."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -53,7 +57,8 @@ class WayBack:
 
 
 def _keep(answer: MutableHeaders, asked: Headers) -> None:
-    """A browser names the page it comes from to its own host in full; where it does not, one lands on Home."""
+    """A browser names the page it comes from to its own host in full; where it does not, one lands
+    on Home."""
     link = link_within(asked.get("referer", ""))
     _set_cookie(answer, quote(link, safe=""), SECONDS if link else 0)
 

@@ -10,8 +10,9 @@ PART = 65_536
 class SmallParts:
     """Middleware that sends a large body part by part, each once the one before has gone out.
 
-    In one piece uvicorn copies all of it for every connection: hundreds that ask for plotly.js, or for an export, and
-    take nothing in would fill the memory. For the same reason a piece of a download is not cut out for each who asks.
+    In one piece uvicorn copies all of it for every connection: hundreds that ask for plotly.js, or
+    for an export, and take nothing in would fill the memory. For the same reason a piece of a
+    download is not cut out for each who asks.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -20,13 +21,22 @@ class SmallParts:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on everything else as it is."""
         if route_of(scope).startswith("/media/"):
-            scope = {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"range"]}
+            scope = {
+                **scope,
+                "headers": [(name, value) for name, value in scope["headers"] if name != b"range"],
+            }
 
         async def answer(message: Message) -> None:
             body = message.get("body", b"") if message["type"] == "http.response.body" else b""
             last = max(0, len(body) - 1) // PART * PART
             for start in range(0, last, PART):
-                await send({"type": "http.response.body", "body": body[start : start + PART], "more_body": True})
+                await send(
+                    {
+                        "type": "http.response.body",
+                        "body": body[start : start + PART],
+                        "more_body": True,
+                    }
+                )
             await send({**message, "body": body[last:]} if last else message)
 
         await self.app(scope, receive, answer)

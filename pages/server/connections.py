@@ -1,8 +1,10 @@
-"""Connections: so many at once, and none that stays open without a request or without taking its answer.
+"""Connections: so many at once, and none that stays open without a request or without taking its
+answer.
 
-Uvicorn waits for the end of a request's headers, and for a client that takes nothing in, as long as the client likes;
-a few hundred such connections use up the files that a process may open. Streamlit leaves no way to hand uvicorn a
-protocol of ours, so the protocol is wrapped where the event loop makes one for each connection.
+Uvicorn waits for the end of a request's headers, and for a client that takes nothing in, as long as
+the client likes; a few hundred such connections use up the files that a process may open. Streamlit
+leaves no way to hand uvicorn a protocol of ours, so the protocol is wrapped where the event loop
+makes one for each connection.
 """
 
 import asyncio
@@ -12,7 +14,8 @@ from typing import Any
 from pages.server.limits import open_files
 
 REQUEST_SECONDS = 15.0
-"""A connection without a complete request for so long is closed, be it new or between two requests."""
+"""A connection without a complete request for so long is closed, be it new or between two
+requests."""
 ANSWER_SECONDS = 120.0
 """A client that takes in nothing of its answer for so long is closed."""
 MESSAGE_BYTES = 2**21
@@ -26,7 +29,8 @@ def most_connections() -> int:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: hands everything on to uvicorn's protocol, and notes since when nobody is served.
+    """One connection: hands everything on to uvicorn's protocol, and notes since when nobody is
+    served.
 
     A WebSocket takes the transport over, so that from then on nothing is heard of it here.
     """
@@ -83,7 +87,8 @@ class Connection(asyncio.Protocol):
 
 
 def bound_messages(protocol: Any) -> None:
-    """Has a WebSocket of uvicorn's refuse a message of more than MESSAGE_BYTES, before it is read whole.
+    """Has a WebSocket of uvicorn's refuse a message of more than MESSAGE_BYTES, before it is read
+    whole.
 
     Streamlit has one bound for both directions, and its own messages are larger.
     """
@@ -101,7 +106,8 @@ class Watch:
         self.connections: set[Connection] = set()
 
     def admit(self, new: Connection) -> None:
-        """Takes a connection in; where there are too many, the one that waits longest goes, else the new one."""
+        """Takes a connection in; where there are too many, the one that waits longest goes, else
+        the new one."""
         self.connections.add(new)
         if len(self.connections) <= self.most:
             return
@@ -136,7 +142,9 @@ def watch_connections(loop: asyncio.AbstractEventLoop) -> Watch:
     watch = Watch(loop.time, most_connections())
     create = loop.create_server
 
-    async def create_watched(factory: Callable[[], asyncio.Protocol], *args: Any, **settings: Any) -> Any:
+    async def create_watched(
+        factory: Callable[[], asyncio.Protocol], *args: Any, **settings: Any
+    ) -> Any:
         return await create(lambda: Connection(factory(), watch), *args, **settings)
 
     loop.create_server = create_watched  # type: ignore[assignment, method-assign]

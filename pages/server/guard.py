@@ -25,7 +25,8 @@ from pages.server.uploads import SHOWN, Uploads, free_unused
 
 
 def guards() -> list[Middleware]:
-    """The middleware, outermost first. A setting that cannot be used ends the process with its sentence."""
+    """The middleware, outermost first. A setting that cannot be used ends the process with its
+    sentence."""
     try:
         hosts = read_hosts(os.environ.get(HOSTS, ""))
         ancestors = read_ancestors(os.environ.get(FRAME_ANCESTORS, ""))
@@ -44,7 +45,8 @@ def guards() -> list[Middleware]:
 
 @asynccontextmanager
 async def looking_after(_: st.App) -> AsyncIterator[dict[str, Any]]:
-    """While the server runs: closes connections that nobody uses, and frees uploads of sessions that have ended.
+    """While the server runs: closes connections that nobody uses, and frees uploads of sessions
+    that have ended.
 
     Whatever it makes meanwhile is for its owner alone.
     """
@@ -62,5 +64,8 @@ async def _look_after(watch: Watch) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         watch.sweep()
-        # A tab that lost its connection comes back within this time, and finds what it has uploaded.
-        free_unused(SHOWN, unused_since, watch.now(), float(st.get_option("server.disconnectedSessionTTL")))
+        # A tab that lost its connection comes back within this time, and finds what it has
+        # uploaded.
+        free_unused(
+            SHOWN, unused_since, watch.now(), float(st.get_option("server.disconnectedSessionTTL"))
+        )

@@ -11,7 +11,8 @@ WANTED_FILES = 8192
 
 @cache
 def open_files() -> int:
-    """Files this process may open, raised as far as the system allows: desktops start programs with 1,024."""
+    """Files this process may open, raised as far as the system allows: desktops start programs with
+    1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < WANTED_FILES:
         raised = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)

@@ -1,4 +1,5 @@
-"""Addresses beside the pages that show something of the server or its sessions, kept from whoever is not let in."""
+"""Addresses beside the pages that show something of the server or its sessions, kept from whoever
+is not let in."""
 
 import json
 import re
@@ -16,11 +17,13 @@ from pages.server.hosts import LOCAL, refuse, route_of
 METRICS = re.compile("/_stcore/(metrics|script-health-check)/?")
 """What tells how many people use the app, and how much memory it takes."""
 MEDIA = re.compile("/media/.*")
-"""What pages draw and give away. (An upload takes a page that asks for a file, and so someone who is signed in.)"""
+"""What pages draw and give away. (An upload takes a page that asks for a file, and so someone who
+is signed in.)"""
 
 
 class Private:
-    """Middleware: with sign-in on, those addresses are for whoever is let in; else metrics are for this machine."""
+    """Middleware: with sign-in on, those addresses are for whoever is let in; else metrics are for
+    this machine."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -34,13 +37,16 @@ class Private:
                 await refuse(scope, receive, send, 403, "Sign in first.")
                 return
         elif metrics and not from_this_machine(scope):
-            await refuse(scope, receive, send, 403, "This is shown on the machine that runs the app alone.")
+            await refuse(
+                scope, receive, send, 403, "This is shown on the machine that runs the app alone."
+            )
             return
         await self.app(scope, receive, send)
 
 
 def signed_in_user(headers: Headers) -> dict[str, object]:
-    """Whom the signed cookie of Streamlit's sign-in names; {} where there is none, or its signature is not ours."""
+    """Whom the signed cookie of Streamlit's sign-in names; {} where there is none, or its signature
+    is not ours."""
     cookies = cookie_parser(headers.get("cookie", ""))
     signed = _get_signed_cookie_with_chunks(cookies, USER_COOKIE_NAME)
     user = json.loads(signed) if signed else {}
@@ -48,7 +54,8 @@ def signed_in_user(headers: Headers) -> dict[str, object]:
 
 
 def from_this_machine(scope: Scope) -> bool:
-    """Whether a request comes from this machine and asks for it by its own name, and not by way of a proxy."""
+    """Whether a request comes from this machine and asks for it by its own name, and not by way of
+    a proxy."""
     host = Headers(scope=scope).get("host", "").lower()
     client = (scope.get("client") or ("",))[0]
     try:

@@ -14,17 +14,19 @@ FULL = "This Thaw has as many open pages as it can serve; close some, or try aga
 
 
 def most_sessions() -> int:
-    """Open tabs of all browsers together; each takes four files, and three for some minutes after it is closed."""
+    """Open tabs of all browsers together; each takes four files, and three for some minutes after
+    it is closed."""
     return min(200, open_files() // 16)
 
 
 class Sessions:
     """Middleware that counts WebSockets, refuses those beyond the bound, and closes silent ones.
 
-    One that has spoken stays open: a tab may lie idle for days. Whether its browser is still there, the server's own
-    pings tell. One that has not gives way to a new one where there are too many.
+    One that has spoken stays open: a tab may lie idle for days. Whether its browser is still there,
+    the server's own pings tell. One that has not gives way to a new one where there are too many.
 
-    most: at once. Half of them may come from one address, so that one client cannot keep everybody else out.
+    most: at once. Half of them may come from one address, so that one client cannot keep everybody
+    else out.
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
@@ -48,7 +50,8 @@ class Sessions:
             self._open.discard(socket)
 
     def _has_room(self, client: str) -> bool:
-        """Whether there is a place for one more, if need be that of one that has said nothing yet."""
+        """Whether there is a place for one more, if need be that of one that has said nothing
+        yet."""
         clients = Counter(socket.client for socket in self._open)
         if clients[client] >= max(1, self.most // 2):
             rivals = [socket for socket in self._open if socket.client == client]
@@ -66,7 +69,8 @@ class Sessions:
 
 
 class _Socket:
-    """One WebSocket, until its first message: that has to come in time, and while the place is not needed."""
+    """One WebSocket, until its first message: that has to come in time, and while the place is not
+    needed."""
 
     def __init__(self, client: str, receive: Receive, send: Send) -> None:
         self.client, self._receive, self._send = client, receive, send
@@ -83,12 +87,16 @@ class _Socket:
         message = asyncio.ensure_future(self._receive())
         way = asyncio.ensure_future(self.give_way.wait())
         try:
-            await asyncio.wait({message, way}, timeout=FIRST_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {message, way}, timeout=FIRST_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             way.cancel()
         if message.done():
             self.spoken = True
             return message.result()
         message.cancel()
-        await self._send({"type": "websocket.close", "code": 1008, "reason": "Nothing was asked for."})
+        await self._send(
+            {"type": "websocket.close", "code": 1008, "reason": "Nothing was asked for."}
+        )
         return {"type": "websocket.disconnect", "code": 1008}

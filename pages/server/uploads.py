@@ -1,7 +1,8 @@
-"""Uploads: taken only from a session whose page shows an uploader, and held in memory within bounds.
+"""Uploads: taken only from a session whose page shows an uploader, and held in memory within
+bounds.
 
-Streamlit takes an upload for any session that is connected, whether its page asks for a file or not, and keeps it in
-memory until the session has ended.
+Streamlit takes an upload for any session that is connected, whether its page asks for a file or
+not, and keeps it in memory until the session has ended.
 """
 
 import asyncio
@@ -24,13 +25,16 @@ from pages.server.limits import memory_bytes
 
 ROUTE = re.compile("/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
 FILES_A_SESSION = 2
-"""Files of one session held at once; the oldest makes room. A page shows no more uploaders than that."""
+"""Files of one session held at once; the oldest makes room. A page shows no more uploaders than
+that."""
 IDLE_SECONDS = 30
 """A body of which nothing comes for so long is given up."""
 WINDOW_SECONDS, WINDOW_BYTES = 60, 65_536
-"""A body that brings fewer bytes within any such time is given up: it would hold its place for hours."""
+"""A body that brings fewer bytes within any such time is given up: it would hold its place for
+hours."""
 LINGER_SECONDS = 2
-"""For so long the rest of a refused body is read and dropped, since a client that still sends hears no answer."""
+"""For so long the rest of a refused body is read and dropped, since a client that still sends hears
+no answer."""
 UNSHOWN_SECONDS = 5
 """For so long a file stays in memory when its uploader has left the page."""
 FRAMING = 2**20
@@ -40,8 +44,8 @@ FRAMING = 2**20
 class Shown:
     """Sessions whose page shows an uploader; told by the script threads, asked by the server.
 
-    A page is drawn anew from top to bottom while an upload is on its way, so what the run before showed counts until
-    the run has ended.
+    A page is drawn anew from top to bottom while an upload is on its way, so what the run before
+    showed counts until the run has ended.
     """
 
     def __init__(self) -> None:
@@ -96,7 +100,8 @@ def largest_upload() -> int:
 
 
 def largest_together() -> int:
-    """Bytes of uploads that all sessions together may hold: of two largest files, and at most half of the memory."""
+    """Bytes of uploads that all sessions together may hold: of two largest files, and at most half
+    of the memory."""
     return min(2 * largest_upload(), memory_bytes() // 2)
 
 
@@ -115,7 +120,8 @@ def _manager() -> MemoryUploadedFileManager:
 
 
 class Uploads:
-    """Middleware that refuses an upload before its body is read, or as soon as it exceeds the room there is."""
+    """Middleware that refuses an upload before its body is read, or as soon as it exceeds the room
+    there is."""
 
     def __init__(self, app: ASGIApp, shown: Shown = SHOWN) -> None:
         self.app = app
@@ -126,8 +132,11 @@ class Uploads:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes an upload on with a body that is counted and timed; everything else as it is."""
         match = ROUTE.fullmatch(route_of(scope)) if scope.get("method") == "PUT" else None
-        # Streamlit itself refuses, with its body unread, an upload for a session that is not connected.
-        if match is None or not (read_only() or runtime.get_instance().is_active_session(match["session"])):
+        # Streamlit itself refuses, with its body unread, an upload for a session that is not
+        # connected.
+        if match is None or not (
+            read_only() or runtime.get_instance().is_active_session(match["session"])
+        ):
             await self.app(scope, receive, send)
             return
         length = Headers(scope=scope).get("content-length", "")
@@ -152,24 +161,38 @@ class Uploads:
             raise HTTPException(403, "No page of this session asks for a file.")
         coming = sum(body.session == session for body in self._coming)
         if coming >= FILES_A_SESSION:
-            raise HTTPException(429, "This session is uploading other files; wait until they are there.")
+            raise HTTPException(
+                429, "This session is uploading other files; wait until they are there."
+            )
         others = [key for key in held().get(session, {}) if key != file]
         for oldest in others[: max(0, len(others) + coming + 1 - FILES_A_SESSION)]:
             _manager().remove_file(session, oldest)
 
     def set_aside(self, body: "_Body", size: int) -> None:
-        """Counts `size` more bytes of the body as on their way; an HTTPException where they have no room."""
+        """Counts `size` more bytes of the body as on their way; an HTTPException where they have no
+        room."""
         held_by = {session: sum(files.values()) for session, files in held().items()}
-        mine = held_by.get(body.session, 0) + sum(one.size for one in self._coming if one.session == body.session)
+        mine = held_by.get(body.session, 0) + sum(
+            one.size for one in self._coming if one.session == body.session
+        )
         if mine + size > largest_upload() + FRAMING:
-            raise HTTPException(413, f"{size:,} bytes are too many: a session may hold {largest_upload():,} at once.")
-        if sum(held_by.values()) + sum(one.size for one in self._coming) + size > largest_together():
-            raise HTTPException(429, "The server holds as many uploads as it has room for; try again in a minute.")
+            raise HTTPException(
+                413,
+                f"{size:,} bytes are too many: a session may hold {largest_upload():,} at once.",
+            )
+        if (
+            sum(held_by.values()) + sum(one.size for one in self._coming) + size
+            > largest_together()
+        ):
+            raise HTTPException(
+                429, "The server holds as many uploads as it has room for; try again in a minute."
+            )
         body.size += size
 
 
 class _Body:
-    """The body of one upload: counted where the request does not say its size, and given up when it does not come.
+    """The body of one upload: counted where the request does not say its size, and given up when it
+    does not come.
 
     size: bytes set aside for it.
     """
@@ -182,7 +205,8 @@ class _Body:
         self._window_ends, self._window_came = time.monotonic() + WINDOW_SECONDS, 0
 
     async def receive(self) -> Message:
-        """The next part of the body. Raises HTTPException, which the app answers with its status."""
+        """The next part of the body. Raises HTTPException, which the app answers with its
+        status."""
         if self._ended:
             return await self._receive()
         try:
@@ -208,7 +232,8 @@ class _Body:
 
 
 async def _refuse(receive: Receive, send: Send, refusal: HTTPException) -> None:
-    """Answers at once, drops what still comes for a moment so that the client hears it, and closes the connection."""
+    """Answers at once, drops what still comes for a moment so that the client hears it, and closes
+    the connection."""
     text = refusal.detail.encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
     headers += [(b"retry-after", b"60")] if refusal.status_code == 429 else []
@@ -224,10 +249,11 @@ async def _refuse(receive: Receive, send: Send, refusal: HTTPException) -> None:
 
 
 def free_unused(shown: Shown, unused_since: dict[str, float], now: float, seconds: float) -> None:
-    """Drops uploads of sessions whose page asks for no file any longer, and of those that are gone for `seconds`.
+    """Drops uploads of sessions whose page asks for no file any longer, and of those that are gone
+    for `seconds`.
 
-    Streamlit keeps them until a session has ended and it next has to do with sessions, which on a quiet server may be
-    never.
+    Streamlit keeps them until a session has ended and it next has to do with sessions, which on a
+    quiet server may be never.
 
     unused_since: when each was first seen so; kept up by this function.
     """
@@ -237,7 +263,9 @@ def free_unused(shown: Shown, unused_since: dict[str, float], now: float, second
         active = instance.is_active_session(session)
         if session not in known or (active and session in shown):
             unused_since.pop(session, None)
-        elif now - unused_since.setdefault(session, now) >= (UNSHOWN_SECONDS if active else seconds):
+        elif now - unused_since.setdefault(session, now) >= (
+            UNSHOWN_SECONDS if active else seconds
+        ):
             _manager().remove_session_files(session)
             shown.forget(session)
             del unused_since[session]

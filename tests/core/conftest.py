@@ -11,10 +11,15 @@ from tests.core.training.changed_spellings import Columns, simulate_columns, to_
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Preprocessing, np.ndarray]:
-    """A vocabulary fitted on 4,000 source rows, and the share of each column's training rows that it knows."""
-    rows = to_table(simulate_columns(tmp_path_factory.mktemp("rows") / "train.tsv", 4000, "source", 1))
+    """A vocabulary fitted on 4,000 source rows, and the share of each column's training rows that
+    it knows."""
+    rows = to_table(
+        simulate_columns(tmp_path_factory.mktemp("rows") / "train.tsv", 4000, "source", 1)
+    )
     preprocessing = fit(rows, min_count=3)
-    return preprocessing, known_in_training(preprocessing, drift_counts(preprocessing.encode(rows).ids))
+    return preprocessing, known_in_training(
+        preprocessing, drift_counts(preprocessing.encode(rows).ids)
+    )
 
 
 @pytest.fixture(scope="module")

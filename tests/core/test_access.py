@@ -1,4 +1,5 @@
-"""With THAW_READ_ONLY=1 whatever adds, changes, removes or starts is refused, and the workspace stays as it was."""
+"""With THAW_READ_ONLY=1 whatever adds, changes, removes or starts is refused, and the workspace
+stays as it was."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +50,9 @@ def test_nothing_is_added_changed_removed_or_started(
         lambda: submit_pretrain(workspace, PretrainRequest(dataset.id, "dnn", "new")),
         lambda: submit_finetune(workspace, request),
         lambda: submit_interpolation(workspace, run),
-        lambda: submit_sweep(workspace, SweepSpec(dataset.id, card.id, (Arm("depth", 0),)), "sweep"),
+        lambda: submit_sweep(
+            workspace, SweepSpec(dataset.id, card.id, (Arm("depth", 0),)), "sweep"
+        ),
         lambda: run_demo(workspace),
         lambda: measure_moved(workspace, run),
         lambda: store.request_cancel(run.id),

@@ -9,7 +9,9 @@ from core.command_help import GROUPS
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    (found,) = [one for one in build_parser()._actions if isinstance(one, argparse._SubParsersAction)]
+    (found,) = [
+        one for one in build_parser()._actions if isinstance(one, argparse._SubParsersAction)
+    ]
     return dict(found.choices)
 
 

@@ -1,4 +1,5 @@
-"""The command line as a user runs it: one JSON object out, sentences and exit status, the app's own numbers."""
+"""The command line as a user runs it: one JSON object out, sentences and exit status, the app's own
+numbers."""
 
 import json
 import os
@@ -26,7 +27,12 @@ from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.data.helpers import fingerprint, rows, text
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "THAW_WORKER_LINGER": "5", "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "THAW_WORKER_LINGER": "5",
+    "CUDA_VISIBLE_DEVICES": "",
+}
 
 
 def thaw(workspace: Workspace, *words: str | Path) -> tuple[int, str, str]:
@@ -52,15 +58,39 @@ def ok(workspace: Workspace, *words: str | Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str, str]:
-    """simulate, ingest, pretrain and finetune by command; (workspace, pretraining run, fine-tuning run)."""
+    """simulate, ingest, pretrain and finetune by command; (workspace, pretraining run, fine-tuning
+    run)."""
     workspace = open_workspace(tmp_path_factory.mktemp("story"))
     path = workspace.uploads / "both.tsv.gz"
-    made = ok(workspace, "simulate", "--rows", "3000", "--domain", "both", "--out", path, "--seed", "3")
+    made = ok(
+        workspace, "simulate", "--rows", "3000", "--domain", "both", "--out", path, "--seed", "3"
+    )
     assert made == {"out": str(path), "rows": 3000, "domain": "both", "simulated": True}
     ingested = ok(workspace, "ingest", path, "--name", "story", "--simulated", "--min-count", "5")
     assert ingested["rows"] == 3000 and ingested["dataset"]["parts"][0]["rows"] == 1539
-    small = ["--widths", "16,8", "--embedding", "4", "--epochs", "2", "--batch-size", "256", "--device", "cpu"]
-    pretrained = ok(workspace, "pretrain", "--dataset", "story", "--architecture", "dnn", "--name", "mine", *small)
+    small = [
+        "--widths",
+        "16,8",
+        "--embedding",
+        "4",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "256",
+        "--device",
+        "cpu",
+    ]
+    pretrained = ok(
+        workspace,
+        "pretrain",
+        "--dataset",
+        "story",
+        "--architecture",
+        "dnn",
+        "--name",
+        "mine",
+        *small,
+    )
     finetuned = ok(
         workspace, "finetune", "--dataset", "story", "--backbone", "mine", "--freeze-depth", "1", "--epochs", "2",
         "--head-output", "softmax", "--device", "cpu",
@@ -101,7 +131,9 @@ def test_evaluate_gives_the_runs_own_numbers(story: tuple[Workspace, str, str]) 
             assert got[part] == pytest.approx(values, abs=1e-6)
 
 
-def test_score_labelled_or_not_equals_the_network(story: tuple[Workspace, str, str], tmp_path: Path) -> None:
+def test_score_labelled_or_not_equals_the_network(
+    story: tuple[Workspace, str, str], tmp_path: Path
+) -> None:
     workspace, _, finetuned = story
     lines = rows(50, seed=8)
     (tmp_path / "labelled.tsv").write_bytes(text(lines))
@@ -130,7 +162,9 @@ def test_score_labelled_or_not_equals_the_network(story: tuple[Workspace, str, s
         pa.Table.from_pandas(frame, preserve_index=False)
     )
     with torch.no_grad():
-        outputs = load_backbone(card)((torch.from_numpy(encoded.ids), torch.from_numpy(encoded.numerics)))
+        outputs = load_backbone(card)(
+            (torch.from_numpy(encoded.ids), torch.from_numpy(encoded.numerics))
+        )
     assert outputs.shape[1] == 2
     np.testing.assert_allclose(first["score"], scores_of(outputs).numpy(), atol=1e-6)
     assert first["row"].tolist() == list(range(1, 51))
@@ -165,7 +199,8 @@ def test_export_is_a_backbone_that_loads(story: tuple[Workspace, str, str], tmp_
         load_backbone(load_card(workspace.runs / finetuned / "model")),
     )
     assert all(
-        torch.equal(a, b) for a, b in zip(exported.state_dict().values(), own.state_dict().values(), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(exported.state_dict().values(), own.state_dict().values(), strict=True)
     )
     status, _, err = thaw(workspace, "export", "--run", finetuned, "--out", tmp_path / "out")
     assert status == 2 and "is not empty" in err
@@ -183,7 +218,11 @@ def test_rows_without_labels_are_prepared_as_source_rows(
     ingested = ["--workspace", str(workspace.root), "ingest", str(path), "--name", "bare"]
     assert main([*ingested, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert (said["labelled"], said["click_rate"], said["dataset"]["labelled"]) == (False, None, False)
+    assert (said["labelled"], said["click_rate"], said["dataset"]["labelled"]) == (
+        False,
+        None,
+        False,
+    )
     assert said["dataset"]["parts"][0] == {"part": "source_train", "rows": 190, "clicks": None}
     assert main(ingested) == 0
     out = capsys.readouterr().out
@@ -197,11 +236,17 @@ def test_rows_without_labels_are_prepared_as_source_rows(
     [
         (["ingest", "no-such-file", "--name", "x"], "There is no file"),
         (["ingest", "README.md", "--name", "../x"], "name '../x' cannot be used"),
-        (["finetune", "--dataset", "d", "--backbone", "b", "--freeze-depth", "0"], "There is no dataset 'd'"),
+        (
+            ["finetune", "--dataset", "d", "--backbone", "b", "--freeze-depth", "0"],
+            "There is no dataset 'd'",
+        ),
         (["evaluate", "--run", "r-none"], "There is no run 'r-none'"),
         (["simulate", "--rows", "0", "--out", "x"], "number of rows is 0"),
         (["runs", "--nonsense"], "unrecognized arguments"),
-        (["finetune", "--dataset", "d", "--backbone", "b"], "--freeze-depth --strategy is required"),
+        (
+            ["finetune", "--dataset", "d", "--backbone", "b"],
+            "--freeze-depth --strategy is required",
+        ),
         ([], "arguments are required"),
     ],
 )
@@ -217,12 +262,23 @@ def test_bad_usage_and_bad_input_exit_with_2_and_a_sentence(
     assert captured.out == "" and sentence in captured.err and "Traceback" not in captured.err
 
 
-def test_a_run_that_fails_exits_with_1_and_a_sentence(story: tuple[Workspace, str, str], tmp_path: Path) -> None:
+def test_a_run_that_fails_exits_with_1_and_a_sentence(
+    story: tuple[Workspace, str, str], tmp_path: Path
+) -> None:
     workspace = open_workspace(shutil.copytree(story[0].root, tmp_path / "copy"))
     weights = next(workspace.backbones.glob("*/model.safetensors"))
     save_file({"other": torch.zeros(2)}, weights)
     status, out, err = thaw(
-        workspace, "finetune", "--dataset", "story", "--backbone", "mine", "--freeze-depth", "0", "--device", "cpu"
+        workspace,
+        "finetune",
+        "--dataset",
+        "story",
+        "--backbone",
+        "mine",
+        "--freeze-depth",
+        "0",
+        "--device",
+        "cpu",
     )
     assert (status, out) == (1, "")
     assert "failed: The weights 'model.safetensors' do not fit" in err and "Traceback" not in err
@@ -234,7 +290,9 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, words: list[s
     os.close(read)
     command = [sys.executable, "-m", "core", "--workspace", str(tmp_path), *words]
     try:
-        done = subprocess.run(command, cwd=PROJECT, stdout=write, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(
+            command, cwd=PROJECT, stdout=write, stderr=subprocess.PIPE, check=False
+        )
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")

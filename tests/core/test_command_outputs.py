@@ -1,4 +1,5 @@
-"""Every command that writes a file or folder where the user says refuses a place it cannot write, before any work."""
+"""Every command that writes a file or folder where the user says refuses a place it cannot write,
+before any work."""
 
 from pathlib import Path
 
@@ -19,7 +20,11 @@ Tuned = tuple[Workspace, Run, BackboneCard]
 def tuned(tiny: tuple[Workspace, Dataset]) -> Tuned:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
-    return workspace, carry_out(workspace, FinetuneRequest(dataset.id, card.id, freeze_depth=1, train=QUICK)), card
+    return (
+        workspace,
+        carry_out(workspace, FinetuneRequest(dataset.id, card.id, freeze_depth=1, train=QUICK)),
+        card,
+    )
 
 
 def refused(workspace: Workspace, words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -32,7 +37,10 @@ def refused(workspace: Workspace, words: list[str], capsys: pytest.CaptureFixtur
 
 
 def test_a_place_that_cannot_be_written(
-    tuned: Tuned, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tuned: Tuned,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     workspace, run, card = tuned
     rows = str(workspace.uploads / "tiny.tsv")
@@ -60,18 +68,32 @@ def test_a_place_that_cannot_be_written(
     (tmp_path / "full" / "x").touch()
     before = sorted(tmp_path.rglob("*"))
     for command, words in files.items():
-        assert "is a folder" in refused(workspace, [command, *words, str(tmp_path / "full")], capsys)
+        assert "is a folder" in refused(
+            workspace, [command, *words, str(tmp_path / "full")], capsys
+        )
     for command, words in folders.items():
-        assert "is not empty" in refused(workspace, [command, *words, str(tmp_path / "full")], capsys)
+        assert "is not empty" in refused(
+            workspace, [command, *words, str(tmp_path / "full")], capsys
+        )
         assert "is a file" in refused(workspace, [command, *words, str(tmp_path / "file")], capsys)
     for command, words in (files | folders).items():
-        assert "Not a directory" in refused(workspace, [command, *words, str(tmp_path / "file" / "out")], capsys)
-        assert "cannot be written" in refused(workspace, [command, *words, "/proc/none/out"], capsys)
+        assert "Not a directory" in refused(
+            workspace, [command, *words, str(tmp_path / "file" / "out")], capsys
+        )
+        assert "cannot be written" in refused(
+            workspace, [command, *words, "/proc/none/out"], capsys
+        )
     (tmp_path / "dir.zip").mkdir()
-    assert "is a folder" in refused(workspace, ["export", *folders["export"], str(tmp_path / "dir.zip")], capsys)
+    assert "is a folder" in refused(
+        workspace, ["export", *folders["export"], str(tmp_path / "dir.zip")], capsys
+    )
     weights = str(card.folder / "model.safetensors")
-    assert "is the input" in refused(workspace, ["export-backbone", *files["export-backbone"], weights], capsys)
+    assert "is the input" in refused(
+        workspace, ["export-backbone", *files["export-backbone"], weights], capsys
+    )
     assert "is the input" in refused(workspace, ["score", *files["score"], rows], capsys)
     (tmp_path / "link").hardlink_to(rows)
-    assert "is the input" in refused(workspace, ["score", *files["score"], str(tmp_path / "link")], capsys)
+    assert "is the input" in refused(
+        workspace, ["score", *files["score"], str(tmp_path / "link")], capsys
+    )
     assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "dir.zip", tmp_path / "link"])

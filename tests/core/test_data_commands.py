@@ -1,4 +1,5 @@
-"""`prepare` and `ingest --no-prepare`, in this process: what they make and say, and what they refuse."""
+"""`prepare` and `ingest --no-prepare`, in this process: what they make and say, and what they
+refuse."""
 
 import argparse
 import json
@@ -34,7 +35,9 @@ def taken(workspace: Workspace, tmp_path: Path, thaw: Any) -> Workspace:
     """May and June, taken in but not prepared; June begins with 30 rows of May."""
     may, june = rows(600, seed=1), rows(400, seed=2)
     for name, lines in {"may": may, "june": may[:30] + june[30:]}.items():
-        status, out, _ = thaw("ingest", write(tmp_path, text(lines), name), "--name", name, "--no-prepare")
+        status, out, _ = thaw(
+            "ingest", write(tmp_path, text(lines), name), "--name", name, "--no-prepare"
+        )
         assert status == 0 and "No dataset was prepared" in out
     assert {sample.name for sample in list_samples(workspace)} == {"june", "may"}
     assert list_datasets(workspace) == []
@@ -42,28 +45,55 @@ def taken(workspace: Workspace, tmp_path: Path, thaw: Any) -> Workspace:
 
 
 def test_a_dataset_of_several_files(taken: Workspace, tmp_path: Path, thaw: Any) -> None:
-    status, out, err = thaw("prepare", "--name", "both", "--source", "may", "--target", "june", "--json")
+    status, out, err = thaw(
+        "prepare", "--name", "both", "--source", "may", "--target", "june", "--json"
+    )
     assert status == 0, err
     said = json.loads(out)["dataset"]
     assert [one["name"] for one in said["samples"]] == ["may", "june"]
-    assert said["duplicates"] == [{"part": "target", "other": "source", "rows": 30, "total": 400, "files": True}]
+    assert said["duplicates"] == [
+        {"part": "target", "other": "source", "rows": 30, "total": 400, "files": True}
+    ]
     status, out, _ = thaw("datasets")
     assert "Source from 'may' (600 rows), target from 'june' (400 rows)." in out
-    assert "30 of the 400 rows of 'june' also occur in 'may'." in out and "Minimum count 2, the default for 513" in out
+    assert (
+        "30 of the 400 rows of 'june' also occur in 'may'." in out
+        and "Minimum count 2, the default for 513" in out
+    )
     test = write(tmp_path, text(rows(90, seed=5)), "test")
     thaw("ingest", test, "--name", "test", "--no-prepare")
-    words = ["prepare", "--name", "three", "--source", "may", "--target", "june", "--target-test", "test"]
+    words = [
+        "prepare",
+        "--name",
+        "three",
+        "--source",
+        "may",
+        "--target",
+        "june",
+        "--target-test",
+        "test",
+    ]
     assert thaw(*words, "--shuffle", "--split-seed", "3", "--min-count", "4")[0] == 0
     dataset = find_dataset(taken, "three")
-    assert (dataset.spec.shuffle, dataset.spec.seed, dataset.min_count, dataset.parts[5].rows) == (True, 3, 4, 90)
+    assert (dataset.spec.shuffle, dataset.spec.seed, dataset.min_count, dataset.parts[5].rows) == (
+        True,
+        3,
+        4,
+        90,
+    )
 
 
 def test_one_sample_split_in_another_way(taken: Workspace, thaw: Any) -> None:
     with_segments(find_sample(taken, "may"), "day", ["mon", "tue", "wed", "thu"])
     words = ["prepare", "--sample", "may", "--name"]
-    assert thaw(*words, "by day", "--split", "column", "--column", "day", "--target-values", "wed")[0] == 0
+    assert (
+        thaw(*words, "by day", "--split", "column", "--column", "day", "--target-values", "wed")[0]
+        == 0
+    )
     assert find_dataset(taken, "by day").parts[3].rows == 67
-    status, _, err = thaw(*words, "by x", "--split", "column", "--column", "x", "--target-values", "wed")
+    status, _, err = thaw(
+        *words, "by x", "--split", "column", "--column", "x", "--target-values", "wed"
+    )
     assert status == 2 and "no column 'x' to split by" in err and "day" in err
 
 
@@ -86,7 +116,10 @@ def test_a_refused_split_keeps_the_sample_and_says_how_to_go_on(
 ) -> None:
     path = write(tmp_path, text(sorted(rows(300, seed=1))), "sorted")
     status, _, err = thaw("ingest", path, "--name", "sorted")
-    assert status == 2 and "sorted by label: all 200 rows without a click come before the 100 clicks" in err
+    assert (
+        status == 2
+        and "sorted by label: all 200 rows without a click come before the 100 clicks" in err
+    )
     assert "--split random" in err and "`prepare --sample`" in err
     assert thaw("prepare", "--sample", "sorted", "--name", "sorted", "--split", "random")[0] == 0
 
@@ -98,7 +131,10 @@ def test_a_refused_split_keeps_the_sample_and_says_how_to_go_on(
         (["--sample", "may", "--target", "june"], "Name either one sample"),
         (["--source", "may"], "needs a file with the target's training rows"),
         (["--source", "may", "--target", "april"], "There is no sample 'april'"),
-        (["--source", "may", "--target", "june", "--split", "random"], "--split, --source-share and --column do not"),
+        (
+            ["--source", "may", "--target", "june", "--split", "random"],
+            "--split, --source-share and --column do not",
+        ),
         (["--source", "may", "--target", "june", "--source-share", "0.5"], "do not apply"),
         (["--sample", "may", "--shuffle"], "for rows at random use --split random"),
     ],

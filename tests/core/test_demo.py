@@ -28,7 +28,9 @@ def test_the_dataset_is_made_once_and_marked_simulated(workspace: Workspace) -> 
     assert not list(workspace.uploads.iterdir()), "the simulated file itself is not kept"
 
 
-def test_the_sweep_has_every_depth_the_controls_and_a_mixing_at_its_end(workspace: Workspace) -> None:
+def test_the_sweep_has_every_depth_the_controls_and_a_mixing_at_its_end(
+    workspace: Workspace,
+) -> None:
     sweep = demo.run_demo(workspace)
     store = RunStore(workspace)
     runs = store.group(sweep.id)
@@ -53,7 +55,9 @@ def test_running_it_again_queues_only_what_broke_off(workspace: Workspace) -> No
     assert again.id != sweep.id and demo.demo_sweep(workspace) == again
 
 
-def test_without_the_backbone_nothing_is_queued(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_backbone_nothing_is_queued(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", workspace.cache)
     with pytest.raises(BadInput, match="restore that folder"):
         demo.run_demo(workspace)
@@ -85,4 +89,8 @@ def test_what_keeps_the_command_from_it_is_a_sentence(
     monkeypatch.setattr(demo, "ensure_demo", refuse)
     assert demo.main() == 1
     said = capsys.readouterr().err
-    assert said.startswith("thaw: The workspace") and "may not be written" in said and said.count("\n") == 1
+    assert (
+        said.startswith("thaw: The workspace")
+        and "may not be written" in said
+        and said.count("\n") == 1
+    )

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from core import durable
-from core.durable import make_folder, publish, remove_folder, remove_folders, staging, sync_tree, write_file
+from core.durable import (
+    make_folder,
+    publish,
+    remove_folder,
+    remove_folders,
+    staging,
+    sync_tree,
+    write_file,
+)
 from core.errors import RunError
 from core.leftovers import clear_beside
 from core.write_guard import guard_writes
@@ -44,13 +52,17 @@ def folder_of(parent: Path, word: str) -> Path:
     return parent / "it"
 
 
-def test_a_file_is_synced_then_named_then_its_name_is_synced(tmp_path: Path, calls: list[str]) -> None:
+def test_a_file_is_synced_then_named_then_its_name_is_synced(
+    tmp_path: Path, calls: list[str]
+) -> None:
     write_file(tmp_path / "a.txt", lambda part: part.write_text("a"))
     assert calls == ["sync a.txt", "rename a.txt", f"sync {tmp_path.name}"]
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_folder_is_synced_from_within_then_named_then_its_name_is_synced(tmp_path: Path, calls: list[str]) -> None:
+def test_a_folder_is_synced_from_within_then_named_then_its_name_is_synced(
+    tmp_path: Path, calls: list[str]
+) -> None:
     with staging(tmp_path) as new:
         publish(folder_of(new, "new"), tmp_path / "it")
     assert calls == ["sync file", "sync inner", "sync it", "rename it", f"sync {tmp_path.name}"]
@@ -66,7 +78,9 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("system", ["exchanges", "cannot exchange"])
-def test_a_folder_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+def test_a_folder_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
     if system == "cannot exchange":
         monkeypatch.setattr(durable, "_exchange", lambda one, other: False)
     for word in ("old", "new"):
@@ -81,7 +95,8 @@ def test_a_folder_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest
 def test_a_kill_at_any_step_of_replacing_leaves_one_of_the_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, at: int
 ) -> None:
-    """Every rename and every sync of a name ends the process; the next writer there finds the old or the new."""
+    """Every rename and every sync of a name ends the process; the next writer there finds the old
+    or the new."""
     with staging(tmp_path) as new:
         publish(folder_of(new, "old"), tmp_path / "it")
     child = os.fork()
@@ -140,7 +155,9 @@ def test_all_that_is_synced_is_private_whatever_the_umask(tmp_path: Path) -> Non
         sync_tree(folder_of(tmp_path, "mine"))
     finally:
         os.umask(before)
-    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "it", tmp_path / "it" / "inner")} == {0o700}
+    assert {
+        path.stat().st_mode & 0o777 for path in (tmp_path / "it", tmp_path / "it" / "inner")
+    } == {0o700}
     assert (tmp_path / "it" / "inner" / "file").stat().st_mode & 0o777 == 0o600
 
 
@@ -158,7 +175,9 @@ def test_a_folder_takes_the_place_of_whatever_is_there(tmp_path: Path, there: st
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
 
-def test_many_are_removed_at_once_and_the_absent_are_passed_over(tmp_path: Path, calls: list[str]) -> None:
+def test_many_are_removed_at_once_and_the_absent_are_passed_over(
+    tmp_path: Path, calls: list[str]
+) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     remove_folders([tmp_path / name for name in ("a", "gone", "b")])
@@ -172,11 +191,19 @@ def test_what_is_staged_is_synced_once_it_is_named(tmp_path: Path, calls: list[s
         write_file(new / "a.txt", lambda part: part.write_text("a"))
         assert calls == ["rename a.txt"]
         publish(new, tmp_path / "it")
-    assert calls == ["rename a.txt", "sync a.txt", "sync new", "rename new", f"sync {tmp_path.name}"]
+    assert calls == [
+        "rename a.txt",
+        "sync a.txt",
+        "sync new",
+        "rename new",
+        f"sync {tmp_path.name}",
+    ]
 
 
 @pytest.mark.parametrize("looks", [0, 1])
-def test_a_folder_that_may_not_be_made_any_more_is_not_left_behind(tmp_path: Path, looks: int) -> None:
+def test_a_folder_that_may_not_be_made_any_more_is_not_left_behind(
+    tmp_path: Path, looks: int
+) -> None:
     """Another workspace may come between a look and the making of the folder."""
     left = [looks]
 

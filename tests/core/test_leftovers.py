@@ -1,4 +1,5 @@
-"""What is left half-written goes when its writer has ended, and never before, whatever the clock says."""
+"""What is left half-written goes when its writer has ended, and never before, whatever the clock
+says."""
 
 import errno
 import fcntl
@@ -43,7 +44,10 @@ def make_old(folder: Path) -> None:
 def writer(tmp_path: Path) -> subprocess.Popen[str]:
     """Another process, in the midst of writing."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "writing\n"
@@ -68,7 +72,9 @@ def test_another_process_at_work_is_let_alone_however_old_its_files_look(
     assert not parts(tmp_path), "though it was written a moment ago"
 
 
-def test_the_next_writer_clears_what_lies_beside_it(writer: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_the_next_writer_clears_what_lies_beside_it(
+    writer: subprocess.Popen[str], tmp_path: Path
+) -> None:
     writer.kill()
     writer.wait()
     assert parts(tmp_path)
@@ -102,9 +108,14 @@ def test_another_thread_at_work_is_let_alone(tmp_path: Path) -> None:
 
 
 def test_a_fork_that_outlives_its_parent_is_let_alone(tmp_path: Path) -> None:
-    code = WRITER.replace("sys.stdin.read()", "import os\n    if os.fork(): os._exit(0)\n    sys.stdin.read()")
+    code = WRITER.replace(
+        "sys.stdin.read()", "import os\n    if os.fork(): os._exit(0)\n    sys.stdin.read()"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None and process.stdin is not None
     process.stdout.readline()
@@ -129,7 +140,10 @@ with staging(Path(sys.argv[1])) as folder:
     os._exit(1)
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", parent, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", parent, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None and process.stdin is not None
     assert process.stdout.readline() == "writing\n"
@@ -174,7 +188,9 @@ def test_a_sweep_between_the_making_and_the_locking_costs_a_name(
     assert swept
 
 
-@pytest.mark.parametrize(("age", "goes"), [("before the start", True), ("a day ago", False), ("new", False)])
+@pytest.mark.parametrize(
+    ("age", "goes"), [("before the start", True), ("a day ago", False), ("new", False)]
+)
 def test_what_earlier_versions_left_goes_only_where_nobody_can_be_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: str, goes: bool
 ) -> None:

@@ -1,4 +1,5 @@
-"""cancel, resume, watch, delete, rename, tag and note: what changes, what is refused, and what is said of it."""
+"""cancel, resume, watch, delete, rename, tag and note: what changes, what is refused, and what is
+said of it."""
 
 import dataclasses
 import io
@@ -65,7 +66,11 @@ def refuse(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> Refuse:
         before = fingerprint(tiny[0])
         assert main(["--workspace", str(tiny[0].root), *words]) == status
         captured = capsys.readouterr()
-        assert captured.out == "" and captured.err.startswith("thaw: ") and captured.err.count("\n") == 1
+        assert (
+            captured.out == ""
+            and captured.err.startswith("thaw: ")
+            and captured.err.count("\n") == 1
+        )
         assert fingerprint(tiny[0]) == before
         return captured.err.removeprefix("thaw: ").rstrip("\n")
 
@@ -96,7 +101,9 @@ def waiting(tiny: Tiny) -> Sweep:
 
 
 def submit_two_arms(tiny: Tiny) -> Sweep:
-    spec = SweepSpec(tiny[1].id, "simulated-dnn", (Arm("depth", 1), Arm("scratch")), (0, 1), train=QUICK)
+    spec = SweepSpec(
+        tiny[1].id, "simulated-dnn", (Arm("depth", 1), Arm("scratch")), (0, 1), train=QUICK
+    )
     return submit_sweep(tiny[0], spec, "two arms")
 
 
@@ -133,12 +140,16 @@ def test_cancel_without_waiting_says_that_the_run_is_stopping(
 
     begun = running(tiny)
     with lane_lock(tiny[0], "cpu").acquire():
-        assert main(["--workspace", str(tiny[0].root), "cancel", "--run", begun.id, "--no-wait"]) == 0
+        assert (
+            main(["--workspace", str(tiny[0].root), "cancel", "--run", begun.id, "--no-wait"]) == 0
+        )
     assert capsys.readouterr().out == f"{begun.id} is stopping\n"
     assert RunStore(tiny[0]).cancel_requested(begun.id)
 
 
-def test_cancel_and_resume_a_whole_sweep(tiny: Tiny, say: Say, refuse: Refuse, waiting: Sweep) -> None:
+def test_cancel_and_resume_a_whole_sweep(
+    tiny: Tiny, say: Say, refuse: Refuse, waiting: Sweep
+) -> None:
     store = RunStore(tiny[0])
     assert "nothing to resume" in refuse("resume", "--sweep", "two arms")
     assert len(say("cancel", "--sweep", "two arms")["runs"]) == 4
@@ -155,7 +166,9 @@ def test_resume_follows_the_run_to_its_end(
 
     workspace = tiny[0]
     RunStore(workspace).request_cancel(run.id)
-    monkeypatch.setattr(submit, "ensure_worker", lambda *_: work(workspace, "cpu", execute, linger=0.1))
+    monkeypatch.setattr(
+        submit, "ensure_worker", lambda *_: work(workspace, "cpu", execute, linger=0.1)
+    )
     found = say("resume", "--run", run.id)
     assert found["run"]["id"] == run.id and found["run"]["status"] == "done"
     assert found["run"]["result"]["metrics"]["target_test"]["rows"] == 600
@@ -163,7 +176,9 @@ def test_resume_follows_the_run_to_its_end(
     assert refuse("cancel", "--run", run.id) == (
         f"Run {run.id} is done; only queued and running runs can be cancelled."
     )
-    assert "only interrupted, failed or cancelled runs can be resumed" in refuse("resume", "--run", run.id)
+    assert "only interrupted, failed or cancelled runs can be resumed" in refuse(
+        "resume", "--run", run.id
+    )
 
 
 def test_several_runs_that_do_not_all_end_well_are_told_of_one_by_one(
@@ -172,10 +187,17 @@ def test_several_runs_that_do_not_all_end_well_are_told_of_one_by_one(
     store, other = RunStore(tiny[0]), running(tiny, "the other")
     store.finish(other.id, "failed", "The loss became no number.")
     store.request_cancel(run.id)
-    assert refuse("watch", "--run", other.id, status=1) == f"Run {other.id} failed: The loss became no number."
+    assert (
+        refuse("watch", "--run", other.id, status=1)
+        == f"Run {other.id} failed: The loss became no number."
+    )
     assert main(["--workspace", str(tiny[0].root), "watch", "--runs", f"{run.id},{other.id}"]) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and "cancelled" in lines[0] and lines[1].endswith("The loss became no number.")
+    assert (
+        len(lines) == 2
+        and "cancelled" in lines[0]
+        and lines[1].endswith("The loss became no number.")
+    )
 
 
 def test_a_run_that_the_command_line_carries_out_itself_wakes_no_worker(
@@ -198,7 +220,9 @@ def test_delete_says_what_is_gone(tiny: Tiny, say: Say, refuse: Refuse) -> None:
     workspace, store = tiny[0], RunStore(tiny[0])
     first, second, begun = submit_one(tiny, "first"), submit_one(tiny, "second"), running(tiny)
     (workspace.runs / first.id).mkdir()
-    assert f"Run {begun.id} (a run) is running" in refuse("delete", "--run", f"{first.id},{begun.id}")
+    assert f"Run {begun.id} (a run) is running" in refuse(
+        "delete", "--run", f"{first.id},{begun.id}"
+    )
     assert "There is no run 'r-none'" in refuse("delete", "--run", f"{first.id},r-none")
     found = say("delete", "--run", f"{first.id},{second.id},{first.id}")
     assert found == {
@@ -207,10 +231,14 @@ def test_delete_says_what_is_gone(tiny: Tiny, say: Say, refuse: Refuse) -> None:
             {"kind": "run", "id": second.id, "name": "second"},
         ]
     }
-    assert [run.id for run in store.list()] == [begun.id] and not (workspace.runs / first.id).exists()
+    assert [run.id for run in store.list()] == [begun.id] and not (
+        workspace.runs / first.id
+    ).exists()
 
 
-def test_a_run_goes_with_what_it_was_mixed_into(tiny: Tiny, say: Say, refuse: Refuse, run: Run) -> None:
+def test_a_run_goes_with_what_it_was_mixed_into(
+    tiny: Tiny, say: Say, refuse: Refuse, run: Run
+) -> None:
     workspace, store = tiny[0], RunStore(tiny[0])
     mixing = submit_interpolation(workspace, run)
     (workspace.runs / mixing.id).mkdir()
@@ -221,16 +249,22 @@ def test_a_run_goes_with_what_it_was_mixed_into(tiny: Tiny, say: Say, refuse: Re
     assert store.list(kind="interpolate") == [] and not (workspace.runs / mixing.id).exists()
 
 
-def test_delete_a_sweep_with_its_runs(tiny: Tiny, say: Say, refuse: Refuse, waiting: Sweep, run: Run) -> None:
+def test_delete_a_sweep_with_its_runs(
+    tiny: Tiny, say: Say, refuse: Refuse, waiting: Sweep, run: Run
+) -> None:
     workspace, store = tiny[0], RunStore(tiny[0])
-    assert "4 runs of the sweep 'two arms' have still to end" in refuse("delete", "--sweep", "two arms")
+    assert "4 runs of the sweep 'two arms' have still to end" in refuse(
+        "delete", "--sweep", "two arms"
+    )
     say("cancel", "--sweep", "two arms")
     found = say("delete", "--sweep", "two arms")["deleted"]
     assert found[0] == {"kind": "sweep", "id": waiting.id, "name": "two arms"} and len(found) == 5
     assert list_sweeps(workspace) == [] and [one.id for one in store.list()] == [run.id]
 
 
-def test_what_a_run_needs_stays_and_what_none_needs_goes(tiny: Tiny, say: Say, refuse: Refuse) -> None:
+def test_what_a_run_needs_stays_and_what_none_needs_goes(
+    tiny: Tiny, say: Say, refuse: Refuse
+) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     run = submit_one(tiny, backbone=card.id)
@@ -238,7 +272,9 @@ def test_what_a_run_needs_stays_and_what_none_needs_goes(tiny: Tiny, say: Say, r
         assert "cancel" in refuse("delete", *words)
     RunStore(workspace).request_cancel(run.id)
     assert say("delete", "--backbone", "small dnn")["deleted"][0]["id"] == card.id
-    assert say("delete", "--dataset", dataset.id)["deleted"] == [{"kind": "dataset", "id": dataset.id, "name": "tiny"}]
+    assert say("delete", "--dataset", dataset.id)["deleted"] == [
+        {"kind": "dataset", "id": dataset.id, "name": "tiny"}
+    ]
     say("delete", "--sample", "tiny")
     assert list_datasets(workspace) == [] and list_samples(workspace) == []
     assert card.id not in [one.id for one in list_backbones(workspace)]
@@ -254,14 +290,23 @@ def test_a_name_that_several_have_needs_an_id(tiny: Tiny, say: Say, refuse: Refu
     save_sample(second)
     first = next(one for one in list_samples(workspace) if one.id != second.id)
     said = refuse("delete", "--sample", "tiny")
-    assert said.startswith("There are 2 samples named 'tiny'") and first.id in said and second.id in said
+    assert (
+        said.startswith("There are 2 samples named 'tiny'")
+        and first.id in said
+        and second.id in said
+    )
     assert "There are 2 samples" in refuse("rename", "--sample", "tiny", "--name", "other")
     say("delete", "--sample", second.id)
     assert [one.id for one in list_samples(workspace)] == [first.id]
-    assert refuse("delete", "--sample", "nothing") == "There is no sample 'nothing'; the samples here are ['tiny']."
+    assert (
+        refuse("delete", "--sample", "nothing")
+        == "There is no sample 'nothing'; the samples here are ['tiny']."
+    )
 
 
-@pytest.mark.parametrize(("answer", "deleted"), [("y\n", True), ("\n", False), ("no\n", False), ("", False)])
+@pytest.mark.parametrize(
+    ("answer", "deleted"), [("y\n", True), ("\n", False), ("no\n", False), ("", False)]
+)
 def test_a_terminal_is_asked_before_anything_goes(
     answer: str,
     deleted: bool,
@@ -277,7 +322,9 @@ def test_a_terminal_is_asked_before_anything_goes(
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     status = main(["--workspace", str(tiny[0].root), "delete", "--run", run.id])
     captured = capsys.readouterr()
-    assert captured.err.startswith(f"Delete the run 'a run' ({run.id})?") and "[y/N]" in captured.err
+    assert (
+        captured.err.startswith(f"Delete the run 'a run' ({run.id})?") and "[y/N]" in captured.err
+    )
     assert status == (0 if deleted else 1) and ("Nothing was deleted" in captured.err) != deleted
     assert bool(RunStore(tiny[0]).list()) != deleted
     if not deleted:
@@ -302,9 +349,13 @@ def test_rename_whatever_has_a_name(tiny: Tiny, say: Say) -> None:
     say("rename", "--backbone", "small dnn", "--name", "mine")
     say("rename", "--sweep", "two arms", "--name", "arms")
     now = find_dataset(workspace, "July, split")
-    assert (now.id, now.sample_name) == (dataset.id, "July") and list_samples(workspace)[0].name == "July"
+    assert (now.id, now.sample_name) == (dataset.id, "July") and list_samples(workspace)[
+        0
+    ].name == "July"
     after = (dataset.folder / "dataset.json").read_text()
-    assert after.replace("July, split", "tiny").replace("July", "tiny") == before, "all else stays as it was"
+    assert after.replace("July, split", "tiny").replace("July", "tiny") == before, (
+        "all else stays as it was"
+    )
     assert next(one.name for one in list_backbones(workspace) if one.id == card.id) == "mine"
     assert find_sweep(workspace, "arms").spec == waiting.spec
     assert RunStore(workspace).get(run.id).name == "baseline · 1"
@@ -313,7 +364,9 @@ def test_rename_whatever_has_a_name(tiny: Tiny, say: Say) -> None:
 def test_samples_of_a_dataset_of_several_files(tiny: Tiny, say: Say, refuse: Refuse) -> None:
     workspace = tiny[0]
     files = {}
-    for place, (role, name) in enumerate([("source", "may"), ("target", "june"), ("target_test", "july")]):
+    for place, (role, name) in enumerate(
+        [("source", "may"), ("target", "june"), ("target_test", "july")]
+    ):
         path = workspace.uploads / f"{name}.tsv"
         simulate(path, 300, "target" if place else "source", seed=place + 1)
         files[role] = ingest(workspace, path, name)
@@ -343,23 +396,38 @@ def test_names_that_cannot_be_are_refused(tiny: Tiny, refuse: Refuse, say: Say) 
     pretrained(tiny[0], "dnn")
     run = submit_one(tiny)
     assert "name '../x' cannot be used" in refuse("rename", "--dataset", "tiny", "--name", "../x")
-    assert "take 1 to 120 letters on one line" in refuse("rename", "--run", run.id, "--name", "a\nb")
+    assert "take 1 to 120 letters on one line" in refuse(
+        "rename", "--run", run.id, "--name", "a\nb"
+    )
     assert "take 1 to 120 letters" in refuse("rename", "--run", run.id, "--name", " ")
     assert "already a backbone named 'Simulated DNN'" in refuse(
         "rename", "--backbone", "small dnn", "--name", "Simulated DNN"
     )
-    assert "comes with Thaw and cannot be renamed" in refuse("rename", "--backbone", "Simulated DNN", "--name", "x")
-    assert say("rename", "--dataset", "tiny", "--name", "tiny")["name"] == "tiny", "its own name is free to it"
+    assert "comes with Thaw and cannot be renamed" in refuse(
+        "rename", "--backbone", "Simulated DNN", "--name", "x"
+    )
+    assert say("rename", "--dataset", "tiny", "--name", "tiny")["name"] == "tiny", (
+        "its own name is free to it"
+    )
 
 
-def test_a_renamed_backbone_is_made_again_under_the_name_it_is_asked_for(tiny: Tiny, say: Say) -> None:
+def test_a_renamed_backbone_is_made_again_under_the_name_it_is_asked_for(
+    tiny: Tiny, say: Say
+) -> None:
     workspace, dataset = tiny
     card: BackboneCard = pretrained(workspace, "dnn")
     say("rename", "--backbone", card.id, "--name", "renamed")
     spec = SweepSpec(dataset.id, card.id, (Arm("depth", 1),), (0,), train=TrainSettings())
-    lines = [shlex.split(line) for line in sweep_commands(workspace, submit_sweep(workspace, spec, "again"))]
-    pretrain, asked = (next(line for line in lines if name in line) for name in ("pretrain", "sweep"))
-    assert pretrain[pretrain.index("--name") + 1] == asked[asked.index("--backbone") + 1] == "renamed"
+    lines = [
+        shlex.split(line)
+        for line in sweep_commands(workspace, submit_sweep(workspace, spec, "again"))
+    ]
+    pretrain, asked = (
+        next(line for line in lines if name in line) for name in ("pretrain", "sweep")
+    )
+    assert (
+        pretrain[pretrain.index("--name") + 1] == asked[asked.index("--backbone") + 1] == "renamed"
+    )
 
 
 def test_tags_and_notes(tiny: Tiny, say: Say, refuse: Refuse, run: Run) -> None:

@@ -1,4 +1,5 @@
-"""Outputs that a user names: every way of naming one that must be refused, and nothing left behind by a failure."""
+"""Outputs that a user names: every way of naming one that must be refused, and nothing left behind
+by a failure."""
 
 import os
 import stat
@@ -28,7 +29,9 @@ def listing(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-@pytest.mark.parametrize("way", ["itself", "relative", "dotted", "symbolic link", "link to a link", "hard link"])
+@pytest.mark.parametrize(
+    "way", ["itself", "relative", "dotted", "symbolic link", "link to a link", "hard link"]
+)
 def test_an_output_that_is_the_input_is_refused(
     way: str, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +79,9 @@ def test_what_cannot_be_an_output(rows: Path, tmp_path: Path) -> None:
     assert listing(tmp_path) == ["data", "data/rows.tsv", "loop"]
 
 
-def test_a_folder_or_file_without_permission(rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_or_file_without_permission(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -84,7 +89,9 @@ def test_a_folder_or_file_without_permission(rows: Path, tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(outputs.tempfile, "TemporaryFile", refused)
         for check in (check_output, check_output_folder):
-            with pytest.raises(BadInput, match="folder .*data' cannot be written .Permission denied.; name another"):
+            with pytest.raises(
+                BadInput, match="folder .*data' cannot be written .Permission denied.; name another"
+            ):
                 check(tmp_path / "data" / "new")
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(BadInput, match="is a read-only file"):
@@ -127,13 +134,17 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real" / "out.csv")
     for content in ("first", "second"):
         write_output(tmp_path / "link", lambda part, content=content: part.write_text(content))  # type: ignore[misc]
-        assert (tmp_path / "link").is_symlink() and (tmp_path / "real" / "out.csv").read_text() == content
+        assert (tmp_path / "link").is_symlink() and (
+            tmp_path / "real" / "out.csv"
+        ).read_text() == content
 
 
 def test_pipes_and_devices_get_the_finished_bytes(tmp_path: Path) -> None:
     null = Path(os.devnull).stat()
     write_output(Path(os.devnull), lambda part: part.write_text("gone"))
-    assert Path(os.devnull).stat().st_rdev == null.st_rdev and stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+    assert Path(os.devnull).stat().st_rdev == null.st_rdev and stat.S_ISCHR(
+        Path(os.devnull).stat().st_mode
+    )
     os.mkfifo(tmp_path / "pipe")
     got: list[str] = []
     reader = threading.Thread(target=lambda: got.append((tmp_path / "pipe").read_text()))
@@ -152,7 +163,11 @@ def test_the_commands_own_output_is_refused(to: str, tmp_path: Path) -> None:
     with (tmp_path / "said").open("w") as file:
         outs: dict[str, Any] = {"pipe": subprocess.PIPE, "file": file, "null": subprocess.DEVNULL}
         done = subprocess.run(
-            [sys.executable, "-c", code], stdout=outs[to], stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-c", code],
+            stdout=outs[to],
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     # Nothing is lost where everything is thrown away.
     assert (done.returncode == 0) == (to == "null")

@@ -1,4 +1,5 @@
-"""Everything in a workspace is for its owner alone, whatever the umask; outputs have what the user's umask says."""
+"""Everything in a workspace is for its owner alone, whatever the umask; outputs have what the
+user's umask says."""
 
 import json
 import os
@@ -64,7 +65,9 @@ def test_an_output_has_the_users_rights_inside_a_private_process(tmp_path: Path)
         with output_folder(tmp_path / "folder") as folder:
             (folder / "inner").mkdir()
             (folder / "inner" / "file").touch()
-    modes = {str(path.relative_to(tmp_path)): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    modes = {
+        str(path.relative_to(tmp_path)): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")
+    }
     assert modes == {
         "new": 0o755,
         "new/out.csv": 0o644,
@@ -79,16 +82,43 @@ def test_a_round_of_commands_leaves_nothing_that_others_may_read(tmp_path: Path)
     root, rows, scores = tmp_path / "workspace", tmp_path / "rows.tsv.gz", tmp_path / "scores.csv"
 
     def thaw(*words: object) -> dict[str, Any]:
-        command = [sys.executable, "-m", "core", "--workspace", str(root), *map(str, words), "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "core",
+            "--workspace",
+            str(root),
+            *map(str, words),
+            "--json",
+        ]
         environment = {**os.environ, "THAW_WORKER_LINGER": "2"}
-        done = subprocess.run(command, cwd=PROJECT, env=environment, check=True, stdout=subprocess.PIPE)
+        done = subprocess.run(
+            command, cwd=PROJECT, env=environment, check=True, stdout=subprocess.PIPE
+        )
         return dict(json.loads(done.stdout))
 
     thaw("simulate", "--rows", 400, "--domain", "both", "--out", rows)
     thaw("ingest", rows, "--name", "rows", "--simulated")
-    training = ["--backbone", "Simulated DNN", "--freeze-depth", "3", "--epochs", "1", "--device", "cpu"]
+    training = [
+        "--backbone",
+        "Simulated DNN",
+        "--freeze-depth",
+        "3",
+        "--epochs",
+        "1",
+        "--device",
+        "cpu",
+    ]
     run = thaw("finetune", "--dataset", "rows", *training)["run"]
-    thaw("score", "--run", run["id"] if isinstance(run, dict) else run, "--input", rows, "--output", scores)
+    thaw(
+        "score",
+        "--run",
+        run["id"] if isinstance(run, dict) else run,
+        "--input",
+        rows,
+        "--output",
+        scores,
+    )
     workspace = Workspace(root)
     assert [*workspace.logs.iterdir()] and workspace.database.exists()
     assert [*workspace.runs.glob("*/model/model.safetensors")]

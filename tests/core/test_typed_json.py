@@ -20,10 +20,17 @@ def there_and_back(value: Any) -> Any:
 
 
 def test_what_the_readers_hand_over(tmp_path: Path) -> None:
-    form = inspect(write(tmp_path, packed_tar(("train.txt", text(rows(40))), ("test.txt", text(rows(30))))))
+    form = inspect(
+        write(tmp_path, packed_tar(("train.txt", text(rows(40))), ("test.txt", text(rows(30)))))
+    )
     assert form.others and form.notes
     options = ReadOptions("a", {"I1": "x", "I2": 3, "C1": None}, ("k",))
-    for value in (form, options, ReadOptions(), Reading(True, 1, 0, 2, ("é",), (("?", 3),), False, "")):
+    for value in (
+        form,
+        options,
+        ReadOptions(),
+        Reading(True, 1, 0, 2, ("é",), (("?", 3),), False, ""),
+    ):
         assert there_and_back(value) == value
     request = RowsRequest("a", "b", form, True, "optional")
     assert there_and_back(request) == request

@@ -1,4 +1,5 @@
-"""The workspace's folder, and JSON in it: NaN is never written, and what older versions wrote of it is missing."""
+"""The workspace's folder, and JSON in it: NaN is never written, and what older versions wrote of it
+is missing."""
 
 import json
 import os
@@ -12,7 +13,10 @@ from core.errors import BadInput
 from core.workspace import open_workspace, read_json, without_nan, write_json
 
 NAN = float("nan")
-VALUE = {"auc": NAN, "parts": [{"low": np.float64("nan"), "high": float("inf")}, (0.5, 1, "nan", True, None)]}
+VALUE = {
+    "auc": NAN,
+    "parts": [{"low": np.float64("nan"), "high": float("inf")}, (0.5, 1, "nan", True, None)],
+}
 MISSING = {"auc": None, "parts": [{"low": None, "high": None}, [0.5, 1, "nan", True, None]]}
 
 
@@ -31,7 +35,9 @@ def test_what_a_command_prints_as_json_any_parser_reads() -> None:
     assert json.dumps(Result(VALUE, "text").data, allow_nan=False) == json.dumps(MISSING)
 
 
-@pytest.mark.parametrize("name", ["loop", "~nobody-of-this-name/thaw", os.fsdecode(b"no-utf8-\xff")])
+@pytest.mark.parametrize(
+    "name", ["loop", "~nobody-of-this-name/thaw", os.fsdecode(b"no-utf8-\xff")]
+)
 def test_a_folder_that_cannot_be_named_is_refused_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -1,4 +1,5 @@
-"""A sweep from the form to its verdict: ticked, watched as it fills, cancelled, resumed, extended, downloaded."""
+"""A sweep from the form to its verdict: ticked, watched as it fills, cancelled, resumed, extended,
+downloaded."""
 
 import io
 import re
@@ -27,7 +28,13 @@ def prepared(server: Server) -> Server:
     workspace = open_workspace(server.home)
     path = workspace.uploads / "sweepable.tsv"
     simulate(path, 3000, "both", seed=6)
-    prepare(workspace, ingest(workspace, path, "sweepable", simulated=True), SplitSpec(), "sweepable", min_count=5)
+    prepare(
+        workspace,
+        ingest(workspace, path, "sweepable", simulated=True),
+        SplitSpec(),
+        "sweepable",
+        min_count=5,
+    )
     return server
 
 
@@ -61,7 +68,9 @@ def test_tick_start_watch_and_read(prepared: Server, page: Page) -> None:
     expect(page.get_by_role("heading", name="Sweep", exact=True)).to_be_in_viewport()
     expect(page.get_by_text("4 of 4 runs done")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("provisional")).to_have_count(0)
-    expect(page.get_by_text(re.compile("distinguishable from|better than|worse than")).first).to_be_visible()
+    expect(
+        page.get_by_text(re.compile("distinguishable from|better than|worse than")).first
+    ).to_be_visible()
     expect(page.locator(".thaw-chart .main-svg").first).to_be_visible()
     sweep = find_sweep(open_workspace(prepared.home), "journey sweep")
     titles = [arm.title for arm in sweep.spec.arms]

@@ -1,9 +1,10 @@
-"""Work on a recorded disk, and what must be there whenever its power is cut: nothing listed that is not whole, nothing
-lost that was said to be done, and all the rest to be done again.
+"""Work on a recorded disk, and what must be there whenever its power is cut: nothing listed that is
+not whole, nothing lost that was said to be done, and all the rest to be done again.
 
-`python -m tests.faults.power FOLDER CUTS SEED PAUSE STEPS` prints one JSON object. FOLDER: empty. PAUSE: seconds
-between two pieces of work; the file system commits names every second, so that more than one lets names reach the disk
-that were given too early. STEPS: so many of `steps`, the first ones. Only root may mount.
+`python -m tests.faults.power FOLDER CUTS SEED PAUSE STEPS` prints one JSON object. FOLDER: empty.
+PAUSE: seconds between two pieces of work; the file system commits names every second, so that more
+than one lets names reach the disk that were given too early. STEPS: so many of `steps`, the first
+ones. Only root may mount.
 """
 
 import hashlib
@@ -45,7 +46,8 @@ REDONE = 10
 
 @dataclass(frozen=True)
 class Mark:
-    """step: what was said to be done. place: how much the disk had been asked to write by then. state: then."""
+    """step: what was said to be done. place: how much the disk had been asked to write by then.
+    state: then."""
 
     step: str
     place: int
@@ -78,7 +80,10 @@ def steps(workspace: Workspace, files: Path) -> dict[str, Callable[[], object]]:
 
     def submitted() -> None:
         if not _run(store):
-            backbone, rows = find_backbone(workspace, "taken in").id, find_dataset(workspace, "one").id
+            backbone, rows = (
+                find_backbone(workspace, "taken in").id,
+                find_dataset(workspace, "one").id,
+            )
             store.submit(FinetuneRequest(rows, backbone, "depth", 2, train=TRAIN), "a run", "cpu")
 
     def trained() -> None:
@@ -150,12 +155,16 @@ def state_of(workspace: Workspace) -> State:
             found[f"{folder.name} of {dataset.name}"] = digest(folder, "*")
     for card in list_backbones(workspace):
         if not card.bundled:
-            found[f"backbone {card.name}"] = digest(card.folder, "model.safetensors", "preprocessing/*")
+            found[f"backbone {card.name}"] = digest(
+                card.folder, "model.safetensors", "preprocessing/*"
+            )
     if workspace.database.exists():
         for run in RunStore(workspace).list():
             found[f"run {run.name}"] = "queued"
             if run.status == "done":
-                found[f"run {run.name}"] = digest(workspace.runs / run.id, "predictions.npz", "model/model.safetensors")
+                found[f"run {run.name}"] = digest(
+                    workspace.runs / run.id, "predictions.npz", "model/model.safetensors"
+                )
             for one in kept.scorings(workspace, run.id):
                 found[f"scoring of {run.name}"] = digest(one.folder, "predictions.csv")
             if export := kept.kept(workspace, run.id, kept.EXPORT):
@@ -175,9 +184,12 @@ def digest(folder: Path, *patterns: str) -> str:
 
 
 def in_this_process() -> None:
-    """Has scores and exports made by this process, not by one that takes seconds to import torch; starts no worker."""
+    """Has scores and exports made by this process, not by one that takes seconds to import torch;
+    starts no worker."""
 
-    def score(workspace: Workspace, run_id: str, source: Path, target: Path, *_: object) -> dict[str, Any]:
+    def score(
+        workspace: Workspace, run_id: str, source: Path, target: Path, *_: object
+    ) -> dict[str, Any]:
         from core.training.apply import score_file
 
         return score_file(workspace, RunStore(workspace).get(run_id), source, target)
@@ -192,7 +204,8 @@ def in_this_process() -> None:
 
 
 def do_all(root: Path, files: Path, pause: float, most: int, tell: Connection) -> None:
-    """Does the first steps on the disk of `root`; tells each that was done and, once heard, what is there then."""
+    """Does the first steps on the disk of `root`; tells each that was done and, once heard, what is
+    there then."""
     in_this_process()
     workspace = open_workspace(root)
     for step, do in [*steps(workspace, files).items()][:most]:
@@ -222,7 +235,8 @@ def record(disk: RecordedDisk, files: Path, pause: float, most: int) -> list[Mar
 
 
 def check(root: Path, marks: list[Mark], place: int) -> str:
-    """What is wrong with what is left of the workspace when the power went at that place; "" for nothing."""
+    """What is wrong with what is left of the workspace when the power went at that place; "" for
+    nothing."""
     before = [mark for mark in marks if mark.place <= place][-1]
     after = marks[min(marks.index(before) + 1, len(marks) - 1)]
     known = {(what, held) for mark in marks for what, held in mark.state.items()}
@@ -232,7 +246,11 @@ def check(root: Path, marks: list[Mark], place: int) -> str:
         found = state_of(workspace)
     except BadInput as error:
         return f"after {before.step!r}: {error}"
-    wrong = [f"{what} is listed and not whole" for what, held in found.items() if (what, held) not in known]
+    wrong = [
+        f"{what} is listed and not whole"
+        for what, held in found.items()
+        if (what, held) not in known
+    ]
     for what, held in before.state.items():
         if found.get(what) not in (held, after.state.get(what)):
             wrong.append(f"{what} was there and is {'other' if what in found else 'gone'}")
@@ -245,7 +263,8 @@ def check(root: Path, marks: list[Mark], place: int) -> str:
 
 
 def redo(root: Path, files: Path, marks: list[Mark]) -> str:
-    """Does all of the work on what a cut has left; what came out other than it did the first time."""
+    """Does all of the work on what a cut has left; what came out other than it did the first
+    time."""
     in_this_process()
     workspace = open_workspace(root)
     for step, do in [*steps(workspace, files).items()][: len(marks) - 1]:
@@ -255,7 +274,11 @@ def redo(root: Path, files: Path, marks: list[Mark]) -> str:
             return f"{step!r} cannot be done again: {type(error).__name__}: {error}"
     # An export holds the id of its run, and rows are encoded when someone asks for them.
     found, first = (
-        {what: "" if what.startswith("export") else held for what, held in state.items() if "encoded-" not in what}
+        {
+            what: "" if what.startswith("export") else held
+            for what, held in state.items()
+            if "encoded-" not in what
+        }
         for state in (state_of(workspace), marks[-1].state)
     )
     return "" if found == first else f"done again, it is {found} and not {first}"
@@ -276,7 +299,8 @@ def checked_apart(look: Callable[..., str], *given: Any) -> str:
 
 
 def chosen(disk: RecordedDisk, marks: list[Mark], cuts: int, dice: random.Random) -> list[int]:
-    """Places to cut at: as many behind something that was said as anywhere, where there are so many."""
+    """Places to cut at: as many behind something that was said as anywhere, where there are so
+    many."""
     said = [mark.place for mark in marks[1:]]
     places = [*said, *dice.choices(disk.places(), k=max(0, cuts - len(said)))]
     return sorted(dice.sample(places, cuts))

@@ -1,4 +1,5 @@
-"""A file over which pyarrow ends its process: a sentence wherever one can be given, and the process goes on."""
+"""A file over which pyarrow ends its process: a sentence wherever one can be given, and the process
+goes on."""
 
 import ast
 import io
@@ -31,15 +32,22 @@ SENTENCE = r"^'file' ended the process that read it \(signal 6, aborted\)"
 
 @pytest.fixture
 def aborting(tmp_path: Path) -> Path:
-    """Some columns are encrypted, and the footer that speaks of them is not: pyarrow aborts on looking at them."""
+    """Some columns are encrypted, and the footer that speaks of them is not: pyarrow aborts on
+    looking at them."""
     table = pa.table(parquet_columns(rows(60)))
     return write(tmp_path, encrypted_parquet(table, ["C1", "C2", "I1"], plain_footer=True))
 
 
 def test_it_would_end_this_process(aborting: Path) -> None:
     """Or else the tests below show nothing."""
-    look = f"import pyarrow.parquet as pq; f = pq.ParquetFile({str(aborting)!r}); f.metadata.row_group(0).column(1)"
-    assert subprocess.run([sys.executable, "-c", look], capture_output=True, check=False).returncode == -6
+    look = (
+        f"import pyarrow.parquet as pq; f = pq.ParquetFile({str(aborting)!r});"
+        " f.metadata.row_group(0).column(1)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", look], capture_output=True, check=False).returncode
+        == -6
+    )
 
 
 @pytest.mark.parametrize("on_bad_rows", ["reject", "skip"])
@@ -51,7 +59,9 @@ def test_ingest(aborting: Path, on_bad_rows: str, workspace: Workspace) -> None:
     assert ingest(workspace, write(aborting.parent, text(rows(60)), "good"), "good").rows == 60
 
 
-def test_the_command(aborting: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    aborting: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--workspace", str(workspace.root), "ingest", str(aborting), "--name", "x"]) == 2
     assert "thaw: 'file' ended the process that read it" in capsys.readouterr().err
 
@@ -64,7 +74,14 @@ def test_a_look_at_it_as_the_page_has_it(aborting: Path) -> None:
 
 def test_no_page_reads_a_file_itself() -> None:
     """Of what opens strangers' files pages import the types alone."""
-    names = {"open_rows", "choose_member", "list_members", "container_of", "read_columns", "inspect"}
+    names = {
+        "open_rows",
+        "choose_member",
+        "list_members",
+        "container_of",
+        "read_columns",
+        "inspect",
+    }
     for path in [*(PROJECT / "pages").rglob("*.py"), PROJECT / "core" / "data" / "ingest.py"]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         imported = {
@@ -78,7 +95,9 @@ def test_no_page_reads_a_file_itself() -> None:
 
 def test_scoring(aborting: Path, tiny: tuple[Workspace, Dataset], tmp_path: Path) -> None:
     workspace, dataset = tiny
-    request = FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, freeze_depth=1, train=QUICK)
+    request = FinetuneRequest(
+        dataset.id, pretrained(workspace, "dnn").id, freeze_depth=1, train=QUICK
+    )
     run = carry_out(workspace, request)
     with pytest.raises(ReaderFailed, match=SENTENCE):
         score_file(workspace, run, aborting, tmp_path / "out.csv")
@@ -86,7 +105,8 @@ def test_scoring(aborting: Path, tiny: tuple[Workspace, Dataset], tmp_path: Path
 
 
 def test_a_footer_whose_words_are_no_text(workspace: Workspace, tmp_path: Path) -> None:
-    """Names of columns, and what the writer says of itself, are text only in a file that is whole."""
+    """Names of columns, and what the writer says of itself, are text only in a file that is
+    whole."""
     data = bytearray(_plain_parquet())
     for word in (b"parquet-cpp", b"C13", b"pandas", b"label"):
         place = data.rfind(word)
@@ -113,9 +133,15 @@ def _plain_parquet() -> bytes:
 @pytest.mark.parametrize("kind", ["duration", "time32", "timestamp", "date32"])
 @pytest.mark.parametrize("coded", [False, True])
 @pytest.mark.parametrize("name", ["I3", "C3", "label"])
-def test_times_are_no_numbers(kind: str, coded: bool, name: str, workspace: Workspace, tmp_path: Path) -> None:
+def test_times_are_no_numbers(
+    kind: str, coded: bool, name: str, workspace: Workspace, tmp_path: Path
+) -> None:
     """Also those in a dictionary, which Parquet files hold as whole numbers."""
-    types = {"duration": pa.duration("s"), "time32": pa.time32("ms"), "timestamp": pa.timestamp("us")}
+    types = {
+        "duration": pa.duration("s"),
+        "time32": pa.time32("ms"),
+        "timestamp": pa.timestamp("us"),
+    }
     values = pa.array([place % 2 for place in range(60)], types.get(kind, pa.date32()))
     columns = parquet_columns(rows(60)) | {name: values.dictionary_encode() if coded else values}
     stream = io.BytesIO()

@@ -1,4 +1,5 @@
-"""What runs out or vanishes: disk, memory, the right to write, a GPU. A sentence, nothing lost, the queue goes on."""
+"""What runs out or vanishes: disk, memory, the right to write, a GPU. A sentence, nothing lost, the
+queue goes on."""
 
 import os
 import resource
@@ -36,8 +37,11 @@ def submit(workspace: Workspace, **named: Any) -> Run:
     return RunStore(workspace).submit(FinetuneRequest("d-1", "b-1", **named), "a run", "cpu")
 
 
-def test_a_disk_that_fills_up_while_rows_come_in(tiny: tuple[Workspace, Dataset], small_disk: Path) -> None:
-    """Wherever it fills up: a sentence (pages ask system_sentence as well), and samples and datasets as they were."""
+def test_a_disk_that_fills_up_while_rows_come_in(
+    tiny: tuple[Workspace, Dataset], small_disk: Path
+) -> None:
+    """Wherever it fills up: a sentence (pages ask system_sentence as well), and samples and
+    datasets as they were."""
     source = tiny[0].uploads / "tiny.tsv"
     workspace = open_workspace(small_disk / "workspace")
     refused = 0
@@ -53,11 +57,18 @@ def test_a_disk_that_fills_up_while_rows_come_in(tiny: tuple[Workspace, Dataset]
                 assert fingerprint(workspace) == before
             assert not list_datasets(workspace) and not [*workspace.root.rglob(".part-*")]
         ballast.unlink()
-    assert refused >= 4 and find_sample(workspace, "tiny").rows == 3000 and len(list_datasets(workspace)) == 1
+    assert (
+        refused >= 4
+        and find_sample(workspace, "tiny").rows == 3000
+        and len(list_datasets(workspace)) == 1
+    )
 
 
-def test_a_disk_that_fills_up_under_a_run(tiny: tuple[Workspace, Dataset], small_disk: Path) -> None:
-    """Wherever it fills up: failed or interrupted in a sentence, and with room again resumed to the unbroken result."""
+def test_a_disk_that_fills_up_under_a_run(
+    tiny: tuple[Workspace, Dataset], small_disk: Path
+) -> None:
+    """Wherever it fills up: failed or interrupted in a sentence, and with room again resumed to the
+    unbroken result."""
     workspace, dataset = tiny
     train = TrainSettings(epochs=3, batch_size=256, early_stopping=0, plateau=0, device="cpu")
     request = FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=train)
@@ -73,7 +84,15 @@ def test_a_disk_that_fills_up_under_a_run(tiny: tuple[Workspace, Dataset], small
             shutil.rmtree(entry)
         ballast = fill_disk(small_disk, size)
         # In a process of its own: a worker may die of a full disk.
-        command = [sys.executable, "-m", "core.runs.worker", "--workspace", str(workspace.root), "--lane", "cpu"]
+        command = [
+            sys.executable,
+            "-m",
+            "core.runs.worker",
+            "--workspace",
+            str(workspace.root),
+            "--lane",
+            "cpu",
+        ]
         ended = subprocess.run(
             command,
             cwd=PROJECT,
@@ -87,12 +106,16 @@ def test_a_disk_that_fills_up_under_a_run(tiny: tuple[Workspace, Dataset], small
         after = store.get(run.id)
         if after.status != "done":
             broken += 1
-            assert "is full" in after.message or after.status in ("queued", "interrupted"), after.message
+            assert "is full" in after.message or after.status in ("queued", "interrupted"), (
+                after.message
+            )
             if after.status != "queued":
                 store.resume(run.id)
             work(workspace, "cpu", worker_execute(), linger=0.1)
             after = store.get(run.id)
-        assert after.status == "done" and after.result is not None and whole.result is not None, after.message
+        assert after.status == "done" and after.result is not None and whole.result is not None, (
+            after.message
+        )
         assert after.result["metrics"] == whole.result["metrics"]
         store.delete(run.id)
     assert broken
@@ -104,7 +127,9 @@ def worker_execute() -> Any:
     return execute
 
 
-def test_a_workspace_that_may_not_be_written(tiny: tuple[Workspace, Dataset], small_disk: Path) -> None:
+def test_a_workspace_that_may_not_be_written(
+    tiny: tuple[Workspace, Dataset], small_disk: Path
+) -> None:
     shutil.copytree(tiny[0].root, small_disk / "workspace")
     workspace = Workspace(small_disk / "workspace")
     RunStore(workspace)
@@ -115,7 +140,9 @@ def test_a_workspace_that_may_not_be_written(tiny: tuple[Workspace, Dataset], sm
     ):
         with pytest.raises((OSError, sqlite3.OperationalError)) as raised:
             act()
-        assert "may not be written" in (system_sentence(raised.value, workspace.root) or ""), repr(raised.value)
+        assert "may not be written" in (system_sentence(raised.value, workspace.root) or ""), repr(
+            raised.value
+        )
     assert len(list_datasets(workspace)) == 1
 
 
@@ -125,7 +152,10 @@ def test_a_workspace_that_may_not_be_written(tiny: tuple[Workspace, Dataset], sm
         (OSError(28, "No space left on device"), "is full"),
         (OSError(122, "Disk quota exceeded"), "is full"),
         (OSError("2000000 requested and 786400 written"), "is full"),
-        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "is full"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+            "is full",
+        ),
         (sqlite3.OperationalError("database or disk is full"), "is full"),
         (sqlite3.OperationalError("attempt to write a readonly database"), "may not be written"),
         (sqlite3.OperationalError("database is locked"), "busy"),
@@ -143,7 +173,8 @@ def test_what_the_system_says_in_our_words(error: Exception, words: str, tmp_pat
 
 
 def test_sqlite_says_a_full_disk_is_broken(small_disk: Path) -> None:
-    """Where not even its index of what is new fits, SQLite speaks of an input or output error; so we look."""
+    """Where not even its index of what is new fits, SQLite speaks of an input or output error; so
+    we look."""
     error = sqlite3.OperationalError("disk I/O error")
     assert "check the disk" in (system_sentence(error, small_disk) or "")
     fill_disk(small_disk, 0)
@@ -151,7 +182,8 @@ def test_sqlite_says_a_full_disk_is_broken(small_disk: Path) -> None:
 
 
 def test_memory_runs_out_in_the_loop_and_the_queue_goes_on(tiny: tuple[Workspace, Dataset]) -> None:
-    """A real one on the CPU, by a limit on the process; and CUDA's own error, raised in the loop."""
+    """A real one on the CPU, by a limit on the process; and CUDA's own error, raised in the
+    loop."""
     workspace, _ = tiny
     limit = resource.getrlimit(resource.RLIMIT_AS)
 
@@ -179,19 +211,26 @@ def test_a_gpu_that_vanishes(workspace: Workspace, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(worker, "ensure_worker", lambda space, lane: woken.append(lane))
 
     def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
-        raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later")
+        raise RuntimeError(
+            "CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later"
+        )
 
     first, second = submit(workspace), submit(workspace)
     work(workspace, "cpu", execute, linger=30)
     ended = RunStore(workspace).get(first.id)
-    assert ended.status == "failed" and "GPU failed or vanished" in ended.message and "Resume" in ended.message
+    assert (
+        ended.status == "failed"
+        and "GPU failed or vanished" in ended.message
+        and "Resume" in ended.message
+    )
     assert RunStore(workspace).get(second.id).status == "queued" and woken == ["cpu"]
 
 
 def test_killed_for_memory_by_the_system_the_queue_goes_on(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel's killer sends SIGKILL: interrupted, and whoever notices wakes a worker for the runs that wait."""
+    """The kernel's killer sends SIGKILL: interrupted, and whoever notices wakes a worker for the
+    runs that wait."""
     woken: list[str] = []
     monkeypatch.setattr("core.runs.launch.ensure_worker", lambda space, lane: woken.append(lane))
     run, _ = submit(workspace), submit(workspace)
@@ -206,7 +245,9 @@ def test_killed_for_memory_by_the_system_the_queue_goes_on(
     assert woken == ["cpu"]
 
 
-def test_a_log_that_cannot_be_written_hides_no_sentence(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_cannot_be_written_hides_no_sentence(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def die(self: Path, *_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 

@@ -1,4 +1,5 @@
-"""A workspace on a folder that two machines share: two mounts of one server that pass locks on and share no memory."""
+"""A workspace on a folder that two machines share: two mounts of one server that pass locks on and
+share no memory."""
 
 import sqlite3
 import subprocess
@@ -43,8 +44,17 @@ def mounts(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     folder, first, second = (tmp_path / name for name in ("export", "first", "second"))
     for path in (folder, first, second):
         path.mkdir()
-    command = [sys.executable, "-m", "tests.faults.shared_folder", str(folder), str(first), str(second)]
-    server = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "tests.faults.shared_folder",
+        str(folder),
+        str(first),
+        str(second),
+    ]
+    server = subprocess.Popen(
+        command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert server.stdin and server.stdout
     try:
         if server.stdout.readline() != "ready\n":
@@ -65,7 +75,9 @@ def start_writer(workspace: Workspace, run_id: str) -> subprocess.Popen[str]:
     """A process that writes once it is told to."""
     command = [sys.executable, "-c", WRITER, str(workspace.root), run_id, str(WRITES)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True)
+    return subprocess.Popen(
+        command, cwd=PROJECT, env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True
+    )
 
 
 def test_two_machines_write_and_nothing_is_lost(shared: tuple[Workspace, Workspace]) -> None:
@@ -73,7 +85,9 @@ def test_two_machines_write_and_nothing_is_lost(shared: tuple[Workspace, Workspa
     assert shared_kind(first.root) == "fuse.shared"
     store = RunStore(first)
     runs = [store.submit(REQUEST, name, "cpu").id for name in ("one", "two")]
-    writers = [start_writer(workspace, run_id) for workspace, run_id in zip(shared, runs, strict=True)]
+    writers = [
+        start_writer(workspace, run_id) for workspace, run_id in zip(shared, runs, strict=True)
+    ]
     for one in writers:
         assert one.stdout and one.stdout.readline() == "begun\n"
     for one in writers:
@@ -84,14 +98,18 @@ def test_two_machines_write_and_nothing_is_lost(shared: tuple[Workspace, Workspa
     for workspace in shared:
         for run_id in runs:
             steps, values = RunStore(workspace).points(run_id)["train_loss"]
-            assert steps.tolist() == [*range(WRITES)] and values.tolist() == [step / 7 for step in range(WRITES)]
+            assert steps.tolist() == [*range(WRITES)] and values.tolist() == [
+                step / 7 for step in range(WRITES)
+            ]
     assert journal_mode(first) != "wal"
     assert not [*first.root.glob("thaw.sqlite-[ws]*")]
     with sqlite3.connect(second.database) as db:
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
-def test_a_machine_that_dies_in_a_write_leaves_a_whole_store(shared: tuple[Workspace, Workspace]) -> None:
+def test_a_machine_that_dies_in_a_write_leaves_a_whole_store(
+    shared: tuple[Workspace, Workspace],
+) -> None:
     first, second = shared
     run, store = RunStore(first).submit(REQUEST, "a run", "cpu"), RunStore(second)
     for _ in range(4):
@@ -113,7 +131,8 @@ def test_a_machine_that_dies_in_a_write_leaves_a_whole_store(shared: tuple[Works
 def test_without_it_the_store_would_not_work(
     mounts: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folder behaves as one on a network: a write-ahead log needs memory that it does not share."""
+    """The folder behaves as one on a network: a write-ahead log needs memory that it does not
+    share."""
     pretend_local(monkeypatch, tmp_path)
     with pytest.raises(sqlite3.OperationalError):
         RunStore(open_workspace(mounts[0] / "workspace")).submit(REQUEST, "a run", "cpu")
@@ -132,7 +151,9 @@ def test_one_worker_serves_a_lane_on_both_machines(shared: tuple[Workspace, Work
         process.kill()
         process.wait()
     done = (second.root / "carried-out").read_text().split()
-    assert sorted(done[::2]) == sorted(run.id for run in runs) and {*done[1::2]} == {str(process.pid)}
+    assert sorted(done[::2]) == sorted(run.id for run in runs) and {*done[1::2]} == {
+        str(process.pid)
+    }
     wait_for(lambda: not worker_alive(second, "cpu"))
 
 

@@ -1,4 +1,5 @@
-"""Everything that shows, stores or exports metrics, driven as its users drive it: commands, files, pages."""
+"""Everything that shows, stores or exports metrics, driven as its users drive it: commands, files,
+pages."""
 
 import json
 import re
@@ -47,7 +48,11 @@ def reason(example: Example) -> str:
     rows, clicks = len(example.labels), sum(example.labels)
     if clicks in (0, rows):
         label = int(clicks > 0)
-        return f"the only row has the label {label}" if rows == 1 else f"all {rows} rows have the label {label}"
+        return (
+            f"the only row has the label {label}"
+            if rows == 1
+            else f"all {rows} rows have the label {label}"
+        )
     if clicks == 1:
         return f"one click in {rows} rows"
     return f"one row without a click in {rows} rows" if clicks == rows - 1 else ""
@@ -56,7 +61,9 @@ def reason(example: Example) -> str:
 def run_here(patch: pytest.MonkeyPatch, workspace: Workspace) -> None:
     """Has pages show this workspace and carry commands out in this process; no worker starts."""
 
-    def run(space: Workspace, words: Sequence[str], on_progress: Report | None = None) -> dict[str, Any]:
+    def run(
+        space: Workspace, words: Sequence[str], on_progress: Report | None = None
+    ) -> dict[str, Any]:
         options = build_parser().parse_args(["--workspace", str(space.root), *words])
         data: dict[str, Any] = options.run(space, options).data
         return data
@@ -96,15 +103,21 @@ def scored_file(made: Made, example: Example, path: Path) -> Path:
     table = read_rows(find_sample(made.workspace, made.dataset.sample_id), [*NUMERIC, *CATEGORICAL])
     columns = [table[name].slice(0, example.rows).to_pylist() for name in (*NUMERIC, *CATEGORICAL)]
     rows = [
-        "\t".join("" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in row)
+        "\t".join(
+            "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+            for value in row
+        )
         for row in zip(example.labels, *columns, strict=True)
     ]
     path.write_text("".join(f"{row}\n" for row in rows))
     return path
 
 
-def drive_commands(made: Made, example: Example, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every command that reads metrics; neither its words, its JSON nor its files hold a number that does not exist."""
+def drive_commands(
+    made: Made, example: Example, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command that reads metrics; neither its words, its JSON nor its files hold a number
+    that does not exist."""
     run, ids = made.runs[0], ",".join(one.id for one in made.runs)
     parser = build_parser()
     said: dict[str, str] = {}
@@ -130,8 +143,24 @@ def drive_commands(made: Made, example: Example, folder: Path, capsys: pytest.Ca
     command("vocabulary", "--dataset", made.dataset.id, "--backbone", made.backbone.id)
     path = scored_file(made, example, folder / "rows.tsv")
     command("score", "--run", run.id, "--input", path, "--output", folder / "scores.csv")
-    command("export-tracking", "--sweep", made.sweep.id, "--format", "mlflow", "--out", folder / "mlflow")
-    command("export-tracking", "--run", run.id, "--format", "tensorboard", "--out", folder / "tensorboard")
+    command(
+        "export-tracking",
+        "--sweep",
+        made.sweep.id,
+        "--format",
+        "mlflow",
+        "--out",
+        folder / "mlflow",
+    )
+    command(
+        "export-tracking",
+        "--run",
+        run.id,
+        "--format",
+        "tensorboard",
+        "--out",
+        folder / "tensorboard",
+    )
     command("report", "--sweep", made.sweep.id, "--out", folder / "sweep.html")
     command("report", "--runs", ids, "--out", folder / "report.html")
     command("export-backbone", "--backbone", made.backbone.id, "--out", folder / "backbone.zip")
@@ -148,15 +177,28 @@ def drive_commands(made: Made, example: Example, folder: Path, capsys: pytest.Ca
         assert all(np.isfinite(float(line.split()[1])) for line in lines), metric
     # A reason where nothing is missing is as wrong as a number that does not exist.
     for text in (said["runs"], said["evaluate"], said["score"], said["backbones"], said["slices"]):
-        assert (reason(example) in text) if reason(example) else "no interval" not in text and "no AUC" not in text
+        assert (
+            (reason(example) in text)
+            if reason(example)
+            else "no interval" not in text and "no AUC" not in text
+        )
     assert reason(example) in html and reason(example) in said["compare"]
 
 
 def compare_commands(made: Made, command: Callable[..., None], folder: Path) -> None:
-    """The commands that lay runs side by side, of the sweep and of runs of two settings, with the tables they write."""
+    """The commands that lay runs side by side, of the sweep and of runs of two settings, with the
+    tables they write."""
     runs = ",".join(one.id for one in (*made.runs, made.other))
     command("compare", "--runs", runs, "--out-runs", folder / "some.csv")
-    command("compare", "--sweep", made.sweep.id, "--out", folder / "arms.csv", "--out-runs", folder / "runs.csv")
+    command(
+        "compare",
+        "--sweep",
+        made.sweep.id,
+        "--out",
+        folder / "arms.csv",
+        "--out-runs",
+        folder / "runs.csv",
+    )
     command("runs", "--out", folder / "all.csv")
     command("runs", "--out", folder / "by-arm.csv", "--by-arm")
     for name in ("some", "arms", "runs", "all", "by-arm"):
@@ -177,7 +219,9 @@ def drive_files(made: Made) -> None:
     verdicts, sentences = judged(space, results, results[0].title)
     check(" ".join(sentences), "verdicts")
     every = [*made.runs, made.pretraining]
-    table = run_frame(made.workspace, every, store.validation(every), {made.sweep.id: made.sweep.name})
+    table = run_frame(
+        made.workspace, every, store.validation(every), {made.sweep.id: made.sweep.name}
+    )
     for frame in (
         table,
         arm_frame(made.workspace, every, table)[1],
@@ -222,8 +266,18 @@ def drive_pages(made: Made, example: Example, folder: Path, once: bool) -> None:
 
 def words_of(app: AppTest) -> str:
     """Every text on a page, in tables too."""
-    elements = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success, *app.subheader]
-    texts = [str(one.value) for one in elements] + [f"{one.label} {one.value} {one.delta}" for one in app.metric]
+    elements = [
+        *app.markdown,
+        *app.caption,
+        *app.info,
+        *app.warning,
+        *app.error,
+        *app.success,
+        *app.subheader,
+    ]
+    texts = [str(one.value) for one in elements] + [
+        f"{one.label} {one.value} {one.delta}" for one in app.metric
+    ]
     for table in app.dataframe:
         # A cell without a value shows the word None, unless the table says what to show instead.
         assert table.proto.placeholder or not table.value.isna().to_numpy().any(), table.value

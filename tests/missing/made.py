@@ -1,4 +1,5 @@
-"""A workspace whose runs scored an example: as training and evaluation would have left it, without the training."""
+"""A workspace whose runs scored an example: as training and evaluation would have left it, without
+the training."""
 
 import dataclasses
 import shutil
@@ -47,7 +48,8 @@ TRAIN = TrainSettings(epochs=2, batch_size=256, early_stopping=0, device="cpu")
 class Made:
     """What one example's workspace holds.
 
-    runs: of the sweep. other: a run of another setting. pretraining, mixing: runs. backbone: with its metrics.
+    runs: of the sweep. other: a run of another setting. pretraining, mixing: runs. backbone: with
+    its metrics.
     """
 
     workspace: Workspace
@@ -61,7 +63,8 @@ class Made:
 
 
 def template(root: Path, tiny: Path) -> Workspace:
-    """A workspace with a small backbone and a run that really trained, from one that holds the dataset tiny."""
+    """A workspace with a small backbone and a run that really trained, from one that holds the
+    dataset tiny."""
     shutil.copytree(tiny, root)
     workspace = open_workspace(root)
     dataset, card = find_dataset(workspace, "tiny"), pretrained(workspace, "dnn")
@@ -78,7 +81,9 @@ def make(template_root: Path, root: Path, example: Example) -> Made:
     trained = store.list(kind="finetune")[0]
     card = with_metrics(workspace, find_backbone(workspace, trained.request["backbone"]), example)
     scores = partial(finish, example=example, model=workspace.runs / trained.id / "model")
-    sweep = submit_sweep(workspace, SweepSpec(dataset.id, card.id, ARMS, (0, 1), train=TRAIN), SWEEP, own=True)
+    sweep = submit_sweep(
+        workspace, SweepSpec(dataset.id, card.id, ARMS, (0, 1), train=TRAIN), SWEEP, own=True
+    )
     while (run := store.claim(CLUSTER, 1)) is not None:
         carry_out(workspace, store, run, scores)
     runs = store.group(sweep.id)
@@ -110,7 +115,8 @@ def train(workspace: Workspace, request: Request) -> Run:
 
 
 def with_parts(workspace: Workspace, dataset: Dataset, example: Example) -> Dataset:
-    """The dataset with as many rows as the example, and its labels, in every part that is scored."""
+    """The dataset with as many rows as the example, and its labels, in every part that is
+    scored."""
     parts, labels = np.array(parts_of(dataset)), np.load(dataset.folder / "labels.npy")
     for part in SCORED:
         code = PARTS.index(part)
@@ -126,7 +132,8 @@ def with_parts(workspace: Workspace, dataset: Dataset, example: Example) -> Data
 
 
 def with_metrics(workspace: Workspace, card: BackboneCard, example: Example) -> BackboneCard:
-    """The backbone with a card that says what it reached on the example, as pretraining writes it."""
+    """The backbone with a card that says what it reached on the example, as pretraining writes
+    it."""
     labels, after, _ = arrays(example)
     metrics = measure({"source_test": labels}, {"source_test": after}, 0.5)["source_test"]
     card = dataclasses.replace(card, metrics={name: metrics[name] for name in card.metrics})
@@ -134,7 +141,9 @@ def with_metrics(workspace: Workspace, card: BackboneCard, example: Example) -> 
     return card
 
 
-def finish(workspace: Workspace, run: Run, reporter: Reporter, example: Example, model: Path) -> dict[str, Any]:
+def finish(
+    workspace: Workspace, run: Run, reporter: Reporter, example: Example, model: Path
+) -> dict[str, Any]:
     """An Execute that trains nothing: the run's network scored the example in every part."""
     request = request_from_json(run.request)
     labels, after, before = (dict.fromkeys(SCORED, one) for one in arrays(example))
@@ -144,17 +153,28 @@ def finish(workspace: Workspace, run: Run, reporter: Reporter, example: Example,
         result, predictions = mixed(labels, after)
     else:
         # The arms differ, so that there is something to compare.
-        if isinstance(request, FinetuneRequest) and request.strategy == "depth" and not request.freeze_depth:
+        if (
+            isinstance(request, FinetuneRequest)
+            and request.strategy == "depth"
+            and not request.freeze_depth
+        ):
             after, before = before, after
         result, predictions = scored(workspace, request, labels, after, before, folder, model)
         # Validation rows of one class have a loss and no AUC.
         for step in (0, 4, 8):
             auc = 0.5 if example.has_auc else float("nan")
-            reporter.points([(step, "validation_loss", 0.5 - step / 100), (step, "validation_auc", auc)])
+            reporter.points(
+                [(step, "validation_loss", 0.5 - step / 100), (step, "validation_auc", auc)]
+            )
             reporter.points([(step, "train_loss", 0.5), (step, "seconds", float(step))])
     np.savez(folder / "predictions.npz", **predictions)  # type: ignore[arg-type]
     dataset = find_dataset(workspace, run.dataset)
-    about = {"device": "cpu", "environment": environment(), "dataset_hash": dataset.content_hash, "peak_memory": None}
+    about = {
+        "device": "cpu",
+        "environment": environment(),
+        "dataset_hash": dataset.content_hash,
+        "peak_memory": None,
+    }
     return result | about
 
 
@@ -172,7 +192,10 @@ def scored(
     card = find_backbone(workspace, tuned.backbone if tuned else request.name)  # type: ignore[union-attr]
     strategy, depth = (tuned.strategy, tuned.freeze_depth) if tuned else ("depth", 0)
     plan = make_plan(card, strategy, depth, HeadSettings())
-    thresholds = [best_threshold(labels["target_validation"], one["target_validation"]) for one in (after, before)]
+    thresholds = [
+        best_threshold(labels["target_validation"], one["target_validation"])
+        for one in (after, before)
+    ]
     metrics = measure(labels, after, thresholds[0])
     seconds = {"prepare": 0.1, "train": 0.1, "evaluate": 0.1, "total": 0.3}
     was = measure(labels, before, thresholds[1]) if tuned else None
@@ -182,15 +205,31 @@ def scored(
         shutil.copytree(model, folder / "model")
         if plan.new_head:
             own, dataset = load_card(folder / "model"), find_dataset(workspace, tuned.dataset)
-            save_card(adapted_card(own, plan, tuned, dataset, 100, metrics["target_test"]), folder / "model")
+            save_card(
+                adapted_card(own, plan, tuned, dataset, 100, metrics["target_test"]),
+                folder / "model",
+            )
     return result, named_predictions(labels, after, before if tuned else None)
 
 
-def mixed(labels: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def mixed(
+    labels: dict[str, np.ndarray], after: dict[str, np.ndarray]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(result, predictions) of a mixing whose mixtures all score alike."""
     metrics = measure(labels, after, 0.5)
-    parts = {part: {name: [values[name]] * len(ALPHAS) for name in CURVES} for part, values in metrics.items()}
+    parts = {
+        part: {name: [values[name]] * len(ALPHAS) for name in CURVES}
+        for part, values in metrics.items()
+    }
     chosen = best_alpha(parts["target_validation"]["log_loss"])
-    result = {"alphas": [*ALPHAS], "parts": parts, "chosen": chosen, "mixes_head": False, "seconds": {"total": 0.1}}
+    result = {
+        "alphas": [*ALPHAS],
+        "parts": parts,
+        "chosen": chosen,
+        "mixes_head": False,
+        "seconds": {"total": 0.1},
+    }
     arrays_of = {f"{part}_label": values for part, values in labels.items()}
-    return result, arrays_of | {f"{part}_{alpha}": values for part, values in after.items() for alpha in ALPHAS}
+    return result, arrays_of | {
+        f"{part}_{alpha}": values for part, values in after.items() for alpha in ALPHAS
+    }

@@ -16,14 +16,18 @@ def commands_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     from core.__main__ import build_parser
     from core.runs import errands
 
-    def run(workspace: Workspace, words: Sequence[str], on_progress: Report | None = None) -> dict[str, Any]:
+    def run(
+        workspace: Workspace, words: Sequence[str], on_progress: Report | None = None
+    ) -> dict[str, Any]:
         if on_progress:
             on_progress(0.5)
         options = build_parser().parse_args(words)
         return options.run(workspace, options).data
 
     class Now:
-        def __init__(self, target: Callable[..., None], args: tuple[Any, ...], daemon: bool) -> None:
+        def __init__(
+            self, target: Callable[..., None], args: tuple[Any, ...], daemon: bool
+        ) -> None:
             self.start = lambda: target(*args)
 
     monkeypatch.setattr("core.runs.command.run_command", run)

@@ -1,4 +1,5 @@
-"""What a visitor and an audience see: every button that changes something is disabled and says why."""
+"""What a visitor and an audience see: every button that changes something is disabled and says
+why."""
 
 import ast
 from pathlib import Path
@@ -34,8 +35,15 @@ def test_a_visitor_can_press_nothing_that_writes(
         assert SENTENCE in page_text(app) and not app.exception, place
         for button in app.button:
             closed += button.disabled
-            assert button.disabled or button.label in HARMLESS, f"{place}: {button.label!r} can be pressed"
-            if button.disabled and button.label in ("Launch", "Cancel", "Mix with the backbone", "Run the demo"):
+            assert button.disabled or button.label in HARMLESS, (
+                f"{place}: {button.label!r} can be pressed"
+            )
+            if button.disabled and button.label in (
+                "Launch",
+                "Cancel",
+                "Mix with the backbone",
+                "Run the demo",
+            ):
                 assert button.help == SENTENCE
     assert closed >= 10
 
@@ -56,7 +64,8 @@ def secret_file(tmp_path: Path) -> Path:
 def test_a_visitor_reads_no_file_of_the_machine(
     mode: str, tiny: tuple[Workspace, Dataset], secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Naming a file shows what is in it, though nothing is written; a visitor's browser may send any field's value."""
+    """Naming a file shows what is in it, though nothing is written; a visitor's browser may send
+    any field's value."""
     serve(tiny[0], monkeypatch)
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=60)
     for key, value in {"adding": True, "way": "path", "path": str(secret_file)}.items():
@@ -78,8 +87,11 @@ def everything(app: AppTest) -> str:
 
 
 @pytest.mark.parametrize("mode", [READ_ONLY, PRESENT])
-def test_a_disabled_button_that_a_browser_presses_does_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streamlit discards what a browser says of a disabled field. Whether it goes on doing so, this tells."""
+def test_a_disabled_button_that_a_browser_presses_does_nothing(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streamlit discards what a browser says of a disabled field. Whether it goes on doing so, this
+    tells."""
 
     def page() -> None:
         import streamlit as st
@@ -114,7 +126,9 @@ def test_a_disabled_button_that_a_browser_presses_does_nothing(mode: str, monkey
 
 
 @pytest.mark.usefixtures("costs_in_process")
-def test_a_visitor_finds_no_uploader(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_visitor_finds_no_uploader(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The server takes uploads from pages that show one alone."""
     ids = furnish(*tiny)
     serve(tiny[0], monkeypatch)

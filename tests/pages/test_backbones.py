@@ -36,13 +36,21 @@ def call_it_real(dataset: Dataset) -> None:
     write_json(path, read_json(path) | {"simulated": False})
 
 
-def test_the_shelf_shows_every_backbone_with_its_facts(page: AppTest, tiny: tuple[Workspace, Dataset]) -> None:
+def test_the_shelf_shows_every_backbone_with_its_facts(
+    page: AppTest, tiny: tuple[Workspace, Dataset]
+) -> None:
     cards = list_backbones(tiny[0])
     assert len(cards) >= 3
-    assert [metric.value for metric in page.metric] == [f"{card.metrics['auc']:.4f}" for card in cards]
+    assert [metric.value for metric in page.metric] == [
+        f"{card.metrics['auc']:.4f}" for card in cards
+    ]
     codes = [code.value for code in page.code]
     for card in cards:
-        assert {card.weights_sha256, card.preprocessing_hash, card.trained_on["content_hash"]} <= set(codes)
+        assert {
+            card.weights_sha256,
+            card.preprocessing_hash,
+            card.trained_on["content_hash"],
+        } <= set(codes)
     assert all("learnt clicks" in html for html in stacks(page))
     assert not any("random" in html for html in stacks(page))
 
@@ -55,7 +63,9 @@ def stacks(page: AppTest) -> list[str]:
 
 def shelve(workspace: Workspace, card: BackboneCard, name: str, **changes: Any) -> BackboneCard:
     """A copy of a card on the workspace's own shelf, changed."""
-    card = dataclasses.replace(card, id=f"b-{abs(hash(name)):x}"[:10], name=name, bundled=False, **changes)
+    card = dataclasses.replace(
+        card, id=f"b-{abs(hash(name)):x}"[:10], name=name, bundled=False, **changes
+    )
     folder = workspace.backbones / card.id
     shutil.copytree(card.folder, folder)
     save_card(card, folder)
@@ -63,7 +73,10 @@ def shelve(workspace: Workspace, card: BackboneCard, name: str, **changes: Any) 
 
 
 def with_origins(card: BackboneCard, *origins: str) -> tuple[StageCard, ...]:
-    return tuple(dataclasses.replace(stage, origin=origin) for stage, origin in zip(card.stages, origins, strict=True))
+    return tuple(
+        dataclasses.replace(stage, origin=origin)
+        for stage, origin in zip(card.stages, origins, strict=True)
+    )
 
 
 def test_random_weights_are_labelled_on_the_badge_and_on_every_such_stage(
@@ -71,7 +84,14 @@ def test_random_weights_are_labelled_on_the_badge_and_on_every_such_stage(
 ) -> None:
     card = next(one for one in list_backbones(tiny[0]) if one.architecture == "dnn")
     stages = with_origins(card, "word2vec", "random", "random", "random")
-    shelve(tiny[0], card, "words", objective="none", stages=stages, metrics={"Values with a vector": 3800})
+    shelve(
+        tiny[0],
+        card,
+        "words",
+        objective="none",
+        stages=stages,
+        metrics={"Values with a vector": 3800},
+    )
     page = open_page(tiny[0], "backbones", monkeypatch, shelf_find="words")
     (drawn,) = stacks(page)
     assert drawn.count("random weights") == 3 and drawn.count(">Word2Vec<") == 1
@@ -96,7 +116,9 @@ def test_a_backbone_without_a_click_head_says_so_and_hostile_words_stay_text(
         trained_on=trained,
         earlier=(trained,),
         stages=tuple(
-            dataclasses.replace(stage, parts=("Left", "Right") if stage.name == "block2" else (), origin="rfd")
+            dataclasses.replace(
+                stage, parts=("Left", "Right") if stage.name == "block2" else (), origin="rfd"
+            )
             for stage in card.stages
         ),
     )
@@ -141,12 +163,15 @@ def test_deleting_asks_first_and_is_not_offered_for_bundled_ones(
     page.button(f"delete_{mine.id}").click().run()
     assert mine.folder.exists()
     assert not page.exception
-    # A browser runs the dialog alone when its button is pressed, which cannot be had here; tests/e2e presses it.
+    # A browser runs the dialog alone when its button is pressed, which cannot be had here;
+    # tests/e2e presses it.
     assert page.button("delete_for_good").label == "Delete"
     assert any("cannot be undone" in one.value for one in page.markdown)
 
 
-def test_an_export_is_the_archive_that_can_be_imported(page: AppTest, tiny: tuple[Workspace, Dataset]) -> None:
+def test_an_export_is_the_archive_that_can_be_imported(
+    page: AppTest, tiny: tuple[Workspace, Dataset]
+) -> None:
     from core.models.exchange import MEMBERS
     from pages.components.backbone_card import exported
 
@@ -183,7 +208,9 @@ def test_the_check_tells_a_bundled_backbone_from_real_hashes_and_offers_pretrain
 ) -> None:
     call_it_real(tiny[1])
     page = open_page(tiny[0], "backbones", monkeypatch, section="Vocabulary check")
-    assert any("does not know the hashes in real Criteo traffic" in one.value for one in page.warning)
+    assert any(
+        "does not know the hashes in real Criteo traffic" in one.value for one in page.warning
+    )
     offer = next(button for button in page.button if button.label.startswith("Pretrain on"))
     offer.click().run()
     assert not page.exception
@@ -212,6 +239,12 @@ def test_noise_is_a_share_of_the_values_that_are_there() -> None:
     from core.data.datasets import FieldCoverage
     from core.freezing.vocabulary import unseen_share
 
-    fields = [FieldCoverage("C1", 0.3, 0.4), FieldCoverage("C2", 0.3, 0.6), FieldCoverage("I1", 1.0, 0.0)]
+    fields = [
+        FieldCoverage("C1", 0.3, 0.4),
+        FieldCoverage("C2", 0.3, 0.6),
+        FieldCoverage("I1", 1.0, 0.0),
+    ]
     assert unseen_share(fields) == pytest.approx(0.6)
-    assert unseen_share([dataclasses.replace(fields[0], missing_share=1.0, unseen_share=0.0)]) == 0.0
+    assert (
+        unseen_share([dataclasses.replace(fields[0], missing_share=1.0, unseen_share=0.0)]) == 0.0
+    )

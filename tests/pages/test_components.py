@@ -13,7 +13,10 @@ CARD = BackboneCard(
     name="b",
     architecture="dnn",
     settings={},
-    stages=(StageCard("embedding", "Embedding <b>&", 1_000_000, 1, 1), StageCard("block1", "Block 1", 999, 1, 1)),
+    stages=(
+        StageCard("embedding", "Embedding <b>&", 1_000_000, 1, 1),
+        StageCard("block1", "Block 1", 999, 1, 1),
+    ),
     representation=8,
     head=HeadSettings(),
     trained_on={},
@@ -35,14 +38,23 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_plan_is_drawn_from_the_head_down_with_the_line_at_its_depth(drawn: list[str]) -> None:
     stack.stack_of_plan(make_plan(CARD, "depth", 1, HeadSettings()))
     classes = re.findall(r'class="(thaw-block thaw-\w+|thaw-line)"', drawn[0])
-    assert classes == ["thaw-block thaw-trained", "thaw-block thaw-trained", "thaw-line", "thaw-block thaw-frozen"]
+    assert classes == [
+        "thaw-block thaw-trained",
+        "thaw-block thaw-trained",
+        "thaw-line",
+        "thaw-block thaw-frozen",
+    ]
     assert "Embedding &lt;b&gt;&amp;" in drawn[0] and "<b>" not in drawn[0]
     assert 'aria-label="1 of 3 stages frozen. From the input up: Embedding' in drawn[0]
     assert "under\N{NO-BREAK SPACE}0.1\N{NO-BREAK SPACE}%" in drawn[0]
 
 
-@pytest.mark.parametrize(("strategy", "lines"), [("full", 0), ("zero-shot", 0), ("linear-probe", 1)])
-def test_there_is_a_line_only_between_frozen_and_trained(drawn: list[str], strategy: str, lines: int) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "lines"), [("full", 0), ("zero-shot", 0), ("linear-probe", 1)]
+)
+def test_there_is_a_line_only_between_frozen_and_trained(
+    drawn: list[str], strategy: str, lines: int
+) -> None:
     stack.stack_of_plan(make_plan(CARD, strategy, 0, HeadSettings()))
     assert drawn[0].count('class="thaw-line"') == lines
 
@@ -70,7 +82,9 @@ def test_numbers_as_text() -> None:
     assert [common.short_count(n) for n in (0, 257, 999, 1000, 65_000, 999_600, 1_234_567, 2e9)] == [
         "0", "257", "999", "1.00 k", "65.0 k", "1.00 M", "1.23 M", "2.00 G",
     ]  # fmt: skip
-    assert common.percent(0.2562) == "25.6 %" and common.percent(float("nan")) == "–" == common.percent(None)
+    assert common.percent(0.2562) == "25.6 %" and common.percent(
+        float("nan")
+    ) == "–" == common.percent(None)
     assert common.interval(0.76512, 0.7583, 0.7719, 3) == "0.765 (0.758 to 0.772)"
     assert common.interval(0.76512, float("nan"), float("nan")) == "0.7651"
     assert [common.duration(s) for s in (0.44, 12, 59.7, 185, 7800, None)] == [
@@ -86,7 +100,9 @@ def test_numbers_as_text() -> None:
 def test_what_a_sentence_counts_up_with_numbers_becomes_a_list() -> None:
     numbers = "(ΔAUC -0.01, 95 % -0.02 to -0.001, adjusted p 0.01)"
     one = f"Worse than x: a {numbers}."
-    assert common.bullets(["a; b.", one, f"5 rows: Worse than x: a_b {numbers}; c, d {numbers}."]).splitlines() == [
+    assert common.bullets(
+        ["a; b.", one, f"5 rows: Worse than x: a_b {numbers}; c, d {numbers}."]
+    ).splitlines() == [
         f"- {common.escape_markdown('a; b.')}",
         f"- {common.escape_markdown(one)}",
         f"- {common.escape_markdown('5 rows: Worse than x:')}",

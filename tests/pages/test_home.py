@@ -1,4 +1,5 @@
-"""Home in AppTest: the demo's button queues its sweep once, and every state of a run has its line."""
+"""Home in AppTest: the demo's button queues its sweep once, and every state of a run has its
+line."""
 
 from pathlib import Path
 
@@ -75,7 +76,10 @@ def test_a_run_that_failed_is_offered_again(home: AppTest, prepared: Workspace) 
 def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
     home.button(key="run_demo").click().run()
     store = RunStore(prepared)
-    request, lane = FinetuneRequest(list_datasets(prepared)[0].id, "simulated-dnn"), store.list()[0].lane
+    request, lane = (
+        FinetuneRequest(list_datasets(prepared)[0].id, "simulated-dnn"),
+        store.list()[0].lane,
+    )
     done, cancelled, running = (store.submit(request, "of one's own", lane) for _ in range(3))
     for run in (done, cancelled, running):
         store.claim_run(run.id, 1)
@@ -95,14 +99,18 @@ def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
         assert f"{status}]" in text
 
 
-def test_a_missing_backbone_is_a_sentence(home: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_backbone_is_a_sentence(
+    home: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path)
     home.run()
     assert not home.exception
     assert "assets/backbones" in home.error[0].value.replace("\\", "")
 
 
-def test_the_story_fills_in(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_story_fills_in(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, _ = tiny
     card = pretrained(workspace, "dnn")
     monkeypatch.setattr(demo, "demo_settings", lambda _: QUICK)

@@ -13,23 +13,35 @@ from tests.pages.helpers import has_button, open_page, page_text
 
 
 @pytest.mark.usefixtures("commands_in_process")
-def test_measured_shown_and_kept(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measured_shown_and_kept(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
-    run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK))
+    run = carry_out(
+        workspace,
+        FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK),
+    )
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     app.button(f"measure-{run.id}").click().run(timeout=120)
     assert not app.exception and not has_button(app, "Measure what moved")
     found = read_moved(workspace, run.id)
     assert found and moved_in_words(found) in page_text(app)
-    assert "1 of 3 stages kept every weight." in page_text(app) and "No vector moved." in page_text(app)
+    assert "1 of 3 stages kept every weight." in page_text(app) and "No vector moved." in page_text(
+        app
+    )
     assert f"python -m core moved --run {run.id}" in [code.value for code in app.code]
     app.selectbox(f"field-{run.id}").select("I1").run()
     assert not app.exception
 
 
-def test_the_page_is_there_while_it_measures(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_there_while_it_measures(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
-    run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK))
+    run = carry_out(
+        workspace,
+        FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK),
+    )
     key = f"moved {workspace.root} {run.id}"
     monkeypatch.setitem(errands._errands, key, errands.Errand(key, 0.4))
     for page in ("run", "learn"):

@@ -16,7 +16,9 @@ from tests.pages.helpers import open_page, page_text, submit_finetune
 Tiny = tuple[Workspace, Dataset]
 
 
-def test_the_workspace_that_is_put_back_is_shown_without_a_restart(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_workspace_that_is_put_back_is_shown_without_a_restart(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
     before = submit_finetune(workspace, dataset, "before the copy")
     copy, away = (workspace.root.with_name(name) for name in ("copy", "away"))
@@ -37,20 +39,32 @@ def test_the_workspace_that_is_put_back_is_shown_without_a_restart(tiny: Tiny, m
 
 
 @pytest.mark.parametrize("page", ["run", "home"])
-def test_a_worker_that_does_not_answer_is_said(page: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_does_not_answer_is_said(
+    page: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
     run = submit_finetune(workspace, dataset)
     claimed = RunStore(workspace).claim("cpu", 4711)
     assert claimed is not None
     monkeypatch.setattr(heartbeat, "CONFIRMED_AFTER", 0.0)
-    said = {"key": claimed.claim, "host": here(), "pid": 4711, "beats": 5, "clock": -3600.0, "idle": 0.0}
+    said = {
+        "key": claimed.claim,
+        "host": here(),
+        "pid": 4711,
+        "beats": 5,
+        "clock": -3600.0,
+        "idle": 0.0,
+    }
     run_heartbeat(workspace, run.id).parent.mkdir()
     for path in (run_heartbeat(workspace, run.id), lane_heartbeat(workspace, "cpu")):
         path.write_text(json.dumps(said))
     with lane_lock(workspace, "cpu"):
         app = open_page(workspace, page, monkeypatch)
         assert not app.exception
-        assert any("Stalled since" in one.value and "(`kill -CONT 4711`)" in one.value for one in app.warning)
+        assert any(
+            "Stalled since" in one.value and "(`kill -CONT 4711`)" in one.value
+            for one in app.warning
+        )
         if page == "home":
             assert {one.label: one.value for one in app.metric}["Worker"] == "stalled"
             assert "stalled since" in page_text(app)

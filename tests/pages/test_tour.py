@@ -11,7 +11,9 @@ from tests.pages.helpers import has_button, open_page, page_text
 Tiny = tuple[Workspace, Dataset]
 
 
-def test_every_stop_is_shown_and_the_end_is_remembered(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_stop_is_shown_and_the_end_is_remembered(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = open_page(tiny[0], "home", monkeypatch)
     app.button("tour_start").click().run()
     for step, stop in enumerate(STOPS, 1):
@@ -31,7 +33,9 @@ def test_it_can_be_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not has_button(app, "Take the tour") and (tiny[0].root / SEEN).exists()
 
 
-def test_a_visitors_answer_stays_in_the_session(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_visitors_answer_stays_in_the_session(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(READ_ONLY, "1")
     app = open_page(tiny[0], "home", monkeypatch)
     app.button("tour_skip").click().run()

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.usefixtures("commands_in_process")
 
 @pytest.fixture
 def run(tiny: Tiny) -> Run:
-    request = FinetuneRequest(tiny[1].id, pretrained(tiny[0], "dnn").id, freeze_depth=1, train=QUICK)
+    request = FinetuneRequest(
+        tiny[1].id, pretrained(tiny[0], "dnn").id, freeze_depth=1, train=QUICK
+    )
     return carry_out(tiny[0], request)
 
 
@@ -39,26 +41,42 @@ def downloads(app: AppTest) -> list[str]:
     return [one.proto.label for one in app.get("download_button") if isinstance(one, Element)]
 
 
-def test_export_says_what_the_check_found(tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_says_what_the_check_found(
+    tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
     links = [one.proto for one in app.get("page_link") if isinstance(one, Element)]
-    assert any(link.label == "Score a file with it" and link.query_string == f"run={run.id}" for link in links)
+    assert any(
+        link.label == "Score a file with it" and link.query_string == f"run={run.id}"
+        for link in links
+    )
     assert not downloads(app)
     press(app, "Export")
     found = kept(tiny[0], run.id, EXPORT)
     assert found
     largest = found.said["onnx"]["largest_difference"]
     assert f"scores differ by at most {largest:.1e}" in page_text(app).replace("\\", "")
-    assert [re.sub(r"\d[\d.]*", "#", label) for label in downloads(app)] == ["Download the zip (# kB)"]
+    assert [re.sub(r"\d[\d.]*", "#", label) for label in downloads(app)] == [
+        "Download the zip (# kB)"
+    ]
     with zipfile.ZipFile(export_file(found.folder, run.id)) as archive:
         names = {Path(name).name for name in archive.namelist()}
-    assert {WEIGHTS, "model.onnx", "score.py", "card.json", "run.json", "preprocessing.json"} <= names
+    assert {
+        WEIGHTS,
+        "model.onnx",
+        "score.py",
+        "card.json",
+        "run.json",
+        "preprocessing.json",
+    } <= names
     commands = [one.value for one in app.code]
     assert f"python -m core export --run {run.id} --out thaw-{run.id}.zip" in commands
     assert f"python -m core verify --run {run.id}" in commands
 
 
-def test_verify_says_whether_every_number_is_the_same(tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_says_whether_every_number_is_the_same(
+    tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace = tiny[0]
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     press(app, "Verify")
@@ -70,7 +88,9 @@ def test_verify_says_whether_every_number_is_the_same(tiny: Tiny, run: Run, monk
     stored["said"] |= {
         "same": False,
         "sentence": "Not the same: 1 of 60 numbers differ.",
-        "differences": [{"name": "metrics target_test auc", "first": 0.71234567890123, "again": None}],
+        "differences": [
+            {"name": "metrics target_test auc", "first": 0.71234567890123, "again": None}
+        ],
     }
     write_json(found.folder / "said.json", stored)
     app = open_page(workspace, "run", monkeypatch, run=run.id)
@@ -80,7 +100,9 @@ def test_verify_says_whether_every_number_is_the_same(tiny: Tiny, run: Run, monk
     assert has_button(app, "Verify again")
 
 
-def test_a_failure_is_a_sentence_until_it_is_tried_again(tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_a_sentence_until_it_is_tried_again(
+    tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     delete_dataset(tiny[1])
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
     press(app, "Verify")
@@ -90,7 +112,9 @@ def test_a_failure_is_a_sentence_until_it_is_tried_again(tiny: Tiny, run: Run, m
     assert not kept(tiny[0], run.id, VERIFICATION)
 
 
-def test_every_session_sees_how_far_it_is(tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_session_sees_how_far_it_is(
+    tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = f"verify {tiny[0].root} {run.id}"
     monkeypatch.setitem(errands._errands, key, errands.Errand(key, 0.4))
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
@@ -101,10 +125,16 @@ def test_a_backbone_that_never_learnt_clicks_is_exported_without_onnx(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny
-    request = PretrainRequest(dataset.id, "dnn", "blind", QUICK, {"widths": [8], "embedding": 4}, "none")
+    request = PretrainRequest(
+        dataset.id, "dnn", "blind", QUICK, {"widths": [8], "embedding": 4}, "none"
+    )
     blind = carry_out(workspace, request)
     app = open_page(workspace, "run", monkeypatch, run=blind.id)
-    assert not [one for one in app.get("page_link") if isinstance(one, Element) and "Score" in one.proto.label]
+    assert not [
+        one
+        for one in app.get("page_link")
+        if isinstance(one, Element) and "Score" in one.proto.label
+    ]
     press(app, "Export")
     assert "has not learnt clicks" in page_text(app) and len(downloads(app)) == 1
 
@@ -114,7 +144,11 @@ def test_the_report_of_a_run_and_of_a_sweep(tiny: Tiny, monkeypatch: pytest.Monk
     sweep = finished_sweep(workspace, dataset, (0,))
     monkeypatch.setattr(report_download, "workspace", lambda: workspace)
     text = report_download.written(workspace, ["--sweep", sweep.id]).decode()
-    assert "Thaw report: first" in text and dataset.content_hash in text and "python -m core sweep" in text
+    assert (
+        "Thaw report: first" in text
+        and dataset.content_hash in text
+        and "python -m core sweep" in text
+    )
     assert not any(workspace.uploads.glob(".part-*"))
 
     script = """
@@ -123,7 +157,10 @@ offer("key", {sweep!r}, {runs!r})
 """
     app = AppTest.from_string(script.format(sweep=sweep.id, runs=[])).run()
     assert downloads(app) == ["Download the report"]
-    assert app.code[0].value == f"python -m core report --sweep {sweep.id} --out thaw-report-{sweep.id}.html"
+    assert (
+        app.code[0].value
+        == f"python -m core report --sweep {sweep.id} --out thaw-report-{sweep.id}.html"
+    )
     delete_dataset(dataset)
     app = AppTest.from_string(script.format(sweep=sweep.id, runs=[])).run()
     assert not downloads(app) and "There is no dataset" in app.error[0].value.replace("\\", "")
@@ -135,4 +172,8 @@ def test_an_export_under_way_offers_no_stop_since_it_does_not_say_how_far_it_is(
     key = f"export {tiny[0].root} {run.id}"
     monkeypatch.setitem(errands._errands, key, errands.Errand(key, 0.0))
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
-    assert "Exporting and checking" in page_text(app) and not has_button(app, "Stop") and not has_button(app, "Export")
+    assert (
+        "Exporting and checking" in page_text(app)
+        and not has_button(app, "Stop")
+        and not has_button(app, "Export")
+    )

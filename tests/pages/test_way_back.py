@@ -32,7 +32,8 @@ OUTSIDE = (
 
 
 def answer(path: str, **asked: str) -> Headers:
-    """Headers of the answer to a request, where the app behind the middleware sends everyone to its Home."""
+    """Headers of the answer to a request, where the app behind the middleware sends everyone to its
+    Home."""
     scope: Scope = {
         "type": "http",
         "method": "GET",
@@ -50,14 +51,16 @@ def answer(path: str, **asked: str) -> Headers:
     async def asking() -> None:
         await WayBack(RedirectResponse("/", 302))(scope, receive, send)
 
-    # In a thread of its own: where tests in a browser ran before, this one has an event loop that runs already.
+    # In a thread of its own: where tests in a browser ran before, this one has an event loop that
+    # runs already.
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, asking()).result()
     return Headers(raw=said[0]["headers"])
 
 
 def kept(referer: str) -> str:
-    """The cookie that a browser holds once someone has pressed "Sign in" there, as it sends it back; empty for none."""
+    """The cookie that a browser holds once someone has pressed "Sign in" there, as it sends it
+    back; empty for none."""
     morsel = SimpleCookie(answer(LOGIN, referer=referer)["set-cookie"])[COOKIE]
     return f"{COOKIE}={morsel.value}" if int(morsel["max-age"]) > 0 else ""
 
@@ -81,12 +84,15 @@ def test_other_answers_are_left_alone() -> None:
 
 @pytest.mark.parametrize("address", OUTSIDE)
 def test_nothing_leads_out_of_the_app(address: str) -> None:
-    """Neither where the browser says it comes from, nor a cookie that someone has put there. An earlier link goes."""
+    """Neither where the browser says it comes from, nor a cookie that someone has put there. An
+    earlier link goes."""
     assert link_within(address) == kept(address) == ""
     assert answer(CALLBACK, cookie=f"{COOKIE}={quote(address, safe='')}")["location"] == "/"
 
 
-@pytest.mark.parametrize("address", ["https://evil.example/compare", "//evil.example/compare", "javascript:/compare"])
+@pytest.mark.parametrize(
+    "address", ["https://evil.example/compare", "//evil.example/compare", "javascript:/compare"]
+)
 def test_a_page_of_that_name_elsewhere_is_the_one_here(address: str) -> None:
     assert link_within(address) == "compare"
 

@@ -21,7 +21,9 @@ def zip_of(members: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> 
     return stream.getvalue()
 
 
-def tar_of(members: Mapping[str, bytes], packing: str = "", form: int = tarfile.GNU_FORMAT) -> bytes:
+def tar_of(
+    members: Mapping[str, bytes], packing: str = "", form: int = tarfile.GNU_FORMAT
+) -> bytes:
     """A tar archive of these members, packed by gz, bz2 or xz, or not packed."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode=f"w:{packing}", format=form) as archive:  # type: ignore[call-overload]
@@ -47,5 +49,10 @@ def raw_tar(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
 
 def dac(packing: str = "gz") -> bytes:
     """What Kaggle's archive holds."""
-    members = {"license.txt": b"Free.\n", "readme.txt": README, "test.txt": TEST, "train.txt": TRAIN}
+    members = {
+        "license.txt": b"Free.\n",
+        "readme.txt": README,
+        "test.txt": TEST,
+        "train.txt": TRAIN,
+    }
     return zip_of(members) if packing == "zip" else tar_of(members, packing)

@@ -12,7 +12,16 @@ import pytest
 
 from core.data.containers import MemberNeeded, choose_member, list_members, open_rows
 from core.errors import BadInput
-from tests.core.data.archive_files import README, TEST, TRAIN, dac, raw_tar, tar_header, tar_of, zip_of
+from tests.core.data.archive_files import (
+    README,
+    TEST,
+    TRAIN,
+    dac,
+    raw_tar,
+    tar_header,
+    tar_of,
+    zip_of,
+)
 from tests.core.data.helpers import packed_zstd, write
 
 PARQUET = io.BytesIO()
@@ -33,20 +42,31 @@ def test_the_train_file_is_taken_and_the_others_are_named(packing: str, tmp_path
     choice = choose_member(path, "")
     assert choice.member == "train.txt" and not choice.truncated
     assert [(one.name, one.rows) for one in choice.others] == [("test.txt", 20)]
-    assert choice.reason == (
-        "The archive holds 2 files of rows; train.txt is read, not test.txt (20 rows). Take another with --member NAME."
+    assert (
+        choice.reason
+        == "The archive holds 2 files of rows; train.txt is read, not test.txt (20 rows). Take"
+        " another with --member NAME."
     )
     assert read(path) == TRAIN and read(path, "test.txt") == TEST
     rows = {one.name: (one.rows, one.is_rows, one.bytes) for one in list_members(path)}
-    assert rows["train.txt"] == (60, True, len(TRAIN)) and rows["readme.txt"] == (None, False, len(README))
+    assert rows["train.txt"] == (60, True, len(TRAIN)) and rows["readme.txt"] == (
+        None,
+        False,
+        len(README),
+    )
 
 
 def test_one_file_of_rows_beside_documents(tmp_path: Path) -> None:
     """Documents are told by what is in them, not by their names."""
-    path = write(tmp_path, tar_of({"rows": TRAIN, "train.txt": README, "paper": b"%PDF-1.7\n", "empty": b""}, "gz"))
+    path = write(
+        tmp_path,
+        tar_of({"rows": TRAIN, "train.txt": README, "paper": b"%PDF-1.7\n", "empty": b""}, "gz"),
+    )
     choice = choose_member(path, "")
     assert choice.member == "rows" and choice.others == ()
-    assert choice.reason == "The archive holds rows beside train.txt, paper and empty; rows is read."
+    assert (
+        choice.reason == "The archive holds rows beside train.txt, paper and empty; rows is read."
+    )
     assert read(path) == TRAIN
 
 
@@ -60,12 +80,18 @@ def test_files_that_systems_put_there_are_no_members(tmp_path: Path) -> None:
         ".hidden/train.txt": TRAIN,
         "data/": b"",
     }
-    for data in (zip_of({**junk, "data/train.txt": TRAIN}), tar_of({**junk, "./data/train.txt": TRAIN}, "gz")):
+    for data in (
+        zip_of({**junk, "data/train.txt": TRAIN}),
+        tar_of({**junk, "./data/train.txt": TRAIN}, "gz"),
+    ):
         path = write(tmp_path, data)
         assert [one.name for one in list_members(path)] == ["data/train.txt"]
         assert choose_member(path, "").reason == "The archive holds data/train.txt alone."
         assert read(path, "train.txt") == TRAIN
-    with pytest.raises(BadInput, match="holds no file of rows: nothing but folders, or files that systems put there"):
+    with pytest.raises(
+        BadInput,
+        match="holds no file of rows: nothing but folders, or files that systems put there",
+    ):
         choose_member(write(tmp_path, zip_of(junk)), "")
 
 
@@ -84,11 +110,16 @@ def test_which_of_several_is_proposed(names: list[str], taken: str, tmp_path: Pa
     assert choose_member(write(tmp_path, zip_of(data)), "").member == taken
 
 
-@pytest.mark.parametrize("names", [["a.txt", "b.txt"], ["a/train.txt", "b/train.txt"], ["day_0", "other"]])
+@pytest.mark.parametrize(
+    "names", [["a.txt", "b.txt"], ["a/train.txt", "b/train.txt"], ["day_0", "other"]]
+)
 @pytest.mark.parametrize("pack", [zip_of, tar_of])
 def test_several_of_which_none_is_proposed(names: list[str], pack: type, tmp_path: Path) -> None:
     path = write(tmp_path, pack(dict.fromkeys(names, TRAIN) | {"readme.txt": README}))
-    sentence = rf"'file' holds 2 files of rows: {names[0]} \(60 rows\) and {names[1]} \(60 rows\); .*--member NAME"
+    sentence = (
+        rf"'file' holds 2 files of rows: {names[0]} \(60 rows\) and {names[1]} \(60 rows\);"
+        r" .*--member NAME"
+    )
     with pytest.raises(MemberNeeded, match=sentence) as error:
         choose_member(path, "")
     assert [(one.name, one.rows) for one in error.value.members] == [(name, 60) for name in names]
@@ -98,11 +129,18 @@ def test_several_of_which_none_is_proposed(names: list[str], pack: type, tmp_pat
 def test_a_member_by_its_name(tmp_path: Path) -> None:
     path = write(tmp_path, zip_of({"a/rows.txt": TRAIN, "b/rows.txt": TEST, "a/other.txt": TEST}))
     assert read(path, "b/rows.txt") == TEST and read(path, "other.txt") == TEST
-    with pytest.raises(BadInput, match=r"holds 'rows.txt' in a/rows.txt and b/rows.txt; name one of them with"):
+    with pytest.raises(
+        BadInput, match=r"holds 'rows.txt' in a/rows.txt and b/rows.txt; name one of them with"
+    ):
         choose_member(path, "rows.txt")
-    with pytest.raises(BadInput, match=r"'file' has no member 'absent'; it holds a/rows.txt, .*b/rows.txt and a/other"):
+    with pytest.raises(
+        BadInput,
+        match=r"'file' has no member 'absent'; it holds a/rows.txt, .*b/rows.txt and a/other",
+    ):
         choose_member(path, "absent")
-    with pytest.raises(BadInput, match=r"'file' is not an archive \(it is plain\); leave out the member 'a'"):
+    with pytest.raises(
+        BadInput, match=r"'file' is not an archive \(it is plain\); leave out the member 'a'"
+    ):
         choose_member(write(tmp_path, TRAIN), "a")
     with (
         pytest.raises(BadInput, match=r"is not an archive \(it is gzip\)"),
@@ -129,16 +167,34 @@ def test_two_members_of_the_same_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (zip_of({"a.md": README, "b.md": b"# B\n"}), "holds no file of Criteo rows: a.md does not look like .*; b.md"),
-        (zip_of({"rows.parquet": PARQUET.getvalue()}), "'rows.parquet' in 'file' is a Parquet file within another"),
-        (zip_of({"a.zip": zip_of({"train.txt": TRAIN})}), "'a.zip' in 'file' is packed twice, on the inside as a zip"),
-        (tar_of({"a.tar": tar_of({"train.txt": TRAIN})}, "gz"), "packed twice, on the inside as a tar archive"),
+        (
+            zip_of({"a.md": README, "b.md": b"# B\n"}),
+            "holds no file of Criteo rows: a.md does not look like .*; b.md",
+        ),
+        (
+            zip_of({"rows.parquet": PARQUET.getvalue()}),
+            "'rows.parquet' in 'file' is a Parquet file within another",
+        ),
+        (
+            zip_of({"a.zip": zip_of({"train.txt": TRAIN})}),
+            "'a.zip' in 'file' is packed twice, on the inside as a zip",
+        ),
+        (
+            tar_of({"a.tar": tar_of({"train.txt": TRAIN})}, "gz"),
+            "packed twice, on the inside as a tar archive",
+        ),
         (
             zip_of({"a.gz": gzip.compress(gzip.compress(TRAIN))}),
             "'a.gz' in 'file' is packed twice, on the inside by gz",
         ),
-        (zip_of({"rows.txt": TRAIN.decode().encode("utf-16")}), "'rows.txt' in 'file' is in UTF-16; save it as UTF-8"),
-        (zip_of({"x.html": b"<!DOCTYPE html><title>Sign in</title>"}), r"is an HTML page \('Sign in'\)"),
+        (
+            zip_of({"rows.txt": TRAIN.decode().encode("utf-16")}),
+            "'rows.txt' in 'file' is in UTF-16; save it as UTF-8",
+        ),
+        (
+            zip_of({"x.html": b"<!DOCTYPE html><title>Sign in</title>"}),
+            r"is an HTML page \('Sign in'\)",
+        ),
         (zip_of({}), "holds no file of rows"),
     ],
 )
@@ -161,9 +217,12 @@ def links(name: str, kind: bytes) -> tarfile.TarInfo:
     return info
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
+)
 def test_links_and_devices_are_passed_over_and_never_read(kind: bytes, tmp_path: Path) -> None:
-    """They do no harm, since nothing is extracted; a name that leads outside is a sign of malice and refuses all."""
+    """They do no harm, since nothing is extracted; a name that leads outside is a sign of malice
+    and refuses all."""
     what = "link" if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else "device"
     header = tar_header("train.txt", len(TRAIN))
     path = write(tmp_path, raw_tar((links("latest", kind), b""), (header, TRAIN)))
@@ -187,21 +246,30 @@ def encrypted(members: dict[str, bytes]) -> bytes:
 
 
 def test_what_cannot_be_read_but_may_be_the_rows_is_not_replaced_by_another(tmp_path: Path) -> None:
-    """Windows packs files of 2 GB and more by Deflate64, so that train.txt would not be read, and test.txt would."""
+    """Windows packs files of 2 GB and more by Deflate64, so that train.txt would not be read, and
+    test.txt would."""
     path = write(tmp_path, encrypted({"readme.txt": README, "rows.txt": TEST}))
     assert read(path) == TEST
     path = write(tmp_path, encrypted({"secret.txt": TRAIN, "rows.txt": TEST}))
-    with pytest.raises(MemberNeeded, match=r"secret.txt \(is encrypted; .*\) and rows.txt \(20 rows\)"):
+    with pytest.raises(
+        MemberNeeded, match=r"secret.txt \(is encrypted; .*\) and rows.txt \(20 rows\)"
+    ):
         choose_member(path, "")
     assert read(path, "rows.txt") == TEST
-    with pytest.raises(BadInput, match="'secret.txt' in 'file' is encrypted; unpack the archive with its password"):
+    with pytest.raises(
+        BadInput, match="'secret.txt' in 'file' is encrypted; unpack the archive with its password"
+    ):
         choose_member(path, "secret.txt")
     data = bytearray(zip_of({"train.txt": TRAIN, "test.txt": TEST}))
     data[8] = data[data.index(b"PK\x01\x02") + 10] = 9
     with pytest.raises(BadInput, match="'train.txt' in 'file' is packed by Deflate64"):
         choose_member(write(tmp_path, bytes(data)), "")
-    with pytest.raises(BadInput, match="'train.parquet' in 'file' is a Parquet file within another packing; unpack"):
-        choose_member(write(tmp_path, zip_of({"train.parquet": PARQUET.getvalue(), "test.txt": TEST})), "")
+    with pytest.raises(
+        BadInput, match="'train.parquet' in 'file' is a Parquet file within another packing; unpack"
+    ):
+        choose_member(
+            write(tmp_path, zip_of({"train.parquet": PARQUET.getvalue(), "test.txt": TEST})), ""
+        )
 
 
 def test_a_damaged_member_is_not_replaced_by_another(tmp_path: Path) -> None:
@@ -213,7 +281,9 @@ def test_a_damaged_member_is_not_replaced_by_another(tmp_path: Path) -> None:
         read(path)
     data = bytearray(zip_of({"a.txt": TRAIN, "b.txt": TEST, "readme.txt": README}))
     data[100:140] = b"\xaa" * 40
-    with pytest.raises(MemberNeeded, match=r"a.txt \(cannot be unpacked: .*\) and b.txt \(20 rows\)"):
+    with pytest.raises(
+        MemberNeeded, match=r"a.txt \(cannot be unpacked: .*\) and b.txt \(20 rows\)"
+    ):
         choose_member(write(tmp_path, bytes(data)), "")
 
 
@@ -242,16 +312,24 @@ def test_names_that_could_spoil_a_sentence(tmp_path: Path) -> None:
 
 def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.data.members.MAX_MEMBERS", 5)
-    for data in (zip_of({str(i): b"x" for i in range(6)}), tar_of({str(i): b"x" for i in range(6)}, "gz")):
-        with pytest.raises(BadInput, match="holds more than 5 members; give the file of rows alone"):
+    for data in (
+        zip_of({str(i): b"x" for i in range(6)}),
+        tar_of({str(i): b"x" for i in range(6)}, "gz"),
+    ):
+        with pytest.raises(
+            BadInput, match="holds more than 5 members; give the file of rows alone"
+        ):
             choose_member(write(tmp_path, data), "")
 
 
 def test_a_break_leaves_the_members_before_it(tmp_path: Path) -> None:
-    """Cut off within the last of them: refused, or, where that is to be kept, read up to there and said."""
+    """Cut off within the last of them: refused, or, where that is to be kept, read up to there and
+    said."""
     whole = tar_of({"readme.txt": README, "test.txt": TEST, "train.txt": TRAIN}, "gz")
     path = write(tmp_path, whole[:-900])
-    with pytest.raises(BadInput, match="breaks off in or behind its member 'train.txt': the file is truncated"):
+    with pytest.raises(
+        BadInput, match="breaks off in or behind its member 'train.txt': the file is truncated"
+    ):
         choose_member(path, "")
     choice = choose_member(path, "", keep_truncated=True)
     assert choice.member == "train.txt" and choice.truncated and "breaks off" in choice.reason
@@ -263,13 +341,18 @@ def test_a_break_leaves_the_members_before_it(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="breaks off"), open_rows(path, "test.txt") as stream:
         stream.read()
     early = write(tmp_path, whole[: len(whole) // 4])
-    with pytest.raises(BadInput, match="breaks off before its member 'train.txt'"), open_rows(early, "train.txt", True):
+    with (
+        pytest.raises(BadInput, match="breaks off before its member 'train.txt'"),
+        open_rows(early, "train.txt", True),
+    ):
         pass
 
 
 def test_without_a_test_of_rows_documents_are_told_by_their_names(tmp_path: Path) -> None:
     """As word vectors are read, whose text may look like anything."""
-    path = write(tmp_path, zip_of({"glove.txt": b"the 1 2\n", "README.md": README, "LICENSE": README}))
+    path = write(
+        tmp_path, zip_of({"glove.txt": b"the 1 2\n", "README.md": README, "LICENSE": README})
+    )
     with open_rows(path) as stream:
         assert stream.read() == b"the 1 2\n"
     path = write(tmp_path, zip_of({"a.txt": b"the 1 2\n", "b.txt": b"the 1 2\n"}))
@@ -279,7 +362,9 @@ def test_without_a_test_of_rows_documents_are_told_by_their_names(tmp_path: Path
 
 def test_zip_methods(tmp_path: Path) -> None:
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-        assert read(write(tmp_path, zip_of({"readme": README, "train.txt": TRAIN}, method))) == TRAIN
+        assert (
+            read(write(tmp_path, zip_of({"readme": README, "train.txt": TRAIN}, method))) == TRAIN
+        )
     for method, name in ((9, "Deflate64"), (97, "a method that is not read")):
         data = bytearray(zip_of({"train.txt": TRAIN}))
         data[8] = data[data.index(b"PK\x01\x02") + 10] = method

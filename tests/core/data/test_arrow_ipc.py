@@ -1,4 +1,5 @@
-"""Arrow IPC files and streams: read in bounded pieces, and what claims or is damaged is refused in a sentence."""
+"""Arrow IPC files and streams: read in bounded pieces, and what claims or is damaged is refused in
+a sentence."""
 
 import io
 import struct
@@ -71,7 +72,8 @@ def test_views_come_as_plain_text(tmp_path: Path) -> None:
 
 
 def test_a_view_of_nowhere_where_a_value_is_missing(tmp_path: Path) -> None:
-    """Arrow validates no view whose value is missing, follows it in a cast, and the process ends."""
+    """Arrow validates no view whose value is missing, follows it in a cast, and the process
+    ends."""
     views = np.zeros((4, 16), dtype=np.uint8)
     views[0] = np.frombuffer(struct.pack("<i12s", 3, b"abc"), dtype=np.uint8)
     views[1:] = np.frombuffer(struct.pack("<i4sii", 2**30, b"none", 77, 2**30), dtype=np.uint8)
@@ -119,7 +121,9 @@ def null_bomb(codec: str) -> pa.Table:
     return pa.table({f"C{i}": pa.nulls(10_000_000) for i in range(40)})
 
 
-@pytest.mark.parametrize("make", [bomb, dictionary_bomb, view_bomb, viewed_dictionary_bomb, null_bomb])
+@pytest.mark.parametrize(
+    "make", [bomb, dictionary_bomb, view_bomb, viewed_dictionary_bomb, null_bomb]
+)
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
 @pytest.mark.parametrize("kind", WRITERS)
 def test_bombs(kind: str, codec: str, make: Callable[[str], pa.Table], tmp_path: Path) -> None:
@@ -137,12 +141,15 @@ def test_a_buffer_that_claims_what_it_has_not(codec: str, claim: int, tmp_path: 
     data = bytearray(ipc_bytes(pa.table({"a": pa.array(np.arange(ROWS) / 7)}), codec=codec))
     place = data.index(struct.pack("<q", 8 * ROWS))
     data[place : place + 8] = struct.pack("<q", claim)
-    with pytest.raises(BadInput, match="decompression bomb|has a batch of [0-9,]+ bytes|has a size below 0"):
+    with pytest.raises(
+        BadInput, match="decompression bomb|has a batch of [0-9,]+ bytes|has a size below 0"
+    ):
         list(read_arrow(write(tmp_path, bytes(data))))
 
 
 def vectors(footer: bytes) -> list[int]:
-    """Where a footer may hold a vector of one block: its place in the file, the length of its metadata and its own."""
+    """Where a footer may hold a vector of one block: its place in the file, the length of its
+    metadata and its own."""
     found = []
     for at in range(0, len(footer) - 28, 4):
         count, offset, metadata, body = struct.unpack_from("<Iqi4xq", footer, at)
@@ -157,10 +164,12 @@ def test_a_footer_that_names_a_batch_a_thousand_times(tmp_path: Path) -> None:
     assert reader.num_record_batches == 1
     (length,) = struct.unpack("<i", data[-10:-6])
     footer = data[-10 - length : -10]
-    # Of the vectors of one block the batch's is the one that names the last place in the file. A longer one is put
-    # behind all else, and the footer pointed to it.
+    # Of the vectors of one block the batch's is the one that names the last place in the file. A
+    # longer one is put behind all else, and the footer pointed to it.
     place = max(vectors(footer), key=lambda at: int.from_bytes(footer[at + 4 : at + 12], "little"))
-    (pointer,) = (at for at in range(0, place, 4) if at + struct.unpack_from("<I", footer, at)[0] == place)
+    (pointer,) = (
+        at for at in range(0, place, 4) if at + struct.unpack_from("<I", footer, at)[0] == place
+    )
     many = bytearray(footer) + bytes(-len(footer) % 8 + 4)
     many[pointer : pointer + 4] = struct.pack("<I", len(many) - pointer)
     many += struct.pack("<I", 1000) + footer[place + 4 : place + 28] * 1000
@@ -181,7 +190,8 @@ def test_two_end_to_end_lose_no_rows_silently(kind: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("kind", WRITERS)
 def test_cut_off_anywhere(kind: str, codec: str | None, tmp_path: Path) -> None:
-    """A stream may end with a batch and not say that it does; messages are of multiples of 8 bytes, these cuts not."""
+    """A stream may end with a batch and not say that it does; messages are of multiples of 8 bytes,
+    these cuts not."""
     data = ipc_bytes(example_table(40), kind, codec, 20)
     for size in range(9, len(data) - 8, 96):
         path = write(tmp_path, data[:size])
@@ -233,7 +243,11 @@ print(read)
 def test_three_hundred_damaged_files(tmp_path: Path) -> None:
     """Read whole, or refused, in a process of its own: a crash would not be an exception."""
     done = subprocess.run(
-        [sys.executable, "-c", FUZZ, str(tmp_path / "file")], cwd=PROJECT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", FUZZ, str(tmp_path / "file")],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert 0 < int(done.stdout) < 300

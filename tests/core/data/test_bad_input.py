@@ -1,4 +1,5 @@
-"""Every kind of bad input gets a sentence with the row and the value, and leaves the workspace as it was."""
+"""Every kind of bad input gets a sentence with the row and the value, and leaves the workspace as
+it was."""
 
 import gzip
 import io
@@ -13,7 +14,16 @@ from core.data import guard, textblocks
 from core.data.ingest import ingest
 from core.errors import BadInput
 from core.workspace import Workspace
-from tests.core.data.helpers import CSV_HEADER, PACK, fingerprint, packed_tar, packed_zip, rows, text, write
+from tests.core.data.helpers import (
+    CSV_HEADER,
+    PACK,
+    fingerprint,
+    packed_tar,
+    packed_zip,
+    rows,
+    text,
+    write,
+)
 
 GOOD = rows(12)
 
@@ -42,40 +52,82 @@ def two_members() -> bytes:
 FORTY = [f"x{i}" for i in range(40)]
 
 CASES: dict[str, tuple[bytes, str]] = {
-    "too few columns": (text([*GOOD[:4], GOOD[4][:-1], *GOOD[5:]]), r"Row 5 of 'file' has 39 columns where 40 belong"),
-    "too many columns": (text([*GOOD[:2], [*GOOD[2], "x"], *GOOD[3:]]), r"Row 3 of 'file' has 41 columns where 40"),
+    "too few columns": (
+        text([*GOOD[:4], GOOD[4][:-1], *GOOD[5:]]),
+        r"Row 5 of 'file' has 39 columns where 40 belong",
+    ),
+    "too many columns": (
+        text([*GOOD[:2], [*GOOD[2], "x"], *GOOD[3:]]),
+        r"Row 3 of 'file' has 41 columns where 40",
+    ),
     "label 2": (changed(6, 0, "2"), r"Row 7 of 'file': label is '2', not 0 or 1"),
     "label -1": (changed(0, 0, "-1"), r"Row 1 of 'file': label is '-1', not 0 or 1"),
     "label maybe": (changed(3, 0, "maybe"), r"Row 4 of 'file': label is 'maybe', not 0 or 1"),
     "label empty": (changed(3, 0, ""), r"Row 4 of 'file': label is empty, not 0 or 1"),
     "letters in I5": (changed(8, 5, "many"), r"Row 9 of 'file': I5 is 'many', not a number"),
     "infinite I1": (changed(8, 1, "inf"), r"Row 9 of 'file': I1 is 'inf', not a"),
-    "infinity in I1": (changed(8, 1, "-Infinity"), r"Row 9 of 'file': I1 is '-Infinity', not a finite number"),
-    "header in the middle": (
-        text([*GOOD[:5], ["label", *[f"I{i}" for i in range(1, 14)], *[f"C{i}" for i in range(1, 27)]], *GOOD[5:]]),
-        r"Row 6 of 'file': label is 'label', not 0 or 1 \(a header line in the middle of the file\?\)",
+    "infinity in I1": (
+        changed(8, 1, "-Infinity"),
+        r"Row 9 of 'file': I1 is '-Infinity', not a finite number",
     ),
-    "one class": (text([["0", *line[1:]] for line in GOOD]), r"All 12 rows of 'file' have the label 0 \(no click\)"),
+    "header in the middle": (
+        text(
+            [
+                *GOOD[:5],
+                ["label", *[f"I{i}" for i in range(1, 14)], *[f"C{i}" for i in range(1, 27)]],
+                *GOOD[5:],
+            ]
+        ),
+        (
+            r"Row 6 of 'file': label is 'label', not 0 or 1 \(a header line in the middle of the"
+            r" file\?\)"
+        ),
+    ),
+    "one class": (
+        text([["0", *line[1:]] for line in GOOD]),
+        r"All 12 rows of 'file' have the label 0 \(no click\)",
+    ),
     "empty": (b"", r"'file' is empty"),
     "blank lines": (b"\n\n\n", r"only blank lines"),
     "gzip of nothing": (gzip.compress(b""), r"holds an empty file"),
     "one line of prose": (b"hello world\n", r"Row 1 of 'file' has 2 columns \('hello world'\)"),
-    "utf-16": ("\n".join("\t".join(line) for line in GOOD).encode("utf-16"), r"is in UTF-16; save it as UTF-8"),
+    "utf-16": (
+        "\n".join("\t".join(line) for line in GOOD).encode("utf-16"),
+        r"is in UTF-16; save it as UTF-8",
+    ),
     "NUL bytes": (b"\x01\x02\x00\x03" * 50, r"NUL byte at byte 3"),
     "binary junk": (bytes(range(128, 256)) * 20, r"not text in UTF-8"),
     "lone carriage return": (changed(4, 20, "ab\rcd"), r"has \d+ columns where 40 belong"),
-    "absurdly long field": (changed(4, 20, "a" * 5000), r"Row 5 of 'file': C7 is 'a+\.\.\.', longer than 4,096"),
-    "path leads out of a zip": (packed_zip(text(GOOD), "../evil.txt"), r"'\.\./evil\.txt', which points outside"),
-    "absolute path in a tar": (packed_tar(("/etc/x", text(GOOD))), r"'/etc/x', which points outside"),
+    "absurdly long field": (
+        changed(4, 20, "a" * 5000),
+        r"Row 5 of 'file': C7 is 'a+\.\.\.', longer than 4,096",
+    ),
+    "path leads out of a zip": (
+        packed_zip(text(GOOD), "../evil.txt"),
+        r"'\.\./evil\.txt', which points outside",
+    ),
+    "absolute path in a tar": (
+        packed_tar(("/etc/x", text(GOOD))),
+        r"'/etc/x', which points outside",
+    ),
     "link in a tar": (packed_tar(("link", None)), r"'link' in 'file' is a link, not a file"),
-    "two members": (two_members(), r"holds 2 files of rows: a\.txt \(12 rows\) and b\.txt \(12 rows\); name the one"),
+    "two members": (
+        two_members(),
+        r"holds 2 files of rows: a\.txt \(12 rows\) and b\.txt \(12 rows\); name the one",
+    ),
     "two members in a tar": (
         packed_tar(("a", text(GOOD)), ("b", text(GOOD))),
         r"holds 2 files of rows: a \(12 rows\) and b",
     ),
     "encrypted zip": (encrypted_zip(), r"is encrypted"),
-    "csv without C3": (CSV_HEADER.replace(b",C3,", b",") + b"\n1" + b",1" * 38, r"lacks the columns C3"),
-    "csv naming C3 twice": (CSV_HEADER.replace(b",C4,", b",C3,") + b"\n1" + b",1" * 39, r"names the column C3 2 times"),
+    "csv without C3": (
+        CSV_HEADER.replace(b",C3,", b",") + b"\n1" + b",1" * 38,
+        r"lacks the columns C3",
+    ),
+    "csv naming C3 twice": (
+        CSV_HEADER.replace(b",C4,", b",C3,") + b"\n1" + b",1" * 39,
+        r"names the column C3 2 times",
+    ),
     "csv with letters in I2": (
         CSV_HEADER + b"\n1" + b",1" * 39 + b"\n0,1,two" + b",1" * 37,
         r"Row 3 of 'file': I2 is 'two', not a number",
@@ -85,7 +137,9 @@ CASES: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_rejected_with_a_sentence_and_nothing_changed(kind: str, workspace: Workspace, tmp_path: Path) -> None:
+def test_rejected_with_a_sentence_and_nothing_changed(
+    kind: str, workspace: Workspace, tmp_path: Path
+) -> None:
     data, sentence = CASES[kind]
     before = fingerprint(workspace)
     with pytest.raises(BadInput, match=sentence):
@@ -120,7 +174,9 @@ def test_decompression_bombs(
 
 
 @pytest.mark.usefixtures("read_in_process")
-def test_absurdly_long_line(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absurdly_long_line(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(textblocks, "BLOCK_BYTES", 2**16)
     before = fingerprint(workspace)
     with pytest.raises(BadInput, match=r"a row longer than 65,536 bytes near row"):
@@ -168,7 +224,8 @@ def test_names_that_cannot_be_used(name: str, workspace: Workspace, tmp_path: Pa
 def test_skipping_counts_bad_rows_and_names_them(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over several blocks, with blank lines between, the numbers are those of the lines in the file."""
+    """Over several blocks, with blank lines between, the numbers are those of the lines in the
+    file."""
     monkeypatch.setattr(textblocks, "BLOCK_BYTES", 4096)
     lines = [list(line) for line in rows(200)]
     expected = []
@@ -199,5 +256,7 @@ def test_skipping_counts_bad_rows_and_names_them(
 
 def test_nothing_but_bad_rows(workspace: Workspace, tmp_path: Path) -> None:
     data = text([["7", *line[1:]] for line in GOOD])
-    with pytest.raises(BadInput, match="holds no good row. 12 bad rows were skipped, the first: Row 1 of"):
+    with pytest.raises(
+        BadInput, match="holds no good row. 12 bad rows were skipped, the first: Row 1 of"
+    ):
         ingest(workspace, write(tmp_path, data), "sample", on_bad_rows="skip")

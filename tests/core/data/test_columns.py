@@ -16,10 +16,16 @@ OURS = [LABEL, *FIELDS]
 ROW = ["1", *["5"] * 13, *["68fd1e64"] * 26]
 
 
-def named(label: str, numeric: str, categorical: str, first: int = 1, first_category: int = 1) -> list[str]:
+def named(
+    label: str, numeric: str, categorical: str, first: int = 1, first_category: int = 1
+) -> list[str]:
     """A header from a label's name and two patterns such as ``int_{}``."""
     numbers = [numeric.format(number) for number in range(first, first + 13)]
-    return [label, *numbers, *(categorical.format(number) for number in range(first_category, first_category + 26))]
+    return [
+        label,
+        *numbers,
+        *(categorical.format(number) for number in range(first_category, first_category + 26)),
+    ]
 
 
 SPELLINGS = {
@@ -44,7 +50,9 @@ def test_spellings_of_all_forty(kind: str, turned: bool) -> None:
     names = SPELLINGS[kind][:: -1 if turned else 1]
     columns = match_header(names, [ROW], DEFAULT_OPTIONS, "file")
     assert list(columns.used) == OURS[:: -1 if turned else 1]
-    wanted = {(ours, name) for ours, name in zip(OURS, SPELLINGS[kind], strict=True) if ours != name}
+    wanted = {
+        (ours, name) for ours, name in zip(OURS, SPELLINGS[kind], strict=True) if ours != name
+    }
     assert set(columns.renamed) == wanted and not columns.kept and not columns.absent
 
 
@@ -59,7 +67,9 @@ def test_an_exact_label_goes_before_other_names_of_one() -> None:
     assert LABEL not in recognise(["click", "y"])
 
 
-def ask(names: Sequence[str], row: Sequence[str] = (), options: ReadOptions = DEFAULT_OPTIONS) -> ColumnsNeeded:
+def ask(
+    names: Sequence[str], row: Sequence[str] = (), options: ReadOptions = DEFAULT_OPTIONS
+) -> ColumnsNeeded:
     with pytest.raises(ColumnsNeeded) as error:
         match_header(names, [row] if row else [], options, "file")
     return error.value
@@ -100,10 +110,22 @@ def test_a_column_of_noughts_and_ones_may_be_the_label_and_is_asked_for(label: s
     [
         ([*(f"f{n}" for n in range(12)), "treatment", "conversion", "visit", "exposure"], "uplift"),
         (
-            ["id", "click", "hour", "C1", "banner_pos", "site_id", "device_id", *(f"C{n}" for n in range(14, 22))],
+            [
+                "id",
+                "click",
+                "hour",
+                "C1",
+                "banner_pos",
+                "site_id",
+                "device_id",
+                *(f"C{n}" for n in range(14, 22)),
+            ],
             "Avazu",
         ),
-        (["timestamp", "uid", "campaign", "conversion", "attribution", "cat1", "cost"], "attribution"),
+        (
+            ["timestamp", "uid", "campaign", "conversion", "attribution", "cat1", "cost"],
+            "attribution",
+        ),
     ],
 )
 def test_headers_of_other_datasets_are_named(names: list[str], title: str) -> None:
@@ -140,8 +162,16 @@ def test_mappings_that_cannot_be_used(columns: dict, sentence: str) -> None:
 def test_a_mapping_is_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "map.json"
     path.write_text(json.dumps({"label": "clicked", "I5": None}))
-    assert read_mapping(str(path)) == read_mapping(path.read_text()) == {"label": "clicked", "I5": None}
-    for text, sentence in (("{", "is not JSON"), ("[1]", "holds a list"), ('{"x": 1}', "names 'x'")):
+    assert (
+        read_mapping(str(path))
+        == read_mapping(path.read_text())
+        == {"label": "clicked", "I5": None}
+    )
+    for text, sentence in (
+        ("{", "is not JSON"),
+        ("[1]", "holds a list"),
+        ('{"x": 1}', "names 'x'"),
+    ):
         path.write_text(text)
         with pytest.raises(BadInput, match=sentence):
             read_mapping(str(path))
@@ -164,7 +194,9 @@ def test_many_columns_beyond_the_forty_are_not_all_kept_and_it_is_said() -> None
     names = [*OURS, *(f"extra{number}x" for number in range(MAX_KEPT + 3))]
     columns = match_header(names, [], DEFAULT_OPTIONS, "file")
     assert (
-        len(columns.kept) == MAX_KEPT and "extra16x (more than 16)" in columns.notes[0] and "--keep" in columns.notes[0]
+        len(columns.kept) == MAX_KEPT
+        and "extra16x (more than 16)" in columns.notes[0]
+        and "--keep" in columns.notes[0]
     )
 
 
@@ -179,4 +211,6 @@ def test_numbers_of_fields_that_leave_one_out_are_not_guessed() -> None:
     names.remove("int_7")
     error = ask(names)
     assert all(error.proposal.get(field) is None for field in NUMERIC)
-    assert [error.proposal[field] for field in CATEGORICAL] == [f"cat_{number}" for number in range(1, 27)]
+    assert [error.proposal[field] for field in CATEGORICAL] == [
+        f"cat_{number}" for number in range(1, 27)
+    ]

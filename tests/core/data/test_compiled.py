@@ -9,7 +9,9 @@ import pytest
 from core.data.compiled import add_counts, compiled, eights, length, look_up
 
 
-def test_a_function_is_compiled_anew_where_there_is_no_folder_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_is_compiled_anew_where_there_is_no_folder_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     njit = numba.njit
 
     def without_a_folder(**options: Any) -> object:
@@ -33,7 +35,9 @@ def test_the_length_of_a_word(text: bytes) -> None:
 
 def test_eights_are_the_numbers_at_every_byte() -> None:
     data = np.arange(20, dtype=np.uint8)
-    assert eights(data).tolist() == [int.from_bytes(bytes(data[start : start + 8]), "little") for start in range(13)]
+    assert eights(data).tolist() == [
+        int.from_bytes(bytes(data[start : start + 8]), "little") for start in range(13)
+    ]
     assert len(eights(data[:7])) == 0
 
 

@@ -1,4 +1,5 @@
-"""Packed files are read whole, up to a break where that is to be kept, and never beyond all measure."""
+"""Packed files are read whole, up to a break where that is to be kept, and never beyond all
+measure."""
 
 import bz2
 import gzip
@@ -38,7 +39,14 @@ def zstd_streamed(data: bytes) -> bytes:
 
 def gzip_with_fields(data: bytes) -> bytes:
     """A header with every optional field."""
-    head = b"\x1f\x8b\x08" + bytes([2 | 4 | 8 | 16]) + bytes(6) + b"\x03\x00abc" + b"train.txt\x00" + b"why\x00"
+    head = (
+        b"\x1f\x8b\x08"
+        + bytes([2 | 4 | 8 | 16])
+        + bytes(6)
+        + b"\x03\x00abc"
+        + b"train.txt\x00"
+        + b"why\x00"
+    )
     return head + (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little") + gzip.compress(data)[10:]
 
 
@@ -54,12 +62,21 @@ FORMS: dict[str, tuple[str, bytes]] = {
     "gzip": ("gzip", gzip.compress(DATA)),
     "gzip, stored": ("gzip", gzip.compress(DATA, 0)),
     "gzip, every field": ("gzip", gzip_with_fields(DATA)),
-    "gzip, members": ("gzip", b"".join(gzip.compress(DATA[at : at + 9999]) for at in range(0, len(DATA), 9999))),
+    "gzip, members": (
+        "gzip",
+        b"".join(gzip.compress(DATA[at : at + 9999]) for at in range(0, len(DATA), 9999)),
+    ),
     "gzip, an empty member last": ("gzip", gzip.compress(DATA) + gzip.compress(b"")),
     "gzip, padded": ("gzip", gzip.compress(DATA) + bytes(200_000)),
-    "gzip, members and padding": ("gzip", gzip.compress(DATA[:500]) + bytes(512) + gzip.compress(DATA[500:])),
+    "gzip, members and padding": (
+        "gzip",
+        gzip.compress(DATA[:500]) + bytes(512) + gzip.compress(DATA[500:]),
+    ),
     "bz2": ("bz2", bz2.compress(DATA)),
-    "bz2, streams": ("bz2", bz2.compress(DATA[:70_000]) + bz2.compress(b"") + bz2.compress(DATA[70_000:])),
+    "bz2, streams": (
+        "bz2",
+        bz2.compress(DATA[:70_000]) + bz2.compress(b"") + bz2.compress(DATA[70_000:]),
+    ),
     "bz2, padded": ("bz2", bz2.compress(DATA) + bytes(100)),
     "xz": ("xz", lzma.compress(DATA)),
     "xz, streams and padding": (
@@ -68,7 +85,10 @@ FORMS: dict[str, tuple[str, bytes]] = {
     ),
     "zstd": ("zstd", zstd(DATA)),
     "zstd, streamed": ("zstd", zstd_streamed(DATA)),
-    "zstd, frames": ("zstd", SKIPPABLE + zstd(DATA[:70_000]) + SKIPPABLE + zstd_streamed(DATA[70_000:]) + SKIPPABLE),
+    "zstd, frames": (
+        "zstd",
+        SKIPPABLE + zstd(DATA[:70_000]) + SKIPPABLE + zstd_streamed(DATA[70_000:]) + SKIPPABLE,
+    ),
     "tar.gz": ("tar.gz", tar_of({"train.txt": DATA}, "gz")),
     "tar.bz2": ("tar.bz2", tar_of({"train.txt": DATA}, "bz2")),
     "tar.xz": ("tar.xz", tar_of({"train.txt": DATA}, "xz")),
@@ -103,9 +123,13 @@ def test_a_little_behind_the_packed_data_is_passed_over_and_said(pack: str, tmp_
     """As gzip does; more could be rows, and is refused."""
     with open_rows(write(tmp_path, PACK[pack](DATA) + b"\x00\x00a signature")) as stream:
         assert stream.read() == DATA
-        assert stream.remark == "11 bytes behind the packed data are something else and were passed over."
+        assert (
+            stream.remark
+            == "11 bytes behind the packed data are something else and were passed over."
+        )
     with pytest.raises(
-        BadInput, match=r"is damaged after [\d,]+ unpacked bytes \(behind its packed data lies somethin"
+        BadInput,
+        match=r"is damaged after [\d,]+ unpacked bytes \(behind its packed data lies somethin",
     ):
         read(write(tmp_path, PACK[pack](DATA) + b"\x01" * 5000))
 
@@ -113,9 +137,17 @@ def test_a_little_behind_the_packed_data_is_passed_over_and_said(pack: str, tmp_
 def decodable(container: str, data: bytes) -> tuple[bytes, bool]:
     """What Python's own libraries make of data that may break off, and whether it does."""
     if container == "zstd":
-        found = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True).read()
+        found = (
+            zstandard.ZstdDecompressor()
+            .stream_reader(io.BytesIO(data), read_across_frames=True)
+            .read()
+        )
         return found, found != DATA
-    fresh: Any = {"gzip": lambda: zlib.decompressobj(31), "bz2": bz2.BZ2Decompressor, "xz": lzma.LZMADecompressor}
+    fresh: Any = {
+        "gzip": lambda: zlib.decompressobj(31),
+        "bz2": bz2.BZ2Decompressor,
+        "xz": lzma.LZMADecompressor,
+    }
     found, ended = b"", False
     while data:
         decoder, piece = fresh[container](), data
@@ -136,12 +168,14 @@ def test_a_break_loses_no_byte_that_can_be_unpacked(form: str, tmp_path: Path) -
         path = write(tmp_path, data[:size])
         wanted, truncated = decodable(container, data[:size])
         if container == "zstd" and wanted == DATA:
-            # The library does not say whether a frame's checksum, or a frame without rows, is missing.
+            # The library does not say whether a frame's checksum, or a frame without rows, is
+            # missing.
             truncated = read(path, keep_truncated=True)[1]
         assert read(path, keep_truncated=True) == (wanted, truncated), size
         if truncated:
             with pytest.raises(
-                BadInput, match=r"'file' breaks off after [\d,]+ unpacked bytes: the file is truncated; "
+                BadInput,
+                match=r"'file' breaks off after [\d,]+ unpacked bytes: the file is truncated; ",
             ):
                 read(path)
 
@@ -252,7 +286,8 @@ def test_many_small_bombs_in_one_archive(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_dictionary_that_takes_more_memory_than_it_may(tmp_path: Path) -> None:
     """The header of xz and of zstd's frame can ask for gigabytes."""
-    # An xz header is 12 bytes, then that of its block: its size, flags, the filter and, as an exponent, the dictionary.
+    # An xz header is 12 bytes, then that of its block: its size, flags, the filter and, as an
+    # exponent, the dictionary.
     data = bytearray(lzma.compress(DATA, filters=[{"id": lzma.FILTER_LZMA2, "preset": 0}]))
     assert data[12:16] == b"\x02\x00\x21\x01"
     data[16] = 36
@@ -263,6 +298,7 @@ def test_a_dictionary_that_takes_more_memory_than_it_may(tmp_path: Path) -> None
     long = frame.compress(DATA) + frame.flush()
     for packed in (bytes(data), long):
         with pytest.raises(
-            BadInput, match="takes more than 256 MB of memory to unpack; pack it again with an ordinary"
+            BadInput,
+            match="takes more than 256 MB of memory to unpack; pack it again with an ordinary",
         ):
             read(write(tmp_path, packed))

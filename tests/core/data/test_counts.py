@@ -26,7 +26,10 @@ def chunks(kind: str, coded: bool) -> pa.ChunkedArray:
     values, form = COLUMNS[kind], pa.float64() if kind == "numbers" else pa.string()
     arrays = [pa.array(values[start::3], form) for start in range(3)]
     return pa.chunked_array(
-        [pc.dictionary_encode(array, null_encoding="encode") if coded else array for array in arrays]
+        [
+            pc.dictionary_encode(array, null_encoding="encode") if coded else array
+            for array in arrays
+        ]
     )
 
 
@@ -40,10 +43,15 @@ def test_counts_equal_counting_by_hand(kind: str, coded: bool, chosen: str) -> N
     counts = count(column, None if chosen == "all rows" else picked)
     wanted = Counter(value for value, one in zip(column.to_pylist(), picked, strict=True) if one)
     assert counts.missing == wanted.pop(None, 0)
-    ranked = sorted(wanted.items(), key=lambda item: (-item[1], item[0].encode() if kind != "numbers" else item[0]))
+    ranked = sorted(
+        wanted.items(),
+        key=lambda item: (-item[1], item[0].encode() if kind != "numbers" else item[0]),
+    )
     for least in (1, 20, 10**6):
         values, totals = counts.at_least(least)
-        assert list(zip(values.to_pylist(), totals.tolist(), strict=True)) == [one for one in ranked if one[1] >= least]
+        assert list(zip(values.to_pylist(), totals.tolist(), strict=True)) == [
+            one for one in ranked if one[1] >= least
+        ]
     for number in (1, 5, 10**6):
         values, totals = counts.most(number)
         assert list(zip(values.to_pylist(), totals.tolist(), strict=True)) == ranked[:number]

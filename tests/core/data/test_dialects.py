@@ -29,7 +29,11 @@ def test_delimiters(delimiter: str, header: bool, labelled: bool, tmp_path: Path
     skip = 0 if labelled else 1
     lines = [line[skip:] for line in LINES]
     form = form_of(tmp_path, [NAMES[skip:], *lines] if header else lines, delimiter)
-    assert (form.delimiter, form.header_row, form.columns) == (delimiter, int(header), tuple(NAMES[skip:]))
+    assert (form.delimiter, form.header_row, form.columns) == (
+        delimiter,
+        int(header),
+        tuple(NAMES[skip:]),
+    )
     plain = {True: "kaggle-train", False: "kaggle-test"}[labelled]
     assert form.dialect == ("csv" if header else plain if delimiter == "\t" else "delimited")
 
@@ -66,7 +70,9 @@ def test_a_counting_header_of_rows_without_a_label(tmp_path: Path) -> None:
 
 
 def test_a_header_of_one_name_less_than_there_are_columns(tmp_path: Path) -> None:
-    form = form_of(tmp_path, [NAMES, *([str(place), *line] for place, line in enumerate(LINES))], " ")
+    form = form_of(
+        tmp_path, [NAMES, *([str(place), *line] for place, line in enumerate(LINES))], " "
+    )
     assert form.columns == (None, *NAMES)
 
 
@@ -91,13 +97,17 @@ def ask(folder: Path, lines: list[list[str]], delimiter: str = "\t") -> ColumnsN
 def test_a_label_at_the_end_is_spotted_and_its_proposal_reads_the_file(tmp_path: Path) -> None:
     lines = [[*line[1:], line[0]] for line in LINES]
     error = ask(tmp_path, lines)
-    assert "the label seems to stand at the end" in str(error) and '{"label": 40, "I1": 1' in str(error)
+    assert "the label seems to stand at the end" in str(error) and '{"label": 40, "I1": 1' in str(
+        error
+    )
     form = form_of(tmp_path, lines, options=ReadOptions(columns=error.proposal))
     assert form.columns == (*FIELDS, LABEL)
 
 
 def test_columns_before_the_label_are_spotted(tmp_path: Path) -> None:
-    error = ask(tmp_path, [[f"row{place}", "2026-11-27", *line] for place, line in enumerate(LINES)], ",")
+    error = ask(
+        tmp_path, [[f"row{place}", "2026-11-27", *line] for place, line in enumerate(LINES)], ","
+    )
     assert "may be columns 3 to 42" in str(error)
     assert error.proposal[LABEL] == "column 3" and error.proposal["C26"] == "column 42"
 
@@ -109,14 +119,21 @@ def test_categories_where_numbers_belong_are_spotted(tmp_path: Path) -> None:
 
 def test_positions_in_a_mapping_for_a_file_without_a_header(tmp_path: Path) -> None:
     positions = {ours: place + 1 for place, ours in enumerate([*FIELDS, LABEL])}
-    form = form_of(tmp_path, [[*line[1:], line[0], "de"] for line in LINES], "|", ReadOptions(columns=positions))
+    form = form_of(
+        tmp_path,
+        [[*line[1:], line[0], "de"] for line in LINES],
+        "|",
+        ReadOptions(columns=positions),
+    )
     assert form.columns == (*FIELDS, LABEL, "column 41") and form.kept == ("column 41",)
 
 
 def test_labels_that_are_all_placeholders_are_noticed(tmp_path: Path) -> None:
     for placeholder in ("", "?", "-1", "NULL"):
         assert form_of(tmp_path, [[placeholder, *line[1:]] for line in LINES]).unknown_labels
-    assert not form_of(tmp_path, [["?", *line[1:]] for line in LINES[:-1]] + LINES[-1:]).unknown_labels
+    assert not form_of(
+        tmp_path, [["?", *line[1:]] for line in LINES[:-1]] + LINES[-1:]
+    ).unknown_labels
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
@@ -134,7 +151,9 @@ def test_another_encoding_gets_advice(encoding: str, tmp_path: Path) -> None:
         (60, "C20 has 60 values in 60 rows, where Kaggle's train.txt has 4"),
     ],
 )
-def test_what_c20_says_is_said_in_its_own_numbers(values: int, sentence: str, tmp_path: Path) -> None:
+def test_what_c20_says_is_said_in_its_own_numbers(
+    values: int, sentence: str, tmp_path: Path
+) -> None:
     lines = [[*line[:33], f"{place % values:08x}", *line[34:]] for place, line in enumerate(LINES)]
     assert sentence in form_of(tmp_path, lines).reason
 
@@ -143,6 +162,12 @@ def test_heads_that_look_like_rows() -> None:
     assert lines_before_rows(text(LINES)) == 0
     assert lines_before_rows(text([NAMES, *LINES]).replace(b"\t", b";")) == 1
     assert lines_before_rows(text([["row", *NAMES], ["x", *LINES[0]]])) == 1
-    for other in (b"", b"Criteo Kaggle data, see the licence, and the readme.\n" * 9, b"a,b,c\n1,2,3\n"):
+    for other in (
+        b"",
+        b"Criteo Kaggle data, see the licence, and the readme.\n" * 9,
+        b"a,b,c\n1,2,3\n",
+    ):
         assert lines_before_rows(other) is None
-    assert None is lines_before_rows(b"# Criteo\n\nEach row has: label, 13 integers, 26 categories.\n\n- one\n- two\n")
+    assert None is lines_before_rows(
+        b"# Criteo\n\nEach row has: label, 13 integers, 26 categories.\n\n- one\n- two\n"
+    )

@@ -1,4 +1,5 @@
-"""Whether drift is called what it is: by simulation, from both sides, at the least number of rows that is judged."""
+"""Whether drift is called what it is: by simulation, from both sides, at the least number of rows
+that is judged."""
 
 import numpy as np
 import pytest
@@ -25,10 +26,15 @@ SHAPES = {
 }
 
 
-def levels(before: np.ndarray, after: np.ndarray, rows: tuple[int, int], files: int, seed: int) -> list[str]:
+def levels(
+    before: np.ndarray, after: np.ndarray, rows: tuple[int, int], files: int, seed: int
+) -> list[str]:
     """Of a field drawn from two distributions, in so many files."""
     generator = np.random.default_rng(seed)
-    drawn = [(generator.multinomial(rows[0], before), generator.multinomial(rows[1], after)) for _ in range(files)]
+    drawn = [
+        (generator.multinomial(rows[0], before), generator.multinomial(rows[1], after))
+        for _ in range(files)
+    ]
     return [level_of(stability_index(*counts), noise_index(*counts)) for counts in drawn]
 
 
@@ -42,7 +48,9 @@ def test_what_has_not_moved_is_seldom_called_drifted(shape: str, training: int) 
         found = levels(p, p, (training, rows), 2000, seed=rows)
         # 39 fields of a file are 39 draws; 4 standard deviations above what is promised.
         promised = FALSE_ALARMS / 39
-        assert np.mean([level != "little" for level in found]) <= promised + 4 * np.sqrt(promised / 2000)
+        assert np.mean([level != "little" for level in found]) <= promised + 4 * np.sqrt(
+            promised / 2000
+        )
 
 
 @pytest.mark.parametrize("training", [300, 2000])
@@ -70,17 +78,26 @@ def test_the_bound_is_where_chance_alone_reaches_the_first_limit() -> None:
     for training in (230, 500, 1440, 10**7):
         needed = rows_for_drift(training)
         assert needed is not None
-        assert index_by_chance(training, needed) <= min(DRIFT_LIMITS) < index_by_chance(training, needed - 1)
+        assert (
+            index_by_chance(training, needed)
+            <= min(DRIFT_LIMITS)
+            < index_by_chance(training, needed - 1)
+        )
         assert too_few_for_drift(training, needed) == "" != too_few_for_drift(training, needed - 1)
     assert rows_for_drift(220) is None and rows_for_drift(1) is None
     uneven = np.array([50, 30, 20, 0])
-    assert noise_index(uneven, 2 * uneven) == pytest.approx(chi2.ppf(1 - 0.05 / 39, 2) * (1 / 100 + 1 / 200))
+    assert noise_index(uneven, 2 * uneven) == pytest.approx(
+        chi2.ppf(1 - 0.05 / 39, 2) * (1 / 100 + 1 / 200)
+    )
     assert noise_index(np.array([5, 0]), np.array([3, 0])) == 0
 
 
 def test_the_sentences_name_the_rows_and_how_many_are_needed() -> None:
     one = too_few_for_drift(1440, 1)
-    assert one.startswith("Drift is not judged on 1 row: ") and "At least 260 are needed against 1,440 training" in one
+    assert (
+        one.startswith("Drift is not judged on 1 row: ")
+        and "At least 260 are needed against 1,440 training" in one
+    )
     assert "against 200 training rows: with fewer than 221" in too_few_for_drift(200, 10**6)
     names = ("source training", "target training")
     assert "on 270 target training rows: " in too_few_for_drift(1000, 270, names)

@@ -16,9 +16,12 @@ TEXTS = ["", "a", "abcdefgh", "abcdefghi", "longer than eight bytes", "é", "nul
 
 
 def rows_of(count: int, seed: int) -> pd.DataFrame:
-    """Few values a column, so that many rows occur twice; missing values and long texts among them."""
+    """Few values a column, so that many rows occur twice; missing values and long texts among
+    them."""
     generator = np.random.default_rng(seed)
-    frame = pd.DataFrame(dict.fromkeys(NUMERIC, 0.0) | dict.fromkeys(CATEGORICAL, "x"), index=range(count))
+    frame = pd.DataFrame(
+        dict.fromkeys(NUMERIC, 0.0) | dict.fromkeys(CATEGORICAL, "x"), index=range(count)
+    )
     frame.insert(0, LABEL, generator.integers(0, 2, count))
     frame["I3"] = generator.choice([np.nan, 0.0, -1.0, 2.0**40], count)
     for name in ("C1", "C26"):
@@ -55,11 +58,16 @@ def test_counts_equal_a_join() -> None:
     parts = np.random.default_rng(3).integers(0, len(PARTS), 400).astype(np.int8)
     files = [("source", 150), ("target", 250)]
     keys = frame.astype(object).fillna("").astype(str).agg("|".join, axis=1)
-    found = {(one.part, one.other, one.files): one for one in count_duplicates(table_of(frame, 64), parts, files)}
+    found = {
+        (one.part, one.other, one.files): one
+        for one in count_duplicates(table_of(frame, 64), parts, files)
+    }
     for part in ("source_validation", "source_test", "target_validation", "target_test"):
         for other in ("source_train", "target_train"):
             these, others = keys[parts == PARTS.index(part)], keys[parts == PARTS.index(other)]
-            assert found[part, other, False] == Duplicates(part, other, int(these.isin(others).sum()), len(these))
+            assert found[part, other, False] == Duplicates(
+                part, other, int(these.isin(others).sum()), len(these)
+            )
     in_both = int(keys[150:].isin(keys[:150]).sum())
     assert found["target", "source", True] == Duplicates("target", "source", in_both, 250, True)
     assert len(found) == 9

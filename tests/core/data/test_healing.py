@@ -1,4 +1,5 @@
-"""What a power cut under an earlier version left hollow is made whole by ingesting and preparing it again."""
+"""What a power cut under an earlier version left hollow is made whole by ingesting and preparing it
+again."""
 
 import dataclasses
 import shutil
@@ -22,7 +23,9 @@ def again(workspace: Workspace) -> None:
     ingest(workspace, workspace.uploads / "tiny.tsv", "tiny", simulated=True)
 
 
-@pytest.mark.parametrize("damage", ["hollow rows", "short rows", "no rows", "hollow description", "no description"])
+@pytest.mark.parametrize(
+    "damage", ["hollow rows", "short rows", "no rows", "hollow description", "no description"]
+)
 def test_a_hollow_sample_is_healed_under_its_id(tiny: Tiny, damage: str) -> None:
     workspace, dataset = tiny
     sample = find_sample(workspace, "tiny")
@@ -37,7 +40,10 @@ def test_a_hollow_sample_is_healed_under_its_id(tiny: Tiny, damage: str) -> None
     assert healed.id == sample.id and read_rows(healed).equals(whole)
     # The dataset that was made of it goes on as it was.
     shutil.rmtree(next(dataset.folder.glob("encoded-*")))
-    assert len(encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing")).ids) == dataset.rows
+    assert (
+        len(encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing")).ids)
+        == dataset.rows
+    )
 
 
 @pytest.mark.parametrize(("more", "id_ends"), [(0, ""), (1, "-2")])
@@ -53,7 +59,9 @@ def test_a_hollow_sample_of_an_earlier_reader_is_replaced_only_by_as_many_rows(
     assert [(one.id, one.reader) for one in list_samples(workspace)] == [(sample.id + id_ends, 2)]
 
 
-@pytest.mark.parametrize("name", ["labels.npy", "parts.npy", "preprocessing/vocabulary.parquet", "dataset.json"])
+@pytest.mark.parametrize(
+    "name", ["labels.npy", "parts.npy", "preprocessing/vocabulary.parquet", "dataset.json"]
+)
 def test_a_hollow_dataset_is_healed_under_its_id(tiny: Tiny, name: str) -> None:
     workspace, dataset = tiny
     file = dataset.folder / name
@@ -77,7 +85,9 @@ def test_hollow_encoded_rows_are_made_again(tiny: Tiny, name: str) -> None:
         assert file.read_bytes() == whole
 
 
-def test_preparing_again_that_fails_late_leaves_the_old_dataset(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preparing_again_that_fails_late_leaves_the_old_dataset(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
     before = {path: path.read_bytes() for path in dataset.folder.rglob("*") if path.is_file()}
 
@@ -87,13 +97,16 @@ def test_preparing_again_that_fails_late_leaves_the_old_dataset(tiny: Tiny, monk
     monkeypatch.setattr("core.durable.sync_tree", full)
     with pytest.raises(BadInput, match="no"):
         prepare(workspace, find_sample(workspace, "tiny"), SplitSpec(), "tiny", min_count=5)
-    assert {path: path.read_bytes() for path in dataset.folder.rglob("*") if path.is_file()} == before
+    assert {
+        path: path.read_bytes() for path in dataset.folder.rglob("*") if path.is_file()
+    } == before
     assert [one.id for one in list_datasets(workspace)] == [dataset.id]
     assert not [*workspace.root.rglob(".part-*")]
 
 
 def test_nothing_half_written_is_listed(tiny: Tiny, tmp_path: Path) -> None:
-    """A process killed right before the last rename has left a folder that is whole but for its name."""
+    """A process killed right before the last rename has left a folder that is whole but for its
+    name."""
     workspace, dataset = tiny
     part = workspace.samples / ".part-thaw-0123456789abcdef"
     shutil.copytree(find_sample(workspace, "tiny").folder, part / "new")
@@ -112,8 +125,11 @@ def ingest_as(workspace: Workspace, name: str) -> None:
 
 
 @pytest.mark.parametrize("order", [("tiny", "second", "third"), ("third", "second", "tiny")])
-def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(tiny: Tiny, order: tuple[str, ...]) -> None:
-    """One file under several names is one damage to all of them, and a fourth name takes nobody's place."""
+def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(
+    tiny: Tiny, order: tuple[str, ...]
+) -> None:
+    """One file under several names is one damage to all of them, and a fourth name takes nobody's
+    place."""
     workspace, _ = tiny
     ingest_as(workspace, "second")
     ingest_as(workspace, "third")
@@ -123,7 +139,9 @@ def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(tiny: T
         # Others map the rows: they keep what they have.
         one.rows_path.unlink()
         (one.folder / "rows.arrow").write_bytes(b"")
-    said = sorted(str(error).partition("; ")[2].partition(" with")[0] for error in read_samples(workspace)[1])
+    said = sorted(
+        str(error).partition("; ")[2].partition(" with")[0] for error in read_samples(workspace)[1]
+    )
     assert said == [f"ingest 'tiny.tsv' again as {name!r}" for name in sorted(order)]
     ingest_as(workspace, "fourth")
     for name in order:
@@ -135,7 +153,9 @@ def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(tiny: T
 
 
 @pytest.mark.parametrize("name", ["tiny", "second"])
-def test_a_description_that_says_nothing_is_healed_beside_others_of_its_rows(tiny: Tiny, name: str) -> None:
+def test_a_description_that_says_nothing_is_healed_beside_others_of_its_rows(
+    tiny: Tiny, name: str
+) -> None:
     workspace, _ = tiny
     ingest_as(workspace, "second")
     before = files_of(workspace)
@@ -154,4 +174,7 @@ def test_hollow_datasets_of_one_content_are_healed_each_under_its_own_id(tiny: T
     assert "the dataset 'tiny' again" in said and "the dataset 'second' again" in said
     for name in ("second", "tiny"):
         prepare(workspace, sample, SplitSpec(), name, min_count=5)
-    assert {(one.id, one.name) for one in list_datasets(workspace)} == {(dataset.id, "tiny"), (second.id, "second")}
+    assert {(one.id, one.name) for one in list_datasets(workspace)} == {
+        (dataset.id, "tiny"),
+        (second.id, "second"),
+    }

@@ -47,23 +47,37 @@ def same(actual: pd.DataFrame, wanted: pd.DataFrame) -> None:
                 wanted[column].astype(object).where(wanted[column].notna(), None).tolist()
             ), column
         else:
-            np.testing.assert_array_equal(actual[column].to_numpy(float), wanted[column].to_numpy(float), column)
+            np.testing.assert_array_equal(
+                actual[column].to_numpy(float), wanted[column].to_numpy(float), column
+            )
 
 
 @pytest.mark.parametrize("container", PACK)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_tab_separated_rows_in_every_container(container: str, end: str, workspace: Workspace, tmp_path: Path) -> None:
+def test_tab_separated_rows_in_every_container(
+    container: str, end: str, workspace: Workspace, tmp_path: Path
+) -> None:
     data = text(LINES, end)
     sample = ingest(workspace, write(tmp_path, PACK[container](data)), "a sample")
-    assert (sample.container, sample.rows, sample.labelled, sample.bad_rows) == (container, 300, True, 0)
+    assert (sample.container, sample.rows, sample.labelled, sample.bad_rows) == (
+        container,
+        300,
+        True,
+        0,
+    )
     wanted = expected(text(LINES))
     assert sample.click_rate == pytest.approx(wanted[LABEL].mean())
     same(read_rows(sample).to_pandas(), wanted)
 
 
-def test_mixed_line_ends_bom_and_blank_lines_read_the_same(workspace: Workspace, tmp_path: Path) -> None:
+def test_mixed_line_ends_bom_and_blank_lines_read_the_same(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     ends = ["\n", "\r\n", "\n\n", "\r\n\r\n"]
-    data = b"\xef\xbb\xbf" + "".join("\t".join(line) + ends[i % 4] for i, line in enumerate(LINES)).encode()
+    data = (
+        b"\xef\xbb\xbf"
+        + "".join("\t".join(line) + ends[i % 4] for i, line in enumerate(LINES)).encode()
+    )
     sample = ingest(workspace, write(tmp_path, data), "mixed")
     assert sample.bad_rows == 0
     same(read_rows(sample).to_pandas(), expected(text(LINES)))
@@ -84,7 +98,9 @@ def test_values_of_any_kind(workspace: Workspace, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", "\t"])
-def test_csv_with_columns_in_any_order(delimiter: str, workspace: Workspace, tmp_path: Path) -> None:
+def test_csv_with_columns_in_any_order(
+    delimiter: str, workspace: Workspace, tmp_path: Path
+) -> None:
     frame = expected(text(LINES)).astype(object)
     frame = frame.where(frame.notna(), "")
     frame.loc[0, "C7"] = f'with {delimiter} and "quotes"'
@@ -96,16 +112,18 @@ def test_csv_with_columns_in_any_order(delimiter: str, workspace: Workspace, tmp
     assert sample.dialect == "csv"
     wanted = expected(text(LINES))
     wanted.loc[0, "C7"] = f'with {delimiter} and "quotes"'
-    assert sample.id_column == "Id" and read_rows(sample, ["Id"])["Id"].to_pylist() == [str(row) for row in range(300)]
+    assert sample.id_column == "Id" and read_rows(sample, ["Id"])["Id"].to_pylist() == [
+        str(row) for row in range(300)
+    ]
     same(read_rows(sample, [LABEL, *FIELDS]).to_pandas(), wanted)
 
 
 def test_parquet_of_numbers_and_of_text(workspace: Workspace, tmp_path: Path) -> None:
     wanted = expected(text(LINES))
     wanted.to_parquet(tmp_path / "numbers.parquet")
-    wanted.astype(dict.fromkeys(NUMERIC, "Int64")).astype(str).replace({"<NA>": None, "nan": None}).to_parquet(
-        tmp_path / "texts.parquet"
-    )
+    wanted.astype(dict.fromkeys(NUMERIC, "Int64")).astype(str).replace(
+        {"<NA>": None, "nan": None}
+    ).to_parquet(tmp_path / "texts.parquet")
     for name in ("numbers", "texts"):
         sample = ingest(workspace, tmp_path / f"{name}.parquet", name)
         assert sample.dialect == sample.container == "parquet"
@@ -121,8 +139,12 @@ def test_rows_without_a_label_are_read(workspace: Workspace, tmp_path: Path) -> 
 
 def test_day_file_of_the_terabyte_set_is_told_by_c20(tmp_path: Path) -> None:
     lines = [list(line) for line in LINES]
-    kaggle = inspect(write(tmp_path, text([[*line[:33], "0000000a", *line[34:]] for line in lines])))
-    assert kaggle.dialect == "kaggle-train" and "C20 has 1 value in 300 rows; Kaggle" in kaggle.reason
+    kaggle = inspect(
+        write(tmp_path, text([[*line[:33], "0000000a", *line[34:]] for line in lines]))
+    )
+    assert (
+        kaggle.dialect == "kaggle-train" and "C20 has 1 value in 300 rows; Kaggle" in kaggle.reason
+    )
     for place, line in enumerate(lines):
         line[33] = f"{place:08x}"
     day = inspect(write(tmp_path, text(lines)))
@@ -131,7 +153,9 @@ def test_day_file_of_the_terabyte_set_is_told_by_c20(tmp_path: Path) -> None:
     assert few.dialect == "kaggle-train" and "look alike" in few.reason
 
 
-def test_the_same_file_is_the_same_sample_and_is_found_again(workspace: Workspace, tmp_path: Path) -> None:
+def test_the_same_file_is_the_same_sample_and_is_found_again(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     path = write(tmp_path, text(LINES))
     first = ingest(workspace, path, "one")
     second = ingest(workspace, path, "two")
@@ -186,7 +210,9 @@ def test_the_hash_is_given_up_where_the_file_is_refused(
 
 
 @pytest.mark.parametrize("where", ["progress", "on_form"])
-def test_ctrl_c_leaves_the_workspace_as_it_was(where: str, workspace: Workspace, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_the_workspace_as_it_was(
+    where: str, workspace: Workspace, tmp_path: Path
+) -> None:
     def press(value: object) -> None:
         raise KeyboardInterrupt
 
@@ -199,7 +225,12 @@ def test_ctrl_c_leaves_the_workspace_as_it_was(where: str, workspace: Workspace,
 
 def test_progress_rises_to_one(workspace: Workspace, tmp_path: Path) -> None:
     shares: list[float] = []
-    ingest(workspace, write(tmp_path, PACK["gzip"](text(rows(2000)))), "progress", progress=shares.append)
+    ingest(
+        workspace,
+        write(tmp_path, PACK["gzip"](text(rows(2000)))),
+        "progress",
+        progress=shares.append,
+    )
     assert shares == sorted(shares) and shares[-1] == 1.0
 
 
@@ -209,5 +240,7 @@ def test_real_rows(real_rows: Path, workspace: Workspace) -> None:
     assert sample.click_rate == pytest.approx(0.2566)
     frame = pd.read_csv(real_rows, sep="\t", header=None, usecols=[0, 2, 16], nrows=5000)
     table = read_rows(sample, [LABEL, "I2", "C3"], limit=5000)
-    assert table["C3"].to_pylist() == frame[16].astype(object).where(frame[16].notna(), None).tolist()
+    assert (
+        table["C3"].to_pylist() == frame[16].astype(object).where(frame[16].notna(), None).tolist()
+    )
     np.testing.assert_array_equal(table["I2"].to_numpy(), frame[2].to_numpy(float))

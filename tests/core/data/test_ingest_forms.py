@@ -1,4 +1,5 @@
-"""Files in the forms that people really have, read into samples: the same rows from every one of them."""
+"""Files in the forms that people really have, read into samples: the same rows from every one of
+them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -35,7 +36,8 @@ def frame(lines: list[list[str]] = LINES) -> pd.DataFrame:
 
 
 def expected(name: str) -> list[object]:
-    """A column's values by hand: int label, float numbers, string categories, None where missing."""
+    """A column's values by hand: int label, float numbers, string categories, None where
+    missing."""
     kind: Callable[[str], object] = int if name == LABEL else float if name in NUMERIC else str
     place = OURS.index(name)
     return [kind(line[place]) if line[place] else None for line in LINES]
@@ -47,7 +49,9 @@ def same(workspace: Workspace, path: Path) -> None:
         assert got[name].to_pylist() == expected(name), name
 
 
-@pytest.mark.parametrize("marker", ["NaN", "NA", "N/A", "null", "None", "<NA>", r"\N", "-", " ", "NULL", "?"])
+@pytest.mark.parametrize(
+    "marker", ["NaN", "NA", "N/A", "null", "None", "<NA>", r"\N", "-", " ", "NULL", "?"]
+)
 @pytest.mark.parametrize("delimiter", ["\t", ",", ";"])
 @pytest.mark.parametrize("header", [False, True])
 def test_missing_values_in_text(
@@ -59,30 +63,48 @@ def test_missing_values_in_text(
     same(workspace, path)
     sample = ingest(workspace, path, "again")
     missing = sum(not cell for line in LINES for cell in line)
-    assert sample.missing_markers == ((marker.strip() or "blank", missing),) and sample.bad_rows == 0
+    assert (
+        sample.missing_markers == ((marker.strip() or "blank", missing),) and sample.bad_rows == 0
+    )
 
 
-def test_the_quick_and_the_careful_reader_count_the_same_markers(workspace: Workspace, tmp_path: Path) -> None:
+def test_the_quick_and_the_careful_reader_count_the_same_markers(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     lines = [
-        [line[0], *(cell or ("NaN" if place % 2 else r"\N") for place, cell in enumerate(line[1:]))] for line in LINES
+        [line[0], *(cell or ("NaN" if place % 2 else r"\N") for place, cell in enumerate(line[1:]))]
+        for line in LINES
     ]
-    quick = ingest(workspace, write(tmp_path, text(HEADER + lines).replace(b"\t", b","), "quick"), "quick")
+    quick = ingest(
+        workspace, write(tmp_path, text(HEADER + lines).replace(b"\t", b","), "quick"), "quick"
+    )
     lines[5][20] = '"a,b"'
-    careful = ingest(workspace, write(tmp_path, text(HEADER + lines).replace(b"\t", b","), "careful"), "careful")
+    careful = ingest(
+        workspace, write(tmp_path, text(HEADER + lines).replace(b"\t", b","), "careful"), "careful"
+    )
     assert quick.missing_markers == careful.missing_markers and len(quick.missing_markers) == 2
 
 
 PARQUET: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "null": lambda table: table,
-    "NaN in numbers, empty text in categories": lambda table: table.fillna(dict.fromkeys(CATEGORICAL, "")),
+    "NaN in numbers, empty text in categories": lambda table: table.fillna(
+        dict.fromkeys(CATEGORICAL, "")
+    ),
     "NaN as text": lambda table: table.fillna(dict.fromkeys(CATEGORICAL, "nan")),
     "all text, empty": lambda table: (
-        table.astype(dict.fromkeys(NUMERIC, "Int64")).astype(dict.fromkeys(NUMERIC, "string")).fillna("").astype(str)
+        table.astype(dict.fromkeys(NUMERIC, "Int64"))
+        .astype(dict.fromkeys(NUMERIC, "string"))
+        .fillna("")
+        .astype(str)
     ),
-    "all text, <NA>": lambda table: table.astype(dict.fromkeys(NUMERIC, "Int64")).fillna(pd.NA).astype(str),
+    "all text, <NA>": lambda table: (
+        table.astype(dict.fromkeys(NUMERIC, "Int64")).fillna(pd.NA).astype(str)
+    ),
     "categories": lambda table: table.astype(dict.fromkeys(CATEGORICAL, "category")),
     "a boolean label": lambda table: table.assign(label=table[LABEL].astype(bool)),
-    "large strings": lambda table: table.astype(dict.fromkeys(CATEGORICAL, "large_string[pyarrow]")),
+    "large strings": lambda table: table.astype(
+        dict.fromkeys(CATEGORICAL, "large_string[pyarrow]")
+    ),
 }
 
 
@@ -94,21 +116,28 @@ def test_columnar_files(kind: str, form: str, workspace: Workspace, tmp_path: Pa
     if form == "parquet":
         pq.write_table(table, path)
     elif form == "stream":
-        with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_stream(stream, table.schema) as writer:
+        with (
+            pa.OSFile(str(path), "wb") as stream,
+            pa.ipc.new_stream(stream, table.schema) as writer,
+        ):
             writer.write_table(table)
     else:
         feather.write_feather(table, str(path), compression="lz4" if "lz4" in form else "zstd")
     same(workspace, path)
 
 
-def test_whole_numbers_of_a_category_that_pandas_made_floats(workspace: Workspace, tmp_path: Path) -> None:
+def test_whole_numbers_of_a_category_that_pandas_made_floats(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     table = frame().assign(C5=np.where(np.arange(200) % 5, np.arange(200) % 7, np.nan))
     table.to_parquet(tmp_path / "file", index=False)
     values = read_rows(ingest(workspace, tmp_path / "file", "x"), ["C5"])["C5"].to_pylist()
     assert values == [None if row % 5 == 0 else str(row % 7) for row in range(200)]
 
 
-@pytest.mark.parametrize("kind", [pa.duration("s"), pa.date32(), pa.timestamp("ms"), pa.time32("s")])
+@pytest.mark.parametrize(
+    "kind", [pa.duration("s"), pa.date32(), pa.timestamp("ms"), pa.time32("s")]
+)
 def test_a_time_is_no_number(kind: pa.DataType, workspace: Workspace, tmp_path: Path) -> None:
     table = pa.Table.from_pandas(frame(), preserve_index=False)
     column = pa.array([1, 2] * 100, pa.int32()).cast(
@@ -119,8 +148,13 @@ def test_a_time_is_no_number(kind: pa.DataType, workspace: Workspace, tmp_path: 
         ingest(workspace, tmp_path / "file", "x")
 
 
-def test_columns_beyond_the_forty_are_kept_with_the_sample(workspace: Workspace, tmp_path: Path) -> None:
-    lines = [[f"id {place}", *line, f"day {place % 3}", "" if place % 4 else "NA"] for place, line in enumerate(LINES)]
+def test_columns_beyond_the_forty_are_kept_with_the_sample(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    lines = [
+        [f"id {place}", *line, f"day {place % 3}", "" if place % 4 else "NA"]
+        for place, line in enumerate(LINES)
+    ]
     path = write(tmp_path, text([["Id", *OURS, "day", "empty"], *lines]).replace(b"\t", b","))
     sample = ingest(workspace, path, "x")
     assert (sample.id_column, sample.kept) == ("Id", ("day", "empty"))
@@ -130,7 +164,11 @@ def test_columns_beyond_the_forty_are_kept_with_the_sample(workspace: Workspace,
     assert table["empty"].null_count == 200
     assert load_sample(sample.folder) == sample
     fewer = ingest(workspace, path, "fewer", options=ReadOptions(keep=()))
-    assert fewer.kept == () and fewer.id != sample.id and read_rows(fewer, OURS).equals(read_rows(sample, OURS))
+    assert (
+        fewer.kept == ()
+        and fewer.id != sample.id
+        and read_rows(fewer, OURS).equals(read_rows(sample, OURS))
+    )
 
 
 def test_dates_and_lists_beside_the_forty_in_parquet(workspace: Workspace, tmp_path: Path) -> None:
@@ -139,7 +177,9 @@ def test_dates_and_lists_beside_the_forty_in_parquet(workspace: Workspace, tmp_p
     table = table.append_column("history", pa.array([[1, 2]] * 200))
     pq.write_table(table, tmp_path / "file")
     sample = ingest(workspace, tmp_path / "file", "x")
-    assert sample.kept == ("day",) and set(read_rows(sample, ["day"])["day"].to_pylist()) == {"2026-11-27"}
+    assert sample.kept == ("day",) and set(read_rows(sample, ["day"])["day"].to_pylist()) == {
+        "2026-11-27"
+    }
 
 
 @pytest.mark.parametrize("header", [False, True])
@@ -154,12 +194,16 @@ def test_rows_keep_the_numbers_they_have_in_the_file(
         if place % 31 == 3:
             out.append("")
         bad = place % 17 == 5
-        out.append("\t".join(["maybe", *line[1:]] if bad and place % 2 else line[:9] if bad else line))
+        out.append(
+            "\t".join(["maybe", *line[1:]] if bad and place % 2 else line[:9] if bad else line)
+        )
         if not bad:
             expected.append(len(out))
     sample = ingest(workspace, write(tmp_path, "\n".join(out).encode()), "x", "skip")
     assert row_numbers(sample).tolist() == expected
-    clean = ingest(workspace, write(tmp_path, text((HEADER if header else []) + LINES), "clean"), "clean")
+    clean = ingest(
+        workspace, write(tmp_path, text((HEADER if header else []) + LINES), "clean"), "clean"
+    )
     assert row_numbers(clean).tolist() == list(range(1 + header, 201 + header))
 
 
@@ -172,19 +216,30 @@ def test_unlabelled_rows_keep_their_numbers_too(workspace: Workspace, tmp_path: 
 
 
 @pytest.mark.parametrize("placeholder", ["", "?", "-1", "NaN"])
-def test_labels_that_are_all_placeholders(placeholder: str, workspace: Workspace, tmp_path: Path) -> None:
+def test_labels_that_are_all_placeholders(
+    placeholder: str, workspace: Workspace, tmp_path: Path
+) -> None:
     path = write(tmp_path, text([[placeholder, *line[1:]] for line in LINES]))
     sample = ingest(workspace, path, "x")
-    assert not sample.labelled and LABEL not in read_rows(sample).column_names and "without labels" in sample.notes[-1]
+    assert (
+        not sample.labelled
+        and LABEL not in read_rows(sample).column_names
+        and "without labels" in sample.notes[-1]
+    )
 
 
-def test_labels_found_after_placeholders(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_found_after_placeholders(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first megabyte has none: the file has labels after all, and rows without one are bad."""
     lines = rows(6000, seed=1)
     path = write(tmp_path, text([["?", *line[1:]] for line in lines[:5500]] + lines[5500:]))
     with pytest.raises(
         BadInput,
-        match="Row 1 of 'file': label is '\\?', not 0 or 1.*choose to skip bad rows to keep those that have one",
+        match=(
+            "Row 1 of 'file': label is '\\?', not 0 or 1.*choose to skip bad rows to keep those"
+            " that have one"
+        ),
     ):
         ingest(workspace, path, "x")
     sample = ingest(workspace, path, "x", "skip")
@@ -210,7 +265,10 @@ def test_advice_never_drops_nearly_all_rows(workspace: Workspace, tmp_path: Path
         ingest(workspace, write(tmp_path, text(few)), "x")
     for line in most[:150]:
         line[3] = "many"
-    with pytest.raises(BadInput, match="150 of the 200 rows looked at are bad, so skipping bad rows would leave few"):
+    with pytest.raises(
+        BadInput,
+        match="150 of the 200 rows looked at are bad, so skipping bad rows would leave few",
+    ):
         ingest(workspace, write(tmp_path, text(most)), "x")
 
 
@@ -219,7 +277,9 @@ def test_a_sample_of_an_earlier_reader_is_not_taken_for_one_without_missing_valu
 ) -> None:
     plain = ingest(workspace, write(tmp_path, text(LINES), "plain"), "plain")
     marked = ingest(
-        workspace, write(tmp_path, text([[line[0], *(c or "NA" for c in line[1:])] for line in LINES])), "x"
+        workspace,
+        write(tmp_path, text([[line[0], *(c or "NA" for c in line[1:])] for line in LINES])),
+        "x",
     )
     for sample in (plain, marked):
         save_sample(dataclasses.replace(sample, reader=1, missing_markers=()))

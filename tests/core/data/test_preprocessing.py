@@ -39,7 +39,10 @@ def test_numerics_equal_scikit_learn() -> None:
     fitted = fit(TRAIN, 5)
     for source in (TRAIN, LATER):
         for place, field in enumerate(NUMERIC):
-            raw = [np.array([np.nan if v is None else v for v in t[field].to_pylist()]) for t in (TRAIN, source)]
+            raw = [
+                np.array([np.nan if v is None else v for v in t[field].to_pylist()])
+                for t in (TRAIN, source)
+            ]
             logs = [(np.sign(values) * np.log1p(np.abs(values)))[:, None] for values in raw]
             wanted = np.nan_to_num(StandardScaler().fit(logs[0]).transform(logs[1])[:, 0])
             np.testing.assert_allclose(fitted.encode(source).numerics[:, place], wanted, atol=1e-6)
@@ -58,7 +61,8 @@ def test_ids_equal_counting_by_hand() -> None:
             counts = Counter(value for value in values if value is not None)
             known = sorted((v for v, n in counts.items() if n >= 5), key=lambda v: (-counts[v], v))
             wanted = [
-                MISSING if value is None else known.index(value) + 2 if value in known else UNSEEN for value in others
+                MISSING if value is None else known.index(value) + 2 if value in known else UNSEEN
+                for value in others
             ]
             assert ids[:, place].tolist() == wanted, field
             assert fitted.field_sizes[place] == len(known) + 2

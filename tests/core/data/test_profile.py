@@ -42,7 +42,9 @@ def test_every_column_agrees_with_pandas(sample: Sample, rows: pd.DataFrame) -> 
             assert counts[key] == number
 
 
-def test_numeric_columns_have_quantiles_and_a_histogram_of_the_log(sample: Sample, rows: pd.DataFrame) -> None:
+def test_numeric_columns_have_quantiles_and_a_histogram_of_the_log(
+    sample: Sample, rows: pd.DataFrame
+) -> None:
     for found in profile_columns(sample):
         if found.name in CATEGORICAL:
             assert (found.quantiles, found.edges, found.counts) == ((), (), ())
@@ -54,7 +56,9 @@ def test_numeric_columns_have_quantiles_and_a_histogram_of_the_log(sample: Sampl
         assert (found.edges[0], found.edges[-1]) == pytest.approx((logs.min(), logs.max()))
 
 
-def test_the_profile_is_kept_and_made_anew_for_another_version(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_profile_is_kept_and_made_anew_for_another_version(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = profile_columns(sample)
     monkeypatch.setattr(profile, "_profile", lambda *_: pytest.fail("computed twice"))
     assert profile_columns(sample) == first
@@ -84,7 +88,9 @@ def test_odd_columns(name: str, values: list, cardinality: int, top: tuple) -> N
     kind = pa.float64() if name in NUMERIC else pa.string()
     found = profile._profile(name, pa.chunked_array([pa.array(values, kind)]))
     assert (found.cardinality, found.top_values) == (cardinality, top)
-    assert sum(found.counts) == (sum(value is not None for value in values) if name in NUMERIC else 0)
+    assert sum(found.counts) == (
+        sum(value is not None for value in values) if name in NUMERIC else 0
+    )
 
 
 def test_drift_agrees_with_pandas(tiny: tuple[Workspace, Dataset], rows: pd.DataFrame) -> None:
@@ -100,14 +106,20 @@ def test_drift_agrees_with_pandas(tiny: tuple[Workspace, Dataset], rows: pd.Data
         known = sorted(frequent.index, key=lambda value: (-frequent[value], value))
         names = {value: value for value in known[:20]} | dict.fromkeys(known[20:], "other")
         groups = [
-            domain[found.field].map(names).fillna("unseen").mask(domain[found.field].isna(), "missing").value_counts()
+            domain[found.field]
+            .map(names)
+            .fillna("unseen")
+            .mask(domain[found.field].isna(), "missing")
+            .value_counts()
             for domain in (source, target)
         ]
         both = pd.DataFrame(dict(zip("pq", groups, strict=True))).fillna(0) + 0.5
         both /= both.sum()
         assert found.psi == pytest.approx(((both.p - both.q) * np.log(both.p / both.q)).sum())
         present = target[found.field].dropna()
-        assert found.unseen_target == pytest.approx((~present.isin(frequent.index)).sum() / len(target))
+        assert found.unseen_target == pytest.approx(
+            (~present.isin(frequent.index)).sum() / len(target)
+        )
         assert found.missing_source == pytest.approx(source[found.field].isna().mean())
         assert found.missing_target == pytest.approx(target[found.field].isna().mean())
 
@@ -118,7 +130,9 @@ def test_the_simulated_target_drifts_where_it_is_said_to(tiny: tuple[Workspace, 
     assert strong <= {"C3", "C4", "C9", "C10", "C15", "C24"}
 
 
-def test_without_a_source_there_is_no_drift(tiny: tuple[Workspace, Dataset], sample: Sample) -> None:
+def test_without_a_source_there_is_no_drift(
+    tiny: tuple[Workspace, Dataset], sample: Sample
+) -> None:
     alone = prepare(tiny[0], sample, SplitSpec(source_share=0.0), "target only")
     with pytest.raises(BadInput, match="no source domain"):
         drift(tiny[0], alone)
@@ -129,7 +143,9 @@ def test_the_index_by_chance_is_that_of_rows_from_one_source(before: int, after:
     generator = np.random.default_rng(4)
     shares = np.full(23, 1 / 23)
     drawn = [
-        profile.stability_index(generator.multinomial(before, shares), generator.multinomial(after, shares))
+        profile.stability_index(
+            generator.multinomial(before, shares), generator.multinomial(after, shares)
+        )
         for _ in range(400)
     ]
     assert np.mean(drawn) == pytest.approx(profile.index_by_chance(before, after), rel=0.06)

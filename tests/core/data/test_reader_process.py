@@ -1,4 +1,5 @@
-"""Reading in a process of its own: whatever becomes of it, this one goes on, and nothing of it stays behind."""
+"""Reading in a process of its own: whatever becomes of it, this one goes on, and nothing of it
+stays behind."""
 
 import os
 import signal
@@ -57,10 +58,14 @@ def test_answers_and_events_come_as_they_were_told() -> None:
     assert events == [0, 1, 2]
 
 
-@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGTERM]
+)
 def test_a_signal_is_a_sentence(number: int) -> None:
     error = refused(reader_jobs.die, {"signal": number})
-    assert str(error).startswith(f"'some.parquet' ended the process that read it (signal {int(number)}, ")
+    assert str(error).startswith(
+        f"'some.parquet' ended the process that read it (signal {int(number)}, "
+    )
     assert error.cause == f"signal {int(number)}" and isinstance(error, BadInput)
 
 
@@ -79,15 +84,23 @@ def test_a_fault_of_the_hardware(tmp_path: Path) -> None:
 @pytest.mark.parametrize("of", ["numpy", "arrow", "python"])
 def test_memory_has_a_bound(of: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_process, "memory_limit", lambda: 3 * 2**30)
-    assert str(refused(reader_jobs.hog, {"of": of})).startswith("'some.parquet' needs more than 3.0 GB of memory")
+    assert str(refused(reader_jobs.hog, {"of": of})).startswith(
+        "'some.parquet' needs more than 3.0 GB of memory"
+    )
 
 
 def test_memory_is_bounded_by_the_machine() -> None:
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert reader_process.LEAST_MEMORY <= reader_process.memory_limit() <= max(machine, reader_process.LEAST_MEMORY)
+    assert (
+        reader_process.LEAST_MEMORY
+        <= reader_process.memory_limit()
+        <= max(machine, reader_process.LEAST_MEMORY)
+    )
 
 
-def test_a_child_that_comes_no_further_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_comes_no_further_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reader_process, "QUIET_SECONDS", 1.0)
     monkeypatch.setattr(reader_process, "_STEP", 0.2)
     error = refused(reader_jobs.hang, {"pid": str(tmp_path / "pid")})
@@ -150,7 +163,9 @@ def test_an_error_nobody_expected_is_a_sentence_too() -> None:
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, ValueError])
-def test_when_the_caller_leaves_nothing_writes_on(kind: type[BaseException], tmp_path: Path) -> None:
+def test_when_the_caller_leaves_nothing_writes_on(
+    kind: type[BaseException], tmp_path: Path
+) -> None:
     def leave(event: int) -> None:
         if event == 20:
             raise kind
@@ -206,8 +221,8 @@ def test_a_server_that_ends_under_a_job_is_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_no_reader_survives_the_one_who_asked(number: int, tmp_path: Path) -> None:
     program = (
-        "import sys\nfrom pathlib import Path\nfrom core.data.reader_process import call\n"
-        "from tests.core.data.reader_jobs import hang\ncall(hang, Path('x'), {'pid': sys.argv[1]})\n"
+        "import sys\nfrom pathlib import Path\nfrom core.data.reader_process import call\nfrom"
+        " tests.core.data.reader_jobs import hang\ncall(hang, Path('x'), {'pid': sys.argv[1]})\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "pid")]
     asking = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.DEVNULL)

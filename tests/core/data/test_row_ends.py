@@ -1,4 +1,5 @@
-"""Where rows end, against Python's csv module and str.splitlines; and blocks that end anywhere in a file."""
+"""Where rows end, against Python's csv module and str.splitlines; and blocks that end anywhere in a
+file."""
 
 import csv
 import io
@@ -25,7 +26,10 @@ OURS = [LABEL, *FIELDS]
 def test_plain_rows_end_where_lines_do() -> None:
     dice = random.Random(1)
     for _ in range(300):
-        text = "".join(dice.choice(["a", "b\t", "\n", "\r\n", "\r", '"', ","]) for _ in range(dice.randrange(30)))
+        text = "".join(
+            dice.choice(["a", "b\t", "\n", "\r\n", "\r", '"', ","])
+            for _ in range(dice.randrange(30))
+        )
         # splitlines knows the same ends among these letters, and keeps them.
         lines = text.splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(("\n", "\r"))]
@@ -41,7 +45,10 @@ def test_quoted_rows_end_where_the_csv_module_ends_them() -> None:
     for _ in range(300):
         table = [
             [
-                "".join(dice.choice(["x", '"', ",", "\n", "\r\n", " "]) for _ in range(dice.randrange(5)))
+                "".join(
+                    dice.choice(["x", '"', ",", "\n", "\r\n", " "])
+                    for _ in range(dice.randrange(5))
+                )
                 for _ in range(3)
             ]
             for _ in range(dice.randrange(1, 6))
@@ -72,7 +79,9 @@ def test_a_block_may_end_anywhere(
                 line[place] = dice.choice(['a"b', "two\nlines", '"', "x,y", 'end"\n', "\n\n"])
     out = io.StringIO()
     # Of a line feed alone the module quotes only what ends its own lines.
-    writer = csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL if end == "\r" else csv.QUOTE_MINIMAL)
+    writer = csv.writer(
+        out, lineterminator=end, quoting=csv.QUOTE_ALL if end == "\r" else csv.QUOTE_MINIMAL
+    )
     writer.writerows([OURS, *lines])
     sample = ingest(workspace, write(tmp_path, out.getvalue().encode()), "x")
     table = read_rows(sample, OURS)
@@ -89,11 +98,30 @@ def test_a_block_may_end_anywhere(
 def test_every_place_where_a_block_can_end(
     end: str, mark: bytes, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Blocks of all sizes within a row's length, so that every kind of byte is once the last of a block."""
-    texts = ['a"b', "two\nlines", "cr\rlf\r\n", '"', ",", 'x","y', "\n", "é日😀", '""', "\ufeff", "\r", '\n"', "z"]
+    """Blocks of all sizes within a row's length, so that every kind of byte is once the last of a
+    block."""
+    texts = [
+        'a"b',
+        "two\nlines",
+        "cr\rlf\r\n",
+        '"',
+        ",",
+        'x","y',
+        "\n",
+        "é日😀",
+        '""',
+        "\ufeff",
+        "\r",
+        '\n"',
+        "z",
+    ]
     lines = rows(14, seed=4)
     for place, line in enumerate(lines):
-        line[39], line[14], line[20] = texts[place % 13], texts[(place + 5) % 13], texts[(place + 9) % 13]
+        line[39], line[14], line[20] = (
+            texts[place % 13],
+            texts[(place + 5) % 13],
+            texts[(place + 9) % 13],
+        )
     out = io.StringIO()
     csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([OURS, *lines])
     path = write(tmp_path, mark + out.getvalue().encode())
@@ -109,7 +137,9 @@ def test_every_place_where_a_block_can_end(
 
 def rows_apart(path: Path, folder: Path) -> pa.Table:
     """The rows of a file, without a sample."""
-    reading = read_rows_into(path, inspect(path), folder, False, "required", lambda share: None, lambda: False)
+    reading = read_rows_into(
+        path, inspect(path), folder, False, "required", lambda share: None, lambda: False
+    )
     assert reading is not None and reading.bad_rows == 0
     return plain(map_rows(folder / ROWS))
 
@@ -128,7 +158,9 @@ def test_a_name_in_the_header_may_have_a_line_break(
         table[5][table[0].index("I3")] = "many"
         out = io.StringIO()
         csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL).writerows(table)
-        sample = ingest(workspace, write(tmp_path, mark + out.getvalue().encode()), f"at {place}", "skip")
+        sample = ingest(
+            workspace, write(tmp_path, mark + out.getvalue().encode()), f"at {place}", "skip"
+        )
         assert (sample.rows, sample.bad_rows) == (29, 1)
         assert sample.bad_examples[0].startswith("Row 6 of 'file': I3 is 'many'")
         assert read_rows(sample, ["C26"])["C26"].to_pylist() == [

@@ -33,7 +33,9 @@ def table(count: int, labelled: bool = True) -> pa.Table:
 
 
 @pytest.mark.parametrize("labelled", [True, False])
-def test_what_is_written_is_read(labelled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_is_read(
+    labelled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rowsfile, "BATCH_ROWS", 64)
     rows_in = table(300, labelled)
     with write_rows(tmp_path / "rows.arrow", labelled) as writer:
@@ -74,7 +76,9 @@ def test_places_without_a_value_are_told_as_damage(field: str, place: int) -> No
     rows_in = table(300)
     fitted, (batch,) = fit(rows_in, 3), code(rows_in)
     values = batch[field].dictionary.slice(0, 3)
-    damaged = pa.DictionaryArray.from_arrays(pa.array([0] * 299 + [place], pa.int16()), values, safe=False)
+    damaged = pa.DictionaryArray.from_arrays(
+        pa.array([0] * 299 + [place], pa.int16()), values, safe=False
+    )
     coded = pa.Table.from_batches([batch])
     coded = coded.set_column(coded.column_names.index(field), field, damaged)
     for use in (fit, fitted.encode):
@@ -82,7 +86,9 @@ def test_places_without_a_value_are_told_as_damage(field: str, place: int) -> No
             use(coded)
 
 
-def test_a_sample_read_before_rows_were_coded_still_works(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_sample_read_before_rows_were_coded_still_works(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     sample = ingest(workspace, write(tmp_path, text(rows(600, seed=9))), "hand made")
     dataset = prepare(workspace, sample, SplitSpec(), "new", min_count=3)
     before = encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing"))
@@ -91,7 +97,9 @@ def test_a_sample_read_before_rows_were_coded_still_works(workspace: Workspace, 
     sample.rows_path.unlink()
     assert sample.rows_path.name == "rows.parquet"
     assert read_rows(sample).equals(wanted)
-    assert read_rows(sample, [LABEL, CATEGORICAL[0]], 7).equals(wanted.select([LABEL, "C1"]).slice(0, 7))
+    assert read_rows(sample, [LABEL, CATEGORICAL[0]], 7).equals(
+        wanted.select([LABEL, "C1"]).slice(0, 7)
+    )
     again = prepare(workspace, sample, SplitSpec(), "new", min_count=3)
     assert dataclasses.replace(again, created="") == dataclasses.replace(dataset, created="")
     after = encoded(workspace, again, load_preprocessing(again.folder / "preprocessing"))

@@ -16,12 +16,18 @@ from core.data.split import (
 from core.errors import BadInput
 
 
-def by_hand(members: list[int], domain: str, test_share: float, validation_share: float) -> dict[int, str]:
+def by_hand(
+    members: list[int], domain: str, test_share: float, validation_share: float
+) -> dict[int, str]:
     test = round(len(members) * test_share)
     rest = members[: len(members) - test]
     validation = round(len(rest) * validation_share)
     train = rest[: len(rest) - validation]
-    names = dict.fromkeys(members, "test") | dict.fromkeys(rest, "validation") | dict.fromkeys(train, "train")
+    names = (
+        dict.fromkeys(members, "test")
+        | dict.fromkeys(rest, "validation")
+        | dict.fromkeys(train, "train")
+    )
     return {row: f"{domain}_{name}" for row, name in names.items()}
 
 
@@ -45,7 +51,9 @@ def test_parts_equal_the_loop(rows: int, method: str) -> None:
 
 
 def test_random_is_fixed_by_its_seed() -> None:
-    first, again, other = (assign(500, SplitSpec(method="random", seed=seed))[0] for seed in (1, 1, 2))
+    first, again, other = (
+        assign(500, SplitSpec(method="random", seed=seed))[0] for seed in (1, 1, 2)
+    )
     assert (first == again).all() and (first != other).any()
 
 
@@ -58,7 +66,11 @@ def test_summaries_count_clicks() -> None:
     labels = np.array([1, 0, 1, 1, 0, 0])
     parts = np.array([0, 0, 5, 5, 5, 3], dtype=np.int8)
     summary = {part.part: (part.rows, part.clicks) for part in summarise(labels, parts)}
-    assert summary["source_train"] == (2, 1) and summary["target_test"] == (3, 2) and summary["target_train"] == (1, 0)
+    assert (
+        summary["source_train"] == (2, 1)
+        and summary["target_test"] == (3, 2)
+        and summary["target_train"] == (1, 0)
+    )
     assert np.isnan(PartSummary("source_test", 0, 0).click_rate)
 
 
@@ -70,7 +82,9 @@ def test_parts_that_teach_nothing_are_refused() -> None:
     check_parts(parts(source_train=(0, 0), source_validation=(0, 0), source_test=(0, 0)))
     with pytest.raises(BadInput, match="leaves the part 'target test' without rows"):
         check_parts(parts(target_test=(0, 0)))
-    with pytest.raises(BadInput, match=r"'source test' holds only rows without a click \(10 rows\)"):
+    with pytest.raises(
+        BadInput, match=r"'source test' holds only rows without a click \(10 rows\)"
+    ):
         check_parts(parts(source_test=(10, 0)))
     with pytest.raises(BadInput, match=r"'target validation' holds only clicks"):
         check_parts(parts(target_validation=(10, 10)))
@@ -82,18 +96,28 @@ def test_rows_without_labels_are_source_rows_that_train_or_validate(rows: int, m
     spec = SplitSpec(method=method, source_validation_share=0.2, seed=5)
     parts, order = assign_unlabelled(rows, spec)
     in_order = order.tolist()
-    assert sorted(in_order) == list(range(rows)) and (in_order == list(range(rows)) or method == "random")
+    assert sorted(in_order) == list(range(rows)) and (
+        in_order == list(range(rows)) or method == "random"
+    )
     for place, row in enumerate(in_order):
         validates = place >= rows - round(0.2 * rows)
         assert PARTS[parts[row]] == ("source_validation" if validates else "source_train")
     summary = summarise(None, parts)
-    assert sum(part.rows for part in summary) == rows and {part.clicks for part in summary} == {None}
+    assert sum(part.rows for part in summary) == rows and {part.clicks for part in summary} == {
+        None
+    }
     assert all(np.isnan(part.click_rate) for part in summary)
 
 
 def test_of_few_rows_without_labels_one_validates() -> None:
-    assert [part.rows for part in summarise(None, assign_unlabelled(3, SplitSpec())[0])[:2]] == [2, 1]
-    assert [part.rows for part in summarise(None, assign_unlabelled(1, SplitSpec())[0])[:2]] == [1, 0]
+    assert [part.rows for part in summarise(None, assign_unlabelled(3, SplitSpec())[0])[:2]] == [
+        2,
+        1,
+    ]
+    assert [part.rows for part in summarise(None, assign_unlabelled(1, SplitSpec())[0])[:2]] == [
+        1,
+        0,
+    ]
 
 
 def test_what_is_stored_of_a_split_is_what_always_was_unless_it_shuffles() -> None:

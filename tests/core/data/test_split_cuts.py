@@ -31,7 +31,9 @@ def test_cuts_move_as_little_as_possible(seed: int) -> None:
     got = place_cuts(labels, sizes, least, need)
     assert (got is None) == (wanted is None)
     if got is not None:
-        assert sum(got) == len(labels) and all(size >= few for size, few in zip(got, least, strict=True))
+        assert sum(got) == len(labels) and all(
+            size >= few for size, few in zip(got, least, strict=True)
+        )
         assert int(np.abs(np.cumsum(got) - np.cumsum(sizes)).sum()) == wanted
         for part in np.split(labels, np.cumsum(got)[:-1]):
             assert min((part == 0).sum(), (part == 1).sum()) >= need

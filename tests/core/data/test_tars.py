@@ -48,7 +48,9 @@ def test_what_the_tar_command_writes(tmp_path: Path) -> None:
     (folder / "readme.txt").write_bytes(README)
     for form in ("gnu", "pax", "ustar", "v7", "oldgnu"):
         path = tmp_path / "file"
-        subprocess.run(["tar", f"--format={form}", "-czf", path, "-C", tmp_path, "data"], check=True)
+        subprocess.run(
+            ["tar", f"--format={form}", "-czf", path, "-C", tmp_path, "data"], check=True
+        )
         assert read(path, choose_member(path, "").member) == TRAIN
 
 
@@ -57,7 +59,11 @@ def test_two_archives_end_to_end(pack: type, tmp_path: Path) -> None:
     """tar stops at the first one's end, and would lose the second's members silently."""
     data = pack(tar_of({"a": TEST})) + pack(tar_of({"a": TRAIN, "b": TRAIN}))
     path = write(tmp_path, data)
-    assert [(one.name, one.rows) for one in list_members(path)] == [("a", 20), ("a (2)", 60), ("b", 60)]
+    assert [(one.name, one.rows) for one in list_members(path)] == [
+        ("a", 20),
+        ("a (2)", 60),
+        ("b", 60),
+    ]
     assert read(path, "a (2)") == TRAIN
 
 
@@ -67,14 +73,20 @@ def test_a_damaged_header_is_not_the_end(packing: str, tmp_path: Path) -> None:
     data = bytearray(tar_of({"a": TEST, "b": TRAIN}))
     data[data.index(b"b" + bytes(99))] = ord("c")
     path = write(tmp_path, gzip.compress(bytes(data)) if packing else bytes(data))
-    with pytest.raises(BadInput, match="cannot be unpacked .the header of a member of its tar archive is damaged"):
+    with pytest.raises(
+        BadInput, match="cannot be unpacked .the header of a member of its tar archive is damaged"
+    ):
         choose_member(path, "")
 
 
 def test_an_archive_that_was_never_closed(tmp_path: Path) -> None:
-    """Without its end mark: whole where it is packed and the packing is, otherwise it may have been cut off there."""
+    """Without its end mark: whole where it is packed and the packing is, otherwise it may have been
+    cut off there."""
     data = raw_tar((tar_header("train.txt", len(TRAIN)), TRAIN))[:-1024]
-    assert choose_member(write(tmp_path, gzip.compress(data)), "").reason == "The archive holds train.txt alone."
+    assert (
+        choose_member(write(tmp_path, gzip.compress(data)), "").reason
+        == "The archive holds train.txt alone."
+    )
     path = write(tmp_path, data)
     with pytest.raises(BadInput, match="breaks off in or behind its member 'train.txt'"):
         choose_member(path, "")
@@ -96,8 +108,11 @@ def test_cut_off_in_a_member(packing: str, tmp_path: Path) -> None:
 
 
 def sparse_of_old() -> bytes:
-    """GNU's own header: a member of 512 bytes that claims to unfold to a terabyte, and goes on in a second block."""
-    header = bytearray(tar_header("train.txt", 512, tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT))
+    """GNU's own header: a member of 512 bytes that claims to unfold to a terabyte, and goes on in a
+    second block."""
+    header = bytearray(
+        tar_header("train.txt", 512, tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT)
+    )
     header[386:410] = b"00000000000\x0000000001000\x00"
     header[482] = 1
     header[483:495] = b"\x80" + (2**40).to_bytes(11, "big")
@@ -116,7 +131,9 @@ def sparse_of_pax() -> bytes:
         records += str(length).encode() + body
     first = tar_header("PaxHeaders/train.txt", len(records), tarfile.XHDTYPE)
     second = tar_header("GNUSparseFile.0/train.txt", 1024)
-    return raw_tar((first, records), (second, b"1\n0\n512\n".ljust(512, b"\0") + TRAIN[:512]))[:-1024]
+    return raw_tar((first, records), (second, b"1\n0\n512\n".ljust(512, b"\0") + TRAIN[:512]))[
+        :-1024
+    ]
 
 
 @pytest.mark.parametrize("make", [sparse_of_old, sparse_of_pax])
@@ -127,7 +144,8 @@ def test_members_with_holes_are_named_and_passed_over(make: type, tmp_path: Path
     assert choose_member(path, "rows.txt").member == "rows.txt" and read(path, "rows.txt") == TEST
     for member in ("", "train.txt"):
         with pytest.raises(
-            BadInput, match="'train.txt' in 'file' is stored with holes .tar --sparse.; pack it without"
+            BadInput,
+            match="'train.txt' in 'file' is stored with holes .tar --sparse.; pack it without",
         ):
             choose_member(path, member)
     with pytest.raises(BadInput, match="stored with holes"):
@@ -152,14 +170,17 @@ def test_what_tarfile_takes_for_sparse(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_sizes_that_are_lies(header: tarfile.TarInfo, sentence: str, pack: type, tmp_path: Path) -> None:
+def test_sizes_that_are_lies(
+    header: tarfile.TarInfo, sentence: str, pack: type, tmp_path: Path
+) -> None:
     path = write(tmp_path, pack(raw_tar((header, b"abc"))))
     with pytest.raises(BadInput, match=sentence):
         choose_member(path, "")
 
 
 @pytest.mark.parametrize(
-    "records", [b"5 a=\n", b"999 path=x\n", b"x path=y\n", b"12 size=-5\n", b"30 size=99999999999999999999\n"]
+    "records",
+    [b"5 a=\n", b"999 path=x\n", b"x path=y\n", b"12 size=-5\n", b"30 size=99999999999999999999\n"],
 )
 def test_attributes_that_are_damaged(records: bytes, tmp_path: Path) -> None:
     header = tar_header("x", len(records), tarfile.XHDTYPE)
@@ -173,5 +194,7 @@ def test_attributes_that_are_damaged(records: bytes, tmp_path: Path) -> None:
 
 def test_a_part_of_an_archive_over_several_volumes(tmp_path: Path) -> None:
     path = write(tmp_path, raw_tar((tar_header("train.txt", len(TRAIN), b"M"), TRAIN)))
-    with pytest.raises(BadInput, match="'train.txt' in 'file' goes on in another volume of the archive; join"):
+    with pytest.raises(
+        BadInput, match="'train.txt' in 'file' goes on in another volume of the archive; join"
+    ):
         choose_member(path, "")

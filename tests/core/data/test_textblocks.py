@@ -1,4 +1,5 @@
-"""The quick parser against the careful one: the same rows from the same bytes, and the same sentences."""
+"""The quick parser against the careful one: the same rows from the same bytes, and the same
+sentences."""
 
 import random
 import re
@@ -28,10 +29,17 @@ LINES = rows(200, seed=5)
 
 
 def quoted(lines: list[list[str]]) -> list[list[str]]:
-    return [[f'"{cell}"' if place % 3 else cell for place, cell in enumerate(line)] for line in lines]
+    return [
+        [f'"{cell}"' if place % 3 else cell for place, cell in enumerate(line)] for line in lines
+    ]
 
 
-HEADER = "\t".join(["label", *[f"I{i}" for i in range(1, 14)], *[f"C{i}" for i in range(1, 27)]]).encode() + b"\n"
+HEADER = (
+    "\t".join(
+        ["label", *[f"I{i}" for i in range(1, 14)], *[f"C{i}" for i in range(1, 27)]]
+    ).encode()
+    + b"\n"
+)
 FILES: dict[str, bytes] = {
     "plain": text(LINES),
     "carriage returns": text(LINES, "\r\n"),
@@ -57,9 +65,9 @@ FILES: dict[str, bytes] = {
     "minus nought and nought": cell(150, 3, "-0").replace(b"\t7\t", b"\t0\t"),
     "commas": (HEADER + text(LINES)).replace(b"\t", b","),
     "commas and quotation marks": (HEADER + text(quoted(LINES))).replace(b"\t", b","),
-    "a column more": (b"Id,Id2," + HEADER + b"".join(b"17,long identifier," + text([line]) for line in LINES)).replace(
-        b"\t", b","
-    ),
+    "a column more": (
+        b"Id,Id2," + HEADER + b"".join(b"17,long identifier," + text([line]) for line in LINES)
+    ).replace(b"\t", b","),
     "a byte order mark": b"\xef\xbb\xbf" + text(LINES),
 }
 JUDGED = {
@@ -143,16 +151,40 @@ def test_only_the_careful_reader_takes_it(kind: str, tmp_path: Path, quick: list
     assert got.equals(read_at_once(path)[0]) and quick.count(False) == 1
 
 
-def test_whatever_is_in_the_file_both_readers_say_the_same(tmp_path: Path, quick: list[bool]) -> None:
+def test_whatever_is_in_the_file_both_readers_say_the_same(
+    tmp_path: Path, quick: list[bool]
+) -> None:
     """Bytes put in, taken out and changed at random; the same seed gives the same files."""
     dice = random.Random(7)
-    kinds = [FILES[kind] for kind in ("plain", "header", "commas", "commas and quotation marks", "without labels")]
-    pieces = [b"\t", b",", b"\n", b"\r", b"\r\n", b'"', b"", b" ", b"0", b"-", b"\x00", b"\x0c", b"\xff", b"\xc3\xa9"]
+    kinds = [
+        FILES[kind]
+        for kind in ("plain", "header", "commas", "commas and quotation marks", "without labels")
+    ]
+    pieces = [
+        b"\t",
+        b",",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b'"',
+        b"",
+        b" ",
+        b"0",
+        b"-",
+        b"\x00",
+        b"\x0c",
+        b"\xff",
+        b"\xc3\xa9",
+    ]
     refused = 0
 
     def named(sentences: list[str]) -> list[str]:
-        # A quotation mark that nothing ends swallows line ends, which one reader counts and the other does not.
-        return [re.sub(r"^Row \d+", "Row", sentence) if b'"' in data else sentence for sentence in sentences]
+        # A quotation mark that nothing ends swallows line ends, which one reader counts and the
+        # other does not.
+        return [
+            re.sub(r"^Row \d+", "Row", sentence) if b'"' in data else sentence
+            for sentence in sentences
+        ]
 
     for _ in range(150):
         data = dice.choice(kinds)

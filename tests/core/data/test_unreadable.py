@@ -31,30 +31,56 @@ joblib.dump(FRAME, JOBLIB)
 joblib.dump(FRAME, PACKED_JOBLIB, compress=3)
 BINARY = b"\x00\x01\x02\x03" * 64
 XLSX = zip_of({"[Content_Types].xml": b"<Types/>", "xl/workbook.xml": b"<workbook/>"})
-ODS = zip_of({"mimetype": b"application/vnd.oasis.opendocument.spreadsheet", "META-INF/manifest.xml": b"<m/>"})
+ODS = zip_of(
+    {
+        "mimetype": b"application/vnd.oasis.opendocument.spreadsheet",
+        "META-INF/manifest.xml": b"<m/>",
+    }
+)
 
 FILES: dict[str, tuple[bytes, str]] = {
-    "7z": (b"7z\xbc\xaf\x27\x1c\x00\x04" + BINARY, "a 7z archive; unpack it and give the file of rows inside"),
+    "7z": (
+        b"7z\xbc\xaf\x27\x1c\x00\x04" + BINARY,
+        "a 7z archive; unpack it and give the file of rows inside",
+    ),
     "rar": (b"Rar!\x1a\x07\x01\x00" + BINARY, "a RAR archive; unpack it"),
     "lz4": (b"\x04\x22\x4d\x18\x64\x40\xa7" + BINARY, "packed by LZ4; unpack it with lz4 -d"),
     "snappy": (b"\xff\x06\x00\x00sNaPpY" + BINARY, "packed by Snappy; unpack it first"),
-    "compress": (b"\x1f\x9d\x90" + BINARY, r"packed by Unix compress \(.Z\); unpack it with uncompress"),
+    "compress": (
+        b"\x1f\x9d\x90" + BINARY,
+        r"packed by Unix compress \(.Z\); unpack it with uncompress",
+    ),
     "lzip": (b"LZIP\x01\x14" + BINARY, "packed by lzip; unpack it with lzip -d"),
-    "lzma": (lzma.compress(TRAIN, lzma.FORMAT_ALONE), "packed by LZMA's old format .*unpack it with xz -d"),
+    "lzma": (
+        lzma.compress(TRAIN, lzma.FORMAT_ALONE),
+        "packed by LZMA's old format .*unpack it with xz -d",
+    ),
     "xlsx": (XLSX, r"an Excel workbook \(.xlsx\); save the sheet as CSV"),
-    "xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + BINARY, "an old Office file .*; save the sheet as CSV"),
+    "xls": (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + BINARY,
+        "an old Office file .*; save the sheet as CSV",
+    ),
     "ods": (ODS, r"an OpenDocument file \(.ods\); save the sheet as CSV"),
     "npz": (NPZ.getvalue(), "a set of NumPy arrays"),
     "npy": (NPY.getvalue(), "a NumPy array"),
-    "torch": (zip_of({"model/data.pkl": b"\x80\x02", "model/version": b"3"}), r"a torch file \(.pt\), a pickle inside"),
+    "torch": (
+        zip_of({"model/data.pkl": b"\x80\x02", "model/version": b"3"}),
+        r"a torch file \(.pt\), a pickle inside",
+    ),
     "joblib": (JOBLIB.getvalue(), "a Python pickle .*never unpickled"),
     "joblib, packed": (PACKED_JOBLIB.getvalue(), r"packed by zlib \(as joblib does\)"),
-    "feather 1": (b"FEA1" + BINARY, "a Feather file of version 1; write it again as version 2 or Parquet"),
+    "feather 1": (
+        b"FEA1" + BINARY,
+        "a Feather file of version 1; write it again as version 2 or Parquet",
+    ),
     "orc": (b"ORC" + BINARY, "an ORC file; convert it to CSV or Parquet first"),
     "avro": (b"Obj\x01\x04\x16avro.schema" + BINARY, "an Avro file; convert it"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + BINARY, "an HDF5 file; read it with pandas"),
     "sqlite": (b"SQLite format 3\x00" + BINARY, "an SQLite database; export its table as CSV"),
-    "encrypted parquet": (b"PARE" + BINARY, "a Parquet file with an encrypted footer; write it again without encryp"),
+    "encrypted parquet": (
+        b"PARE" + BINARY,
+        "a Parquet file with an encrypted footer; write it again without encryp",
+    ),
     "pdf": (b"%PDF-1.7\n" + BINARY, "a PDF;"),
     "png": (b"\x89PNG\r\n\x1a\n" + BINARY, r"a picture \(PNG\)"),
     "elf": (b"\x7fELF\x02\x01" + BINARY, r"a program \(ELF\)"),
@@ -63,10 +89,16 @@ FILES: dict[str, tuple[bytes, str]] = {
         b"<!DOCTYPE html>\n<html><head><title>Sign in</title>",
         r"an HTML page \('Sign in'\); that is not the data",
     ),
-    "html without a title": (b"\xef\xbb\xbf\n <HTML lang='en'><p>Error", "an HTML page; that is not the data"),
+    "html without a title": (
+        b"\xef\xbb\xbf\n <HTML lang='en'><p>Error",
+        "an HTML page; that is not the data",
+    ),
     "s3": (
         b'<?xml version="1.0"?>\n<Error><Code>NoSuchKey</Code><Message>No</Message></Error>',
-        r"an error page of a storage service in XML \('NoSuchKey'\); that is not the data; download the file again",
+        (
+            r"an error page of a storage service in XML \('NoSuchKey'\); that is not the data;"
+            r" download the file again"
+        ),
     ),
     "azure": (
         b"\xef\xbb\xbf<?xml version='1.0'?><Error><Code>BlobNotFound</Code>",
@@ -74,10 +106,19 @@ FILES: dict[str, tuple[bytes, str]] = {
     ),
     "xml": (b"<?xml version='1.0'?><rows><row/></rows>", "an XML document; convert it"),
     "json": (json.dumps([{"label": 1}]).encode(), "JSON or JSON lines; read it with pandas"),
-    "json lines": (b'{"label": 1, "I1": 2}\n{"label": 0}\n', "JSON or JSON lines; read it with pandas"),
+    "json lines": (
+        b'{"label": 1, "I1": 2}\n{"label": 0}\n',
+        "JSON or JSON lines; read it with pandas",
+    ),
     "json arrays": (b"[[1, 2], [3, 4]]", "JSON or JSON lines"),
-    "json error": (b'{"error": "Not authorised"}', r"an error in JSON \('Not authorised'\); that is not the data"),
-    "404": (b"404: Not Found", r"the error message of a server \('404: Not Found'\); that is not the data"),
+    "json error": (
+        b'{"error": "Not authorised"}',
+        r"an error in JSON \('Not authorised'\); that is not the data",
+    ),
+    "404": (
+        b"404: Not Found",
+        r"the error message of a server \('404: Not Found'\); that is not the data",
+    ),
     "lfs": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n",
         "a pointer of Git LFS, .*; run git lfs pull",
@@ -105,12 +146,16 @@ def test_pickles_of_every_protocol(value: object, protocol: int, tmp_path: Path)
 
 
 def test_a_download_that_was_interrupted(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="holds only NUL bytes at its beginning: its download was probably interrupted"):
+    with pytest.raises(
+        BadInput,
+        match="holds only NUL bytes at its beginning: its download was probably interrupted",
+    ):
         container_of(write(tmp_path, bytes(10_000)))
 
 
 @pytest.mark.parametrize(
-    "pack", [gzip.compress, bz2.compress, lzma.compress, packed_zstd, lambda data: zip_of({"a": data})]
+    "pack",
+    [gzip.compress, bz2.compress, lzma.compress, packed_zstd, lambda data: zip_of({"a": data})],
 )
 def test_packed_twice(pack: type) -> None:
     assert "is packed twice, on the inside" in str(describe_unreadable(pack(TRAIN)))
@@ -133,7 +178,10 @@ CSV = CSV_HEADER + b"\n" + b"\n".join(",".join(line).encode() for line in LINES)
             name + CSV.removeprefix(b"label")
             for name in (b"ORC", b"FEA1", b"BM", b"MZ", b"PARE", b"RIFF", b"ID3", b"DUCK")
         ),
-        *(name + b"\t1\t2\n" for name in (b"BZh", b"LZIP", b"070701", b"x\x9c", b"GIF89a", b"Salted__", b"ORC")),
+        *(
+            name + b"\t1\t2\n"
+            for name in (b"BZh", b"LZIP", b"070701", b"x\x9c", b"GIF89a", b"Salted__", b"ORC")
+        ),
         b"#label,I1\n0,1\n",
         b"[CLS] 0.1 0.2\n[SEP] 0.3 0.4\n",
         b"{ 0.1 0.2\n",
@@ -158,13 +206,16 @@ def test_every_entry_of_the_tables_can_be_reached() -> None:
 
 
 def test_records_of_tensorflow(tmp_path: Path) -> None:
-    """A record begins with its length and that length's checksum, masked as TensorFlow's documentation has it."""
+    """A record begins with its length and that length's checksum, masked as TensorFlow's
+    documentation has it."""
     assert unreadable._crc32c(b"123456789") == 0xE3069283
     length = (200).to_bytes(8, "little")
     crc = unreadable._crc32c(length)
     mark = ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
     data = length + mark.to_bytes(4, "little") + b"\n\xc5\x01" + BINARY
-    with pytest.raises(BadInput, match="'file' is a TFRecord file; convert it to CSV or Parquet first"):
+    with pytest.raises(
+        BadInput, match="'file' is a TFRecord file; convert it to CSV or Parquet first"
+    ):
         container_of(write(tmp_path, data))
     assert describe_unreadable(length + bytes(4) + data[12:]) is None
 

@@ -24,40 +24,98 @@ from core.data.values import (
 
 
 @pytest.mark.parametrize(
-    "marker", ["NaN", "nan", "NA", "N/A", "null", "NULL", "None", "<NA>", r"\N", "-", "", " ", "#N/A", "-nan", "?"]
+    "marker",
+    [
+        "NaN",
+        "nan",
+        "NA",
+        "N/A",
+        "null",
+        "NULL",
+        "None",
+        "<NA>",
+        r"\N",
+        "-",
+        "",
+        " ",
+        "#N/A",
+        "-nan",
+        "?",
+    ],
 )
 def test_markers_are_missing_numbers_and_missing_categories(marker: str) -> None:
     cells = pa.array(["12345678", marker, "7", f" {marker} "])
     for parsed in (parse_numbers(cells), parse_categories(cells)):
-        assert not parsed.faults and parsed.values.is_null().to_pylist() == [False, True, False, True]
+        assert not parsed.faults and parsed.values.is_null().to_pylist() == [
+            False,
+            True,
+            False,
+            True,
+        ]
         assert parsed.markers.tolist() == [1, 3]
     assert is_missing(marker)
 
 
 def test_every_marker_of_pandas_that_is_a_word_is_one_of_ours() -> None:
-    column = pd.read_csv(io.StringIO("\n".join(["x", *(f'"{marker}"' for marker in sorted(MISSING_MARKERS))])))["x"]
+    column = pd.read_csv(
+        io.StringIO("\n".join(["x", *(f'"{marker}"' for marker in sorted(MISSING_MARKERS))]))
+    )["x"]
     known = MISSING_MARKERS - {"", "nan", "null"}
     assert {str(cell) for cell in column.dropna()} <= known
-    for marker in ("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "<NA>", "#N/A", "-NaN", "-nan"):
+    for marker in (
+        "N/A",
+        "NA",
+        "NULL",
+        "NaN",
+        "None",
+        "n/a",
+        "nan",
+        "null",
+        "<NA>",
+        "#N/A",
+        "-NaN",
+        "-nan",
+    ):
         assert is_missing(marker) and pd.isna(pd.read_csv(io.StringIO(f"x,y\n{marker},1"))["x"][0])
 
 
-@pytest.mark.parametrize("word", ["nana", "nan1", "nullable", "nonee", "---", "-1", "N", "0", "n a", "N\\A", "NaN,"])
+@pytest.mark.parametrize(
+    "word", ["nana", "nan1", "nullable", "nonee", "---", "-1", "N", "0", "n a", "N\\A", "NaN,"]
+)
 def test_words_like_markers_are_categories(word: str) -> None:
     parsed = parse_categories(pa.array([word]))
     assert parsed.values.to_pylist() == [word] and not len(parsed.markers) and not parsed.faults
 
 
 def test_categories_of_eight_letters_and_others_are_kept_as_they_are() -> None:
-    cells = ["68fd1e64", "        ", " padded ", "ünïcode☃", "x" * MAX_FIELD, "x" * (MAX_FIELD + 1), None]
+    cells = [
+        "68fd1e64",
+        "        ",
+        " padded ",
+        "ünïcode☃",
+        "x" * MAX_FIELD,
+        "x" * (MAX_FIELD + 1),
+        None,
+    ]
     parsed = parse_categories(pa.array(cells))
-    assert parsed.values.to_pylist()[:5] == ["68fd1e64", None, " padded ", "ünïcode☃", "x" * MAX_FIELD]
+    assert parsed.values.to_pylist()[:5] == [
+        "68fd1e64",
+        None,
+        " padded ",
+        "ünïcode☃",
+        "x" * MAX_FIELD,
+    ]
     assert [*parsed.faults] == [5] and parsed.markers.tolist() == [1]
 
 
 def test_cells_of_a_sliced_column() -> None:
     cells = pa.array(["no", "nan", "12345678", " ", "longer than eight", "5"]).slice(1, 4)
-    assert parse_categories(cells).values.to_pylist() == [None, "12345678", None, "longer than eight"]
+    assert parse_categories(cells).values.to_pylist() == [
+        None,
+        "12345678",
+        None,
+        "longer than eight",
+    ]
     assert parse_numbers(cells.slice(0, 3)).values.to_pylist() == [None, 12345678.0, None]
     assert parse_categories(cells.slice(0, 0)).values.to_pylist() == []
 

@@ -1,4 +1,5 @@
-"""A file cut short, emptied or filled with zeros, as power cuts leave them, is noticed; a whole one is not."""
+"""A file cut short, emptied or filled with zeros, as power cuts leave them, is noticed; a whole one
+is not."""
 
 import shutil
 from collections.abc import Callable
@@ -44,7 +45,11 @@ def test_what_is_whole_has_no_fault(furnished: tuple[Sample, Dataset]) -> None:
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_every_damaged_file_is_named_alone(furnished: tuple[Sample, Dataset], damage: str) -> None:
     sample, dataset = furnished
-    files = [sample.rows_path, *dataset.folder.rglob("*.npy"), *dataset.folder.rglob("preprocessing/*")]
+    files = [
+        sample.rows_path,
+        *dataset.folder.rglob("*.npy"),
+        *dataset.folder.rglob("preprocessing/*"),
+    ]
     assert len(files) == 8
     for file in files:
         whole = file.read_bytes()
@@ -59,7 +64,8 @@ def test_every_damaged_file_is_named_alone(furnished: tuple[Sample, Dataset], da
 
 @pytest.mark.parametrize("place", ["begin", "name of a column"])
 def test_a_damaged_footer_is_a_fault(furnished: tuple[Sample, Dataset], place: str) -> None:
-    """Its marks are whole, and its length; Arrow raises an OSError without a number, or cannot decode a name."""
+    """Its marks are whole, and its length; Arrow raises an OSError without a number, or cannot
+    decode a name."""
     _, dataset = furnished
     file = dataset.folder / "preprocessing" / "vocabulary.parquet"
     data = bytearray(file.read_bytes())

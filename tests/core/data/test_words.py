@@ -31,13 +31,18 @@ def test_a_word_is_the_bytes_of_a_text_and_leads_back_to_it() -> None:
     assert found is not None
     assert found.tolist() == [int.from_bytes(text.encode(), "little") for text in TEXTS]
     assert texts_of(found).equals(array) and texts_of(found[:0]).equals(array[:0])
-    assert words_of(array[:0]) is not None and words_of(pa.array([None, None], pa.string())) is not None
+    assert (
+        words_of(array[:0]) is not None
+        and words_of(pa.array([None, None], pa.string())) is not None
+    )
 
 
 def test_a_word_is_the_bits_of_a_number() -> None:
     found = words_of(pa.array([1.5, -0.0, 0.0]))
     assert found is not None
-    assert found.tolist() == [int.from_bytes(struct.pack("<d", number), "little") for number in (1.5, 0.0, 0.0)]
+    assert found.tolist() == [
+        int.from_bytes(struct.pack("<d", number), "little") for number in (1.5, 0.0, 0.0)
+    ]
 
 
 @pytest.mark.parametrize("text", ["ninechars", "a\x00", "\x00", "a\x00b", "seven77\x00"])
@@ -49,7 +54,10 @@ def test_what_is_no_word(text: str) -> None:
 
 def test_a_text_that_ends_before_it_begins_is_no_word() -> None:
     offsets, letters = np.array([2, 0, 3], np.int32), np.zeros(12, np.uint8) + 97
-    assert words_of(pa.StringArray.from_buffers(2, pa.py_buffer(offsets), pa.py_buffer(letters))) is None
+    assert (
+        words_of(pa.StringArray.from_buffers(2, pa.py_buffer(offsets), pa.py_buffer(letters)))
+        is None
+    )
 
 
 def test_a_tally_equals_counting_by_hand(factor: None) -> None:

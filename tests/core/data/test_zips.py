@@ -1,4 +1,5 @@
-"""Zip archives are held to what they say of themselves, and one without its directory gives what it has."""
+"""Zip archives are held to what they say of themselves, and one without its directory gives what it
+has."""
 
 import io
 import zipfile
@@ -47,11 +48,15 @@ def streamed(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> b
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_archive_written_as_a_stream(method: int, tmp_path: Path) -> None:
-    assert read(write(tmp_path, streamed({"readme": README, "train.txt": TRAIN}, method))) == (TRAIN, False)
+    assert read(write(tmp_path, streamed({"readme": README, "train.txt": TRAIN}, method))) == (
+        TRAIN,
+        False,
+    )
 
 
 def test_a_member_that_came_through_a_pipe(tmp_path: Path) -> None:
-    """`cat train.txt | zip rows.zip -` makes a member that is called - and says of itself that it is a pipe."""
+    """`cat train.txt | zip rows.zip -` makes a member that is called - and says of itself that it
+    is a pipe."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         info = zipfile.ZipInfo("-")
@@ -76,7 +81,8 @@ def test_a_member_packed_by_zstd(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("share", [0.5, 2])
 def test_sizes_that_are_lies(share: float, method: int, tmp_path: Path) -> None:
-    """zipfile reads as many bytes as the directory says, and with a checksum of those is content."""
+    """zipfile reads as many bytes as the directory says, and with a checksum of those is
+    content."""
     data = bytearray(zip_of({"train.txt": TRAIN}, method))
     entry, claim = data.index(b"PK\x01\x02"), int(len(TRAIN) * share)
     crc = zipfile.crc32(TRAIN[:claim]).to_bytes(4, "little")  # type: ignore[attr-defined]
@@ -88,7 +94,9 @@ def test_sizes_that_are_lies(share: float, method: int, tmp_path: Path) -> None:
     if share < 1 and method:
         with zipfile.ZipFile(path) as archive:
             assert archive.read("train.txt") == TRAIN[:claim]
-    with pytest.raises(BadInput, match=rf"the archive says that 'train.txt' has {claim:,} bytes, but it has"):
+    with pytest.raises(
+        BadInput, match=rf"the archive says that 'train.txt' has {claim:,} bytes, but it has"
+    ):
         read(path)
 
 
@@ -96,9 +104,14 @@ def test_packed_sizes_that_are_lies(tmp_path: Path) -> None:
     data = bytearray(zip_of({"train.txt": TRAIN}))
     entry = data.index(b"PK\x01\x02")
     packed = int.from_bytes(data[18:22], "little")
-    for claim, sentence in ((packed // 2, "is longer than the archive says"), (10**9, "would end behind the archive")):
+    for claim, sentence in (
+        (packed // 2, "is longer than the archive says"),
+        (10**9, "would end behind the archive"),
+    ):
         data[entry + 20 : entry + 24] = claim.to_bytes(4, "little")
-        with pytest.raises(BadInput, match=f"{sentence}|holds data that its directory does not name"):
+        with pytest.raises(
+            BadInput, match=f"{sentence}|holds data that its directory does not name"
+        ):
             read(write(tmp_path, bytes(data)))
 
 
@@ -124,7 +137,9 @@ def test_two_archives_end_to_end(tmp_path: Path) -> None:
     data = zip_of({"train.txt": TRAIN}) + zip_of({"test.txt": TEST})
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.namelist() == ["test.txt"]
-    with pytest.raises(BadInput, match="holds data that its directory does not name: two archives end to end"):
+    with pytest.raises(
+        BadInput, match="holds data that its directory does not name: two archives end to end"
+    ):
         choose_member(write(tmp_path, data), "")
 
 
@@ -137,7 +152,10 @@ def test_a_member_that_the_directory_does_not_name(tmp_path: Path) -> None:
         at = slice(end + place, end + place + width)
         data[at] = (int.from_bytes(data[at], "little") + change).to_bytes(width, "little")
     # What goes from the directory is left as a comment, so that all places stay right.
-    for gone, kept in ((slice(second, end), slice(first, second)), (slice(first, second), slice(second, end))):
+    for gone, kept in (
+        (slice(second, end), slice(first, second)),
+        (slice(first, second), slice(second, end)),
+    ):
         tail = bytearray(data[end:])
         tail[20:22] = (gone.stop - gone.start).to_bytes(2, "little")
         path = write(tmp_path, bytes(data[:first] + data[kept] + tail + data[gone]))
@@ -165,21 +183,33 @@ def test_a_directory_that_is_damaged(tmp_path: Path) -> None:
             try:
                 assert read(path) == (TRAIN, False)
             except BadInput as error:
-                assert "cannot be unpacked" in str(error) or "breaks off" in str(error) or "damaged" in str(error)
+                assert (
+                    "cannot be unpacked" in str(error)
+                    or "breaks off" in str(error)
+                    or "damaged" in str(error)
+                )
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_without_its_directory(method: int, tmp_path: Path) -> None:
-    """As a download that broke off leaves it: refused, or read by the headers before the members."""
+    """As a download that broke off leaves it: refused, or read by the headers before the
+    members."""
     data = zip_of({"readme.txt": README, "test.txt": TEST, "train.txt": TRAIN}, method)
     start = data.index(b"train.txt") + len("train.txt")
     end = data.index(b"PK\x01\x02")
     for size in (end, (start + end) // 2):
         path = write(tmp_path, data[:size])
-        with pytest.raises(BadInput, match="breaks off before its directory, which a zip archive has at its end: the"):
+        with pytest.raises(
+            BadInput,
+            match="breaks off before its directory, which a zip archive has at its end: the",
+        ):
             choose_member(path, "")
         choice = choose_member(path, "", keep_truncated=True)
-        assert choice.member == "train.txt" and choice.truncated and [one.name for one in choice.others] == ["test.txt"]
+        assert (
+            choice.member == "train.txt"
+            and choice.truncated
+            and [one.name for one in choice.others] == ["test.txt"]
+        )
         found, truncated = read(path, keep_truncated=True)
         assert TRAIN.startswith(found) and (found == TRAIN) == (not truncated)
         assert len(found) > 1000 or method == zipfile.ZIP_BZIP2
@@ -198,7 +228,10 @@ def test_a_stream_without_its_directory(tmp_path: Path) -> None:
 
 def test_a_member_of_4_gb_says_so_elsewhere() -> None:
     extra = (
-        b"\x99\x99\x02\x00xx" + b"\x01\x00\x10\x00" + (5 * 2**30).to_bytes(8, "little") + (2**31).to_bytes(8, "little")
+        b"\x99\x99\x02\x00xx"
+        + b"\x01\x00\x10\x00"
+        + (5 * 2**30).to_bytes(8, "little")
+        + (2**31).to_bytes(8, "little")
     )
     assert zips._zip64_sizes(extra) == (5 * 2**30, 2**31)
     assert zips._zip64_sizes(b"\x01\x00\x08\x00" + bytes(8)) == (None, None)

@@ -58,7 +58,10 @@ def with_fewer_seeds(arm: Contender, seeds: int) -> Contender:
 def anew(settings: dict[str, list[Contender]], reference: str) -> list[Verdict]:
     return judge(
         LABELS,
-        {name: [dataclasses.replace(one, keys=()) for one in found] for name, found in settings.items()},
+        {
+            name: [dataclasses.replace(one, keys=()) for one in found]
+            for name, found in settings.items()
+        },
         reference,
     )
 
@@ -98,7 +101,10 @@ def test_what_is_said_of_a_pair_hangs_on_nothing_beside_it(monkeypatch: pytest.M
     found = [scores(3, 0.4 + place / 10) for place in range(9)]
     sides = [Side(one, (0, 1, 2)) for one in found]
     pairs = [(a, b) for a in sides for b in sides if a is not b]
-    pairs += [(Side(found[0], (2,)), Side(found[1], (0,))), (Side(found[0], (0, 2)), Side(found[1], (1, 1)))]
+    pairs += [
+        (Side(found[0], (2,)), Side(found[1], (0,))),
+        (Side(found[0], (0, 2)), Side(found[1], (1, 1))),
+    ]
     together = compared(LABELS, pairs)
     assert repr(together) == repr([compared(LABELS, [pair])[0] for pair in pairs])
     monkeypatch.setattr(module, "LEAST_AT_ONCE", 7)

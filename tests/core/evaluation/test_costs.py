@@ -14,7 +14,9 @@ def rows(seed: int = 0, number: int = 200) -> tuple[np.ndarray, np.ndarray]:
     return (generator.random(number) < scores).astype(float), scores
 
 
-@pytest.mark.parametrize(("fp", "fn"), [(1, 1), (1, 5), (5, 1), (0, 1), (1, 0), (1, 1000), (1000, 1)])
+@pytest.mark.parametrize(
+    ("fp", "fn"), [(1, 1), (1, 5), (5, 1), (0, 1), (1, 0), (1, 1000), (1000, 1)]
+)
 def test_no_threshold_is_cheaper(fp: float, fn: float) -> None:
     labels, scores = rows()
     costs = Costs(fp, fn)

@@ -3,9 +3,23 @@
 import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_curve, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    confusion_matrix,
+    f1_score,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
 
-from core.evaluation.curves import POINTS, calibration, confusion, gains, precision_recall, roc, threshold_table
+from core.evaluation.curves import (
+    POINTS,
+    calibration,
+    confusion,
+    gains,
+    precision_recall,
+    roc,
+    threshold_table,
+)
 from core.evaluation.multiplicity import holm
 from core.evaluation.thresholds import best_threshold
 
@@ -22,7 +36,9 @@ def test_every_threshold_equals_scikit_learn(ties: bool) -> None:
     labels, scores = data(1, 800, ties)
     table = threshold_table(labels, scores)
     for threshold in [0.0, 1.0, -1.0, 2.0, *scores[:30].astype(float), *np.linspace(0, 1, 41)]:
-        tn, fp, fn, tp = confusion_matrix(labels, scores.astype(float) >= threshold, labels=[0, 1]).ravel()
+        tn, fp, fn, tp = confusion_matrix(
+            labels, scores.astype(float) >= threshold, labels=[0, 1]
+        ).ravel()
         for got in (table.at(threshold), confusion(labels, scores, threshold)):
             assert (got.tn, got.fp, got.fn, got.tp) == (tn, fp, fn, tp)
 
@@ -32,7 +48,11 @@ def test_roc_and_precision_recall_lie_on_scikit_learns() -> None:
     table = threshold_table(labels, scores)
     curve = roc(table)
     fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
-    assert len(curve.x) <= POINTS and (curve.x[0], curve.y[0]) == (0, 0) and (curve.x[-1], curve.y[-1]) == (1, 1)
+    assert (
+        len(curve.x) <= POINTS
+        and (curve.x[0], curve.y[0]) == (0, 0)
+        and (curve.x[-1], curve.y[-1]) == (1, 1)
+    )
     known = set(zip(fpr.round(12), tpr.round(12), strict=True))
     assert all(point in known for point in zip(curve.x.round(12), curve.y.round(12), strict=True))
     assert np.trapezoid(curve.y, curve.x) == pytest.approx(roc_auc_score(labels, scores), abs=1e-3)
@@ -88,7 +108,8 @@ def test_best_threshold_is_the_best_of_all(seed: int, ties: bool) -> None:
 
 
 def test_holm_on_a_worked_example() -> None:
-    """p = .01, .04, .03, .005 of four: 4 x .005, 3 x .01, 2 x .03, then .06 again because it may not fall."""
+    """p = .01, .04, .03, .005 of four: 4 x .005, 3 x .01, 2 x .03, then .06 again because it may
+    not fall."""
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]).max() <= 1 and len(holm([])) == 0
 

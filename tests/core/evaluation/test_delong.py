@@ -1,4 +1,5 @@
-"""DeLong against structural components written out, scikit-learn, and simulation with known truth."""
+"""DeLong against structural components written out, scikit-learn, and simulation with known
+truth."""
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ from core.evaluation.delong import auc_interval, auc_variance, compare
 
 
 def brute(labels: np.ndarray, *scorings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(AUCs, covariance matrix) by DeLong 1988, equations over all pairs of a positive and a negative."""
+    """(AUCs, covariance matrix) by DeLong 1988, equations over all pairs of a positive and a
+    negative."""
     aucs, v10, v01 = [], [], []
     for scores in scorings:
         positives, negatives = scores[labels == 1], scores[labels == 0]
-        psi = (positives[:, None] > negatives[None, :]) + 0.5 * (positives[:, None] == negatives[None, :])
+        psi = (positives[:, None] > negatives[None, :]) + 0.5 * (
+            positives[:, None] == negatives[None, :]
+        )
         aucs.append(psi.mean())
         v10.append(psi.mean(axis=1))
         v01.append(psi.mean(axis=0))
@@ -21,7 +25,9 @@ def brute(labels: np.ndarray, *scorings: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.array(aucs), covariance
 
 
-def data(seed: int, rows: int = 120, ties: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def data(
+    seed: int, rows: int = 120, ties: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     labels = (generator.random(rows) < 0.3).astype(float)
     labels[:4] = (0, 0, 1, 1)
@@ -74,7 +80,9 @@ def test_width_at_the_sizes_the_design_quotes() -> None:
     separation = 2**0.5 * norm.ppf(0.81)
     labels = (generator.random(10_000) < 0.256).astype(float)
     auc, variance = auc_variance(labels, separation * labels + generator.normal(0, 1, 10_000))
-    assert 1.96 * variance**0.5 == pytest.approx(0.011, abs=0.002) and auc == pytest.approx(0.81, abs=0.02)
+    assert 1.96 * variance**0.5 == pytest.approx(0.011, abs=0.002) and auc == pytest.approx(
+        0.81, abs=0.02
+    )
 
 
 def test_degenerate_input() -> None:

@@ -1,4 +1,5 @@
-"""How metrics are worded: whichever is missing, a text says why, and never shows a number that does not exist."""
+"""How metrics are worded: whichever is missing, a text says why, and never shows a number that does
+not exist."""
 
 import doctest
 import re
@@ -23,7 +24,9 @@ from tests.missing.examples import Example, arrays, examples
 
 NAN = float("nan")
 NO_NUMBER = re.compile(r"\b(nan|None|inf)\b", re.IGNORECASE)
-quick = settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(
+    deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 def test_the_examples_in_the_docstrings() -> None:
@@ -43,13 +46,17 @@ def test_the_examples_in_the_docstrings() -> None:
         ([0, 1, 1], [0.2, 0.1, 0.3], "AUC 0.5000 (no interval: one row without a click in 3 rows)"),
     ],
 )
-def test_what_is_missing_is_named_with_its_reason(labels: list[int], scores: list[float], sentence: str) -> None:
+def test_what_is_missing_is_named_with_its_reason(
+    labels: list[int], scores: list[float], sentence: str
+) -> None:
     metrics = evaluate(np.array(labels, dtype=float), np.array(scores), 0.5).as_dict()
     assert words.format_auc(metrics) == sentence == words.format_interval(metrics)
     assert words.format_metrics(metrics).startswith("no rows" if not labels else sentence)
 
 
-@pytest.mark.parametrize("gone", [{}, None, {"auc": None}, {"auc": NAN}, {"auc": float("inf")}, {"auc": "0.9"}])
+@pytest.mark.parametrize(
+    "gone", [{}, None, {"auc": None}, {"auc": NAN}, {"auc": float("inf")}, {"auc": "0.9"}]
+)
 def test_missing_is_missing_in_whatever_form(gone: dict[str, Any] | None) -> None:
     assert words.format_auc(gone) == "no AUC" and words.known_metric(gone, "auc") is None
     assert np.isnan(words.metric_value(gone, "auc"))
@@ -58,9 +65,10 @@ def test_missing_is_missing_in_whatever_form(gone: dict[str, Any] | None) -> Non
 def test_metrics_of_older_versions_that_lack_some_keys() -> None:
     old = {"auc": 0.75, "log_loss": NAN, "rows": 40}
     assert words.format_auc(old) == "AUC 0.7500 (no interval: fewer than two rows of a class)"
-    assert words.format_metrics(old) == (
-        "AUC 0.7500 (no interval: fewer than two rows of a class), log loss –, F1 –, precision –, recall –, "
-        "accuracy – (always no: –), 40 rows"
+    assert (
+        words.format_metrics(old)
+        == "AUC 0.7500 (no interval: fewer than two rows of a class), log loss –, F1 –, precision"
+        " –, recall –, accuracy – (always no: –), 40 rows"
     )
     assert words.missing_sentence({"auc": 0.75, "auc_low": 0.7, "auc_high": 0.8}, "test rows") == ""
 
@@ -109,7 +117,9 @@ def test_comparisons_say_that_nothing_is_comparable_or_what_is(drawn: Example, s
         assert not NO_NUMBER.search(one.word_at)
     if not drawn.has_interval:
         assert words.reason_of_labels(labels) in said and "not distinguishable" not in said.lower()
-    loss = compare_log_loss(labels.astype(float), after[None].astype(float), before[None].astype(float))
+    loss = compare_log_loss(
+        labels.astype(float), after[None].astype(float), before[None].astype(float)
+    )
     assert (loss.p == loss.p) == (drawn.rows > 1)
 
 
@@ -120,21 +130,32 @@ def test_curves_slices_and_thresholds_take_every_sort_of_rows(drawn: Example) ->
     labels, after, before = arrays(drawn)
     table = threshold_table(labels, after)
     assert len(roc(table).x) == 0 or drawn.has_auc
-    assert (len(gains(table).x) > 0) == (len(precision_recall(table).x) > 0) == (sum(drawn.labels) > 0)
+    assert (
+        (len(gains(table).x) > 0) == (len(precision_recall(table).x) > 0) == (sum(drawn.labels) > 0)
+    )
     assert calibration(labels, after).rows.sum() == drawn.rows
-    for threshold in (best_threshold(labels, after), cheapest_threshold(labels, after, Costs(1, 4))):
+    for threshold in (
+        best_threshold(labels, after),
+        cheapest_threshold(labels, after, Costs(1, 4)),
+    ):
         assert 0 <= threshold <= np.nextafter(1, 2)
     slices = slices_of(["a"] * drawn.rows)
     (one,) = slice_metrics(labels, after[None], slices)
     assert (one.auc.low == one.auc.low) == drawn.has_interval
-    differences = slice_differences(labels, {"after": after[None], "before": before[None]}, "before", slices)
+    differences = slice_differences(
+        labels, {"after": after[None], "before": before[None]}, "before", slices
+    )
     assert all(found.adjusted_p == found.adjusted_p for found in differences)
 
 
 def test_a_difference_without_variance_proves_nothing() -> None:
-    # Four rows, told apart completely by one scoring and the wrong way round by the other: DeLong's variance is 0.
+    # Four rows, told apart completely by one scoring and the wrong way round by the other: DeLong's
+    # variance is 0.
     labels, right = np.array([0.0, 0, 1, 1]), np.array([0.1, 0.2, 0.8, 0.9])
-    for found in (compare(labels, right, 1 - right), compare_auc(labels, right[None], (1 - right)[None])):
+    for found in (
+        compare(labels, right, 1 - right),
+        compare_auc(labels, right[None], (1 - right)[None]),
+    ):
         assert found.delta == 1 and np.isnan([found.low, found.high, found.p]).all()
     assert compare(labels, right, right).p == 1
 

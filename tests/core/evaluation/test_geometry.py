@@ -34,7 +34,9 @@ def test_cka_in_closed_form() -> None:
     assert linear_cka(x, x) == 1
     assert linear_cka(x, 3 * x @ turn + 7) == pytest.approx(1)
     # Of single columns it is the squared correlation.
-    assert linear_cka(x[:, :1], x[:, 1:2]) == pytest.approx(np.corrcoef(x[:, 0], x[:, 1])[0, 1] ** 2)
+    assert linear_cka(x[:, :1], x[:, 1:2]) == pytest.approx(
+        np.corrcoef(x[:, 0], x[:, 1])[0, 1] ** 2
+    )
     assert np.isnan(linear_cka(x, np.ones((50, 2))))
 
 

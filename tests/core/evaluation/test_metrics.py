@@ -57,7 +57,9 @@ def test_ece_equals_a_loop_over_equal_mass_bins() -> None:
 def test_lift_at_ten_percent() -> None:
     labels, scores = sample(8, 1000, ties=False)
     best = np.argsort(-scores)[:100]
-    assert evaluate(labels, scores, 0.5).lift_at_10 == pytest.approx(labels[best].mean() / labels.mean())
+    assert evaluate(labels, scores, 0.5).lift_at_10 == pytest.approx(
+        labels[best].mean() / labels.mean()
+    )
     assert evaluate(labels, np.full(1000, 0.3), 0.5).lift_at_10 == pytest.approx(1.0)
 
 
@@ -79,7 +81,9 @@ def test_one_class_leaves_ranking_metrics_undefined(label: int) -> None:
 
 def test_no_rows_and_all_scores_equal() -> None:
     empty = evaluate(np.zeros(0), np.zeros(0), 0.5)
-    assert empty.rows == 0 and np.isnan([empty.accuracy, empty.auc, empty.log_loss, empty.ece]).all()
+    assert (
+        empty.rows == 0 and np.isnan([empty.accuracy, empty.auc, empty.log_loss, empty.ece]).all()
+    )
     equal = evaluate(np.array([0, 1, 0, 1]), np.full(4, 0.5), 0.5)
     assert (equal.auc, equal.accuracy, equal.recall) == (0.5, 0.5, 1.0)
 
@@ -93,6 +97,8 @@ def test_no_rows_and_all_scores_equal() -> None:
         ([0, 1], [float("inf"), 0.1], "Row 1 has the score inf"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(labels: list[int], scores: list[float], sentence: str) -> None:
+def test_what_cannot_be_measured_is_refused(
+    labels: list[int], scores: list[float], sentence: str
+) -> None:
     with pytest.raises(BadInput, match=sentence):
         evaluate(np.array(labels), np.array(scores), 0.5)

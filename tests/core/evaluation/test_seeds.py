@@ -1,4 +1,5 @@
-"""Comparisons over seeds: against DeLong for one seed, closed forms, and simulation with known truth."""
+"""Comparisons over seeds: against DeLong for one seed, closed forms, and simulation with known
+truth."""
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from core.evaluation.seeds import (
 def world(
     generator: np.random.Generator, rows: int, seeds: int, gain: float, seed_noise: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels and scores of two strategies whose logits see the same truth, with noise a row and in skill a seed."""
+    """Labels and scores of two strategies whose logits see the same truth, with noise a row and in
+    skill a seed."""
     truth = generator.normal(size=rows)
     labels = (generator.random(rows) < 1 / (1 + np.exp(-truth))).astype(float)
     shared = generator.normal(size=rows)
@@ -43,7 +45,9 @@ def test_one_seed_is_delong() -> None:
 
 def test_delta_is_the_mean_of_scikit_learns() -> None:
     labels, a, b = world(np.random.default_rng(1), 300, 4, 0.2, 0.1)
-    auc = np.mean([roc_auc_score(labels, x) - roc_auc_score(labels, y) for x, y in zip(a, b, strict=True)])
+    auc = np.mean(
+        [roc_auc_score(labels, x) - roc_auc_score(labels, y) for x, y in zip(a, b, strict=True)]
+    )
     assert compare_auc(labels, a, b).delta == pytest.approx(auc, abs=1e-12)
     loss = np.mean([log_loss(labels, x) - log_loss(labels, y) for x, y in zip(a, b, strict=True)])
     assert compare_log_loss(labels, a, b).delta == pytest.approx(loss, abs=1e-12)
@@ -52,14 +56,17 @@ def test_delta_is_the_mean_of_scikit_learns() -> None:
 def test_when_rows_are_plenty_it_is_students_t_over_seeds() -> None:
     labels, a, b = world(np.random.default_rng(2), 20_000, 5, 0.05, 0.5)
     ours = compare_auc(labels, a, b)
-    deltas = [roc_auc_score(labels, x) - roc_auc_score(labels, y) for x, y in zip(a, b, strict=True)]
+    deltas = [
+        roc_auc_score(labels, x) - roc_auc_score(labels, y) for x, y in zip(a, b, strict=True)
+    ]
     low, high = stats.t.interval(0.95, 4, loc=np.mean(deltas), scale=stats.sem(deltas))
     assert ours.test_deviation < 0.1 * ours.seed_deviation
     assert (ours.low, ours.high) == pytest.approx((low, high), rel=0.05, abs=1e-3)
 
 
 def truth_of(gain: float) -> tuple[float, float]:
-    """The AUC and log loss differences that infinitely many rows would show without training noise."""
+    """The AUC and log loss differences that infinitely many rows would show without training
+    noise."""
     labels, a, b = world(np.random.default_rng(99), 400_000, 1, gain, 0)
     return (
         roc_auc_score(labels, a[0]) - roc_auc_score(labels, b[0]),
@@ -135,4 +142,6 @@ def test_the_mean_auc_of_one_seed_has_delongs_interval() -> None:
     labels, scores, _ = world(np.random.default_rng(6), 800, 1, 0.5, 0.0)
     found = mean_auc(auc_components(labels, scores))
     expected = auc_interval(*auc_variance(labels, scores[0]))
-    assert (found.value, found.low, found.high) == pytest.approx((roc_auc_score(labels, scores[0]), *expected))
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (roc_auc_score(labels, scores[0]), *expected)
+    )

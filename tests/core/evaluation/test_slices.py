@@ -38,11 +38,17 @@ def test_a_value_called_missing_is_not_the_missing_ones() -> None:
 
 def test_metrics_of_one_seed_equal_scikit_learns() -> None:
     values, labels, a, _ = world()
-    for one, metrics in zip(slices_of(values), slice_metrics(labels, a[None], slices_of(values)), strict=True):
+    for one, metrics in zip(
+        slices_of(values), slice_metrics(labels, a[None], slices_of(values)), strict=True
+    ):
         y, p = labels[one.rows], a[one.rows]
         assert metrics.auc.value == pytest.approx(roc_auc_score(y, p))
-        assert (metrics.auc.low, metrics.auc.high) == pytest.approx(auc_interval(*auc_variance(y, p)))
-        losses = [log_loss([label], [score], labels=[0, 1]) for label, score in zip(y, p, strict=True)]
+        assert (metrics.auc.low, metrics.auc.high) == pytest.approx(
+            auc_interval(*auc_variance(y, p))
+        )
+        losses = [
+            log_loss([label], [score], labels=[0, 1]) for label, score in zip(y, p, strict=True)
+        ]
         half = 1.959964 * np.std(losses, ddof=1) / len(y) ** 0.5
         assert metrics.log_loss.value == pytest.approx(log_loss(y, p))
         assert metrics.log_loss.high - metrics.log_loss.value == pytest.approx(half, rel=1e-5)
@@ -58,7 +64,9 @@ def test_several_seeds_are_averaged_and_widen_the_interval() -> None:
         each = [roc_auc_score(labels[one.rows], own[one.rows]) for own in noisy]
         assert metrics.auc.value == pytest.approx(np.mean(each))
         # Not below the part of the seeds alone.
-        assert metrics.auc.high - metrics.auc.low > 2 * 1.96 * np.std(each, ddof=1) / len(each) ** 0.5
+        assert (
+            metrics.auc.high - metrics.auc.low > 2 * 1.96 * np.std(each, ddof=1) / len(each) ** 0.5
+        )
 
 
 def test_the_slice_where_arms_differ_comes_first_adjusted_over_slices_and_arms() -> None:
@@ -69,7 +77,9 @@ def test_the_slice_where_arms_differ_comes_first_adjusted_over_slices_and_arms()
     assert (found[0].name, found[0].arm, found[0].word) == ("b", "b", "worse")
     by_name = {one.name: one.rows for one in slices}
     p = [
-        compare_auc(labels[by_name[one.name]], *(scores[k][:, by_name[one.name]] for k in (one.arm, "a"))).p
+        compare_auc(
+            labels[by_name[one.name]], *(scores[k][:, by_name[one.name]] for k in (one.arm, "a"))
+        ).p
         for one in found
     ]
     assert len(found) == 2 * len(slices)
@@ -87,7 +97,10 @@ def test_a_large_difference_that_is_noise_comes_after_a_small_one_that_is_none()
     slices = slices_of(["many"] * 20_000 + ["few"] * 40)
     found = slice_differences(labels, {"b": b[None], "a": a[None]}, "a", slices)
     assert abs(found[1].difference.delta) > abs(found[0].difference.delta)
-    assert [(one.name, one.word) for one in found] == [("many", "worse"), ("few", "not distinguishable")]
+    assert [(one.name, one.word) for one in found] == [
+        ("many", "worse"),
+        ("few", "not distinguishable"),
+    ]
 
 
 def test_a_slice_of_one_class_has_no_auc_and_no_verdict() -> None:

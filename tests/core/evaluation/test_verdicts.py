@@ -12,7 +12,9 @@ from core.evaluation.verdicts import Contender, in_words, judge, leader
 ROWS = 600
 
 
-def contenders(skills: dict[str, float], seeds: int = 3, seed: int = 0) -> tuple[np.ndarray, list[Contender]]:
+def contenders(
+    skills: dict[str, float], seeds: int = 3, seed: int = 0
+) -> tuple[np.ndarray, list[Contender]]:
     generator = np.random.default_rng(seed)
     truth = generator.normal(size=ROWS)
     labels = (generator.random(ROWS) < 1 / (1 + np.exp(-2 * truth))).astype(float)
@@ -21,7 +23,11 @@ def contenders(skills: dict[str, float], seeds: int = 3, seed: int = 0) -> tuple
     for title, skill in skills.items():
         own = 0.05 * generator.normal(size=(1 if title == "zero-shot" else seeds, ROWS))
         scores = 1 / (1 + np.exp(-(skill * truth + noise + own)))
-        found.append(Contender(title, 1 - skill / 10, scores, () if title == "zero-shot" else tuple(range(seeds))))
+        found.append(
+            Contender(
+                title, 1 - skill / 10, scores, () if title == "zero-shot" else tuple(range(seeds))
+            )
+        )
     return labels, found
 
 
@@ -40,7 +46,9 @@ def test_the_leader_is_chosen_on_validation_rows_and_every_pair_is_judged_once()
         ("b", "a"),
         ("zero-shot", "a"),
     ]
-    np.testing.assert_allclose([one.auc_p for one in verdicts], holm([one.auc.p for one in verdicts]))
+    np.testing.assert_allclose(
+        [one.auc_p for one in verdicts], holm([one.auc.p for one in verdicts])
+    )
     by_hand = compare_auc(labels, array(found[2]), array(found[0]))
     assert verdicts[1].auc == by_hand
     assert verdicts[1].word == "worse" and verdicts[1].auc.seeds == 3
@@ -62,10 +70,14 @@ def test_p_values_are_adjusted_over_all_settings() -> None:
 
 
 def test_words_rank_nothing_that_is_noise() -> None:
-    labels, found = contenders({"full": 1, "freeze depth 1": 1.001, "freeze depth 2": 3, "probe": 0.1})
+    labels, found = contenders(
+        {"full": 1, "freeze depth 1": 1.001, "freeze depth 2": 3, "probe": 0.1}
+    )
     verdicts = judge(labels, {"": found}, "full")
     words = in_words(verdicts, {"": found}, "full")
-    assert words[0].startswith("Freeze depth 2, chosen on validation rows, is better than full (ΔAUC +0.")
+    assert words[0].startswith(
+        "Freeze depth 2, chosen on validation rows, is better than full (ΔAUC +0."
+    )
     assert "adjusted p" in words[0] and "n = 600, 3 seeds" in words[0]
     assert any(text.startswith("Worse than full: probe (ΔAUC -0.") for text in words)
     assert "Not distinguishable from full at n = 600: freeze depth 1." in words
@@ -75,7 +87,9 @@ def test_with_several_settings_every_sentence_names_its_own() -> None:
     labels, found = contenders({"full": 1, "a": 1.001, "b": 0.1}, seeds=1)
     settings = {"1,000 target rows": found, "all target rows": found}
     words = in_words(judge(labels, settings, "full"), settings, "full")
-    assert len(words) >= 6 and all(text.startswith(("1,000 target rows: ", "all target rows: ")) for text in words)
+    assert len(words) >= 6 and all(
+        text.startswith(("1,000 target rows: ", "all target rows: ")) for text in words
+    )
 
 
 def test_one_seed_says_what_it_cannot_tell() -> None:
@@ -85,7 +99,10 @@ def test_one_seed_says_what_it_cannot_tell() -> None:
 
 def test_without_the_reference_the_leader_is_the_measure() -> None:
     labels, found = contenders({"a": 1, "b": 0.2, "c": 0.3})
-    assert [(one.a, one.b) for one in judge(labels, {"": found}, "full")] == [("b", "a"), ("c", "a")]
+    assert [(one.a, one.b) for one in judge(labels, {"": found}, "full")] == [
+        ("b", "a"),
+        ("c", "a"),
+    ]
 
 
 def test_a_seed_that_is_missing_is_left_out_of_both() -> None:

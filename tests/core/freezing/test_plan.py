@@ -17,7 +17,19 @@ STAGES = tuple(
 )
 ABOUT = {"dataset": "rows", "content_hash": "", "rows": 9, "simulated": False, "domain": "source"}
 CARD = BackboneCard(
-    "b", "card", "dnn", {}, STAGES, 4, HeadSettings((2,)), ABOUT, {}, "", "", "", "2026-11-27T10:00:00+00:00"
+    "b",
+    "card",
+    "dnn",
+    {},
+    STAGES,
+    4,
+    HeadSettings((2,)),
+    ABOUT,
+    {},
+    "",
+    "",
+    "",
+    "2026-11-27T10:00:00+00:00",
 )
 HEAD = HeadSettings((3,), "tanh", "softmax")
 
@@ -25,7 +37,9 @@ HEAD = HeadSettings((3,), "tanh", "softmax")
 @pytest.mark.parametrize("depth", range(4))
 def test_depth_freezes_from_the_input(depth: int) -> None:
     plan = make_plan(CARD, "depth", depth, HEAD)
-    assert [stage.frozen for stage in plan.stages] == [index < depth for index in range(3)] + [False]
+    assert [stage.frozen for stage in plan.stages] == [index < depth for index in range(3)] + [
+        False
+    ]
     assert plan.frozen_parameters == sum(10 * (i + 1) for i in range(depth))
     assert plan.trained_parameters == 60 - plan.frozen_parameters + (4 + 1) * 3 + (3 + 1) * 2
     assert sum(stage.share for stage in plan.stages) == pytest.approx(1)
@@ -38,7 +52,17 @@ def test_named_strategies() -> None:
         name: [stage.frozen for stage in make_plan(CARD, name, 1, HEAD, options.get(name)).stages]
         for name in STRATEGIES
     }
-    for name in ("full", "scratch", "lp-ft", "gradual", "decay", "auto-rgn", "l2-sp", "meda", "autofreeze"):
+    for name in (
+        "full",
+        "scratch",
+        "lp-ft",
+        "gradual",
+        "decay",
+        "auto-rgn",
+        "l2-sp",
+        "meda",
+        "autofreeze",
+    ):
         assert frozen[name] == [False] * 4
     assert frozen["surgical"] == [True, False, True, False]
     assert frozen["embeddings-only"] == [False, True, True, False]
@@ -49,20 +73,27 @@ def test_named_strategies() -> None:
     assert make_plan(CARD, "scratch", 1, HEAD).fresh_backbone
     zero_shot = make_plan(CARD, "zero-shot", 1, HEAD)
     assert not zero_shot.new_head and zero_shot.trained_parameters == 0
-    assert zero_shot.stages[-1].parameters == HeadSettings((2,)).parameters(4) == (4 + 1) * 2 + (2 + 1)
+    assert (
+        zero_shot.stages[-1].parameters == HeadSettings((2,)).parameters(4) == (4 + 1) * 2 + (2 + 1)
+    )
 
 
 @pytest.mark.parametrize("depth", [-1, 4])
 def test_a_depth_that_does_not_fit_is_refused(depth: int) -> None:
-    with pytest.raises(BadInput, match=rf"Freeze depth {depth} does not fit this backbone: it has 3 stages"):
+    with pytest.raises(
+        BadInput, match=rf"Freeze depth {depth} does not fit this backbone: it has 3 stages"
+    ):
         make_plan(CARD, "depth", depth, HEAD)
 
 
 def test_nothing_to_train_is_refused() -> None:
     frozen = tuple(
-        dataclasses.replace(stage, frozen=True, trained=0) for stage in make_plan(CARD, "full", 0, HEAD).stages
+        dataclasses.replace(stage, frozen=True, trained=0)
+        for stage in make_plan(CARD, "full", 0, HEAD).stages
     )
-    with pytest.raises(BadInput, match="Every one of the 4 stages is frozen, so no parameter would train"):
+    with pytest.raises(
+        BadInput, match="Every one of the 4 stages is frozen, so no parameter would train"
+    ):
         Plan("depth", frozen, 4, fresh_backbone=False, new_head=False)
 
 
@@ -125,13 +156,17 @@ def test_parts_of_stages_are_counted() -> None:
         ("full", {"rank": 3}, r"'Full fine-tuning' has no options \['rank'\]"),
     ],
 )
-def test_options_are_checked_at_the_door(strategy: str, options: dict[str, object], sentence: str) -> None:
+def test_options_are_checked_at_the_door(
+    strategy: str, options: dict[str, object], sentence: str
+) -> None:
     with pytest.raises(BadInput, match=sentence):
         make_plan(CARD, strategy, 0, HEAD, options)
 
 
 def test_strategies_that_need_what_a_backbone_lacks_are_refused() -> None:
-    blocks = tuple(StageCard(f"block{i}", "B", 5, 5, 5, biases_norms=0, linear_widths=0) for i in range(2))
+    blocks = tuple(
+        StageCard(f"block{i}", "B", 5, 5, 5, biases_norms=0, linear_widths=0) for i in range(2)
+    )
     images = dataclasses.replace(CARD, stages=blocks)
     for strategy in ("meda", "embeddings-only", "all-but-embeddings"):
         with pytest.raises(BadInput, match="not an embedding stage"):
@@ -142,13 +177,17 @@ def test_strategies_that_need_what_a_backbone_lacks_are_refused() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["bitfit", "lora"])
-def test_a_card_without_the_counts_is_refused_rather_than_probed(strategy: str, tmp_path: Path) -> None:
+def test_a_card_without_the_counts_is_refused_rather_than_probed(
+    strategy: str, tmp_path: Path
+) -> None:
     save_card(CARD, tmp_path)
     values = json.loads((tmp_path / "card.json").read_text())
     for stage in values["stages"]:
         del stage["biases_norms"], stage["linear_widths"]
     (tmp_path / "card.json").write_text(json.dumps(values))
-    with pytest.raises(BadInput, match="written before .* were counted.* export the backbone and import it again"):
+    with pytest.raises(
+        BadInput, match="written before .* were counted.* export the backbone and import it again"
+    ):
         make_plan(load_card(tmp_path), strategy, 0, HEAD)
 
 

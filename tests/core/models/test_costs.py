@@ -1,4 +1,5 @@
-"""Costs: counted by another process, equal to the built network's own, kept, and refused in a sentence."""
+"""Costs: counted by another process, equal to the built network's own, kept, and refused in a
+sentence."""
 
 import subprocess
 import time
@@ -30,7 +31,9 @@ def counted(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> dict[str,
     return kept_costs(workspace, dataset, wanted)
 
 
-def test_a_process_of_its_own_counts_once_and_the_answer_is_kept(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_of_its_own_counts_once_and_the_answer_is_kept(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
     wanted: Wanted = {"dnn": {"widths": [8, 4], "embedding": 2, "batch_norm": True}}
     found = counted(workspace, dataset, wanted)["dnn"]
@@ -38,7 +41,11 @@ def test_a_process_of_its_own_counts_once_and_the_answer_is_kept(tiny: Tiny, mon
     inputs = 39 * 2 + 13
     assert [stage.title for stage in found.stages] == ["Embedding", "Block 1", "Block 2"]
     # BatchNorm takes the place of the bias: a factor and a shift a unit.
-    assert [stage.parameters for stage in found.stages] == [2 * sum(sizes), inputs * 8 + 16, 8 * 4 + 8]
+    assert [stage.parameters for stage in found.stages] == [
+        2 * sum(sizes),
+        inputs * 8 + 16,
+        8 * 4 + 8,
+    ]
     assert [stage.flops for stage in found.stages] == [0, 2 * inputs * 8, 2 * 8 * 4]
     assert (found.values, found.representation, found.members) == (sum(sizes), 4, 1)
     assert found.parameters == sum(stage.parameters for stage in found.stages)
@@ -72,7 +79,9 @@ def test_settings_that_make_no_network_are_refused_in_the_networks_own_sentence(
     assert len(started) == 1, "what cannot be is not tried again"
 
 
-@pytest.mark.parametrize("architecture", [name for name, one in ARCHITECTURES.items() if not one.needs])
+@pytest.mark.parametrize(
+    "architecture", [name for name, one in ARCHITECTURES.items() if not one.needs]
+)
 def test_counting_without_memory_gives_what_the_real_network_has(architecture: str) -> None:
     sizes = [5] * 39
     cost = count_cost(architecture, {}, sizes)
@@ -83,7 +92,9 @@ def test_counting_without_memory_gives_what_the_real_network_has(architecture: s
 
 
 def test_attention_counts_its_products_on_every_device() -> None:
-    cost = count_cost("autoint", {"layers": 1, "heads": 2, "attention": 32, "widths": [4]}, [5] * 39)
+    cost = count_cost(
+        "autoint", {"layers": 1, "heads": 2, "attention": 32, "widths": [4]}, [5] * 39
+    )
     projections = 4 * 2 * 39 * 16 * 32
     scores_and_mixing = 2 * 2 * 39 * 39 * 32
     block = 2 * (39 * 16 + 13) * 4
@@ -102,7 +113,8 @@ def test_flags_say_settings_as_the_command_line_takes_them() -> None:
 
 
 def test_so_many_settings_are_counted_at_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any visitor can ask for other settings; what finds no place is counted when it is asked for again."""
+    """Any visitor can ask for other settings; what finds no place is counted when it is asked for
+    again."""
     workspace, dataset = tiny
     monkeypatch.setattr(costs, "_counting", {})
     wanted: Wanted = {"dnn": {"widths": [8]}}
@@ -125,7 +137,9 @@ def test_so_many_settings_are_counted_at_once(tiny: Tiny, monkeypatch: pytest.Mo
         one.communicate()
 
 
-def test_of_processes_that_have_ended_the_oldest_are_forgotten(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_processes_that_have_ended_the_oldest_are_forgotten(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each keeps a file open until its sentence is read."""
     workspace, dataset = tiny
     monkeypatch.setattr(costs, "_counting", {})
@@ -134,7 +148,9 @@ def test_of_processes_that_have_ended_the_oldest_are_forgotten(tiny: Tiny, monke
     monkeypatch.setattr(
         costs,
         "_start",
-        lambda *_: subprocess.Popen(["sh", "-c", "echo refused >&2; exit 2"], stderr=subprocess.PIPE, text=True),
+        lambda *_: subprocess.Popen(
+            ["sh", "-c", "echo refused >&2; exit 2"], stderr=subprocess.PIPE, text=True
+        ),
     )
     for width in range(1, 7):
         with pytest.raises(BadInput, match="refused"):

@@ -1,4 +1,5 @@
-"""The picture of the 39 features against plain numpy, pixel by pixel, and against Keras' own preprocessing."""
+"""The picture of the 39 features against plain numpy, pixel by pixel, and against Keras' own
+preprocessing."""
 
 import numpy as np
 import pytest
@@ -29,7 +30,9 @@ def fitted(ids: np.ndarray, labels: np.ndarray) -> FeatureImage:
     return image
 
 
-def colours_in_numpy(train: tuple[np.ndarray, ...], ids: np.ndarray, numerics: np.ndarray) -> np.ndarray:
+def colours_in_numpy(
+    train: tuple[np.ndarray, ...], ids: np.ndarray, numerics: np.ndarray
+) -> np.ndarray:
     """(rows, 39, 3): red, green, blue."""
     train_ids, _, labels = train
     known = ~np.isnan(labels)
@@ -45,7 +48,11 @@ def colours_in_numpy(train: tuple[np.ndarray, ...], ids: np.ndarray, numerics: n
                 red = np.log(1 + same.sum()) / np.log(1 + len(train_ids))
             rate = (labels[same & known].sum() + 20 * base) / ((same & known).sum() + 20)
             odds, base_odds = rate / (1 - rate), base / (1 - base)
-            colours[row, field] = red, odds / (odds + base_odds), {0: 0.0, 1: 0.5}.get(int(value), 1.0)
+            colours[row, field] = (
+                red,
+                odds / (odds + base_odds),
+                {0: 0.0, 1: 0.5}.get(int(value), 1.0),
+            )
     return colours
 
 
@@ -70,7 +77,9 @@ def test_picture_equals_numpy_and_keras_preprocessing(unlabelled: int) -> None:
     skip_without("keras")
     applications = import_keras().applications
     for application in (applications.vgg19, applications.resnet50):
-        expected = application.preprocess_input(picture_in_numpy(colours) * 255, data_format="channels_last")
+        expected = application.preprocess_input(
+            picture_in_numpy(colours) * 255, data_format="channels_last"
+        )
         np.testing.assert_allclose(image(*shown).numpy(), expected.transpose(0, 3, 1, 2), atol=2e-4)
 
 

@@ -10,7 +10,9 @@ from core.models.foreign_files import probe_hdf5, probe_weights, rewrite_vocabul
 from tests.core.data.helpers import write
 
 
-def test_weights_that_claim_more_than_memory_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_claim_more_than_memory_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file of some kilobytes, whose one dataset would be terabytes of noughts."""
     h5py = pytest.importorskip("h5py")
     monkeypatch.setattr(reader_process, "memory_limit", lambda: 3 * 2**30)

@@ -43,10 +43,25 @@ def test_stages_are_measured_not_believed(
     files: Files, origin: BackboneCard, workspace: Workspace, tmp_path: Path
 ) -> None:
     stages = [
-        {"name": stage.name, "title": "Better", "parameters": 1, "flops": -5, "outputs": 0, "origin": "rfd"}
+        {
+            "name": stage.name,
+            "title": "Better",
+            "parameters": 1,
+            "flops": -5,
+            "outputs": 0,
+            "origin": "rfd",
+        }
         for stage in origin.stages
     ]
-    changed = with_card(files, stages=stages, id="../../x", bundled=True, imported=False, objective="rfd", metrics={})
+    changed = with_card(
+        files,
+        stages=stages,
+        id="../../x",
+        bundled=True,
+        imported=False,
+        objective="rfd",
+        metrics={},
+    )
     card = import_backbone(workspace, packed(tmp_path / "it.zip", changed))
     assert card.stages == tuple(dataclasses.replace(stage, origin="rfd") for stage in origin.stages)
     assert (card.bundled, card.imported, card.objective) == (False, True, "rfd")
@@ -64,7 +79,9 @@ def test_a_card_before_origins_claims_no_more_than_its_objective(
 
 
 def test_every_origin_can_be_imported() -> None:
-    known = {name for about in ARCHITECTURES.values() for name in (*about.objectives, *about.starts)} - {"none"}
+    known = {
+        name for about in ARCHITECTURES.values() for name in (*about.objectives, *about.starts)
+    } - {"none"}
     assert known <= set(ORIGINS)
 
 
@@ -92,9 +109,18 @@ def test_preprocessing_that_is_refused(files: Files, workspace: Workspace, tmp_p
         (changed(min_count="x"), "preprocessing.min_count is 'x'"),
         (given(vocabulary(files)), "its content does not fit its hash"),
         (given(b"PAR1junk"), "'vocabulary.parquet' cannot be read"),
-        (given(vocabulary(files, field=["C1"], value=[1])), "has the columns .* it must have field and value as text"),
-        (given(vocabulary(files, field=["C1"], value=["x" * 20_000])), "a value of more than 4,096 letters"),
-        (given(vocabulary(files, field=["Z1"], value=["x"])), "values of a column 'Z1', which is none"),
+        (
+            given(vocabulary(files, field=["C1"], value=[1])),
+            "has the columns .* it must have field and value as text",
+        ),
+        (
+            given(vocabulary(files, field=["C1"], value=["x" * 20_000])),
+            "a value of more than 4,096 letters",
+        ),
+        (
+            given(vocabulary(files, field=["Z1"], value=["x"])),
+            "values of a column 'Z1', which is none",
+        ),
     ):
         refused(workspace, packed(tmp_path / "it.zip", fault), sentence)
 
@@ -134,16 +160,36 @@ def test_weights_that_are_refused(files: Files, workspace: Workspace, tmp_path: 
         (changed(extra=torch.zeros(1)), "hold a tensor 'extra', which a network 'dnn' has not"),
         (
             changed(stages__0__table__weight=table[1:].clone()),
-            rf"table.weight' has the shape \[{ids - 1}, 4\], but .* needs \[{ids}, 4\]; the vocabulary has {ids:,} ids",
+            (
+                rf"table.weight' has the shape \[{ids - 1}, 4\], but .* needs \[{ids}, 4\]; the"
+                rf" vocabulary has {ids:,} ids"
+            ),
         ),
         (changed(stages__0__table__weight=table.T.contiguous()), rf"has the shape \[4, {ids}\]"),
-        (changed(stages__0__table__weight=table.half()), "is stored as F16, but F32 is needed: convert it"),
-        (changed(stages__0__table__weight=table.bfloat16()), "is stored as BF16, but F32"),
-        (save(right | {batches: right[batches].float()}), f"'{batches}' is stored as F32, but I64 is needed"),
-        (changed(stages__0__table__weight=table * torch.nan), "'stages.0.table.weight' hold NaN or infinite numbers"),
-        (changed(stages__0__table__weight=table + torch.inf), "'stages.0.table.weight' hold NaN or infinite numbers"),
         (
-            save({name: value * 3e38 if value.is_floating_point() else value for name, value in right.items()}),
+            changed(stages__0__table__weight=table.half()),
+            "is stored as F16, but F32 is needed: convert it",
+        ),
+        (changed(stages__0__table__weight=table.bfloat16()), "is stored as BF16, but F32"),
+        (
+            save(right | {batches: right[batches].float()}),
+            f"'{batches}' is stored as F32, but I64 is needed",
+        ),
+        (
+            changed(stages__0__table__weight=table * torch.nan),
+            "'stages.0.table.weight' hold NaN or infinite numbers",
+        ),
+        (
+            changed(stages__0__table__weight=table + torch.inf),
+            "'stages.0.table.weight' hold NaN or infinite numbers",
+        ),
+        (
+            save(
+                {
+                    name: value * 3e38 if value.is_floating_point() else value
+                    for name, value in right.items()
+                }
+            ),
             "NaN|no fi",
         ),
         (struct.pack("<Q", 2**62) + b"{", "is no whole safetensors file"),
@@ -159,7 +205,9 @@ def test_weights_that_are_refused(files: Files, workspace: Workspace, tmp_path: 
         refused(workspace, packed(tmp_path / "it.zip", with_weights(files, fault)), sentence)
 
 
-def test_a_negative_variance_gives_no_scores(files: Files, workspace: Workspace, tmp_path: Path) -> None:
+def test_a_negative_variance_gives_no_scores(
+    files: Files, workspace: Workspace, tmp_path: Path
+) -> None:
     right = tensors(files, tmp_path)
     right["stages.1.layers.1.running_var"].fill_(-1.0)
     fault = with_weights(files, save(right))
@@ -169,7 +217,9 @@ def test_a_negative_variance_gives_no_scores(files: Files, workspace: Workspace,
 def test_a_huge_card_is_refused_without_the_memory_it_asks_for(
     files: Files, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = complete_settings("dcnv2", {"embedding": 256, "crosses": 8, "widths": [4096] * 8, "batch_norm": True})
+    settings = complete_settings(
+        "dcnv2", {"embedding": 256, "crosses": 8, "widths": [4096] * 8, "batch_norm": True}
+    )
     names = ["embedding", *(f"cross{i}" for i in range(1, 9)), *(f"block{i}" for i in range(1, 9))]
     asked = with_card(
         files,
@@ -189,7 +239,11 @@ def test_a_huge_card_is_refused_without_the_memory_it_asks_for(
 
     monkeypatch.setattr(importing, "build_network", build)
     monkeypatch.setattr(importing, "load_backbone", None)
-    refused(workspace, packed(tmp_path / "it.zip", asked), r"has the shape \[\d+, 4\], but .* needs \[\d+, 256\]")
+    refused(
+        workspace,
+        packed(tmp_path / "it.zip", asked),
+        r"has the shape \[\d+, 4\], but .* needs \[\d+, 256\]",
+    )
     assert set(devices) == {"meta"}
 
 
@@ -200,7 +254,11 @@ def test_a_full_disk_is_a_sentence(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(importing, "save_card", full)
-    refused(workspace, packed(tmp_path / "it.zip", files), r"cannot be read or stored \(No space left on device\)")
+    refused(
+        workspace,
+        packed(tmp_path / "it.zip", files),
+        r"cannot be read or stored \(No space left on device\)",
+    )
 
 
 def test_while_it_is_checked_no_list_shows_it(
@@ -228,20 +286,36 @@ def test_scores_of_the_imported_backbone_are_finite_on_any_id(
         assert torch.isfinite(load_backbone(card)((ids, torch.zeros(2, 13)))).all()
 
 
-def test_a_backbone_whose_vocabulary_is_such(files: Files, workspace: Workspace, tmp_path: Path) -> None:
+def test_a_backbone_whose_vocabulary_is_such(
+    files: Files, workspace: Workspace, tmp_path: Path
+) -> None:
     known = pq.read_table(io.BytesIO(files[VOCABULARY]))
     for columns in (["value"], ["field", "value"]):
         spoilt = encrypted_parquet(known, columns, plain_footer=True)
-        refused(workspace, packed(tmp_path / "it.zip", files | {VOCABULARY: spoilt}), "'vocabulary.parquet'")
+        refused(
+            workspace,
+            packed(tmp_path / "it.zip", files | {VOCABULARY: spoilt}),
+            "'vocabulary.parquet'",
+        )
 
 
-def test_an_imported_vocabulary_is_written_anew(files: Files, workspace: Workspace, tmp_path: Path) -> None:
-    """Of a stranger's Parquet nothing is kept, so that nothing of it can end whoever opens the backbone."""
+def test_an_imported_vocabulary_is_written_anew(
+    files: Files, workspace: Workspace, tmp_path: Path
+) -> None:
+    """Of a stranger's Parquet nothing is kept, so that nothing of it can end whoever opens the
+    backbone."""
     stream = io.BytesIO()
-    pq.write_table(pq.read_table(io.BytesIO(files[VOCABULARY])), stream, compression="gzip", row_group_size=50)
+    pq.write_table(
+        pq.read_table(io.BytesIO(files[VOCABULARY])), stream, compression="gzip", row_group_size=50
+    )
     theirs = stream.getvalue()
-    card = import_backbone(workspace, packed(tmp_path / "it.zip", files | {VOCABULARY: theirs}), "theirs")
+    card = import_backbone(
+        workspace, packed(tmp_path / "it.zip", files | {VOCABULARY: theirs}), "theirs"
+    )
     kept = card.folder / VOCABULARY
-    assert kept.read_bytes() != theirs and pq.ParquetFile(kept).metadata.row_group(0).column(0).compression == "ZSTD"
+    assert (
+        kept.read_bytes() != theirs
+        and pq.ParquetFile(kept).metadata.row_group(0).column(0).compression == "ZSTD"
+    )
     assert pq.read_table(kept).equals(pq.read_table(io.BytesIO(theirs)))
     assert load_backbone(card)

@@ -1,4 +1,5 @@
-"""VGG19 and ResNet50 as stages against Keras' own whole models, and the weights that Keras loads into them."""
+"""VGG19 and ResNet50 as stages against Keras' own whole models, and the weights that Keras loads
+into them."""
 
 import functools
 import shutil
@@ -24,7 +25,8 @@ h5py = pytest.importorskip("h5py")
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 SIZES = (4,) * 39
-# Scalars of the networks without their top, as Keras' model.summary() states them: all, and those that do not train.
+# Scalars of the networks without their top, as Keras' model.summary() states them: all, and those
+# that do not train.
 COUNTS = {"vgg19": (20_024_384, 0), "resnet50": (23_587_712, 53_120)}
 
 
@@ -47,7 +49,11 @@ def state_of(rows: int = 3) -> State:
 
 def variables_of(network: Network) -> dict[str, torch.Tensor]:
     """The network's variables by Keras' path."""
-    parts = [(name.split("."), tensor) for name, tensor in network.state_dict().items() if ".layers." in name]
+    parts = [
+        (name.split("."), tensor)
+        for name, tensor in network.state_dict().items()
+        if ".layers." in name
+    ]
     return {"/".join(name[3:]): tensor for name, tensor in parts if name[0] == "stages"}
 
 
@@ -85,10 +91,14 @@ def test_stages_equal_keras_own_model_and_each_other(built: tuple[str, Network])
             torch.testing.assert_close(network(between, depth), whole, rtol=0, atol=0)
     torch.testing.assert_close(between[0], expected, rtol=1e-5, atol=1e-6)
     assert between[0].shape == (3, network.representation)
-    np.testing.assert_allclose(model.predict(picture.numpy(), verbose=0), expected.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        model.predict(picture.numpy(), verbose=0), expected.numpy(), rtol=1e-5, atol=1e-6
+    )
 
 
-def test_counts_are_those_keras_documents_and_statistics_never_train(built: tuple[str, Network]) -> None:
+def test_counts_are_those_keras_documents_and_statistics_never_train(
+    built: tuple[str, Network],
+) -> None:
     architecture, network = built
     everything, kept = COUNTS[architecture]
     cards = describe_stages(network, 39)
@@ -117,7 +127,9 @@ def test_training_mode_moves_statistics_as_keras_does_and_reaches_every_paramete
         assert not now.requires_grad
     assert all(parameter.grad is not None for parameter in network.parameters())
     with torch.no_grad():
-        torch.testing.assert_close(network.run_stages(state, 0, 5)[0], expected, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            network.run_stages(state, 0, 5)[0], expected, rtol=1e-3, atol=1e-3
+        )
 
 
 def test_fresh_weights_hang_on_torchs_seed_and_are_as_wide_as_keras_draws_them() -> None:
@@ -130,7 +142,9 @@ def test_fresh_weights_hang_on_torchs_seed_and_are_as_wide_as_keras_draws_them()
     assert first[path].std().item() == pytest.approx(keras_own.std().item(), rel=0.01)
 
 
-def test_without_keras_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_keras_the_command_that_installs_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(BadInput, match=r"python -m pip install -r requirements-keras\.txt"):
         build("vgg19")
@@ -138,7 +152,8 @@ def test_without_keras_the_command_that_installs_it_is_named(monkeypatch: pytest
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any]]:
-    """A folder with a Keras ResNet50 saved both ways Keras can, and one with a layer's values cut out."""
+    """A folder with a Keras ResNet50 saved both ways Keras can, and one with a layer's values cut
+    out."""
     folder = tmp_path_factory.mktemp("weights")
     model = keras_model("ResNet50")
     with torch.no_grad():
@@ -162,25 +177,35 @@ def test_weights_from_a_file_give_keras_own_outputs(files: tuple[Path, Any], nam
     load_file(network, "resnet50", folder / name)
     with torch.no_grad():
         expected = model(network.get_submodule("stages.0.image")(*state), training=False)
-        torch.testing.assert_close(network.run_stages(state, 0, 5)[0], expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            network.run_stages(state, 0, 5)[0], expected, rtol=1e-5, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize(
     ("architecture", "name", "sentence"),
     [
         ("vgg19", "old.h5", "does not fit VGG19 without its top .Layer count mismatch"),
-        ("resnet50", "hole.weights.h5", "has no usable numbers for 1 variables, '.*bn/gamma' among them"),
+        (
+            "resnet50",
+            "hole.weights.h5",
+            "has no usable numbers for 1 variables, '.*bn/gamma' among them",
+        ),
         ("resnet50", "junk.h5", "is no HDF5 file"),
         ("resnet50", "weights.pkl", "does not end in .h5"),
         ("resnet50", "none.h5", "There is no file .* check the path of the weights file"),
     ],
 )
-def test_a_wrong_weights_file_is_refused(files: tuple[Path, Any], architecture: str, name: str, sentence: str) -> None:
+def test_a_wrong_weights_file_is_refused(
+    files: tuple[Path, Any], architecture: str, name: str, sentence: str
+) -> None:
     with pytest.raises(BadInput, match=sentence):
         load_file(untouched(architecture), architecture, files[0] / name)
 
 
-def test_imagenet_weights_come_by_keras_own_loader(files: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imagenet_weights_come_by_keras_own_loader(
+    files: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import_keras()
     from keras.src.utils import file_utils
 
@@ -210,5 +235,8 @@ def test_imagenet_weights_that_cannot_be_had_say_which_file_to_fetch(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path))
     monkeypatch.setattr(file_utils, "urlretrieve", refuse)
-    with pytest.raises(BadInput, match=f"no network here.*put the file {PUBLISHED['vgg19'][1]} into {tmp_path}/models"):
+    with pytest.raises(
+        BadInput,
+        match=f"no network here.*put the file {PUBLISHED['vgg19'][1]} into {tmp_path}/models",
+    ):
         load_imagenet(untouched("vgg19"), "vgg19")

@@ -16,7 +16,10 @@ INPUTS, OUTPUTS = 301, 96
 
 def layers(bias: bool = True) -> tuple[Linear, nn.Linear]:
     torch.manual_seed(0)
-    ours, plain = Linear(INPUTS, OUTPUTS, bias=bias), nn.Linear(INPUTS, OUTPUTS, bias=bias, dtype=torch.float64)
+    ours, plain = (
+        Linear(INPUTS, OUTPUTS, bias=bias),
+        nn.Linear(INPUTS, OUTPUTS, bias=bias, dtype=torch.float64),
+    )
     plain.load_state_dict(ours.state_dict())
     return ours, plain
 
@@ -49,7 +52,9 @@ def test_a_gradient_that_is_a_view_of_one_row_is_taken_as_it_is_meant() -> None:
     x = rows_of(400)
     ours(x).sum().backward()
     assert x.grad is not None
-    torch.testing.assert_close(x.grad.double(), plain.weight.sum(0).expand(400, -1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        x.grad.double(), plain.weight.sum(0).expand(400, -1), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_frozen_weights_get_no_gradient_and_hand_one_on() -> None:
@@ -96,7 +101,9 @@ def test_a_stage_whose_two_rows_are_a_large_product_has_all_its_operations_on_it
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_exported_product_is_the_exporters_own_and_gives_the_same_outputs(tmp_path: Path) -> None:
+def test_an_exported_product_is_the_exporters_own_and_gives_the_same_outputs(
+    tmp_path: Path,
+) -> None:
     ours, _ = layers()
     rows, file = torch.randn(400, INPUTS), str(tmp_path / "layer.onnx")
     torch.onnx.export(ours.eval(), (rows,), file, dynamo=False, input_names=["rows"])

@@ -14,7 +14,9 @@ ARMS = (Arm("depth", 0), Arm("depth", 1), Arm("lora", options={"rank": 2}), Arm(
 TRAIN = TrainSettings(epochs=2, batch_size=256, early_stopping=0, device="cpu")
 
 
-def finished_sweep(workspace: Workspace, dataset: Dataset, seeds: tuple[int, ...] = (0, 1)) -> Sweep:
+def finished_sweep(
+    workspace: Workspace, dataset: Dataset, seeds: tuple[int, ...] = (0, 1)
+) -> Sweep:
     """The sweep "first" of ARMS, carried out in this process."""
     spec = SweepSpec(dataset.id, pretrained(workspace, "dnn").id, ARMS, seeds, train=TRAIN)
     sweep = submit_sweep(workspace, spec, "first", own=True)

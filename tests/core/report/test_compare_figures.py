@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from core.report.compare_figures import LONGEST_TEXT, Axis, parallel_coordinates, setting_depths_figure
+from core.report.compare_figures import (
+    LONGEST_TEXT,
+    Axis,
+    parallel_coordinates,
+    setting_depths_figure,
+)
 from core.runs.sweep_result import ArmResult, Spread
 
 NOTHING = float("nan")
@@ -22,7 +27,10 @@ def test_every_setting_has_a_line_of_its_own_by_depth() -> None:
     figure = setting_depths_figure(arms)
     assert [trace.name for trace in figure.data] == ["b", "a"]
     # Side by side around their depth.
-    assert figure.data[0].x == pytest.approx([0, 2], abs=0.1) and figure.data[0].y.tolist() == [0.8, 0.7]
+    assert figure.data[0].x == pytest.approx([0, 2], abs=0.1) and figure.data[0].y.tolist() == [
+        0.8,
+        0.7,
+    ]
     assert figure.data[0].line.color != figure.data[1].line.color
     assert figure.data[1].error_y.array == pytest.approx([0.02])
 
@@ -37,5 +45,8 @@ def test_axes_have_a_tick_at_every_setting_and_short_names() -> None:
     (trace,) = parallel_coordinates(axes, [1, 2, 3]).data
     first, second, third = trace.dimensions
     assert first.ticktext[0] == "depth" and len(first.ticktext[1]) == LONGEST_TEXT
-    assert np.array(second.tickvals) == pytest.approx([3e-4, 1e-3]) and list(second.ticktext) == ["0.0003", "0.001"]
+    assert np.array(second.tickvals) == pytest.approx([3e-4, 1e-3]) and list(second.ticktext) == [
+        "0.0003",
+        "0.001",
+    ]
     assert third.label == "AUC" and np.array(third["values"]).tolist() == [0.7, 0.71, 0.69]

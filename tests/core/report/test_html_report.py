@@ -1,4 +1,5 @@
-"""The report of a sweep that trained, and of runs picked by hand: numbers, hashes, commands, and hostile names."""
+"""The report of a sweep that trained, and of runs picked by hand: numbers, hashes, commands, and
+hostile names."""
 
 from pathlib import Path
 
@@ -28,7 +29,9 @@ def test_the_report_of_a_sweep(tiny: tuple[Workspace, Dataset], tmp_path: Path) 
     sweep = finished_sweep(workspace, dataset)
     store = RunStore(workspace)
     runs = store.group(sweep.id)
-    store.annotate(runs[0].id, "<script>alert(1)</script>", ["<b>tag"], "</script><img src=x onerror=alert(2)>")
+    store.annotate(
+        runs[0].id, "<script>alert(1)</script>", ["<b>tag"], "</script><img src=x onerror=alert(2)>"
+    )
 
     subject = sweep_subject(workspace, sweep)
     said = write_report(workspace, subject, tmp_path / "report.html")
@@ -37,10 +40,24 @@ def test_the_report_of_a_sweep(tiny: tuple[Workspace, Dataset], tmp_path: Path) 
     assert said["simulated"] and said["comparisons"] == 3 + 2 and len(said["runs"]) == 7
     reader = HtmlReader(text)
     names = [name for name, _ in reader.elements]
-    assert "img" not in names and names.count("script") == names.count("figure") + 2 and names.count("figure") >= 8
-    for shown in ("<script>alert(1)</script>", "<b>tag", "</script><img src=x onerror=alert(2)>", "Simulated data:"):
+    assert (
+        "img" not in names
+        and names.count("script") == names.count("figure") + 2
+        and names.count("figure") >= 8
+    )
+    for shown in (
+        "<script>alert(1)</script>",
+        "<b>tag",
+        "</script><img src=x onerror=alert(2)>",
+        "Simulated data:",
+    ):
         assert shown in reader.words
-    for known in (dataset.content_hash, subject.cards[0].weights_sha256, subject.cards[0].licence, "Holm's method"):
+    for known in (
+        dataset.content_hash,
+        subject.cards[0].weights_sha256,
+        subject.cards[0].licence,
+        "Holm's method",
+    ):
         assert known in reader.words
     for sentence in said["verdicts"]:
         assert sentence in reader.words
@@ -50,19 +67,29 @@ def test_the_report_of_a_sweep(tiny: tuple[Workspace, Dataset], tmp_path: Path) 
             with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
                 aucs.append(roc_auc_score(arrays["target_test_label"], arrays["target_test_score"]))
     assert f"{np.mean(aucs):.4f} ± {np.std(aucs, ddof=1):.4f}" in reader.words
-    assert "python -m core sweep --name first --dataset tiny --backbone 'small dnn' --depths 0,1" in reader.words
+    assert (
+        "python -m core sweep --name first --dataset tiny --backbone 'small dnn' --depths 0,1"
+        in reader.words
+    )
 
     check_runs_picked_by_hand(workspace, tmp_path)
 
 
 def check_runs_picked_by_hand(workspace: Workspace, tmp_path: Path) -> None:
     store = RunStore(workspace)
-    runs = [run for run in store.list(kind="finetune", status="done") if run.request["strategy"] != "lora"]
+    runs = [
+        run
+        for run in store.list(kind="finetune", status="done")
+        if run.request["strategy"] != "lora"
+    ]
     subject = runs_subject(workspace, runs)
     assert {one.title: len(one.runs) for one in subject.results} == {
         "freeze depth 0": 2, "freeze depth 1": 2, "zero-shot": 1,
     }  # fmt: skip
-    assert all([run.request["train"]["seed"] for run in one.runs] in ([0, 1], [0]) for one in subject.results)
+    assert all(
+        [run.request["train"]["seed"] for run in one.runs] in ([0, 1], [0])
+        for one in subject.results
+    )
     assert sum("core finetune" in line for line in subject.commands) == len(runs)
     write_report(workspace, subject, tmp_path / "runs.html")
     assert "5 runs on tiny" in (tmp_path / "runs.html").read_text(encoding="utf-8")
@@ -75,7 +102,9 @@ def check_runs_picked_by_hand(workspace: Workspace, tmp_path: Path) -> None:
         runs_subject(workspace, store.list(kind="pretrain"))
 
 
-def test_the_files_of_a_dataset_and_their_duplicates_are_named(workspace: Workspace, tmp_path: Path) -> None:
+def test_the_files_of_a_dataset_and_their_duplicates_are_named(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     simulate(tmp_path / "may.tsv", 900, "source", seed=1)
     simulate(tmp_path / "june.tsv", 500, "target", seed=2)
     with (tmp_path / "june.tsv").open("a") as june:
@@ -85,7 +114,9 @@ def test_the_files_of_a_dataset_and_their_duplicates_are_named(workspace: Worksp
         for role, name in (("source", "may"), ("target", "june"))
     }
     dataset = prepare_files(workspace, files, SplitSpec(), "months", min_count=5)
-    run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=TRAIN))
+    run = carry_out(
+        workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=TRAIN)
+    )
     write_report(workspace, runs_subject(workspace, [run]), tmp_path / "report.html")
     words = HtmlReader((tmp_path / "report.html").read_text(encoding="utf-8")).words
     assert "Source from 'may' (900 rows), target from 'june' (520 rows)." in words

@@ -4,7 +4,14 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from core.evaluation.curves import Confusion, calibration, gains, precision_recall, roc, threshold_table
+from core.evaluation.curves import (
+    Confusion,
+    calibration,
+    gains,
+    precision_recall,
+    roc,
+    threshold_table,
+)
 from core.report.run_figures import (
     NO_CLICKS,
     ONE_CLASS,
@@ -71,9 +78,15 @@ def test_score_shares_are_the_histogram_of_each_class() -> None:
 
 def test_a_long_curve_is_thinned_to_both_its_ends() -> None:
     steps = np.arange(1, 30_001)
-    figure = loss_figure({"train_loss": (steps, 1 / steps), "validation_loss": (steps[:5], 1 / steps[:5])})
+    figure = loss_figure(
+        {"train_loss": (steps, 1 / steps), "validation_loss": (steps[:5], 1 / steps[:5])}
+    )
     long, short = figure.data
-    assert len(long.x) == 2000 and (long.x[0], long.x[-1]) == (1, 30_000) and (np.diff(long.x) > 0).all()
+    assert (
+        len(long.x) == 2000
+        and (long.x[0], long.x[-1]) == (1, 30_000)
+        and (np.diff(long.x) > 0).all()
+    )
     np.testing.assert_array_equal(long.y, 1 / np.asarray(long.x))
     assert len(short.x) == 5
     assert len(figure.to_json()) < 200_000
@@ -94,17 +107,26 @@ def test_every_figure_is_small_keeps_its_zoom_and_names_its_axes() -> None:
     ]
     for figure in figures:
         assert len(figure.to_json()) < 200_000
-        assert figure.layout.uirevision and figure.layout.xaxis.title.text and figure.layout.yaxis.title.text
+        assert (
+            figure.layout.uirevision
+            and figure.layout.xaxis.title.text
+            and figure.layout.yaxis.title.text
+        )
 
 
-@pytest.mark.parametrize(("clicks", "roc_says", "gains_says"), [(0, [ONE_CLASS], [NO_CLICKS]), (5, [ONE_CLASS], [])])
+@pytest.mark.parametrize(
+    ("clicks", "roc_says", "gains_says"), [(0, [ONE_CLASS], [NO_CLICKS]), (5, [ONE_CLASS], [])]
+)
 def test_rows_of_one_class_have_no_curve_and_the_figure_says_so(
     clicks: int, roc_says: list[str], gains_says: list[str]
 ) -> None:
     table = threshold_table(np.array([1.0] * clicks or [0.0] * 5), np.linspace(0.1, 0.9, 5))
     at = {True: table.at(0.5)}
     drawn = roc_figure({True: roc(table)}, at), gains_figure({True: gains(table)})
-    assert [[note.text for note in figure.layout.annotations] for figure in drawn] == [roc_says, gains_says]
+    assert [[note.text for note in figure.layout.annotations] for figure in drawn] == [
+        roc_says,
+        gains_says,
+    ]
     # No point stands where there is no curve, and no axis counts what is not there.
     assert not any(trace.mode == "markers" for trace in drawn[0].data)
     assert drawn[0].layout.xaxis.showticklabels is False

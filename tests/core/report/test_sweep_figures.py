@@ -1,4 +1,5 @@
-"""Figures of a sweep: both kinds of interval, rows that wait, the frontier, controls as lines, bands over seeds."""
+"""Figures of a sweep: both kinds of interval, rows that wait, the frontier, controls as lines,
+bands over seeds."""
 
 import dataclasses
 import math
@@ -26,10 +27,14 @@ NAN = math.nan
 
 
 def arm(title: str, strategy: str, auc: float, **changes: Any) -> ArmResult:
-    """An arm of one seed on 400 training rows, whose backbone had AUC 0.6 on the target and 0.7 on the source."""
+    """An arm of one seed on 400 training rows, whose backbone had AUC 0.6 on the target and 0.7 on
+    the source."""
     before = {"target_test": {"auc": 0.6}, "source_test": {"auc": 0.7}}
     values: dict[str, Any] = {field.name: None for field in dataclasses.fields(Run)}
-    run = Run(**values | {"id": "r-1", "result": {"before": before, "train_rows": changes.pop("rows", 400)}})
+    run = Run(
+        **values
+        | {"id": "r-1", "result": {"before": before, "train_rows": changes.pop("rows", 400)}}
+    )
     result = ArmResult(
         title=title,
         strategy=strategy,
@@ -63,8 +68,14 @@ def test_thin_intervals_are_of_test_rows_and_thick_ones_of_seeds() -> None:
     assert thin.array == pytest.approx([0.02]) and thin.arrayminus == pytest.approx([0.03])
     thick = [one for one in figure.data if one.name is None]
     assert len(thick) == 1, "the source has one seed and so no spread"
-    assert thick[0].error_x.array == pytest.approx([0.01]) and thick[0].error_x.thickness > thin.thickness
-    assert "0.6500 ± 0.0100 over 1 seeds, 95 % 0.6200 to 0.6700" in trace(figure, "target test rows").text[0]
+    assert (
+        thick[0].error_x.array == pytest.approx([0.01])
+        and thick[0].error_x.thickness > thin.thickness
+    )
+    assert (
+        "0.6500 ± 0.0100 over 1 seeds, 95 % 0.6200 to 0.6700"
+        in trace(figure, "target test rows").text[0]
+    )
     loss = trace(arms_figure(["a"], [arm("a", "lora", 0.65)], "log_loss"), "target test rows")
     assert loss.error_x.array == pytest.approx([0]) and "95 %" not in loss.text[0]
 
@@ -95,20 +106,28 @@ def test_depths_are_in_order_beside_each_other_and_controls_are_lines() -> None:
 def test_forgetting_is_measured_from_the_backbone_before() -> None:
     figure = forgetting_figure([arm("LoRA", "lora", 0.64), arm("zero-shot", "zero-shot", 0.6)])
     assert [one.name for one in figure.data] == ["other strategies"]
-    assert figure.data[0].x == pytest.approx([0.69 - 0.7]) and figure.data[0].y == pytest.approx([0.04])
+    assert figure.data[0].x == pytest.approx([0.69 - 0.7]) and figure.data[0].y == pytest.approx(
+        [0.04]
+    )
     assert list(figure.data[0].text) == ["LoRA"]
 
 
 def test_the_frontier_is_what_no_cheaper_place_reaches() -> None:
     generator = np.random.default_rng(0)
     for _ in range(50):
-        costs, quality = generator.integers(0, 6, 12).astype(float), generator.integers(0, 6, 12).astype(float)
+        costs, quality = (
+            generator.integers(0, 6, 12).astype(float),
+            generator.integers(0, 6, 12).astype(float),
+        )
         found = frontier(costs, quality).tolist()
         points = {(costs[place], quality[place]) for place in found}
         beaten = {
             (c, q)
             for c, q in zip(costs, quality, strict=True)
-            if any((d < c and r >= q) or (d == c and r > q) for d, r in zip(costs, quality, strict=True))
+            if any(
+                (d < c and r >= q) or (d == c and r > q)
+                for d, r in zip(costs, quality, strict=True)
+            )
         }
         assert points == {*zip(costs, quality, strict=True)} - beaten
         assert costs[found].tolist() == sorted(set(costs[found]))
@@ -126,7 +145,10 @@ def test_what_trains_nothing_is_a_line_and_not_on_the_frontier() -> None:
     assert trace(figure, "frontier").x.tolist() == [10, 9000]
     assert trace(figure, "zero-shot: none").y.tolist() == [0.6, 0.6]
     assert figure.layout.xaxis.type == "log"
-    assert [text for text in trace(figure, "freeze depths").text if text] == ["linear probe", "full fine-tuning"]
+    assert [text for text in trace(figure, "freeze depths").text if text] == [
+        "linear probe",
+        "full fine-tuning",
+    ]
     assert cost_figure(results, "seconds").layout.xaxis.type is None
     unknown = [dataclasses.replace(one, peak_memory=NAN) for one in results]
     assert trace(cost_figure(unknown, "memory"), "frontier").x.size == 0
@@ -140,7 +162,10 @@ def test_sizes_make_a_line_an_arm_and_zero_shot_a_level() -> None:
         arm("zero-shot", "zero-shot", 0.6, rows=90),
     ]
     figure = sizes_figure(results, ["LoRA", "gone", "zero-shot"])
-    assert trace(figure, "LoRA").x.tolist() == [90, 900] and trace(figure, "LoRA").y.tolist() == [0.61, 0.65]
+    assert trace(figure, "LoRA").x.tolist() == [90, 900] and trace(figure, "LoRA").y.tolist() == [
+        0.61,
+        0.65,
+    ]
     assert trace(figure, "zero-shot").x.tolist() == [90, 900]
     assert list(figure.layout.xaxis.ticktext) == ["90", "900"]
 

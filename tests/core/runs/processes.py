@@ -13,7 +13,12 @@ from core.runs.store import Run
 from core.runs.worker import work
 from core.workspace import PROJECT, Workspace, open_workspace
 
-ENVIRONMENT = {**os.environ, "THAW_WORKER_LINGER": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = {
+    **os.environ,
+    "THAW_WORKER_LINGER": "1",
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+}
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -26,7 +31,15 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 def start_worker(workspace: Workspace) -> subprocess.Popen[bytes]:
     """The real worker, as the app starts it."""
-    command = [sys.executable, "-m", "core.runs.worker", "--workspace", str(workspace.root), "--lane", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "core.runs.worker",
+        "--workspace",
+        str(workspace.root),
+        "--lane",
+        "cpu",
+    ]
     return subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT)
 
 

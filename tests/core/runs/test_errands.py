@@ -77,7 +77,11 @@ def test_the_same_is_not_begun_twice_and_can_be_stopped() -> None:
     assert errand.stopping
     going.set()
     for thread in threading.enumerate():
-        if thread is not threading.current_thread() and thread.daemon and "_carry_out" in thread.name:
+        if (
+            thread is not threading.current_thread()
+            and thread.daemon
+            and "_carry_out" in thread.name
+        ):
             thread.join(PATIENCE)
     assert calls == [1] and errands.find("one") is None
 

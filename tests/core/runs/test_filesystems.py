@@ -1,4 +1,5 @@
-"""Workspaces on file systems that several machines share: how they are told, their journal, and their locks."""
+"""Workspaces on file systems that several machines share: how they are told, their journal, and
+their locks."""
 
 import fcntl
 import shutil
@@ -65,15 +66,20 @@ def test_this_machine_s_own_mounts_are_read(tmp_path: Path) -> None:
 
 def test_mounts_as_other_systems_list_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     listed = (
-        "/dev/disk3s1 on / (apfs, local, journaled)\n//me@nas/data on /Volumes/my data (smbfs, nodev, mounted by me)\n"
+        "/dev/disk3s1 on / (apfs, local, journaled)\n//me@nas/data on /Volumes/my data (smbfs,"
+        " nodev, mounted by me)\n"
     )
     monkeypatch.setattr(filesystems, "MOUNTS", tmp_path / "none")
-    monkeypatch.setattr(filesystems.subprocess, "run", lambda *_, **__: type("Done", (), {"stdout": listed}))
+    monkeypatch.setattr(
+        filesystems.subprocess, "run", lambda *_, **__: type("Done", (), {"stdout": listed})
+    )
     assert shared_kind(Path("/Volumes/my data/workspace")) == "smbfs"
     assert shared_kind(Path("/Users/me")) == ""
 
 
-def test_locks_are_tried_by_a_process_of_its_own(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locks_are_tried_by_a_process_of_its_own(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert check_locks(workspace.root, workspace.database) is False
     RunStore(workspace)
     assert check_locks(workspace.root, workspace.database) is True
@@ -82,7 +88,9 @@ def test_locks_are_tried_by_a_process_of_its_own(workspace: Workspace, monkeypat
     for name in ("lockf", "flock"):
         with monkeypatch.context() as patch:
             patch.setattr(fcntl, name, lambda *_: None)
-            with pytest.raises(BadInput, match=r"File locks do not work .* local disk \(set THAW_HOME\)"):
+            with pytest.raises(
+                BadInput, match=r"File locks do not work .* local disk \(set THAW_HOME\)"
+            ):
                 check_locks(workspace.root, workspace.database)
 
     def none(*_: object) -> None:
@@ -94,7 +102,8 @@ def test_locks_are_tried_by_a_process_of_its_own(workspace: Workspace, monkeypat
 
 
 @pytest.mark.parametrize(
-    "options", ["rw,vers=3,nolock", "rw,local_lock=all", "local_lock=flock,rw", "rw,local_lock=posix"]
+    "options",
+    ["rw,vers=3,nolock", "rw,local_lock=all", "local_lock=flock,rw", "rw,local_lock=posix"],
 )
 def test_a_mount_that_keeps_locks_to_itself_is_refused(
     options: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,5 @@
-"""Successive halving against what the whole sweep's curves say, and survivors against runs without it."""
+"""Successive halving against what the whole sweep's curves say, and survivors against runs without
+it."""
 
 import dataclasses
 import json
@@ -18,13 +19,20 @@ from core.runs.sweep import Arm, Sweep, SweepSpec, arm_of, resume_sweep, submit_
 from core.runs.sweep_result import arm_results, judged, sweep_table
 from core.runs.worker import carry_out_one, work
 from core.training.job import execute
-from core.training.settings import FinetuneRequest, TrainSettings, request_from_json, request_to_json
+from core.training.settings import (
+    FinetuneRequest,
+    TrainSettings,
+    request_from_json,
+    request_to_json,
+)
 from core.training.verify import verify
 from core.workspace import Workspace
 from tests.core.training.helpers import pretrained
 
 EPOCHS, RUNG = 6, 3
-TRAIN = TrainSettings(epochs=EPOCHS, batch_size=256, learning_rate=3e-3, early_stopping=0, plateau=0, device="cpu")
+TRAIN = TrainSettings(
+    epochs=EPOCHS, batch_size=256, learning_rate=3e-3, early_stopping=0, plateau=0, device="cpu"
+)
 ARMS = (Arm("depth", 0), Arm("depth", 2), Arm("depth", 3), Arm("scratch"), Arm("zero-shot"))
 
 
@@ -53,11 +61,16 @@ def submitted(tiny: tuple[Workspace, Dataset], name: str, halving: int) -> Sweep
     workspace, dataset = tiny
     card = next(iter(workspace.backbones.glob("b-*")), None)
     backbone = card.name if card else pretrained(workspace, "dnn").id
-    return submit_sweep(workspace, SweepSpec(dataset.id, backbone, ARMS, (0, 1), train=TRAIN, halving=halving), name)
+    return submit_sweep(
+        workspace, SweepSpec(dataset.id, backbone, ARMS, (0, 1), train=TRAIN, halving=halving), name
+    )
 
 
 def by_arm(workspace: Workspace, sweep: Sweep) -> dict[tuple[str, int], Run]:
-    return {(arm_of(run).title, run.request["train"]["seed"]): run for run in RunStore(workspace).group(sweep.id)}
+    return {
+        (arm_of(run).title, run.request["train"]["seed"]): run
+        for run in RunStore(workspace).group(sweep.id)
+    }
 
 
 def weights(workspace: Workspace, run: Run) -> bytes:
@@ -87,7 +100,8 @@ def test_the_leading_arm_trains_on_as_if_alone_and_the_others_end_at_the_rung(
         assert run.result is not None
         same = expected[title, seed]
         assert same.result is not None
-        # The last point of the seconds was told before the run went back to the queue, or at its end.
+        # The last point of the seconds was told before the run went back to the queue, or at its
+        # end.
         seconds = run.result["seconds"]
         trained = seconds["earlier"] + seconds.get("train", 0.0)
         curve = store.points(run.id).get("seconds", ((), (0.0,)))[1]
@@ -105,12 +119,16 @@ def test_the_leading_arm_trains_on_as_if_alone_and_the_others_end_at_the_rung(
     assert paused == len(reached) * 2 - 1, "all but the last to come to the rung waited there"
 
     results = arm_results(halved, [*runs.values()])
-    assert judged_arms(workspace, results, leading)[1][0] == judged(workspace, results, leading)[1][0]
+    assert (
+        judged_arms(workspace, results, leading)[1][0] == judged(workspace, results, leading)[1][0]
+    )
     ended = judged(workspace, results, "from scratch")[1][0]
     assert all(f"{title} after epoch {rung}" in ended for title in reached if title != leading)
     assert leading not in ended
     assert [row["halted_epoch"] for row in sweep_table(results)].count(rung) == 2
-    assert "Successive halving" not in " ".join(judged(workspace, arm_results(whole, [*expected.values()]), "x")[1])
+    assert "Successive halving" not in " ".join(
+        judged(workspace, arm_results(whole, [*expected.values()]), "x")[1]
+    )
     stopped = next(run for (title, _), run in runs.items() if title in reached and title != leading)
     assert verify(workspace, stopped).same
 
@@ -145,14 +163,17 @@ def test_a_broken_sweep_decides_as_an_unbroken_one(tiny: tuple[Workspace, Datase
 
 
 def carried_until_done(workspace: Workspace, sweep: Sweep) -> None:
-    """Takes the sweep's waiting runs as several workers at a time would: in any order, again and again."""
+    """Takes the sweep's waiting runs as several workers at a time would: in any order, again and
+    again."""
     store = RunStore(workspace)
     while ids := [run.id for run in store.group(sweep.id) if run.status == "queued"]:
         for run_id in reversed(ids):
             carry_out_one(str(workspace.root), run_id, 1, execute)
 
 
-def test_a_run_asked_to_stop_while_it_goes_back_to_the_queue_is_cancelled(tiny: tuple[Workspace, Dataset]) -> None:
+def test_a_run_asked_to_stop_while_it_goes_back_to_the_queue_is_cancelled(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
     workspace, _ = tiny
     store = RunStore(workspace)
     sweep = submitted(tiny, "mine", 2)

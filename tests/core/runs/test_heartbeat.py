@@ -1,4 +1,5 @@
-"""Workers that stop, sleep or hang: what is said of them, and that clocks which are set say nothing."""
+"""Workers that stop, sleep or hang: what is said of them, and that clocks which are set say
+nothing."""
 
 import json
 import os
@@ -48,7 +49,14 @@ def submit(workspace: Workspace) -> Run:
 
 
 def beat(path: Path, beats: int, clock: float, host: str = "", idle: float = 0.0) -> None:
-    said = {"key": "k", "host": host or here(), "pid": 7, "beats": beats, "clock": clock, "idle": idle}
+    said = {
+        "key": "k",
+        "host": host or here(),
+        "pid": 7,
+        "beats": beats,
+        "clock": clock,
+        "idle": idle,
+    }
     path.write_text(json.dumps(said))
 
 
@@ -74,7 +82,9 @@ def test_a_process_that_no_longer_beats_has_stalled_and_one_that_beats_again_has
     assert looks(path, clock, watcher, 3) == Look()
 
 
-def test_an_old_beat_is_believed_once_it_was_watched_for_some_seconds(tmp_path: Path, clock: Clock) -> None:
+def test_an_old_beat_is_believed_once_it_was_watched_for_some_seconds(
+    tmp_path: Path, clock: Clock
+) -> None:
     """As after a sleep of the machine, or where the watcher's own clock is another."""
     path, watcher = tmp_path / "beat", Watcher()
     beat(path, 1, clock.now - 86400)
@@ -86,7 +96,9 @@ def test_an_old_beat_is_believed_once_it_was_watched_for_some_seconds(tmp_path: 
 
 
 @pytest.mark.parametrize("shift", [-86400.0, 86400.0])
-def test_of_another_machine_only_what_is_seen_counts(shift: float, tmp_path: Path, clock: Clock) -> None:
+def test_of_another_machine_only_what_is_seen_counts(
+    shift: float, tmp_path: Path, clock: Clock
+) -> None:
     path, watcher = tmp_path / "beat", Watcher()
     beat(path, 1, clock.now + shift, host="elsewhere/boot/1")
     assert looks(path, clock, watcher, 14) == Look()
@@ -102,7 +114,9 @@ def test_a_watcher_that_slept_itself_begins_anew(tmp_path: Path, clock: Clock) -
     assert look_at(path, "k", watcher) == Look()
 
 
-def test_a_process_that_beats_and_does_nothing_is_said_to_make_no_progress(tmp_path: Path, clock: Clock) -> None:
+def test_a_process_that_beats_and_does_nothing_is_said_to_make_no_progress(
+    tmp_path: Path, clock: Clock
+) -> None:
     path, watcher = tmp_path / "beat", Watcher()
     beat(path, 1, clock.now, idle=heartbeat.IDLE_AFTER - 1)
     assert look_at(path, "k", watcher) == Look()
@@ -111,7 +125,9 @@ def test_a_process_that_beats_and_does_nothing_is_said_to_make_no_progress(tmp_p
     assert found is not None and found.beats and "No progress since" in found.sentence("r-1")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"key": "k"}', '{"key": "other", "beats": 1}', "\x00" * 512])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"key": "k"}', '{"key": "other", "beats": 1}', "\x00" * 512]
+)
 def test_a_file_that_is_no_heartbeat_says_nothing(text: str, tmp_path: Path) -> None:
     path = tmp_path / "beat"
     assert look_at(path, "k", Watcher()) == Look()
@@ -119,7 +135,9 @@ def test_a_file_that_is_no_heartbeat_says_nothing(text: str, tmp_path: Path) -> 
     assert look_at(path, "k", Watcher()) == Look()
 
 
-def test_beats_come_and_their_file_goes_with_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beats_come_and_their_file_goes_with_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
     path = tmp_path / "folder" / "beat"
     with Heartbeat(path, "k") as beating:
@@ -254,7 +272,10 @@ def test_a_store_that_is_kept_is_said_in_a_sentence(workspace: Workspace) -> Non
     submit(workspace)
     db = sqlite3.connect(workspace.database, isolation_level=None)
     db.execute("BEGIN IMMEDIATE")
-    with pytest.raises(sqlite3.OperationalError) as caught, database.opened(workspace, patience=0.0) as other:
+    with (
+        pytest.raises(sqlite3.OperationalError) as caught,
+        database.opened(workspace, patience=0.0) as other,
+    ):
         other.execute("BEGIN IMMEDIATE")
     sentence = system_sentence(caught.value, workspace.root)
     assert sentence is not None and "is busy" in sentence and "stalled" in sentence
@@ -336,14 +357,24 @@ def test_commands_say_that_a_run_has_stalled(
     run, store = submit(workspace), RunStore(workspace)
     claimed, behind = store.claim("cpu", 4711), submit(workspace)
     assert claimed is not None and claimed.claim
-    said = {"key": claimed.claim, "host": here(), "pid": 4711, "beats": 5, "clock": -3600.0, "idle": 0.0}
+    said = {
+        "key": claimed.claim,
+        "host": here(),
+        "pid": 4711,
+        "beats": 5,
+        "clock": -3600.0,
+        "idle": 0.0,
+    }
     run_heartbeat(workspace, run.id).parent.mkdir()
     for path in (run_heartbeat(workspace, run.id), lane_heartbeat(workspace, "cpu")):
         path.write_text(json.dumps(said))
     with launch.lane_lock(workspace, "cpu"):
         assert main(["--workspace", str(workspace.root), "runs", "--json"]) == 0
         found = {one["id"]: one["stalled"] for one in json.loads(capsys.readouterr().out)["runs"]}
-        assert "cancel --run" in found[run.id]["sentence"] and "kill -KILL 4711" in found[behind.id]["sentence"]
+        assert (
+            "cancel --run" in found[run.id]["sentence"]
+            and "kill -KILL 4711" in found[behind.id]["sentence"]
+        )
         assert found[run.id]["since"].startswith("20")
         assert main(["--workspace", str(workspace.root), "runs"]) == 0
         assert capsys.readouterr().out.count("Stalled since") == 2

@@ -35,12 +35,23 @@ def run(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> Run
     """A run whose scoring writes LINES, and refuses files that begin with "bad"."""
 
     def score(
-        workspace: Workspace, run_id: str, source: Path, target: Path, on_bad_rows: str, report: Any, options: Any
+        workspace: Workspace,
+        run_id: str,
+        source: Path,
+        target: Path,
+        on_bad_rows: str,
+        report: Any,
+        options: Any,
     ) -> dict[str, Any]:
         target.write_text(LINES)
         if source.read_text().startswith("bad"):
             raise BadInput(f"Row 1 of {source.name!r} is bad.")
-        return {"rows": 2, "bad_examples": [f"Row 9 of {source.name!r} is bad."], "notes": [], "unknown": {}}
+        return {
+            "rows": 2,
+            "bad_examples": [f"Row 9 of {source.name!r} is bad."],
+            "notes": [],
+            "unknown": {},
+        }
 
     monkeypatch.setattr(module, "score_in_subprocess", score)
     return RunStore(tiny[0]).submit(FinetuneRequest(tiny[1].id, "simulated-dnn"), "a run", "cpu")
@@ -75,7 +86,11 @@ def test_a_scoring_is_found_by_its_files_bytes(
     one.csv.write_text(LINES.replace("0.25", "0.125"))
     score_and_keep(tiny[0], run.id, path, "other.tsv", "reject")
     (again,) = scorings(tiny[0], run.id)
-    assert again.file == "other.tsv" and again.created > one.created and "0.125" in again.csv.read_text()
+    assert (
+        again.file == "other.tsv"
+        and again.created > one.created
+        and "0.125" in again.csv.read_text()
+    )
     delete_kept(again)
     assert scorings(tiny[0], run.id) == []
 
@@ -90,9 +105,13 @@ def test_a_refused_file_leaves_nothing_and_is_called_by_its_own_name(
     assert sorted(path for path in tiny[0].root.rglob("*") if "sqlite" not in path.name) == before
 
 
-def test_the_oldest_scorings_go(tiny: tuple[Workspace, Dataset], run: Run, scored: Callable[[str], Path]) -> None:
+def test_the_oldest_scorings_go(
+    tiny: tuple[Workspace, Dataset], run: Run, scored: Callable[[str], Path]
+) -> None:
     paths = [scored("x" * (1 + number)) for number in range(MOST_SCORINGS + 2)]
-    assert [one.id for one in scorings(tiny[0], run.id)] == [scoring_id(path, "reject") for path in paths[:1:-1]]
+    assert [one.id for one in scorings(tiny[0], run.id)] == [
+        scoring_id(path, "reject") for path in paths[:1:-1]
+    ]
 
 
 def test_nothing_comes_back_of_a_run_that_was_deleted_meanwhile(

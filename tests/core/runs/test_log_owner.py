@@ -37,7 +37,9 @@ def submit(workspace: Workspace, name: str = "a run") -> str:
 def leave_log(workspace: Workspace) -> None:
     """Has a process write some hundred rows and end without emptying its log."""
     command = [sys.executable, "-c", KEEPS_OPEN, str(workspace.root)]
-    with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"written\n"
         process.send_signal(signal.SIGKILL)
@@ -79,7 +81,9 @@ def test_a_store_that_is_put_back_alone_is_not_damaged_by_the_log_of_the_other(
     assert {one.id for one in RunStore(workspace).list()} == {run, second}
 
 
-def test_a_store_is_left_alone_while_the_one_that_lay_there_is_in_use(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_store_is_left_alone_while_the_one_that_lay_there_is_in_use(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     run = submit(workspace)
     shutil.copy(workspace.database, tmp_path / "copy")
     with held_open(workspace):

@@ -1,4 +1,5 @@
-"""Workspaces that are moved away, removed, or put back from a copy while a worker or the app uses them."""
+"""Workspaces that are moved away, removed, or put back from a copy while a worker or the app uses
+them."""
 
 import os
 import shutil
@@ -28,7 +29,8 @@ def submit(workspace: Workspace) -> Run:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """Every file below `root` with its bytes; of the store its rows, since a look at it may make a log beside it."""
+    """Every file below `root` with its bytes; of the store its rows, since a look at it may make a
+    log beside it."""
     files = {
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob("*"))
@@ -49,7 +51,9 @@ class Job:
         while not self.over.wait(0.01):
             reporter.points([(self.steps, "train_loss", 0.5)])
             reporter.should_stop()
-            write_atomic(workspace.runs / run.id / "checkpoint.pt", lambda part: part.write_bytes(b"x"))
+            write_atomic(
+                workspace.runs / run.id / "checkpoint.pt", lambda part: part.write_bytes(b"x")
+            )
             self.steps += 1
         return {"metrics": {}}
 
@@ -60,18 +64,24 @@ class DeafJob(Job):
     def __call__(self, workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
         self.steps = 1
         self.over.wait(60)
-        write_atomic(workspace.runs / run.id / "predictions.npz", lambda part: part.write_bytes(b"x"))
+        write_atomic(
+            workspace.runs / run.id / "predictions.npz", lambda part: part.write_bytes(b"x")
+        )
         return {"metrics": {}}
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Workspace, Job], threading.Thread]]:
+def started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[[Workspace, Job], threading.Thread]]:
     """Starts a worker in a thread; workers that it would start are only counted."""
     monkeypatch.setattr(worker, "ensure_worker", lambda *_: None)
     jobs: list[tuple[Job, threading.Thread]] = []
 
     def start(workspace: Workspace, job: Job) -> threading.Thread:
-        thread = threading.Thread(target=work, args=(workspace, "cpu", job), kwargs={"linger": 60.0}, daemon=True)
+        thread = threading.Thread(
+            target=work, args=(workspace, "cpu", job), kwargs={"linger": 60.0}, daemon=True
+        )
         thread.start()
         jobs.append((job, thread))
         return thread
@@ -160,7 +170,9 @@ def test_a_worker_makes_no_store_where_its_own_was_deleted(
     assert not thread.is_alive() and not [*workspace.root.glob("thaw.sqlite*")]
 
 
-def test_a_worker_started_on_a_folder_that_is_gone_makes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_started_on_a_folder_that_is_gone_makes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gone = tmp_path / "gone"
     monkeypatch.setattr("sys.argv", ["worker", "--workspace", str(gone), "--lane", "cpu"])
     assert worker.main() == 0
@@ -170,7 +182,8 @@ def test_a_worker_started_on_a_folder_that_is_gone_makes_none(tmp_path: Path, mo
 def test_a_copy_put_over_the_store_is_served_by_a_worker_of_its_own(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`cp -a copy/. workspace/` leaves folder, lock and store in their places: the worker is not in that store."""
+    """`cp -a copy/. workspace/` leaves folder, lock and store in their places: the worker is not in
+    that store."""
     left = submit(workspace)
     RunStore(workspace).claim("cpu", 1)
     copy = copied(workspace)
@@ -179,7 +192,10 @@ def test_a_copy_put_over_the_store_is_served_by_a_worker_of_its_own(
 
     def put_back(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
         inode = workspace.database.stat().st_ino
-        with sqlite3.connect(copy / "thaw.sqlite") as source, sqlite3.connect(workspace.database) as target:
+        with (
+            sqlite3.connect(copy / "thaw.sqlite") as source,
+            sqlite3.connect(workspace.database) as target,
+        ):
             source.execute("UPDATE runs SET status = 'queued'")
             source.commit()
             source.backup(target)
@@ -240,14 +256,20 @@ def test_only_the_registered_worker_claims(workspace: Workspace) -> None:
 def test_a_store_that_is_gone_is_said_and_not_made(workspace: Workspace) -> None:
     run, store = submit(workspace), RunStore(workspace)
     workspace.database.unlink()
-    for look in (lambda: store.get(run.id), store.list, store.counts, lambda: store.add_points(run.id, [])):
+    for look in (
+        lambda: store.get(run.id),
+        store.list,
+        store.counts,
+        lambda: store.add_points(run.id, []),
+    ):
         with pytest.raises(BadInput, match="is not there any more"):
             look()
     assert not workspace.database.exists()
 
 
 def test_the_app_shows_the_workspace_that_is_there_now(workspace: Workspace) -> None:
-    """Whoever looks keeps what was read: of a copy with the same runs in other states, nothing of it counts."""
+    """Whoever looks keeps what was read: of a copy with the same runs in other states, nothing of
+    it counts."""
     run, store = submit(workspace), RunStore(workspace)
     store.claim("cpu", 1)
     store.add_points(run.id, [(1, "validation_loss", 0.5)])
@@ -295,6 +317,8 @@ def test_a_folder_that_is_moved_away_as_its_lock_is_taken_is_not_made_anew(
             if not held:
                 super()._acquire()
 
-    monkeypatch.setattr("core.runs.worker.lane_lock", lambda *_: Late(workspace.root / "worker-cpu.lock"))
+    monkeypatch.setattr(
+        "core.runs.worker.lane_lock", lambda *_: Late(workspace.root / "worker-cpu.lock")
+    )
     work(workspace, "cpu", Job(), linger=0.1)
     assert away.exists() and not workspace.root.exists()

@@ -33,7 +33,11 @@ def submit(store: RunStore, lane: str = "cpu") -> Run:
 def test_oldest_queued_run_of_the_lane_is_claimed(store: RunStore) -> None:
     first, other_lane, second = submit(store), submit(store, "cuda"), submit(store)
     claimed = store.claim("cpu", 42)
-    assert claimed is not None and (claimed.id, claimed.status, claimed.worker_pid) == (first.id, "running", 42)
+    assert claimed is not None and (claimed.id, claimed.status, claimed.worker_pid) == (
+        first.id,
+        "running",
+        42,
+    )
     assert claimed.started is not None and claimed.request["group"] == claimed.group == "g-1"
     again = store.claim("cpu", 42)
     assert again is not None and again.id == second.id
@@ -63,7 +67,9 @@ def test_racing_claims_never_take_the_same_run(workspace: Workspace) -> None:
     assert len(taken) == 40 and set(taken) == ids
 
 
-def test_the_log_stays_while_a_worker_holds_the_store_open(store: RunStore, workspace: Workspace) -> None:
+def test_the_log_stays_while_a_worker_holds_the_store_open(
+    store: RunStore, workspace: Workspace
+) -> None:
     run, log = submit(store), workspace.database.with_name(f"{workspace.database.name}-wal")
     store.add_points(run.id, [(1, "train_loss", 0.7)])
     assert not log.exists()
@@ -77,7 +83,9 @@ def test_the_log_stays_while_a_worker_holds_the_store_open(store: RunStore, work
 def test_points_are_replaced_not_doubled_and_rewound(store: RunStore) -> None:
     run = submit(store)
     store.add_points(run.id, [(step, "train_loss", 1 / step) for step in range(1, 6)])
-    store.add_points(run.id, [(5, "train_loss", 0.7), (5, "validation_auc", 0.8), (6, "train_loss", 0.6)])
+    store.add_points(
+        run.id, [(5, "train_loss", 0.7), (5, "validation_auc", 0.8), (6, "train_loss", 0.6)]
+    )
     steps, values = store.points(run.id)["train_loss"]
     assert steps.tolist() == [1, 2, 3, 4, 5, 6] and values[4] == 0.7
     store.drop_points_after(run.id, 4)
@@ -103,7 +111,12 @@ def test_cancel_resume_and_finish(store: RunStore) -> None:
     assert not store.get(running.id).active
     store.resume(running.id)
     again = store.get(running.id)
-    assert (again.status, again.cancel_asked, again.message, again.finished) == ("queued", None, "", None)
+    assert (again.status, again.cancel_asked, again.message, again.finished) == (
+        "queued",
+        None,
+        "",
+        None,
+    )
     assert store.claim("cpu", 2) is not None
     store.finish(running.id, "done", result={"x": 1.5})
     assert store.get(running.id).result == {"x": 1.5}
@@ -117,11 +130,16 @@ def test_stale_runs_are_interrupted_or_cancelled(store: RunStore) -> None:
         store.claim(lane, 1)
     store.request_cancel(cancelled.id)
     store.interrupt_stale("cpu")
-    assert [store.get(run.id).status for run in (left, cancelled, other)] == ["interrupted", "cancelled", "running"]
+    assert [store.get(run.id).status for run in (left, cancelled, other)] == [
+        "interrupted",
+        "cancelled",
+        "running",
+    ]
 
 
 def test_cancelled_in_the_moment_it_goes_back_to_the_queue(store: RunStore) -> None:
-    """Successive halving sends a run back while someone cancels it: it ends, and says so, as any other one."""
+    """Successive halving sends a run back while someone cancels it: it ends, and says so, as any
+    other one."""
     going, cancelled = submit(store), submit(store)
     for _ in range(2):
         store.claim("cpu", 1)
@@ -129,9 +147,18 @@ def test_cancelled_in_the_moment_it_goes_back_to_the_queue(store: RunStore) -> N
     store.pause(going.id)
     store.pause(cancelled.id)
     waits, ended = store.get(going.id), store.get(cancelled.id)
-    assert (waits.status, waits.phase, waits.message, waits.finished) == ("queued", PAUSED, "", None)
+    assert (waits.status, waits.phase, waits.message, waits.finished) == (
+        "queued",
+        PAUSED,
+        "",
+        None,
+    )
     assert (ended.status, ended.phase, ended.worker_pid) == ("cancelled", "", None)
-    assert "Cancelled" in ended.message and ended.finished is not None and ended.finished > ended.created
+    assert (
+        "Cancelled" in ended.message
+        and ended.finished is not None
+        and ended.finished > ended.created
+    )
 
 
 def test_the_newest_are_listed_first_and_as_many_as_asked_for(store: RunStore) -> None:
@@ -141,7 +168,9 @@ def test_the_newest_are_listed_first_and_as_many_as_asked_for(store: RunStore) -
     assert store.list("done", limit=2) == []
 
 
-def test_delete_takes_everything_but_not_a_running_run(store: RunStore, workspace: Workspace) -> None:
+def test_delete_takes_everything_but_not_a_running_run(
+    store: RunStore, workspace: Workspace
+) -> None:
     run = submit(store)
     store.claim("cpu", 1)
     store.add_points(run.id, [(1, "train_loss", 1.0)])
@@ -167,7 +196,9 @@ def test_name_tags_and_note(store: RunStore) -> None:
     assert store.get(run.id).name == hostile
 
 
-def test_opened_again_everything_is_there_and_a_newer_schema_is_refused(workspace: Workspace) -> None:
+def test_opened_again_everything_is_there_and_a_newer_schema_is_refused(
+    workspace: Workspace,
+) -> None:
     run = submit(RunStore(workspace))
     assert RunStore(workspace).get(run.id) == run
     with sqlite3.connect(workspace.database) as db:
@@ -179,8 +210,14 @@ def test_opened_again_everything_is_there_and_a_newer_schema_is_refused(workspac
 
 def test_best_and_last_validation_metrics_of_every_run(store: RunStore) -> None:
     falling, rising, none = submit(store), submit(store), submit(store)
-    store.add_points(falling.id, [(step, "validation_loss", loss) for step, loss in ((0, 0.7), (10, 0.5), (20, 0.6))])
-    store.add_points(falling.id, [(step, "validation_auc", auc) for step, auc in ((0, 0.5), (10, 0.8), (20, 0.7))])
+    store.add_points(
+        falling.id,
+        [(step, "validation_loss", loss) for step, loss in ((0, 0.7), (10, 0.5), (20, 0.6))],
+    )
+    store.add_points(
+        falling.id,
+        [(step, "validation_auc", auc) for step, auc in ((0, 0.5), (10, 0.8), (20, 0.7))],
+    )
     store.add_points(falling.id, [(20, "train_loss", 0.1)])
     store.add_points(rising.id, [(5, "validation_loss", 0.4)])
     found = store.validation([falling, rising, none])
@@ -233,7 +270,9 @@ def test_lists_follow_every_change_whoever_makes_it(store: RunStore, workspace: 
     assert [run.id for run in listed()] == [first.id]
 
 
-def test_more_runs_than_are_kept_are_read_all_the_same(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_runs_than_are_kept_are_read_all_the_same(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("core.runs.known.MOST", 2)
     ids = [submit(store).id for _ in range(5)]
     for _ in range(2):
@@ -241,31 +280,44 @@ def test_more_runs_than_are_kept_are_read_all_the_same(store: RunStore, monkeypa
         assert [*store.validation(store.list())] == ids[::-1]
 
 
-def test_a_number_that_does_not_exist_is_stored_as_missing(store: RunStore, workspace: Workspace) -> None:
+def test_a_number_that_does_not_exist_is_stored_as_missing(
+    store: RunStore, workspace: Workspace
+) -> None:
     run = submit(store)
     store.claim("cpu", 1)
     # Validation rows of one class have a loss and no AUC.
     store.add_points(run.id, [(1, "validation_loss", 0.5), (1, "validation_auc", float("nan"))])
     assert set(store.points(run.id)) == {"validation_loss"}
     assert store.validation([run])[run.id] == Validation(0.5, 0.5)
-    store.finish(run.id, "done", result={"metrics": {"target_test": {"auc": float("nan"), "log_loss": 0.5}}})
+    store.finish(
+        run.id, "done", result={"metrics": {"target_test": {"auc": float("nan"), "log_loss": 0.5}}}
+    )
     result = store.get(run.id).result
     assert result is not None and result["metrics"]["target_test"] == {"auc": None, "log_loss": 0.5}
     with sqlite3.connect(workspace.database) as db:
         assert "NaN" not in db.execute("SELECT result FROM runs").fetchone()[0]
 
 
-def test_results_of_older_versions_with_nan_are_read_as_missing(store: RunStore, workspace: Workspace) -> None:
+def test_results_of_older_versions_with_nan_are_read_as_missing(
+    store: RunStore, workspace: Workspace
+) -> None:
     run = submit(store)
     with sqlite3.connect(workspace.database) as db:
-        db.execute("UPDATE runs SET status = 'done', result = ?", ('{"metrics": {"a": NaN, "b": -Infinity, "c": 1}}',))
+        db.execute(
+            "UPDATE runs SET status = 'done', result = ?",
+            ('{"metrics": {"a": NaN, "b": -Infinity, "c": 1}}',),
+        )
     for found in (store.get(run.id), store.list()[0]):
         assert found.result == {"metrics": {"a": None, "b": None, "c": 1}}
 
 
-def test_a_clock_that_is_set_back_changes_no_order(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_is_set_back_changes_no_order(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     days = iter(range(28, 0, -1))
-    monkeypatch.setattr("core.runs.store.now", lambda: f"2026-01-{next(days):02d}T00:00:00.000000+00:00")
+    monkeypatch.setattr(
+        "core.runs.store.now", lambda: f"2026-01-{next(days):02d}T00:00:00.000000+00:00"
+    )
     ids = [submit(store).id for _ in range(4)]
     assert [run.id for run in store.list()] == ids[::-1]
     assert [run.id for run in store.list(limit=1)] == ids[3:]
@@ -300,8 +352,9 @@ def test_a_store_of_an_older_version_gains_what_is_new_and_keeps_its_runs(
     with sqlite3.connect(workspace.database) as db:
         assert db.execute("PRAGMA user_version").fetchone()[0] == 3
         db.execute(
-            "INSERT INTO runs (id, kind, name, status, request, lane, dataset, grouping, created, worker_pid) VALUES"
-            " ('r-1', 'finetune', 'old', 'running', ?, 'cpu', 'd-1', 'g-1', '2026-01-01T00:00:00+00:00', 7)",
+            "INSERT INTO runs (id, kind, name, status, request, lane, dataset, grouping, created,"
+            " worker_pid) VALUES ('r-1', 'finetune', 'old', 'running', ?, 'cpu', 'd-1', 'g-1',"
+            " '2026-01-01T00:00:00+00:00', 7)",
             (values,),
         )
     db.close()
@@ -313,7 +366,8 @@ def test_a_store_of_an_older_version_gains_what_is_new_and_keeps_its_runs(
 def test_what_is_said_to_be_done_outlasts_a_power_cut(
     store: RunStore, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a write-ahead log that takes FULL; how far a run has come may be lost, its points may not."""
+    """With a write-ahead log that takes FULL; how far a run has come may be lost, its points may
+    not."""
     asked: list[int] = []
     real = queue.opened
 

@@ -46,7 +46,9 @@ def spec_of(workspace: Workspace, dataset: Dataset, **changes: object) -> SweepS
 
 
 @pytest.mark.usefixtures("still")
-def test_every_arm_has_every_seed_rate_and_size_and_zero_shot_one_run(tiny: tuple[Workspace, Dataset]) -> None:
+def test_every_arm_has_every_seed_rate_and_size_and_zero_shot_one_run(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
     workspace, dataset = tiny
     spec = spec_of(workspace, dataset, learning_rates=(1e-3, 1e-4), target_sizes=(0, 200))
     sweep = submit_sweep(workspace, spec, "mine")
@@ -69,14 +71,20 @@ def test_every_arm_has_every_seed_rate_and_size_and_zero_shot_one_run(tiny: tupl
     seeds = [run.request["train"]["seed"] for run in runs]
     assert seeds == sorted(seeds), "all arms of one seed come before the next seed's"
     rest = [
-        {key: value for key, value in run.request["train"].items() if key not in ("seed", "learning_rate")}
+        {
+            key: value
+            for key, value in run.request["train"].items()
+            if key not in ("seed", "learning_rate")
+        }
         for run in runs
     ]
     assert all(one == rest[0] for one in rest)
 
 
 @pytest.mark.usefixtures("still")
-def test_a_sweep_comes_back_from_the_store_and_is_extended_without_doubling(tiny: tuple[Workspace, Dataset]) -> None:
+def test_a_sweep_comes_back_from_the_store_and_is_extended_without_doubling(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
     workspace, dataset = tiny
     sweep = submit_sweep(workspace, spec_of(workspace, dataset), "mine")
     assert list_sweeps(workspace) == [sweep] == [find_sweep(workspace, "mine")]
@@ -92,8 +100,18 @@ def test_a_sweep_comes_back_from_the_store_and_is_extended_without_doubling(tiny
 @pytest.mark.usefixtures("still")
 def test_each_target_size_trains_with_its_own_settings(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
-    by_size = TrainSettings(epochs=9, batch_size=16, device="cpu"), TrainSettings(learning_rate=3e-4, device="cpu")
-    spec = spec_of(workspace, dataset, target_sizes=(200, 0), train=by_size[1], train_by_size=by_size, halving=3)
+    by_size = (
+        TrainSettings(epochs=9, batch_size=16, device="cpu"),
+        TrainSettings(learning_rate=3e-4, device="cpu"),
+    )
+    spec = spec_of(
+        workspace,
+        dataset,
+        target_sizes=(200, 0),
+        train=by_size[1],
+        train_by_size=by_size,
+        halving=3,
+    )
     sweep = extend_sweep(workspace, submit_sweep(workspace, spec, "mine"), 1)
     assert list_sweeps(workspace) == [sweep] and sweep.spec.train_by_size == by_size
     for run in RunStore(workspace).group(sweep.id):
@@ -134,7 +152,10 @@ def test_cancel_and_resume_reach_every_run(tiny: tuple[Workspace, Dataset]) -> N
     ("changes", "sentence"),
     [
         ({"arms": ()}, "at least one arm"),
-        ({"target_sizes": (200, 0), "train_by_size": (TRAIN,)}, "settings by size are 1 for 2 target sizes"),
+        (
+            {"target_sizes": (200, 0), "train_by_size": (TRAIN,)},
+            "settings by size are 1 for 2 target sizes",
+        ),
         ({"arms": (Arm("depth", 99),)}, "Freeze depth 99 does not fit"),
         ({"arms": (Arm("full"), Arm("full"))}, "has one twice"),
         ({"arms": (Arm("gradual"),)}, "opens its last stage in epoch"),

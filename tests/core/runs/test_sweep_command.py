@@ -1,4 +1,5 @@
-"""A sweep's command line asks for the same sweep, and its estimated time is the sum over its runs."""
+"""A sweep's command line asks for the same sweep, and its estimated time is the sum over its
+runs."""
 
 import dataclasses
 import shlex
@@ -12,15 +13,27 @@ from core.freezing.plan import make_plan
 from core.models.card import HeadSettings
 from core.models.library import list_backbones
 from core.runs.reproduce import fits_one_command, sweep_commands
-from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, estimate_sweep, requests_of, sweep_command_line
+from core.runs.sweep import (
+    Arm,
+    Sweep,
+    SweepSpec,
+    depth_arms,
+    estimate_sweep,
+    requests_of,
+    sweep_command_line,
+)
 from core.sweep_command import sweep_spec
 from core.training.defaults import default_settings
 from core.training.estimate import SPEEDS, Estimate, estimate_seconds
 from core.training.settings import PRESETS, TrainSettings
 from core.workspace import Workspace
 
-BY_SIZE = tuple(dataclasses.replace(default_settings(rows)[1], early_stopping=5, device="cpu") for rows in (90, 540))
-"""What 100 and all rows of the dataset tiny train with by default, but for two values that were given."""
+BY_SIZE = tuple(
+    dataclasses.replace(default_settings(rows)[1], early_stopping=5, device="cpu")
+    for rows in (90, 540)
+)
+"""What 100 and all rows of the dataset tiny train with by default, but for two values that were
+given."""
 
 
 @pytest.fixture
@@ -35,7 +48,13 @@ def spec(tiny: tuple[Workspace, Dataset]) -> SweepSpec:
     [
         {},
         {"arms": (Arm("depth", 2), Arm("depth", 0)), "seeds": (0,)},
-        {"arms": (Arm("l2-sp", 0, {"pull": 0.25}), Arm("lp-ft", 0, {"probe_epochs": 3}), Arm("zero-shot"))},
+        {
+            "arms": (
+                Arm("l2-sp", 0, {"pull": 0.25}),
+                Arm("lp-ft", 0, {"probe_epochs": 3}),
+                Arm("zero-shot"),
+            )
+        },
         {
             "arms": (
                 Arm("depth", 1),
@@ -48,7 +67,9 @@ def spec(tiny: tuple[Workspace, Dataset]) -> SweepSpec:
             "target_sizes": (1000, 0),
             "halving": 4,
             "head": HeadSettings((64, 32), "gelu", "softmax"),
-            "train": dataclasses.replace(PRESETS["small"], epochs=7, validation_share=0.2, device="cpu"),
+            "train": dataclasses.replace(
+                PRESETS["small"], epochs=7, validation_share=0.2, device="cpu"
+            ),
         },
         {"train": PRESETS["map"]},
         {"target_sizes": (100, 0), "train": BY_SIZE[1], "train_by_size": BY_SIZE},
@@ -68,7 +89,10 @@ def test_the_command_asks_for_the_same_sweep(
 def test_defaults_are_left_out(spec: SweepSpec, tiny: tuple[Workspace, Dataset]) -> None:
     default = dataclasses.replace(spec, train=default_settings(540)[1])
     line = sweep_command_line(tiny[0], default, "mine")
-    assert line == "python -m core sweep --name mine --dataset tiny --backbone 'Simulated DNN' --depths all"
+    assert (
+        line
+        == "python -m core sweep --name mine --dataset tiny --backbone 'Simulated DNN' --depths all"
+    )
     # A later version may have another default, so what is to last names every value.
     lasting = sweep_command_line(tiny[0], default, "mine", lasting=True)
     options = build_parser().parse_args(shlex.split(lasting)[3:])
@@ -79,7 +103,9 @@ def test_settings_that_no_single_command_gives_are_said_run_by_run(
     spec: SweepSpec, tiny: tuple[Workspace, Dataset]
 ) -> None:
     by_size = PRESETS["small"], PRESETS["map"]
-    asked = dataclasses.replace(spec, target_sizes=(100, 0), train=by_size[1], train_by_size=by_size)
+    asked = dataclasses.replace(
+        spec, target_sizes=(100, 0), train=by_size[1], train_by_size=by_size
+    )
     assert not fits_one_command(tiny[1], asked)
     with pytest.raises(BadInput, match="no single command"):
         sweep_command_line(tiny[0], asked, "mine")
@@ -95,18 +121,29 @@ def test_the_estimate_is_the_sum_over_runs_with_every_frozen_prefix_once(
     workspace, dataset = tiny
     card = next(card for card in list_backbones(workspace) if card.id == spec.backbone)
     train = TrainSettings(epochs=3, validation_share=share, device="cpu")
-    asked = dataclasses.replace(spec, target_sizes=(last,), train=train, arms=(*spec.arms, Arm("zero-shot")))
+    asked = dataclasses.replace(
+        spec, target_sizes=(last,), train=train, arms=(*spec.arms, Arm("zero-shot"))
+    )
     rows = len(training_rows(dataset, "target", share, last)[0])
     alone = [
-        estimate_seconds(make_plan(card, one.strategy, one.freeze_depth, one.head), rows, train, ()).seconds
+        estimate_seconds(
+            make_plan(card, one.strategy, one.freeze_depth, one.head), rows, train, ()
+        ).seconds
         for one in requests_of(asked)
     ]
     assert len(alone) == 5 * 3 + 1
-    prefixes = sum(rows * sum(stage.flops for stage in card.stages[:depth]) for depth in range(5)) / SPEEDS["cpu"].flops
-    assert estimate_sweep(dataset, card, asked, ()).seconds == pytest.approx(sum(alone) - 2 * prefixes)
+    prefixes = (
+        sum(rows * sum(stage.flops for stage in card.stages[:depth]) for depth in range(5))
+        / SPEEDS["cpu"].flops
+    )
+    assert estimate_sweep(dataset, card, asked, ()).seconds == pytest.approx(
+        sum(alone) - 2 * prefixes
+    )
 
 
-def test_sizes_and_strategies_share_a_prefix_too(spec: SweepSpec, tiny: tuple[Workspace, Dataset]) -> None:
+def test_sizes_and_strategies_share_a_prefix_too(
+    spec: SweepSpec, tiny: tuple[Workspace, Dataset]
+) -> None:
     workspace, dataset = tiny
     card = next(card for card in list_backbones(workspace) if card.id == spec.backbone)
     train = TrainSettings(epochs=3, device="cpu")
@@ -122,4 +159,6 @@ def test_sizes_and_strategies_share_a_prefix_too(spec: SweepSpec, tiny: tuple[Wo
     few = estimate(probe, sizes=(300,))
     (of_few,) = few.prefixes.values()
     assert of_few < shared
-    assert estimate(probe, sizes=(300, 0)).seconds == pytest.approx(few.seconds + estimate(probe).seconds - of_few)
+    assert estimate(probe, sizes=(300, 0)).seconds == pytest.approx(
+        few.seconds + estimate(probe).seconds - of_few
+    )

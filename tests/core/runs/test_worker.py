@@ -75,7 +75,9 @@ def test_a_failing_run_gets_its_sentence_and_the_queue_goes_on(workspace: Worksp
     assert "surprise" in log.read_text() and "Traceback" in log.read_text()
 
 
-def test_a_second_worker_of_the_lane_goes_away(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_worker_of_the_lane_goes_away(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("core.runs.worker.LOCK_PATIENCE", 0.1)
     run = submit(workspace)
     assert not worker_alive(workspace, "cpu")
@@ -107,7 +109,9 @@ def test_cancelling_a_running_run(workspace: Workspace) -> None:
     worker.kill()
 
 
-def test_a_job_deaf_to_the_flag_is_ended_by_force(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_deaf_to_the_flag_is_ended_by_force(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(launch, "TERMINATE_AFTER", 0.2)
     monkeypatch.setattr(launch, "KILL_AFTER", 0.6)
     run = submit(workspace)
@@ -144,7 +148,9 @@ def test_a_dead_workers_run_is_interrupted_and_later_ones_stay_queued(
     assert {one.status for one in store.list()} == {"done"}
 
 
-def test_ensure_worker_starts_one_and_leaves_no_zombie(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ensure_worker_starts_one_and_leaves_no_zombie(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("THAW_WORKER_LINGER", "0.2")
     ensure_worker(workspace, "cpu")
     first = launch._children[-1]
@@ -156,7 +162,9 @@ def test_ensure_worker_starts_one_and_leaves_no_zombie(workspace: Workspace, mon
     assert "Traceback" not in (workspace.logs / "worker-cpu.log").read_text()
 
 
-def test_the_lane_is_held_before_a_worker_warms_up(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lane_is_held_before_a_worker_warms_up(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else every look at a page in the seconds of the import starts one more that imports."""
     monkeypatch.setattr("core.runs.worker.LOCK_PATIENCE", 0.1)
     warmed: list[str] = []
@@ -180,10 +188,14 @@ def test_lane_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "cancel"])
-def test_broken_and_resumed_equals_unbroken_bit_for_bit(how: str, tiny: tuple[Workspace, Dataset]) -> None:
+def test_broken_and_resumed_equals_unbroken_bit_for_bit(
+    how: str, tiny: tuple[Workspace, Dataset]
+) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
-    train = TrainSettings(epochs=40, batch_size=8, early_stopping=0, plateau=3, seed=5, device="cpu")
+    train = TrainSettings(
+        epochs=40, batch_size=8, early_stopping=0, plateau=3, seed=5, device="cpu"
+    )
     request = FinetuneRequest(dataset.id, card.id, "depth", 1, train=train)
     whole = carry_out(workspace, request)
     store = RunStore(workspace)
@@ -212,11 +224,17 @@ def test_broken_and_resumed_equals_unbroken_bit_for_bit(how: str, tiny: tuple[Wo
         worker.wait()
 
     resumed = store.get(run.id)
-    weights = [(workspace.runs / one.id / "model" / "model.safetensors").read_bytes() for one in (whole, resumed)]
+    weights = [
+        (workspace.runs / one.id / "model" / "model.safetensors").read_bytes()
+        for one in (whole, resumed)
+    ]
     assert weights[0] == weights[1]
     assert resumed.result is not None and whole.result is not None
     assert resumed.result["metrics"] == whole.result["metrics"]
-    assert (resumed.result["best_epoch"], resumed.result["epochs_run"]) == (whole.result["best_epoch"], 40)
+    assert (resumed.result["best_epoch"], resumed.result["epochs_run"]) == (
+        whole.result["best_epoch"],
+        40,
+    )
     steps, losses = store.points(run.id)["train_loss"]
     assert (np.diff(steps) > 0).all() and steps[-1] == resumed.step == resumed.steps
     validations, _ = store.points(run.id)["validation_loss"]
@@ -258,7 +276,9 @@ def test_points_are_written_together_and_before_a_file_that_counts_on_them(
     assert len(writes) <= 3
 
 
-def test_what_a_run_had_reported_when_it_failed_is_kept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_run_had_reported_when_it_failed_is_kept(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reporting, "REPORT_SECONDS", 3600.0)
     run = submit(workspace)
 

@@ -27,17 +27,24 @@ def simulate_columns(path: Path, rows: int, domain: str, seed: int) -> Columns:
 
 def to_table(columns: Columns) -> pa.Table:
     texts = pa.table({field: pa.array(columns[field], pa.string()) for field in FIELDS})
-    return texts.cast(pa.schema([(field, pa.float64() if field in NUMERIC else pa.string()) for field in FIELDS]))
+    return texts.cast(
+        pa.schema([(field, pa.float64() if field in NUMERIC else pa.string()) for field in FIELDS])
+    )
 
 
-def unknown_columns_of(trained: tuple[Preprocessing, np.ndarray], columns: Columns) -> tuple[UnknownColumn, ...]:
+def unknown_columns_of(
+    trained: tuple[Preprocessing, np.ndarray], columns: Columns
+) -> tuple[UnknownColumn, ...]:
     rows = to_table(columns)
     counts = drift_counts(trained[0].encode(rows).ids)
     return unknown_columns(trained[0], rows, counts, trained[1])
 
 
 def respell(columns: Columns, spell: Spell, fields: tuple[str, ...] = CATEGORICAL) -> Columns:
-    changed = {field: [value if value is None else spell(value) for value in columns[field]] for field in fields}
+    changed = {
+        field: [value if value is None else spell(value) for value in columns[field]]
+        for field in fields
+    }
     return columns | changed
 
 

@@ -18,7 +18,9 @@ from core.training.table import read_table
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
 
-QUICK = TrainSettings(epochs=2, batch_size=256, learning_rate=3e-3, early_stopping=0, plateau=0, device="cpu")
+QUICK = TrainSettings(
+    epochs=2, batch_size=256, learning_rate=3e-3, early_stopping=0, plateau=0, device="cpu"
+)
 
 
 class ListReporter:
@@ -59,11 +61,18 @@ def carry_out(workspace: Workspace, request: Request, reporter: ListReporter | N
     return store.get(run.id)
 
 
-def pretrained(workspace: Workspace, architecture: str, train: TrainSettings = QUICK) -> BackboneCard:
-    """A small backbone with BatchNorm and dropout, pretrained on the source rows of the dataset tiny."""
+def pretrained(
+    workspace: Workspace, architecture: str, train: TrainSettings = QUICK
+) -> BackboneCard:
+    """A small backbone with BatchNorm and dropout, pretrained on the source rows of the dataset
+    tiny."""
     dataset = next(workspace.datasets.glob("d-*")).name
-    settings = {name: value for name, value in SMALL.items() if name in ARCHITECTURES[architecture].defaults}
-    run = carry_out(workspace, PretrainRequest(dataset, architecture, f"small {architecture}", train, settings))
+    settings = {
+        name: value for name, value in SMALL.items() if name in ARCHITECTURES[architecture].defaults
+    }
+    run = carry_out(
+        workspace, PretrainRequest(dataset, architecture, f"small {architecture}", train, settings)
+    )
     assert run.result is not None
     return load_card(workspace.backbones / run.result["backbone"])
 

@@ -35,13 +35,17 @@ def test_arms_of_a_sweep_score_the_backbone_once_to_the_same_bits(
     runs = [
         carry_out(
             workspace,
-            FinetuneRequest(dataset.id, card.id, strategy, depth, train=dataclasses.replace(QUICK, seed=seed)),
+            FinetuneRequest(
+                dataset.id, card.id, strategy, depth, train=dataclasses.replace(QUICK, seed=seed)
+            ),
         )
         for strategy, depth, seed in arms
     ]
     assert computed == [list(SCORED_PARTS)]
 
-    table = read_table(workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS))
+    table = read_table(
+        workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
+    )
     for run in runs:
         stored = np.load(workspace.runs / run.id / "predictions.npz")
         for part, rows in scored_rows(dataset, validated_on(dataset, run)).items():
@@ -49,7 +53,9 @@ def test_arms_of_a_sweep_score_the_backbone_once_to_the_same_bits(
             np.testing.assert_array_equal(stored[f"{part}_before"], expected)
 
     # Other validation rows, and another backbone, are scored anew.
-    carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, target_rows=100, train=QUICK))
+    carry_out(
+        workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, target_rows=100, train=QUICK)
+    )
     other = pretrained(workspace, "deepfm")
     carry_out(workspace, FinetuneRequest(dataset.id, other.id, "depth", 1, train=QUICK))
     assert len(computed) == 3

@@ -1,4 +1,5 @@
-"""The default settings: one function of the number of training rows, and no other place that decides them."""
+"""The default settings: one function of the number of training rows, and no other place that
+decides them."""
 
 import ast
 import dataclasses
@@ -34,8 +35,8 @@ def test_an_epoch_has_enough_steps_at_any_size() -> None:
         name, settings = default_settings(rows)
         steps = math.ceil(rows / settings.batch_size)
         assert name == AUTO
-        # A hundred steps per epoch, or as many as batches of 16 allow, and hundreds for tens of thousands of rows;
-        # and some hundreds in all where rows are few.
+        # A hundred steps per epoch, or as many as batches of 16 allow, and hundreds for tens of
+        # thousands of rows; and some hundreds in all where rows are few.
         assert steps >= min(100, rows / 16), rows
         assert rows < 100_000 or steps >= 1_000
         assert steps * settings.epochs >= min(600, 5 * rows), rows
@@ -51,14 +52,27 @@ def test_neighbouring_sizes_have_neighbouring_settings() -> None:
         assert 0.5 <= after.learning_rate / before.learning_rate <= 2
         assert 0.5 <= after.epochs / before.epochs <= 1
         same = dataclasses.replace(
-            after, batch_size=before.batch_size, learning_rate=before.learning_rate, epochs=before.epochs
+            after,
+            batch_size=before.batch_size,
+            learning_rate=before.learning_rate,
+            epochs=before.epochs,
         )
         assert same == before
 
 
 def test_names_and_values_of_stored_presets_stay() -> None:
-    kept = ("epochs", "batch_size", "learning_rate", "early_stopping", "plateau", "weight_decay", "cosine")
-    values = {name: tuple(getattr(settings, one) for one in kept) for name, settings in PRESETS.items()}
+    kept = (
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "early_stopping",
+        "plateau",
+        "weight_decay",
+        "cosine",
+    )
+    values = {
+        name: tuple(getattr(settings, one) for one in kept) for name, settings in PRESETS.items()
+    }
     assert values == {
         "fast": (20, 4096, 1e-3, 3, 1, 0.0, False),
         "small": (10, 256, 3e-4, 2, 1, 0.0, False),
@@ -82,19 +96,26 @@ def test_a_preset_that_is_none_is_named_in_a_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "last"), [(None, 0), (0.25, 0), (0.001, 0), (None, 100), (None, 600), (0.4, 77), (0.5, 2)]
+    ("share", "last"),
+    [(None, 0), (0.25, 0), (0.001, 0), (None, 100), (None, 600), (0.4, 77), (0.5, 2)],
 )
-def test_rows_are_counted_as_they_are_cut(share: float | None, last: int, tiny: tuple[Workspace, Dataset]) -> None:
+def test_rows_are_counted_as_they_are_cut(
+    share: float | None, last: int, tiny: tuple[Workspace, Dataset]
+) -> None:
     for domain in ("source", "target"):
         cut = training_rows(tiny[1], domain, share, last)[0]
         assert count_training_rows(tiny[1], domain, share, last) == len(cut)
 
 
 def test_more_rows_than_there_are_count_as_all(tiny: tuple[Workspace, Dataset]) -> None:
-    assert count_training_rows(tiny[1], "target", last=10**9) == count_training_rows(tiny[1], "target", last=600)
+    assert count_training_rows(tiny[1], "target", last=10**9) == count_training_rows(
+        tiny[1], "target", last=600
+    )
 
 
-def test_every_size_gets_its_own_default_and_what_the_user_gave(tiny: tuple[Workspace, Dataset]) -> None:
+def test_every_size_gets_its_own_default_and_what_the_user_gave(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
     small, large = settings_by_size(tiny[1], (100, 0), AUTO, {"epochs": 7, "device": "cpu"})
     assert small == dataclasses.replace(default_settings(90)[1], epochs=7, device="cpu")
     assert large == dataclasses.replace(default_settings(540)[1], epochs=7, device="cpu")
@@ -104,15 +125,25 @@ def test_every_size_gets_its_own_default_and_what_the_user_gave(tiny: tuple[Work
 def test_what_was_chosen_is_said() -> None:
     settings = TrainSettings(epochs=1, batch_size=1024, learning_rate=3e-4)
     said = settings_sentence(AUTO, settings, 20_000)
-    assert said == "Preset auto for 20,000 training rows: batch 1,024, learning rate 0.0003, at most 1 epoch."
+    assert (
+        said == "Preset auto for 20,000 training rows: batch 1,024, learning rate 0.0003, at most 1"
+        " epoch."
+    )
     assert "for 1 training row:" in settings_sentence(AUTO, settings, 1)
     assert (
         settings_sentence("article", PRESETS["article"], 5)
         == "Preset article: batch 32, learning rate 0.001, 10 epochs."
     )
-    assert settings_sentence(AUTO, PRESETS["map"], 5, "rfd").startswith("Preset map, the default for RFD: batch 256")
-    assert default_reason(7000 * 4096) == "With the largest batch it chooses an epoch takes 7,000 optimiser steps."
-    assert default_reason(3) == "With the smallest batch it chooses an epoch takes 1 optimiser step."
+    assert settings_sentence(AUTO, PRESETS["map"], 5, "rfd").startswith(
+        "Preset map, the default for RFD: batch 256"
+    )
+    assert (
+        default_reason(7000 * 4096)
+        == "With the largest batch it chooses an epoch takes 7,000 optimiser steps."
+    )
+    assert (
+        default_reason(3) == "With the smallest batch it chooses an epoch takes 1 optimiser step."
+    )
 
 
 def trees(*folders: str) -> Iterator[tuple[str, ast.Module]]:
@@ -123,7 +154,13 @@ def trees(*folders: str) -> Iterator[tuple[str, ast.Module]]:
 
 
 def name_of(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return (
+        node.attr
+        if isinstance(node, ast.Attribute)
+        else node.id
+        if isinstance(node, ast.Name)
+        else ""
+    )
 
 
 def test_no_other_place_decides_a_preset() -> None:
@@ -132,7 +169,9 @@ def test_no_other_place_decides_a_preset() -> None:
         for node in ast.walk(tree):
             if name_of(node) == "PRESETS" if isinstance(node, ast.Name | ast.Attribute) else False:
                 named.add(path)
-            if isinstance(node, ast.ImportFrom) and any(one.name == "PRESETS" for one in node.names):
+            if isinstance(node, ast.ImportFrom) and any(
+                one.name == "PRESETS" for one in node.names
+            ):
                 named.add(path)
             if isinstance(node, ast.Call) and name_of(node.func) == "TrainSettings":
                 made.add(path)

@@ -53,21 +53,38 @@ def plan_at(depth: int) -> Plan:
     return make_plan(CARD, "depth", depth, HeadSettings())
 
 
-def seconds(depth: int = 1, rows: int = 10_000, history: tuple[Run, ...] = (), **changes: object) -> float:
+def seconds(
+    depth: int = 1, rows: int = 10_000, history: tuple[Run, ...] = (), **changes: object
+) -> float:
     settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
     return estimate_seconds(plan_at(depth), rows, settings, history).seconds
 
 
 def finished(
-    depth: int, train: float, total: float, batch_size: int = 100, lane: str = "cpu", amp: bool = False
+    depth: int,
+    train: float,
+    total: float,
+    batch_size: int = 100,
+    lane: str = "cpu",
+    amp: bool = False,
 ) -> Run:
     stages = [
-        {"name": stage.name, "title": stage.title, "parameters": stage.parameters, "frozen": stage.frozen}
+        {
+            "name": stage.name,
+            "title": stage.title,
+            "parameters": stage.parameters,
+            "frozen": stage.frozen,
+        }
         for stage in plan_at(depth).stages
     ]
     settings = dataclasses.replace(SETTINGS, batch_size=batch_size, amp=amp)
     values: dict[str, Any] = {field.name: None for field in dataclasses.fields(Run)}
-    values |= {"id": "r-1", "status": "done", "lane": lane, "request": {"train": dataclasses.asdict(settings)}}
+    values |= {
+        "id": "r-1",
+        "status": "done",
+        "lane": lane,
+        "request": {"train": dataclasses.asdict(settings)},
+    }
     values["steps"] = 4 * math.ceil(9_950 / batch_size)
     seconds = {"train": train, "total": total}
     values["result"] = {"stages": stages, "epochs_run": 4, "train_rows": 9_950, "seconds": seconds}
@@ -121,9 +138,9 @@ def test_the_few_runs_that_calibrate_say_what_all_say() -> None:
     for size in (100, 200, 300):
         settings = dataclasses.replace(SETTINGS, batch_size=size)
         few = calibrating(history, settings)
-        assert len(few) < 20 and estimate_seconds(plan_at(1), 999, settings, few) == estimate_seconds(
-            plan_at(1), 999, settings, history
-        )
+        assert len(few) < 20 and estimate_seconds(
+            plan_at(1), 999, settings, few
+        ) == estimate_seconds(plan_at(1), 999, settings, history)
         assert word2vec_seconds(999, few) == word2vec_seconds(999, history)
 
 
@@ -140,7 +157,9 @@ def test_heads_that_train_together_take_a_share_and_calibrate_as_heads_alone() -
     trained = training_seconds(head.stages, 9_950, SETTINGS, SETTINGS.epochs)[1]
     assert alone.seconds - shared.seconds == pytest.approx((1 - TOGETHER) * trained)
     deeper = plan_at(2)
-    assert estimate_seconds(deeper, 9_950, SETTINGS, (), True) == estimate_seconds(deeper, 9_950, SETTINGS, ())
+    assert estimate_seconds(deeper, 9_950, SETTINGS, (), True) == estimate_seconds(
+        deeper, 9_950, SETTINGS, ()
+    )
 
     run = finished(3, train=3.0, total=5.0)
     assert run.result is not None
@@ -148,9 +167,15 @@ def test_heads_that_train_together_take_a_share_and_calibrate_as_heads_alone() -
         stage["flops"] = planned.flops
     asked = FinetuneRequest("d", "b", "linear-probe", train=SETTINGS, rates=rates)
     done = dataclasses.replace(run, request=request_to_json(asked))
-    in_turn = dataclasses.replace(run, request=request_to_json(dataclasses.replace(asked, head=HeadSettings((8,)))))
-    assert estimate_seconds(head, 9_950, SETTINGS, (in_turn,)).seconds == pytest.approx(5.0, rel=1e-2)
-    assert estimate_seconds(head, 9_950, SETTINGS, (done,), head_may_share=True).seconds == pytest.approx(5.0, rel=1e-2)
+    in_turn = dataclasses.replace(
+        run, request=request_to_json(dataclasses.replace(asked, head=HeadSettings((8,))))
+    )
+    assert estimate_seconds(head, 9_950, SETTINGS, (in_turn,)).seconds == pytest.approx(
+        5.0, rel=1e-2
+    )
+    assert estimate_seconds(
+        head, 9_950, SETTINGS, (done,), head_may_share=True
+    ).seconds == pytest.approx(5.0, rel=1e-2)
     assert estimate_seconds(head, 9_950, SETTINGS, (run,)).seconds == pytest.approx(5.0, rel=1e-2)
     assert estimate_seconds(head, 9_950, SETTINGS, (done,)).seconds > 5.0
 
@@ -176,14 +201,18 @@ def test_only_finished_runs_of_the_same_device_count() -> None:
     assert "no run has finished" in estimate.basis
 
 
-@pytest.mark.parametrize("other", [{"batch_size": 10}, {"amp": True}], ids=["batch size", "precision"])
+@pytest.mark.parametrize(
+    "other", [{"batch_size": 10}, {"amp": True}], ids=["batch size", "precision"]
+)
 def test_runs_of_the_same_kind_go_before_others(other: dict[str, Any]) -> None:
     history = (finished(1, train=900, total=901, **other), finished(1, train=1, total=1.5))
     assert seconds(history=history) < 10
 
 
 def test_early_stopping_makes_it_an_upper_bound_and_the_basis_says_so() -> None:
-    estimate = estimate_seconds(plan_at(1), 100, dataclasses.replace(SETTINGS, early_stopping=3), ())
+    estimate = estimate_seconds(
+        plan_at(1), 100, dataclasses.replace(SETTINGS, early_stopping=3), ()
+    )
     assert "may end it sooner" in estimate.basis
     assert "sooner" not in estimate_seconds(plan_at(1), 100, SETTINGS, ()).basis
 
@@ -193,16 +222,21 @@ def cost_of(architecture: str, settings: dict[str, Any]) -> Cost:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "settings"), [("dnn", {"widths": [8]}), ("tabm", {"widths": [8], "members": 3})]
+    ("architecture", "settings"),
+    [("dnn", {"widths": [8]}), ("tabm", {"widths": [8], "members": 3})],
 )
-def test_the_heads_of_rfd_and_mfp_are_as_large_as_those_that_train(architecture: str, settings: dict[str, Any]) -> None:
+def test_the_heads_of_rfd_and_mfp_are_as_large_as_those_that_train(
+    architecture: str, settings: dict[str, Any]
+) -> None:
     cost = cost_of(architecture, settings)
     inputs = cost.representation * cost.members
     ids = torch.zeros((2, 39), dtype=torch.int64)
     heads = {"rfd": Detector(inputs, 39), "mfp": Predictor(inputs, 39, unigram(ids, [5] * 39))}
     for objective, head in heads.items():
         plan = pretraining_plan(cost, PretrainRequest("d", architecture, "n", objective=objective))
-        assert plan.stages[-1].parameters == sum(parameter.numel() for parameter in head.parameters())
+        assert plan.stages[-1].parameters == sum(
+            parameter.numel() for parameter in head.parameters()
+        )
     assert (PROJECTION, NEGATIVES) == (pretext.PROJECTION, pretext.NEGATIVES)
 
 
@@ -216,7 +250,9 @@ def test_pretraining_costs_what_its_objective_computes() -> None:
 
     assert estimated("none") == 0
     assert estimated("rfd") > estimated("supervised") > 0
-    assert estimated("supervised", "word2vec") - estimated("supervised") == pytest.approx(1000 * WORDS_ROW)
+    assert estimated("supervised", "word2vec") - estimated("supervised") == pytest.approx(
+        1000 * WORDS_ROW
+    )
 
 
 def test_word2vec_is_as_fast_as_it_was() -> None:

@@ -1,4 +1,5 @@
-"""Exports: every click model as ONNX equal to torch, and a script that scores alone as Thaw does."""
+"""Exports: every click model as ONNX equal to torch, and a script that scores alone as Thaw
+does."""
 
 import gzip
 import json
@@ -32,7 +33,9 @@ from tests.core.training.helpers import QUICK, carry_out, pretrained
 def tuned(tiny: tuple[Workspace, Dataset]) -> tuple[Workspace, Run]:
     """A fine-tuning run with a two-class head."""
     workspace, dataset = tiny
-    request = FinetuneRequest(dataset.id, pretrained(workspace, "deepfm").id, freeze_depth=1, train=QUICK)
+    request = FinetuneRequest(
+        dataset.id, pretrained(workspace, "deepfm").id, freeze_depth=1, train=QUICK
+    )
     return workspace, carry_out(workspace, request)
 
 
@@ -85,27 +88,42 @@ def check_refusals(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", CLICK_MODELS)
-def test_every_click_model_exports_for_any_number_of_rows(architecture: str, tmp_path: Path) -> None:
-    head = HeadSettings((4,), "gelu", "softmax") if architecture in ("dcnv2", "tabm") else HeadSettings()
+def test_every_click_model_exports_for_any_number_of_rows(
+    architecture: str, tmp_path: Path
+) -> None:
+    head = (
+        HeadSettings((4,), "gelu", "softmax")
+        if architecture in ("dcnv2", "tabm")
+        else HeadSettings()
+    )
     network = build_small_network(architecture, head, (3,) * 39)
     _write_onnx(_Scorer(network).eval(), tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
     generator = np.random.default_rng(0)
     for count in (1, 7, 300):
         ids = generator.integers(0, 3, (count, 39)).astype(np.int32)
         numerics = generator.normal(size=(count, 13)).astype(np.float32)
         (scores,) = session.run(None, {"ids": ids, "numerics": numerics})
         with torch.no_grad():
-            expected = scores_of(network((torch.from_numpy(ids), torch.from_numpy(numerics)))).numpy()
+            expected = scores_of(
+                network((torch.from_numpy(ids), torch.from_numpy(numerics)))
+            ).numpy()
         assert scores.shape == (count,) and (count == 1 or np.ptp(expected) > 1e-3)
         np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
 
 
-def test_a_zip_holds_the_same_and_nothing_is_overwritten(tuned: tuple[Workspace, Run], tmp_path: Path) -> None:
+def test_a_zip_holds_the_same_and_nothing_is_overwritten(
+    tuned: tuple[Workspace, Run], tmp_path: Path
+) -> None:
     workspace, run = tuned
     delete_dataset(list_datasets(workspace)[0])
     said = export(workspace, run, tmp_path / "mine.zip")
-    assert said["onnx"]["rows_from"] == "random rows, since the run's dataset is gone" and said["onnx"]["checked"]
+    assert (
+        said["onnx"]["rows_from"] == "random rows, since the run's dataset is gone"
+        and said["onnx"]["checked"]
+    )
     with zipfile.ZipFile(tmp_path / "mine.zip") as archive:
         assert sorted(archive.namelist()) == [f"mine/{name}" for name in said["files"]]
         assert archive.testzip() is None
@@ -140,13 +158,20 @@ def test_an_onnx_model_that_differs_is_not_exported(
 
     monkeypatch.setattr(exports, "_write_onnx", impossible)
     said = export(workspace, run, tmp_path / "out")
-    assert said["onnx"]["file"] is None and "cannot be written as ONNX: no operator for this" in said["onnx"]["why"]
+    assert (
+        said["onnx"]["file"] is None
+        and "cannot be written as ONNX: no operator for this" in said["onnx"]["why"]
+    )
     assert "model.safetensors" in said["files"] and "score.py" not in said["files"]
 
 
-def test_what_never_learnt_clicks_exports_its_weights_alone(tiny: tuple[Workspace, Dataset], tmp_path: Path) -> None:
+def test_what_never_learnt_clicks_exports_its_weights_alone(
+    tiny: tuple[Workspace, Dataset], tmp_path: Path
+) -> None:
     workspace, dataset = tiny
-    request = PretrainRequest(dataset.id, "dnn", "fresh", QUICK, {"embedding": 4, "widths": [8]}, "none")
+    request = PretrainRequest(
+        dataset.id, "dnn", "fresh", QUICK, {"embedding": 4, "widths": [8]}, "none"
+    )
     said = export(workspace, carry_out(workspace, request), tmp_path / "out")
     assert said["onnx"] == {
         "file": None,

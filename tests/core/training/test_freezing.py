@@ -1,4 +1,5 @@
-"""Frozen means frozen: bit-identical, out of the optimiser, without gradients, statistics included."""
+"""Frozen means frozen: bit-identical, out of the optimiser, without gradients, statistics
+included."""
 
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,18 @@ def test_depth_trains_exactly_what_the_plan_announces(
                 assert torch.equal(tensor, before[name]), f"{name} moved at depth {depth}"
         for index in range(depth, len(card.stages)):
             moved = [n for n, t in network.state_dict().items() if n.startswith(f"stages.{index}.")]
-            assert any(not torch.equal(network.state_dict()[n], before[n]) for n in moved), f"stage {index} stood still"
+            assert any(not torch.equal(network.state_dict()[n], before[n]) for n in moved), (
+                f"stage {index} stood still"
+            )
         for name, parameter in network.named_parameters():
             assert parameter.requires_grad == (not (frozen and name.startswith(frozen)))
             assert parameter.requires_grad or parameter.grad is None
 
         groups = parameter_groups(network, plan)
-        assert sum(one.numel() for group in groups for one in group["params"]) == plan.trained_parameters
+        assert (
+            sum(one.numel() for group in groups for one in group["params"])
+            == plan.trained_parameters
+        )
         everything = sum(parameter.numel() for parameter in network.parameters())
         assert plan.trained_parameters + plan.frozen_parameters == everything
         open_stages(network, plan, groups, epoch=0)
@@ -75,7 +81,15 @@ def test_cached_prefix_equals_the_uncached_run(
             table = behind_prefix(workspace, network, depth, raw, "key") if cached else raw
             assert table.first == (depth if cached else 0)
             path = tmp_path / f"{depth}-{cached}.pt"
-            fit(network, plan, table.take(train, CPU), table.take(validation, CPU), QUICK, ListReporter(), path)
+            fit(
+                network,
+                plan,
+                table.take(train, CPU),
+                table.take(validation, CPU),
+                QUICK,
+                ListReporter(),
+                path,
+            )
             results.append(predict(network, raw.take(validation, CPU)))
         np.testing.assert_allclose(results[1], results[0], atol=2e-6)
 

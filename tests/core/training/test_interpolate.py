@@ -1,4 +1,5 @@
-"""WiSE-FT: its ends are the backbone and the fine-tuned run, its middle the mean of their weights."""
+"""WiSE-FT: its ends are the backbone and the fine-tuned run, its middle the mean of their
+weights."""
 
 import numpy as np
 import pytest
@@ -51,7 +52,9 @@ def test_the_path_from_the_backbone_to_the_run(tiny: tuple[Workspace, Dataset]) 
 def test_another_head_stays_the_tuned_one(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
-    request = FinetuneRequest(dataset.id, card.id, head=HeadSettings((4,), output="softmax"), train=QUICK)
+    request = FinetuneRequest(
+        dataset.id, card.id, head=HeadSettings((4,), output="softmax"), train=QUICK
+    )
     tuned = carry_out(workspace, request)
     mixed = carry_out(workspace, InterpolateRequest(dataset.id, tuned.id, train=QUICK))
     assert mixed.result is not None and not mixed.result["mixes_head"]

@@ -52,7 +52,9 @@ def test_numbers_in_main_memory_are_told_at_once() -> None:
     assert told == [[1.5, 2.0]]
 
 
-def test_numbers_of_a_gpu_are_told_in_order_when_they_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_of_a_gpu_are_told_in_order_when_they_have_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     Event.made = []
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch, "empty", lambda *size, dtype, pin_memory: Here())

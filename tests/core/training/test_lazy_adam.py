@@ -21,7 +21,10 @@ def test_sparse_rows_move_as_by_torchs_sparse_adam() -> None:
     torch.manual_seed(0)
     ours, theirs = nn.Embedding(50, 4, sparse=True), nn.Embedding(50, 4, sparse=True)
     theirs.load_state_dict(ours.state_dict())
-    optimiser, peer = LazyAdamW(ours.parameters(), lr=0.01), torch.optim.SparseAdam([*theirs.parameters()], lr=0.01)
+    optimiser, peer = (
+        LazyAdamW(ours.parameters(), lr=0.01),
+        torch.optim.SparseAdam([*theirs.parameters()], lr=0.01),
+    )
     untouched = ours.weight[40:].clone()
     for step in range(20):
         ids = torch.randint(0, 40, (7, 5), generator=torch.Generator().manual_seed(step))
@@ -101,10 +104,13 @@ def test_a_run_with_sparse_tables_learns_and_resumes_to_the_same_weights(
     run = store.submit(request, "broken", "cpu")
     with pytest.raises(CancelledError):
         execute(workspace, run, ListReporter(stop_at=4))
-    # The checkpoint of the first epoch, or none: either way the rest ends where the unbroken run did.
+    # The checkpoint of the first epoch, or none: either way the rest ends where the unbroken run
+    # did.
     result = execute(workspace, run, ListReporter())
     assert whole.result is not None and dense.result is not None
     assert result["metrics"] == whole.result["metrics"]
-    ours, plain = (one.result["metrics"]["target_test"]["auc"] for one in (whole, dense) if one.result)
+    ours, plain = (
+        one.result["metrics"]["target_test"]["auc"] for one in (whole, dense) if one.result
+    )
     # Another optimiser, the same task: nearly the same AUC, and not the same bits.
     assert ours == pytest.approx(plain, abs=0.03) and ours != plain

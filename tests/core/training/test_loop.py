@@ -43,19 +43,28 @@ def run(
 
 
 def same(a: Network, b: Network) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    return all(
+        torch.equal(x, y)
+        for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 def weights_of(layer: torch.nn.Module) -> np.ndarray:
     """Weights and bias of a linear layer with one output, float64."""
-    return np.append(layer.get_parameter("weight")[0].detach().double(), layer.get_parameter("bias").detach().double())
+    return np.append(
+        layer.get_parameter("weight")[0].detach().double(),
+        layer.get_parameter("bias").detach().double(),
+    )
 
 
 def test_linear_probe_equals_plain_adam_by_hand(setup: Setup, tmp_path: Path) -> None:
-    """Depth all, one epoch: Kingma and Ba's update in numpy on the closed-form logistic gradient."""
+    """Depth all, one epoch: Kingma and Ba's update in numpy on the closed-form logistic
+    gradient."""
     card, train, _ = setup
     settings = dataclasses.replace(QUICK, epochs=1, batch_size=100)
-    network, result = run(setup, tmp_path / "c.pt", settings, ListReporter(), depth=len(card.stages))
+    network, result = run(
+        setup, tmp_path / "c.pt", settings, ListReporter(), depth=len(card.stages)
+    )
     assert result.best_epoch == 1
 
     torch.manual_seed(settings.seed)
@@ -79,7 +88,9 @@ def test_linear_probe_equals_plain_adam_by_hand(setup: Setup, tmp_path: Path) ->
     np.testing.assert_allclose(actual, w, atol=2e-5)
 
 
-def test_stopped_and_resumed_equals_unbroken(setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_and_resumed_equals_unbroken(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = dataclasses.replace(QUICK, epochs=4, batch_size=64, early_stopping=3, plateau=1)
     whole_reporter = ListReporter()
     whole, result = run(setup, tmp_path / "whole.pt", settings, whole_reporter)
@@ -98,7 +109,9 @@ def test_stopped_and_resumed_equals_unbroken(setup: Setup, tmp_path: Path, monke
             assert points[0] == points[1], name
 
 
-def test_a_checkpoint_holds_what_training_changes_and_nothing_frozen(setup: Setup, tmp_path: Path) -> None:
+def test_a_checkpoint_holds_what_training_changes_and_nothing_frozen(
+    setup: Setup, tmp_path: Path
+) -> None:
     network, _ = run(setup, tmp_path / "c.pt", QUICK, ListReporter(), depth=1)
     held = set(torch.load(tmp_path / "c.pt", weights_only=True)["network"])
     assert held == {name for name in network.state_dict() if not name.startswith("stages.0.")}
@@ -120,7 +133,9 @@ def test_same_seed_same_bits_and_another_seed_differs(setup: Setup, tmp_path: Pa
 
 
 def test_best_epoch_is_kept_and_early_stopping_stops(setup: Setup, tmp_path: Path) -> None:
-    settings = dataclasses.replace(QUICK, epochs=30, learning_rate=0.03, early_stopping=2, plateau=1)
+    settings = dataclasses.replace(
+        QUICK, epochs=30, learning_rate=0.03, early_stopping=2, plateau=1
+    )
     reporter = ListReporter()
     network, result = run(setup, tmp_path / "c.pt", settings, reporter, depth=0)
     losses = [value for _, name, value in reporter.rows if name == "validation_loss"]

@@ -1,4 +1,5 @@
-"""What plans ask beyond frozen or not against closed forms, and every strategy against what its plan announces."""
+"""What plans ask beyond frozen or not against closed forms, and every strategy against what its
+plan announces."""
 
 import dataclasses
 from pathlib import Path
@@ -50,7 +51,9 @@ class Spy(Clicks):
         self.seen: list[dict[str, Tensor]] = []
 
     def loss(self, network: Network, rows: Rows, batch: Tensor, step: int) -> Tensor:
-        self.seen.append({name: tensor.detach().clone() for name, tensor in network.state_dict().items()})
+        self.seen.append(
+            {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        )
         return super().loss(network, rows, batch, step)
 
 
@@ -73,11 +76,18 @@ class Setup:
         return make_plan(self.card, strategy, 1, HEAD, OPTIONS.get(strategy))
 
     def run(
-        self, strategy: str, path: Path, settings: TrainSettings, reporter: ListReporter, task: Clicks | None = None
+        self,
+        strategy: str,
+        path: Path,
+        settings: TrainSettings,
+        reporter: ListReporter,
+        task: Clicks | None = None,
     ) -> tuple[Network, FitResult]:
         network = self.network()
         plan = self.plan(strategy)
-        return network, fit(network, plan, self.train, self.validation, settings, reporter, path, task or Clicks())
+        return network, fit(
+            network, plan, self.train, self.validation, settings, reporter, path, task or Clicks()
+        )
 
     def run_behind(
         self, strategy: str, path: Path, settings: TrainSettings, reporter: ListReporter
@@ -92,7 +102,16 @@ class Setup:
             train, validation = training_rows(self.dataset, "target", None)
             return moved.take(train, CPU), moved.take(validation, CPU)
 
-        fit(network, self.plan(strategy), self.train, self.validation, settings, reporter, path, behind=behind)
+        fit(
+            network,
+            self.plan(strategy),
+            self.train,
+            self.validation,
+            settings,
+            reporter,
+            path,
+            behind=behind,
+        )
         return network, asked
 
 
@@ -106,7 +125,9 @@ def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
 
 
 @pytest.mark.parametrize("strategy", TRAINING)
-def test_every_strategy_trains_what_its_plan_announces(strategy: str, setup: Setup, tmp_path: Path) -> None:
+def test_every_strategy_trains_what_its_plan_announces(
+    strategy: str, setup: Setup, tmp_path: Path
+) -> None:
     before = {name: tensor.clone() for name, tensor in setup.network().state_dict().items()}
     settings = dataclasses.replace(QUICK, epochs=7, batch_size=512)
     plan = setup.plan(strategy)
@@ -135,11 +156,17 @@ def test_stages_stand_still_until_they_open(setup: Setup, tmp_path: Path) -> Non
         setup.run(strategy, tmp_path / f"{strategy}.pt", settings, ListReporter(), spy)
         each = len(epoch_batches(setup.train, settings, 0))
         for index, stage in enumerate(setup.plan(strategy).stages[:-1]):
-            names = [name for name in spy.seen[0] if name.startswith(f"stages.{index}.") and "num_batches" not in name]
+            names = [
+                name
+                for name in spy.seen[0]
+                if name.startswith(f"stages.{index}.") and "num_batches" not in name
+            ]
             opened = stage.from_epoch * each
             for name in names:
                 assert torch.equal(spy.seen[opened][name], spy.seen[0][name])
-            assert any(not torch.equal(spy.seen[opened + 1][name], spy.seen[0][name]) for name in names)
+            assert any(
+                not torch.equal(spy.seen[opened + 1][name], spy.seen[0][name]) for name in names
+            )
 
 
 def test_stages_that_wait_together_are_computed_once(
@@ -153,9 +180,14 @@ def test_stages_that_wait_together_are_computed_once(
     reporter, whole = ListReporter(), tmp_path / "whole.pt"
     cached, asked = setup.run_behind(strategy, whole, settings, reporter)
     assert asked == [5, 0]
-    for (name, a), b in zip(network.state_dict().items(), cached.state_dict().values(), strict=True):
+    for (name, a), b in zip(
+        network.state_dict().items(), cached.state_dict().values(), strict=True
+    ):
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5, msg=name)
-    losses = [[value for _, name, value in one.rows if name == "validation_loss"] for one in (usual, reporter)]
+    losses = [
+        [value for _, name, value in one.rows if name == "validation_loss"]
+        for one in (usual, reporter)
+    ]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
 
     broken, each = tmp_path / "broken.pt", len(epoch_batches(setup.train, settings, 0))
@@ -173,7 +205,11 @@ def test_the_first_step_of_adam_is_as_long_as_the_stages_rate(setup: Setup, tmp_
     settings = dataclasses.replace(QUICK, epochs=1, batch_size=512, learning_rate=1e-3)
     setup.run("decay", tmp_path / "c.pt", settings, ListReporter(), spy)
     for index, stage in enumerate(setup.plan("decay").stages[:-1]):
-        name = next(one for one in spy.seen[0] if one.startswith(f"stages.{index}.") and one.endswith("weight"))
+        name = next(
+            one
+            for one in spy.seen[0]
+            if one.startswith(f"stages.{index}.") and one.endswith("weight")
+        )
         longest = (spy.seen[1][name] - spy.seen[0][name]).abs().max().item()
         # Where the gradient dwarfs Adam's epsilon, its first step is the learning rate.
         assert longest == pytest.approx(1e-3 * stage.rate, rel=1e-2)
@@ -191,10 +227,14 @@ def test_bitfit_moves_biases_and_norms_alone(setup: Setup, tmp_path: Path) -> No
     ]
     assert moved
     assert all(id(network.get_parameter(name)) in allowed for name in moved)
-    assert any(name.endswith("linear.bias") for name in moved) and any("layers.1." in name for name in moved)
+    assert any(name.endswith("linear.bias") for name in moved) and any(
+        "layers.1." in name for name in moved
+    )
 
 
-def test_adapters_begin_at_the_layer_merge_to_equal_outputs_and_have_their_rank(setup: Setup, tmp_path: Path) -> None:
+def test_adapters_begin_at_the_layer_merge_to_equal_outputs_and_have_their_rank(
+    setup: Setup, tmp_path: Path
+) -> None:
     network = setup.network().eval()
     state = tuple(tensor[:50] for tensor in setup.train.state)
     with torch.no_grad():
@@ -212,7 +252,9 @@ def test_adapters_begin_at_the_layer_merge_to_equal_outputs_and_have_their_rank(
     settings = dataclasses.replace(QUICK, epochs=6, learning_rate=1e-2)
     trained, result = setup.run("lora", tmp_path / "c.pt", settings, ListReporter())
     assert result.best_epoch > 0
-    change = (trained.state_dict()["stages.1.linear.weight"] - before_training["stages.1.linear.weight"]).double()
+    change = (
+        trained.state_dict()["stages.1.linear.weight"] - before_training["stages.1.linear.weight"]
+    ).double()
     singular = torch.linalg.svdvals(change)
     assert singular[1] > 0 and singular[2] < 1e-4 * singular[0]
 
@@ -242,12 +284,22 @@ def test_a_strong_pull_keeps_the_backbone(setup: Setup, tmp_path: Path) -> None:
     for strength in (1e-6, 10):
         plan = make_plan(setup.card, "l2-sp", 0, HEAD, {"pull": strength})
         network = setup.network()
-        fit(network, plan, setup.train, setup.validation, QUICK, ListReporter(), tmp_path / f"{strength}.pt")
+        fit(
+            network,
+            plan,
+            setup.train,
+            setup.validation,
+            QUICK,
+            ListReporter(),
+            tmp_path / f"{strength}.pt",
+        )
         moved[strength] = float((network.state_dict()["stages.1.linear.weight"] - began).norm())
     assert moved[10] < 0.5 * moved[1e-6]
 
 
-def test_embeddings_start_anew_each_epoch_and_nothing_else_does(setup: Setup, tmp_path: Path) -> None:
+def test_embeddings_start_anew_each_epoch_and_nothing_else_does(
+    setup: Setup, tmp_path: Path
+) -> None:
     spy = Spy()
     settings = dataclasses.replace(QUICK, epochs=3, batch_size=512)
     setup.run("meda", tmp_path / "c.pt", settings, ListReporter(), spy)
@@ -257,7 +309,9 @@ def test_embeddings_start_anew_each_epoch_and_nothing_else_does(setup: Setup, tm
         fresh = setup.network()
         renew_embeddings(fresh, epoch)
         assert torch.equal(table, fresh.state_dict()["stages.0.table.weight"])
-    assert table.std().item() == pytest.approx(0.01, rel=0.05) and not torch.equal(tables[0], tables[1])
+    assert table.std().item() == pytest.approx(0.01, rel=0.05) and not torch.equal(
+        tables[0], tables[1]
+    )
     fresh = setup.network()
     random = torch.get_rng_state()
     renew_embeddings(fresh, 5)
@@ -270,10 +324,14 @@ def test_auto_rgn_is_gradient_over_weight_norm_scaled_to_one(setup: Setup) -> No
     Clicks().loss(network, setup.train, torch.arange(100), 0).backward()
     expected = []
     for group in groups:
-        gradient = np.concatenate([one.grad.numpy().ravel() for one in group["params"] if one.grad is not None])
+        gradient = np.concatenate(
+            [one.grad.numpy().ravel() for one in group["params"] if one.grad is not None]
+        )
         weight = np.concatenate([one.detach().numpy().ravel() for one in group["params"]])
         expected.append(np.linalg.norm(gradient) / np.linalg.norm(weight))
-    np.testing.assert_allclose(relative_gradient_norms(groups), np.array(expected) / max(expected), rtol=1e-5)
+    np.testing.assert_allclose(
+        relative_gradient_norms(groups), np.array(expected) / max(expected), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -308,7 +366,9 @@ def test_what_autofreeze_closed_never_moves_again(setup: Setup, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("strategy", ["gradual", "auto-rgn", "l2-sp", "lora", "meda", "autofreeze"])
-def test_a_run_that_was_stopped_ends_like_one_that_was_not(strategy: str, setup: Setup, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(
+    strategy: str, setup: Setup, tmp_path: Path
+) -> None:
     settings = dataclasses.replace(QUICK, epochs=6, batch_size=512)
     whole, _ = setup.run(strategy, tmp_path / "whole.pt", settings, ListReporter())
     path = tmp_path / "broken.pt"

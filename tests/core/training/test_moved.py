@@ -30,17 +30,32 @@ def test_weights_and_activations_of_a_half_frozen_run(tiny: Tiny) -> None:
     stages = found["stages"]
     assert [stage["name"] for stage in stages] == [stage.name for stage in card.stages]
     for stage in stages[:2]:
-        assert stage["frozen"] and stage["distance"] == 0 and stage["relative"] == 0 and stage["cka"] == 1
-    assert all(not stage["frozen"] and stage["distance"] > 0 and stage["cka"] < 1 for stage in stages[2:])
+        assert (
+            stage["frozen"]
+            and stage["distance"] == 0
+            and stage["relative"] == 0
+            and stage["cka"] == 1
+        )
+    assert all(
+        not stage["frozen"] and stage["distance"] > 0 and stage["cka"] < 1 for stage in stages[2:]
+    )
 
     folder = workspace.runs / run.id / "model"
-    before, after = load_file(card.folder / "model.safetensors"), load_file(folder / "model.safetensors")
+    before, after = (
+        load_file(card.folder / "model.safetensors"),
+        load_file(folder / "model.safetensors"),
+    )
     learnt = {name for name, _ in load_backbone(card).named_parameters()}
     for place, stage in enumerate(stages):
         names = [name for name in sorted(learnt) if name.startswith(f"stages.{place}.")]
-        own, others = (np.concatenate([one[name].ravel() for name in names]).astype(float) for one in (before, after))
+        own, others = (
+            np.concatenate([one[name].ravel() for name in names]).astype(float)
+            for one in (before, after)
+        )
         assert stage["norm"] == pytest.approx(np.linalg.norm(own))
-        assert stage["relative"] == pytest.approx(np.linalg.norm(others - own) / np.linalg.norm(own))
+        assert stage["relative"] == pytest.approx(
+            np.linalg.norm(others - own) / np.linalg.norm(own)
+        )
 
     table = read_table(workspace, dataset, card.folder / "preprocessing", ("target_test",))
     rows = table.take(table.index, torch.device("cpu"))

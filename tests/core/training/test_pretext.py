@@ -1,4 +1,5 @@
-"""Replaced and masked features: what is spoilt, the losses against numpy, breaks, and what is handed back."""
+"""Replaced and masked features: what is spoilt, the losses against numpy, breaks, and what is
+handed back."""
 
 import dataclasses
 from pathlib import Path
@@ -46,19 +47,29 @@ LEARNERS = [name for name, about in ARCHITECTURES.items() if "rfd" in about.obje
 def rows_of(count: int, seed: int = 0) -> Rows:
     """Rows of independent fields, skewed; every numeric field's number is a function of its id."""
     generator = np.random.default_rng(seed)
-    ids = np.stack([np.minimum(generator.geometric(0.5, count) - 1, size - 1) for size in SIZES], axis=1)
+    ids = np.stack(
+        [np.minimum(generator.geometric(0.5, count) - 1, size - 1) for size in SIZES], axis=1
+    )
     numerics = np.sin(ids[:, : len(NUMERIC)] + np.arange(len(NUMERIC))).astype(np.float32)
-    return Rows((torch.from_numpy(ids.astype(np.int32)), torch.from_numpy(numerics)), torch.zeros(count))
+    return Rows(
+        (torch.from_numpy(ids.astype(np.int32)), torch.from_numpy(numerics)), torch.zeros(count)
+    )
 
 
 def settings_of(architecture: str, **changes: Any) -> dict[str, Any]:
-    return {name: value for name, value in (SMALL | changes).items() if name in ARCHITECTURES[architecture].defaults}
+    return {
+        name: value
+        for name, value in (SMALL | changes).items()
+        if name in ARCHITECTURES[architecture].defaults
+    }
 
 
 def request_of(
     objective: str, architecture: str = "dnn", train: TrainSettings = QUICK, **changes: Any
 ) -> PretrainRequest:
-    return PretrainRequest("d", architecture, "b", train, settings_of(architecture, **changes), objective)
+    return PretrainRequest(
+        "d", architecture, "b", train, settings_of(architecture, **changes), objective
+    )
 
 
 def fresh(request: PretrainRequest) -> Network:
@@ -84,7 +95,9 @@ def test_replaced_fields_are_as_many_as_asked_and_drawn_from_their_own_column() 
     (new_ids, new_numerics), replaced = replace_fields(rows, batch, share, chance(0, 5, CPU))
     assert not torch.equal(new_ids, ids)
     # Numbers move with their ids: still the same function of them.
-    expected = np.sin(new_ids[:, : len(NUMERIC)].numpy() + np.arange(len(NUMERIC))).astype(np.float32)
+    expected = np.sin(new_ids[:, : len(NUMERIC)].numpy() + np.arange(len(NUMERIC))).astype(
+        np.float32
+    )
     np.testing.assert_array_equal(new_numerics.numpy(), expected)
     np.testing.assert_array_equal(replaced.numpy(), (new_ids != ids).numpy())
     for column, size in enumerate(SIZES):
@@ -126,7 +139,9 @@ def test_detector_loss_is_the_mean_binary_cross_entropy() -> None:
     network, task = fresh(request), ReplacedFeatures(request)
     network.head = pretext.Detector(6, len(FIELDS))
     network.eval()
-    state, replaced = replace_fields(rows, batch, request.mask_share, chance(request.train.seed, 7, CPU))
+    state, replaced = replace_fields(
+        rows, batch, request.mask_share, chance(request.train.seed, 7, CPU)
+    )
     with torch.no_grad():
         p = 1 / (1 + np.exp(-network(state).numpy().astype(np.float64)))
         actual = task.loss(network, rows, batch, 7).item()
@@ -161,7 +176,9 @@ def test_contrast_equals_numpy_and_leaves_equal_negatives_out() -> None:
     logits = scores - noise.log.numpy()[places] - np.log(3)
     p = 1 / (1 + np.exp(-logits.astype(np.float64)))
     expected = [
-        -np.log(p[i, 0]) - sum(np.log(1 - p[i, j]) for j in (1, 2, 3) if places[i, j] != places[i, 0]) for i in range(6)
+        -np.log(p[i, 0])
+        - sum(np.log(1 - p[i, j]) for j in (1, 2, 3) if places[i, j] != places[i, 0])
+        for i in range(6)
     ]
     actual = contrast(torch.from_numpy(scores), torch.from_numpy(places), noise)
     np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-5)
@@ -169,7 +186,9 @@ def test_contrast_equals_numpy_and_leaves_equal_negatives_out() -> None:
 
 def test_candidates_are_the_hidden_values_and_their_own_fields_negatives() -> None:
     request, rows, batch = request_of("mfp"), rows_of(300), torch.arange(10, 60)
-    wide = build_network("dnn", request.settings, [size + 1 for size in SIZES], HeadSettings()).eval()
+    wide = build_network(
+        "dnn", request.settings, [size + 1 for size in SIZES], HeadSettings()
+    ).eval()
     noise = unigram(rows.state[0], SIZES)
     wide.head = head = Predictor(6, len(FIELDS), noise)
     seen = []
@@ -183,30 +202,42 @@ def test_candidates_are_the_hidden_values_and_their_own_fields_negatives() -> No
     assert abs(hidden.float().mean() - request.mask_share) < 0.05
     assert torch.equal(seen[0][0][~hidden], ids[~hidden])
     numbered = hidden[:, : len(NUMERIC)]
-    assert not seen[0][1][numbered].any() and torch.equal(seen[0][1][~numbered], numerics[~numbered])
+    assert not seen[0][1][numbered].any() and torch.equal(
+        seen[0][1][~numbered], numerics[~numbered]
+    )
     starts = np.cumsum([0, *SIZES[:-1]])
     for cell, (row, field) in enumerate(hidden.nonzero().tolist()):
         assert places[cell, 0] == starts[field] + ids[row, field]
-        assert ((places[cell] >= starts[field]) & (places[cell] < starts[field] + SIZES[field])).all()
+        assert (
+            (places[cell] >= starts[field]) & (places[cell] < starts[field] + SIZES[field])
+        ).all()
         vectors, bias = head.vectors.weight[places[cell]], head.bias.weight[places[cell], 0]
-        torch.testing.assert_close(scores[cell], vectors @ queries[row, field] + bias, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            scores[cell], vectors @ queries[row, field] + bias, rtol=1e-4, atol=1e-5
+        )
     rivals = np.where(places[:, 1:] == places[:, :1], -np.inf, scores[:, 1:]).max(1)
     counted = rivals > -np.inf
     losses = contrast(scores, places, noise)
     assert counted.sum() > 0
-    loss, accuracy = task.validate(wide, dataclasses.replace(rows, state=(ids, numerics), labels=rows.labels[batch]))
+    loss, accuracy = task.validate(
+        wide, dataclasses.replace(rows, state=(ids, numerics), labels=rows.labels[batch])
+    )
     assert 0 <= accuracy <= 1 and np.isfinite(loss) and torch.isfinite(losses).all()
 
 
 def test_values_survive_the_wider_table_and_back() -> None:
     network = fresh(request_of("mfp", "deepfm"))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    wide = build_network("deepfm", settings_of("deepfm"), [size + 1 for size in SIZES], HeadSettings())
+    wide = build_network(
+        "deepfm", settings_of("deepfm"), [size + 1 for size in SIZES], HeadSettings()
+    )
     kept = value_rows(SIZES, masked=True)
     carry_over(network, wide, kept)
     old, new = network.ordered()[0], wide.ordered()[0]
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, SIZES, (20, len(SIZES))))
-    for one, other in zip(old((ids, torch.zeros(20, 13))), new((ids, torch.zeros(20, 13))), strict=True):
+    for one, other in zip(
+        old((ids, torch.zeros(20, 13))), new((ids, torch.zeros(20, 13))), strict=True
+    ):
         assert torch.equal(one, other)
     with torch.no_grad():
         for parameter in network.stages.parameters():
@@ -217,8 +248,12 @@ def test_values_survive_the_wider_table_and_back() -> None:
 
 @pytest.mark.parametrize("objective", ["rfd", "mfp"])
 @pytest.mark.parametrize("architecture", LEARNERS)
-def test_every_click_model_learns_and_hands_back_itself(objective: str, architecture: str, tmp_path: Path) -> None:
-    request = request_of(objective, architecture, dataclasses.replace(QUICK, epochs=1, batch_size=100))
+def test_every_click_model_learns_and_hands_back_itself(
+    objective: str, architecture: str, tmp_path: Path
+) -> None:
+    request = request_of(
+        objective, architecture, dataclasses.replace(QUICK, epochs=1, batch_size=100)
+    )
     before = fresh(request)
     network, fitted, learnt = learn(request, rows_of(200), tmp_path)
     assert fitted.epochs_run == 1 and np.isfinite([*learnt.values()]).all()
@@ -229,7 +264,10 @@ def test_every_click_model_learns_and_hands_back_itself(objective: str, architec
         assert torch.equal(network.head.state_dict()[name], tensor)
     if fitted.best_epoch:
         for one, other in zip(network.ordered(), before.ordered(), strict=True):
-            moved = [not torch.equal(x, y) for x, y in zip(one.parameters(), other.parameters(), strict=True)]
+            moved = [
+                not torch.equal(x, y)
+                for x, y in zip(one.parameters(), other.parameters(), strict=True)
+            ]
             assert any(moved), one.name
 
 
@@ -237,7 +275,9 @@ def test_every_click_model_learns_and_hands_back_itself(objective: str, architec
 def test_stopped_and_resumed_equals_unbroken_and_labels_are_not_read(
     objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = request_of(objective, train=dataclasses.replace(QUICK, epochs=2, batch_size=64, cosine=True))
+    request = request_of(
+        objective, train=dataclasses.replace(QUICK, epochs=2, batch_size=64, cosine=True)
+    )
     rows, whole_reporter = rows_of(300), ListReporter()
     whole, fitted, learnt = learn(request, rows, tmp_path, whole_reporter)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
@@ -251,7 +291,8 @@ def test_stopped_and_resumed_equals_unbroken_and_labels_are_not_read(
     broken, *resumed = learn(request, unlabelled, folder, reporter)
     assert resumed == [fitted, learnt]
     assert all(
-        torch.equal(x, y) for x, y in zip(broken.state_dict().values(), whole.state_dict().values(), strict=True)
+        torch.equal(x, y)
+        for x, y in zip(broken.state_dict().values(), whole.state_dict().values(), strict=True)
     )
     score = {"rfd": "validation_auc", "mfp": "validation_accuracy"}[objective]
     for name in ("train_loss", "validation_loss", score):
@@ -264,8 +305,12 @@ def test_a_planted_dependency_is_learnt(tmp_path: Path) -> None:
     first = np.random.default_rng(1).integers(0, 4, (1000, 1))
     ids = (first + np.arange(len(SIZES))) % 4
     numerics = np.sin(ids[:, : len(NUMERIC)]).astype(np.float32)
-    rows = Rows((torch.from_numpy(ids.astype(np.int32)), torch.from_numpy(numerics)), torch.zeros(len(ids)))
-    train = TrainSettings(epochs=12, batch_size=50, learning_rate=1e-2, early_stopping=0, plateau=0, cosine=True)
+    rows = Rows(
+        (torch.from_numpy(ids.astype(np.int32)), torch.from_numpy(numerics)), torch.zeros(len(ids))
+    )
+    train = TrainSettings(
+        epochs=12, batch_size=50, learning_rate=1e-2, early_stopping=0, plateau=0, cosine=True
+    )
     # Whether two values belong together is a matter of products, which a cross layer has at once.
     changes = {"embedding": 4, "crosses": 1}
     for objective, title in (("rfd", "detector AUC"), ("mfp", "accuracy among candidates")):
@@ -273,14 +318,24 @@ def test_a_planted_dependency_is_learnt(tmp_path: Path) -> None:
         folder.mkdir()
         reporter = ListReporter()
         _, _, learnt = learn(request_of(objective, "fcn", train, **changes), rows, folder, reporter)
-        scores = [value for _, name, value in reporter.rows if name in ("validation_auc", "validation_accuracy")]
+        scores = [
+            value
+            for _, name, value in reporter.rows
+            if name in ("validation_auc", "validation_accuracy")
+        ]
         assert scores[0] < 0.6 and learnt[title] > 0.8, objective
 
 
-@pytest.mark.parametrize(("objective", "title"), [("rfd", "detector AUC"), ("mfp", "accuracy among candidates")])
-def test_a_run_makes_a_backbone_that_fine_tunes(objective: str, title: str, tiny: tuple[Workspace, Dataset]) -> None:
+@pytest.mark.parametrize(
+    ("objective", "title"), [("rfd", "detector AUC"), ("mfp", "accuracy among candidates")]
+)
+def test_a_run_makes_a_backbone_that_fine_tunes(
+    objective: str, title: str, tiny: tuple[Workspace, Dataset]
+) -> None:
     workspace, dataset = tiny
-    run = carry_out(workspace, PretrainRequest(dataset.id, "dnn", "b", QUICK, settings_of("dnn"), objective))
+    run = carry_out(
+        workspace, PretrainRequest(dataset.id, "dnn", "b", QUICK, settings_of("dnn"), objective)
+    )
     assert run.result is not None
     card = load_card(workspace.backbones / run.result["backbone"])
     assert card.objective == objective and {stage.origin for stage in card.stages} == {objective}
@@ -288,7 +343,11 @@ def test_a_run_makes_a_backbone_that_fine_tunes(objective: str, title: str, tiny
     assert run.result["metrics"] == {} and run.result["threshold"] is None
     head = run.result["stages"][-1]
     fields, extra = len(FIELDS), len(FIELDS) if objective == "mfp" else 0
-    sizes = sum(parameter.shape[0] for name, parameter in load_backbone(card).named_parameters() if "table" in name)
+    sizes = sum(
+        parameter.shape[0]
+        for name, parameter in load_backbone(card).named_parameters()
+        if "table" in name
+    )
     projected = fields * pretext.PROJECTION
     if objective == "rfd":
         assert head["parameters"] == 7 * projected + (projected + 1) * fields

@@ -1,4 +1,5 @@
-"""Training by replayed passes and from rows in main memory, against plain training: every strategy's kind of plan."""
+"""Training by replayed passes and from rows in main memory, against plain training: every
+strategy's kind of plan."""
 
 import dataclasses
 import warnings
@@ -30,7 +31,12 @@ def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
 
 
 def trained(
-    setup: Setup, strategy: str, path: Path, device: str = "cpu", stop_at: int | None = None, resident: bool = True
+    setup: Setup,
+    strategy: str,
+    path: Path,
+    device: str = "cpu",
+    stop_at: int | None = None,
+    resident: bool = True,
 ) -> tuple[Network, ListReporter]:
     card, *parts = setup
     torch.manual_seed(0)
@@ -41,14 +47,17 @@ def trained(
     plan = make_plan(card, strategy, 1, HeadSettings(), options)
     where = device if resident else "cpu"
     train, validation = (
-        Rows(tuple(one.to(where) for one in part.state), part.labels.to(where), resident=resident) for part in parts
+        Rows(tuple(one.to(where) for one in part.state), part.labels.to(where), resident=resident)
+        for part in parts
     )
     reporter = ListReporter(stop_at)
     fit(network, plan, train, validation, SETTINGS, reporter, path)
     return network, reporter
 
 
-def assert_same(one: tuple[Network, ListReporter], other: tuple[Network, ListReporter], within: float) -> None:
+def assert_same(
+    one: tuple[Network, ListReporter], other: tuple[Network, ListReporter], within: float
+) -> None:
     for a, b in zip(one[0].state_dict().values(), other[0].state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=within)
     points = [[row for row in result[1].rows if row[1] != "seconds"] for result in (one, other)]
@@ -82,7 +91,9 @@ def test_replayed_passes_train_as_plain_ones_do(
 
 
 @pytest.mark.parametrize("strategy", ["depth", "auto-rgn"])
-def test_rows_in_main_memory_train_as_resident_ones_do(setup: Setup, strategy: str, tmp_path: Path) -> None:
+def test_rows_in_main_memory_train_as_resident_ones_do(
+    setup: Setup, strategy: str, tmp_path: Path
+) -> None:
     resident = trained(setup, strategy, tmp_path / "resident.pt")
     assert_same(resident, trained(setup, strategy, tmp_path / "away.pt", resident=False), 0.0)
 

@@ -11,7 +11,9 @@ from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 
 
-def test_validation_metrics_are_of_rows_that_the_run_did_not_train_on(tiny: tuple[Workspace, Dataset]) -> None:
+def test_validation_metrics_are_of_rows_that_the_run_did_not_train_on(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
     """With few target rows, most of the dataset's own validation part is trained on."""
     workspace, dataset = tiny
     settings = dataclasses.replace(QUICK, validation_share=0.3)
@@ -22,7 +24,9 @@ def test_validation_metrics_are_of_rows_that_the_run_did_not_train_on(tiny: tupl
     rows = training_rows(dataset, "target", 0.3, 100)[1]
     with np.load(workspace.runs / run.id / "predictions.npz") as stored:
         np.testing.assert_array_equal(stored["target_validation_label"], labels_of(dataset)[rows])
-        assert len(stored["target_validation_before"]) == len(stored["target_validation_score"]) == 30
+        assert (
+            len(stored["target_validation_before"]) == len(stored["target_validation_score"]) == 30
+        )
     assert run.result is not None and run.result["metrics"]["target_validation"]["rows"] == 30
     assert evaluate_on(workspace, run, dataset) == run.result["metrics"]
     mixed = carry_out(workspace, InterpolateRequest(dataset.id, run.id, train=QUICK))

@@ -1,4 +1,5 @@
-"""The exported script on files as users have them: the scores, row numbers and ids that `score` writes."""
+"""The exported script on files as users have them: the scores, row numbers and ids that `score`
+writes."""
 
 import bz2
 import csv
@@ -41,7 +42,10 @@ def exported(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> E
     place = tmp_path_factory.mktemp("exported")
     workspace = open_workspace(shutil.copytree(tiny_template, place / "tiny"))
     request = FinetuneRequest(
-        find_dataset(workspace, "tiny").id, pretrained(workspace, "dnn").id, freeze_depth=1, train=QUICK
+        find_dataset(workspace, "tiny").id,
+        pretrained(workspace, "dnn").id,
+        freeze_depth=1,
+        train=QUICK,
     )
     run = carry_out(workspace, request)
     export(workspace, run, place / "out")
@@ -71,7 +75,9 @@ def script(exported: Exported) -> Callable[[Path, Path, str], None]:
     return main
 
 
-def separated(rows: Cells, delimiter: str, names: list[str] | None = None, quoting: int = csv.QUOTE_MINIMAL) -> bytes:
+def separated(
+    rows: Cells, delimiter: str, names: list[str] | None = None, quoting: int = csv.QUOTE_MINIMAL
+) -> bytes:
     file = io.StringIO()
     writer = csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=quoting)  # type: ignore[arg-type]
     writer.writerows([names, *rows] if names else rows)
@@ -81,9 +87,14 @@ def separated(rows: Cells, delimiter: str, names: list[str] | None = None, quoti
 def parquet(rows: Cells) -> bytes:
     columns = dict(zip(["label", *FIELDS], zip(*rows, strict=True), strict=True))
     sink = io.BytesIO()
-    numbers = {field: pa.array([float(one) if one else None for one in columns[field]]) for field in FIELDS[:13]}
+    numbers = {
+        field: pa.array([float(one) if one else None for one in columns[field]])
+        for field in FIELDS[:13]
+    }
     texts = {field: pa.array([one or None for one in columns[field]]) for field in FIELDS[13:]}
-    table = pa.table({"label": pa.array([int(one) for one in columns["label"]]), **numbers, **texts})
+    table = pa.table(
+        {"label": pa.array([int(one) for one in columns["label"]]), **numbers, **texts}
+    )
     pq.write_table(table, sink, row_group_size=7)
     return sink.getvalue()
 
@@ -94,9 +105,26 @@ def with_ids(rows: Cells) -> Cells:
 
 def marked(rows: Cells) -> Cells:
     """A text that means a missing value in every empty cell, of another kind each."""
-    markers = ("NaN", "nan", "NA", "N/A", "null", "NULL", "None", "<NA>", "\\N", "-", "?", " ", "", "nil", "NaT")
+    markers = (
+        "NaN",
+        "nan",
+        "NA",
+        "N/A",
+        "null",
+        "NULL",
+        "None",
+        "<NA>",
+        "\\N",
+        "-",
+        "?",
+        " ",
+        "",
+        "nil",
+        "NaT",
+    )
     return [
-        [cell or markers[(at + place) % len(markers)] for at, cell in enumerate(row)] for place, row in enumerate(rows)
+        [cell or markers[(at + place) % len(markers)] for at, cell in enumerate(row)]
+        for place, row in enumerate(rows)
     ]
 
 
@@ -113,15 +141,24 @@ FORMS: dict[str, tuple[Callable[[Cells], bytes], int]] = {
     "no line end at the end": (lambda rows: text(rows)[:-1], 1),
     "a byte order mark": (lambda rows: b"\xef\xbb\xbf" + text(rows), 1),
     "commas and a header": (lambda rows: separated(rows, ",", NAMES), 2),
-    "semicolons and a header in lower case": (lambda rows: separated(rows, ";", [*map(str.lower, NAMES)]), 2),
+    "semicolons and a header in lower case": (
+        lambda rows: separated(rows, ";", [*map(str.lower, NAMES)]),
+        2,
+    ),
     "vertical bars": (lambda rows: separated(rows, "|"), 1),
     "tabs and a header of other names": (lambda rows: separated(rows, "\t", TENSORFLOW), 2),
     "a header that counts": (lambda rows: separated(rows, "\t", [*map(str, range(40))]), 2),
     "every cell in quotation marks": (lambda rows: separated(rows, ",", NAMES, csv.QUOTE_ALL), 2),
     "labels that are ?": (lambda rows: text([["?", *row[1:]] for row in rows]), 1),
-    "labels that are -1 or empty": (lambda rows: text([[["-1", ""][len(row[1]) % 2], *row[1:]] for row in rows]), 1),
+    "labels that are -1 or empty": (
+        lambda rows: text([[["-1", ""][len(row[1]) % 2], *row[1:]] for row in rows]),
+        1,
+    ),
     "ids": (lambda rows: separated(with_ids(rows), ",", [*FIELDS[:3], "Id", *FIELDS[3:]]), 2),
-    "texts for missing values": (lambda rows: text([[row[0], *marked([row[1:]])[0]] for row in rows]), 1),
+    "texts for missing values": (
+        lambda rows: text([[row[0], *marked([row[1:]])[0]] for row in rows]),
+        1,
+    ),
     "gzip": (lambda rows: gzip.compress(text(rows)), 1),
     "bzip2": (lambda rows: bz2.compress(text(rows)), 1),
     "xz": (lambda rows: lzma.compress(text(rows)), 1),
@@ -148,20 +185,29 @@ def test_every_form_of_the_same_rows_gives_the_same_scores(
     found = pd.read_csv(tmp_path / "alone.csv", dtype=str)
     assert found["row"].astype(int).tolist() == list(range(first, first + 60))
     np.testing.assert_allclose(found["score"].astype(float), expected, atol=1e-5, rtol=0)
-    assert list(found.columns) == ["row", *(["Id"] if form == "ids" else []), "score", "predicted_click"]
+    assert list(found.columns) == [
+        "row",
+        *(["Id"] if form == "ids" else []),
+        "score",
+        "predicted_click",
+    ]
     if form == "ids":
         assert found["Id"].tolist() == [f"{place:06d}" for place in range(60)]
     assert capsys.readouterr().out == f"Wrote 60 scores to {tmp_path / 'alone.csv'}.\n"
 
 
 @pytest.mark.parametrize("header", [False, True])
-def test_bad_rows_as_score_has_them(header: bool, exported: Exported, cells: Cells, tmp_path: Path) -> None:
+def test_bad_rows_as_score_has_them(
+    header: bool, exported: Exported, cells: Cells, tmp_path: Path
+) -> None:
     bad = [list(row) for row in cells]
     bad[2][3], bad[9][0], bad[30], bad[50][20] = "oops", "2", ["1", "2"], "a" * 5000
     data = separated(bad, ",", NAMES) if header else text(bad)
     (tmp_path / "bad").write_bytes(data)
     said = score_file(exported[0], exported[1], tmp_path / "bad", tmp_path / "thaw.csv", "skip")
-    done = run_exported_script(exported[2], tmp_path / "bad", tmp_path / "alone.csv", "--on-bad-rows", "skip")
+    done = run_exported_script(
+        exported[2], tmp_path / "bad", tmp_path / "alone.csv", "--on-bad-rows", "skip"
+    )
     assert done.returncode == 0, done.stderr
     ours, theirs = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("thaw", "alone"))
     assert theirs["row"].equals(ours["row"]) and len(ours) == 56 and said["bad_rows"] == 4
@@ -174,19 +220,29 @@ def test_bad_rows_as_score_has_them(header: bool, exported: Exported, cells: Cel
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone.csv", "bad", "thaw.csv"]
 
 
-def test_a_file_that_breaks_off(exported: Exported, cells: Cells, expected: np.ndarray, tmp_path: Path) -> None:
+def test_a_file_that_breaks_off(
+    exported: Exported, cells: Cells, expected: np.ndarray, tmp_path: Path
+) -> None:
     generator = np.random.default_rng(0)
     many = [cells[place] for place in generator.integers(0, 40, 3000)]
     packed = gzip.compress(text(many))
     (tmp_path / "rows.gz").write_bytes(packed[: len(packed) // 2])
     refused = run_exported_script(exported[2], tmp_path / "rows.gz", tmp_path / "out.csv")
-    assert refused.returncode == 2 and "truncated" in refused.stderr and not (tmp_path / "out.csv").exists()
-    done = run_exported_script(exported[2], tmp_path / "rows.gz", tmp_path / "out.csv", "--on-bad-rows", "skip")
+    assert (
+        refused.returncode == 2
+        and "truncated" in refused.stderr
+        and not (tmp_path / "out.csv").exists()
+    )
+    done = run_exported_script(
+        exported[2], tmp_path / "rows.gz", tmp_path / "out.csv", "--on-bad-rows", "skip"
+    )
     assert done.returncode == 0 and "rows before the break" in done.stdout
     assert 500 < len(pd.read_csv(tmp_path / "out.csv")) < 2500
 
 
-def test_outputs_that_are_refused_and_ones_that_are_not(exported: Exported, cells: Cells, tmp_path: Path) -> None:
+def test_outputs_that_are_refused_and_ones_that_are_not(
+    exported: Exported, cells: Cells, tmp_path: Path
+) -> None:
     (tmp_path / "rows.tsv").write_bytes(text(cells))
     (tmp_path / "hard").hardlink_to(tmp_path / "rows.tsv")
     (tmp_path / "soft").symlink_to(tmp_path / "rows.tsv")
@@ -200,7 +256,9 @@ def test_outputs_that_are_refused_and_ones_that_are_not(exported: Exported, cell
         done = run_exported_script(exported[2], tmp_path / "rows.tsv", tmp_path / output)
         assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
     assert (tmp_path / "rows.tsv").read_bytes() == text(cells)
-    assert run_exported_script(exported[2], tmp_path / "none.tsv", tmp_path / "x.csv").returncode == 2
+    assert (
+        run_exported_script(exported[2], tmp_path / "none.tsv", tmp_path / "x.csv").returncode == 2
+    )
     done = run_exported_script(exported[2], tmp_path / "rows.tsv", tmp_path / "new" / "out.csv")
     assert done.returncode == 0 and (tmp_path / "new" / "out.csv").read_text().count("\n") == 61
     assert run_exported_script(exported[2], tmp_path / "rows.tsv", os.devnull).returncode == 0
@@ -208,12 +266,20 @@ def test_outputs_that_are_refused_and_ones_that_are_not(exported: Exported, cell
     (tmp_path / "two.zip").write_bytes(packed_zip(text(cells)))
     with zipfile.ZipFile(tmp_path / "two.zip", "a") as archive:
         archive.writestr("__MACOSX/._train.txt", "x")
-    assert run_exported_script(exported[2], tmp_path / "two.zip", tmp_path / "out.csv").returncode == 0
+    assert (
+        run_exported_script(exported[2], tmp_path / "two.zip", tmp_path / "out.csv").returncode == 0
+    )
     with zipfile.ZipFile(tmp_path / "two.zip", "a") as archive:
         archive.writestr("test.txt", "x")
-    assert "holds 2 files" in run_exported_script(exported[2], tmp_path / "two.zip", tmp_path / "out.csv").stderr
+    assert (
+        "holds 2 files"
+        in run_exported_script(exported[2], tmp_path / "two.zip", tmp_path / "out.csv").stderr
+    )
     (tmp_path / "rows.tar.gz").write_bytes(packed_tar(("train.txt", text(cells))))
-    assert "tar archive" in run_exported_script(exported[2], tmp_path / "rows.tar.gz", tmp_path / "out.csv").stderr
+    assert (
+        "tar archive"
+        in run_exported_script(exported[2], tmp_path / "rows.tar.gz", tmp_path / "out.csv").stderr
+    )
 
 
 def test_unknown_columns_are_named(exported: Exported, cells: Cells, tmp_path: Path) -> None:
@@ -221,23 +287,38 @@ def test_unknown_columns_are_named(exported: Exported, cells: Cells, tmp_path: P
     (tmp_path / "rows.tsv").write_bytes(text(many))
     done = run_exported_script(exported[2], tmp_path / "rows.tsv", tmp_path / "out.csv")
     assert done.returncode == 0 and "no value of C1" in done.stdout and "C9" in done.stdout
-    assert f"such as {many[0][14]!r} in C1: another spelling" in done.stdout and "another hash" in done.stdout
+    assert (
+        f"such as {many[0][14]!r} in C1: another spelling" in done.stdout
+        and "another hash" in done.stdout
+    )
     (tmp_path / "rows.tsv").write_bytes(text(cells * 10))
-    assert "no value of" not in run_exported_script(exported[2], tmp_path / "rows.tsv", tmp_path / "out.csv").stdout
+    assert (
+        "no value of"
+        not in run_exported_script(exported[2], tmp_path / "rows.tsv", tmp_path / "out.csv").stdout
+    )
 
 
-def test_a_model_that_knew_no_value_in_training_is_said(exported: Exported, cells: Cells, tmp_path: Path) -> None:
+def test_a_model_that_knew_no_value_in_training_is_said(
+    exported: Exported, cells: Cells, tmp_path: Path
+) -> None:
     folder = shutil.copytree(exported[2], tmp_path / "out")
     about = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(about | {"known_in_training": dict.fromkeys(FIELDS, 0.0)}))
+    (folder / "run.json").write_text(
+        json.dumps(about | {"known_in_training": dict.fromkeys(FIELDS, 0.0)})
+    )
     other = [[*row[:14], *(value and f"x{value}" for value in row[14:])] for row in cells]
     for rows, said in ((other, True), (cells, False)):
         (tmp_path / "rows.tsv").write_bytes(text(rows))
         done = run_exported_script(folder, tmp_path / "rows.tsv", tmp_path / "out.csv")
-        assert done.returncode == 0 and ("neither of this file nor of its own training rows" in done.stdout) is said
+        assert (
+            done.returncode == 0
+            and ("neither of this file nor of its own training rows" in done.stdout) is said
+        )
 
 
-def test_outputs_that_the_system_refuses_are_named(exported: Exported, cells: Cells, tmp_path: Path) -> None:
+def test_outputs_that_the_system_refuses_are_named(
+    exported: Exported, cells: Cells, tmp_path: Path
+) -> None:
     (tmp_path / "rows.tsv").write_bytes(text(cells))
     (tmp_path / "file").write_text("x")
     for output, why in (
@@ -250,7 +331,10 @@ def test_outputs_that_the_system_refuses_are_named(exported: Exported, cells: Ce
     ):
         done = run_exported_script(exported[2], tmp_path / "rows.tsv", output)
         assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
-        assert f"The output {str(output)[:200]!r} cannot be" in done.stderr and f"({why}); name a" in done.stderr
+        assert (
+            f"The output {str(output)[:200]!r} cannot be" in done.stderr
+            and f"({why}); name a" in done.stderr
+        )
         assert "[Errno" not in done.stderr and ".part-" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "rows.tsv"]
 
@@ -263,6 +347,8 @@ def test_a_full_disk_is_said_and_nothing_stays(exported: Exported, tmp_path: Pat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     target = tmp_path / "new" / "deep" / "out.csv"
-    with pytest.raises(names["Refused"], match="out.csv' is full; nothing was written. Free some space") as caught:
+    with pytest.raises(
+        names["Refused"], match="out.csv' is full; nothing was written. Free some space"
+    ) as caught:
         names["write_whole"](target, [], fill)
     assert caught.value.status == 1 and list(tmp_path.iterdir()) == []

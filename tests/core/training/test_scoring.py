@@ -1,4 +1,5 @@
-"""Files as users have them, scored: row numbers, ids, labels that stand for none, and what is said of each."""
+"""Files as users have them, scored: row numbers, ids, labels that stand for none, and what is said
+of each."""
 
 import csv
 import json
@@ -30,7 +31,9 @@ Tuned = tuple[Workspace, Run]
 @pytest.fixture
 def tuned(tiny: tuple[Workspace, Dataset]) -> Tuned:
     workspace, dataset = tiny
-    request = FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, freeze_depth=1, train=QUICK)
+    request = FinetuneRequest(
+        dataset.id, pretrained(workspace, "dnn").id, freeze_depth=1, train=QUICK
+    )
     return workspace, carry_out(workspace, request)
 
 
@@ -91,7 +94,9 @@ def test_bad_rows_are_counted_and_the_others_keep_their_numbers(
     assert pd.read_csv(tmp_path / "sample.csv")["row"].tolist() == [place + 1 for place in kept]
 
 
-def test_ids_are_kept_as_they_are(tuned: Tuned, cells: list[list[str]], expected: np.ndarray, tmp_path: Path) -> None:
+def test_ids_are_kept_as_they_are(
+    tuned: Tuned, cells: list[list[str]], expected: np.ndarray, tmp_path: Path
+) -> None:
     ids = [f"{place:08d}" for place in range(40)]
     ids[3:6] = ["", 'a,"b"', "60000000.50"]
     rows = [[*row[1:5], one, *row[5:]] for one, row in zip(ids, cells, strict=True)]
@@ -113,12 +118,18 @@ def test_labels_that_stand_for_none(
     tmp_path: Path,
 ) -> None:
     def file(rows: list[list[str]]) -> Path:
-        return comma(tmp_path / "some.csv", ["label", *FIELDS], rows) if header else tsv(tmp_path / "some.tsv", rows)
+        return (
+            comma(tmp_path / "some.csv", ["label", *FIELDS], rows)
+            if header
+            else tsv(tmp_path / "some.tsv", rows)
+        )
 
     none = [[placeholder, *row[1:]] for row in cells]
     said, found = score(tuned, file(none))
     assert said["metrics"] is None and said["unlabelled_rows"] == 40
-    assert label_sentence(said).startswith("No row has a label (all are empty, ?, -1 or another marker of a missing")
+    assert label_sentence(said).startswith(
+        "No row has a label (all are empty, ?, -1 or another marker of a missing"
+    )
     assert found["score"].to_numpy() == pytest.approx(expected, abs=1e-6)
 
     labelled = [place for place, row in enumerate(cells) if row[0] == "1"][:4] + [
@@ -127,7 +138,9 @@ def test_labels_that_stand_for_none(
     some = [row if place in labelled else none[place] for place, row in enumerate(cells)]
     said, found = score(tuned, file(some))
     assert said["unlabelled_rows"] == 30 and said["metrics"]["rows"] == 10
-    assert label_sentence(said).startswith("30 of 40 rows have no label") and "10 labelled rows" in label_sentence(said)
+    assert label_sentence(said).startswith(
+        "30 of 40 rows have no label"
+    ) and "10 labelled rows" in label_sentence(said)
     truth = [int(cells[place][0]) for place in labelled]
     scores = found["score"].to_numpy()[labelled]
     assert said["metrics"]["auc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-6)
@@ -138,8 +151,12 @@ def test_labels_that_stand_for_none(
 def test_few_rows_and_few_clicks(tuned: Tuned, cells: list[list[str]], tmp_path: Path) -> None:
     said, found = score(tuned, tsv(tmp_path / "one.tsv", cells[:1]))
     assert len(found) == 1 and said["metrics"]["auc"] is None
-    assert not said["drift"]["judged"] and said["drift"]["why"].startswith("Drift is not judged on 1 row")
-    assert {one["level"] for one in said["drift"]["fields"]} | {said["drift"]["scores"]["level"]} == {None}
+    assert not said["drift"]["judged"] and said["drift"]["why"].startswith(
+        "Drift is not judged on 1 row"
+    )
+    assert {one["level"] for one in said["drift"]["fields"]} | {
+        said["drift"]["scores"]["level"]
+    } == {None}
     one_click = [["0", *row[1:]] for row in cells]
     one_click[7][0] = "1"
     said, _ = score(tuned, tsv(tmp_path / "click.tsv", one_click))
@@ -150,15 +167,31 @@ def test_few_rows_and_few_clicks(tuned: Tuned, cells: list[list[str]], tmp_path:
 def test_another_spelling_is_said_before_the_metrics(
     tuned: Tuned, cells: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tsv(tmp_path / "upper.tsv", [[*row[:14], *map(str.upper, row[14:])] for row in cells * 3])
+    path = tsv(
+        tmp_path / "upper.tsv", [[*row[:14], *map(str.upper, row[14:])] for row in cells * 3]
+    )
     said, _ = score(tuned, path)
     (sentence,) = said["unknown"]["sentences"]
-    assert "in upper case, the model in lower case" in sentence and "C9" in str(said["unknown"]["columns"])
+    assert "in upper case, the model in lower case" in sentence and "C9" in str(
+        said["unknown"]["columns"]
+    )
     assert said["unknown"]["shares"]["C9"] > 0.9 and said["unknown"]["shares"]["I5"] < 0.5
-    words = ["score", "--run", tuned[1].id, "--input", str(path), "--output", str(tmp_path / "out.csv")]
+    words = [
+        "score",
+        "--run",
+        tuned[1].id,
+        "--input",
+        str(path),
+        "--output",
+        str(tmp_path / "out.csv"),
+    ]
     assert main(["--workspace", str(tuned[0].root), *words]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("Wrote 120 scores") and lines[1] == sentence and lines[2].startswith("AUC ")
+    assert (
+        lines[0].startswith("Wrote 120 scores")
+        and lines[1] == sentence
+        and lines[2].startswith("AUC ")
+    )
     assert lines[3].startswith("Drift is not judged on 120 rows")
     # The same rows as the model was trained on need no word.
     said, _ = score(tuned, tsv(tmp_path / "lower.tsv", cells * 3))
@@ -185,5 +218,13 @@ def test_nothing_is_left_of_scores_that_fail(
 
 
 def test_what_an_earlier_version_kept_can_still_be_worded() -> None:
-    assert label_sentence({"rows": 5, "metrics": None}) == "The rows have no labels: scored without metrics."
-    assert sentences_before_metrics({"rows": 5, "metrics": {"auc": 0.5}, "bad_rows": 0, "bad_examples": []}) == []
+    assert (
+        label_sentence({"rows": 5, "metrics": None})
+        == "The rows have no labels: scored without metrics."
+    )
+    assert (
+        sentences_before_metrics(
+            {"rows": 5, "metrics": {"auc": 0.5}, "bad_rows": 0, "bad_examples": []}
+        )
+        == []
+    )

@@ -1,4 +1,5 @@
-"""Heads that train in one product against the same heads trained in turn, and against themselves after a break."""
+"""Heads that train in one product against the same heads trained in turn, and against themselves
+after a break."""
 
 import dataclasses
 import json
@@ -24,7 +25,12 @@ from core.training import together
 from core.training.feeding import Rows
 from core.training.job import execute
 from core.training.loop import CancelledError, FitResult, fit
-from core.training.settings import FinetuneRequest, TrainSettings, request_from_json, request_to_json
+from core.training.settings import (
+    FinetuneRequest,
+    TrainSettings,
+    request_from_json,
+    request_to_json,
+)
 from core.training.together import fit_together, train_together
 from core.training.verify import verify
 from core.workspace import Workspace
@@ -43,7 +49,9 @@ def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
     network.eval()
     rows = target_rows(workspace, dataset, card.folder / "preprocessing")
     with torch.no_grad():
-        train, validation = (Rows(network.run_stages(one.state, 0, depth), one.labels, depth) for one in rows)
+        train, validation = (
+            Rows(network.run_stages(one.state, 0, depth), one.labels, depth) for one in rows
+        )
     return card, train, validation
 
 
@@ -54,7 +62,9 @@ def begun(card: BackboneCard, seed: int) -> Network:
     return network
 
 
-def in_turn(setup: Setup, settings: TrainSettings, folder: Path) -> tuple[Network, FitResult, ListReporter]:
+def in_turn(
+    setup: Setup, settings: TrainSettings, folder: Path
+) -> tuple[Network, FitResult, ListReporter]:
     card, train, validation = setup
     network, reporter = begun(card, settings.seed), ListReporter()
     plan = make_plan(card, "linear-probe", 0, HeadSettings())
@@ -68,7 +78,11 @@ def beside(
     card, train, validation = setup
     network, reporter = begun(card, settings.seed), reporter or ListReporter()
     plan = make_plan(card, "linear-probe", 0, HeadSettings())
-    return network, fit_together(network, plan, train, validation, settings, reporter, RATES, folder), reporter
+    return (
+        network,
+        fit_together(network, plan, train, validation, settings, reporter, RATES, folder),
+        reporter,
+    )
 
 
 def curves(reporter: ListReporter) -> dict[tuple[int, str], float]:
@@ -78,7 +92,11 @@ def curves(reporter: ListReporter) -> dict[tuple[int, str], float]:
 
 def exact(end: tuple[Network, FitResult, ListReporter]) -> object:
     network, result, reporter = end
-    return [tensor.tolist() for tensor in network.head.state_dict().values()], result, curves(reporter)
+    return (
+        [tensor.tolist() for tensor in network.head.state_dict().values()],
+        result,
+        curves(reporter),
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,7 +143,9 @@ def test_whichever_comes_first_and_wherever_it_breaks_off_the_bits_are_the_same(
         assert [exact(beside(setup, one, folder)) for one in own[1:]] == forwards[1:]
 
 
-def test_what_one_run_computed_the_others_find(setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_one_run_computed_the_others_find(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = dataclasses.replace(QUICK, epochs=3, learning_rate=RATES[0])
     _, first, _ = beside(setup, settings, tmp_path)
     monkeypatch.setattr(together, "train_epoch", None)
@@ -133,7 +153,9 @@ def test_what_one_run_computed_the_others_find(setup: Setup, tmp_path: Path, mon
     assert second.epochs_run == 3
     # Each counts its share of the seconds: the first gives some away, the others take theirs.
     assert first.earlier < 0 < second.earlier
-    assert max(value for _, name, value in told.rows if name == "seconds") == pytest.approx(second.earlier, rel=0.9)
+    assert max(value for _, name, value in told.rows if name == "seconds") == pytest.approx(
+        second.earlier, rel=0.9
+    )
 
 
 def test_an_arm_whose_loss_is_no_number_ends_alone(
@@ -146,7 +168,9 @@ def test_an_arm_whose_loss_is_no_number_ends_alone(
             raise RunError("no number; lower the learning rate")
         whole(network, *others)  # type: ignore[arg-type]
 
-    expected = exact(beside(setup, dataclasses.replace(QUICK, learning_rate=RATES[2]), tmp_path / "well"))
+    expected = exact(
+        beside(setup, dataclasses.replace(QUICK, learning_rate=RATES[2]), tmp_path / "well")
+    )
     monkeypatch.setattr(together, "finish_epoch", ending)
     for rate in (*RATES, RATES[1]):
         settings = dataclasses.replace(QUICK, learning_rate=rate)
@@ -158,18 +182,25 @@ def test_an_arm_whose_loss_is_no_number_ends_alone(
     assert end == expected
 
 
-def test_a_run_waits_while_another_trains_its_arm_and_hears_that_it_shall_stop(setup: Setup, tmp_path: Path) -> None:
+def test_a_run_waits_while_another_trains_its_arm_and_hears_that_it_shall_stop(
+    setup: Setup, tmp_path: Path
+) -> None:
     reporter = ListReporter(stop_at=2)
     with FileLock(tmp_path / "lock", thread_local=False), pytest.raises(CancelledError):
         beside(setup, dataclasses.replace(QUICK, learning_rate=RATES[0]), tmp_path, reporter)
-    assert set(reporter.phases) == {"waiting for an arm that trains with this one"} and not reporter.rows
+    assert (
+        set(reporter.phases) == {"waiting for an arm that trains with this one"}
+        and not reporter.rows
+    )
 
 
 def test_one_row_is_refused(setup: Setup, tmp_path: Path) -> None:
     card, train, validation = setup
     one = Rows(tuple(tensor[:1] for tensor in train.state), train.labels[:1], train.first)
     with pytest.raises(BadInput, match="at least 2 rows"):
-        beside((card, one, validation), dataclasses.replace(QUICK, learning_rate=RATES[0]), tmp_path)
+        beside(
+            (card, one, validation), dataclasses.replace(QUICK, learning_rate=RATES[0]), tmp_path
+        )
 
 
 def test_only_what_was_measured_to_be_faster_trains_together(setup: Setup) -> None:
@@ -179,7 +210,9 @@ def test_only_what_was_measured_to_be_faster_trains_together(setup: Setup) -> No
 
     def together_with(rows: Rows = train, device: str = "cpu", **changes: object) -> bool:
         request = dataclasses.replace(asked, **changes)  # type: ignore[arg-type]
-        plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
+        plan = make_plan(
+            card, request.strategy, request.freeze_depth, request.head, request.options
+        )
         return train_together(request, plan, rows, network, torch.device(device))
 
     assert together_with()
@@ -196,7 +229,9 @@ def test_only_what_was_measured_to_be_faster_trains_together(setup: Setup) -> No
 
 
 @pytest.fixture
-def swept(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> tuple[Workspace, list[Run]]:
+def swept(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Workspace, list[Run]]:
     """A finished sweep of the head alone and of one depth more, two rates and two seeds."""
     monkeypatch.setattr(sweeps, "ensure_worker", lambda workspace, lane: None)
     workspace, dataset = tiny
@@ -206,7 +241,9 @@ def swept(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> t
     sweep = submit_sweep(workspace, spec, "rates")
     work(workspace, "cpu", execute, linger=0.1)
     runs = RunStore(workspace).group(sweep.id)
-    assert len(runs) == 8 and all(run.status == "done" for run in runs), [run.message for run in runs]
+    assert len(runs) == 8 and all(run.status == "done" for run in runs), [
+        run.message for run in runs
+    ]
     return workspace, runs
 
 
@@ -220,14 +257,23 @@ def test_runs_of_a_sweep_score_as_runs_by_themselves(swept: tuple[Workspace, lis
         alone = dataclasses.replace(request, rates=(), group="")
         again = RunStore(workspace).submit(alone, "alone", "cpu")
         result = execute(workspace, again, ListReporter())
-        scores = [np.load(workspace.runs / one.id / "predictions.npz")["target_test_score"] for one in (run, again)]
+        scores = [
+            np.load(workspace.runs / one.id / "predictions.npz")["target_test_score"]
+            for one in (run, again)
+        ]
         np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
         assert result["best_epoch"] == run.result["best_epoch"]
         points = [RunStore(workspace).points(one.id) for one in (run, again)]
-        assert run.request["strategy"] == "depth" or {*points[0]} >= {"train_loss", "gradient/head", "learning_rate"}
+        assert run.request["strategy"] == "depth" or {*points[0]} >= {
+            "train_loss",
+            "gradient/head",
+            "learning_rate",
+        }
 
 
-def test_a_run_of_such_a_sweep_comes_out_the_same_bit_for_bit(swept: tuple[Workspace, list[Run]]) -> None:
+def test_a_run_of_such_a_sweep_comes_out_the_same_bit_for_bit(
+    swept: tuple[Workspace, list[Run]],
+) -> None:
     workspace, runs = swept
     for run in runs:
         if run.request["strategy"] == "linear-probe":
@@ -246,9 +292,13 @@ def test_rates_survive_json_older_requests_have_none_and_a_rate_must_be_among_th
         dataclasses.replace(request, train=dataclasses.replace(QUICK, learning_rate=0.5))
 
 
-def test_a_sweep_names_its_rates_where_there_are_several_and_none_is_ended_before_the_others() -> None:
+def test_a_sweep_names_its_rates_where_there_are_several_and_none_is_ended_before_the_others() -> (
+    None
+):
     one = SweepSpec("d", "b", (Arm("linear-probe"),), (0,), train=QUICK)
     several = dataclasses.replace(one, learning_rates=RATES)
     assert [request.rates for request in requests_of(several)] == [RATES] * 3
     assert [request.rates for request in requests_of(one)] == [()]
-    assert [request.rates for request in requests_of(dataclasses.replace(several, halving=2))] == [()] * 3
+    assert [request.rates for request in requests_of(dataclasses.replace(several, halving=2))] == [
+        ()
+    ] * 3

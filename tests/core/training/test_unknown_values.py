@@ -1,4 +1,5 @@
-"""Columns of which nothing is known: the reason is found for every spelling, and never where values only drift."""
+"""Columns of which nothing is known: the reason is found for every spelling, and never where values
+only drift."""
 
 import hashlib
 from pathlib import Path
@@ -36,7 +37,11 @@ WAYS: dict[str, tuple[Spell, str, str]] = {
     ),
     "the column's name": (lambda value: f"cat_{value}", "addition", "with 'cat_' before them"),
     "a suffix": (lambda value: f"{value}#v2", "addition", "with '#v2' after them"),
-    "decimal": (lambda value: str(int(value, 16)), "decimal", "as decimal numbers, the model in hexadecimal"),
+    "decimal": (
+        lambda value: str(int(value, 16)),
+        "decimal",
+        "as decimal numbers, the model in hexadecimal",
+    ),
     "decimal floats": (lambda value: f"{int(value, 16)}.0", "decimal", "as decimal numbers"),
     "signed decimal": (signed, "decimal", "as decimal numbers"),
     "spaces": (lambda value: f" {value} ", "spaces", "with spaces around them"),
@@ -52,31 +57,47 @@ WAYS: dict[str, tuple[Spell, str, str]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_reason_is_found_by_undoing_it(way: str, trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
+def test_the_reason_is_found_by_undoing_it(
+    way: str, trained: tuple[Preprocessing, np.ndarray], fresh: Columns
+) -> None:
     spell, reason, words = WAYS[way]
     columns = unknown_columns_of(trained, respell(fresh, spell))
     assert len(columns) >= 20 and {column.reason for column in columns} == {reason}
-    known = {column.field: set(trained[0].vocabularies[column.field].to_pylist()) for column in columns}
+    known = {
+        column.field: set(trained[0].vocabularies[column.field].to_pylist()) for column in columns
+    }
     for column in columns:
         # In upper case a value without letters is still known.
-        as_it_is = sum(value is not None and spell(value) in known[column.field] for value in fresh[column.field])
+        as_it_is = sum(
+            value is not None and spell(value) in known[column.field]
+            for value in fresh[column.field]
+        )
         assert column.known == as_it_is and column.rows == 500 - fresh[column.field].count(None)
     (sentence,) = unknown_sentences(columns)
     assert words in sentence and f"({len(columns)} of 26 categorical columns)" in sentence
-    assert sentence.startswith("Only " if sum(column.known for column in columns) else "No value of C1")
+    assert sentence.startswith(
+        "Only " if sum(column.known for column in columns) else "No value of C1"
+    )
     assert "score the file again" in sentence
 
 
 @pytest.mark.parametrize("way", ["upper case", "decimal"])
-def test_one_column_alone(way: str, trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
+def test_one_column_alone(
+    way: str, trained: tuple[Preprocessing, np.ndarray], fresh: Columns
+) -> None:
     spell, reason, words = WAYS[way]
     (column,) = unknown_columns_of(trained, respell(fresh, spell, ("C9",)))
     assert (column.field, column.reason, column.rows) == ("C9", reason, 500)
     (sentence,) = unknown_sentences([column])
-    assert sentence.startswith(f"No value of C9, such as {column.example!r}, is known") and words in sentence
+    assert (
+        sentence.startswith(f"No value of C9, such as {column.example!r}, is known")
+        and words in sentence
+    )
 
 
-def test_lost_leading_zeros_spoil_only_some_values(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
+def test_lost_leading_zeros_spoil_only_some_values(
+    trained: tuple[Preprocessing, np.ndarray], fresh: Columns
+) -> None:
     # As when a column passes through a spreadsheet: the others' values are letters and stay.
     columns = unknown_columns_of(trained, respell(fresh, lambda value: value.lstrip("0")))
     known = {field: set(trained[0].vocabularies[field].to_pylist()) for field in CATEGORICAL}
@@ -84,48 +105,78 @@ def test_lost_leading_zeros_spoil_only_some_values(trained: tuple[Preprocessing,
         field: sum(value in known[field] and value[0] == "0" for value in fresh[field] if value)
         for field in CATEGORICAL
     }
-    assert {column.field for column in columns} == {field for field, rows in lost.items() if rows >= 20} != set()
+    assert (
+        {column.field for column in columns}
+        == {field for field, rows in lost.items() if rows >= 20}
+        != set()
+    )
     for column in columns:
         assert column.reason == "leading_zeros" and column.example.zfill(8) in known[column.field]
-        kept = sum(value.lstrip("0") in known[column.field] for value in fresh[column.field] if value)
+        kept = sum(
+            value.lstrip("0") in known[column.field] for value in fresh[column.field] if value
+        )
         assert column.known == kept < column.rows
     (sentence,) = unknown_sentences(columns)
-    assert "without their leading zeros, the model with them" in sentence and "were in training" in sentence
+    assert (
+        "without their leading zeros, the model with them" in sentence
+        and "were in training" in sentence
+    )
 
 
-def test_a_long_file_is_looked_at_in_places(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
+def test_a_long_file_is_looked_at_in_places(
+    trained: tuple[Preprocessing, np.ndarray], fresh: Columns
+) -> None:
     # Two files of other spellings, one after the other, in many batches.
     rows = pa.concat_tables([to_table(fresh)] * 10 + [to_table(respell(fresh, str.upper))] * 10)
     counts = drift_counts(trained[0].encode(rows).ids)
     columns = unknown_columns(trained[0], rows, counts, trained[1])
     assert len(columns) >= 20 and {column.reason for column in columns} == {"upper_case"}
-    assert not any(column.nearly_all for column in columns) and columns[0].rows == 20 * (500 - fresh["C1"].count(None))
+    assert not any(column.nearly_all for column in columns) and columns[0].rows == 20 * (
+        500 - fresh["C1"].count(None)
+    )
 
 
-def test_columns_in_another_order(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
+def test_columns_in_another_order(
+    trained: tuple[Preprocessing, np.ndarray], fresh: Columns
+) -> None:
     columns = unknown_columns_of(trained, fresh | {"C5": fresh["C8"], "C8": fresh["C5"]})
-    assert {(column.field, column.reason) for column in columns} == {("C5", "column:C8"), ("C8", "column:C5")}
+    assert {(column.field, column.reason) for column in columns} == {
+        ("C5", "column:C8"),
+        ("C8", "column:C5"),
+    }
     (sentence,) = unknown_sentences(columns)
-    assert "C5 has those of C8 and C8 has those of C5" in sentence and sentence.endswith("another order?")
+    assert "C5 has those of C8 and C8 has those of C5" in sentence and sentence.endswith(
+        "another order?"
+    )
 
 
-def test_columns_moved_by_one_are_one_sentence(trained: tuple[Preprocessing, np.ndarray], fresh: Columns) -> None:
+def test_columns_moved_by_one_are_one_sentence(
+    trained: tuple[Preprocessing, np.ndarray], fresh: Columns
+) -> None:
     others = (*CATEGORICAL[1:], CATEGORICAL[0])
     columns = unknown_columns_of(
-        trained, fresh | {field: fresh[other] for field, other in zip(CATEGORICAL, others, strict=True)}
+        trained,
+        fresh | {field: fresh[other] for field, other in zip(CATEGORICAL, others, strict=True)},
     )
     moved = [column for column in columns if column.reason.startswith("column:")]
-    assert len(moved) > 10 and all(column.reason == f"column:{others[int(column.field[1:]) - 1]}" for column in moved)
+    assert len(moved) > 10 and all(
+        column.reason == f"column:{others[int(column.field[1:]) - 1]}" for column in moved
+    )
     sentences = unknown_sentences(columns)
     assert len(sentences) == len({column.reason.partition(":")[0] for column in columns}) <= 2
     assert f"({len(moved)} of 26 categorical columns)" in sentences[0]
-    assert f"{moved[0].field} has those of {moved[0].reason[7:]}, " in sentences[0] and "and so on" in sentences[0]
+    assert (
+        f"{moved[0].field} has those of {moved[0].reason[7:]}, " in sentences[0]
+        and "and so on" in sentences[0]
+    )
 
 
 def test_each_columns_own_name_before_its_values_is_one_sentence(
     trained: tuple[Preprocessing, np.ndarray], fresh: Columns
 ) -> None:
-    columns = unknown_columns_of(trained, fresh | {f: [v and f"{f}={v}" for v in fresh[f]] for f in CATEGORICAL})
+    columns = unknown_columns_of(
+        trained, fresh | {f: [v and f"{f}={v}" for v in fresh[f]] for f in CATEGORICAL}
+    )
     assert len({column.file for column in columns}) == len(columns) >= 20
     (sentence,) = unknown_sentences(columns)
     assert "the file has those of C1 with 'C1=' before them, the model without" in sentence
@@ -135,8 +186,16 @@ def test_each_columns_own_name_before_its_values_is_one_sentence(
 @pytest.mark.parametrize(
     ("hashed", "reason", "words"),
     [
-        (lambda value: hashlib.md5(value.encode()).hexdigest()[:8], "another_hash", "come from another hash or data"),
-        (lambda value: hashlib.md5(value.encode()).hexdigest(), "another_spelling", "has 32 lower-case hexadecimal"),
+        (
+            lambda value: hashlib.md5(value.encode()).hexdigest()[:8],
+            "another_hash",
+            "come from another hash or data",
+        ),
+        (
+            lambda value: hashlib.md5(value.encode()).hexdigest(),
+            "another_spelling",
+            "has 32 lower-case hexadecimal",
+        ),
         (
             lambda value: str(int(value, 16) % 1000),
             "another_spelling",
@@ -145,7 +204,11 @@ def test_each_columns_own_name_before_its_values_is_one_sentence(
     ],
 )
 def test_another_hash(
-    hashed: Spell, reason: str, words: str, trained: tuple[Preprocessing, np.ndarray], fresh: Columns
+    hashed: Spell,
+    reason: str,
+    words: str,
+    trained: tuple[Preprocessing, np.ndarray],
+    fresh: Columns,
 ) -> None:
     columns = unknown_columns_of(trained, respell(fresh, hashed))
     assert len(columns) >= 20 and {column.reason for column in columns} == {reason}
@@ -158,14 +221,23 @@ def test_rows_of_the_same_kind_drift_or_few_rows_are_no_reason(
 ) -> None:
     assert unknown_columns_of(trained, fresh) == ()
     # Two values in five of five columns are new there.
-    assert unknown_columns_of(trained, simulate_columns(tmp_path / "target.tsv", 2000, "target", 3)) == ()
     assert (
-        unknown_columns_of(trained, respell({field: values[:10] for field, values in fresh.items()}, str.upper)) == ()
+        unknown_columns_of(trained, simulate_columns(tmp_path / "target.tsv", 2000, "target", 3))
+        == ()
+    )
+    assert (
+        unknown_columns_of(
+            trained, respell({field: values[:10] for field, values in fresh.items()}, str.upper)
+        )
+        == ()
     )
     assert unknown_columns_of(trained, fresh | dict.fromkeys(CATEGORICAL, [None] * 500)) == ()
     # In a column whose values training hardly knew either, nothing is missed.
     other = respell(fresh, lambda value: hashlib.md5(value.encode()).hexdigest())
-    assert unknown_columns(trained[0], to_table(other), count_ids(trained[0], other), np.zeros(39)) == ()
+    assert (
+        unknown_columns(trained[0], to_table(other), count_ids(trained[0], other), np.zeros(39))
+        == ()
+    )
 
 
 def test_without_the_training_rows_the_least_the_vocabulary_allows_is_expected(

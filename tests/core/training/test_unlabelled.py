@@ -1,4 +1,5 @@
-"""Rows without labels through the jobs: what reads none trains on them, everything else says why not."""
+"""Rows without labels through the jobs: what reads none trains on them, everything else says why
+not."""
 
 from pathlib import Path
 
@@ -26,24 +27,37 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Dat
     workspace = open_workspace(tmp_path_factory.mktemp("unlabelled"))
     path: Path = workspace.uploads / "rows.tsv"
     path.write_bytes(text(rows(1000, labelled=False)))
-    return workspace, prepare(workspace, ingest(workspace, path, "bare"), SplitSpec(), "bare", min_count=5)
+    return workspace, prepare(
+        workspace, ingest(workspace, path, "bare"), SplitSpec(), "bare", min_count=5
+    )
 
 
 @pytest.mark.parametrize("objective", ["rfd", "mfp", "none"])
-def test_what_reads_no_labels_makes_a_backbone(objective: str, unlabelled: tuple[Workspace, Dataset]) -> None:
+def test_what_reads_no_labels_makes_a_backbone(
+    objective: str, unlabelled: tuple[Workspace, Dataset]
+) -> None:
     workspace, dataset = unlabelled
-    run = carry_out(workspace, PretrainRequest(dataset.id, "dnn", objective, QUICK, SMALL, objective))
-    assert run.result is not None and run.result["metrics"] == {} and run.result["threshold"] is None
+    run = carry_out(
+        workspace, PretrainRequest(dataset.id, "dnn", objective, QUICK, SMALL, objective)
+    )
+    assert (
+        run.result is not None and run.result["metrics"] == {} and run.result["threshold"] is None
+    )
     card = load_card(workspace.backbones / run.result["backbone"])
     assert (card.objective, card.trained_on["rows"], card.scores_clicks) == (objective, 950, False)
-    assert {stage.origin for stage in card.stages} == {"random" if objective == "none" else objective}
+    assert {stage.origin for stage in card.stages} == {
+        "random" if objective == "none" else objective
+    }
     assert all(torch.isfinite(tensor).all() for tensor in load_backbone(card).state_dict().values())
     assert all(number == number for number in card.metrics.values())
 
 
 def test_what_reads_labels_says_why_not(unlabelled: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = unlabelled
-    sentence = r"'bare' has no labels \(39 columns\): only pretraining by RFD or MFP, or a start without training"
+    sentence = (
+        r"'bare' has no labels \(39 columns\): only pretraining by RFD or MFP, or a start without"
+        r" training"
+    )
     run = carry_out(workspace, PretrainRequest(dataset.id, "dnn", "start", QUICK, SMALL, "none"))
     with pytest.raises(BadInput, match=sentence):
         carry_out(workspace, PretrainRequest(dataset.id, "dnn", "clicks", QUICK, SMALL))

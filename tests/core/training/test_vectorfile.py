@@ -47,7 +47,13 @@ def test_lines_become_vectors_in_the_order_of_the_words(tmp_path: Path) -> None:
         "I1= 1 2\nC3=? 3 4\n<unk> 0 0\nC3=never\u00e9 9 9\nnever 9 9\nnever 9 9\n",
         gzip.compress(b"I1= 1 2\nC3=? 3 4\n"),
     ],
-    ids=["no last line end", "header", "tabs, blank lines, byte order mark", "unknown words", "gzip"],
+    ids=[
+        "no last line end",
+        "header",
+        "tabs, blank lines, byte order mark",
+        "unknown words",
+        "gzip",
+    ],
 )
 def test_forms_that_are_taken(text: str | bytes, tmp_path: Path) -> None:
     same(text, tmp_path, [0, 4], [[1, 2], [3, 4]])
@@ -79,11 +85,20 @@ def test_numbers_are_what_gensim_reads(tmp_path: Path) -> None:
         ("", r"'vectors.txt' is empty; it needs lines such as 'C3=68fd1e64"),
         ("\n \n", "holds no vectors"),
         ("3 2\n", "holds no vectors"),
-        ("I1= 1 2 3\n", r"Line 1 of 'vectors.txt' gives vectors of 3 floats, but .* have 2; take --embedding 3\."),
+        (
+            "I1= 1 2 3\n",
+            (
+                r"Line 1 of 'vectors.txt' gives vectors of 3 floats, but .* have 2; take"
+                r" --embedding 3\."
+            ),
+        ),
         ("2 50\nI1= 1 2\n", "Line 1 .* vectors of 50 floats, .* take --embedding 50"),
         ("I1= 1 2\nC3= 1\n", "Line 2 .* vectors of 1 floats, .* have 2; give every word 2"),
         ("I1=\n", "Line 1 .* vectors of 0 floats"),
-        ("I1= 1 2\n\nC3= 1 two\n", "Line 3 .* has 'two' among its floats, which is no finite number"),
+        (
+            "I1= 1 2\n\nC3= 1 two\n",
+            "Line 3 .* has 'two' among its floats, which is no finite number",
+        ),
         ("I1= 1 nan\n", "has 'nan' among"),
         ("I1= -inf 1\n", "has '-inf' among"),
         ("I1= 1 1e39\n", "has '1e39' among"),
@@ -91,7 +106,10 @@ def test_numbers_are_what_gensim_reads(tmp_path: Path) -> None:
         ("3 2\nI1= 1 2\n", "promises 3 vectors, but 1 follow: the file is incomplete"),
         (
             "the 1 2\nof 3 4\n",
-            "None of the 2 words .* Words look like 'I1=5' or 'C3=68fd1e64'; the first one received is 'the'",
+            (
+                "None of the 2 words .* Words look like 'I1=5' or 'C3=68fd1e64'; the first one"
+                " received is 'the'"
+            ),
         ),
         (b"I1= 1 2\n\xff\xfe 1 2\n", "Line 2 .* is not UTF-8 text"),
         (b"PAR1 and more", "is a Parquet file"),
@@ -114,21 +132,29 @@ def test_too_long_and_missing_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_backbone_from_a_file(tiny: tuple[Workspace, Dataset], tmp_path: Path) -> None:
-    """Some values from the file, the others at their random start, and the frozen stage bit-identical after tuning."""
+    """Some values from the file, the others at their random start, and the frozen stage
+    bit-identical after tuning."""
     workspace, dataset = tiny
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
     given = {word: place for place, word in enumerate(words(preprocessing)) if place % 3}
     numbers = np.random.default_rng(0).normal(size=(len(given), 4)).astype(np.float32)
-    lines = [f"{word} {' '.join(map(repr, vector.tolist()))}" for word, vector in zip(given, numbers, strict=True)]
+    lines = [
+        f"{word} {' '.join(map(repr, vector.tolist()))}"
+        for word, vector in zip(given, numbers, strict=True)
+    ]
     path = write(tmp_path, "\n".join(lines))
     settings = {"embedding": 4, "widths": [8]}
-    request = PretrainRequest(dataset.id, "deepfm", "read", QUICK, settings, "none", "vectors", str(path))
+    request = PretrainRequest(
+        dataset.id, "deepfm", "read", QUICK, settings, "none", "vectors", str(path)
+    )
     run = carry_out(workspace, request)
     assert run.result is not None
     card = load_card(workspace.backbones / run.result["backbone"])
     assert [stage.origin for stage in card.stages] == ["vectors", "random"]
     torch.manual_seed(QUICK.seed)
-    expected = build_network("deepfm", settings, preprocessing.field_sizes, HeadSettings()).state_dict()
+    expected = build_network(
+        "deepfm", settings, preprocessing.field_sizes, HeadSettings()
+    ).state_dict()
     expected["stages.0.table.weight"][list(given.values())] = torch.from_numpy(numbers)
     stored = load_backbone(card).state_dict()
     assert all(torch.equal(stored[name], tensor) for name, tensor in expected.items())
@@ -142,4 +168,7 @@ def test_wrong_size_names_the_setting(tiny: tuple[Workspace, Dataset], tmp_path:
     workspace, dataset = tiny
     path = write(tmp_path, "I1= 1 2 3\n")
     with pytest.raises(BadInput, match="take --embedding 3"):
-        carry_out(workspace, PretrainRequest(dataset.id, "dnn", "x", QUICK, {}, "none", "vectors", str(path)))
+        carry_out(
+            workspace,
+            PretrainRequest(dataset.id, "dnn", "x", QUICK, {}, "none", "vectors", str(path)),
+        )

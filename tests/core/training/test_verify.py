@@ -1,4 +1,5 @@
-"""Runs done again: the same bits, what differs by name, and refusals that say what is gone or has changed."""
+"""Runs done again: the same bits, what differs by name, and refusals that say what is gone or has
+changed."""
 
 import dataclasses
 import json
@@ -30,7 +31,9 @@ def tuned(tiny: tuple[Workspace, Dataset]) -> tuple[Workspace, Run]:
     """A fine-tuning run with dropout and BatchNorm, behind a cached prefix."""
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
-    return workspace, carry_out(workspace, FinetuneRequest(dataset.id, card.id, freeze_depth=1, train=QUICK))
+    return workspace, carry_out(
+        workspace, FinetuneRequest(dataset.id, card.id, freeze_depth=1, train=QUICK)
+    )
 
 
 def test_a_run_comes_out_the_same_and_leaves_nothing(
@@ -40,7 +43,12 @@ def test_a_run_comes_out_the_same_and_leaves_nothing(
     threads = torch.get_num_threads()
     before = fingerprint(workspace)
     found = verify(workspace, run)
-    assert found.same and found.weights_same and found.largest_score_difference == 0 and not found.differences
+    assert (
+        found.same
+        and found.weights_same
+        and found.largest_score_difference == 0
+        and not found.differences
+    )
     assert found.compared > 50 and found.environment == () and found.threads == threads
     assert fingerprint(workspace) == before
 
@@ -55,7 +63,9 @@ def test_other_numbers_and_other_surroundings_are_named(
     workspace, run = tuned
     assert run.result is not None
     result = json.loads(json.dumps(run.result))
-    result["metrics"]["target_test"]["auc"] = float(np.nextafter(result["metrics"]["target_test"]["auc"], 1))
+    result["metrics"]["target_test"]["auc"] = float(
+        np.nextafter(result["metrics"]["target_test"]["auc"], 1)
+    )
     result["before"]["source_test"]["log_loss"] += 0.25
     result["environment"]["torch"] = "1.0"
     del result["environment"]["cpu"]
@@ -65,12 +75,18 @@ def test_other_numbers_and_other_surroundings_are_named(
     changed["target_test_score"][3] += 0.125
     np.savez(path, **changed)
     found = verify(workspace, dataclasses.replace(run, result=result))
-    assert {one.name for one in found.differences} == {"metrics target_test auc", "before source_test log_loss"}
+    assert {one.name for one in found.differences} == {
+        "metrics target_test auc",
+        "before source_test log_loss",
+    }
     assert not found.same and found.weights_same
     assert found.largest_score_difference == pytest.approx(0.125)
     assert ("torch", "1.0", torch.__version__) in found.environment
     assert ("cpu", "not recorded") in [one[:2] for one in found.environment]
-    assert "most of all before source_test log_loss" in found.sentence and "torch was 1.0 and is" in found.sentence
+    assert (
+        "most of all before source_test log_loss" in found.sentence
+        and "torch was 1.0 and is" in found.sentence
+    )
 
     with opened(workspace) as db:
         db.execute("UPDATE runs SET result = ? WHERE id = ?", (json.dumps(result), run.id))
@@ -82,7 +98,9 @@ def test_other_numbers_and_other_surroundings_are_named(
 def test_pretraining_too(tiny: tuple[Workspace, Dataset], objective: str) -> None:
     workspace, dataset = tiny
     settings = {"embedding": 4, "widths": [8, 6]}
-    run = carry_out(workspace, PretrainRequest(dataset.id, "dnn", "mine", QUICK, settings, objective))
+    run = carry_out(
+        workspace, PretrainRequest(dataset.id, "dnn", "mine", QUICK, settings, objective)
+    )
     before = fingerprint(workspace)
     found = verify(workspace, run)
     assert found.same and found.weights_same and found.compared >= 4
@@ -103,7 +121,10 @@ def test_refusals_say_what_is_gone_or_has_changed(tuned: tuple[Workspace, Run]) 
     refused("is running; only a run that is done", status="running")
     refused("of the kind 'interpolate'", kind="interpolate")
     refused("The dataset 'tiny' has changed since", result={**run.result, "dataset_hash": "f" * 64})
-    refused("weights of the backbone 'small dnn' have changed", result={**run.result, "backbone_sha256": "0" * 64})
+    refused(
+        "weights of the backbone 'small dnn' have changed",
+        result={**run.result, "backbone_sha256": "0" * 64},
+    )
     weights.write_bytes(kept[:-4] + b"\0\0\0\0")
     refused("weights of the backbone 'small dnn' have changed")
     weights.write_bytes(kept)
@@ -120,15 +141,28 @@ def test_refusals_say_what_is_gone_or_has_changed(tuned: tuple[Workspace, Run]) 
 
 
 def test_what_is_missing_both_times_is_the_same_and_what_is_missing_once_differs_most() -> None:
-    assert _identical(None, float("nan")) and not _identical(None, 0.5) and not _identical(0.5, float("nan"))
-    differs = (Difference("threshold", 0.5, 0.1), Difference("metrics target_test auc_low", None, 0.7))
+    assert (
+        _identical(None, float("nan"))
+        and not _identical(None, 0.5)
+        and not _identical(0.5, float("nan"))
+    )
+    differs = (
+        Difference("threshold", 0.5, 0.1),
+        Difference("metrics target_test auc_low", None, 0.7),
+    )
     said = Verification("r-1", False, 9, differs, None, False, (), "cpu", 1).sentence
     assert "most of all metrics target_test auc_low (none then, 0.7 now)" in said
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "folder"])
 @pytest.mark.parametrize(
-    "file", ["predictions.npz", "model/card.json", "model/model.safetensors", "model/preprocessing/vocabulary.parquet"]
+    "file",
+    [
+        "predictions.npz",
+        "model/card.json",
+        "model/model.safetensors",
+        "model/preprocessing/vocabulary.parquet",
+    ],
 )
 def test_a_damaged_file_of_the_run_is_named_by_whatever_reads_it(
     tuned: tuple[Workspace, Run], tmp_path: Path, file: str, damage: str
@@ -137,7 +171,9 @@ def test_a_damaged_file_of_the_run_is_named_by_whatever_reads_it(
     path = workspace.runs / run.id / file
     data = path.read_bytes()
     path.unlink()
-    path.mkdir() if damage == "folder" else path.write_bytes(b"" if damage == "empty" else data[: len(data) // 2])
+    path.mkdir() if damage == "folder" else path.write_bytes(
+        b"" if damage == "empty" else data[: len(data) // 2]
+    )
     readers: list[Callable[[], object]] = [lambda: verify(workspace, run)]
     if file != "predictions.npz":
         readers += [

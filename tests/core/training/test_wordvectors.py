@@ -1,4 +1,5 @@
-"""Word2Vec of rows: the words, the places they land in, what they mean, and a backbone made and tuned from them."""
+"""Word2Vec of rows: the words, the places they land in, what they mean, and a backbone made and
+tuned from them."""
 
 import dataclasses
 from typing import Any
@@ -34,7 +35,9 @@ WORD2VEC = [name for name, about in ARCHITECTURES.items() if "word2vec" in about
 def quick_learning(monkeypatch: pytest.MonkeyPatch) -> None:
     """Vectors of 200 rows: for tests that ask what becomes of vectors, not what they mean."""
     monkeypatch.setattr(wordvectors, "EPOCHS", 1)
-    monkeypatch.setattr(wordvectors, "learn", lambda names, places, *rest: learn(names, places[:200], *rest))
+    monkeypatch.setattr(
+        wordvectors, "learn", lambda names, places, *rest: learn(names, places[:200], *rest)
+    )
 
 
 def table_of(columns: dict[str, list[object]]) -> pa.Table:
@@ -42,7 +45,9 @@ def table_of(columns: dict[str, list[object]]) -> pa.Table:
     rows = len(next(iter(columns.values())))
     return pa.table(
         {
-            name: pa.array(columns.get(name, [None] * rows), pa.float64() if name in NUMERIC else pa.string())
+            name: pa.array(
+                columns.get(name, [None] * rows), pa.float64() if name in NUMERIC else pa.string()
+            )
             for name in FIELDS
         }
     )
@@ -51,7 +56,12 @@ def table_of(columns: dict[str, list[object]]) -> pa.Table:
 def by_hand() -> tuple[pa.Table, Preprocessing]:
     """Four rows; the rare value of C1 and of C2 share an id."""
     table = table_of(
-        {"I2": [-3.0, -3.0, 9.0, None], "C1": ["a", "a", "b", None], "C2": ["?", "?", "x", "?"], "C26": ["z"] * 4}
+        {
+            "I2": [-3.0, -3.0, 9.0, None],
+            "C1": ["a", "a", "b", None],
+            "C2": ["?", "?", "x", "?"],
+            "C26": ["z"] * 4,
+        }
     )
     return table, fit(table, min_count=2)
 
@@ -60,7 +70,9 @@ def rows_of(workspace: Workspace, dataset: Dataset) -> tuple[Preprocessing, Rows
     """The dataset's preprocessing and its source training rows."""
     folder = dataset.folder / "preprocessing"
     rows = training_rows(dataset, "source", None)[0]
-    return load_preprocessing(folder), read_table(workspace, dataset, folder, PARTS).take(rows, torch.device("cpu"))
+    return load_preprocessing(folder), read_table(workspace, dataset, folder, PARTS).take(
+        rows, torch.device("cpu")
+    )
 
 
 def stage_of(network: Network) -> Embedding:
@@ -71,10 +83,16 @@ def stage_of(network: Network) -> Embedding:
 
 def test_words_are_field_and_value_in_the_order_of_the_table() -> None:
     _, preprocessing = by_hand()
-    expected = {"I2": ["I2=", "I2=?", "I2=-3"], "C1": ["C1=", "C1=?", "C1=a"], "C26": ["C26=", "C26=?", "C26=z"]}
+    expected = {
+        "I2": ["I2=", "I2=?", "I2=-3"],
+        "C1": ["C1=", "C1=?", "C1=a"],
+        "C26": ["C26=", "C26=?", "C26=z"],
+    }
     # A value that is itself a question mark keeps its word.
     expected["C2"] = ["C2=", "C2=??", "C2=?"]
-    assert words(preprocessing) == [word for name in FIELDS for word in expected.get(name, [f"{name}=", f"{name}=?"])]
+    assert words(preprocessing) == [
+        word for name in FIELDS for word in expected.get(name, [f"{name}=", f"{name}=?"])
+    ]
     assert len(words(preprocessing)) == sum(preprocessing.field_sizes)
 
 
@@ -99,10 +117,14 @@ def test_rows_become_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wordvectors, "EPOCHS", 1)
     table, preprocessing = by_hand()
     offsets = np.concatenate([[0], np.cumsum(preprocessing.field_sizes)[:-1]])
-    learn(words(preprocessing), preprocessing.encode(table).ids + offsets, 4, 0, ListReporter(), True)
+    learn(
+        words(preprocessing), preprocessing.encode(table).ids + offsets, 4, 0, ListReporter(), True
+    )
     told = [{1: "-3", 13: "a", 14: "?", 38: "z"}, {1: "-3", 13: "a", 14: "?", 38: "z"}]
     told += [{1: "?", 13: "?", 14: "??", 38: "z"}, {14: "?", 38: "z"}]
-    assert seen == [[f"{name}={row.get(place, '')}" for place, name in enumerate(FIELDS)] for row in told]
+    assert seen == [
+        [f"{name}={row.get(place, '')}" for place, name in enumerate(FIELDS)] for row in told
+    ]
 
 
 @needs("gensim")
@@ -139,7 +161,9 @@ def test_vectors_land_in_their_rows_whatever_the_labels(
             word = f"{name}={value}"
             there = word in vectors.key_to_index
             expected = (vectors[word] - mean) * scale if there else before[place].numpy()
-            np.testing.assert_allclose(tables[0][place].numpy(), expected, rtol=1e-5, atol=1e-7, err_msg=word)
+            np.testing.assert_allclose(
+                tables[0][place].numpy(), expected, rtol=1e-5, atol=1e-7, err_msg=word
+            )
             assert there or np.array_equal(tables[0][place].numpy(), expected)
             place += 1
     assert counted == {"Values with a vector": len(vectors), "Values": place}
@@ -147,10 +171,13 @@ def test_vectors_land_in_their_rows_whatever_the_labels(
 
 
 def planted(rows: int, seed: int) -> tuple[Preprocessing, np.ndarray]:
-    """C1 to C6 always say the same of twelve values, C7 and C8 draw alone; places of each row's words."""
+    """C1 to C6 always say the same of twelve values, C7 and C8 draw alone; places of each row's
+    words."""
     generator = np.random.default_rng(seed)
     told = generator.integers(0, 12, rows)
-    columns: dict[str, list[object]] = {f"C{number}": [f"v{v}" for v in told] for number in range(1, 7)}
+    columns: dict[str, list[object]] = {
+        f"C{number}": [f"v{v}" for v in told] for number in range(1, 7)
+    }
     for name in ("C7", "C8"):
         columns[name] = [f"n{v}" for v in generator.integers(0, 6, rows)]
     table = table_of(columns)
@@ -175,7 +202,9 @@ def test_values_that_occur_together_are_near_each_other(monkeypatch: pytest.Monk
 @needs("gensim")
 def test_same_seed_same_bits_and_another_seed_differs() -> None:
     preprocessing, places = planted(300, 2)
-    first, again, other = (learn(words(preprocessing), places, 8, seed, ListReporter(), True) for seed in (0, 0, 1))
+    first, again, other = (
+        learn(words(preprocessing), places, 8, seed, ListReporter(), True) for seed in (0, 0, 1)
+    )
     assert first.index_to_key == again.index_to_key
     np.testing.assert_array_equal(first.vectors, again.vectors)
     assert not np.array_equal(first.vectors, other.vectors)
@@ -209,7 +238,9 @@ def test_cancelled_between_two_chunks() -> None:
 def test_backbone_from_word2vec_and_its_frozen_embedding(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
     reporter = ListReporter()
-    request = PretrainRequest(dataset.id, "dnn", "vectors", QUICK, SMALL, objective="none", start="word2vec")
+    request = PretrainRequest(
+        dataset.id, "dnn", "vectors", QUICK, SMALL, objective="none", start="word2vec"
+    )
     run = carry_out(workspace, request, reporter)
     assert "learning word vectors" in reporter.phases
     assert {name for _, name, _ in reporter.rows} == {"train_loss"}
@@ -222,7 +253,9 @@ def test_backbone_from_word2vec_and_its_frozen_embedding(tiny: tuple[Workspace, 
     assert stage_of(network).table.weight.std() > 0.02
 
     for depth, stays in ((1, True), (0, False)):
-        tuned = carry_out(workspace, FinetuneRequest(dataset.id, card.id, freeze_depth=depth, train=QUICK))
+        tuned = carry_out(
+            workspace, FinetuneRequest(dataset.id, card.id, freeze_depth=depth, train=QUICK)
+        )
         assert tuned.result is not None and tuned.result["stages"][0]["origin"] == "word2vec"
         model = load_backbone(load_card(workspace.runs / tuned.id / "model"))
         same = torch.equal(stage_of(model).table.weight, stage_of(network).table.weight)
@@ -235,10 +268,16 @@ def test_word2vec_is_a_start_of_clicks_too(tiny: tuple[Workspace, Dataset]) -> N
     """The curve is that of the clicks, and the stages have learnt clicks."""
     workspace, dataset = tiny
     reporter = ListReporter()
-    run = carry_out(workspace, PretrainRequest(dataset.id, "dnn", "b", QUICK, SMALL, start="word2vec"), reporter)
+    run = carry_out(
+        workspace, PretrainRequest(dataset.id, "dnn", "b", QUICK, SMALL, start="word2vec"), reporter
+    )
     assert run.result is not None
-    assert [s.origin for s in load_card(workspace.backbones / run.result["backbone"]).stages] == ["supervised"] * 2
+    assert [s.origin for s in load_card(workspace.backbones / run.result["backbone"]).stages] == [
+        "supervised"
+    ] * 2
     losses = [value for _, name, value in reporter.rows if name == "train_loss"]
-    assert len(losses) == run.result["epochs_run"] * -(-run.result["train_rows"] // QUICK.batch_size)
+    assert len(losses) == run.result["epochs_run"] * -(
+        -run.result["train_rows"] // QUICK.batch_size
+    )
     # A pair of words starts at 6 ln 2.
     assert max(losses) < 3

@@ -1,10 +1,17 @@
-"""Connections that wait for a request, or take nothing in of an answer, do not stay; nobody is kept out by them."""
+"""Connections that wait for a request, or take nothing in of an answer, do not stay; nobody is kept
+out by them."""
 
 import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from pages.server.connections import ANSWER_SECONDS, REQUEST_SECONDS, Connection, Watch, watch_connections
+from pages.server.connections import (
+    ANSWER_SECONDS,
+    REQUEST_SECONDS,
+    Connection,
+    Watch,
+    watch_connections,
+)
 from tests.pages.server.asgi import run
 
 

@@ -49,7 +49,10 @@ def test_an_unforeseen_error_has_them_too() -> None:
             await SecurityHeaders(broken)(http("GET", "/"), receive, send)
 
     run(asking)
-    assert said[0]["status"] == 500 and "frame-ancestors" in headers_of(said)["content-security-policy"]
+    assert (
+        said[0]["status"] == 500
+        and "frame-ancestors" in headers_of(said)["content-security-policy"]
+    )
     assert b"unforeseen" not in said[1]["body"]
 
 
@@ -63,7 +66,9 @@ def test_scripts_come_from_the_app_or_have_a_known_hash() -> None:
 
 def test_nobody_may_frame_the_app_but_who_is_named() -> None:
     assert rules(content_policy())["frame-ancestors"] == ["'none'"]
-    sites = read_ancestors("https://huggingface.co  https://*.hf.space http://localhost:3000 https://a.org:*")
+    sites = read_ancestors(
+        "https://huggingface.co  https://*.hf.space http://localhost:3000 https://a.org:*"
+    )
     found = security_headers(sites)
     assert rules(found["Content-Security-Policy"])["frame-ancestors"] == ["'self'", *sites]
     assert "X-Frame-Options" not in found, "it cannot name a site, and would forbid them all"
@@ -73,10 +78,26 @@ def test_nobody_may_frame_the_app_but_who_is_named() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("*", "huggingface.co", "https://", "https://a.org/x", "https://a.org;script-src *", "'none'", "https://*"),
-        *("https://a.org,b.org", "ftp://a.org", "javascript:x", "https://a.org\r\nX: y", "https://a*.org"),
+        *(
+            "*",
+            "huggingface.co",
+            "https://",
+            "https://a.org/x",
+            "https://a.org;script-src *",
+            "'none'",
+            "https://*",
+        ),
+        *(
+            "https://a.org,b.org",
+            "ftp://a.org",
+            "javascript:x",
+            "https://a.org\r\nX: y",
+            "https://a*.org",
+        ),
     ],
 )
 def test_what_names_no_site_is_refused_in_a_sentence(text: str) -> None:
-    with pytest.raises(BadInput, match="THAW_FRAME_ANCESTORS has .*, which names no site; give origins such as"):
+    with pytest.raises(
+        BadInput, match="THAW_FRAME_ANCESTORS has .*, which names no site; give origins such as"
+    ):
         read_ancestors(text)

@@ -15,7 +15,14 @@ from tests.pages.server.asgi import Inner, answer, http
 
 SECRET = "not-a-secret-and-long-enough"
 CLOSED = ("/_stcore/metrics", "/_stcore/metrics/", "/_stcore/script-health-check", "/media/0f.csv")
-OPEN = ("/", "/data", "/_stcore/health", "/_stcore/host-config", "/static/media/font.woff2", "/assets/plotly.min.js")
+OPEN = (
+    "/",
+    "/data",
+    "/_stcore/health",
+    "/_stcore/host-config",
+    "/static/media/font.woff2",
+    "/assets/plotly.min.js",
+)
 LOCAL = "127.0.0.1:8501"
 
 
@@ -26,7 +33,9 @@ def status(path: str, client: str = "127.0.0.1", host: str = LOCAL, cookie: str 
 
 def signed(user: dict[str, object], secret: str = SECRET) -> str:
     """The cookie of someone who has signed in."""
-    value = create_signed_value(secret, USER_COOKIE_NAME, json.dumps({"is_logged_in": True, **user}))
+    value = create_signed_value(
+        secret, USER_COOKIE_NAME, json.dumps({"is_logged_in": True, **user})
+    )
     return f"{USER_COOKIE_NAME}={value.decode()}"
 
 

@@ -78,7 +78,9 @@ def test_a_silent_one_gives_way_the_oldest_first() -> None:
         newest = Tab(app)
         assert await newest.says() == [OPENED] and await silent.says() == [OPENED, REFUSED]
         await newest.speak()
-        assert await Tab(app).says() == [REFUSED], "both places of this address are taken by tabs that spoke"
+        assert await Tab(app).says() == [REFUSED], (
+            "both places of this address are taken by tabs that spoke"
+        )
         assert await speaks.says() == [OPENED]
 
     run(body)

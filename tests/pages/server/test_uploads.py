@@ -1,4 +1,5 @@
-"""Uploads are taken from pages that ask for a file alone, within bounds, and leave memory with the uploader."""
+"""Uploads are taken from pages that ask for a file alone, within bounds, and leave memory with the
+uploader."""
 
 import asyncio
 from types import SimpleNamespace
@@ -20,7 +21,8 @@ PART = b"0" * (MIB // 4)
 
 
 class Server:
-    """Streamlit's runtime with connected sessions, of which "shows" shows an uploader; 4 MiB a session, 6 in all."""
+    """Streamlit's runtime with connected sessions, of which "shows" shows an uploader; 4 MiB a
+    session, 6 in all."""
 
     def __init__(self) -> None:
         self.active = {"shows", "other", "bare"}
@@ -35,7 +37,9 @@ class Server:
         return session in self.active
 
     def keep(self, session: str, file: str, size: int) -> None:
-        self.uploaded_file_mgr.add_file(session, UploadedFileRec(file, "x", "text/plain", bytes(size)))
+        self.uploaded_file_mgr.add_file(
+            session, UploadedFileRec(file, "x", "text/plain", bytes(size))
+        )
 
     def put(self, session: str, file: str = "f", size: int = MIB, chunked: bool = False) -> int:
         """The status of an upload; chunked: without saying its size."""
@@ -76,7 +80,9 @@ def test_a_session_that_is_not_connected_is_streamlits_to_refuse(server: Server)
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_file_beyond_the_bound_of_a_session_is_refused(server: Server, chunked: bool) -> None:
-    assert server.put("shows", size=4 * MIB, chunked=chunked) == 200, "of that much, 1 MiB is the multipart's own"
+    assert server.put("shows", size=4 * MIB, chunked=chunked) == 200, (
+        "of that much, 1 MiB is the multipart's own"
+    )
     if chunked:
         with pytest.raises(HTTPException) as refused:
             server.put("shows", size=5 * MIB, chunked=True)
@@ -106,7 +112,9 @@ def test_the_oldest_file_makes_room(server: Server) -> None:
         assert server.put("shows", file) == 200
         server.keep("shows", file, MIB)
     assert list(held()["shows"]) == ["b", "c"] and FILES_A_SESSION == 2
-    assert server.put("shows", "b") == 200 and list(held()["shows"]) == ["b", "c"], "the same file anew"
+    assert server.put("shows", "b") == 200 and list(held()["shows"]) == ["b", "c"], (
+        "the same file anew"
+    )
 
 
 def test_uploads_on_their_way_count(server: Server) -> None:
@@ -120,7 +128,10 @@ def test_uploads_on_their_way_count(server: Server) -> None:
             await server.inner(scope, receive, send)
 
         server.app.app = waits
-        puts = [asyncio.create_task(ask(server.app, upload("shows", str(at), content_length="1"))) for at in range(8)]
+        puts = [
+            asyncio.create_task(ask(server.app, upload("shows", str(at), content_length="1")))
+            for at in range(8)
+        ]
         done, waiting = await asyncio.wait(puts, timeout=0.5)
         go.set()
         await asyncio.wait(waiting)
@@ -129,7 +140,9 @@ def test_uploads_on_their_way_count(server: Server) -> None:
     assert run(eight) == ([429] * 6, 2)
 
 
-def test_a_body_that_does_not_come_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_does_not_come_is_given_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.01)
 
     async def never() -> Message:
@@ -147,7 +160,9 @@ def test_a_body_that_does_not_come_is_given_up(server: Server, monkeypatch: pyte
     assert refused.value.status_code == 408
 
 
-def test_a_body_that_trickles_in_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_trickles_in_is_given_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uploads, "WINDOW_SECONDS", -1)
     with pytest.raises(HTTPException) as refused:
         answer(server.app, upload("shows", content_length="100"), [b"0"] * 100)
@@ -156,7 +171,8 @@ def test_a_body_that_trickles_in_is_given_up(server: Server, monkeypatch: pytest
 
 
 def drawn(shown: Shown, uploader: bool) -> bool:
-    """Whether uploads of the session are taken once a page with or without an uploader was drawn."""
+    """Whether uploads of the session are taken once a page with or without an uploader was
+    drawn."""
     shown.run_begins("s")
     if uploader:
         shown.uploader("s")
