@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from core.errors import ThawError
-from pages.components.common import sentence_of, show_error
-from pages.server.guard import guards, looking_after
+from pages.components.common import error_sentence, show_error
+from pages.server.guard import build_middleware, lifespan
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
@@ -43,7 +43,7 @@ def explain(error: Exception) -> bool:
 
     True keeps Streamlit from showing the traceback.
     """
-    sentence = sentence_of(error)
+    sentence = error_sentence(error)
     if sentence is None:
         return False
     show_error(ThawError(sentence))
@@ -57,7 +57,7 @@ PLOTLY_ROUTE = Route("/assets/plotly.min.js", serve_plotly)
 app = st.App(
     "pages/router.py",
     routes=[PLOTLY_ROUTE],
-    middleware=guards(),
-    lifespan=looking_after,
+    middleware=build_middleware(),
+    lifespan=lifespan,
     on_script_error=explain,
 )

@@ -22,10 +22,10 @@ from playwright.sync_api import Page, sync_playwright
 
 from core.demo import demo_sweep, run_demo, wait_for_demo
 from core.errors import RunError
-from core.runs.moved import moved_in_subprocess
+from core.runs.moved import weight_drift_in_subprocess
 from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace, open_workspace, write_json
-from pages.components.tour import SEEN
+from pages.components.tour import SEEN_FILE
 
 WIDTH, HEIGHT = 1280, 1000
 SCHEMES: dict[Literal["light", "dark"], str] = {"light": "", "dark": "-dark"}
@@ -41,7 +41,7 @@ def shots(workspace: Workspace) -> list[tuple[str, str, str]]:
     sweep = demo_sweep(workspace)
     if sweep is None:
         raise RunError("The demo is not in the workspace, so there is nothing to show.")
-    runs = RunStore(workspace).group(sweep.id)
+    runs = RunStore(workspace).list_group(sweep.id)
     half = next(run.id for run in runs if run.request["freeze_depth"] == 2)
     return [
         ("home", "", ""),
@@ -64,12 +64,12 @@ def shots(workspace: Workspace) -> list[tuple[str, str, str]]:
 
 def fill(workspace: Workspace) -> None:
     """The demo carried out, one run measured, and no tour in the pictures."""
-    write_json(workspace.root / SEEN, {"seen": True})
+    write_json(workspace.root / SEEN_FILE, {"seen": True})
     sweep = run_demo(workspace)
     print(*wait_for_demo(workspace, sweep), sep="\n")
-    for run in RunStore(workspace).group(sweep.id):
+    for run in RunStore(workspace).list_group(sweep.id):
         if run.request["freeze_depth"] == 2:
-            moved_in_subprocess(workspace, run.id)
+            weight_drift_in_subprocess(workspace, run.id)
             return
 
 

@@ -23,15 +23,15 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.real_rows import PRETRAIN, ROWS, thaw
-from core.data.datasets import find_dataset, labels_of, test_rows, training_rows
+from core.data.datasets import find_dataset, load_labels, select_test_rows, select_training_rows
 from core.data.preprocessing import load_preprocessing
-from core.data.split import PARTS
+from core.data.split import SPLIT_PARTS
 from core.evaluation.format_metrics import format_metric, format_with_bounds
-from core.evaluation.metrics import evaluate
+from core.evaluation.metrics import compute_metrics
 from core.models.featureimage import FeatureImage
 from core.models.registry import ARCHITECTURES
 from core.training.objectives import ORIGINS
-from core.training.table import read_table
+from core.training.table import load_rows
 from core.workspace import PROJECT, Workspace, open_workspace
 
 SOURCE_ROWS = 60_000
@@ -40,7 +40,7 @@ TARGETS = {"many": (10_000, 1 / 2), "few": (3_500, 4 / 7)}
 in the time."""
 IMAGES = ("vgg19", "resnet50")
 ARTICLE = "--preset article --head-output softmax"
-ASKED = (("many", "--freeze-depth 5"), ("few", "--freeze-depth 4"))
+FINETUNE_FLAGS = (("many", "--freeze-depth 5"), ("few", "--freeze-depth 4"))
 """Per dataset what is tuned: a linear probe, and the uppermost stage with it."""
 
 
@@ -71,7 +71,7 @@ def prepare(workspace: Workspace, folder: Path, printed: list[str]) -> str:
         counts = {part["part"]: part["rows"] for part in found}
         texts.append(
             f"- *{name}*: "
-            + ", ".join(f"{part.replace('_', ' ')} {counts[part]:,}" for part in PARTS)
+            + ", ".join(f"{part.replace('_', ' ')} {counts[part]:,}" for part in SPLIT_PARTS)
         )
     return "\n".join(texts)
 
@@ -101,30 +101,35 @@ def make_backbone(
     raise AssertionError("there is always a start")
 
 
-def cells_alone(workspace: Workspace, name: str) -> tuple[dict[str, Any], float]:
+def cell_colour_baseline(workspace: Workspace, name: str) -> tuple[dict[str, Any], float]:
     """(test metrics, seconds) of a logistic regression on the picture's 117 cell colours, without
     any network."""
     began = time.monotonic()
     fitted, dataset = find_dataset(workspace, "many"), find_dataset(workspace, name)
     folder = fitted.folder / "preprocessing"
-    source = read_table(workspace, fitted, folder, PARTS).take(
-        training_rows(fitted, "source", None)[0], torch.device("cpu")
+    source = load_rows(workspace, fitted, folder, SPLIT_PARTS).take(
+        select_training_rows(fitted, "source", None)[0], torch.device("cpu")
     )
-    table = read_table(workspace, dataset, folder, PARTS)
+    table = load_rows(workspace, dataset, folder, SPLIT_PARTS)
     image = FeatureImage(load_preprocessing(folder).field_sizes)
     image.fit(source.state[0], source.labels)
-    train, test = training_rows(dataset, "target", None)[0], test_rows(dataset, "target")
+    train, test = (
+        select_training_rows(dataset, "target", None)[0],
+        select_test_rows(dataset, "target"),
+    )
     x = {
-        part: image.colours(*table.take(rows, torch.device("cpu")).state).flatten(1).numpy()
+        part: image.channels(*table.take(rows, torch.device("cpu")).state).flatten(1).numpy()
         for part, rows in (("train", train), ("test", test))
     }
-    labels = labels_of(dataset)
+    labels = load_labels(dataset)
     model = LogisticRegression(C=0.1, max_iter=1000).fit(x["train"], labels[train])
-    metrics = evaluate(labels[test], model.predict_proba(x["test"])[:, 1], 0.5).as_dict()
+    metrics = compute_metrics(labels[test], model.predict_proba(x["test"])[:, 1], 0.5).as_dict()
     return metrics, time.monotonic() - began
 
 
-def line(what: str, weights: str, metrics: dict[str, Any], trained: str, seconds: float) -> str:
+def table_row(
+    what: str, weights: str, metrics: dict[str, Any], trained: str, seconds: float
+) -> str:
     """One row of a table."""
     auc = format_with_bounds(metrics["auc"], metrics["auc_low"], metrics["auc_high"])
     return (
@@ -133,7 +138,7 @@ def line(what: str, weights: str, metrics: dict[str, Any], trained: str, seconds
     )
 
 
-def tuned(
+def finetune(
     workspace: Workspace, name: str, backbone: str, flags: str, printed: list[str]
 ) -> dict[str, Any]:
     """The result of one fine-tuning run."""
@@ -155,23 +160,25 @@ def run_protocol(workspace: Workspace, folder: Path, files: dict[str, Path | Non
     }
     weights["dcnv2"] = ORIGINS["supervised"]
     tables = []
-    for name, flags in ASKED:
+    for name, flags in FINETUNE_FLAGS:
         lines = []
         for backbone in (*IMAGES, "dcnv2"):
-            result = tuned(workspace, name, backbone, f"{flags} {ARTICLE}", printed)
+            result = finetune(workspace, name, backbone, f"{flags} {ARTICLE}", printed)
             what = (
                 f"{ARCHITECTURES[backbone].title},"
                 f" {flags.removeprefix('--').replace('freeze-', 'freeze ')} of 5"
             )
             trained = f"{result['trained_parameters']:,}"
             test = result["metrics"]["target_test"]
-            lines.append(line(what, weights[backbone], test, trained, result["seconds"]["total"]))
-        zero = tuned(workspace, name, "dcnv2", "--strategy zero-shot", printed)
+            lines.append(
+                table_row(what, weights[backbone], test, trained, result["seconds"]["total"])
+            )
+        zero = finetune(workspace, name, "dcnv2", "--strategy zero-shot", printed)
         test, seconds = zero["metrics"]["target_test"], zero["seconds"]["total"]
-        lines.append(line("DCNv2, zero-shot", weights["dcnv2"], test, "0", seconds))
-        metrics, seconds = cells_alone(workspace, name)
+        lines.append(table_row("DCNv2, zero-shot", weights["dcnv2"], test, "0", seconds))
+        metrics, seconds = cell_colour_baseline(workspace, name)
         lines.append(
-            line("logistic regression on the picture's cells", "", metrics, "118", seconds)
+            table_row("logistic regression on the picture's cells", "", metrics, "118", seconds)
         )
         tables.append("\n".join(lines))
     return PAGE.format(

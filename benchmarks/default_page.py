@@ -13,8 +13,8 @@ import numpy as np
 
 from core.evaluation.delong import auc_variance
 from core.evaluation.metrics import log_loss
-from core.evaluation.seeds import SeedDifference, compare_auc, compare_log_loss
-from core.training.defaults import FEW_STEPS, MANY_STEPS, default_settings
+from core.evaluation.seeds import PairedDifference, compare_auc, compare_log_loss
+from core.training.defaults import LARGE_EPOCH_STEPS, SMALL_EPOCH_STEPS, default_settings
 from core.training.settings import PRESETS, TrainSettings
 
 Example = tuple[str, float, float]
@@ -102,19 +102,21 @@ def mean_auc(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(np.mean([auc_variance(labels, one)[0] for one in scores]))
 
 
-def differences(finding: Finding, a: Outcome, b: Outcome) -> tuple[SeedDifference, SeedDifference]:
+def differences(
+    finding: Finding, a: Outcome, b: Outcome
+) -> tuple[PairedDifference, PairedDifference]:
     """(AUC, log loss) of a less b on the test rows, paired by row and window."""
     pair = a.test.astype(np.float64), b.test.astype(np.float64)
     return compare_auc(finding.test_labels, *pair), compare_log_loss(finding.test_labels, *pair)
 
 
-def interval(difference: SeedDifference) -> str:
+def interval(difference: PairedDifference) -> str:
     """A difference with its 95 % interval; bold where the interval leaves 0 out."""
     text = f"{difference.delta:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
     return text if difference.low <= 0 <= difference.high else f"**{text}**"
 
 
-def reached(finding: Finding, outcome: Outcome) -> str:
+def test_metrics_text(finding: Finding, outcome: Outcome) -> str:
     """AUC and log loss on the test rows."""
     labels = finding.test_labels
     return f"{mean_auc(labels, outcome.test):.4f} / {mean_loss(labels, outcome.test):.4f}"
@@ -126,22 +128,27 @@ def first_cells(finding: Finding) -> list[str]:
     return [TASKS[finding.task], rows, str(len(finding.default.test))]
 
 
-def line(cells: Sequence[str]) -> str:
+def table_row(cells: Sequence[str]) -> str:
     """A row of a table."""
     return f"| {' | '.join(cells)} |"
 
 
-def head(titles: Sequence[str]) -> str:
+def table_head(titles: Sequence[str]) -> str:
     """The head of a table."""
-    return f"{line(titles)}\n{'|---' * len(titles)}|"
+    return f"{table_row(titles)}\n{'|---' * len(titles)}|"
 
 
 def main_line(finding: Finding) -> str:
     """The default beside the setting of the grid that the validation rows chose."""
     default, chosen = finding.default, finding.chosen
     auc, loss = differences(finding, default, chosen)
-    cells = [default.name, reached(finding, default), chosen.name, reached(finding, chosen)]
-    return line([*first_cells(finding), *cells, interval(auc), interval(loss)])
+    cells = [
+        default.name,
+        test_metrics_text(finding, default),
+        chosen.name,
+        test_metrics_text(finding, chosen),
+    ]
+    return table_row([*first_cells(finding), *cells, interval(auc), interval(loss)])
 
 
 def test_line(finding: Finding) -> str:
@@ -150,12 +157,12 @@ def test_line(finding: Finding) -> str:
     default, best, fast = finding.default, finding.best_on_test, finding.fast
     _, to_best = differences(finding, default, best)
     to_fast, loss_to_fast = differences(finding, default, fast)
-    cells = [best.name, reached(finding, best), interval(to_best)]
-    return line(
+    cells = [best.name, test_metrics_text(finding, best), interval(to_best)]
+    return table_row(
         [
             *first_cells(finding)[:2],
             *cells,
-            reached(finding, fast),
+            test_metrics_text(finding, fast),
             interval(to_fast),
             interval(loss_to_fast),
         ]
@@ -168,15 +175,15 @@ def epoch_line(finding: Finding) -> str:
     steps = [math.ceil(finding.rows / one.settings.batch_size) for one in (default, fast)]
     cells = [
         f"{steps[0]:,}",
-        reached(finding, finding.one_epoch),
+        test_metrics_text(finding, finding.one_epoch),
         f"{np.mean(default.best_epochs):.1f} of {np.mean(default.epochs):.1f}",
         f"{np.mean(default.seconds):.0f}",
         f"{steps[1]:,}",
-        reached(finding, finding.fast_one_epoch),
+        test_metrics_text(finding, finding.fast_one_epoch),
         f"{np.mean(fast.best_epochs):.1f} of {np.mean(fast.epochs):.1f}",
         f"{np.mean(fast.seconds):.0f}",
     ]
-    return line([*first_cells(finding)[:2], *cells])
+    return table_row([*first_cells(finding)[:2], *cells])
 
 
 def grid_table(finding: Finding) -> str:
@@ -190,14 +197,17 @@ def grid_table(finding: Finding) -> str:
         for one in finding.grid
     }
     lowest = min(found.values())
-    lines = [line(["batch", *(f"{rate:g}" for rate in rates)]), "|---" * (len(rates) + 1) + "|"]
+    lines = [
+        table_row(["batch", *(f"{rate:g}" for rate in rates)]),
+        "|---" * (len(rates) + 1) + "|",
+    ]
     for batch in sorted({batch for batch, _ in found}):
         losses = [found.get((batch, rate)) for rate in rates]
         cells = [
             "" if one is None else f"**{one:.4f}**" if one == lowest else f"{one:.4f}"
             for one in losses
         ]
-        lines.append(line([f"{batch:,}", *cells]))
+        lines.append(table_row([f"{batch:,}", *cells]))
     own = mean_loss(finding.choice_labels, finding.default.choice)
     title = (
         f"{TASKS[finding.task]}, {finding.rows:,}{' simulated' if finding.simulated else ''} rows"
@@ -209,7 +219,7 @@ def chosen_line(rows: int) -> str:
     """What the function gives for a number of rows."""
     settings = default_settings(rows)[1]
     steps = math.ceil(rows / settings.batch_size)
-    return line(
+    return table_row(
         [
             f"{rows:,}",
             f"{settings.batch_size:,}",
@@ -252,8 +262,8 @@ def write_page(
         today=date.today().isoformat(),
         machine=f"{os.cpu_count()} busy cores, one thread, Python {platform.python_version()}",
         minutes=sum(sum(one.seconds) for one in every) / 60,
-        few=FEW_STEPS,
-        many=MANY_STEPS,
+        few=SMALL_EPOCH_STEPS,
+        many=LARGE_EPOCH_STEPS,
         sizes="\n".join(
             map(
                 chosen_line,
@@ -261,16 +271,16 @@ def write_page(
             )
         ),
         stopping=fast.early_stopping,
-        main_head=head(MAIN),
-        test_head=head(TEST),
-        epoch_head=head(EPOCHS),
+        main_head=table_head(MAIN),
+        test_head=table_head(TEST),
+        epoch_head=table_head(EPOCHS),
         main="\n".join(map(main_line, findings)),
         verdict=verdict(findings),
         test="\n".join(map(test_line, findings)),
         epochs="\n".join(map(epoch_line, findings)),
         grids="\n\n".join(map(grid_table, findings)),
         example="\n".join(
-            line([f"*{preset}*", f"{before:.3f}", f"{after:.3f}"])
+            table_row([f"*{preset}*", f"{before:.3f}", f"{after:.3f}"])
             for preset, before, after in example
         ),
         commands="\n".join(commands),

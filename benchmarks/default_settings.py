@@ -30,7 +30,7 @@ LAST_ROWS = 37_139
 """Rows of the example of one epoch: the last ones of the real file."""
 
 
-def cross(
+def settings_grid(
     batches: Sequence[int], rates: Sequence[float], epochs: int = 20
 ) -> tuple[tuple[int, float, int], ...]:
     """Every batch size with every learning rate."""
@@ -39,35 +39,37 @@ def cross(
 
 RATES = (3e-4, 1e-3, 3e-3)
 STUDIES = (
-    Study("scratch", 120, 5, cross((16, 64, 256), RATES)),
-    Study("scratch", 1_000, 5, cross((16, 32, 64, 256, 1024, 4096), RATES)),
-    Study("scratch", 5_000, 5, cross((32, 64, 256, 1024, 4096), RATES)),
-    Study("scratch", 20_000, 3, cross((64, 256, 1024, 4096), RATES)),
-    Study("scratch", 60_000, 3, cross((64, 256, 1024, 4096), RATES[:2])),
+    Study("scratch", 120, 5, settings_grid((16, 64, 256), RATES)),
+    Study("scratch", 1_000, 5, settings_grid((16, 32, 64, 256, 1024, 4096), RATES)),
+    Study("scratch", 5_000, 5, settings_grid((32, 64, 256, 1024, 4096), RATES)),
+    Study("scratch", 20_000, 3, settings_grid((64, 256, 1024, 4096), RATES)),
+    Study("scratch", 60_000, 3, settings_grid((64, 256, 1024, 4096), RATES[:2])),
     Study(
         "scratch",
         100_000,
         2,
-        cross((64, 256), RATES) + cross((1024,), RATES[:2]) + cross((4096,), RATES[1:2]),
+        settings_grid((64, 256), RATES)
+        + settings_grid((1024,), RATES[:2])
+        + settings_grid((4096,), RATES[1:2]),
         simulated=True,
     ),
     Study(
         "scratch",
         1_000_000,
         1,
-        cross((256, 1024, 4096), RATES[1:2], 3) + cross((64,), RATES[1:2], 1),
+        settings_grid((256, 1024, 4096), RATES[1:2], 3) + settings_grid((64,), RATES[1:2], 1),
         simulated=True,
     ),
-    Study("finetune", 120, 5, cross((16, 64, 256), RATES)),
-    Study("finetune", 1_000, 5, cross((16, 32, 64, 256, 1024, 4096), RATES)),
-    Study("finetune", 5_000, 5, cross((32, 64, 256, 1024, 4096), RATES)),
-    Study("finetune", 20_000, 3, cross((64, 256, 1024, 4096), RATES)),
-    Study("head", 1_000, 5, cross((16, 64, 1024), RATES)),
-    Study("head", 20_000, 3, cross((64, 256, 1024), RATES)),
+    Study("finetune", 120, 5, settings_grid((16, 64, 256), RATES)),
+    Study("finetune", 1_000, 5, settings_grid((16, 32, 64, 256, 1024, 4096), RATES)),
+    Study("finetune", 5_000, 5, settings_grid((32, 64, 256, 1024, 4096), RATES)),
+    Study("finetune", 20_000, 3, settings_grid((64, 256, 1024, 4096), RATES)),
+    Study("head", 1_000, 5, settings_grid((16, 64, 1024), RATES)),
+    Study("head", 20_000, 3, settings_grid((64, 256, 1024), RATES)),
 )
 
 
-def outcome(laboratory: Laboratory, study: Study, settings: TrainSettings) -> Outcome:
+def measure_outcome(laboratory: Laboratory, study: Study, settings: TrainSettings) -> Outcome:
     """One setting in every window of a study."""
     found = [laboratory.train(study, window, settings) for window in range(study.windows)]
     made = Outcome(
@@ -78,11 +80,11 @@ def outcome(laboratory: Laboratory, study: Study, settings: TrainSettings) -> Ou
         tuple(one.epochs for one in found),
         tuple(one.seconds for one in found),
     )
-    tell(laboratory, study, made)
+    print_outcome(laboratory, study, made)
     return made
 
 
-def tell(laboratory: Laboratory, study: Study, made: Outcome) -> None:
+def print_outcome(laboratory: Laboratory, study: Study, made: Outcome) -> None:
     """One line about a setting that has been measured."""
     reached = [
         f"{part} AUC {mean_auc(labels, scores):.4f}, log loss {mean_loss(labels, scores):.4f}"
@@ -128,11 +130,11 @@ def measure(laboratory: Laboratory, study: Study) -> Finding:
         simulated=study.simulated,
         choice_labels=choice,
         test_labels=test,
-        default=outcome(laboratory, study, default),
-        fast=outcome(laboratory, study, fast),
-        one_epoch=outcome(laboratory, study, once[0]),
-        fast_one_epoch=outcome(laboratory, study, once[1]),
-        grid=tuple(outcome(laboratory, study, settings) for settings in grid),
+        default=measure_outcome(laboratory, study, default),
+        fast=measure_outcome(laboratory, study, fast),
+        one_epoch=measure_outcome(laboratory, study, once[0]),
+        fast_one_epoch=measure_outcome(laboratory, study, once[1]),
+        grid=tuple(measure_outcome(laboratory, study, settings) for settings in grid),
     )
 
 

@@ -19,15 +19,15 @@ from benchmarks.parity import Silent, plan_at
 from benchmarks.real_rows import ROWS
 from core.data.ingest import ingest
 from core.data.preprocessing import Preprocessing
-from core.data.preprocessing import fit as fit_preprocessing
-from core.data.samples import coded_rows
+from core.data.preprocessing import fit_preprocessing as fit_preprocessing
+from core.data.samples import read_dictionary_table
 from core.data.schema import LABEL
 from core.data.simulate import simulate
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network
 from core.runs.reporter import Point
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.loop import fit
 from core.training.settings import TrainSettings
 from core.training.task import predict
@@ -119,12 +119,14 @@ class Laboratory:
         """The real rows, or so many simulated ones."""
         if not simulated:
             sample = ingest(self.workspace, ROWS, "real")
-            return Data(coded_rows(sample), 10_000, 20_000)
+            return Data(read_dictionary_table(sample), 10_000, 20_000)
         path = self.folder / f"simulated-{simulated}.tsv"
         if not path.exists():
             simulate(path, simulated, "source", 0)
         return Data(
-            coded_rows(ingest(self.workspace, path, path.stem, simulated=True)), 20_000, 50_000
+            read_dictionary_table(ingest(self.workspace, path, path.stem, simulated=True)),
+            20_000,
+            50_000,
         )
 
     def data_of(self, study: Study) -> Data:
@@ -133,7 +135,9 @@ class Laboratory:
         return self.data(needed if study.simulated else 0)
 
     @cache  # noqa: B019
-    def encoded(self, study: Study, window: int) -> tuple[Preprocessing, Rows, Rows, Rows]:
+    def encoded(
+        self, study: Study, window: int
+    ) -> tuple[Preprocessing, RowTensors, RowTensors, RowTensors]:
         """(preprocessing, training rows, validation rows, rows that choose and test) of a
         window."""
         data = self.data_of(study)
@@ -147,7 +151,7 @@ class Laboratory:
         if study.task == "scratch":
             chosen = np.zeros(data.table.num_rows, dtype=bool)
             chosen[begin:middle] = True
-            preprocessing = fit_preprocessing(data.table, chosen=chosen)
+            preprocessing = fit_preprocessing(data.table, mask=chosen)
         else:
             preprocessing = self.backbone()[0]
         return (
@@ -162,7 +166,7 @@ class Laboratory:
         """The preprocessing and weights of a DCNv2 pretrained on the first SOURCE real rows."""
         table, train = self.data(0).table, round(0.95 * SOURCE)
         chosen = np.arange(table.num_rows) < train
-        preprocessing = fit_preprocessing(table, chosen=chosen)
+        preprocessing = fit_preprocessing(table, mask=chosen)
         torch.manual_seed(0)
         network = build_network(ARCHITECTURE, {}, preprocessing.field_sizes, HeadSettings())
         learnt = rows_of(preprocessing, table.slice(0, train))
@@ -194,7 +198,7 @@ class Laboratory:
             preprocessing, train, validation, last = self.encoded(study, window)
             network = self.network(study, preprocessing, window)
             history, began = History(), time.process_time()
-            plan = plan_at(network, len(network.ordered()) if study.task == "head" else 0)
+            plan = plan_at(network, len(network.stage_list()) if study.task == "head" else 0)
             with tempfile.TemporaryDirectory() as folder:
                 fitted = fit(
                     network,
@@ -218,8 +222,8 @@ class Laboratory:
             )
 
 
-def rows_of(preprocessing: Preprocessing, table: pa.Table) -> Rows:
+def rows_of(preprocessing: Preprocessing, table: pa.Table) -> RowTensors:
     """The rows of a table as tensors."""
     encoded = preprocessing.encode(table)
     labels = torch.from_numpy(table[LABEL].to_numpy().astype(np.float32))
-    return Rows((torch.from_numpy(encoded.ids), torch.from_numpy(encoded.numerics)), labels)
+    return RowTensors((torch.from_numpy(encoded.ids), torch.from_numpy(encoded.numerics)), labels)

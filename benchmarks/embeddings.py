@@ -34,12 +34,12 @@ from core.models.network import Embedding
 from core.runs.store import RunStore
 from core.training.job import execute
 from core.training.settings import FinetuneRequest, PretrainRequest, Request, TrainSettings
-from core.training.wordvectors import words
+from core.training.wordvectors import embedding_words
 from core.workspace import PROJECT, Workspace, open_workspace
 
 SOURCE, TARGET, TEST = 60_000, 20_000, 20_000
-FEW = 2_000
-ARMS = (("dnn", TARGET), ("dnn", FEW), ("dcnv2", TARGET))
+FEW_TARGET_ROWS = 2_000
+ARMS = (("dnn", TARGET), ("dnn", FEW_TARGET_ROWS), ("dcnv2", TARGET))
 STARTS = {"random": "random", "word2vec": "Word2Vec", "supervised": "supervised"}
 SEEDS = range(5)
 PRETRAIN = TrainSettings(
@@ -60,7 +60,7 @@ class Cell:
     epochs: float
 
 
-def carry_out(workspace: Workspace, request: Request) -> dict[str, Any]:
+def run_here(workspace: Workspace, request: Request) -> dict[str, Any]:
     """The result of a request executed in this process, as a worker would."""
     store = RunStore(workspace)
     run = store.submit(request, "benchmark", "cpu")
@@ -94,11 +94,13 @@ def real_dataset(workspace: Workspace, target: int) -> Dataset:
 def export_vectors(workspace: Workspace, backbone: str, path: Path) -> None:
     """Writes a backbone's embedding table as a text file in GloVe's format."""
     card = load_card(workspace.backbones / backbone)
-    stage = load_backbone(card).ordered()[0]
+    stage = load_backbone(card).stage_list()[0]
     assert isinstance(stage, Embedding)
     table = stage.table.weight.detach().numpy()
     named = zip(
-        words(load_preprocessing(card.folder / "preprocessing")), table.tolist(), strict=True
+        embedding_words(load_preprocessing(card.folder / "preprocessing")),
+        table.tolist(),
+        strict=True,
     )
     path.write_text(
         "".join(f"{word} {' '.join(map(repr, vector))}\n" for word, vector in named),
@@ -114,7 +116,7 @@ def backbones(
     Word2Vec is learnt once and kept in the file `word2vec`: its vectors hang on the rows alone.
     """
     made = {
-        "clicks": carry_out(
+        "clicks": run_here(
             workspace, PretrainRequest(dataset.id, architecture, f"{architecture}-1", PRETRAIN)
         )
     }
@@ -132,7 +134,7 @@ def backbones(
         request = PretrainRequest(
             dataset.id, architecture, name, PRETRAIN, {}, "none", *begin[start]
         )
-        made[start] = carry_out(workspace, request)
+        made[start] = run_here(workspace, request)
     export_vectors(workspace, made["word2vec"]["backbone"], word2vec)
     return made
 
@@ -142,7 +144,7 @@ def tune(workspace: Workspace, dataset: Dataset, backbone: str, depth: int) -> C
     metrics, epochs = [], []
     for seed in SEEDS:
         train = TrainSettings(**{**vars(FINETUNE), "seed": seed})
-        result = carry_out(
+        result = run_here(
             workspace, FinetuneRequest(dataset.id, backbone, freeze_depth=depth, train=train)
         )
         metrics.append(result["metrics"]["target_test"])
@@ -193,7 +195,7 @@ def pretrained_line(name: str, result: dict[str, Any]) -> str:
 def run_protocol(workspace: Workspace) -> str:
     """Everything, as the text of docs/embeddings.md."""
     began = time.monotonic()
-    datasets = {target: real_dataset(workspace, target) for target in (TARGET, FEW)}
+    datasets = {target: real_dataset(workspace, target) for target in (TARGET, FEW_TARGET_ROWS)}
     word2vec = workspace.uploads / "word2vec.txt"
     made = {
         architecture: backbones(workspace, datasets[TARGET], architecture, word2vec)
@@ -204,7 +206,7 @@ def run_protocol(workspace: Workspace) -> str:
     )
     pretrained = [
         pretrained_line("random", made["dnn"]["clicks"]),
-        pretrained_line("Word2Vec", carry_out(workspace, warm)),
+        pretrained_line("Word2Vec", run_here(workspace, warm)),
     ]
     print(*pretrained, sep="\n", flush=True)
     cells = {}

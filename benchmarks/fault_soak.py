@@ -30,7 +30,7 @@ from tests.faults.soak_world import DISK_MEGABYTES, ROWS, STRATEGIES, make_templ
 
 SEQUENCES, RULES = 5, 50
 """Workspaces to one part of the campaign, and what befalls each of them."""
-SAID = (
+COUNTED_EVENTS = (
     *(
         "sleeps",
         "clock steps",
@@ -53,7 +53,7 @@ SAID = (
 )
 
 
-def one_part(seed: int) -> dict[str, Any]:
+def run_part(seed: int) -> dict[str, Any]:
     """What happened in SEQUENCES workspaces; with the finding, where there is one."""
     began = time.monotonic()
     Soak.counted.clear()
@@ -78,9 +78,13 @@ def one_part(seed: int) -> dict[str, Any]:
     return {"seed": seed, "counted": dict(Soak.counted), "seconds": seconds, "finding": finding}
 
 
-def campaign(count: int, seed: int, kept: Path) -> list[dict[str, Any]]:
+def campaign(count: int, seed: int, result_file: Path) -> list[dict[str, Any]]:
     """Parts until `count` runs were made; those that are in the file `kept` are not done again."""
-    parts = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    parts = (
+        [json.loads(line) for line in result_file.read_text().splitlines()]
+        if result_file.exists()
+        else []
+    )
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "processes").mkdir()
         processes = Processes(Path(folder) / "processes")
@@ -89,25 +93,25 @@ def campaign(count: int, seed: int, kept: Path) -> list[dict[str, Any]]:
             processes,
             Path(folder),
         )
-        while (made := runs_of(parts)) < count:
+        while (made := count_runs(parts)) < count:
             print(
-                f"{made:,} of {count:,} runs, {len(findings_of(parts))} findings",
+                f"{made:,} of {count:,} runs, {len(collect_findings(parts))} findings",
                 file=sys.stderr,
                 flush=True,
             )
-            parts.append(one_part(seed + len(parts)))
-            with kept.open("a") as stream:
+            parts.append(run_part(seed + len(parts)))
+            with result_file.open("a") as stream:
                 stream.write(json.dumps(parts[-1]) + "\n")
         processes.close()
     return parts
 
 
-def runs_of(parts: list[dict[str, Any]]) -> int:
+def count_runs(parts: list[dict[str, Any]]) -> int:
     """Runs that were submitted in all of them."""
     return sum(part["counted"].get("runs", 0) for part in parts)
 
 
-def findings_of(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def collect_findings(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The parts in which something did not hold."""
     return [part for part in parts if part["finding"]]
 
@@ -124,7 +128,7 @@ def main() -> int:
     counted = sum(
         (collections.Counter(part["counted"]) for part in parts), collections.Counter[str]()
     )
-    findings, seconds = findings_of(parts), sum(part["seconds"] for part in parts)
+    findings, seconds = collect_findings(parts), sum(part["seconds"] for part in parts)
     for part in findings:
         print(f"seed {part['seed']}:\n{part['finding']}", file=sys.stderr)
     write_section(
@@ -140,7 +144,7 @@ def main() -> int:
             "",
             "| what | times |",
             "|---|---|",
-            *(f"| {what} | {counted[what]:,} |" for what in SAID),
+            *(f"| {what} | {counted[what]:,} |" for what in COUNTED_EVENTS),
             "",
             (
                 "After each of these the listed runs were those that had been submitted. At the"

@@ -20,11 +20,11 @@ from benchmarks.reliability import write_section
 from core.workspace import PROJECT, open_workspace
 from tests.faults.mutations import bring_in, spoilt_file
 
-SLICE = 200
-SECONDS_A_MEGABYTE = 10.0
+FILES_PER_PROCESS = 200
+SECONDS_PER_MEGABYTE = 10.0
 
 
-def outcomes_of(first: int, count: int) -> None:
+def print_outcomes(first: int, count: int) -> None:
     """Prints a line of JSON for each file: before it is read, and how it ended."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = open_workspace(Path(folder) / "workspace")
@@ -60,9 +60,9 @@ def campaign(files: int) -> list[dict[str, object]]:
     found: dict[int, dict[str, object]] = {}
     first = 0
     while first < files:
-        count = min(SLICE, files - first)
+        count = min(FILES_PER_PROCESS, files - first)
         command = [sys.executable, "-m", "benchmarks.fuzz", "--slice", str(first), str(count)]
-        limit = count * SECONDS_A_MEGABYTE
+        limit = count * SECONDS_PER_MEGABYTE
         try:
             ended = subprocess.run(
                 command, cwd=PROJECT, capture_output=True, text=True, timeout=limit, check=False
@@ -82,7 +82,7 @@ def campaign(files: int) -> list[dict[str, object]]:
     return [found[seed] | {"seed": seed} for seed in sorted(found)]
 
 
-def kind_of(outcome: str) -> str:
+def normalise_outcome(outcome: str) -> str:
     """A sentence without what is particular to one file."""
     text = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", "…", outcome)
     text = re.sub(r"\([^)]*\)", "(…)", re.sub(r"\b[IC]\d+\b|\blabel\b", "COLUMN", text))
@@ -96,7 +96,7 @@ def main() -> int:
     parser.add_argument("--slice", type=int, nargs=2)
     options = parser.parse_args()
     if options.slice:
-        outcomes_of(*options.slice)
+        print_outcomes(*options.slice)
         return 0
     results = campaign(options.files)
     outcomes = [str(one["outcome"]) for one in results]
@@ -108,9 +108,9 @@ def main() -> int:
         for one in outcomes
         if one != "dataset" and one[0] != "!" and not one.startswith("sample, but")
     ]
-    slow = [one for one in results if float(str(one["seconds"])) > SECONDS_A_MEGABYTE]
+    slow = [one for one in results if float(str(one["seconds"])) > SECONDS_PER_MEGABYTE]
     named = sum(bool(re.search(r"\brows? \d|\bbyte \d", one, re.IGNORECASE)) for one in sentences)
-    kinds = collections.Counter(map(kind_of, sentences)).most_common(12)
+    kinds = collections.Counter(map(normalise_outcome, sentences)).most_common(12)
     write_section(
         "Bad input, fuzzed",
         "python -m benchmarks.fuzz",
@@ -129,7 +129,7 @@ def main() -> int:
             f"| refused in a sentence, workspace unchanged | {len(sentences):,} |",
             f"| … of these with the number of the row or byte | {named:,} |",
             f"| any other exception, a crash, or a changed workspace | {len(faults):,} |",
-            f"| longer than {SECONDS_A_MEGABYTE:.0f} s | {len(slow):,} |",
+            f"| longer than {SECONDS_PER_MEGABYTE:.0f} s | {len(slow):,} |",
             "",
             (
                 f"The slowest took {max(float(str(one['seconds'])) for one in results):.1f} s. The"

@@ -106,23 +106,23 @@ def import_readers() -> None:
     """Has the reader's process import its libraries before the clock starts, as ours does."""
     from contextlib import suppress
 
-    from core.data.read_rows import inspect_file
+    from core.data.read_rows import detect_file_format
     from core.errors import BadInput
 
     with suppress(BadInput):
-        inspect_file(Path("no such file"))
+        detect_file_format(Path("no such file"))
 
 
-def known(file: Path, folder: Path) -> Callable[[], None]:
+def encode_with_vocabulary(file: Path, folder: Path) -> Callable[[], None]:
     """The file read and encoded by a vocabulary fitted before, as scoring does it."""
     import pyarrow as pa
 
     from core.data import cells, words  # noqa: F401, imported before the clock starts, as the peers import theirs
     from core.data.datasets import find_dataset
     from core.data.ingest import ingest
-    from core.data.parallel import in_order
+    from core.data.parallel import map_ordered
     from core.data.preprocessing import load_preprocessing
-    from core.data.samples import coded_rows
+    from core.data.samples import read_dictionary_table
     from core.workspace import open_workspace
 
     preprocessing = load_preprocessing(
@@ -132,38 +132,47 @@ def known(file: Path, folder: Path) -> Callable[[], None]:
 
     def work() -> None:
         aside = open_workspace(folder / "aside")
-        table = coded_rows(ingest(aside, file, "bench"))
+        table = read_dictionary_table(ingest(aside, file, "bench"))
         batches = (pa.Table.from_batches([batch]) for batch in table.to_batches())
         assert (
-            sum(len(rows.ids) for rows in in_order(preprocessing.encode, batches)) == table.num_rows
+            sum(len(rows.ids) for rows in map_ordered(preprocessing.encode, batches))
+            == table.num_rows
         )
 
     return work
 
 
-def load(file: Path, folder: Path) -> Callable[[], None]:
+def load_dataset(file: Path, folder: Path) -> Callable[[], None]:
     """A prepared dataset found by name, its vocabulary read, and every encoded row copied into
     memory."""
     import numpy as np
 
-    from core.data.datasets import encoded, find_dataset, labels_of
+    from core.data.datasets import find_dataset, load_encoded, load_labels
     from core.data.preprocessing import load_preprocessing
     from core.workspace import open_workspace
 
     def work() -> None:
         workspace = open_workspace(folder)
         dataset = find_dataset(workspace, "bench")
-        rows = encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing"))
+        rows = load_encoded(
+            workspace, dataset, load_preprocessing(dataset.folder / "preprocessing")
+        )
         assert (
             len(np.array(rows.ids))
             == len(np.array(rows.numerics))
-            == len(np.array(labels_of(dataset)))
+            == len(np.array(load_labels(dataset)))
         )
 
     return work
 
 
-WAYS = {"deepctr": deepctr, "fuxictr": fuxictr, "thaw": thaw, "known": known, "load": load}
+WAYS = {
+    "deepctr": deepctr,
+    "fuxictr": fuxictr,
+    "thaw": thaw,
+    "known": encode_with_vocabulary,
+    "load": load_dataset,
+}
 FRESH = ("thaw", "fuxictr")
 """Ways that begin with an empty folder."""
 

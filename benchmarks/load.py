@@ -34,9 +34,9 @@ from core.workspace import PROJECT, Workspace
 from tests.e2e.helpers import CHROMIUM_FLAGS, Server
 
 PAGES = ("", "data", "backbones", "finetune", "sweep", "run", "score", "compare", "learn")
-READING = (10.0, 30.0)
+READING_SECONDS = (10.0, 30.0)
 """Seconds for which one reads a page before the next."""
-ALONE, VISITS = 5, 12
+VISITS_ALONE, VISITS_PER_TAB = 5, 12
 """Looks at each page by one session alone; pages that a tab sees before it is closed and another
 one opened."""
 SAMPLE_SECONDS = 2.0
@@ -56,14 +56,14 @@ class Load:
         self.undrawn = 0
         self.memory: list[int] = []
 
-    def note(self, what: str, seconds: float, size: int) -> None:
+    def record(self, what: str, seconds: float, size: int) -> None:
         """A request was answered."""
         self.seconds[what].append(seconds)
         self.bytes[what].append(size)
 
     def open(self) -> Session:
         """One more session."""
-        self.sessions.append(Session(self.server.url, len(self.sessions), self.note))
+        self.sessions.append(Session(self.server.url, len(self.sessions), self.record))
         return self.sessions[-1]
 
     async def alone(self) -> None:
@@ -71,13 +71,13 @@ class Load:
         kept."""
         session = self.open()
         for page in PAGES:
-            for _ in range(ALONE):
+            for _ in range(VISITS_ALONE):
                 await session.look(page)
         await session.close()
 
     async def watch(self, session: Session, dice: random.Random) -> None:
         """Watches the run that trains."""
-        await asyncio.sleep(dice.uniform(0, READING[0]))
+        await asyncio.sleep(dice.uniform(0, READING_SECONDS[0]))
         while True:
             await session.look("run", f"run={self.watched}")
             await session.stay(dice.uniform(60, 180), "run")
@@ -85,15 +85,15 @@ class Load:
     async def go_about(self, session: Session, dice: random.Random) -> None:
         """Goes from page to page, and types where one can."""
         for visits in range(10**6):
-            await asyncio.sleep(dice.uniform(0, READING[0]))
+            await asyncio.sleep(dice.uniform(0, READING_SECONDS[0]))
             page = dice.choice(PAGES)
             await session.look(page)
             if page == "sweep":
                 await session.write(page, "Name")
             if page == "compare":
                 await session.write(page, "Find in name, note, tag or id", NOTHING)
-            await session.stay(dice.uniform(*READING), page or "home")
-            if visits % VISITS == VISITS - 1:
+            await session.stay(dice.uniform(*READING_SECONDS), page or "home")
+            if visits % VISITS_PER_TAB == VISITS_PER_TAB - 1:
                 await session.close()
 
     async def in_a_browser(self, page: Page, dice: random.Random) -> None:
@@ -110,7 +110,7 @@ class Load:
                 self.drawn.append(time.monotonic() - began)
             except Error:
                 self.undrawn += 1
-            await asyncio.sleep(dice.uniform(*READING))
+            await asyncio.sleep(dice.uniform(*READING_SECONDS))
 
     async def sample(self) -> None:
         """Follows the server's memory."""
@@ -175,20 +175,20 @@ def measure(workspace: Workspace, sessions: int, minutes: float) -> tuple[list[s
         for name in ("foreign", "lost", "unanswered")
     }
     broken = sum(one.broken for one in load.sessions)
-    runs = sum(RunStore(workspace).counts().values())
+    runs = sum(RunStore(workspace).count_by_status().values())
     wrong = bool(broken or load.undrawn or any(said.values()))
     lines = [
         (
             f"{len(every)} sessions for {minutes:g} minutes on a store of {runs:,} runs with"
             f" {POINTS} points each, {(len(every) + 1) // 2} watching a run that was training, the"
-            f" others going from page to page and reading each for {READING[0]:.0f} to"
-            f" {READING[1]:.0f} s. Seconds from the request until the server said that the script"
+            f" others going from page to page and reading each for {READING_SECONDS[0]:.0f} to"
+            f" {READING_SECONDS[1]:.0f} s. Seconds from the request until the server said that the script"
             " had finished, every message read. Server, worker, sessions and one real browser"
             f" shared {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f} at the end); the server"
             f" took {share:.2f} of a core."
         ),
         "",
-        f"| page | alone, median of {ALONE - 1}, s | looks | median, s | 95th percentile, s | kB |",
+        f"| page | alone, median of {VISITS_ALONE - 1}, s | looks | median, s | 95th percentile, s | kB |",
         "|---|---|---|---|---|---|",
         *[row.replace("nan", "–") for row in rows],
         "",

@@ -25,13 +25,13 @@ NOTHING = b"No run passes the filters"
 """What Compare says to whoever looks for a word that no run has."""
 ENDED = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
 
-Noted = Callable[[str, float, int], None]
+RecordFn = Callable[[str, float, int], None]
 """Takes (what was asked for, seconds until it was there, bytes that came)."""
 
 
 @dataclass
 class Session:
-    """One tab. number: its own, which its words carry. noted: hears of every answer.
+    """One tab. number: its own, which its words carry. record: hears of every answer.
 
     foreign: words of other sessions that came, or what comes of them. lost: own words that did not
     come back. unanswered: requests that took longer than LIMIT, or whose connection broke. broken:
@@ -40,7 +40,7 @@ class Session:
 
     url: str
     number: int
-    noted: Noted
+    record: RecordFn
     foreign: int = 0
     lost: int = 0
     unanswered: int = 0
@@ -120,7 +120,7 @@ class Session:
             self._ticking.clear()
             self._fields.clear()
             return b""
-        self.noted(what, time.monotonic() - began, len(found))
+        self.record(what, time.monotonic() - began, len(found))
         self.foreign += sum(int(number) != self.number for number in WORD.findall(found))
         # A tab that has looked for a word before finds it again when it comes back.
         self.foreign += NOTHING in found and not self._searched

@@ -15,8 +15,8 @@ from core.data.split import SplitSpec
 from core.freezing.strategies import STRATEGIES
 from core.models.card import BackboneCard
 from core.models.library import find_backbone
-from core.runs.store import Run, RunStore, now
-from core.runs.sweep import Arm, SweepSpec, depth_arms, requests_of
+from core.runs.store import Run, RunStore, utc_now
+from core.runs.sweep import Arm, SweepSpec, depth_arms, expand_requests
 from core.training.settings import FinetuneRequest, TrainSettings, request_to_json
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import carry_out
@@ -80,9 +80,9 @@ def _copy(
     sweep = f"s-{secrets.token_hex(4)}"
     db.execute(
         "INSERT INTO sweeps VALUES (?, ?, ?, ?)",
-        (sweep, name, json.dumps(dataclasses.asdict(spec)), now()),
+        (sweep, name, json.dumps(dataclasses.asdict(spec)), utc_now()),
     )
-    requests = requests_of(spec)[:most]
+    requests = expand_requests(spec)[:most]
     for place, request in enumerate(requests):
         like = real[-1] if request.strategy == "zero-shot" else real[request.freeze_depth]
         run = f"r-{secrets.token_hex(4)}"
@@ -99,9 +99,9 @@ def _copy(
             "lane": "cpu",
             "dataset": request.dataset,
             "grouping": sweep,
-            "created": now(),
-            "started": now(),
-            "finished": now(),
+            "created": utc_now(),
+            "started": utc_now(),
+            "finished": utc_now(),
             # What the history of runs shows decides what estimates of time read; a run done here
             # has told no one.
             "epoch": like.result["epochs_run"],

@@ -37,7 +37,7 @@ class Ended:
     peak: int
 
 
-def parts(letters: bytes, before: bytes) -> Iterator[bytes]:
+def long_line_parts(letters: bytes, before: bytes) -> Iterator[bytes]:
     """`before`, then `letters` again and again, 1 GB of them, without a line end."""
     if before:
         yield before
@@ -48,7 +48,7 @@ def parts(letters: bytes, before: bytes) -> Iterator[bytes]:
 def write_plain(path: Path, letters: bytes, before: bytes) -> None:
     """The file as it is."""
     with path.open("wb") as stream:
-        stream.writelines(parts(letters, before))
+        stream.writelines(long_line_parts(letters, before))
 
 
 def write_gzip(path: Path, letters: bytes, before: bytes) -> None:
@@ -57,7 +57,8 @@ def write_gzip(path: Path, letters: bytes, before: bytes) -> None:
     packed = gzip.compress(letters)
     with path.open("wb") as stream:
         stream.writelines(
-            packed if part is letters else gzip.compress(part) for part in parts(letters, before)
+            packed if part is letters else gzip.compress(part)
+            for part in long_line_parts(letters, before)
         )
 
 
@@ -90,7 +91,7 @@ def ingest(workspace: Path, path: Path, on_bad_rows: str) -> Ended:
     return Ended(child.returncode, sentence, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
-def measured(folder: Path) -> Iterator[tuple[str, Ended]]:
+def measure_files(folder: Path) -> Iterator[tuple[str, Ended]]:
     """(kind of file, how its ingest ended), each file with bad rows rejected and skipped."""
     workspace = open_workspace(folder / "workspace").root
     dice = random.Random(0)
@@ -117,7 +118,7 @@ def measured(folder: Path) -> Iterator[tuple[str, Ended]]:
         path.unlink()
 
 
-def good_alone(folder: Path) -> Ended:
+def measure_good_rows(folder: Path) -> Ended:
     """The 200 good rows by themselves, in a workspace of their own: what the program takes
     anyway."""
     path = folder / "good"
@@ -131,8 +132,8 @@ def main() -> None:
     """Measures every file and writes the section."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = list(measured(folder))
-        alone = good_alone(folder)
+        found = list(measure_files(folder))
+        alone = measure_good_rows(folder)
     sentences = dict.fromkeys(ended.said.removeprefix("thaw: ") for _, ended in found)
     write_section(
         "A line without an end",

@@ -23,8 +23,8 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.reliability import write_section
 from core.data.datasets import list_datasets
 from core.runs.store import Run, RunStore
-from core.runs.sweep import Sweep, arm_of, list_sweeps
-from core.runs.sweep_result import arm_results, judged, reference_of
+from core.runs.sweep import Sweep, arm_of_run, list_sweeps
+from core.runs.sweep_result import default_reference, judge_arms, summarise_arms
 from core.workspace import PROJECT, Workspace, open_workspace
 
 ROWS = 100_000
@@ -54,7 +54,7 @@ def processor_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def looks(page: str, **query: str) -> tuple[float, float, float]:
+def page_seconds(page: str, **query: str) -> tuple[float, float, float]:
     """Processor seconds of a page: (a session's first look, median of its reruns, the slowest of
     them)."""
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=120)
@@ -67,21 +67,22 @@ def looks(page: str, **query: str) -> tuple[float, float, float]:
     return first, statistics.median(again), max(again)
 
 
-def verdicts_of(root: Path) -> Verdicts:
+def measure_verdicts(root: Path) -> Verdicts:
     """Measured in a process of its own, whose memory is then that of the verdicts."""
     workspace = open_workspace(root)
-    sweep = the_large_one(workspace)
-    runs = RunStore(workspace).group(sweep.id)
-    reference = reference_of(arm_results(sweep, runs))
+    sweep = largest_sweep(workspace)
+    runs = RunStore(workspace).list_group(sweep.id)
+    reference = default_reference(summarise_arms(sweep, runs))
     before = psutil.Process().memory_info().rss / 2**20
     of_arms = {
-        title: [run for run in runs if arm_of(run).title == title] for title in ("LoRA", reference)
+        title: [run for run in runs if arm_of_run(run).title == title]
+        for title in ("LoRA", reference)
     }
     usual, held_against = (of_arm[len(of_arm) // 2] for of_arm in of_arms.values())
 
     def judge(*left_out: Run) -> int:
-        results = arm_results(sweep, [run for run in runs if run not in left_out])
-        return len(judged(workspace, results, reference)[0])
+        results = summarise_arms(sweep, [run for run in runs if run not in left_out])
+        return len(judge_arms(workspace, results, reference)[0])
 
     first = processor_seconds(lambda: judge(usual, held_against))
     one_more = processor_seconds(lambda: judge(held_against))
@@ -96,32 +97,34 @@ def verdicts_of(root: Path) -> Verdicts:
     )
 
 
-def the_large_one(workspace: Workspace) -> Sweep:
+def largest_sweep(workspace: Workspace) -> Sweep:
     """The sweep that holds most of the runs."""
-    return max(list_sweeps(workspace), key=lambda sweep: len(RunStore(workspace).group(sweep.id)))
+    return max(
+        list_sweeps(workspace), key=lambda sweep: len(RunStore(workspace).list_group(sweep.id))
+    )
 
 
 def measure(workspace: Workspace, points: int) -> list[str]:
     """The section's lines."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        verdicts = pool.submit(verdicts_of, workspace.root).result()
+        verdicts = pool.submit(measure_verdicts, workspace.root).result()
     store = RunStore(workspace)
     read = processor_seconds(store.list)
-    large = the_large_one(workspace)
-    size = len(store.group(large.id))
+    large = largest_sweep(workspace)
+    size = len(store.list_group(large.id))
     pages = {
-        "Home": looks("home"),
-        "Data": looks("data"),
-        "Backbones": looks("backbones"),
-        "Backbones, Pretrain": looks("backbones", section="Pretrain"),
-        "Fine-tune": looks("finetune"),
-        "Sweep, the form": looks("sweep"),
-        f"Sweep, the one of {size:,} runs": looks("sweep", sweep=large.id),
-        "Run": looks("run"),
-        "Score": looks("score"),
-        "Compare, the newest sweep chosen": looks("compare"),
-        "Compare, a row an arm": looks("compare", rows="A row an arm"),
-        "Learn": looks("learn"),
+        "Home": page_seconds("home"),
+        "Data": page_seconds("data"),
+        "Backbones": page_seconds("backbones"),
+        "Backbones, Pretrain": page_seconds("backbones", section="Pretrain"),
+        "Fine-tune": page_seconds("finetune"),
+        "Sweep, the form": page_seconds("sweep"),
+        f"Sweep, the one of {size:,} runs": page_seconds("sweep", sweep=large.id),
+        "Run": page_seconds("run"),
+        "Score": page_seconds("score"),
+        "Compare, the newest sweep chosen": page_seconds("compare"),
+        "Compare, a row an arm": page_seconds("compare", rows="A row an arm"),
+        "Learn": page_seconds("learn"),
     }
     slow = [name for name, (_, again, _) in pages.items() if again > BUDGET]
     rows = next(
@@ -131,7 +134,7 @@ def measure(workspace: Workspace, points: int) -> list[str]:
         (
             "Processor seconds of a page's rerun in Streamlit's own test runner, the median of"
             f" {RERUNS} and the slowest, and of a session's first look;"
-            f" {sum(store.counts().values()):,} runs of {rows:,} target test rows and {points}"
+            f" {sum(store.count_by_status().values()):,} runs of {rows:,} target test rows and {points}"
             f" points, {size:,} of them in one sweep. A rerun may take {BUDGET} s;"
             f" {', '.join(slow) or 'none'} {'take' if len(slow) > 1 else 'takes'} longer."
         ),

@@ -23,7 +23,13 @@ import torch
 
 from benchmarks.peer_page import TITLES, Comparison, Training, Trial, write_page
 from benchmarks.real_rows import INGEST, thaw
-from core.data.datasets import encoded, find_dataset, labels_of, test_rows, training_rows
+from core.data.datasets import (
+    find_dataset,
+    load_encoded,
+    load_labels,
+    select_test_rows,
+    select_training_rows,
+)
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.delong import auc_variance
 from core.evaluation.metrics import log_loss
@@ -32,7 +38,7 @@ from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network
 from core.runs.reporter import Decision, Point
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.loop import fit
 from core.training.settings import TrainSettings
 from core.training.task import predict
@@ -93,7 +99,7 @@ class Prepared:
     ours."""
 
     file: Path
-    parts: dict[str, Rows]
+    parts: dict[str, RowTensors]
     field_sizes: tuple[int, ...]
 
     @property
@@ -129,11 +135,11 @@ def prepare(folder: Path, commands: list[str]) -> Prepared:
     thaw(workspace, INGEST, commands)
     dataset = find_dataset(workspace, "real")
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
-    table, labels = encoded(workspace, dataset, preprocessing), labels_of(dataset)
+    table, labels = load_encoded(workspace, dataset, preprocessing), load_labels(dataset)
     numbers = {
-        "train": training_rows(dataset, "source", None)[0],
-        "validation": training_rows(dataset, "target", None)[0],
-        "test": test_rows(dataset, "target"),
+        "train": select_training_rows(dataset, "source", None)[0],
+        "validation": select_training_rows(dataset, "target", None)[0],
+        "test": select_test_rows(dataset, "target"),
     }
     arrays: dict[str, np.ndarray] = {}
     parts = {}
@@ -145,7 +151,7 @@ def prepare(folder: Path, commands: list[str]) -> Prepared:
         }
         arrays |= {f"{part}_{name}": np.asarray(array) for name, array in values.items()}
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in values.items()}
-        parts[part] = Rows((tensors["ids"], tensors["numerics"]), tensors["labels"])
+        parts[part] = RowTensors((tensors["ids"], tensors["numerics"]), tensors["labels"])
     np.savez(folder / "rows.npz", **arrays)  # type: ignore[arg-type]
     return Prepared(folder / "rows.npz", parts, preprocessing.field_sizes)
 
@@ -158,11 +164,13 @@ def count(network: torch.nn.Module) -> int:
 def plan_at(network: Network, depth: int) -> Plan:
     """The plan under which the first `depth` stages are frozen; the other stages and the head
     train."""
-    modules = [(stage.name, count(stage)) for stage in network.ordered()] + [
+    modules = [(stage.name, count(stage)) for stage in network.stage_list()] + [
         ("head", count(network.head))
     ]
     stages = [
-        PlannedStage(name, name, size, 0.0, place < depth, 0, trained=0 if place < depth else size)
+        PlannedStage(
+            name, name, size, 0.0, place < depth, 0, trained_parameters=0 if place < depth else size
+        )
         for place, (name, size) in enumerate(modules)
     ]
     return Plan("depth", tuple(stages), depth, False, True)
@@ -281,10 +289,10 @@ def run_trials(trials: Sequence[Trial], seeds: int, folder: Path) -> str:
     for seed, model in itertools.product(range(seeds), models):
         training, network = train_ours(model, prepared, seed, folder)
         ours[model].append(training)
-        tell(f"{model} ours", seed, prepared.labels, training)
+        print_training(f"{model} ours", seed, prepared.labels, training)
         for trial in [trial for trial in trials if trial.model == model]:
             theirs[trial].append(run_peer(trial, prepared, seed, folder))
-            tell(f"{model} {trial.peer}", seed, prepared.labels, theirs[trial][-1])
+            print_training(f"{model} {trial.peer}", seed, prepared.labels, theirs[trial][-1])
             if seed == 0:
                 starts[trial] = same_start(trial, prepared, folder)
                 gaps[trial] = largest_gap(trial, prepared, network, folder)
@@ -302,7 +310,7 @@ def run_trials(trials: Sequence[Trial], seeds: int, folder: Path) -> str:
     )
 
 
-def tell(what: str, seed: int, labels: np.ndarray, training: Training) -> None:
+def print_training(what: str, seed: int, labels: np.ndarray, training: Training) -> None:
     """One line about a training that has ended."""
     auc, loss = auc_variance(labels, training.scores)[0], log_loss(labels, training.scores)
     end = f"best epoch {training.best_epoch}, {training.seconds:.2f} s an epoch"

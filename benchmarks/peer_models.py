@@ -36,7 +36,7 @@ class Peer:
     copy: Callable[[Weights], None]
 
 
-def put(parameter: Tensor, values: np.ndarray) -> None:
+def copy_parameter(parameter: Tensor, values: np.ndarray) -> None:
     """Overwrites a parameter, whose shape must be that of `values`."""
     if tuple(parameter.shape) != values.shape:
         raise ValueError(
@@ -47,23 +47,25 @@ def put(parameter: Tensor, values: np.ndarray) -> None:
         parameter.copy_(torch.from_numpy(values))
 
 
-def put_tables(
+def copy_embedding_tables(
     tables: Mapping[str, nn.Module] | nn.ModuleDict, values: np.ndarray, sizes: Sequence[int]
 ) -> None:
     """Cuts our one table of all fields into the peer's tables, one a field."""
     starts = np.cumsum([0, *sizes])
     for field in range(len(sizes)):
         table: Any = tables[f"F{field}"]
-        put(table.weight, values[starts[field] : starts[field + 1]])
+        copy_parameter(table.weight, values[starts[field] : starts[field + 1]])
 
 
-def put_layers(layers: Sequence[nn.Linear], weights: Weights, names: Sequence[str]) -> None:
+def copy_linear_layers(layers: Sequence[nn.Linear], weights: Weights, names: Sequence[str]) -> None:
     """Copies linear layers, ours by name; a peer's layer wider than ours gets zeros for its further
     inputs."""
     for layer, name in zip(layers, names, strict=True):
         values = weights[f"{name}.weight"]
-        put(layer.weight, np.pad(values, ((0, 0), (0, layer.in_features - values.shape[1]))))
-        put(layer.bias, weights[f"{name}.bias"])
+        copy_parameter(
+            layer.weight, np.pad(values, ((0, 0), (0, layer.in_features - values.shape[1])))
+        )
+        copy_parameter(layer.bias, weights[f"{name}.bias"])
 
 
 def linears(module: nn.Module) -> list[nn.Linear]:
@@ -105,23 +107,23 @@ def deepctr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
         return network(torch.cat([ids.float(), numerics], dim=1))[:, 0]
 
     def copy(weights: Weights) -> None:
-        put_tables(network.embedding_dict, weights["stages.0.table.weight"], sizes)
+        copy_embedding_tables(network.embedding_dict, weights["stages.0.table.weight"], sizes)
         depth = range(1, len(settings["widths"]) + 1)
         block = "stages.{}.towers.1.0" if model == "autoint" else "stages.{}.layers.0"
-        put_layers(network.dnn.linears, weights, [block.format(height) for height in depth])
+        copy_linear_layers(network.dnn.linears, weights, [block.format(height) for height in depth])
         head = weights["head.layers.0.weight"]
-        put(network.out.bias, weights["head.layers.0.bias"])
+        copy_parameter(network.out.bias, weights["head.layers.0.bias"])
         if model == "deepfm":
             machine = settings["embedding"] + 1
             if not np.all(head[:, :machine] == 1):
                 raise ValueError(
                     "the package adds the machine's parts up; our head must weigh them with one"
                 )
-            put_tables(
+            copy_embedding_tables(
                 network.linear_model.embedding_dict, weights["stages.0.first_order.weight"], sizes
             )
             head = head[:, machine:]
-        put(network.dnn_linear.weight, head)
+        copy_parameter(network.dnn_linear.weight, head)
         if model == "autoint":
             for height, layer in enumerate(network.int_layers, start=1):
                 ours = f"stages.{height}.towers.0"
@@ -132,7 +134,7 @@ def deepctr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
                     "residual": "W_Res",
                 }
                 for name, theirs in named.items():
-                    put(getattr(layer, theirs), weights[f"{ours}.{name}.weight"].T)
+                    copy_parameter(getattr(layer, theirs), weights[f"{ours}.{name}.weight"].T)
 
     return Peer(network, forward, copy)
 
@@ -205,9 +207,9 @@ def fuxictr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
         return network((batch, item, torch.zeros(len(ids), 0)))["y_pred"][:, 0]
 
     def copy(weights: Weights) -> None:
-        put_tables(tables, weights["stages.0.table.weight"], sizes)
+        copy_embedding_tables(tables, weights["stages.0.table.weight"], sizes)
         for number in range(NUMERICS):
-            put(tables[f"I{number}"].weight, np.ones((1, 1), np.float32))
+            copy_parameter(tables[f"I{number}"].weight, np.ones((1, 1), np.float32))
         (copy_finalmlp if model == "finalmlp" else copy_dcnv2)(network, weights, settings)
 
     return Peer(network, forward, copy)
@@ -231,13 +233,15 @@ def copy_dcnv2(network: Any, weights: Weights, settings: dict[str, Any]) -> None
     crosses = settings.get("crosses", 0)
     for number, layer in enumerate(network.crossnet.cross_layers, start=1):
         # The constant zero crosses nothing, so its row and column may be anything.
-        put(layer.weight, np.pad(weights[f"stages.{number}.linear.weight"], ((0, 1), (0, 1))))
-        put(layer.bias, np.pad(weights[f"stages.{number}.linear.bias"], (0, 1)))
+        copy_parameter(
+            layer.weight, np.pad(weights[f"stages.{number}.linear.weight"], ((0, 1), (0, 1)))
+        )
+        copy_parameter(layer.bias, np.pad(weights[f"stages.{number}.linear.bias"], (0, 1)))
     blocks = [
         f"stages.{crosses + height}.layers.0" for height in range(1, len(settings["widths"]) + 1)
     ]
-    put_layers(linears(network.stacked_dnn), weights, blocks)
-    put_layers([network.fc], weights, ["head.layers.0"])
+    copy_linear_layers(linears(network.stacked_dnn), weights, blocks)
+    copy_linear_layers([network.fc], weights, ["head.layers.0"])
 
 
 def copy_finalmlp(network: Any, weights: Weights, settings: dict[str, Any]) -> None:
@@ -248,25 +252,25 @@ def copy_finalmlp(network: Any, weights: Weights, settings: dict[str, Any]) -> N
         ((gates.fs1_ctx_bias, gates.fs1_gate), (gates.fs2_ctx_bias, gates.fs2_gate))
     ):
         ours = f"stages.1.gates.{index}"
-        put(context, weights[f"{ours}.context"][None, :])
+        copy_parameter(context, weights[f"{ours}.context"][None, :])
         hidden, outer = linears(gate)
-        put_layers([hidden], weights, [f"{ours}.layers.0"])
-        put(outer.weight, np.pad(weights[f"{ours}.layers.2.weight"], ((0, 1), (0, 0))))
-        put(outer.bias, np.pad(weights[f"{ours}.layers.2.bias"], (0, 1)))
+        copy_linear_layers([hidden], weights, [f"{ours}.layers.0"])
+        copy_parameter(outer.weight, np.pad(weights[f"{ours}.layers.2.weight"], ((0, 1), (0, 0))))
+        copy_parameter(outer.bias, np.pad(weights[f"{ours}.layers.2.bias"], (0, 1)))
     for index, stream in enumerate((network.mlp1, network.mlp2)):
-        put_layers(
+        copy_linear_layers(
             linears(stream),
             weights,
             [f"stages.{2 + height}.towers.{index}.0" for height in range(depth)],
         )
     head, fusion = weights["head.layers.0.weight"], network.fusion_module
-    put(fusion.w_x.weight, head[:, :width])
-    put(fusion.w_y.weight, head[:, width : 2 * width])
-    put(fusion.w_x.bias, weights["head.layers.0.bias"])
-    put(fusion.w_y.bias, np.zeros(1, np.float32))
+    copy_parameter(fusion.w_x.weight, head[:, :width])
+    copy_parameter(fusion.w_y.weight, head[:, width : 2 * width])
+    copy_parameter(fusion.w_x.bias, weights["head.layers.0.bias"])
+    copy_parameter(fusion.w_y.bias, np.zeros(1, np.float32))
     # Ours weighs each head's product; the package's matrices hold that weight themselves.
     products = weights[f"stages.{2 + depth}.weight"] * head[0, 2 * width :, None, None]
-    put(fusion.w_xy, products.reshape(heads * (width // heads) ** 2, 1))
+    copy_parameter(fusion.w_xy, products.reshape(heads * (width // heads) ** 2, 1))
 
 
 def tabular_model(settings: dict[str, Any], sizes: Sequence[int]) -> Any:
@@ -343,7 +347,7 @@ def pytorch_tabular(model: str, settings: dict[str, Any], sizes: Sequence[int], 
         return torch.softmax(logits, dim=1)[:, 1]
 
     def copy(weights: Weights) -> None:
-        put_tables(
+        copy_embedding_tables(
             {f"F{field}": table for field, table in enumerate(tables)},
             weights["stages.0.table.weight"],
             sizes,
@@ -352,10 +356,10 @@ def pytorch_tabular(model: str, settings: dict[str, Any], sizes: Sequence[int], 
         # The package puts the numerics first, ours last; its second class against a first of zeros
         # is our logit.
         turned = {f"{names[0]}.weight": np.roll(weights[f"{names[0]}.weight"], NUMERICS, axis=1)}
-        put_layers(linears(network.backbone), weights | turned, names)
+        copy_linear_layers(linears(network.backbone), weights | turned, names)
         (head,) = linears(network.head)
-        put(head.weight, np.pad(weights["head.layers.0.weight"], ((1, 0), (0, 0))))
-        put(head.bias, np.pad(weights["head.layers.0.bias"], (1, 0)))
+        copy_parameter(head.weight, np.pad(weights["head.layers.0.weight"], ((1, 0), (0, 0))))
+        copy_parameter(head.bias, np.pad(weights["head.layers.0.bias"], (1, 0)))
 
     return Peer(network, forward, copy)
 

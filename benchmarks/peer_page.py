@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from core.evaluation.delong import auc_interval, auc_variance, compare
+from core.evaluation.delong import auc_interval, auc_variance, delong_test
 from core.evaluation.metrics import log_loss
 
 VERDICTS = ("ours higher", "no difference", "ours lower", "one seed only")
@@ -89,14 +89,14 @@ def verdict(low: float, high: float) -> str:
     return "ours higher" if low > 0 else "ours lower" if high < 0 else "no difference"
 
 
-def spread(values: Sequence[float]) -> str:
+def mean_and_deviation(values: Sequence[float]) -> str:
     """Mean ± standard deviation."""
     return f"{np.mean(values):.4f}" + (
         f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
     )
 
 
-def told(settings: dict[str, Any]) -> str:
+def settings_text(settings: dict[str, Any]) -> str:
     """Settings as words."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
 
@@ -116,12 +116,12 @@ def auc_line(comparison: Comparison, labels: np.ndarray) -> str:
     cells = [
         TITLES[comparison.trial.model],
         comparison.trial.title,
-        spread(auc_a),
-        spread(auc_b),
+        mean_and_deviation(auc_a),
+        mean_and_deviation(auc_b),
         f"{delta:+.4f} ({low:+.4f} to {high:+.4f})",
         verdict(low, high),
-        spread(loss_a),
-        spread(loss_b),
+        mean_and_deviation(loss_a),
+        mean_and_deviation(loss_b),
         f"{seconds[0]:.1f} / {seconds[1]:.1f}",
     ]
     return f"| {' | '.join(cells)} |"
@@ -163,7 +163,7 @@ def write_page(
     counted = [f"{verdicts.count(name)} {name}" for name in VERDICTS if name in verdicts]
     auc, variance = auc_variance(labels, comparisons[0].ours[0].scores)
     pairs = [pair for item in comparisons for pair in zip(item.ours, item.theirs, strict=True)]
-    differences = [compare(labels, ours.scores, theirs.scores) for ours, theirs in pairs]
+    differences = [delong_test(labels, ours.scores, theirs.scores) for ours, theirs in pairs]
     return PAGE.format(
         today=date.today().isoformat(),
         machine=(
@@ -178,9 +178,9 @@ def write_page(
         one=auc_interval(auc, variance)[1] - auc,
         two=float(np.median([difference.high - difference.delta for difference in differences])),
         settings="\n".join(
-            f"| {TITLES[name]} | {told(values)} |" for name, values in settings.items()
+            f"| {TITLES[name]} | {settings_text(values)} |" for name, values in settings.items()
         ),
-        training=told(training),
+        training=settings_text(training),
         packages=", ".join(package.replace("==", " ") for package in packages),
         commands="\n".join(commands),
         **rows,

@@ -22,18 +22,18 @@ from scipy.stats import norm, t
 
 from benchmarks.parity import Silent
 from benchmarks.real_rows import INGEST, PRETRAIN, thaw
-from core.data.datasets import Dataset, find_dataset, test_rows, training_rows
-from core.evaluation.delong import auc_variance, components
+from core.data.datasets import Dataset, find_dataset, select_test_rows, select_training_rows
+from core.evaluation.delong import auc_variance, placement_values
 from core.evaluation.format_metrics import format_metric
 from core.evaluation.metrics import log_loss
 from core.freezing.plan import make_plan
 from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.library import find_backbone
-from core.training.finetune import starting_network
+from core.training.finetune import initial_network
 from core.training.loop import fit
 from core.training.settings import FinetuneRequest, TrainSettings
-from core.training.table import Table, read_table
+from core.training.table import TrainingRows, load_rows
 from core.training.task import predict
 from core.workspace import PROJECT, Workspace, open_workspace
 
@@ -77,7 +77,7 @@ def finetune_once(
     budget: int | None,
     seed: int,
     dataset: Dataset,
-    table: Table,
+    table: TrainingRows,
     folder: Path,
 ) -> np.ndarray:
     """Test scores after full fine-tuning, or training from scratch, on `budget` target rows drawn
@@ -85,14 +85,14 @@ def finetune_once(
 
     A seed's smaller budgets are part of its larger ones, and every way to begin gets the same rows.
     """
-    train, validation = training_rows(dataset, "target", None)
+    train, validation = select_training_rows(dataset, "target", None)
     chosen = np.random.default_rng(seed).permutation(train)[:budget]
     strategy = "scratch" if start == "scratch" else "full"
     request = FinetuneRequest(
         dataset.id, card.id, strategy, train=dataclasses.replace(TRAIN, seed=seed)
     )
     plan = make_plan(card, strategy, 0, HeadSettings())
-    network = starting_network(card, plan, request, load_backbone(card))
+    network = initial_network(card, plan, request, load_backbone(card))
     checkpoint = folder / "checkpoint.pt"
     checkpoint.unlink(missing_ok=True)
     fit(
@@ -104,7 +104,7 @@ def finetune_once(
         Silent(),
         checkpoint,
     )
-    return predict(network, table.take(test_rows(dataset, "target"), CPU))
+    return predict(network, table.take(select_test_rows(dataset, "target"), CPU))
 
 
 def interval(differences: np.ndarray) -> str:
@@ -114,9 +114,9 @@ def interval(differences: np.ndarray) -> str:
     return f"{mean:+.4f} ({mean - half:+.4f} to {mean + half:+.4f})"
 
 
-def placements(arm: Arm) -> tuple[np.ndarray, np.ndarray]:
+def mean_placement_values(arm: Arm) -> tuple[np.ndarray, np.ndarray]:
     """DeLong's components of every click and every other row, averaged over the seeds."""
-    parts = [components(arm.labels, scores) for scores in arm.scores]
+    parts = [placement_values(arm.labels, scores) for scores in arm.scores]
     return np.mean([clicks for _, clicks, _ in parts], axis=0), np.mean(
         [others for _, _, others in parts], axis=0
     )
@@ -125,20 +125,31 @@ def placements(arm: Arm) -> tuple[np.ndarray, np.ndarray]:
 def interval_over_rows(a: Arm, b: Arm) -> str:
     """95 % interval of the mean difference over test rows (DeLong; of one seed it is DeLong's
     own)."""
-    differences = [of_a - of_b for of_a, of_b in zip(placements(a), placements(b), strict=True)]
+    differences = [
+        of_a - of_b
+        for of_a, of_b in zip(mean_placement_values(a), mean_placement_values(b), strict=True)
+    ]
     half = norm.ppf(0.975) * sum(rows.var(ddof=1) / len(rows) for rows in differences) ** 0.5
     mean = differences[0].mean()
     return f"({mean - half:+.4f} to {mean + half:+.4f})"
 
 
-def spread(values: np.ndarray) -> str:
+def mean_and_deviation(values: np.ndarray) -> str:
     """Mean and standard deviation."""
     return f"{values.mean():.4f} ± {values.std(ddof=1):.4f}"
 
 
-def line(rows: int, start: str, arm: Arm, scratch: Arm) -> str:
+def table_row(rows: int, start: str, arm: Arm, scratch: Arm) -> str:
     """One row of the table."""
-    cells = [f"{rows:,}", TITLES[start], spread(arm.aucs), "", "", spread(arm.losses), ""]
+    cells = [
+        f"{rows:,}",
+        TITLES[start],
+        mean_and_deviation(arm.aucs),
+        "",
+        "",
+        mean_and_deviation(arm.losses),
+        "",
+    ]
     if start != "scratch":
         cells[3] = interval(arm.aucs - scratch.aucs)
         cells[4] = interval_over_rows(arm, scratch)
@@ -179,13 +190,13 @@ def run_protocol(workspace: Workspace, folder: Path) -> str:
         for objective, flags in FLAGS.items()
     }
     cards = {objective: find_backbone(workspace, f"real-{objective}") for objective in FLAGS}
-    table = read_table(
+    table = load_rows(
         workspace,
         dataset,
         cards["supervised"].folder / "preprocessing",
         ("target_train", "target_validation", "target_test"),
     )
-    labels = table.take(test_rows(dataset, "target"), CPU).labels.numpy()
+    labels = table.take(select_test_rows(dataset, "target"), CPU).labels.numpy()
     lines = []
     for budget in BUDGETS:
         arms = {}
@@ -195,8 +206,8 @@ def run_protocol(workspace: Workspace, folder: Path) -> str:
                 finetune_once(card, start, budget, seed, dataset, table, folder) for seed in SEEDS
             ]
             arms[start] = Arm(np.stack(scores).astype(np.float64), labels)
-            rows = budget or len(training_rows(dataset, "target", None)[0])
-            lines.append(line(rows, start, arms[start], arms["scratch"]))
+            rows = budget or len(select_training_rows(dataset, "target", None)[0])
+            lines.append(table_row(rows, start, arms[start], arms["scratch"]))
             print(lines[-1], flush=True)
     return PAGE.format(
         today=date.today().isoformat(),
@@ -206,7 +217,7 @@ def run_protocol(workspace: Workspace, folder: Path) -> str:
         ),
         device=runs["rfd"]["result"]["device"],
         source=runs["rfd"]["result"]["train_rows"],
-        validation=len(training_rows(dataset, "target", None)[1]),
+        validation=len(select_training_rows(dataset, "target", None)[1]),
         test=len(labels),
         seeds=len(SEEDS),
         train=TRAIN,

@@ -24,12 +24,12 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.page_section import put_section
-from core.data.datasets import dataset_rows, find_dataset, labels_of, test_rows
-from core.data.preprocessing import fit
-from core.data.rowsfile import plain
-from core.data.split import PARTS
+from core.data.datasets import find_dataset, load_labels, read_dataset_rows, select_test_rows
+from core.data.preprocessing import fit_preprocessing
+from core.data.rowsfile import dictionary_decode
+from core.data.split import SPLIT_PARTS
 from core.evaluation.format_metrics import format_metric, format_with_bounds
-from core.evaluation.metrics import Metrics, evaluate
+from core.evaluation.metrics import Metrics, compute_metrics
 from core.workspace import PROJECT, Workspace, open_workspace
 
 ROWS = PROJECT.parent / "shared" / "data" / "criteo_real_100k.tsv.gz"
@@ -61,20 +61,22 @@ def logistic_regression(workspace: Workspace, rows: int) -> tuple[Metrics, float
     minimum count 5."""
     began = time.monotonic()
     dataset = find_dataset(workspace, "real")
-    table = plain(dataset_rows(workspace, dataset))
-    preprocessing = fit(table.slice(0, rows), min_count=5)
+    table = dictionary_decode(read_dataset_rows(workspace, dataset))
+    preprocessing = fit_preprocessing(table.slice(0, rows), min_count=5)
     ids = preprocessing.encode(table).ids.astype(np.int64)
     columns = ids + np.concatenate([[0], np.cumsum(preprocessing.field_sizes)[:-1]])
     starts = np.arange(0, columns.size + 1, columns.shape[1])
     shape = (len(columns), sum(preprocessing.field_sizes))
     x = csr_matrix((np.ones(columns.size), columns.ravel(), starts), shape=shape)
-    y = labels_of(dataset)
+    y = load_labels(dataset)
     model = LogisticRegression(C=0.1, max_iter=300).fit(x[:rows], y[:rows])
-    test = test_rows(dataset, "target")
-    return evaluate(y[test], model.predict_proba(x[test])[:, 1], 0.5), time.monotonic() - began
+    test = select_test_rows(dataset, "target")
+    return compute_metrics(
+        y[test], model.predict_proba(x[test])[:, 1], 0.5
+    ), time.monotonic() - began
 
 
-def line(
+def table_row(
     name: str, metrics: dict[str, Any], source: dict[str, Any] | None, trained: str, seconds: float
 ) -> str:
     """One row of the table."""
@@ -112,10 +114,12 @@ def run_protocol(workspace: Workspace) -> str:
         result = run["result"]
         metrics = result["metrics"]
         trained, seconds = f"{result['trained_parameters']:,}", result["seconds"]["total"]
-        lines.append(line(name, metrics["target_test"], metrics["source_test"], trained, seconds))
+        lines.append(
+            table_row(name, metrics["target_test"], metrics["source_test"], trained, seconds)
+        )
     regression, seconds = logistic_regression(workspace, round(0.6 * sum(parts.values())))
     lines.append(
-        line(
+        table_row(
             "one-hot logistic regression on the first 60 %", regression.as_dict(), None, "", seconds
         )
     )
@@ -124,7 +128,7 @@ def run_protocol(workspace: Workspace) -> str:
         today=date.today().isoformat(),
         device=pretrained["result"]["device"],
         machine=f"{os.cpu_count()} cores, Python {platform.python_version()}",
-        parts=", ".join(f"{part.replace('_', ' ')} {parts[part]:,}" for part in PARTS),
+        parts=", ".join(f"{part.replace('_', ' ')} {parts[part]:,}" for part in SPLIT_PARTS),
         seconds=pretrain_seconds,
         table="\n".join(lines),
         commands="\n".join(commands),

@@ -28,12 +28,18 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.page_section import put_section
-from benchmarks.timing import machine, seconds
+from benchmarks.timing import machine, time_call
 from core.data.datasets import prepare
 from core.data.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.evaluation.curves import calibration, gains, precision_recall, roc, threshold_table
+from core.evaluation.curves import (
+    calibration_curve,
+    cumulative_gains,
+    precision_recall_curve,
+    roc_curve,
+    threshold_table,
+)
 from core.evaluation.delong import auc_interval, auc_variance
 from core.report.run_figures import (
     calibration_figure,
@@ -41,9 +47,9 @@ from core.report.run_figures import (
     gains_figure,
     precision_recall_figure,
     roc_figure,
-    score_figure,
+    score_histogram_figure,
 )
-from core.runs.launch import LANES, worker_alive
+from core.runs.launch import QUEUES, is_worker_alive
 from core.runs.run import ACTIVE
 from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace, open_workspace
@@ -169,7 +175,7 @@ def app(home: Path) -> Iterator[str]:
         server.wait()
 
 
-def settled(page: Page) -> None:
+def wait_for_page(page: Page) -> None:
     """Waits until the page's script has run."""
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
     page.wait_for_selector('[data-testid="stMain"] h1')
@@ -178,7 +184,7 @@ def settled(page: Page) -> None:
 def first_point(page: Page, url: str, store: RunStore) -> float:
     """Seconds from the click on Launch to a loss point drawn on the run's page."""
     page.goto(f"{url}/finetune?dataset=bench&backbone={BACKBONE.replace(' ', '+')}")
-    settled(page)
+    wait_for_page(page)
     button = page.get_by_role("button", name="Launch")
     button.wait_for()
     began = time.perf_counter()
@@ -190,18 +196,18 @@ def first_point(page: Page, url: str, store: RunStore) -> float:
     for status in reversed(ACTIVE):
         for run in store.list(status=status):
             store.request_cancel(run.id)
-    while store.counts().keys() & set(ACTIVE):
+    while store.count_by_status().keys() & set(ACTIVE):
         time.sleep(0.2)
     return taken
 
 
-def asleep(workspace: Workspace) -> None:
+def wait_for_idle_workers(workspace: Workspace) -> None:
     """Waits until no worker lives, as pages that were opened before woke one."""
-    while any(worker_alive(workspace, lane) for lane in LANES):
+    while any(is_worker_alive(workspace, lane) for lane in QUEUES):
         time.sleep(0.2)
 
 
-def say(words: str) -> None:
+def print_step(words: str) -> None:
     """What is measured now, on standard error."""
     print(f"{datetime.now(UTC):%H:%M:%S} {words}", file=sys.stderr, flush=True)
 
@@ -211,7 +217,7 @@ def page_bytes(browser: Browser, url: str, address: str) -> tuple[int, int]:
     page, seen = browser.new_page(), Seen()
     seen.watch(page)
     page.goto(f"{url}/{address}")
-    settled(page)
+    wait_for_page(page)
     page.wait_for_timeout(1500)
     page.close()
     return max(seen.frames), sum(seen.frames)
@@ -222,9 +228,9 @@ def rerun_seconds(name: str, rounds: int) -> tuple[float, float]:
     its elements."""
     page = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=120)
     page.switch_page(f"{name}.py")
-    first = seconds(page.run)
+    first = time_call(page.run)
     assert not page.exception, f"{name}: {page.exception[0].value}"
-    return first, statistics.median(seconds(page.run) for _ in range(rounds))
+    return first, statistics.median(time_call(page.run) for _ in range(rounds))
 
 
 def evaluation(rounds: int) -> tuple[float, float]:
@@ -238,27 +244,36 @@ def evaluation(rounds: int) -> tuple[float, float]:
     def everything() -> None:
         auc_interval(*auc_variance(labels, scores))
         table = threshold_table(labels, scores)
-        roc(table), precision_recall(table), gains(table), calibration(labels, scores)
+        (
+            roc_curve(table),
+            precision_recall_curve(table),
+            cumulative_gains(table),
+            calibration_curve(labels, scores),
+        )
 
     table = threshold_table(labels, scores)
-    curves = {"roc": roc(table), "pr": precision_recall(table), "gains": gains(table)}
-    bins, rate = calibration(labels, scores), float(labels.mean())
+    curves = {
+        "roc": roc_curve(table),
+        "pr": precision_recall_curve(table),
+        "gains": cumulative_gains(table),
+    }
+    bins, rate = calibration_curve(labels, scores), float(labels.mean())
 
     def move() -> None:
-        at = table.at(generator.random())
+        at = table.confusion_at(generator.random())
         figures = (
             confusion_figure(at),
             roc_figure({True: curves["roc"]}, {True: at}),
             precision_recall_figure({True: curves["pr"]}, {True: at}, rate),
             calibration_figure({True: bins}),
-            score_figure(table, 0.5),
+            score_histogram_figure(table, 0.5),
             gains_figure({True: curves["gains"]}),
         )
         for figure in figures:
             figure.to_json()
 
-    moves = [seconds(move) for _ in range(rounds + 1)][1:]
-    return statistics.median(seconds(everything) for _ in range(rounds)), statistics.median(moves)
+    moves = [time_call(move) for _ in range(rounds + 1)][1:]
+    return statistics.median(time_call(everything) for _ in range(rounds)), statistics.median(moves)
 
 
 def measure(home: Path, rows: int, rounds: int) -> str:
@@ -267,13 +282,13 @@ def measure(home: Path, rows: int, rounds: int) -> str:
     # Pages rerun in this very process wake a worker too, which would outlive the workspace by ten
     # minutes.
     os.environ |= {"THAW_HOME": str(home), "THAW_WORKER_LINGER": str(LINGER)}
-    say(f"evaluating {EVALUATED:,} rows")
+    print_step(f"evaluating {EVALUATED:,} rows")
     all_at_once, moved = evaluation(rounds)
-    say(f"making a workspace of {RUNS} runs")
+    print_step(f"making a workspace of {RUNS} runs")
     workspace = fill(home, rows)
     reruns = {}
     for name in PAGES:
-        say(f"rerunning {name}")
+        print_step(f"rerunning {name}")
         reruns[name] = rerun_seconds(name, rounds)
     with sync_playwright() as playwright, app(home) as url:
         browser = playwright.chromium.launch(
@@ -285,17 +300,17 @@ def measure(home: Path, rows: int, rounds: int) -> str:
         }
         frames = {}
         for name, address in addresses.items():
-            say(f"looking at {name}")
+            print_step(f"looking at {name}")
             frames[name] = page_bytes(browser, url, address)
         page, store = browser.new_page(), RunStore(workspace)
-        say("launching without a worker")
-        asleep(workspace)
+        print_step("launching without a worker")
+        wait_for_idle_workers(workspace)
         cold, warm = first_point(page, url, store), []
         for number in range(rounds):
-            say(f"launching, {number + 1} of {rounds}")
+            print_step(f"launching, {number + 1} of {rounds}")
             warm.append(first_point(page, url, store))
         browser.close()
-    asleep(workspace)
+    wait_for_idle_workers(workspace)
     slowest = max(reruns, key=lambda name: reruns[name][1])
     largest = max(frames, key=lambda name: frames[name][0])
 

@@ -3,7 +3,7 @@ performance.md's section.
 
 Arms that differ in learning rate (one batch order) or in seed (an order each), of the head alone
 and of the top block with the head, behind the cached prefix: by the product's `fit` one after
-another, and all in one: by the product's `fit_together` where it has them so, by a bare loop over
+another, and all in one: by the product's `fit_batched_heads` where it has them so, by a bare loop over
 one batched network elsewhere. Both must end with the same weights. Whole runs of a sweep say what
 that is worth.
 """
@@ -25,22 +25,22 @@ from torch import Tensor, nn
 from benchmarks.page_section import put_section
 from benchmarks.parity import Silent, plan_at
 from benchmarks.real_rows import thaw
-from benchmarks.speed_freezing import MODEL, Bench, behind
-from benchmarks.speed_training import BATCH, PAGE, SETTINGS, TRAIN, first, prepare
+from benchmarks.speed_freezing import MODEL, Bench, rows_after_prefix
+from benchmarks.speed_training import BATCH, PAGE, SETTINGS, TRAIN, first_rows, prepare
 from benchmarks.timing import alternate, machine, ratio_text
 from core.data.datasets import list_datasets
 from core.models.library import find_backbone
 from core.models.network import Network
-from core.runs.launch import CLUSTER
+from core.runs.launch import CLUSTER_QUEUE
 from core.runs.store import RunStore
 from core.runs.sweep import Arm as SweepArm
 from core.runs.sweep import SweepSpec, submit_sweep
-from core.runs.worker import carry_out
-from core.training.feeding import Rows
+from core.runs.worker import run_job
+from core.training.feeding import RowTensors
 from core.training.job import execute
 from core.training.loop import epoch_batches, fit
 from core.training.settings import TrainSettings
-from core.training.together import fit_together
+from core.training.together import fit_batched_heads
 from core.workspace import Workspace, open_workspace
 
 HEADING = "Arms of one shape, together or in turn"
@@ -76,11 +76,11 @@ def arms_of(kind: str, number: int) -> list[Arm]:
 
 def linears(network: Network, depth: int) -> list[nn.Linear]:
     """The linear layers that train at this depth, from the input up."""
-    parts = [*network.ordered()[depth:], network.head]
+    parts = [*network.stage_list()[depth:], network.head]
     return [layer for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
 
 
-def taken_from(network: Network, depth: int) -> Stack:
+def stack_of_one(network: Network, depth: int) -> Stack:
     """The weights that train at this depth, as a stack of one arm."""
     layers = linears(network, depth)
     return [
@@ -88,7 +88,7 @@ def taken_from(network: Network, depth: int) -> Stack:
     ]
 
 
-def stacked(starts: Sequence[Stack]) -> Stack:
+def concat_stacks(starts: Sequence[Stack]) -> Stack:
     """Stacks of several arms as one."""
     return [
         (torch.cat([weight for weight, _ in layers]), torch.cat([bias for _, bias in layers]))
@@ -96,7 +96,7 @@ def stacked(starts: Sequence[Stack]) -> Stack:
     ]
 
 
-def outputs(stack: Stack, x: Tensor) -> Tensor:
+def stack_forward(stack: Stack, x: Tensor) -> Tensor:
     """Logits (arms, rows) of rows that all arms share, (rows, inputs), or of each arm's own, (arms,
     rows, inputs)."""
     for place, (weight, bias) in enumerate(stack):
@@ -117,13 +117,13 @@ def outputs(stack: Stack, x: Tensor) -> Tensor:
 
 def losses(stack: Stack, x: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of each arm (arms,) over labels (rows,) or (arms, rows)."""
-    logits = outputs(stack, x)
+    logits = stack_forward(stack, x)
     return nn.functional.binary_cross_entropy_with_logits(
         logits, labels.expand_as(logits), reduction="none"
     ).mean(1)
 
 
-def optimiser_of(
+def make_optimiser(
     stack: Stack, arms: Sequence[Arm]
 ) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
     """(One fused optimiser over a group for each rate, what hands the stack's gradients on to it).
@@ -150,14 +150,16 @@ def optimiser_of(
     return torch.optim.AdamW(named, weight_decay=0, fused=True), hand_on
 
 
-def train_stack(stack: Stack, arms: Sequence[Arm], train: Rows, validation: Rows) -> Stack:
+def train_stack(
+    stack: Stack, arms: Sequence[Arm], train: RowTensors, validation: RowTensors
+) -> Stack:
     """The best epoch's weights of every arm, all trained by one bare loop; one arm is the loop
     without batching."""
     (x,), (x_validation,) = train.state, validation.state
     stack = [
         (weight.clone().requires_grad_(), bias.clone().requires_grad_()) for weight, bias in stack
     ]
-    optimiser, hand_on = optimiser_of(stack, arms)
+    optimiser, hand_on = make_optimiser(stack, arms)
     shared = len({arm.seed for arm in arms}) == 1
     with torch.no_grad():
         lowest = losses(stack, x_validation, validation.labels)
@@ -197,15 +199,15 @@ class Trial:
     ) -> None:
         self.bench, self.depth, self.arms = bench, depth, arms_of(kind, number)
         network = bench.start(0)
-        self.train = behind(network, depth, bench.prepared.train, workspace, "train")
-        self.validation = behind(
-            network, depth, first(bench.prepared.test, VALIDATION_ROWS), workspace, "arms"
+        self.train = rows_after_prefix(network, depth, bench.prepared.train, workspace, "train")
+        self.validation = rows_after_prefix(
+            network, depth, first_rows(bench.prepared.test, VALIDATION_ROWS), workspace, "arms"
         )
         self.ended: dict[str, Stack] = {}
 
     def start(self, arm: Arm) -> Stack:
         """The weights the arm begins with."""
-        return taken_from(self.bench.start(arm.seed), self.depth)
+        return stack_of_one(self.bench.start(arm.seed), self.depth)
 
     def in_turn(self) -> float:
         """Seconds of `fit`, arm after arm, with its reporting and its checkpoints."""
@@ -220,8 +222,8 @@ class Trial:
             began = time.perf_counter()
             fit(network, plan, self.train, self.validation, settings, Silent(), checkpoint)
             seconds += time.perf_counter() - began
-            ended.append(taken_from(network, self.depth))
-        self.ended["in turn"] = stacked(ended)
+            ended.append(stack_of_one(network, self.depth))
+        self.ended["in turn"] = concat_stacks(ended)
         return seconds
 
     def together(self) -> float:
@@ -229,13 +231,13 @@ class Trial:
         loop elsewhere."""
         if self.depth == max(PARTS) and len({arm.rate for arm in self.arms}) > 1:
             return self.product_together()
-        start = stacked([self.start(arm) for arm in self.arms])
+        start = concat_stacks([self.start(arm) for arm in self.arms])
         began = time.perf_counter()
         self.ended["together"] = train_stack(start, self.arms, self.train, self.validation)
         return time.perf_counter() - began
 
     def product_together(self) -> float:
-        """Seconds of `fit_together`, arm after arm, with its reporting and what it keeps for the
+        """Seconds of `fit_batched_heads`, arm after arm, with its reporting and what it keeps for the
         next."""
         rates, ended, seconds = [arm.rate for arm in self.arms], [], 0.0
         with tempfile.TemporaryDirectory(dir=self.bench.folder) as name:
@@ -246,7 +248,7 @@ class Trial:
                 )
                 plan = plan_at(network, self.depth)
                 began = time.perf_counter()
-                fit_together(
+                fit_batched_heads(
                     network,
                     plan,
                     self.train,
@@ -257,8 +259,8 @@ class Trial:
                     Path(name),
                 )
                 seconds += time.perf_counter() - began
-                ended.append(taken_from(network, self.depth))
-        self.ended["together"] = stacked(ended)
+                ended.append(stack_of_one(network, self.depth))
+        self.ended["together"] = concat_stacks(ended)
         return seconds
 
     def largest_gap(self) -> float:
@@ -296,10 +298,10 @@ def whole_runs(folder: Path, rounds: int) -> dict[str, list[float]]:
     )
 
     def sweep(spec: SweepSpec) -> float:
-        submit_sweep(workspace, spec, f"sweep {next(names)}", own=True)
+        submit_sweep(workspace, spec, f"sweep {next(names)}", run_here=True)
         began, runs = time.perf_counter(), 0
-        while run := store.claim(CLUSTER, os.getpid()):
-            carry_out(workspace, store, run, execute)
+        while run := store.claim(CLUSTER_QUEUE, os.getpid()):
+            run_job(workspace, store, run, execute)
             assert store.get(run.id).status == "done"
             runs += 1
         return (time.perf_counter() - began) / runs
@@ -333,7 +335,7 @@ BODY = """Made by `python -m benchmarks.speed_arms` on {today} ({machine}).
 A DNN (embedding 16, three blocks of 400) on {rows:,} simulated rows behind the cached prefix, batch {batch:,}, {epochs}
 epochs, validated on {validation:,} rows after each, {threads} threads; {rounds} rounds in turn, medians; ratios are
 median (lowest to highest). In turn: the product's `fit`, arm after arm. Together: learning rates of the head alone by
-the product's `fit_together`, with its reports and what it keeps; the rest, which the product trains in turn, by a bare
+the product's `fit_batched_heads`, with its reports and what it keeps; the rest, which the product trains in turn, by a bare
 loop over all arms' weights stacked, with one optimiser and one gather where the batch order is the same. Both ways end
 with the same weights (largest difference in the last column).
 

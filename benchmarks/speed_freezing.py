@@ -25,17 +25,17 @@ from benchmarks.speed_training import (
     TRAIN,
     VALIDATION_ROWS,
     Prepared,
-    ask_peer,
-    first,
+    first_rows,
     prepare,
+    run_peer_job,
 )
 from benchmarks.timing import alternate, ceilings, machine, ratio, ratio_text
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network, State
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.loop import fit
-from core.training.prefix import frozen_state
+from core.training.prefix import frozen_prefix_outputs
 from core.workspace import Workspace, open_workspace
 
 HEADING = "Freezing pays"
@@ -49,8 +49,8 @@ HEAD_GOAL, SWEEP_GOAL, SHARE_GOAL = 10.0, 2.5, 1.15
 def train(
     network: Network,
     depth: int,
-    rows: Rows,
-    validation: Rows,
+    rows: RowTensors,
+    validation: RowTensors,
     folder: Path,
     epochs: int,
     seed: int,
@@ -65,12 +65,14 @@ def train(
     return time.perf_counter() - began
 
 
-def behind(network: Network, depth: int, rows: Rows, workspace: Workspace, key: str) -> Rows:
+def rows_after_prefix(
+    network: Network, depth: int, rows: RowTensors, workspace: Workspace, key: str
+) -> RowTensors:
     """The rows behind the frozen prefix, from the cache when it is there."""
     state: State | None = (
-        frozen_state(network, depth, rows.state, key, workspace) if depth else None
+        frozen_prefix_outputs(network, depth, rows.state, key, workspace) if depth else None
     )
-    return rows if state is None else Rows(state, rows.labels, depth)
+    return rows if state is None else RowTensors(state, rows.labels, depth)
 
 
 class Bench:
@@ -81,7 +83,7 @@ class Bench:
         torch.manual_seed(0)
         self.backbone = build_network(MODEL, SETTINGS[MODEL], prepared.field_sizes, HeadSettings())
         self.weights = {name: tensor.clone() for name, tensor in self.backbone.state_dict().items()}
-        self.validation = first(prepared.test, VALIDATION_ROWS)
+        self.validation = first_rows(prepared.test, VALIDATION_ROWS)
 
     def start(self, seed: int) -> Network:
         """The backbone with a new head."""
@@ -96,7 +98,7 @@ class Bench:
         rows, validation = self.prepared.train, self.validation
         if cached:
             rows, validation = (
-                behind(network, depth, one, workspace, key)
+                rows_after_prefix(network, depth, one, workspace, key)
                 for one, key in ((rows, "train"), (validation, "valid"))
             )
         return train(network, depth, rows, validation, self.folder, 1, 0)
@@ -109,8 +111,12 @@ class Bench:
             for depth in DEPTHS:
                 for seed in SEEDS:
                     network = self.start(seed)
-                    rows = behind(network, depth, self.prepared.train, workspace, "train")
-                    validation = behind(network, depth, self.validation, workspace, "valid")
+                    rows = rows_after_prefix(
+                        network, depth, self.prepared.train, workspace, "train"
+                    )
+                    validation = rows_after_prefix(
+                        network, depth, self.validation, workspace, "valid"
+                    )
                     train(network, depth, rows, validation, self.folder, EPOCHS, seed, amp)
             return time.perf_counter() - began
 
@@ -128,7 +134,7 @@ class Bench:
             "seeds": list(SEEDS),
             "epochs": EPOCHS,
         }
-        return float(ask_peer(job, self.folder)["seconds"])
+        return float(run_peer_job(job, self.folder)["seconds"])
 
     def share_of_operations(self, depth: int) -> float:
         """Operations of an epoch behind the prefix over those of a full one: two a weight forward,

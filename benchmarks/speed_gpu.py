@@ -18,14 +18,14 @@ import torch
 
 from benchmarks.page_section import put_section
 from benchmarks.parity import Silent, plan_at
-from benchmarks.speed_training import PAGE, SETTINGS, TRAIN, VALIDATION_ROWS, first, prepare
+from benchmarks.speed_training import PAGE, SETTINGS, TRAIN, VALIDATION_ROWS, first_rows, prepare
 from benchmarks.timing import alternate, machine
 from core.evaluation.delong import auc_variance
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.training import loop
 from core.training.devices import device_name
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.loop import fit
 from core.training.task import predict
 
@@ -59,15 +59,20 @@ WAYS = (
 )
 
 
-def on(device: torch.device, rows: Rows) -> Rows:
+def to_device(device: torch.device, rows: RowTensors) -> RowTensors:
     """The rows, moved there."""
-    return Rows(
-        tuple(tensor.to(device) for tensor in rows.state), rows.labels.to(device), rows.first
+    return RowTensors(
+        tuple(tensor.to(device) for tensor in rows.state), rows.labels.to(device), rows.first_stage
     )
 
 
 def epoch(
-    way: Way, train: Rows, test: Rows, sizes: tuple[int, ...], folder: Path, aucs: list[float]
+    way: Way,
+    train: RowTensors,
+    test: RowTensors,
+    sizes: tuple[int, ...],
+    folder: Path,
+    aucs: list[float],
 ) -> float:
     """Seconds of one epoch, its checkpoint and the validation of few rows included, after one on
     few batches."""
@@ -75,10 +80,12 @@ def epoch(
     device = test.labels.device
     network = build_network(MODEL, SETTINGS[MODEL], sizes, HeadSettings()).to(device)
     settings = dataclasses.replace(TRAIN, batch_size=way.batch_size, amp=way.amp, device="cuda")
-    loop.RECORDING = ("cuda",) if way.replayed else ()
-    chosen = first(train, way.rows)
-    chosen = on(device, chosen) if way.resident else dataclasses.replace(chosen, resident=False)
-    for rows in (first(chosen, 4 * way.batch_size), chosen):
+    loop.GRAPH_DEVICES = ("cuda",) if way.replayed else ()
+    chosen = first_rows(train, way.rows)
+    chosen = (
+        to_device(device, chosen) if way.resident else dataclasses.replace(chosen, resident=False)
+    )
+    for rows in (first_rows(chosen, 4 * way.batch_size), chosen):
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         torch.cuda.synchronize()
         began = time.perf_counter()
@@ -86,7 +93,7 @@ def epoch(
             network,
             plan_at(network, 0),
             rows,
-            first(test, VALIDATION_ROWS),
+            first_rows(test, VALIDATION_ROWS),
             settings,
             Silent(),
             folder / "checkpoint.pt",
@@ -113,7 +120,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         prepared = prepare(folder, options.rows, many=True)
-        test = on(device, prepared.test)
+        test = to_device(device, prepared.test)
         aucs: dict[str, list[float]] = {way.title: [] for way in WAYS}
         contestants: dict[str, Callable[[], float]] = {
             way.title: partial(

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from benchmarks.page_section import put_section
 from benchmarks.speed_training import BATCH, PAGE
-from benchmarks.timing import alternate, machine, ratio_text, seconds
-from core.models.layers import Linear, Lookup
+from benchmarks.timing import alternate, machine, ratio_text, time_call
+from core.models.layers import EmbeddingTable, Linear
 
 HEADING = "Layers beside torch's own"
 FIELDS, SIZE, NUMBERS, WIDTH, IDS = 39, 16, 13, 400, 95_000
@@ -44,7 +44,7 @@ def step(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> float:
             layer.zero_grad()
             layer(inputs).backward(gradient)
 
-    return seconds(work)
+    return time_call(work)
 
 
 def contestants() -> dict[str, dict[str, Callable[[], float]]]:
@@ -65,7 +65,7 @@ def contestants() -> dict[str, dict[str, Callable[[], float]]]:
         gradient = torch.randn(BATCH, FIELDS, size)
         found[f"{FIELDS} look-ups a row in {IDS:,} x {size} ({where})"] = {
             name: partial(step, kind(IDS, size), ids, gradient)
-            for name, kind in (("ours", Lookup), ("torch", nn.Embedding))
+            for name, kind in (("ours", EmbeddingTable), ("torch", nn.Embedding))
         }
     return found
 

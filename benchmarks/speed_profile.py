@@ -12,7 +12,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.page_section import put_section
-from benchmarks.speed_training import PAGE, SETTINGS, TITLES, Prepared, ours, prepare
+from benchmarks.speed_training import PAGE, SETTINGS, TITLES, Prepared, our_epoch, prepare
 from benchmarks.timing import machine
 
 HEADING = "Where an epoch goes"
@@ -35,7 +35,7 @@ def shares(model: str, prepared: Prepared, folder: Path) -> dict[str, float]:
     """Shares of the processor time that torch's operations took; what is inside an optimiser's step
     counts there."""
     with profile(activities=[ProfilerActivity.CPU]) as found:
-        ours(model, prepared, folder, [])
+        our_epoch(model, prepared, folder, [])
     # Named ranges, such as the optimiser's step, hold operations that are listed by themselves too.
     events = {event.key: event for event in found.key_averages()}
     whole = sum(event.self_cpu_time_total for event in events.values())

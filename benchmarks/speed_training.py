@@ -24,14 +24,22 @@ import torch
 from benchmarks.page_section import put_section
 from benchmarks.parity import Silent, count, peer_python, plan_at
 from benchmarks.real_rows import thaw
-from benchmarks.timing import alternate, ceilings, machine, product_rate, ratio, ratio_text, seconds
-from core.data.datasets import encoded, find_dataset, labels_of
+from benchmarks.timing import (
+    alternate,
+    ceilings,
+    machine,
+    product_rate,
+    ratio,
+    ratio_text,
+    time_call,
+)
+from core.data.datasets import find_dataset, load_encoded, load_labels
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.delong import auc_variance
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.training.checkpoint import Progress, save_checkpoint
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.loop import fit
 from core.training.settings import TrainSettings
 from core.training.task import predict
@@ -76,8 +84,8 @@ class Prepared:
     """Encoded rows of one table size; `file` holds them as npz for the peers."""
 
     file: Path
-    train: Rows
-    test: Rows
+    train: RowTensors
+    test: RowTensors
     field_sizes: tuple[int, ...]
 
 
@@ -95,7 +103,7 @@ def prepare(folder: Path, rows: int, many: bool) -> Prepared:
     )
     dataset = find_dataset(workspace, name)
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
-    table, labels = encoded(workspace, dataset, preprocessing), np.array(labels_of(dataset))
+    table, labels = load_encoded(workspace, dataset, preprocessing), np.array(load_labels(dataset))
     sizes = list(preprocessing.field_sizes)
     sizes[sizes.index(max(sizes))] += max(0, (MANY_IDS if many else FEW_IDS) - sum(sizes))
     arrays: dict[str, np.ndarray] = {}
@@ -108,26 +116,26 @@ def prepare(folder: Path, rows: int, many: bool) -> Prepared:
         values["labels"] = labels[chosen]
         arrays |= {f"{part}_{key}": array for key, array in values.items()}
         tensors = {key: torch.from_numpy(array) for key, array in values.items()}
-        parts[part] = Rows((tensors["ids"].int(), tensors["numerics"]), tensors["labels"])
+        parts[part] = RowTensors((tensors["ids"].int(), tensors["numerics"]), tensors["labels"])
     np.savez(folder / f"{name}.npz", **arrays)  # type: ignore[arg-type]
     return Prepared(folder / f"{name}.npz", parts["train"], parts["test"], tuple(sizes))
 
 
-def first(rows: Rows, number: int) -> Rows:
+def first_rows(rows: RowTensors, number: int) -> RowTensors:
     """The first so many rows."""
     state = tuple(tensor[:number] for tensor in rows.state)
     return dataclasses.replace(rows, state=state, labels=rows.labels[:number])
 
 
-def ours(
+def our_epoch(
     model: str, prepared: Prepared, folder: Path, aucs: list[float], amp: bool = False
 ) -> float:
     """Seconds of one epoch by core.training.loop.fit, its validation on few rows included."""
     torch.manual_seed(0)
     network = build_network(model, SETTINGS[model], prepared.field_sizes, HeadSettings())
     plan, checkpoint = plan_at(network, 0), folder / "checkpoint.pt"
-    validation = first(prepared.test, VALIDATION_ROWS)
-    for train in (first(prepared.train, WARM_ROWS), prepared.train):
+    validation = first_rows(prepared.test, VALIDATION_ROWS)
+    for train in (first_rows(prepared.train, WARM_ROWS), prepared.train):
         checkpoint.unlink(missing_ok=True)
         began = time.perf_counter()
         fit(
@@ -148,7 +156,7 @@ def ours(
     return taken
 
 
-def theirs(model: str, peer: str, prepared: Prepared, folder: Path, aucs: list[float]) -> float:
+def peer_epoch(model: str, peer: str, prepared: Prepared, folder: Path, aucs: list[float]) -> float:
     """Seconds of one epoch by the peer's package."""
     job = {
         "peer": peer,
@@ -163,12 +171,12 @@ def theirs(model: str, peer: str, prepared: Prepared, folder: Path, aucs: list[f
         "workers": 1,
         "seed": 0,
     }
-    answer = ask_peer(job, folder)
+    answer = run_peer_job(job, folder)
     aucs.append(answer["auc"])
     return float(answer["seconds"])
 
 
-def ask_peer(job: dict[str, Any], folder: Path) -> dict[str, float]:
+def run_peer_job(job: dict[str, Any], folder: Path) -> dict[str, float]:
     """What benchmarks.peer_speed says of a job, carried out in the peers' environment."""
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     command = [str(peer_python()), "-m", "benchmarks.peer_speed", str(folder / "job.json")]
@@ -191,7 +199,10 @@ def checkpoint_seconds(prepared: Prepared, folder: Path) -> float:
     path = folder / "checkpoint.pt"
     return float(
         np.median(
-            [seconds(lambda: save_checkpoint(path, progress, weights, optimiser)) for _ in range(3)]
+            [
+                time_call(lambda: save_checkpoint(path, progress, weights, optimiser))
+                for _ in range(3)
+            ]
         )
     )
 
@@ -209,11 +220,11 @@ def measure(model: str, prepared: Prepared, many: bool, folder: Path, rounds: in
     peers = [peer for one, peer in PAIRS if one == model]
     aucs: dict[str, list[float]] = {name: [] for name in ("ours", "half", *peers)}
     contestants: dict[str, Callable[[], float]] = {
-        "ours": partial(ours, model, prepared, folder, aucs["ours"])
+        "ours": partial(our_epoch, model, prepared, folder, aucs["ours"])
     }
-    contestants["half"] = partial(ours, model, prepared, folder, aucs["half"], amp=True)
+    contestants["half"] = partial(our_epoch, model, prepared, folder, aucs["half"], amp=True)
     contestants |= {
-        peer: partial(theirs, model, peer, prepared, folder, aucs[peer]) for peer in peers
+        peer: partial(peer_epoch, model, peer, prepared, folder, aucs[peer]) for peer in peers
     }
     # The machine's own speed changes from minute to minute.
     contestants["product"] = product_rate

@@ -22,7 +22,13 @@ from core.data.datasets import list_datasets
 from core.evaluation.verdicts import Verdict
 from core.runs.store import Run, RunStore
 from core.runs.sweep import Sweep, find_sweep, list_sweeps
-from core.runs.sweep_result import ArmResult, arm_results, forgotten, judged, reference_of
+from core.runs.sweep_result import (
+    ArmResult,
+    default_reference,
+    forgetting_sentences,
+    judge_arms,
+    summarise_arms,
+)
 from core.workspace import PROJECT, Workspace, open_workspace
 
 HEADING = "Every strategy at 1,000, 5,000 and 20,000 target rows"
@@ -75,7 +81,7 @@ def seconds_between(runs: Sequence[Run]) -> float:
     return (max(ends) - min(starts)).total_seconds()
 
 
-def cell(result: ArmResult, verdict: Verdict | None) -> str:
+def arm_cell(result: ArmResult, verdict: Verdict | None) -> str:
     """Mean AUC ± deviation, and the difference from full fine-tuning where test rows and seeds tell
     one."""
     spread = result.auc["target_test"]
@@ -84,7 +90,7 @@ def cell(result: ArmResult, verdict: Verdict | None) -> str:
     )
     if verdict is None:
         return text
-    mark = {"better": "▲", "worse": "▼", "not distinguishable": "≈"}[verdict.word]
+    mark = {"better": "▲", "worse": "▼", "not distinguishable": "≈"}[verdict.outcome]
     return f"{text} {mark} {verdict.auc.delta:+.4f}"
 
 
@@ -108,7 +114,7 @@ def table(
         cells = [title]
         for setting in sizes:
             result = by_setting.get((setting, title), last)
-            cells.append(cell(result, against.get((setting, title))))
+            cells.append(arm_cell(result, against.get((setting, title))))
         loss, kept = last.log_loss["target_test"], last.auc["source_test"]
         cells += [
             f"{loss.mean:.4f}",
@@ -138,7 +144,7 @@ def lessons(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference
     told = [
         one
         for one in verdicts
-        if one.b == reference and one.a in others and one.word != "not distinguishable"
+        if one.b == reference and one.a in others and one.outcome != "not distinguishable"
     ]
     frozen, full = found["freeze depth 4", SIZES[-1]], found[reference, SIZES[-1]]
     spread = [auc[title, SIZES[0]].deviation for title in ("freeze depth 5", "freeze depth 4")]
@@ -148,7 +154,7 @@ def lessons(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference
         comparisons=len(others) * len(SIZES),
         reference=reference,
         told=len(told),
-        named="; ".join(f"{one.a} {one.word}, {one.setting}" for one in told),
+        named="; ".join(f"{one.a} {one.outcome}, {one.setting}" for one in told),
         share=f"{frozen.trained_parameters / full.trained_parameters:.1%}",
         few=f"{SIZES[0]:,}",
         probe=f"{spread[0]:.4f}",
@@ -171,9 +177,9 @@ more than {adapted} AUC even at the largest size.
 
 def page(workspace: Workspace, sweep: Sweep, runs: Sequence[Run], commands: list[str]) -> str:
     """The section's text."""
-    results = arm_results(sweep, runs)
-    reference = reference_of(results)
-    verdicts, sentences = judged(workspace, results, reference)
+    results = summarise_arms(sweep, runs)
+    reference = default_reference(results)
+    verdicts, sentences = judge_arms(workspace, results, reference)
     full = [run for result in results if result.title == reference for run in result.runs]
     mixed = wise_ft(workspace, full)
     commands.append("python -m core interpolate --run R   (R: each run of full fine-tuning)")
@@ -185,7 +191,9 @@ def page(workspace: Workspace, sweep: Sweep, runs: Sequence[Run], commands: list
         reference=reference,
         lessons=lessons(results, verdicts, reference),
         table=table(results, verdicts, reference, mixed),
-        verdicts="\n".join(f"- {sentence}" for sentence in (*sentences, *forgotten(results))),
+        verdicts="\n".join(
+            f"- {sentence}" for sentence in (*sentences, *forgetting_sentences(results))
+        ),
         commands="\n".join(commands),
     )
 
@@ -233,7 +241,7 @@ def main() -> None:
             thaw(workspace, SWEEP, [])
         commands.append(f"python -m core {SWEEP}")
         sweep = find_sweep(workspace, NAME)
-        runs = RunStore(workspace).group(sweep.id)
+        runs = RunStore(workspace).list_group(sweep.id)
         put_section(options.out, HEADING, page(workspace, sweep, runs, commands))
 
 

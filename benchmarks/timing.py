@@ -74,7 +74,7 @@ def ratio_text(ours: Sequence[float], theirs: Sequence[float]) -> str:
     return f"{middle:.2f}x ({low:.2f} to {high:.2f})"
 
 
-def seconds(work: Callable[[], object]) -> float:
+def time_call(work: Callable[[], object]) -> float:
     """Wall seconds of one call."""
     began = time.perf_counter()
     work()
@@ -92,11 +92,11 @@ def ceilings() -> Ceilings:
 
         def from_disk() -> float:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            return seconds(lambda: _read(path))
+            return time_call(lambda: _read(path))
 
-        copy = _median(lambda: seconds(lambda: np.copyto(target, source)))
+        copy = _median(lambda: time_call(lambda: np.copyto(target, source)))
         disk = _median(from_disk)
-        cached = _median(lambda: seconds(lambda: _read(path)))
+        cached = _median(lambda: time_call(lambda: _read(path)))
     return Ceilings(
         product_rate(), COPY_BYTES / copy / 1e9, COPY_BYTES / cached / 1e9, COPY_BYTES / disk / 1e9
     )
@@ -105,7 +105,7 @@ def ceilings() -> Ceilings:
 def product_rate() -> float:
     """GFLOP/s of a float32 product of two matrices of MATRIX x MATRIX; half a second."""
     left, right = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
-    return 2 * MATRIX**3 / _median(lambda: seconds(lambda: left @ right)) / 1e9
+    return 2 * MATRIX**3 / _median(lambda: time_call(lambda: left @ right)) / 1e9
 
 
 def machine() -> str:

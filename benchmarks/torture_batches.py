@@ -8,15 +8,15 @@ from typing import Any
 
 from core.data import reader_process, textblocks
 from core.data.columns import ColumnsNeeded
-from core.data.dialects import inspect
-from core.data.read_rows import RowsRequest, inspect_file, read_rows, rows_job
-from core.data.reader_server import Tell
+from core.data.dialects import detect_format
+from core.data.read_rows import RowsRequest, detect_file_format, read_file_rows, read_rows_job
+from core.data.reader_server import SendEvent
 from core.errors import BadInput, ReaderFailed, ThawError
 from core.typed_json import to_json
 
 
 @dataclass(frozen=True)
-class Ended:
+class ReadOutcome:
     """How reading a file ended. outcome: "rows", a sentence, or "!" and what nobody expected."""
 
     seed: int
@@ -27,7 +27,7 @@ class Ended:
     died: str = ""
 
 
-def batch_job(request: dict[str, Any], tell: Tell) -> None:
+def batch_job(request: dict[str, Any], tell: SendEvent) -> None:
     """Reads one file after the other, telling of each before and after; runs in the reader's
     child."""
     for one in request["files"]:
@@ -37,8 +37,10 @@ def batch_job(request: dict[str, Any], tell: Tell) -> None:
         path, folder = Path(one["path"]), Path(one["folder"])
         answer: dict[str, Any] = {"rows": 0, "bad": 0}
         try:
-            wanted = RowsRequest(str(path), str(folder), inspect(path), one["skip"], "required")
-            found = rows_job(to_json(wanted), lambda event: None)
+            wanted = RowsRequest(
+                str(path), str(folder), detect_format(path), one["skip"], "required"
+            )
+            found = read_rows_job(to_json(wanted), lambda event: None)
             answer |= {"outcome": "rows", "rows": found["rows"], "bad": found["bad_rows"]}
         except ThawError as error:
             answer["outcome"] = f"{'?' if isinstance(error, ColumnsNeeded) else ''}{error}"
@@ -50,10 +52,10 @@ def batch_job(request: dict[str, Any], tell: Tell) -> None:
         tell({"ended": one["seed"], "seconds": time.monotonic() - began, **answer})
 
 
-def read_all(files: list[dict[str, Any]]) -> list[Ended]:
+def read_all(files: list[dict[str, Any]]) -> list[ReadOutcome]:
     """How each of the files ended; one that ended the child is "!" unless, read alone, it is a
     sentence."""
-    found: dict[int, Ended] = {}
+    found: dict[int, ReadOutcome] = {}
     while left := [one for one in files if one["seed"] not in found]:
         begun: list[int] = []
 
@@ -62,7 +64,7 @@ def read_all(files: list[dict[str, Any]]) -> list[Ended]:
                 begun.append(event["begun"])  # noqa: B023
             else:
                 seed = event["ended"]
-                found[seed] = Ended(
+                found[seed] = ReadOutcome(
                     seed, event["outcome"], event["seconds"], event["rows"], event["bad"]
                 )
 
@@ -72,20 +74,22 @@ def read_all(files: list[dict[str, Any]]) -> list[Ended]:
             if not begun:
                 raise
             last = next(one for one in left if one["seed"] == begun[-1])
-            found[last["seed"]] = _alone(last, error.cause)
+            found[last["seed"]] = _read_alone(last, error.cause)
     return [found[one["seed"]] for one in files]
 
 
-def _alone(one: dict[str, Any], cause: str) -> Ended:
+def _read_alone(one: dict[str, Any], cause: str) -> ReadOutcome:
     """A file that ended the child which read it, once more, as `ingest` reads it."""
     began = time.monotonic()
     path, folder = Path(one["path"]), Path(one["folder"])
     try:
-        form = inspect_file(path)
-        read_rows(path, form, folder, one["skip"], "required", lambda share: None, lambda: False)
+        form = detect_file_format(path)
+        read_file_rows(
+            path, form, folder, one["skip"], "required", lambda share: None, lambda: False
+        )
         outcome = "rows"
     except BadInput as error:
         outcome = str(error)
     except Exception as error:
         outcome = f"!{type(error).__name__}: {error}"
-    return Ended(one["seed"], outcome, time.monotonic() - began, died=cause)
+    return ReadOutcome(one["seed"], outcome, time.monotonic() - began, died=cause)

@@ -80,7 +80,7 @@ def _arrow(table: pa.Table, stream_form: bool, codec: str | None) -> bytes:
     return out.getvalue()
 
 
-class _Keys(pe.KmsClient):
+class _TestKmsClient(pe.KmsClient):
     """A key service that keeps its keys to itself, so to speak."""
 
     def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> str:
@@ -95,7 +95,7 @@ def encrypted_parquet(table: pa.Table, columns: list[str], plain_footer: bool) -
     settings = pe.EncryptionConfiguration(
         footer_key="f", column_keys={"c": columns}, plaintext_footer=plain_footer
     )
-    factory = pe.CryptoFactory(lambda config: _Keys())
+    factory = pe.CryptoFactory(lambda config: _TestKmsClient())
     properties = factory.file_encryption_properties(pe.KmsConnectionConfig(), settings)
     stream = io.BytesIO()
     with pq.ParquetWriter(stream, table.schema, encryption_properties=properties) as writer:
@@ -187,14 +187,14 @@ def sound_files() -> dict[str, bytes]:
     files["tar, gnu, a long name"] = _tar(tarfile.GNU_FORMAT, (long_name, text))
     files["tar, pax, a long name"] = _tar(tarfile.PAX_FORMAT, (long_name, text))
     tar = _tar(tarfile.GNU_FORMAT, ("train.txt", text), ("test.txt", other))
-    for name, pack in PACKINGS.items():
+    for name, pack in COMPRESSIONS.items():
         files[name] = pack(text)
         files[f"{name}, two ends to end"] = pack(text[:3000]) + pack(text[3000:])
         files[f"{name}, a tar"] = pack(tar)
     return files
 
 
-PACKINGS: dict[str, Callable[[bytes], bytes]] = {
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda data: gzip.compress(data, mtime=0),
     "bzip2": bz2.compress,
     "xz": lambda data: lzma.compress(data, preset=1),
@@ -217,7 +217,7 @@ def damaged_file(seed: int) -> tuple[str, bytes]:
 
 
 def _damage(dice: random.Random, data: bytearray, files: dict[str, bytes]) -> None:
-    place = _place(dice, data)
+    place = _random_position(dice, data)
     kind = dice.randrange(9)
     if kind <= 2:
         if data:
@@ -242,7 +242,7 @@ def _damage(dice: random.Random, data: bytearray, files: dict[str, bytes]) -> No
         data[place : place + dice.choice((0, 200))] = other[start : start + dice.randint(1, 3000)]
 
 
-def _place(dice: random.Random, data: bytearray) -> int:
+def _random_position(dice: random.Random, data: bytearray) -> int:
     """Anywhere, or where readers find what they trust: the beginning, the end, a Parquet file's
     footer."""
     size = len(data)

@@ -18,20 +18,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fuzz import kind_of
+from benchmarks.fuzz import normalise_outcome
 from benchmarks.reliability import write_section
-from benchmarks.torture_batches import Ended, read_all
+from benchmarks.torture_batches import ReadOutcome, read_all
 from benchmarks.torture_binaries import damaged_file
-from benchmarks.torture_texts import OURS, Made, independent, made_file
+from benchmarks.torture_texts import OURS, MadeFile, make_file, read_independently
 from core.data.containers import open_rows
-from core.data.rowsfile import map_rows, plain
-from core.data.samples import ROWS
+from core.data.rowsfile import dictionary_decode, memory_map_rows
+from core.data.samples import ROWS_FILE
 
 BATCH = 100
-SLOW = 10.0
+SLOW_SECONDS = 10.0
 
 
-def torture_binaries(seeds: range) -> list[tuple[str, Ended]]:
+def torture_binaries(seeds: range) -> list[tuple[str, ReadOutcome]]:
     """(what the file was, how it ended) of damaged binaries."""
     with tempfile.TemporaryDirectory(prefix="thaw-torture-") as name:
         folder, files, kinds = Path(name), [], []
@@ -52,12 +52,12 @@ def torture_binaries(seeds: range) -> list[tuple[str, Ended]]:
         return list(zip(kinds, read_all(files), strict=True))
 
 
-def torture_texts(seeds: range) -> list[Ended]:
+def torture_texts(seeds: range) -> list[ReadOutcome]:
     """How texts ended; "!" where their values are not those of the independent reader."""
     with tempfile.TemporaryDirectory(prefix="thaw-torture-") as name:
         files, made = [], {}
         for seed in seeds:
-            made[seed] = one = made_file(seed)
+            made[seed] = one = make_file(seed)
             folder = Path(name) / f"{seed}"
             folder.mkdir()
             (folder / "file").write_bytes(one.data)
@@ -71,23 +71,29 @@ def torture_texts(seeds: range) -> list[Ended]:
             )
             files[-1]["block"] = one.block
         return [
-            _compared(end, made[end.seed], Path(name) / f"{end.seed}") for end in read_all(files)
+            _compare_with_expected(end, made[end.seed], Path(name) / f"{end.seed}")
+            for end in read_all(files)
         ]
 
 
 FINDINGS = "Findings:"
 
 
-def _compared(end: Ended, made: Made, folder: Path) -> Ended:
+def _compare_with_expected(end: ReadOutcome, made: MadeFile, folder: Path) -> ReadOutcome:
     if end.outcome.startswith("!") or end.died:
         return end
     with open_rows(folder / "file") as stream:
-        expected = independent(made, stream.read())
+        expected = read_independently(made, stream.read())
     wrong = ""
     if end.outcome == "rows":
         # A file without a row that ends in a sentence only later.
         got = (
-            [list(row.values()) for row in plain(map_rows(folder / ROWS)).select(OURS).to_pylist()]
+            [
+                list(row.values())
+                for row in dictionary_decode(memory_map_rows(folder / ROWS_FILE))
+                .select(OURS)
+                .to_pylist()
+            ]
             if end.rows
             else []
         )
@@ -110,7 +116,7 @@ def _compared(end: Ended, made: Made, folder: Path) -> Ended:
         number = int(named[1].replace(",", ""))
         if number not in expected.bad and not _may_be_refused(end.outcome):
             wrong = f"names row {number}, where the bad ones are {expected.bad[:5]}: {end.outcome}"
-    return Ended(end.seed, f"!{wrong}", end.seconds) if wrong else end
+    return ReadOutcome(end.seed, f"!{wrong}", end.seconds) if wrong else end
 
 
 def _may_be_refused(outcome: str) -> bool:
@@ -182,7 +188,7 @@ def binaries_section(count: int, first: int) -> list[str]:
         ),
         f"| an exception that no sentence was written for | {len(strange):,} |",
         "| the calling process ended | 0 |",
-        f"| longer than {SLOW:.0f} s | {sum(end.seconds > SLOW for end in ends):,} |",
+        f"| longer than {SLOW_SECONDS:.0f} s | {sum(end.seconds > SLOW_SECONDS for end in ends):,} |",
         "",
         (
             f"The slowest took {max(end.seconds for end in ends):.1f} s; {count / seconds:.0f}"
@@ -194,7 +200,7 @@ def binaries_section(count: int, first: int) -> list[str]:
         "",
         *(
             f"- {n:,} × {kind}"
-            for kind, n in collections.Counter(map(kind_of, sentences)).most_common(10)
+            for kind, n in collections.Counter(map(normalise_outcome, sentences)).most_common(10)
         ),
     ]
 
@@ -236,11 +242,11 @@ def texts_section(count: int, first: int) -> list[str]:
     ]
 
 
-def _count(ends: list[Ended], outcome: str) -> int:
+def _count(ends: list[ReadOutcome], outcome: str) -> int:
     return sum(end.outcome == outcome for end in ends)
 
 
-def _findings(ends: list[Ended]) -> list[str]:
+def _findings(ends: list[ReadOutcome]) -> list[str]:
     listed = [f"- seed {end.seed}: {end.outcome[1:300]} {end.died}".rstrip() for end in ends[:40]]
     return ["", FINDINGS, "", *listed] if ends else []
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.torture_binaries import PACKINGS, cells
+from benchmarks.torture_binaries import COMPRESSIONS, cells
 
 OURS = ["label", *(f"I{place}" for place in range(1, 14)), *(f"C{place}" for place in range(1, 27))]
 MARKERS = {
@@ -38,7 +38,7 @@ LABELS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n":
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 LABEL = re.compile(r"[+-]?(0|1)(\.0*)?([eE][+-]?0+)?", re.ASCII)
 LONGEST = 4096
-NASTY = (
+DIFFICULT_TEXTS = (
     *(
         " ",
         "-",
@@ -153,7 +153,7 @@ QUOTED = (
 
 
 @dataclass(frozen=True)
-class Made:
+class MadeFile:
     """A file. sound: whether nothing in it was spoilt. skip: whether bad rows are left out. block:
     bytes of a block."""
 
@@ -176,7 +176,7 @@ class Expected:
     bad: list[int]
 
 
-def made_file(seed: int) -> Made:
+def make_file(seed: int) -> MadeFile:
     """A file by its number."""
     dice = random.Random(seed)
     header = dice.random() < 0.6
@@ -185,9 +185,9 @@ def made_file(seed: int) -> Made:
     rows = cells(dice)
     sound = dice.random() < 0.3
     if not sound:
-        _spoil(dice, rows, delimiter, quoted)
+        _damage_rows(dice, rows, delimiter, quoted)
     elif quoted:
-        _fill(dice, rows, delimiter)
+        _insert_quoted_texts(dice, rows, delimiter)
     table = [[*OURS], *rows] if header else rows
     if header and dice.random() < 0.5:
         order = dice.sample(range(40), 40)
@@ -196,7 +196,7 @@ def made_file(seed: int) -> Made:
     style = dice.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC))
     parts = []
     for place, row in enumerate(table):
-        text = _written(row, delimiter, style) if quoted else delimiter.join(row)
+        text = _write_row(row, delimiter, style) if quoted else delimiter.join(row)
         last = place == len(table) - 1 and dice.random() < 0.3
         parts.append(text + ("" if last else dice.choice(ends)))
         if not sound and place > 30 and dice.random() < 0.02:
@@ -206,30 +206,30 @@ def made_file(seed: int) -> Made:
         data = b"\xef\xbb\xbf" + data
     longest = max(len(part.encode()) for part in parts)
     block = dice.choice((7 * 2**20, longest + dice.randrange(3, 3000)))
-    container = dice.choice(("plain", "plain", "plain", *PACKINGS))
-    packed = data if container == "plain" else PACKINGS[container](data)
-    return Made(packed, delimiter, quoted, header, sound, dice.random() < 0.5, block, container)
+    container = dice.choice(("plain", "plain", "plain", *COMPRESSIONS))
+    packed = data if container == "plain" else COMPRESSIONS[container](data)
+    return MadeFile(packed, delimiter, quoted, header, sound, dice.random() < 0.5, block, container)
 
 
-def _spoil(dice: random.Random, rows: list[list[str]], delimiter: str, quoted: bool) -> None:
+def _damage_rows(dice: random.Random, rows: list[list[str]], delimiter: str, quoted: bool) -> None:
     # The beginning, by which a form is recognised, mostly stays as it is.
     low = 0 if dice.random() < 0.1 else 30
     for _ in range(dice.randint(1, 6)):
         row = dice.choice(rows[low:])
         kind = dice.randrange(10)
         if kind == 0:
-            row.append(dice.choice(NASTY))
+            row.append(dice.choice(DIFFICULT_TEXTS))
         elif kind == 1 and row:
             row.pop()
         elif kind == 2 and not quoted:
             row[:] = [""] * len(row)
         elif row:
-            row[dice.randrange(len(row))] = dice.choice(NASTY).replace(delimiter, "_")
+            row[dice.randrange(len(row))] = dice.choice(DIFFICULT_TEXTS).replace(delimiter, "_")
     if quoted and dice.random() < 0.7:
-        _fill(dice, rows, delimiter)
+        _insert_quoted_texts(dice, rows, delimiter)
 
 
-def _fill(dice: random.Random, rows: list[list[str]], delimiter: str) -> None:
+def _insert_quoted_texts(dice: random.Random, rows: list[list[str]], delimiter: str) -> None:
     """Puts texts that need quotation marks into categories."""
     for _ in range(dice.randint(1, 80)):
         row = dice.choice(rows)
@@ -240,7 +240,7 @@ def _fill(dice: random.Random, rows: list[list[str]], delimiter: str) -> None:
             )
 
 
-def _written(row: Sequence[str], delimiter: str, style: int) -> str:
+def _write_row(row: Sequence[str], delimiter: str, style: int) -> str:
     out = io.StringIO(newline="")
     # Its own line end is one that the module quotes cells for, whatever stands behind the row in
     # the end.
@@ -248,7 +248,7 @@ def _written(row: Sequence[str], delimiter: str, style: int) -> str:
     return out.getvalue().removesuffix("\r\n")
 
 
-def independent(made: Made, data: bytes) -> Expected:
+def read_independently(made: MadeFile, data: bytes) -> Expected:
     """What is in the unpacked `data` by the rules of the guide."""
     text = data.decode().removeprefix("\ufeff")
     if made.quoted or made.header:

@@ -12,16 +12,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core import command_reader, commands  # noqa: F401 - the first one begins at once
-from core.command_help import command_list
+from core.command_help import format_command_list
 from core.command_options import local_path
-from core.command_output import Result, tell
-from core.command_targets import words
-from core.compare_commands import add_compare
-from core.data_commands import add_prepare, add_split, prepare
+from core.command_output import CommandResult, print_error
+from core.command_targets import comma_separated
+from core.compare_commands import add_compare_commands
+from core.data_commands import add_prepare_options, add_split_options, prepare
 from core.freezing.strategies import STRATEGIES
-from core.look_commands import add_look
-from core.manage_commands import add_manage
-from core.models.card import ACTIVATIONS, OUTPUTS
+from core.look_commands import add_show_commands
+from core.manage_commands import add_manage_commands
+from core.models.card import ACTIVATIONS, HEAD_OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.program import PROGRAM, VERSION
 from core.rights import private_files
@@ -29,12 +29,12 @@ from core.runs.halving import FACTORS
 from core.runs.submit import CONTROLS
 from core.sweep_command import sweep as run_sweep
 from core.training.defaults import AUTO, PRESET_NAMES, PRESET_PURPOSES
-from core.training.objectives import OBJECTIVES, STARTS
+from core.training.objectives import INITIALISATIONS, OBJECTIVES
 from core.training.settings import DEVICES, MASK_SHARE
 from core.workspace import open_workspace
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _integers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
@@ -43,7 +43,7 @@ def _numbers(text: str) -> tuple[int, ...]:
         ) from None
 
 
-def _decimals(text: str) -> tuple[float, ...]:
+def _floats(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
@@ -53,7 +53,7 @@ def _decimals(text: str) -> tuple[float, ...]:
 
 
 def _architectures(text: str) -> tuple[str, ...]:
-    names = words(text)
+    names = comma_separated(text)
     if unknown := [name for name in names if name not in ARCHITECTURES]:
         raise argparse.ArgumentTypeError(
             f"{unknown[0]!r} is no architecture; choose from {', '.join(ARCHITECTURES)}"
@@ -62,7 +62,7 @@ def _architectures(text: str) -> tuple[str, ...]:
 
 
 def _controls(text: str) -> tuple[str, ...]:
-    names = words(text)
+    names = comma_separated(text)
     if unknown := [name for name in names if name not in CONTROLS]:
         raise argparse.ArgumentTypeError(
             f"{unknown[0]!r} is no control; choose from {', '.join(CONTROLS)}"
@@ -70,7 +70,7 @@ def _controls(text: str) -> tuple[str, ...]:
     return names
 
 
-def _add_train(parser: argparse.ArgumentParser, seed: bool = True) -> None:
+def _add_training_options(parser: argparse.ArgumentParser, seed: bool = True) -> None:
     purposes = "; ".join(f"{name}: {purpose}" for name, purpose in PRESET_PURPOSES.items())
     group = parser.add_argument_group(
         "training",
@@ -119,22 +119,22 @@ def _add_train(parser: argparse.ArgumentParser, seed: bool = True) -> None:
     )
 
 
-def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+def _add_dry_run_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would train and how long; queue nothing"
     )
 
 
-def _add_head(parser: argparse.ArgumentParser) -> None:
+def _add_head_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("new head")
     group.add_argument(
-        "--head-hidden", type=_numbers, default=(), help="hidden layers: 64,32 (default none)"
+        "--head-hidden", type=_integers, default=(), help="hidden layers: 64,32 (default none)"
     )
     group.add_argument("--head-activation", choices=ACTIVATIONS, default="relu")
-    group.add_argument("--head-output", choices=OUTPUTS, default="logit")
+    group.add_argument("--head-output", choices=HEAD_OUTPUTS, default="logit")
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
+def _add_architecture_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "architecture (each has some of these, with defaults of its own)"
     )
@@ -142,23 +142,23 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         flag = f"--{name.replace('_', '-')}"
         kinds = {type(one.defaults[name]) for one in ARCHITECTURES.values() if name in one.defaults}
         if kinds == {bool}:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=field.about)
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=field.description)
         else:
-            kind = _numbers if kinds == {list} else kinds.pop()
-            group.add_argument(flag, type=kind, help=field.about)
+            kind = _integers if kinds == {list} else kinds.pop()
+            group.add_argument(flag, type=kind, help=field.description)
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def _add_strategy_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("options of the strategies")
     for strategy, about in STRATEGIES.items():
         for name, option in about.options.items():
-            flag, text = f"--{name.replace('_', '-')}", f"{option.about} ({strategy})"
+            flag, text = f"--{name.replace('_', '-')}", f"{option.description} ({strategy})"
             group.add_argument(
-                flag, type=words if name == "stages" else type(option.default), help=text
+                flag, type=comma_separated if name == "stages" else type(option.default), help=text
             )
 
 
-def _add_ingest(parser: argparse.ArgumentParser) -> None:
+def _add_ingest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path", help="file of Criteo rows: text, Parquet or Feather; plain, packed or in an archive"
     )
@@ -177,7 +177,7 @@ def _add_ingest(parser: argparse.ArgumentParser) -> None:
             " several"
         ),
     )
-    add_split(parser)
+    add_split_options(parser)
     parser.add_argument(
         "--simulated", action="store_true", help="label the sample as simulated wherever it appears"
     )
@@ -226,7 +226,7 @@ def build_parser() -> argparse.ArgumentParser:
     about: dict[str, str] = {}
 
     def add(
-        name: str, help_text: str, run: Callable[..., Result] | None = None
+        name: str, help_text: str, run: Callable[..., CommandResult] | None = None
     ) -> argparse.ArgumentParser:
         about[name] = help_text
         command = sub.add_parser(name, description=help_text, parents=[shared])
@@ -238,8 +238,8 @@ def build_parser() -> argparse.ArgumentParser:
     simulate.add_argument("--out", type=local_path, required=True)
     simulate.add_argument("--domain", choices=("source", "target", "both"), default="source")
     simulate.add_argument("--seed", type=int, default=0)
-    _add_ingest(add("ingest", "Read a Criteo file and prepare a dataset from it."))
-    add_prepare(
+    _add_ingest_options(add("ingest", "Read a Criteo file and prepare a dataset from it."))
+    add_prepare_options(
         add(
             "prepare",
             "Prepare a dataset from a sample, or from several, each with its role.",
@@ -259,14 +259,14 @@ def build_parser() -> argparse.ArgumentParser:
         default=(),
         help="default: all that can be built here",
     )
-    _add_settings(costs)
+    _add_architecture_options(costs)
 
     pretrain = add("pretrain", "Train a new backbone on a dataset's source rows.")
     pretrain.add_argument("--dataset", required=True)
     pretrain.add_argument("--architecture", choices=ARCHITECTURES, required=True)
     pretrain.add_argument("--name", required=True)
     pretrain.add_argument(
-        "--start", choices=STARTS, default="random", help="what the stages hold at first"
+        "--start", choices=INITIALISATIONS, default="random", help="what the stages hold at first"
     )
     pretrain.add_argument(
         "--start-file", default="", help="the file of vectors or weights that the start reads"
@@ -277,9 +277,9 @@ def build_parser() -> argparse.ArgumentParser:
     pretrain.add_argument(
         "--mask-share", type=float, default=MASK_SHARE, help="of fields (default 0.2)"
     )
-    _add_dry_run(pretrain)
-    _add_settings(pretrain)
-    _add_train(pretrain)
+    _add_dry_run_option(pretrain)
+    _add_architecture_options(pretrain)
+    _add_training_options(pretrain)
 
     finetune = add("finetune", "Adapt a backbone to a dataset's target rows.")
     finetune.add_argument("--dataset", required=True)
@@ -298,10 +298,10 @@ def build_parser() -> argparse.ArgumentParser:
         default=(),
         help=f"runs beside it to compare it with, of {', '.join(CONTROLS)}",
     )
-    _add_dry_run(finetune)
-    _add_options(finetune)
-    _add_head(finetune)
-    _add_train(finetune)
+    _add_dry_run_option(finetune)
+    _add_strategy_options(finetune)
+    _add_head_options(finetune)
+    _add_training_options(finetune)
 
     sweep = add(
         "sweep",
@@ -317,13 +317,15 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--more-seeds", type=int, default=0, help="with an old one: so many seeds more"
     )
-    _add_dry_run(sweep)
+    _add_dry_run_option(sweep)
     arms = sweep.add_argument_group("arms")
     arms.add_argument("--depths", help="freeze depths such as 0,1,2, or all")
-    arms.add_argument("--strategies", type=words, default=(), help=f"of {', '.join(STRATEGIES)}")
+    arms.add_argument(
+        "--strategies", type=comma_separated, default=(), help=f"of {', '.join(STRATEGIES)}"
+    )
     arms.add_argument(
         "--surgical",
-        type=words,
+        type=comma_separated,
         action="append",
         default=[],
         metavar="STAGES",
@@ -331,10 +333,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     arms.add_argument("--seeds", type=int, default=3, help="for every arm (default 3)")
     arms.add_argument(
-        "--rates", type=_decimals, default=(), help="learning rates for every arm: 1e-3,3e-4"
+        "--rates", type=_floats, default=(), help="learning rates for every arm: 1e-3,3e-4"
     )
     arms.add_argument(
-        "--target-sizes", type=_numbers, default=(0,), help="target rows: 1000,5000,0 (0: all)"
+        "--target-sizes", type=_integers, default=(0,), help="target rows: 1000,5000,0 (0: all)"
     )
     arms.add_argument(
         "--halving",
@@ -346,9 +348,9 @@ def build_parser() -> argparse.ArgumentParser:
             " (default: all do)"
         ),
     )
-    _add_options(sweep)
-    _add_head(sweep)
-    _add_train(sweep, seed=False)
+    _add_strategy_options(sweep)
+    _add_head_options(sweep)
+    _add_training_options(sweep, seed=False)
     where = sweep.add_argument_group("where")
     where.add_argument(
         "--arms-at-once", type=int, default=0, help="runs at a time, carried out by this command"
@@ -416,13 +418,16 @@ def build_parser() -> argparse.ArgumentParser:
     subject = report.add_mutually_exclusive_group(required=True)
     subject.add_argument("--sweep", help="name or id of a sweep")
     subject.add_argument(
-        "--runs", type=words, dest="run_ids", help="fine-tuning runs on one dataset: r-…,r-…"
+        "--runs",
+        type=comma_separated,
+        dest="run_ids",
+        help="fine-tuning runs on one dataset: r-…,r-…",
     )
     report.add_argument("--out", type=local_path, required=True)
-    add_look(add)
-    add_compare(add)
-    add_manage(add)
-    parser.epilog = command_list(about)
+    add_show_commands(add)
+    add_compare_commands(add)
+    add_manage_commands(add)
+    parser.epilog = format_command_list(about)
     return parser
 
 
@@ -430,14 +435,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status."""
     options = build_parser().parse_args(arguments)
     with private_files():
-        return _run(options)
+        return _run_command(options)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run_command(options: argparse.Namespace) -> int:
     try:
         result = options.run(open_workspace(options.workspace), options)
     except Exception as error:
-        return tell(error, options.workspace)
+        return print_error(error, options.workspace)
     except KeyboardInterrupt:
         print("thaw: stopped; a run that was queued goes on in its worker.", file=sys.stderr)
         return 1

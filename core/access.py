@@ -6,13 +6,13 @@ import os
 from core.errors import BadInput
 
 READ_ONLY = "THAW_READ_ONLY"
-SENTENCE = (
+READ_ONLY_MESSAGE = (
     "This Thaw is for looking: it was started with THAW_READ_ONLY=1, so nothing can be changed or"
     " launched."
 )
 
 
-def read_only() -> bool:
+def is_read_only() -> bool:
     """Whether this process may change nothing."""
     return os.environ.get(READ_ONLY, "").strip() not in ("", "0")
 
@@ -20,5 +20,5 @@ def read_only() -> bool:
 def require_writable() -> None:
     """BadInput when this process may change nothing; first line of whatever adds, changes, removes
     or starts."""
-    if read_only():
-        raise BadInput(SENTENCE)
+    if is_read_only():
+        raise BadInput(READ_ONLY_MESSAGE)

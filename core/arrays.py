@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 
-def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
+def create_memmap(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
     """A new .npy file, memory-mapped for writing, with all its room on the disk taken at once.
 
     Raises OSError when the disk has not so much: without the room taken, writing to the map would

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from core.program import PROGRAM
 
-GROUPS: dict[str, tuple[str, ...]] = {
+COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "data": ("ingest", "prepare", "samples", "datasets", "profile", "drift", "simulate"),
     "backbones": (
         "pretrain",
@@ -37,15 +37,17 @@ group."""
 _COLUMN = 19
 
 
-def command_list(about: Mapping[str, str]) -> str:
+def format_command_list(summaries: Mapping[str, str]) -> str:
     """The list for the end of the help. about: what each command does, in a sentence, by its
     name."""
     width = max(shutil.get_terminal_size().columns - 2, 40)
     lines = []
-    for title, names in GROUPS.items():
+    for title, names in COMMAND_GROUPS.items():
         lines += ["", f"{title}:"]
         for name in names:
             first, rest = f"  {name}".ljust(_COLUMN), " " * _COLUMN
-            lines += textwrap.wrap(about[name], width, initial_indent=first, subsequent_indent=rest)
+            lines += textwrap.wrap(
+                summaries[name], width, initial_indent=first, subsequent_indent=rest
+            )
     end = f"`{PROGRAM} COMMAND --help` says what a command takes; all take --json."
     return "\n".join(["commands:", *lines, "", *textwrap.wrap(end, width)])

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from core.data.options import ReadOptions, read_mapping, read_names
+from core.data.options import ReadOptions, load_mapping, parse_names
 from core.data.paths import clean_path
 from core.errors import BadInput
 from core.freezing.strategies import STRATEGIES
@@ -25,8 +25,8 @@ def local_path(text: str) -> Path:
 
 
 def read_options(options: argparse.Namespace) -> ReadOptions:
-    columns = read_mapping(options.columns) if options.columns else None
-    keep = None if options.keep is None else read_names(options.keep)
+    columns = load_mapping(options.columns) if options.columns else None
+    keep = None if options.keep is None else parse_names(options.keep)
     return ReadOptions(options.member, columns, keep)
 
 
@@ -59,7 +59,7 @@ def train_settings(
     return dataclasses.replace(settings, **given_settings(options))
 
 
-def announce_settings(
+def print_settings(
     options: argparse.Namespace,
     settings: TrainSettings,
     training_rows: int,

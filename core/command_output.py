@@ -12,24 +12,24 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from core.data.dataset_sentences import dataset_sentences
+from core.data.dataset_sentences import describe_dataset
 from core.data.datasets import Dataset
-from core.data.dialects import Inspection
+from core.data.dialects import FileFormat
 from core.data.samples import Sample
 from core.data.schema import DIALECTS
-from core.errors import BadInput, Damaged, RunError, ThawError, system_sentence
+from core.errors import BadInput, Damaged, RunError, ThawError, explain_system_error
 from core.evaluation.format_metrics import format_auc, format_metric, format_metrics
 from core.models.card import BackboneCard
-from core.runs.command import PROGRESS
-from core.runs.launch import refresh, stall_of, stall_sentence
+from core.runs.command import PROGRESS_VARIABLE
+from core.runs.launch import check_stall, refresh_statuses, stall_message
 from core.runs.store import Run, RunStore
-from core.workspace import Workspace, without_nan, workspace_root
+from core.workspace import Workspace, nan_to_none, workspace_root
 
-FOLLOW_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Result:
+class CommandResult:
     """What a command found: JSON-ready data, the same in words, and the exit status that says it to
     a script.
 
@@ -38,31 +38,31 @@ class Result:
 
     data: dict[str, Any]
     text: str
-    status: int = 0
+    exit_status: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", without_nan(self.data))
+        object.__setattr__(self, "data", nan_to_none(self.data))
 
 
-def wait(workspace: Workspace, run: Run) -> dict[str, Any]:
+def wait_for_run(workspace: Workspace, run: Run) -> dict[str, Any]:
     """The result of a run once it has ended, its progress shown; RunError when it does not end
     well."""
     store, notices = RunStore(workspace), StallNotices(workspace)
-    with Bar(run.name) as report:
+    with ProgressBar(run.name) as report:
         while (run := store.get(run.id)).active:
             report(run.step / run.steps if run.steps else 0.0)
-            time.sleep(FOLLOW_SECONDS)
-            refresh(workspace, store)
-            notices.tell([run])
+            time.sleep(POLL_SECONDS)
+            refresh_statuses(workspace, store)
+            notices.print_new([run])
     if run.status != "done" or run.result is None:
         raise RunError(f"Run {run.id} {run.status}: {run.message}")
     return run.result
 
 
-def follow(workspace: Workspace, run: Run) -> Result:
+def follow_run(workspace: Workspace, run: Run) -> CommandResult:
     """Waits for a run, showing its progress; RunError when it does not end well. Ctrl-C leaves it
     running."""
-    result = wait(workspace, run)
+    result = wait_for_run(workspace, run)
     run = RunStore(workspace).get(run.id)
     lines = [f"{run.id}  {run.name}"]
     if result["trained_parameters"]:
@@ -75,7 +75,7 @@ def follow(workspace: Workspace, run: Run) -> Result:
         before = (result["before"] or {}).get(part)
         was = f"  (before {auc_text(before)})" if before else ""
         lines.append(f"{part.replace('_', ' ')}: {metrics_text(values)}{was}")
-    return Result({"run": dataclasses.asdict(run)}, "\n".join(lines))
+    return CommandResult({"run": dataclasses.asdict(run)}, "\n".join(lines))
 
 
 class StallNotices:
@@ -83,24 +83,24 @@ class StallNotices:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
-    def tell(self, runs: Iterable[Run]) -> None:
+    def print_new(self, runs: Iterable[Run]) -> None:
         """Looks at each of `runs`, and speaks of those that have stalled since it last looked."""
         for run in runs:
-            stall = stall_of(self._workspace, run).stall
+            stall = check_stall(self._workspace, run).stall
             if stall is None:
-                self._told.discard(run.id)
-            elif run.id not in self._told:
-                self._told.add(run.id)
+                self._reported.discard(run.id)
+            elif run.id not in self._reported:
+                self._reported.add(run.id)
                 print(
-                    f"{run.id}  {run.name}: {stall_sentence(stall, run)}",
+                    f"{run.id}  {run.name}: {stall_message(stall, run)}",
                     file=sys.stderr,
                     flush=True,
                 )
 
 
-class Bar:
+class ProgressBar:
     """A progress bar on standard error; where that is no terminal, lines for the program that asked
     for them."""
 
@@ -114,10 +114,12 @@ class Bar:
             *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
         )
         self._task = self._progress.add_task(title, total=1.0)
-        self._lines = not self._progress.console.is_terminal and os.environ.get(PROGRESS) == "1"
+        self._lines = (
+            not self._progress.console.is_terminal and os.environ.get(PROGRESS_VARIABLE) == "1"
+        )
         self._percent = -1
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> "ProgressBar":
         if self._progress.console.is_terminal:
             self._progress.start()
         return self
@@ -134,7 +136,7 @@ class Bar:
             print(f"progress {share:.3f}", file=sys.stderr, flush=True)
 
 
-def with_damaged(result: Result, broken: Sequence[Damaged]) -> Result:
+def with_damaged(result: CommandResult, broken: Sequence[Damaged]) -> CommandResult:
     """A list's result with what is damaged and so left out of it: in the data, and as notes on
     standard error."""
     for error in broken:
@@ -148,9 +150,9 @@ def card_data(card: BackboneCard) -> dict[str, Any]:
     return {**dataclasses.asdict(card), "folder": str(card.folder), "parameters": card.parameters}
 
 
-def form_text(form: Inspection) -> str:
+def format_text(form: FileFormat) -> str:
     """How a file will be read, before it is."""
-    kept = [f"kept beside them: {', '.join(form.extra)}"] if form.extra else []
+    kept = [f"kept beside them: {', '.join(form.extra_columns)}"] if form.extra_columns else []
     renamed = [f"{ours} from {theirs}" for ours, theirs in form.renamed[:4]]
     more = f" and {len(form.renamed) - 4} more" if len(form.renamed) > 4 else ""
     columns = [f"columns: {', '.join(renamed)}{more}"] if renamed else []
@@ -210,12 +212,12 @@ def dataset_text(dataset: Dataset) -> str:
     return "\n  ".join(
         [
             f"Dataset {dataset.name!r} ({dataset.id}{mark}): {about} {parts}",
-            *dataset_sentences(dataset),
+            *describe_dataset(dataset),
         ]
     )
 
 
-def target_test(run: Run) -> dict[str, Any]:
+def target_test_metrics(run: Run) -> dict[str, Any]:
     return run.result["metrics"].get("target_test", {}) if run.result else {}
 
 
@@ -246,7 +248,7 @@ def metrics_text(metrics: dict[str, Any]) -> str:
     return format_metrics(metrics)
 
 
-def tell(error: Exception, root: str | Path | None = None) -> int:
+def print_error(error: Exception, root: str | Path | None = None) -> int:
     """Prints by which sentence a command ends, and gives its exit status; an error that is no
     user's to mend is raised.
 
@@ -254,7 +256,9 @@ def tell(error: Exception, root: str | Path | None = None) -> int:
     """
     status = 2 if isinstance(error, BadInput) else 1
     sentence = (
-        str(error) if isinstance(error, ThawError) else system_sentence(error, workspace_root(root))
+        str(error)
+        if isinstance(error, ThawError)
+        else explain_system_error(error, workspace_root(root))
     )
     if sentence is None:
         raise error

@@ -5,7 +5,7 @@ import sys
 
 from core.data.reader_process import warm_up
 
-READING = frozenset({"ingest", "score", "import-backbone"})
+READING_COMMANDS = frozenset({"ingest", "score", "import-backbone"})
 
-if READING & set(sys.argv[1:]):
+if READING_COMMANDS & set(sys.argv[1:]):
     warm_up()

@@ -8,27 +8,27 @@ import shlex
 import sys
 
 from core.command_options import (
-    announce_settings,
     architecture_settings,
     head_settings,
+    print_settings,
     read_options,
     strategy_options,
     train_settings,
 )
 from core.command_output import (
-    Bar,
-    Result,
+    CommandResult,
+    ProgressBar,
     auc_text,
     card_data,
     dataset_data,
     dataset_text,
     drift_text,
-    follow,
-    form_text,
+    follow_run,
+    format_text,
     metrics_text,
     sample_data,
     sample_text,
-    wait,
+    wait_for_run,
     with_damaged,
 )
 from core.data.datasets import find_dataset, prepare, read_datasets
@@ -38,19 +38,19 @@ from core.data.preprocessing import load_preprocessing
 from core.data.samples import delete_sample, list_samples
 from core.data.simulate import simulate as simulate_file
 from core.data_commands import check_new_dataset, split_spec
-from core.dry_run import finetune_outlook, pretrain_outlook
+from core.dry_run import dry_run_finetune, dry_run_pretrain
 from core.errors import BadInput, NameTaken
 from core.evaluation.format_metrics import format_metric
 from core.models.card import BackboneCard
-from core.models.costs import keep_cost
+from core.models.costs import save_stats
 from core.models.exchange import export_backbone as write_backbone
 from core.models.library import find_backbone, read_backbones
 from core.models.registry import ARCHITECTURES, is_installed
 from core.outputs import check_output
-from core.runs.moved import read_moved
+from core.runs.moved import read_weight_drift
 from core.runs.store import RunStore
 from core.runs.submit import (
-    names_in_training,
+    backbone_names_in_training,
     submit_finetune,
     submit_interpolation,
     submit_pretrain,
@@ -58,14 +58,14 @@ from core.runs.submit import (
 from core.runs.sweep import find_sweep
 from core.tracking.mlflow_files import write_mlflow
 from core.tracking.tensorboard_files import write_tensorboard
-from core.tracking.tracked import Write
+from core.tracking.tracked import WriteFn
 from core.tracking.tracked import export_tracking as write_tracking
 from core.training.defaults import count_training_rows
 from core.training.objectives import OBJECTIVES
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 
-TRACKERS: dict[str, tuple[Write, str]] = {
+TRACKERS: dict[str, tuple[WriteFn, str]] = {
     "mlflow": (write_mlflow, "MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {out}"),
     "tensorboard": (write_tensorboard, "tensorboard --logdir {out}"),
 }
@@ -73,9 +73,9 @@ TRACKERS: dict[str, tuple[Write, str]] = {
 written."""
 
 
-def simulate(workspace: Workspace, options: argparse.Namespace) -> Result:
+def simulate(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Writes a simulated file."""
-    with Bar("Simulating") as report:
+    with ProgressBar("Simulating") as report:
         simulate_file(options.out, options.rows, options.domain, options.seed, report)
     data = {
         "out": str(options.out),
@@ -83,19 +83,19 @@ def simulate(workspace: Workspace, options: argparse.Namespace) -> Result:
         "domain": options.domain,
         "simulated": True,
     }
-    return Result(
+    return CommandResult(
         data, f"Wrote {options.rows:,} simulated rows ({options.domain}) to {options.out}."
     )
 
 
-def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
+def ingest(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Reads a file and prepares a dataset of the same name, unless told not to."""
     spec = split_spec(options)
     path = clean_path(options.path)
     before = {one.id for one in list_samples(workspace)}
     if not options.no_prepare:
         check_new_dataset(workspace, options.name, path)
-    with Bar("Reading") as report:
+    with ProgressBar("Reading") as report:
         sample = ingest_file(
             workspace,
             path,
@@ -103,9 +103,9 @@ def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
             options.on_bad_rows,
             report,
             simulated=options.simulated,
-            one_class_ok=options.no_prepare,
+            allow_single_class=options.no_prepare,
             options=read_options(options),
-            on_form=lambda form: print(form_text(form), file=sys.stderr),
+            on_format=lambda form: print(format_text(form), file=sys.stderr),
         )
     data = sample_data(sample)
     text = sample_text(sample)
@@ -115,9 +115,9 @@ def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
             " the file too."
         )
     if options.no_prepare:
-        return Result(data, f"{text}\nNo dataset was prepared; `prepare` makes one.")
+        return CommandResult(data, f"{text}\nNo dataset was prepared; `prepare` makes one.")
     try:
-        with Bar("Preparing") as report:
+        with ProgressBar("Preparing") as report:
             dataset = prepare(workspace, sample, spec, options.name, options.min_count, report)
     except NameTaken:
         if sample.id not in before:
@@ -129,10 +129,12 @@ def ingest(workspace: Workspace, options: argparse.Namespace) -> Result:
             " reading it again."
         )
         raise BadInput(f"{error} {hint}") from error
-    return Result(data | {"dataset": dataset_data(dataset)}, text + "\n" + dataset_text(dataset))
+    return CommandResult(
+        data | {"dataset": dataset_data(dataset)}, text + "\n" + dataset_text(dataset)
+    )
 
 
-def datasets(workspace: Workspace, options: argparse.Namespace) -> Result:
+def datasets(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Lists the datasets."""
     found, broken = read_datasets(workspace)
     text = (
@@ -140,27 +142,27 @@ def datasets(workspace: Workspace, options: argparse.Namespace) -> Result:
         or "No datasets yet; `ingest` makes one."
     )
     return with_damaged(
-        Result({"datasets": [dataset_data(dataset) for dataset in found]}, text), broken
+        CommandResult({"datasets": [dataset_data(dataset) for dataset in found]}, text), broken
     )
 
 
-def backbones(workspace: Workspace, options: argparse.Namespace) -> Result:
+def backbones(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Lists the backbones."""
     found, broken = read_backbones(workspace)
     rows = [card_data(card) for card in found]
     lines = [
         f"{card.name}: {card.architecture}, {len(card.stages)} stages"
         f" ({', '.join(s.name for s in card.stages)}), {card.parameters:,} parameters,"
-        f" {_quality(card)}" + (", simulated data" if card.trained_on["simulated"] else "")
+        f" {_quality_text(card)}" + (", simulated data" if card.trained_on["simulated"] else "")
         for card in found
     ]
-    result = Result(
+    result = CommandResult(
         {"backbones": rows}, "\n".join(lines) or "No backbones yet; `pretrain` makes one."
     )
     return with_damaged(result, broken)
 
 
-def _quality(card: BackboneCard) -> str:
+def _quality_text(card: BackboneCard) -> str:
     """How good the backbone was on the test rows of the domain it was trained on."""
     if not card.scores_clicks:
         return "no click head"
@@ -171,10 +173,10 @@ def _quality(card: BackboneCard) -> str:
     )
 
 
-def costs(workspace: Workspace, options: argparse.Namespace) -> Result:
+def costs(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Counts what architectures cost on a dataset; the settings given go to those that have
     them."""
-    from core.models.counting import count_cost
+    from core.models.counting import measure_stats
 
     dataset = find_dataset(workspace, options.dataset)
     sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
@@ -182,23 +184,23 @@ def costs(workspace: Workspace, options: argparse.Namespace) -> Result:
     found = []
     for name in options.architectures or [name for name in ARCHITECTURES if is_installed(name)]:
         own = {key: value for key, value in given.items() if key in ARCHITECTURES[name].defaults}
-        cost = count_cost(name, own, sizes)
-        keep_cost(workspace, dataset, cost, own)
+        cost = measure_stats(name, own, sizes)
+        save_stats(workspace, dataset, cost, own)
         found.append(cost)
     lines = [
         f"{ARCHITECTURES[cost.architecture].title}: {len(cost.stages)} stages, {cost.parameters:,}"
         f" parameters, {cost.flops:,} operations a row"
         for cost in found
     ]
-    return Result({"costs": [dataclasses.asdict(cost) for cost in found]}, "\n".join(lines))
+    return CommandResult({"costs": [dataclasses.asdict(cost) for cost in found]}, "\n".join(lines))
 
 
-def start_path(text: str) -> str:
+def resolve_start_file(text: str) -> str:
     """The path of a start's file as a worker finds it, "" for none."""
     return os.path.abspath(clean_path(text)) if text else ""  # noqa: PTH100 - of any name, without looking
 
 
-def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
+def pretrain(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Queues a pretraining run and follows it to its end."""
     rows = count_training_rows(find_dataset(workspace, options.dataset), "source")
     train = train_settings(options, rows, options.objective)
@@ -211,18 +213,18 @@ def pretrain(workspace: Workspace, options: argparse.Namespace) -> Result:
         options.objective,
         options.start,
         # The worker has a working directory of its own.
-        start_path(options.start_file),
+        resolve_start_file(options.start_file),
         options.mask_share,
     )
     if options.dry_run:
-        return pretrain_outlook(workspace, request)
+        return dry_run_pretrain(workspace, request)
     run = submit_pretrain(workspace, request)
     if OBJECTIVES[options.objective].trains:
-        announce_settings(options, train, rows, options.objective)
-    return follow(workspace, run)
+        print_settings(options, train, rows, options.objective)
+    return follow_run(workspace, run)
 
 
-def finetune(workspace: Workspace, options: argparse.Namespace) -> Result:
+def finetune(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Queues a fine-tuning run and its controls, and follows them to their end."""
     strategy = options.strategy or "depth"
     rows = count_training_rows(
@@ -240,18 +242,18 @@ def finetune(workspace: Workspace, options: argparse.Namespace) -> Result:
         target_rows=options.target_rows,
     )
     if options.dry_run:
-        return finetune_outlook(workspace, request, options.controls)
+        return dry_run_finetune(workspace, request, options.controls)
     runs = submit_finetune(workspace, request, options.controls)
     if strategy != "zero-shot":
-        announce_settings(options, train, rows)
-    first, *others = [follow(workspace, run) for run in runs]
+        print_settings(options, train, rows)
+    first, *others = [follow_run(workspace, run) for run in runs]
     if not others:
         return first
     data = {**first.data, "controls": [other.data["run"] for other in others]}
-    return Result(data, "\n".join(one.text for one in (first, *others)))
+    return CommandResult(data, "\n".join(one.text for one in (first, *others)))
 
 
-def evaluate(workspace: Workspace, options: argparse.Namespace) -> Result:
+def evaluate(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Measures a run's model on its own dataset, or on another."""
     from core.training.apply import evaluate_on
 
@@ -261,13 +263,15 @@ def evaluate(workspace: Workspace, options: argparse.Namespace) -> Result:
     lines = [
         f"{part.replace('_', ' ')}: {metrics_text(values)}" for part, values in metrics.items()
     ]
-    return Result({"run": run.id, "dataset": dataset.id, "metrics": metrics}, "\n".join(lines))
+    return CommandResult(
+        {"run": run.id, "dataset": dataset.id, "metrics": metrics}, "\n".join(lines)
+    )
 
 
-def interpolate(workspace: Workspace, options: argparse.Namespace) -> Result:
+def interpolate(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Mixes a fine-tuned run with its backbone, or shows what that gave before."""
     mixing = submit_interpolation(workspace, RunStore(workspace).get(options.run_id))
-    result = wait(workspace, mixing)
+    result = wait_for_run(workspace, mixing)
     lines = []
     for place, alpha in enumerate(result["alphas"]):
         texts = [
@@ -276,33 +280,33 @@ def interpolate(workspace: Workspace, options: argparse.Namespace) -> Result:
         ]
         lines.append(f"alpha {alpha:.1f}: {', '.join(texts)}")
     lines.append(f"Chosen on validation rows: alpha {result['chosen']}")
-    return Result({"run": options.run_id, **result}, "\n".join(lines))
+    return CommandResult({"run": options.run_id, **result}, "\n".join(lines))
 
 
-def moved(workspace: Workspace, options: argparse.Namespace) -> Result:
+def moved(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Measures what a fine-tuning moved, or shows what was measured before."""
-    from core.training.moved import measure_moved
+    from core.training.moved import measure_weight_drift
 
-    found = read_moved(workspace, options.run_id)
+    found = read_weight_drift(workspace, options.run_id)
     if found is None:
-        with Bar("Measuring") as report:
-            found = measure_moved(workspace, RunStore(workspace).get(options.run_id), report)
+        with ProgressBar("Measuring") as report:
+            found = measure_weight_drift(workspace, RunStore(workspace).get(options.run_id), report)
     lines = [
         f"{stage['title']}: {'frozen' if stage['frozen'] else 'trained'}, weights moved by "
         + ("-" if stage["relative"] is None else f"{100 * stage['relative']:.2f} %")
         + f", CKA {format_metric(stage['cka'])}"
         for stage in found["stages"]
     ]
-    return Result(found, "\n".join(lines))
+    return CommandResult(found, "\n".join(lines))
 
 
-def score(workspace: Workspace, options: argparse.Namespace) -> Result:
+def score(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Scores a file."""
     from core.training.apply import score_file
     from core.training.score_sentences import sentences_before_metrics
 
     run = RunStore(workspace).get(options.run_id)
-    with Bar("Scoring") as report:
+    with ProgressBar("Scoring") as report:
         data = score_file(
             workspace,
             run,
@@ -319,22 +323,22 @@ def score(workspace: Workspace, options: argparse.Namespace) -> Result:
         lines.append(metrics_text(data["metrics"]))
     if data["drift"]:
         lines.append(drift_text(data["drift"]))
-    return Result(data, "\n".join(lines))
+    return CommandResult(data, "\n".join(lines))
 
 
-def verify(workspace: Workspace, options: argparse.Namespace) -> Result:
+def verify(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Carries a run out again and says whether the metrics are the same: exit status 0, else 1."""
     from core.training.verify import verify as verify_run
 
-    with Bar("Running it again") as report:
+    with ProgressBar("Running it again") as report:
         found = verify_run(workspace, RunStore(workspace).get(options.run_id), report)
     data = dataclasses.asdict(found) | {"sentence": found.sentence}
-    return Result(data, f"{found.run}: {found.sentence}", 0 if found.same else 1)
+    return CommandResult(data, f"{found.run}: {found.sentence}", 0 if found.same else 1)
 
 
-def export(workspace: Workspace, options: argparse.Namespace) -> Result:
+def export(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Copies a run's model out of the workspace, as ONNX too."""
-    from core.training.export import export as export_run
+    from core.training.export import export_model as export_run
 
     data = export_run(workspace, RunStore(workspace).get(options.run_id), options.out)
     onnx = data["onnx"]
@@ -344,15 +348,15 @@ def export(workspace: Workspace, options: argparse.Namespace) -> Result:
             f" On {onnx['rows']:,} {onnx['rows_from']} ONNX and torch differ by"
             f" {onnx['largest_difference']:.1g}."
         )
-    return Result(data, f"{text} {onnx['why']}" if "why" in onnx else text)
+    return CommandResult(data, f"{text} {onnx['why']}" if "why" in onnx else text)
 
 
-def export_tracking(workspace: Workspace, options: argparse.Namespace) -> Result:
+def export_tracking(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Writes runs for MLflow or TensorBoard."""
     store = RunStore(workspace)
     if options.sweep:
         sweep = find_sweep(workspace, options.sweep)
-        runs, experiment = store.group(sweep.id), sweep.name
+        runs, experiment = store.list_group(sweep.id), sweep.name
     else:
         runs, experiment = [store.get(options.run_id)], "Thaw"
     write, shows = TRACKERS[options.format]
@@ -361,50 +365,50 @@ def export_tracking(workspace: Workspace, options: argparse.Namespace) -> Result
         f"Wrote {len(data['runs'])} runs to {data['out']} ({data['files']} files). To look at"
         " them: "
     )
-    return Result(data, text + shows.format(out=shlex.quote(data["out"])))
+    return CommandResult(data, text + shows.format(out=shlex.quote(data["out"])))
 
 
-def report(workspace: Workspace, options: argparse.Namespace) -> Result:
+def report(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Writes the report of a sweep or of some runs as one HTML file."""
     from core.report.html_report import write_report
-    from core.report.subject import runs_subject, sweep_subject
+    from core.report.subject import runs_report_data, sweep_report_data
 
     check_output(options.out)
     if options.sweep:
-        subject = sweep_subject(workspace, find_sweep(workspace, options.sweep))
+        subject = sweep_report_data(workspace, find_sweep(workspace, options.sweep))
     else:
-        subject = runs_subject(
+        subject = runs_report_data(
             workspace, [RunStore(workspace).get(one) for one in dict.fromkeys(options.run_ids)]
         )
     data = write_report(workspace, subject, options.out)
     mark = "\nThe data is simulated, and the report says so." if data["simulated"] else ""
-    return Result(
+    return CommandResult(
         data,
         "\n".join([f"Wrote {data['out']} ({data['bytes'] / 1e6:.1f} MB).", *data["verdicts"]])
         + mark,
     )
 
 
-def import_backbone(workspace: Workspace, options: argparse.Namespace) -> Result:
+def import_backbone(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Takes a backbone in from a file or folder."""
     from core.models.importing import import_backbone as read_backbone
 
     card = read_backbone(
-        workspace, options.path, options.name, lambda: names_in_training(workspace)
+        workspace, options.path, options.name, lambda: backbone_names_in_training(workspace)
     )
     text = (
         f"Imported {card.name!r} ({card.id}): {card.architecture}, {len(card.stages)} stages,"
         f" {card.parameters:,} "
     )
-    return Result(
+    return CommandResult(
         {"backbone": card_data(card)},
         text + "parameters. Its metrics are as its maker stated them.",
     )
 
 
-def export_backbone(workspace: Workspace, options: argparse.Namespace) -> Result:
+def export_backbone(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Writes a backbone into a zip archive."""
     card = find_backbone(workspace, options.backbone)
     write_backbone(card, options.out)
     data = {"backbone": card.id, "out": str(options.out), "bytes": options.out.stat().st_size}
-    return Result(data, f"Wrote {card.name!r} to {options.out} ({data['bytes']:,} bytes).")
+    return CommandResult(data, f"Wrote {card.name!r} to {options.out} ({data['bytes']:,} bytes).")

@@ -4,7 +4,7 @@ are there."""
 import argparse
 from pathlib import Path
 
-from core.command_output import Bar, Result, dataset_data, dataset_text
+from core.command_output import CommandResult, ProgressBar, dataset_data, dataset_text
 from core.data.datasets import Dataset, check_dataset_name, prepare_files
 from core.data.datasets import prepare as prepare_sample
 from core.data.samples import find_sample, read_samples
@@ -12,7 +12,7 @@ from core.data.split import FILE_ROLES, SplitSpec
 from core.errors import BadInput, NameTaken
 from core.workspace import Workspace, hash_file
 
-_FLAGS = {
+_ROLE_HELP = {
     "source": "with the source rows",
     "target": "with the target rows",
     "target_validation": "the target's validation rows, if they are a file of their own",
@@ -22,7 +22,7 @@ _FLAGS = {
 }
 
 
-def add_split(parser: argparse.ArgumentParser) -> None:
+def add_split_options(parser: argparse.ArgumentParser) -> None:
     """The options of a split; `split_spec` reads them."""
     default = SplitSpec()
     split = parser.add_argument_group(
@@ -41,7 +41,7 @@ def add_split(parser: argparse.ArgumentParser) -> None:
         "--column", default="", help="with --split column: the column that tells the domains apart"
     )
     split.add_argument(
-        "--target-values", type=_values, default=(), help="its values that mean target: a,b"
+        "--target-values", type=_split_values, default=(), help="its values that mean target: a,b"
     )
     for name, of in (
         ("target_test", "of the target rows"),
@@ -74,19 +74,19 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_prepare(parser: argparse.ArgumentParser) -> None:
+def add_prepare_options(parser: argparse.ArgumentParser) -> None:
     """The options of `prepare`."""
     parser.add_argument("--name", required=True, help="name of the dataset")
     parser.add_argument("--sample", default="", help="the sample to split, by name or id")
     files = parser.add_argument_group("or several samples, each with its role")
-    for role, about in _FLAGS.items():
+    for role, about in _ROLE_HELP.items():
         files.add_argument(
             f"--{role.replace('_', '-')}", default="", metavar="SAMPLE", help=f"the sample {about}"
         )
-    add_split(parser)
+    add_split_options(parser)
 
 
-def prepare(workspace: Workspace, options: argparse.Namespace) -> Result:
+def prepare(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Prepares a dataset from one sample, or from several, each with its role."""
     files = {role: getattr(options, role) for role in FILE_ROLES if getattr(options, role)}
     if bool(options.sample) == bool(files):
@@ -97,11 +97,11 @@ def prepare(workspace: Workspace, options: argparse.Namespace) -> Result:
         )
     if options.sample:
         sample = find_sample(workspace, options.sample)
-        with Bar("Preparing") as report:
+        with ProgressBar("Preparing") as report:
             dataset = prepare_sample(
                 workspace, sample, split_spec(options), options.name, options.min_count, report
             )
-        return prepared(dataset)
+        return _prepare_result(dataset)
     default = SplitSpec()
     if (options.split, options.source_share, options.column) != (
         default.method,
@@ -114,11 +114,11 @@ def prepare(workspace: Workspace, options: argparse.Namespace) -> Result:
             " inside each file)."
         )
     samples = {role: find_sample(workspace, name) for role, name in files.items()}
-    with Bar("Preparing") as report:
+    with ProgressBar("Preparing") as report:
         dataset = prepare_files(
             workspace, samples, split_spec(options), options.name, options.min_count, report
         )
-    return prepared(dataset)
+    return _prepare_result(dataset)
 
 
 def check_new_dataset(workspace: Workspace, name: str, path: Path) -> None:
@@ -138,8 +138,8 @@ def check_new_dataset(workspace: Workspace, name: str, path: Path) -> None:
 
 
 def split_spec(options: argparse.Namespace) -> SplitSpec:
-    """The split that the options of `add_split` ask for."""
-    if options.shuffle and options.split == "order" and not _several(options):
+    """The split that the options of `add_split_options` ask for."""
+    if options.shuffle and options.split == "order" and not _has_several_files(options):
         raise BadInput(
             "--shuffle is for --split column and for several files; for rows at random use --split"
             " random."
@@ -158,14 +158,14 @@ def split_spec(options: argparse.Namespace) -> SplitSpec:
     )
 
 
-def prepared(dataset: Dataset) -> Result:
+def _prepare_result(dataset: Dataset) -> CommandResult:
     """What came of it."""
-    return Result({"dataset": dataset_data(dataset)}, dataset_text(dataset))
+    return CommandResult({"dataset": dataset_data(dataset)}, dataset_text(dataset))
 
 
-def _several(options: argparse.Namespace) -> bool:
+def _has_several_files(options: argparse.Namespace) -> bool:
     return any(getattr(options, role, "") for role in FILE_ROLES)
 
 
-def _values(text: str) -> tuple[str, ...]:
+def _split_values(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(",") if part)

@@ -18,9 +18,9 @@ from core.durable import staging
 from core.errors import BadInput
 from core.models.card import BackboneCard
 from core.models.library import list_backbones
-from core.runs.launch import refresh
+from core.runs.launch import refresh_statuses
 from core.runs.store import Run, RunStore
-from core.runs.submit import interpolations, submit_interpolation
+from core.runs.submit import list_interpolations, submit_interpolation
 from core.runs.sweep import (
     Arm,
     Sweep,
@@ -30,15 +30,15 @@ from core.runs.sweep import (
     resume_sweep,
     submit_sweep,
 )
-from core.runs.sweep_result import arm_results, judged, reference_of
+from core.runs.sweep_result import default_reference, judge_arms, summarise_arms
 from core.training.defaults import count_training_rows, default_settings
 from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
 
 ROWS = 60_000
-SAMPLE = "Simulated Criteo"
-DATASET = "Simulated demo"
-SWEEP = "Simulated demo"
+SAMPLE_NAME = "Simulated Criteo"
+DATASET_NAME = "Simulated demo"
+SWEEP_NAME = "Simulated demo"
 ARCHITECTURE = "dcnv2"
 SEEDS = (0, 1)
 EPOCHS = 3
@@ -47,14 +47,16 @@ more."""
 POLL_SECONDS = 0.3
 
 
-def ensure_demo(workspace: Workspace, progress: Callable[[float], None] | None = None) -> Dataset:
+def ensure_demo_dataset(
+    workspace: Workspace, progress: Callable[[float], None] | None = None
+) -> Dataset:
     """The simulated dataset, made when absent: 60,000 rows of both domains, split by order.
     progress: 0..1."""
     report = progress or (lambda share: None)
     # Two tabs, or the page and `make app`, may ask at once: the second waits and finds it made.
     with FileLock(workspace.root / "demo.lock"):
         for dataset in list_datasets(workspace):
-            if dataset.simulated and dataset.name == DATASET:
+            if dataset.simulated and dataset.name == DATASET_NAME:
                 return dataset
         with staging(workspace.uploads) as folder:
             path = folder / "simulated_criteo.tsv.gz"
@@ -62,7 +64,7 @@ def ensure_demo(workspace: Workspace, progress: Callable[[float], None] | None =
             sample = ingest(
                 workspace,
                 path,
-                SAMPLE,
+                SAMPLE_NAME,
                 progress=lambda share: report(0.4 + 0.3 * share),
                 simulated=True,
             )
@@ -70,7 +72,7 @@ def ensure_demo(workspace: Workspace, progress: Callable[[float], None] | None =
             workspace,
             sample,
             SplitSpec(),
-            DATASET,
+            DATASET_NAME,
             progress=lambda share: report(0.7 + 0.3 * share),
         )
 
@@ -102,30 +104,30 @@ def demo_settings(dataset: Dataset) -> TrainSettings:
 def demo_sweep(workspace: Workspace) -> Sweep | None:
     """The demo's sweep; None before it was asked for, or once all its runs are deleted."""
     store = RunStore(workspace)
-    found = [sweep for sweep in list_sweeps(workspace) if sweep.name.startswith(SWEEP)]
-    return next((sweep for sweep in found if store.group(sweep.id)), None)
+    found = [sweep for sweep in list_sweeps(workspace) if sweep.name.startswith(SWEEP_NAME)]
+    return next((sweep for sweep in found if store.list_group(sweep.id)), None)
 
 
 def run_demo(workspace: Workspace, progress: Callable[[float], None] | None = None) -> Sweep:
     """Makes the dataset and queues the sweep, or what of it broke off; then the mixing of a run
     with its backbone."""
     require_writable()
-    dataset = ensure_demo(workspace, progress)
+    dataset = ensure_demo_dataset(workspace, progress)
     card = demo_backbone(workspace)
     with FileLock(workspace.root / "demo.lock"):
         sweep = demo_sweep(workspace)
         if sweep is None:
-            earlier = sum(one.name.startswith(SWEEP) for one in list_sweeps(workspace))
-            name = f"{SWEEP} {earlier + 1}" if earlier else SWEEP
+            earlier = sum(one.name.startswith(SWEEP_NAME) for one in list_sweeps(workspace))
+            name = f"{SWEEP_NAME} {earlier + 1}" if earlier else SWEEP_NAME
             sweep = submit_sweep(workspace, demo_spec(dataset, card), name)
         else:
             resume_sweep(workspace, sweep)
-        if mixed := mixed_run(RunStore(workspace).group(sweep.id)):
+        if mixed := interpolated_run(RunStore(workspace).list_group(sweep.id)):
             submit_interpolation(workspace, mixed)
     return sweep
 
 
-def mixed_run(runs: list[Run]) -> Run | None:
+def interpolated_run(runs: list[Run]) -> Run | None:
     """The run whose mixtures with the backbone the demo shows: full fine-tuning, first seed."""
     full = [
         run
@@ -140,23 +142,23 @@ def wait_for_demo(workspace: Workspace, sweep: Sweep) -> list[str]:
     sentence."""
     store = RunStore(workspace)
     while True:
-        refresh(workspace, store)
-        runs = store.group(sweep.id)
-        mixed = mixed_run(runs)
+        refresh_statuses(workspace, store)
+        runs = store.list_group(sweep.id)
+        mixed = interpolated_run(runs)
         if not any(
-            run.active for run in [*runs, *(interpolations(workspace, mixed) if mixed else [])]
+            run.active for run in [*runs, *(list_interpolations(workspace, mixed) if mixed else [])]
         ):
             break
         time.sleep(POLL_SECONDS)
-    results = arm_results(sweep, runs)
-    return judged(workspace, results, reference_of(results))[1]
+    results = summarise_arms(sweep, runs)
+    return judge_arms(workspace, results, default_reference(results))[1]
 
 
 def main() -> int:
     """Makes the demo's dataset in the workspace and, with --run, queues its sweep; the exit
     status."""
     # The app imports this file too, and prints nothing.
-    from core.command_output import tell
+    from core.command_output import print_error
 
     parser = argparse.ArgumentParser(prog="python -m core.demo", description=main.__doc__)
     parser.add_argument("--run", action="store_true", help="queue the sweep as well")
@@ -166,11 +168,11 @@ def main() -> int:
     options = parser.parse_args()
     began = time.monotonic()
     try:
-        dataset = ensure_demo(open_workspace())
+        dataset = ensure_demo_dataset(open_workspace())
         print(f"Dataset {dataset.name!r} is ready: {dataset.rows:,} simulated rows.")
         if options.run:
             sweep = run_demo(open_workspace())
-            runs = RunStore(open_workspace()).group(sweep.id)
+            runs = RunStore(open_workspace()).list_group(sweep.id)
             print(
                 f"Sweep {sweep.name!r} ({sweep.id}): {len(runs)} runs,"
                 f" {sum(run.active for run in runs)} queued."
@@ -181,7 +183,7 @@ def main() -> int:
                     f"{time.monotonic() - began:.0f} s from the first command to the last verdict."
                 )
     except Exception as error:
-        return tell(error)
+        return print_error(error)
     return 0
 
 

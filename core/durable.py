@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from core.error_kinds import UNFINISHED
-from core.errors import name_write_error
-from core.leftovers import MARK, REPLACED, part_folder
+from core.error_kinds import UNFINISHED_PREFIX
+from core.errors import set_write_error_path
+from core.leftovers import PART_PREFIX, REPLACED_FOLDER, part_folder
 from core.write_guard import check_write
 
-PRIVATE = 0o077
+PRIVATE_UMASK = 0o077
 """The umask of everything in a workspace, whatever the process's own is."""
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
-_CANNOT = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
+_UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def staging(parent: Path) -> Iterator[Path]:
     the end goes.
 
     Nobody lists what is in it, and no sweep of leftovers removes it as long as this process lives.
-    An error in writing says what the system refused, see core.errors.name_write_error.
+    An error in writing says what the system refused, see core.errors.set_write_error_path.
     """
     with part_folder(parent) as part:
         # One level down: a list of all folders that hold a sample.json, say, does not look there.
@@ -42,7 +42,7 @@ def staging(parent: Path) -> Iterator[Path]:
         try:
             yield folder
         except Exception as error:
-            name_write_error(error, folder, parent)
+            set_write_error_path(error, folder, parent)
             raise
 
 
@@ -59,10 +59,10 @@ def write_file(path: Path, write: Callable[[Path], object], mode: int = 0o600) -
                 write(part)
                 publish_file(part, path, mode)
             except Exception as error:
-                name_write_error(error, part, path)
+                set_write_error_path(error, part, path)
                 raise
     except OSError as error:
-        if UNFINISHED in str(error.filename):
+        if UNFINISHED_PREFIX in str(error.filename):
             # That of the folder in which the file was to be written.
             error.filename, error.filename2 = str(path), None
         raise
@@ -73,10 +73,10 @@ def publish_file(part: Path, path: Path, mode: int = 0o600) -> None:
     _sync(part, mode, _is_staged(path))
     check_write()
     part.replace(path)
-    sync_names(path.parent)
+    sync_folder(path.parent)
 
 
-def publish(part: Path, target: Path, umask: int = PRIVATE) -> None:
+def publish_folder(part: Path, target: Path, umask: int = PRIVATE_UMASK) -> None:
     """Syncs all of the folder `part` and puts it at `target`; whatever is there is exchanged for it
     at once.
 
@@ -90,9 +90,9 @@ def publish(part: Path, target: Path, umask: int = PRIVATE) -> None:
     except OSError as error:
         if error.errno not in _OCCUPIED:
             raise
-        if not _exchange(part, target):
+        if not _swap(part, target):
             _replace_in_two_steps(part, target)
-    sync_names(target.parent)
+    sync_folder(target.parent)
 
 
 def remove_folder(folder: Path) -> None:
@@ -100,7 +100,7 @@ def remove_folder(folder: Path) -> None:
     broken off."""
     with staging(folder.parent) as gone:
         folder.rename(gone / folder.name)
-        sync_names(folder.parent)
+        sync_folder(folder.parent)
 
 
 def remove_folders(folders: Sequence[Path]) -> None:
@@ -111,7 +111,7 @@ def remove_folders(folders: Sequence[Path]) -> None:
             for folder in folders:
                 with suppress(OSError):
                     folder.rename(gone / folder.name)
-            sync_names(folders[0].parent)
+            sync_folder(folders[0].parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -125,7 +125,7 @@ def make_folder(folder: Path) -> None:
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     for one in reversed(missing):
         one.mkdir(0o700, exist_ok=True)
-        sync_names(one.parent)
+        sync_folder(one.parent)
     try:
         check_write()
     except Exception:
@@ -136,7 +136,7 @@ def make_folder(folder: Path) -> None:
         raise
 
 
-def sync_tree(folder: Path, umask: int = PRIVATE) -> None:
+def sync_tree(folder: Path, umask: int = PRIVATE_UMASK) -> None:
     """Syncs every file in the folder, then the folders from the innermost out, and gives them their
     rights."""
     for place, _, files in os.walk(folder, topdown=False):
@@ -146,7 +146,7 @@ def sync_tree(folder: Path, umask: int = PRIVATE) -> None:
         _sync(Path(place), 0o777 & ~umask)
 
 
-def sync_names(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Has the disk take the names in a folder."""
     if not _is_staged(folder):
         # A folder that may be written and not be read cannot be asked.
@@ -157,10 +157,10 @@ def sync_names(folder: Path) -> None:
 def _is_staged(path: Path) -> bool:
     """Whether the path lies in a folder that gets its name, and is synced, later, or is thrown
     away."""
-    return any(part.startswith(MARK) for part in path.parts)
+    return any(part.startswith(PART_PREFIX) for part in path.parts)
 
 
-def _sync(path: Path, mode: int | None = None, later: bool = False) -> None:
+def _sync(path: Path, mode: int | None = None, permissions_only: bool = False) -> None:
     """Gives a file or folder its rights, and has the disk take what it holds; later: the rights
     alone."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -169,18 +169,18 @@ def _sync(path: Path, mode: int | None = None, later: bool = False) -> None:
             # There are file systems that know of no rights.
             with suppress(OSError):
                 os.fchmod(descriptor, mode)
-        if not later:
+        if not permissions_only:
             os.fsync(descriptor)
     except OSError as error:
         # Nor can all be asked to sync.
-        if error.errno not in _CANNOT:
+        if error.errno not in _UNSUPPORTED:
             error.filename = str(path)
             raise
     finally:
         os.close(descriptor)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def _swap(one: Path, other: Path) -> bool:
     """Gives each of two things the other's name, in one step; False where the system cannot."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
@@ -189,7 +189,7 @@ def _exchange(one: Path, other: Path) -> bool:
     if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
         return True
     number = ctypes.get_errno()
-    if number in _CANNOT:
+    if number in _UNSUPPORTED:
         return False
     raise OSError(number, os.strerror(number), str(one), None, str(other))
 
@@ -198,10 +198,10 @@ def _replace_in_two_steps(part: Path, target: Path) -> None:
     """Puts `part` at `target`, and what is there aside first: a sweep brings it back from there if
     this breaks off."""
     with part_folder(target.parent) as aside:
-        (aside / REPLACED).mkdir(0o700)
-        sync_names(aside)
-        sync_names(target.parent)
-        target.rename(aside / REPLACED / target.name)
-        sync_names(aside / REPLACED)
+        (aside / REPLACED_FOLDER).mkdir(0o700)
+        sync_folder(aside)
+        sync_folder(target.parent)
+        target.rename(aside / REPLACED_FOLDER / target.name)
+        sync_folder(aside / REPLACED_FOLDER)
         part.rename(target)
-        sync_names(target.parent)
+        sync_folder(target.parent)

@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from core.leftovers import NO_LOCKS, is_old
+from core.leftovers import LOCKS_UNSUPPORTED, is_legacy_leftover
 
 
-class Held:
+class HeldFile:
     """A file that nobody else may remove as leftover while this object lives, by whatever name the
     file goes then."""
 
@@ -34,15 +34,15 @@ def remove_unheld(paths: Iterable[Path]) -> None:
             except BlockingIOError:
                 continue
             except OSError as error:
-                if error.errno not in NO_LOCKS:
+                if error.errno not in LOCKS_UNSUPPORTED:
                     raise
             finally:
                 os.close(descriptor)
 
 
-def remove_old(paths: Iterable[Path]) -> None:
+def remove_legacy_files(paths: Iterable[Path]) -> None:
     """Removes those of the files that versions up to 0.10.0, which held none, cannot need any
     more."""
     for path in paths:
-        if is_old(path):
+        if is_legacy_leftover(path):
             path.unlink(missing_ok=True)

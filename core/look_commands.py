@@ -6,19 +6,25 @@ import dataclasses
 from typing import Any
 
 from core.command_options import local_path
-from core.command_output import Bar, Result, auc_text, target_test, with_damaged
-from core.command_targets import Add, find_only_sweep, words
-from core.data.datasets import coverage, find_dataset
+from core.command_output import (
+    CommandResult,
+    ProgressBar,
+    auc_text,
+    target_test_metrics,
+    with_damaged,
+)
+from core.command_targets import AddCommand, comma_separated, find_only_sweep
+from core.data.datasets import find_dataset, measure_coverage
 from core.data.preprocessing import load_preprocessing
-from core.data.profile import drift as dataset_drift
+from core.data.profile import measure_drift as dataset_drift
 from core.data.profile import profile_columns
-from core.data.samples import find_sample, read_rows, read_samples
+from core.data.samples import find_sample, read_sample_rows, read_samples
 from core.errors import BadInput
 from core.freezing.vocabulary import UNSEEN_LIMIT, unseen_share
 from core.models.library import find_backbone
-from core.runs.kept import delete_kept, read_scorings, scorings
+from core.runs.kept import delete_artifact, list_scorings, read_scorings
 from core.runs.known import damaged_runs
-from core.runs.launch import confirmed_stalls, refresh, stall_sentence
+from core.runs.launch import find_stalls, refresh_statuses, stall_message
 from core.runs.run import STATUSES
 from core.runs.store import RunStore
 from core.runs.sweep import list_sweeps, read_sweeps
@@ -27,7 +33,7 @@ from core.workspace import Workspace
 KINDS = ("finetune", "pretrain")
 
 
-def add_look(add: Add) -> None:
+def add_show_commands(add: AddCommand) -> None:
     """Adds these commands to the parser."""
     add("samples", "List the samples of the workspace.", samples)
     add("sweeps", "List the sweeps of the workspace.", sweeps)
@@ -38,9 +44,13 @@ def add_look(add: Add) -> None:
     )
     command.add_argument("--find", default="", help="words that name, note, tags or id hold")
     command.add_argument("--sweep", help="name or id")
-    command.add_argument("--status", type=words, default=(), help=f"of {', '.join(STATUSES)}")
-    command.add_argument("--kind", type=words, default=(), help=f"of {', '.join(KINDS)}")
-    command.add_argument("--tags", type=words, default=(), help="those that have one of these: a,b")
+    command.add_argument(
+        "--status", type=comma_separated, default=(), help=f"of {', '.join(STATUSES)}"
+    )
+    command.add_argument("--kind", type=comma_separated, default=(), help=f"of {', '.join(KINDS)}")
+    command.add_argument(
+        "--tags", type=comma_separated, default=(), help="those that have one of these: a,b"
+    )
     command.add_argument(
         "--by-arm",
         action="store_true",
@@ -82,7 +92,7 @@ def add_look(add: Add) -> None:
     )
 
 
-def samples(workspace: Workspace, options: argparse.Namespace) -> Result:
+def samples(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Lists the samples, newest first."""
     found, broken = read_samples(workspace)
     data = [
@@ -98,29 +108,32 @@ def samples(workspace: Workspace, options: argparse.Namespace) -> Result:
             f"Sample {one.name!r} ({one.id}{simulated}): {one.rows:,} rows of"
             f" {one.source!r}{rate}{bad}"
         )
-    result = Result({"samples": data}, "\n".join(lines) or "No samples yet; `ingest` makes one.")
+    result = CommandResult(
+        {"samples": data}, "\n".join(lines) or "No samples yet; `ingest` makes one."
+    )
     return with_damaged(result, broken)
 
 
-def sweeps(workspace: Workspace, options: argparse.Namespace) -> Result:
+def sweeps(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Lists the sweeps, newest first, with how their runs ended."""
     store = RunStore(workspace)
-    refresh(workspace, store)
+    refresh_statuses(workspace, store)
     data, lines = [], []
     found, broken = read_sweeps(workspace)
     for sweep in found:
-        statuses = [run.status for run in store.group(sweep.id)]
+        statuses = [run.status for run in store.list_group(sweep.id)]
         ended = {status: statuses.count(status) for status in dict.fromkeys(statuses)}
         one = {"sweep": sweep.id, "name": sweep.name, "created": sweep.created, "runs": ended}
         data.append({**one, "spec": dataclasses.asdict(sweep.spec)})
         counts = ", ".join(f"{number} {status}" for status, number in ended.items()) or "no runs"
         lines.append(f"{sweep.id}  {sweep.name}: {len(sweep.spec.arms)} arms, {counts}")
     return with_damaged(
-        Result({"sweeps": data}, "\n".join(lines) or "No sweeps yet; `sweep` starts one."), broken
+        CommandResult({"sweeps": data}, "\n".join(lines) or "No sweeps yet; `sweep` starts one."),
+        broken,
     )
 
 
-def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
+def runs(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Lists the runs, newest first, or writes them into a file."""
     # What a table takes stays out of other commands: pandas alone needs half a second.
     from core.report.run_tables import arm_frame, matching_runs, run_frame
@@ -130,7 +143,7 @@ def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
         if unknown := [word for word in given if word not in known]:
             raise BadInput(f"There is no {what} {unknown[0]!r}; choose from {', '.join(known)}.")
     store = RunStore(workspace)
-    refresh(workspace, store)
+    refresh_statuses(workspace, store)
     names = {sweep.id: sweep.name for sweep in list_sweeps(workspace)}
     every = store.list()
     if options.sweep:
@@ -139,17 +152,19 @@ def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
     found = matching_runs(
         every, names, options.find, (), options.status, options.kind, options.tags
     )
-    stalls = confirmed_stalls(workspace, found)
+    stalls = find_stalls(workspace, found)
     lines = []
     for run in found:
-        lines.append(f"{run.id}  {run.status:<11}  {run.name}  {auc_text(target_test(run))}")
+        lines.append(
+            f"{run.id}  {run.status:<11}  {run.name}  {auc_text(target_test_metrics(run))}"
+        )
         if run.id in stalls:
-            lines.append(f"    {stall_sentence(stalls[run.id], run)}")
+            lines.append(f"    {stall_message(stalls[run.id], run)}")
     text = "\n".join(lines) or (
         "No run fits." if every else "No runs yet; `pretrain` or `finetune` starts one."
     )
     told = {
-        run.id: {"since": stalls[run.id].since, "sentence": stall_sentence(stalls[run.id], run)}
+        run.id: {"since": stalls[run.id].since, "sentence": stall_message(stalls[run.id], run)}
         for run in found
         if run.id in stalls
     }
@@ -157,22 +172,24 @@ def runs(workspace: Workspace, options: argparse.Namespace) -> Result:
         "runs": [dataclasses.asdict(run) | {"stalled": told.get(run.id)} for run in found]
     }
     if options.out is None:
-        return with_damaged(Result(data, text), damaged_runs(workspace))
+        return with_damaged(CommandResult(data, text), damaged_runs(workspace))
     if not found:
         raise BadInput("No run fits, so there is no table to write.")
-    table = run_frame(workspace, found, store.validation(found), names)
+    table = run_frame(workspace, found, store.validation_summaries(found), names)
     if options.by_arm:
         table = arm_frame(workspace, found, table)[1]
     write_table(table, options.out)
-    return Result({**data, "out": str(options.out)}, f"Wrote {len(table)} rows to {options.out}.")
+    return CommandResult(
+        {**data, "out": str(options.out)}, f"Wrote {len(table)} rows to {options.out}."
+    )
 
 
-def profile(workspace: Workspace, options: argparse.Namespace) -> Result:
+def profile(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Describes the columns of a sample."""
     sample = find_sample(workspace, options.sample)
     if options.first_rows < 0:
         raise BadInput(f"The number of first rows is {options.first_rows}; it must be 0 or more.")
-    with Bar("Looking at the columns") as report:
+    with ProgressBar("Looking at the columns") as report:
         columns = profile_columns(sample, report)
     data: dict[str, Any] = {"sample": sample.id, "name": sample.name, "rows": sample.rows}
     data["columns"] = [dataclasses.asdict(column) for column in columns]
@@ -189,17 +206,17 @@ def profile(workspace: Workspace, options: argparse.Namespace) -> Result:
             facts.append(f"most frequent {value!r} ({rows / sample.rows:.1%})")
         lines.append(f"{column.name:<4} {', '.join(facts)}")
     if options.first_rows:
-        data["first_rows"] = read_rows(sample, limit=options.first_rows).to_pylist()
+        data["first_rows"] = read_sample_rows(sample, limit=options.first_rows).to_pylist()
         head = [*data["first_rows"][0]] if data["first_rows"] else []
         lines += ["", "\t".join(head)]
         lines += [
-            "\t".join("" if row[name] is None else _cell(row[name]) for name in head)
+            "\t".join("" if row[name] is None else _format_cell(row[name]) for name in head)
             for row in data["first_rows"]
         ]
-    return Result(data, "\n".join(lines))
+    return CommandResult(data, "\n".join(lines))
 
 
-def drift(workspace: Workspace, options: argparse.Namespace) -> Result:
+def drift(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Measures how far the fields of a dataset moved, most moved first."""
     dataset = find_dataset(workspace, options.dataset)
     found = sorted(dataset_drift(workspace, dataset), key=lambda one: one.psi, reverse=True)
@@ -213,19 +230,19 @@ def drift(workspace: Workspace, options: argparse.Namespace) -> Result:
         f"Population stability index of each field of {dataset.name!r}; shares are of source and"
         " target rows:"
     )
-    return Result(
+    return CommandResult(
         {"dataset": dataset.id, "name": dataset.name, "fields": fields}, "\n".join([head, *lines])
     )
 
 
-def vocabulary(workspace: Workspace, options: argparse.Namespace) -> Result:
+def vocabulary(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Measures how much of a dataset's target rows a backbone's vocabulary covers, least covered
     first."""
     card, dataset = (
         find_backbone(workspace, options.backbone),
         find_dataset(workspace, options.dataset),
     )
-    found = coverage(workspace, dataset, load_preprocessing(card.folder / "preprocessing"))
+    found = measure_coverage(workspace, dataset, load_preprocessing(card.folder / "preprocessing"))
     found.sort(key=lambda one: (one.unseen_share, one.missing_share), reverse=True)
     share = unseen_share(found)
     data = {
@@ -249,26 +266,26 @@ def vocabulary(workspace: Workspace, options: argparse.Namespace) -> Result:
         f"{one.field:<4} unseen {one.unseen_share:.1%}, missing {one.missing_share:.1%}"
         for one in found
     ]
-    return Result(data, "\n".join([f"{known}{advice}.", *lines]))
+    return CommandResult(data, "\n".join([f"{known}{advice}.", *lines]))
 
 
-def scored(workspace: Workspace, options: argparse.Namespace) -> Result:
+def scored(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Lists the scored files that are kept of a run, newest first."""
     run = RunStore(workspace).get(options.run_id)
     found, broken = read_scorings(workspace, run.id)
     data = [
-        {"id": one.id, "file": one.file, "created": one.created, "rows": one.said["rows"]}
+        {"id": one.id, "file": one.file, "created": one.created, "rows": one.output["rows"]}
         for one in found
     ]
     lines = [f"{one['id']}  {one['file']}: {one['rows']:,} rows, {one['created']}" for one in data]
     text = "\n".join(lines) or f"No scored file is kept of run {run.id}."
-    return with_damaged(Result({"run": run.id, "scored": data}, text), broken)
+    return with_damaged(CommandResult({"run": run.id, "scored": data}, text), broken)
 
 
-def delete_scored(workspace: Workspace, options: argparse.Namespace) -> Result:
+def delete_scored(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Deletes the predictions that are kept of a scored file; the file itself is not here."""
     run = RunStore(workspace).get(options.run_id)
-    every = scorings(workspace, run.id)
+    every = list_scorings(workspace, run.id)
     found = [one for one in every if one.id == options.file] or [
         one for one in every if one.file == options.file
     ]
@@ -283,12 +300,12 @@ def delete_scored(workspace: Workspace, options: argparse.Namespace) -> Result:
             f"Run {run.id} keeps {len(found)} scored files named {options.file!r}: {ids}. Name one"
             " by its id."
         )
-    delete_kept(found[0])
+    delete_artifact(found[0])
     data = {"deleted": [{"kind": "scored file", "id": found[0].id, "name": found[0].file}]}
-    return Result(data, f"Deleted the predictions of {found[0].file!r} ({found[0].id}).")
+    return CommandResult(data, f"Deleted the predictions of {found[0].file!r} ({found[0].id}).")
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     """A value as the file would have it."""
     if value is None:
         return ""

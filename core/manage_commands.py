@@ -8,23 +8,29 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.access import require_writable
-from core.command_output import FOLLOW_SECONDS, Bar, Result, StallNotices, follow
-from core.command_targets import Add, add_runs, find_only_sweep, named_runs, words
+from core.command_output import POLL_SECONDS, CommandResult, ProgressBar, StallNotices, follow_run
+from core.command_targets import (
+    AddCommand,
+    add_run_options,
+    comma_separated,
+    find_only_sweep,
+    find_runs,
+)
 from core.data.datasets import list_datasets
 from core.data.samples import list_samples
 from core.errors import BadInput, RunError
 from core.models.library import list_backbones
-from core.named import only_one
+from core.named import find_unique
 from core.program import PROGRAM
 from core.runs import removal, renaming
-from core.runs.launch import CLUSTER, refresh
-from core.runs.store import NOTE_LENGTH, RESUMABLE, TAG_LENGTH, Run, RunStore
+from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
+from core.runs.store import NOTE_LENGTH, RESUMABLE_STATUSES, TAG_LENGTH, Run, RunStore
 from core.runs.submit import resume_run
 from core.runs.sweep import cancel_sweep, list_sweeps, resume_sweep
 from core.sweep_command import follow_sweep
 from core.workspace import Workspace
 
-DELETED_WITH = {
+DELETE_CONSEQUENCES = {
     "run": "with its model, predictions and curves",
     "sweep": "with all its runs",
     "sample": "its datasets stay, but no backbone they have not met yet can read them any more",
@@ -33,7 +39,7 @@ DELETED_WITH = {
 }
 
 
-def add_manage(add: Add) -> None:
+def add_manage_commands(add: AddCommand) -> None:
     """Adds these commands to the parser."""
     for name, run, help_text in (
         ("cancel", cancel, "Stop runs that are queued or running; what they have reached is kept."),
@@ -44,7 +50,7 @@ def add_manage(add: Add) -> None:
         ),
     ):
         command = add(name, help_text, run)
-        add_runs(command, sweep=True)
+        add_run_options(command, sweep=True)
         command.add_argument(
             "--no-wait", action="store_true", help="return at once (default: wait until they end)"
         )
@@ -59,14 +65,14 @@ def add_manage(add: Add) -> None:
         "Follow runs that are queued or running to their end, and say what came of them.",
         watch,
     )
-    add_runs(command, sweep=True)
+    add_run_options(command, sweep=True)
 
     command = add(
         "delete",
         "Delete runs, a sweep, a sample, a dataset or a backbone, and say what was deleted.",
         delete,
     )
-    _add_any(add_runs(command, sweep=True))
+    _add_item_options(add_run_options(command, sweep=True))
     command.add_argument(
         "--yes", action="store_true", help="do not ask, as a terminal is asked without it"
     )
@@ -74,28 +80,32 @@ def add_manage(add: Add) -> None:
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--run", dest="run_id")
     which.add_argument("--sweep", help="name or id")
-    _add_any(which)
+    _add_item_options(which)
     command.add_argument("--name", required=True, help="the new name")
 
     command = add("tag", "Add tags to runs, or take them off.", tag)
-    add_runs(command)
-    command.add_argument("--add", type=words, default=(), metavar="TAGS", help="a,b")
-    command.add_argument("--remove", type=words, default=(), metavar="TAGS", help="a,b")
+    add_run_options(command)
+    command.add_argument("--add", type=comma_separated, default=(), metavar="TAGS", help="a,b")
+    command.add_argument("--remove", type=comma_separated, default=(), metavar="TAGS", help="a,b")
     command.add_argument(
-        "--set", type=words, dest="replace", metavar="TAGS", help="these alone: a,b, or '' for none"
+        "--set",
+        type=comma_separated,
+        dest="replace",
+        metavar="TAGS",
+        help="these alone: a,b, or '' for none",
     )
     command = add("note", "Give runs a note, in place of the one they have.", note)
-    add_runs(command)
+    add_run_options(command)
     command.add_argument("--text", required=True, help="'' takes the note away")
 
 
-def cancel(workspace: Workspace, options: argparse.Namespace) -> Result:
+def cancel(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Asks runs to stop, and waits until they have."""
     store = RunStore(workspace)
-    refresh(workspace, store)
+    refresh_statuses(workspace, store)
     if options.sweep:
         sweep = find_only_sweep(workspace, options.sweep)
-        runs = [run for run in store.group(sweep.id) if run.active]
+        runs = [run for run in store.list_group(sweep.id) if run.active]
         if not runs:
             raise BadInput(
                 f"No run of the sweep {sweep.name!r} is queued or running, so there is nothing to"
@@ -103,7 +113,7 @@ def cancel(workspace: Workspace, options: argparse.Namespace) -> Result:
             )
         cancel_sweep(workspace, sweep)
     else:
-        runs = named_runs(store, options)
+        runs = find_runs(store, options)
         for run in runs:
             if not run.active:
                 raise BadInput(
@@ -114,22 +124,24 @@ def cancel(workspace: Workspace, options: argparse.Namespace) -> Result:
     if not options.no_wait:
         _wait_for_all(workspace, runs, "Cancelling")
     now = [store.get(run.id) for run in runs]
-    return Result({"runs": [_state(run) for run in now]}, "\n".join(_stopping(run) for run in now))
+    return CommandResult(
+        {"runs": [_run_state(run) for run in now]}, "\n".join(_cancel_text(run) for run in now)
+    )
 
 
-def resume(workspace: Workspace, options: argparse.Namespace) -> Result:
+def resume(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Queues runs again, and follows them to their end."""
     store = RunStore(workspace)
-    refresh(workspace, store)
+    refresh_statuses(workspace, store)
     if options.sweep:
         sweep = find_only_sweep(workspace, options.sweep)
-        runs = [run for run in store.group(sweep.id) if run.status in RESUMABLE]
+        runs = [run for run in store.list_group(sweep.id) if run.status in RESUMABLE_STATUSES]
         if not runs:
             raise BadInput(
-                f"No run of the sweep {sweep.name!r} is {_either(RESUMABLE)}, so there is nothing"
+                f"No run of the sweep {sweep.name!r} is {_join_with_or(RESUMABLE_STATUSES)}, so there is nothing"
                 " to resume."
             )
-        if runs[0].lane == CLUSTER:
+        if runs[0].lane == CLUSTER_QUEUE:
             raise BadInput(
                 f"The command line carries out the sweep {sweep.name!r} itself: `{PROGRAM} sweep"
                 f" --name {shlex.quote(sweep.name)} --arms-at-once N` goes on with it."
@@ -138,45 +150,46 @@ def resume(workspace: Workspace, options: argparse.Namespace) -> Result:
         if not options.no_wait:
             return follow_sweep(workspace, sweep)
     else:
-        runs = named_runs(store, options)
+        runs = find_runs(store, options)
         for run in runs:
-            if run.status not in RESUMABLE:
+            if run.status not in RESUMABLE_STATUSES:
                 raise BadInput(
-                    f"Run {run.id} is {run.status}; only {_either(RESUMABLE)} runs can be resumed."
+                    f"Run {run.id} is {run.status}; only {_join_with_or(RESUMABLE_STATUSES)} runs can be resumed."
                 )
         for run in runs:
             resume_run(workspace, run.id)
         if not options.no_wait:
-            return _follow(workspace, runs)
+            return _follow_runs(workspace, runs)
     now = [store.get(run.id) for run in runs]
-    return Result(
-        {"runs": [_state(run) for run in now]}, "\n".join(f"{run.id} {run.status}" for run in now)
+    return CommandResult(
+        {"runs": [_run_state(run) for run in now]},
+        "\n".join(f"{run.id} {run.status}" for run in now),
     )
 
 
-def watch(workspace: Workspace, options: argparse.Namespace) -> Result:
+def watch(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Follows runs to their end."""
     if options.sweep:
         return follow_sweep(workspace, find_only_sweep(workspace, options.sweep))
-    return _follow(workspace, named_runs(RunStore(workspace), options))
+    return _follow_runs(workspace, find_runs(RunStore(workspace), options))
 
 
-def demo(workspace: Workspace, options: argparse.Namespace) -> Result:
+def demo(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Makes the demo's dataset and queues its sweep."""
     from core.demo import run_demo, wait_for_demo
 
-    with Bar("Preparing the demo") as report:
+    with ProgressBar("Preparing the demo") as report:
         sweep = run_demo(workspace, report)
     said = wait_for_demo(workspace, sweep) if options.wait else []
-    runs = RunStore(workspace).group(sweep.id)
+    runs = RunStore(workspace).list_group(sweep.id)
     data = {
         "sweep": sweep.id,
         "name": sweep.name,
-        "runs": [_state(run) for run in runs],
+        "runs": [_run_state(run) for run in runs],
         "verdicts": said,
     }
     queued = sum(run.active for run in runs)
-    return Result(
+    return CommandResult(
         data,
         "\n".join(
             [f"{sweep.id}  {sweep.name}: {len(runs)} runs, {queued} queued or running", *said]
@@ -184,17 +197,19 @@ def demo(workspace: Workspace, options: argparse.Namespace) -> Result:
     )
 
 
-def delete(workspace: Workspace, options: argparse.Namespace) -> Result:
+def delete(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Deletes what was named; on a terminal it asks first."""
     require_writable()
     if options.run_ids:
         kind: str = "run"
-        items: list[Any] = list(named_runs(RunStore(workspace), options))
+        items: list[Any] = list(find_runs(RunStore(workspace), options))
     else:
-        kind, item = _find(workspace, options)
+        kind, item = _find_item(workspace, options)
         items = [item]
     _confirm(
-        [f"{kind} {item.name!r} ({item.id})" for item in items], DELETED_WITH[kind], options.yes
+        [f"{kind} {item.name!r} ({item.id})" for item in items],
+        DELETE_CONSEQUENCES[kind],
+        options.yes,
     )
     data: dict[str, Any] = {
         "deleted": [{"kind": kind, "id": item.id, "name": item.name} for item in items]
@@ -208,19 +223,19 @@ def delete(workspace: Workspace, options: argparse.Namespace) -> Result:
         lines = [f"{lines[0][:-1]} and its {len(runs)} runs."]
     else:
         _DELETE[kind](workspace, items[0])
-    return Result(data, "\n".join(lines))
+    return CommandResult(data, "\n".join(lines))
 
 
-def rename(workspace: Workspace, options: argparse.Namespace) -> Result:
+def rename(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Gives something another name."""
-    kind, item = _find(workspace, options)
+    kind, item = _find_item(workspace, options)
     renamed = renaming.rename_run(workspace, item.id, options.name) if kind == "run" else None
     renamed = renamed or _RENAME[kind](workspace, item, options.name)
     data = {"kind": kind, "id": item.id, "name": renamed.name, "before": item.name}
-    return Result(data, f"The {kind} {item.name!r} ({item.id}) is now {renamed.name!r}.")
+    return CommandResult(data, f"The {kind} {item.name!r} ({item.id}) is now {renamed.name!r}.")
 
 
-def tag(workspace: Workspace, options: argparse.Namespace) -> Result:
+def tag(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Changes the tags of runs."""
     if options.replace is None and not (options.add or options.remove):
         raise BadInput("No tag was given; name tags with --add, --remove or --set.")
@@ -235,7 +250,7 @@ def tag(workspace: Workspace, options: argparse.Namespace) -> Result:
                 " line."
             )
     store = RunStore(workspace)
-    runs = named_runs(store, options)
+    runs = find_runs(store, options)
     if options.replace is None:
         store.change_tags([run.id for run in runs], options.add, options.remove)
     else:
@@ -243,22 +258,24 @@ def tag(workspace: Workspace, options: argparse.Namespace) -> Result:
             store.annotate(run.id, tags=options.replace)
     now = [store.get(run.id) for run in runs]
     data = {"runs": [{"run": run.id, "name": run.name, "tags": list(run.tags)} for run in now]}
-    return Result(data, "\n".join(f"{run.id}  {', '.join(run.tags) or 'no tags'}" for run in now))
+    return CommandResult(
+        data, "\n".join(f"{run.id}  {', '.join(run.tags) or 'no tags'}" for run in now)
+    )
 
 
-def note(workspace: Workspace, options: argparse.Namespace) -> Result:
+def note(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Sets the note of runs."""
     if len(options.text) > NOTE_LENGTH:
         raise BadInput(
             f"The note has {len(options.text):,} letters; at most {NOTE_LENGTH:,} are kept."
         )
     store = RunStore(workspace)
-    runs = named_runs(store, options)
+    runs = find_runs(store, options)
     for run in runs:
         store.annotate(run.id, note=options.text)
     data = {"runs": [{"run": run.id, "name": run.name, "note": options.text} for run in runs]}
     done = "has this note now" if options.text else "has no note now"
-    return Result(data, "\n".join(f"{run.id}  {run.name}: {done}" for run in runs))
+    return CommandResult(data, "\n".join(f"{run.id}  {run.name}: {done}" for run in runs))
 
 
 _DELETE: dict[str, Callable[[Workspace, Any], object]] = {
@@ -280,16 +297,16 @@ _LIST: dict[str, Callable[[Workspace], Sequence[Any]]] = {
 }
 
 
-def _add_any(which: Any) -> None:
+def _add_item_options(which: Any) -> None:
     for kind in ("sample", "dataset", "backbone"):
         which.add_argument(f"--{kind}", help="name or id")
 
 
-def _find(workspace: Workspace, options: argparse.Namespace) -> tuple[str, Any]:
+def _find_item(workspace: Workspace, options: argparse.Namespace) -> tuple[str, Any]:
     """(kind, the one item that was named)."""
     for kind, items in _LIST.items():
         if named := getattr(options, kind):
-            return kind, only_one(items(workspace), named, kind)
+            return kind, find_unique(items(workspace), named, kind)
     if getattr(options, "run_id", None):
         return "run", RunStore(workspace).get(options.run_id)
     raise BadInput("Nothing was named; give the name or id of what you mean.")
@@ -313,15 +330,15 @@ def _confirm(what: Sequence[str], consequence: str, yes: bool) -> None:
 def _wait_for_all(workspace: Workspace, runs: Sequence[Run], title: str) -> None:
     """Waits until none of them is queued or running any more, and shows how many have ended."""
     store, notices = RunStore(workspace), StallNotices(workspace)
-    with Bar(title) as report:
+    with ProgressBar(title) as report:
         while active := [run for run in (store.get(one.id) for one in runs) if run.active]:
             report(1 - len(active) / len(runs))
-            time.sleep(FOLLOW_SECONDS)
-            refresh(workspace, store)
-            notices.tell(active)
+            time.sleep(POLL_SECONDS)
+            refresh_statuses(workspace, store)
+            notices.print_new(active)
 
 
-def _follow(workspace: Workspace, runs: Sequence[Run]) -> Result:
+def _follow_runs(workspace: Workspace, runs: Sequence[Run]) -> CommandResult:
     """Waits for runs and says how they ended; RunError where one did not end well."""
     for run in runs:
         if run.kind == "interpolate":
@@ -331,7 +348,7 @@ def _follow(workspace: Workspace, runs: Sequence[Run]) -> Result:
                 " does."
             )
     if len(runs) == 1:
-        return follow(workspace, runs[0])
+        return follow_run(workspace, runs[0])
     _wait_for_all(workspace, runs, f"{len(runs)} runs")
     now = [RunStore(workspace).get(run.id) for run in runs]
     lines = [
@@ -340,16 +357,16 @@ def _follow(workspace: Workspace, runs: Sequence[Run]) -> Result:
     ]
     if any(run.status != "done" for run in now):
         raise RunError("\n".join(lines))
-    return Result({"runs": [_state(run) for run in now]}, "\n".join(lines))
+    return CommandResult({"runs": [_run_state(run) for run in now]}, "\n".join(lines))
 
 
-def _state(run: Run) -> dict[str, str]:
+def _run_state(run: Run) -> dict[str, str]:
     return {"run": run.id, "name": run.name, "status": run.status}
 
 
-def _stopping(run: Run) -> str:
+def _cancel_text(run: Run) -> str:
     return f"{run.id} is stopping" if run.status == "running" else f"{run.id} {run.status}"
 
 
-def _either(words: Sequence[str]) -> str:
+def _join_with_or(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"

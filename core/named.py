@@ -2,7 +2,7 @@
 own.
 
 Two commands at once look for the same name, both find it free, and both take it: so whoever gives
-something a name holds `names_held` from looking to publishing.
+something a name holds `names_lock` from looking to publishing.
 """
 
 import os
@@ -15,11 +15,11 @@ from typing import Protocol, TypeVar
 from filelock import FileLock, Timeout
 
 from core.errors import BadInput, Damaged, NameTaken
-from core.stored import damaged, read_stored_json
+from core.stored import damaged_file_error, read_stored_json
 from core.workspace import Workspace, check_name
 
 NAMES_LOCK = "names.lock"
-NAMES_SECONDS = 30.0
+NAMES_LOCK_TIMEOUT = 30.0
 
 
 class Named(Protocol):
@@ -37,8 +37,8 @@ class Named(Protocol):
 Item = TypeVar("Item", bound=Named)
 
 
-def found_among(
-    whole: Sequence[Item], broken: Sequence[Damaged], name_or_id: str, what: str
+def find_by_name_or_id(
+    items: Sequence[Item], damaged_items: Sequence[Damaged], name_or_id: str, kind: str
 ) -> Item:
     """The item of that id, else the first of that name; what="sample" is the kind.
 
@@ -46,18 +46,18 @@ def found_among(
     else BadInput lists the names there are.
     """
     for field in ("id", "name"):
-        for item in whole:
+        for item in items:
             if getattr(item, field) == name_or_id:
                 return item
-    for error in broken:
+    for error in damaged_items:
         if error.path.parent.name == name_or_id:
             raise error
-    names = sorted({item.name for item in whole})
-    also = f" {broken[0]}" if broken else ""
-    raise BadInput(f"There is no {what} {name_or_id[:80]!r}; the {what}s here are {names}.{also}")
+    names = sorted({item.name for item in items})
+    also = f" {damaged_items[0]}" if damaged_items else ""
+    raise BadInput(f"There is no {kind} {name_or_id[:80]!r}; the {kind}s here are {names}.{also}")
 
 
-def only_one(items: Sequence[Item], name_or_id: str, what: str) -> Item:
+def find_unique(items: Sequence[Item], name_or_id: str, kind: str) -> Item:
     """The item of that id, else the only one of that name.
 
     BadInput where no item has it, naming those there are, and where several have that name, with
@@ -72,50 +72,56 @@ def only_one(items: Sequence[Item], name_or_id: str, what: str) -> Item:
     if found:
         ids = ", ".join(item.id for item in found)
         raise BadInput(
-            f"There are {len(found)} {what}s named {name_or_id[:80]!r}: {ids}. Name one by its id."
+            f"There are {len(found)} {kind}s named {name_or_id[:80]!r}: {ids}. Name one by its id."
         )
     names = sorted({item.name for item in items})
-    raise BadInput(f"There is no {what} {name_or_id[:80]!r}; the {what}s here are {names}.")
+    raise BadInput(f"There is no {kind} {name_or_id[:80]!r}; the {kind}s here are {names}.")
 
 
 @contextmanager
-def names_held(workspace: Workspace) -> Iterator[None]:
+def names_lock(workspace: Workspace) -> Iterator[None]:
     """No other process or session gives anything in the workspace a name in this block; keep it
     short.
 
     BadInput where another one has not come to its end in NAMES_SECONDS, such as one that is
     stopped.
     """
-    lock = FileLock(workspace.root / NAMES_LOCK, timeout=NAMES_SECONDS, mode=0o600)
+    lock = FileLock(workspace.root / NAMES_LOCK, timeout=NAMES_LOCK_TIMEOUT, mode=0o600)
     try:
         lock.acquire()
     except Timeout:
         raise BadInput(
             "Another command or page has been storing something in this workspace for"
-            f" {NAMES_SECONDS:g} seconds, and names are given one at a time. Try again in a moment;"
+            f" {NAMES_LOCK_TIMEOUT:g} seconds, and names are given one at a time. Try again in a moment;"
             " if a command was stopped (Ctrl-Z), continue or end it."
         ) from None
     except IsADirectoryError as error:
-        raise damaged(workspace.root / NAMES_LOCK, "it is a folder", "delete it") from error
+        raise damaged_file_error(
+            workspace.root / NAMES_LOCK, "it is a folder", "delete it"
+        ) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def free_id(folder: Path, first: str) -> str:
+def unused_id(folder: Path, base_id: str) -> str:
     """`first`, or it with the lowest number behind it, whose place in `folder` is free.
 
     >>> free_id(Path("no such folder"), "s-1")
     's-1'
     """
     number = 1
-    while os.path.lexists(folder / (found := first if number == 1 else f"{first}-name{number}")):
+    while os.path.lexists(
+        folder / (found := base_id if number == 1 else f"{base_id}-name{number}")
+    ):
         number += 1
     return found
 
 
-def damaged_id(root: Path, file: str, first: str, name: str, whole: Iterable[str]) -> str | None:
+def find_damaged_id(
+    root: Path, file: str, base_id: str, name: str, intact_ids: Iterable[str]
+) -> str | None:
     """The id under which a damaged thing of the content `first` is healed by making it again as
     `name`; None for none.
 
@@ -123,8 +129,8 @@ def damaged_id(root: Path, file: str, first: str, name: str, whole: Iterable[str
     place. root: the folder of its kind. file: the description that a name stands in. whole: ids of
     what is not damaged.
     """
-    known = {*whole}
-    pattern = re.compile(rf"{re.escape(first)}(-name\d+)?")
+    known = {*intact_ids}
+    pattern = re.compile(rf"{re.escape(base_id)}(-name\d+)?")
     unnamed = []
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         if folder.name in known or not pattern.fullmatch(folder.name):
@@ -140,10 +146,10 @@ def damaged_id(root: Path, file: str, first: str, name: str, whole: Iterable[str
     return unnamed[0] if unnamed else None
 
 
-def free_name(items: Sequence[Item], own: Item, name: str, what: str) -> str:
+def validate_new_name(items: Sequence[Item], current: Item, name: str, kind: str) -> str:
     """`name` as `own` may be called from now on; BadInput where it cannot be a name or another item
     has it."""
-    cleaned = check_name(name, what)
-    if any(item.name == cleaned and item.id != own.id for item in items):
-        raise NameTaken(f"There is already a {what} named {cleaned!r}; choose another name.")
+    cleaned = check_name(name, kind)
+    if any(item.name == cleaned and item.id != current.id for item in items):
+        raise NameTaken(f"There is already a {kind} named {cleaned!r}; choose another name.")
     return cleaned

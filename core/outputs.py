@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from core.durable import publish, publish_file, staging, sync_names, sync_tree
+from core.durable import publish_file, publish_folder, staging, sync_folder, sync_tree
 from core.errors import BadInput, RunError
-from core.leftovers import clear_beside
-from core.rights import users_umask
+from core.leftovers import remove_leftovers_in
+from core.rights import user_umask
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-PIPE_SECONDS = 2.0
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+PIPE_TIMEOUT = 2.0
 """How long one waits for somebody to read a pipe that is to be written."""
 
 
@@ -45,7 +45,7 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
         read-only, or cannot be
             created where it is.
     """
-    found = _status(path)
+    found = _stat_or_none(path)
     if found is not None and stat.S_ISDIR(found.st_mode):
         raise BadInput(f"The output {str(path)!r} is a folder; name a file in it.")
     for one in inputs:
@@ -79,15 +79,15 @@ def write_output(path: Path, write: Callable[[Path], object], inputs: Iterable[P
         RunError: the disk of the output is full.
     """
     check_output(path, inputs)
-    found = _status(path)
+    found = _stat_or_none(path)
     if found is not None and _is_stream(found.st_mode):
         _write_stream(path, write)
         return
-    target = _resolved(path)
-    mode = 0o666 & ~users_umask() if found is None else stat.S_IMODE(found.st_mode)
+    target = _resolve(path)
+    mode = 0o666 & ~user_umask() if found is None else stat.S_IMODE(found.st_mode)
     with (
-        _folders_made(target.parent),
-        _disk_sentence(path, target.parent),
+        _make_folders(target.parent),
+        _explain_full_disk(path, target.parent),
         staging(target.parent) as folder,
     ):
         part = folder / f"output{target.suffix[:20]}"
@@ -103,11 +103,11 @@ def check_output_folder(path: Path) -> None:
         BadInput: there is a file at `path`, the folder holds something, or it cannot be created or
         written.
     """
-    found = _status(path)
+    found = _stat_or_none(path)
     if found is not None and not stat.S_ISDIR(found.st_mode):
         raise BadInput(f"The output folder {str(path)!r} is a file; name a new or an empty folder.")
     if found is not None:
-        clear_beside(path)
+        remove_leftovers_in(path)
     try:
         if found is not None and any(path.iterdir()):
             raise BadInput(f"The folder {str(path)!r} is not empty; name a new or an empty one.")
@@ -128,22 +128,22 @@ def output_folder(path: Path) -> Iterator[Path]:
         RunError: the disk of the output is full.
     """
     check_output_folder(path)
-    target = _resolved(path)
+    target = _resolve(path)
     there = target.is_dir()
     # Within a folder that is there, which may be another file system than the one around it.
     around = target if there else target.parent
-    with _folders_made(around), _disk_sentence(path, around), staging(around) as folder:
+    with _make_folders(around), _explain_full_disk(path, around), staging(around) as folder:
         yield folder
         if there:
-            sync_tree(folder, users_umask())
+            sync_tree(folder, user_umask())
             for entry in sorted(folder.iterdir()):
                 entry.rename(target / entry.name)
-            sync_names(target)
+            sync_folder(target)
         else:
-            publish(folder, target, users_umask())
+            publish_folder(folder, target, user_umask())
 
 
-def _status(path: Path) -> os.stat_result | None:
+def _stat_or_none(path: Path) -> os.stat_result | None:
     """Of what is at `path`, links followed; None when there is nothing yet."""
     try:
         return path.stat()
@@ -183,14 +183,14 @@ def _check_own_stream(path: Path, found: os.stat_result) -> None:
                 )
 
 
-def _resolved(path: Path) -> Path:
+def _resolve(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
 def _check_folder(path: Path) -> None:
     """BadInput unless a file or folder can be created at `path`: tried, since permissions do not
     tell everything."""
-    folder = _resolved(path).parent
+    folder = _resolve(path).parent
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir():
@@ -213,7 +213,7 @@ def _write_stream(path: Path, write: Callable[[Path], object]) -> None:
         part = folder / f"output{path.suffix[:20]}"
         write(part)
         try:
-            with part.open("rb") as source, open(path, "wb", opener=_without_waiting) as target:
+            with part.open("rb") as source, open(path, "wb", opener=_open_nonblocking) as target:
                 shutil.copyfileobj(source, target)
         except OSError as error:
             raise BadInput(
@@ -221,11 +221,11 @@ def _write_stream(path: Path, write: Callable[[Path], object]) -> None:
             ) from error
 
 
-def _without_waiting(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     """Opens a stream to write to; BadInput for a pipe that nobody reads, which would be waited for
     without end."""
     # Its reader may be about to start.
-    end = time.monotonic() + PIPE_SECONDS
+    end = time.monotonic() + PIPE_TIMEOUT
     while True:
         try:
             descriptor = os.open(path, flags & ~(os.O_CREAT | os.O_TRUNC) | os.O_NONBLOCK)
@@ -244,14 +244,14 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 @contextmanager
-def _folders_made(folder: Path) -> Iterator[None]:
+def _make_folders(folder: Path) -> Iterator[None]:
     """Makes `folder` and what is missing above it; removes what it made when the block fails."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         for one in reversed(missing):
             one.mkdir(exist_ok=True)
-            one.chmod(0o777 & ~users_umask())
-            sync_names(one.parent)
+            one.chmod(0o777 & ~user_umask())
+            sync_folder(one.parent)
         yield
     except BaseException:
         for one in missing:
@@ -261,13 +261,13 @@ def _folders_made(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _disk_sentence(path: Path, folder: Path) -> Iterator[None]:
+def _explain_full_disk(path: Path, folder: Path) -> Iterator[None]:
     """Turns "no space left" into a sentence that names the output, where it is the output's disk
     that is full."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL and shutil.disk_usage(folder).free < 2**20:
+        if error.errno in _DISK_FULL and shutil.disk_usage(folder).free < 2**20:
             raise RunError(
                 f"The disk of the output {str(path)!r} is full; nothing was written. Free some"
                 " space, or name an output elsewhere."

@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PRIVATE = 0o077
-_OURS = re.compile(r"thaw\..*|[a-z-]+\.(?:lock|beat)|tour\.json|\.part-.*")
+_PRIVATE_UMASK = 0o077
+_OWN_NAMES = re.compile(r"thaw\..*|[a-z-]+\.(?:lock|beat)|tour\.json|\.part-.*")
 """What lies in a workspace beside its folders."""
-_users: list[int] = []
+_user_umasks: list[int] = []
 """The umask that this process was started with, while its own is another."""
 
 
@@ -23,26 +23,26 @@ _users: list[int] = []
 def private_files() -> Iterator[None]:
     """Whatever the process makes in this block is for its owner alone. For whole processes: threads
     share the umask."""
-    before = os.umask(_PRIVATE)
-    _users.append(before)
+    before = os.umask(_PRIVATE_UMASK)
+    _user_umasks.append(before)
     try:
         yield
     finally:
-        _users.pop()
+        _user_umasks.pop()
         os.umask(before)
 
 
-def users_umask() -> int:
+def user_umask() -> int:
     """The umask of the user, for outputs."""
-    if _users:
-        return _users[0]
+    if _user_umasks:
+        return _user_umasks[0]
     # There is no way to read it but to set it.
-    umask = os.umask(_PRIVATE)
+    umask = os.umask(_PRIVATE_UMASK)
     os.umask(umask)
     return umask
 
 
-def tighten(root: Path, folders: Collection[str]) -> None:
+def restrict_permissions(root: Path, folders: Collection[str]) -> None:
     """Takes from a workspace the rights of others, which earlier versions gave them.
 
     folders: names of its folders. One that is closed was gone through before, and costs a look. The
@@ -51,28 +51,28 @@ def tighten(root: Path, folders: Collection[str]) -> None:
     ours = True
     with suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
-            if entry.name not in folders and not _OURS.fullmatch(entry.name):
+            if entry.name not in folders and not _OWN_NAMES.fullmatch(entry.name):
                 ours = False
-            elif _is_open(Path(entry.path)):
+            elif _is_accessible_to_others(Path(entry.path)):
                 # The folder last: if this breaks off, it is gone through again.
                 for place, _, files in os.walk(entry.path, topdown=False):
-                    _close(*(Path(place, name) for name in files), Path(place))
-                _close(Path(entry.path))
+                    _make_private(*(Path(place, name) for name in files), Path(place))
+                _make_private(Path(entry.path))
     if ours:
-        _close(root)
+        _make_private(root)
 
 
-def _close(*paths: Path) -> None:
+def _make_private(*paths: Path) -> None:
     for path in paths:
-        if _is_open(path):
+        if _is_accessible_to_others(path):
             with suppress(OSError):
-                path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_PRIVATE)
+                path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_PRIVATE_UMASK)
 
 
-def _is_open(path: Path) -> bool:
+def _is_accessible_to_others(path: Path) -> bool:
     """Whether others than its owner have any right to a file or folder; a link has none of its
     own."""
     with suppress(OSError):
         mode = path.lstat().st_mode
-        return not stat.S_ISLNK(mode) and bool(mode & _PRIVATE)
+        return not stat.S_ISLNK(mode) and bool(mode & _PRIVATE_UMASK)
     return False

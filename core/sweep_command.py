@@ -7,13 +7,13 @@ import time
 from typing import Any
 
 from core.command_options import given_settings, head_settings, strategy_options
-from core.command_output import FOLLOW_SECONDS, Bar, Result, StallNotices
+from core.command_output import POLL_SECONDS, CommandResult, ProgressBar, StallNotices
 from core.data.datasets import Dataset, find_dataset
-from core.dry_run import sweep_outlook
+from core.dry_run import dry_run_sweep
 from core.errors import BadInput, RunError
 from core.evaluation.format_metrics import format_metric, is_missing
 from core.models.library import find_backbone
-from core.runs.launch import refresh
+from core.runs.launch import refresh_statuses
 from core.runs.store import RunStore
 from core.runs.sweep import (
     Arm,
@@ -25,12 +25,18 @@ from core.runs.sweep import (
     resume_sweep,
     submit_sweep,
 )
-from core.runs.sweep_result import arm_results, forgotten, judged, reference_of, sweep_table
+from core.runs.sweep_result import (
+    default_reference,
+    forgetting_sentences,
+    judge_arms,
+    summarise_arms,
+    sweep_table,
+)
 from core.training.defaults import AUTO, count_training_rows, settings_by_size, settings_sentence
 from core.workspace import Workspace
 
 
-def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
+def sweep(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Queues a sweep, or goes on with one, follows it to its end, and says what came of it."""
     known = [one for one in list_sweeps(workspace) if options.name in (one.id, one.name)]
     if known:
@@ -44,58 +50,62 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> Result:
         if options.more_seeds:
             asked = extend_sweep(workspace, asked, options.more_seeds)
     elif options.dry_run:
-        return sweep_outlook(workspace, sweep_spec(workspace, options))
+        return dry_run_sweep(workspace, sweep_spec(workspace, options))
     else:
         asked = submit_sweep(
-            workspace, sweep_spec(workspace, options), options.name, own=_own(options)
+            workspace, sweep_spec(workspace, options), options.name, run_here=_trains_here(options)
         )
-        announce_sweep(find_dataset(workspace, asked.spec.dataset), asked.spec, options.preset)
-    if _own(options):
-        from core.runs.worker import work_here
+        print_sweep_settings(
+            find_dataset(workspace, asked.spec.dataset), asked.spec, options.preset
+        )
+    if _trains_here(options):
+        from core.runs.worker import run_sweep_here
 
-        work_here(workspace, asked, options.arms_at_once, options.cluster)
+        run_sweep_here(workspace, asked, options.arms_at_once, options.cluster)
     return follow_sweep(workspace, asked)
 
 
-def follow_sweep(workspace: Workspace, asked: Sweep) -> Result:
+def follow_sweep(workspace: Workspace, sweep: Sweep) -> CommandResult:
     """Waits until every run of a sweep has ended, and says what came of it; RunError where not all
     ended well."""
     store, notices = RunStore(workspace), StallNotices(workspace)
-    with Bar(asked.name) as report:
-        runs = store.group(asked.id)
+    with ProgressBar(sweep.name) as report:
+        runs = store.list_group(sweep.id)
         while any(run.active for run in runs):
             report(sum(not run.active for run in runs) / len(runs))
-            time.sleep(FOLLOW_SECONDS)
-            refresh(workspace, store)
-            notices.tell(run for run in runs if run.status == "running")
-            runs = store.group(asked.id)
-    results = arm_results(asked, runs)
+            time.sleep(POLL_SECONDS)
+            refresh_statuses(workspace, store)
+            notices.print_new(run for run in runs if run.status == "running")
+            runs = store.list_group(sweep.id)
+    results = summarise_arms(sweep, runs)
     sentences: list[str] = []
     if results:
-        sentences = judged(workspace, results, reference_of(results))[1] + forgotten(results)
+        sentences = judge_arms(workspace, results, default_reference(results))[
+            1
+        ] + forgetting_sentences(results)
     ended = {
         status: sum(run.status == status for run in runs)
         for status in dict.fromkeys(run.status for run in runs)
     }
     rows = sweep_table(results)
     data = {
-        "sweep": asked.id,
-        "name": asked.name,
+        "sweep": sweep.id,
+        "name": sweep.name,
         "runs": ended,
         "arms": rows,
         "verdicts": sentences,
     }
     lines = [
-        f"{asked.id}  {asked.name}: "
+        f"{sweep.id}  {sweep.name}: "
         + ", ".join(f"{number} {status}" for status, number in ended.items())
     ]
     lines += [_arm_text(row) for row in rows] + sentences
     if ended.get("done", 0) < len(runs):
         raise RunError("\n".join(lines))
-    return Result(data, "\n".join(lines))
+    return CommandResult(data, "\n".join(lines))
 
 
-def _own(options: argparse.Namespace) -> bool:
+def _trains_here(options: argparse.Namespace) -> bool:
     return bool(options.cluster or options.arms_at_once)
 
 
@@ -138,7 +148,7 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
     )
 
 
-def announce_sweep(dataset: Dataset, spec: SweepSpec, preset: str) -> None:
+def print_sweep_settings(dataset: Dataset, spec: SweepSpec, preset: str) -> None:
     """Says on standard error which settings each target size trains with."""
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         sentence = settings_sentence(

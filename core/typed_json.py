@@ -40,7 +40,7 @@ def from_json(kind: type[T], value: Any, exact: bool = True) -> T:
     return found
 
 
-def kind_of(value: object) -> str:
+def describe_json_type(value: object) -> str:
     """What a value of JSON is, in words."""
     kinds: dict[type, str] = {
         list: "a list",
@@ -83,23 +83,23 @@ class _Reader:
             return self._read_fields(kind, value, where)
         if origin in (tuple, list):
             if not isinstance(value, list | tuple):
-                raise _refused(kind, value, where, "a list")
+                raise _wrong_type(kind, value, where, "a list")
             if origin is tuple and of[-1] is not Ellipsis and len(of) != len(value):
-                raise _refused(kind, value, where, f"one of {len(of)} entries")
+                raise _wrong_type(kind, value, where, f"one of {len(of)} entries")
             kinds = [of[0]] * len(value) if origin is list or of[-1] is Ellipsis else of
             return origin(
                 self.read(one, item, where) for one, item in zip(kinds, value, strict=True)
             )
         if isinstance(origin, type) and issubclass(origin, Mapping):
             if not isinstance(value, Mapping):
-                raise _refused(kind, value, where, "an object")
+                raise _wrong_type(kind, value, where, "an object")
             return {
                 key: self.read(of[1], item, where and f"{where}.{key}")
                 for key, item in value.items()
             }
         accepted = {float: (int, float), int: int, str: str, bool: bool}[kind]
         if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):  # type: ignore[arg-type]
-            raise _refused(kind, value, where, kind.__name__)
+            raise _wrong_type(kind, value, where, kind.__name__)
         return value
 
     def _read_union(self, kinds: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -115,7 +115,7 @@ class _Reader:
 
     def _read_fields(self, cls: type, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
-            raise _refused(cls, value, where, "an object")
+            raise _wrong_type(cls, value, where, "an object")
         fields = _fields(cls)
         if self.exact:
             if set(value) != {name for name, _, _ in fields}:
@@ -132,8 +132,8 @@ class _Reader:
         return cls(**given)
 
 
-def _refused(kind: Any, value: Any, where: str, wanted: str) -> ValueError:
+def _wrong_type(kind: Any, value: Any, where: str, wanted: str) -> ValueError:
     if not where:
         return ValueError(f"{str(value)[:60]!r} is not of the type {kind}")
     shown = "" if isinstance(value, Mapping | list | tuple) else f" ({str(value)[:40]!r})"
-    return ValueError(f"its {where} is {kind_of(value)}{shown} where {wanted} belongs")
+    return ValueError(f"its {where} is {describe_json_type(value)}{shown} where {wanted} belongs")

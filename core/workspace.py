@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.access import read_only
+from core.access import is_read_only
 from core.durable import make_folder, write_file
-from core.error_kinds import FULL
+from core.error_kinds import DISK_FULL
 from core.errors import BadInput
-from core.leftovers import clear_below, clear_beside
+from core.leftovers import remove_leftovers_below, remove_leftovers_in
 from core.program import PROJECT, default_workspace
-from core.rights import tighten
+from core.rights import restrict_permissions
 from core.write_guard import check_write
 
 BUNDLED_BACKBONES = PROJECT / "assets" / "backbones"
 
-HASHED_AT_ONCE = 2**20
+HASH_BLOCK_BYTES = 2**20
 _NAME = re.compile(r"[^\W_][\w .,()+%=-]{0,63}")
 
 
@@ -95,16 +95,16 @@ def open_workspace(root: str | Path | None = None) -> Workspace:
         except OSError as error:
             advice = (
                 "free some space"
-                if error.errno in FULL
+                if error.errno in DISK_FULL
                 else "set THAW_HOME to a folder you may write to"
             )
             raise BadInput(
                 f"The workspace folder {str(folder)!r} cannot be made ({error.strerror}); {advice}."
             ) from error
-    if not read_only():
+    if not is_read_only():
         for folder in (workspace.root, *folders):
-            clear_beside(folder)
-        tighten(workspace.root, {folder.name for folder in folders})
+            remove_leftovers_in(folder)
+        restrict_permissions(workspace.root, {folder.name for folder in folders})
     return workspace
 
 
@@ -112,7 +112,7 @@ class WorkspaceMissing(BadInput):
     """The workspace's folder, or its run store, was there and is not any more."""
 
 
-def require_folder(workspace: Workspace) -> None:
+def require_workspace_folder(workspace: Workspace) -> None:
     """WorkspaceMissing where its folder was moved or removed since it was opened.
 
     It is not made again by a page that is drawn, or a worker that looks for runs, while one folder
@@ -125,13 +125,13 @@ def require_folder(workspace: Workspace) -> None:
         )
 
 
-def check_name(name: str, what: str) -> str:
+def check_name(name: str, kind: str) -> str:
     """`name` stripped, or BadInput: 1 to 64 characters, starting with a letter or digit, no
     slashes."""
     cleaned = name.strip()
     if not _NAME.fullmatch(cleaned):
         raise BadInput(
-            f"The {what} name {name[:80]!r} cannot be used: take 1 to 64 letters, digits, spaces or"
+            f"The {kind} name {name[:80]!r} cannot be used: take 1 to 64 letters, digits, spaces or"
             " . _ - ( ) + % = , and start with a letter or digit."
         )
     return cleaned
@@ -148,20 +148,20 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     write_file(path, write)
 
 
-def clear_leftovers(workspace: Workspace) -> None:
+def remove_leftovers(workspace: Workspace) -> None:
     """Removes what was being written anywhere in the workspace when its process died, see
     core.leftovers."""
-    clear_below(workspace.root)
+    remove_leftovers_below(workspace.root)
 
 
-def without_nan(value: Any) -> Any:
+def nan_to_none(value: Any) -> Any:
     """`value` with None in place of every NaN and infinity: JSON has neither, and other programs
     refuse them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: without_nan(inner) for key, inner in value.items()}
-    return [without_nan(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {key: nan_to_none(inner) for key, inner in value.items()}
+    return [nan_to_none(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def parse_json(text: str) -> Any:
@@ -172,7 +172,7 @@ def parse_json(text: str) -> Any:
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, atomically; a number that does not exist as null."""
     text = json.dumps(
-        without_nan(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
+        nan_to_none(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
     )
     write_atomic(path, lambda part: part.write_text(text, encoding="utf-8"))
 
@@ -189,12 +189,12 @@ def hash_json(value: Any) -> str:
     ).hexdigest()
 
 
-def hash_file(path: Path, stop: Callable[[], bool] = lambda: False) -> str:
+def hash_file(path: Path, should_stop: Callable[[], bool] = lambda: False) -> str:
     """SHA-256 (hex) of a file's bytes, read in blocks; "" once `stop` says so."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(HASHED_AT_ONCE):
-            if stop():
+        while block := stream.read(HASH_BLOCK_BYTES):
+            if should_stop():
                 return ""
             digest.update(block)
     return digest.hexdigest()

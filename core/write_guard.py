@@ -5,20 +5,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_check: ContextVar[Callable[[], None]] = ContextVar("_check", default=lambda: None)
+_write_check: ContextVar[Callable[[], None]] = ContextVar("_check", default=lambda: None)
 
 
 @contextmanager
 def guard_writes(check: Callable[[], None]) -> Iterator[None]:
     """Has `check` called before every write of this thread; it raises where nothing may be written
     any more."""
-    before = _check.set(check)
+    before = _write_check.set(check)
     try:
         yield
     finally:
-        _check.reset(before)
+        _write_check.reset(before)
 
 
 def check_write() -> None:
     """Raises what this thread's guard raises."""
-    _check.get()()
+    _write_check.get()()

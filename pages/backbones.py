@@ -6,9 +6,9 @@ import streamlit as st
 from core.data.datasets import list_datasets
 from core.models.library import list_backbones
 from core.runs.store import RunStore
-from pages.components.backbone_shelf import shelf
-from pages.components.choice import from_address, to_address
-from pages.components.common import errors_shown, workspace
+from pages.components.backbone_shelf import backbone_shelf
+from pages.components.choice import restore_widget, save_widget
+from pages.components.common import catch_errors, workspace
 from pages.components.pretrain_form import pretrain_form
 from pages.components.vocabulary_check import vocabulary_check
 
@@ -33,16 +33,16 @@ def prefill(dataset: str, architecture: str) -> None:
 
 st.title("Backbones")
 st.markdown("Pretrained networks, stage by stage: a stage is the smallest unit that freezes.")
-with errors_shown():
+with catch_errors():
     all_cards = list_backbones(workspace())
     all_datasets = list_datasets(workspace())
-    from_address("section", SECTIONS)
+    restore_widget("section", SECTIONS)
     section = st.segmented_control(
         "Section",
         SECTIONS,
         required=True,
         key="section",
-        on_change=to_address,
+        on_change=save_widget,
         args=("section",),
         label_visibility="collapsed",
         help=(
@@ -59,4 +59,4 @@ with errors_shown():
             {card.name for card in all_cards} | {run.request["name"] for run in waiting},
         )
     else:
-        shelf(all_cards, go_to, check)
+        backbone_shelf(all_cards, go_to, check)

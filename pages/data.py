@@ -7,43 +7,43 @@ from typing import TypeVar
 import pandas as pd
 import streamlit as st
 
-from core.data.dataset_sentences import files_sentence, min_count_sentence
+from core.data.dataset_sentences import describe_files, describe_min_count
 from core.data.datasets import Dataset, list_datasets
 from core.data.profile import (
     QUANTILES,
     ColumnProfile,
     FieldDrift,
-    drift,
+    explain_too_few_rows,
+    measure_drift,
     profile_columns,
-    too_few_for_drift,
 )
-from core.data.samples import Sample, list_samples, read_rows
+from core.data.samples import Sample, list_samples, read_sample_rows
 from core.data.schema import DIALECTS, FIELDS
 from core.program import PROGRAM
 from core.report.data_figures import column_figure
 from core.runs.removal import delete_unused_dataset, delete_unused_sample
-from pages.components.access import write_button
+from pages.components.access import guarded_button
 from pages.components.add_sample import add_sample
 from pages.components.chart import chart
 from pages.components.common import (
-    MISSING,
-    command_hint,
-    commands_shown,
-    count,
-    errors_shown,
+    MISSING_TEXT,
+    catch_errors,
     escape_markdown,
-    percent,
+    format_datetime,
+    format_int,
+    format_percent,
+    show_command,
+    show_open_commands,
     simulated_badge,
-    when,
     workspace,
 )
 from pages.components.drift import drift_view
-from pages.components.files_form import ROLES, duplicates_said, files_form
-from pages.components.heavy import heavy
+from pages.components.files_form import ROLES, files_form, show_duplicates
+from pages.components.heavy import compute_slot
 from pages.components.split_form import (
     describe_split,
-    parts_preview,
-    sentences,
+    format_sentences,
+    show_parts,
     split_form,
     unlabelled_form,
 )
@@ -66,7 +66,7 @@ def choose(
     """
     ids = [item.id for item in items]
     names = {
-        item.id: f"{item.name}{SIMULATED if item.simulated else ''} · {count(item.rows)} rows"
+        item.id: f"{item.name}{SIMULATED if item.simulated else ''} · {format_int(item.rows)} rows"
         for item in items
     }
     key = f"{kind}-{view}"
@@ -105,14 +105,14 @@ def report(sample: Sample) -> None:
     """What the file is and what was found wrong with it."""
     dialect = DIALECTS[sample.dialect]
     with st.grid(4, min_column_width=150):
-        st.metric("Rows", count(sample.rows), border=True)
+        st.metric("Rows", format_int(sample.rows), border=True)
         st.metric(
             "Click rate",
-            percent(sample.click_rate, 2),
+            format_percent(sample.click_rate, 2),
             border=True,
             help="Share of rows with the label 1.",
         )
-        st.metric("Bad rows skipped", count(sample.bad_rows), border=True)
+        st.metric("Bad rows skipped", format_int(sample.bad_rows), border=True)
         st.metric("Container", sample.container, border=True)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{dialect.title}**: {escape_markdown(sample.reason)}", width="stretch")
@@ -131,7 +131,7 @@ def report(sample: Sample) -> None:
         st.caption(" · ".join(facts))
     if sample.bad_rows:
         title = (
-            f"{count(sample.bad_rows)} bad rows were skipped"
+            f"{format_int(sample.bad_rows)} bad rows were skipped"
             if sample.bad_rows > 1
             else "1 bad row was skipped"
         )
@@ -146,7 +146,7 @@ def reading_facts(sample: Sample) -> list[str]:
     facts = []
     if sample.missing_markers:
         markers = ", ".join(
-            f"“{escape_markdown(text)}” ({count(cells)} cells)"
+            f"“{escape_markdown(text)}” ({format_int(cells)} cells)"
             for text, cells in sample.missing_markers
         )
         facts.append(f"Read as missing, beside empty cells: {markers}")
@@ -165,21 +165,21 @@ def reading_facts(sample: Sample) -> list[str]:
 @st.cache_data(max_entries=8, show_spinner=False)
 def profiles_of(sample_id: str, created: str, _sample: Sample) -> tuple[ColumnProfile, ...]:
     """The sample's column profiles; kept on disk, and here as long as the sample is the same."""
-    with heavy():
+    with compute_slot():
         return profile_columns(_sample)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def first_rows(sample_id: str, created: str, _sample: Sample) -> pd.DataFrame:
     """The first rows as a table."""
-    return read_rows(_sample, limit=PREVIEW_ROWS).to_pandas()
+    return read_sample_rows(_sample, limit=PREVIEW_ROWS).to_pandas()
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def drift_of(content_hash: str, _dataset: Dataset) -> tuple[FieldDrift, ...]:
     """How the dataset's target has moved, per field."""
-    with heavy():
-        return drift(workspace(), _dataset)
+    with compute_slot():
+        return measure_drift(workspace(), _dataset)
 
 
 def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
@@ -206,7 +206,7 @@ def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
         table,
         hide_index=True,
         height=425,
-        placeholder=MISSING,
+        placeholder=MISSING_TEXT,
         column_config={
             "Missing": st.column_config.ProgressColumn(
                 format="percent", min_value=0, max_value=1, color="blue"
@@ -231,9 +231,11 @@ def one_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
     )
     profile = profiles[FIELDS.index(name)]
     missing = (
-        f"missing {percent(profile.missing_share)}" if profile.missing_share else "never missing"
+        f"missing {format_percent(profile.missing_share)}"
+        if profile.missing_share
+        else "never missing"
     )
-    facts = [missing, f"{count(profile.cardinality)} distinct values"]
+    facts = [missing, f"{format_int(profile.cardinality)} distinct values"]
     if profile.quantiles:
         quantiles = dict(zip(QUANTILES, profile.quantiles, strict=True))
         facts += [f"median {quantiles[0.5]:,g}", f"99th percentile {quantiles[0.99]:,g}"]
@@ -262,12 +264,12 @@ def look(sample: Sample) -> None:
             one_column(profiles, sample.rows)
     with rows:
         first = first_rows(sample.id, sample.created, sample)
-        st.dataframe(first, placeholder=MISSING, alt="The first rows of the sample")
+        st.dataframe(first, placeholder=MISSING_TEXT, alt="The first rows of the sample")
         st.caption(
-            f"The first {min(PREVIEW_ROWS, sample.rows)} of {count(sample.rows)} rows, in file"
+            f"The first {min(PREVIEW_ROWS, sample.rows)} of {format_int(sample.rows)} rows, in file"
             " order."
         )
-    command_hint(f"{PROGRAM} profile --sample {sample.id} --first-rows {PREVIEW_ROWS}")
+    show_command(f"{PROGRAM} profile --sample {sample.id} --first-rows {PREVIEW_ROWS}")
 
 
 def remove_sample(sample: Sample) -> None:
@@ -277,12 +279,12 @@ def remove_sample(sample: Sample) -> None:
             f"Delete the sample **{escape_markdown(sample.name)}**? Datasets prepared from it stay,"
             " but can no longer be read by a backbone they have not met yet."
         )
-        if write_button("Delete the sample", type="primary", key="delete_sample_really"):
-            with errors_shown():
+        if guarded_button("Delete the sample", type="primary", key="delete_sample_really"):
+            with catch_errors():
                 delete_unused_sample(workspace(), sample)
                 st.query_params.pop("sample", None)
                 st.rerun()
-        commands_shown(f"{PROGRAM} delete --sample {sample.id}")
+        show_open_commands(f"{PROGRAM} delete --sample {sample.id}")
 
 
 def remove_dataset(dataset: Dataset) -> None:
@@ -291,12 +293,12 @@ def remove_dataset(dataset: Dataset) -> None:
         st.markdown(
             f"Delete the dataset **{escape_markdown(dataset.name)}**? Its runs keep their results."
         )
-        if write_button("Delete the dataset", type="primary", key="delete_dataset_really"):
-            with errors_shown():
+        if guarded_button("Delete the dataset", type="primary", key="delete_dataset_really"):
+            with catch_errors():
                 delete_unused_dataset(workspace(), dataset)
                 st.query_params.pop("dataset", None)
                 st.rerun()
-        commands_shown(f"{PROGRAM} delete --dataset {dataset.id}")
+        show_open_commands(f"{PROGRAM} delete --dataset {dataset.id}")
 
 
 def show_dataset(dataset: Dataset) -> None:
@@ -305,18 +307,18 @@ def show_dataset(dataset: Dataset) -> None:
         st.markdown(describe_split(dataset.spec, dataset.labelled), width="stretch")
         if dataset.simulated:
             simulated_badge()
-    parts_preview(dataset.parts, key="dataset")
+    show_parts(dataset.parts, key="dataset")
     if dataset.notes:
-        st.info(sentences(dataset.notes), icon=":material/info:")
-    duplicates_said(dataset.samples, dataset.duplicates)
+        st.info(format_sentences(dataset.notes), icon=":material/info:")
+    show_duplicates(dataset.samples, dataset.duplicates)
     origin = (
-        files_sentence(dataset.samples)
+        describe_files(dataset.samples)
         if dataset.samples
         else f"From the sample {dataset.sample_name}."
     )
     st.caption(
-        f"{escape_markdown(origin)} Prepared {when(dataset.created)}."
-        f" {min_count_sentence(dataset.min_count, dataset.fitted_rows)} · content hash"
+        f"{escape_markdown(origin)} Prepared {format_datetime(dataset.created)}."
+        f" {describe_min_count(dataset.min_count, dataset.fitted_rows)} · content hash"
         f" {dataset.content_hash[:16]}"
     )
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -350,11 +352,11 @@ def show_drift(dataset: Dataset) -> None:
         "between the source and the target training rows",
         ("source", "target"),
         "in the source those too rare to be in it",
-        too_few_for_drift(
+        explain_too_few_rows(
             rows["source_train"], rows["target_train"], ("source training", "target training")
         ),
     )
-    command_hint(f"{PROGRAM} drift --dataset {dataset.id}")
+    show_command(f"{PROGRAM} drift --dataset {dataset.id}")
 
 
 def sample_view(samples: Sequence[Sample]) -> None:

@@ -6,22 +6,29 @@ from core.demo import demo_backbone
 from core.evaluation.format_metrics import format_interval
 from core.freezing.plan import make_plan
 from core.models.card import HeadSettings
-from core.runs.heartbeat import look_at
-from core.runs.launch import LANES, lane_heartbeat, preferred_lane, refresh, stall_of, worker_alive
+from core.runs.heartbeat import check_heartbeat
+from core.runs.launch import (
+    QUEUES,
+    check_stall,
+    is_worker_alive,
+    queue_for_device,
+    refresh_statuses,
+    worker_heartbeat,
+)
 from core.runs.store import Run, RunStore
 from pages.components.common import (
-    count,
-    errors_shown,
+    catch_errors,
+    catch_errors_in,
     escape_markdown,
-    explained,
-    percent,
+    format_datetime,
+    format_int,
+    format_percent,
     status_markdown,
-    when,
     workspace,
 )
 from pages.components.demo import demo_box, demo_story
-from pages.components.stack import stack_of_plan
-from pages.components.stalled import stall_notes
+from pages.components.stack import draw_plan
+from pages.components.stalled import show_stall_warnings
 
 LATEST = 6
 TICK = 2.0
@@ -45,29 +52,29 @@ def introduction() -> None:
 
 def method() -> None:
     """The method in one picture: a backbone with the freeze line in the middle."""
-    with st.container(border=True), errors_shown():
+    with st.container(border=True), catch_errors():
         card = demo_backbone(workspace())
         st.markdown(
             "**Above the line** a stage is trained on the target domain. **Below it** a stage keeps"
             " what it learnt from the source domain. Every depth gives another model: which is best"
             " on *your* rows?"
         )
-        stack_of_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
+        draw_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
 
 
 def queue_state(store: RunStore) -> None:
     """Device, worker and queue in five numbers."""
-    counts = store.counts()
-    alive = [lane for lane in LANES if worker_alive(workspace(), lane)]
+    counts = store.count_by_status()
+    alive = [lane for lane in QUEUES if is_worker_alive(workspace(), lane)]
     state = "awake" if alive else "asleep"
-    if any(look_at(lane_heartbeat(workspace(), lane)).stall for lane in alive):
+    if any(check_heartbeat(worker_heartbeat(workspace(), lane)).stall for lane in alive):
         state = "stalled"
     with st.grid(5, min_column_width=150):
-        st.metric("Trains on", DEVICES[preferred_lane("auto")], border=True)
+        st.metric("Trains on", DEVICES[queue_for_device("auto")], border=True)
         about = "The process that trains, beside this app. It wakes when a run is queued."
         st.metric("Worker", state, border=True, help=about)
         for status in ("queued", "running", "done"):
-            st.metric(f"Runs {status}", count(counts.get(status, 0)), border=True)
+            st.metric(f"Runs {status}", format_int(counts.get(status, 0)), border=True)
 
 
 def latest_runs(runs: list[Run]) -> None:
@@ -97,15 +104,15 @@ def outcome(run: Run) -> str:
     if run.result and "target_test" in run.result["metrics"]:
         return format_interval(run.result["metrics"]["target_test"], 3)
     if run.status == "running":
-        if stall := stall_of(workspace(), run).stall:
-            return f":orange[stalled since {when(stall.since)}]"
-        return f"{run.phase}, {percent(run.step / run.steps, 0)}" if run.steps else run.phase
-    return when(run.finished or run.created)
+        if stall := check_stall(workspace(), run).stall:
+            return f":orange[stalled since {format_datetime(stall.since)}]"
+        return f"{run.phase}, {format_percent(run.step / run.steps, 0)}" if run.steps else run.phase
+    return format_datetime(run.finished or run.created)
 
 
 def busy(store: RunStore) -> bool:
     """Whether anything waits or runs, mixings among it."""
-    counts = store.counts()
+    counts = store.count_by_status()
     return counts.get("queued", 0) + counts.get("running", 0) > 0
 
 
@@ -113,12 +120,12 @@ def overview(ticking: bool) -> None:
     """Queue and latest runs. ticking: whether it is drawn anew every TICK seconds; ends when
     nothing is active."""
     store = RunStore(workspace())
-    refresh(workspace(), store)
+    refresh_statuses(workspace(), store)
     runs = store.list(limit=LATEST)
     if ticking and not busy(store):
         st.rerun()
     queue_state(store)
-    stall_notes([run for run in runs if run.active])
+    show_stall_warnings([run for run in runs if run.active])
     latest_runs(runs)
 
 
@@ -127,10 +134,10 @@ with text:
     introduction()
 with picture:
     method()
-with errors_shown():
+with catch_errors():
     active = busy(RunStore(workspace()))
     every = TICK if active else None
     with text:
-        st.fragment(explained(demo_box), run_every=every)()
-    st.fragment(explained(demo_story), run_every=every)()
-    st.fragment(explained(overview), run_every=every)(active)
+        st.fragment(catch_errors_in(demo_box), run_every=every)()
+    st.fragment(catch_errors_in(demo_story), run_every=every)()
+    st.fragment(catch_errors_in(overview), run_every=every)(active)

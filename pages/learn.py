@@ -5,34 +5,34 @@ import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.errors import ThawError
-from core.evaluation.delong import compare
+from core.evaluation.delong import delong_test
 from core.evaluation.format_metrics import (
     format_bounds,
     format_metric,
     is_missing,
-    reason_of_labels,
+    reason_from_labels,
 )
-from core.evaluation.verdicts import LEVEL
+from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
 from core.freezing.plan import make_plan
 from core.models.library import find_backbone
-from core.report.learn_figures import forgotten_figure
-from core.report.moved_figures import distance_figure
-from core.report.sweep_figures import depth_figure, is_depth
-from core.runs.moved import read_moved
+from core.report.learn_figures import before_after_figure
+from core.report.moved_figures import weight_distance_figure
+from core.report.sweep_figures import depth_figure, is_freeze_depth
+from core.runs.moved import read_weight_drift
 from core.runs.store import Run, RunStore
-from core.runs.sweep import arm_of
-from core.runs.sweep_result import arm_result
+from core.runs.sweep import arm_of_run
+from core.runs.sweep_result import summarise_arm
 from core.training.settings import head_from_json
-from pages.components.access import PRESENT
-from pages.components.chart import chart, drawn
-from pages.components.common import count, errors_shown, percent, show_error, workspace
-from pages.components.empty import no_runs
-from pages.components.glossary import glossary
-from pages.components.moved import measure_button, moved_in_words
-from pages.components.pick_run import pick_run, simulated_mark
-from pages.components.result import change_in_words, predictions_of
-from pages.components.stack import stack_of_plan
-from pages.components.tour import restart_button
+from pages.components.access import PRESENTER_KEY
+from pages.components.chart import cached_figure_json, chart
+from pages.components.common import catch_errors, format_int, format_percent, show_error, workspace
+from pages.components.empty import show_no_runs
+from pages.components.glossary import show_glossary
+from pages.components.moved import describe_weight_drift, measure_weight_drift_button
+from pages.components.pick_run import choose_run, simulated_suffix
+from pages.components.result import describe_auc_change, load_predictions
+from pages.components.stack import draw_plan
+from pages.components.tour import tour_button
 
 CONTROLS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
 METHOD = (
@@ -64,14 +64,14 @@ def freezing(run: Run) -> None:
     st.markdown(
         "A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser sees it."
         f" In this run {len(frozen)} of {len(stages) - 1} stages were frozen; of"
-        f" {count(parameters)} parameters, the new head's among them,"
-        f" {count(run.result['trained_parameters'])} could move."
+        f" {format_int(parameters)} parameters, the new head's among them,"
+        f" {format_int(run.result['trained_parameters'])} could move."
     )
     request = run.request
-    with errors_shown():
+    with catch_errors():
         card = find_backbone(workspace(), run.result["backbone"])
         head = head_from_json(request["head"])
-        stack_of_plan(
+        draw_plan(
             make_plan(card, request["strategy"], request["freeze_depth"], head, request["options"])
         )
 
@@ -83,16 +83,16 @@ def moved(run: Run) -> None:
         "Training moves weights away from where the backbone left them. A frozen stage does not"
         " move at all; of the others, those near the head usually move most."
     )
-    with errors_shown():
-        found = read_moved(workspace(), run.id)
+    with catch_errors():
+        found = read_weight_drift(workspace(), run.id)
         if found is None:
             st.markdown("Nobody has measured this run yet; it takes some seconds.")
-            measure_button(run)
+            measure_weight_drift_button(run)
             return
-        st.markdown(moved_in_words(found))
+        st.markdown(describe_weight_drift(found))
         height = 130 + 34 * len(found["stages"])
         chart(
-            distance_figure(found["stages"]),
+            weight_distance_figure(found["stages"]),
             "learn-moved",
             height,
             "Distance of weights, stage by stage",
@@ -114,13 +114,13 @@ def forgotten(run: Run) -> None:
             " against."
         )
         return
-    arrays = predictions_of(run)
+    arrays = load_predictions(run)
     for part, where in (("target_test", "target"), ("source_test", "source")):
         if f"{part}_label" in arrays:
             labels, new, old = (arrays[f"{part}_{name}"] for name in ("label", "score", "before"))
-            st.markdown(f"- On the **{where}** {change_in_words(labels, new, old)}")
+            st.markdown(f"- On the **{where}** {describe_auc_change(labels, new, old)}")
     chart(
-        forgotten_figure(before, after),
+        before_after_figure(before, after),
         "learn-forgotten",
         260,
         "AUC before and after on target and source rows",
@@ -168,11 +168,11 @@ def pays(run: Run) -> None:
             versus(run, controls[strategy]) if strategy in controls else "there is no such run yet."
         )
         st.markdown(f"- Against {what}: {words}")
-    results = [arm_result([one], arm_of(one).title, "") for one in runs]
-    deep = sum(is_depth(one) for one in results)
+    results = [summarise_arm([one], arm_of_run(one).title, "") for one in runs]
+    deep = sum(is_freeze_depth(one) for one in results)
     if deep:
         chart(
-            drawn(depth_figure, tuple(results)),
+            cached_figure_json(depth_figure, tuple(results)),
             "learn-depth",
             360,
             "AUC by freeze depth, with controls",
@@ -184,15 +184,15 @@ def pays(run: Run) -> None:
 
 def versus(run: Run, control: Run) -> str:
     """Whether the run's AUC differs from the control's on the same target test rows."""
-    own, other = predictions_of(run), predictions_of(control)
-    difference = compare(
+    own, other = load_predictions(run), load_predictions(control)
+    difference = delong_test(
         own["target_test_label"], own["target_test_score"], other["target_test_score"]
     )
     rows = f"n = {len(own['target_test_label']):,}"
     if is_missing(difference.p):
-        return f"not comparable: {reason_of_labels(own['target_test_label'])}."
+        return f"not comparable: {reason_from_labels(own['target_test_label'])}."
     span = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}, {rows}"
-    if difference.p >= LEVEL:
+    if difference.p >= SIGNIFICANCE_LEVEL:
         return f"not distinguishable ({span})."
     better = "higher" if difference.delta > 0 else "lower"
     return f"AUC {better} by {format_metric(abs(difference.delta))} ({span})."
@@ -200,7 +200,7 @@ def versus(run: Run, control: Run) -> str:
 
 def figures(runs: list[Run]) -> None:
     """The four figures of the chosen run."""
-    run = pick_run(
+    run = choose_run(
         runs,
         lambda named: (
             f"No finished fine-tuning run {named[:40]!r} is here; the newest is shown instead."
@@ -209,9 +209,9 @@ def figures(runs: list[Run]) -> None:
     dataset = next((one for one in list_datasets(workspace()) if one.id == run.dataset), None)
     if dataset is not None:
         rows = sum(part.rows for part in dataset.parts if part.part.startswith("target"))
-        share = percent(rows / dataset.rows)
+        share = format_percent(rows / dataset.rows)
         st.markdown(
-            f"{simulated_mark(run)} :gray[{count(dataset.rows)} rows, {share} of them target.]"
+            f"{simulated_suffix(run)} :gray[{format_int(dataset.rows)} rows, {share} of them target.]"
         )
     with st.container(border=True):
         freezing(run)
@@ -229,13 +229,16 @@ try:
     if mine := trained_runs():
         figures(mine)
     else:
-        no_runs(NO_RUNS)
+        show_no_runs(NO_RUNS)
 except ThawError as error:
     show_error(error)
 st.subheader("Glossary")
-glossary()
+show_glossary()
 with st.container(horizontal=True, vertical_alignment="center"):
-    restart_button()
+    tour_button()
     st.page_link(
-        "home.py", label="Presenter mode", icon=":material/co_present:", query_params={PRESENT: "1"}
+        "home.py",
+        label="Presenter mode",
+        icon=":material/co_present:",
+        query_params={PRESENTER_KEY: "1"},
     )

@@ -7,32 +7,32 @@ from pathlib import Path
 
 import streamlit as st
 
-from core.data.options import DEFAULT_OPTIONS, ReadOptions, option_words
+from core.data.options import DEFAULT_OPTIONS, ReadOptions, to_cli_args
 from core.data.samples import Sample, list_samples
 from core.errors import ThawError
-from core.evaluation.format_metrics import format_metric, known_metric, missing_sentence
+from core.evaluation.format_metrics import format_metric, metric_or_none, missing_sentence
 from core.program import COMMAND
 from core.runs import errands
-from core.runs.kept import Scoring, score_and_keep, scorings
+from core.runs.kept import Scoring, list_scorings, score_and_store
 from core.runs.kept import scoring_id as id_of
-from core.runs.launch import refresh
+from core.runs.launch import refresh_statuses
 from core.runs.store import Run, RunStore
-from pages.components.access import write_button
+from pages.components.access import guarded_button
 from pages.components.common import (
-    command_hint,
-    count,
-    decimals,
     escape_markdown,
+    format_datetime,
+    format_decimals,
+    format_int,
+    show_command,
     show_error,
-    when,
     workspace,
 )
-from pages.components.empty import no_runs
-from pages.components.errand import errand_view
-from pages.components.pick_run import pick_run, simulated_mark
-from pages.components.read_form import File, read_form
+from pages.components.empty import show_no_runs
+from pages.components.errand import show_task_progress
+from pages.components.pick_run import choose_run, simulated_suffix
+from pages.components.read_form import SourceFile, read_options_form
 from pages.components.scoring import scoring_view
-from pages.components.uploads import one_upload
+from pages.components.uploads import upload_field
 
 WAYS = {
     "upload": ":material/upload_file: Upload",
@@ -84,14 +84,16 @@ def about(run: Run) -> None:
     target = (
         run.result["metrics"].get("target_test") or run.result["metrics"].get("source_test") or {}
     )
-    known = known_metric(target, "auc")
+    known = metric_or_none(target, "auc")
     auc = f"AUC {format_metric(known)} on its test rows"
     if known is None:
         auc = missing_sentence(target, "its test rows").removesuffix(".")
     auc = f" · {auc}" if target else ""
     with st.container(horizontal=True, vertical_alignment="center"):
-        threshold = f"threshold {decimals(run.result['threshold'])}, {run.result['threshold_rule']}"
-        st.markdown(f":gray[{threshold}{auc}]{simulated_mark(run)}", width="stretch")
+        threshold = (
+            f"threshold {format_decimals(run.result['threshold'])}, {run.result['threshold_rule']}"
+        )
+        st.markdown(f":gray[{threshold}{auc}]{simulated_suffix(run)}", width="stretch")
         st.page_link(
             "run.py",
             label="Open the run",
@@ -124,7 +126,7 @@ def source() -> Source | None:
         )
         chosen = by_id[picked]
         return Source(chosen.rows_path, chosen.name, str(chosen.rows_path), True)
-    copied = one_upload(
+    copied = upload_field(
         "Criteo rows, labels optional",
         "score_file",
         "score",
@@ -144,7 +146,7 @@ def source() -> Source | None:
 
 def sample_title(sample: Sample) -> str:
     """Name and size of a sample."""
-    return f"{sample.name}{' · simulated' if sample.simulated else ''} · {count(sample.rows)} rows"
+    return f"{sample.name}{' · simulated' if sample.simulated else ''} · {format_int(sample.rows)} rows"
 
 
 def form(run: Run) -> None:
@@ -156,13 +158,17 @@ def form(run: Run) -> None:
     options = (
         DEFAULT_OPTIONS
         if chosen.checked
-        else read_form(File(chosen.path, chosen.name, chosen.path.name), need_label=False)
+        else read_options_form(
+            SourceFile(chosen.path, chosen.name, chosen.path.name), need_label=False
+        )
     )
     if options is None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         on_bad_rows = "reject" if chosen.checked else bad_rows_choice()
-        if write_button("Score", type="primary", icon=":material/playlist_add_check:", key="score"):
+        if guarded_button(
+            "Score", type="primary", icon=":material/playlist_add_check:", key="score"
+        ):
             begin(run, chosen, on_bad_rows, options)
     words = [
         "--run",
@@ -171,10 +177,10 @@ def form(run: Run) -> None:
         chosen.command,
         "--output",
         "predictions.csv",
-        *option_words(options),
+        *to_cli_args(options),
     ]
     skip = ["--on-bad-rows", "skip"] if on_bad_rows == "skip" else []
-    command_hint(shlex.join([*COMMAND, "score", *words, *skip]))
+    show_command(shlex.join([*COMMAND, "score", *words, *skip]))
 
 
 def bad_rows_choice() -> str:
@@ -199,7 +205,7 @@ def begin(run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions) -> N
     errands.forget(errand_key(run, asked))
     errands.start(
         errand_key(run, asked),
-        lambda report: score_and_keep(
+        lambda report: score_and_store(
             space, run.id, chosen.path, chosen.name, on_bad_rows, report, options
         ),
     )
@@ -221,7 +227,7 @@ def pick_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
         st.warning(f"Those predictions are not here (any more){instead}. Score the file again.")
     if not by_id:
         return None
-    names = {one.id: f"{one.file} · {when(one.created)}" for one in found}
+    names = {one.id: f"{one.file} · {format_datetime(one.created)}" for one in found}
     st.session_state["scored_pick"] = asked if asked in by_id else found[0].id
     if len(found) > 1:
         st.selectbox(
@@ -248,19 +254,19 @@ st.markdown(
 )
 try:
     store = RunStore(workspace())
-    refresh(workspace(), store)
+    refresh_statuses(workspace(), store)
     runs = [run for run in store.list(status="done") if able(run)]
     if not runs:
-        no_runs(NO_RUNS)
+        show_no_runs(NO_RUNS)
         st.stop()
-    run = pick_run(runs, why_not)
+    run = choose_run(runs, why_not)
     about(run)
     with st.container(border=True):
         form(run)
-        under_way = errand_view(
+        under_way = show_task_progress(
             errand_key(run, st.query_params.get("scored", "")), "Scoring the rows"
         )
-    if not under_way and (scoring := pick_scoring(run, scorings(workspace(), run.id))):
+    if not under_way and (scoring := pick_scoring(run, list_scorings(workspace(), run.id))):
         st.subheader(escape_markdown(scoring.file))
         scoring_view(run, scoring)
 except ThawError as error:

@@ -5,13 +5,19 @@ import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.models.library import list_backbones
-from core.runs.launch import refresh
+from core.runs.launch import refresh_statuses
 from core.runs.store import RunStore
 from core.runs.sweep import Sweep, list_sweeps
-from pages.components.common import errors_shown, escape_markdown, plain, when, workspace
-from pages.components.heard import listen, restore
-from pages.components.scripts import TO_THE_TOP
-from pages.components.sweep_form import LAUNCHED, sweep_form
+from pages.components.common import (
+    catch_errors,
+    escape_inline,
+    escape_markdown,
+    format_datetime,
+    workspace,
+)
+from pages.components.heard import reapply_unseen, render_ack_field
+from pages.components.scripts import SCROLL_TO_TOP
+from pages.components.sweep_form import JUST_LAUNCHED, sweep_form
 from pages.components.sweep_view import sweep_view
 
 NEW = "new"
@@ -25,7 +31,7 @@ def pick(sweeps: list[Sweep]) -> Sweep | None:
     named = next((sweep.id for sweep in sweeps if asked in (sweep.id, sweep.name)), asked)
     if named != NEW and named not in by_id:
         st.error(
-            f"There is no sweep {plain(repr(asked[:64]))} in this workspace; here is the form for a"
+            f"There is no sweep {escape_inline(repr(asked[:64]))} in this workspace; here is the form for a"
             " new one."
         )
         named = NEW
@@ -36,7 +42,9 @@ def pick(sweeps: list[Sweep]) -> Sweep | None:
         "Sweep",
         [NEW, *by_id],
         format_func=lambda key: (
-            f"{by_id[key].name} · {when(by_id[key].created)}" if key in by_id else "New sweep"
+            f"{by_id[key].name} · {format_datetime(by_id[key].created)}"
+            if key in by_id
+            else "New sweep"
         ),
         key="sweep_pick",
         on_change=to_address,
@@ -90,16 +98,16 @@ def form(sweeps: list[Sweep]) -> None:
             query_params={"section": "Pretrain"},
         )
     else:
-        restore()
+        reapply_unseen()
         point_to_active(sweeps)
         sweep_form(datasets, cards)
-        listen()
+        render_ack_field()
 
 
 heading, box = st.columns([3, 2], vertical_alignment="center")
 heading.title("Sweep")
-with errors_shown():
-    refresh(workspace(), RunStore(workspace()))
+with catch_errors():
+    refresh_statuses(workspace(), RunStore(workspace()))
     every = list_sweeps(workspace())
     with box:
         chosen = pick(every)
@@ -111,7 +119,7 @@ with errors_shown():
         form(every)
     else:
         sweep_view(chosen)
-        if st.session_state.pop(LAUNCHED, False):
+        if st.session_state.pop(JUST_LAUNCHED, False):
             # The page stays the same to Streamlit, so it would stay scrolled as far as the long
             # form was.
-            st.html(f"<script>{TO_THE_TOP}</script>", unsafe_allow_javascript=True)
+            st.html(f"<script>{SCROLL_TO_TOP}</script>", unsafe_allow_javascript=True)

@@ -15,7 +15,7 @@ from core.data import reader_process
 from core.data.datasets import Dataset, find_dataset, prepare
 from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
-from core.data.reader_server import Job, Tell
+from core.data.reader_server import Job, SendEvent
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
@@ -50,7 +50,9 @@ def read_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are read in this process, for tests that change a constant or a function of the
     readers."""
 
-    def call(job: Job, path: Path, request: dict[str, Any], on_event: Tell | None = None) -> Any:
+    def call(
+        job: Job, path: Path, request: dict[str, Any], on_event: SendEvent | None = None
+    ) -> Any:
         answer = job(json.loads(json.dumps(request)), on_event or (lambda event: None))
         return json.loads(json.dumps(answer))
 
@@ -93,14 +95,16 @@ def costs_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Costs counted without a process of their own, and no optional package installed: seconds less
     a page."""
 
-    def count(workspace: Workspace, dataset: Dataset, group: costs.Wanted) -> subprocess.Popen[str]:
-        from core.models.counting import count_cost
+    def count(
+        workspace: Workspace, dataset: Dataset, group: costs.StatsRequest
+    ) -> subprocess.Popen[str]:
+        from core.models.counting import measure_stats
 
         sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
         ended = subprocess.Popen(["true"], stderr=subprocess.PIPE, text=True)
         try:
             for name, settings in group.items():
-                costs.keep_cost(workspace, dataset, count_cost(name, settings, sizes), settings)
+                costs.save_stats(workspace, dataset, measure_stats(name, settings, sizes), settings)
         except BadInput as error:
             ended = subprocess.Popen(
                 ["sh", "-c", 'echo "thaw: $0" >&2; exit 2', str(error)],

@@ -13,7 +13,7 @@ from tests.code_graph import Graph, build_graph, reachable, reaching, read_sourc
 
 WRITES = {
     "core.access:require_writable",
-    "core.durable:publish",
+    "core.durable:publish_folder",
     "core.durable:remove_folder",
     "core.durable:remove_folders",
     "core.workspace:write_atomic",
@@ -24,35 +24,35 @@ WRITES = {
 calls."""
 
 FRONTS = {
-    "core.models.costs:count_apart": "costs",
+    "core.models.costs:count_in_background": "costs",
     "core.runs.command:import_in_subprocess": "import-backbone",
     "core.runs.command:report_in_subprocess": "report",
-    "core.runs.kept:export_and_keep": "export",
-    "core.runs.kept:score_and_keep": "score",
-    "core.runs.kept:verify_and_keep": "verify",
-    "core.runs.moved:moved_in_subprocess": "moved",
+    "core.runs.kept:export_and_store": "export",
+    "core.runs.kept:score_and_store": "score",
+    "core.runs.kept:verify_and_store": "verify",
+    "core.runs.moved:weight_drift_in_subprocess": "moved",
 }
 """What pages call to have a command carried out by a process of its own: the command that it is."""
 
 BUTTONS: dict[str, tuple[str, ...]] = {
     "pages.components.add_sample:_file_form": ("ingest",),
-    "pages.components.add_sample:_refused": ("ingest",),
+    "pages.components.add_sample:_show_refusal": ("ingest",),
     "pages.components.add_sample:_simulate_form": ("simulate",),
     "pages.components.backbone_card:confirm_delete": ("delete",),
-    "pages.components.backbone_card:more": ("delete",),
-    "pages.components.backbone_shelf:importing": ("import-backbone",),
+    "pages.components.backbone_card:more_actions": ("delete",),
+    "pages.components.backbone_shelf:import_form": ("import-backbone",),
     "pages.components.demo:demo_box": ("demo",),
-    "pages.components.mixing:mixing_view": ("interpolate",),
-    "pages.components.moved:measure_button": ("moved",),
-    "pages.components.pretrain_form:launch": ("pretrain",),
-    "pages.components.run_actions:actions": ("tag", "delete"),
-    "pages.components.run_actions:annotate": ("note",),
+    "pages.components.mixing:interpolation_section": ("interpolate",),
+    "pages.components.moved:measure_weight_drift_button": ("moved",),
+    "pages.components.pretrain_form:launch_button": ("pretrain",),
+    "pages.components.run_actions:show_run_actions": ("tag", "delete"),
+    "pages.components.run_actions:annotate_dialog": ("note",),
     "pages.components.run_actions:confirm_delete": ("delete",),
-    "pages.components.scoring:downloads": ("delete-scored",),
+    "pages.components.scoring:show_downloads": ("delete-scored",),
     "pages.components.split_form:prepare_button": ("prepare",),
     "pages.components.sweep_form:_launch": ("sweep",),
     "pages.components.sweep_view:_header": ("cancel", "resume"),
-    "pages.components.sweep_view:_more_seeds": ("sweep",),
+    "pages.components.sweep_view:_add_seeds": ("sweep",),
     "pages.components.use_run:_export": ("export",),
     "pages.components.use_run:_verify": ("verify",),
     "pages.data:remove_dataset": ("delete",),
@@ -66,14 +66,14 @@ BUTTONS: dict[str, tuple[str, ...]] = {
 buttons, in order."""
 
 DOWNLOADS = {
-    "pages.components.backbone_card:more": "export-backbone",
+    "pages.components.backbone_card:more_actions": "export-backbone",
     # The file is what `ingest --columns` reads: a command is given the mapping, and has none to
     # write.
     "pages.components.read_form:_choose_columns": "ingest",
-    "pages.components.report_download:offer": "report",
-    "pages.components.run_actions:actions": "runs",
-    "pages.components.scoring:downloads": "score",
-    "pages.components.sweep_view:_downloads": "compare",
+    "pages.components.report_download:show_report_offer": "report",
+    "pages.components.run_actions:show_run_actions": "runs",
+    "pages.components.scoring:show_downloads": "score",
+    "pages.components.sweep_view:_show_downloads": "compare",
     "pages.components.use_run:_export": "export",
 }
 """For every function of a page that offers a file: the command that writes it."""
@@ -134,9 +134,9 @@ def test_whatever_a_page_changes_a_command_changes(graph: Graph) -> None:
         "core.runs.sweep:extend_sweep",
         "core.runs.removal:delete_unused_dataset",
         "core.data.ingest:ingest",
-        "core.data.datasets:coverage",
+        "core.data.datasets:measure_coverage",
         "core.demo:run_demo",
-        "core.runs.kept:score_and_keep",
+        "core.runs.kept:score_and_store",
     }
     assert known <= of_pages, f"the walk does not see {known - of_pages}"
     missing = of_pages - reached - set(FRONTS)

@@ -9,7 +9,7 @@ import torch
 
 from core.data.datasets import Dataset
 from core.freezing.plan import make_plan
-from core.freezing.strategies import STRATEGIES, describe
+from core.freezing.strategies import STRATEGIES, describe_strategy
 from core.models.backbone import load_backbone
 from core.models.card import HeadSettings, load_card
 from core.models.library import find_backbone
@@ -57,7 +57,7 @@ def test_the_strategy_plans_and_says_what_it_does(tiny: tuple[Workspace, Dataset
     card = find_backbone(tiny[0], "Simulated DCNv2")
     try:
         run(CODE[2], "strategy")
-        assert describe("largest", 0, {"share": 0.3}).startswith("largest stages")
+        assert describe_strategy("largest", 0, {"share": 0.3}).startswith("largest stages")
         for share in (0.2, 0.5, 1.0):
             plan = make_plan(card, "largest", 0, HeadSettings(), {"share": share})
             trained = sum(stage.parameters for stage in plan.stages[:-1] if not stage.frozen)

@@ -14,7 +14,7 @@ import yaml
 from core.__main__ import main
 from core.program import VERSION
 from core.workspace import PROJECT
-from pages.server.headers import read_ancestors
+from pages.server.headers import parse_ancestors
 
 
 def test_the_version_is_semantic_and_heads_the_changelog(
@@ -74,7 +74,7 @@ def test_the_container_answers_to_the_name_of_its_space(tmp_path: Path) -> None:
     hosts, *words = asked.split()
     assert hosts.split(",") == ["a.org", "me-thaw.hf.space"]
     assert words[:4] == ["run", "app.py", "--server.address", "0.0.0.0"]
-    assert read_ancestors(framed) == ("https://huggingface.co", "https://*.hf.space")
+    assert parse_ancestors(framed) == ("https://huggingface.co", "https://*.hf.space")
     for more, expected in (
         ({"SPACE_HOST": ""}, ""),
         ({"THAW_FRAME_ANCESTORS": "https://a.org"}, "https://a.org"),

@@ -11,7 +11,7 @@ from core.errors import BadInput
 LOOKS_LIKE_ROWS = "looks like Criteo rows"
 MAX_MEMBERS = 10_000
 """Members of an archive; more are no archive of Criteo files."""
-_NAMED, _EXPLAINED = 8, 3
+_MAX_NAMED, _MAX_EXPLAINED = 8, 3
 """Members that a sentence names, and those of which it says what they are."""
 _JUNK_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _DOCUMENTS = frozenset(
@@ -24,7 +24,7 @@ _TRAIN = frozenset({"train", "training"})
 _DAY = re.compile(r"day_?(\d+)")
 _MIN_CELLS = 30
 
-LinesBeforeRows = Callable[[bytes], int | None]
+CountLinesBeforeRows = Callable[[bytes], int | None]
 """From a file's first bytes, how many lines stand before its rows; None where they are not those of
 rows."""
 
@@ -33,31 +33,31 @@ rows."""
 class Member:
     """A file in an archive.
 
-    name: as the archive has it; a second one of the same name has " (2)" behind it. bytes:
+    name: as the archive has it; a second one of the same name has " (2)" behind it. unpacked_bytes:
     unpacked, as the archive says. rows: its line ends, counted where it looks like rows; None
-    otherwise. is_rows: whether it may hold the rows, which one that is damaged, cut off or
-    encrypted may too, unless its name is a document's. why: why it is so. readable: False for a
+    otherwise. may_hold_rows: whether it may hold the rows, which one that is damaged, cut off or
+    encrypted may too, unless its name is a document's. reason: why it is so. readable: False for a
     link, an encrypted member and formats that are not read.
     """
 
     name: str
-    bytes: int
+    unpacked_bytes: int
     rows: int | None
-    is_rows: bool
-    why: str
+    may_hold_rows: bool
+    reason: str
     readable: bool = True
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The member that is read. others: what else looks like rows. reason: a sentence to show; empty
+class MemberChoice:
+    """The member that is read. other_members: what else looks like rows. reason: a sentence to show; empty
     for no archive.
 
     truncated: whether the archive breaks off, so that members may be missing.
     """
 
     member: str
-    others: tuple[Member, ...]
+    other_members: tuple[Member, ...]
     reason: str
     truncated: bool = False
 
@@ -93,7 +93,7 @@ def is_train(name: str) -> bool:
     return _stem(name) in _TRAIN
 
 
-def like_rows(head: bytes) -> int | None:
+def count_lines_before_wide_rows(head: bytes) -> int | None:
     """0 where the first line that is not blank has 30 cells or more; used where a caller has no
     test of its own."""
     line = next(
@@ -124,47 +124,51 @@ def find_member(name: str, members: Sequence[Member], archive: str) -> Member:
         return found[0]
     if found:
         raise BadInput(
-            f"{archive!r} holds {name[:80]!r} in {listed(found)}; name one of them with its folder."
+            f"{archive!r} holds {name[:80]!r} in {format_members(found)}; name one of them with its folder."
         )
     raise BadInput(
-        f"{archive!r} has no member {name[:80]!r}; it holds {listed(members) or 'no file'}."
+        f"{archive!r} has no member {name[:80]!r}; it holds {format_members(members) or 'no file'}."
     )
 
 
-def choose(members: Sequence[Member], archive: str, truncated: bool = False) -> Choice:
+def choose_by_content(
+    members: Sequence[Member], archive: str, truncated: bool = False
+) -> MemberChoice:
     """The member that holds the rows, as the module's docstring has it. MemberNeeded where several
     may, BadInput where none does."""
-    rows = [one for one in members if one.is_rows]
+    rows = [one for one in members if one.may_hold_rows]
     if not rows:
-        raise BadInput(_no_rows(members, archive) + _missing(truncated))
+        raise BadInput(_explain_no_rows(members, archive) + _truncation_note(truncated))
     if len(rows) == 1:
         beside = [one for one in members if one is not rows[0]]
         if not beside:
-            return alone(rows[0], archive, truncated)
+            return choose_only_member(rows[0], archive, truncated)
         _check_readable(rows[0], archive)
-        name = shown(rows[0].name)
-        reason = f"The archive holds {name} beside {listed(beside, rows=False)}; {name} is read."
-        return Choice(rows[0].name, (), reason + _missing(truncated), truncated)
-    taken = proposed(rows)
+        name = format_name(rows[0].name)
+        reason = (
+            f"The archive holds {name} beside {format_members(beside, rows=False)}; {name} is read."
+        )
+        return MemberChoice(rows[0].name, (), reason + _truncation_note(truncated), truncated)
+    taken = propose_member(rows)
     if taken is None:
         raise MemberNeeded(
-            f"{archive!r} holds {_counted(rows)}: {listed(rows)}; name the one to read with"
-            " --member NAME." + _missing(truncated),
+            f"{archive!r} holds {_format_count(rows)}: {format_members(rows)}; name the one to read with"
+            " --member NAME." + _truncation_note(truncated),
             tuple(rows),
         )
     _check_readable(taken, archive)
     others = tuple(one for one in rows if one is not taken)
     reason = (
-        f"The archive holds {_counted(rows)}; {shown(taken.name)} is read, not {listed(others)}."
-        f" Take another with --member NAME.{_missing(truncated)}"
+        f"The archive holds {_format_count(rows)}; {format_name(taken.name)} is read, not {format_members(others)}."
+        f" Take another with --member NAME.{_truncation_note(truncated)}"
     )
-    return Choice(taken.name, others, reason, truncated)
+    return MemberChoice(taken.name, others, reason, truncated)
 
 
-def proposed(members: Sequence[Member]) -> Member | None:
+def propose_member(members: Sequence[Member]) -> Member | None:
     """The one of several members of rows that by its name is to train on; None where no name or
     several say so."""
-    rows = [one for one in members if one.is_rows]
+    rows = [one for one in members if one.may_hold_rows]
     bases = {one.name: PurePosixPath(one.name).name.lower() for one in rows}
     # `train.txt` comes before `train_small.txt`.
     for fits in (
@@ -179,26 +183,26 @@ def proposed(members: Sequence[Member]) -> Member | None:
     return None
 
 
-def alone(member: Member, archive: str, truncated: bool = False) -> Choice:
+def choose_only_member(member: Member, archive: str, truncated: bool = False) -> MemberChoice:
     """The choice where there is but one; BadInput where it cannot be read."""
     _check_readable(member, archive)
-    return Choice(
+    return MemberChoice(
         member.name,
         (),
-        f"The archive holds {shown(member.name)} alone.{_missing(truncated)}",
+        f"The archive holds {format_name(member.name)} alone.{_truncation_note(truncated)}",
         truncated,
     )
 
 
-def chosen(
+def choose_named_member(
     member: Member, members: Sequence[Member], archive: str, truncated: bool = False
-) -> Choice:
+) -> MemberChoice:
     """The choice of a member that the user has named; BadInput where it cannot be read."""
     _check_readable(member, archive)
-    others = tuple(one for one in members if one.is_rows and one is not member)
-    beside = f", not {listed(others)}" if others else ""
-    reason = f"{shown(member.name)} is read, as chosen{beside}.{_missing(truncated)}"
-    return Choice(member.name, others, reason, truncated)
+    others = tuple(one for one in members if one.may_hold_rows and one is not member)
+    beside = f", not {format_members(others)}" if others else ""
+    reason = f"{format_name(member.name)} is read, as chosen{beside}.{_truncation_note(truncated)}"
+    return MemberChoice(member.name, others, reason, truncated)
 
 
 def _stem(name: str) -> str:
@@ -207,46 +211,46 @@ def _stem(name: str) -> str:
 
 def _check_readable(member: Member, archive: str) -> None:
     if not member.readable:
-        raise BadInput(f"{member.name[:80]!r} in {archive!r} {member.why}.")
+        raise BadInput(f"{member.name[:80]!r} in {archive!r} {member.reason}.")
 
 
-def _counted(rows: Sequence[Member]) -> str:
-    sure = all(one.why == LOOKS_LIKE_ROWS for one in rows)
+def _format_count(rows: Sequence[Member]) -> str:
+    sure = all(one.reason == LOOKS_LIKE_ROWS for one in rows)
     return f"{len(rows):,} files {'of rows' if sure else 'that may hold the rows'}"
 
 
-def _missing(truncated: bool) -> str:
+def _truncation_note(truncated: bool) -> str:
     return " The archive breaks off, so that further files may be missing." if truncated else ""
 
 
-def listed(members: Sequence[Member], rows: bool = True) -> str:
+def format_members(members: Sequence[Member], rows: bool = True) -> str:
     """Names of members in a sentence, with their rows."""
 
     def one(member: Member) -> str:
-        if not rows or (member.rows is None and member.why == LOOKS_LIKE_ROWS):
-            return shown(member.name)
+        if not rows or (member.rows is None and member.reason == LOOKS_LIKE_ROWS):
+            return format_name(member.name)
         return (
-            f"{shown(member.name)}"
-            f" ({member.why if member.rows is None else f'{member.rows:,} rows'})"
+            f"{format_name(member.name)}"
+            f" ({member.reason if member.rows is None else f'{member.rows:,} rows'})"
         )
 
-    names = [one(member) for member in members[:_NAMED]]
-    if len(members) > _NAMED:
-        return f"{', '.join(names)} and {len(members) - _NAMED:,} more"
+    names = [one(member) for member in members[:_MAX_NAMED]]
+    if len(members) > _MAX_NAMED:
+        return f"{', '.join(names)} and {len(members) - _MAX_NAMED:,} more"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def shown(name: str) -> str:
+def format_name(name: str) -> str:
     """A name from an archive as a sentence may have it."""
     return name if name.isprintable() and len(name) <= 80 else repr(name[:80])
 
 
-def _no_rows(members: Sequence[Member], archive: str) -> str:
+def _explain_no_rows(members: Sequence[Member], archive: str) -> str:
     if not members:
         return (
             f"{archive!r} holds no file of rows: nothing but folders, or files that systems put"
             " there."
         )
-    told = "; ".join(f"{shown(one.name)} {one.why}" for one in members[:_EXPLAINED])
-    more = f"; and {len(members) - _EXPLAINED:,} more" if len(members) > _EXPLAINED else ""
+    told = "; ".join(f"{format_name(one.name)} {one.reason}" for one in members[:_MAX_EXPLAINED])
+    more = f"; and {len(members) - _MAX_EXPLAINED:,} more" if len(members) > _MAX_EXPLAINED else ""
     return f"{archive!r} holds no file of Criteo rows: {told}{more}."

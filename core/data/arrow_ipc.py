@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.data.arrow_messages import MAGIC, file_messages, stream_messages
-from core.data.arrow_views import is_view, plain_views, view_bytes
-from core.data.guard import check_size, first_line
+from core.data.arrow_views import expand_views, is_view, view_bytes
+from core.data.guard import check_unpacked_size, first_error_line
 from core.errors import BadInput
 
-PIECE_ROWS = 65_536
-PIECE_BYTES = 256 * 2**20
+CHUNK_ROWS = 65_536
+CHUNK_BYTES = 256 * 2**20
 """Bytes of a piece once its dictionaries are decoded; a single row may have more."""
 MAX_BATCH_BYTES = 4 * 2**30
 """Bytes that a batch may claim to have unpacked, which Arrow holds in memory at once."""
@@ -30,14 +30,14 @@ _TEXTS = (
 )
 
 
-def arrow_names(path: Path) -> list[str]:
+def read_arrow_names(path: Path) -> list[str]:
     """The names of the columns; BadInput where the file cannot be read."""
-    with _said(path.name), _open(path) as reader:
+    with _arrow_errors_as_bad_input(path.name), _open(path) as reader:
         return list(reader.schema.names)
 
 
 def read_arrow(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The rows in pieces of at most `PIECE_ROWS` and about `PIECE_BYTES`, checked in full
+    """The rows in pieces of at most `CHUNK_ROWS` and about `CHUNK_BYTES`, checked in full
     (`validate`).
 
     columns: those to read, in the file's order; all by default. Columns of views, and dictionaries
@@ -46,7 +46,7 @@ def read_arrow(path: Path, columns: list[str] | None = None) -> Iterator[pa.Reco
     measure.
     """
     packed, unpacked = path.stat().st_size, 0
-    with _said(path.name):
+    with _arrow_errors_as_bad_input(path.name):
         _check_claims(path, packed)
         with _open(path) as reader:
             names = reader.schema.names
@@ -55,23 +55,23 @@ def read_arrow(path: Path, columns: list[str] | None = None) -> Iterator[pa.Reco
             ]
             for batch in _batches(reader):
                 batch.validate(full=True)
-                batch = _plain_dictionaries(batch.select(wanted), packed, path.name)
-                for piece, decoded in _pieces(batch):
+                batch = _expand_dictionary_views(batch.select(wanted), packed, path.name)
+                for piece, decoded in _split_batch(batch):
                     # A dictionary's value that stands there a million times takes no room before it
                     # is decoded.
                     unpacked += decoded
-                    check_size(unpacked, packed, path.name)
-                    yield _plain(piece)
+                    check_unpacked_size(unpacked, packed, path.name)
+                    yield _expand_views(piece)
 
 
 @contextmanager
-def _said(name: str) -> Iterator[None]:
+def _arrow_errors_as_bad_input(name: str) -> Iterator[None]:
     """Turns what Arrow raises over damaged data into a sentence."""
     try:
         yield
     except (OSError, ValueError, IndexError, struct.error, MemoryError, pa.ArrowException) as error:
         raise BadInput(
-            f"{name!r} begins like an Arrow file but cannot be read ({first_line(error)}); write it"
+            f"{name!r} begins like an Arrow file but cannot be read ({first_error_line(error)}); write it"
             " again."
         ) from error
 
@@ -98,36 +98,36 @@ def _check_claims(path: Path, packed: int) -> None:
         for message in (
             file_messages(data) if data[: len(MAGIC)] == MAGIC else stream_messages(data)
         ):
-            if message.claimed > MAX_BATCH_BYTES:
+            if message.claimed_bytes > MAX_BATCH_BYTES:
                 raise BadInput(
-                    f"{path.name!r} has a batch of {message.claimed:,} bytes; write it with batches"
+                    f"{path.name!r} has a batch of {message.claimed_bytes:,} bytes; write it with batches"
                     f" of at most {MAX_BATCH_BYTES:,} bytes."
                 )
-            claimed += max(message.claimed, message.cells)
-            check_size(claimed, packed, path.name)
+            claimed += max(message.claimed_bytes, message.n_cells)
+            check_unpacked_size(claimed, packed, path.name)
 
 
-def _plain_dictionaries(batch: pa.RecordBatch, packed: int, name: str) -> pa.RecordBatch:
+def _expand_dictionary_views(batch: pa.RecordBatch, packed: int, name: str) -> pa.RecordBatch:
     """The batch, its dictionaries without views; BadInput where those would unfold beyond all
     measure."""
     columns = []
     for column in batch.columns:
         if pa.types.is_dictionary(column.type) and is_view(column.type.value_type):
-            check_size(int(view_bytes(column.dictionary).sum()), packed, name)
-            column = pa.DictionaryArray.from_arrays(column.indices, plain_views(column.dictionary))
+            check_unpacked_size(int(view_bytes(column.dictionary).sum()), packed, name)
+            column = pa.DictionaryArray.from_arrays(column.indices, expand_views(column.dictionary))
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-def _pieces(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """(rows, their bytes once decoded): at most `PIECE_ROWS` rows and about `PIECE_BYTES`, but at
+def _split_batch(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """(rows, their bytes once decoded): at most `CHUNK_ROWS` rows and about `CHUNK_BYTES`, but at
     least one row."""
     ends = np.cumsum(_row_bytes(batch))
     start = begin = 0
     while start < batch.num_rows:
         rows = (
             int(
-                np.searchsorted(ends[start : start + PIECE_ROWS], begin + PIECE_BYTES, side="right")
+                np.searchsorted(ends[start : start + CHUNK_ROWS], begin + CHUNK_BYTES, side="right")
             )
             or 1
         )
@@ -159,6 +159,6 @@ def _value_bytes(values: pa.Array) -> np.ndarray:
     return np.full(len(values), -(-values.nbytes // max(len(values), 1)), dtype=np.int64)
 
 
-def _plain(piece: pa.RecordBatch) -> pa.RecordBatch:
-    columns = [plain_views(column) if is_view(column.type) else column for column in piece.columns]
+def _expand_views(piece: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [expand_views(column) if is_view(column.type) else column for column in piece.columns]
     return pa.RecordBatch.from_arrays(columns, names=piece.schema.names)

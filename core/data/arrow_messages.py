@@ -23,12 +23,12 @@ _NOT_COMPRESSED = -1
 class Message:
     """A batch of rows or of a dictionary's values.
 
-    cells: its rows times its columns, which may take no room in the file. claimed: bytes that it
+    n_cells: its rows times its columns, which may take no room in the file. claimed_bytes: bytes that it
     says it has unpacked. end: where the next one may begin.
     """
 
-    cells: int
-    claimed: int
+    n_cells: int
+    claimed_bytes: int
     end: int
 
 
@@ -46,7 +46,7 @@ def file_messages(data: mmap) -> Iterator[Message]:
     if length <= 0 or start < 8:
         raise ValueError("its footer is damaged")
     footer = _Table.root(data, start, len(data) - 10)
-    place = _after_schema(data, start)
+    place = _find_schema_end(data, start)
     for offset, metadata, _ in sorted((*footer.structs(2, "<qi4xq"), *footer.structs(3, "<qi4xq"))):
         if offset < place:
             raise ValueError("its footer names the same place twice")
@@ -64,7 +64,7 @@ def stream_messages(data: mmap) -> Iterator[Message]:
     follows its end."""
     place = 0
     while place < len(data):
-        metadata, length = _prefix(data, place)
+        metadata, length = _read_prefix(data, place)
         if not length:
             if data[metadata:].strip(b"\x00"):
                 raise ValueError("more follows its end: two streams end to end?")
@@ -76,9 +76,9 @@ def stream_messages(data: mmap) -> Iterator[Message]:
         place = message.end
 
 
-def _after_schema(data: mmap, end: int) -> int:
+def _find_schema_end(data: mmap, end: int) -> int:
     """Where the first batch of a file may begin: its schema stands first."""
-    metadata, length = _prefix(data, 8)
+    metadata, length = _read_prefix(data, 8)
     if not 0 < length <= end - metadata:
         raise ValueError("its schema is missing")
     return metadata + length
@@ -87,7 +87,7 @@ def _after_schema(data: mmap, end: int) -> int:
 def _file_message(data: mmap, place: int, metadata_length: int, end: int) -> Message:
     if place < 8 or metadata_length < 8 or place + metadata_length > end:
         raise ValueError("its footer names a batch that is not in the file")
-    metadata, length = _prefix(data, place)
+    metadata, length = _read_prefix(data, place)
     if length <= 0 or metadata + length > place + metadata_length:
         raise ValueError("the header of a batch is damaged")
     message = _message(data, metadata, metadata + length, place + metadata_length)
@@ -96,7 +96,7 @@ def _file_message(data: mmap, place: int, metadata_length: int, end: int) -> Mes
     return message
 
 
-def _prefix(data: mmap, place: int) -> tuple[int, int]:
+def _read_prefix(data: mmap, place: int) -> tuple[int, int]:
     """(where the metadata of a message begins, its length: 0 marks the end of a stream)."""
     (mark,) = struct.unpack_from("<I", data, place)
     if mark != _CONTINUATION:
@@ -125,11 +125,13 @@ def _message(data: mmap, metadata: int, end: int, body: int | None = None) -> Me
         raise ValueError("a batch has fewer than 0 rows")
     claimed = length
     if batch.has(3):
-        claimed = sum(_claim(data, body, length, *buffer) for buffer in batch.structs(2, "<qq"))
+        claimed = sum(
+            _read_claimed_bytes(data, body, length, *buffer) for buffer in batch.structs(2, "<qq")
+        )
     return Message(rows * len(batch.structs(1, "<qq")), claimed, body + length)
 
 
-def _claim(data: mmap, body: int, length: int, offset: int, size: int) -> int:
+def _read_claimed_bytes(data: mmap, body: int, length: int, offset: int, size: int) -> int:
     """Bytes that a compressed buffer says it has unpacked."""
     if offset < 0 or size < 0 or offset + size > length:
         raise ValueError("a buffer lies outside its batch")
@@ -150,10 +152,10 @@ class _Table:
         self._data = data
         self._begin = begin
         self._end = end
-        self._place = self._checked(place, 4)
-        self._fields = self._checked(place - self._unpack("<i", place), 4)
+        self._place = self._check_bounds(place, 4)
+        self._fields = self._check_bounds(place - self._unpack("<i", place), 4)
         self._size = self._unpack("<H", self._fields)
-        self._checked(self._fields, self._size)
+        self._check_bounds(self._fields, self._size)
 
     @classmethod
     def root(cls, data: mmap, begin: int, end: int) -> "_Table":
@@ -165,42 +167,44 @@ class _Table:
 
     def has(self, field: int) -> bool:
         """Whether the field is there."""
-        return self._field(field) is not None
+        return self._field_offset(field) is not None
 
     def number(self, field: int, form: str) -> int:
         """A number, 0 by default as in every field read here."""
-        place = self._field(field)
+        place = self._field_offset(field)
         return 0 if place is None else self._unpack(form, place)
 
     def table(self, field: int) -> "_Table":
         """A table within this one."""
-        return _Table(self._data, self._target(field), self._begin, self._end)
+        return _Table(self._data, self._follow_offset(field), self._begin, self._end)
 
     def structs(self, field: int, form: str) -> list[tuple[int, ...]]:
         """The structs of a vector, each as a tuple; none by default."""
         if not self.has(field):
             return []
-        place, size = self._target(field), struct.calcsize(form)
+        place, size = self._follow_offset(field), struct.calcsize(form)
         count = self._unpack("<I", place)
-        self._checked(place + 4, count * size)
+        self._check_bounds(place + 4, count * size)
         return list(struct.iter_unpack(form, self._data[place + 4 : place + 4 + count * size]))
 
-    def _field(self, field: int) -> int | None:
+    def _field_offset(self, field: int) -> int | None:
         slot = 4 + 2 * field
         offset = self._unpack("<H", self._fields + slot) if slot + 2 <= self._size else 0
         return self._place + offset if offset else None
 
-    def _target(self, field: int) -> int:
-        place = self._field(field)
+    def _follow_offset(self, field: int) -> int:
+        place = self._field_offset(field)
         if place is None:
             raise ValueError("its metadata lack a field")
         return place + self._unpack("<I", place)
 
     def _unpack(self, form: str, place: int) -> int:
-        (found,) = struct.unpack_from(form, self._data, self._checked(place, struct.calcsize(form)))
+        (found,) = struct.unpack_from(
+            form, self._data, self._check_bounds(place, struct.calcsize(form))
+        )
         return int(found)
 
-    def _checked(self, place: int, size: int) -> int:
+    def _check_bounds(self, place: int, size: int) -> int:
         if not (self._begin <= place and place + size <= self._end):
             raise ValueError("its metadata are damaged")
         return place

@@ -22,7 +22,7 @@ def view_bytes(column: pa.Array) -> np.ndarray:
     return np.where(np.asarray(column.is_valid()), lengths, 0)
 
 
-def plain_views(column: pa.Array) -> pa.Array:
+def expand_views(column: pa.Array) -> pa.Array:
     """A column of views, validated, as large_string or large_binary: as many bytes as `view_bytes`
     has in all."""
     valid = np.asarray(column.is_valid())

@@ -8,27 +8,27 @@ from typing import NoReturn
 
 import numpy as np
 
-from core.data.values import NO_LABEL, label_of
+from core.data.values import NO_LABEL, parse_label
 from core.errors import BadInput, UnreadableRow
 
 MAX_EXAMPLES = 20
-_MANY = 0.5
-_NEARLY_ALL = 0.8
+_MANY_SHARE = 0.5
+_NEARLY_ALL_SHARE = 0.8
 
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be read. row: its number in the file. sentence: what is wrong. column,
+    """A row that cannot be read. row_number: its number in the file. sentence: what is wrong. column,
     cell: where it is."""
 
-    row: int
+    row_number: int
     sentence: str
     column: str = ""
     cell: str | None = None
 
 
 @dataclass
-class BadRows:
+class BadRowHandler:
     """What to do with a bad row: refuse the file with a sentence, or skip, count and remember a
     few."""
 
@@ -37,14 +37,14 @@ class BadRows:
     examples: list[str] = field(default_factory=list)
     _pending: list[BadRow] = field(default_factory=list)
 
-    def note(self, row: int, sentence: str, column: str = "", cell: str | None = None) -> None:
+    def add(self, row: int, sentence: str, column: str = "", cell: str | None = None) -> None:
         """Notes a bad row; faults are found out of order, so nothing is decided before `settle`."""
         self._pending.append(BadRow(row, sentence, column, cell))
 
-    def settle(self, rows: int) -> None:
+    def flush(self, rows: int) -> None:
         """Decides on the rows noted, which were among so many: BadInput with the first of them, or
         skips all."""
-        self._pending.sort(key=lambda bad: bad.row)
+        self._pending.sort(key=lambda bad: bad.row_number)
         if self._pending and not self.skip:
             self._refuse(rows)
         self.count += len(self._pending)
@@ -55,16 +55,18 @@ class BadRows:
 
     def _refuse(self, rows: int) -> NoReturn:
         first, bad = self._pending[0].sentence, len(self._pending)
-        if bad == 1 or bad <= _MANY * rows:
+        if bad == 1 or bad <= _MANY_SHARE * rows:
             raise UnreadableRow(f"{first} Fix the row, or choose to skip bad rows.")
-        if all(one.column == "label" and label_of(one.cell) == NO_LABEL for one in self._pending):
+        if all(
+            one.column == "label" and parse_label(one.cell) == NO_LABEL for one in self._pending
+        ):
             raise UnreadableRow(
                 f"{first} {bad:,} of the {rows:,} rows looked at have no label: choose to skip bad"
                 " rows to keep those that have one."
             )
         cell, times = Counter(one.cell for one in self._pending).most_common(1)[0]
         cause = "check that delimiter and columns are what they seem."
-        if cell and times >= _NEARLY_ALL * bad:
+        if cell and times >= _NEARLY_ALL_SHARE * bad:
             cause = (
                 f"if {cell[:40]!r} stands for a missing value, write nothing, or NaN, in its place."
             )

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from core.data.compiled import code_column, cut_rows, eights, spell, unquote
-from core.data.parse import UnusualText
+from core.data.compiled import as_uint64_view, encode_column, gather_bytes, tokenize_rows, unquote
+from core.data.parse import NeedsSlowPath
 from core.data.rowsfile import BATCH_ROWS
-from core.data.words import FACTOR
+from core.data.words import HASH_MULTIPLIER
 
-_PLACES = 2**16
-_PAD = 8
+_TABLE_SIZE = 2**16
+_PADDING = 8
 """Bytes behind the text, so that the last cell is read as a word too."""
 
 
@@ -31,16 +31,16 @@ class _Scratch(threading.local):
         self.text = np.empty(0, np.uint8)
         self.words = np.empty((0, BATCH_ROWS), np.uint64)
         self.starts = np.empty((0, BATCH_ROWS), np.int32)
-        self.table = np.empty(_PLACES, np.int16)
+        self.table = np.empty(_TABLE_SIZE, np.int16)
         self.keys = np.empty(BATCH_ROWS, np.uint64)
         self.firsts = np.empty(BATCH_ROWS, np.int32)
         self.offsets = np.empty(BATCH_ROWS + 1, np.int32)
 
-    def joined(self, pieces: Sequence[bytes | memoryview]) -> np.ndarray:
+    def join(self, pieces: Sequence[bytes | memoryview]) -> np.ndarray:
         """The pieces end to end, with an end of the last line, then _PAD times 0."""
         size = sum(len(piece) for piece in pieces)
-        if len(self.text) < size + 1 + _PAD:
-            self.text = np.empty(size + 1 + _PAD, np.uint8)
+        if len(self.text) < size + 1 + _PADDING:
+            self.text = np.empty(size + 1 + _PADDING, np.uint8)
         place = 0
         for piece in pieces:
             self.text[place : place + len(piece)] = (
@@ -50,10 +50,10 @@ class _Scratch(threading.local):
         if place and self.text[place - 1] not in (10, 13):
             self.text[place] = 10
             place += 1
-        self.text[place : place + _PAD] = 0
-        return self.text[: place + _PAD]
+        self.text[place : place + _PADDING] = 0
+        return self.text[: place + _PADDING]
 
-    def for_columns(self, count: int) -> None:
+    def reserve_columns(self, count: int) -> None:
         if len(self.words) < count:
             self.words = np.empty((count, BATCH_ROWS), np.uint64)
             self.starts = np.empty((count, BATCH_ROWS), np.int32)
@@ -62,7 +62,7 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def code_cells(
+def tokenize(
     pieces: Sequence[bytes | memoryview], delimiter: str, wanted: list[bool], quoted: bool
 ) -> Iterator[list[pa.DictionaryArray]]:
     """The wanted columns of whole lines, at most BATCH_ROWS rows at a time: places int16, distinct
@@ -73,32 +73,40 @@ def code_cells(
     they are UTF-8 is not checked. Raises UnusualText at a row of another width, a blank line, a
     byte order mark, a control character, or a quotation mark that does more than enclose a cell.
     """
-    data = _scratch.joined(pieces)
+    data = _scratch.join(pieces)
     if bytes(data[:3]) == codecs.BOM_UTF8:
-        raise UnusualText
+        raise NeedsSlowPath
     if quoted and (data == 34).any():
         unquoted = np.zeros(len(data), np.uint8)
-        size = unquote(data, len(data) - _PAD, ord(delimiter), unquoted)
+        size = unquote(data, len(data) - _PADDING, ord(delimiter), unquoted)
         if size < 0:
-            raise UnusualText
-        data = unquoted[: size + _PAD]
+            raise NeedsSlowPath
+        data = unquoted[: size + _PADDING]
     slots = np.where(wanted, np.cumsum(wanted) - 1, -1)
-    _scratch.for_columns(sum(wanted))
-    words = eights(data)
-    place, end = np.uint64(0), np.uint64(len(data) - _PAD)
+    _scratch.reserve_columns(sum(wanted))
+    words = as_uint64_view(data)
+    place, end = np.uint64(0), np.uint64(len(data) - _PADDING)
     while place < end:
-        rows, place = cut_rows(
-            data, words, place, end, ord(delimiter), slots, FACTOR, _scratch.words, _scratch.starts
+        rows, place = tokenize_rows(
+            data,
+            words,
+            place,
+            end,
+            ord(delimiter),
+            slots,
+            HASH_MULTIPLIER,
+            _scratch.words,
+            _scratch.starts,
         )
         if rows < 0:
-            raise UnusualText
-        yield [_coded(data, ord(delimiter), slot, rows) for slot in range(sum(wanted))]
+            raise NeedsSlowPath
+        yield [_encode_slot(data, ord(delimiter), slot, rows) for slot in range(sum(wanted))]
 
 
-def _coded(data: np.ndarray, delimiter: int, slot: int, rows: int) -> pa.DictionaryArray:
+def _encode_slot(data: np.ndarray, delimiter: int, slot: int, rows: int) -> pa.DictionaryArray:
     codes, scratch = np.empty(rows, np.int16), _scratch
     words, starts = scratch.words[slot], scratch.starts[slot]
-    count, missing = code_column(
+    count, missing = encode_column(
         data,
         delimiter,
         words,
@@ -106,13 +114,13 @@ def _coded(data: np.ndarray, delimiter: int, slot: int, rows: int) -> pa.Diction
         scratch.table,
         scratch.keys,
         scratch.firsts,
-        FACTOR,
+        HASH_MULTIPLIER,
         codes,
         scratch.offsets,
     )
     offsets = scratch.offsets[: count + 1].copy()
     letters = np.empty(offsets[count] + 8, np.uint8)
-    spell(data, scratch.keys, scratch.firsts, offsets, letters, eights(letters))
+    gather_bytes(data, scratch.keys, scratch.firsts, offsets, letters, as_uint64_view(letters))
     valid = None
     if missing >= 0:
         valid = pa.py_buffer(np.packbits(np.arange(count) != missing, bitorder="little"))
@@ -123,4 +131,4 @@ def _coded(data: np.ndarray, delimiter: int, slot: int, rows: int) -> pa.Diction
 
 
 # The compiled loops are loaded with the module, not in the middle of the first file.
-list(code_cells([b"a\tb\n"], "\t", [True, True], False))
+list(tokenize([b"a\tb\n"], "\t", [True, True], False))

@@ -58,33 +58,35 @@ NUMERIC_WORDS = frozenset(
 CATEGORICAL_WORDS = frozenset(
     {"c", "cat", "cats", "category", "categorical", "categories", "sparse", "s"}
 )
-_FILLERS = frozenset(
+_FILLER_WORDS = frozenset(
     {"feature", "features", "feat", "col", "column", "field", "var", "hash", "hashed", "criteo"}
 )
 """Words that may stand beside them."""
-_INDEX = re.compile(r"|index|unnamed\d+|indexlevel\d+")
+_INDEX_NAMES = re.compile(r"|index|unnamed\d+|indexlevel\d+")
 """Names, without separators, that pandas gives to the numbers of the rows."""
 
 
-def plain_name(name: str) -> str:
+def normalise_name(name: str) -> str:
     """A name in lower case, without separators; letters of every script stay."""
     return re.sub(r"[\W_]+", "", name.lower())
 
 
-def is_index(name: str) -> bool:
+def is_index_column(name: str) -> bool:
     """Whether a column of this name holds the numbers of the rows, as pandas writes them."""
-    return bool(_INDEX.fullmatch(plain_name(name))) and not (name.strip() and not plain_name(name))
+    return bool(_INDEX_NAMES.fullmatch(normalise_name(name))) and not (
+        name.strip() and not normalise_name(name)
+    )
 
 
-def label_places(names: Sequence[str]) -> list[int]:
+def find_label_columns(names: Sequence[str]) -> list[int]:
     """Places of the names that are usual ones of a label; only the exact ones where there are
     such."""
-    plain = [plain_name(name) for name in names]
+    plain = [normalise_name(name) for name in names]
     places = [place for place, name in enumerate(plain) if name in LABEL_NAMES]
     return [place for place in places if plain[place] == LABEL] or places
 
 
-def recognise(names: Sequence[str], file: str = "") -> dict[str, int]:
+def recognise_columns(names: Sequence[str], file: str = "") -> dict[str, int]:
     """Place (from 0) of label and fields among a header's names, as far as their names are usual
     ones.
 
@@ -98,23 +100,25 @@ def recognise(names: Sequence[str], file: str = "") -> dict[str, int]:
             raise BadInput(
                 f"The header of {file!r} names the column {ours} {names.count(ours)} times."
             )
-    names = _without_table(names)
+    names = _strip_table_prefix(names)
     found: dict[str, int] = {}
-    if len(labels := label_places(names)) == 1:
+    if len(labels := find_label_columns(names)) == 1:
         found[LABEL] = labels[0]
-    groups = _numbered(names)
+    groups = _group_numbered_names(names)
     for fields, words, starts in (
         (NUMERIC, NUMERIC_WORDS, (1, 0)),
         (CATEGORICAL, CATEGORICAL_WORDS, (1, 0, 14, 13)),
     ):
-        places = _consecutive(
+        places = _find_consecutive(
             [group for key, group in groups.items() if key & words], len(fields), starts
         )
-        found |= dict(zip(fields, places, strict=True)) if places else _exact(names, fields)
+        found |= (
+            dict(zip(fields, places, strict=True)) if places else _match_exact_names(names, fields)
+        )
     return found
 
 
-def _without_table(names: Sequence[str]) -> list[str]:
+def _strip_table_prefix(names: Sequence[str]) -> list[str]:
     """The names without that of a table, which Hive puts before each: train.label, train.i1."""
     tables = {name.partition(".")[0] if "." in name else None for name in names}
     if len(names) > 1 and len(tables) == 1 and None not in tables:
@@ -122,7 +126,7 @@ def _without_table(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _exact(names: Sequence[str], fields: Sequence[str]) -> dict[str, int]:
+def _match_exact_names(names: Sequence[str], fields: Sequence[str]) -> dict[str, int]:
     """Our own names in either case; none where there are more of them than there are fields, as C1
     to C39."""
     upper = [name.upper() for name in names]
@@ -131,13 +135,13 @@ def _exact(names: Sequence[str], fields: Sequence[str]) -> dict[str, int]:
     return {field: upper.index(field) for field in fields if upper.count(field) == 1}
 
 
-def _numbered(names: Sequence[str]) -> dict[frozenset[str], dict[int, int]]:
+def _group_numbered_names(names: Sequence[str]) -> dict[frozenset[str], dict[int, int]]:
     """By the words beside their one number, place by number of the names that hold nothing else."""
     groups: dict[frozenset[str], dict[int, int]] = {}
     for place, name in enumerate(names):
         parts = re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
         numbers = [part for part in parts if part.isdigit()]
-        words = frozenset(part for part in parts if not part.isdigit()) - _FILLERS
+        words = frozenset(part for part in parts if not part.isdigit()) - _FILLER_WORDS
         kinds = bool(words & NUMERIC_WORDS) + bool(words & CATEGORICAL_WORDS)
         if (
             len(numbers) == 1
@@ -149,7 +153,9 @@ def _numbered(names: Sequence[str]) -> dict[frozenset[str], dict[int, int]]:
     return groups
 
 
-def _consecutive(groups: Sequence[dict[int, int]], count: int, starts: Sequence[int]) -> list[int]:
+def _find_consecutive(
+    groups: Sequence[dict[int, int]], count: int, starts: Sequence[int]
+) -> list[int]:
     """Places of a group whose numbers are `count` consecutive ones from one of the starts; [] where
     there is none."""
     for start in starts:

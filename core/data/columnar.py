@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.data.arrow_ipc import arrow_names, read_arrow
-from core.data.containers import ARROW, ARROW_STREAM, PARQUET, check_size
-from core.data.guard import first_line
-from core.data.parquet_pages import claimed_bytes
+from core.data.arrow_ipc import read_arrow, read_arrow_names
+from core.data.containers import ARROW, ARROW_STREAM, PARQUET, check_unpacked_size
+from core.data.guard import first_error_line
+from core.data.parquet_pages import sum_claimed_bytes
 from core.data.schema import CATEGORICAL, FIELDS, LABEL
 from core.errors import BadInput
 
-COLUMNAR = {
+COLUMNAR_FORMATS = {
     PARQUET: ("parquet", "Parquet's mark PAR1"),
     ARROW: ("arrow", "the mark of an Arrow file (Feather)"),
     ARROW_STREAM: ("arrow", "the schema of an Arrow stream"),
@@ -27,7 +27,7 @@ BATCH_ROWS = 65_536
 MAX_ROW_GROUP_BYTES = 4 * 2**30
 
 
-def read_head(
+def read_first_rows(
     path: Path, container: str, limit: int
 ) -> tuple[list[str], list[list[str]], frozenset[str]]:
     """(names of the columns, at most `limit` of the first rows as text, names of those that cannot
@@ -36,12 +36,12 @@ def read_head(
     A cell is "" where there is no text. Columns of lists, of bytes and of a name that others have
     cannot be read.
     """
-    names = column_names(path, container)
+    names = read_column_names(path, container)
     once = [name for name in names if names.count(name) == 1]
-    with read_columns(path, container, once) as batches:
+    with open_batches(path, container, once) as batches:
         for batch in batches:
             rows = batch.slice(0, limit)
-            texts = {name: _texts(rows.column(name), name, path.name) for name in once}
+            texts = {name: _to_text_or_none(rows.column(name), name, path.name) for name in once}
             cells = [texts.get(name) or [""] * rows.num_rows for name in names]
             unreadable = frozenset(name for name in names if texts.get(name) is None)
             return (
@@ -52,32 +52,32 @@ def read_head(
     return names, [], frozenset()
 
 
-def _texts(column: pa.Array, name: str, file: str) -> list[str | None] | None:
+def _to_text_or_none(column: pa.Array, name: str, file: str) -> list[str | None] | None:
     kind = column.type
     if pa.types.is_nested(kind):
         return None
     try:
-        return as_text(column, name, file).to_pylist()
+        return to_text(column, name, file).to_pylist()
     except BadInput:
         # Not needed, perhaps; a column that is gets its sentence when it is read.
         return None
 
 
-def column_names(path: Path, container: str) -> list[str]:
+def read_column_names(path: Path, container: str) -> list[str]:
     """The names in the file's schema."""
     if container != PARQUET:
-        return arrow_names(path)
+        return read_arrow_names(path)
     try:
         return list(pq.read_schema(path, memory_map=True).names)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise BadInput(
-            f"{path.name!r} begins like Parquet but cannot be read ({first_line(error)}); write it"
+            f"{path.name!r} begins like Parquet but cannot be read ({first_error_line(error)}); write it"
             " again."
         ) from error
 
 
 @contextmanager
-def read_columns(
+def open_batches(
     path: Path, container: str, names: Sequence[str]
 ) -> Iterator[Iterator[pa.RecordBatch]]:
     """The columns of these names, batch by batch, in this order."""
@@ -91,11 +91,13 @@ def read_columns(
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         form = "Parquet" if container == PARQUET else "an Arrow file"
         raise BadInput(
-            f"{path.name!r} cannot be read as {form} ({first_line(error)}); write it again."
+            f"{path.name!r} cannot be read as {form} ({first_error_line(error)}); write it again."
         ) from error
 
 
-def as_text(column: pa.Array, name: str, file: str, ours: str = "", first: int = 1) -> pa.Array:
+def to_text(
+    column: pa.Array, name: str, file: str, field: str = "", first_row: int = 1
+) -> pa.Array:
     """Numbers, booleans, dictionaries and bytes as strings; whole numbers of a category without a
     decimal point.
 
@@ -108,9 +110,9 @@ def as_text(column: pa.Array, name: str, file: str, ours: str = "", first: int =
             column = column.cast(kind)
         if pa.types.is_boolean(kind):
             column = column.cast(pa.int8())
-        elif pa.types.is_floating(kind) and ours in CATEGORICAL:
-            column = _whole_numbers(column)
-        elif ours in (LABEL, *FIELDS) and not _is_readable(kind):
+        elif pa.types.is_floating(kind) and field in CATEGORICAL:
+            column = _floats_to_integers(column)
+        elif field in (LABEL, *FIELDS) and not _is_readable(kind):
             raise pa.ArrowTypeError
         texts = column.cast(pa.string())
         texts.validate(full=True)
@@ -120,8 +122,8 @@ def as_text(column: pa.Array, name: str, file: str, ours: str = "", first: int =
         ) from error
     except pa.ArrowInvalid as error:
         raise BadInput(
-            f"Column {name} of {file!r} holds text that is not UTF-8 in rows {first:,} to"
-            f" {first + len(column) - 1:,}; write it again."
+            f"Column {name} of {file!r} holds text that is not UTF-8 in rows {first_row:,} to"
+            f" {first_row + len(column) - 1:,}; write it again."
         ) from error
     return texts
 
@@ -141,7 +143,7 @@ def _is_readable(kind: pa.DataType) -> bool:
     return number or text or packed or pa.types.is_boolean(kind) or pa.types.is_null(kind)
 
 
-def _whole_numbers(column: pa.Array) -> pa.Array:
+def _floats_to_integers(column: pa.Array) -> pa.Array:
     """A float column as integers where all are whole: pandas turns whole numbers with missing ones
     into floats."""
     present = pc.if_else(pc.is_nan(column), None, column)
@@ -162,19 +164,19 @@ def _parquet_batches(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
                 f" of at most {MAX_ROW_GROUP_BYTES:,} bytes."
             )
         _check_count(sum(group.num_rows for group in groups), file, path.name)
-        check_size(sum(sizes), packed, path.name)
-        check_size(claimed_bytes(path, file.metadata), packed, path.name)
-        hidden = _hidden_kinds(file)
+        check_unpacked_size(sum(sizes), packed, path.name)
+        check_unpacked_size(sum_claimed_bytes(path, file.metadata), packed, path.name)
+        hidden = _find_hidden_types(file)
         for batch in file.iter_batches(BATCH_ROWS, columns=names):
             # A value repeated a million times takes no room in the file; once decoded it does.
             unpacked += batch.nbytes
-            check_size(unpacked, packed, path.name)
+            check_unpacked_size(unpacked, packed, path.name)
             seen += batch.num_rows
-            yield _with_kinds(batch, hidden)
+            yield _restore_types(batch, hidden)
         _check_count(seen, file, path.name)
 
 
-def _hidden_kinds(file: pq.ParquetFile) -> dict[str, pa.DataType]:
+def _find_hidden_types(file: pq.ParquetFile) -> dict[str, pa.DataType]:
     """By column, the kind of durations and times that come as whole numbers: Arrow leaves those of
     dictionaries so."""
     kinds: dict[str, pa.DataType] = {}
@@ -186,7 +188,7 @@ def _hidden_kinds(file: pq.ParquetFile) -> dict[str, pa.DataType]:
     return kinds
 
 
-def _with_kinds(batch: pa.RecordBatch, kinds: dict[str, pa.DataType]) -> pa.RecordBatch:
+def _restore_types(batch: pa.RecordBatch, kinds: dict[str, pa.DataType]) -> pa.RecordBatch:
     for place, name in enumerate(batch.schema.names):
         if name in kinds and pa.types.is_integer(batch.column(place).type):
             batch = batch.set_column(place, name, batch.column(place).cast(kinds[name]))

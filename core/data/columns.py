@@ -5,43 +5,49 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from core.data.column_names import ID_NAMES, is_index, label_places, plain_name, recognise
-from core.data.options import ReadOptions, Source
-from core.data.other_datasets import recognise_other
+from core.data.column_names import (
+    ID_NAMES,
+    find_label_columns,
+    is_index_column,
+    normalise_name,
+    recognise_columns,
+)
+from core.data.options import ColumnSource, ReadOptions
+from core.data.other_datasets import recognise_other_dataset
 from core.data.schema import FIELDS, ID, LABEL
-from core.data.values import label_of
+from core.data.values import parse_label
 from core.errors import BadInput
 
 MAX_COLUMNS = 1000
-MAX_KEPT = 16
+MAX_EXTRA_COLUMNS = 16
 """Columns beyond the 40 that are kept unless fewer, or others, are asked for."""
-MAX_ABSENT = len(FIELDS) // 2
+MAX_MISSING_FIELDS = len(FIELDS) // 2
 """Features that a file may lack."""
-_FEW_FAULTS = 0.1
-_MAX_NAME = 64
+_MAX_FAULT_SHARE = 0.1
+_MAX_NAME_LENGTH = 64
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnMapping:
     """Which column of a file is which.
 
-    used: for every column of the file the name it is stored under, None where it is left out.
-    id_column, kept: names among them of the column that identifies a row ("" for none) and of
-    segment columns. absent: fields that the file lacks, stored as missing. renamed: (our name, the
+    stored_as: for every column of the file the name it is stored under, None where it is left out.
+    id_column, segment_columns: names among them of the column that identifies a row ("" for none) and of
+    segment columns. missing_fields: fields that the file lacks, stored as missing. renamed: (our name, the
     file's) where they differ. notes: sentences on what was decided.
     """
 
-    used: tuple[str | None, ...]
+    stored_as: tuple[str | None, ...]
     id_column: str = ""
-    kept: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
+    segment_columns: tuple[str, ...] = ()
+    missing_fields: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> bool:
         """Whether one of them is the label."""
-        return LABEL in self.used
+        return LABEL in self.stored_as
 
 
 class ColumnsNeeded(BadInput):
@@ -58,7 +64,7 @@ class ColumnsNeeded(BadInput):
         advice: str,
         names: Sequence[str],
         examples: Sequence[Sequence[str]],
-        proposal: Mapping[str, Source],
+        proposal: Mapping[str, ColumnSource],
         usable: bool = True,
     ) -> None:
         super().__init__(f"{reason} {advice}".strip())
@@ -77,7 +83,7 @@ def match_header(
     file: str,
     need_label: bool = True,
     nested: frozenset[str] = frozenset(),
-) -> Columns:
+) -> ColumnMapping:
     """The columns of a file whose header is `names`; rows: some of its rows, as text.
 
     nested: columns whose values are no text, which are not kept. need_label: ask where the label
@@ -90,42 +96,44 @@ def match_header(
             " read."
         )
     names = [name.strip().lstrip("\ufeff").strip() for name in names]
-    mapped = _positions_of(options.columns or {}, names, file)
+    mapped = _resolve_mapping(options.columns or {}, names, file)
     found = {
         ours: place
-        for ours, place in recognise(names, file).items()
+        for ours, place in recognise_columns(names, file).items()
         if place not in mapped.values()
     } | mapped
     examples = [[row[place] for row in rows if place < len(row)] for place in range(len(names))]
-    _ask_for_fields(found, names, examples, f"The header of {file!r}")
+    _require_fields(found, names, examples, f"The header of {file!r}")
     if LABEL not in found and need_label:
-        _ask_for_label(found, names, examples, file)
-    return _columns(found, names, options, file, nested)
+        _require_label(found, names, examples, file)
+    return _build_mapping(found, names, options, file, nested)
 
 
 def match_positions(
     rows: Sequence[Sequence[str]],
-    start: Mapping[str, int],
+    default_order: Mapping[str, int],
     options: ReadOptions,
     file: str,
     names: Sequence[str],
-) -> Columns:
+) -> ColumnMapping:
     """The columns of a file without a header; start: which is which, by place from 0, where no
     mapping says otherwise.
 
     rows: some of its rows, as text. names: what a header that only counts the columns calls them,
     or their positions.
     """
-    mapped = _positions_of(options.columns or {}, names, file)
-    found = _in_turn(start, mapped, len(names)) | mapped
+    mapped = _resolve_mapping(options.columns or {}, names, file)
+    found = _fill_in_order(default_order, mapped, len(names)) | mapped
     examples = [[row[place] for row in rows] for place in range(len(names))]
-    _ask_for_fields(found, names, examples, f"{file!r}, which has no header,")
-    columns = _columns(found, names, options, file)
-    moved = tuple((ours, name) for ours, name in columns.renamed if found[ours] != start.get(ours))
+    _require_fields(found, names, examples, f"{file!r}, which has no header,")
+    columns = _build_mapping(found, names, options, file)
+    moved = tuple(
+        (ours, name) for ours, name in columns.renamed if found[ours] != default_order.get(ours)
+    )
     return dataclasses.replace(columns, renamed=moved)
 
 
-def _in_turn(
+def _fill_in_order(
     start: Mapping[str, int], mapped: Mapping[str, int | None], width: int
 ) -> dict[str, int]:
     """Criteo's order of what the mapping leaves out, over the columns it leaves; `start` where it
@@ -144,8 +152,8 @@ def criteo_order(labelled: bool, first: int = 0) -> dict[str, int]:
     return {name: first + place for place, name in enumerate(ours)}
 
 
-def _positions_of(
-    mapping: Mapping[str, Source], names: Sequence[str], file: str
+def _resolve_mapping(
+    mapping: Mapping[str, ColumnSource], names: Sequence[str], file: str
 ) -> dict[str, int | None]:
     """The mapping with a place from 0 for every column it names."""
     found: dict[str, int | None] = {}
@@ -182,7 +190,7 @@ def _positions_of(
     return found
 
 
-def _ask_for_fields(
+def _require_fields(
     found: Mapping[str, int | None],
     names: Sequence[str],
     examples: Sequence[Sequence[str]],
@@ -191,14 +199,14 @@ def _ask_for_fields(
     """what: the header, or the file without one, to begin a sentence with."""
     missing = [field for field in FIELDS if field not in found]
     absent = [field for field, place in found.items() if place is None and field in FIELDS]
-    if len(absent) > MAX_ABSENT:
+    if len(absent) > MAX_MISSING_FIELDS:
         raise BadInput(
             f"The column mapping leaves {len(absent)} of the 39 features without a column; too few"
             " are left."
         )
     if not missing:
         return
-    if (other := recognise_other(names)) and len(missing) > MAX_ABSENT:
+    if (other := recognise_other_dataset(names)) and len(missing) > MAX_MISSING_FIELDS:
         raise ColumnsNeeded(
             f"{what} is that of {other}: it has other features than the 13 numeric and 26"
             " categorical ones of Criteo's click data that Thaw trains on, so it cannot be used.",
@@ -208,7 +216,7 @@ def _ask_for_fields(
             {},
             usable=False,
         )
-    proposal = _proposal(found, names)
+    proposal = _propose_mapping(found, names)
     lacks = f"lacks the columns {', '.join(missing[:8])}{' …' if len(missing) > 8 else ''}"
     example = {field: proposal.get(field) or "name in the file" for field in missing[:2]}
     raise ColumnsNeeded(
@@ -222,7 +230,7 @@ def _ask_for_fields(
     )
 
 
-def _ask_for_label(
+def _require_label(
     found: Mapping[str, int | None],
     names: Sequence[str],
     examples: Sequence[Sequence[str]],
@@ -230,10 +238,12 @@ def _ask_for_label(
 ) -> None:
     used = set(found.values())
     free = [
-        place for place in range(len(names)) if place not in used and not is_index(names[place])
+        place
+        for place in range(len(names))
+        if place not in used and not is_index_column(names[place])
     ]
-    named = [place for place in label_places(names) if place in free]
-    labels = named or [place for place in free if _may_be_label(examples[place])]
+    named = [place for place in find_label_columns(names) if place in free]
+    labels = named or [place for place in free if _looks_like_label(examples[place])]
     if not labels:
         return
     listed = ", ".join(repr(names[place]) for place in labels[:4])
@@ -253,26 +263,32 @@ def _ask_for_label(
         f' {json.dumps(names[labels[0]])}}}; if the rows have no label, {{"label": null}}.',
         names,
         examples,
-        _proposal(found, names) | {LABEL: names[labels[0]]},
+        _propose_mapping(found, names) | {LABEL: names[labels[0]]},
     )
 
 
-def _may_be_label(cells: Sequence[str]) -> bool:
+def _looks_like_label(cells: Sequence[str]) -> bool:
     """Whether nearly all cells are 0 or 1, in some spelling, or one of few that stand for them."""
-    codes = [label_of(cell) for cell in cells]
+    codes = [parse_label(cell) for cell in cells]
     known = [code for code in codes if code in (0, 1)]
-    return bool(known) and codes.count(None) <= _FEW_FAULTS * len(codes)
+    return bool(known) and codes.count(None) <= _MAX_FAULT_SHARE * len(codes)
 
 
-def _proposal(found: Mapping[str, int | None], names: Sequence[str]) -> dict[str, Source]:
+def _propose_mapping(
+    found: Mapping[str, int | None], names: Sequence[str]
+) -> dict[str, ColumnSource]:
     """What was recognised, and for the rest what stands in Criteo's order where the number of
     columns fits."""
-    proposal: dict[str, Source] = {
+    proposal: dict[str, ColumnSource] = {
         ours: None if place is None else names[place] for ours, place in found.items()
     }
     unused = [place for place in range(len(names)) if place not in found.values()]
     identifier = _find_id(unused, names)
-    free = [names[place] for place in unused if place != identifier and not is_index(names[place])]
+    free = [
+        names[place]
+        for place in unused
+        if place != identifier and not is_index_column(names[place])
+    ]
     for ours in ((LABEL, *FIELDS), FIELDS):
         missing = [field for field in ours if field not in found]
         if len(free) == len(missing):
@@ -283,45 +299,45 @@ def _proposal(found: Mapping[str, int | None], names: Sequence[str]) -> dict[str
     return proposal
 
 
-def _columns(
+def _build_mapping(
     found: Mapping[str, int | None],
     names: Sequence[str],
     options: ReadOptions,
     file: str,
     nested: frozenset[str] = frozenset(),
-) -> Columns:
+) -> ColumnMapping:
     place_of = {ours: place for ours, place in found.items() if place is not None}
     used: list[str | None] = [None] * len(names)
     for ours, place in place_of.items():
         if ours != ID:
             used[place] = ours
     extra = [place for place in range(len(names)) if used[place] is None]
-    stored = stored_names(extra, names)
+    stored = unique_names(extra, names)
     identifier = place_of.get(ID) if ID in found else _find_id(extra, names)
     others = [place for place in extra if place != identifier]
-    chosen, notes = _chosen(others, stored, names, nested, options.keep, file)
+    chosen, notes = _select_extra_columns(others, stored, names, nested, options.keep, file)
     for place in ([] if identifier is None else [identifier]) + chosen:
         used[place] = stored[place]
     renamed = tuple(
         (ours, names[place]) for ours, place in place_of.items() if ours not in (names[place], ID)
     )
-    return Columns(
+    return ColumnMapping(
         tuple(used),
         id_column="" if identifier is None else stored[identifier],
-        kept=tuple(stored[place] for place in chosen),
-        absent=tuple(field for field in FIELDS if field not in place_of),
+        segment_columns=tuple(stored[place] for place in chosen),
+        missing_fields=tuple(field for field in FIELDS if field not in place_of),
         renamed=renamed,
         notes=notes,
     )
 
 
-def stored_names(extra: Sequence[int], names: Sequence[str]) -> dict[int, str]:
+def unique_names(extra: Sequence[int], names: Sequence[str]) -> dict[int, str]:
     """By place, the names that columns beyond the 40 are stored under: each once, and never one of
     ours."""
     stored: dict[int, str] = {}
     taken = {LABEL, *FIELDS}
     for place in extra:
-        name = names[place][:_MAX_NAME] or f"column {place + 1}"
+        name = names[place][:_MAX_NAME_LENGTH] or f"column {place + 1}"
         if name in (LABEL, *FIELDS):
             name = f"{name} (file)"
         number, unique = 1, name
@@ -334,10 +350,10 @@ def stored_names(extra: Sequence[int], names: Sequence[str]) -> dict[int, str]:
 
 
 def _find_id(extra: Sequence[int], names: Sequence[str]) -> int | None:
-    return next((place for place in extra if plain_name(names[place]) in ID_NAMES), None)
+    return next((place for place in extra if normalise_name(names[place]) in ID_NAMES), None)
 
 
-def _chosen(
+def _select_extra_columns(
     others: Sequence[int],
     stored: Mapping[int, str],
     names: Sequence[str],
@@ -357,20 +373,22 @@ def _chosen(
                 f" has {', '.join(repr(stored[place]) for place in text) or 'none'}."
             )
         return sorted({free[name] for name in keep}), ()
-    wanted = [place for place in text if not is_index(names[place])]
+    wanted = [place for place in text if not is_index_column(names[place])]
     left = [
         (names[place] or "one without a name", "row numbers")
         for place in text
-        if is_index(names[place])
+        if is_index_column(names[place])
     ]
     left += [(names[place], "no text") for place in others if names[place] in nested]
-    left += [(names[place], f"more than {MAX_KEPT}") for place in wanted[MAX_KEPT:]]
+    left += [
+        (names[place], f"more than {MAX_EXTRA_COLUMNS}") for place in wanted[MAX_EXTRA_COLUMNS:]
+    ]
     if not left:
         return wanted, ()
     listed = ", ".join(f"{name} ({why})" for name, why in left[:5])
-    advice = " Name the ones to keep with --keep." if len(wanted) > MAX_KEPT else ""
+    advice = " Name the ones to keep with --keep." if len(wanted) > MAX_EXTRA_COLUMNS else ""
     note = (
         "Columns that are left out:"
         f" {listed}{f' and {len(left) - 5} more' if len(left) > 5 else ''}.{advice}"
     )
-    return wanted[:MAX_KEPT], (note,)
+    return wanted[:MAX_EXTRA_COLUMNS], (note,)

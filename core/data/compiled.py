@@ -12,19 +12,19 @@ from typing import TypeVar, cast
 import numba
 import numpy as np
 
-ONES = np.uint64(0x0101010101010101)
-HIGH = np.uint64(0x8080808080808080)
+LOW_BITS = np.uint64(0x0101010101010101)
+HIGH_BITS = np.uint64(0x8080808080808080)
 
-_CONTROL = 14
+_FIRST_CELL_BYTE = 14
 """Bytes below it are line ends, the tab, or nothing that belongs into a cell."""
-_LONG = np.uint64(1)
+_LONG_TAG = np.uint64(1)
 """Lowest byte of the word of a cell longer than eight bytes; no cell begins with that byte."""
 _ONE, _EIGHT = np.uint64(1), np.uint64(8)
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
-def compiled(function: F) -> F:
+def cached_njit(function: F) -> F:
     """`function` in machine code, which leaves Python's lock to other threads."""
     try:
         return cast(F, numba.njit(nogil=True, cache=True)(function))
@@ -33,46 +33,48 @@ def compiled(function: F) -> F:
         return cast(F, numba.njit(nogil=True)(function))
 
 
-def eights(data: np.ndarray) -> np.ndarray:
+def as_uint64_view(data: np.ndarray) -> np.ndarray:
     """Eight bytes from every byte on, as one number each: uint64 (bytes - 7,); none where there are
     fewer."""
     return np.ndarray((max(0, len(data) - 7),), np.uint64, data, strides=(1,))
 
 
-@compiled
-def length(word: np.uint64) -> np.int64:
+@cached_njit
+def count_nonzero_bytes(word: np.uint64) -> np.int64:
     """How many bytes of a word are not 0."""
-    filled = (((word & ~HIGH) + ~HIGH) | word) & HIGH
-    return np.int64(((filled >> np.uint64(7)) * ONES) >> np.uint64(56))
+    filled = (((word & ~HIGH_BITS) + ~HIGH_BITS) | word) & HIGH_BITS
+    return np.int64(((filled >> np.uint64(7)) * LOW_BITS) >> np.uint64(56))
 
 
-@compiled
-def add_counts(codes: np.ndarray, chosen: np.ndarray, counts: np.ndarray) -> None:
+@cached_njit
+def add_masked_counts(codes: np.ndarray, chosen: np.ndarray, counts: np.ndarray) -> None:
     """Adds to counts, int64, how often each code occurs in the chosen rows, bool (rows,)."""
     for row in range(len(codes)):
         counts[codes[row]] += chosen[row]
 
 
-@compiled
-def look_up(codes: np.ndarray, begins: np.ndarray, found: np.ndarray, out: np.ndarray) -> None:
+@cached_njit
+def gather_values(
+    codes: np.ndarray, begins: np.ndarray, found: np.ndarray, out: np.ndarray
+) -> None:
     """out[row, field] = found[begins[field] + codes[field, row]], row after row."""
     for row in range(out.shape[0]):
         for field in range(out.shape[1]):
             out[row, field] = found[begins[field] + codes[field, row]]
 
 
-@compiled
+@cached_njit
 def _ends_cell(byte: int, delimiter: int) -> bool:
-    return byte < _CONTROL or byte == delimiter
+    return byte < _FIRST_CELL_BYTE or byte == delimiter
 
 
-@compiled
+@cached_njit
 def _is_long(word: np.uint64) -> bool:
-    return word & np.uint64(255) == _LONG
+    return word & np.uint64(255) == _LONG_TAG
 
 
-@compiled
-def cut_rows(
+@cached_njit
+def tokenize_rows(
     data: np.ndarray,
     words: np.ndarray,
     place: np.uint64,
@@ -90,31 +92,31 @@ def cut_rows(
     than eight bytes. Places have no sign, which would be looked at wherever one is an index.
     """
     low, delimiters, last, row = (
-        ONES * np.uint64(_CONTROL),
-        ONES * np.uint64(delimiter),
+        LOW_BITS * np.uint64(_FIRST_CELL_BYTE),
+        LOW_BITS * np.uint64(delimiter),
         len(slots) - 1,
         0,
     )
     while place < size and row < cells.shape[1]:
         for column in range(len(slots)):
             start, word = place, words[place]
-            hit = (word - low) & ~word & HIGH
-            if delimiter >= _CONTROL:
+            hit = (word - low) & ~word & HIGH_BITS
+            if delimiter >= _FIRST_CELL_BYTE:
                 other = word ^ delimiters
-                hit |= (other - ONES) & ~other & HIGH
+                hit |= (other - LOW_BITS) & ~other & HIGH_BITS
             # A branch, though it could do without: the processor guesses it and goes on where the
             # next cell begins.
             if hit != 0:
                 before = ((hit & (~hit + np.uint64(1))) >> np.uint64(7)) - np.uint64(1)
                 word &= before
-                place += ((before & ONES) * ONES) >> np.uint64(56)
+                place += ((before & LOW_BITS) * LOW_BITS) >> np.uint64(56)
             else:
                 place += _EIGHT
                 if not _ends_cell(data[place], delimiter):
                     while not _ends_cell(data[place], delimiter):
                         word = (word ^ np.uint64(data[place])) * factor
                         place += _ONE
-                    word = (word << np.uint64(8)) | _LONG
+                    word = (word << np.uint64(8)) | _LONG_TAG
             slot = slots[column]
             if slot >= 0:
                 cells[slot, row] = word
@@ -133,8 +135,8 @@ def cut_rows(
     return row, place
 
 
-@compiled
-def code_column(
+@cached_njit
+def encode_column(
     data: np.ndarray,
     delimiter: int,
     words: np.ndarray,
@@ -167,15 +169,15 @@ def code_column(
                 )
                 offsets[count] = total
                 if not _is_long(word):
-                    total += int(length(word))
+                    total += int(count_nonzero_bytes(word))
                 else:
-                    total += _length_of_long(data, starts[row], delimiter)
+                    total += _long_cell_length(data, starts[row], delimiter)
                 if word == 0:
                     missing = count
                 count += 1
                 break
             if keys[code] == word and (
-                not _is_long(word) or _same(data, firsts[code], starts[row], delimiter)
+                not _is_long(word) or _long_cells_equal(data, firsts[code], starts[row], delimiter)
             ):
                 codes[row] = code
                 break
@@ -184,24 +186,24 @@ def code_column(
     return count, missing
 
 
-@compiled
-def _length_of_long(data: np.ndarray, start: int, delimiter: int) -> int:
+@cached_njit
+def _long_cell_length(data: np.ndarray, start: int, delimiter: int) -> int:
     place = start
     while not _ends_cell(data[place], delimiter):
         place += 1
     return place - start
 
 
-@compiled
-def _same(data: np.ndarray, one: int, other: int, delimiter: int) -> bool:
+@cached_njit
+def _long_cells_equal(data: np.ndarray, one: int, other: int, delimiter: int) -> bool:
     while not _ends_cell(data[one], delimiter) and data[one] == data[other]:
         one += 1
         other += 1
     return _ends_cell(data[one], delimiter) and _ends_cell(data[other], delimiter)
 
 
-@compiled
-def spell(
+@cached_njit
+def gather_bytes(
     data: np.ndarray,
     words: np.ndarray,
     starts: np.ndarray,
@@ -219,7 +221,7 @@ def spell(
                 letters[begin + place] = data[starts[cell] + place]
 
 
-@compiled
+@cached_njit
 def unquote(data: np.ndarray, size: int, delimiter: int, out: np.ndarray) -> int:
     """Copies to `out` without the quotation marks around cells; returns how many bytes, -1 where
     one does more."""
@@ -242,8 +244,8 @@ def unquote(data: np.ndarray, size: int, delimiter: int, out: np.ndarray) -> int
     return written
 
 
-@compiled
-def read_words(data: np.ndarray, wide: np.ndarray, begins: np.ndarray, words: np.ndarray) -> bool:
+@cached_njit
+def pack_strings(data: np.ndarray, wide: np.ndarray, begins: np.ndarray, words: np.ndarray) -> bool:
     """Fills words with the texts that begin there in data, one after another; False where one is no
     word."""
     for place in range(len(words)):
@@ -258,14 +260,16 @@ def read_words(data: np.ndarray, wide: np.ndarray, begins: np.ndarray, words: np
         else:
             for letter in range(size):
                 word |= np.uint64(data[begin + letter]) << np.uint64(8 * letter)
-        if length(word) != size:
+        if count_nonzero_bytes(word) != size:
             return False
         words[place] = word
     return True
 
 
-@compiled
-def _spot(word: np.uint64, table: np.ndarray, known: np.ndarray, factor: np.uint64) -> np.int64:
+@cached_njit
+def _find_slot(
+    word: np.uint64, table: np.ndarray, known: np.ndarray, factor: np.uint64
+) -> np.int64:
     """Where in table, whose length is a power of two, the word's place stands or is to stand."""
     # By the product's highest bits: below them, that of a small number has nothing but noughts.
     mask, half = len(table) - 1, np.uint64(32)
@@ -275,15 +279,15 @@ def _spot(word: np.uint64, table: np.ndarray, known: np.ndarray, factor: np.uint
     return spot
 
 
-@compiled
-def place_words(words: np.ndarray, table: np.ndarray, factor: np.uint64) -> None:
+@cached_njit
+def fill_hash_table(words: np.ndarray, table: np.ndarray, factor: np.uint64) -> None:
     """Fills table, which is free (-1) everywhere, with the words' places."""
     for place in range(len(words)):
-        table[_spot(words[place], table, words, factor)] = place
+        table[_find_slot(words[place], table, words, factor)] = place
 
 
-@compiled
-def add_words(
+@cached_njit
+def add_key_counts(
     words: np.ndarray,
     counts: np.ndarray,
     table: np.ndarray,
@@ -296,7 +300,7 @@ def add_words(
     there are then."""
     for place in range(len(words)):
         if counts[place] > 0:
-            spot = _spot(words[place], table, known, factor)
+            spot = _find_slot(words[place], table, known, factor)
             if table[spot] < 0:
                 table[spot], known[count] = count, words[place]
                 count += 1
@@ -304,17 +308,17 @@ def add_words(
     return count
 
 
-@compiled
-def find_words(
+@cached_njit
+def look_up_keys(
     words: np.ndarray, table: np.ndarray, known: np.ndarray, factor: np.uint64, found: np.ndarray
 ) -> None:
     """Fills found with the words' places among the known ones, -1 for nowhere."""
     for place in range(len(words)):
-        found[place] = table[_spot(words[place], table, known, factor)]
+        found[place] = table[_find_slot(words[place], table, known, factor)]
 
 
-@compiled
-def end_rows(data: np.ndarray, delimiter: int, ends: np.ndarray) -> int:
+@cached_njit
+def scan_row_ends(data: np.ndarray, delimiter: int, ends: np.ndarray) -> int:
     """Fills ends with the place after every row's line end, outside quotation marks; returns how
     many there are.
 

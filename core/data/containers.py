@@ -13,27 +13,39 @@ from pathlib import Path
 import pyarrow as pa
 
 from core.data import archives
-from core.data.archives import Choice, LinesBeforeRows, Member, MemberNeeded, like_rows
-from core.data.decoders import CODECS, DamageError, packing_of
-from core.data.guard import DAMAGE, Guard, check_member, check_size, first_line
-from core.data.members import TARS, Archive, is_archive, open_archive_member
-from core.data.paths import shown
-from core.data.survey import count_rows, survey
-from core.data.tars import BLOCK, is_tar
+from core.data.archives import (
+    CountLinesBeforeRows,
+    Member,
+    MemberChoice,
+    MemberNeeded,
+    count_lines_before_wide_rows,
+)
+from core.data.decoders import CODECS, DamageError, detect_packing
+from core.data.guard import (
+    DAMAGE_ERRORS,
+    BoundedReader,
+    check_member,
+    check_unpacked_size,
+    first_error_line,
+)
+from core.data.members import TAR_PACKINGS, Archive, is_archive, open_archive_member
+from core.data.paths import format_path
+from core.data.survey import count_member_rows, list_archive_members
+from core.data.tars import BLOCK_BYTES, is_tar
 from core.data.unpacking import Unpacker
 from core.data.unreadable import HEAD_BYTES, describe_unreadable, describe_zip
 from core.data.zips import NoDirectoryError, read_directory
 from core.errors import BadInput
 
 __all__ = [
-    "Choice",
-    "Guard",
+    "MemberChoice",
+    "BoundedReader",
     "Member",
     "MemberNeeded",
     "check_member",
-    "check_size",
+    "check_unpacked_size",
     "choose_member",
-    "container_of",
+    "detect_container",
     "describe_unreadable",
     "list_members",
     "open_rows",
@@ -45,7 +57,7 @@ ARROW = "arrow"
 ARROW_STREAM = "arrow-stream"
 
 
-def container_of(path: Path) -> str:
+def detect_container(path: Path) -> str:
     """How the rows of a file are held, by its first bytes.
 
     plain, gzip, bz2, xz, zstd, zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst, parquet, arrow (a file
@@ -63,10 +75,10 @@ def container_of(path: Path) -> str:
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         _check_zip_kind(path)
         return "zip"
-    if packing := packing_of(head):
-        tar = next(kind for kind, packed_by in TARS.items() if packed_by == packing)
+    if packing := detect_packing(head):
+        tar = next(kind for kind, packed_by in TAR_PACKINGS.items() if packed_by == packing)
         return tar if is_tar(_unpacked_head(path, packing)) else packing
-    if is_tar(head[:BLOCK]):
+    if is_tar(head[:BLOCK_BYTES]):
         return "tar"
     if what := describe_unreadable(head):
         raise BadInput(f"{path.name!r} {what}.")
@@ -74,7 +86,9 @@ def container_of(path: Path) -> str:
 
 
 @contextmanager
-def open_rows(path: Path, member: str = "", keep_truncated: bool = False) -> Iterator[Guard]:
+def open_rows(
+    path: Path, member: str = "", keep_truncated: bool = False
+) -> Iterator[BoundedReader]:
     """The unpacked bytes of a file of text.
 
     member: which one of an archive, by the name that `choose_member` gives; by default the only one
@@ -84,7 +98,7 @@ def open_rows(path: Path, member: str = "", keep_truncated: bool = False) -> Ite
     check their bytes at the end alone, so that those before damage need not be what was packed,
     while those before a break are.
     """
-    kind = container_of(path)
+    kind = detect_container(path)
     if kind in (PARQUET, ARROW, ARROW_STREAM):
         raise BadInput(f"{path.name!r} is a table in {kind.capitalize()} form, where text is read.")
     _check_has_members(path, kind, member)
@@ -97,27 +111,29 @@ def open_rows(path: Path, member: str = "", keep_truncated: bool = False) -> Ite
         else:
             codec = CODECS.get(kind)
             stream = Unpacker(raw, codec, keep_truncated) if codec else raw
-            yield Guard(stream, packed, path.name, raw, keep_truncated=keep_truncated)
+            yield BoundedReader(stream, packed, path.name, raw, keep_truncated=keep_truncated)
 
 
-def list_members(path: Path, lines_before_rows: LinesBeforeRows = like_rows) -> list[Member]:
+def list_members(
+    path: Path, lines_before_rows: CountLinesBeforeRows = count_lines_before_wide_rows
+) -> list[Member]:
     """The files of an archive but those that systems put there, with the rows of those that look
     like rows; none where `path` is no archive. What breaks off is listed up to there."""
-    kind = container_of(path)
+    kind = detect_container(path)
     if not is_archive(kind):
         return []
     with path.open("rb") as raw:
         archive = Archive(raw, path.name, path.stat().st_size, kind, keep_truncated=True)
-        members, _ = survey(archive, lines_before_rows)
-        return count_rows(archive, members, lines_before_rows)
+        members, _ = list_archive_members(archive, lines_before_rows)
+        return count_member_rows(archive, members, lines_before_rows)
 
 
 def choose_member(
     path: Path,
     member: str,
-    lines_before_rows: LinesBeforeRows = like_rows,
+    lines_before_rows: CountLinesBeforeRows = count_lines_before_wide_rows,
     keep_truncated: bool = False,
-) -> Choice:
+) -> MemberChoice:
     """The member of an archive that holds the rows; a Choice of no member where `path` is no
     archive.
 
@@ -128,28 +144,28 @@ def choose_member(
     another one holds the rows, since no member is ever extracted. One that may be the rows but
     cannot be read (damaged, encrypted) is not passed over for another.
     """
-    kind = container_of(path)
+    kind = detect_container(path)
     _check_has_members(path, kind, member)
     if not is_archive(kind):
-        return Choice("", (), "")
+        return MemberChoice("", (), "")
     with path.open("rb") as raw:
         archive = Archive(raw, path.name, path.stat().st_size, kind, keep_truncated)
-        members, truncated = survey(archive, lines_before_rows)
+        members, truncated = list_archive_members(archive, lines_before_rows)
         if member:
             found = archives.find_member(member, members, path.name)
-            return archives.chosen(found, members, path.name, truncated)
+            return archives.choose_named_member(found, members, path.name, truncated)
         if len(members) == 1:
             # Whoever reads it says best what may be wrong with it.
-            return archives.alone(members[0], path.name, truncated)
-        if sum(one.is_rows for one in members) > 1:
+            return archives.choose_only_member(members[0], path.name, truncated)
+        if sum(one.may_hold_rows for one in members) > 1:
             # How many rows the others have is what tells them apart.
-            proposed = archives.proposed(members)
+            proposed = archives.propose_member(members)
             others = [one for one in members if one is not proposed]
             members = [
                 *([proposed] if proposed else []),
-                *count_rows(archive, others, lines_before_rows),
+                *count_member_rows(archive, others, lines_before_rows),
             ]
-        return archives.choose(members, path.name, truncated)
+        return archives.choose_by_content(members, path.name, truncated)
 
 
 def _only_member(path: Path, kind: str, keep_truncated: bool) -> str:
@@ -157,11 +173,11 @@ def _only_member(path: Path, kind: str, keep_truncated: bool) -> str:
     none."""
     with path.open("rb") as raw:
         archive = Archive(raw, path.name, path.stat().st_size, kind, keep_truncated)
-        members, truncated = survey(archive, lambda head: True)
+        members, truncated = list_archive_members(archive, lambda head: True)
     if len(members) == 1:
-        return archives.alone(members[0], path.name, truncated).member
-    files = [one for one in members if one.is_rows and not archives.is_document(one.name)]
-    return archives.choose(files or members, path.name, truncated).member
+        return archives.choose_only_member(members[0], path.name, truncated).member
+    files = [one for one in members if one.may_hold_rows and not archives.is_document(one.name)]
+    return archives.choose_by_content(files or members, path.name, truncated).member
 
 
 def _check_has_members(path: Path, kind: str, member: str) -> None:
@@ -174,9 +190,9 @@ def _check_has_members(path: Path, kind: str, member: str) -> None:
 def _read_head(path: Path) -> bytes:
     try:
         if not path.exists():
-            raise BadInput(f"There is no file {shown(path)} on this machine; check the path.")
+            raise BadInput(f"There is no file {format_path(path)} on this machine; check the path.")
         if not path.is_file():
-            raise BadInput(f"{shown(path)} is not a file; name one file of rows.")
+            raise BadInput(f"{format_path(path)} is not a file; name one file of rows.")
         # Some of the system's own files, of no size, never end.
         size = path.stat().st_size
         with path.open("rb") as stream:
@@ -194,8 +210,8 @@ def _unpacked_head(path: Path, kind: str) -> bytes:
     """The first block of what is packed; less where that cannot be unpacked."""
     with path.open("rb") as raw:
         try:
-            return Unpacker(raw, CODECS[kind]).read(BLOCK)
-        except DAMAGE:
+            return Unpacker(raw, CODECS[kind]).read(BLOCK_BYTES)
+        except DAMAGE_ERRORS:
             return b""
 
 
@@ -215,6 +231,6 @@ def _check_stream_schema(path: Path) -> None:
             pa.ipc.open_stream(file)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise BadInput(
-            f"{path.name!r} begins like an Arrow stream but cannot be read ({first_line(error)});"
+            f"{path.name!r} begins like an Arrow stream but cannot be read ({first_error_line(error)});"
             " write it again."
         ) from error

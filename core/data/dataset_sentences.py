@@ -9,19 +9,19 @@ from core.data.duplicates import Duplicates
 from core.data.preprocessing import default_min_count
 
 
-def dataset_sentences(dataset: Dataset) -> list[str]:
+def describe_dataset(dataset: Dataset) -> list[str]:
     """Files, minimum count, what the split changed, and duplicate rows."""
-    files = [files_sentence(dataset.samples)] if dataset.samples else []
-    count = min_count_sentence(dataset.min_count, dataset.fitted_rows)
+    files = [describe_files(dataset.samples)] if dataset.samples else []
+    count = describe_min_count(dataset.min_count, dataset.fitted_rows)
     return [
         *files,
         count,
         *dataset.notes,
-        *duplicate_sentences(dataset.samples, dataset.duplicates),
+        *describe_duplicates(dataset.samples, dataset.duplicates),
     ]
 
 
-def files_sentence(samples: Sequence[SampleRole]) -> str:
+def describe_files(samples: Sequence[SampleRole]) -> str:
     """Which file is what: "Source from 'May' (1,000 rows), target from 'June' (500 rows)."."""
     named = ", ".join(
         f"{one.role.replace('_', ' ')} from {one.name!r} ({one.rows:,} rows)" for one in samples
@@ -29,7 +29,7 @@ def files_sentence(samples: Sequence[SampleRole]) -> str:
     return f"{named[:1].upper()}{named[1:]}."
 
 
-def min_count_sentence(min_count: int, training_rows: int) -> str:
+def describe_min_count(min_count: int, training_rows: int) -> str:
     """The minimum count, and whether it is the default for so many training rows."""
     default = f", the default for {training_rows:,} training rows" * (
         min_count == default_min_count(training_rows)
@@ -37,7 +37,7 @@ def min_count_sentence(min_count: int, training_rows: int) -> str:
     return f"Minimum count {min_count}{default}."
 
 
-def duplicate_sentences(
+def describe_duplicates(
     samples: Sequence[SampleRole], duplicates: Sequence[Duplicates]
 ) -> list[str]:
     """A sentence for each kind of duplicate rows, or one that there are none; nothing of a dataset
@@ -45,22 +45,22 @@ def duplicate_sentences(
     if not samples:
         return []
     names = {one.role: one.name for one in samples}
-    found = [_duplicates(one, names) for one in duplicates]
+    found = [_describe_pair(one, names) for one in duplicates]
     return found or ["No row occurs both in training and in validation or test, nor in two files."]
 
 
-def _duplicates(one: Duplicates, names: dict[str, str]) -> str:
+def _describe_pair(one: Duplicates, names: dict[str, str]) -> str:
     if one.files:
         return (
             f"{one.rows:,} of the {one.total:,} rows of {names[one.part]!r} also occur in"
             f" {names[one.other]!r}."
         )
     return (
-        f"{one.rows:,} of the {one.total:,} {_rows_of(one.part)} also occur among the"
-        f" {_rows_of(one.other)}."
+        f"{one.rows:,} of the {one.total:,} {_name_rows(one.part)} also occur among the"
+        f" {_name_rows(one.other)}."
     )
 
 
-def _rows_of(part: str) -> str:
+def _name_rows(part: str) -> str:
     domain, _, name = part.partition("_")
     return f"{domain} {'training' if name == 'train' else name} rows"

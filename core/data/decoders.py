@@ -52,7 +52,7 @@ class Codec:
     window_bits: as zlib numbers them, where zlib unpacks it too.
     """
 
-    fresh: Callable[[], Decoder]
+    new_decoder: Callable[[], Decoder]
     magic: tuple[bytes, ...] = ()
     window_bits: int = 0
 
@@ -139,7 +139,7 @@ class ZstdDecoder:
         return self._frame.decompress(piece)
 
 
-class LzmaInZip:
+class ZipLzmaDecoder:
     """LZMA as zip archives have it: a header of nine bytes, then a raw stream."""
 
     def __init__(self) -> None:
@@ -194,7 +194,7 @@ def _igzip(kind: int) -> Callable[[], Decoder]:
     return lambda: cast(Decoder, igzip_lib.IgzipDecompressor(flag=kind))
 
 
-ERRORS = (
+DECODER_ERRORS = (
     OSError,
     ValueError,
     lzma.LZMAError,
@@ -214,14 +214,14 @@ CODECS: dict[str, Codec] = {"gzip": GZIP, "bz2": BZ2, "xz": XZ, "zstd": ZSTD}
 ZIP_METHODS: dict[int, Codec] = {
     8: Codec(_igzip(igzip_lib.DECOMP_DEFLATE), window_bits=-15),
     12: Codec(bz2.BZ2Decompressor),
-    14: Codec(LzmaInZip),
+    14: Codec(ZipLzmaDecoder),
     93: Codec(ZstdDecoder),
     95: Codec(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY_LIMIT)),
 }
 """Packings of a zip archive's member by their number; 0 is none."""
 
 
-def packing_of(head: bytes) -> str | None:
+def detect_packing(head: bytes) -> str | None:
     """gzip, bz2, xz or zstd, by the first bytes; None for anything else."""
     for kind, codec in CODECS.items():
         if head.startswith(codec.magic) and (kind != "bz2" or head[4:10] in _BZ2_BLOCKS):

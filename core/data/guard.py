@@ -12,18 +12,18 @@ from typing import BinaryIO, cast
 from isal import isal_zlib
 
 from core.data.decoders import MEMORY_LIMIT, DamageError, MemoryLimitError
-from core.data.unpacking import Source
+from core.data.unpacking import ByteSource
 from core.errors import BadInput, UnreadableRow
 
-MAX_BYTES = 200 * 2**30
+MAX_UNPACKED_BYTES = 200 * 2**30
 """Unpacked bytes read from one file; Criteo's largest day file has about 60 GB."""
 MAX_RATIO = 200
 """Unpacked over packed bytes above which a file is called a decompression bomb; Criteo rows pack
 about 1:4."""
-RATIO_FROM = 64 * 2**20
+RATIO_MIN_BYTES = 64 * 2**20
 """Unpacked bytes from which the ratio is looked at."""
 
-DAMAGE = (
+DAMAGE_ERRORS = (
     OSError,
     EOFError,
     DamageError,
@@ -37,19 +37,19 @@ DAMAGE = (
 """What the unpackers raise over damaged bytes."""
 
 
-class Guard:
+class BoundedReader:
     """A readable stream that counts what it hands out and stops a decompression bomb with a
     sentence.
 
-    packed: bytes of the whole file, by which `unpacked` is measured. keep_truncated: where the
+    packed_bytes: bytes of the whole file, by which `unpacked` is measured. keep_truncated: where the
     packed data breaks off, end there and set `truncated`, in place of BadInput. member: which one
-    of an archive this is. span: (first, number) of the packed bytes that `share` is about, where
+    of an archive this is. span: (first, number) of the packed bytes that `progress` is about, where
     they are not the whole file. unpacked: bytes that count already.
     """
 
     def __init__(
         self,
-        stream: Source,
+        stream: ByteSource,
         packed: int,
         name: str,
         position: BinaryIO,
@@ -65,19 +65,19 @@ class Guard:
         self._keep_truncated = keep_truncated
         self._span = span or (0, packed)
         self._before = unpacked
-        self.packed = max(packed, 1)
+        self.packed_bytes = max(packed, 1)
         self.unpacked = unpacked
         self.member = member
         self.truncated = False
         self.closed = False
 
     @property
-    def remark(self) -> str:
+    def unpack_note(self) -> str:
         """A sentence about what was passed over behind the packed data; empty as a rule."""
         return str(getattr(self._stream, "remark", ""))
 
     @property
-    def share(self) -> float:
+    def progress(self) -> float:
         """How much of the packed bytes has been read, 0 to 1."""
         first, size = self._span
         return min(1.0, max(0, self._position.tell() - first) / max(size, 1))
@@ -104,13 +104,13 @@ class Guard:
                 self.truncated = True
                 return b""
             where = f"after {self.unpacked - self._before:,} unpacked bytes"
-            raise UnreadableRow(broken_off(self._name, where)) from error
+            raise UnreadableRow(describe_truncation(self._name, where)) from error
         except MemoryLimitError as error:
             raise BadInput(
                 f"{self._name!r} takes more than {MEMORY_LIMIT >> 20} MB of memory to unpack; pack"
                 " it again with an ordinary level and without --long."
             ) from error
-        except DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             read = self.unpacked - self._before
             raise BadInput(
                 f"{self._name!r} is damaged after {read:,} unpacked bytes ({error}); fetch it"
@@ -121,11 +121,11 @@ class Guard:
         """The same, but EOFError at a break and one of DAMAGE at damage are left to the caller."""
         data = self._stream.read(size)
         self.unpacked += len(data)
-        check_size(self.unpacked, self.packed, self._name)
+        check_unpacked_size(self.unpacked, self.packed_bytes, self._name)
         return data
 
 
-def broken_off(name: str, where: str) -> str:
+def describe_truncation(name: str, where: str) -> str:
     """The sentence about a file that is cut off."""
     return (
         f"{name!r} breaks off {where}: the file is truncated; fetch it again, or choose to skip bad"
@@ -133,9 +133,11 @@ def broken_off(name: str, where: str) -> str:
     )
 
 
-def check_size(unpacked: int, packed: int, name: str) -> None:
+def check_unpacked_size(unpacked: int, packed: int, name: str) -> None:
     """BadInput when so many unpacked bytes from so many packed ones are beyond all measure."""
-    if unpacked > MAX_BYTES or (unpacked > RATIO_FROM and unpacked > MAX_RATIO * packed):
+    if unpacked > MAX_UNPACKED_BYTES or (
+        unpacked > RATIO_MIN_BYTES and unpacked > MAX_RATIO * packed
+    ):
         raise BadInput(
             f"{name!r} unpacks to more than {unpacked:,} bytes from {packed:,}: that looks like a "
             "decompression bomb, not like Criteo rows, and was refused."
@@ -156,7 +158,7 @@ def check_member(name: str, is_file: bool, archive: str) -> None:
         )
 
 
-def first_line(error: Exception) -> str:
+def first_error_line(error: Exception) -> str:
     """What a library says of a damaged file, as a part of a sentence: its messages may have several
     lines.
 

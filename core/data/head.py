@@ -7,12 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from core.data.column_names import LABEL_NAMES, label_places, recognise
+from core.data.column_names import LABEL_NAMES, find_label_columns, recognise_columns
 from core.data.containers import describe_unreadable
 from core.data.options import ReadOptions
-from core.data.other_datasets import recognise_other
+from core.data.other_datasets import recognise_other_dataset
 from core.data.schema import FIELDS, NUMERIC
-from core.data.values import is_missing, is_number, label_of
+from core.data.values import is_missing, is_number, parse_label
 from core.errors import BadInput
 
 HEAD_BYTES = 2**20
@@ -22,19 +22,19 @@ DELIMITERS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bar
     "~": "tildes",
     " ": "spaces",
 }
-FEW_COLUMNS = len(FIELDS) // 2
+MIN_HEADER_COLUMNS = len(FIELDS) // 2
 """Fewer words than this are prose rather than a header, unless it is that of a dataset we know."""
-_FEW_LINES = 20
-_LONGEST_NAME = 64
-_OLD_HEADER = {"I1", "C1", "label", "Label"}
-_COUNTING = re.compile(r"(.*?)(\d+)(?:\.0)?")
-_FEW_GAPS = 3
-_PREAMBLE = 10
+_DELIMITER_LINES = 20
+_MAX_NAME_LENGTH = 64
+_HEADER_NAMES = {"I1", "C1", "label", "Label"}
+_NUMBERED_NAME = re.compile(r"(.*?)(\d+)(?:\.0)?")
+_MAX_GAPS = 3
+_MAX_PREAMBLE_ROWS = 10
 """Rows at the beginning among which a header is looked for."""
 _LIBSVM = re.compile(r"[-+]?\d+(\.\d+)?(\s+\d+:\S+){3,}")
 
 
-def head_lines(head: bytes, name: str) -> tuple[list[str], list[int]]:
+def decode_lines(head: bytes, name: str) -> tuple[list[str], list[int]]:
     """(lines that are not blank, the number of each in the file, from 1)."""
     if not head:
         raise BadInput(f"{name!r} holds an empty file; it needs rows of 39 or 40 columns.")
@@ -63,7 +63,7 @@ def head_lines(head: bytes, name: str) -> tuple[list[str], list[int]]:
     try:
         texts = [lines[number - 1].decode() for number in numbers]
     except UnicodeDecodeError as error:
-        raise BadInput(not_utf8(name, error.object[error.start])) from error
+        raise BadInput(describe_not_utf8(name, error.object[error.start])) from error
     if not texts:
         raise BadInput(f"{name!r} holds only blank lines; it needs rows of 39 or 40 columns.")
     if _LIBSVM.match(texts[0]):
@@ -74,7 +74,7 @@ def head_lines(head: bytes, name: str) -> tuple[list[str], list[int]]:
     return texts, numbers
 
 
-def not_utf8(name: str, byte: int) -> str:
+def describe_not_utf8(name: str, byte: int) -> str:
     """The sentence for a byte that is no UTF-8."""
     return (
         f"{name!r} is not text in UTF-8 (byte {byte:#04x}): it seems to be in a Windows or Latin"
@@ -91,18 +91,19 @@ def find_delimiter(lines: Sequence[str]) -> tuple[str, bool]:
     """
     best, most = ("\t", False), (False, 1)
     for delimiter in DELIMITERS:
-        few = lines[:_FEW_LINES]
+        few = lines[:_DELIMITER_LINES]
         # Criteo's own files have no quotation marks: there one is a letter like any other.
         quoted = (
-            delimiter != "\t" or sum(_in_quotes(line, delimiter) for line in few) > len(few) / 2
+            delimiter != "\t"
+            or sum(_has_quoted_cell(line, delimiter) for line in few) > len(few) / 2
         )
-        table = [split_cells(line, delimiter, quoted) for line in split_rows(few, quoted)]
+        table = [split_cells(line, delimiter, quoted) for line in join_quoted_lines(few, quoted)]
         widths = Counter(len(cells) for cells in table)
         width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
         if count < len(table) / 2:
             continue
         fits = width in (len(FIELDS), len(FIELDS) + 1) or any(
-            _names_fields(cells) for cells in table[:_PREAMBLE]
+            _names_fields(cells) for cells in table[:_MAX_PREAMBLE_ROWS]
         )
         if width > 1 and (fits, width) > most:
             best, most = (delimiter, quoted), (fits, width)
@@ -111,12 +112,12 @@ def find_delimiter(lines: Sequence[str]) -> tuple[str, bool]:
 
 def _names_fields(cells: Sequence[str]) -> bool:
     try:
-        return len(recognise([cell.strip() for cell in cells])) >= len(NUMERIC)
+        return len(recognise_columns([cell.strip() for cell in cells])) >= len(NUMERIC)
     except BadInput:
         return True
 
 
-def split_rows(lines: Sequence[str], quoted: bool) -> list[str]:
+def join_quoted_lines(lines: Sequence[str], quoted: bool) -> list[str]:
     """The lines, those joined that a line break within quotation marks has parted."""
     if not quoted:
         return list(lines)
@@ -131,11 +132,11 @@ def split_rows(lines: Sequence[str], quoted: bool) -> list[str]:
     return rows
 
 
-def rows_before(rows: Sequence[str], numbers: Sequence[int], count: int) -> int:
+def count_file_rows(rows: Sequence[str], numbers: Sequence[int], count: int) -> int:
     """How many rows of the file the first `count` of `rows` are, the blank lines between them
     counted as rows.
 
-    rows: as `split_rows` made them; numbers: of their lines in the file, from 1. A row over several
+    rows: as `join_quoted_lines` made them; numbers: of their lines in the file, from 1. A row over several
     lines is one.
     """
     first = within = 0
@@ -146,7 +147,7 @@ def rows_before(rows: Sequence[str], numbers: Sequence[int], count: int) -> int:
     return numbers[first - 1] - within if count else 0
 
 
-def _in_quotes(line: str, delimiter: str) -> bool:
+def _has_quoted_cell(line: str, delimiter: str) -> bool:
     """Whether a cell of the line stands between quotation marks."""
     edge = re.escape(delimiter)
     return bool(re.search(rf'(^|{edge})"[^"]*"({edge}|$)', line))
@@ -162,7 +163,7 @@ def split_cells(line: str, delimiter: str, quoted: bool) -> list[str]:
         return [line]
 
 
-def common_width(table: Sequence[Sequence[str]]) -> int:
+def most_common_width(table: Sequence[Sequence[str]]) -> int:
     """The most frequent number of cells; of equally frequent ones that of the earliest row."""
     return Counter(len(row) for row in table).most_common(1)[0][0]
 
@@ -170,19 +171,21 @@ def common_width(table: Sequence[Sequence[str]]) -> int:
 def find_header(table: Sequence[Sequence[str]], width: int, options: ReadOptions) -> int | None:
     """Place of the row that names or numbers the columns, among the first that are not rows; None
     where none does."""
-    for place, row in enumerate(table[:_PREAMBLE]):
+    for place, row in enumerate(table[:_MAX_PREAMBLE_ROWS]):
         cells = [cell.strip() for cell in row]
-        if abs(len(cells) - width) <= 1 and (is_header(cells, options) or counts_columns(cells)):
+        if abs(len(cells) - width) <= 1 and (
+            is_header(cells, options) or is_numbered_header(cells)
+        ):
             return place
         if len(cells) == width:
             return None
     return None
 
 
-def preamble_rows(table: Sequence[Sequence[str]], width: int) -> int:
+def count_preamble_rows(table: Sequence[Sequence[str]], width: int) -> int:
     """How many rows at the beginning are comments, blank, or the delimiter that Excel writes
     (sep=;)."""
-    for place, row in enumerate(table[:_PREAMBLE]):
+    for place, row in enumerate(table[:_MAX_PREAMBLE_ROWS]):
         text = "".join(row).strip()
         if len(row) == width or (
             text and not text.startswith("#") and not text.lower().startswith("sep=")
@@ -191,13 +194,13 @@ def preamble_rows(table: Sequence[Sequence[str]], width: int) -> int:
     return 0
 
 
-def counts_columns(cells: Sequence[str]) -> bool:
+def is_numbered_header(cells: Sequence[str]) -> bool:
     """Whether a line only numbers columns, perhaps behind an empty name of row numbers, with a few
     numbers left out.
 
     So do pandas (0 to 39), Spark (_c0), polars (column_1), DuckDB (column00) and R (V1).
     """
-    numbered = [_COUNTING.fullmatch(cell) for cell in cells[_has_index(cells) :]]
+    numbered = [_NUMBERED_NAME.fullmatch(cell) for cell in cells[_count_index_columns(cells) :]]
     if len(numbered) < len(FIELDS) or not all(numbered):
         return False
     prefixes = {match[1] for match in numbered if match}
@@ -207,23 +210,23 @@ def counts_columns(cells: Sequence[str]) -> bool:
         len(prefixes) == 1
         and numbers[0] in (0, 1)
         and rising
-        and numbers[-1] <= len(numbers) + _FEW_GAPS
+        and numbers[-1] <= len(numbers) + _MAX_GAPS
     )
 
 
-def counted_order(cells: Sequence[str]) -> tuple[bool, int] | None:
+def numbered_layout(cells: Sequence[str]) -> tuple[bool, int] | None:
     """(whether there is a label, place of the first of our columns) of a line that counts Criteo's
     39 or 40 columns."""
-    first = _has_index(cells)
+    first = _count_index_columns(cells)
     width = len(cells) - first
     return (width == len(FIELDS) + 1, first) if width in (len(FIELDS), len(FIELDS) + 1) else None
 
 
-def _has_index(cells: Sequence[str]) -> int:
+def _count_index_columns(cells: Sequence[str]) -> int:
     return 1 if cells and re.fullmatch(r"|Unnamed: 0|__index_level_0__", cells[0]) else 0
 
 
-def names_for(cells: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+def align_names(cells: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
     """The header's names for rows of `width` cells: one that is missing, or one too many, stands at
     either end."""
     names = list(cells)
@@ -233,7 +236,7 @@ def names_for(cells: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
         return names
     if rows and all(not row[-1].strip() for row in rows):
         return [*names, ""]
-    labelled = label_places(names) or not all(label_of(row[0]) in (0, 1) for row in rows)
+    labelled = find_label_columns(names) or not all(parse_label(row[0]) in (0, 1) for row in rows)
     # R leaves out the name of the rows' own names; where that column holds labels, it is the
     # label's that is missing.
     return ["" if labelled else "column 1", *names]
@@ -243,15 +246,15 @@ def is_header(cells: Sequence[str], options: ReadOptions) -> bool:
     """Whether a line names columns: ours, those of a mapping, or all of its cells are different
     words."""
     named = {source for source in (options.columns or {}).values() if isinstance(source, str)}
-    if set(cells) & (_OLD_HEADER | named) or _names_fields(cells):
+    if set(cells) & (_HEADER_NAMES | named) or _names_fields(cells):
         return True
     words = [cell for cell in cells if cell]
     if len(words) < len(cells) - 1 or len(set(words)) < len(words):
         return False
-    if len(words) < FEW_COLUMNS:
-        return bool(recognise_other(words))
+    if len(words) < MIN_HEADER_COLUMNS:
+        return bool(recognise_other_dataset(words))
     if any(cell.lower() in LABEL_NAMES for cell in words):
         return True
     return not any(
-        is_number(cell) or is_missing(cell) or len(cell) > _LONGEST_NAME for cell in words
+        is_number(cell) or is_missing(cell) or len(cell) > _MAX_NAME_LENGTH for cell in words
     )

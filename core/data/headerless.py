@@ -8,17 +8,17 @@ from core.data.columns import MAX_COLUMNS, ColumnsNeeded, criteo_order
 from core.data.head import DELIMITERS
 from core.data.options import ReadOptions
 from core.data.schema import FIELDS, LABEL, NUMERIC
-from core.data.values import is_missing, is_number, label_of
+from core.data.values import is_missing, is_number, parse_label
 from core.errors import BadInput
 
-_C20 = FIELDS.index("C20") - len(FIELDS)
-_ONE_TB_DISTINCT = 20
-_ENOUGH_ROWS = 50
-_MOST = 0.8
+_C20_FROM_END = FIELDS.index("C20") - len(FIELDS)
+_MAX_KAGGLE_C20_VALUES = 20
+_MIN_C20_ROWS = 50
+_MAJORITY = 0.8
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 
 
-def headerless_order(
+def infer_column_order(
     rows: Sequence[Sequence[str]],
     names: Sequence[str],
     options: ReadOptions,
@@ -37,7 +37,7 @@ def headerless_order(
     labelled = bool(rows) and _mostly(columns[0], _is_label)
     if width == len(FIELDS) + 1 + labelled and not any(columns[-1]):
         # Every row ends with a delimiter.
-        return headerless_order(
+        return infer_column_order(
             [row[:-1] for row in rows], names[:-1], options, name, first, between
         )
     if options.columns:
@@ -51,7 +51,7 @@ def headerless_order(
     elif width == len(FIELDS) + 1:
         order = criteo_order(True)
         if not _mostly(columns[0], _is_label) and all(map(_is_label, columns[-1])):
-            raise _needed(
+            raise _mapping_needed(
                 f"{name!r} has no header, column 1 is no label ({columns[0][0]!r} in row 1), and"
                 " the last column holds only 0 and 1: the label seems to stand at the end.",
                 names,
@@ -59,10 +59,10 @@ def headerless_order(
                 {LABEL: width} | {field: place + 1 for place, field in enumerate(FIELDS)},
             )
     else:
-        raise _wrong_width(columns, width, name, first, between, names)
+        raise _explain_width(columns, width, name, first, between, names)
     odd = [field for field in NUMERIC if _holds_categories(columns[order[field]])]
     if len(odd) > 4 and len(rows) > 4:
-        raise _needed(
+        raise _mapping_needed(
             f"{name!r} has no header, and where I1 to I13 belong most cells are no numbers (such as"
             f" {columns[order[odd[0]]][0]!r} for {odd[0]}): its columns stand in another order.",
             names,
@@ -72,7 +72,7 @@ def headerless_order(
     return order
 
 
-def _wrong_width(
+def _explain_width(
     columns: Sequence[Sequence[str]],
     width: int,
     name: str,
@@ -87,7 +87,7 @@ def _wrong_width(
         if all(map(_is_label, columns[place])) and all(
             _mostly(cells, _is_numeric_cell) for cells in numeric
         ):
-            return _needed(
+            return _mapping_needed(
                 f"{name!r} has no header and {width} columns separated by {between}, where Criteo"
                 f" rows have 40 or 39; label and features may be columns {place + 1} to"
                 f" {place + 1 + len(FIELDS)}.",
@@ -102,7 +102,7 @@ def _wrong_width(
     )
 
 
-def _needed(
+def _mapping_needed(
     sentence: str, names: Sequence[str], columns: Sequence[Sequence[str]], proposal: dict[str, int]
 ) -> ColumnsNeeded:
     example = ", ".join(f'"{ours}": {place}' for ours, place in list(proposal.items())[:3])
@@ -117,7 +117,7 @@ def _needed(
 
 
 def _is_label(cell: str) -> bool:
-    return label_of(cell) in (0, 1)
+    return parse_label(cell) in (0, 1)
 
 
 def _is_numeric_cell(cell: str) -> bool:
@@ -139,16 +139,16 @@ def is_padded(rows: Sequence[Sequence[str]], delimiter: str) -> bool:
     return (
         delimiter not in "\t "
         and bool(cells)
-        and sum(cell[0] == " " for cell in cells) >= _MOST * len(cells)
+        and sum(cell[0] == " " for cell in cells) >= _MAJORITY * len(cells)
     )
 
 
 def _mostly(cells: Sequence[str], test: Callable[[str], bool]) -> bool:
     distinct = Counter(cells)
-    return sum(count for cell, count in distinct.items() if test(cell)) >= _MOST * len(cells)
+    return sum(count for cell, count in distinct.items() if test(cell)) >= _MAJORITY * len(cells)
 
 
-def headerless_dialect(
+def infer_dialect(
     lines: Sequence[str], delimiter: str, quoted: bool, labelled: bool, width: int, in_order: bool
 ) -> tuple[str, str]:
     """(dialect, why) of rows without a header."""
@@ -168,11 +168,13 @@ def _kaggle_or_terabyte(lines: Sequence[str]) -> tuple[str, str]:
     """Kaggle's and the 1TB files have the same columns; C20 has 4 values in Kaggle's and millions
     in the 1TB's."""
     cells = [
-        row[_C20] for row in (line.split("\t") for line in lines) if len(row) == len(FIELDS) + 1
+        row[_C20_FROM_END]
+        for row in (line.split("\t") for line in lines)
+        if len(row) == len(FIELDS) + 1
     ]
     values = [cell for cell in cells if not is_missing(cell)]
     distinct = len(set(values))
-    if len(values) < _ENOUGH_ROWS:
+    if len(values) < _MIN_C20_ROWS:
         return (
             "kaggle-train",
             (
@@ -182,7 +184,7 @@ def _kaggle_or_terabyte(lines: Sequence[str]) -> tuple[str, str]:
             ),
         )
     seen = f"C20 has {distinct} {'value' if distinct == 1 else 'values'} in {len(values):,} rows"
-    if distinct > _ONE_TB_DISTINCT:
+    if distinct > _MAX_KAGGLE_C20_VALUES:
         return (
             "criteo-1tb",
             f"40 tab-separated columns and no header, and {seen}, where Kaggle's train.txt has 4.",

@@ -11,21 +11,21 @@ from pathlib import Path
 from threading import Event
 
 from core.access import require_writable
-from core.data.dialects import Inspection
+from core.data.dialects import FileFormat
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
-from core.data.read_rows import Reading, inspect_file, read_rows
+from core.data.read_rows import ReadSummary, detect_file_format, read_file_rows
 from core.data.samples import (
-    FILE,
-    READER,
-    SKIPPED,
+    READER_VERSION,
+    SAMPLE_FILE,
+    SKIPPED_FILE,
     Sample,
-    describe_sample,
     list_samples,
+    load_sample_metadata,
     save_sample,
 )
-from core.durable import publish, staging, sync_tree
+from core.durable import publish_folder, staging, sync_tree
 from core.errors import BadInput, Damaged, NameTaken
-from core.named import damaged_id, free_id, names_held
+from core.named import find_damaged_id, names_lock, unused_id
 from core.workspace import Workspace, check_name, hash_file, hash_json
 
 ON_BAD_ROWS = ("reject", "skip")
@@ -38,11 +38,11 @@ def ingest(
     on_bad_rows: str = "reject",
     progress: Callable[[float], None] | None = None,
     simulated: bool = False,
-    one_class_ok: bool = False,
+    allow_single_class: bool = False,
     *,
     options: ReadOptions = DEFAULT_OPTIONS,
     labels: str = "required",
-    on_form: Callable[[Inspection], None] | None = None,
+    on_format: Callable[[FileFormat], None] | None = None,
 ) -> Sample:
     """Reads `path` and stores it as a sample called `name`.
 
@@ -59,41 +59,41 @@ def ingest(
     name = check_name(name, "sample")
     if on_bad_rows not in ON_BAD_ROWS:
         raise BadInput(f"on_bad_rows is {on_bad_rows!r}; choose one of {list(ON_BAD_ROWS)}.")
-    form = inspect_file(path, options, need_label=labels == "required")
-    if on_form:
-        on_form(form)
+    form = detect_file_format(path, options, need_label=labels == "required")
+    if on_format:
+        on_format(form)
     skip = on_bad_rows == "skip"
-    suffix = _suffix(form, skip, options, labels)
+    suffix = _make_id_suffix(form, skip, options, labels)
 
-    if same := _known_by_name(workspace, path, name, suffix, simulated):
+    if same := _find_stored_sample(workspace, path, name, suffix, simulated):
         return same
     with staging(workspace.samples) as part:
-        with _hashing(path) as hashing:
+        with _hash_in_background(path) as hashing:
             rule = "unknown" if form.unknown_labels and labels == "required" else labels
             report = progress or (lambda share: None)
-            known = _Known(workspace, hashing, suffix)
-            reading = read_rows(path, form, part, skip, rule, report, known)
+            known = _RowsAlreadyStored(workspace, hashing, suffix)
+            reading = read_file_rows(path, form, part, skip, rule, report, known)
             content_hash = hashing.result()
         if reading:
-            _check_rows(path, reading, one_class_ok)
+            _check_rows(path, reading, allow_single_class)
         # What takes time goes before the names are held.
         sync_tree(part)
-        with names_held(workspace):
-            rows_id = _rows_id(content_hash, suffix)
-            family = _same_rows(workspace, rows_id)
-            there = [one for one in family if one.reader == READER] or family
-            earlier = there[0] if there else _described(workspace.samples / rows_id)
+        with names_lock(workspace):
+            rows_id = _make_rows_id(content_hash, suffix)
+            family = _find_samples_of_rows(workspace, rows_id)
+            there = [one for one in family if one.reader == READER_VERSION] or family
+            earlier = there[0] if there else _try_load_metadata(workspace.samples / rows_id)
             if (
                 reading
                 and earlier
-                and earlier.reader != READER
+                and earlier.reader != READER_VERSION
                 and _differs(reading, earlier, lost=not there)
             ):
                 # The old sample may have datasets, and stays.
-                rows_id, there = f"{rows_id}-{READER}", []
-            if same := _named_so(workspace, name, there, family, simulated):
+                rows_id, there = f"{rows_id}-{READER_VERSION}", []
+            if same := _find_named_sample(workspace, name, there, family, simulated):
                 return same
-            folder = workspace.samples / _id_for(workspace, rows_id, name)
+            folder = workspace.samples / _choose_id(workspace, rows_id, name)
             if there:
                 return _share_rows(there[0], part, folder, path, name, simulated)
             if reading is None:
@@ -101,18 +101,18 @@ def ingest(
                     f"The sample of {path.name!r} was deleted while the file was read; add the file"
                     " again."
                 )
-            sample = _sample(
+            sample = _make_sample(
                 path, form, reading, folder, name, simulated, content_hash, options, labels
             )
             if sample.id != rows_id:
                 sample = dataclasses.replace(sample, rows_of=rows_id)
             save_sample(dataclasses.replace(sample, folder=part))
             # In place of one that is not whole.
-            publish(part, folder)
+            publish_folder(part, folder)
     return sample
 
 
-class _Known:
+class _RowsAlreadyStored:
     """Whether the rows of the file are here already, as far as its hash is known; asked batch by
     batch."""
 
@@ -122,37 +122,41 @@ class _Known:
 
     def __call__(self) -> bool:
         if self._known is None and self._hashing.done():
-            family = _same_rows(self._workspace, _rows_id(self._hashing.result(), self._suffix))
-            self._known = any(one.reader == READER for one in family)
+            family = _find_samples_of_rows(
+                self._workspace, _make_rows_id(self._hashing.result(), self._suffix)
+            )
+            self._known = any(one.reader == READER_VERSION for one in family)
         return bool(self._known)
 
 
-def _rows_id(content_hash: str, suffix: str) -> str:
+def _make_rows_id(content_hash: str, suffix: str) -> str:
     return f"s-{content_hash[:12]}{suffix}"
 
 
-def _same_rows(workspace: Workspace, rows_id: str) -> list[Sample]:
+def _find_samples_of_rows(workspace: Workspace, rows_id: str) -> list[Sample]:
     """The samples, of whatever name, that were read from the same bytes in the same way, by this
     version or another."""
     return [
-        one for one in list_samples(workspace) if one.rows_id in (rows_id, f"{rows_id}-{READER}")
+        one
+        for one in list_samples(workspace)
+        if one.rows_id in (rows_id, f"{rows_id}-{READER_VERSION}")
     ]
 
 
-def _known_by_name(
+def _find_stored_sample(
     workspace: Workspace, path: Path, name: str, suffix: str, simulated: bool
 ) -> Sample | None:
     """The sample of that name and of the rows of the file, before it is read; NameTaken where they
     cannot have it."""
     if not any(one.name == name for one in list_samples(workspace)):
         return None
-    family = _same_rows(workspace, _rows_id(hash_file(path), suffix))
-    return _named_so(
-        workspace, name, [one for one in family if one.reader == READER], family, simulated
+    family = _find_samples_of_rows(workspace, _make_rows_id(hash_file(path), suffix))
+    return _find_named_sample(
+        workspace, name, [one for one in family if one.reader == READER_VERSION], family, simulated
     )
 
 
-def _named_so(
+def _find_named_sample(
     workspace: Workspace,
     name: str,
     there: Sequence[Sample],
@@ -185,11 +189,11 @@ def _named_so(
     return same
 
 
-def _id_for(workspace: Workspace, rows_id: str, name: str) -> str:
+def _choose_id(workspace: Workspace, rows_id: str, name: str) -> str:
     """The id of a new sample of these rows: that of a damaged one whose place it takes, else one
     that is free."""
     whole = (one.id for one in list_samples(workspace))
-    return damaged_id(workspace.samples, FILE, rows_id, name, whole) or free_id(
+    return find_damaged_id(workspace.samples, SAMPLE_FILE, rows_id, name, whole) or unused_id(
         workspace.samples, rows_id
     )
 
@@ -201,7 +205,7 @@ def _share_rows(
     links."""
     for file in part.iterdir():
         file.unlink()
-    for file in (of.rows_path, of.folder / SKIPPED):
+    for file in (of.rows_path, of.folder / SKIPPED_FILE):
         if file.exists():
             try:
                 os.link(file, part / file.name)
@@ -218,14 +222,14 @@ def _share_rows(
         rows_of=of.rows_id if folder.name != of.rows_id else "",
     )
     save_sample(dataclasses.replace(sample, folder=part))
-    publish(part, sample.folder)
+    publish_folder(part, sample.folder)
     return sample
 
 
-def _sample(
+def _make_sample(
     path: Path,
-    form: Inspection,
-    reading: Reading,
+    form: FileFormat,
+    reading: ReadSummary,
     folder: Path,
     name: str,
     simulated: bool,
@@ -249,35 +253,35 @@ def _sample(
         content_hash=content_hash,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         folder=folder,
-        kept=form.kept,
+        kept=form.segment_columns,
         id_column=form.id_column,
         member=form.member,
-        columns=(*form.renamed, *((absent, "") for absent in form.absent)),
+        columns=(*form.renamed, *((absent, "") for absent in form.missing_fields)),
         missing_markers=reading.markers,
-        notes=(*form.notes, *_notes(form, reading)),
+        notes=(*form.notes, *_collect_notes(form, reading)),
         options=options,
-        reader=READER,
+        reader=READER_VERSION,
     )
 
 
-def _click_rate(reading: Reading, labels: str) -> float | None:
+def _click_rate(reading: ReadSummary, labels: str) -> float | None:
     if not reading.labelled or labels == "optional":
         return None
     return reading.clicks / reading.rows
 
 
-def _notes(form: Inspection, reading: Reading) -> list[str]:
+def _collect_notes(form: FileFormat, reading: ReadSummary) -> list[str]:
     """What the reading has to say beside bad rows and markers."""
     notes = []
-    if form.absent:
-        notes.append(f"The file has no {', '.join(form.absent)}: missing in every row.")
+    if form.missing_fields:
+        notes.append(f"The file has no {', '.join(form.missing_fields)}: missing in every row.")
     if form.labelled and not reading.labelled:
         notes.append(
             "Every label is empty, ?, -1 or another marker of a missing value: these are rows"
             " without labels."
         )
-    if reading.remark:
-        notes.append(reading.remark)
+    if reading.unpack_note:
+        notes.append(reading.unpack_note)
     if reading.truncated:
         notes.append(
             f"The file is truncated: the {reading.rows:,} whole rows before the break were kept."
@@ -286,24 +290,30 @@ def _notes(form: Inspection, reading: Reading) -> list[str]:
     return notes
 
 
-def _suffix(form: Inspection, skip: bool, options: ReadOptions, labels: str) -> str:
+def _make_id_suffix(form: FileFormat, skip: bool, options: ReadOptions, labels: str) -> str:
     """What tells samples of the same bytes read in other ways apart in their ids; "" for the plain
     way."""
-    plain = not (options.member or options.columns or form.extra or form.renamed or form.absent)
+    plain = not (
+        options.member
+        or options.columns
+        or form.extra_columns
+        or form.renamed
+        or form.missing_fields
+    )
     way = "" if plain else "-" + hash_json([form.member, form.columns, form.id_column])[:6]
     return way + ("-skip" if skip else "") + ("-optional" if labels == "optional" else "")
 
 
-def _described(folder: Path) -> Sample | None:
+def _try_load_metadata(folder: Path) -> Sample | None:
     """The sample there by what it says of itself, though its rows are not whole; None where it says
     nothing."""
     try:
-        return describe_sample(folder)
+        return load_sample_metadata(folder)
     except Damaged:
         return None
 
 
-def _differs(reading: Reading, earlier: Sample, lost: bool) -> bool:
+def _differs(reading: ReadSummary, earlier: Sample, lost: bool) -> bool:
     """Whether what an earlier version took for values or for a row is none now.
 
     Of rows that are lost nobody can say, and where there are as many again they may take the old
@@ -313,7 +323,7 @@ def _differs(reading: Reading, earlier: Sample, lost: bool) -> bool:
 
 
 @contextmanager
-def _hashing(path: Path) -> Iterator[Future[str]]:
+def _hash_in_background(path: Path) -> Iterator[Future[str]]:
     """The file's SHA-256, computed while its rows are read; given up where that ends in an
     error."""
     over = Event()
@@ -324,7 +334,7 @@ def _hashing(path: Path) -> Iterator[Future[str]]:
             over.set()
 
 
-def _check_rows(path: Path, reading: Reading, one_class_ok: bool) -> None:
+def _check_rows(path: Path, reading: ReadSummary, one_class_ok: bool) -> None:
     name, rows, bad = path.name, reading.rows, reading.bad_rows
     if rows == 0:
         skipped = (

@@ -10,10 +10,10 @@ from typing import BinaryIO
 
 from core.data import archives
 from core.data.archives import MAX_MEMBERS
-from core.data.decoders import CODECS, DamageError, packing_of
-from core.data.guard import DAMAGE, Guard, broken_off, check_member
+from core.data.decoders import CODECS, DamageError, detect_packing
+from core.data.guard import DAMAGE_ERRORS, BoundedReader, check_member, describe_truncation
 from core.data.tars import TarMember, walk_tar
-from core.data.unpacking import Source, Unpacker
+from core.data.unpacking import ByteSource, Unpacker
 from core.data.zips import (
     NoDirectoryError,
     ZipMember,
@@ -23,11 +23,11 @@ from core.data.zips import (
 )
 from core.errors import BadInput, UnreadableRow
 
-TARS = {"tar": None, "tar.gz": "gzip", "tar.bz2": "bz2", "tar.xz": "xz", "tar.zst": "zstd"}
+TAR_PACKINGS = {"tar": None, "tar.gz": "gzip", "tar.bz2": "bz2", "tar.xz": "xz", "tar.zst": "zstd"}
 """How tar archives are packed, by their container."""
-_MARK = 16
+_MAGIC_BYTES = 16
 """Bytes by which a packing is recognised."""
-NOT_READABLE = {
+UNREADABLE_KINDS = {
     "link": "is a link, not a file",
     "device": "is a device, not a file",
     "encrypted": "is encrypted; unpack the archive with its password first",
@@ -44,48 +44,48 @@ NOT_READABLE = {
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive that is open. kind: its container. packed: its bytes. keep_truncated: as
+    """An archive that is open. kind: its container. packed_bytes: its bytes. keep_truncated: as
     `open_rows` has it."""
 
     raw: BinaryIO
     name: str
-    packed: int
+    packed_bytes: int
     kind: str
     keep_truncated: bool
 
-    def guard(self, stream: Source, unpacked: int = 0) -> Guard:
+    def bounded(self, stream: ByteSource, unpacked: int = 0) -> BoundedReader:
         """The stream, measured by the size of the archive."""
-        return Guard(stream, self.packed, self.name, self.raw, unpacked=unpacked)
+        return BoundedReader(stream, self.packed_bytes, self.name, self.raw, unpacked=unpacked)
 
 
 def is_archive(kind: str) -> bool:
     """Whether a container has members."""
-    return kind == "zip" or kind in TARS
+    return kind == "zip" or kind in TAR_PACKINGS
 
 
-def open_archive_member(archive: Archive, member: str) -> Guard:
+def open_archive_member(archive: Archive, member: str) -> BoundedReader:
     """The unpacked bytes of the member of that name, which is unique as `survey` gives it."""
     return (_open_zip if archive.kind == "zip" else _open_tar)(archive, member)
 
 
-class Layers:
+class NestedReader:
     """A member's bytes, unpacked once more where they are packed themselves. Each layer is measured
     by the archive's size; a break or damage is left to the caller."""
 
-    def __init__(self, archive: Archive, stream: Source, unpacked: int = 0) -> None:
+    def __init__(self, archive: Archive, stream: ByteSource, unpacked: int = 0) -> None:
         self._archive = archive
         self._before = unpacked
-        self._outer = archive.guard(stream, unpacked)
+        self._outer = archive.bounded(stream, unpacked)
         self._first: bytes | None = None
-        self._inner: Guard | None = None
+        self._inner: BoundedReader | None = None
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes."""
         if self._first is None:
-            self._first = self._outer.read_raising(_MARK)
-            if packing := packing_of(self._first):
-                self._inner = self._archive.guard(
-                    Unpacker(_Outer(self), CODECS[packing]), self._before
+            self._first = self._outer.read_raising(_MAGIC_BYTES)
+            if packing := detect_packing(self._first):
+                self._inner = self._archive.bounded(
+                    Unpacker(_OuterReader(self), CODECS[packing]), self._before
                 )
         return self._inner.read_raising(size) if self._inner else self.read_outer(size)
 
@@ -103,10 +103,10 @@ class Layers:
         return max(self._outer.unpacked, self._inner.unpacked if self._inner else 0)
 
 
-class _Outer:
+class _OuterReader:
     """The outer of two layers, for the inner one to read from."""
 
-    def __init__(self, layers: Layers) -> None:
+    def __init__(self, layers: NestedReader) -> None:
         self._layers = layers
 
     def read(self, size: int = -1) -> bytes:
@@ -121,46 +121,48 @@ def zip_members(archive: Archive) -> tuple[dict[str, ZipMember], bool]:
     except NoDirectoryError as error:
         if not archive.keep_truncated:
             where = "before its directory, which a zip archive has at its end"
-            raise UnreadableRow(broken_off(archive.name, where)) from error
+            raise UnreadableRow(describe_truncation(archive.name, where)) from error
         members, truncated = read_local_headers(archive.raw, MAX_MEMBERS + 1), True
     except DamageError as error:
         raise BadInput(
             f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged."
         ) from error
     if len(members) > MAX_MEMBERS:
-        raise _too_many(archive)
-    names = archives.unique_names([_clean(one.name) for one in members])
+        raise _too_many_members(archive)
+    names = archives.unique_names([_normalise_name(one.name) for one in members])
     return dict(zip(names, members, strict=True)), truncated
 
 
-def walk_members(archive: Archive) -> Iterator[tuple[str, TarMember, Source]]:
+def walk_members(archive: Archive) -> Iterator[tuple[str, TarMember, ByteSource]]:
     """(unique name, member, its bytes) of a tar, one after the other; EOFError where it breaks
     off."""
-    packing = TARS[archive.kind]
-    source: Source = archive.raw
+    packing = TAR_PACKINGS[archive.kind]
+    source: ByteSource = archive.raw
     if packing:
         # Unpacking is guarded here, since even passing over a member unpacks it. A break ends it,
         # and the walk says so.
         unpacker = Unpacker(archive.raw, CODECS[packing], archive.keep_truncated)
-        source = Guard(unpacker, archive.packed, archive.name, archive.raw, keep_truncated=True)
+        source = BoundedReader(
+            unpacker, archive.packed_bytes, archive.name, archive.raw, keep_truncated=True
+        )
     seen: dict[str, int] = {}
     for count, (one, stream) in enumerate(walk_tar(source, needs_end=not packing)):
         if count >= MAX_MEMBERS:
-            raise _too_many(archive)
-        name = _clean(one.name)
+            raise _too_many_members(archive)
+        name = _normalise_name(one.name)
         seen[name] = seen.get(name, 0) + 1
         yield name if seen[name] == 1 else f"{name} ({seen[name]})", one, stream
-    if isinstance(source, Guard) and source.truncated:
+    if isinstance(source, BoundedReader) and source.truncated:
         raise EOFError("the archive breaks off")
 
 
-def _too_many(archive: Archive) -> BadInput:
+def _too_many_members(archive: Archive) -> BadInput:
     return BadInput(
         f"{archive.name!r} holds more than {MAX_MEMBERS:,} members; give the file of rows alone."
     )
 
 
-def _open_zip(archive: Archive, member: str) -> Guard:
+def _open_zip(archive: Archive, member: str) -> BoundedReader:
     members, _ = zip_members(archive)
     if member not in members:
         raise BadInput(f"{archive.name!r} has no member {member[:80]!r}.")
@@ -168,13 +170,13 @@ def _open_zip(archive: Archive, member: str) -> Guard:
     _check_readable(archive, one.name, one.kind)
     try:
         opened = open_member(archive.raw, one, archive.keep_truncated)
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         raise BadInput(
             f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged."
         ) from error
-    return Guard(
-        Layers(archive, opened.stream),
-        archive.packed,
+    return BoundedReader(
+        NestedReader(archive, opened.stream),
+        archive.packed_bytes,
         archive.name,
         archive.raw,
         keep_truncated=archive.keep_truncated,
@@ -183,17 +185,17 @@ def _open_zip(archive: Archive, member: str) -> Guard:
     )
 
 
-def _open_tar(archive: Archive, member: str) -> Guard:
+def _open_tar(archive: Archive, member: str) -> BoundedReader:
     walk = walk_members(archive)
     try:
         for name, one, stream in walk:
             if name == member:
                 _check_readable(archive, one.name, one.kind)
-                source = _WithRest(Layers(archive, stream), walk, archive)
+                source = _DrainingReader(NestedReader(archive, stream), walk, archive)
                 keep = archive.keep_truncated
-                return Guard(
+                return BoundedReader(
                     source,
-                    archive.packed,
+                    archive.packed_bytes,
                     archive.name,
                     archive.raw,
                     keep_truncated=keep,
@@ -201,9 +203,9 @@ def _open_tar(archive: Archive, member: str) -> Guard:
                 )
     except EOFError as error:
         raise UnreadableRow(
-            broken_off(archive.name, f"before its member {member[:80]!r}")
+            describe_truncation(archive.name, f"before its member {member[:80]!r}")
         ) from error
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         raise BadInput(
             f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged."
         ) from error
@@ -213,17 +215,17 @@ def _open_tar(archive: Archive, member: str) -> Guard:
 def _check_readable(archive: Archive, name: str, kind: str) -> None:
     check_member(name, kind not in ("link", "device", "folder"), archive.name)
     if kind != "file":
-        raise BadInput(f"{name[:80]!r} in {archive.name!r} {NOT_READABLE[kind]}.")
+        raise BadInput(f"{name[:80]!r} in {archive.name!r} {UNREADABLE_KINDS[kind]}.")
 
 
-class _WithRest:
+class _DrainingReader:
     """A member of a tar. Behind its end the rest of a packed tar is gone through, for the sake of
     the checksum."""
 
-    def __init__(self, layers: Layers, walk: Iterator[object], archive: Archive) -> None:
+    def __init__(self, layers: NestedReader, walk: Iterator[object], archive: Archive) -> None:
         self._layers = layers
         self._walk = walk
-        self._packed = TARS[archive.kind] is not None
+        self._packed = TAR_PACKINGS[archive.kind] is not None
         self._keep_truncated = archive.keep_truncated
 
     def read(self, size: int = -1) -> bytes:
@@ -239,7 +241,7 @@ class _WithRest:
         return data
 
 
-def _clean(name: str) -> str:
+def _normalise_name(name: str) -> str:
     """A member's name without what says nothing (`./train.txt`), and with slashes where Windows has
     others."""
     return str(PurePosixPath(name.replace("\\", "/")))

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.data.paths import check_input, clean_path, shown
+from core.data.paths import check_input, clean_path, format_path
 from core.data.schema import FIELDS, ID, LABEL
 from core.errors import BadInput
 
-MOST_MAPPING = 2**20
+MAX_MAPPING_BYTES = 2**20
 """Bytes of a file with a column mapping that are read."""
-Source = str | int | None
+ColumnSource = str | int | None
 """A column of a file: its name in the header, its position from 1, or None for a column that the
 file lacks."""
 
@@ -23,21 +23,21 @@ class ReadOptions:
     member: of an archive, the file that holds the rows; "" lets Thaw choose. columns: which of the
     file's columns holds the label, I1 to I13, C1 to C26 and ``id``; what it does not name is
     recognised by the header. keep: names of the columns beyond those that are stored beside them,
-    None for all (at most core.data.columns.MAX_KEPT).
+    None for all (at most core.data.columns.MAX_EXTRA_COLUMNS).
 
     >>> ReadOptions(columns={"label": "clicked", "I5": None}).columns["label"]
     'clicked'
     """
 
     member: str = ""
-    columns: Mapping[str, Source] | None = None
+    columns: Mapping[str, ColumnSource] | None = None
     keep: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_mapping(self.columns or {})
 
 
-def check_mapping(columns: Mapping[str, Source]) -> None:
+def check_mapping(columns: Mapping[str, ColumnSource]) -> None:
     """BadInput where a key is none of our columns, a value is no column, or two keys name the same
     one."""
     known = (LABEL, *FIELDS, ID)
@@ -63,17 +63,17 @@ def check_mapping(columns: Mapping[str, Source]) -> None:
         named[source] = ours
 
 
-def read_mapping(text: str) -> dict[str, Source]:
+def load_mapping(text: str) -> dict[str, ColumnSource]:
     """The column mapping in a JSON file, or in `text` itself: one object such as ``{"label":
     "clicked"}``."""
     where = "The column mapping"
     if not text.lstrip().startswith("{"):
         path = clean_path(text)
-        where = f"The column mapping {shown(path)}"
+        where = f"The column mapping {format_path(path)}"
         check_input(path, "column mapping")
-        if path.stat().st_size > MOST_MAPPING:
+        if path.stat().st_size > MAX_MAPPING_BYTES:
             raise BadInput(
-                f"{where} has more than {MOST_MAPPING:,} bytes; it must be one small JSON object."
+                f"{where} has more than {MAX_MAPPING_BYTES:,} bytes; it must be one small JSON object."
             )
         try:
             text = path.read_text(encoding="utf-8-sig")
@@ -92,7 +92,7 @@ def read_mapping(text: str) -> dict[str, Source]:
     return values
 
 
-def read_names(text: str) -> tuple[str, ...]:
+def parse_names(text: str) -> tuple[str, ...]:
     """Names of columns, parted by commas, or as a JSON list where they hold commas themselves.
 
     >>> read_names("day,domain")
@@ -108,7 +108,7 @@ def read_names(text: str) -> tuple[str, ...]:
         ) from error
 
 
-def option_words(options: ReadOptions) -> list[str]:
+def to_cli_args(options: ReadOptions) -> list[str]:
     """The options as words of the command line, such as ``["--member", "train.csv"]``."""
     words = ["--member", options.member] if options.member else []
     if options.columns:

@@ -27,7 +27,7 @@ OTHER_DATASETS: dict[str, frozenset[str]] = {
 them."""
 
 
-def recognise_other(names: Sequence[str]) -> str:
+def recognise_other_dataset(names: Sequence[str]) -> str:
     """The dataset whose columns are all among a header's names; "" where there is none."""
     plain = {"".join(letter for letter in name.lower() if letter.isalnum()) for name in names}
     return next((title for title, columns in OTHER_DATASETS.items() if columns <= plain), "")

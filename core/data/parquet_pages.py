@@ -15,7 +15,7 @@ from core.errors import BadInput
 UNPACKED, PACKED = 2, 3
 """Fields of a page's header: its size once unpacked, and as it lies in the file behind its
 header."""
-BOOLEANS, BYTE, WHOLE, DOUBLE, BINARY, LISTS, MAP, STRUCT = (
+BOOLEAN, BYTE, INTEGERS, DOUBLE, BINARY, LISTS, MAP, STRUCT = (
     (1, 2),
     3,
     (4, 5, 6),
@@ -25,16 +25,16 @@ BOOLEANS, BYTE, WHOLE, DOUBLE, BINARY, LISTS, MAP, STRUCT = (
     11,
     12,
 )
-DEEPEST = 8
+MAX_DEPTH = 8
 """Headers nest three deep at the most."""
 
 
-def claimed_bytes(path: Path, metadata: pq.FileMetaData) -> int:
+def sum_claimed_bytes(path: Path, metadata: pq.FileMetaData) -> int:
     """Sum of what all pages say they unpack to; BadInput where a header is damaged."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             return sum(
-                _of_chunk(data, metadata.row_group(group).column(column))
+                _sum_chunk(data, metadata.row_group(group).column(column))
                 for group in range(metadata.num_row_groups)
                 for column in range(metadata.num_columns)
             )
@@ -45,7 +45,7 @@ def claimed_bytes(path: Path, metadata: pq.FileMetaData) -> int:
             ) from error
 
 
-def _of_chunk(data: mmap.mmap, chunk: pq.ColumnChunkMetaData) -> int:
+def _sum_chunk(data: mmap.mmap, chunk: pq.ColumnChunkMetaData) -> int:
     place = chunk.data_page_offset
     if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < place:
         place = chunk.dictionary_page_offset
@@ -65,7 +65,7 @@ class _Struct:
     over."""
 
     def __init__(self, data: mmap.mmap, place: int, depth: int = 0) -> None:
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise ValueError("a header nested too deep")
         self._data = data
         self._depth = depth
@@ -75,15 +75,15 @@ class _Struct:
         while kind := self._byte():
             step, kind = kind >> 4, kind & 15
             field = field + step if step else self._number()
-            if kind in WHOLE:
+            if kind in INTEGERS:
                 self.numbers[field] = self._number()
-            elif kind not in BOOLEANS:
-                self._pass_over(kind)
+            elif kind not in BOOLEAN:
+                self._skip(kind)
 
-    def _pass_over(self, kind: int) -> None:
-        if kind in (BYTE, *BOOLEANS):
+    def _skip(self, kind: int) -> None:
+        if kind in (BYTE, *BOOLEAN):
             self.end += 1
-        elif kind in WHOLE:
+        elif kind in INTEGERS:
             self._varint()
         elif kind == DOUBLE:
             self.end += 8
@@ -93,13 +93,13 @@ class _Struct:
         elif kind in LISTS:
             head = self._byte()
             for _ in range(self._varint() if head >> 4 == 15 else head >> 4):
-                self._pass_over(head & 15)
+                self._skip(head & 15)
         elif kind == MAP:
             size = self._varint()
             kinds = self._byte() if size else 0
             for _ in range(size):
-                self._pass_over(kinds >> 4)
-                self._pass_over(kinds & 15)
+                self._skip(kinds >> 4)
+                self._skip(kinds & 15)
         elif kind == STRUCT:
             self.end = _Struct(self._data, self.end, self._depth + 1).end
         else:

@@ -13,19 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from core.data.bad_rows import BadRows, number_rows
-from core.data.column_names import LABEL_NAMES, plain_name, recognise
-from core.data.dialects import Inspection
-from core.data.head import not_utf8
-from core.data.row_ends import after_rows, blank_rows, row_ends
-from core.data.rowsfile import BATCH_ROWS, coded_batch
+from core.data.bad_rows import BadRowHandler, number_rows
+from core.data.column_names import LABEL_NAMES, normalise_name, recognise_columns
+from core.data.dialects import FileFormat
+from core.data.head import describe_not_utf8
+from core.data.row_ends import find_blank_rows, find_row_ends, skip_rows
+from core.data.rowsfile import BATCH_ROWS, make_batch
 from core.data.schema import CATEGORICAL, LABEL, NUMERIC
 from core.data.values import (
-    MAX_FIELD,
+    MAX_CATEGORY_LENGTH,
     NO_LABEL,
-    Parsed,
-    label_of,
+    ParsedCells,
     parse_categories,
+    parse_label,
     parse_labels,
     parse_numbers,
 )
@@ -36,8 +36,8 @@ LABEL_RULES = ("required", "optional", "unknown")
 there is no label."""
 
 
-class UnusualText(Exception):
-    """A quick reader's text has something that only `read_text` may judge."""
+class NeedsSlowPath(Exception):
+    """A quick reader's text has something that only `parse_text` may judge."""
 
 
 class LabelsFound(Exception):
@@ -45,8 +45,8 @@ class LabelsFound(Exception):
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows of a file. numbers: each one's number in the file, from 1, rising, int64. markers:
+class ParsedRows:
+    """Rows of a file. row_numbers: each one's number in the file, from 1, rising, int64. markers:
     missing-value markers.
 
     batch: label (or none), I1..I13, C1..C26 and the columns kept beside them, as core.data.rowsfile
@@ -54,12 +54,12 @@ class Rows:
     """
 
     batch: pa.RecordBatch
-    numbers: np.ndarray
+    row_numbers: np.ndarray
     markers: Counter[str]
 
 
-def code_batch(
-    columns: dict[str, pa.DictionaryArray], form: Inspection, labels: str
+def parse_batch(
+    columns: dict[str, pa.DictionaryArray], form: FileFormat, labels: str
 ) -> tuple[pa.RecordBatch, Counter]:
     """(columns of text as a coded batch, markers); UnusualText where a cell is not what belongs
     there."""
@@ -68,13 +68,13 @@ def code_batch(
     for name, column in columns.items():
         cells = column.dictionary
         cells.validate(full=True)
-        found = _parse(name, cells, labels, form)
+        found = _parse_cells(name, cells, labels, form)
         if found.faults:
-            raise UnusualText
+            raise NeedsSlowPath
         _count_markers(found, cells, column.indices, markers)
         parsed[name] = found
     return (
-        _coded(
+        _make_batch(
             {name: (columns[name].indices, found.values) for name, found in parsed.items()},
             form,
             labels,
@@ -83,15 +83,15 @@ def code_batch(
     )
 
 
-def read_text(
+def parse_text(
     text: bytes,
-    form: Inspection,
+    form: FileFormat,
     name: str,
-    bad: BadRows,
+    bad: BadRowHandler,
     labels: str = "required",
     before: int = 0,
     start: int = 0,
-) -> Iterator[Rows]:
+) -> Iterator[ParsedRows]:
     """Rows from whole lines of text, before which the file has `before` lines of `start` bytes.
 
     Row numbers in sentences count from 1, a header line included.
@@ -102,10 +102,10 @@ def read_text(
             " binary."
         )
     columns = [f"{place}" for place in range(len(form.columns))]
-    begin = after_rows(text, form.header_row, form.delimiter, form.quoted)
+    begin = skip_rows(text, form.rows_before_data, form.delimiter, form.quoted)
     if begin == len(text):
         raise BadInput(f"{name!r} holds no good row: its header is all there is.")
-    first = before + form.header_row
+    first = before + form.rows_before_data
     # Arrow takes a byte order mark for none of the text's; in the middle of a file it is a letter
     # like any other.
     data = text[begin:] if begin else text
@@ -115,10 +115,10 @@ def read_text(
     def wrong_width(row: pyarrow.csv.InvalidRow) -> str:
         number = first + row.number
         dropped.append(number)
-        bad.note(
+        bad.add(
             number,
             f"Row {number:,} of {name!r} has {row.actual_columns} columns where"
-            f" {row.expected_columns} belong ({row.text[:60]!r}){_spans(row.text)}.",
+            f" {row.expected_columns} belong ({row.text[:60]!r}){_describe_line_span(row.text)}.",
         )
         return "skip"
 
@@ -150,43 +150,43 @@ def read_text(
             ),
         )
     except pa.ArrowException as error:
-        bad.settle(len(dropped))
-        raise _arrow_sentence(error, text, name, before + 1) from error
+        bad.flush(len(dropped))
+        raise _explain_arrow_error(error, text, name, before + 1) from error
     table = table.rename_columns([column for column in form.columns if column])
     numbers = number_rows(first + 1, table.num_rows, dropped)
-    blank = blank_rows(text, row_ends(text, form.delimiter, form.quoted))
+    blank = find_blank_rows(text, find_row_ends(text, form.delimiter, form.quoted))
     filled = ~np.isin(numbers, blank + before)
     seen = table.num_rows + len(dropped)
-    yield from read_table(table.filter(pa.array(filled)), numbers[filled], form, name, bad, labels)
-    bad.settle(seen)
+    yield from parse_table(table.filter(pa.array(filled)), numbers[filled], form, name, bad, labels)
+    bad.flush(seen)
 
 
-def _spans(text: str) -> str:
+def _describe_line_span(text: str) -> str:
     lines = len(text.splitlines())
     return f", over {lines:,} lines: a quotation mark in it may not be closed" if lines > 1 else ""
 
 
-def read_table(
+def parse_table(
     table: pa.Table,
     numbers: np.ndarray,
-    form: Inspection,
+    form: FileFormat,
     name: str,
-    bad: BadRows,
+    bad: BadRowHandler,
     labels: str = "required",
-) -> Iterator[Rows]:
+) -> Iterator[ParsedRows]:
     """The good rows of a table of text; the bad ones are noted. numbers: the rows' in the file,
     int64."""
     for start in range(0, table.num_rows, BATCH_ROWS):
         part = table.slice(start, BATCH_ROWS).combine_chunks()
         rows, keep = numbers[start : start + BATCH_ROWS], np.ones(part.num_rows, dtype=bool)
         columns, found = {}, {}
-        for column in form.stored:
-            encoded = _encode(part[column])
-            found[column] = _parse(column, encoded.dictionary, labels, form)
+        for column in form.stored_columns:
+            encoded = _encode_column(part[column])
+            found[column] = _parse_cells(column, encoded.dictionary, labels, form)
             columns[column] = encoded
             if found[column].faults:
                 if column == LABEL:
-                    _check_headers(part, form, rows, name)
+                    _check_repeated_header(part, form, rows, name)
                 _note_faults(found[column], encoded, column, rows, keep, name, bad)
         markers: Counter[str] = Counter()
         coded = {}
@@ -195,10 +195,10 @@ def read_table(
             _count_markers(parsed, columns[column].dictionary, indices, markers)
             coded[column] = (indices, parsed.values)
         if keep.any():
-            yield Rows(_coded(coded, form, labels), rows[keep], markers)
+            yield ParsedRows(_make_batch(coded, form, labels), rows[keep], markers)
 
 
-def _parse(name: str, cells: pa.Array, labels: str, form: Inspection) -> Parsed:
+def _parse_cells(name: str, cells: pa.Array, labels: str, form: FileFormat) -> ParsedCells:
     if name == LABEL:
         found = parse_labels(cells, optional=labels != "required")
         if labels == "unknown" and np.any(found.values.to_numpy() != NO_LABEL):
@@ -208,15 +208,15 @@ def _parse(name: str, cells: pa.Array, labels: str, form: Inspection) -> Parsed:
         return parse_numbers(cells)
     if form.padded:
         cells = pc.replace_substring_regex(pc.utf8_trim_whitespace(cells), r'^"(.*)"$', r"\1")
-    found = parse_categories(cells, MAX_FIELD if name in CATEGORICAL else None)
+    found = parse_categories(cells, MAX_CATEGORY_LENGTH if name in CATEGORICAL else None)
     return (
-        dataclasses.replace(found, faults={**found.faults, **_unclosed(cells, form)})
+        dataclasses.replace(found, faults={**found.faults, **_find_unclosed_quotes(cells, form)})
         if form.quoted
         else found
     )
 
 
-def _unclosed(cells: pa.Array, form: Inspection) -> dict[int, str]:
+def _find_unclosed_quotes(cells: pa.Array, form: FileFormat) -> dict[int, str]:
     """Faults of cells that hold whole rows, as where a quotation mark before them is not closed."""
     long = pc.fill_null(pc.greater(pc.binary_length(cells), 2 * len(form.columns)), False)
     suspects = np.flatnonzero(np.asarray(long)).tolist()
@@ -230,8 +230,8 @@ def _unclosed(cells: pa.Array, form: Inspection) -> dict[int, str]:
     return faults
 
 
-def _coded(
-    columns: dict[str, tuple[pa.Array, pa.Array]], form: Inspection, labels: str
+def _make_batch(
+    columns: dict[str, tuple[pa.Array, pa.Array]], form: FileFormat, labels: str
 ) -> pa.RecordBatch:
     """Columns of (positions, values) as a batch; what the file lacks is missing in every row."""
     coded = {}
@@ -242,15 +242,15 @@ def _coded(
                 coded[name] = values.take(indices)
         else:
             coded[name] = pa.DictionaryArray.from_arrays(indices, values, safe=False)
-    for name in form.absent:
+    for name in form.missing_fields:
         value = pa.nulls(1, pa.float64() if name in NUMERIC else pa.string())
         coded[name] = pa.DictionaryArray.from_arrays(
             pa.array(np.zeros(rows, np.int16)), value, safe=False
         )
-    return coded_batch(coded, form.extra)
+    return make_batch(coded, form.extra_columns)
 
 
-def _encode(column: pa.ChunkedArray) -> pa.DictionaryArray:
+def _encode_column(column: pa.ChunkedArray) -> pa.DictionaryArray:
     """The column's distinct texts, a missing one among them, and each row's position there,
     int16."""
     whole = column.combine_chunks()
@@ -261,7 +261,7 @@ def _encode(column: pa.ChunkedArray) -> pa.DictionaryArray:
 
 
 def _count_markers(
-    found: Parsed, cells: pa.Array, indices: pa.Array, markers: Counter[str]
+    found: ParsedCells, cells: pa.Array, indices: pa.Array, markers: Counter[str]
 ) -> None:
     if not len(found.markers):
         return
@@ -273,13 +273,13 @@ def _count_markers(
 
 
 def _note_faults(
-    found: Parsed,
+    found: ParsedCells,
     column: pa.DictionaryArray,
     name: str,
     rows: np.ndarray,
     keep: np.ndarray,
     file: str,
-    bad: BadRows,
+    bad: BadRowHandler,
 ) -> None:
     """Notes the rows whose cell is a fault and that have no other one yet, and takes them out of
     `keep`."""
@@ -291,8 +291,8 @@ def _note_faults(
         shown = (
             "empty" if value is None else repr(value if len(value) <= 60 else value[:57] + "...")
         )
-        why = found.faults[int(positions[place])] + _hint(name, value)
-        bad.note(
+        why = found.faults[int(positions[place])] + _suggest_cause(name, value)
+        bad.add(
             int(rows[place]),
             f"Row {rows[place]:,} of {file!r}: {name} is {shown}, {why}.",
             name,
@@ -301,28 +301,28 @@ def _note_faults(
         keep[place] = False
 
 
-def _check_headers(table: pa.Table, form: Inspection, rows: np.ndarray, file: str) -> None:
+def _check_repeated_header(table: pa.Table, form: FileFormat, rows: np.ndarray, file: str) -> None:
     """BadInput where a row among the others names the columns in another order: what follows it
     stands elsewhere."""
     cells = table[LABEL].to_pylist()
-    for cell in {cell for cell in cells if cell and plain_name(cell) in LABEL_NAMES}:
+    for cell in {cell for cell in cells if cell and normalise_name(cell) in LABEL_NAMES}:
         place = cells.index(cell)
-        names = [str(table[column][place].as_py() or "") for column in form.stored]
-        order = recognise(names, file)
-        if any(form.stored[at] != ours for ours, at in order.items()):
+        names = [str(table[column][place].as_py() or "") for column in form.stored_columns]
+        order = recognise_columns(names, file)
+        if any(form.stored_columns[at] != ours for ours, at in order.items()):
             raise BadInput(
                 f"Row {rows[place]:,} of {file!r} names the columns anew, in another order: these"
                 " are two files in one. Part them there, and read each by itself."
             )
 
 
-def _hint(name: str, value: str | None) -> str:
+def _suggest_cause(name: str, value: str | None) -> str:
     """What a fault may come from."""
     if value is None:
         return ""
     if value.strip().lower() in (name.lower(), "label"):
         return " (a header line in the middle of the file?)"
-    if name == LABEL and label_of(value) == NO_LABEL and value.strip().startswith("-"):
+    if name == LABEL and parse_label(value) == NO_LABEL and value.strip().startswith("-"):
         return " (write 0 where -1 means no click)"
     if name in NUMERIC and value.strip().startswith('"'):
         return " (quotation marks around a number)"
@@ -331,7 +331,7 @@ def _hint(name: str, value: str | None) -> str:
     return ""
 
 
-def _arrow_sentence(error: pa.ArrowException, text: bytes, name: str, row: int) -> BadInput:
+def _explain_arrow_error(error: pa.ArrowException, text: bytes, name: str, row: int) -> BadInput:
     """What Arrow's reader could not take, in a sentence. text: that it was given, from row `row`
     on."""
     said = str(error)
@@ -339,7 +339,7 @@ def _arrow_sentence(error: pa.ArrowException, text: bytes, name: str, row: int) 
         text.decode()
     except UnicodeDecodeError as wrong:
         at = row + text[: wrong.start].count(b"\n")
-        return BadInput(f"{not_utf8(name, text[wrong.start])} (row {at:,})")
+        return BadInput(f"{describe_not_utf8(name, text[wrong.start])} (row {at:,})")
     return BadInput(
         f"{name!r} cannot be read at or after row {row:,}: {said.splitlines()[0][:200]}"
     )

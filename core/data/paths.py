@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 from core.errors import BadInput
 
-LONGEST_SHOWN = 200
+MAX_SHOWN_LENGTH = 200
 """Letters of a path that a message shows."""
-_PAIRS = ('""', "''", "“”", "‘’", "«»", "``", "<>")
+_QUOTE_PAIRS = ('""', "''", "“”", "‘’", "«»", "``", "<>")
 _REMOTE = re.compile(
     r"(https?|ftp|s3|s3a|gs|hdfs|abfss?|wasbs?|az|ssh|sftp|dbfs)://", re.IGNORECASE
 )
@@ -28,7 +28,7 @@ def clean_path(text: str) -> Path:
     PosixPath('/data/train.txt')
     """
     cleaned = text.strip().strip("\u200b\ufeff")
-    while len(cleaned) > 1 and cleaned[0] + cleaned[-1] in _PAIRS:
+    while len(cleaned) > 1 and cleaned[0] + cleaned[-1] in _QUOTE_PAIRS:
         cleaned = cleaned[1:-1].strip()
     if not cleaned:
         raise BadInput(f"{text!r} names no file; give the path of a file of rows on this machine.")
@@ -39,7 +39,7 @@ def clean_path(text: str) -> Path:
             " then name the path it has here."
         )
     if cleaned.lower().startswith("file:"):
-        cleaned = _from_address(cleaned)
+        cleaned = _path_of_file_url(cleaned)
     if _DRIVE.match(cleaned) and not os.path.exists(cleaned):  # noqa: PTH110
         raise BadInput(
             f"{cleaned[:120]!r} is a path of Windows, and Thaw runs on another system; name the"
@@ -63,7 +63,7 @@ def check_input(path: Path, what: str, or_folder: bool = False) -> None:
     Nothing is opened but a regular file: a pipe would be waited for, and a device may never end.
     what: what is looked for, such as "backbone".
     """
-    name = shown(path)
+    name = format_path(path)
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):
@@ -82,13 +82,13 @@ def check_input(path: Path, what: str, or_folder: bool = False) -> None:
         raise BadInput(f"The {what} {name} is {found}, not a file; name a file.")
 
 
-def shown(path: Path) -> str:
+def format_path(path: Path) -> str:
     """A path as a message shows it: one of thousands of letters by its beginning."""
     text = str(path)
-    return repr(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…")
+    return repr(text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}…")
 
 
-def _from_address(address: str) -> str:
+def _path_of_file_url(address: str) -> str:
     parts = urlsplit(address)
     if parts.netloc not in ("", "localhost", "127.0.0.1"):
         raise BadInput(

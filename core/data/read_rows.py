@@ -1,7 +1,7 @@
 """The reading half of taking a file in: its form, and its rows as batches on disk.
 
-`inspect_file` and `read_rows` are for everybody; both have the work done in a process of its own
-(see core.data.reader_process), by `look_job` and `rows_job`.
+`detect_file_format` and `read_rows` are for everybody; both have the work done in a process of its own
+(see core.data.reader_process), by `detect_format_job` and `read_rows_job`.
 """
 
 import dataclasses
@@ -17,30 +17,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.data import reader_process
-from core.data.bad_rows import BadRows
-from core.data.columnar import COLUMNAR, as_text, read_columns
+from core.data.bad_rows import BadRowHandler
+from core.data.columnar import COLUMNAR_FORMATS, open_batches, to_text
 from core.data.containers import open_rows
-from core.data.dialects import Inspection, inspect
+from core.data.dialects import FileFormat, detect_format
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
-from core.data.parse import LabelsFound, Rows, read_table
-from core.data.reader_server import Tell
-from core.data.rowsfile import write_rows
-from core.data.samples import ROWS, SKIPPED
+from core.data.parse import LabelsFound, ParsedRows, parse_table
+from core.data.reader_server import SendEvent
+from core.data.rowsfile import open_row_writer
+from core.data.samples import ROWS_FILE, SKIPPED_FILE
 from core.data.schema import LABEL
 from core.data.textblocks import read_blocks
 from core.typed_json import from_json, to_json
 
-SHOWN = 200
+MAX_EXAMPLE_LENGTH = 200
 """Letters of a cell that is an example."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadSummary:
     """What was met on the way through a file.
 
     labelled: whether the rows have a label. rows: in the sample. clicks: rows whose label is 1.
     bad_rows, bad_examples: those skipped, and a few of the sentences on them. markers: (text that
-    means a missing value, cells). truncated: the file breaks off. remark: what unpacking had to
+    means a missing value, cells). truncated: the file breaks off. unpack_note: what unpacking had to
     say.
     """
 
@@ -51,12 +51,12 @@ class Reading:
     bad_examples: tuple[str, ...]
     markers: tuple[tuple[str, int], ...]
     truncated: bool
-    remark: str
+    unpack_note: str
 
 
 @dataclass(frozen=True)
-class LookRequest:
-    """A look at a file; see core.data.dialects.inspect."""
+class FormatRequest:
+    """A look at a file; see core.data.dialects.detect_format."""
 
     path: str
     options: ReadOptions
@@ -70,29 +70,29 @@ class RowsRequest:
 
     path: str
     folder: str
-    form: Inspection
+    file_format: FileFormat
     skip: bool
     labels: str
 
 
-def inspect_file(
+def detect_file_format(
     path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool = True
-) -> Inspection:
-    """core.data.dialects.inspect, in a process of its own; the cells of its examples are
+) -> FileFormat:
+    """core.data.dialects.detect_format, in a process of its own; the cells of its examples are
     shortened."""
-    request = LookRequest(str(path), options, need_label)
-    return from_json(Inspection, reader_process.call(look_job, path, to_json(request)))
+    request = FormatRequest(str(path), options, need_label)
+    return from_json(FileFormat, reader_process.call(detect_format_job, path, to_json(request)))
 
 
-def read_rows(
+def read_file_rows(
     path: Path,
-    form: Inspection,
+    file_format: FileFormat,
     folder: Path,
     skip: bool,
     labels: str,
     report: Callable[[float], None],
-    stop: Callable[[], bool],
-) -> Reading | None:
+    should_stop: Callable[[], bool],
+) -> ReadSummary | None:
     """Writes the rows of a file into `folder`, in a process of its own; None once `stop` says that
     they are not needed.
 
@@ -104,29 +104,29 @@ def read_rows(
     def on_event(share: Any) -> None:
         if isinstance(share, float):
             report(share)
-        if stop():
-            raise _Stopped
+        if should_stop():
+            raise _Cancelled
 
-    request = RowsRequest(str(path), str(folder), form, skip, labels)
+    request = RowsRequest(str(path), str(folder), file_format, skip, labels)
     try:
         reading = from_json(
-            Reading, reader_process.call(rows_job, path, to_json(request), on_event)
+            ReadSummary, reader_process.call(read_rows_job, path, to_json(request), on_event)
         )
-    except _Stopped:
+    except _Cancelled:
         reading = None
     report(1.0)
     return reading
 
 
-def look_job(request: dict[str, Any], tell: Tell) -> Any:
-    """The work of `inspect_file`."""
-    look = from_json(LookRequest, request)
-    form = inspect(Path(look.path), look.options, look.need_label)
-    examples = tuple(tuple(cell[:SHOWN] for cell in cells) for cells in form.examples)
+def detect_format_job(request: dict[str, Any], tell: SendEvent) -> Any:
+    """The work of `detect_file_format`."""
+    look = from_json(FormatRequest, request)
+    form = detect_format(Path(look.path), look.options, look.need_label)
+    examples = tuple(tuple(cell[:MAX_EXAMPLE_LENGTH] for cell in cells) for cells in form.examples)
     return to_json(dataclasses.replace(form, examples=examples))
 
 
-def rows_job(request: dict[str, Any], tell: Tell) -> Any:
+def read_rows_job(request: dict[str, Any], tell: SendEvent) -> Any:
     """The work of `read_rows`; it tells how much of the file has been read, or None where it cannot
     say."""
     wanted = from_json(RowsRequest, request)
@@ -136,12 +136,12 @@ def rows_job(request: dict[str, Any], tell: Tell) -> Any:
         return to_json(_write_rows(dataclasses.replace(wanted, labels="required"), tell))
 
 
-class _Stopped(Exception):
+class _Cancelled(Exception):
     """Nobody needs the rows any more."""
 
 
 @dataclass
-class _Pass:
+class _FilePass:
     """One pass over a file, and what it has met so far.
 
     skipped: numbers of the file's lines that are no rows of the sample, in pieces. last: number of
@@ -149,8 +149,8 @@ class _Pass:
     """
 
     path: Path
-    form: Inspection
-    bad: BadRows
+    file_format: FileFormat
+    bad_rows: BadRowHandler
     labels: str
     rows: int = 0
     clicks: int = 0
@@ -163,77 +163,81 @@ class _Pass:
     @property
     def labelled(self) -> bool:
         """Whether the rows get a label."""
-        return self.form.labelled and self.labels != "unknown"
+        return self.file_format.labelled and self.labels != "unknown"
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: ParsedRows) -> None:
         """Counts rows that go into the sample."""
         self.rows += rows.batch.num_rows
         self.markers += rows.markers
-        expected = np.arange(self.last + 1, int(rows.numbers[-1]) + 1)
-        if len(expected) > len(rows.numbers):
-            self.skipped.append(np.setdiff1d(expected, rows.numbers, assume_unique=True))
-        self.last = int(rows.numbers[-1])
+        expected = np.arange(self.last + 1, int(rows.row_numbers[-1]) + 1)
+        if len(expected) > len(rows.row_numbers):
+            self.skipped.append(np.setdiff1d(expected, rows.row_numbers, assume_unique=True))
+        self.last = int(rows.row_numbers[-1])
         if self.labelled:
             self.clicks += int(pc.sum(pc.equal(rows.batch[LABEL], 1)).as_py() or 0)
 
 
-def _write_rows(wanted: RowsRequest, tell: Tell) -> Reading:
+def _write_rows(wanted: RowsRequest, tell: SendEvent) -> ReadSummary:
     one, folder = (
-        _Pass(Path(wanted.path), wanted.form, BadRows(wanted.skip), wanted.labels),
+        _FilePass(Path(wanted.path), wanted.file_format, BadRowHandler(wanted.skip), wanted.labels),
         Path(wanted.folder),
     )
     with (
-        _rows(one, tell) as found,
-        write_rows(folder / ROWS, one.labelled, one.form.extra) as writer,
+        _open_rows(one, tell) as found,
+        open_row_writer(folder / ROWS_FILE, one.labelled, one.file_format.extra_columns) as writer,
     ):
         for rows in found:
             writer.write_batch(rows.batch)
             one.add(rows)
     if one.skipped:
-        np.save(folder / SKIPPED, np.concatenate(one.skipped))
-    return Reading(
+        np.save(folder / SKIPPED_FILE, np.concatenate(one.skipped))
+    return ReadSummary(
         labelled=one.labelled,
         rows=one.rows,
         clicks=one.clicks,
-        bad_rows=one.bad.count,
-        bad_examples=tuple(one.bad.examples),
+        bad_rows=one.bad_rows.count,
+        bad_examples=tuple(one.bad_rows.examples),
         markers=tuple(one.markers.most_common()),
         truncated=one.truncated,
-        remark=one.remark,
+        unpack_note=one.remark,
     )
 
 
 @contextmanager
-def _rows(one: _Pass, tell: Tell) -> Iterator[Iterator[Rows]]:
-    path, form = one.path, one.form
-    if form.container in COLUMNAR:
-        wanted = [name for name, column in zip(form.names, form.columns, strict=True) if column]
-        with read_columns(path, form.container, wanted) as batches:
-            yield _columnar_rows(batches, one, tell)
+def _open_rows(one: _FilePass, tell: SendEvent) -> Iterator[Iterator[ParsedRows]]:
+    path, form = one.path, one.file_format
+    if form.container in COLUMNAR_FORMATS:
+        wanted = [
+            name for name, column in zip(form.column_names, form.columns, strict=True) if column
+        ]
+        with open_batches(path, form.container, wanted) as batches:
+            yield _parse_columnar(batches, one, tell)
         return
-    with open_rows(path, form.member, keep_truncated=one.bad.skip) as stream:
+    with open_rows(path, form.member, keep_truncated=one.bad_rows.skip) as stream:
 
-        def reported() -> Iterator[Rows]:
-            for block in read_blocks(stream, form, path.name, one.bad, one.labels):
-                tell(stream.share)
+        def reported() -> Iterator[ParsedRows]:
+            for block in read_blocks(stream, form, path.name, one.bad_rows, one.labels):
+                tell(stream.progress)
                 yield from block
-            one.truncated, one.remark = stream.truncated, stream.remark
+            one.truncated, one.remark = stream.truncated, stream.unpack_note
 
         yield reported()
 
 
-def _columnar_rows(batches: Iterator[pa.RecordBatch], one: _Pass, tell: Tell) -> Iterator[Rows]:
-    form, file = one.form, one.path.name
+def _parse_columnar(
+    batches: Iterator[pa.RecordBatch], one: _FilePass, tell: SendEvent
+) -> Iterator[ParsedRows]:
+    form, file = one.file_format, one.path.name
     stored, seen = [column for column in form.columns if column], 0
     for batch in batches:
         tell(None)
         columns = [
-            as_text(column, name, file, ours, seen + 1)
+            to_text(column, name, file, ours, seen + 1)
             for column, name, ours in zip(batch.columns, batch.schema.names, stored, strict=True)
         ]
         numbers = np.arange(seen + 1, seen + 1 + batch.num_rows)
         seen += batch.num_rows
-        yield from read_table(
-            pa.table(columns, names=stored), numbers, form, file, one.bad, one.labels
+        yield from parse_table(
+            pa.table(columns, names=stored), numbers, form, file, one.bad_rows, one.labels
         )
-        one.bad.settle(batch.num_rows)
+        one.bad_rows.flush(batch.num_rows)

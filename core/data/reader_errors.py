@@ -7,16 +7,16 @@ from typing import Any
 
 from core.data.archives import Member, MemberNeeded
 from core.data.columns import ColumnsNeeded
-from core.data.options import Source
-from core.error_kinds import no_memory
+from core.data.options import ColumnSource
+from core.error_kinds import is_out_of_memory
 from core.errors import BadInput, ReaderFailed, ThawError, UnreadableRow
 from core.typed_json import from_json, to_json
 
-_PLAIN: dict[str, type[ThawError]] = {
+_MESSAGE_ERRORS: dict[str, type[ThawError]] = {
     one.__name__: one for one in (ThawError, BadInput, UnreadableRow)
 }
 """Errors that are made of their sentence alone."""
-_THREADS = "can't start new thread"
+_NO_THREAD_MESSAGE = "can't start new thread"
 """Python's words where there is no memory for one more thread's stack."""
 
 
@@ -28,9 +28,11 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
     if isinstance(error, MemberNeeded):
         return {"kind": "MemberNeeded", "message": str(error), "members": to_json(error.members)}
     if isinstance(error, ThawError):
-        kind = next(one.__name__ for one in type(error).__mro__ if one.__name__ in _PLAIN)
+        kind = next(one.__name__ for one in type(error).__mro__ if one.__name__ in _MESSAGE_ERRORS)
         return {"kind": kind, "message": str(error)}
-    if no_memory(error) or (isinstance(error, RuntimeError) and str(error) == _THREADS):
+    if is_out_of_memory(error) or (
+        isinstance(error, RuntimeError) and str(error) == _NO_THREAD_MESSAGE
+    ):
         return {"kind": "memory"}
     if isinstance(error, OSError):
         files = [
@@ -61,15 +63,15 @@ def error_from_json(values: dict[str, Any], path: Path, memory: int) -> Exceptio
             from_json(str, values["advice"]),
             from_json(tuple[str, ...], values["names"]),
             from_json(tuple[tuple[str, ...], ...], values["examples"]),
-            from_json(dict[str, Source], values["proposal"]),
+            from_json(dict[str, ColumnSource], values["proposal"]),
             from_json(bool, values["usable"]),
         )
     if kind == "MemberNeeded":
         return MemberNeeded(
             from_json(str, values["message"]), from_json(tuple[Member, ...], values["members"])
         )
-    if kind in _PLAIN:
-        return _PLAIN[kind](from_json(str, values["message"]))
+    if kind in _MESSAGE_ERRORS:
+        return _MESSAGE_ERRORS[kind](from_json(str, values["message"]))
     if kind == "memory":
         return ReaderFailed(
             f"{path.name!r} needs more than {memory / 2**30:,.1f} GB of memory to be read, which is"

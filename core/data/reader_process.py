@@ -27,18 +27,18 @@ from core.data.reader_server import HEADER, Job
 from core.errors import ReaderFailed
 from core.workspace import PROJECT
 
-QUIET_SECONDS = 120.0
-QUIET_SECONDS_A_MEGABYTE = 3.0
+IDLE_SECONDS = 120.0
+IDLE_SECONDS_PER_MEGABYTE = 3.0
 """How long a child may say nothing: listing a large archive unpacks all of it without a word."""
 MEMORY_SHARE = 0.75
-LEAST_MEMORY = 4 * 2**30
+MIN_MEMORY_BYTES = 4 * 2**30
 """Bytes a child may have: a share of the machine's (or container's) memory, and never less than
 this, of which Arrow sets 1 GB aside before it needs any. On a smaller machine the system ends the
 child where memory runs out."""
-MAX_LINE = 256 * 2**20
+MAX_LINE_BYTES = 256 * 2**20
 """Bytes of an event or answer; columns of 1,000 names with examples take some MB."""
-_STEP = 1.0
-_LAST_WAIT = 10.0
+_POLL_SECONDS = 1.0
+_STOP_SECONDS = 10.0
 """Seconds that a child which was killed may need, where a disk holds it up."""
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _ENVIRONMENT = {
@@ -62,21 +62,21 @@ class _Server:
     def start(self) -> None:
         """Has the server import its readers in the background."""
         with self._lock:
-            self._connected()
+            self._connect()
 
     def submit(self, request: bytes) -> socket.socket:
         """Begins a job; its events come from the socket."""
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
             for attempt in range(2):
-                control = self._connected()
+                control = self._connect()
                 try:
                     socket.send_fds(control, [HEADER.pack(len(request))], [theirs.fileno()])
                     control.sendall(request)
                     return ours
                 except OSError:
                     # It was ended from outside while it waited.
-                    self._forget()
+                    self._disconnect()
                     if attempt:
                         ours.close()
                         raise
@@ -85,14 +85,14 @@ class _Server:
     def stop(self) -> None:
         """Ends the server and waits for it."""
         with self._lock:
-            self._forget()
+            self._disconnect()
 
-    def _connected(self) -> socket.socket:
+    def _connect(self) -> socket.socket:
         if self._owner != os.getpid():
             # A fork of the process that started it has a server of its own.
             self._process = self._control = None
         if self._control is None or self._process is None or self._process.poll() is not None:
-            self._forget()
+            self._disconnect()
             self._control, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
@@ -107,7 +107,7 @@ class _Server:
             self._owner = os.getpid()
         return self._control
 
-    def _forget(self) -> None:
+    def _disconnect(self) -> None:
         if self._control is not None:
             self._control.close()
         if self._process is not None:
@@ -161,9 +161,9 @@ def call(
     connection = _server.submit(json.dumps(message).encode())
     with connection:
         try:
-            for line in _lines(connection, path, _quiet_seconds(path)):
+            for line in _receive_lines(connection, path, _idle_seconds(path)):
                 if "ended" in line:
-                    raise _death(line["ended"], path)
+                    raise _explain_exit(line["ended"], path)
                 if "error" in line:
                     raise error_from_json(line["error"], path, memory)
                 if "answer" in line:
@@ -171,9 +171,9 @@ def call(
                 if on_event and "event" in line:
                     on_event(line["event"])
         except BaseException:
-            _end(connection)
+            _stop_child(connection)
             raise
-    raise _death(None, path)
+    raise _explain_exit(None, path)
 
 
 def memory_limit() -> int:
@@ -182,10 +182,10 @@ def memory_limit() -> int:
     for place in _CGROUPS:
         with suppress(OSError, ValueError):
             most = min(most, int(Path(place).read_text(encoding="ascii")))
-    return max(LEAST_MEMORY, int(MEMORY_SHARE * most))
+    return max(MIN_MEMORY_BYTES, int(MEMORY_SHARE * most))
 
 
-def _quiet_seconds(path: Path) -> float:
+def _idle_seconds(path: Path) -> float:
     """Seconds without a word after which a child is given up."""
     try:
         files = [*path.iterdir()] if path.is_dir() else [path]
@@ -193,23 +193,23 @@ def _quiet_seconds(path: Path) -> float:
     except (OSError, ValueError):
         # The child says best what is wrong with the path.
         size = 0
-    return QUIET_SECONDS + QUIET_SECONDS_A_MEGABYTE * size / 1e6
+    return IDLE_SECONDS + IDLE_SECONDS_PER_MEGABYTE * size / 1e6
 
 
-def _end(connection: socket.socket) -> None:
+def _stop_child(connection: socket.socket) -> None:
     """Ends the child and waits for it, so that nothing writes into a folder that the caller is
     about to remove."""
     with suppress(OSError):
-        connection.settimeout(_LAST_WAIT)
+        connection.settimeout(_STOP_SECONDS)
         connection.sendall(b"x")
         while connection.recv(2**16):
             pass
 
 
-def _lines(connection: socket.socket, path: Path, quiet: float) -> Iterator[dict[str, Any]]:
+def _receive_lines(connection: socket.socket, path: Path, quiet: float) -> Iterator[dict[str, Any]]:
     """The objects that come, line by line, up to the end; ReaderFailed after so many seconds
     without one."""
-    connection.settimeout(_STEP)
+    connection.settimeout(_POLL_SECONDS)
     rest, waited = bytearray(), 0.0
     while True:
         try:
@@ -217,7 +217,7 @@ def _lines(connection: socket.socket, path: Path, quiet: float) -> Iterator[dict
         except TimeoutError:
             # Waits are counted and no clock is read: this process may have been stopped (Ctrl-Z)
             # meanwhile.
-            waited += _STEP
+            waited += _POLL_SECONDS
             if waited >= quiet:
                 raise ReaderFailed(
                     f"{path.name!r} was given up: reading it went on for {quiet:,.0f} seconds"
@@ -230,24 +230,24 @@ def _lines(connection: socket.socket, path: Path, quiet: float) -> Iterator[dict
             return
         waited = 0.0
         rest += data
-        if len(rest) > MAX_LINE:
+        if len(rest) > MAX_LINE_BYTES:
             raise ReaderFailed(
                 f"{path.name!r} has names or cells of more bytes than can be shown.", "too much"
             )
         if b"\n" in data:
             *lines, rest = rest.split(b"\n")
             # The line that a child died in is no JSON.
-            yield from (found for line in lines if (found := _parsed(line)) is not None)
+            yield from (found for line in lines if (found := _parse_line(line)) is not None)
 
 
-def _parsed(line: bytes | bytearray) -> dict[str, Any] | None:
+def _parse_line(line: bytes | bytearray) -> dict[str, Any] | None:
     with suppress(ValueError, RecursionError):
         found = json.loads(line)
         return found if isinstance(found, dict) else None
     return None
 
 
-def _death(code: int | None, path: Path) -> ReaderFailed:
+def _explain_exit(code: int | None, path: Path) -> ReaderFailed:
     """The sentence for a child that ended without an answer. code: its exit status, below 0 the
     signal."""
     name = path.name

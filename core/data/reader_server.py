@@ -26,9 +26,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-Tell = Callable[[Any], None]
+SendEvent = Callable[[Any], None]
 """Called by a job with anything that JSON can hold."""
-Job = Callable[[dict[str, Any], Tell], Any]
+Job = Callable[[dict[str, Any], SendEvent], Any]
 """What a child does: from a request of JSON types to an answer of JSON types."""
 
 HEADER = struct.Struct("<Q")
@@ -39,7 +39,7 @@ _PRELOADED = ("core.data.read_rows", "core.data.cells", "core.data.reader_errors
 _PR_SET_PDEATHSIG = 1
 
 
-class Server:
+class ReaderServer:
     """The jobs that are under way, by the process id of their child."""
 
     def __init__(self, control: socket.socket) -> None:
@@ -65,12 +65,12 @@ class Server:
                 with suppress(BlockingIOError):
                     self._woken.recv(4096)
             self._reap()
-            if self._control in ready and not self._take():
+            if self._control in ready and not self._accept_job():
                 break
         for pid in self._jobs:
             os.kill(pid, signal.SIGKILL)
 
-    def _take(self) -> bool:
+    def _accept_job(self) -> bool:
         """Begins the next job; False where there is none any more."""
         head, fds, _, _ = socket.recv_fds(self._control, HEADER.size, 1)
         if not head or not fds:
@@ -97,7 +97,7 @@ class Server:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for other in (self._control, self._woken, self._waker, *self._jobs.values()):
                 other.close()
-            _limit(request["memory"])
+            _limit_resources(request["memory"])
             os.chdir(request["folder"])
             run_job(job, request)
         except BaseException:
@@ -117,9 +117,9 @@ class Server:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
                     break
-                self._say_ended(pid, status)
+                self._report_exit(pid, status)
 
-    def _say_ended(self, pid: int, status: int) -> None:
+    def _report_exit(self, pid: int, status: int) -> None:
         job = self._jobs.pop(pid)
         self._stopped.discard(pid)
         _send(job, {"ended": os.waitstatus_to_exitcode(status)})
@@ -149,7 +149,7 @@ def run_job(job: socket.socket, request: dict[str, Any]) -> None:
         tell(answer, "answer")
 
 
-def _limit(memory: int) -> None:
+def _limit_resources(memory: int) -> None:
     """Bounds what this process can take from the machine, and has it end with its parent."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -171,13 +171,13 @@ def _limit(memory: int) -> None:
     os.close(devices)
 
 
-def _load_loops() -> None:
+def _warm_up_kernels() -> None:
     """Has the compiled loops of quoted text loaded here, once, and not in every child."""
-    from core.data.cells import code_cells
-    from core.data.row_ends import row_ends
+    from core.data.cells import tokenize
+    from core.data.row_ends import find_row_ends
 
-    row_ends(b'"a"\n', ",", quoted=True)
-    list(code_cells([b'"a",b\n'], ",", [True, True], quoted=True))
+    find_row_ends(b'"a"\n', ",", quoted=True)
+    list(tokenize([b'"a",b\n'], ",", [True, True], quoted=True))
 
 
 def _receive(source: socket.socket, size: int) -> bytes:
@@ -198,11 +198,11 @@ def main() -> None:
     os.umask(0o077)
     for name in _PRELOADED:
         importlib.import_module(name)
-    _load_loops()
+    _warm_up_kernels()
     # Pages that the collector does not write to stay shared with every child.
     gc.collect()
     gc.freeze()
-    Server(control).serve()
+    ReaderServer(control).serve()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 _LINE_FEED, _RETURN = 10, 13
 
 
-def row_ends(text: bytes, delimiter: str, quoted: bool) -> np.ndarray:
+def find_row_ends(text: bytes, delimiter: str, quoted: bool) -> np.ndarray:
     """Place after the line end of every row, int64, rising; a last row without one is not among
     them.
 
@@ -16,12 +16,12 @@ def row_ends(text: bytes, delimiter: str, quoted: bool) -> np.ndarray:
     """
     data = np.frombuffer(text, np.uint8)
     if quoted and b'"' in text:
-        from core.data.compiled import end_rows
+        from core.data.compiled import scan_row_ends
 
         ends = np.empty(text.count(b"\n") + text.count(b"\r"), np.int64)
         # Behind a byte order mark a quotation mark begins a cell.
         mark = len(codecs.BOM_UTF8) if text.startswith(codecs.BOM_UTF8) else 0
-        return ends[: end_rows(data[mark:], ord(delimiter), ends)] + mark
+        return ends[: scan_row_ends(data[mark:], ord(delimiter), ends)] + mark
     feeds = data == _LINE_FEED
     if b"\r" in text:
         # A return before a line feed is part of one line end.
@@ -31,8 +31,8 @@ def row_ends(text: bytes, delimiter: str, quoted: bool) -> np.ndarray:
     return np.flatnonzero(feeds) + 1
 
 
-def blank_rows(text: bytes, ends: np.ndarray) -> np.ndarray:
-    """Numbers, from 1, of the rows that hold nothing but their line end; ends: as `row_ends` gives
+def find_blank_rows(text: bytes, ends: np.ndarray) -> np.ndarray:
+    """Numbers, from 1, of the rows that hold nothing but their line end; ends: as `find_row_ends` gives
     them."""
     starts = np.concatenate([np.zeros(1, np.int64), ends])[: len(ends)]
     data = np.frombuffer(text, np.uint8)
@@ -42,11 +42,11 @@ def blank_rows(text: bytes, ends: np.ndarray) -> np.ndarray:
     return short[blank] + 1
 
 
-def after_rows(text: bytes, count: int, delimiter: str, quoted: bool) -> int:
+def skip_rows(text: bytes, count: int, delimiter: str, quoted: bool) -> int:
     """Where the row after the first `count` begins; the end where there are no more."""
     if not count:
         return 0
-    ends = row_ends(text, delimiter, quoted)
+    ends = find_row_ends(text, delimiter, quoted)
     return int(ends[count - 1]) if len(ends) >= count else len(text)
 
 

@@ -21,16 +21,17 @@ from core.errors import BadInput
 BATCH_ROWS = 2**15 - 1
 """Rows of a batch, so that 16 bits hold every place."""
 
-_VALUES = dict.fromkeys(NUMERIC, pa.float64()) | dict.fromkeys(CATEGORICAL, pa.string())
-_CODED = pa.schema(
-    [(LABEL, pa.int8())] + [(field, pa.dictionary(pa.int16(), _VALUES[field])) for field in FIELDS]
+_VALUE_TYPES = dict.fromkeys(NUMERIC, pa.float64()) | dict.fromkeys(CATEGORICAL, pa.string())
+_ROW_FIELDS = pa.schema(
+    [(LABEL, pa.int8())]
+    + [(field, pa.dictionary(pa.int16(), _VALUE_TYPES[field])) for field in FIELDS]
 )
-_EXTRA = pa.dictionary(pa.int16(), pa.string())
+_EXTRA_TYPE = pa.dictionary(pa.int16(), pa.string())
 """Type of a column beyond label and features."""
-_WITH_MISSING = pc.DictionaryEncodeOptions(null_encoding="encode")
+_ENCODE_NULLS = pc.DictionaryEncodeOptions(null_encoding="encode")
 
 
-def code(table: pa.Table) -> list[pa.RecordBatch]:
+def dictionary_encode(table: pa.Table) -> list[pa.RecordBatch]:
     """Rows of label (or none), I1..I13 (any number type) and C1..C26 (string) as coded batches."""
     batches = []
     for start in range(0, table.num_rows, BATCH_ROWS):
@@ -40,12 +41,12 @@ def code(table: pa.Table) -> list[pa.RecordBatch]:
             column = (
                 rows[name].combine_chunks() if rows[name].num_chunks != 1 else rows[name].chunk(0)
             )
-            columns[name] = column.cast(pa.int8()) if name == LABEL else _code_field(column, name)
-        batches.append(coded_batch(columns))
+            columns[name] = column.cast(pa.int8()) if name == LABEL else _encode_field(column, name)
+        batches.append(make_batch(columns))
     return batches
 
 
-def coded_batch(columns: dict[str, pa.Array], extra: Sequence[str] = ()) -> pa.RecordBatch:
+def make_batch(columns: dict[str, pa.Array], extra: Sequence[str] = ()) -> pa.RecordBatch:
     """Columns as a batch in the file's order, the `extra` ones last; all but the label are coded by
     16-bit places."""
     schema = _schema(LABEL in columns, extra)
@@ -53,47 +54,49 @@ def coded_batch(columns: dict[str, pa.Array], extra: Sequence[str] = ()) -> pa.R
 
 
 def _schema(labelled: bool, extra: Sequence[str]) -> pa.Schema:
-    fields = [*_CODED] if labelled else [*_CODED][1:]
-    return pa.schema(fields + [pa.field(name, _EXTRA) for name in extra])
+    fields = [*_ROW_FIELDS] if labelled else [*_ROW_FIELDS][1:]
+    return pa.schema(fields + [pa.field(name, _EXTRA_TYPE) for name in extra])
 
 
 @contextmanager
-def write_rows(
+def open_row_writer(
     path: Path, labelled: bool, extra: Sequence[str] = ()
 ) -> Iterator[pa.ipc.RecordBatchStreamWriter]:
-    """A writer whose `write_batch` takes what `coded_batch` gives."""
+    """A writer whose `write_batch` takes what `make_batch` gives."""
     schema = _schema(labelled, extra)
     with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_stream(stream, schema) as writer:
         yield writer
 
 
-def map_rows(path: Path) -> pa.Table:
+def memory_map_rows(path: Path) -> pa.Table:
     """All rows, coded; memory-mapped, so only what is used is read. A Parquet file of earlier days
     is coded anew."""
     if path.suffix == ".parquet":
         with pq.ParquetFile(path) as file:
             tables = (pa.Table.from_batches([batch]) for batch in file.iter_batches(BATCH_ROWS))
-            return pa.Table.from_batches([batch for table in tables for batch in code(table)])
+            return pa.Table.from_batches(
+                [batch for table in tables for batch in dictionary_encode(table)]
+            )
     with pa.ipc.open_stream(pa.memory_map(str(path))) as reader:
         return reader.read_all()
 
 
-def plain(table: pa.Table) -> pa.Table:
+def dictionary_decode(table: pa.Table) -> pa.Table:
     """A coded table's columns as values: numbers as float64, categories as string, missing ones
     null."""
-    kinds = {LABEL: pa.int8()} | _VALUES
+    kinds = {LABEL: pa.int8()} | _VALUE_TYPES
     return pa.table(
         {name: table[name].cast(kinds.get(name, pa.string())) for name in table.column_names}
     )
 
 
-def places_and_values(column: pa.Array) -> tuple[np.ndarray, pa.Array]:
+def indices_and_dictionary(column: pa.Array) -> tuple[np.ndarray, pa.Array]:
     """(each row's place among the values, int; those values, a missing one null) of a field, coded
     or plain.
 
     BadInput where there is no value at a place: the file of the rows is damaged.
     """
-    coded = column if pa.types.is_dictionary(column.type) else _dictionary(column)
+    coded = column if pa.types.is_dictionary(column.type) else _encode_array(column)
     places, values = coded.indices.to_numpy(), coded.dictionary
     if len(places) and not 0 <= places.min() <= places.max() < len(values):
         raise BadInput(
@@ -102,12 +105,12 @@ def places_and_values(column: pa.Array) -> tuple[np.ndarray, pa.Array]:
     return places, values
 
 
-def _dictionary(column: pa.Array) -> pa.DictionaryArray:
-    return pc.call_function("dictionary_encode", [column], _WITH_MISSING)
+def _encode_array(column: pa.Array) -> pa.DictionaryArray:
+    return pc.call_function("dictionary_encode", [column], _ENCODE_NULLS)
 
 
-def _code_field(column: pa.Array, name: str) -> pa.DictionaryArray:
-    coded = _dictionary(column)
+def _encode_field(column: pa.Array, name: str) -> pa.DictionaryArray:
+    coded = _encode_array(column)
     values = coded.dictionary
     if name in NUMERIC:
         # Past 53 bits a whole number is rounded, as it is when read as a float. Adding nought makes

@@ -9,7 +9,7 @@ import numpy as np
 
 from core.errors import BadInput
 
-PARTS = (
+SPLIT_PARTS = (
     "source_train",
     "source_validation",
     "source_test",
@@ -19,7 +19,7 @@ PARTS = (
 )
 """Names of the parts; a part's code in the stored int8 array is its place here."""
 
-METHODS = {
+SPLIT_METHODS = {
     "order": (
         "By row order (time): the first rows are the source domain, the rest the target domain"
     ),
@@ -67,8 +67,10 @@ class SplitSpec:
     shuffle: bool = False
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise BadInput(f"Split method {self.method!r} is unknown; choose one of {[*METHODS]}.")
+        if self.method not in SPLIT_METHODS:
+            raise BadInput(
+                f"Split method {self.method!r} is unknown; choose one of {[*SPLIT_METHODS]}."
+            )
         if not 0 <= self.source_share < 1:
             raise BadInput(
                 f"The source share is {self.source_share!r}; it must be at least 0 and below 1."
@@ -114,7 +116,7 @@ class PartSummary:
         return float("nan") if self.clicks is None or not self.rows else self.clicks / self.rows
 
     @property
-    def rarer_rows(self) -> int:
+    def minority_rows(self) -> int:
         """Rows of the class that has fewer of them; 0 without labels."""
         return 0 if self.clicks is None else min(self.clicks, self.rows - self.clicks)
 
@@ -132,7 +134,7 @@ class RowBlock:
     sizes: tuple[int, ...]
 
 
-def blocks_of(
+def cut_into_blocks(
     rows: int,
     spec: SplitSpec,
     in_target: np.ndarray | None = None,
@@ -145,7 +147,7 @@ def blocks_of(
     (rows,), for the method "column": whether the row's value is one of spec.target_values. files:
     for the method "files", rows of each role, in the order the files follow each other.
     """
-    order = _order(rows, spec)
+    order = _row_order(rows, spec)
     if spec.method == "files":
         if files is None:
             raise ValueError("a split by file needs the files' rows")
@@ -166,21 +168,21 @@ def blocks_of(
     ], order
 
 
-def assign(
+def assign_parts(
     rows: int, spec: SplitSpec, in_target: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(parts int8 (rows,) of codes into PARTS, order int64 (rows,)) of `blocks_of`."""
-    blocks, order = blocks_of(rows, spec, in_target)
-    return codes_of(blocks, rows), order
+    """(parts int8 (rows,) of codes into PARTS, order int64 (rows,)) of `cut_into_blocks`."""
+    blocks, order = cut_into_blocks(rows, spec, in_target)
+    return encode_parts(blocks, rows), order
 
 
-def codes_of(blocks: Sequence[RowBlock], rows: int) -> np.ndarray:
+def encode_parts(blocks: Sequence[RowBlock], rows: int) -> np.ndarray:
     """Code into PARTS of every row, int8 (rows,)."""
     codes = np.empty(rows, dtype=np.int8)
     for block in blocks:
         ends = np.cumsum(block.sizes)
         for part, chosen in zip(block.parts, np.split(block.rows, ends[:-1]), strict=True):
-            codes[chosen] = PARTS.index(part)
+            codes[chosen] = SPLIT_PARTS.index(part)
     return codes
 
 
@@ -215,7 +217,7 @@ def _file_blocks(spec: SplitSpec, files: Mapping[str, int]) -> list[RowBlock]:
     return blocks
 
 
-def without_domains(spec: SplitSpec) -> SplitSpec:
+def unlabelled_spec(spec: SplitSpec) -> SplitSpec:
     """What is left of `spec` for rows without labels, which are all source rows: order, seed and
     validation share."""
     if spec.method == "column":
@@ -229,37 +231,39 @@ def without_domains(spec: SplitSpec) -> SplitSpec:
     )
 
 
-def assign_unlabelled(rows: int, spec: SplitSpec) -> tuple[np.ndarray, np.ndarray]:
+def assign_unlabelled_parts(rows: int, spec: SplitSpec) -> tuple[np.ndarray, np.ndarray]:
     """As `assign` for rows without labels: all are source rows that train or, the last ones,
     validate; none tests.
 
     At least one row validates where there are two.
     """
-    order = _order(rows, spec)
-    parts = np.full(rows, PARTS.index("source_train"), dtype=np.int8)
+    order = _row_order(rows, spec)
+    parts = np.full(rows, SPLIT_PARTS.index("source_train"), dtype=np.int8)
     validation = max(round(rows * spec.source_validation_share), int(rows > 1))
-    parts[order[rows - validation :]] = PARTS.index("source_validation")
+    parts[order[rows - validation :]] = SPLIT_PARTS.index("source_validation")
     return parts, order
 
 
-def _order(rows: int, spec: SplitSpec) -> np.ndarray:
+def _row_order(rows: int, spec: SplitSpec) -> np.ndarray:
     if spec.shuffled:
         return np.random.default_rng(spec.seed).permutation(rows)
     return np.arange(rows)
 
 
-def summarise(labels: np.ndarray | None, parts: np.ndarray) -> tuple[PartSummary, ...]:
+def summarise_parts(labels: np.ndarray | None, parts: np.ndarray) -> tuple[PartSummary, ...]:
     """Rows and clicks of every part, in the order of PARTS; labels None: there are none."""
-    rows = np.bincount(parts, minlength=len(PARTS))
+    rows = np.bincount(parts, minlength=len(SPLIT_PARTS))
     if labels is None:
-        return tuple(PartSummary(part, int(rows[i]), None) for i, part in enumerate(PARTS))
-    clicks = np.bincount(parts, weights=labels, minlength=len(PARTS))
-    return tuple(PartSummary(part, int(rows[i]), int(clicks[i])) for i, part in enumerate(PARTS))
+        return tuple(PartSummary(part, int(rows[i]), None) for i, part in enumerate(SPLIT_PARTS))
+    clicks = np.bincount(parts, weights=labels, minlength=len(SPLIT_PARTS))
+    return tuple(
+        PartSummary(part, int(rows[i]), int(clicks[i])) for i, part in enumerate(SPLIT_PARTS)
+    )
 
 
 def summarise_blocks(labels: np.ndarray, blocks: Sequence[RowBlock]) -> tuple[PartSummary, ...]:
     """As `summarise`, of the rows that blocks cut; labels: of all rows."""
-    return summarise(labels, codes_of(blocks, len(labels)))
+    return summarise_parts(labels, encode_parts(blocks, len(labels)))
 
 
 def check_parts(summaries: tuple[PartSummary, ...]) -> None:

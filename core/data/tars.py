@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.data.decoders import DamageError
-from core.data.unpacking import MAX_GARBAGE, Source
+from core.data.unpacking import MAX_GARBAGE, ByteSource
 
-BLOCK = 512
-_MAX_HEADER = 2**20
+BLOCK_BYTES = 512
+_MAX_HEADER_BYTES = 2**20
 """Bytes of a member's long name or of its further attributes."""
-_PIECE = 2**20
+_CHUNK_BYTES = 2**20
 _MAX_SIZE = 2**60
-_ZERO = bytes(BLOCK)
+_ZERO_BLOCK = bytes(BLOCK_BYTES)
 _KINDS = {
     **dict.fromkeys((tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE), "file"),
     tarfile.DIRTYPE: "folder",
@@ -48,34 +48,34 @@ class MemberStream:
     """The bytes of the member that the walk has come to; EOFError where the archive breaks off in
     it."""
 
-    def __init__(self, source: Source, size: int) -> None:
+    def __init__(self, source: ByteSource, size: int) -> None:
         self._source = source
-        self.left = size
+        self.remaining = size
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes (all with -1); fewer at the member's end alone."""
-        wanted = self.left if size < 0 else min(size, self.left)
+        wanted = self.remaining if size < 0 else min(size, self.remaining)
         pieces: list[bytes] = []
         while wanted:
-            data = self._source.read(min(wanted, _PIECE))
+            data = self._source.read(min(wanted, _CHUNK_BYTES))
             if not data:
                 if pieces:
                     break
                 raise EOFError("the archive breaks off")
             pieces.append(data)
             wanted -= len(data)
-            self.left -= len(data)
+            self.remaining -= len(data)
         return b"".join(pieces)
 
-    def pass_over(self) -> None:
+    def skip_rest(self) -> None:
         """Reads or skips what is left."""
-        left, self.left = self.left, 0
+        left, self.remaining = self.remaining, 0
         _skip(self._source, left)
 
 
 def is_tar(block: bytes) -> bool:
     """Whether these 512 bytes are the header of a member."""
-    if len(block) < BLOCK or block == _ZERO:
+    if len(block) < BLOCK_BYTES or block == _ZERO_BLOCK:
         return False
     try:
         tarfile.TarInfo.frombuf(block, "utf-8", "replace")
@@ -84,7 +84,9 @@ def is_tar(block: bytes) -> bool:
     return True
 
 
-def walk_tar(source: Source, needs_end: bool = False) -> Iterator[tuple[TarMember, MemberStream]]:
+def walk_tar(
+    source: ByteSource, needs_end: bool = False
+) -> Iterator[tuple[TarMember, MemberStream]]:
     """Every member and its bytes, of several archives end to end as well.
 
     What a consumer leaves of a member is passed over; where `source` can go on without reading
@@ -94,37 +96,42 @@ def walk_tar(source: Source, needs_end: bool = False) -> Iterator[tuple[TarMembe
     """
     name, size, sparse, ended = "", None, False, False
     while block := _read_block(source):
-        if block == _ZERO:
+        if block == _ZERO_BLOCK:
             ended = True
             continue
         try:
             header = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
         except (tarfile.TarError, ValueError) as error:
-            if ended and _is_short(source, block):
+            if ended and _is_short_tail(source, block):
                 return
             raise DamageError("the header of a member of its tar archive is damaged") from error
         if not 0 <= header.size < _MAX_SIZE:
             raise DamageError(f"a member of its tar archive has the size {header.size}")
         ended = False
         if header.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
-            text = _payload(source, header.size).split(b"\x00")[0].decode("utf-8", "replace")
+            text = _read_payload(source, header.size).split(b"\x00")[0].decode("utf-8", "replace")
             name = text if header.type == tarfile.GNUTYPE_LONGNAME else name
         elif header.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
-            further = _attributes(_payload(source, header.size))
+            further = _parse_pax_records(_read_payload(source, header.size))
             name = further.get("GNU.sparse.name") or further.get("path") or name
-            size = _number(further["size"]) if "size" in further else size
+            size = _parse_size(further["size"]) if "size" in further else size
             sparse = any(key.startswith("GNU.sparse.") for key in further)
         elif header.type == tarfile.XGLTYPE:
-            _payload(source, header.size)
+            _read_payload(source, header.size)
         else:
-            yield from _member(source, block, header, name, size, sparse)
+            yield from _yield_member(source, block, header, name, size, sparse)
             name, size, sparse = "", None, False
     if needs_end and not ended:
         raise EOFError("the archive breaks off")
 
 
-def _member(
-    source: Source, block: bytes, header: tarfile.TarInfo, name: str, size: int | None, sparse: bool
+def _yield_member(
+    source: ByteSource,
+    block: bytes,
+    header: tarfile.TarInfo,
+    name: str,
+    size: int | None,
+    sparse: bool,
 ) -> Iterator[tuple[TarMember, MemberStream]]:
     kind = _KINDS.get(header.type, "file")
     if kind == "file" and (name or header.name).endswith("/"):
@@ -133,42 +140,42 @@ def _member(
         # Its map goes on in blocks of their own, the last of which says that it is.
         more = bool(block[482])
         while more:
-            more = bool(_need_block(source)[504])
+            more = bool(_require_block(source)[504])
     kind = "sparse" if sparse and kind == "file" else kind
     length = 0 if kind in _WITHOUT_DATA else header.size if size is None else size
     stream = MemberStream(source, length)
     yield TarMember((name or header.name).rstrip("/"), kind, length), stream
-    stream.pass_over()
-    _skip(source, -length % BLOCK)
+    stream.skip_rest()
+    _skip(source, -length % BLOCK_BYTES)
 
 
-def _read_block(source: Source) -> bytes:
+def _read_block(source: ByteSource) -> bytes:
     """The next block; nothing at the end, EOFError where the file ends within a block."""
     block = b""
-    while len(block) < BLOCK and (data := source.read(BLOCK - len(block))):
+    while len(block) < BLOCK_BYTES and (data := source.read(BLOCK_BYTES - len(block))):
         block += data
-    if 0 < len(block) < BLOCK and block.strip(b"\x00"):
+    if 0 < len(block) < BLOCK_BYTES and block.strip(b"\x00"):
         raise EOFError("the archive breaks off")
-    return block if len(block) == BLOCK else b""
+    return block if len(block) == BLOCK_BYTES else b""
 
 
-def _need_block(source: Source) -> bytes:
+def _require_block(source: ByteSource) -> bytes:
     block = _read_block(source)
     if not block:
         raise EOFError("the archive breaks off")
     return block
 
 
-def _payload(source: Source, size: int) -> bytes:
-    if size > _MAX_HEADER:
+def _read_payload(source: ByteSource, size: int) -> bytes:
+    if size > _MAX_HEADER_BYTES:
         raise DamageError(f"a member of its tar archive has a header of {size:,} bytes")
     data = b""
-    while len(data) < size + -size % BLOCK:
-        data += _need_block(source)
+    while len(data) < size + -size % BLOCK_BYTES:
+        data += _require_block(source)
     return data[:size]
 
 
-def _attributes(data: bytes) -> dict[str, str]:
+def _parse_pax_records(data: bytes) -> dict[str, str]:
     """What a pax header says: records of `length key=value` and a line end."""
     found, place = {}, 0
     while place < len(data) and data[place]:
@@ -188,28 +195,28 @@ def _attributes(data: bytes) -> dict[str, str]:
     return found
 
 
-def _number(text: str) -> int:
+def _parse_size(text: str) -> int:
     if not text.isdecimal() or len(text) > 18:
         raise DamageError(f"a member of its tar archive has the size {text[:30]!r}")
     return int(text)
 
 
-def _skip(source: Source, size: int) -> None:
+def _skip(source: ByteSource, size: int) -> None:
     """Goes on by `size` bytes; EOFError where there are fewer."""
     seek = getattr(source, "seek", None)
-    if seek and size > _PIECE:
+    if seek and size > _CHUNK_BYTES:
         seek(size - 1, 1)
         size = 1
     while size > 0:
-        data = source.read(min(size, _PIECE))
+        data = source.read(min(size, _CHUNK_BYTES))
         if not data:
             raise EOFError("the archive breaks off")
         size -= len(data)
 
 
-def _is_short(source: Source, rest: bytes) -> bool:
+def _is_short_tail(source: ByteSource, rest: bytes) -> bool:
     """Whether next to nothing follows behind an archive's end, as tapes had it; a longer rest may
     be rows."""
-    while len(rest) <= MAX_GARBAGE and (data := source.read(_PIECE)):
+    while len(rest) <= MAX_GARBAGE and (data := source.read(_CHUNK_BYTES)):
         rest += data
     return len(rest) <= MAX_GARBAGE

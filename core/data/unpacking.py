@@ -8,7 +8,7 @@ The libraries raise at a file's break or damage and may drop what the same call 
 import zlib
 from typing import Protocol
 
-from core.data.decoders import ERRORS, MEMORY_LIMIT, Codec, DamageError, MemoryLimitError
+from core.data.decoders import DECODER_ERRORS, MEMORY_LIMIT, Codec, DamageError, MemoryLimitError
 
 PIECE_BYTES = 2**17
 """Packed bytes read at once."""
@@ -17,7 +17,7 @@ MAX_GARBAGE = 4096
 is refused."""
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """Where packed bytes come from."""
 
     def read(self, size: int = -1, /) -> bytes:
@@ -37,12 +37,12 @@ class Unpacker:
     last bytes. remark: what was passed over, a sentence; empty as a rule.
     """
 
-    def __init__(self, source: Source, codec: Codec, keep_truncated: bool = False) -> None:
+    def __init__(self, source: ByteSource, codec: Codec, keep_truncated: bool = False) -> None:
         self._source = source
         self._codec = codec
         self._keep_truncated = keep_truncated
-        self._decoder = codec.fresh()
-        self._begin = _tell(source)
+        self._decoder = codec.new_decoder()
+        self._begin = _tell_or_none(source)
         self._produced = 0
         self._input = b""
         self._ready = b""
@@ -72,11 +72,11 @@ class Unpacker:
                 self._step(size)
             except EOFError as error:
                 self._fault = error
-                self._ready = self._left_behind()
+                self._ready = self._recover_tail()
             except DamageError as error:
                 self._fault = error
-            except ERRORS as error:
-                self._fault = _damage(error)
+            except DECODER_ERRORS as error:
+                self._fault = _to_damage_error(error)
         self._produced += len(self._ready)
 
     def _step(self, size: int) -> None:
@@ -112,17 +112,17 @@ class Unpacker:
                 break
         rest = rest.lstrip(b"\x00")
         if rest.startswith(self._codec.magic):
-            self._begin = _tell(self._source, -len(rest))
+            self._begin = _tell_or_none(self._source, -len(rest))
             self._produced = 0
-            self._decoder = self._codec.fresh()
+            self._decoder = self._codec.new_decoder()
             self._input = rest
         elif rest and any(magic.startswith(rest) for magic in self._codec.magic):
             raise EOFError("the packed data breaks off")
         else:
             self._done = True
-            self._pass_over(rest)
+            self._skip_garbage(rest)
 
-    def _pass_over(self, garbage: bytes) -> None:
+    def _skip_garbage(self, garbage: bytes) -> None:
         while len(garbage) <= MAX_GARBAGE and (more := self._source.read(PIECE_BYTES)):
             garbage += more
         garbage = garbage.strip(b"\x00")
@@ -134,7 +134,7 @@ class Unpacker:
                 " over."
             )
 
-    def _left_behind(self) -> bytes:
+    def _recover_tail(self) -> bytes:
         """The last bytes before a break: isal gives up to two fewer than zlib, which could be the
         end of a row."""
         if not (self._keep_truncated and self._codec.window_bits) or self._begin is None:
@@ -154,13 +154,13 @@ class Unpacker:
             return found
 
 
-def _tell(source: Source, offset: int = 0) -> int | None:
+def _tell_or_none(source: ByteSource, offset: int = 0) -> int | None:
     """Where a source that can go back stands; None for one that cannot."""
     tell = getattr(source, "tell", None)
     return None if tell is None else tell() + offset
 
 
-def _damage(error: Exception) -> DamageError:
+def _to_damage_error(error: Exception) -> DamageError:
     text = str(error)
     if "Memory usage limit" in text or "too much memory" in text:
         return MemoryLimitError(f"it takes more than {MEMORY_LIMIT >> 20} MB")

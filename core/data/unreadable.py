@@ -205,7 +205,7 @@ SIGNATURES: tuple[Signature, ...] = (
 """Formats by their first bytes; the first that fits is named, so longer marks come before shorter
 ones."""
 
-PACKED: tuple[Signature, ...] = (
+PACKED_TWICE: tuple[Signature, ...] = (
     Signature(b"\x1f\x8b", "packed twice, on the inside by gzip", _TWICE),
     Signature(b"BZh", "packed twice, on the inside by bzip2", _TWICE, binary=True),
     Signature(b"\xfd7zXZ\x00", "packed twice, on the inside by xz", _TWICE),
@@ -333,7 +333,7 @@ def describe_unreadable(head: bytes) -> str | None:
     """
     head = head[:HEAD_BYTES]
     binary = _has_control_bytes(head)
-    for signature in (*SIGNATURES, *PACKED):
+    for signature in (*SIGNATURES, *PACKED_TWICE):
         if head.startswith(signature.magic, signature.offset) and (binary or not signature.binary):
             return f"is {signature.name}; {signature.advice}"
     if _PICKLE_TEXT.match(head):

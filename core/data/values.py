@@ -40,10 +40,10 @@ PLACEHOLDER_LABELS = MISSING_MARKERS
 """Texts that stand in a label column for a label that is not known."""
 NO_LABEL = -1
 """Stored label of a row whose label is a placeholder."""
-MAX_FIELD = 4096
+MAX_CATEGORY_LENGTH = 4096
 """Characters of a category; Criteo's have 8, and a text this long is damage."""
 
-_LONGEST_MARKER = max(map(len, MISSING_MARKERS))
+_MAX_MARKER_LENGTH = max(map(len, MISSING_MARKERS))
 _CATEGORY_BYTES = 8
 """Length of Criteo's categories: of cells of this length only those that no letter or digit begins
 and ends can be markers, and most need no closer look."""
@@ -54,7 +54,7 @@ _LABEL_NUMBER = re.compile(r"[+-]?(0|1)(\.0*)?(e[+-]?0+)?")
 
 
 @dataclass(frozen=True)
-class Parsed:
+class ParsedCells:
     """The distinct cells of a column as values.
 
     values: float64 for numbers, string for categories, int8 for labels; null where missing or
@@ -67,17 +67,17 @@ class Parsed:
     markers: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
-def parse_numbers(cells: pa.Array) -> Parsed:
+def parse_numbers(cells: pa.Array) -> ParsedCells:
     """The cells as float64; a missing-value marker is null, and so is a number that is not finite,
     which is a fault."""
     try:
         values = cells.cast(pa.float64())
         if pc.all(pc.is_finite(values)).as_py() is not False:
-            return Parsed(_without_negative_zero(values))
+            return ParsedCells(_without_negative_zero(values))
     except pa.ArrowInvalid:
         pass
     trimmed = pc.utf8_trim_whitespace(cells)
-    markers = _marker_positions(trimmed)
+    markers = _find_markers(trimmed)
     trimmed = _with_nulls(trimmed, markers)
     numeric = pc.fill_null(pc.match_substring_regex(trimmed, _NUMBER), True)
     values = pc.if_else(numeric, trimmed, None).cast(pa.float64())
@@ -88,29 +88,31 @@ def parse_numbers(cells: pa.Array) -> Parsed:
     faults = dict.fromkeys(np.flatnonzero(np.asarray(pc.invert(numeric))).tolist(), "not a number")
     infinities = np.asarray(pc.or_(infinite, pc.fill_null(spelled, False)))
     faults |= dict.fromkeys(np.flatnonzero(infinities).tolist(), "not a finite number")
-    return Parsed(_without_negative_zero(pc.if_else(infinite, None, values)), faults, markers)
+    return ParsedCells(_without_negative_zero(pc.if_else(infinite, None, values)), faults, markers)
 
 
-def parse_categories(cells: pa.Array, longest: int | None = MAX_FIELD) -> Parsed:
+def parse_categories(cells: pa.Array, max_length: int | None = MAX_CATEGORY_LENGTH) -> ParsedCells:
     """The cells as they are, but for missing-value markers, which are null; a text over `longest`
     is a fault."""
     lengths = np.diff(np.frombuffer(cells.buffers()[1], np.int32, len(cells) + 1, 4 * cells.offset))
-    bare = _has_bare_edge(cells)
+    bare = _has_punctuation_edge(cells)
     if not len(lengths) or ((lengths == _CATEGORY_BYTES).all() and not bare.any()):
-        return Parsed(cells)
-    suspects = np.flatnonzero(((lengths <= _LONGEST_MARKER) & (lengths != _CATEGORY_BYTES)) | bare)
-    markers = suspects[_marker_positions(pc.utf8_trim_whitespace(cells.take(pa.array(suspects))))]
+        return ParsedCells(cells)
+    suspects = np.flatnonzero(
+        ((lengths <= _MAX_MARKER_LENGTH) & (lengths != _CATEGORY_BYTES)) | bare
+    )
+    markers = suspects[_find_markers(pc.utf8_trim_whitespace(cells.take(pa.array(suspects))))]
     values = _with_nulls(cells, markers)
     faults: dict[int, str] = {}
-    if longest is not None and lengths.max() > longest:
+    if max_length is not None and lengths.max() > max_length:
         long = np.flatnonzero(
-            np.asarray(pc.fill_null(pc.greater(pc.utf8_length(values), longest), False))
+            np.asarray(pc.fill_null(pc.greater(pc.utf8_length(values), max_length), False))
         )
-        faults = dict.fromkeys(long.tolist(), f"longer than {longest:,} characters")
-    return Parsed(values, faults, markers)
+        faults = dict.fromkeys(long.tolist(), f"longer than {max_length:,} characters")
+    return ParsedCells(values, faults, markers)
 
 
-def parse_labels(cells: pa.Array, optional: bool = False) -> Parsed:
+def parse_labels(cells: pa.Array, optional: bool = False) -> ParsedCells:
     """The cells as int8: 0 or 1, also written as ``1.0`` or ``True``. optional: placeholders become
     NO_LABEL.
 
@@ -118,15 +120,15 @@ def parse_labels(cells: pa.Array, optional: bool = False) -> Parsed:
     """
     codes, faults = np.zeros(len(cells), np.int8), {}
     for position, cell in enumerate(cells.to_pylist()):
-        code = label_of(cell)
+        code = parse_label(cell)
         if code is None or (code == NO_LABEL and not optional):
             faults[position] = "not 0 or 1"
         else:
             codes[position] = code
-    return Parsed(pa.array(codes), faults)
+    return ParsedCells(pa.array(codes), faults)
 
 
-def label_of(cell: str | None) -> int | None:
+def parse_label(cell: str | None) -> int | None:
     """0 or 1, NO_LABEL for a placeholder, None for anything else."""
     text = (cell or "").strip().lower()
     if text in PLACEHOLDER_LABELS:
@@ -148,7 +150,7 @@ def is_missing(cell: str | None) -> bool:
     return cell is None or cell.strip().lower() in MISSING_MARKERS
 
 
-def _marker_positions(trimmed: pa.Array) -> np.ndarray:
+def _find_markers(trimmed: pa.Array) -> np.ndarray:
     """Positions of the cells, without surrounding spaces, that are missing-value markers; nulls are
     none."""
     found = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(sorted(MISSING_MARKERS)))
@@ -163,7 +165,7 @@ def _with_nulls(cells: pa.Array, positions: np.ndarray) -> pa.Array:
     return pc.if_else(pa.array(missing), None, cells)
 
 
-def _has_bare_edge(cells: pa.Array) -> np.ndarray:
+def _has_punctuation_edge(cells: pa.Array) -> np.ndarray:
     """bool (cells,): whether the first or the last byte comes before the digits, as blanks, dots
     and dashes do."""
     _, offsets, letters = cells.buffers()

@@ -19,53 +19,55 @@ from numpy.typing import DTypeLike
 
 from core.data.schema import FIELDS, NUMERIC
 
-_PARQUET = b"PAR1"
-_LENGTH = 8
+_PARQUET_MAGIC = b"PAR1"
+_LENGTH_BYTES = 8
 """Bytes at the start of a safetensors file that say how long its header is."""
 
 
-def sample_fault(folder: Path, rows: int) -> str:
+def find_sample_fault(folder: Path, rows: int) -> str:
     """What is wrong with the files of a sample of so many rows."""
     stream, earlier, skipped = (
         folder / name for name in ("rows.arrow", "rows.parquet", "skipped.npy")
     )
     return (
-        parquet_fault(earlier, rows)
+        find_parquet_fault(earlier, rows)
         if earlier.exists() and not stream.exists()
-        else stream_fault(stream, rows)
-    ) or (array_fault(skipped, np.int64, None) if skipped.exists() else "")
+        else find_stream_fault(stream, rows)
+    ) or (find_array_fault(skipped, np.int64, None) if skipped.exists() else "")
 
 
-def dataset_fault(folder: Path, rows: int) -> str:
+def find_dataset_fault(folder: Path, rows: int) -> str:
     """What is wrong with the files of a dataset of so many rows; its encoded rows are seen to by
-    `encoded_fault`."""
+    `find_encoded_fault`."""
     arrays = {"parts.npy": np.int8, "order.npy": np.int64, "labels.npy": np.float32}
-    faults = (array_fault(folder / name, kind, (rows,)) for name, kind in arrays.items())
-    return next(filter(None, faults), "") or preprocessing_fault(folder / "preprocessing")
+    faults = (find_array_fault(folder / name, kind, (rows,)) for name, kind in arrays.items())
+    return next(filter(None, faults), "") or find_preprocessing_fault(folder / "preprocessing")
 
 
-def encoded_fault(folder: Path, rows: int) -> str:
+def find_encoded_fault(folder: Path, rows: int) -> str:
     """What is wrong with so many encoded rows."""
-    ids = array_fault(folder / "ids.npy", np.int32, (rows, len(FIELDS)))
-    return ids or array_fault(folder / "numerics.npy", np.float32, (rows, len(NUMERIC)))
+    ids = find_array_fault(folder / "ids.npy", np.int32, (rows, len(FIELDS)))
+    return ids or find_array_fault(folder / "numerics.npy", np.float32, (rows, len(NUMERIC)))
 
 
-def backbone_fault(folder: Path) -> str:
+def find_backbone_fault(folder: Path) -> str:
     """What is wrong with the files of a backbone, or of a run's model."""
-    return weights_fault(folder / "model.safetensors") or preprocessing_fault(
+    return find_weights_fault(folder / "model.safetensors") or find_preprocessing_fault(
         folder / "preprocessing"
     )
 
 
-def preprocessing_fault(folder: Path) -> str:
+def find_preprocessing_fault(folder: Path) -> str:
     """What is wrong with what core.data.preprocessing.Preprocessing.save wrote."""
-    return json_fault(folder / "preprocessing.json") or parquet_fault(folder / "vocabulary.parquet")
+    return find_json_fault(folder / "preprocessing.json") or find_parquet_fault(
+        folder / "vocabulary.parquet"
+    )
 
 
-def array_fault(path: Path, dtype: DTypeLike, shape: tuple[int, ...] | None) -> str:
+def find_array_fault(path: Path, dtype: DTypeLike, shape: tuple[int, ...] | None) -> str:
     """What is wrong with a .npy file of that type and shape; shape None: one dimension, as long as
     it says itself."""
-    if fault := _absent(path):
+    if fault := _check_exists(path):
         return fault
     size = path.stat().st_size
     with path.open("rb") as stream:
@@ -83,12 +85,12 @@ def array_fault(path: Path, dtype: DTypeLike, shape: tuple[int, ...] | None) -> 
         begins = stream.tell()
     if kind != np.dtype(dtype) or (found != shape if shape is not None else len(found) != 1):
         return f"{path.name} holds {kind} {found}"
-    return _sized(path, size, begins + math.prod(found) * kind.itemsize)
+    return _check_size(path, size, begins + math.prod(found) * kind.itemsize)
 
 
-def stream_fault(path: Path, rows: int) -> str:
+def find_stream_fault(path: Path, rows: int) -> str:
     """What is wrong with an Arrow stream of so many rows (core.data.rowsfile)."""
-    if fault := _absent(path):
+    if fault := _check_exists(path):
         return fault
     found = 0
     try:
@@ -107,16 +109,16 @@ def stream_fault(path: Path, rows: int) -> str:
     return "" if found == rows and ended else f"{path.name} holds {found:,} of {rows:,} rows"
 
 
-def parquet_fault(path: Path, rows: int | None = None) -> str:
+def find_parquet_fault(path: Path, rows: int | None = None) -> str:
     """What is wrong with a Parquet file, of so many rows where that is known."""
-    if fault := _absent(path):
+    if fault := _check_exists(path):
         return fault
     size = path.stat().st_size
     with path.open("rb") as stream:
-        ends = [stream.read(len(_PARQUET))]
-        stream.seek(max(0, size - len(_PARQUET)))
+        ends = [stream.read(len(_PARQUET_MAGIC))]
+        stream.seek(max(0, size - len(_PARQUET_MAGIC)))
         ends.append(stream.read())
-    if ends != [_PARQUET, _PARQUET]:
+    if ends != [_PARQUET_MAGIC, _PARQUET_MAGIC]:
         return f"{path.name} is no Parquet file ({size:,} bytes)"
     try:
         found = pq.read_metadata(path).num_rows
@@ -128,25 +130,25 @@ def parquet_fault(path: Path, rows: int | None = None) -> str:
     return "" if rows in (None, found) else f"{path.name} holds {found:,} of {rows:,} rows"
 
 
-def weights_fault(path: Path) -> str:
+def find_weights_fault(path: Path) -> str:
     """What is wrong with a safetensors file."""
-    if fault := _absent(path):
+    if fault := _check_exists(path):
         return fault
     size = path.stat().st_size
     with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(_LENGTH), "little")
+        length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
         text = stream.read(length) if length <= size else b""
     try:
         tensors: dict[str, Any] = json.loads(text)
         ends = [one["data_offsets"][1] for name, one in tensors.items() if name != "__metadata__"]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return f"{path.name} has no header of weights ({size:,} bytes)"
-    return _sized(path, size, _LENGTH + length + max(ends, default=0))
+    return _check_size(path, size, _LENGTH_BYTES + length + max(ends, default=0))
 
 
-def json_fault(path: Path) -> str:
+def find_json_fault(path: Path) -> str:
     """What is wrong with a file of JSON."""
-    if fault := _absent(path):
+    if fault := _check_exists(path):
         return fault
     try:
         json.loads(path.read_bytes())
@@ -155,9 +157,9 @@ def json_fault(path: Path) -> str:
     return ""
 
 
-def _absent(path: Path) -> str:
+def _check_exists(path: Path) -> str:
     return "" if path.exists() else f"{path.name} is missing"
 
 
-def _sized(path: Path, size: int, expected: int) -> str:
+def _check_size(path: Path, size: int, expected: int) -> str:
     return "" if size == expected else f"{path.name} has {size:,} of {expected:,} bytes"

@@ -13,15 +13,15 @@ from typing import BinaryIO
 from isal import isal_zlib
 
 from core.data.decoders import ZIP_METHODS, DamageError
-from core.data.unpacking import Source, Unpacker
+from core.data.unpacking import ByteSource, Unpacker
 
-MAX_DIRECTORY = 8 * 2**20
+MAX_DIRECTORY_BYTES = 8 * 2**20
 """Bytes of an archive's directory, enough for a hundred thousand members."""
-_LOCAL = b"PK\x03\x04"
-_LOCAL_SIZE = 30
+_LOCAL_MAGIC = b"PK\x03\x04"
+_LOCAL_HEADER_BYTES = 30
 _DEFLATE64 = 9
-_UNKNOWN = 0xFFFFFFFF
-_MAX_GAP = 1024
+_ZIP64_SIZE = 0xFFFFFFFF
+_MAX_GAP_BYTES = 1024
 """Bytes between two members that belong to neither."""
 
 
@@ -30,7 +30,7 @@ class ZipMember:
     """A member of a zip archive.
 
     kind: file, folder, link, device, encrypted, or deflate64 or method where its packing is not
-    read. packed, size and crc: None where the archive does not say. place: where its own header
+    read. packed, size and crc: None where the archive does not say. offset: where its own header
     stands in the file. listed: whether the archive's directory names it.
     """
 
@@ -40,15 +40,15 @@ class ZipMember:
     packed: int | None
     size: int | None
     crc: int | None
-    place: int
+    offset: int
     listed: bool
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedMember:
     """A member's unpacked bytes, where the packed ones begin in the file and how many they are."""
 
-    stream: Source
+    stream: ByteSource
     start: int
     packed: int
 
@@ -57,7 +57,7 @@ class NoDirectoryError(Exception):
     """The archive has no directory at its end: it is cut off, or no zip archive."""
 
 
-class Window:
+class FileWindow:
     """Bytes `start` to `end` of a file, as a file; with no `end`, all to the last one."""
 
     def __init__(self, raw: BinaryIO, start: int, end: int | None) -> None:
@@ -80,16 +80,16 @@ class Window:
         self._raw.seek(place)
 
     @property
-    def cut(self) -> bool:
+    def is_truncated(self) -> bool:
         """Whether the file ends before the window does."""
         return self._raw.seek(0, 2) < self._end
 
 
-class Checked:
+class ChecksumReader:
     """A member's unpacked bytes; DamageError unless they are as many, and have the checksum, that
     the archive says."""
 
-    def __init__(self, stream: Source, member: ZipMember) -> None:
+    def __init__(self, stream: ByteSource, member: ZipMember) -> None:
         self._stream = stream
         self._member = member
         self._count = self._crc = 0
@@ -113,7 +113,7 @@ class Checked:
         return data
 
 
-class _Bounded:
+class _BoundedFile:
     """A file for zipfile that hands out no directory beyond all measure."""
 
     def __init__(self, raw: BinaryIO) -> None:
@@ -121,7 +121,7 @@ class _Bounded:
         self.seek, self.tell, self.seekable = raw.seek, raw.tell, raw.seekable
 
     def read(self, size: int = -1) -> bytes:
-        if size > MAX_DIRECTORY:
+        if size > MAX_DIRECTORY_BYTES:
             raise DamageError(f"its directory has {size:,} bytes")
         return self._raw.read(size)
 
@@ -130,7 +130,7 @@ def read_directory(raw: BinaryIO) -> list[ZipMember]:
     """Every member, in the directory's order. NoDirectoryError, or DamageError where it is not
     sound."""
     try:
-        with zipfile.ZipFile(_Bounded(raw)) as archive:
+        with zipfile.ZipFile(_BoundedFile(raw)) as archive:
             found, directory = archive.infolist(), archive.start_dir
     except zipfile.BadZipFile as error:
         if "not a zip file" in str(error):
@@ -141,7 +141,7 @@ def read_directory(raw: BinaryIO) -> list[ZipMember]:
     members = [
         ZipMember(
             one.filename,
-            _kind(one),
+            _member_kind(one),
             one.compress_type,
             one.compress_size,
             one.file_size,
@@ -151,7 +151,7 @@ def read_directory(raw: BinaryIO) -> list[ZipMember]:
         )
         for one in found
     ]
-    if any(one.place < 0 for one in members):
+    if any(one.offset < 0 for one in members):
         raise DamageError("its directory names places before the file's beginning")
     _check_unlisted(raw, members, directory)
     return members
@@ -165,39 +165,39 @@ def read_local_headers(raw: BinaryIO, limit: int) -> list[ZipMember]:
     """
     members: list[ZipMember] = []
     place = 0
-    while len(members) < limit and (member := _local_member(raw, place)):
+    while len(members) < limit and (member := _read_local_header(raw, place)):
         members.append(member)
         if member.packed is None:
             break
-        place = _data_start(raw, member) + member.packed
+        place = _find_data_start(raw, member) + member.packed
     return members
 
 
-def open_member(raw: BinaryIO, member: ZipMember, keep_truncated: bool = False) -> Opened:
+def open_member(raw: BinaryIO, member: ZipMember, keep_truncated: bool = False) -> OpenedMember:
     """A member, to be read as long as no other one is.
 
     The member is of the kind file. DamageError where its headers do not fit.
     """
-    start = _data_start(raw, member)
+    start = _find_data_start(raw, member)
     size = raw.seek(0, 2)
     packed = size - start if member.packed is None else member.packed
     if member.listed and start + packed > size:
         raise DamageError(f"{member.name[:80]!r} would end behind the archive's own end")
-    window = Window(raw, start, None if member.packed is None else start + packed)
+    window = FileWindow(raw, start, None if member.packed is None else start + packed)
     if member.method == 0:
         if member.packed is None:
             raise DamageError(
                 f"{member.name[:80]!r} is not packed, and nothing says how long it is"
             )
-        return Opened(Checked(_Whole(window, packed), member), start, packed)
+        return OpenedMember(ChecksumReader(_StoredReader(window, packed), member), start, packed)
     unpacker = Unpacker(window, ZIP_METHODS[member.method], keep_truncated)
-    return Opened(Checked(_Sound(unpacker, window), member), start, packed)
+    return OpenedMember(ChecksumReader(_PackedReader(unpacker, window), member), start, packed)
 
 
-class _Whole:
+class _StoredReader:
     """A member that is not packed: EOFError where the file ends before it."""
 
-    def __init__(self, window: Window, size: int) -> None:
+    def __init__(self, window: FileWindow, size: int) -> None:
         self._window = window
         self._left = size
 
@@ -209,11 +209,11 @@ class _Whole:
         return data
 
 
-class _Sound:
+class _PackedReader:
     """A packed member: one that ends within its file, but before its packing does, is damaged and
     not cut off."""
 
-    def __init__(self, stream: Unpacker, window: Window) -> None:
+    def __init__(self, stream: Unpacker, window: FileWindow) -> None:
         self._stream = stream
         self._window = window
 
@@ -221,13 +221,13 @@ class _Sound:
         try:
             return self._stream.read(size)
         except EOFError:
-            if self._window.bounded and not self._window.cut:
+            if self._window.bounded and not self._window.is_truncated:
                 raise DamageError("a member is longer than the archive says") from None
             raise
 
 
-def _kind(one: zipfile.ZipInfo) -> str:
-    if kind := _kind_of(one.filename, one.flag_bits, one.compress_type):
+def _member_kind(one: zipfile.ZipInfo) -> str:
+    if kind := _kind_from_header(one.filename, one.flag_bits, one.compress_type):
         return kind
     # The mode of a file as Unix has it: 0 where the archive comes from elsewhere, 1 where the rows
     # came through a pipe.
@@ -235,7 +235,7 @@ def _kind(one: zipfile.ZipInfo) -> str:
     return {0: "file", 1: "file", 8: "file", 4: "folder", 10: "link"}.get(mode, "device")
 
 
-def _kind_of(name: str, flags: int, method: int) -> str:
+def _kind_from_header(name: str, flags: int, method: int) -> str:
     """What a member's header says that it is; empty for what may be a file."""
     # zipfile's own is_dir fails on an empty name.
     if name.endswith("/"):
@@ -247,10 +247,10 @@ def _kind_of(name: str, flags: int, method: int) -> str:
     return ""
 
 
-def _local_member(raw: BinaryIO, place: int) -> ZipMember | None:
+def _read_local_header(raw: BinaryIO, place: int) -> ZipMember | None:
     raw.seek(place)
-    head = raw.read(_LOCAL_SIZE)
-    if len(head) < _LOCAL_SIZE or not head.startswith(_LOCAL):
+    head = raw.read(_LOCAL_HEADER_BYTES)
+    if len(head) < _LOCAL_HEADER_BYTES or not head.startswith(_LOCAL_MAGIC):
         return None
     number = lambda start, length: int.from_bytes(head[start : start + length], "little")  # noqa: E731
     name = raw.read(number(26, 2))
@@ -261,12 +261,12 @@ def _local_member(raw: BinaryIO, place: int) -> ZipMember | None:
     size: int | None = number(22, 4)
     if flags & 8 and not packed:
         packed = size = crc = None
-    elif _UNKNOWN in (packed, size):
+    elif _ZIP64_SIZE in (packed, size):
         size, packed = _zip64_sizes(extra)
     text = name.decode("utf-8" if flags & 0x800 else "cp437", "replace")
     return ZipMember(
         text,
-        _kind_of(text, flags, method) or "file",
+        _kind_from_header(text, flags, method) or "file",
         method,
         packed,
         size,
@@ -290,16 +290,16 @@ def _zip64_sizes(extra: bytes) -> tuple[int | None, int | None]:
     return None, None
 
 
-def _data_start(raw: BinaryIO, member: ZipMember) -> int:
-    raw.seek(member.place)
-    head = raw.read(_LOCAL_SIZE)
-    if len(head) < _LOCAL_SIZE or not head.startswith(_LOCAL):
+def _find_data_start(raw: BinaryIO, member: ZipMember) -> int:
+    raw.seek(member.offset)
+    head = raw.read(_LOCAL_HEADER_BYTES)
+    if len(head) < _LOCAL_HEADER_BYTES or not head.startswith(_LOCAL_MAGIC):
         raise DamageError(
             f"the header of {member.name[:80]!r} is not where the archive's directory says"
         )
     return (
-        member.place
-        + _LOCAL_SIZE
+        member.offset
+        + _LOCAL_HEADER_BYTES
         + int.from_bytes(head[26:28], "little")
         + int.from_bytes(head[28:30], "little")
     )
@@ -308,24 +308,24 @@ def _data_start(raw: BinaryIO, member: ZipMember) -> int:
 def _check_unlisted(raw: BinaryIO, members: list[ZipMember], directory: int) -> None:
     """DamageError where there is a member, or room for one, that the directory does not know: two
     archives put end to end have one directory too many."""
-    ends = [0, *sorted(_ends(raw, members))]
-    begins = [*sorted(member.place for member in members), directory]
+    ends = [0, *sorted(_member_ends(raw, members))]
+    begins = [*sorted(member.offset for member in members), directory]
     for end, begin in zip(ends, begins, strict=True):
         if begin <= end:
             continue
         raw.seek(end)
         # A member may be followed by its sizes, of at most 24 bytes, and a program may stand before
         # the first.
-        if _LOCAL in raw.read(min(28, begin - end)) or (end and begin - end > _MAX_GAP):
+        if _LOCAL_MAGIC in raw.read(min(28, begin - end)) or (end and begin - end > _MAX_GAP_BYTES):
             raise DamageError(
                 "it holds data that its directory does not name: two archives end to end?"
             )
 
 
-def _ends(raw: BinaryIO, members: list[ZipMember]) -> Iterator[int]:
+def _member_ends(raw: BinaryIO, members: list[ZipMember]) -> Iterator[int]:
     for member in members:
         try:
-            yield _data_start(raw, member) + (member.packed or 0)
+            yield _find_data_start(raw, member) + (member.packed or 0)
         except DamageError:
             # Said when the member is read.
-            yield member.place
+            yield member.offset

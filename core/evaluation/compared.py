@@ -9,25 +9,25 @@ from typing import Protocol
 import numpy as np
 
 from core.evaluation.seeds import (
-    Components,
-    SeedDifference,
-    auc_components,
-    compare_components,
-    compare_losses,
-    row_losses,
+    PairedDifference,
+    PlacementValues,
+    compare_log_losses,
+    compare_placement_values,
+    log_loss_per_row,
+    placement_values_by_seed,
 )
 
-MOST = 2**14
+MAX_CACHED = 2**14
 """Comparisons kept, about 30 MB."""
 BLOCK_BYTES = 2**27
 """Losses of so many scorings at a time, and DeLong's components of as many beside them."""
-LEAST_AT_ONCE = 256
+MIN_SCORINGS_AT_ONCE = 256
 """Scorings at a time however many rows there are: drawing the rows anew takes as long as summing
 over so many."""
 
-Compared = tuple[SeedDifference, SeedDifference]
+Comparison = tuple[PairedDifference, PairedDifference]
 """AUC and log loss of one strategy less those of another."""
-_kept: dict[Hashable, Compared] = {}
+_cache: dict[Hashable, Comparison] = {}
 _lock = Lock()
 
 
@@ -40,27 +40,27 @@ class Scores(Protocol):
 
 
 @dataclass(frozen=True)
-class Side:
-    """Some seeds of a strategy. places: which of `scores`.
+class SeedScores:
+    """Some seeds of a strategy. seed_indices: which of `scores`.
 
     keys: of each of `scores`, what no other scoring of any rows has; none where there is no such
     thing.
     """
 
     scores: Scores
-    places: tuple[int, ...]
+    seed_indices: tuple[int, ...]
     keys: tuple[Hashable, ...] = ()
 
     @property
     def scorings(self) -> list[tuple[Scores, int]]:
         """One for each seed."""
-        return [(self.scores, place) for place in self.places]
+        return [(self.scores, place) for place in self.seed_indices]
 
 
-Pair = tuple[Side, Side]
+Pair = tuple[SeedScores, SeedScores]
 
 
-def compared(labels: np.ndarray, pairs: Sequence[Pair]) -> list[Compared]:
+def compare_pairs(y_true: np.ndarray, pairs: Sequence[Pair]) -> list[Comparison]:
     """Every pair's comparison. labels: (rows,), of the rows that all scores are of. The two of a
     pair have the same seeds in the same order.
 
@@ -68,14 +68,14 @@ def compared(labels: np.ndarray, pairs: Sequence[Pair]) -> list[Compared]:
     that it is the same bits whether it is remembered or not, and whatever it is asked for with.
     """
     keys = [_key(pair) for pair in pairs]
-    found = {key: kept for key in keys if (kept := _kept.get(key))}
+    found = {key: kept for key in keys if (kept := _cache.get(key))}
     new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in found}
     for block in _blocks(
-        [*new.values()], max(LEAST_AT_ONCE, BLOCK_BYTES // (8 * max(1, len(labels))))
+        [*new.values()], max(MIN_SCORINGS_AT_ONCE, BLOCK_BYTES // (8 * max(1, len(y_true))))
     ):
-        for pair, comparison in zip(block, _compare(labels, block), strict=True):
+        for pair, comparison in zip(block, _compare(y_true, block), strict=True):
             found[_key(pair)] = comparison
-    _keep(
+    _remember(
         {
             key: found[key]
             for key, pair in zip(keys, pairs, strict=True)
@@ -85,21 +85,21 @@ def compared(labels: np.ndarray, pairs: Sequence[Pair]) -> list[Compared]:
     return [found[key] for key in keys]
 
 
-def _keep(found: dict[Hashable, Compared]) -> None:
+def _remember(found: dict[Hashable, Comparison]) -> None:
     """The comparisons that were asked for longest ago make room."""
     with _lock:
         for key, comparison in found.items():
-            _kept.pop(key, None)
-            _kept[key] = comparison
-        for key in [*_kept][: max(0, len(_kept) - MOST)]:
-            del _kept[key]
+            _cache.pop(key, None)
+            _cache[key] = comparison
+        for key in [*_cache][: max(0, len(_cache) - MAX_CACHED)]:
+            del _cache[key]
 
 
 def _key(pair: Pair) -> Hashable:
     return tuple(
-        tuple(side.keys[place] for place in side.places)
+        tuple(side.keys[place] for place in side.seed_indices)
         if side.keys
-        else (id(side.scores), side.places)
+        else (id(side.scores), side.seed_indices)
         for side in pair
     )
 
@@ -120,10 +120,10 @@ def _blocks(pairs: Sequence[Pair], most: int) -> Iterator[list[Pair]]:
         yield block
 
 
-def _compare(labels: np.ndarray, pairs: Sequence[Pair]) -> list[Compared]:
+def _compare(labels: np.ndarray, pairs: Sequence[Pair]) -> list[Comparison]:
     numbers: dict[tuple[int, int], int] = {}
     losses: list[np.ndarray] = []
-    parts: list[Components] = []
+    parts: list[PlacementValues] = []
     places = []
     for pair in pairs:
         for side in pair:
@@ -131,13 +131,13 @@ def _compare(labels: np.ndarray, pairs: Sequence[Pair]) -> list[Compared]:
                 if (id(scores), place) not in numbers:
                     numbers[id(scores), place] = len(numbers)
                     own = np.asarray(scores[place], dtype=np.float64)
-                    losses.append(row_losses(labels, own))
-                    parts += auc_components(labels, own[None])
+                    losses.append(log_loss_per_row(labels, own))
+                    parts += placement_values_by_seed(labels, own[None])
         a, b = ([numbers[id(scores), place] for scores, place in side.scorings] for side in pair)
         places.append((a, b))
-    of_losses = compare_losses(losses, places)
+    of_losses = compare_log_losses(losses, places)
     of_auc = [
-        compare_components([parts[i] for i in a], [parts[i] for i in b], len(labels))
+        compare_placement_values([parts[i] for i in a], [parts[i] for i in b], len(labels))
         for a, b in places
     ]
     return [*zip(of_auc, of_losses, strict=True)]

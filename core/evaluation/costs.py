@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import BadInput
-from core.evaluation.curves import Confusion, threshold_table
+from core.evaluation.curves import ConfusionMatrix, threshold_table
 
 
 @dataclass(frozen=True)
-class Costs:
+class DecisionCosts:
     """In one currency, for one row each. false_positive: acting where no click comes.
     false_negative: missing one."""
 
@@ -29,19 +29,19 @@ class Costs:
                 "Both costs are 0, so every threshold costs the same; give one of them a cost."
             )
 
-    def of(self, counts: Confusion) -> float:
+    def total(self, counts: ConfusionMatrix) -> float:
         """Total cost of the decisions counted."""
         return self.false_positive * counts.fp + self.false_negative * counts.fn
 
-    def of_rows(self, labels: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    def per_row(self, y_true: np.ndarray, y_score: np.ndarray, threshold: float) -> np.ndarray:
         """Cost of every row, (rows,), when scores of at least `threshold` are acted on."""
-        acted = scores >= threshold
-        return self.false_positive * (acted & (labels == 0)) + self.false_negative * (
-            ~acted & (labels == 1)
+        acted = y_score >= threshold
+        return self.false_positive * (acted & (y_true == 0)) + self.false_negative * (
+            ~acted & (y_true == 1)
         )
 
 
-def of_impressions(click_value: float, price: float) -> Costs:
+def impression_costs(click_value: float, price: float) -> DecisionCosts:
     """The costs of buying an impression at `price` for each predicted click, where a click is worth
     `click_value`.
 
@@ -54,15 +54,15 @@ def of_impressions(click_value: float, price: float) -> Costs:
             f"A click is worth {click_value!r} and an impression costs {price!r}; a click must be"
             " worth more than the impression, and the price 0 or more."
         )
-    return Costs(price, click_value - price)
+    return DecisionCosts(price, click_value - price)
 
 
-def cheapest_threshold(labels: np.ndarray, scores: np.ndarray, costs: Costs) -> float:
+def cheapest_threshold(y_true: np.ndarray, y_score: np.ndarray, costs: DecisionCosts) -> float:
     """The threshold with the lowest total cost on these (validation) rows; the highest one on ties.
 
     Above every score where acting on nothing costs least: then just above the highest score.
     """
-    table = threshold_table(labels, scores)
+    table = threshold_table(y_true, y_score)
     if not len(table.thresholds):
         return 0.5
     none = costs.false_negative * table.positives

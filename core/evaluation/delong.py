@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from core.evaluation.inputs import check
+from core.evaluation.inputs import validate_scores
 
 
 @dataclass(frozen=True)
-class Difference:
+class AUCDifference:
     """AUC of a less AUC of b, its 95 % interval, and the two-sided p-value of no difference; NaN
     where undefined."""
 
@@ -20,21 +20,23 @@ class Difference:
     p: float
 
 
-def components(labels: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+def placement_values(
+    y_true: np.ndarray, y_score: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
     """(AUC, the share of negatives below each positive, the share of positives above each
     negative).
 
     Ties count half. NaN and empty arrays when either class is absent.
     """
-    labels, scores = check(labels, scores)
-    positive = labels == 1
+    y_true, y_score = validate_scores(y_true, y_score)
+    positive = y_true == 1
     m, n = int(positive.sum()), int((~positive).sum())
     if not m or not n:
         return float("nan"), np.zeros(0), np.zeros(0)
     # One sort serves all three mid-ranks: what lies below a row are whole rows, and half of those
     # it is tied with.
-    order = np.argsort(scores)
-    ordered = scores[order]
+    order = np.argsort(y_score)
+    ordered = y_score[order]
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) + 1
     positives = np.cumsum(positive[order])[ends - 1]
     starts = np.append(0, ends[:-1])
@@ -48,9 +50,9 @@ def components(labels: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarra
     return float(of_positives.mean()), of_positives, of_negatives
 
 
-def auc_variance(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
+def auc_variance(y_true: np.ndarray, y_score: np.ndarray) -> tuple[float, float]:
     """(AUC, variance of the AUC); variance NaN with fewer than two rows of a class."""
-    auc, of_positives, of_negatives = components(labels, scores)
+    auc, of_positives, of_negatives = placement_values(y_true, y_score)
     if len(of_positives) < 2 or len(of_negatives) < 2:
         return auc, float("nan")
     return auc, float(
@@ -66,17 +68,17 @@ def auc_interval(auc: float, variance: float, level: float = 0.95) -> tuple[floa
     return max(0.0, auc - half), min(1.0, auc + half)
 
 
-def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> Difference:
+def delong_test(y_true: np.ndarray, a: np.ndarray, b: np.ndarray) -> AUCDifference:
     """Compares two scorings of the same rows; equal scorings give p = 1.
 
     Interval and p are NaN with fewer than two rows of a class, and where the scorings differ but
     the difference has no variance (such as a complete separation against its reverse).
     """
-    auc_a, positives_a, negatives_a = components(labels, a)
-    auc_b, positives_b, negatives_b = components(labels, b)
+    auc_a, positives_a, negatives_a = placement_values(y_true, a)
+    auc_b, positives_b, negatives_b = placement_values(y_true, b)
     delta = auc_a - auc_b
     if len(positives_a) < 2 or len(negatives_a) < 2:
-        return Difference(delta, float("nan"), float("nan"), float("nan"))
+        return AUCDifference(delta, float("nan"), float("nan"), float("nan"))
     positives, negatives = positives_a - positives_b, negatives_a - negatives_b
     deviation = (
         positives.var(ddof=1) / len(positives) + negatives.var(ddof=1) / len(negatives)
@@ -84,7 +86,11 @@ def compare(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> Difference:
     if deviation == 0:
         nan = float("nan")
         return (
-            Difference(delta, delta, delta, 1.0) if delta == 0 else Difference(delta, nan, nan, nan)
+            AUCDifference(delta, delta, delta, 1.0)
+            if delta == 0
+            else AUCDifference(delta, nan, nan, nan)
         )
     half = float(ndtri(0.975)) * deviation
-    return Difference(delta, delta - half, delta + half, float(2 * ndtr(-abs(delta) / deviation)))
+    return AUCDifference(
+        delta, delta - half, delta + half, float(2 * ndtr(-abs(delta) / deviation))
+    )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-MISSING = "–"
+MISSING_TEXT = "–"
 """Stands for a number that does not exist."""
 MetricValues = Mapping[str, Any]
 """Metrics by name, as core.evaluation.metrics.Metrics.as_dict gives them; any may be missing."""
@@ -45,13 +45,13 @@ def metric_value(metrics: MetricValues | None, name: str) -> float:
     return float("nan") if is_missing(value) else float(value)  # type: ignore[arg-type]
 
 
-def known_metric(metrics: MetricValues | None, name: str) -> float | None:
+def metric_or_none(metrics: MetricValues | None, name: str) -> float | None:
     """The metric as a float for tables and files; None where it is missing."""
     value = metric_value(metrics, name)
     return None if math.isnan(value) else value
 
 
-def known_number(value: float) -> float | None:
+def number_or_none(value: float) -> float | None:
     """The value, None where it is missing."""
     return None if is_missing(value) else value
 
@@ -62,13 +62,13 @@ def format_metric(value: object, digits: int = 4, signed: bool = False) -> str:
     >>> format_metric(0.76512), format_metric(0.0123, signed=True), format_metric(None)
     ('0.7651', '+0.0123', '–')
     """
-    return MISSING if is_missing(value) else f"{value:{'+' if signed else ''}.{digits}f}"
+    return MISSING_TEXT if is_missing(value) else f"{value:{'+' if signed else ''}.{digits}f}"
 
 
 def format_bounds(low: object, high: object, digits: int = 4, signed: bool = False) -> str:
     """Both ends of an interval, "0.7583 to 0.7719"; MISSING where either is missing."""
     if is_missing(low) or is_missing(high):
-        return MISSING
+        return MISSING_TEXT
     return f"{format_metric(low, digits, signed)} to {format_metric(high, digits, signed)}"
 
 
@@ -85,7 +85,7 @@ def format_with_bounds(
 def format_p(p: object) -> str:
     """A p-value, "< 0.0001" or "0.0123"; MISSING where nothing could be tested."""
     if is_missing(p):
-        return MISSING
+        return MISSING_TEXT
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"  # type: ignore[operator]
 
 
@@ -144,7 +144,7 @@ def reason_without_auc(metrics: MetricValues | None) -> str:
     """Why there is no AUC, "no AUC: all 30 rows have the label 0"; "" where there is one."""
     if not math.isnan(metric_value(metrics, "auc")):
         return ""
-    reason = reason_of_counts(*_counts(metrics))
+    reason = reason_from_counts(*_counts(metrics))
     return f"no AUC: {reason}" if reason else "no AUC"
 
 
@@ -153,7 +153,7 @@ def reason_without_interval(metrics: MetricValues | None) -> str:
     if not any(math.isnan(metric_value(metrics, name)) for name in ("auc_low", "auc_high")):
         return ""
     rows, clicks = _counts(metrics)
-    reason = reason_of_counts(rows, clicks)
+    reason = reason_from_counts(rows, clicks)
     if not reason and clicks is None:
         reason = "fewer than two rows of a class"
     return f"no interval: {reason}" if reason else "no interval"
@@ -175,7 +175,7 @@ def missing_sentence(metrics: MetricValues | None, where: str) -> str:
     )
 
 
-def reason_of_counts(rows: int | None, clicks: int | None) -> str:
+def reason_from_counts(rows: int | None, clicks: int | None) -> str:
     """What keeps `rows` rows with `clicks` clicks from having an AUC with an interval; "" where
     nothing does.
 
@@ -198,10 +198,10 @@ def reason_of_counts(rows: int | None, clicks: int | None) -> str:
     return f"one row without a click in {rows:,} rows" if rows - clicks == 1 else ""
 
 
-def reason_of_labels(labels: np.ndarray) -> str:
+def reason_from_labels(labels: np.ndarray) -> str:
     """Why two scorings of rows with these labels (rows,), 0 or 1, cannot be compared; for those
     that cannot be."""
-    return reason_of_counts(len(labels), int(np.sum(labels))) or NO_VARIANCE
+    return reason_from_counts(len(labels), int(np.sum(labels))) or NO_VARIANCE
 
 
 def _counts(metrics: MetricValues | None) -> tuple[int | None, int | None]:

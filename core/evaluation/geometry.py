@@ -25,7 +25,7 @@ def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
     return float(shared / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)))
 
 
-def plane(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def pca_2d(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Vectors (values, floats) before and after in the plane that shows most of both (PCA of all of
     them together).
 

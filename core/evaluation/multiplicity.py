@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
+def holm_adjust(p_values: Sequence[float]) -> np.ndarray:
     """Holm's step-down adjustment (1979), float64 in the order given: reject where the result is
     below the level.
 

@@ -13,38 +13,38 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from core.evaluation.delong import components
+from core.evaluation.delong import placement_values
 
 RESAMPLES = 2000
-Components = tuple[float, np.ndarray, np.ndarray]
+PlacementValues = tuple[float, np.ndarray, np.ndarray]
 """AUC, and DeLong's components of the positives and of the negatives."""
-MOST_LOSS = 64
+MAX_ROW_LOSS = 64
 """Above the log loss of any row: row_losses clips scores, which ends it at 36."""
-CHUNK_COUNTS = 4_000_000
+MAX_COUNTS_AT_ONCE = 4_000_000
 """How often each row is drawn is counted for so many (resample, row) at a time: about 32 MB."""
 
 
 @dataclass(frozen=True)
-class SeedDifference:
+class PairedDifference:
     """Mean of a metric of a less that of b over seeds, its 95 % interval and two-sided p-value; NaN
     where undefined.
 
-    test_deviation: standard error from test rows; NaN with fewer than two rows (of a class, for the
-    AUC). seed_deviation: from seeds; NaN with a single one.
+    test_standard_error: standard error from test rows; NaN with fewer than two rows (of a class, for the
+    AUC). seed_standard_error: from seeds; NaN with a single one.
     """
 
     delta: float
     low: float
     high: float
     p: float
-    test_deviation: float
-    seed_deviation: float
+    test_standard_error: float
+    seed_standard_error: float
     seeds: int
     rows: int
 
 
 @dataclass(frozen=True)
-class Mean:
+class MeanEstimate:
     """Mean of a metric over seeds and its 95 % interval, for other test rows and other seeds; NaN
     where undefined."""
 
@@ -53,45 +53,47 @@ class Mean:
     high: float
 
 
-def compare_auc(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> SeedDifference:
+def compare_auc(y_true: np.ndarray, a: np.ndarray, b: np.ndarray) -> PairedDifference:
     """AUC of a less AUC of b. labels: (rows,). a, b: scores (seeds, rows), the same seeds in the
     same order."""
-    _check(labels, a, b)
-    return compare_components(auc_components(labels, a), auc_components(labels, b), len(labels))
+    _check_shapes(y_true, a, b)
+    return compare_placement_values(
+        placement_values_by_seed(y_true, a), placement_values_by_seed(y_true, b), len(y_true)
+    )
 
 
-def auc_components(labels: np.ndarray, scores: np.ndarray) -> list[Components]:
+def placement_values_by_seed(y_true: np.ndarray, y_score: np.ndarray) -> list[PlacementValues]:
     """DeLong's components of every seed's scores (seeds, rows)."""
-    return [components(labels, one) for one in scores]
+    return [placement_values(y_true, one) for one in y_score]
 
 
-def compare_components(
-    a: Sequence[Components], b: Sequence[Components], rows: int
-) -> SeedDifference:
+def compare_placement_values(
+    a: Sequence[PlacementValues], b: Sequence[PlacementValues], rows: int
+) -> PairedDifference:
     """compare_auc for those who compare the same scores with several others, and take their
     components once."""
     deltas = np.array([one[0] - other[0] for one, other in zip(a, b, strict=True)])
     positives = [one[1] - other[1] for one, other in zip(a, b, strict=True)]
     negatives = [one[2] - other[2] for one, other in zip(a, b, strict=True)]
-    return _difference(deltas, _variance(positives, negatives), rows)
+    return _student_difference(deltas, _variance(positives, negatives), rows)
 
 
-def mean_auc(parts: Sequence[Components]) -> Mean:
+def mean_auc(parts: Sequence[PlacementValues]) -> MeanEstimate:
     """AUC of one strategy from the components of its seeds."""
     variance = _variance([one[1] for one in parts], [one[2] for one in parts])
-    return _mean(np.array([one[0] for one in parts]), variance)
+    return _student_mean(np.array([one[0] for one in parts]), variance)
 
 
-def mean_of_rows(values: np.ndarray) -> Mean:
+def mean_over_rows(values: np.ndarray) -> MeanEstimate:
     """Mean of what every row adds, such as its log loss or cost; values: (seeds, rows)."""
     rows = values.shape[1]
     variance = float(values.mean(axis=0).var(ddof=1) / rows) if rows > 1 else float("nan")
-    return _mean(values.mean(axis=1), variance)
+    return _student_mean(values.mean(axis=1), variance)
 
 
 def compare_log_loss(
-    labels: np.ndarray, a: np.ndarray, b: np.ndarray, seed: int = 0
-) -> SeedDifference:
+    y_true: np.ndarray, a: np.ndarray, b: np.ndarray, seed: int = 0
+) -> PairedDifference:
     """Log loss of a less that of b (below 0: a is better), by a bootstrap paired over rows and over
     seeds.
 
@@ -99,19 +101,19 @@ def compare_log_loss(
     percentile one, the p-value twice the smaller share of resamples beyond 0 (Efron and Tibshirani
     1993).
     """
-    _check(labels, a, b)
+    _check_shapes(y_true, a, b)
     seeds = range(len(a))
     pair = ([*seeds], [len(a) + place for place in seeds])
-    return compare_losses(
-        np.concatenate([row_losses(labels, a), row_losses(labels, b)]), [pair], seed
+    return compare_log_losses(
+        np.concatenate([log_loss_per_row(y_true, a), log_loss_per_row(y_true, b)]), [pair], seed
     )[0]
 
 
-def compare_losses(
+def compare_log_losses(
     losses: Sequence[np.ndarray] | np.ndarray,
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
     seed: int = 0,
-) -> list[SeedDifference]:
+) -> list[PairedDifference]:
     """compare_log_loss of every pair, all on the same draws, and each strategy's losses summed
     once.
 
@@ -120,7 +122,7 @@ def compare_losses(
     """
     if not pairs:
         return []
-    sums = _resampled(losses, seed)
+    sums = _resample_sums(losses, seed)
     # The draws of seeds hang on nothing but their number either.
     draws = {
         seeds: (
@@ -131,7 +133,7 @@ def compare_losses(
         for seeds in {len(a) for a, _ in pairs}
     }
     return [
-        _bootstrapped(
+        _bootstrap_difference(
             np.stack([losses[i] - losses[j] for i, j in zip(a, b, strict=True)]),
             sums[:, a] - sums[:, b],
             draws[len(a)],
@@ -140,19 +142,19 @@ def compare_losses(
     ]
 
 
-def _resampled(losses: Sequence[np.ndarray] | np.ndarray, seed: int) -> np.ndarray:
+def _resample_sums(losses: Sequence[np.ndarray] | np.ndarray, seed: int) -> np.ndarray:
     """Sums (RESAMPLES, n) of each of n losses (rows,) over the rows that a resample drew."""
     rows = len(losses[0])
     # Whole numbers below 2^53 add up exactly in whatever order a matrix product takes, which hangs
     # on how many there are: so a sum is the same bits beside others as alone. They are losses to at
     # least eight decimals.
-    unit = 2.0 ** (52 - np.ceil(np.log2(rows * MOST_LOSS)))
+    unit = 2.0 ** (52 - np.ceil(np.log2(rows * MAX_ROW_LOSS)))
     whole = np.empty((len(losses), rows))
     for place, one in enumerate(losses):
         np.rint(one * unit, out=whole[place])
     generator = np.random.default_rng(seed)
     sums = np.empty((RESAMPLES, len(losses)))
-    counts = np.empty((max(1, min(RESAMPLES, CHUNK_COUNTS // rows)), rows))
+    counts = np.empty((max(1, min(RESAMPLES, MAX_COUNTS_AT_ONCE // rows)), rows))
     for start in range(0, RESAMPLES, len(counts)):
         size = min(len(counts), RESAMPLES - start)
         for resample in range(size):
@@ -161,7 +163,9 @@ def _resampled(losses: Sequence[np.ndarray] | np.ndarray, seed: int) -> np.ndarr
     return sums / unit
 
 
-def _bootstrapped(losses: np.ndarray, sums: np.ndarray, of_seeds: np.ndarray) -> SeedDifference:
+def _bootstrap_difference(
+    losses: np.ndarray, sums: np.ndarray, of_seeds: np.ndarray
+) -> PairedDifference:
     """losses: (seeds, rows), a's less b's. sums: (RESAMPLES, seeds), of them over the rows that a
     resample drew.
 
@@ -182,12 +186,12 @@ def _bootstrapped(losses: np.ndarray, sums: np.ndarray, of_seeds: np.ndarray) ->
         p = max(float(p), 2.0 ** (1 - rows))
         test = float(losses.mean(axis=0).std(ddof=1) / rows**0.5)
     between = float(losses.mean(axis=1).std(ddof=1) / seeds**0.5) if seeds > 1 else float("nan")
-    return SeedDifference(
+    return PairedDifference(
         float(losses.mean()), float(low), float(high), p, test, between, seeds, rows
     )
 
 
-def _difference(deltas: np.ndarray, test_variance: float, rows: int) -> SeedDifference:
+def _student_difference(deltas: np.ndarray, test_variance: float, rows: int) -> PairedDifference:
     seeds = len(deltas)
     delta = float(deltas.mean())
     total, freedom = _total(deltas, test_variance)
@@ -198,17 +202,17 @@ def _difference(deltas: np.ndarray, test_variance: float, rows: int) -> SeedDiff
     if total == 0:
         nan = float("nan")
         low, high, p = (delta, delta, 1.0) if delta == 0 else (nan, nan, nan)
-        return SeedDifference(delta, low, high, p, *deviations, seeds, rows)
+        return PairedDifference(delta, low, high, p, *deviations, seeds, rows)
     half = float(student.ppf(0.975, freedom)) * total**0.5
     p = float(2 * student.sf(abs(delta) / total**0.5, freedom))
-    return SeedDifference(delta, delta - half, delta + half, p, *deviations, seeds, rows)
+    return PairedDifference(delta, delta - half, delta + half, p, *deviations, seeds, rows)
 
 
-def _mean(values: np.ndarray, test_variance: float) -> Mean:
+def _student_mean(values: np.ndarray, test_variance: float) -> MeanEstimate:
     value = float(values.mean())
     total, freedom = _total(values, test_variance)
     half = float(student.ppf(0.975, freedom)) * total**0.5
-    return Mean(value, value - half, value + half)
+    return MeanEstimate(value, value - half, value + half)
 
 
 def _total(values: np.ndarray, test_variance: float) -> tuple[float, float]:
@@ -228,14 +232,14 @@ def _variance(*sides: Sequence[np.ndarray]) -> float:
     return sum(float(one.var(ddof=1) / len(one)) if len(one) > 1 else float("nan") for one in means)
 
 
-def row_losses(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def log_loss_per_row(y_true: np.ndarray, y_score: np.ndarray) -> np.ndarray:
     """Cross entropy of every row in nats, in the shape of `scores`: (rows,) or (seeds, rows)."""
     epsilon = np.finfo(np.float64).eps
-    clipped = np.clip(scores.astype(np.float64), epsilon, 1 - epsilon)
-    return -(labels * np.log(clipped) + (1 - labels) * np.log1p(-clipped))
+    clipped = np.clip(y_score.astype(np.float64), epsilon, 1 - epsilon)
+    return -(y_true * np.log(clipped) + (1 - y_true) * np.log1p(-clipped))
 
 
-def _check(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+def _check_shapes(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
     if a.shape != b.shape or a.ndim != 2 or a.shape[1] != len(labels):
         raise ValueError(
             f"scores of shapes {a.shape} and {b.shape} do not belong together and to {len(labels)}"

@@ -21,40 +21,40 @@ class Option:
     names ("stages")."""
 
     label: str
-    about: str
+    description: str
     default: Any
     low: float = 0
     high: float = 0
 
 
 @dataclass(frozen=True)
-class Sketch:
+class FreezeSpec:
     """What a strategy decides, stages from the input up without the head, which always trains at
     the full rate.
 
-    trains: one a stage. from_epoch: first epoch (from 0) in which each trains; all in the first
-    when empty. rates: the part of the learning rate of each; 1 when empty. only: what trains inside
-    a stage, one of PARTS. rank: of LoRA's adapters. pull: strength of the pull towards the
-    backbone's weights (L2-SP). rule: what changes while it trains, one of RULES. renew: whether
-    embeddings start anew each epoch. fresh: whether stages start from random weights.
+    trainable: one a stage. from_epoch: first epoch (from 0) in which each trains; all in the first
+    when empty. lr_scales: the part of the learning rate of each; 1 when empty. scope: what trains inside
+    a stage, one of PARTS. rank: of LoRA's adapters. l2_sp: strength of the pull towards the
+    backbone's weights (L2-SP). schedule: what changes while it trains, one of RULES. reset_embeddings: whether
+    embeddings start anew each epoch. reinitialise: whether stages start from random weights.
     """
 
-    trains: tuple[bool, ...]
+    trainable: tuple[bool, ...]
     from_epoch: tuple[int, ...] = ()
-    rates: tuple[float, ...] = ()
-    only: str = "all"
+    lr_scales: tuple[float, ...] = ()
+    scope: str = "all"
     rank: int = 0
-    pull: float = 0.0
-    rule: str = "none"
-    renew: bool = False
-    fresh: bool = False
+    l2_sp: float = 0.0
+    schedule: str = "none"
+    reset_embeddings: bool = False
+    reinitialise: bool = False
 
 
-PARTS = ("all", "biases and norms", "adapters")
-RULES = ("none", "auto-rgn", "autofreeze")
+SCOPES = ("all", "biases and norms", "adapters")
+SCHEDULES = ("none", "auto-rgn", "autofreeze")
 
 Stages = Sequence[StageCard]
-Draw = Callable[[Stages, Options], Sketch]
+BuildSpec = Callable[[Stages, Options], FreezeSpec]
 
 
 @dataclass(frozen=True)
@@ -64,53 +64,53 @@ class Strategy:
     title: str
     summary: str
     when: str
-    draw: Draw
+    build: BuildSpec
     source: str = ""
     options: dict[str, Option] = field(default_factory=dict)
 
 
-def _all(stages: Stages, **changes: Any) -> Sketch:
-    return Sketch((True,) * len(stages), **changes)
+def _train_all(stages: Stages, **changes: Any) -> FreezeSpec:
+    return FreezeSpec((True,) * len(stages), **changes)
 
 
-def _depth(stages: Stages, options: Options) -> Sketch:
+def _depth(stages: Stages, options: Options) -> FreezeSpec:
     depth = options["depth"]
     if not 0 <= depth <= len(stages):
         raise BadInput(
             f"Freeze depth {depth} does not fit this backbone: it has {len(stages)} stages, so take"
             f" 0 (full fine-tuning) to {len(stages)} (linear probe)."
         )
-    return Sketch(tuple(index >= depth for index in range(len(stages))))
+    return FreezeSpec(tuple(index >= depth for index in range(len(stages))))
 
 
-def _full(stages: Stages, options: Options) -> Sketch:
-    return _all(stages)
+def _full(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(stages)
 
 
-def _none(stages: Stages, options: Options) -> Sketch:
-    return Sketch((False,) * len(stages))
+def _freeze_all(stages: Stages, options: Options) -> FreezeSpec:
+    return FreezeSpec((False,) * len(stages))
 
 
-def _lp_ft(stages: Stages, options: Options) -> Sketch:
-    return _all(stages, from_epoch=(options["probe_epochs"],) * len(stages))
+def _lp_ft(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(stages, from_epoch=(options["probe_epochs"],) * len(stages))
 
 
-def _gradual(stages: Stages, options: Options) -> Sketch:
+def _gradual(stages: Stages, options: Options) -> FreezeSpec:
     below_head = range(len(stages), 0, -1)
-    return _all(
+    return _train_all(
         stages,
         from_epoch=tuple(below_head),
         rates=tuple(options["factor"] ** -steps for steps in below_head),
     )
 
 
-def _decay(stages: Stages, options: Options) -> Sketch:
-    return _all(
+def _decay(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(
         stages, rates=tuple(options["decay"] ** steps for steps in range(len(stages), 0, -1))
     )
 
 
-def _surgical(stages: Stages, options: Options) -> Sketch:
+def _surgical(stages: Stages, options: Options) -> FreezeSpec:
     known, chosen = [stage.name for stage in stages], options["stages"]
     if unknown := [name for name in chosen if name not in known]:
         raise BadInput(f"The stages {unknown} are not in this backbone; its stages are {known}.")
@@ -118,51 +118,53 @@ def _surgical(stages: Stages, options: Options) -> Sketch:
         raise BadInput(
             f"Surgical fine-tuning needs at least one stage to train; choose from {known}."
         )
-    return Sketch(tuple(name in chosen for name in known))
+    return FreezeSpec(tuple(name in chosen for name in known))
 
 
-def _embeddings_only(stages: Stages, options: Options) -> Sketch:
-    _needs_embeddings(stages)
-    return Sketch((True, *(False,) * (len(stages) - 1)))
+def _embeddings_only(stages: Stages, options: Options) -> FreezeSpec:
+    _require_embedding_stage(stages)
+    return FreezeSpec((True, *(False,) * (len(stages) - 1)))
 
 
-def _all_but_embeddings(stages: Stages, options: Options) -> Sketch:
-    _needs_embeddings(stages)
-    return Sketch((False, *(True,) * (len(stages) - 1)))
+def _all_but_embeddings(stages: Stages, options: Options) -> FreezeSpec:
+    _require_embedding_stage(stages)
+    return FreezeSpec((False, *(True,) * (len(stages) - 1)))
 
 
-def _auto_rgn(stages: Stages, options: Options) -> Sketch:
-    return _all(stages, rule="auto-rgn")
+def _auto_rgn(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(stages, schedule="auto-rgn")
 
 
-def _l2_sp(stages: Stages, options: Options) -> Sketch:
-    return _all(stages, pull=options["pull"])
+def _l2_sp(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(stages, l2_sp=options["pull"])
 
 
-def _bitfit(stages: Stages, options: Options) -> Sketch:
-    counts = _counted("biases and normalisation layers", [stage.biases_norms for stage in stages])
-    return Sketch(tuple(count > 0 for count in counts), only="biases and norms")
+def _bitfit(stages: Stages, options: Options) -> FreezeSpec:
+    counts = _require_counts(
+        "biases and normalisation layers", [stage.biases_norms for stage in stages]
+    )
+    return FreezeSpec(tuple(count > 0 for count in counts), scope="biases and norms")
 
 
-def _lora(stages: Stages, options: Options) -> Sketch:
-    counts = _counted("linear layers", [stage.linear_widths for stage in stages])
-    return Sketch(tuple(count > 0 for count in counts), only="adapters", rank=options["rank"])
+def _lora(stages: Stages, options: Options) -> FreezeSpec:
+    counts = _require_counts("linear layers", [stage.linear_widths for stage in stages])
+    return FreezeSpec(tuple(count > 0 for count in counts), scope="adapters", rank=options["rank"])
 
 
-def _meda(stages: Stages, options: Options) -> Sketch:
-    _needs_embeddings(stages)
-    return _all(stages, renew=True)
+def _meda(stages: Stages, options: Options) -> FreezeSpec:
+    _require_embedding_stage(stages)
+    return _train_all(stages, reset_embeddings=True)
 
 
-def _autofreeze(stages: Stages, options: Options) -> Sketch:
-    return _all(stages, rule="autofreeze")
+def _autofreeze(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(stages, schedule="autofreeze")
 
 
-def _scratch(stages: Stages, options: Options) -> Sketch:
-    return _all(stages, fresh=True)
+def _scratch(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(stages, reinitialise=True)
 
 
-def _counted(what: str, counts: Sequence[int | None]) -> list[int]:
+def _require_counts(what: str, counts: Sequence[int | None]) -> list[int]:
     """The counts, of which there must be one a stage and one that is not 0."""
     known = [count for count in counts if count is not None]
     if len(known) < len(counts):
@@ -179,7 +181,7 @@ def _counted(what: str, counts: Sequence[int | None]) -> list[int]:
     return known
 
 
-def _needs_embeddings(stages: Stages) -> None:
+def _require_embedding_stage(stages: Stages) -> None:
     if stages[0].name != "embedding":
         raise BadInput(
             f"This backbone's first stage is {stages[0].title!r}, not an embedding stage; choose"
@@ -199,7 +201,7 @@ STRATEGIES: dict[str, Strategy] = {
         "Linear probe",
         "Every stage is frozen; only the new head trains.",
         "Few rows, or a source domain much like the target; the quickest.",
-        _none,
+        _freeze_all,
         "Alain, Bengio: Understanding intermediate layers using linear classifier probes, 2016",
     ),
     "full": Strategy(
@@ -330,7 +332,7 @@ STRATEGIES: dict[str, Strategy] = {
         "Zero-shot",
         "The backbone with its own head, as it is; nothing trains.",
         "A control: is training worth anything here?",
-        _none,
+        _freeze_all,
     ),
 }
 
@@ -362,7 +364,7 @@ def complete_options(strategy: str, options: Options) -> Options:
     return values
 
 
-def describe(strategy: str, freeze_depth: int, options: Options) -> str:
+def describe_strategy(strategy: str, freeze_depth: int, options: Options) -> str:
     """The strategy in a few words, such as "freeze depth 2" or "LoRA, rank 8"."""
     if strategy == "depth":
         return f"freeze depth {freeze_depth}"

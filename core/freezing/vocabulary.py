@@ -14,7 +14,7 @@ in the public 100,000 real rows, with the vocabulary of their own source rows; a
 another hash leaves 100 %.
 """
 
-RULE = (
+UNSEEN_WARNING_RULE = (
     f"Thaw warns when more than {100 * UNSEEN_LIMIT:.0f} % of the categorical values that are there"
     " are unseen."
 )

@@ -15,10 +15,10 @@ from core.models.network import (
     Embedding,
     Network,
     State,
-    deep_width,
-    dense,
-    side_by_side,
-    tower_stages,
+    concat_features,
+    concat_width,
+    dense_layer,
+    parallel_stages,
 )
 
 
@@ -45,10 +45,10 @@ class FieldEmbedding(Embedding):
     def forward(self, state: State) -> State:
         ids, numerics = state
         vectors = self.vectors(ids)
-        return (vectors, side_by_side(vectors, numerics))
+        return (vectors, concat_features(vectors, numerics))
 
 
-class Interacting(nn.Module):
+class InteractingLayer(nn.Module):
     """Multi-head self-attention over fields, a residual and ReLU (equations 5 to 8); the scores are
     not scaled.
 
@@ -77,9 +77,11 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
     """Stages embedding, then attention layer k and block k together; the head reads the ends of
     both towers."""
     sizes = [settings.embedding, *[settings.attention] * settings.layers]
-    attention = [Interacting(sizes[i - 1], sizes[i], settings.heads) for i in range(1, len(sizes))]
-    widths = [deep_width(len(field_sizes), settings.embedding), *settings.widths]
-    blocks = [dense(widths[i - 1], widths[i], settings.blocks) for i in range(1, len(widths))]
-    stages = tower_stages([attention, blocks], ["Attention", "Block"])
+    attention = [
+        InteractingLayer(sizes[i - 1], sizes[i], settings.heads) for i in range(1, len(sizes))
+    ]
+    widths = [concat_width(len(field_sizes), settings.embedding), *settings.widths]
+    blocks = [dense_layer(widths[i - 1], widths[i], settings.blocks) for i in range(1, len(widths))]
+    stages = parallel_stages([attention, blocks], ["Attention", "Block"])
     representation = len(field_sizes) * settings.attention + settings.widths[-1]
     return Network([FieldEmbedding(field_sizes, settings.embedding), *stages], representation, head)

@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import NUMERIC
-from core.durable import make_folder, publish, staging
-from core.errors import BadInput, refused_by_system
-from core.models.card import WEIGHTS as WEIGHTS
+from core.durable import make_folder, publish_folder, staging
+from core.errors import BadInput, caused_by_system
+from core.models.card import WEIGHTS_FILE as WEIGHTS_FILE
 from core.models.card import BackboneCard, HeadSettings, StageCard, save_card
 from core.models.network import Network, biases_and_norms, linear_layers
 from core.models.registry import ARCHITECTURES, complete_settings
@@ -51,7 +51,7 @@ def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        for stage in network.ordered():
+        for stage in network.stage_list():
             # A CPU's fused attention is one opaque operation to the counter; spelt out, its
             # products count.
             with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
@@ -89,7 +89,7 @@ def load_weights(network: Network, path: Path) -> None:
     try:
         network.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        if refused_by_system(error):
+        if caused_by_system(error):
             raise
         if isinstance(error, FileNotFoundError) and path.exists():
             # So safetensors calls whatever keeps it from opening a file; this raises what it was.
@@ -110,11 +110,13 @@ def save_backbone(
     """
     make_folder(folder.parent)
     with staging(folder.parent) as new:
-        save_weights(network, new / WEIGHTS)
+        save_weights(network, new / WEIGHTS_FILE)
         shutil.copytree(preprocessing_folder, new / "preprocessing", copy_function=shutil.copyfile)
-        card = dataclasses.replace(card, weights_sha256=hash_file(new / WEIGHTS), folder=folder)
+        card = dataclasses.replace(
+            card, weights_sha256=hash_file(new / WEIGHTS_FILE), folder=folder
+        )
         save_card(card, new)
-        publish(new, folder)
+        publish_folder(new, folder)
     return card
 
 
@@ -122,5 +124,5 @@ def load_backbone(card: BackboneCard) -> Network:
     """The network of a stored backbone with its own head, in eval mode on the CPU."""
     field_sizes = load_preprocessing(card.folder / "preprocessing").field_sizes
     network = build_network(card.architecture, card.settings, field_sizes, card.head)
-    load_weights(network, card.folder / WEIGHTS)
+    load_weights(network, card.folder / WEIGHTS_FILE)
     return network.eval()

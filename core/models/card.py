@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput
-from core.stored import build, check_moment, load_stored
+from core.stored import check_timestamp, load_stored, parse_stored
 from core.workspace import write_json
 
-FILE, WEIGHTS = "card.json", "model.safetensors"
-PREPROCESSING = ("preprocessing/preprocessing.json", "preprocessing/vocabulary.parquet")
-ADVICE = "put a copy of it back, or rebuild or import the backbone again"
+CARD_FILE, WEIGHTS_FILE = "card.json", "model.safetensors"
+PREPROCESSING_FILES = ("preprocessing/preprocessing.json", "preprocessing/vocabulary.parquet")
+REPAIR_ADVICE = "put a copy of it back, or rebuild or import the backbone again"
 """What to do about a damaged file of a backbone."""
 
 ACTIVATIONS = ("relu", "gelu", "tanh")
-OUTPUTS = {
+HEAD_OUTPUTS = {
     "logit": "one logit, binary cross entropy",
     "softmax": "two classes, softmax cross entropy",
 }
@@ -43,9 +43,9 @@ class HeadSettings:
                 f"Head activation {self.activation!r} is unknown; choose one of"
                 f" {list(ACTIVATIONS)}."
             )
-        if self.output not in OUTPUTS:
+        if self.output not in HEAD_OUTPUTS:
             raise BadInput(
-                f"Head output {self.output!r} is unknown; choose one of {list(OUTPUTS)}."
+                f"Head output {self.output!r} is unknown; choose one of {list(HEAD_OUTPUTS)}."
             )
         if len(self.hidden) > 4 or any(not 1 <= width <= 4096 for width in self.hidden):
             raise BadInput(
@@ -150,14 +150,14 @@ def save_card(card: BackboneCard, folder: Path) -> None:
     """Writes card.json into `folder`."""
     values = dataclasses.asdict(card)
     del values["folder"]
-    write_json(folder / FILE, values)
+    write_json(folder / CARD_FILE, values)
 
 
-def load_card(folder: Path, advice: str = ADVICE) -> BackboneCard:
+def load_card(folder: Path, advice: str = REPAIR_ADVICE) -> BackboneCard:
     """Reads card.json from `folder`; `Damaged` when a field is missing or of the wrong kind."""
 
     def make(values: dict[str, Any]) -> BackboneCard:
-        card = dataclasses.replace(build(BackboneCard, values), folder=folder)
+        card = dataclasses.replace(parse_stored(BackboneCard, values), folder=folder)
         if not card.stages:
             raise ValueError("it has no stages")
         for about in (card.trained_on, *card.earlier):
@@ -169,10 +169,10 @@ def load_card(folder: Path, advice: str = ADVICE) -> BackboneCard:
                 raise ValueError(
                     f"its metric {name[:40]!r} is {str(number)[:40]!r}, which is no number"
                 )
-        check_moment(card.created, "created")
+        check_timestamp(card.created, "created")
         return card
 
-    return load_stored(folder / FILE, advice, make)
+    return load_stored(folder / CARD_FILE, advice, make)
 
 
 def check_trained_on(about: Mapping[str, Any]) -> None:

@@ -12,13 +12,13 @@ from core.errors import BadInput
 from core.models.card import BackboneCard, HeadSettings, StageCard
 from core.models.registry import ARCHITECTURES, Architecture, complete_settings
 
-TRAINED_ON = ("dataset", "content_hash", "rows", "simulated", "domain")
-AUC_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "rows")
-INTERVAL = ("auc_low", "auc_high")
-MOST_STAGES, MOST_METRICS, MOST_EARLIER, MOST_LAYERS = 64, 32, 16, 64
-MOST_LETTERS = {"licence": 1000}
-MOST = 1e300
-LETTERS = 200
+TRAINED_ON_FIELDS = ("dataset", "content_hash", "rows", "simulated", "domain")
+REQUIRED_WITH_AUC = ("auc", "auc_low", "auc_high", "log_loss", "rows")
+AUC_BOUNDS = ("auc_low", "auc_high")
+MAX_STAGES, MAX_METRICS, MAX_EARLIER, MAX_LAYERS = 64, 32, 16, 64
+MAX_CHARACTERS_BY_FIELD = {"licence": 1000}
+MAX_NUMBER = 1e300
+MAX_CHARACTERS = 200
 """A text may have so many letters unless MOST_LETTERS says otherwise."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FIELDS = {
@@ -41,7 +41,9 @@ def read_foreign_card(path: Path) -> BackboneCard:
         )
     about = ARCHITECTURES[architecture]
     objective = _text(values.get("objective", "supervised"), "objective")
-    _need(objective in about.objectives, "objective", objective, f"one of {list(about.objectives)}")
+    _require(
+        objective in about.objectives, "objective", objective, f"one of {list(about.objectives)}"
+    )
     return BackboneCard(
         id="",
         name=_text(values["name"], "name"),
@@ -49,7 +51,7 @@ def read_foreign_card(path: Path) -> BackboneCard:
         settings=_settings(architecture, values["settings"]),
         stages=tuple(
             _stage(stage, about, objective)
-            for stage in _list(values["stages"], "stages", 1, MOST_STAGES)
+            for stage in _list(values["stages"], "stages", 1, MAX_STAGES)
         ),
         representation=_whole(values["representation"], "representation", 1, 2**31),
         head=_head(values["head"]),
@@ -63,7 +65,7 @@ def read_foreign_card(path: Path) -> BackboneCard:
         objective=objective,
         earlier=tuple(
             _trained_on(one, "earlier")
-            for one in _list(values.get("earlier", []), "earlier", 0, MOST_EARLIER)
+            for one in _list(values.get("earlier", []), "earlier", 0, MAX_EARLIER)
         ),
     )
 
@@ -81,8 +83,12 @@ def read_foreign_json(path: Path) -> Any:
 
 def check_number(value: object, field: str) -> float:
     """`value` when it is a finite number; BadInput else."""
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and -MOST < value < MOST
-    _need(fits, field, value, "a finite number")
+    fits = (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -MAX_NUMBER < value < MAX_NUMBER
+    )
+    _require(fits, field, value, "a finite number")
     return value  # type: ignore[return-value]
 
 
@@ -90,7 +96,7 @@ def _no_constant(word: str) -> float:
     raise ValueError(f"it holds {word}")
 
 
-def _need(condition: bool, field: str, value: object, wanted: str) -> None:
+def _require(condition: bool, field: str, value: object, wanted: str) -> None:
     if not condition:
         shown = repr(value)
         raise BadInput(
@@ -118,9 +124,9 @@ def _object(
 
 
 def _list(value: object, field: str, low: int, high: int) -> list:
-    _need(isinstance(value, list), field, value, "a list")
+    _require(isinstance(value, list), field, value, "a list")
     assert isinstance(value, list)
-    _need(
+    _require(
         low <= len(value) <= high,
         field,
         f"a list of {len(value):,}",
@@ -130,7 +136,7 @@ def _list(value: object, field: str, low: int, high: int) -> list:
 
 
 def _text(value: object, field: str) -> str:
-    most = MOST_LETTERS.get(field, LETTERS)
+    most = MAX_CHARACTERS_BY_FIELD.get(field, MAX_CHARACTERS)
     # Such a text is safe wherever it is shown: on one line, and with nothing in it that a page
     # could take for HTML.
     plain = (
@@ -139,7 +145,7 @@ def _text(value: object, field: str) -> str:
         and not set(value) & set("<>")
         and value.strip() == value
     )
-    _need(
+    _require(
         plain and 1 <= len(str(value)) <= most,
         field,
         value,
@@ -150,13 +156,13 @@ def _text(value: object, field: str) -> str:
 
 def _whole(value: object, field: str, low: int, high: int) -> int:
     fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-    _need(fits, field, value, f"a whole number from {low} to {high}")
+    _require(fits, field, value, f"a whole number from {low} to {high}")
     return value  # type: ignore[return-value]
 
 
 def _digest(value: object, field: str) -> str:
     fits = isinstance(value, str) and _DIGEST.fullmatch(value) is not None
-    _need(fits, field, value, "a SHA-256 in 64 hexadecimal digits")
+    _require(fits, field, value, "a SHA-256 in 64 hexadecimal digits")
     return str(value)
 
 
@@ -166,7 +172,7 @@ def _moment(value: object) -> str:
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         moment = datetime.max.replace(tzinfo=UTC)
-    _need(
+    _require(
         2000 <= moment.year <= 2100,
         "created",
         value,
@@ -181,9 +187,9 @@ def _settings(architecture: str, value: object) -> dict[str, Any]:
     for name, default in defaults.items():
         given = values[name]
         if isinstance(default, bool):
-            _need(isinstance(given, bool), name, given, "true or false")
+            _require(isinstance(given, bool), name, given, "true or false")
         elif isinstance(default, list):
-            for one in _list(given, name, 1, MOST_LAYERS):
+            for one in _list(given, name, 1, MAX_LAYERS):
                 _whole(one, name, 1, 2**31)
         elif isinstance(default, str):
             _text(given, name)
@@ -209,23 +215,23 @@ def _stage(value: object, about: Architecture, objective: str) -> StageCard:
     fields = frozenset(field.name for field in dataclasses.fields(StageCard))
     stage = _object(value, "stage", frozenset({"name"}), fields)
     origin = _text(stage.get("origin", "random" if objective == "none" else objective), "origin")
-    known = [name for name in (*about.objectives, *about.starts) if name != "none"]
-    _need(origin in known, "origin", origin, f"one of {known}")
+    known = [name for name in (*about.objectives, *about.initialisations) if name != "none"]
+    _require(origin in known, "origin", origin, f"one of {known}")
     return StageCard(_text(stage["name"], "stage"), "", 0, 0, 0, origin=origin)
 
 
 def _trained_on(value: object, field: str) -> dict[str, Any]:
-    values = _object(value, field, frozenset(TRAINED_ON))
+    values = _object(value, field, frozenset(TRAINED_ON_FIELDS))
     _text(values["dataset"], f"{field}.dataset")
     _digest(values["content_hash"], f"{field}.content_hash")
     _whole(values["rows"], f"{field}.rows", 0, 10**12)
-    _need(
+    _require(
         isinstance(values["simulated"], bool),
         f"{field}.simulated",
         values["simulated"],
         "true or false",
     )
-    _need(
+    _require(
         values["domain"] in ("source", "target"),
         f"{field}.domain",
         values["domain"],
@@ -235,10 +241,10 @@ def _trained_on(value: object, field: str) -> dict[str, Any]:
 
 
 def _metrics(value: object) -> dict[str, float | None]:
-    _need(isinstance(value, dict), "metrics", value, "an object of numbers")
+    _require(isinstance(value, dict), "metrics", value, "an object of numbers")
     assert isinstance(value, dict)
-    _need(
-        len(value) <= MOST_METRICS, "metrics", f"{len(value):,} numbers", f"at most {MOST_METRICS}"
+    _require(
+        len(value) <= MAX_METRICS, "metrics", f"{len(value):,} numbers", f"at most {MAX_METRICS}"
     )
     for name, number in value.items():
         _text(name, "metrics")
@@ -246,8 +252,8 @@ def _metrics(value: object) -> dict[str, float | None]:
             check_number(number, f"metric {name!r}")
     # An AUC is shown with its rows and its interval, or not at all; that too few rows of a class
     # define no interval is said by an empty value for both of its ends.
-    no_interval = all(end in value and value[end] is None for end in INTERVAL)
-    for name in AUC_METRICS if value.get("auc") is not None else ():
-        if not (no_interval and name in INTERVAL):
+    no_interval = all(end in value and value[end] is None for end in AUC_BOUNDS)
+    for name in REQUIRED_WITH_AUC if value.get("auc") is not None else ():
+        if not (no_interval and name in AUC_BOUNDS):
             check_number(value.get(name), f"metric {name!r}")
     return value

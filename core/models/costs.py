@@ -19,16 +19,16 @@ from typing import Any
 from core.data.datasets import Dataset
 from core.errors import BadInput, Damaged
 from core.models.card import StageCard
-from core.models.registry import ARCHITECTURES, complete_settings, setting_flags
-from core.stored import build, load_stored
+from core.models.registry import ARCHITECTURES, complete_settings, settings_to_flags
+from core.stored import load_stored, parse_stored
 from core.workspace import PROJECT, Workspace, hash_file, hash_json, write_json
 
-Wanted = Mapping[str, dict[str, Any]]
+StatsRequest = Mapping[str, dict[str, Any]]
 """Architectures, each with the settings that differ from its defaults."""
 
 
 @dataclass(frozen=True)
-class Cost:
+class ModelStats:
     """An architecture with its settings on a dataset's vocabulary; the head is not among the
     stages.
 
@@ -54,89 +54,95 @@ class Cost:
         return sum(stage.flops for stage in self.stages)
 
 
-def kept_costs(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> dict[str, Cost]:
+def load_stats(
+    workspace: Workspace, dataset: Dataset, wanted: StatsRequest
+) -> dict[str, ModelStats]:
     """The costs, by architecture, of those in `wanted` that were counted before; what is damaged is
     counted again."""
     found = {}
     for name, settings in wanted.items():
         with suppress(Damaged):
             path = _path(workspace, dataset, name, settings)
-            found[name] = load_stored(path, "delete it", lambda values: build(Cost, values))
+            found[name] = load_stored(
+                path, "delete it", lambda values: parse_stored(ModelStats, values)
+            )
     return found
 
 
-def keep_cost(workspace: Workspace, dataset: Dataset, cost: Cost, settings: dict[str, Any]) -> None:
+def save_stats(
+    workspace: Workspace, dataset: Dataset, cost: ModelStats, settings: dict[str, Any]
+) -> None:
     """Stores a cost that was counted for these settings."""
     write_json(_path(workspace, dataset, cost.architecture, settings), dataclasses.asdict(cost))
 
 
-def count_apart(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> None:
+def count_in_background(workspace: Workspace, dataset: Dataset, wanted: StatsRequest) -> None:
     """Has what was never counted counted by processes of their own, and returns at once;
-    `kept_costs` has the answers.
+    `load_stats` has the answers.
 
     wanted: architectures with settings over their defaults. Raises BadInput with the sentence of a
     process that has ended without an answer: it refuses settings which make no network.
     """
     with _lock:
-        _count_apart(workspace, dataset, wanted)
+        _count_missing(workspace, dataset, wanted)
 
 
-def _count_apart(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> None:
-    kept = kept_costs(workspace, dataset, wanted)
+def _count_missing(workspace: Workspace, dataset: Dataset, wanted: StatsRequest) -> None:
+    kept = load_stats(workspace, dataset, wanted)
     missing = {name: settings for name, settings in wanted.items() if name not in kept}
     keys = {
         name: str(_path(workspace, dataset, name, settings)) for name, settings in wanted.items()
     }
     for name in kept:
-        _counting.pop(keys.pop(name), None)
-    new = {name: settings for name, settings in missing.items() if keys[name] not in _counting}
+        _processes.pop(keys.pop(name), None)
+    new = {name: settings for name, settings in missing.items() if keys[name] not in _processes}
     _forget_oldest()
     plain = {name: settings for name, settings in new.items() if not settings}
     for group in (plain, *({name: settings} for name, settings in new.items() if settings)):
         # What finds no place now is asked for again while a page waits for it.
-        if group and sum(one.poll() is None for one in {*_counting.values()}) < AT_ONCE:
-            _counting.update(
+        if group and sum(one.poll() is None for one in {*_processes.values()}) < MAX_PROCESSES:
+            _processes.update(
                 dict.fromkeys((keys[name] for name in group), _start(workspace, dataset, group))
             )
     for name, key in keys.items():
-        ended = key in _counting and _counting[key].poll() is not None
+        ended = key in _processes and _processes[key].poll() is not None
         # It may have answered since.
-        if ended and not kept_costs(workspace, dataset, {name: wanted[name]}):
+        if ended and not load_stats(workspace, dataset, {name: wanted[name]}):
             raise BadInput(
-                _sentence(_counting[key]) or f"What {name!r} costs could not be counted."
+                _last_line(_processes[key]) or f"What {name!r} costs could not be counted."
             )
 
 
 def _forget_oldest() -> None:
     """Drops ended processes that nobody has asked about for long; each keeps a file open."""
-    ended = [key for key, one in _counting.items() if one.poll() is not None]
-    for key in ended[:-MOST_ENDED]:
-        one = _counting.pop(key)
-        _sentence(one)
-        if one not in _counting.values():
-            del _said[one]
+    ended = [key for key, one in _processes.items() if one.poll() is not None]
+    for key in ended[:-MAX_ENDED]:
+        one = _processes.pop(key)
+        _last_line(one)
+        if one not in _processes.values():
+            del _last_lines[one]
 
 
-AT_ONCE = 2
+MAX_PROCESSES = 2
 """Processes that count at a time: each takes a core and torch's memory, and any visitor can ask for
 other settings."""
-MOST_ENDED = 64
+MAX_ENDED = 64
 """Processes without an answer whose sentence is remembered."""
-_counting: dict[str, subprocess.Popen[str]] = {}
+_processes: dict[str, subprocess.Popen[str]] = {}
 """By the file of the answer: the process that owes it."""
-_said: dict[subprocess.Popen[str], str] = {}
+_last_lines: dict[subprocess.Popen[str], str] = {}
 _lock = threading.Lock()
 
 
-def _sentence(ended: subprocess.Popen[str]) -> str:
+def _last_line(ended: subprocess.Popen[str]) -> str:
     """The last line that an ended process had to say."""
-    if ended not in _said:
+    if ended not in _last_lines:
         _, said = ended.communicate()
-        _said[ended] = said.strip().rpartition("\n")[2].removeprefix("thaw: ")
-    return _said[ended]
+        _last_lines[ended] = said.strip().rpartition("\n")[2].removeprefix("thaw: ")
+    return _last_lines[ended]
 
 
-def _start(workspace: Workspace, dataset: Dataset, group: Wanted) -> subprocess.Popen[str]:
+def _start(workspace: Workspace, dataset: Dataset, group: StatsRequest) -> subprocess.Popen[str]:
     """A process that counts the group and keeps every answer as it comes; settings only for one
     alone."""
     command = [
@@ -149,7 +155,7 @@ def _start(workspace: Workspace, dataset: Dataset, group: Wanted) -> subprocess.
         "--dataset",
         dataset.id,
     ]
-    flags = [flag for settings in group.values() for flag in setting_flags(settings)]
+    flags = [flag for settings in group.values() for flag in settings_to_flags(settings)]
     return subprocess.Popen(
         [*command, "--architectures", ",".join(group), *flags],
         cwd=PROJECT,

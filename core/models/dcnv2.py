@@ -10,8 +10,8 @@ from core.models.network import (
     Network,
     Stage,
     State,
-    deep_width,
-    perceptron,
+    concat_width,
+    mlp_stages,
     xavier_linear,
 )
 
@@ -23,7 +23,7 @@ class Settings(DeepSettings):
     crosses: int
 
 
-class Cross(Stage):
+class CrossLayer(Stage):
     """x' = x0 * (W x + b) + x with a full matrix W (equation 1 of the paper).
 
     Takes (x,) as the first cross layer, where x0 = x, and (x0, x) after it; hands on (x0, x'), or
@@ -44,9 +44,9 @@ class Cross(Stage):
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
     """Stages embedding, cross1, …, block1, … ; cross layers keep the width fields * embedding +
     13."""
-    width = deep_width(len(field_sizes), settings.embedding)
-    crosses = [Cross(i, width, i == settings.crosses) for i in range(1, settings.crosses + 1)]
-    blocks = perceptron(width, settings.blocks)
+    width = concat_width(len(field_sizes), settings.embedding)
+    crosses = [CrossLayer(i, width, i == settings.crosses) for i in range(1, settings.crosses + 1)]
+    blocks = mlp_stages(width, settings.blocks)
     return Network(
         [Embedding(field_sizes, settings.embedding), *crosses, *blocks], settings.widths[-1], head
     )

@@ -7,21 +7,21 @@ import torch
 from torch import Tensor, nn
 
 from core.models.card import HeadSettings
-from core.models.layers import Lookup
+from core.models.layers import EmbeddingTable
 from core.models.network import (
     DeepSettings,
     Embedding,
     Network,
     State,
-    deep_width,
-    perceptron,
-    side_by_side,
+    concat_features,
+    concat_width,
+    mlp_stages,
 )
 
 Settings = DeepSettings
 
 
-def pairwise(vectors: Tensor) -> Tensor:
+def pairwise_interactions(vectors: Tensor) -> Tensor:
     """Sum over all pairs of fields of their elementwise products: (rows, fields, size) to (rows,
     size).
 
@@ -42,19 +42,22 @@ class FactorisationEmbedding(Embedding):
     def __init__(self, field_sizes: Sequence[int], size: int) -> None:
         super().__init__(field_sizes, size)
         self.title = "Embedding + FM"
-        self.first_order = Lookup(sum(field_sizes), 1)
+        self.first_order = EmbeddingTable(sum(field_sizes), 1)
         nn.init.zeros_(self.first_order.weight)
 
-    def renew(self) -> None:
+    def reset_parameters(self) -> None:
         """See Embedding."""
-        super().renew()
+        super().reset_parameters()
         nn.init.zeros_(self.first_order.weight)
 
     def forward(self, state: State) -> State:
         ids, numerics = state
         vectors = self.vectors(ids)
         linear = self.first_order(ids + self.offsets).sum(1)
-        return (torch.cat([pairwise(vectors), linear], dim=1), side_by_side(vectors, numerics))
+        return (
+            torch.cat([pairwise_interactions(vectors), linear], dim=1),
+            concat_features(vectors, numerics),
+        )
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
@@ -64,6 +67,6 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
     The head's linear layer over [pairwise, first order, deep] contains the paper's plain sum of the
     three as the case where the weights of the FM's part are one.
     """
-    blocks = perceptron(deep_width(len(field_sizes), settings.embedding), settings.blocks)
+    blocks = mlp_stages(concat_width(len(field_sizes), settings.embedding), settings.blocks)
     stages = [FactorisationEmbedding(field_sizes, settings.embedding), *blocks]
     return Network(stages, settings.embedding + 1 + settings.widths[-1], head)

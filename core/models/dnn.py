@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 
 from core.models.card import HeadSettings
-from core.models.network import DeepSettings, Embedding, Network, deep_width, perceptron
+from core.models.network import DeepSettings, Embedding, Network, concat_width, mlp_stages
 
 Settings = DeepSettings
 
@@ -12,6 +12,6 @@ Settings = DeepSettings
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
     """Stages embedding, block1, block2, … : (rows, fields) ids and (rows, 13) numerics to (rows,
     widths[-1])."""
-    inputs = deep_width(len(field_sizes), settings.embedding)
-    stages = [Embedding(field_sizes, settings.embedding), *perceptron(inputs, settings.blocks)]
+    inputs = concat_width(len(field_sizes), settings.embedding)
+    stages = [Embedding(field_sizes, settings.embedding), *mlp_stages(inputs, settings.blocks)]
     return Network(stages, settings.widths[-1], head)

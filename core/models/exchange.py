@@ -7,23 +7,23 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from core.data.containers import Guard, check_member
+from core.data.containers import BoundedReader, check_member
 from core.data.paths import check_input
 from core.errors import BadInput
 from core.models.card import BackboneCard
 from core.outputs import check_output, write_output
 from core.workspace import hash_file
 
-MEMBERS: dict[str, int] = {
+MEMBER_SIZE_LIMITS: dict[str, int] = {
     "card.json": 2**20,
     "preprocessing/preprocessing.json": 2**20,
     "preprocessing/vocabulary.parquet": 2**30,
     "model.safetensors": 8 * 2**30,
 }
 """What a backbone consists of, and the most bytes each part may have."""
-PASSED_OVER = frozenset({"run.json", "model.onnx", "score.py"})
+IGNORED_MEMBERS = frozenset({"run.json", "model.onnx", "score.py"})
 """What else the export of a run holds."""
-OTHER_WEIGHTS = frozenset(
+UNSUPPORTED_WEIGHTS = frozenset(
     (
         ".bin",
         ".ckpt",
@@ -41,9 +41,9 @@ OTHER_WEIGHTS = frozenset(
     )
 )
 """Endings of files that hold weights in other forms."""
-_STARTS = {b"\x80": "a pickle", b"\x89HDF": "HDF5"}
-_BLOCK = 2**20
-_MOMENT = (1980, 1, 1, 0, 0, 0)
+_SIGNATURES = {b"\x80": "a pickle", b"\x89HDF": "HDF5"}
+_BLOCK_BYTES = 2**20
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def export_backbone(card: BackboneCard, path: Path) -> None:
@@ -57,14 +57,14 @@ def export_backbone(card: BackboneCard, path: Path) -> None:
         # Stored, not deflated: float weights hardly shrink, and zlib's versions differ in their
         # bytes.
         with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-            for name in MEMBERS:
-                member = zipfile.ZipInfo(name, _MOMENT)
+            for name in MEMBER_SIZE_LIMITS:
+                member = zipfile.ZipInfo(name, _ZIP_DATE)
                 member.create_system, member.external_attr = 3, 0o100644 << 16
                 member.file_size = (card.folder / name).stat().st_size
                 with (card.folder / name).open("rb") as source, archive.open(member, "w") as target:
-                    shutil.copyfileobj(source, target, _BLOCK)
+                    shutil.copyfileobj(source, target, _BLOCK_BYTES)
 
-    check_output(path, [card.folder / name for name in MEMBERS])
+    check_output(path, [card.folder / name for name in MEMBER_SIZE_LIMITS])
     try:
         if hash_file(card.folder / "model.safetensors") != card.weights_sha256:
             raise BadInput(
@@ -78,7 +78,7 @@ def export_backbone(card: BackboneCard, path: Path) -> None:
         ) from error
 
 
-def unpack(path: Path, folder: Path) -> None:
+def unpack_backbone(path: Path, folder: Path) -> None:
     """Copies the MEMBERS of the zip archive or folder `path` into `folder`, each no longer than it
     may be.
 
@@ -86,7 +86,7 @@ def unpack(path: Path, folder: Path) -> None:
     looked at yet.
     """
     check_input(path, "backbone", or_folder=True)
-    for name in MEMBERS:
+    for name in MEMBER_SIZE_LIMITS:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         _unpack_folder(path, folder)
@@ -95,11 +95,11 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def _unpack_folder(path: Path, folder: Path) -> None:
-    found = {name for name in MEMBERS if (path / name).is_file()}
+    found = {name for name in MEMBER_SIZE_LIMITS if (path / name).is_file()}
     _check_names(
         found | {file.name for file in path.iterdir() if _is_other_weights(file.name)}, path.name
     )
-    for name in MEMBERS:
+    for name in MEMBER_SIZE_LIMITS:
         if (path / name).is_symlink() or (path / name).parent.is_symlink():
             raise BadInput(f"{name!r} in {path.name!r} is a link; put the file itself there.")
         with (path / name).open("rb") as stream:
@@ -111,10 +111,10 @@ def _unpack_archive(path: Path, folder: Path) -> None:
     try:
         with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
             members = _members(archive, path.name)
-            for name in MEMBERS:
+            for name in MEMBER_SIZE_LIMITS:
                 with archive.open(members[name]) as stream:
                     _copy(
-                        Guard(stream, path.stat().st_size, path.name, raw),
+                        BoundedReader(stream, path.stat().st_size, path.name, raw),
                         folder / name,
                         name,
                         path.name,
@@ -129,17 +129,17 @@ def _check_kind(path: Path) -> None:
     """BadInput, saying what it is instead, when the file is no zip archive."""
     with path.open("rb") as stream:
         start = stream.read(9)
-    kind = next((kind for first, kind in _STARTS.items() if start.startswith(first)), "")
+    kind = next((kind for first, kind in _SIGNATURES.items() if start.startswith(first)), "")
     if kind or _is_other_weights(path.name):
         raise BadInput(_only_safetensors(path.name, kind))
     if start[8:] == b"{":
         raise BadInput(
             f"{path.name!r} holds weights alone; a backbone needs its card, its preprocessing and"
-            f" its vocabulary too: a zip archive of {', '.join(MEMBERS)}."
+            f" its vocabulary too: a zip archive of {', '.join(MEMBER_SIZE_LIMITS)}."
         )
     if not start.startswith(b"PK"):
         raise BadInput(
-            f"{path.name!r} is no zip archive; a backbone is one of {', '.join(MEMBERS)}."
+            f"{path.name!r} is no zip archive; a backbone is one of {', '.join(MEMBER_SIZE_LIMITS)}."
         )
 
 
@@ -159,7 +159,7 @@ def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo
             )
         found[member.filename] = member
     _check_names(found, source)
-    for name, limit in MEMBERS.items():
+    for name, limit in MEMBER_SIZE_LIMITS.items():
         if found[name].file_size > limit:
             raise BadInput(_too_long(name, source))
     return found
@@ -167,22 +167,22 @@ def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo
 
 def _check_names(names: Collection[str], source: str) -> None:
     """BadInput unless the names are those of MEMBERS, with what is passed over."""
-    names = set(names) - PASSED_OVER
+    names = set(names) - IGNORED_MEMBERS
     if other := sorted(name for name in names if _is_other_weights(name)):
         raise BadInput(_only_safetensors(other[0]))
-    if unknown := sorted(names - set(MEMBERS)):
+    if unknown := sorted(names - set(MEMBER_SIZE_LIMITS)):
         raise BadInput(
-            f"{source!r} holds {unknown[0][:80]!r}; a backbone is {', '.join(MEMBERS)} and nothing"
+            f"{source!r} holds {unknown[0][:80]!r}; a backbone is {', '.join(MEMBER_SIZE_LIMITS)} and nothing"
             " else."
         )
-    if missing := [name for name in MEMBERS if name not in names]:
+    if missing := [name for name in MEMBER_SIZE_LIMITS if name not in names]:
         raise BadInput(
-            f"{source!r} lacks {', '.join(missing)}; a backbone is {', '.join(MEMBERS)}."
+            f"{source!r} lacks {', '.join(missing)}; a backbone is {', '.join(MEMBER_SIZE_LIMITS)}."
         )
 
 
 def _is_other_weights(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in OTHER_WEIGHTS
+    return PurePosixPath(name).suffix.lower() in UNSUPPORTED_WEIGHTS
 
 
 def _only_safetensors(name: str, kind: str = "") -> str:
@@ -194,10 +194,10 @@ def _only_safetensors(name: str, kind: str = "") -> str:
     )
 
 
-def _copy(stream: BinaryIO | Guard, target: Path, name: str, source: str) -> None:
-    left = MEMBERS[name]
+def _copy(stream: BinaryIO | BoundedReader, target: Path, name: str, source: str) -> None:
+    left = MEMBER_SIZE_LIMITS[name]
     with target.open("wb") as out:
-        while block := stream.read(_BLOCK):
+        while block := stream.read(_BLOCK_BYTES):
             left -= len(block)
             if left < 0:
                 raise BadInput(_too_long(name, source))
@@ -205,6 +205,4 @@ def _copy(stream: BinaryIO | Guard, target: Path, name: str, source: str) -> Non
 
 
 def _too_long(name: str, source: str) -> str:
-    return (
-        f"{name!r} in {source!r} is longer than the {MEMBERS[name]:,} bytes it may have; refused."
-    )
+    return f"{name!r} in {source!r} is longer than the {MEMBER_SIZE_LIMITS[name]:,} bytes it may have; refused."

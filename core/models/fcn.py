@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.models.card import HeadSettings
 from core.models.layers import Linear
-from core.models.network import Embedding, Network, Stage, State, deep_width
+from core.models.network import Embedding, Network, Stage, State, concat_width
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
     Tri-BCE loss, which weighs a loss of each network by how far it lags, is left out: every arm of
     a comparison trains on the same loss.
     """
-    width = deep_width(len(field_sizes), settings.embedding)
+    width = concat_width(len(field_sizes), settings.embedding)
     crosses = [
         CrossPair(i, width, settings.dropout, i == settings.crosses)
         for i in range(1, settings.crosses + 1)

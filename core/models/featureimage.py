@@ -91,7 +91,7 @@ class FeatureImage(nn.Module):
         odds = rate / (1 - rate)
         self.lift.copy_(odds / (odds + base / (1 - base)))
 
-    def colours(self, ids: Tensor, numerics: Tensor) -> Tensor:
+    def channels(self, ids: Tensor, numerics: Tensor) -> Tensor:
         """Red, green and blue of every field, 0 to 1, (rows, 3, 39)."""
         places = ids + self.offsets
         red = torch.cat([numerics.sigmoid(), self.common[places[:, len(NUMERIC) :]]], dim=1)
@@ -101,7 +101,7 @@ class FeatureImage(nn.Module):
     def forward(self, ids: Tensor, numerics: Tensor) -> Tensor:
         """Pictures as Keras' preprocess_input hands them on: blue, green, red from 0 to 255, less
         ImageNet's mean."""
-        cells = nn.functional.pad(self.colours(ids, numerics), (0, 1))
+        cells = nn.functional.pad(self.channels(ids, numerics), (0, 1))
         picture = cells[:, :, self.cells].unflatten(2, (SIZE, SIZE))
         return picture.flip(1) * 255 - self.mean
 

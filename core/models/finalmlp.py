@@ -16,9 +16,9 @@ from core.models.network import (
     Network,
     Stage,
     State,
-    deep_width,
-    dense,
-    tower_stages,
+    concat_width,
+    dense_layer,
+    parallel_stages,
 )
 
 
@@ -38,7 +38,7 @@ class Settings(DeepSettings):
             )
 
 
-class Gate(nn.Module):
+class FeatureGate(nn.Module):
     """Twice the sigmoid of a perceptron on a learnt context vector: one factor a float of the input
     (equation 5).
 
@@ -57,18 +57,18 @@ class Gate(nn.Module):
         return x * (2 * self.layers(self.context))
 
 
-class Selection(Stage):
+class FeatureSelection(Stage):
     """Two gates on the same input: (x (rows, width),) to (x for stream A, x for stream B)."""
 
     def __init__(self, width: int, context: int, hidden: int) -> None:
         super().__init__("selection", "Gate A ‖ Gate B", ("Gate A", "Gate B"))
-        self.gates = nn.ModuleList(Gate(width, context, hidden) for _ in range(2))
+        self.gates = nn.ModuleList(FeatureGate(width, context, hidden) for _ in range(2))
 
     def forward(self, state: State) -> State:
         return tuple(gate(state[0]) for gate in self.gates)
 
 
-class Fusion(Stage):
+class BilinearFusion(Stage):
     """Bilinear fusion in `heads` parts (equations 8 and 9): (a (rows, w), b (rows, w)) to (a, b,
     (rows, heads))."""
 
@@ -92,15 +92,15 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
     The head's linear layer over [a, b, products] contains the paper's sum as the case where the
     products weigh one.
     """
-    widths = [deep_width(len(field_sizes), settings.embedding), *settings.widths]
+    widths = [concat_width(len(field_sizes), settings.embedding), *settings.widths]
     streams = [
-        [dense(widths[i - 1], widths[i], settings.blocks) for i in range(1, len(widths))],
-        [dense(widths[i - 1], widths[i], settings.blocks) for i in range(1, len(widths))],
+        [dense_layer(widths[i - 1], widths[i], settings.blocks) for i in range(1, len(widths))],
+        [dense_layer(widths[i - 1], widths[i], settings.blocks) for i in range(1, len(widths))],
     ]
     stages = [
         Embedding(field_sizes, settings.embedding),
-        Selection(widths[0], settings.embedding, settings.gate),
-        *tower_stages(streams, ["Block A", "Block B"]),
-        Fusion(widths[-1], settings.heads),
+        FeatureSelection(widths[0], settings.embedding, settings.gate),
+        *parallel_stages(streams, ["Block A", "Block B"]),
+        BilinearFusion(widths[-1], settings.heads),
     ]
     return Network(stages, 2 * widths[-1] + settings.heads, head)

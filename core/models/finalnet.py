@@ -16,8 +16,8 @@ from core.models.network import (
     Embedding,
     Network,
     State,
-    deep_width,
-    tower_stages,
+    concat_width,
+    parallel_stages,
 )
 
 
@@ -66,7 +66,7 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
     self-distillation between the towers during training is left out: the head trains on labels
     alone, as every other one does.
     """
-    widths = [deep_width(len(field_sizes), settings.embedding), *settings.widths]
+    widths = [concat_width(len(field_sizes), settings.embedding), *settings.widths]
     towers = [
         [
             FactorisedInteraction(widths[i - 1], widths[i], settings.blocks)
@@ -77,5 +77,5 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
             for i in range(1, len(widths))
         ],
     ]
-    stages = tower_stages(towers, ["FINAL A", "FINAL B"])
+    stages = parallel_stages(towers, ["FINAL A", "FINAL B"])
     return Network([TwinEmbedding(field_sizes, settings.embedding), *stages], 2 * widths[-1], head)

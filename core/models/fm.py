@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from core.data.schema import NUMERIC
 from core.models.card import HeadSettings
-from core.models.deepfm import FactorisationEmbedding, pairwise
+from core.models.deepfm import FactorisationEmbedding, pairwise_interactions
 from core.models.network import Network, State
 
 
@@ -16,7 +16,7 @@ class Settings:
     embedding: int
 
 
-class Machine(FactorisationEmbedding):
+class FactorisationMachine(FactorisationEmbedding):
     """The whole machine: hands on (interactions (rows, 1), first order (rows, 1), numerics (rows,
     13)).
 
@@ -25,11 +25,11 @@ class Machine(FactorisationEmbedding):
 
     def forward(self, state: State) -> State:
         ids, numerics = state
-        interactions = pairwise(self.vectors(ids)).sum(1, keepdim=True)
+        interactions = pairwise_interactions(self.vectors(ids)).sum(1, keepdim=True)
         return (interactions, self.first_order(ids + self.offsets).sum(1), numerics)
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
     """Stage embedding alone; the head's linear layer adds its three parts up, as equation 1 of the
     paper does."""
-    return Network([Machine(field_sizes, settings.embedding)], 2 + len(NUMERIC), head)
+    return Network([FactorisationMachine(field_sizes, settings.embedding)], 2 + len(NUMERIC), head)

@@ -15,19 +15,19 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
 from core.data import reader_process
-from core.data.reader_server import Tell
+from core.data.reader_server import SendEvent
 from core.data.schema import FIELDS
-from core.data.values import MAX_FIELD
+from core.data.values import MAX_CATEGORY_LENGTH
 from core.errors import BadInput
-from core.models.exchange import unpack
+from core.models.exchange import unpack_backbone
 
 MAX_VALUES = 200_000_000
 MAX_VALUES_BYTES = 4 * 2**30
 """Values of a vocabulary, and bytes of them all once decoded."""
 
 
-def take_out(path: Path, folder: Path) -> None:
-    """core.models.exchange.unpack."""
+def unpack_in_subprocess(path: Path, folder: Path) -> None:
+    """core.models.exchange.unpack_backbone."""
     reader_process.call(unpack_job, path, {"path": str(path), "folder": str(folder)})
 
 
@@ -52,12 +52,12 @@ def probe_hdf5(path: Path) -> None:
     reader_process.call(hdf5_job, path, {"path": str(path)})
 
 
-def unpack_job(request: dict[str, Any], tell: Tell) -> None:
-    """The work of `take_out`."""
-    unpack(Path(request["path"]), Path(request["folder"]))
+def unpack_job(request: dict[str, Any], tell: SendEvent) -> None:
+    """The work of `unpack_in_subprocess`."""
+    unpack_backbone(Path(request["path"]), Path(request["folder"]))
 
 
-def vocabulary_job(request: dict[str, Any], tell: Tell) -> None:
+def vocabulary_job(request: dict[str, Any], tell: SendEvent) -> None:
     """The work of `rewrite_vocabulary`."""
     path = Path(request["path"])
     table = _checked_vocabulary(path)
@@ -67,7 +67,7 @@ def vocabulary_job(request: dict[str, Any], tell: Tell) -> None:
     part.replace(path)
 
 
-def weights_job(request: dict[str, Any], tell: Tell) -> None:
+def weights_job(request: dict[str, Any], tell: SendEvent) -> None:
     """The work of `probe_weights`."""
     try:
         with safe_open(request["path"], framework="numpy") as file:
@@ -77,7 +77,7 @@ def weights_job(request: dict[str, Any], tell: Tell) -> None:
         return
 
 
-def hdf5_job(request: dict[str, Any], tell: Tell) -> None:
+def hdf5_job(request: dict[str, Any], tell: SendEvent) -> None:
     """The work of `probe_hdf5`."""
     import h5py
 
@@ -139,8 +139,8 @@ def _decoded_bytes(chunk: pa.DictionaryArray) -> int:
     """Bytes of a column chunk as plain text; BadInput for a value longer than any in a sample can
     be."""
     lengths = pc.binary_length(chunk.dictionary)
-    if (pc.max(lengths).as_py() or 0) > 4 * MAX_FIELD:
+    if (pc.max(lengths).as_py() or 0) > 4 * MAX_CATEGORY_LENGTH:
         raise BadInput(
-            f"The vocabulary holds a value of more than {MAX_FIELD:,} letters; that is damage."
+            f"The vocabulary holds a value of more than {MAX_CATEGORY_LENGTH:,} letters; that is damage."
         )
     return pc.sum(lengths.take(chunk.indices)).as_py() or 0

@@ -37,7 +37,7 @@ class Settings:
             )
 
 
-class Tokens(Embedding):
+class FeatureTokenizer(Embedding):
     """The feature tokenizer: (rows, 1 + fields + 13, size), the class token first.
 
     Every field gives its vector; each of the 13 numerics gives x * w + b besides, as in the paper.
@@ -49,9 +49,9 @@ class Tokens(Embedding):
         self.weight = nn.Parameter(torch.empty(len(NUMERIC), size))
         self.bias = nn.Parameter(torch.empty(len(NUMERIC), size))
         self.class_token = nn.Parameter(torch.empty(1, size))
-        self.renew()
+        self.reset_parameters()
 
-    def renew(self) -> None:
+    def reset_parameters(self) -> None:
         """See Embedding."""
         bound = 1 / math.sqrt(self.class_token.shape[1])
         for parameter in self.parameters():
@@ -90,7 +90,7 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
-class Transformer(Stage):
+class TransformerBlock(Stage):
     """A pre-norm block: attention, then a feed-forward part with ReGLU, each with a residual.
 
     The first block has no norm before its attention, as in the paper. The last one computes the
@@ -122,5 +122,7 @@ class Transformer(Stage):
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
     """Stages embedding (the tokenizer), block1, block2, … : ids and numerics to the class token
     (rows, embedding)."""
-    blocks = [Transformer(number, settings) for number in range(1, settings.layers + 1)]
-    return Network([Tokens(field_sizes, settings.embedding), *blocks], settings.embedding, head)
+    blocks = [TransformerBlock(number, settings) for number in range(1, settings.layers + 1)]
+    return Network(
+        [FeatureTokenizer(field_sizes, settings.embedding), *blocks], settings.embedding, head
+    )

@@ -14,16 +14,16 @@ from safetensors import SafetensorError, safe_open
 from core.access import require_writable
 from core.data.preprocessing import Preprocessing, load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
-from core.durable import publish, staging, sync_tree
+from core.durable import publish_folder, staging, sync_tree
 from core.errors import BadInput, NameTaken
-from core.models.backbone import WEIGHTS, build_network, describe_stages, load_backbone
+from core.models.backbone import WEIGHTS_FILE, build_network, describe_stages, load_backbone
 from core.models.card import BackboneCard, StageCard, save_card
 from core.models.card_check import check_number, read_foreign_card, read_foreign_json
-from core.models.foreign_files import probe_weights, rewrite_vocabulary, take_out
+from core.models.foreign_files import probe_weights, rewrite_vocabulary, unpack_in_subprocess
 from core.models.library import list_backbones
 from core.models.network import Network
 from core.models.registry import ARCHITECTURES
-from core.named import names_held
+from core.named import names_lock
 from core.workspace import Workspace, check_name, hash_file
 
 _DTYPES = {
@@ -52,14 +52,14 @@ def import_backbone(
     require_writable()
     try:
         with staging(workspace.backbones) as folder:
-            return _take_in(workspace, path, name, folder, in_training)
+            return _import_into(workspace, path, name, folder, in_training)
     except OSError as error:
         raise BadInput(
             f"The backbone in {path.name!r} cannot be read or stored ({error.strerror})."
         ) from error
 
 
-def _take_in(
+def _import_into(
     workspace: Workspace,
     path: Path,
     name: str,
@@ -67,12 +67,12 @@ def _take_in(
     in_training: Callable[[], Collection[str]],
 ) -> BackboneCard:
     """As import_backbone; folder: an empty one, where it is met by no one until it is checked."""
-    take_out(path, folder)
+    unpack_in_subprocess(path, folder)
     card = read_foreign_card(folder / "card.json")
     card = dataclasses.replace(
         card,
         id=f"b-{secrets.token_hex(4)}",
-        name=_free_name(workspace, name or card.name, in_training()),
+        name=_require_free_name(workspace, name or card.name, in_training()),
         imported=True,
         folder=folder,
     )
@@ -83,14 +83,14 @@ def _take_in(
     target = workspace.backbones / card.id
     # What takes time goes before the names are held.
     sync_tree(folder)
-    with names_held(workspace):
+    with names_lock(workspace):
         # Another process may have taken the name since.
-        _free_name(workspace, card.name, in_training())
-        publish(folder, target)
+        _require_free_name(workspace, card.name, in_training())
+        publish_folder(folder, target)
     return dataclasses.replace(card, folder=target)
 
 
-def _free_name(workspace: Workspace, name: str, in_training: Collection[str]) -> str:
+def _require_free_name(workspace: Workspace, name: str, in_training: Collection[str]) -> str:
     name = check_name(name, "backbone")
     if name in in_training or any(card.name == name for card in list_backbones(workspace)):
         raise NameTaken(f"There is already a backbone named {name!r}; give this one another name.")
@@ -145,7 +145,7 @@ def _check_statistics(values: Any) -> None:
 def _check_weights(card: BackboneCard, field_sizes: Sequence[int]) -> None:
     """BadInput unless the weights are those the card names, and of the names, shapes and kinds its
     network has."""
-    path = card.folder / WEIGHTS
+    path = card.folder / WEIGHTS_FILE
     found = hash_file(path)
     if found != card.weights_sha256:
         raise BadInput(
@@ -153,10 +153,10 @@ def _check_weights(card: BackboneCard, field_sizes: Sequence[int]) -> None:
             f" have {found[:12]}…: they were changed, or belong to another card."
         )
     # Keras places its tensors itself. On the device "meta" a network of any size takes no memory.
-    device = "cpu" if ARCHITECTURES[card.architecture].needs else "meta"
+    device = "cpu" if ARCHITECTURES[card.architecture].required_package else "meta"
     with torch.device(device):
         network = build_network(card.architecture, card.settings, field_sizes, card.head)
-    _check_frame(card, network)
+    _check_structure(card, network)
     probe_weights(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -169,13 +169,16 @@ def _check_weights(card: BackboneCard, field_sizes: Sequence[int]) -> None:
     except SafetensorError as error:
         reason = str(error).splitlines()[0][:200]
         raise BadInput(
-            f"{WEIGHTS!r} is no whole safetensors file ({reason}); export the backbone again."
+            f"{WEIGHTS_FILE!r} is no whole safetensors file ({reason}); export the backbone again."
         ) from error
 
 
-def _check_frame(card: BackboneCard, network: Network) -> None:
+def _check_structure(card: BackboneCard, network: Network) -> None:
     about = f"a network {card.architecture!r} of the card's settings has"
-    named, real = [stage.name for stage in card.stages], [stage.name for stage in network.ordered()]
+    named, real = (
+        [stage.name for stage in card.stages],
+        [stage.name for stage in network.stage_list()],
+    )
     if named != real:
         raise BadInput(f"The card names the stages {named}, but {about} {real}.")
     for field in ("representation", "members"):

@@ -21,12 +21,12 @@ from core.models.card import HeadSettings
 from core.models.featureimage import SIZE, FeatureImage
 from core.models.network import Network, Stage, State
 
-INSTALL = "python -m pip install -r requirements-keras.txt"
+INSTALL_COMMAND = "python -m pip install -r requirements-keras.txt"
 CHUNK_ROWS = 512
 """Rows that run through a stage at once where no gradient is asked for; VGG19's first layers hand
 on 256 KiB a row."""
 
-Cut = tuple[str, str, str]
+StageCut = tuple[str, str, str]
 """A stage: name, title, and the Keras layer that ends it."""
 
 
@@ -45,7 +45,7 @@ class KerasStage(Stage):
             if layer not in self.layers:
                 self.layers[layer] = nn.Module()
             if variable.trainable:
-                self.layers[layer].register_parameter(own, _lay_out(variable.value))
+                self.layers[layer].register_parameter(own, _convolution_layout(variable.value))
             else:
                 self.layers[layer].register_buffer(own, variable.value.detach())
         self._trained = [variable.path.split("/") for variable in part.trainable_variables]
@@ -54,7 +54,7 @@ class KerasStage(Stage):
         # twice.
         self._part = [part]
 
-    def fit(self, state: State, labels: Tensor) -> None:
+    def fit_preprocessing(self, state: State, labels: Tensor) -> None:
         """Fits the picture; the layers above it learn nothing here."""
         if self.image is not None:
             self.image.fit(state[0], labels)
@@ -80,7 +80,7 @@ class KerasStage(Stage):
                     buffer.copy_(value)
         return y
 
-    def take(self, values: dict[str, Tensor]) -> None:
+    def load_variables(self, values: dict[str, Tensor]) -> None:
         """Copies the layers' variables from `values`, by Keras' path."""
         with torch.no_grad():
             for layer, own in (*self._trained, *self._kept):
@@ -96,7 +96,7 @@ def import_keras() -> Any:
     except ImportError as error:
         raise BadInput(
             f"VGG19 and ResNet50 need Keras, which is not installed ({error}). Install it with:"
-            f" {INSTALL}"
+            f" {INSTALL_COMMAND}"
         ) from error
     # A keras.json in the user's home may say otherwise.
     keras.config.set_floatx("float32")
@@ -117,13 +117,13 @@ def keras_model(application: str, weights: str | None = None) -> Any:
 
 
 def build_stages(
-    application: str, cuts: Sequence[Cut], field_sizes: Sequence[int], head: HeadSettings
+    application: str, cuts: Sequence[StageCut], field_sizes: Sequence[int], head: HeadSettings
 ) -> Network:
     """The model as a network with one stage a cut; its weights are random, drawn from torch's
     generator."""
     image = FeatureImage(field_sizes)
     whole = keras_model(application)
-    initialise(whole)
+    reinitialise_kernels(whole)
     keras = import_keras()
     stages: list[KerasStage] = []
     begin = whole.input
@@ -138,7 +138,7 @@ def build_stages(
 
 
 @torch.no_grad()
-def initialise(model: Any) -> None:
+def reinitialise_kernels(model: Any) -> None:
     """Draws every kernel anew as Keras does, Glorot uniform (Glorot and Bengio 2010).
 
     Keras draws from a generator of its own, which the seed of a run does not reach; this draws from
@@ -149,7 +149,7 @@ def initialise(model: Any) -> None:
             nn.init.xavier_uniform_(variable.value.permute(3, 2, 0, 1))
 
 
-def _lay_out(parameter: nn.Parameter) -> nn.Parameter:
+def _convolution_layout(parameter: nn.Parameter) -> nn.Parameter:
     """The parameter, a kernel laid out in memory as torch's convolution wants it; the shape stays
     Keras'.
 

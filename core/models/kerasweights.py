@@ -9,30 +9,30 @@ from typing import Any
 import torch
 
 from core.data.paths import check_input
-from core.errors import BadInput, refused_by_system
+from core.errors import BadInput, caused_by_system
 from core.models.foreign_files import probe_hdf5
 from core.models.kerasnet import KerasStage, import_keras, keras_model
 from core.models.network import Network
 
-PUBLISHED = {
+KERAS_APPLICATIONS = {
     "vgg19": ("VGG19", "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"),
     "resnet50": ("ResNet50", "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"),
 }
 """Of each architecture: its name in keras.applications, and the file that Keras looks for in its
 cache."""
-ENDINGS = (".h5", ".hdf5")
+SUFFIXES = (".h5", ".hdf5")
 
 
-def load_imagenet(network: Network, architecture: str) -> None:
+def load_imagenet_weights(network: Network, architecture: str) -> None:
     """Fills the stages with Keras' ImageNet weights, from its cache or the network; BadInput when
     it has neither."""
-    application, file = PUBLISHED[architecture]
+    application, file = KERAS_APPLICATIONS[architecture]
     try:
         model = keras_model(application, "imagenet")
     except BadInput:
         raise
     except Exception as error:
-        if refused_by_system(error):
+        if caused_by_system(error):
             raise
         # Keras raises a plain Exception when the network fails it.
         cache = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
@@ -41,20 +41,20 @@ def load_imagenet(network: Network, architecture: str) -> None:
             f" Without a network, put the file {file} into {cache}, or start from weights in a file"
             " or from random weights."
         ) from error
-    _fill(network, model)
+    _copy_variables(network, model)
 
 
-def load_file(network: Network, architecture: str, path: Path) -> None:
+def load_weights_file(network: Network, architecture: str, path: Path) -> None:
     """Fills the stages from a Keras weights file, .weights.h5 or .h5, of the network without its
     top.
 
     BadInput for anything else: only HDF5 is read, never a pickle, and every layer must fit.
     """
-    application, _ = PUBLISHED[architecture]
+    application, _ = KERAS_APPLICATIONS[architecture]
     keras = import_keras()
     import h5py
 
-    if path.suffix not in ENDINGS:
+    if path.suffix not in SUFFIXES:
         raise BadInput(
             f"The weights file {path.name!r} does not end in .h5; save one by Keras' save_weights."
         )
@@ -74,7 +74,7 @@ def load_file(network: Network, architecture: str, path: Path) -> None:
         with keras.device("cpu"):
             model.load_weights(path)
     except Exception as error:
-        if refused_by_system(error):
+        if caused_by_system(error):
             raise
         # A stranger's file fails in as many ways as HDF5 has: OSError, ValueError, KeyError,
         # RuntimeError.
@@ -89,14 +89,14 @@ def load_file(network: Network, architecture: str, path: Path) -> None:
             f"The weights file {path.name!r} does not fit {application} without its top: it has no"
             f" usable numbers for {len(absent)} variables, {absent[0]!r} among them."
         )
-    _fill(network, model)
+    _copy_variables(network, model)
 
 
-def _fill(network: Network, model: Any) -> None:
+def _copy_variables(network: Network, model: Any) -> None:
     values = {variable.path: variable.value.detach() for variable in model.variables}
-    for stage in network.ordered():
+    for stage in network.stage_list():
         assert isinstance(stage, KerasStage)
-        stage.take(values)
+        stage.load_variables(values)
 
 
 def _reason(error: Exception) -> str:

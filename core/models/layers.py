@@ -15,7 +15,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 """x W' + b by oneDNN; None where torch was built without it, as for some processors."""
-SMALL = 2**23
+ONEDNN_MIN_MULTIPLICATIONS = 2**23
 """Multiplications below which oneDNN's longer call costs more than its product saves."""
 
 
@@ -24,14 +24,14 @@ class Linear(nn.Linear):
     on."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if taken_by_onednn(x, self.weight):
-            return _Product.apply(x.flatten(0, -2), self.weight, self.bias).unflatten(
+        if uses_onednn(x, self.weight):
+            return _OneDNNLinear.apply(x.flatten(0, -2), self.weight, self.bias).unflatten(
                 0, x.shape[:-1]
             )
         return super().forward(x)
 
 
-class Lookup(nn.Embedding):
+class EmbeddingTable(nn.Embedding):
     """nn.Embedding with index_select's gradient on the CPU, unless it is to be a sparse one.
 
     On a GPU that gradient would add in no fixed order.
@@ -43,7 +43,7 @@ class Lookup(nn.Embedding):
         return self.weight.index_select(0, ids.flatten()).unflatten(0, ids.shape)
 
 
-def taken_by_onednn(x: Tensor, weight: Tensor) -> bool:
+def uses_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether `x` (…, inputs) times `weight` (outputs, inputs) is a product that oneDNN does
     faster."""
     return (
@@ -51,14 +51,14 @@ def taken_by_onednn(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.ndim > 1
-        and x.numel() * len(weight) >= SMALL
+        and x.numel() * len(weight) >= ONEDNN_MIN_MULTIPLICATIONS
         and not torch.is_autocast_enabled("cpu")
         # The exporter knows torch's own operations only.
         and not torch.onnx.is_in_onnx_export()
     )
 
 
-class _Product(torch.autograd.Function):
+class _OneDNNLinear(torch.autograd.Function):
     """x W' + b. Its gradient for W is MKL's product, which is the faster of the two there."""
 
     @staticmethod
@@ -86,11 +86,11 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return product
 
 
-def _operations(
+def _count_flops(
     x: torch.Size, weight: torch.Size, *others: object, out_shape: torch.Size, **named: object
 ) -> int:
     return 2 * x.numel() * weight[0]
 
 
 if ONEDNN is not None:
-    register_flop_formula(ONEDNN)(_operations)
+    register_flop_formula(ONEDNN)(_count_flops)

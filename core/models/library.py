@@ -2,19 +2,26 @@
 
 from pathlib import Path
 
-from core.data.wholeness import backbone_fault
+from core.data.wholeness import find_backbone_fault
 from core.errors import Damaged
-from core.models.card import ADVICE, FILE, PREPROCESSING, WEIGHTS, BackboneCard, load_card
+from core.models.card import (
+    CARD_FILE,
+    PREPROCESSING_FILES,
+    REPAIR_ADVICE,
+    WEIGHTS_FILE,
+    BackboneCard,
+    load_card,
+)
 from core.models.registry import ARCHITECTURES
-from core.named import found_among
-from core.stored import check_whole, damaged, read_entries
+from core.named import find_by_name_or_id
+from core.stored import check_files_intact, damaged_file_error, read_entries
 from core.workspace import BUNDLED_BACKBONES, Workspace
 
 
 def read_backbones(workspace: Workspace) -> tuple[list[BackboneCard], list[Damaged]]:
     """(every backbone that is whole, in the order of `list_backbones`; what is damaged)."""
-    own, broken = read_entries(workspace.backbones, FILE, _load_own, "b-")
-    bundled, missing = read_entries(BUNDLED_BACKBONES, FILE, load_whole)
+    own, broken = read_entries(workspace.backbones, CARD_FILE, _load_workspace_card, "b-")
+    bundled, missing = read_entries(BUNDLED_BACKBONES, CARD_FILE, load_complete_card)
     own = sorted(own, key=lambda card: card.created, reverse=True)
     return own + sorted(bundled, key=lambda card: card.name), broken + missing
 
@@ -27,23 +34,27 @@ def list_backbones(workspace: Workspace) -> list[BackboneCard]:
 
 def find_backbone(workspace: Workspace, name_or_id: str) -> BackboneCard:
     """The backbone of that id, else the newest of that name; BadInput lists the names there are."""
-    return found_among(*read_backbones(workspace), name_or_id, "backbone")
+    return find_by_name_or_id(*read_backbones(workspace), name_or_id, "backbone")
 
 
-def _load_own(folder: Path) -> BackboneCard:
-    card = load_whole(folder)
+def _load_workspace_card(folder: Path) -> BackboneCard:
+    card = load_complete_card(folder)
     if card.id != folder.name:
-        raise damaged(folder / FILE, f"it describes the backbone {card.id[:40]!r}", ADVICE)
+        raise damaged_file_error(
+            folder / CARD_FILE, f"it describes the backbone {card.id[:40]!r}", REPAIR_ADVICE
+        )
     return card
 
 
-def load_whole(folder: Path, advice: str = ADVICE) -> BackboneCard:
+def load_complete_card(folder: Path, advice: str = REPAIR_ADVICE) -> BackboneCard:
     """The card in `folder`, with all that belongs to it beside it; else `Damaged`. advice: see
-    core.stored.damaged."""
+    core.stored.damaged_file_error."""
     card = load_card(folder, advice)
     if card.architecture not in ARCHITECTURES:
         why = f"its architecture is {card.architecture[:40]!r}, which this Thaw does not know"
-        raise damaged(folder / FILE, why, advice)
+        raise damaged_file_error(folder / CARD_FILE, why, advice)
     advice = advice.replace("the backbone", f"the backbone {card.name!r}")
-    check_whole(folder, (WEIGHTS, *PREPROCESSING), lambda: backbone_fault(folder), advice)
+    check_files_intact(
+        folder, (WEIGHTS_FILE, *PREPROCESSING_FILES), lambda: find_backbone_fault(folder), advice
+    )
     return card

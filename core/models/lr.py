@@ -14,7 +14,7 @@ class Settings:
     """Nothing to set."""
 
 
-class Weights(Embedding):
+class FirstOrderWeights(Embedding):
     """The embedding stage with vectors of one weight: hands on (their sum (rows, 1), numerics
     (rows, 13))."""
 
@@ -30,4 +30,4 @@ class Weights(Embedding):
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
     """Stage embedding alone; the head's linear layer over the sum and the numerics makes it a
     logistic regression."""
-    return Network([Weights(field_sizes)], 1 + len(NUMERIC), head)
+    return Network([FirstOrderWeights(field_sizes)], 1 + len(NUMERIC), head)

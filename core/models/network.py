@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import HeadSettings
-from core.models.layers import Linear, Lookup
+from core.models.layers import EmbeddingTable, Linear
 
 State = tuple[Tensor, ...]
 """What one stage hands to the next: tensors whose first dimension is the rows."""
@@ -37,7 +37,7 @@ class Stage(nn.Module):
     def forward(self, state: State) -> State:
         raise TypeError(f"{type(self).__name__} must define forward")
 
-    def fit(self, state: State, labels: Tensor) -> None:
+    def fit_preprocessing(self, state: State, labels: Tensor) -> None:
         """Called on the first stage, once, with the rows a backbone is about to be pretrained on;
         most learn nothing.
 
@@ -61,10 +61,10 @@ class Embedding(Stage):
         super().__init__("embedding", "Embedding")
         offsets = torch.tensor([0, *field_sizes[:-1]], dtype=torch.int64).cumsum(0)
         self.register_buffer("offsets", offsets, persistent=False)
-        self.table = Lookup(sum(field_sizes), size)
+        self.table = EmbeddingTable(sum(field_sizes), size)
         nn.init.normal_(self.table.weight, std=0.01)
 
-    def renew(self) -> None:
+    def reset_parameters(self) -> None:
         """Draws every weight anew, as the constructor does."""
         nn.init.normal_(self.table.weight, std=0.01)
 
@@ -74,17 +74,17 @@ class Embedding(Stage):
 
     def forward(self, state: State) -> State:
         ids, numerics = state
-        return (side_by_side(self.vectors(ids), numerics),)
+        return (concat_features(self.vectors(ids), numerics),)
 
 
-def side_by_side(vectors: Tensor, numerics: Tensor) -> Tensor:
+def concat_features(vectors: Tensor, numerics: Tensor) -> Tensor:
     """Vectors (rows, fields, size) and numerics (rows, 13) as one vector a row, (rows, fields *
     size + 13)."""
     return torch.cat([vectors.flatten(1), numerics], dim=1)
 
 
-def deep_width(fields: int, embedding: int) -> int:
-    """Floats a row of `side_by_side`."""
+def concat_width(fields: int, embedding: int) -> int:
+    """Floats a row of `concat_features`."""
     return fields * embedding + len(NUMERIC)
 
 
@@ -121,7 +121,7 @@ class DeepSettings:
         return BlockSettings(self.widths, self.dropout, self.batch_norm)
 
 
-def dense(inputs: int, outputs: int, settings: BlockSettings) -> nn.Sequential:
+def dense_layer(inputs: int, outputs: int, settings: BlockSettings) -> nn.Sequential:
     """A fully connected layer, BatchNorm where asked for (Ioffe and Szegedy 2015), ReLU and
     dropout."""
     norm = [nn.BatchNorm1d(outputs)] if settings.batch_norm else []
@@ -137,19 +137,19 @@ class Block(Stage):
 
     def __init__(self, number: int, inputs: int, outputs: int, settings: BlockSettings) -> None:
         super().__init__(f"block{number}", f"Block {number}")
-        self.layers = dense(inputs, outputs, settings)
+        self.layers = dense_layer(inputs, outputs, settings)
 
     def forward(self, state: State) -> State:
         return (*state[:-1], self.layers(state[-1]))
 
 
-def perceptron(inputs: int, settings: BlockSettings) -> list[Stage]:
+def mlp_stages(inputs: int, settings: BlockSettings) -> list[Stage]:
     """Blocks of the given widths on top of `inputs` floats."""
     sizes = [inputs, *settings.widths]
     return [Block(i, sizes[i - 1], sizes[i], settings) for i in range(1, len(sizes))]
 
 
-class Towers(Stage):
+class ParallelLayers(Stage):
     """Parallel parts at one height, which freeze together: each maps its own tensor of the state,
     None passes it by.
 
@@ -169,7 +169,7 @@ class Towers(Stage):
         return tuple(tower(tensor) for tower, tensor in zip(self.towers, state, strict=True))
 
 
-def tower_stages(towers: Sequence[Sequence[nn.Module]], titles: Sequence[str]) -> list[Stage]:
+def parallel_stages(towers: Sequence[Sequence[nn.Module]], titles: Sequence[str]) -> list[Stage]:
     """Stages of equally high layers of several towers, from the input up; a tower that has ended
     passes by.
 
@@ -177,7 +177,7 @@ def tower_stages(towers: Sequence[Sequence[nn.Module]], titles: Sequence[str]) -
     """
     heights = range(1, max(len(tower) for tower in towers) + 1)
     return [
-        Towers(
+        ParallelLayers(
             height,
             [tower[height - 1] if height <= len(tower) else None for tower in towers],
             [f"{title} {height}" for title in titles],
@@ -235,10 +235,10 @@ class Head(nn.Module):
         """Raw outputs (rows, classes), or (rows, members, classes)."""
         if self.members > 1:
             return self.layers(state[0])
-        return self.layers(flat(state))
+        return self.layers(flatten_state(state))
 
 
-def flat(state: State) -> Tensor:
+def flatten_state(state: State) -> Tensor:
     """The tensors of a state side by side, (rows, floats)."""
     # Joining one would copy it, a tenth of an epoch of the head alone.
     return (
@@ -263,7 +263,7 @@ class Network(nn.Module):
         self.members = members
         self.head: nn.Module = Head(representation, head, members)
 
-    def ordered(self) -> list[Stage]:
+    def stage_list(self) -> list[Stage]:
         """The stages from the input up."""
         return [stage for stage in self.stages if isinstance(stage, Stage)]
 
@@ -273,7 +273,7 @@ class Network(nn.Module):
 
     def run_stages(self, state: State, first: int, last: int) -> State:
         """The state after stages `first` to `last - 1`, given the state before `first`."""
-        for stage in self.ordered()[first:last]:
+        for stage in self.stage_list()[first:last]:
             state = stage(state)
         return state
 
@@ -282,7 +282,7 @@ class Network(nn.Module):
         return self.head(self.run_stages(state, first, len(self.stages)))
 
 
-def loss_of(outputs: Tensor, labels: Tensor) -> Tensor:
+def click_loss(outputs: Tensor, labels: Tensor) -> Tensor:
     """Mean cross entropy of raw head outputs (rows, [members,] 1 or 2) against labels (rows,) of
     0.0 and 1.0.
 
@@ -296,7 +296,7 @@ def loss_of(outputs: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(outputs, labels.long())
 
 
-def scores_of(outputs: Tensor) -> Tensor:
+def click_probabilities(outputs: Tensor) -> Tensor:
     """Click probabilities (rows,) from raw head outputs (rows, [members,] 1 or 2); the mean of the
     members'."""
     scores = (

@@ -14,7 +14,7 @@ class Architecture:
     field_sizes, head)`.
 
     defaults: a value for every field of Settings. starts, objectives: what it may be pretrained
-    from and by, names in core.training.objectives. needs: the optional package without which it
+    from and by, names in core.training.objectives. required_package: the optional package without which it
     cannot be built.
     """
 
@@ -23,9 +23,9 @@ class Architecture:
     source: str
     module: str
     defaults: dict[str, Any]
-    starts: tuple[str, ...] = ("random", "word2vec", "vectors")
+    initialisations: tuple[str, ...] = ("random", "word2vec", "vectors")
     objectives: tuple[str, ...] = ("supervised", "rfd", "mfp", "none")
-    needs: str = ""
+    required_package: str = ""
 
 
 _DEEP = {"embedding": 16, "widths": [256, 256, 256], "dropout": 0.3, "batch_norm": False}
@@ -39,7 +39,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         defaults={},
         # Its weights are no vectors, and it has no layer in which a pretext task could leave
         # anything.
-        starts=("random",),
+        initialisations=("random",),
         objectives=("supervised", "none"),
     ),
     "fm": Architecture(
@@ -158,9 +158,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         module="core.models.vgg19",
         defaults={},
-        starts=("imagenet", "weights", "random"),
+        initialisations=("imagenet", "weights", "random"),
         objectives=("none", "supervised"),
-        needs="keras",
+        required_package="keras",
     ),
     "resnet50": Architecture(
         title="ResNet50 (images)",
@@ -174,9 +174,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         module="core.models.resnet50",
         defaults={},
-        starts=("imagenet", "weights", "random"),
+        initialisations=("imagenet", "weights", "random"),
         objectives=("none", "supervised"),
-        needs="keras",
+        required_package="keras",
     ),
 }
 
@@ -186,7 +186,7 @@ class SettingField:
     """A setting as a page and the command line offer it; low and high bound a number."""
 
     label: str
-    about: str
+    description: str
     low: float = 0
     high: float = 0
 
@@ -215,11 +215,11 @@ kind it is."""
 
 def is_installed(architecture: str) -> bool:
     """Whether the optional package that the architecture needs is there; it is not imported."""
-    needs = ARCHITECTURES[architecture].needs
+    needs = ARCHITECTURES[architecture].required_package
     return not needs or find_spec(needs) is not None
 
 
-def setting_flags(settings: dict[str, Any]) -> list[str]:
+def settings_to_flags(settings: dict[str, Any]) -> list[str]:
     """The settings as the command line takes them."""
     parts: list[str] = []
     for name, value in settings.items():

@@ -8,7 +8,7 @@ from torch import nn
 
 from core.models.card import HeadSettings
 from core.models.layers import Linear
-from core.models.network import Embedding, Network, Stage, State, deep_width
+from core.models.network import Embedding, Network, Stage, State, concat_width
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Projection(Stage):
         return (self.linear(state[0]),)
 
 
-class Residual(Stage):
+class ResidualBlock(Stage):
     """x + Linear(Dropout(ReLU(Linear(BatchNorm(x))))); the last block also has the paper's closing
     ReLU(BatchNorm)."""
 
@@ -65,8 +65,8 @@ class Residual(Stage):
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
     """Stages embedding, projection, block1, block2, … : ids and numerics to (rows, width)."""
-    projection = Projection(deep_width(len(field_sizes), settings.embedding), settings.width)
-    blocks = [Residual(number, settings) for number in range(1, settings.layers + 1)]
+    projection = Projection(concat_width(len(field_sizes), settings.embedding), settings.width)
+    blocks = [ResidualBlock(number, settings) for number in range(1, settings.layers + 1)]
     return Network(
         [Embedding(field_sizes, settings.embedding), projection, *blocks], settings.width, head
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from core.models.card import HeadSettings
 from core.models.layers import Linear
-from core.models.network import DeepSettings, Embedding, Network, Stage, State, deep_width
+from core.models.network import DeepSettings, Embedding, Network, Stage, State, concat_width
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
     probabilities.
     """
     # Asked for here so that widths and dropout are refused in the same words as everywhere.
-    widths = [deep_width(len(field_sizes), settings.embedding), *settings.blocks.widths]
+    widths = [concat_width(len(field_sizes), settings.embedding), *settings.blocks.widths]
     blocks = [EnsembleBlock(i, widths[i - 1], widths[i], settings) for i in range(1, len(widths))]
     return Network(
         [Embedding(field_sizes, settings.embedding), *blocks], widths[-1], head, settings.members

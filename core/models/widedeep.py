@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from torch import nn
 
 from core.models.card import HeadSettings
-from core.models.layers import Lookup
+from core.models.layers import EmbeddingTable
 from core.models.network import (
     DeepSettings,
     Embedding,
     Network,
     State,
-    deep_width,
-    perceptron,
-    side_by_side,
+    concat_features,
+    concat_width,
+    mlp_stages,
 )
 
 Settings = DeepSettings
@@ -29,23 +29,23 @@ class WideEmbedding(Embedding):
     def __init__(self, field_sizes: Sequence[int], size: int) -> None:
         super().__init__(field_sizes, size)
         self.title = "Embedding + wide"
-        self.wide = Lookup(sum(field_sizes), 1)
+        self.wide = EmbeddingTable(sum(field_sizes), 1)
         nn.init.zeros_(self.wide.weight)
 
-    def renew(self) -> None:
+    def reset_parameters(self) -> None:
         """See Embedding."""
-        super().renew()
+        super().reset_parameters()
         nn.init.zeros_(self.wide.weight)
 
     def forward(self, state: State) -> State:
         ids, numerics = state
-        return (self.wide(ids + self.offsets).sum(1), side_by_side(self.vectors(ids), numerics))
+        return (self.wide(ids + self.offsets).sum(1), concat_features(self.vectors(ids), numerics))
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
     """Stages embedding (with the wide part), block1, block2, … ; the wide part bypasses the blocks
     to the head."""
-    blocks = perceptron(deep_width(len(field_sizes), settings.embedding), settings.blocks)
+    blocks = mlp_stages(concat_width(len(field_sizes), settings.embedding), settings.blocks)
     return Network(
         [WideEmbedding(field_sizes, settings.embedding), *blocks], 1 + settings.widths[-1], head
     )

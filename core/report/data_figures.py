@@ -8,11 +8,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from core.data.preprocessing import log_transform
-from core.data.profile import DRIFT_LIMITS, ColumnProfile, FieldDrift
+from core.data.profile import DRIFT_THRESHOLDS, ColumnProfile, FieldDrift
 from core.data.split import PartSummary
 from core.report.palette import FROZEN, NEUTRAL, SOURCE, TARGET, with_alpha
 
-_MARKS = np.array([0, 1, 3, 10, 30, 100, 300, 1000, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9])
+_TICK_VALUES = np.array([0, 1, 3, 10, 30, 100, 300, 1000, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9])
 _OPACITY = {"train": 1.0, "validation": 0.65, "test": 0.35}
 _Z95 = 1.96
 
@@ -20,7 +20,7 @@ _Z95 = 1.96
 def column_figure(profile: ColumnProfile, rows: int) -> go.Figure:
     """How the values of one column of `rows` rows spread: a histogram on a log axis, or its
     commonest values."""
-    figure = _histogram(profile) if profile.kind == "numeric" else _commonest(profile, rows)
+    figure = _histogram(profile) if profile.kind == "numeric" else _most_frequent(profile, rows)
     # A zoom belongs to one column, not to the next one chosen.
     return figure.update_layout(uirevision=profile.name)
 
@@ -35,7 +35,7 @@ def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
     names = np.array([part_title(part.part) for part in shown])
     rows = np.array([part.rows for part in shown])
     rates = np.array([part.click_rate for part in shown])
-    low, high = rate_interval(rates, rows)
+    low, high = wilson_interval(rates, rows)
     colors = [_domain_color(part.part) for part in shown]
     fills = [
         with_alpha(_domain_color(part.part), _OPACITY[part.part.split("_")[1]]) for part in shown
@@ -83,7 +83,7 @@ def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
     )
 
 
-def rate_interval(rates: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def wilson_interval(rates: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(low, high) of the 95 % interval of rates over so many rows; unlike the normal one it stays
     within 0 and 1.
 
@@ -95,12 +95,12 @@ def rate_interval(rates: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.n
     return middle - half, middle + half
 
 
-def drift_figure(drifts: Sequence[FieldDrift], where: str, most: int = 12) -> go.Figure:
+def drift_figure(drifts: Sequence[FieldDrift], later_name: str, max_fields: int = 12) -> go.Figure:
     """The population stability index of the `most` fields that moved most, with the usual limits.
 
     where: what the later rows are, as in "missing in the target".
     """
-    moved = sorted(drifts, key=lambda drift: drift.psi, reverse=True)[:most]
+    moved = sorted(drifts, key=lambda drift: drift.psi, reverse=True)[:max_fields]
     names = np.array([drift.field for drift in moved])
     values = np.array([drift.psi for drift in moved])
     colors = {"little": NEUTRAL, "some": with_alpha(TARGET, 0.55), "strong": TARGET}
@@ -112,14 +112,14 @@ def drift_figure(drifts: Sequence[FieldDrift], where: str, most: int = 12) -> go
             marker={"color": [colors[drift.level] for drift in moved]},
             customdata=np.array([[drift.unseen_target, drift.missing_target] for drift in moved]),
             hovertemplate=(
-                f"%{{y}}: index %{{x:.3f}}<br>unseen in {where} %{{customdata[0]:.1%}}<br>"
-                f"missing in {where} %{{customdata[1]:.1%}}<extra></extra>"
+                f"%{{y}}: index %{{x:.3f}}<br>unseen in {later_name} %{{customdata[0]:.1%}}<br>"
+                f"missing in {later_name} %{{customdata[1]:.1%}}<extra></extra>"
             ),
         )
     )
     # On a long axis the words of the limits would lie on each other.
-    worded = DRIFT_LIMITS if max(values, default=0) < 2 else [max(DRIFT_LIMITS)]
-    for limit, word in DRIFT_LIMITS.items():
+    worded = DRIFT_THRESHOLDS if max(values, default=0) < 2 else [max(DRIFT_THRESHOLDS)]
+    for limit, word in DRIFT_THRESHOLDS.items():
         figure.add_vline(x=limit, line={"color": NEUTRAL, "dash": "dot", "width": 1})
         if limit not in worded:
             continue
@@ -128,7 +128,7 @@ def drift_figure(drifts: Sequence[FieldDrift], where: str, most: int = 12) -> go
         )
     # The limits stay in sight when nothing has moved.
     figure.update_xaxes(
-        title_text="Population stability index", range=[0, 1.05 * max(*values, *DRIFT_LIMITS)]
+        title_text="Population stability index", range=[0, 1.05 * max(*values, *DRIFT_THRESHOLDS)]
     )
     figure.update_yaxes(autorange="reversed")
     return figure.update_layout(
@@ -160,7 +160,7 @@ def _histogram(profile: ColumnProfile) -> go.Figure:
             ),
         )
     )
-    marks = np.concatenate([-_MARKS[:0:-1], _MARKS])
+    marks = np.concatenate([-_TICK_VALUES[:0:-1], _TICK_VALUES])
     places = log_transform(marks)
     inside = (
         (places >= edges[0] - 1e-9) & (places <= edges[-1] + 1e-9) if len(edges) else places == 0
@@ -168,15 +168,15 @@ def _histogram(profile: ColumnProfile) -> go.Figure:
     figure.update_xaxes(
         title_text=f"{profile.name} (log scale)",
         tickvals=places[inside],
-        ticktext=[_short(mark) for mark in marks[inside]],
+        ticktext=[_format_si(mark) for mark in marks[inside]],
         showgrid=False,
     )
     figure.update_yaxes(title_text="Rows")
     return figure.update_layout(bargap=0, margin={"l": 8, "r": 12, "t": 12, "b": 48})
 
 
-def _commonest(profile: ColumnProfile, rows: int) -> go.Figure:
-    bars = [(_label(value), count / rows, FROZEN) for value, count in profile.top_values]
+def _most_frequent(profile: ColumnProfile, rows: int) -> go.Figure:
+    bars = [(_escape_label(value), count / rows, FROZEN) for value, count in profile.top_values]
     rest = 1 - profile.missing_share - sum(share for _, share, _ in bars)
     if profile.cardinality > len(bars):
         bars.append(
@@ -212,13 +212,13 @@ def _commonest(profile: ColumnProfile, rows: int) -> go.Figure:
     return figure.update_layout(bargap=0.25, margin={"l": 8, "r": 12, "t": 12, "b": 48})
 
 
-def _label(value: str) -> str:
+def _escape_label(value: str) -> str:
     """A value as plotly may show it, which reads a little HTML; at most 16 letters."""
     cut = value if len(value) <= 16 else value[:15] + "…"
     return cut.replace("&", "&amp;").replace("<", "&lt;") or "(empty)"
 
 
-def _short(number: float) -> str:
+def _format_si(number: float) -> str:
     for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= factor:
             return f"{number / factor:g}{unit}"

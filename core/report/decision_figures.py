@@ -9,15 +9,18 @@ import plotly.graph_objects as go
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.slices import SliceMetrics
 from core.report.arm_styles import arm_styles
-from core.report.frame import Trace, axis, framed, scatter, upright
+from core.report.frame import Trace, axis, make_figure, scatter, vertical_line
 from core.report.palette import NEUTRAL, SOURCE, TARGET, TRAINED
 
-ONE_CLASS_AUC = "No AUC: all test rows are of one class"
+NO_TEST_AUC = "No AUC: all test rows are of one class"
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x")
 
 
-def mixing_figure(
-    alphas: Sequence[float], auc: Mapping[str, Sequence[float | None]], chosen: float, shown: float
+def interpolation_figure(
+    alphas: Sequence[float],
+    auc: Mapping[str, Sequence[float | None]],
+    chosen_alpha: float,
+    shown_alpha: float,
 ) -> go.Figure:
     """AUC of target and source test rows by alpha; a star where validation rows chose, a line where
     the slider is."""
@@ -36,18 +39,20 @@ def mixing_figure(
                 mode="lines+markers",
                 line={"color": color, "width": 2},
                 marker={
-                    "size": [13 if alpha == chosen else 7 for alpha in alphas],
-                    "symbol": ["star" if alpha == chosen else "circle" for alpha in alphas],
+                    "size": [13 if alpha == chosen_alpha else 7 for alpha in alphas],
+                    "symbol": ["star" if alpha == chosen_alpha else "circle" for alpha in alphas],
                 },
                 hovertemplate="alpha %{x:.1f}: AUC %{y:.4f}<extra>%{fullData.name}</extra>",
             )
         )
     x = axis("alpha: 0 the backbone, 1 fine-tuned", range=[-0.04, 1.04], dtick=0.2)
-    slider = upright(shown, color=NEUTRAL, dash="dot", width=1.5)
-    return framed(traces, x, axis("AUC"), "mixing", ONE_CLASS_AUC, shapes=[slider])
+    slider = vertical_line(shown_alpha, color=NEUTRAL, dash="dot", width=1.5)
+    return make_figure(traces, x, axis("AUC"), "mixing", NO_TEST_AUC, shapes=[slider])
 
 
-def cost_figure(thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, float]]) -> go.Figure:
+def cost_curve_figure(
+    thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, float]]
+) -> go.Figure:
     """Cost a row by threshold, by name (costs, the threshold chosen on validation rows), each with
     its point there."""
     traces: list[Trace] = []
@@ -78,7 +83,7 @@ def cost_figure(thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, fl
                 hovertemplate="%{x:.3f}, chosen on validation rows: %{y:.4f} a row<extra></extra>",
             )
         )
-    return framed(
+    return make_figure(
         traces,
         axis("Threshold", range=[-0.02, 1.02]),
         axis("Cost a row", rangemode="tozero"),
@@ -86,15 +91,17 @@ def cost_figure(thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, fl
     )
 
 
-def slice_figure(by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence[str]) -> go.Figure:
+def slice_figure(
+    slices_by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence[str]
+) -> go.Figure:
     """AUC with its interval of every slice, a row each, for scorings by name in these colours."""
     traces: list[Trace] = []
-    names = [one.name for one in next(iter(by_name.values()))]
-    for place, (name, slices) in enumerate(by_name.items()):
+    names = [one.name for one in next(iter(slices_by_name.values()))]
+    for place, (name, slices) in enumerate(slices_by_name.items()):
         means = [one.auc for one in slices]
         auc = np.array([one.value for one in means])
         # Side by side, so that the intervals of one slice do not cover one another.
-        shift = 0.7 * ((place + 0.5) / len(by_name) - 0.5)
+        shift = 0.7 * ((place + 0.5) / len(slices_by_name) - 0.5)
         traces.append(
             scatter(
                 x=auc,
@@ -124,7 +131,7 @@ def slice_figure(by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence
         "automargin": True,
         "zeroline": False,
     }
-    return framed(
+    return make_figure(
         traces,
         axis("AUC, 95 % interval", nticks=6),
         rows,

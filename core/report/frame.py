@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
 LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 """Space around a plot in pixels, and its legend in a row on top: one frame for all of them."""
-NO_TICKS = {"showticklabels": False, "showgrid": False, "zeroline": False}
+HIDDEN_TICKS = {"showticklabels": False, "showgrid": False, "zeroline": False}
 """Of an axis on which there is nothing."""
 
 Trace = dict[str, Any]
@@ -34,7 +34,7 @@ def axis(title: str, **fields: Any) -> dict[str, Any]:
     return {"title": {"text": title}, **fields}
 
 
-def upright(x: float, **line: Any) -> dict[str, Any]:
+def vertical_line(x: float, **line: Any) -> dict[str, Any]:
     """A line over the full height at `x`: one of a layout's shapes."""
     return {
         "type": "line",
@@ -48,12 +48,12 @@ def upright(x: float, **line: Any) -> dict[str, Any]:
     }
 
 
-def framed(
+def make_figure(
     traces: Sequence[Trace],
     x: dict[str, Any],
     y: dict[str, Any],
-    revision: str,
-    nothing: str = "",
+    uirevision: str,
+    empty_text: str = "",
     **layout: Any,
 ) -> go.Figure:
     """The figure of these traces between its axes. revision: a zoom is kept from one figure to the
@@ -63,16 +63,16 @@ def framed(
     would show axes with made-up numbers. Traces that cannot be hovered over, such as the diagonal
     of guessing, do not count.
     """
-    if nothing and not any(_has_points(trace) for trace in traces):
-        x, y = ({**one, **({} if "ticktext" in one else NO_TICKS)} for one in (x, y))
-        layout["annotations"] = [note_of(nothing)]
+    if empty_text and not any(_has_points(trace) for trace in traces):
+        x, y = ({**one, **({} if "ticktext" in one else HIDDEN_TICKS)} for one in (x, y))
+        layout["annotations"] = [text_annotation(empty_text)]
     # Without a template of its own plotly would put its default into every figure; the page's theme
     # takes its place.
-    frame = {"template": {}, "margin": MARGIN, "legend": LEGEND, "uirevision": revision}
+    frame = {"template": {}, "margin": MARGIN, "legend": LEGEND, "uirevision": uirevision}
     return go.Figure(list(traces), {"xaxis": x, "yaxis": y, **frame, **layout})
 
 
-def note_of(text: str) -> dict[str, Any]:
+def text_annotation(text: str) -> dict[str, Any]:
     """A text in the plot: one of a layout's annotations."""
     # Above the middle, where the diagonal of guessing does not cross it.
     where = {"x": 0.5, "y": 0.75, "xref": "paper", "yref": "paper"}

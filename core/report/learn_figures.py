@@ -9,14 +9,14 @@ import plotly.graph_objects as go
 from core.evaluation.curves import Curve
 from core.evaluation.format_metrics import metric_value
 from core.report.arm_styles import arm_styles
-from core.report.frame import LEGEND, MARGIN, NO_TICKS, note_of
+from core.report.frame import HIDDEN_TICKS, LEGEND, MARGIN, text_annotation
 from core.report.palette import FROZEN, NEUTRAL, TRAINED
-from core.report.run_figures import ONE_CLASS
+from core.report.run_figures import NO_CURVE_ONE_CLASS
 
 _PARTS = {"source_test": "source test rows", "target_test": "target test rows"}
 
 
-def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.Figure:
+def before_after_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.Figure:
     """AUC of the backbone (cold diamond) and of the run (warm dot) on target and source test rows,
     with intervals.
 
@@ -55,16 +55,16 @@ def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.
             )
         )
     figure.update_xaxes(
-        title_text="AUC, 95 % interval (DeLong)", nticks=6, **({} if known else NO_TICKS)
+        title_text="AUC, 95 % interval (DeLong)", nticks=6, **({} if known else HIDDEN_TICKS)
     )
     if not known:
-        figure.add_annotation(note_of("No AUC: the rows of each part are of one class"))
+        figure.add_annotation(text_annotation("No AUC: the rows of each part are of one class"))
     names = {"tickvals": np.arange(len(parts)), "ticktext": [_PARTS[part] for part in parts]}
     figure.update_yaxes(**names, range=[-0.5, len(parts) - 0.5], automargin=True, zeroline=False)
     return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision="forgotten")
 
 
-def roc_overlay(curves: Sequence[tuple[str, Curve]]) -> go.Figure:
+def roc_comparison_figure(curves: Sequence[tuple[str, Curve]]) -> go.Figure:
     """ROC curves, each with its label, over the diagonal of guessing."""
     guess = np.array([0.0, 1.0])
     line = {"color": NEUTRAL, "dash": "dot", "width": 1}
@@ -87,7 +87,7 @@ def roc_overlay(curves: Sequence[tuple[str, Curve]]) -> go.Figure:
             )
         )
     if not any(len(curve.x) for _, curve in curves):
-        figure.add_annotation(note_of(ONE_CLASS))
+        figure.add_annotation(text_annotation(NO_CURVE_ONE_CLASS))
     figure.update_xaxes(title_text="False positive rate", range=[-0.01, 1.01])
     figure.update_yaxes(title_text="True positive rate (recall)", range=[-0.01, 1.02])
     return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision="story-roc")

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from core.report.frame import Trace, axis, bar, framed, scatter
+from core.report.frame import Trace, axis, bar, make_figure, scatter
 from core.report.palette import FROZEN, NEUTRAL, SERIES, TRAINED, with_alpha
-from core.report.run_figures import Points
+from core.report.run_figures import MetricSeries
 
-GRADIENT = "gradient/"
+GRADIENT_PREFIX = "gradient/"
 """What the names of gradient points begin with; the stage's name follows."""
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
-def distance_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
+def weight_distance_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
     """How far every stage's weights moved, as a share of their norm: frozen cold, trained warm, the
     input below."""
     shares = [stage["relative"] for stage in stages]
@@ -25,7 +25,7 @@ def distance_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
     percent = ".0%" if most > 0.05 else ".1%"
     x = axis("Distance from the backbone", tickformat=percent, range=[0, 1.2 * most], nticks=5)
     hover = "%{y}: weights moved by %{text} of their norm<extra>%{fullData.name}</extra>"
-    return _bars(stages, shares, texts, hover, x, "distance")
+    return _stage_bars(stages, shares, texts, hover, x, "distance")
 
 
 def cka_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
@@ -34,19 +34,19 @@ def cka_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
     values = [stage["cka"] for stage in stages]
     texts = ["–" if one is None else f"{one:.4f}" for one in values]
     x = axis("Linear CKA, before against after", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1])
-    return _bars(
+    return _stage_bars(
         stages, values, texts, "%{y}: CKA %{text}<extra>%{fullData.name}</extra>", x, "cka"
     )
 
 
-def gradient_figure(points: Points, titles: Mapping[str, str]) -> go.Figure:
+def gradient_figure(points: MetricSeries, titles: Mapping[str, str]) -> go.Figure:
     """Norm of every trained stage's gradient by optimiser step, on a log scale. titles: by stage
     name."""
     traces: list[Trace] = []
     for place, (name, title) in enumerate(titles.items()):
-        if GRADIENT + name not in points:
+        if GRADIENT_PREFIX + name not in points:
             continue
-        steps, norms = points[GRADIENT + name]
+        steps, norms = points[GRADIENT_PREFIX + name]
         traces.append(
             scatter(
                 x=steps,
@@ -62,10 +62,10 @@ def gradient_figure(points: Points, titles: Mapping[str, str]) -> go.Figure:
             )
         )
     y = axis("Norm of the gradient", type="log", dtick="D2", tickformat="~g")
-    return framed(traces, axis("Optimiser step"), y, "gradients")
+    return make_figure(traces, axis("Optimiser step"), y, "gradients")
 
 
-def map_figure(before: np.ndarray, after: np.ndarray, values: np.ndarray) -> go.Figure:
+def embedding_map_figure(before: np.ndarray, after: np.ndarray, values: np.ndarray) -> go.Figure:
     """Places (values, 2) of a field's vectors: before cold rings, after warm dots, a line for each
     way."""
     ways = np.full((3 * len(before), 2), np.nan)
@@ -95,7 +95,7 @@ def map_figure(before: np.ndarray, after: np.ndarray, values: np.ndarray) -> go.
                 hovertemplate="%{customdata}<extra>%{fullData.name}</extra>",
             )
         )
-    return framed(
+    return make_figure(
         traces,
         axis("First principal component", zeroline=False),
         axis("Second", zeroline=False),
@@ -103,7 +103,7 @@ def map_figure(before: np.ndarray, after: np.ndarray, values: np.ndarray) -> go.
     )
 
 
-def _bars(
+def _stage_bars(
     stages: Sequence[Mapping[str, Any]],
     values: Sequence[float | None],
     texts: Sequence[str],
@@ -134,4 +134,4 @@ def _bars(
             )
     # The input lies at the bottom, as in the stack.
     y = {"type": "category", "categoryorder": "array", "categoryarray": titles, "automargin": True}
-    return framed(traces, x, y, revision, barmode="overlay", bargap=0.35)
+    return make_figure(traces, x, y, revision, barmode="overlay", bargap=0.35)

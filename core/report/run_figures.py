@@ -6,28 +6,28 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from core.evaluation.curves import Bins, Confusion, Curve, ThresholdTable
-from core.report.frame import Trace, axis, bar, framed, scatter, upright
+from core.evaluation.curves import CalibrationBins, ConfusionMatrix, Curve, ThresholdTable
+from core.report.frame import Trace, axis, bar, make_figure, scatter, vertical_line
 from core.report.palette import FROZEN, NEUTRAL, TRAINED, with_alpha
 
-Points = Mapping[str, tuple[np.ndarray, np.ndarray]]
+MetricSeries = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Per name (steps, values), as the run store gives them."""
 
-MOST_POINTS = 2000
+MAX_CURVE_POINTS = 2000
 """Of a learning curve: more than a screen has columns, and still little to send."""
 
-ONE_CLASS = "No curve: all rows are of one class"
-NO_CLICKS = "No curve: there is no click among the rows"
-NO_AUC = "No AUC: all validation rows are of one class"
+NO_CURVE_ONE_CLASS = "No curve: all rows are of one class"
+NO_CURVE_NO_CLICKS = "No curve: there is no click among the rows"
+NO_AUC_ONE_CLASS = "No AUC: all validation rows are of one class"
 """What figures say where their rows define nothing to draw."""
 
 _CURVE_NAMES = {True: "after", False: "before"}
-_SHARE = {"range": [-0.01, 1.01]}
-_UPRIGHT_SHARE = {"range": [-0.01, 1.02]}
+_UNIT_RANGE = {"range": [-0.01, 1.01]}
+_UNIT_RANGE_UP = {"range": [-0.01, 1.02]}
 
 
 def loss_figure(
-    points: Points, best_step: int | None = None, title: str = "Log loss (nats)"
+    points: MetricSeries, best_step: int | None = None, title: str = "Log loss (nats)"
 ) -> go.Figure:
     """Training and validation loss by optimiser step; `best_step` marks the epoch whose weights
     were kept."""
@@ -47,26 +47,28 @@ def loss_figure(
                 hovertemplate="step %{x}: %{y:.4f}, the weights kept<extra></extra>",
             )
         )
-    return framed(traces, axis("Optimiser step"), axis(title), "loss")
+    return make_figure(traces, axis("Optimiser step"), axis(title), "loss")
 
 
-def auc_figure(points: Points) -> go.Figure:
+def auc_figure(points: MetricSeries) -> go.Figure:
     """Validation AUC by optimiser step."""
     steps, values = points.get("validation_auc", (np.zeros(0), np.zeros(0)))
     traces = [_line(steps, values, "validation", FROZEN, mode="lines+markers")]
     # Once there is a loss there would be an AUC beside it.
-    nothing = NO_AUC if "validation_loss" in points else ""
-    return framed(traces, axis("Optimiser step"), axis("AUC"), "auc", nothing)
+    nothing = NO_AUC_ONE_CLASS if "validation_loss" in points else ""
+    return make_figure(traces, axis("Optimiser step"), axis("AUC"), "auc", nothing)
 
 
-def accuracy_figure(points: Points) -> go.Figure:
+def accuracy_figure(points: MetricSeries) -> go.Figure:
     """Validation accuracy by optimiser step."""
     steps, values = points.get("validation_accuracy", (np.zeros(0), np.zeros(0)))
     traces = [_line(steps, values, "validation", FROZEN, mode="lines+markers")]
-    return framed(traces, axis("Optimiser step"), axis("Accuracy"), "accuracy")
+    return make_figure(traces, axis("Optimiser step"), axis("Accuracy"), "accuracy")
 
 
-def roc_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion]) -> go.Figure:
+def roc_figure(
+    curves: Mapping[bool, Curve], at_threshold: Mapping[bool, ConfusionMatrix]
+) -> go.Figure:
     """ROC after (True) and before (False), each with its operating point."""
     traces = [_diagonal()]
     for after, curve in curves.items():
@@ -75,29 +77,33 @@ def roc_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion]) -> go
         )
         # Rows of one class have no curve, and so no point on it.
         if len(curve.x):
-            traces.append(_operating_point(at[after].false_positive_rate, at[after].recall, after))
+            traces.append(
+                _operating_point(
+                    at_threshold[after].false_positive_rate, at_threshold[after].recall, after
+                )
+            )
     x, y = (
-        axis("False positive rate", **_SHARE),
-        axis("True positive rate (recall)", **_UPRIGHT_SHARE),
+        axis("False positive rate", **_UNIT_RANGE),
+        axis("True positive rate (recall)", **_UNIT_RANGE_UP),
     )
-    return framed(traces, x, y, "roc", ONE_CLASS)
+    return make_figure(traces, x, y, "roc", NO_CURVE_ONE_CLASS)
 
 
 def precision_recall_figure(
-    curves: Mapping[bool, Curve], at: Mapping[bool, Confusion], rate: float
+    curves: Mapping[bool, Curve], at_threshold: Mapping[bool, ConfusionMatrix], click_rate: float
 ) -> go.Figure:
     """Precision by recall after and before, with operating points; `rate` is the click rate,
     guessing's precision."""
     traces = [
         scatter(
             x=np.array([0.0, 1.0]),
-            y=np.array([rate, rate]),
+            y=np.array([click_rate, click_rate]),
             mode="lines",
             line={"color": NEUTRAL, "dash": "dash", "width": 1},
             name="click rate",
             **(
                 {"hovertemplate": "guessing: precision %{y:.3f}<extra></extra>"}
-                if rate
+                if click_rate
                 else {"hoverinfo": "skip"}
             ),
         )
@@ -105,13 +111,19 @@ def precision_recall_figure(
     for after, curve in curves.items():
         traces.append(_state_line(curve, after, "recall %{x:.3f}, precision %{y:.3f}"))
         if len(curve.x):
-            traces.append(_operating_point(at[after].recall, at[after].precision, after))
-    return framed(
-        traces, axis("Recall", **_SHARE), axis("Precision", **_UPRIGHT_SHARE), "pr", NO_CLICKS
+            traces.append(
+                _operating_point(at_threshold[after].recall, at_threshold[after].precision, after)
+            )
+    return make_figure(
+        traces,
+        axis("Recall", **_UNIT_RANGE),
+        axis("Precision", **_UNIT_RANGE_UP),
+        "pr",
+        NO_CURVE_NO_CLICKS,
     )
 
 
-def calibration_figure(bins: Mapping[bool, Bins]) -> go.Figure:
+def calibration_figure(bins: Mapping[bool, CalibrationBins]) -> go.Figure:
     """Click rate by mean score in 15 bins of equally many rows; on the diagonal a score means what
     it says."""
     most = max(
@@ -135,7 +147,7 @@ def calibration_figure(bins: Mapping[bool, Bins]) -> go.Figure:
                 ),
             )
         )
-    return framed(
+    return make_figure(
         traces, axis("Mean predicted click probability"), axis("Click rate"), "calibration"
     )
 
@@ -151,10 +163,10 @@ def gains_figure(curves: Mapping[bool, Curve]) -> go.Figure:
         axis("Rows taken, best scored first", tickformat=".0%"),
         axis("Clicks among them", tickformat=".0%"),
     )
-    return framed(traces, x, y, "gains", NO_CLICKS)
+    return make_figure(traces, x, y, "gains", NO_CURVE_NO_CLICKS)
 
 
-def confusion_figure(confusion: Confusion) -> go.Figure:
+def confusion_figure(confusion: ConfusionMatrix) -> go.Figure:
     """Counts and shares of each true class; the stronger the colour, the larger the share of its
     row."""
     counts = np.array([[confusion.tn, confusion.fp], [confusion.fn, confusion.tp]])
@@ -191,16 +203,16 @@ def confusion_figure(confusion: Confusion) -> go.Figure:
         axis("Predicted", showgrid=False, side="bottom"),
         axis("Truth", autorange="reversed", showgrid=False),
     )
-    return framed([heatmap], x, y, "confusion", annotations=notes)
+    return make_figure([heatmap], x, y, "confusion", annotations=notes)
 
 
-def score_figure(table: ThresholdTable, threshold: float) -> go.Figure:
+def score_histogram_figure(table: ThresholdTable, threshold: float) -> go.Figure:
     """How click probabilities spread among rows with and without a click; the line is the
     threshold."""
     edges = np.linspace(0, 1, 51)
     middle = (edges[1:] + edges[:-1]) / 2
     traces = []
-    clicks, others = (np.append(above[:-1], 0) for above in table.predicted_at(edges))
+    clicks, others = (np.append(above[:-1], 0) for above in table.positives_at(edges))
     for above, name, color in ((others, "no click", FROZEN), (clicks, "click", TRAINED)):
         # A score of 1 belongs to the last bar.
         counts = above[:-1] - above[1:]
@@ -216,11 +228,11 @@ def score_figure(table: ThresholdTable, threshold: float) -> go.Figure:
             )
         )
     x, y = axis("Predicted click probability"), axis("Share of rows of the class", tickformat=".0%")
-    line = upright(threshold, color=NEUTRAL, width=2)
-    return framed(traces, x, y, "scores", shapes=[line], barmode="overlay", bargap=0)
+    line = vertical_line(threshold, color=NEUTRAL, width=2)
+    return make_figure(traces, x, y, "scores", shapes=[line], barmode="overlay", bargap=0)
 
 
-def scored_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.Figure:
+def scored_file_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.Figure:
     """How the scores of a file spread, and those of the run's test rows beside them; the line is
     the threshold.
 
@@ -247,13 +259,15 @@ def scored_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.F
         axis("Predicted click probability"),
         axis("Share of rows", tickformat=".0%", rangemode="tozero"),
     )
-    return framed(traces, x, y, "scored", shapes=[upright(threshold, color=NEUTRAL, width=2)])
+    return make_figure(
+        traces, x, y, "scored", shapes=[vertical_line(threshold, color=NEUTRAL, width=2)]
+    )
 
 
 def _line(
     x: np.ndarray, y: np.ndarray, name: str, color: str, mode: str = "lines", **line: object
 ) -> Trace:
-    shown = np.linspace(0, len(x) - 1, min(MOST_POINTS, len(x))).round().astype(int)
+    shown = np.linspace(0, len(x) - 1, min(MAX_CURVE_POINTS, len(x))).round().astype(int)
     return scatter(
         x=x[shown],
         y=y[shown],

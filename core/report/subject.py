@@ -11,22 +11,22 @@ from core.models.card import BackboneCard
 from core.models.library import find_backbone
 from core.runs.reproduce import run_commands, sweep_commands
 from core.runs.store import Run, RunStore
-from core.runs.sweep import Sweep, arm_of
-from core.runs.sweep_result import ArmResult, arm_result, arm_results
+from core.runs.sweep import Sweep, arm_of_run
+from core.runs.sweep_result import ArmResult, summarise_arm, summarise_arms
 from core.workspace import Workspace
 
-MOST_RUNS = 200
-_ARM = ("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed", "rates")
+MAX_RUNS = 200
+_ARM_FIELDS = ("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed", "rates")
 """Fields of a request that are no settings of the training: they name the arm, or are shown
 elsewhere."""
 
 
 @dataclass(frozen=True)
-class Subject:
+class ReportData:
     """What a report shows. results: of arms with a finished run. runs: all of them, finished or
     not.
 
-    shared: settings that every run has alike. varied: names of those that differ. commands: that do
+    shared_settings: settings that every run has alike. varying_settings: names of those that differ. commands: that do
     it all again.
     """
 
@@ -35,15 +35,15 @@ class Subject:
     cards: tuple[BackboneCard, ...]
     results: tuple[ArmResult, ...]
     runs: tuple[Run, ...]
-    shared: dict[str, Any]
-    varied: tuple[str, ...]
+    shared_settings: dict[str, Any]
+    varying_settings: tuple[str, ...]
     commands: tuple[str, ...]
 
 
-def sweep_subject(workspace: Workspace, sweep: Sweep) -> Subject:
+def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
     """The sweep as it stands; BadInput while none of its runs is done."""
-    runs = RunStore(workspace).group(sweep.id)
-    results = arm_results(sweep, runs)
+    runs = RunStore(workspace).list_group(sweep.id)
+    results = summarise_arms(sweep, runs)
     if not results:
         raise BadInput(
             f"No run of the sweep {sweep.name!r} is done yet, so there is nothing to report; wait"
@@ -51,25 +51,25 @@ def sweep_subject(workspace: Workspace, sweep: Sweep) -> Subject:
         )
     dataset = find_dataset(workspace, sweep.spec.dataset)
     cards = (find_backbone(workspace, sweep.spec.backbone),)
-    return Subject(
+    return ReportData(
         sweep.name,
         dataset,
         cards,
         tuple(results),
         tuple(runs),
-        *_settings(runs),
+        *_split_settings(runs),
         tuple(sweep_commands(workspace, sweep)),
     )
 
 
-def runs_subject(workspace: Workspace, runs: Sequence[Run]) -> Subject:
+def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
     """Fine-tuning runs picked by hand; those alike but for their seeds are one arm.
 
     BadInput when one is not done or is no fine-tuning, and when they were not tested on the same
     rows.
     """
-    if not 1 <= len(runs) <= MOST_RUNS:
-        raise BadInput(f"A report takes 1 to {MOST_RUNS} runs; {len(runs)} were chosen.")
+    if not 1 <= len(runs) <= MAX_RUNS:
+        raise BadInput(f"A report takes 1 to {MAX_RUNS} runs; {len(runs)} were chosen.")
     for run in runs:
         if run.kind != "finetune" or run.status != "done":
             raise BadInput(
@@ -83,7 +83,7 @@ def runs_subject(workspace: Workspace, runs: Sequence[Run]) -> Subject:
                 " rows."
             )
     dataset = find_dataset(workspace, runs[0].dataset)
-    shared, varied = _settings(runs)
+    shared, varied = _split_settings(runs)
     names = {
         card: find_backbone(workspace, card)
         for card in dict.fromkeys(run.request["backbone"] for run in runs)
@@ -92,15 +92,15 @@ def runs_subject(workspace: Workspace, runs: Sequence[Run]) -> Subject:
     for run in runs:
         # The same run done twice is one run and no second seed.
         arms.setdefault(_arm_title(run, varied, names), {})[run.request["train"]["seed"]] = run
-    results = [arm_result([*found.values()], title, "") for title, found in arms.items()]
+    results = [summarise_arm([*found.values()], title, "") for title, found in arms.items()]
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs on {dataset.name}"
-    return Subject(
+    return ReportData(
         title, dataset, tuple(names.values()), tuple(results), tuple(runs), shared, varied,
         tuple(run_commands(workspace, runs)),
     )  # fmt: skip
 
 
-def settings_of(request: dict[str, Any]) -> dict[str, Any]:
+def request_settings(request: dict[str, Any]) -> dict[str, Any]:
     """The settings of a fine-tuning request by name, head and training among them, without what
     names the arm."""
     flat = {
@@ -111,12 +111,12 @@ def settings_of(request: dict[str, Any]) -> dict[str, Any]:
     return {
         name.replace("_", " "): value
         for name, value in flat.items()
-        if name not in (*_ARM, "train", "head", "backbone")
+        if name not in (*_ARM_FIELDS, "train", "head", "backbone")
     }
 
 
-def _settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    every = [settings_of(run.request) for run in runs]
+def _split_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    every = [request_settings(run.request) for run in runs]
     shared = {
         name: value
         for name, value in every[0].items()
@@ -126,8 +126,8 @@ def _settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def _arm_title(run: Run, varied: Sequence[str], cards: dict[str, BackboneCard]) -> str:
-    words = [arm_of(run).title]
+    words = [arm_of_run(run).title]
     if len(cards) > 1:
         words.append(cards[run.request["backbone"]].name)
-    settings = settings_of(run.request)
+    settings = request_settings(run.request)
     return ", ".join([*words, *(f"{name} {settings[name]}" for name in varied)])

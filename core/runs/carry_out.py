@@ -11,28 +11,33 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from core.errors import ThawError, device_failed, out_of_memory, system_sentence
-from core.runs.database import held_open, is_busy
+from core.errors import (
+    ThawError,
+    caused_by_gpu_failure,
+    caused_by_out_of_memory,
+    explain_system_error,
+)
+from core.runs.database import is_busy, keep_connection
 from core.runs.halving import decide
 from core.runs.heartbeat import Heartbeat
-from core.runs.identity import Identity, Replaced
+from core.runs.identity import WorkspaceIdentity, WorkspaceReplaced
 from core.runs.launch import run_heartbeat
 from core.runs.queue import ClaimLost
 from core.runs.reporter import Decision, Point, Reporter
-from core.runs.store import CANCELLED, Run, RunStore
+from core.runs.store import CANCELLED_MESSAGE, Run, RunStore
 from core.workspace import Workspace
 from core.write_guard import guard_writes
 
-CANCEL_CHECK_SECONDS = 0.25
-REPORT_SECONDS = 0.25
-BUSY_PATIENCE = 600.0
+CANCEL_CHECK_INTERVAL = 0.25
+FLUSH_INTERVAL = 0.25
+BUSY_RETRY_SECONDS = 600.0
 """Seconds for which a run waits with a write while another process keeps the store."""
-MEMORY_SENTENCE = (
+OUT_OF_MEMORY_MESSAGE = (
     "The device ran out of memory. Halve the batch size, freeze more stages, or choose the CPU. "
     "The last checkpoint is kept."
 )
 
-DEVICE_SENTENCE = (
+GPU_FAILED_MESSAGE = (
     "The GPU failed or vanished while the run computed on it. Resume goes on from the last"
     " checkpoint; choose the CPU if the GPU does not come back."
 )
@@ -51,7 +56,9 @@ class StoreReporter:
     Replaced or ClaimLost where the run is not this process's any more, or its workspace is another.
     """
 
-    def __init__(self, store: RunStore, run: Run, identity: Identity, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self, store: RunStore, run: Run, identity: WorkspaceIdentity, heartbeat: Heartbeat
+    ) -> None:
         self._store = store
         self._run = run.id
         self._claim = run.claim
@@ -61,23 +68,23 @@ class StoreReporter:
         self._points: list[Point] = []
         self._progress: tuple[int, int, int, int] | None = None
         self._flushed = -math.inf
-        self.stop = False
-        self.waits = False
+        self.stop_requested = False
+        self.paused = False
 
     def phase(self, name: str) -> None:
         """See Reporter."""
         self.flush()
-        self._write(lambda: self._store.phase(self._run, name, self._claim))
+        self._write(lambda: self._store.set_phase(self._run, name, self._claim))
 
     def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
         """See Reporter."""
         self._progress = epoch, epochs, step, steps
-        self._gathered()
+        self._flush_if_due()
 
     def points(self, rows: Sequence[Point]) -> None:
         """See Reporter."""
         self._points += rows
-        self._gathered()
+        self._flush_if_due()
 
     def rewind(self, step: int) -> None:
         """See Reporter."""
@@ -89,19 +96,19 @@ class StoreReporter:
         self.flush()
         self._identity.check()
         decision = decide(self._store, self._store.get(self._run), epoch)
-        self.waits = decision == "wait"
+        self.paused = decision == "wait"
         return decision
 
     def should_stop(self) -> bool:
         """See Reporter."""
         now = time.monotonic()
-        if not self.stop and now - self._checked > CANCEL_CHECK_SECONDS:
+        if not self.stop_requested and now - self._checked > CANCEL_CHECK_INTERVAL:
             self._checked = now
-            self._heartbeat.moved()
+            self._heartbeat.record_progress()
             self._identity.check()
             self.flush()
-            self.stop = self._store.cancel_requested(self._run)
-        return self.stop
+            self.stop_requested = self._store.cancel_requested(self._run)
+        return self.stop_requested
 
     def flush(self) -> None:
         """Writes what was gathered; also before a file gets its name, since a checkpoint counts on
@@ -110,25 +117,25 @@ class StoreReporter:
             self._write(lambda: self._store.add_points(self._run, points, self._claim))
             self._points = []
         if progress := self._progress:
-            self._write(lambda: self._store.progress(self._run, *progress, self._claim))
+            self._write(lambda: self._store.set_progress(self._run, *progress, self._claim))
             self._progress = None
         self._flushed = time.monotonic()
 
-    def _gathered(self) -> None:
-        self._heartbeat.moved()
-        if time.monotonic() - self._flushed > REPORT_SECONDS:
+    def _flush_if_due(self) -> None:
+        self._heartbeat.record_progress()
+        if time.monotonic() - self._flushed > FLUSH_INTERVAL:
             self.flush()
 
     def _write(self, write: Callable[[], None]) -> None:
-        self._heartbeat.moved()
+        self._heartbeat.record_progress()
         self._identity.check()
-        patiently(write)
+        retry_while_busy(write)
 
 
-def patiently(write: Callable[[], None]) -> None:
+def retry_while_busy(write: Callable[[], None]) -> None:
     """Calls `write`, and again where another process has kept the store for long: no run fails by
     that alone."""
-    end = time.monotonic() + BUSY_PATIENCE
+    end = time.monotonic() + BUSY_RETRY_SECONDS
     while True:
         try:
             return write()
@@ -137,12 +144,12 @@ def patiently(write: Callable[[], None]) -> None:
                 raise
 
 
-def carry_out(
+def run_job(
     workspace: Workspace,
     store: RunStore,
     run: Run,
     execute: Execute,
-    identity: Identity | None = None,
+    identity: WorkspaceIdentity | None = None,
 ) -> str:
     """Runs one job and records how it ended, in a sentence where it did not end well; that
     sentence, or "".
@@ -152,13 +159,13 @@ def carry_out(
     there now.
     """
     if identity is None:
-        with Identity(workspace) as identity:
-            return carry_out(workspace, store, run, execute, identity)
+        with WorkspaceIdentity(workspace) as identity:
+            return run_job(workspace, store, run, execute, identity)
     heartbeat = Heartbeat(run_heartbeat(workspace, run.id), run.claim or "")
     reporter = StoreReporter(store, run, identity, heartbeat)
 
     def ask_to_stop(*_: object) -> None:
-        reporter.stop = True
+        reporter.stop_requested = True
 
     def before_write() -> None:
         identity.check()
@@ -169,7 +176,7 @@ def carry_out(
     previous = signal.signal(signal.SIGTERM, ask_to_stop) if own else None
     try:
         with guard_writes(before_write), heartbeat:
-            return _carry_out(workspace, store, run, execute, identity, reporter)
+            return _run_job(workspace, store, run, execute, identity, reporter)
     except ClaimLost as error:
         identity.check()
         print(error, file=sys.stderr)
@@ -179,49 +186,49 @@ def carry_out(
             signal.signal(signal.SIGTERM, previous)
 
 
-def _carry_out(
+def _run_job(
     workspace: Workspace,
     store: RunStore,
     run: Run,
     execute: Execute,
-    identity: Identity,
+    identity: WorkspaceIdentity,
     reporter: StoreReporter,
 ) -> str:
     status, message, result = "done", "", None
     try:
-        with held_open(workspace):
+        with keep_connection(workspace):
             result = execute(workspace, run, reporter)
             reporter.flush()
-    except (Replaced, ClaimLost):
+    except (WorkspaceReplaced, ClaimLost):
         raise
     except Exception as error:
         # A file that is missing in another workspace is no failure of the run.
         identity.check()
         with contextlib.suppress(OSError, sqlite3.Error):
             reporter.flush()
-        if reporter.stop:
-            status, message = "cancelled", CANCELLED
-        elif reporter.waits:
-            patiently(lambda: store.pause(run.id, run.claim))
+        if reporter.stop_requested:
+            status, message = "cancelled", CANCELLED_MESSAGE
+        elif reporter.paused:
+            retry_while_busy(lambda: store.pause(run.id, run.claim))
             return ""
         else:
-            status, message = "failed", explain(error, workspace, run)
+            status, message = "failed", explain_failure(error, workspace, run)
     identity.check()
-    patiently(lambda: store.finish(run.id, status, message, result, run.claim))
+    retry_while_busy(lambda: store.finish(run.id, status, message, result, run.claim))
     return message
 
 
-def explain(error: Exception, workspace: Workspace, run: Run) -> str:
+def explain_failure(error: Exception, workspace: Workspace, run: Run) -> str:
     """One sentence for the page; an unforeseen error's traceback goes to a file that the sentence
     names."""
     if isinstance(error, ThawError):
         return str(error)
-    if out_of_memory(error):
-        return MEMORY_SENTENCE
-    if sentence := system_sentence(error, workspace.root):
+    if caused_by_out_of_memory(error):
+        return OUT_OF_MEMORY_MESSAGE
+    if sentence := explain_system_error(error, workspace.root):
         return sentence
-    if device_failed(error):
-        return DEVICE_SENTENCE
+    if caused_by_gpu_failure(error):
+        return GPU_FAILED_MESSAGE
     log = workspace.logs / f"{run.id}.log"
     with contextlib.suppress(OSError):
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")

@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.data.options import DEFAULT_OPTIONS, ReadOptions, option_words
+from core.data.options import DEFAULT_OPTIONS, ReadOptions, to_cli_args
 from core.errors import BadInput, RunError
 from core.models.card import BackboneCard, load_card
 from core.workspace import PROJECT, Workspace
 
-PROGRESS = "THAW_PROGRESS"
+PROGRESS_VARIABLE = "THAW_PROGRESS"
 """Set to 1, it makes a command write lines such as "progress 0.42" to standard error where that is
 no terminal."""
 
-Report = Callable[[float], None]
+ProgressFn = Callable[[float], None]
 
 
 def score_in_subprocess(
@@ -28,17 +28,17 @@ def score_in_subprocess(
     source: Path,
     target: Path,
     on_bad_rows: str = "reject",
-    on_progress: Report | None = None,
+    on_progress: ProgressFn | None = None,
     options: ReadOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
     """See core.training.apply.score_file; on_progress is called with 0 to 1."""
     words = ["--run", run_id, "--input", str(source.resolve()), "--output", str(target.resolve())]
-    words += ["--on-bad-rows", on_bad_rows, *option_words(options)]
+    words += ["--on-bad-rows", on_bad_rows, *to_cli_args(options)]
     return run_command(workspace, ["score", *words], on_progress)
 
 
 def export_in_subprocess(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:
-    """See core.training.export.export."""
+    """See core.training.export.export_model."""
     return run_command(workspace, ["export", "--run", run_id, "--out", str(target.resolve())])
 
 
@@ -50,7 +50,7 @@ def report_in_subprocess(
 
 
 def verify_in_subprocess(
-    workspace: Workspace, run_id: str, on_progress: Report | None = None
+    workspace: Workspace, run_id: str, on_progress: ProgressFn | None = None
 ) -> dict[str, Any]:
     """See core.training.verify.Verification, with its sentence."""
     return run_command(workspace, ["verify", "--run", run_id], on_progress)
@@ -64,7 +64,7 @@ def import_in_subprocess(workspace: Workspace, path: Path, name: str = "") -> Ba
 
 
 def run_command(
-    workspace: Workspace, words: Sequence[str], on_progress: Report | None = None
+    workspace: Workspace, words: Sequence[str], on_progress: ProgressFn | None = None
 ) -> dict[str, Any]:
     """The JSON object of `python -m core` with these words; BadInput or RunError with its sentence
     when there is none.
@@ -82,7 +82,7 @@ def run_command(
             env={
                 "OMP_WAIT_POLICY": "PASSIVE",
                 **os.environ,
-                PROGRESS: "1",
+                PROGRESS_VARIABLE: "1",
                 "PYTHONIOENCODING": "utf-8",
             },
             stdin=subprocess.DEVNULL,

@@ -9,16 +9,16 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.error_kinds import STORE_BUSY, allowed, sqlite_code
+from core.error_kinds import SQLITE_BUSY_CODES, has_access, sqlite_code
 from core.errors import BadInput, Damaged
-from core.runs.filesystems import check_locks, shared_kind
-from core.runs.log_owner import check_owner, note_owner
-from core.stored import check_regular, damaged
-from core.workspace import Workspace, WorkspaceMissing, require_folder
+from core.runs.filesystems import check_file_locks, shared_filesystem
+from core.runs.log_owner import check_owner, record_owner
+from core.stored import check_regular_file, damaged_file_error
+from core.workspace import Workspace, WorkspaceMissing, require_workspace_folder
 
-BUSY_SECONDS = 30.0
+BUSY_TIMEOUT = 30.0
 """How long a call waits for other processes that write."""
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
+_DAMAGED_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -54,10 +54,10 @@ MIGRATIONS: tuple[str, ...] = (
 applied."""
 
 
-_settled: set[tuple[str, int, int]] = set()
+_checked_stores: set[tuple[str, int, int]] = set()
 """(path, device, inode) of stores whose journal fits their file system, as this process has
 seen."""
-_rollback: set[str] = set()
+_shared_stores: set[str] = set()
 """Paths of stores that have been seen on a shared file system."""
 
 
@@ -69,11 +69,11 @@ def migrate(workspace: Workspace, create: bool = True) -> None:
     `Damaged` where what lies there is no store; nothing is made over it.
     """
     _check_file(workspace)
-    settled = _is_settled(workspace)
-    shared = "" if settled else shared_kind(workspace.root)
+    settled = _is_checked(workspace)
+    shared = "" if settled else shared_filesystem(workspace.root)
     if shared:
         _prepare_shared(workspace, shared)
-    with opened(workspace, create) as db:
+    with connect(workspace, create) as db:
         version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         raise BadInput(
@@ -83,12 +83,12 @@ def migrate(workspace: Workspace, create: bool = True) -> None:
     if version < len(MIGRATIONS):
         _upgrade(workspace)
     if not settled:
-        _settle(workspace, shared)
+        _set_journal_mode(workspace, shared)
 
 
 def _upgrade(workspace: Workspace) -> None:
-    with opened(workspace) as db:
-        if not shared_kind(workspace.root):
+    with connect(workspace) as db:
+        if not shared_filesystem(workspace.root):
             db.execute("PRAGMA journal_mode = WAL")
         db.execute("BEGIN IMMEDIATE")
         version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -102,16 +102,16 @@ def _prepare_shared(workspace: Workspace, kind: str) -> None:
     """Sees to it that locks work and that no write-ahead log is used, before the store is
     opened."""
     # Whoever may not write here only reads, which takes neither.
-    if not allowed(workspace.root, os.W_OK):
+    if not has_access(workspace.root, os.W_OK):
         return
-    if check_locks(workspace.root, workspace.database):
-        _leave_log(workspace, kind)
-    _rollback.add(str(workspace.database))
+    if check_file_locks(workspace.root, workspace.database):
+        _disable_wal(workspace, kind)
+    _shared_stores.add(str(workspace.database))
 
 
-def _leave_log(workspace: Workspace, kind: str) -> None:
+def _disable_wal(workspace: Workspace, kind: str) -> None:
     """Empties the write-ahead log into the store and does without it from then on."""
-    with opened(workspace, patience=1.0) as db:
+    with connect(workspace, timeout=1.0) as db:
         try:
             # In this mode SQLite reads the log without the memory that processes would share.
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -127,7 +127,7 @@ def _leave_log(workspace: Workspace, kind: str) -> None:
             ) from error
 
 
-def _settle(workspace: Workspace, shared: str) -> None:
+def _set_journal_mode(workspace: Workspace, shared: str) -> None:
     """Remembers that the journal fits, after going back to a write-ahead log where the store has
     come to a local disk.
 
@@ -137,56 +137,56 @@ def _settle(workspace: Workspace, shared: str) -> None:
     """
     path = workspace.database
     inode = path.stat().st_ino
-    with opened(workspace) as db:
+    with connect(workspace) as db:
         noted = db.execute("SELECT value FROM facts WHERE name = 'shared_inode'").fetchone()
         mode = db.execute("PRAGMA journal_mode").fetchone()[0]
         if (
             shared
-            and allowed(workspace.root, os.W_OK)
+            and has_access(workspace.root, os.W_OK)
             and (noted is None or noted[0] != str(inode))
         ):
             db.execute("INSERT OR REPLACE INTO facts VALUES ('shared_inode', ?)", (str(inode),))
     if not shared and mode != "wal" and (noted is None or noted[0] != str(inode)):
-        with opened(workspace, patience=0.0) as db:
+        with connect(workspace, timeout=0.0) as db:
             try:
                 db.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError:
                 # In use just now, or not to be written: a rollback journal is right as well, and
                 # only slower.
                 return
-    _settled.add(_identity(workspace))
+    _checked_stores.add(_file_identity(workspace))
 
 
-def _is_settled(workspace: Workspace) -> bool:
+def _is_checked(workspace: Workspace) -> bool:
     try:
-        return _identity(workspace) in _settled
+        return _file_identity(workspace) in _checked_stores
     except FileNotFoundError:
         return False
 
 
-def _identity(workspace: Workspace) -> tuple[str, int, int]:
+def _file_identity(workspace: Workspace) -> tuple[str, int, int]:
     found = workspace.database.stat()
     return str(workspace.database), found.st_dev, found.st_ino
 
 
 @contextmanager
-def opened(
-    workspace: Workspace, create: bool = False, patience: float = BUSY_SECONDS, lasting: bool = True
+def connect(
+    workspace: Workspace, create: bool = False, timeout: float = BUSY_TIMEOUT, durable: bool = True
 ) -> Iterator[sqlite3.Connection]:
     """A connection for one transaction, which is undone when the block raises; WorkspaceMissing
     where there is no file.
 
-    create: whether the file is made when absent. patience: seconds to wait for others that write.
+    create: whether the file is made when absent. timeout: seconds to wait for others that write.
     lasting: whether a power cut afterwards may not undo it; what is shown of a run while it goes
     on, and changes every moment, need not.
     """
-    if not _is_settled(workspace):
+    if not _is_checked(workspace):
         check_owner(workspace)
     address = f"{workspace.database.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
     try:
-        db = sqlite3.connect(address, uri=True, timeout=patience, isolation_level="IMMEDIATE")
+        db = sqlite3.connect(address, uri=True, timeout=timeout, isolation_level="IMMEDIATE")
     except sqlite3.OperationalError as error:
-        require_folder(workspace)
+        require_workspace_folder(workspace)
         if create or workspace.database.exists():
             raise
         raise WorkspaceMissing(
@@ -197,24 +197,26 @@ def opened(
     try:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA foreign_keys = ON")
-        shared = str(workspace.database) in _rollback
+        shared = str(workspace.database) in _shared_stores
         if shared:
             # Emptied and not deleted after each transaction: other machines may know for seconds
             # which names there are.
             db.execute("PRAGMA journal_mode = TRUNCATE")
         # With NORMAL a rollback journal may be damaged by a power cut; a write-ahead log loses its
         # last transactions.
-        db.execute(f"PRAGMA synchronous = {'FULL' if lasting or shared else 'NORMAL'}")
+        db.execute(f"PRAGMA synchronous = {'FULL' if durable or shared else 'NORMAL'}")
         with db:
             yield db
     except sqlite3.DatabaseError as error:
         # A table that is missing is told apart from other mistakes of SQL by its message alone.
-        if sqlite_code(error) in _DAMAGED or str(error).startswith(
+        if sqlite_code(error) in _DAMAGED_CODES or str(error).startswith(
             ("no such table", "no such column")
         ):
-            raise _damaged(workspace, error) from error
+            raise _damaged_store_error(workspace, error) from error
         if str(error).endswith("already exists"):
-            raise _damaged(workspace, "its tables and its schema version differ") from error
+            raise _damaged_store_error(
+                workspace, "its tables and its schema version differ"
+            ) from error
         raise
     finally:
         db.close()
@@ -222,7 +224,7 @@ def opened(
 
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether other processes kept the store for longer than one waits."""
-    return sqlite_code(error) in STORE_BUSY
+    return sqlite_code(error) in SQLITE_BUSY_CODES
 
 
 def _check_file(workspace: Workspace) -> None:
@@ -231,16 +233,16 @@ def _check_file(workspace: Workspace) -> None:
     if not os.path.lexists(path):
         return
     try:
-        check_regular(path)
+        check_regular_file(path)
     except ValueError as error:
         # A store that is being made is empty for a moment; it has no runs yet.
         made = path.exists() and path.is_file() and not any(workspace.runs.glob("r-*"))
         if not made:
-            raise _damaged(workspace, error) from error
+            raise _damaged_store_error(workspace, error) from error
 
 
-def _damaged(workspace: Workspace, why: object) -> Damaged:
-    return damaged(
+def _damaged_store_error(workspace: Workspace, why: object) -> Damaged:
+    return damaged_file_error(
         workspace.database,
         why,
         "move it away, with what lies beside it under its name, to begin with an empty run store or"
@@ -249,11 +251,11 @@ def _damaged(workspace: Workspace, why: object) -> Damaged:
 
 
 @contextmanager
-def held_open(workspace: Workspace) -> Iterator[None]:
+def keep_connection(workspace: Workspace) -> Iterator[None]:
     """For a process that writes often: SQLite empties its log into the file whenever the last
     connection closes, which takes seven times as long as the write itself."""
-    with opened(workspace) as db:
+    with connect(workspace) as db:
         # A connection that has read nothing yet does not count.
         db.execute("SELECT id FROM runs LIMIT 1").fetchall()
-        note_owner(workspace)
+        record_owner(workspace)
         yield

@@ -17,7 +17,7 @@ from core.errors import BadInput
 from core.leftovers import part_folder
 
 MOUNTS = Path("/proc/self/mountinfo")
-LOCAL = frozenset(
+LOCAL_FILESYSTEMS = frozenset(
     (
         *(
             "apfs",
@@ -51,12 +51,12 @@ LOCAL = frozenset(
 )
 """File systems of one machine. A kind not named here (nfs, cifs, 9p, lustre, fuse.sshfs, …) counts
 as shared: a rollback journal works on all of them and is only slower."""
-_LOCKS_KEPT_LOCAL = re.compile(r"(?:^|,)(?:nolock|local_lock=(?:all|flock|posix))(?:,|$)")
+_LOCAL_LOCK_OPTIONS = re.compile(r"(?:^|,)(?:nolock|local_lock=(?:all|flock|posix))(?:,|$)")
 """Mount options of NFS by which the server, and so any other machine, never hears of a lock."""
 
 # Runs in a process of its own: it tries the two locks that its parent holds, and reads which
 # journal the store has, since whoever closes a database file loses its own locks on it.
-_CHILD = """
+_CHILD_SCRIPT = """
 import errno, fcntl, sys
 def refused(take, path):
     with open(path, "r+b") as file:
@@ -83,7 +83,7 @@ class Mount:
     options: str
 
 
-def mount_of(folder: Path) -> Mount | None:
+def find_mount(folder: Path) -> Mount | None:
     """The mount that `folder` lies on; None where the system does not tell."""
     mounts = _linux_mounts() if MOUNTS.exists() else _other_mounts()
     inside = [mount for mount in mounts if folder.is_relative_to(mount.point)]
@@ -91,30 +91,30 @@ def mount_of(folder: Path) -> Mount | None:
     return max(reversed(inside), key=lambda mount: len(mount.point.parts), default=None)
 
 
-def shared_kind(folder: Path) -> str:
+def shared_filesystem(folder: Path) -> str:
     """The kind of the file system of `folder` where other machines may use it too; "" for a disk of
     this one."""
-    mount = mount_of(folder)
-    return "" if mount is None or mount.kind in LOCAL else mount.kind
+    mount = find_mount(folder)
+    return "" if mount is None or mount.kind in LOCAL_FILESYSTEMS else mount.kind
 
 
-def check_locks(folder: Path, database: Path) -> bool:
+def check_file_locks(folder: Path, database: Path) -> bool:
     """Whether the store `database` is in WAL mode; BadInput where a child process can take locks
     that are held here.
 
     What two processes of one machine see of each other, those of two see too, unless the mount
     keeps locks to itself.
     """
-    mount = mount_of(folder)
+    mount = find_mount(folder)
     kind = mount.kind if mount else "unknown"
-    if mount and _LOCKS_KEPT_LOCAL.search(mount.options):
+    if mount and _LOCAL_LOCK_OPTIONS.search(mount.options):
         raise BadInput(
             f"The workspace folder {str(folder)!r} is on a network file system ({kind}) that is"
             f" mounted with {mount.options!r}, so that other machines do not see its file locks."
             " Mount it without nolock and local_lock, or keep the workspace on a local disk (set"
             " THAW_HOME)."
         )
-    answers = _ask_child(folder, database)
+    answers = _probe_from_child(folder, database)
     if answers[:2] != ("1", "1"):
         raise BadInput(
             f"File locks do not work in the workspace folder {str(folder)!r}, which is on a network"
@@ -124,7 +124,7 @@ def check_locks(folder: Path, database: Path) -> bool:
     return answers[2] == "1"
 
 
-def _ask_child(folder: Path, database: Path) -> tuple[str, ...]:
+def _probe_from_child(folder: Path, database: Path) -> tuple[str, ...]:
     """(whether fcntl's lock was refused, whether flock's was, whether the store is in WAL mode),
     each "1" or "0"."""
     with (
@@ -142,7 +142,7 @@ def _ask_child(folder: Path, database: Path) -> tuple[str, ...]:
             "-I",
             "-S",
             "-c",
-            _CHILD,
+            _CHILD_SCRIPT,
             by_range.name,
             whole.name,
             str(database),
@@ -158,7 +158,7 @@ def _linux_mounts() -> list[Mount]:
         place, _, source = line.partition(" - ")
         fields, kinds = place.split(" "), source.split(" ")
         if len(fields) > 5 and len(kinds) > 2:
-            mounts.append(Mount(Path(_unescaped(fields[4])), kinds[0], f"{fields[5]},{kinds[2]}"))
+            mounts.append(Mount(Path(_unescape(fields[4])), kinds[0], f"{fields[5]},{kinds[2]}"))
     return mounts
 
 
@@ -175,7 +175,7 @@ def _other_mounts() -> list[Mount]:
     return mounts
 
 
-def _unescaped(text: str) -> str:
+def _unescape(text: str) -> str:
     """A mount point as the kernel writes it, with blanks, tabs and backslashes as three octal
     digits."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)

@@ -19,7 +19,7 @@ Rungs = tuple[tuple[int, int], ...]
 """(epoch, arms of the same target size that train on after it), ascending."""
 
 
-def rungs_of(epochs: int, factor: int, arms: int) -> Rungs:
+def plan_rungs(epochs: int, factor: int, arms: int) -> Rungs:
     """Rungs at epochs / factor, epochs / factor², … down to the first epoch; each leaves a
     factor-th of the arms.
 
@@ -44,10 +44,10 @@ def decide(store: RunStore, run: Run, epoch: int) -> Decision:
     if left is None:
         return "go"
     arms: dict[str, list[Run]] = {}
-    for rival in store.group(run.request["group"]):
+    for rival in store.list_group(run.request["group"]):
         if rival.request["target_rows"] == run.request["target_rows"] and _rungs(rival):
-            arms.setdefault(_arm(rival), []).append(rival)
-    for sibling in arms[_arm(run)]:
+            arms.setdefault(_arm_key(rival), []).append(rival)
+    for sibling in arms[_arm_key(run)]:
         if sibling.halted == epoch:
             return "stop"
         if sibling.epoch > epoch:
@@ -66,14 +66,14 @@ def decide(store: RunStore, run: Run, epoch: int) -> Decision:
         if losses:
             means[arm] = sum(losses) / len(losses)
     leading = sorted(means, key=means.__getitem__)[:left]
-    return "go" if _arm(run) in leading else "stop"
+    return "go" if _arm_key(run) in leading else "stop"
 
 
 def _rungs(run: Run) -> Sequence[tuple[int, int]]:
     return run.request.get("rungs", ())
 
 
-def _arm(run: Run) -> str:
+def _arm_key(run: Run) -> str:
     """What the seeds of an arm have in common."""
     request = run.request
     return (

@@ -15,27 +15,34 @@ import pyarrow.parquet
 from core.access import require_writable
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.schema import FIELDS
-from core.durable import make_folder, publish, remove_folder, staging
+from core.durable import make_folder, publish_folder, remove_folder, staging
 from core.errors import BadInput, Damaged
 from core.runs.command import (
-    Report,
+    ProgressFn,
     export_in_subprocess,
     score_in_subprocess,
     verify_in_subprocess,
 )
-from core.runs.store import RunStore, now
-from core.stored import build, check_moment, check_regular, damaged, load_stored, read_entries
+from core.runs.store import RunStore, utc_now
+from core.stored import (
+    check_regular_file,
+    check_timestamp,
+    damaged_file_error,
+    load_stored,
+    parse_stored,
+    read_entries,
+)
 from core.workspace import Workspace, hash_file, hash_json, write_json
 
-MOST_SCORINGS = 8
+MAX_SCORINGS = 8
 """Scored files kept a run; the oldest go first."""
 EXPORT = "export"
 VERIFICATION = "verification"
-_SCORES = "scores-"
-_SAID = "said.json"
+_SCORES_PREFIX = "scores-"
+_OUTPUT_FILE = "said.json"
 
 
-ADVICE = "delete the folder and have it made again"
+DAMAGE_ADVICE = "delete the folder and have it made again"
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class _Stored:
 
 @dataclass(frozen=True)
 class _Spread:
-    """How scores spread, as far as pages read it; see core.training.score_drift.distribution."""
+    """How scores spread, as far as pages read it; see core.training.score_drift.score_distribution."""
 
     rows: int
     mean: float | None
@@ -58,7 +65,7 @@ class _Spread:
 
 
 @dataclass(frozen=True)
-class _MovedField:
+class _FieldDrift:
     field: str
     psi: float | None
     unseen_training: float
@@ -68,7 +75,7 @@ class _MovedField:
 
 
 @dataclass(frozen=True)
-class _MovedScores:
+class _ScoreDrift:
     psi: float | None
     level: str | None
     test: _Spread
@@ -79,8 +86,8 @@ class _MovedScores:
 class _Drift:
     dataset: str
     training_rows: int
-    fields: tuple[_MovedField, ...]
-    scores: _MovedScores
+    fields: tuple[_FieldDrift, ...]
+    scores: _ScoreDrift
 
 
 @dataclass(frozen=True)
@@ -121,17 +128,17 @@ _SHAPES: dict[str, type] = {EXPORT: _Exported, VERIFICATION: _Verified}
 
 
 @dataclass(frozen=True)
-class Kept:
-    """said: what the command said, as `--json` shows it. created: ISO time in UTC. folder: with the
+class Artifact:
+    """output: what the command said, as `--json` shows it. created: ISO time in UTC. folder: with the
     files it wrote."""
 
-    said: dict[str, Any]
+    output: dict[str, Any]
     created: str
     folder: Path
 
 
 @dataclass(frozen=True)
-class Scoring(Kept):
+class Scoring(Artifact):
     """A file scored by a run. id: by the file's bytes and what was done with bad rows. file: its
     name."""
 
@@ -144,21 +151,21 @@ class Scoring(Kept):
         core.training.scoring.write_predictions."""
         return self.folder / "predictions.csv"
 
-    def first(self, rows: int) -> pa.Table:
+    def head(self, rows: int) -> pa.Table:
         """The first `rows` predictions at most."""
-        with pyarrow.csv.open_csv(self.csv, convert_options=_types(self.csv)) as reader:
+        with pyarrow.csv.open_csv(self.csv, convert_options=_column_types(self.csv)) as reader:
             return pa.Table.from_batches([reader.read_next_batch()]).slice(0, rows)
 
     def parquet(self) -> bytes:
         """All predictions as a Parquet file."""
         sink = pa.BufferOutputStream()
         pyarrow.parquet.write_table(
-            pyarrow.csv.read_csv(self.csv, convert_options=_types(self.csv)), sink
+            pyarrow.csv.read_csv(self.csv, convert_options=_column_types(self.csv)), sink
         )
         return sink.getvalue().to_pybytes()
 
 
-def _types(path: Path) -> pyarrow.csv.ConvertOptions:
+def _column_types(path: Path) -> pyarrow.csv.ConvertOptions:
     """Types of the predictions' columns; ids are texts, whose leading zeros belong to them."""
     with path.open(newline="", encoding="utf-8") as file:
         names = next(csv.reader(file))
@@ -176,23 +183,25 @@ def scoring_id(source: Path, on_bad_rows: str, options: ReadOptions = DEFAULT_OP
     return f"{hash_file(source)[:16]}{read}{'-skip' if on_bad_rows == 'skip' else ''}"
 
 
-def score_and_keep(
+def score_and_store(
     workspace: Workspace,
     run_id: str,
     source: Path,
     file: str,
     on_bad_rows: str,
-    report: Report | None = None,
+    report: ProgressFn | None = None,
     options: ReadOptions = DEFAULT_OPTIONS,
 ) -> None:
     """Scores `source`, which the user calls `file`; at once where the same bytes were scored
     before."""
     require_writable()
-    name = _SCORES + scoring_id(source, on_bad_rows, options)
-    known = next((one for one in scorings(workspace, run_id) if one.folder.name == name), None)
+    name = _SCORES_PREFIX + scoring_id(source, on_bad_rows, options)
+    known = next((one for one in list_scorings(workspace, run_id) if one.folder.name == name), None)
     # Earlier versions numbered the rows in another way and knew nothing of unknown values.
-    if known and "unknown" in known.said:
-        write_json(known.folder / _SAID, {"said": known.said, "created": now(), "file": file})
+    if known and "unknown" in known.output:
+        write_json(
+            known.folder / _OUTPUT_FILE, {"said": known.output, "created": utc_now(), "file": file}
+        )
         return
 
     def fill(folder: Path) -> dict[str, Any]:
@@ -206,14 +215,14 @@ def score_and_keep(
             key: [sentence.replace(source.name, file) for sentence in said[key]]
             for key in ("bad_examples", "notes")
         }
-        return {"said": said | named, "created": now(), "file": file}
+        return {"said": said | named, "created": utc_now(), "file": file}
 
-    _keep(workspace, run_id, name, fill)
-    for old in scorings(workspace, run_id)[MOST_SCORINGS:]:
-        delete_kept(old)
+    _store_artifact(workspace, run_id, name, fill)
+    for old in list_scorings(workspace, run_id)[MAX_SCORINGS:]:
+        delete_artifact(old)
 
 
-def scorings(workspace: Workspace, run_id: str) -> list[Scoring]:
+def list_scorings(workspace: Workspace, run_id: str) -> list[Scoring]:
     """The files that the run has scored and whose predictions are whole, newest first."""
     return read_scorings(workspace, run_id)[0]
 
@@ -223,59 +232,67 @@ def read_scorings(workspace: Workspace, run_id: str) -> tuple[list[Scoring], lis
     root = workspace.runs / run_id
     if not root.is_dir():
         return [], []
-    found, broken = read_entries(root, _SAID, _load_scoring, _SCORES, only=True)
+    found, broken = read_entries(
+        root, _OUTPUT_FILE, _load_scoring, _SCORES_PREFIX, prefix_only=True
+    )
     return sorted(found, key=lambda one: one.created, reverse=True), broken
 
 
 def _load_scoring(folder: Path) -> Scoring:
     def make(values: dict[str, Any]) -> Scoring:
-        stored = build(_Stored, values)
+        stored = parse_stored(_Stored, values)
         if not isinstance(stored.said.get("rows"), int):
             raise ValueError("it does not say how many rows there are")
-        check_moment(stored.created, "created")
+        check_timestamp(stored.created, "created")
         return Scoring(
-            stored.said, stored.created, folder, folder.name.removeprefix(_SCORES), stored.file
+            stored.said,
+            stored.created,
+            folder,
+            folder.name.removeprefix(_SCORES_PREFIX),
+            stored.file,
         )
 
-    scoring = load_stored(folder / _SAID, ADVICE, make)
+    scoring = load_stored(folder / _OUTPUT_FILE, DAMAGE_ADVICE, make)
     try:
-        check_regular(scoring.csv)
+        check_regular_file(scoring.csv)
     except ValueError as error:
-        raise damaged(scoring.csv, error, ADVICE) from error
+        raise damaged_file_error(scoring.csv, error, DAMAGE_ADVICE) from error
     return scoring
 
 
 def check_scoring(scoring: Scoring) -> None:
     """`Damaged` unless all that a page shows of a scored file is there."""
     try:
-        said = build(_ScoredFile, scoring.said)
+        said = parse_stored(_ScoredFile, scoring.output)
         if said.drift and sorted(one.field for one in said.drift.fields) != sorted(FIELDS):
             raise ValueError("its drift is not of the 39 fields")
-        scoring.first(1)
+        scoring.head(1)
     except (ValueError, KeyError, OSError, StopIteration, pa.ArrowException) as error:
-        raise damaged(scoring.folder / _SAID, error or type(error).__name__, ADVICE) from error
+        raise damaged_file_error(
+            scoring.folder / _OUTPUT_FILE, error or type(error).__name__, DAMAGE_ADVICE
+        ) from error
 
 
-def export_and_keep(workspace: Workspace, run_id: str) -> None:
-    """Exports the run into one zip archive, see `export_file`."""
+def export_and_store(workspace: Workspace, run_id: str) -> None:
+    """Exports the run into one zip archive, see `export_path`."""
     require_writable()
-    _keep_said(
+    _store_output(
         workspace,
         run_id,
         EXPORT,
-        lambda folder: export_in_subprocess(workspace, run_id, export_file(folder, run_id)),
+        lambda folder: export_in_subprocess(workspace, run_id, export_path(folder, run_id)),
     )
 
 
-def export_file(folder: Path, run_id: str) -> Path:
+def export_path(folder: Path, run_id: str) -> Path:
     """The archive in the folder of a kept export."""
     return folder / f"thaw-{run_id}.zip"
 
 
-def verify_and_keep(workspace: Workspace, run_id: str, report: Report | None = None) -> None:
+def verify_and_store(workspace: Workspace, run_id: str, report: ProgressFn | None = None) -> None:
     """Carries the run out again and keeps what came of it."""
     require_writable()
-    _keep_said(
+    _store_output(
         workspace,
         run_id,
         VERIFICATION,
@@ -283,47 +300,49 @@ def verify_and_keep(workspace: Workspace, run_id: str, report: Report | None = N
     )
 
 
-def kept(workspace: Workspace, run_id: str, name: str) -> Kept | None:
+def find_artifact(workspace: Workspace, run_id: str, name: str) -> Artifact | None:
     """What is kept of the run under that name, such as EXPORT; None where it is damaged, to be made
     again."""
     folder = workspace.runs / run_id / name
-    if not (folder / _SAID).exists():
+    if not (folder / _OUTPUT_FILE).exists():
         return None
 
-    def make(values: dict[str, Any]) -> Kept:
-        stored = build(_Stored, values)
+    def make(values: dict[str, Any]) -> Artifact:
+        stored = parse_stored(_Stored, values)
         if name in _SHAPES:
-            build(_SHAPES[name], stored.said)
-        check_moment(stored.created, "created")
-        return Kept(stored.said, stored.created, folder)
+            parse_stored(_SHAPES[name], stored.said)
+        check_timestamp(stored.created, "created")
+        return Artifact(stored.said, stored.created, folder)
 
     try:
-        return load_stored(folder / _SAID, ADVICE, make)
+        return load_stored(folder / _OUTPUT_FILE, DAMAGE_ADVICE, make)
     except Damaged:
         return None
 
 
-def delete_kept(one: Kept) -> None:
+def delete_artifact(one: Artifact) -> None:
     """Removes its folder."""
     require_writable()
     with contextlib.suppress(FileNotFoundError):
         remove_folder(one.folder)
 
 
-def _keep_said(
+def _store_output(
     workspace: Workspace, run_id: str, name: str, make: Callable[[Path], dict[str, Any]]
 ) -> None:
-    _keep(workspace, run_id, name, lambda folder: {"said": make(folder), "created": now()})
+    _store_artifact(
+        workspace, run_id, name, lambda folder: {"said": make(folder), "created": utc_now()}
+    )
 
 
-def _keep(
+def _store_artifact(
     workspace: Workspace, run_id: str, name: str, fill: Callable[[Path], dict[str, Any]]
 ) -> None:
     """Fills a folder of that name: all of it, or nothing. In place of an older one."""
     with staging(workspace.runs) as part:
-        write_json(part / _SAID, fill(part))
+        write_json(part / _OUTPUT_FILE, fill(part))
         # The run may have been deleted meanwhile, and its folder is not to come back.
         RunStore(workspace).get(run_id)
         folder = workspace.runs / run_id / name
         make_folder(folder.parent)
-        publish(part, folder)
+        publish_folder(part, folder)

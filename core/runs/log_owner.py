@@ -14,13 +14,16 @@ from pathlib import Path
 from core.workspace import Workspace, WorkspaceMissing
 
 
-def note_owner(workspace: Workspace) -> None:
+def record_owner(workspace: Workspace) -> None:
     """Notes that the log which is there now belongs to the store that is; for one who holds that
     log open."""
     with contextlib.suppress(OSError):
-        found = {"store": workspace.database.stat().st_ino, "log": _log(workspace).stat().st_ino}
+        found = {
+            "store": workspace.database.stat().st_ino,
+            "log": _wal_path(workspace).stat().st_ino,
+        }
         file = os.open(
-            _note(workspace), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+            _owner_path(workspace), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )
         with os.fdopen(file, "w", encoding="ascii") as stream:
             json.dump(found | {"note": os.fstat(file).st_ino}, stream)
@@ -28,18 +31,18 @@ def note_owner(workspace: Workspace) -> None:
 
 def check_owner(workspace: Workspace) -> None:
     """WorkspaceMissing where the log there is another store's; before the store is opened."""
-    store, log = workspace.database, _log(workspace)
-    noted = _read(_note(workspace))
+    store, log = workspace.database, _wal_path(workspace)
+    noted = _read_owner(_owner_path(workspace))
     if (
         noted is None
-        or noted.get("note") != _inode(_note(workspace))
+        or noted.get("note") != _inode(_owner_path(workspace))
         or noted.get("store") == _inode(store)
     ):
         return
     if not log.exists() or not log.stat().st_size or not store.exists():
         # Another log may get the inode of the one that is gone.
         with contextlib.suppress(OSError):
-            _note(workspace).unlink(missing_ok=True)
+            _owner_path(workspace).unlink(missing_ok=True)
     elif noted.get("log") == _inode(log):
         raise WorkspaceMissing(
             f"The run store {str(store)!r} was put in the place of another one, whose last writes"
@@ -49,15 +52,15 @@ def check_owner(workspace: Workspace) -> None:
         )
 
 
-def _log(workspace: Workspace) -> Path:
+def _wal_path(workspace: Workspace) -> Path:
     return workspace.database.with_name(workspace.database.name + "-wal")
 
 
-def _note(workspace: Workspace) -> Path:
+def _owner_path(workspace: Workspace) -> Path:
     return workspace.database.with_name(workspace.database.name + "-owner")
 
 
-def _read(path: Path) -> dict[str, object] | None:
+def _read_owner(path: Path) -> dict[str, object] | None:
     try:
         noted = json.loads(path.read_text(encoding="ascii"))
     except (OSError, ValueError):

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from core.errors import Damaged
-from core.runs.command import Report, run_command
-from core.stored import build, load_stored, read_arrays
+from core.runs.command import ProgressFn, run_command
+from core.stored import load_stored, parse_stored, read_arrays
 from core.workspace import Workspace
 
-NUMBERS, ARRAYS = "moved.json", "moved.npz"
+NUMBERS_FILE, ARRAYS_FILE = "moved.json", "moved.npz"
 _ADVICE = "measure it again"
 
 
 @dataclass(frozen=True)
-class _Stage:
+class _StageDrift:
     name: str
     title: str
     frozen: bool
@@ -29,44 +29,46 @@ class _Stage:
 
 
 @dataclass(frozen=True)
-class _Moved:
-    """What NUMBERS holds; see core.training.moved.measure_moved."""
+class _WeightDrift:
+    """What NUMBERS holds; see core.training.moved.measure_weight_drift."""
 
     run: str
-    stages: tuple[_Stage, ...]
+    stages: tuple[_StageDrift, ...]
     rows: int
     fields: tuple[str, ...]
     from_scratch: bool
     seconds: float
 
 
-def read_moved(workspace: Workspace, run_id: str) -> dict[str, Any] | None:
-    """What `measure_moved` found for that run; None when it was never asked for, or cannot be read
+def read_weight_drift(workspace: Workspace, run_id: str) -> dict[str, Any] | None:
+    """What `measure_weight_drift` found for that run; None when it was never asked for, or cannot be read
     any more."""
     folder = workspace.runs / run_id
-    if not (folder / NUMBERS).exists():
+    if not (folder / NUMBERS_FILE).exists():
         return None
     with suppress(Damaged):
-        found = load_stored(folder / NUMBERS, _ADVICE, lambda values: build(_Moved, values))
-        arrays = read_arrays(folder / ARRAYS, _ADVICE)
+        found = load_stored(
+            folder / NUMBERS_FILE, _ADVICE, lambda values: parse_stored(_WeightDrift, values)
+        )
+        arrays = read_arrays(folder / ARRAYS_FILE, _ADVICE)
         if found.stages and all(f"{field}_before" in arrays for field in found.fields):
             values: dict[str, Any] = dataclasses.asdict(found)
             return values | {"stages": [*values["stages"]], "fields": [*found.fields]}
     return None
 
 
-def read_vectors(
+def read_embedding_vectors(
     workspace: Workspace, run_id: str, field: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(vectors before, vectors after, values) of a field's commonest values."""
     names = [f"{field}_{name}" for name in ("before", "after", "values")]
-    arrays = read_arrays(workspace.runs / run_id / ARRAYS, _ADVICE, names)
+    arrays = read_arrays(workspace.runs / run_id / ARRAYS_FILE, _ADVICE, names)
     before, after, values = (arrays[name] for name in names)
     return before, after, values
 
 
-def moved_in_subprocess(
-    workspace: Workspace, run_id: str, on_progress: Report | None = None
+def weight_drift_in_subprocess(
+    workspace: Workspace, run_id: str, on_progress: ProgressFn | None = None
 ) -> dict[str, Any]:
-    """See core.training.moved.measure_moved."""
+    """See core.training.moved.measure_weight_drift."""
     return run_command(workspace, ["moved", "--run", run_id], on_progress)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @cache
-def here() -> str:
+def current_place() -> str:
     """This machine's name, which start of it this is, and the container, such as
     "gpu-1/9f2c…/4026531836"."""
     try:
@@ -19,6 +19,6 @@ def here() -> str:
     return f"{socket.gethostname()}/{boot}/{container}"
 
 
-def machine(place: str) -> str:
+def machine_name(place: str) -> str:
     """The machine's name in what `here` said there."""
     return place.partition("/")[0]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.runs.run import Run
-from core.stored import StoredArrays, damaged, read_arrays
+from core.stored import StoredArrays, damaged_file_error, read_arrays
 from core.workspace import Workspace
 
-FILE = "predictions.npz"
-ADVICE = "put a copy of the run's folder back, or carry the run out again"
+PREDICTIONS_FILE = "predictions.npz"
+DAMAGE_ADVICE = "put a copy of the run's folder back, or carry the run out again"
 
 
 def read_predictions(workspace: Workspace, run_id: str, names: Sequence[str] = ()) -> StoredArrays:
@@ -19,8 +19,8 @@ def read_predictions(workspace: Workspace, run_id: str, names: Sequence[str] = (
 
     `Damaged` where the file is not whole, or labels and scores of a part do not fit each other.
     """
-    path = workspace.runs / run_id / FILE
-    arrays = read_arrays(path, ADVICE, names)
+    path = workspace.runs / run_id / PREDICTIONS_FILE
+    arrays = read_arrays(path, DAMAGE_ADVICE, names)
     rows: dict[str, int] = {}
     for name, array in arrays.items():
         part = name.rpartition("_")[0]
@@ -29,15 +29,15 @@ def read_predictions(workspace: Workspace, run_id: str, names: Sequence[str] = (
             or array.dtype.kind not in "fiub"
             or rows.setdefault(part, len(array)) != len(array)
         ):
-            raise damaged(
+            raise damaged_file_error(
                 path,
                 f"{name!r} holds {array.dtype} of shape {array.shape}, which fits no rows",
-                ADVICE,
+                DAMAGE_ADVICE,
             )
     return arrays
 
 
-def predictions(workspace: Workspace, run: Run, array: str) -> np.ndarray:
+def read_prediction_array(workspace: Workspace, run: Run, array: str) -> np.ndarray:
     """One array of a finished run's predictions, (rows,) float64; see core.training.results for
     their names."""
     return np.asarray(read_predictions(workspace, run.id, [array])[array], dtype=np.float64)
@@ -55,7 +55,7 @@ class StoredScores:
         return len(self.runs)
 
     def __getitem__(self, seed: int, /) -> np.ndarray:
-        return predictions(self.workspace, self.runs[seed], "target_test_score")
+        return read_prediction_array(self.workspace, self.runs[seed], "target_test_score")
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -14,20 +14,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.errors import RunError
-from core.runs.database import migrate, opened
-from core.runs.place import here
+from core.runs.database import connect, migrate
+from core.runs.place import current_place
 from core.runs.reporter import Point
-from core.runs.run import Run, run_of
-from core.workspace import Workspace, without_nan
+from core.runs.run import Run, run_from_row
+from core.workspace import Workspace, nan_to_none
 
-PAUSED = "waiting for the other arms"
+PAUSED_PHASE = "waiting for the other arms"
 """Phase of a queued run that has come to a rung of its sweep (core.runs.halving)."""
-PAUSED_LAST = f"CASE phase WHEN '{PAUSED}' THEN epoch ELSE 0 END"
+PAUSED_LAST_ORDER = f"CASE phase WHEN '{PAUSED_PHASE}' THEN epoch ELSE 0 END"
 """Orders waiting runs: those that have not come to a rung first, then by how far they have come."""
 
-LET_GO = "worker_pid = NULL, worker_host = NULL, claim = NULL, phase = ''"
+RELEASE_ASSIGNMENTS = "worker_pid = NULL, worker_host = NULL, claim = NULL, phase = ''"
 """What a run loses when nothing runs it any more."""
-CANCELLED = "Cancelled. Resume goes on from the last checkpoint."
+CANCELLED_MESSAGE = "Cancelled. Resume goes on from the last checkpoint."
 
 
 class ClaimLost(RunError):
@@ -35,7 +35,7 @@ class ClaimLost(RunError):
     now."""
 
 
-def now() -> str:
+def utc_now() -> str:
     """The time in UTC, ISO, to the microsecond, to be shown; the order of runs is that of their
     rows."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
@@ -50,28 +50,28 @@ class RunQueue:
         self.workspace = workspace
         migrate(workspace, create)
 
-    def register(self, lane: str) -> str:
+    def register_worker(self, queue: str) -> str:
         """A token for the worker that holds the lane's lock: with it alone runs of the lane are
         claimed from now on.
 
         A store that was put in this one's place does not know it.
         """
         token = secrets.token_hex(8)
-        with opened(self.workspace) as db:
-            db.execute("INSERT OR REPLACE INTO workers (lane, token) VALUES (?, ?)", (lane, token))
+        with connect(self.workspace) as db:
+            db.execute("INSERT OR REPLACE INTO workers (lane, token) VALUES (?, ?)", (queue, token))
         return token
 
-    def is_registered(self, lane: str, token: str) -> bool:
+    def is_worker_registered(self, queue: str, token: str) -> bool:
         """Whether the lane's worker is still the one with that token."""
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             return (
                 db.execute(
-                    "SELECT 1 FROM workers WHERE lane = ? AND token = ?", (lane, token)
+                    "SELECT 1 FROM workers WHERE lane = ? AND token = ?", (queue, token)
                 ).fetchone()
                 is not None
             )
 
-    def claim(self, lane: str, pid: int, token: str | None = None) -> Run | None:
+    def claim(self, queue: str, pid: int, token: str | None = None) -> Run | None:
         """Marks the first of the lane's waiting runs as running and returns it; None when none
         waits.
 
@@ -81,9 +81,9 @@ class RunQueue:
         chosen = (
             "(SELECT id FROM runs WHERE status = 'queued' AND lane = :lane AND grouping = (SELECT"
             " grouping FROM runs WHERE status = 'queued' AND lane = :lane ORDER BY rowid LIMIT 1)"
-            f" ORDER BY {PAUSED_LAST}, rowid LIMIT 1)"
+            f" ORDER BY {PAUSED_LAST_ORDER}, rowid LIMIT 1)"
         )
-        return self._claim(chosen, pid, token, {"lane": lane})
+        return self._claim(chosen, pid, token, {"lane": queue})
 
     def claim_run(self, run_id: str, pid: int, token: str | None = None) -> Run | None:
         """Marks that run as running and returns it; None when it no longer waits, or see
@@ -94,9 +94,9 @@ class RunQueue:
         self, chosen: str, pid: int, token: str | None, values: dict[str, Any]
     ) -> Run | None:
         values |= {
-            "now": now(),
+            "now": utc_now(),
             "pid": pid,
-            "host": here(),
+            "host": current_place(),
             "claim": secrets.token_hex(8),
             "token": token,
         }
@@ -105,45 +105,45 @@ class RunQueue:
             if token
             else ""
         )
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             row = db.execute(
                 "UPDATE runs SET status = 'running', message = '', started = coalesce(started,"
                 " :now), worker_pid = :pid, worker_host = :host, claim = :claim WHERE id ="
                 f" {chosen} AND status = 'queued'{known} RETURNING *",
                 values,
             ).fetchone()
-        return run_of(row) if row else None
+        return run_from_row(row) if row else None
 
-    def waiting(self, lane: str) -> tuple[str, tuple[str, ...]]:
+    def waiting_ids(self, queue: str) -> tuple[str, tuple[str, ...]]:
         """(group of the lane's oldest queued run, ids of all of it that wait, in order); empty when
         none waits."""
         query = (
             "SELECT id, grouping, rowid FROM runs WHERE status = 'queued' AND lane = ? ORDER BY"
-            f" {PAUSED_LAST}, rowid"
+            f" {PAUSED_LAST_ORDER}, rowid"
         )
-        with opened(self.workspace) as db:
-            rows = db.execute(query, (lane,)).fetchall()
+        with connect(self.workspace) as db:
+            rows = db.execute(query, (queue,)).fetchall()
         group = min(rows, key=lambda row: row["rowid"])["grouping"] if rows else ""
         return group, tuple(row["id"] for row in rows if row["grouping"] == group)
 
-    def active_in(self, lane: str) -> frozenset[str]:
+    def active_statuses(self, queue: str) -> frozenset[str]:
         """Which of "queued" and "running" some run of the lane is."""
         query = (
             "SELECT DISTINCT status FROM runs WHERE status IN ('queued', 'running') AND lane = ?"
         )
-        with opened(self.workspace) as db:
-            return frozenset(row["status"] for row in db.execute(query, (lane,)))
+        with connect(self.workspace) as db:
+            return frozenset(row["status"] for row in db.execute(query, (queue,)))
 
-    def phase(self, run_id: str, phase: str, claim: str | None = None) -> None:
-        """Records what a running job does now; claim: see `_of_claim`."""
-        with self._of_claim(run_id, claim, lasting=False) as db:
+    def set_phase(self, run_id: str, phase: str, claim: str | None = None) -> None:
+        """Records what a running job does now; claim: see `_claimed_transaction`."""
+        with self._claimed_transaction(run_id, claim, durable=False) as db:
             db.execute("UPDATE runs SET phase = ? WHERE id = ?", (phase, run_id))
 
-    def progress(
+    def set_progress(
         self, run_id: str, epoch: int, epochs: int, step: int, steps: int, claim: str | None = None
     ) -> None:
         """Records how far a running job has come."""
-        with self._of_claim(run_id, claim, lasting=False) as db:
+        with self._claimed_transaction(run_id, claim, durable=False) as db:
             db.execute(
                 "UPDATE runs SET epoch = ?, epochs = ?, step = ?, steps = ? WHERE id = ?",
                 (epoch, epochs, step, steps, run_id),
@@ -157,26 +157,26 @@ class RunQueue:
         are there.
         """
         kept = [(run_id, *row) for row in rows if not math.isnan(row[2])]
-        with self._of_claim(run_id, claim) as db:
+        with self._claimed_transaction(run_id, claim) as db:
             db.executemany(
                 "INSERT OR REPLACE INTO points (run, step, name, value) VALUES (?, ?, ?, ?)", kept
             )
 
     def drop_points_after(self, run_id: str, step: int, claim: str | None = None) -> None:
         """Removes points of steps after `step`."""
-        with self._of_claim(run_id, claim) as db:
+        with self._claimed_transaction(run_id, claim) as db:
             db.execute("DELETE FROM points WHERE run = ? AND step > ?", (run_id, step))
 
     @contextmanager
-    def _of_claim(
-        self, run_id: str, claim: str | None, lasting: bool = True
+    def _claimed_transaction(
+        self, run_id: str, claim: str | None, durable: bool = True
     ) -> Iterator[sqlite3.Connection]:
         """A transaction for the process that runs it: ClaimLost unless the run is running under
         `claim`.
 
         The store that it finds may have been put in the place of the one that it claimed from.
         """
-        with opened(self.workspace, lasting=lasting) as db:
+        with connect(self.workspace, durable=durable) as db:
             if claim is not None:
                 db.execute("BEGIN IMMEDIATE")
                 query = "SELECT 1 FROM runs WHERE id = ? AND claim = ? AND status = 'running'"
@@ -187,15 +187,15 @@ class RunQueue:
     def pause(self, run_id: str, claim: str | None = None) -> None:
         """Queues a running run again, behind those of its group that have not come so far; ends it
         where someone has asked to cancel it meanwhile."""
-        with self._of_claim(run_id, claim) as db:
+        with self._claimed_transaction(run_id, claim) as db:
             queued = db.execute(
                 "UPDATE runs SET status = 'queued', phase = ?, worker_pid = NULL, worker_host ="
                 " NULL, claim = NULL WHERE id = ? AND status = 'running' AND cancel_asked IS NULL",
-                (PAUSED, run_id),
+                (PAUSED_PHASE, run_id),
             ).rowcount
         # Once it waits, another process may have it running again.
         if not queued:
-            self.finish(run_id, "cancelled", CANCELLED, claim=claim)
+            self.finish(run_id, "cancelled", CANCELLED_MESSAGE, claim=claim)
 
     def finish(
         self,
@@ -207,28 +207,28 @@ class RunQueue:
     ) -> None:
         """Ends a running run as done, failed, cancelled or interrupted; does nothing when it is no
         longer running."""
-        stored = None if result is None else json.dumps(without_nan(result), allow_nan=False)
-        with self._of_claim(run_id, claim) as db:
+        stored = None if result is None else json.dumps(nan_to_none(result), allow_nan=False)
+        with self._claimed_transaction(run_id, claim) as db:
             db.execute(
-                f"UPDATE runs SET status = ?, message = ?, result = ?, finished = ?, {LET_GO}"
+                f"UPDATE runs SET status = ?, message = ?, result = ?, finished = ?, {RELEASE_ASSIGNMENTS}"
                 " WHERE id = ? AND status = 'running'",
-                (status, message, stored, now(), run_id),
+                (status, message, stored, utc_now(), run_id),
             )
 
-    def interrupt_stale(self, lane: str) -> None:
+    def interrupt_stale(self, queue: str) -> None:
         """Marks the lane's running runs as interrupted; only for one who knows that no worker of
         the lane lives."""
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             db.execute(
                 "UPDATE runs SET status = CASE WHEN cancel_asked IS NULL THEN 'interrupted' ELSE"
                 " 'cancelled' END, message = CASE WHEN cancel_asked IS NULL THEN 'The worker died."
                 " Resume goes on from the last checkpoint.' ELSE 'Cancelled.' END, finished = ?,"
-                f" {LET_GO} WHERE status = 'running' AND lane = ?",
-                (now(), lane),
+                f" {RELEASE_ASSIGNMENTS} WHERE status = 'running' AND lane = ?",
+                (utc_now(), queue),
             )
 
     def cancel_requested(self, run_id: str) -> bool:
         """Whether someone asked the run to stop."""
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             row = db.execute("SELECT cancel_asked FROM runs WHERE id = ?", (run_id,)).fetchone()
         return row is None or row["cancel_asked"] is not None

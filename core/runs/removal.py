@@ -23,7 +23,7 @@ def delete_runs(workspace: Workspace, run_ids: Sequence[str]) -> list[Run]:
     require_writable()
     store = RunStore(workspace)
     runs = [store.get(run_id) for run_id in dict.fromkeys(run_ids)]
-    mixings = _mixings(store, {run.id for run in runs})
+    mixings = _interpolations_of(store, {run.id for run in runs})
     for run in (*runs, *mixings):
         if run.status == "running":
             raise BadInput(f"Run {run.id} ({run.name}) is running; cancel it before you delete it.")
@@ -37,8 +37,8 @@ def delete_sweep(workspace: Workspace, sweep: Sweep) -> list[Run]:
     runs."""
     require_writable()
     store = RunStore(workspace)
-    runs = store.group(sweep.id)
-    mixings = _mixings(store, {run.id for run in runs})
+    runs = store.list_group(sweep.id)
+    mixings = _interpolations_of(store, {run.id for run in runs})
     _require_ended([run for run in (*runs, *mixings) if run.active], "of the sweep", sweep.name)
     for run in mixings:
         store.delete(run.id)
@@ -51,7 +51,7 @@ def delete_unused_sample(workspace: Workspace, sample: Sample) -> None:
     or runs."""
     require_writable()
     datasets = {one.id for one in list_datasets(workspace) if sample.id in one.sample_ids}
-    active = [run for run in _active(workspace) if run.dataset in datasets]
+    active = [run for run in _active_runs(workspace) if run.dataset in datasets]
     _require_ended(active, "on a dataset of the sample", sample.name)
     delete_sample(sample)
 
@@ -59,7 +59,7 @@ def delete_unused_sample(workspace: Workspace, sample: Sample) -> None:
 def delete_unused_dataset(workspace: Workspace, dataset: Dataset) -> None:
     """Removes a dataset; its runs keep their results. BadInput while a run on it waits or runs."""
     require_writable()
-    active = [run for run in _active(workspace) if run.dataset == dataset.id]
+    active = [run for run in _active_runs(workspace) if run.dataset == dataset.id]
     _require_ended(active, "on the dataset", dataset.name)
     delete_dataset(dataset)
 
@@ -73,7 +73,9 @@ def delete_backbone(workspace: Workspace, card: BackboneCard) -> None:
     store = RunStore(workspace)
     tuning = {run.id for run in store.list(kind="finetune") if run.request["backbone"] == card.id}
     waiting = [
-        run for run in _active(workspace) if run.id in tuning or run.request.get("run") in tuning
+        run
+        for run in _active_runs(workspace)
+        if run.id in tuning or run.request.get("run") in tuning
     ]
     if waiting:
         raise BadInput(
@@ -83,7 +85,7 @@ def delete_backbone(workspace: Workspace, card: BackboneCard) -> None:
     remove_folder(workspace.backbones / card.id)
 
 
-def _active(workspace: Workspace) -> list[Run]:
+def _active_runs(workspace: Workspace) -> list[Run]:
     """Every run that waits or runs, mixings among them."""
     store = RunStore(workspace)
     statuses = ("queued", "running")
@@ -92,7 +94,7 @@ def _active(workspace: Workspace) -> list[Run]:
     ]
 
 
-def _mixings(store: RunStore, run_ids: set[str]) -> list[Run]:
+def _interpolations_of(store: RunStore, run_ids: set[str]) -> list[Run]:
     """Runs that mix one of these with its backbone; lists of runs leave them out."""
     return [run for run in store.list(kind="interpolate") if run.request["run"] in run_ids]
 

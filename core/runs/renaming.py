@@ -10,9 +10,9 @@ from core.data.samples import Sample, list_samples, save_sample
 from core.errors import BadInput, NameTaken
 from core.models.card import BackboneCard, load_card
 from core.models.library import list_backbones
-from core.named import free_name, names_held
+from core.named import names_lock, validate_new_name
 from core.runs.store import NAME_LENGTH, Run, RunStore
-from core.runs.submit import names_in_training
+from core.runs.submit import backbone_names_in_training
 from core.runs.sweep import Sweep, find_sweep, list_sweeps
 from core.workspace import Workspace, read_json, write_json
 
@@ -36,8 +36,8 @@ def rename_sweep(workspace: Workspace, sweep: Sweep, name: str) -> Sweep:
     """Gives a sweep another name; BadInput where it is taken. Its runs keep theirs, which do not
     hold it."""
     require_writable()
-    with names_held(workspace):
-        name = free_name(list_sweeps(workspace), sweep, name, "sweep")
+    with names_lock(workspace):
+        name = validate_new_name(list_sweeps(workspace), sweep, name, "sweep")
         RunStore(workspace).rename_sweep(sweep.id, name)
     return find_sweep(workspace, sweep.id)
 
@@ -46,13 +46,13 @@ def rename_sample(workspace: Workspace, sample: Sample, name: str) -> Sample:
     """Gives a sample another name, also where datasets prepared from it state it; BadInput where it
     is taken."""
     require_writable()
-    with names_held(workspace):
-        name = free_name(list_samples(workspace), sample, name, "sample")
+    with names_lock(workspace):
+        name = validate_new_name(list_samples(workspace), sample, name, "sample")
         renamed = dataclasses.replace(sample, name=name)
         save_sample(renamed)
     for dataset in list_datasets(workspace):
         if sample.id in dataset.sample_ids:
-            _restate_sample(dataset, renamed)
+            _update_sample_name(dataset, renamed)
     return renamed
 
 
@@ -60,9 +60,9 @@ def rename_dataset(workspace: Workspace, dataset: Dataset, name: str) -> Dataset
     """Gives a dataset another name; BadInput where it is taken. Backbones trained on it keep the
     name they stated."""
     require_writable()
-    with names_held(workspace):
-        name = free_name(list_datasets(workspace), dataset, name, "dataset")
-        _restate(dataset.folder / "dataset.json", "name", name)
+    with names_lock(workspace):
+        name = validate_new_name(list_datasets(workspace), dataset, name, "dataset")
+        _update_json_field(dataset.folder / "dataset.json", "name", name)
     return load_dataset(dataset.folder)
 
 
@@ -72,28 +72,28 @@ def rename_backbone(workspace: Workspace, card: BackboneCard, name: str) -> Back
     require_writable()
     if card.bundled:
         raise BadInput(f"The backbone {card.name!r} comes with Thaw and cannot be renamed.")
-    with names_held(workspace):
-        name = free_name(list_backbones(workspace), card, name, "backbone")
-        if name in names_in_training(workspace):
+    with names_lock(workspace):
+        name = validate_new_name(list_backbones(workspace), card, name, "backbone")
+        if name in backbone_names_in_training(workspace):
             raise NameTaken(f"A backbone named {name!r} is being pretrained; choose another name.")
-        _restate(card.folder / "card.json", "name", name)
+        _update_json_field(card.folder / "card.json", "name", name)
     return load_card(card.folder)
 
 
-def _restate_sample(dataset: Dataset, sample: Sample) -> None:
+def _update_sample_name(dataset: Dataset, sample: Sample) -> None:
     """Has a dataset state the sample's name; that of several samples lists all of theirs."""
     file = dataset.folder / "dataset.json"
     if not dataset.samples:
-        _restate(file, "sample_name", sample.name)
+        _update_json_field(file, "sample_name", sample.name)
         return
     samples = [
         {**one, "name": sample.name} if one["id"] == sample.id else one
         for one in read_json(file)["samples"]
     ]
-    _restate(file, "samples", samples)
-    _restate(file, "sample_name", ", ".join(one["name"] for one in samples))
+    _update_json_field(file, "samples", samples)
+    _update_json_field(file, "sample_name", ", ".join(one["name"] for one in samples))
 
 
-def _restate(file: Path, field: str, value: object) -> None:
+def _update_json_field(file: Path, field: str, value: object) -> None:
     """Changes one field of a JSON file and leaves whatever else it holds."""
     write_json(file, {**read_json(file), field: value})

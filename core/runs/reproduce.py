@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from core.data.datasets import Dataset, find_dataset
-from core.data.options import option_words
+from core.data.options import to_cli_args
 from core.data.preprocessing import default_min_count
 from core.data.samples import Sample, find_sample
 from core.data.split import SplitSpec
@@ -17,7 +17,7 @@ from core.models.library import find_backbone
 from core.program import COMMAND
 from core.runs.store import Run, RunStore
 from core.runs.submit import command_line
-from core.runs.sweep import Sweep, SweepSpec, requests_of, sweep_command_line, sweep_train_flags
+from core.runs.sweep import Sweep, SweepSpec, expand_requests, sweep_command_line, sweep_train_flags
 from core.training.settings import request_from_json
 from core.workspace import Workspace
 
@@ -42,14 +42,14 @@ def sweep_commands(workspace: Workspace, sweep: Sweep) -> list[str]:
             dataclasses.replace(train, seed=0) for train in sweep.spec.train_by_size
         ),
     )
-    before = _before(workspace, dataset, find_backbone(workspace, spec.backbone))
+    before = _preparation_commands(workspace, dataset, find_backbone(workspace, spec.backbone))
     if fits_one_command(dataset, spec):
-        return [*before, sweep_command_line(workspace, spec, sweep.name, lasting=True)]
+        return [*before, sweep_command_line(workspace, spec, sweep.name, pinned=True)]
     note = "# These arms and seeds are no sweep that one command can name; run by run:"
     return [
         *before,
         note,
-        *(command_line(workspace, request, lasting=True) for request in requests_of(spec)),
+        *(command_line(workspace, request, pinned=True) for request in expand_requests(spec)),
     ]
 
 
@@ -57,12 +57,12 @@ def run_commands(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
     """Commands from the file of rows to each of these fine-tuning runs."""
     lines: list[str] = []
     for run in runs:
-        lines += _before(
+        lines += _preparation_commands(
             workspace,
             find_dataset(workspace, run.dataset),
             find_backbone(workspace, run.request["backbone"]),
         )
-    asked = [command_line(workspace, request_from_json(run.request), lasting=True) for run in runs]
+    asked = [command_line(workspace, request_from_json(run.request), pinned=True) for run in runs]
     return list(dict.fromkeys([*lines, *asked]))
 
 
@@ -92,7 +92,7 @@ def data_commands(workspace: Workspace, dataset: Dataset) -> list[str]:
         None if dataset.min_count == default_min_count(dataset.fitted_rows) else dataset.min_count
     )
     if not dataset.samples:
-        line, words = _ingest(workspace, dataset.sample_id, dataset.name, dataset.simulated)
+        line, words = _ingest_command(workspace, dataset.sample_id, dataset.name, dataset.simulated)
         command = shlex.join([*words, *split_flags(spec, count)])
         if any(not value or "," in value for value in spec.target_values):
             note = (
@@ -101,9 +101,9 @@ def data_commands(workspace: Workspace, dataset: Dataset) -> list[str]:
             )
             return [line, note, f"# {command}"]
         return [line, command]
-    lines, names = [], _names_apart(dataset)
+    lines, names = [], _unique_names(dataset)
     for one in dataset.samples:
-        line, words = _ingest(workspace, one.id, names[one.role], dataset.simulated)
+        line, words = _ingest_command(workspace, one.id, names[one.role], dataset.simulated)
         lines += [line, shlex.join([*words, "--no-prepare"])]
     return [*lines, prepare_command(names, spec, dataset.name, count)]
 
@@ -122,7 +122,7 @@ def prepare_command(
 def reading_flags(sample: Sample) -> list[str]:
     """The flags of `ingest` that read the sample's file as it was read."""
     skipped = ["--on-bad-rows", "skip"] if "-skip" in sample.id else []
-    return ["--simulated"] * sample.simulated + skipped + option_words(sample.options)
+    return ["--simulated"] * sample.simulated + skipped + to_cli_args(sample.options)
 
 
 def split_flags(spec: SplitSpec, min_count: int | None) -> list[str]:
@@ -142,7 +142,7 @@ def split_flags(spec: SplitSpec, min_count: int | None) -> list[str]:
     return parts if min_count is None else [*parts, "--min-count", str(min_count)]
 
 
-def _ingest(
+def _ingest_command(
     workspace: Workspace, sample_id: str, name: str, simulated: bool
 ) -> tuple[str, list[str]]:
     """(a comment that names the sample's file, the words that read it). simulated: taken where the
@@ -155,11 +155,11 @@ def _ingest(
         flags = ["--simulated"] * simulated + ["--on-bad-rows", "skip"] * sample_id.endswith(
             "-skip"
         )
-    comment = f"# {_on_one_line(file)} is the file with SHA-256 {digest}"
+    comment = f"# {_printable(file)} is the file with SHA-256 {digest}"
     return comment, [*COMMAND, "ingest", file, "--name", name, *flags]
 
 
-def _names_apart(dataset: Dataset) -> dict[str, str]:
+def _unique_names(dataset: Dataset) -> dict[str, str]:
     """A name for the sample of each role; samples of the same name are told apart by their role."""
     names = [one.name for one in dataset.samples]
     return {
@@ -172,7 +172,7 @@ def _names_apart(dataset: Dataset) -> dict[str, str]:
     }
 
 
-def _before(workspace: Workspace, dataset: Dataset, card: BackboneCard) -> list[str]:
+def _preparation_commands(workspace: Workspace, dataset: Dataset, card: BackboneCard) -> list[str]:
     lines = data_commands(workspace, dataset)
     if card.bundled:
         return [*lines, f"# {card.name} comes with Thaw (weights SHA-256 {card.weights_sha256})"]
@@ -184,7 +184,7 @@ def _before(workspace: Workspace, dataset: Dataset, card: BackboneCard) -> list[
                     lines += data_commands(workspace, other)
                 # Under the name that it has now, by which what follows asks for it.
                 request = request_from_json({**run.request, "name": card.name})
-                return [*lines, command_line(workspace, request, lasting=True)]
+                return [*lines, command_line(workspace, request, pinned=True)]
             except BadInput:
                 break
     return [
@@ -193,5 +193,5 @@ def _before(workspace: Workspace, dataset: Dataset, card: BackboneCard) -> list[
     ]
 
 
-def _on_one_line(text: str) -> str:
+def _printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import Damaged
-from core.stored import check_moment
+from core.stored import check_timestamp
 from core.workspace import parse_json
 
 ACTIVE = ("queued", "running")
@@ -21,8 +21,8 @@ class Run:
 
     request: the request as JSON. lane: the worker's, "cuda" or "cpu". group: shared by runs
     launched together. created, started, finished, cancel_asked: ISO times in UTC, to be shown; a
-    clock may be set, so they decide nothing. result: see core.training.results.summary.
-    worker_host: core.runs.place.here() of the process that runs it. claim: made up when that
+    clock may be set, so they decide nothing. result: see core.training.results.build_result.
+    worker_host: core.runs.place.current_place() of the process that runs it. claim: made up when that
     process took it; whoever writes for a running run names it.
     """
 
@@ -68,7 +68,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Validation:
+class ValidationSummary:
     """A run's validation metrics over its epochs: lowest and last log loss (nats), highest and last
     AUC."""
 
@@ -78,7 +78,7 @@ class Validation:
     last_auc: float | None = None
 
 
-def run_of(row: sqlite3.Row) -> Run:
+def run_from_row(row: sqlite3.Row) -> Run:
     """The run of a whole row of the table.
 
     A run whose result is damaged has failed with a sentence that says so. `Damaged` where the
@@ -94,7 +94,7 @@ def run_of(row: sqlite3.Row) -> Run:
     )
     try:
         run = dataclasses.replace(run, request=_request(run, request), tags=_tags(tags))
-        check_moment(run.created, "created")
+        check_timestamp(run.created, "created")
     except (ValueError, TypeError, RecursionError) as error:
         raise Damaged(
             f"The run {run.id!r} ({str(run.name)[:80]}) in the run store is damaged: {error}. Put a"

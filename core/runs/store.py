@@ -16,15 +16,15 @@ from core.access import require_writable
 from core.durable import remove_folders
 from core.errors import BadInput
 from core.program import PROGRAM
-from core.runs.database import opened
+from core.runs.database import connect
 from core.runs.known import read_runs, read_validation
-from core.runs.queue import CANCELLED as CANCELLED
-from core.runs.queue import PAUSED as PAUSED
-from core.runs.queue import RunQueue, now
-from core.runs.run import Run, Validation, run_of
+from core.runs.queue import CANCELLED_MESSAGE as CANCELLED_MESSAGE
+from core.runs.queue import PAUSED_PHASE as PAUSED_PHASE
+from core.runs.queue import RunQueue, utc_now
+from core.runs.run import Run, ValidationSummary, run_from_row
 from core.training.settings import Request, request_to_json
 
-RESUMABLE = ("interrupted", "failed", "cancelled")
+RESUMABLE_STATUSES = ("interrupted", "failed", "cancelled")
 NAME_LENGTH, TAG_LENGTH, NOTE_LENGTH = 120, 32, 4000
 """Most letters of a run's name, of one tag, and of its note."""
 
@@ -32,11 +32,11 @@ NAME_LENGTH, TAG_LENGTH, NOTE_LENGTH = 120, 32, 4000
 class RunStore(RunQueue):
     """The runs of one workspace."""
 
-    def submit(self, request: Request, name: str, lane: str) -> Run:
+    def submit(self, request: Request, name: str, queue: str) -> Run:
         """Queues a run."""
-        return self.submit_all([(request, name)], lane)[0]
+        return self.submit_all([(request, name)], queue)[0]
 
-    def submit_all(self, requests: Sequence[tuple[Request, str]], lane: str) -> list[Run]:
+    def submit_all(self, requests: Sequence[tuple[Request, str]], queue: str) -> list[Run]:
         """Queues a run for each (request, name), all or none."""
         require_writable()
         ids = [f"r-{secrets.token_hex(4)}" for _ in requests]
@@ -50,13 +50,13 @@ class RunStore(RunQueue):
                     values["kind"],
                     name,
                     json.dumps(values),
-                    lane,
+                    queue,
                     request.dataset,
                     group,
-                    now(),
+                    utc_now(),
                 )
             )
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             db.executemany(
                 "INSERT INTO runs (id, kind, name, status, request, lane, dataset, grouping,"
                 " created) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
@@ -66,37 +66,37 @@ class RunStore(RunQueue):
 
     def get(self, run_id: str) -> Run:
         """The run of that id; BadInput when there is none."""
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             row = db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
             raise BadInput(
                 f"There is no run {run_id[:40]!r} in this workspace; `{PROGRAM} runs` lists them."
             )
-        return run_of(row)
+        return run_from_row(row)
 
-    def group(self, group: str) -> list[Run]:
+    def list_group(self, group: str) -> list[Run]:
         """The runs of one group, oldest first."""
         return read_runs(self.workspace, "WHERE grouping = ? ORDER BY rowid", [group])
 
     def save_sweep(self, sweep_id: str, name: str, spec: dict[str, Any]) -> None:
         """Stores a sweep, or its new spec and name."""
         require_writable()
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             db.execute(
                 "INSERT INTO sweeps (id, name, spec, created) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (id) DO UPDATE SET name = excluded.name, spec = excluded.spec",
-                (sweep_id, name, json.dumps(spec), now()),
+                (sweep_id, name, json.dumps(spec), utc_now()),
             )
 
     def rename_sweep(self, sweep_id: str, name: str) -> None:
         """Gives a sweep another name."""
         require_writable()
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             db.execute("UPDATE sweeps SET name = ? WHERE id = ?", (name, sweep_id))
 
     def sweeps(self) -> list[tuple[str, str, str, str]]:
         """(id, name, spec as JSON, created) of every sweep, newest first."""
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             rows = db.execute(
                 "SELECT id, name, spec, created FROM sweeps ORDER BY rowid DESC"
             ).fetchall()
@@ -130,22 +130,22 @@ class RunStore(RunQueue):
             " AND rowid < (SELECT min(rowid) FROM runs WHERE id IN (SELECT value FROM"
             " json_each(?))))"
         )
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             found = db.execute(
                 query, (waiting[0].lane, json.dumps([run.id for run in waiting]))
             ).fetchone()
         return int(found[0])
 
-    def counts(self) -> dict[str, int]:
+    def count_by_status(self) -> dict[str, int]:
         """How many runs there are of each status."""
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall())
 
     def points(self, run_id: str, *names: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Per name (steps int64, values float64), ascending by step; of `names` alone where any are
         given."""
         among = f" AND name IN ({', '.join('?' * len(names))})" if names else ""
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             db.row_factory = None
             rows = db.execute(
                 f"SELECT name, step, value FROM points WHERE run = ?{among} ORDER BY step",
@@ -161,7 +161,7 @@ class RunStore(RunQueue):
             for name, (steps, values) in sorted(found.items())
         }
 
-    def validation(self, runs: Sequence[Run]) -> dict[str, Validation]:
+    def validation_summaries(self, runs: Sequence[Run]) -> dict[str, ValidationSummary]:
         """Best and last validation metrics of each of `runs`, by its id."""
         return read_validation(self.workspace, runs)
 
@@ -172,34 +172,34 @@ class RunStore(RunQueue):
             "SELECT min(value), max(step) FROM points WHERE run = ? AND name = 'validation_loss'"
             " AND step <= ?"
         )
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             lowest, last = db.execute(query, (run_id, step)).fetchone()
         return (math.inf, False) if last is None else (lowest, last == step > 0)
 
     def request_cancel(self, run_id: str) -> None:
         """Cancels a queued run at once and asks a running one to stop."""
         require_writable()
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             db.execute(
                 "UPDATE runs SET status = 'cancelled', message = 'Cancelled before it began.',"
                 " finished = ? WHERE id = ? AND status = 'queued'",
-                (now(), run_id),
+                (utc_now(), run_id),
             )
             db.execute(
                 "UPDATE runs SET cancel_asked = coalesce(cancel_asked, ?) WHERE id = ? AND status ="
                 " 'running'",
-                (now(), run_id),
+                (utc_now(), run_id),
             )
 
     def resume(self, run_id: str) -> None:
         """Queues an interrupted, failed or cancelled run again; it goes on from its checkpoint."""
         require_writable()
         run = self.get(run_id)
-        if run.status not in RESUMABLE:
+        if run.status not in RESUMABLE_STATUSES:
             raise BadInput(
-                f"Run {run_id} is {run.status}; only {', '.join(RESUMABLE)} runs can be resumed."
+                f"Run {run_id} is {run.status}; only {', '.join(RESUMABLE_STATUSES)} runs can be resumed."
             )
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             db.execute(
                 "UPDATE runs SET status = 'queued', message = '', finished = NULL, cancel_asked ="
                 " NULL WHERE id = ? AND status = ?",
@@ -224,7 +224,7 @@ class RunStore(RunQueue):
             values["tags"] = json.dumps(_clean_tags(tags))
         if note is not None:
             values["note"] = note[:NOTE_LENGTH]
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             for column, value in values.items():
                 db.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, run_id))
 
@@ -235,7 +235,7 @@ class RunStore(RunQueue):
         stay."""
         require_writable()
         gone = set(_clean_tags(remove))
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             db.execute("BEGIN IMMEDIATE")
             for run_id in run_ids:
                 row = db.execute("SELECT tags FROM runs WHERE id = ?", (run_id,)).fetchone()
@@ -246,7 +246,7 @@ class RunStore(RunQueue):
     def delete(self, run_id: str) -> None:
         """Removes the run, its points and its folder; refused while it is running."""
         require_writable()
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             done = db.execute(
                 "DELETE FROM runs WHERE id = ? AND status != 'running'", (run_id,)
             ).rowcount
@@ -259,7 +259,7 @@ class RunStore(RunQueue):
         """Removes a sweep, all its runs and their folders; refused while one of them is queued or
         running."""
         require_writable()
-        with opened(self.workspace) as db:
+        with connect(self.workspace) as db:
             db.execute("BEGIN IMMEDIATE")
             query = (
                 "SELECT count(*) FROM runs WHERE grouping = ? AND status IN ('queued', 'running')"

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from core.data.datasets import Dataset, find_dataset, require_labels
-from core.data.paths import check_input, shown
+from core.data.paths import check_input, format_path
 from core.errors import BadInput, NameTaken
 from core.freezing.plan import make_plan
-from core.freezing.strategies import describe
+from core.freezing.strategies import describe_strategy
 from core.models.card import HeadSettings
 from core.models.library import find_backbone, list_backbones
-from core.models.registry import complete_settings, setting_flags
-from core.named import names_held
+from core.models.registry import complete_settings, settings_to_flags
+from core.named import names_lock
 from core.program import COMMAND
-from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
-from core.runs.store import RESUMABLE, Run, RunStore
+from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
+from core.runs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.training.defaults import AUTO, count_training_rows, presets_for
 from core.training.objectives import OBJECTIVES
 from core.training.settings import (
@@ -32,7 +32,7 @@ from core.training.settings import (
 )
 from core.workspace import Workspace, check_name
 
-FEWEST_ROWS = 2
+MIN_TRAINING_ROWS = 2
 """Rows that a training needs."""
 CONTROLS = ("scratch", "zero-shot")
 """Strategies offered as controls beside a fine-tuning run."""
@@ -63,21 +63,21 @@ def submit_pretrain(workspace: Workspace, request: PretrainRequest, own: bool = 
             f"The dataset {dataset.name!r} has no source domain to pretrain on; prepare it with"
             " one."
         )
-    if OBJECTIVES[request.objective].labels:
+    if OBJECTIVES[request.objective].reads_labels:
         require_labels(dataset)
     complete_settings(request.architecture, request.settings)
     if request.start_file:
         file = Path(request.start_file)
         check_input(file, "start file")
         if not file.stat().st_size:
-            raise BadInput(f"The start file {shown(file)} is empty; name another.")
+            raise BadInput(f"The start file {format_path(file)} is empty; name another.")
     request = dataclasses.replace(request, name=name, dataset=dataset.id)
-    with names_held(workspace):
+    with names_lock(workspace):
         _check_backbone_name(workspace, name)
-        return _queue(workspace, request, f"{name} · pretraining on {dataset.name}", own)
+        return _enqueue(workspace, request, f"{name} · pretraining on {dataset.name}", own)
 
 
-def names_in_training(workspace: Workspace) -> set[str]:
+def backbone_names_in_training(workspace: Workspace) -> set[str]:
     """Names that backbones will have which are being pretrained, or wait for it."""
     return {run.request["name"] for run in RunStore(workspace).list(kind="pretrain") if run.active}
 
@@ -88,7 +88,7 @@ def _has_backbone(workspace: Workspace, run: Run) -> bool:
 
 
 def _check_backbone_name(workspace: Workspace, name: str) -> None:
-    if name in names_in_training(workspace) or any(
+    if name in backbone_names_in_training(workspace) or any(
         card.name == name for card in list_backbones(workspace)
     ):
         raise NameTaken(
@@ -127,10 +127,10 @@ def submit_finetune(
             )
         )
     return [
-        _queue(
+        _enqueue(
             workspace,
             one,
-            f"{card.name} · {describe(one.strategy, one.freeze_depth, one.options)} ·"
+            f"{card.name} · {describe_strategy(one.strategy, one.freeze_depth, one.options)} ·"
             f" {dataset.name}",
             own,
         )
@@ -141,10 +141,10 @@ def submit_finetune(
 def check_rows_to_train(dataset: Dataset, train: TrainSettings, target_rows: int) -> None:
     """BadInput where so many target rows (0 for all) leave fewer than two to train on."""
     rows = count_training_rows(dataset, "target", train.validation_share, target_rows)
-    if rows < FEWEST_ROWS:
+    if rows < MIN_TRAINING_ROWS:
         raise BadInput(
             f"{f'{target_rows:,}' if target_rows else 'The'} target rows leave {rows} to train on,"
-            f" and training needs at least {FEWEST_ROWS}; take more target rows, or a smaller"
+            f" and training needs at least {MIN_TRAINING_ROWS}; take more target rows, or a smaller"
             " validation share."
         )
 
@@ -161,12 +161,12 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
         raise BadInput(
             f"Run {run.id} {what}, so there is nothing to mix; choose a fine-tuning run."
         )
-    for other in interpolations(workspace, run):
+    for other in list_interpolations(workspace, run):
         if other.active or other.status == "done":
             return other
     device = run.request["train"]["device"]
     request = InterpolateRequest(run.dataset, run.id, TrainSettings(device=device))
-    return _queue(workspace, request, f"{run.name} · mixed with its backbone")
+    return _enqueue(workspace, request, f"{run.name} · mixed with its backbone")
 
 
 def resume_run(workspace: Workspace, run_id: str) -> Run:
@@ -178,17 +178,17 @@ def resume_run(workspace: Workspace, run_id: str) -> Run:
     """
     store = RunStore(workspace)
     run = store.get(run_id)
-    if run.lane == CLUSTER and run.status in RESUMABLE:
+    if run.lane == CLUSTER_QUEUE and run.status in RESUMABLE_STATUSES:
         raise BadInput(
             f"Run {run.id} belongs to a sweep that the command line carries out itself; give that"
             " command again, which goes on with the sweep."
         )
-    with names_held(workspace):
+    with names_lock(workspace):
         # Another backbone may have got the name while this one was not trained any more.
         own = f"b-{run.id.removeprefix('r-')}"
         if (
             run.kind == "pretrain"
-            and run.status in RESUMABLE
+            and run.status in RESUMABLE_STATUSES
             and own not in {one.id for one in list_backbones(workspace)}
         ):
             _check_backbone_name(workspace, run.request["name"])
@@ -197,14 +197,14 @@ def resume_run(workspace: Workspace, run_id: str) -> Run:
     return store.get(run_id)
 
 
-def interpolations(workspace: Workspace, run: Run) -> list[Run]:
+def list_interpolations(workspace: Workspace, run: Run) -> list[Run]:
     """Every mixing of that run that was asked for, newest first."""
     return [
         one for one in RunStore(workspace).list(kind="interpolate") if one.request["run"] == run.id
     ]
 
 
-def command_line(workspace: Workspace, request: Request, lasting: bool = False) -> str:
+def command_line(workspace: Workspace, request: Request, pinned: bool = False) -> str:
     """The command that asks for the same run; settings at their preset's value are left out.
 
     The preset is left out as well where the settings are the default for the run's number of
@@ -234,7 +234,7 @@ def command_line(workspace: Workspace, request: Request, lasting: bool = False) 
             parts += ["--start-file", request.start_file]
         if request.mask_share != MASK_SHARE:
             parts += ["--mask-share", str(request.mask_share)]
-        parts += setting_flags(request.settings)
+        parts += settings_to_flags(request.settings)
     else:
         presets = presets_for(count_training_rows(dataset, "target", last=request.target_rows))
         backbone = find_backbone(workspace, request.backbone).name
@@ -249,7 +249,7 @@ def command_line(workspace: Workspace, request: Request, lasting: bool = False) 
         if request.target_rows:
             parts += ["--target-rows", str(request.target_rows)]
         parts += head_flags(request.head)
-    if lasting:
+    if pinned:
         presets.pop(AUTO, None)
     # A single setting is always found: what a preset lacks can be given.
     return shlex.join(parts + (train_flags([request.train], [presets]) or []))
@@ -304,8 +304,8 @@ def _flags_from(
     return parts + (["--amp"] if "amp" in given else [])
 
 
-def _queue(workspace: Workspace, request: Request, name: str, own: bool = False) -> Run:
-    lane = CLUSTER if own else preferred_lane(request.train.device)
+def _enqueue(workspace: Workspace, request: Request, name: str, own: bool = False) -> Run:
+    lane = CLUSTER_QUEUE if own else queue_for_device(request.train.device)
     run = RunStore(workspace).submit(request, name, lane)
     if not own:
         ensure_worker(workspace, lane)

@@ -18,22 +18,22 @@ from typing import Any
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, Damaged, NameTaken
 from core.freezing.plan import make_plan
-from core.freezing.strategies import STRATEGIES, complete_options, describe
+from core.freezing.strategies import STRATEGIES, complete_options, describe_strategy
 from core.models.card import BackboneCard, HeadSettings
 from core.models.library import find_backbone
-from core.named import names_held
+from core.named import names_lock
 from core.program import COMMAND
-from core.runs.halving import CONTROLS, FACTORS, rungs_of
-from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
-from core.runs.store import RESUMABLE, Run, RunStore
+from core.runs.halving import CONTROLS, FACTORS, plan_rungs
+from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
+from core.runs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.runs.submit import check_rows_to_train, head_flags, train_flags
-from core.stored import check_moment
+from core.stored import check_timestamp
 from core.training.defaults import AUTO, count_training_rows, presets_for
-from core.training.estimate import Estimate, calibrating, estimate_seconds
+from core.training.estimate import Estimate, calibration_runs, estimate_seconds
 from core.training.settings import FinetuneRequest, TrainSettings, head_from_json
 from core.workspace import Workspace, check_name
 
-MOST_RUNS = 2000
+MAX_RUNS = 2000
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Arm:
     @cached_property
     def title(self) -> str:
         """In a few words."""
-        return describe(self.strategy, self.freeze_depth, self.options)
+        return describe_strategy(self.strategy, self.freeze_depth, self.options)
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ class SweepSpec:
                 raise BadInput(f"A sweep needs at least one {what}; it has none.")
             if any(a == b for a, b in itertools.combinations(values, 2)):
                 raise BadInput(f"A sweep has each {what} once; {list(values)} has one twice.")
-        if len(requests_of(self)) > MOST_RUNS:
+        if len(expand_requests(self)) > MAX_RUNS:
             raise BadInput(
-                f"This sweep has {len(requests_of(self)):,} runs; the most is {MOST_RUNS:,}."
+                f"This sweep has {len(expand_requests(self)):,} runs; the most is {MAX_RUNS:,}."
             )
 
     @property
@@ -120,7 +120,7 @@ class Sweep:
     created: str
 
 
-def requests_of(spec: SweepSpec) -> list[FinetuneRequest]:
+def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
     """A request for every run, all arms of one seed before the next seed's.
 
     Zero-shot trains nothing, so it has one run, however many seeds, rates and sizes there are.
@@ -139,7 +139,7 @@ def requests_of(spec: SweepSpec) -> list[FinetuneRequest]:
     found = []
     for place, (seed, (size, train)) in enumerate(itertools.product(spec.seeds, rated)):
         train = dataclasses.replace(train, seed=seed)
-        rungs = rungs_of(train.epochs, spec.halving, len(arms) * rates) if spec.halving else ()
+        rungs = plan_rungs(train.epochs, spec.halving, len(arms) * rates) if spec.halving else ()
         for arm in spec.arms:
             if arm.strategy == "zero-shot" and place:
                 continue
@@ -163,7 +163,7 @@ def depth_arms(card: BackboneCard) -> tuple[Arm, ...]:
     return tuple(Arm("depth", depth) for depth in range(len(card.stages) + 1))
 
 
-def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, own: bool = False) -> Sweep:
+def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, run_here: bool = False) -> Sweep:
     """Queues every run of the sweep at once; BadInput, and nothing queued, when one of them cannot
     be.
 
@@ -176,14 +176,21 @@ def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, own: bool = F
     _check(card, spec)
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         check_rows_to_train(dataset, train, size)
-    with names_held(workspace):
+    with names_lock(workspace):
         if any(name == one.name for one in list_sweeps(workspace)):
             raise NameTaken(
                 f"There is already a sweep named {name!r}; choose another name, or go on with that"
                 " one."
             )
         RunStore(workspace).save_sweep(sweep.id, name, dataclasses.asdict(spec))
-    _queue(workspace, sweep, card.name, dataset.name, requests_of(spec), CLUSTER if own else "")
+    _enqueue(
+        workspace,
+        sweep,
+        card.name,
+        dataset.name,
+        expand_requests(spec),
+        CLUSTER_QUEUE if run_here else "",
+    )
     return find_sweep(workspace, sweep.id)
 
 
@@ -194,16 +201,16 @@ def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
     first = max(sweep.spec.seeds) + 1
     spec = dataclasses.replace(sweep.spec, seeds=(*sweep.spec.seeds, *range(first, first + seeds)))
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
-    old = requests_of(sweep.spec)
+    old = expand_requests(sweep.spec)
     RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(spec))
     # All its runs may have been deleted one by one.
-    lane = next((run.lane for run in RunStore(workspace).group(sweep.id)), "")
-    _queue(
+    lane = next((run.lane for run in RunStore(workspace).list_group(sweep.id)), "")
+    _enqueue(
         workspace,
         sweep,
         card.name,
         dataset.name,
-        [one for one in requests_of(spec) if one not in old],
+        [one for one in expand_requests(spec) if one not in old],
         lane,
     )
     return find_sweep(workspace, sweep.id)
@@ -212,7 +219,7 @@ def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
 def cancel_sweep(workspace: Workspace, sweep: Sweep) -> None:
     """Cancels every run that waits or runs; those that are done stay."""
     store = RunStore(workspace)
-    for run in store.group(sweep.id):
+    for run in store.list_group(sweep.id):
         if run.active:
             store.request_cancel(run.id)
 
@@ -221,10 +228,10 @@ def resume_sweep(workspace: Workspace, sweep: Sweep) -> None:
     """Queues every run again that was cancelled, interrupted or failed; each goes on from its
     checkpoint."""
     store = RunStore(workspace)
-    for run in store.group(sweep.id):
-        if run.status in RESUMABLE:
+    for run in store.list_group(sweep.id):
+        if run.status in RESUMABLE_STATUSES:
             store.resume(run.id)
-            if run.lane != CLUSTER:
+            if run.lane != CLUSTER_QUEUE:
                 ensure_worker(workspace, run.lane)
 
 
@@ -233,7 +240,7 @@ def read_sweeps(workspace: Workspace) -> tuple[list[Sweep], list[Damaged]]:
     found, broken = [], []
     for sweep_id, name, spec, created in RunStore(workspace).sweeps():
         try:
-            check_moment(created, "created")
+            check_timestamp(created, "created")
             found.append(Sweep(sweep_id, name, spec_from_json(spec), created))
         except (BadInput, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             why = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
@@ -282,10 +289,10 @@ def spec_from_json(text: str) -> SweepSpec:
     )
 
 
-def arm_of(run: Run) -> Arm:
+def arm_of_run(run: Run) -> Arm:
     """The arm that a run of a sweep belongs to."""
     options = run.request["options"]
-    return _arm(
+    return _cached_arm(
         run.request["strategy"],
         run.request["freeze_depth"],
         json.dumps(options) if options else "{}",
@@ -293,7 +300,7 @@ def arm_of(run: Run) -> Arm:
 
 
 @lru_cache(maxsize=1024)
-def _arm(strategy: str, freeze_depth: int, options: str) -> Arm:
+def _cached_arm(strategy: str, freeze_depth: int, options: str) -> Arm:
     """Kept, for checking the options of thousands of runs takes long."""
     return Arm(strategy, freeze_depth, json.loads(options))
 
@@ -308,10 +315,10 @@ def estimate_sweep(
     it. BadInput for an arm that the backbone cannot have.
     """
     # Sizes may train with different batches, and each rests on runs of its own batch size.
-    kept = {run.id for train in spec.size_settings for run in calibrating(history, train)}
+    kept = {run.id for train in spec.size_settings for run in calibration_runs(history, train)}
     seconds, known, history = 0.0, {}, [run for run in history if run.id in kept]
     prefixes: dict[int, float] = {}
-    requests = requests_of(spec)
+    requests = expand_requests(spec)
     for request in requests:
         key = (request.strategy, request.freeze_depth, str(request.options), request.target_rows)
         if key not in known:
@@ -322,13 +329,13 @@ def estimate_sweep(
                 dataset, "target", request.train.validation_share, request.target_rows
             )
             known[key] = estimate_seconds(
-                plan, rows, request.train, history, request.head_may_share
+                plan, rows, request.train, history, request.can_batch_heads
             )
         one = known[key]
-        seconds += one.seconds - sum(one.prefixes.values())
-        for depth, prefix in one.prefixes.items():
+        seconds += one.seconds - sum(one.prefix_seconds.values())
+        for depth, prefix in one.prefix_seconds.items():
             prefixes[depth] = max(prefix, prefixes.get(depth, 0.0))
-    basis = next(iter(known.values())).basis
+    basis = next(iter(known.values())).explanation
     if len(requests) > 1:
         basis += " A frozen prefix that runs share is computed and counted once."
     if spec.halving:
@@ -336,7 +343,7 @@ def estimate_sweep(
     return Estimate(seconds + sum(prefixes.values()), basis, prefixes)
 
 
-def sweep_train_flags(dataset: Dataset, spec: SweepSpec, lasting: bool = False) -> list[str] | None:
+def sweep_train_flags(dataset: Dataset, spec: SweepSpec, pinned: bool = False) -> list[str] | None:
     """The shortest flags that give every target size its settings; None where no single command
     can.
 
@@ -346,7 +353,7 @@ def sweep_train_flags(dataset: Dataset, spec: SweepSpec, lasting: bool = False) 
     presets = [
         presets_for(count_training_rows(dataset, "target", last=size)) for size in spec.target_sizes
     ]
-    if lasting and not spec.train_by_size:
+    if pinned and not spec.train_by_size:
         presets = [
             {name: train for name, train in known.items() if name != AUTO} for known in presets
         ]
@@ -354,7 +361,7 @@ def sweep_train_flags(dataset: Dataset, spec: SweepSpec, lasting: bool = False) 
 
 
 def sweep_command_line(
-    workspace: Workspace, spec: SweepSpec, name: str, lasting: bool = False
+    workspace: Workspace, spec: SweepSpec, name: str, pinned: bool = False
 ) -> str:
     """The command that asks for the same sweep, whose seeds are 0, 1, 2, …; defaults are left out.
 
@@ -384,7 +391,7 @@ def sweep_command_line(
         parts += ["--target-sizes", ",".join(map(str, spec.target_sizes))]
     if spec.halving:
         parts += ["--halving", str(spec.halving)]
-    flags = sweep_train_flags(dataset, spec, lasting)
+    flags = sweep_train_flags(dataset, spec, pinned)
     if flags is None:
         raise BadInput(
             "The target sizes of this sweep train with settings that no single command gives them."
@@ -398,7 +405,7 @@ def _check(card: BackboneCard, spec: SweepSpec) -> None:
         plan.check_epochs(min(train.epochs for train in spec.size_settings))
 
 
-def _queue(
+def _enqueue(
     workspace: Workspace,
     sweep: Sweep,
     backbone: str,
@@ -406,11 +413,11 @@ def _queue(
     requests: list[FinetuneRequest],
     lane: str,
 ) -> None:
-    lane = lane or preferred_lane(sweep.spec.train.device)
+    lane = lane or queue_for_device(sweep.spec.train.device)
     named = []
     for request in requests:
         words = [
-            describe(request.strategy, request.freeze_depth, request.options),
+            describe_strategy(request.strategy, request.freeze_depth, request.options),
             f"seed {request.train.seed}",
         ]
         if len(sweep.spec.learning_rates) > 1:
@@ -424,5 +431,5 @@ def _queue(
             )
         )
     RunStore(workspace).submit_all(named, lane)
-    if lane != CLUSTER:
+    if lane != CLUSTER_QUEUE:
         ensure_worker(workspace, lane)

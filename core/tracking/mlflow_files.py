@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core.tracking.tracked import Tracked
+from core.tracking.tracked import TrackedRun
 
 STATUSES = {"queued": 2, "running": 1, "done": 3, "failed": 4, "cancelled": 5, "interrupted": 5}
 """mlflow.entities.RunStatus: running 1, scheduled 2, finished 3, failed 4, killed 5."""
 LONGEST_PARAM = 6000
 
 
-def write_mlflow(target: Path, runs: Sequence[Tracked], final: Path) -> list[Path]:
+def write_mlflow(target: Path, runs: Sequence[TrackedRun], final: Path) -> list[Path]:
     """Writes every run below one experiment; the files written. final: where `target` will be, for
     their addresses."""
     # MLflow keeps an experiment "0" called Default in every store and makes it when it is not
@@ -35,7 +35,7 @@ def write_mlflow(target: Path, runs: Sequence[Tracked], final: Path) -> list[Pat
 
 
 def _experiment(
-    target: Path, final: Path, experiment: str, name: str, runs: Sequence[Tracked]
+    target: Path, final: Path, experiment: str, name: str, runs: Sequence[TrackedRun]
 ) -> list[Path]:
     folder = target / experiment
     folder.mkdir()
@@ -51,7 +51,7 @@ def _experiment(
     return [_yaml(folder / "meta.yaml", meta)]
 
 
-def _run(folder: Path, final: Path, experiment: str, run: Tracked) -> list[Path]:
+def _run(folder: Path, final: Path, experiment: str, run: TrackedRun) -> list[Path]:
     run_id = hashlib.sha256(run.id.encode()).hexdigest()[:32]
     own = folder / run_id
     for part in ("artifacts", "metrics", "params", "tags"):

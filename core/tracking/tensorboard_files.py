@@ -9,26 +9,26 @@ import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from core.tracking.tracked import Tracked
+from core.tracking.tracked import TrackedRun
 
 _CASTAGNOLI = 0x82F63B78
 _STRING = 7
 """DT_STRING in tensorflow/core/framework/types.proto."""
 
 
-def write_tensorboard(target: Path, runs: Sequence[Tracked], final: Path) -> list[Path]:
+def write_tensorboard(target: Path, runs: Sequence[TrackedRun], final: Path) -> list[Path]:
     """Writes an event file for every run, in a folder called by its id; the files written."""
     files = []
     for run in runs:
         folder = target / run.id
         folder.mkdir()
         path = folder / f"events.out.tfevents.{int(run.started)}.thaw"
-        path.write_bytes(b"".join(record(event) for event in _events(run)))
+        path.write_bytes(b"".join(tfrecord(event) for event in _events(run)))
         files.append(path)
     return files
 
 
-def _events(run: Tracked) -> Iterable[bytes]:
+def _events(run: TrackedRun) -> Iterable[bytes]:
     yield _double(1, run.started) + _bytes(3, b"brain.Event:2")
     settings = "".join(
         f"| {name} | {value} |\n"
@@ -84,7 +84,7 @@ def _varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def record(data: bytes) -> bytes:
+def tfrecord(data: bytes) -> bytes:
     """`data` as one TFRecord."""
     length = struct.pack("<Q", len(data))
     return length + _masked(length) + data + _masked(data)

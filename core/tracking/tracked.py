@@ -16,7 +16,7 @@ from core.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Tracked:
+class TrackedRun:
     """A run in plain words. params: settings by dotted name. curves: (steps, values, seconds since
     the start) by name.
 
@@ -42,7 +42,7 @@ class Tracked:
         return max((int(steps[-1]) for steps, _, _ in self.curves.values()), default=0)
 
 
-def tracked(store: RunStore, run: Run, experiment: str) -> Tracked:
+def track_run(store: RunStore, run: Run, experiment: str) -> TrackedRun:
     """Everything of `run` that a tracking tool has a place for."""
     points = store.points(run.id)
     clock, passed = points.pop("seconds", (np.zeros(0), np.zeros(0)))
@@ -71,26 +71,26 @@ def tracked(store: RunStore, run: Run, experiment: str) -> Tracked:
         "thaw.note": run.note,
         "thaw.message": run.message,
     }
-    return Tracked(
+    return TrackedRun(
         run.id,
         run.name,
         run.status,
         experiment,
-        _seconds(run.started or run.created),
-        _seconds(run.finished) if run.finished else None,
-        _flat(run.request),
+        _timestamp(run.started or run.created),
+        _timestamp(run.finished) if run.finished else None,
+        _flatten(run.request),
         {name: (steps, values, times(steps)) for name, (steps, values) in points.items()},
         metrics,
         tags | {key: value for key, value in optional.items() if value},
     )
 
 
-Write = Callable[[Path, Sequence[Tracked], Path], list[Path]]
+WriteFn = Callable[[Path, Sequence[TrackedRun], Path], list[Path]]
 """Writes runs into a folder, which will be moved to the last argument; gives the files written."""
 
 
 def export_tracking(
-    workspace: Workspace, runs: Sequence[Run], experiment: str, target: Path, write: Write
+    workspace: Workspace, runs: Sequence[Run], experiment: str, target: Path, write: WriteFn
 ) -> dict[str, Any]:
     """Writes `runs` into the folder `target`, new or empty, with one of the writers; says what it
     wrote.
@@ -104,7 +104,7 @@ def export_tracking(
         raise BadInput("None of these runs has started, so there is nothing to export yet.")
     store = RunStore(workspace)
     with output_folder(target) as folder:
-        files = write(folder, [tracked(store, run, experiment) for run in told], target.resolve())
+        files = write(folder, [track_run(store, run, experiment) for run in told], target.resolve())
     return {
         "out": str(target),
         "runs": [run.id for run in told],
@@ -113,11 +113,11 @@ def export_tracking(
     }
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= _flatten(value, f"{prefix}{name}.")
         elif value not in ("", None):
             flat[prefix + name] = (
                 ",".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -125,5 +125,5 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _seconds(moment: str) -> float:
+def _timestamp(moment: str) -> float:
     return datetime.fromisoformat(moment).astimezone(UTC).timestamp()

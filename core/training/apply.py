@@ -12,34 +12,38 @@ from core.data.datasets import Dataset, require_labels
 from core.data.ingest import ingest
 from core.data.options import DEFAULT_OPTIONS, ReadOptions
 from core.data.preprocessing import load_preprocessing
-from core.data.samples import Sample, coded_rows, list_samples
+from core.data.samples import Sample, list_samples, read_dictionary_table
 from core.durable import staging
 from core.errors import BadInput
-from core.evaluation.metrics import evaluate
+from core.evaluation.metrics import compute_metrics
 from core.models.backbone import load_backbone
 from core.models.card import BackboneCard
-from core.models.library import find_backbone, load_whole
+from core.models.library import find_backbone, load_complete_card
 from core.outputs import check_output, write_output
-from core.runs.predictions import ADVICE
+from core.runs.predictions import DAMAGE_ADVICE
 from core.runs.store import Run
 from core.training.devices import choose_device
 from core.training.results import (
     SCORED_PARTS,
+    evaluate_parts,
     labels_by_part,
-    measure,
+    run_validation_rows,
     score_parts,
     scored_rows,
-    validated_on,
 )
-from core.training.score_drift import distribution, drift_from, what_it_learnt
+from core.training.score_drift import (
+    load_training_reference,
+    measure_drift_from_training,
+    score_distribution,
+)
 from core.training.scoring import ScoredRows, Scorer, write_predictions
-from core.training.table import read_table
+from core.training.table import load_rows
 from core.training.unknown_summary import unknown_summary
-from core.training.unknown_values import known_in_training, unknown_columns
+from core.training.unknown_values import known_shares, unknown_columns
 from core.workspace import Workspace, open_workspace
 
 
-def model_card(workspace: Workspace, run: Run) -> BackboneCard:
+def load_model_card(workspace: Workspace, run: Run) -> BackboneCard:
     """The card of the network that `run` ended with; BadInput when it did not end well, `Damaged`
     if it broke since."""
     if run.status != "done" or run.result is None:
@@ -49,12 +53,12 @@ def model_card(workspace: Workspace, run: Run) -> BackboneCard:
         )
     if run.kind == "pretrain":
         return find_backbone(workspace, run.result["backbone"])
-    return load_whole(workspace.runs / run.id / "model", ADVICE)
+    return load_complete_card(workspace.runs / run.id / "model", DAMAGE_ADVICE)
 
 
-def scoring_card(workspace: Workspace, run: Run) -> BackboneCard:
-    """`model_card` of a run whose head has learnt clicks; BadInput for any other."""
-    card = model_card(workspace, run)
+def load_scoring_card(workspace: Workspace, run: Run) -> BackboneCard:
+    """`load_model_card` of a run whose head has learnt clicks; BadInput for any other."""
+    card = load_model_card(workspace, run)
     if not card.scores_clicks:
         raise BadInput(
             f"Run {run.id} made the backbone {card.name!r}, whose head never learnt clicks, so it"
@@ -67,26 +71,26 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, d
     """Metrics of the run's model on the dataset's validation and test rows, at the run's own
     threshold."""
     require_labels(dataset)
-    card = scoring_card(workspace, run)
+    card = load_scoring_card(workspace, run)
     assert run.result is not None
     if run.result["threshold"] is None:
         raise BadInput(
             f"The model of run {run.id} has not learnt clicks, so there is nothing to measure."
         )
     device = choose_device("auto")
-    table = read_table(
+    table = load_rows(
         workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
     )
-    rows = scored_rows(dataset, validated_on(dataset, run))
+    rows = scored_rows(dataset, run_validation_rows(dataset, run))
     scores = score_parts(load_backbone(card).to(device), rows, table, device)
-    return measure(labels_by_part(dataset, rows), scores, run.result["threshold"])
+    return evaluate_parts(labels_by_part(dataset, rows), scores, run.result["threshold"])
 
 
 def score_file(
     workspace: Workspace,
     run: Run,
-    source: Path,
-    target: Path,
+    path: Path,
+    output_path: Path,
     on_bad_rows: str = "reject",
     on_progress: Callable[[float], None] | None = None,
     *,
@@ -111,8 +115,8 @@ def score_file(
         be written or is
             the file itself.
     """
-    check_output(target, [source])
-    card = scoring_card(workspace, run)
+    check_output(output_path, [path])
+    card = load_scoring_card(workspace, run)
     assert run.result is not None
     threshold = run.result["threshold"]
     if threshold is None:
@@ -124,36 +128,41 @@ def score_file(
     with staging(workspace.cache) as folder:
         read = lambda share: report(share / 2)  # noqa: E731
         sample = _sample_to_score(
-            workspace, open_workspace(folder), source, on_bad_rows, options, read
+            workspace, open_workspace(folder), path, on_bad_rows, options, read
         )
         preprocessing = load_preprocessing(card.folder / "preprocessing")
         device = choose_device("auto")
         scorer = Scorer(load_backbone(card).to(device), preprocessing, threshold, device)
         scored: list[ScoredRows] = []
         write_output(
-            target,
+            output_path,
             lambda part: scored.append(
                 write_predictions(part, sample, scorer, lambda share: report(0.5 + share / 2))
             ),
-            [source],
+            [path],
         )
-        learnt = what_it_learnt(workspace, run, preprocessing)
+        learnt = load_training_reference(workspace, run, preprocessing)
         before, counts = learnt.counts if learnt else None, scored[0].counts
         unknown = unknown_columns(
-            preprocessing, coded_rows(sample), counts, known_in_training(preprocessing, before)
+            preprocessing,
+            read_dictionary_table(sample),
+            counts,
+            known_shares(preprocessing, before),
         )
-    return _summary(run, sample, scored[0], threshold, target) | {
+    return _summary(run, sample, scored[0], threshold, output_path) | {
         "unknown": unknown_summary(preprocessing, unknown, counts, before),
         "drift": (
-            drift_from(learnt, scored[0].counts, scored[0].scores, threshold) if learnt else None
+            measure_drift_from_training(learnt, scored[0].counts, scored[0].scores, threshold)
+            if learnt
+            else None
         ),
     }
 
 
 def _sample_to_score(
     workspace: Workspace,
-    aside: Workspace,
-    source: Path,
+    scratch: Workspace,
+    path: Path,
     on_bad_rows: str,
     options: ReadOptions,
     report: Callable[[float], None],
@@ -162,29 +171,29 @@ def _sample_to_score(
     `aside`."""
     for sample in list_samples(workspace):
         # Not Path.resolve, which raises for a link that leads to itself.
-        if os.path.realpath(sample.rows_path) == os.path.realpath(source):
+        if os.path.realpath(sample.rows_path) == os.path.realpath(path):
             return sample
     # Columns beyond label, features and id are of no use here.
     options = dataclasses.replace(options, keep=options.keep or ())
     return ingest(
-        aside,
-        source,
+        scratch,
+        path,
         "scored",
         on_bad_rows,
         report,
-        one_class_ok=True,
+        allow_single_class=True,
         options=options,
         labels="optional",
     )
 
 
 def _summary(
-    run: Run, sample: Sample, scored: ScoredRows, threshold: float, target: Path
+    run: Run, sample: Sample, scored: ScoredRows, threshold: float, output_path: Path
 ) -> dict[str, Any]:
     with_label = np.zeros(sample.rows, bool) if scored.labels is None else scored.labels >= 0
     metrics = None
     if scored.labels is not None and with_label.any():
-        metrics = evaluate(
+        metrics = compute_metrics(
             scored.labels[with_label], scored.scores[with_label], threshold
         ).as_dict()
     return {
@@ -197,7 +206,7 @@ def _summary(
         "id_column": sample.id_column,
         "notes": list(sample.notes),
         "threshold": threshold,
-        "out": str(target),
-        "scores": distribution(scored.scores, threshold),
+        "out": str(output_path),
+        "scores": score_distribution(scored.scores, threshold),
         "metrics": metrics,
     }

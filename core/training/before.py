@@ -12,23 +12,23 @@ from core.errors import Damaged
 from core.models.backbone import load_backbone
 from core.models.card import BackboneCard
 from core.training.prefix import read_entry, write_entry
-from core.training.results import Scored, score_parts
-from core.training.table import Table
+from core.training.results import ArraysByPart, score_parts
+from core.training.table import TrainingRows
 from core.workspace import Workspace
 
 
-def scores_before(
+def baseline_scores(
     workspace: Workspace,
     card: BackboneCard,
-    rows: Scored,
-    table: Table,
+    rows: ArraysByPart,
+    table: TrainingRows,
     data_key: str,
     device: torch.device,
-) -> Scored:
+) -> ArraysByPart:
     """Click probabilities float32 of every scored part by the backbone of `card`, from the cache
     when they are there.
 
-    data_key: identifies the content of `table`, see core.training.table.behind_prefix.
+    data_key: identifies the content of `table`, see core.training.table.apply_frozen_prefix.
     """
     # The last digits hang on the device and on the number of threads.
     key = hashlib.sha256(

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from core.data.datasets import Dataset, training_rows
+from core.data.datasets import Dataset, select_training_rows
 from core.errors import BadInput
 from core.training.settings import PRESETS, TrainSettings
 
@@ -29,18 +29,18 @@ PRESET_PURPOSES = {
     ),
 }
 """What each preset is for."""
-PRETEXTS = ("rfd", "mfp")
+PRETEXT_OBJECTIVES = ("rfd", "mfp")
 """Objectives that learn features without labels; "map" is their default."""
 
-SMALLEST_BATCH, USUAL_BATCH, LARGEST_BATCH = 16, 64, 4096
-FEW_STEPS, MANY_STEPS = 200, 4_000
+MIN_BATCH_SIZE, BASE_BATCH_SIZE, MAX_BATCH_SIZE = 16, 64, 4096
+SMALL_EPOCH_STEPS, LARGE_EPOCH_STEPS = 200, 4_000
 """Optimiser steps of an epoch at which the batch grows with the rows: up to USUAL_BATCH, and from
 there on."""
-LOWEST_RATE, LOWEST_RATE_ROWS, HIGHEST_RATE = 3e-4, 9_000, 1e-3
+MIN_LEARNING_RATE, MIN_LEARNING_RATE_ROWS, MAX_LEARNING_RATE = 3e-4, 9_000, 1e-3
 """The learning rate up to so many rows; above them it grows with the root of their number, up to
 the highest."""
-_COUNTED_EXACTLY = 200_000
-FEWEST_STEPS, MOST_EPOCHS = 600, 100
+_EXACT_COUNT_ROWS = 200_000
+MIN_TOTAL_STEPS, MAX_EPOCHS = 600, 100
 """Optimiser steps that all epochs together should allow: few rows get more epochs, at most so
 many."""
 
@@ -59,19 +59,19 @@ def default_settings(
     - Where batches of 16 make few steps there are more epochs than 20. Early stopping and the plateau are those of
       "fast", so the number of epochs is an upper bound.
     """
-    if objective in PRETEXTS:
+    if objective in PRETEXT_OBJECTIVES:
         return "map", PRESETS["map"]
     usual, rows = PRESETS["fast"], max(1, training_rows)
-    wanted = max(min(USUAL_BATCH, rows / FEW_STEPS), rows / MANY_STEPS)
-    batch_size = min(LARGEST_BATCH, max(SMALLEST_BATCH, 2 ** round(math.log2(wanted))))
-    rate = LOWEST_RATE * max(1.0, rows / LOWEST_RATE_ROWS) ** 0.5
+    wanted = max(min(BASE_BATCH_SIZE, rows / SMALL_EPOCH_STEPS), rows / LARGE_EPOCH_STEPS)
+    batch_size = min(MAX_BATCH_SIZE, max(MIN_BATCH_SIZE, 2 ** round(math.log2(wanted))))
+    rate = MIN_LEARNING_RATE * max(1.0, rows / MIN_LEARNING_RATE_ROWS) ** 0.5
     steps = math.ceil(rows / batch_size)
     return AUTO, dataclasses.replace(
         usual,
         batch_size=batch_size,
         # Two digits, so that the rate can be read and typed.
-        learning_rate=min(HIGHEST_RATE, float(f"{rate:.1e}")),
-        epochs=min(MOST_EPOCHS, max(usual.epochs, math.ceil(FEWEST_STEPS / steps))),
+        learning_rate=min(MAX_LEARNING_RATE, float(f"{rate:.1e}")),
+        epochs=min(MAX_EPOCHS, max(usual.epochs, math.ceil(MIN_TOTAL_STEPS / steps))),
     )
 
 
@@ -100,7 +100,7 @@ def count_training_rows(
     """How many rows of "source" or "target" train; of very many rows without reading where they
     lie.
 
-    They are cut as core.data.datasets.training_rows cuts them, which looks at the labels of rows
+    They are cut as core.data.datasets.select_training_rows cuts them, which looks at the labels of rows
     cut anew: of more rows than _COUNTED_EXACTLY both classes validate anyhow. validation_share: of
     training and validation rows; None for the dataset's own cut. last: how many of the last
     training and validation rows are used, 0 for all.
@@ -112,15 +112,17 @@ def count_training_rows(
     share = validation / (train + validation) if validation_share is None else validation_share
     both = min(last, train + validation) or train + validation
     validated = max(1, round(both * share))
-    if validated < both <= _COUNTED_EXACTLY:
+    if validated < both <= _EXACT_COUNT_ROWS:
         return len(
-            training_rows(dataset, domain, validation_share, min(last, train + validation))[0]
+            select_training_rows(dataset, domain, validation_share, min(last, train + validation))[
+                0
+            ]
         )
     return both - validated
 
 
 def settings_by_size(
-    dataset: Dataset, sizes: Sequence[int], preset: str, given: dict[str, Any]
+    dataset: Dataset, sizes: Sequence[int], preset: str, overrides: dict[str, Any]
 ) -> list[TrainSettings]:
     """The settings of every target size of a sweep: the preset for that many target rows, with the
     given values.
@@ -129,7 +131,7 @@ def settings_by_size(
     """
     return [
         dataclasses.replace(
-            preset_settings(preset, count_training_rows(dataset, "target", last=size)), **given
+            preset_settings(preset, count_training_rows(dataset, "target", last=size)), **overrides
         )
         for size in sizes
     ]
@@ -150,21 +152,21 @@ def settings_sentence(
         why = f" for {training_rows:,} training row{'s' if training_rows != 1 else ''}"
     else:
         preset, why = default, f", the default for {objective.upper()}"
-    return f"Preset {preset}{why}: {in_words(settings)}."
+    return f"Preset {preset}{why}: {describe_settings(settings)}."
 
 
 def default_reason(training_rows: int) -> str:
     """Why "auto" chose its batch size, in a sentence."""
     batch_size = default_settings(training_rows)[1].batch_size
     steps = math.ceil(max(1, training_rows) / batch_size)
-    bound = {SMALLEST_BATCH: "the smallest batch", LARGEST_BATCH: "the largest batch"}.get(
+    bound = {MIN_BATCH_SIZE: "the smallest batch", MAX_BATCH_SIZE: "the largest batch"}.get(
         batch_size
     )
     size = f"{bound} it chooses" if bound else "this batch size"
     return f"With {size} an epoch takes {steps:,} optimiser step{'s' if steps != 1 else ''}."
 
 
-def in_words(settings: TrainSettings) -> str:
+def describe_settings(settings: TrainSettings) -> str:
     """What a preset mainly sets: "batch 256, learning rate 0.001, at most 20 epochs"."""
     epochs = (
         f"at most {settings.epochs} epochs"

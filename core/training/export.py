@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.data.datasets import encoded, find_dataset, test_rows
+from core.data.datasets import find_dataset, load_encoded, select_test_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
 from core.durable import staging
-from core.errors import BadInput, RunError, refused_by_system
-from core.models.backbone import WEIGHTS, load_backbone
+from core.errors import BadInput, RunError, caused_by_system
+from core.models.backbone import WEIGHTS_FILE, load_backbone
 from core.models.card import BackboneCard
-from core.models.network import Network, scores_of
+from core.models.network import Network, click_probabilities
 from core.outputs import check_output, output_folder, write_output
 from core.runs.store import Run
-from core.training.apply import model_card
-from core.training.score_drift import what_it_learnt
-from core.training.unknown_values import known_in_training
+from core.training.apply import load_model_card
+from core.training.score_drift import load_training_reference
+from core.training.unknown_values import known_shares
 from core.workspace import PROJECT, Workspace, write_json
 
 ONNX = "model.onnx"
@@ -37,7 +37,7 @@ CHECKED_ROWS = 2048
 OPSET = 17
 
 
-def export(workspace: Workspace, run: Run, target: Path) -> dict[str, Any]:
+def export_model(workspace: Workspace, run: Run, target: Path) -> dict[str, Any]:
     """Writes the run's model to the folder `target`, or to the archive when its name ends with
     .zip: all or nothing.
 
@@ -46,27 +46,27 @@ def export(workspace: Workspace, run: Run, target: Path) -> dict[str, Any]:
     encoded rows first: RunError when a score differs by more than TOLERANCE. BadInput, before any
     work is done, when there is something at `target` already or it cannot be written.
     """
-    card = model_card(workspace, run)
+    card = load_model_card(workspace, run)
     packed = target.suffix == ".zip"
     if packed:
         check_output(target)
         if target.exists():
             raise BadInput(f"There is a file {str(target)!r} already; name a new one.")
-    with _packed(workspace, target) if packed else output_folder(target) as folder:
-        onnx = _fill(workspace, run, card, folder)
-        files = _files(folder)
+    with _open_archive(workspace, target) if packed else output_folder(target) as folder:
+        onnx = _write_model(workspace, run, card, folder)
+        files = _list_files(folder)
     stages = [dataclasses.asdict(stage) for stage in card.stages]
     said = {"run": run.id, "out": str(target), "architecture": card.architecture, "stages": stages}
     return said | {"files": files, "onnx": onnx}
 
 
 @contextmanager
-def _packed(workspace: Workspace, target: Path) -> Iterator[Path]:
+def _open_archive(workspace: Workspace, target: Path) -> Iterator[Path]:
     """A temporary folder that is written as the archive `target` when the block ends well."""
 
     def pack(part: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as writer:
-            for name in _files(folder):
+            for name in _list_files(folder):
                 writer.write(folder / name, f"{folder.name}/{name}")
 
     with staging(workspace.cache) as parent:
@@ -76,11 +76,11 @@ def _packed(workspace: Workspace, target: Path) -> Iterator[Path]:
         write_output(target, pack)
 
 
-def _files(folder: Path) -> list[str]:
+def _list_files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-class _Scorer(nn.Module):
+class _ScoringModule(nn.Module):
     """ids int (rows, fields) and numerics float (rows, 13) to click probabilities (rows,)."""
 
     def __init__(self, network: Network) -> None:
@@ -88,12 +88,14 @@ class _Scorer(nn.Module):
         self.network = network
 
     def forward(self, ids: Tensor, numerics: Tensor) -> Tensor:
-        return scores_of(self.network((ids, numerics)))
+        return click_probabilities(self.network((ids, numerics)))
 
 
-def _fill(workspace: Workspace, run: Run, card: BackboneCard, folder: Path) -> dict[str, Any]:
+def _write_model(
+    workspace: Workspace, run: Run, card: BackboneCard, folder: Path
+) -> dict[str, Any]:
     assert run.result is not None
-    for name in (WEIGHTS, "card.json"):
+    for name in (WEIGHTS_FILE, "card.json"):
         shutil.copy2(card.folder / name, folder / name)
     shutil.copytree(card.folder / "preprocessing", folder / "preprocessing")
     threshold = run.result["threshold"]
@@ -115,11 +117,11 @@ def _fill(workspace: Workspace, run: Run, card: BackboneCard, folder: Path) -> d
             "file": None,
             "why": "The model's head has not learnt clicks, so there is nothing to score with.",
         }
-    scorer = _Scorer(load_backbone(card)).eval()
+    scorer = _ScoringModule(load_backbone(card)).eval()
     try:
         _write_onnx(scorer, folder / ONNX)
     except Exception as error:
-        if refused_by_system(error):
+        if caused_by_system(error):
             raise
         # Whatever an architecture of another library does that no ONNX operator can say; the
         # weights go out anyway.
@@ -132,15 +134,17 @@ def _fill(workspace: Workspace, run: Run, card: BackboneCard, folder: Path) -> d
             "why": f"The architecture {card.architecture!r} cannot be written as ONNX: {reason}",
         }
     shutil.copyfile(SCRIPT, folder / SCRIPT.name)
-    return {"file": ONNX} | _check(scorer, folder / ONNX, *_rows(workspace, run, card))
+    return {"file": ONNX} | _compare_with_torch(
+        scorer, folder / ONNX, *_rows_to_check(workspace, run, card)
+    )
 
 
 def _known_in_training(workspace: Workspace, run: Run, card: BackboneCard) -> dict[str, float]:
     """Share of the run's training rows whose value of a field the model knows, by which score.py
     judges a file."""
     preprocessing = load_preprocessing(card.folder / "preprocessing")
-    learnt = what_it_learnt(workspace, run, preprocessing)
-    shares = known_in_training(preprocessing, learnt.counts if learnt else None)
+    learnt = load_training_reference(workspace, run, preprocessing)
+    shares = known_shares(preprocessing, learnt.counts if learnt else None)
     return {field: round(float(share), 6) for field, share in zip(FIELDS, shares, strict=True)}
 
 
@@ -163,14 +167,16 @@ def _write_onnx(scorer: nn.Module, path: Path) -> None:
         )
 
 
-def _rows(workspace: Workspace, run: Run, card: BackboneCard) -> tuple[np.ndarray, np.ndarray, str]:
+def _rows_to_check(
+    workspace: Workspace, run: Run, card: BackboneCard
+) -> tuple[np.ndarray, np.ndarray, str]:
     """(ids, numerics, where they are from): test rows of the run's dataset, or random ones when it
     is gone."""
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     try:
         dataset = find_dataset(workspace, run.dataset)
-        rows = encoded(workspace, dataset, preprocessing)
-        index = np.sort(test_rows(dataset, "target")[:CHECKED_ROWS])
+        rows = load_encoded(workspace, dataset, preprocessing)
+        index = np.sort(select_test_rows(dataset, "target")[:CHECKED_ROWS])
         return (
             np.asarray(rows.ids[index]),
             np.asarray(rows.numerics[index]),
@@ -186,7 +192,7 @@ def _rows(workspace: Workspace, run: Run, card: BackboneCard) -> tuple[np.ndarra
         return ids, numerics, "random rows, since the run's dataset is gone"
 
 
-def _check(
+def _compare_with_torch(
     scorer: nn.Module, path: Path, ids: np.ndarray, numerics: np.ndarray, origin: str
 ) -> dict[str, Any]:
     try:

@@ -15,8 +15,8 @@ gradients."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows as tensors: the state before stage `first`, and labels (rows,) float.
+class RowTensors:
+    """Rows as tensors: the state before stage `first_stage`, and labels (rows,) float.
 
     resident: whether they lie on the training device; otherwise they lie in main memory and go
     there batch by batch.
@@ -24,49 +24,51 @@ class Rows:
 
     state: State
     labels: Tensor
-    first: int = 0
+    first_stage: int = 0
     resident: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def at(self, numbers: Tensor) -> "Rows":
+    def take(self, index: Tensor) -> "RowTensors":
         """The rows of these numbers, copied, where all of them lie."""
         # Brackets take three to five times as long to pick the same rows.
-        state = tuple(tensor.index_select(0, numbers) for tensor in self.state)
-        return Rows(state, self.labels.index_select(0, numbers), self.first, self.resident)
+        state = tuple(tensor.index_select(0, index) for tensor in self.state)
+        return RowTensors(
+            state, self.labels.index_select(0, index), self.first_stage, self.resident
+        )
 
 
-def fits(tensors: Sequence[Tensor], rows: int, device: torch.device) -> bool:
+def fits_on_device(tensors: Sequence[Tensor], n_rows: int, device: torch.device) -> bool:
     """Whether `rows` rows of the tensors may lie on the device; always where it is the CPU."""
     if device.type != "cuda":
         return True
-    size = rows * sum(tensor[:1].nbytes for tensor in tensors)
+    size = n_rows * sum(tensor[:1].nbytes for tensor in tensors)
     return size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def fed(
-    rows: Rows, batches: Sequence[Tensor], device: torch.device
-) -> Iterator[tuple[Rows, Tensor]]:
+def iterate_batches(
+    data: RowTensors, batches: Sequence[Tensor], device: torch.device
+) -> Iterator[tuple[RowTensors, Tensor]]:
     """For each batch of row numbers, rows on the device and the numbers of the batch among them.
 
     Resident rows are handed on as they are. Others are gathered into pinned memory and copied on a
     stream of their own while the batch before is computed.
     """
-    if rows.resident:
-        yield from ((rows, batch) for batch in batches)
+    if data.resident:
+        yield from ((data, batch) for batch in batches)
         return
     gpu = device.type == "cuda"
     stream = torch.cuda.Stream(device) if gpu else None
 
-    def sent(batch: Tensor) -> Rows:
-        part = rows.at(batch)
+    def sent(batch: Tensor) -> RowTensors:
+        part = data.take(batch)
         with torch.cuda.stream(stream) if stream else contextlib.nullcontext():
             tensors = [
                 (tensor.pin_memory() if gpu else tensor).to(device, non_blocking=True)
                 for tensor in (*part.state, part.labels)
             ]
-        return Rows(tuple(tensors[:-1]), tensors[-1], rows.first)
+        return RowTensors(tuple(tensors[:-1]), tensors[-1], data.first_stage)
 
     ahead = sent(batches[0]) if batches else None
     for following in [*batches[1:], None]:

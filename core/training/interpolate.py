@@ -15,23 +15,23 @@ from torch import Tensor
 from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
-from core.evaluation.metrics import evaluate
+from core.evaluation.metrics import compute_metrics
 from core.models.backbone import load_backbone
 from core.models.library import find_backbone
 from core.runs.reporter import Reporter
 from core.runs.store import RunStore
-from core.training.apply import model_card
+from core.training.apply import load_model_card
 from core.training.loop import CancelledError
 from core.training.results import (
     SCORED_PARTS,
     Outcome,
     labels_by_part,
+    run_validation_rows,
     score_parts,
     scored_rows,
-    validated_on,
 )
 from core.training.settings import InterpolateRequest
-from core.training.table import read_table
+from core.training.table import load_rows
 from core.workspace import Workspace
 
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
@@ -56,15 +56,15 @@ def interpolate(
         )
     began = time.monotonic()
     reporter.phase("encoding")
-    card, own = find_backbone(workspace, run.result["backbone"]), model_card(workspace, run)
-    table = read_table(
+    card, own = find_backbone(workspace, run.result["backbone"]), load_model_card(workspace, run)
+    table = load_rows(
         workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
     )
     network = load_backbone(own).to(device)
     mixes_head = card.scores_clicks and card.head == own.head
     tuned = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     start = load_backbone(card).to(device).state_dict()
-    rows = scored_rows(dataset, validated_on(dataset, run))
+    rows = scored_rows(dataset, run_validation_rows(dataset, run))
     labels = labels_by_part(dataset, rows)
     parts: dict[str, dict[str, list[Any]]] = {part: {name: [] for name in CURVES} for part in rows}
     predictions = {f"{part}_label": values for part, values in labels.items()}
@@ -72,10 +72,10 @@ def interpolate(
     for place, alpha in enumerate(ALPHAS):
         if reporter.should_stop():
             raise CancelledError
-        network.load_state_dict(mix(start, tuned, alpha, mixes_head))
+        network.load_state_dict(interpolate_weights(start, tuned, alpha, mixes_head))
         for part, scores in score_parts(network, rows, table, device).items():
             predictions[f"{part}_{alpha}"] = scores
-            metrics = evaluate(labels[part], scores, run.result["threshold"]).as_dict()
+            metrics = compute_metrics(labels[part], scores, run.result["threshold"]).as_dict()
             for name in CURVES:
                 parts[part][name].append(metrics[name])
         reporter.progress(1, 1, place + 1, len(ALPHAS))
@@ -97,13 +97,13 @@ def best_alpha(losses: Sequence[float | None]) -> float:
     return min(known, key=known.__getitem__, default=ALPHAS[-1])
 
 
-def mix(
-    start: dict[str, Tensor], tuned: dict[str, Tensor], alpha: float, mixes_head: bool
+def interpolate_weights(
+    start: dict[str, Tensor], finetuned: dict[str, Tensor], alpha: float, mixes_head: bool
 ) -> dict[str, Tensor]:
     """The mixed state; whole numbers (BatchNorm's counts), and the head unless it is mixed, are the
     tuned ones."""
     mixed = {}
-    for name, value in tuned.items():
+    for name, value in finetuned.items():
         kept = not value.is_floating_point() or (name.startswith("head.") and not mixes_head)
         mixed[name] = value if kept else torch.lerp(start[name], value, alpha)
     return mixed

@@ -14,7 +14,7 @@ from core.data.datasets import find_dataset
 from core.durable import make_folder
 from core.runs.reporter import Reporter
 from core.runs.store import Run
-from core.training.devices import choose_device, device_name, forget_peak_memory, peak_memory
+from core.training.devices import choose_device, device_name, peak_memory, reset_peak_memory
 from core.training.finetune import finetune
 from core.training.interpolate import interpolate
 from core.training.pretrain import pretrain
@@ -30,7 +30,7 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
     stop.
     """
     began = time.monotonic()
-    forget_peak_memory()
+    reset_peak_memory()
     folder = workspace.runs / run.id
     make_folder(folder)
     request = request_from_json(run.request)
@@ -44,7 +44,7 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
         outcome = finetune(workspace, run, request, dataset, device, reporter)
     result = outcome.result | {
         "device": device_name(device),
-        "environment": environment(),
+        "environment": runtime_environment(),
         "dataset_hash": dataset.content_hash,
         "peak_memory": peak_memory(device),
     }
@@ -53,8 +53,9 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
         time.monotonic() - began + result["seconds"].get("earlier", 0.0), 3
     )
     write_atomic(
-        folder / "predictions.npz", lambda part: np.savez(part.open("wb"), **outcome.predictions)
-    )  # type: ignore[arg-type]
+        folder / "predictions.npz",
+        lambda part: np.savez(part.open("wb"), **outcome.predictions),  # type: ignore[arg-type]
+    )
     write_json(folder / "result.json", result)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return result
@@ -69,7 +70,7 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def environment() -> dict[str, Any]:
+def runtime_environment() -> dict[str, Any]:
     """What may decide the digits of a result beside the device: versions, code, instruction set and
     threads."""
     return {

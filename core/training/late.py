@@ -7,36 +7,36 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Tell = Callable[[list[float]], None]
+Callback = Callable[[list[float]], None]
 
 
-class Late:
+class DeferredScalars:
     """Tells numbers in the order in which they were asked for; at once when they lie in main
     memory."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[Tensor, torch.cuda.Event, Tell]] = deque()
+        self._pending: deque[tuple[Tensor, torch.cuda.Event, Callback]] = deque()
 
-    def ask(self, numbers: Tensor, tell: Tell) -> None:
-        """Calls `tell` with `numbers` (n,) now, or in a later `ask` or `tell_all`."""
-        if numbers.device.type != "cuda":
-            tell(numbers.tolist())
+    def enqueue(self, values: Tensor, callback: Callback) -> None:
+        """Calls `tell` with `numbers` (n,) now, or in a later `ask` or `flush`."""
+        if values.device.type != "cuda":
+            callback(values.tolist())
             return
-        here = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
-        here.copy_(numbers, non_blocking=True)
+        here = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        here.copy_(values, non_blocking=True)
         arrived = torch.cuda.Event()
         arrived.record()
-        self._waiting.append((here, arrived, tell))
-        while self._waiting and self._waiting[0][1].query():
-            self._tell_first()
+        self._pending.append((here, arrived, callback))
+        while self._pending and self._pending[0][1].query():
+            self._deliver_first()
 
-    def tell_all(self) -> None:
+    def flush(self) -> None:
         """Waits for what has not arrived yet; before a checkpoint, so that what it counts as told
         was told."""
-        while self._waiting:
-            self._waiting[0][1].synchronize()
-            self._tell_first()
+        while self._pending:
+            self._pending[0][1].synchronize()
+            self._deliver_first()
 
-    def _tell_first(self) -> None:
-        here, _, tell = self._waiting.popleft()
+    def _deliver_first(self) -> None:
+        here, _, tell = self._pending.popleft()
         tell(here.tolist())

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-LAZY_ROWS = 2**18
+SPARSE_MIN_ROWS = 2**18
 """Rows from which on a table is looked up sparsely; below, the dense step costs little and is plain
 Adam."""
 
 
-def look_up_sparsely(network: nn.Module) -> None:
+def use_sparse_gradients(network: nn.Module) -> None:
     """Makes every embedding table of at least LAZY_ROWS rows give sparse gradients."""
     for module in network.modules():
         if isinstance(module, nn.Embedding):
-            module.sparse = module.num_embeddings >= LAZY_ROWS
+            module.sparse = module.num_embeddings >= SPARSE_MIN_ROWS
 
 
 class LazyAdamW(torch.optim.AdamW):
@@ -36,7 +36,7 @@ class LazyAdamW(torch.optim.AdamW):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
-                    rows, gradient = summed_rows(parameter.grad)
+                    rows, gradient = coalesce_rows(parameter.grad)
                     parameter.grad = None
                     self._step_rows(parameter, rows, gradient, group)
         super().step()
@@ -70,7 +70,7 @@ class LazyAdamW(torch.optim.AdamW):
         weight.index_copy_(0, rows, changed)
 
 
-def summed_rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
+def coalesce_rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """(row numbers, ascending and once each; sum of their gradients) of an uncoalesced sparse
     gradient."""
     # Half as wide numbers are sorted in less time; no table has 2**31 rows.

@@ -10,32 +10,32 @@ import torch
 from torch import Tensor
 
 from core.access import require_writable
-from core.data.datasets import find_dataset, test_rows
-from core.data.preprocessing import FIRST, load_preprocessing
+from core.data.datasets import find_dataset, select_test_rows
+from core.data.preprocessing import FIRST_VALUE_ID, load_preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput
 from core.evaluation.geometry import linear_cka
 from core.models.backbone import load_backbone
 from core.models.card import BackboneCard
 from core.models.library import find_backbone
-from core.models.network import Embedding, Network, State, flat
-from core.runs.moved import ARRAYS, NUMBERS
+from core.models.network import Embedding, Network, State, flatten_state
+from core.runs.moved import ARRAYS_FILE, NUMBERS_FILE
 from core.runs.store import Run
-from core.training.apply import model_card
+from core.training.apply import load_model_card
 from core.training.devices import choose_device
-from core.training.table import read_table
+from core.training.table import load_rows
 from core.workspace import Workspace, write_atomic, write_json
 
-ROWS = 2000
+MAX_ROWS = 2000
 """Target test rows whose activations are compared, evenly spaced; fewer where that would be over
 MOST_FLOATS."""
-MOST_FLOATS = 2**25
+MAX_FLOATS = 2**25
 CHUNK_ROWS = 256
 MAP_VALUES = 200
 """Commonest values a field whose vectors are kept for its map."""
 
 
-def measure_moved(
+def measure_weight_drift(
     workspace: Workspace, run: Run, on_progress: Callable[[float], None] | None = None
 ) -> dict[str, Any]:
     """Measures a fine-tuning run that is done against its backbone, keeps it in the run's folder
@@ -59,25 +59,27 @@ def measure_moved(
         )
     began = time.monotonic()
     report = on_progress or (lambda share: None)
-    card, own = find_backbone(workspace, run.result["backbone"]), model_card(workspace, run)
+    card, own = find_backbone(workspace, run.result["backbone"]), load_model_card(workspace, run)
     device = choose_device("auto")
     before, after = load_backbone(card).to(device), load_backbone(own).to(device)
     report(0.1)
     dataset = find_dataset(workspace, run.dataset)
-    table = read_table(workspace, dataset, card.folder / "preprocessing", ("target_test",))
-    rows = evenly(test_rows(dataset, "target"), most_rows(card))
+    table = load_rows(workspace, dataset, card.folder / "preprocessing", ("target_test",))
+    rows = subsample(select_test_rows(dataset, "target"), n_compared_rows(card))
     state = table.take(rows, device).state
     report(0.3)
     stages = []
     states = [state, state]
-    pairs = zip(card.stages, run.result["stages"], before.ordered(), after.ordered(), strict=False)
+    pairs = zip(
+        card.stages, run.result["stages"], before.stage_list(), after.stage_list(), strict=False
+    )
     for place, (about, planned, one, other) in enumerate(pairs):
         states = [
-            handed_on(network, place, part)
+            stage_outputs(network, place, part)
             for network, part in zip((before, after), states, strict=True)
         ]
-        cka = linear_cka(*(flat(part).float().cpu().numpy() for part in states))
-        norm, distance = weights_moved(one, other)
+        cka = linear_cka(*(flatten_state(part).float().cpu().numpy() for part in states))
+        norm, distance = weight_distance(one, other)
         stages.append(
             {
                 "name": about.name,
@@ -90,10 +92,10 @@ def measure_moved(
             }
         )
         report(0.3 + 0.6 * (place + 1) / len(card.stages))
-    arrays = field_vectors(before, after, card)
+    arrays = embedding_arrays(before, after, card)
     folder = workspace.runs / run.id
     write_atomic(
-        folder / ARRAYS, lambda part: np.savez_compressed(part, allow_pickle=False, **arrays)
+        folder / ARRAYS_FILE, lambda part: np.savez_compressed(part, allow_pickle=False, **arrays)
     )
     found = {
         "run": run.id,
@@ -103,22 +105,22 @@ def measure_moved(
         "from_scratch": run.request["strategy"] == "scratch",
         "seconds": round(time.monotonic() - began, 3),
     }
-    write_json(folder / NUMBERS, found)
+    write_json(folder / NUMBERS_FILE, found)
     return found
 
 
-def most_rows(card: BackboneCard) -> int:
+def n_compared_rows(card: BackboneCard) -> int:
     """How many rows' activations are compared."""
-    return min(ROWS, max(2, MOST_FLOATS // max(stage.outputs for stage in card.stages)))
+    return min(MAX_ROWS, max(2, MAX_FLOATS // max(stage.outputs for stage in card.stages)))
 
 
-def evenly(rows: np.ndarray, most: int) -> np.ndarray:
+def subsample(rows: np.ndarray, max_rows: int) -> np.ndarray:
     """At most so many of `rows`, evenly spaced, in order."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(max_rows, len(rows))).astype(np.int64))]
 
 
 @torch.no_grad()
-def handed_on(network: Network, stage: int, state: State) -> State:
+def stage_outputs(network: Network, stage: int, state: State) -> State:
     """What that stage hands on for all rows of `state`, some rows at a time."""
     parts = [
         network.run_stages(
@@ -129,7 +131,7 @@ def handed_on(network: Network, stage: int, state: State) -> State:
     return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
 
-def weights_moved(before: torch.nn.Module, after: torch.nn.Module) -> tuple[float, float]:
+def weight_distance(before: torch.nn.Module, after: torch.nn.Module) -> tuple[float, float]:
     """(norm of the parameters before, norm of their change), all parameters of a stage as one
     vector."""
 
@@ -144,7 +146,7 @@ def weights_moved(before: torch.nn.Module, after: torch.nn.Module) -> tuple[floa
     return norm(own), norm([b.double() - a.double() for a, b in zip(own, others, strict=True)])
 
 
-def field_vectors(before: Network, after: Network, card: BackboneCard) -> dict[str, np.ndarray]:
+def embedding_arrays(before: Network, after: Network, card: BackboneCard) -> dict[str, np.ndarray]:
     """FIELD_before, FIELD_after (values, floats) float32 and FIELD_values (text) of the commonest
     values.
 
@@ -152,7 +154,7 @@ def field_vectors(before: Network, after: Network, card: BackboneCard) -> dict[s
     """
     tables = []
     for network in (before, after):
-        first = network.ordered()[0]
+        first = network.stage_list()[0]
         if not isinstance(first, Embedding) or first.table.weight.shape[1] < 2:
             return {}
         tables.append(first.table.weight.detach().float().cpu().numpy())
@@ -161,8 +163,8 @@ def field_vectors(before: Network, after: Network, card: BackboneCard) -> dict[s
     for field in FIELDS:
         # By falling count (core.data.preprocessing), so the first ones are the commonest.
         known = vocabularies[field].slice(0, MAP_VALUES).to_pylist()
-        size = FIRST + len(vocabularies[field])
-        rows = slice(start, start + FIRST + len(known))
+        size = FIRST_VALUE_ID + len(vocabularies[field])
+        rows = slice(start, start + FIRST_VALUE_ID + len(known))
         names = [
             "missing",
             "unseen",

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.arrays import new_array
-from core.durable import publish, remove_folder, staging
+from core.arrays import create_memmap
+from core.durable import publish_folder, remove_folder, staging
 from core.errors import Damaged
 from core.models.network import Network, State
-from core.stored import damaged
+from core.stored import damaged_file_error
 from core.workspace import Workspace
 
-ENTRY_LIMIT = 4 * 2**30
+MAX_ENTRY_BYTES = 4 * 2**30
 """Bytes one entry may take; a wider prefix is run uncached."""
-TOTAL_LIMIT = 12 * 2**30
+MAX_CACHE_BYTES = 12 * 2**30
 """Bytes all entries may take; the least recently used ones go first."""
 CHUNK_ROWS = 8192
 
@@ -47,7 +47,7 @@ def prefix_keys(network: Network, depth: int, data_key: str) -> list[str]:
 
 
 @torch.no_grad()
-def frozen_state(
+def frozen_prefix_outputs(
     network: Network,
     depth: int,
     state: State,
@@ -63,7 +63,7 @@ def frozen_state(
     network.eval()
     keys = prefix_keys(network, depth, data_key)
     folders = [workspace.cache / f"prefix-{key}" for key in keys]
-    folder, found = folders[-1], _deepest(folders)
+    folder, found = folders[-1], _deepest_entry(folders)
     if found and found[0] == depth:
         return found[1]
     below, known = found or (0, state)
@@ -75,12 +75,12 @@ def frozen_state(
         return network.run_stages(part, below, depth)
 
     shapes = [tuple(tensor.shape[1:]) for tensor in chunk(0, 1)]
-    if rows * sum(map(math.prod, shapes)) * 4 > ENTRY_LIMIT:
+    if rows * sum(map(math.prod, shapes)) * 4 > MAX_ENTRY_BYTES:
         return None
-    return write_entry(folder, lambda part: _fill(part, shapes, rows, chunk))
+    return write_entry(folder, lambda part: _write_arrays(part, shapes, rows, chunk))
 
 
-def _deepest(folders: list[Path]) -> tuple[int, State] | None:
+def _deepest_entry(folders: list[Path]) -> tuple[int, State] | None:
     """(its depth, its state) of the deepest entry there is among those of depths 1, 2, …; None
     where there is none."""
     for depth in range(len(folders), 0, -1):
@@ -100,7 +100,7 @@ def write_entry(folder: Path, fill: Callable[[Path], None]) -> State:
     with staging(folder.parent) as part:
         fill(part)
         # Where another worker computed the same entry in the meantime, its bytes are the same.
-        publish(part, folder)
+        publish_folder(part, folder)
     made = read_entry(folder)
     evict(folder.parent, keep=folder)
     return made
@@ -117,19 +117,19 @@ def read_entry(folder: Path) -> State:
         files = sorted(folder.glob("*.npy"), key=lambda file: int(file.stem))
         state = tuple(torch.from_numpy(np.load(file, mmap_mode="c")) for file in files)
     except (ValueError, TypeError, EOFError, IsADirectoryError) as error:
-        raise damaged(folder, error, "delete it") from error
+        raise damaged_file_error(folder, error, "delete it") from error
     if not state and folder.exists():
-        raise damaged(folder, "it holds no array", "delete it")
+        raise damaged_file_error(folder, "it holds no array", "delete it")
     # Eviction takes an entry away in one piece first, so what is still there was read whole.
     folder.stat()
     return state
 
 
-def _fill(
+def _write_arrays(
     folder: Path, shapes: list[tuple[int, ...]], rows: int, chunk: Callable[[int], State]
 ) -> None:
     arrays = [
-        new_array(folder / f"{index}.npy", np.float32, (rows, *shape))
+        create_memmap(folder / f"{index}.npy", np.float32, (rows, *shape))
         for index, shape in enumerate(shapes)
     ]
     for start in range(0, rows, CHUNK_ROWS):
@@ -139,28 +139,28 @@ def _fill(
         array.flush()
 
 
-def evict(cache: Path, keep: Path, limit: int = TOTAL_LIMIT) -> None:
+def evict(cache: Path, keep: Path, max_bytes: int = MAX_CACHE_BYTES) -> None:
     """Removes least recently used entries until the rest, `keep` among them, take at most `limit`
     bytes."""
-    entries = sorted((path for path in cache.glob("[!.]*-*") if path != keep), key=_used)
-    sizes = {path: _size(path) for path in (*entries, keep)}
+    entries = sorted((path for path in cache.glob("[!.]*-*") if path != keep), key=_last_used)
+    sizes = {path: _entry_bytes(path) for path in (*entries, keep)}
     total = sum(sizes.values())
     for path in entries:
-        if total <= limit:
+        if total <= max_bytes:
             return
         with contextlib.suppress(FileNotFoundError):
             remove_folder(path)
         total -= sizes[path]
 
 
-def _size(path: Path) -> int:
+def _entry_bytes(path: Path) -> int:
     """Bytes of an entry; 0 when another worker has just taken it away."""
     with contextlib.suppress(FileNotFoundError):
         return sum(file.stat().st_size for file in path.iterdir())
     return 0
 
 
-def _used(path: Path) -> float:
+def _last_used(path: Path) -> float:
     """When an entry was last used; long ago when another worker has just taken it away."""
     with contextlib.suppress(FileNotFoundError):
         return path.stat().st_mtime

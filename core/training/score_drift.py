@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from core.data.datasets import encoded, find_dataset, training_rows
+from core.data.datasets import find_dataset, load_encoded, select_training_rows
 from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
 from core.data.profile import (
     drift_counts,
-    level_of,
-    noise_index,
-    rows_for_drift,
-    stability_index,
-    too_few_for_drift,
+    drift_level,
+    explain_too_few_rows,
+    min_rows_for_drift,
+    population_stability_index,
+    psi_noise_limit,
 )
 from core.data.schema import FIELDS
 from core.errors import BadInput, Damaged
@@ -29,7 +29,7 @@ many test rows."""
 
 
 @dataclass(frozen=True)
-class Learnt:
+class TrainingReference:
     """What a run learnt from: counts (39, bins) of its training rows, see
     core.data.profile.drift_counts.
 
@@ -42,7 +42,9 @@ class Learnt:
     test_scores: np.ndarray
 
 
-def what_it_learnt(workspace: Workspace, run: Run, preprocessing: Preprocessing) -> Learnt | None:
+def load_training_reference(
+    workspace: Workspace, run: Run, preprocessing: Preprocessing
+) -> TrainingReference | None:
     """None when the run's dataset, or what it scored, is gone or damaged."""
     request = request_from_json(run.request)
     assert isinstance(request, PretrainRequest | FinetuneRequest)
@@ -51,41 +53,41 @@ def what_it_learnt(workspace: Workspace, run: Run, preprocessing: Preprocessing)
     )
     try:
         dataset = find_dataset(workspace, run.dataset)
-        ids = encoded(workspace, dataset, preprocessing).ids
+        ids = load_encoded(workspace, dataset, preprocessing).ids
     except BadInput:
         return None
-    rows = np.sort(training_rows(dataset, domain, request.train.validation_share, last)[0])
+    rows = np.sort(select_training_rows(dataset, domain, request.train.validation_share, last)[0])
     try:
         scores = read_predictions(workspace, run.id, [f"{domain}_test_score"])[
             f"{domain}_test_score"
         ]
     except Damaged:
         return None
-    return Learnt(dataset.name, drift_counts(ids[rows]), scores)
+    return TrainingReference(dataset.name, drift_counts(ids[rows]), scores)
 
 
-def drift_from(
-    learnt: Learnt, counts: np.ndarray, scores: np.ndarray, threshold: float
+def measure_drift_from_training(
+    reference: TrainingReference, counts: np.ndarray, scores: np.ndarray, threshold: float
 ) -> dict[str, Any]:
     """JSON-ready: fields, most moved first, and scores. counts: of the scored rows, as Learnt's;
     scores: theirs.
 
-    psi: population stability index, see core.data.profile.stability_index; level: see level_of
+    psi: population stability index, see core.data.profile.population_stability_index; level: see level_of
     there, None where there are too few rows to judge, which `why` says in a sentence; rows_needed:
     how many would be enough, None if no number.
     """
-    training, rows = int(learnt.counts[0].sum()), len(scores)
-    why = too_few_for_drift(training, rows)
+    training, rows = int(reference.counts[0].sum()), len(scores)
+    why = explain_too_few_rows(training, rows)
     fields = []
     for place, field in enumerate(FIELDS):
-        before, after = learnt.counts[place], counts[place]
-        psi, noise = stability_index(before, after), noise_index(before, after)
+        before, after = reference.counts[place], counts[place]
+        psi, noise = population_stability_index(before, after), psi_noise_limit(before, after)
         fields.append(
             {
                 "field": field,
                 "psi": psi,
                 "noise": noise,
-                "level": None if why else level_of(psi, noise),
+                "level": None if why else drift_level(psi, noise),
                 "unseen_training": float(before[UNSEEN] / before.sum()),
                 "unseen_scored": float(after[UNSEEN] / after.sum()),
                 "missing_training": float(before[MISSING] / before.sum()),
@@ -93,17 +95,17 @@ def drift_from(
             }
         )
     return {
-        "dataset": learnt.dataset,
+        "dataset": reference.dataset,
         "training_rows": training,
         "judged": not why,
         "why": why,
-        "rows_needed": rows_for_drift(training),
+        "rows_needed": min_rows_for_drift(training),
         "fields": sorted(fields, key=lambda one: -one["psi"]),
-        "scores": _scores(learnt.test_scores, scores, threshold, judged=not why),
+        "scores": _score_drift(reference.test_scores, scores, threshold, judged=not why),
     }
 
 
-def distribution(scores: np.ndarray, threshold: float) -> dict[str, Any]:
+def score_distribution(scores: np.ndarray, threshold: float) -> dict[str, Any]:
     """JSON-ready: how many rows, their mean score and share of predicted clicks, and counts between
     SCORE_EDGES."""
     return {
@@ -114,18 +116,20 @@ def distribution(scores: np.ndarray, threshold: float) -> dict[str, Any]:
     }
 
 
-def _scores(test: np.ndarray, scored: np.ndarray, threshold: float, judged: bool) -> dict[str, Any]:
+def _score_drift(
+    test: np.ndarray, scored: np.ndarray, threshold: float, judged: bool
+) -> dict[str, Any]:
     inner = np.unique(np.quantile(test, np.linspace(0.1, 0.9, 9)))
     before, after = (
         np.bincount(np.searchsorted(inner, values, side="right"), minlength=len(inner) + 1)
         for values in (test, scored)
     )
-    psi, noise = stability_index(before, after), noise_index(before, after)
+    psi, noise = population_stability_index(before, after), psi_noise_limit(before, after)
     return {
         "psi": psi,
         "noise": noise,
-        "level": level_of(psi, noise) if judged else None,
+        "level": drift_level(psi, noise) if judged else None,
         "edges": SCORE_EDGES.tolist(),
-        "test": distribution(test, threshold),
-        "scored": distribution(scored, threshold),
+        "test": score_distribution(test, threshold),
+        "scored": score_distribution(scored, threshold),
     }

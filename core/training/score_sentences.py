@@ -5,30 +5,30 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def skipped_sentence(said: Mapping[str, Any]) -> str:
+def skipped_sentence(summary: Mapping[str, Any]) -> str:
     """How many bad rows were skipped and what was wrong with the first; "" when none was. said: see
     score_file."""
-    bad = said["bad_rows"]
+    bad = summary["bad_rows"]
     if not bad:
         return ""
-    examples = said["bad_examples"]
+    examples = summary["bad_examples"]
     return f"{bad:,} bad row{'s' if bad > 1 else ''} skipped" + (
         f", such as: {examples[0]}" if examples else "."
     )
 
 
-def label_sentence(said: Mapping[str, Any]) -> str:
+def label_sentence(summary: Mapping[str, Any]) -> str:
     """What labels the metrics are computed from; "" when every row has one. said: see score_file.
 
     What was kept of a scoring by an earlier version has no such count, and then every row has a
     label or none has.
     """
-    rows, without = said["rows"], said.get("unlabelled_rows")
+    rows, without = summary["rows"], summary.get("unlabelled_rows")
     if without is None:
-        without = 0 if said["metrics"] else rows
+        without = 0 if summary["metrics"] else rows
     if not without:
         return ""
-    if not said.get("labelled", bool(said["metrics"])):
+    if not summary.get("labelled", bool(summary["metrics"])):
         return "The rows have no labels: scored without metrics."
     if without == rows:
         every = "No row has a label (all are" if rows > 1 else "The row has no label (it is"
@@ -44,9 +44,11 @@ def label_sentence(said: Mapping[str, Any]) -> str:
     )
 
 
-def sentences_before_metrics(said: Mapping[str, Any]) -> list[str]:
+def sentences_before_metrics(summary: Mapping[str, Any]) -> list[str]:
     """Everything that must be known before the metrics are read, in order."""
-    found = [skipped_sentence(said), *said.get("notes", ()), label_sentence(said)]
+    found = [skipped_sentence(summary), *summary.get("notes", ()), label_sentence(summary)]
     return [
-        sentence for sentence in (*found, *said.get("unknown", {}).get("sentences", ())) if sentence
+        sentence
+        for sentence in (*found, *summary.get("unknown", {}).get("sentences", ()))
+        if sentence
     ]

@@ -11,10 +11,10 @@ import torch
 
 from core.data.preprocessing import Preprocessing
 from core.data.profile import drift_counts
-from core.data.samples import Sample, coded_rows, row_numbers
+from core.data.samples import Sample, file_row_numbers, read_dictionary_table
 from core.data.schema import FIELDS, LABEL
 from core.models.network import Network
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.task import predict
 
 BATCH_ROWS = 65536
@@ -55,7 +55,7 @@ def write_predictions(
     Columns: the row's own number in its file, its id where the sample has ids, score,
     predicted_click.
     """
-    rows, numbers = coded_rows(sample), row_numbers(sample)
+    rows, numbers = read_dictionary_table(sample), file_row_numbers(sample)
     schema = _schema(sample.id_column)
     counts = np.zeros(
         (len(FIELDS), drift_counts(np.zeros((0, len(FIELDS)), np.int32)).shape[1]), np.int64
@@ -64,10 +64,10 @@ def write_predictions(
     with pyarrow.csv.CSVWriter(path, schema) as writer:
         for start in range(0, sample.rows, BATCH_ROWS):
             batch = rows.slice(start, BATCH_ROWS)
-            found, ids = _score(batch, scorer)
+            found, ids = _score_batch(batch, scorer)
             columns = [pa.array(numbers[start : start + len(found)], pa.int64())]
             if sample.id_column:
-                columns.append(_texts(batch[sample.id_column]))
+                columns.append(_as_strings(batch[sample.id_column]))
             clicks = (found >= scorer.threshold).astype(np.int8)
             writer.write_table(pa.table([*columns, found, clicks], schema=schema))
             scores.append(found)
@@ -89,13 +89,13 @@ def _schema(id_column: str) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _texts(column: pa.ChunkedArray) -> pa.Array:
+def _as_strings(column: pa.ChunkedArray) -> pa.Array:
     """A column of texts, dictionary-encoded or not, in one piece."""
     texts = column.cast(pa.string()).combine_chunks()
     return pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
 
 
-def _score(batch: pa.Table, scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:
+def _score_batch(batch: pa.Table, scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:
     """(scores float32 (rows,), ids int32 (rows, 39))."""
     encoded = scorer.preprocessing.encode(batch)
     inputs = (
@@ -103,4 +103,4 @@ def _score(batch: pa.Table, scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:
         torch.from_numpy(encoded.numerics).to(scorer.device),
     )
     no_labels = torch.zeros(len(encoded.ids), device=scorer.device)
-    return predict(scorer.network, Rows(inputs, no_labels)), encoded.ids
+    return predict(scorer.network, RowTensors(inputs, no_labels)), encoded.ids

@@ -8,16 +8,16 @@ from core.errors import BadInput
 from core.freezing.strategies import STRATEGIES, complete_options
 from core.models.card import HeadSettings
 from core.models.registry import ARCHITECTURES
-from core.training.objectives import STARTS
+from core.training.objectives import INITIALISATIONS
 
 DEVICES = ("auto", "cuda", "cpu")
-PLAIN = ("depth", "linear-probe")
+PLAIN_HEAD_STRATEGIES = ("depth", "linear-probe")
 """Strategies whose head trains as it is, without a pull, a rule or stages that join."""
 
 
-def _require(condition: bool, name: str, value: object, wanted: str) -> None:
+def _require(condition: bool, name: str, value: object, expected: str) -> None:
     if not condition:
-        raise BadInput(f"{name} is {value!r}; it must be {wanted}.")
+        raise BadInput(f"{name} is {value!r}; it must be {expected}.")
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,13 @@ class PretrainRequest:
             self.objective,
             f"one of {list(about.objectives)}",
         )
-        _require(self.start in about.starts, "start", self.start, f"one of {list(about.starts)}")
-        needed = STARTS[self.start].file
+        _require(
+            self.start in about.initialisations,
+            "start",
+            self.start,
+            f"one of {list(about.initialisations)}",
+        )
+        needed = INITIALISATIONS[self.start].file_type
         _require(
             bool(self.start_file) == bool(needed),
             "start file",
@@ -174,10 +179,14 @@ class FinetuneRequest:
         complete_options(self.strategy, self.options)
 
     @property
-    def head_may_share(self) -> bool:
+    def can_batch_heads(self) -> bool:
         """Whether its head, where that alone trains, may train in one product with those of the
         other rates."""
-        plain = self.strategy in PLAIN and not self.head.hidden and self.head.classes == 1
+        plain = (
+            self.strategy in PLAIN_HEAD_STRATEGIES
+            and not self.head.hidden
+            and self.head.classes == 1
+        )
         return len(self.rates) > 1 and plain and not self.train.amp
 
 
@@ -192,7 +201,7 @@ class InterpolateRequest:
 
 
 Request = PretrainRequest | FinetuneRequest | InterpolateRequest
-KINDS: dict[str, type[Request]] = {
+REQUEST_TYPES: dict[str, type[Request]] = {
     "pretrain": PretrainRequest,
     "finetune": FinetuneRequest,
     "interpolate": InterpolateRequest,
@@ -201,7 +210,7 @@ KINDS: dict[str, type[Request]] = {
 
 def request_to_json(request: Request) -> dict[str, Any]:
     """The request as JSON-ready data, with its kind."""
-    kind = next(name for name, one in KINDS.items() if isinstance(request, one))
+    kind = next(name for name, one in REQUEST_TYPES.items() if isinstance(request, one))
     return {"kind": kind, **dataclasses.asdict(request)}
 
 
@@ -215,7 +224,7 @@ def request_from_json(values: dict[str, Any]) -> Request:
         rest["rates"] = tuple(rest["rates"])
     if "head" in rest:
         rest["head"] = head_from_json(rest["head"])
-    return KINDS[values["kind"]](**rest)
+    return REQUEST_TYPES[values["kind"]](**rest)
 
 
 def head_from_json(values: dict[str, Any]) -> HeadSettings:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 _COMMON_SHARE = 0.8
 """Share of the values that must begin (or end) with a text for it to be tried as an addition."""
-_LEAST_REST = 4
+_MIN_REST = 4
 """Characters that must remain when a text that ends in a letter or digit is taken for an
 addition."""
 
@@ -23,31 +23,31 @@ class Spelling:
     the model does.
 
     undo: a value as the model would have it, or None where the value is not spelled this way.
-    of_some: whether it is looked for where other values are known as they are..
+    partial: whether it is looked for where other values are known as they are..
     """
 
     name: str
     file: str
     model: str
     undo: Callable[[str], str | None]
-    of_some: bool = False
+    partial: bool = False
 
 
-def spellings(width: int) -> tuple[Spelling, ...]:
+def all_spellings(width: int) -> tuple[Spelling, ...]:
     """Every spelling that is tried. width: the usual length of the model's values, 8 for
     Criteo's."""
     return (
-        Spelling("upper_case", "in upper case", "in lower case", str.lower, of_some=True),
-        Spelling("lower_case", "in lower case", "in upper case", str.upper, of_some=True),
-        Spelling("spaces", "with spaces around them", "without", str.strip, of_some=True),
-        Spelling("quotes", "in quotation marks", "without", _without_quotes, of_some=True),
+        Spelling("upper_case", "in upper case", "in lower case", str.lower, partial=True),
+        Spelling("lower_case", "in lower case", "in upper case", str.upper, partial=True),
+        Spelling("spaces", "with spaces around them", "without", str.strip, partial=True),
+        Spelling("quotes", "in quotation marks", "without", _without_quotes, partial=True),
         Spelling("hex_prefix", "with 0x before them", "without", _without_hex_prefix),
         Spelling(
             "leading_zeros",
             "without their leading zeros",
             "with them",
             lambda value: _with_zeros(value, width),
-            of_some=True,
+            partial=True,
         ),
         Spelling(
             "added_zeros",
@@ -68,23 +68,23 @@ def spellings(width: int) -> tuple[Spelling, ...]:
             "as numbers with a decimal point",
             "without it",
             _without_fraction,
-            of_some=True,
+            partial=True,
         ),
     )
 
 
-def spellings_for(values: Sequence[str], width: int) -> Iterator[Spelling]:
+def candidate_spellings(values: Sequence[str], width: int) -> Iterator[Spelling]:
     """What to try on unknown values, the most frequent one first: one spelling, an added text, two
     of these."""
-    single = (*spellings(width), *_additions(values))
+    single = (*all_spellings(width), *_affixes(values))
     yield from single
     for outer in single:
-        for inner in spellings(width):
+        for inner in all_spellings(width):
             if inner.name != outer.name:
-                yield _both(outer, inner)
+                yield _combine(outer, inner)
 
 
-def _both(outer: Spelling, inner: Spelling) -> Spelling:
+def _combine(outer: Spelling, inner: Spelling) -> Spelling:
     def undo(value: str) -> str | None:
         bare = outer.undo(value)
         return None if bare is None or bare == value else inner.undo(bare)
@@ -97,24 +97,24 @@ def _both(outer: Spelling, inner: Spelling) -> Spelling:
     )
 
 
-def _additions(values: Sequence[str]) -> Iterator[Spelling]:
+def _affixes(values: Sequence[str]) -> Iterator[Spelling]:
     """What nearly all values begin or end with, at each of its lengths, since hashes may share a
     digit by chance."""
     for length in range(1, len(values[0])):
         text, rest = values[0][:length], len(values[0]) - length
         if sum(value.startswith(text) for value in values) < _COMMON_SHARE * len(values):
             break
-        if rest >= _LEAST_REST or not text[-1].isalnum():
-            yield _addition(text, f"with {text!r} before them", str.removeprefix)
+        if rest >= _MIN_REST or not text[-1].isalnum():
+            yield _affix(text, f"with {text!r} before them", str.removeprefix)
     for length in range(1, len(values[0])):
         text, rest = values[0][-length:], len(values[0]) - length
         if sum(value.endswith(text) for value in values) < _COMMON_SHARE * len(values):
             break
-        if rest >= _LEAST_REST or not text[0].isalnum():
-            yield _addition(text, f"with {text!r} after them", str.removesuffix)
+        if rest >= _MIN_REST or not text[0].isalnum():
+            yield _affix(text, f"with {text!r} after them", str.removesuffix)
 
 
-def _addition(text: str, file: str, remove: Callable[[str, str], str]) -> Spelling:
+def _affix(text: str, file: str, remove: Callable[[str, str], str]) -> Spelling:
     return Spelling("addition", file, "without", lambda value: remove(value, text) or None)
 
 

@@ -3,19 +3,19 @@
 from pathlib import Path
 
 from core.data.preprocessing import Preprocessing
-from core.models.kerasweights import load_file, load_imagenet
+from core.models.kerasweights import load_imagenet_weights, load_weights_file
 from core.models.network import Network
 from core.runs.reporter import Reporter
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.settings import PretrainRequest
-from core.training.wordvectors import start_from_file, start_from_rows
+from core.training.wordvectors import initialise_from_file, initialise_from_rows
 
 
-def begin(
+def initialise(
     network: Network,
     request: PretrainRequest,
     preprocessing: Preprocessing,
-    rows: Rows,
+    rows: RowTensors,
     reporter: Reporter,
 ) -> dict[str, float]:
     """Fills the stages of a fresh `network` as the request's start says; `rows` are the source
@@ -24,11 +24,11 @@ def begin(
     Gives, by title, how much of the network the start has filled, where that may be less than all.
     """
     if request.start == "imagenet":
-        load_imagenet(network, request.architecture)
+        load_imagenet_weights(network, request.architecture)
     elif request.start == "weights":
-        load_file(network, request.architecture, Path(request.start_file))
+        load_weights_file(network, request.architecture, Path(request.start_file))
     elif request.start == "word2vec":
-        return start_from_rows(network, request, preprocessing, rows, reporter)
+        return initialise_from_rows(network, request, preprocessing, rows, reporter)
     elif request.start == "vectors":
-        return start_from_file(network, Path(request.start_file), preprocessing)
+        return initialise_from_file(network, Path(request.start_file), preprocessing)
     return {}

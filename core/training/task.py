@@ -8,45 +8,45 @@ import torch
 from torch import Tensor
 
 from core.evaluation.delong import auc_variance
-from core.models.network import Network, loss_of, scores_of
-from core.training.feeding import Rows
+from core.models.network import Network, click_loss, click_probabilities
+from core.training.feeding import RowTensors
 
-EVALUATION_ROWS = 16384
+EVAL_BATCH_SIZE = 16384
 
 
 class Task(Protocol):
-    """What is learnt. score: the name of the point that `validate` gives beside the loss, one of
+    """What is learnt. score_name: the name of the point that `validate` gives beside the loss, one of
     POINT_NAMES.
 
-    alone: whether the loss of a batch hangs on its own rows and nothing else, neither on other rows
+    depends_on_batch_only: whether the loss of a batch hangs on its own rows and nothing else, neither on other rows
     nor on the step.
     """
 
-    score: str
-    alone: bool
+    score_name: str
+    depends_on_batch_only: bool
 
-    def loss(self, network: Network, rows: Rows, batch: Tensor, step: int) -> Tensor:
+    def loss(self, network: Network, rows: RowTensors, batch: Tensor, step: int) -> Tensor:
         """Mean loss of the rows numbered by `batch` at optimiser step `step`; chance, if any, hangs
         on `step`."""
         ...
 
-    def validate(self, network: Network, rows: Rows) -> tuple[float, float]:
+    def validate(self, network: Network, rows: RowTensors) -> tuple[float, float]:
         """(loss, score) on `rows` in eval mode; the same rows and weights always give the same."""
         ...
 
 
-class Clicks:
+class ClickTask:
     """Clicks from rows: cross entropy, and the AUC beside it."""
 
-    score = "validation_auc"
-    alone = True
+    score_name = "validation_auc"
+    depends_on_batch_only = True
 
-    def loss(self, network: Network, rows: Rows, batch: Tensor, step: int) -> Tensor:
+    def loss(self, network: Network, rows: RowTensors, batch: Tensor, step: int) -> Tensor:
         """See Task."""
-        part = rows.at(batch)
-        return loss_of(network(part.state, part.first).float(), part.labels)
+        part = rows.take(batch)
+        return click_loss(network(part.state, part.first_stage).float(), part.labels)
 
-    def validate(self, network: Network, rows: Rows) -> tuple[float, float]:
+    def validate(self, network: Network, rows: RowTensors) -> tuple[float, float]:
         """(log loss, AUC) on `rows`."""
         scores = predict(network, rows).astype(np.float64)
         labels = rows.labels.cpu().numpy()
@@ -55,24 +55,24 @@ class Clicks:
         return float(loss), auc_variance(labels, scores)[0]
 
 
-CLICKS = Clicks()
+CLICK_TASK = ClickTask()
 
 
 @torch.no_grad()
-def predict(network: Network, rows: Rows) -> np.ndarray:
+def predict(network: Network, rows: RowTensors) -> np.ndarray:
     """Click probabilities float32 (rows,), in eval mode; the network's modes are put back after
     it."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     device = next(network.parameters()).device
     scores = [
-        scores_of(
+        click_probabilities(
             network(
-                tuple(tensor[start : start + EVALUATION_ROWS].to(device) for tensor in rows.state),
-                rows.first,
+                tuple(tensor[start : start + EVAL_BATCH_SIZE].to(device) for tensor in rows.state),
+                rows.first_stage,
             )
         )
-        for start in range(0, len(rows), EVALUATION_ROWS)
+        for start in range(0, len(rows), EVAL_BATCH_SIZE)
     ]
     for module, training in modes:
         module.training = training

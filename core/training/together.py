@@ -28,56 +28,56 @@ from core.durable import make_folder
 from core.errors import RunError
 from core.freezing.plan import Plan
 from core.models.card import HeadSettings
-from core.models.network import Head, Network, flat
+from core.models.network import Head, Network, flatten_state
 from core.program import VERSION
 from core.runs.reporter import Point, Reporter
-from core.training.checkpoint import Progress, read_values
-from core.training.feeding import Rows
-from core.training.late import Late
+from core.training.checkpoint import Progress, read_checkpoint
+from core.training.feeding import RowTensors
+from core.training.late import DeferredScalars
 from core.training.lazy_adam import LazyAdamW
 from core.training.loop import (
     CHECKPOINT_SECONDS,
     CancelledError,
     FitResult,
-    Tell,
-    cadence,
+    LogFn,
+    count_steps_per_epoch,
     epoch_batches,
     finish_epoch,
-    report_gradients,
-    report_train_loss,
-    set_rate,
-    start_progress,
-    steps_an_epoch,
+    initial_progress,
+    log_gradient_norms,
+    log_train_loss,
+    logging_intervals,
+    set_lr,
 )
 from core.training.settings import FinetuneRequest, TrainSettings
-from core.training.task import CLICKS
+from core.training.task import CLICK_TASK
 from core.workspace import Workspace, hash_json, write_atomic
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 """Seconds between two looks whether the run that trains this arm's heads has ended, or this one
 shall stop."""
 
 
-def train_together(
-    request: FinetuneRequest, plan: Plan, rows: Rows, network: Network, device: torch.device
+def should_batch_heads(
+    request: FinetuneRequest, plan: Plan, rows: RowTensors, network: Network, device: torch.device
 ) -> bool:
     """Whether the request's arm trains with those of its sweep's other rates: where that was
     measured to be faster."""
     return (
-        request.head_may_share
-        and rows.first == plan.frozen_depth == len(network.stages)
+        request.can_batch_heads
+        and rows.first_stage == plan.frozen_depth == len(network.stages)
         and network.members == 1
         and device.type == "cpu"
     )
 
 
-def shared_folder(
+def batched_heads_folder(
     workspace: Workspace, request: FinetuneRequest, weights: str, data_key: str
 ) -> Path:
     """Where the arms that train with the request's keep what they computed; another sweep, or
     version, has its own.
 
-    weights: hash of the backbone's. data_key: see core.training.table.behind_prefix.
+    weights: hash of the backbone's. data_key: see core.training.table.apply_frozen_prefix.
     """
     alike = dataclasses.replace(request.train, learning_rate=request.rates[0])
     said = dataclasses.asdict(dataclasses.replace(request, train=alike))
@@ -86,11 +86,11 @@ def shared_folder(
 
 
 @dataclass
-class Arm:
+class HeadRun:
     """One learning rate. network: its head, on no stages; the head's weights are a part of those of
     all arms.
 
-    points: all it has reported. failed: the sentence where its loss became no number. watch: is
+    points: all it has reported. failure: the sentence where its loss became no number. on_points: is
     told the points too.
     """
 
@@ -98,14 +98,14 @@ class Arm:
     network: Network
     progress: Progress
     points: list[Point] = field(default_factory=list)
-    failed: str = ""
-    watch: Tell | None = None
+    failure: str = ""
+    on_points: LogFn | None = None
 
     @property
-    def ended(self) -> bool:
+    def finished(self) -> bool:
         """Whether it trains no further."""
         return (
-            bool(self.failed)
+            bool(self.failure)
             or self.progress.stopped
             or self.progress.epoch >= self.settings.epochs
         )
@@ -118,14 +118,14 @@ class Arm:
         )
         return self.network.head.layers[0]
 
-    def tell(self, points: Sequence[Point]) -> None:
+    def log(self, points: Sequence[Point]) -> None:
         """Takes points down, and passes them on."""
         self.points += points
-        if self.watch:
-            self.watch(points)
+        if self.on_points:
+            self.on_points(points)
 
 
-class Heads:
+class BatchedHeads:
     """The heads of all arms as one linear layer, weight (arms, inputs) and bias (arms,), and their
     optimiser."""
 
@@ -134,43 +134,43 @@ class Heads:
         layer = head.layers[0]
         self.weight = layer.weight.detach().repeat(len(settings), 1).requires_grad_()
         self.bias = layer.bias.detach().repeat(len(settings)).requires_grad_()
-        self.arms = [self._arm(place, one) for place, one in enumerate(settings)]
+        self.runs = [self._head_run(place, one) for place, one in enumerate(settings)]
         groups = [
-            {"params": [*arm.layer.parameters()], "part": 1.0, "stage": 0} for arm in self.arms
+            {"params": [*arm.layer.parameters()], "part": 1.0, "stage": 0} for arm in self.runs
         ]
         self.optimiser = LazyAdamW(groups, weight_decay=settings[0].weight_decay, fused=True)
 
-    def _arm(self, place: int, settings: TrainSettings) -> Arm:
+    def _head_run(self, place: int, settings: TrainSettings) -> HeadRun:
         network = Network([], self.weight.shape[1], HeadSettings())
-        arm = Arm(settings, network, Progress(0.0, {}, 0.0))
+        arm = HeadRun(settings, network, Progress(0.0, {}, 0.0))
         arm.layer.weight = nn.Parameter(
             self.weight.detach()[place : place + 1], requires_grad=False
         )
         arm.layer.bias = nn.Parameter(self.bias.detach()[place : place + 1], requires_grad=False)
         return arm
 
-    def begin(self, plan: Plan, validation: Rows) -> None:
+    def start(self, plan: Plan, validation: RowTensors) -> None:
         """Where all arms stand before their first step: at one and the same head, which is
         validated once."""
-        first = self.arms[0]
-        progress = start_progress(
-            first.network, plan, CLICKS, validation, first.settings, first.tell
+        first = self.runs[0]
+        progress = initial_progress(
+            first.network, plan, CLICK_TASK, validation, first.settings, first.log
         )
-        for arm in self.arms:
+        for arm in self.runs:
             arm.progress = dataclasses.replace(
-                copy.deepcopy(progress), rate=arm.settings.learning_rate
+                copy.deepcopy(progress), learning_rate=arm.settings.learning_rate
             )
             arm.points = [*first.points]
 
-    def learn(self, rows: Rows) -> Tensor:
+    def forward_backward(self, rows: RowTensors) -> Tensor:
         """Gives each arm the gradient of its mean loss on `rows`; the losses (arms,)."""
-        outputs = nn.functional.linear(flat(rows.state), self.weight, self.bias)
+        outputs = nn.functional.linear(flatten_state(rows.state), self.weight, self.bias)
         labels = rows.labels[:, None].expand_as(outputs)
         losses = nn.functional.binary_cross_entropy_with_logits(
             outputs, labels, reduction="none"
         ).mean(0)
         for_weight, for_bias = torch.autograd.grad(losses.sum(), (self.weight, self.bias))
-        for place, arm in enumerate(self.arms):
+        for place, arm in enumerate(self.runs):
             arm.layer.weight.grad = for_weight[place : place + 1]
             arm.layer.bias.grad = for_bias[place : place + 1]
         return losses.detach()
@@ -178,7 +178,7 @@ class Heads:
     def save(self, file: Path) -> None:
         """Keeps where all arms stand."""
         # As text, since torch.load takes ten times as long over lists of numbers.
-        arms = [(vars(arm.progress), json.dumps(arm.points), arm.failed) for arm in self.arms]
+        arms = [(vars(arm.progress), json.dumps(arm.points), arm.failure) for arm in self.runs]
         weights = [self.weight.detach(), self.bias.detach()]
         values = {"arms": arms, "weights": weights, "optimiser": self.optimiser.state_dict()}
         write_atomic(file, lambda part: torch.save(values, part))
@@ -188,22 +188,22 @@ class Heads:
         for mine, kept in zip((self.weight, self.bias), values["weights"], strict=True):
             mine.detach().copy_(kept)
         self.optimiser.load_state_dict(values["optimiser"])
-        for arm, (progress, points, failed) in zip(self.arms, values["arms"], strict=True):
-            arm.progress, arm.failed = Progress(**progress), failed
+        for arm, (progress, points, failed) in zip(self.runs, values["arms"], strict=True):
+            arm.progress, arm.failure = Progress(**progress), failed
             arm.points = [(step, name, value) for step, name, value in json.loads(points)]
 
 
-def fit_together(
+def fit_batched_heads(
     network: Network,
     plan: Plan,
-    train: Rows,
-    validation: Rows,
+    train: RowTensors,
+    validation: RowTensors,
     settings: TrainSettings,
     reporter: Reporter,
     rates: Sequence[float],
     folder: Path,
 ) -> FitResult:
-    """As core.training.loop.fit where `train_together`, and the arms of all `rates` beside it as
+    """As core.training.loop.fit where `should_batch_heads`, and the arms of all `rates` beside it as
     far as it goes itself.
 
     Continues from what `folder` holds, which may be this arm's end. Of the seconds that arms train
@@ -211,50 +211,58 @@ def fit_together(
     this call trained and waited.
     """
     began = time.monotonic()
-    heads = Heads(
+    heads = BatchedHeads(
         network.head, [dataclasses.replace(settings, learning_rate=rate) for rate in rates]
     )
-    own, file = heads.arms[[*rates].index(settings.learning_rate)], folder / "heads.pt"
-    with alone(folder, reporter):
+    own, file = heads.runs[[*rates].index(settings.learning_rate)], folder / "heads.pt"
+    with exclusive(folder, reporter):
         elsewhere = time.monotonic() - began
-        values = read_values(file, torch.device("cpu"))
+        values = read_checkpoint(file, torch.device("cpu"))
         if values is None:
-            heads.begin(plan, validation)
+            heads.start(plan, validation)
         else:
             heads.load(values)
         reporter.rewind(0)
         reporter.points(own.points)
-        own.watch, saved = reporter.points, time.monotonic()
-        while not own.ended:
+        own.on_points, saved = reporter.points, time.monotonic()
+        while not own.finished:
             elsewhere += train_epoch(heads, own, plan, train, validation, reporter)
-            if own.ended or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            if own.finished or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 heads.save(file)
                 saved = time.monotonic()
-    if own.failed:
-        raise RunError(own.failed)
+    if own.failure:
+        raise RunError(own.failure)
     ended = own.progress
     reporter.progress(
-        ended.epoch, settings.epochs, ended.step, settings.epochs * steps_an_epoch(train, settings)
+        ended.epoch,
+        settings.epochs,
+        ended.step,
+        settings.epochs * count_steps_per_epoch(train, settings),
     )
     network.load_state_dict(ended.best_weights, strict=False)
     return FitResult(
-        ended.best_epoch, ended.epoch, ended.stopped, earlier=ended.seconds - elsewhere
+        ended.best_epoch, ended.epoch, ended.stopped, earlier_seconds=ended.seconds - elsewhere
     )
 
 
 def train_epoch(
-    heads: Heads, own: Arm, plan: Plan, train: Rows, validation: Rows, reporter: Reporter
+    heads: BatchedHeads,
+    own: HeadRun,
+    plan: Plan,
+    train: RowTensors,
+    validation: RowTensors,
+    reporter: Reporter,
 ) -> float:
     """One epoch, and what comes after it, of every arm that has not ended; the seconds it took all
     of them.
 
     own: the arm whose run this is.
     """
-    each, every, gradients_every = cadence(train, own.settings)
+    each, every, gradients_every = logging_intervals(train, own.settings)
     steps = each * own.settings.epochs
-    training = [(place, arm) for place, arm in enumerate(heads.arms) if not arm.ended]
-    began, before, late = time.monotonic(), own.progress.seconds, Late()
-    summed, rows = torch.zeros(len(heads.arms)), 0
+    training = [(place, arm) for place, arm in enumerate(heads.runs) if not arm.finished]
+    began, before, late = time.monotonic(), own.progress.seconds, DeferredScalars()
+    summed, rows = torch.zeros(len(heads.runs)), 0
 
     def share() -> float:
         return before + (time.monotonic() - began) / len(training)
@@ -262,19 +270,19 @@ def train_epoch(
     for batch in epoch_batches(train, own.settings, own.progress.epoch):
         if reporter.should_stop():
             raise CancelledError
-        for arm, group in zip(heads.arms, heads.optimiser.param_groups, strict=True):
-            set_rate([group], arm.settings, arm.progress, steps)
-        losses = heads.learn(train.at(batch))
+        for arm, group in zip(heads.runs, heads.optimiser.param_groups, strict=True):
+            set_lr([group], arm.settings, arm.progress, steps)
+        losses = heads.forward_backward(train.take(batch))
         summed, rows = summed + losses * len(batch), rows + len(batch)
         step = own.progress.step + 1
         for place, arm in training:
             arm.progress.step = step
-            if step % gradients_every == 0 and not arm.failed:
-                report_gradients(
+            if step % gradients_every == 0 and not arm.failure:
+                log_gradient_norms(
                     heads.optimiser.param_groups[place : place + 1],
                     arm.network,
                     step,
-                    arm.tell,
+                    arm.log,
                     late,
                 )
         heads.optimiser.step()
@@ -282,20 +290,20 @@ def train_epoch(
             for place, arm in training:
                 now = arm.progress
                 now.running_loss, now.running_rows, now.seconds = summed[place], rows, share()
-                try_on(arm, partial(report_train_loss, now, arm.settings, arm.tell, late))
-            summed, rows = torch.zeros(len(heads.arms)), 0
+                run_guarded(arm, partial(log_train_loss, now, arm.settings, arm.log, late))
+            summed, rows = torch.zeros(len(heads.runs)), 0
             reporter.progress(own.progress.epoch + 1, own.settings.epochs, step, steps)
     for _, arm in training:
-        try_on(
+        run_guarded(
             arm,
             partial(
                 finish_epoch,
                 arm.network,
                 plan,
-                CLICKS,
+                CLICK_TASK,
                 validation,
                 arm.settings,
-                arm.tell,
+                arm.log,
                 arm.progress,
             ),
         )
@@ -304,24 +312,24 @@ def train_epoch(
     return time.monotonic() - began
 
 
-def try_on(arm: Arm, do: Callable[[], None]) -> None:
+def run_guarded(head_run: HeadRun, action: Callable[[], None]) -> None:
     """Does what may end the arm by a RunError; that is its own end, and the others train on."""
-    if not arm.failed:
+    if not head_run.failure:
         try:
-            do()
+            action()
         except RunError as error:
-            arm.failed = str(error)
+            head_run.failure = str(error)
 
 
 @contextlib.contextmanager
-def alone(folder: Path, reporter: Reporter) -> Iterator[None]:
+def exclusive(folder: Path, reporter: Reporter) -> Iterator[None]:
     """Waits until no other process trains these arms, and keeps it so; CancelledError when asked to
     stop meanwhile."""
     make_folder(folder)
     lock, waits = FileLock(folder / "lock"), False
     while not lock.is_locked:
         try:
-            lock.acquire(timeout=LOOK_SECONDS)
+            lock.acquire(timeout=POLL_SECONDS)
         except Timeout:
             if not waits:
                 reporter.phase("waiting for an arm that trains with this one")

@@ -9,17 +9,17 @@ import numpy as np
 from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
 from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
 from core.training.unknown_values import (
-    NEARLY_NONE,
+    NEARLY_NONE_SHARE,
     UnknownColumn,
-    known_in_training,
-    names_of,
+    format_fields,
+    known_shares,
     unknown_sentences,
 )
 
-BY_CHANCE = 1e-3
+CHANCE_LEVEL = 1e-3
 """A column that is missing in every row is named where that would happen by chance more rarely than
 this."""
-KNOWS_NONE = (
+KNOWS_NONE_SENTENCE = (
     "The model knows (nearly) no value of the categorical columns C1 to C26, neither of this file"
     " nor of its own training rows: the scores come from the numeric columns alone. Pretrain a"
     " backbone on rows of your own, which makes the vocabulary, fine-tune it, and score with that"
@@ -31,12 +31,12 @@ def unknown_summary(
     preprocessing: Preprocessing,
     columns: Sequence[UnknownColumn],
     counts: np.ndarray,
-    learnt: np.ndarray | None,
+    training_counts: np.ndarray | None,
 ) -> dict[str, Any]:
     """JSON-ready: what is to be said of values that the model does not know or that are missing.
 
-    `shares` of all rows with an unknown value by field; the `columns` to explain; `knows_none`, see
-    `knows_none`; `missing_columns`, see `missing_columns`; and `sentences` on all of these.
+    `shares` of all rows with an unknown value by field; the `columns` to explain; `knows_no_category`, see
+    `knows_no_category`; `missing_columns`, see `missing_columns`; and `sentences` on all of these.
 
     Args:
         columns: see `unknown_columns`.
@@ -44,22 +44,22 @@ def unknown_summary(
         learnt: the same of the training rows; None where they are gone.
     """
     shares = counts[:, UNSEEN] / np.maximum(counts.sum(axis=1), 1)
-    nothing = knows_none(counts, known_in_training(preprocessing, learnt))
-    missing = missing_columns(counts, _missing_in_training(preprocessing, learnt))
+    nothing = knows_no_category(counts, known_shares(preprocessing, training_counts))
+    missing = missing_columns(counts, _missing_shares(preprocessing, training_counts))
     return {
         "shares": dict(zip(FIELDS, shares.tolist(), strict=True)),
         "columns": [dataclasses.asdict(column) for column in columns],
         "knows_none": nothing,
         "missing_columns": missing,
         "sentences": [
-            *([KNOWS_NONE] if nothing else []),
+            *([KNOWS_NONE_SENTENCE] if nothing else []),
             *([missing_sentence(missing)] if missing else []),
             *unknown_sentences(columns),
         ],
     }
 
 
-def knows_none(counts: np.ndarray, training: np.ndarray) -> bool:
+def knows_no_category(counts: np.ndarray, training: np.ndarray) -> bool:
     """Whether the model knew (nearly) no categorical value, neither of these rows nor of its own
     training rows.
 
@@ -68,12 +68,12 @@ def knows_none(counts: np.ndarray, training: np.ndarray) -> bool:
 
     Args:
         counts: of the scored rows, int64 (39, bins), see core.data.profile.drift_counts.
-        training: see `known_in_training`, shape (39,).
+        training: see `known_shares`, shape (39,).
     """
     places = [FIELDS.index(field) for field in CATEGORICAL]
     present = (counts.sum(axis=1) - counts[:, MISSING])[places]
     known = present - counts[places, UNSEEN]
-    most = NEARLY_NONE * present.sum()
+    most = NEARLY_NONE_SHARE * present.sum()
     return bool(
         present.any() and known.sum() <= most and (training[places] * present).sum() <= most
     )
@@ -91,14 +91,15 @@ def missing_columns(counts: np.ndarray, missing: np.ndarray) -> list[str]:
     return [
         field
         for place, field in enumerate(FIELDS)
-        if rows[place] and counts[place, MISSING] == rows[place] and chance[place] < BY_CHANCE
+        if rows[place] and counts[place, MISSING] == rows[place] and chance[place] < CHANCE_LEVEL
     ]
 
 
 def missing_sentence(fields: Sequence[str]) -> str:
     """That these fields, at least one, are missing in every row."""
     names = [
-        names_of([field for field in fields if field in kind]) for kind in (NUMERIC, CATEGORICAL)
+        format_fields([field for field in fields if field in kind])
+        for kind in (NUMERIC, CATEGORICAL)
     ]
     where, verb = " and ".join(filter(None, names)), "are" if len(fields) > 1 else "is"
     which, they, them = (
@@ -112,11 +113,11 @@ def missing_sentence(fields: Sequence[str]) -> str:
     )
 
 
-def _missing_in_training(preprocessing: Preprocessing, learnt: np.ndarray | None) -> np.ndarray:
+def _missing_shares(preprocessing: Preprocessing, training_counts: np.ndarray | None) -> np.ndarray:
     """Share of the training rows in which each field is missing, float64 (39,); where they are
     gone, the most it is."""
-    if learnt is None:
-        return 1 - known_in_training(preprocessing, None)
+    if training_counts is None:
+        return 1 - known_shares(preprocessing, None)
     # As if two more rows had been seen, one of them missing: of few rows, none missing does not
     # mean never.
-    return (learnt[:, MISSING] + 1) / (learnt.sum(axis=1) + 2)
+    return (training_counts[:, MISSING] + 1) / (training_counts.sum(axis=1) + 2)

@@ -13,25 +13,25 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from core.data.counts import count
+from core.data.counts import count_column
 from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
 from core.data.schema import CATEGORICAL, FIELDS
-from core.training.spellings import Spelling, spellings, spellings_for
+from core.training.spellings import Spelling, all_spellings, candidate_spellings
 
-LEAST_ROWS = 20
+MIN_ROWS = 20
 """Rows that must be known, by the training rows, for a column to be called unknown; and rows that a
 spelling must explain where others are known."""
-NEARLY_NONE = 0.05
+NEARLY_NONE_SHARE = 0.05
 """Share of the rows that are known by the training rows up to which a column is called unknown."""
-EXPLAINED = 0.5
+EXPLAINED_SHARE = 0.5
 """Share of those rows that a spelling must explain to be named as the reason."""
-EXPLAINED_BESIDE_KNOWN = 0.01
+PARTLY_EXPLAINED_SHARE = 0.01
 """The same where other rows are known: of all rows."""
 _BATCHES = 8
 """Batches of a long file, evenly spread over it, in which unknown values are looked for."""
-_LOOKED_AT = 5000
+_MOST_FREQUENT = 5000
 """Most frequent values of a column among which unknown ones are looked for."""
-_TRIED = 100
+_MAX_TRIED = 100
 """Unknown values on which spellings are tried."""
 _HASH_LENGTH = 8
 _LETTERS = {
@@ -64,10 +64,10 @@ class UnknownColumn:
     def nearly_all(self) -> bool:
         """Whether (nearly) no value is known where enough would be, were the file like the training
         rows."""
-        return self.expected >= LEAST_ROWS and self.known <= NEARLY_NONE * self.expected
+        return self.expected >= MIN_ROWS and self.known <= NEARLY_NONE_SHARE * self.expected
 
 
-def known_in_training(preprocessing: Preprocessing, counts: np.ndarray | None) -> np.ndarray:
+def known_shares(preprocessing: Preprocessing, counts: np.ndarray | None) -> np.ndarray:
     """Share of rows with a value whose value is known, float64 (39,), among the training rows.
 
     counts: see core.data.profile.drift_counts; None where the training rows are gone: then the
@@ -92,9 +92,9 @@ def unknown_columns(
     Args:
         rows: the scored rows, with columns C1..C26.
         counts: of these rows, int64 (39, bins), see core.data.profile.drift_counts.
-        training: see `known_in_training`, shape (39,).
+        training: see `known_shares`, shape (39,).
     """
-    rows = _some_of(rows)
+    rows = _subsample_batches(rows)
     found: list[UnknownColumn] = []
     # The columns of a file are mostly spelled in the same way, so what explained one is tried first
     # on the next.
@@ -106,8 +106,8 @@ def unknown_columns(
         column = UnknownColumn(field, present, present - unknown, float(training[place] * present))
         if column.nearly_all:
             found.append(_explain(preprocessing, rows[field], column, explained))
-        elif unknown >= LEAST_ROWS:
-            found += _explain_some(preprocessing, rows[field], column)
+        elif unknown >= MIN_ROWS:
+            found += _explain_partly(preprocessing, rows[field], column)
     return tuple(found)
 
 
@@ -132,7 +132,7 @@ def _explain(
     field = column.field
     values, totals = _unknown_values(preprocessing, rows, field)
     # Once undone, as many are known as in training, and of the most frequent values rather more.
-    wanted = EXPLAINED * column.expected / column.rows * totals.sum()
+    wanted = EXPLAINED_SHARE * column.expected / column.rows * totals.sum()
 
     def best_of(candidates: Iterable[Spelling]) -> Spelling | None:
         """The simplest one that explains enough, unless another explains clearly more; the simplest
@@ -148,7 +148,7 @@ def _explain(
 
     found = best_of(explained)
     if found is None and (
-        found := best_of(spellings_for(values, _usual_length(preprocessing, field)))
+        found := best_of(candidate_spellings(values, _usual_length(preprocessing, field)))
     ):
         explained.append(found)
     if found is not None:
@@ -156,15 +156,18 @@ def _explain(
     for other in CATEGORICAL:
         if (
             other != field
-            and totals[preprocessing.is_known(other, pa.array(values))].sum() >= wanted
+            and totals[preprocessing.in_vocabulary(other, pa.array(values))].sum() >= wanted
         ):
             return dataclasses.replace(column, reason=f"column:{other}", example=values[0])
-    theirs, ours = _look(values), _look(preprocessing.vocabularies[field][:_TRIED].to_pylist())
+    theirs, ours = (
+        _describe_values(values),
+        _describe_values(preprocessing.vocabularies[field][:_MAX_TRIED].to_pylist()),
+    )
     reason = "another_hash" if theirs == ours else "another_spelling"
     return dataclasses.replace(column, reason=reason, file=theirs, model=ours, example=values[0])
 
 
-def _explain_some(
+def _explain_partly(
     preprocessing: Preprocessing, rows: pa.ChunkedArray, column: UnknownColumn
 ) -> tuple[UnknownColumn, ...]:
     """`column`, of which some values are known, where another spelling explains why others are not;
@@ -174,10 +177,10 @@ def _explain_some(
     zero.
     """
     values, totals = _unknown_values(preprocessing, rows, column.field)
-    wanted = max(LEAST_ROWS, EXPLAINED_BESIDE_KNOWN * len(rows))
-    for spelling in spellings(_usual_length(preprocessing, column.field)):
+    wanted = max(MIN_ROWS, PARTLY_EXPLAINED_SHARE * len(rows))
+    for spelling in all_spellings(_usual_length(preprocessing, column.field)):
         if (
-            spelling.of_some
+            spelling.partial
             and _explained_rows(preprocessing, column.field, spelling, values, totals) >= wanted
         ):
             example = next(
@@ -189,7 +192,7 @@ def _explain_some(
     return ()
 
 
-def _some_of(rows: pa.Table) -> pa.Table:
+def _subsample_batches(rows: pa.Table) -> pa.Table:
     """The categorical columns of all rows, or of some batches where there are many."""
     batches = rows.select(CATEGORICAL).to_batches()
     if len(batches) <= _BATCHES:
@@ -205,7 +208,7 @@ def _with_reason(column: UnknownColumn, spelling: Spelling, example: str) -> Unk
 
 
 def _usual_length(preprocessing: Preprocessing, field: str) -> int:
-    values = preprocessing.vocabularies[field][:_LOOKED_AT].to_pylist()
+    values = preprocessing.vocabularies[field][:_MOST_FREQUENT].to_pylist()
     return Counter(map(len, values)).most_common(1)[0][0] if values else 0
 
 
@@ -213,13 +216,15 @@ def _unknown_values(
     preprocessing: Preprocessing, column: pa.ChunkedArray, field: str
 ) -> tuple[list[str], np.ndarray]:
     """(the most frequent unknown values, rows of each)."""
-    values, totals = count(column).most(_LOOKED_AT)
-    unknown = ~preprocessing.is_known(field, values)
-    return values.filter(pa.array(unknown)).to_pylist()[:_TRIED], totals[unknown][:_TRIED]
+    values, totals = count_column(column).most_common(_MOST_FREQUENT)
+    unknown = ~preprocessing.in_vocabulary(field, values)
+    return values.filter(pa.array(unknown)).to_pylist()[:_MAX_TRIED], totals[unknown][:_MAX_TRIED]
 
 
 def _is_explained(preprocessing: Preprocessing, field: str, spelling: Spelling, value: str) -> bool:
-    return bool(preprocessing.is_known(field, pa.array([spelling.undo(value)], pa.string()))[0])
+    return bool(
+        preprocessing.in_vocabulary(field, pa.array([spelling.undo(value)], pa.string()))[0]
+    )
 
 
 def _explained_rows(
@@ -231,16 +236,16 @@ def _explained_rows(
 ) -> int:
     """Rows whose unknown value is known once the spelling is undone."""
     undone = [spelling.undo(value) for value in values]
-    known = preprocessing.is_known(field, pa.array(undone, pa.string()))
+    known = preprocessing.in_vocabulary(field, pa.array(undone, pa.string()))
     return int(totals[known].sum())
 
 
-def _look(values: Sequence[str]) -> str:
+def _describe_values(values: Sequence[str]) -> str:
     """What most of the values look like, in words."""
-    return Counter(map(_look_of, values)).most_common(1)[0][0]
+    return Counter(map(_describe_value, values)).most_common(1)[0][0]
 
 
-def _look_of(value: str) -> str:
+def _describe_value(value: str) -> str:
     if len(value) < _HASH_LENGTH and value.isdigit():
         return "short numbers"
     for kind, letters in _LETTERS.items():
@@ -251,13 +256,13 @@ def _look_of(value: str) -> str:
 
 def _sentence(columns: list[UnknownColumn]) -> str:
     first, rows = columns[0], sum(column.rows for column in columns)
-    names = names_of([column.field for column in columns])
+    names = format_fields([column.field for column in columns])
     where = (
         f"{names} ({len(columns)} of {len(CATEGORICAL)} categorical columns)"
         if len(columns) > 3
         else names
     )
-    where += f", such as {_short(first.example)},"
+    where += f", such as {_shorten(first.example)},"
     known, expected = (
         sum(getattr(column, name) for column in columns) / rows for name in ("known", "expected")
     )
@@ -268,7 +273,7 @@ def _sentence(columns: list[UnknownColumn]) -> str:
         else f"No value of {where} is known to this model: "
     )
     if first.reason.startswith("column:"):
-        return start + f"{_moved(columns)} Are the columns in another order?"
+        return start + f"{_describe_swaps(columns)} Are the columns in another order?"
     alike = all((column.file, column.model) == (first.file, first.model) for column in columns)
     if first.reason == "another_hash":
         looks = first.model if alike else f"in {first.field} {first.model}"
@@ -291,7 +296,7 @@ def _sentence(columns: list[UnknownColumn]) -> str:
     return start + f"{has}{likewise}. Write them as the model has them, then score the file again."
 
 
-def _moved(columns: list[UnknownColumn]) -> str:
+def _describe_swaps(columns: list[UnknownColumn]) -> str:
     """Which columns' values stand where, of at most three columns."""
     pairs = [(column.field, column.reason.removeprefix("column:")) for column in columns]
     if len(pairs) == 1:
@@ -302,7 +307,7 @@ def _moved(columns: list[UnknownColumn]) -> str:
     return f"they are values of other columns ({', '.join(shown[:-1])} and {shown[-1]})."
 
 
-def names_of(fields: Sequence[str]) -> str:
+def format_fields(fields: Sequence[str]) -> str:
     """C1, C3 to C7 and C9; "" for no field."""
     if not fields:
         return ""
@@ -314,5 +319,5 @@ def names_of(fields: Sequence[str]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
-def _short(value: str) -> str:
+def _shorten(value: str) -> str:
     return repr(value if len(value) <= 40 else value[:37] + "...")

@@ -2,7 +2,7 @@
 by line.
 
 A line holds a word and its floats, between spaces or tabs: `C3=68fd1e64 0.12 -0.5 …`. The words are
-those of core.training.wordvectors.words; one with whitespace inside cannot be written here.
+those of core.training.wordvectors.embedding_words; one with whitespace inside cannot be written here.
 word2vec's text format is the same below a first line `count floats`, which is held to its word.
 Plain, or packed as a sample may be (gzip and so on).
 """
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from core.data import reader_process
-from core.data.containers import PARQUET, container_of, open_rows
+from core.data.containers import PARQUET, detect_container, open_rows
 from core.data.paths import check_input
-from core.data.reader_server import Tell
+from core.data.reader_server import SendEvent
 from core.errors import BadInput
 from core.models.registry import SETTING_FIELDS
 
@@ -29,15 +29,17 @@ MAX_BYTES = 20 * 2**30
 """Unpacked; the largest file that GloVe's authors publish has under 6 GB."""
 BLOCK_BYTES = 2**20
 _WORDS, _PLACES, _VECTORS = "words.json", "places.npy", "vectors.npy"
-_HIGHEST = float(np.finfo(np.float32).max)
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _EXAMPLE = "it needs lines such as 'C3=68fd1e64 0.12 -0.5 …'"
 
 
 def read_vectors(path: Path, words: list[str], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """`vectors_in`, in a process of its own."""
+    """`parse_vectors`, in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="thaw-") as folder:
         (Path(folder) / _WORDS).write_text(json.dumps(words), encoding="ascii")
-        reader_process.call(vectors_job, path, {"path": str(path), "folder": folder, "size": size})
+        reader_process.call(
+            read_vectors_job, path, {"path": str(path), "folder": folder, "size": size}
+        )
         places, vectors = (
             np.load(Path(folder) / name, allow_pickle=False) for name in (_PLACES, _VECTORS)
         )
@@ -52,18 +54,18 @@ def read_vectors(path: Path, words: list[str], size: int) -> tuple[np.ndarray, n
     return places, vectors
 
 
-def vectors_job(request: dict[str, Any], tell: Tell) -> None:
-    """The work of `read_vectors`: the words come as a file of its folder, and so do the places and
+def read_vectors_job(request: dict[str, Any], report_progress: SendEvent) -> None:
+    """The work of `read_embedding_vectors`: the words come as a file of its folder, and so do the places and
     vectors go."""
     folder = Path(request["folder"])
     words = json.loads((folder / _WORDS).read_text(encoding="ascii"))
-    places, vectors = vectors_in(Path(request["path"]), words, request["size"], tell)
+    places, vectors = parse_vectors(Path(request["path"]), words, request["size"], report_progress)
     np.save(folder / _PLACES, places)
     np.save(folder / _VECTORS, vectors)
 
 
-def vectors_in(
-    path: Path, words: list[str], size: int, tell: Tell
+def parse_vectors(
+    path: Path, words: list[str], size: int, report_progress: SendEvent
 ) -> tuple[np.ndarray, np.ndarray]:
     """(places int64 (n,) in `words`, vectors float32 (n, size)) of the words that the file and
     `words` share.
@@ -78,14 +80,14 @@ def vectors_in(
     vectors = np.zeros((len(words), size), dtype=np.float32)
     promised: int | None = None
     first, count = "", 0
-    for number, line in _lines(path, tell):
+    for number, line in _lines(path, report_progress):
         try:
-            word, *values = _text(line).split()
+            word, *values = _decode(line).split()
             if number == 1 and len(values) == 1 and word.isdecimal() and values[0].isdecimal():
                 promised = int(word)
                 _check_size(int(values[0]), size, first=True)
                 continue
-            vector = _finite(values)
+            vector = _parse_floats(values)
             _check_size(len(vector), size, first=count == 0)
             first = first or word
             count += 1
@@ -94,7 +96,7 @@ def vectors_in(
                 continue
             if found[place]:
                 raise ValueError(
-                    f"gives the word {_short(word)} a second time; keep one of the two"
+                    f"gives the word {_shorten(word)} a second time; keep one of the two"
                 )
         except ValueError as fault:
             raise BadInput(f"Line {number:,} of {path.name!r} {fault}.") from fault
@@ -110,19 +112,19 @@ def vectors_in(
     if not found.any():
         raise BadInput(
             f"None of the {count:,} words in {path.name!r} is in the dataset's vocabulary. Words"
-            f" look like {_examples(words)}; the first one received is {_short(first)}."
+            f" look like {_example_words(words)}; the first one received is {_shorten(first)}."
         )
     places = np.flatnonzero(found)
     return places, vectors[places]
 
 
-def _lines(path: Path, tell: Tell) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path, report_progress: SendEvent) -> Iterator[tuple[int, bytes]]:
     """(number from 1, line) of every line that is not blank; no more than a block and a line in
     memory."""
     check_input(path, "file of vectors")
     if not path.stat().st_size:
         raise BadInput(f"{path.name!r} is empty; {_EXAMPLE}.")
-    if container_of(path) == PARQUET:
+    if detect_container(path) == PARQUET:
         raise BadInput(
             f"{path.name!r} is a Parquet file, where vectors are read from text; {_EXAMPLE}."
         )
@@ -130,7 +132,7 @@ def _lines(path: Path, tell: Tell) -> Iterator[tuple[int, bytes]]:
     rest = b""
     with open_rows(path) as stream:
         while block := stream.read(BLOCK_BYTES):
-            tell(stream.share)
+            report_progress(stream.progress)
             read += len(block)
             if read > MAX_BYTES:
                 raise BadInput(
@@ -151,14 +153,14 @@ def _lines(path: Path, tell: Tell) -> Iterator[tuple[int, bytes]]:
         yield number + 1, rest
 
 
-def _text(line: bytes) -> str:
+def _decode(line: bytes) -> str:
     try:
         return line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 text: {line[:40]!r}") from error
 
 
-def _finite(values: list[str]) -> np.ndarray:
+def _parse_floats(values: list[str]) -> np.ndarray:
     """The values as float32; ValueError with the first that is no finite number."""
     floats = []
     for value in values:
@@ -167,8 +169,8 @@ def _finite(values: list[str]) -> np.ndarray:
         except ValueError:
             number = math.nan
         # False for NaN as well.
-        if not abs(number) <= _HIGHEST:
-            raise ValueError(f"has {_short(value)} among its floats, which is no finite number")
+        if not abs(number) <= _FLOAT32_MAX:
+            raise ValueError(f"has {_shorten(value)} among its floats, which is no finite number")
         floats.append(number)
     return np.array(floats, dtype=np.float32)
 
@@ -185,10 +187,10 @@ def _check_size(received: int, size: int, first: bool) -> None:
     )
 
 
-def _examples(words: list[str]) -> str:
+def _example_words(words: list[str]) -> str:
     named = [word for word in words if word[-1] not in "=?"] or words
-    return f"{_short(named[0])} or {_short(named[-1])}"
+    return f"{_shorten(named[0])} or {_shorten(named[-1])}"
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:60]}…")

@@ -14,16 +14,16 @@ from core.data.datasets import find_dataset
 from core.durable import staging
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
-from core.models.backbone import WEIGHTS
+from core.models.backbone import WEIGHTS_FILE
 from core.models.card import BackboneCard
 from core.models.library import find_backbone
 from core.runs.predictions import read_predictions
 from core.runs.reporter import Decision, Point
 from core.runs.store import Run
 from core.stored import StoredArrays
-from core.training.apply import model_card
+from core.training.apply import load_model_card
 from core.training.devices import choose_device
-from core.training.job import environment, execute
+from core.training.job import execute, runtime_environment
 from core.workspace import Workspace, hash_file
 
 _COMPARED = (
@@ -86,10 +86,10 @@ class Verification:
                     f" differ by at most {self.largest_score_difference:.2g}."
                 )
             return f"{text} (Around the run, {around}.)" if around else text
-        worst = max(self.differences, key=_size)
+        worst = max(self.differences, key=_magnitude)
         text = (
             f"Not the same {where}: {len(self.differences)} of {self.compared} numbers differ, most"
-            f" of all {worst.name} ({_shown(worst.first)} then, {_shown(worst.again)} now)."
+            f" of all {worst.name} ({_format(worst.first)} then, {_format(worst.again)} now)."
         )
         if self.largest_score_difference is not None:
             text += f" Scores differ by at most {self.largest_score_difference:.2g}."
@@ -101,26 +101,26 @@ class Verification:
 
 
 @dataclass(frozen=True)
-class _Rehearsal(Workspace):
-    """The workspace to read from; what a run writes goes to `aside` instead."""
+class _ScratchWorkspace(Workspace):
+    """The workspace to read from; what a run writes goes to `scratch` instead."""
 
-    aside: Path = Path()
+    scratch: Path = Path()
     pretrains: bool = False
 
     @property
     def runs(self) -> Path:
-        return self.aside / "runs"
+        return self.scratch / "runs"
 
     @property
     def cache(self) -> Path:
-        return self.aside / "cache"
+        return self.scratch / "cache"
 
     @property
     def backbones(self) -> Path:
-        return self.aside / "backbones" if self.pretrains else super().backbones
+        return self.scratch / "backbones" if self.pretrains else super().backbones
 
 
-class _Progress:
+class _ProgressReporter:
     """A reporter that passes on how far the run has come, and no more.
 
     halted: epochs after which successive halving had ended the run, 0 where it had not.
@@ -163,21 +163,23 @@ def verify(
     anything is computed, when the run is not done, its dataset or backbone is gone or has changed,
     or it ran on a device that is not here.
     """
-    request = _check(workspace, run)
+    request = _check_repeatable(workspace, run)
     assert run.result is not None
     threads = torch.get_num_threads()
     with staging(workspace.cache) as folder:
-        aside = _Rehearsal(workspace.root, folder, run.kind == "pretrain")
+        aside = _ScratchWorkspace(workspace.root, folder, run.kind == "pretrain")
         aside.cache.mkdir()
         try:
             torch.set_num_threads(run.result["environment"].get("threads", threads))
             result = execute(
-                aside, dataclasses.replace(run, request=request), _Progress(on_progress, run.halted)
+                aside,
+                dataclasses.replace(run, request=request),
+                _ProgressReporter(on_progress, run.halted),
             )
-            around = environment() | {"device": result["device"]}
+            around = runtime_environment() | {"device": result["device"]}
         finally:
             torch.set_num_threads(threads)
-        first, again = _numbers(run.result), _numbers(result)
+        first, again = _compared_numbers(run.result), _compared_numbers(result)
         names = list(dict.fromkeys([*first, *again]))
         found = [Difference(name, first.get(name), again.get(name)) for name in names]
         differences = tuple(one for one in found if not _identical(one.first, one.again))
@@ -190,7 +192,7 @@ def verify(
             _largest_difference(
                 read_predictions(workspace, run.id), read_predictions(aside, run.id)
             ),
-            hash_file(_weights(workspace, run)) == hash_file(_weights(aside, run)),
+            hash_file(_weights_path(workspace, run)) == hash_file(_weights_path(aside, run)),
             tuple(
                 (name, str(before.get(name, "not recorded")), str(value))
                 for name, value in around.items()
@@ -201,7 +203,7 @@ def verify(
         )
 
 
-def _check(workspace: Workspace, run: Run) -> dict[str, Any]:
+def _check_repeatable(workspace: Workspace, run: Run) -> dict[str, Any]:
     """The request to carry out; BadInput, saying which, when something it needs is not what it
     was."""
     if run.kind not in ("pretrain", "finetune"):
@@ -225,7 +227,7 @@ def _check(workspace: Workspace, run: Run) -> dict[str, Any]:
             find_backbone(workspace, run.result["backbone"]), run.result.get("backbone_sha256"), run
         )
     if (
-        not _weights(workspace, run).exists()
+        not _weights_path(workspace, run).exists()
         or not (workspace.runs / run.id / "predictions.npz").exists()
     ):
         raise BadInput(
@@ -233,7 +235,7 @@ def _check(workspace: Workspace, run: Run) -> dict[str, Any]:
             " with."
         )
     # What is damaged is said before hours are spent on what it is to be compared with.
-    model_card(workspace, run)
+    load_model_card(workspace, run)
     read_predictions(workspace, run.id)
     # `auto` must find the kind of device that the run had, whatever else is here now.
     device = "cpu" if run.result["device"] == "cpu" else "cuda"
@@ -242,7 +244,7 @@ def _check(workspace: Workspace, run: Run) -> dict[str, Any]:
 
 
 def _check_weights(card: BackboneCard, recorded: str | None, run: Run) -> None:
-    now = hash_file(card.folder / WEIGHTS)
+    now = hash_file(card.folder / WEIGHTS_FILE)
     for then in (card.weights_sha256, recorded or card.weights_sha256):
         if now != then:
             raise BadInput(
@@ -251,13 +253,13 @@ def _check_weights(card: BackboneCard, recorded: str | None, run: Run) -> None:
             )
 
 
-def _weights(workspace: Workspace, run: Run) -> Path:
+def _weights_path(workspace: Workspace, run: Run) -> Path:
     if run.kind == "finetune":
-        return workspace.runs / run.id / "model" / WEIGHTS
-    return workspace.backbones / f"b-{run.id.removeprefix('r-')}" / WEIGHTS
+        return workspace.runs / run.id / "model" / WEIGHTS_FILE
+    return workspace.backbones / f"b-{run.id.removeprefix('r-')}" / WEIGHTS_FILE
 
 
-def _numbers(result: dict[str, Any]) -> dict[str, float | None]:
+def _compared_numbers(result: dict[str, Any]) -> dict[str, float | None]:
     """Every compared number of a result by its path, such as "metrics target_test auc"."""
     found: dict[str, float | None] = {}
 
@@ -280,7 +282,7 @@ def _identical(a: float | None, b: float | None) -> bool:
     return a == b or (is_missing(a) and is_missing(b))
 
 
-def _size(one: Difference) -> float:
+def _magnitude(one: Difference) -> float:
     """How large a difference is; where one number alone is missing, larger than any that can be
     computed."""
     if is_missing(one.first) or is_missing(one.again):
@@ -302,5 +304,5 @@ def _largest_difference(first: StoredArrays, again: StoredArrays) -> float | Non
     )
 
 
-def _shown(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "none" if is_missing(value) else repr(value)

@@ -32,7 +32,7 @@ def architecture_fields(architecture: str) -> dict[str, Any]:
 def setting_field(field: SettingField, default: Any, key: str) -> Any:
     """One setting, asked for by the kind of its default: a switch, block widths, a whole number or
     a share."""
-    about = f"{field.about[0].upper()}{field.about[1:]}."
+    about = f"{field.description[0].upper()}{field.description[1:]}."
     if isinstance(default, bool):
         return st.toggle(field.label, default, key=key, help=about)
     if isinstance(default, list):

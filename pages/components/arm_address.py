@@ -8,8 +8,8 @@ from core.models.card import BackboneCard, HeadSettings
 from core.runs.sweep import Arm
 
 
-def arm_text(arm: Arm) -> str:
-    """The arm as `read_arm` reads it; options at their defaults are left out when they are not
+def format_arm(arm: Arm) -> str:
+    """The arm as `parse_arm` reads it; options at their defaults are left out when they are not
     given."""
     if arm.strategy == "depth":
         return str(arm.freeze_depth)
@@ -20,7 +20,7 @@ def arm_text(arm: Arm) -> str:
     return ":".join([arm.strategy, *options])
 
 
-def read_arm(text: str, card: BackboneCard) -> Arm:
+def parse_arm(text: str, card: BackboneCard) -> Arm:
     """The arm that a text stands for; BadInput where it stands for none, or for one that the
     backbone cannot have."""
     name, *pairs = text.split(":")

@@ -6,30 +6,43 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from core.evaluation.costs import Costs
+from core.evaluation.costs import DecisionCosts
 from core.evaluation.format_metrics import format_bounds, format_metric, format_p
-from core.evaluation.seeds import Mean, mean_of_rows
-from core.evaluation.slices import NEEDED, SliceDifference, SliceMetrics
+from core.evaluation.seeds import MeanEstimate, mean_over_rows
+from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference, SliceMetrics
 from core.report.arm_styles import arm_colors
-from core.report.decision_figures import cost_figure, slice_figure
-from core.report.decisions import DOMAIN, EVERY_COLUMN, GRID, ArmCost, arm_cost, cost_difference
+from core.report.decision_figures import cost_curve_figure, slice_figure
+from core.report.decisions import (
+    BY_DOMAIN,
+    BY_EVERY_COLUMN,
+    THRESHOLD_GRID,
+    ArmCost,
+    arm_cost,
+    cost_difference,
+)
 from core.report.decisions import arm_slices as sliced
 from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
 from pages.components.choice import choose_text
-from pages.components.common import errors_shown, escape_markdown, interval, percent, workspace
+from pages.components.common import (
+    catch_errors,
+    escape_markdown,
+    format_interval_text,
+    format_percent,
+    workspace,
+)
 from pages.components.decision_fields import column_slices, cost_fields, slice_columns
-from pages.components.heavy import heavy
+from pages.components.heavy import compute_slot
 
-MOST_DIFFERENCES = 30
+MAX_DIFFERENCES = 30
 
 
 def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
     """For every arm the threshold that costs least on validation rows, and what it costs on target
     test rows."""
-    with errors_shown():
+    with catch_errors():
         costs = cost_fields()
-        found = {one.title: _paid(_identity([one]), costs, one) for one in arms}
+        found = {one.title: _cached_cost(_cache_key([one]), costs, one) for one in arms}
         against = found.get(reference)
         st.dataframe(
             pd.DataFrame(
@@ -61,7 +74,7 @@ def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
         )
         curves = {title: (one.curve, one.thresholds[0]) for title, one in found.items()}
         chart(
-            cost_figure(GRID, curves),
+            cost_curve_figure(THRESHOLD_GRID, curves),
             "compare-cost",
             360,
             "Cost a row by threshold, of the first seed of each arm",
@@ -69,22 +82,22 @@ def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
 
 
 @st.cache_data(max_entries=64, show_spinner="Weighing the costs")
-def _paid(identity: tuple[str, ...], costs: Costs, _arm: ArmResult) -> ArmCost:
-    with heavy():
+def _cached_cost(identity: tuple[str, ...], costs: DecisionCosts, _arm: ArmResult) -> ArmCost:
+    with compute_slot():
         return arm_cost(workspace(), _arm, costs)
 
 
 def _cost_row(title: str, one: ArmCost, reference: ArmCost | None) -> dict[str, object]:
-    mean = mean_of_rows(one.rows)
+    mean = mean_over_rows(one.row_costs)
     low, high = min(one.thresholds), max(one.thresholds)
     return {
         "Arm": title,
         "Threshold": f"{low:.3f}" if high - low < 5e-4 else f"{low:.3f} to {high:.3f}",
         "Cost a test row": mean.value,
-        "95 % interval": _range(mean),
+        "95 % interval": _format_interval(mean),
         "Less the reference's": _difference(one, reference) if reference else "–",
-        "At the highest F1": one.at_f1,
-        "Rows acted on": percent(one.acted),
+        "At the highest F1": one.cost_at_f1,
+        "Rows acted on": format_percent(one.acted_share),
     }
 
 
@@ -92,15 +105,17 @@ def _difference(one: ArmCost, other: ArmCost) -> str:
     difference = cost_difference(one, other)
     if isinstance(difference, str):
         return difference
-    return interval(difference.value, difference.low, difference.high, signed=True)
+    return format_interval_text(difference.value, difference.low, difference.high, signed=True)
 
 
 def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
     """Metrics of every arm by the values of a column, and the slices where arms differ most from
     the reference."""
-    options = [DOMAIN, *slice_columns(arms[0].runs[0].dataset)] + [EVERY_COLUMN] * (len(arms) > 1)
+    options = [BY_DOMAIN, *slice_columns(arms[0].runs[0].dataset)] + [BY_EVERY_COLUMN] * (
+        len(arms) > 1
+    )
     if any("source_test" not in one.auc for one in arms):
-        options.remove(DOMAIN)
+        options.remove(BY_DOMAIN)
     with st.columns([2, 3])[0]:
         about = (
             "By whose values the test rows are sliced. It changes no score, only how they are"
@@ -108,23 +123,23 @@ def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
         )
         column = choose_text("Column", options, "column", about)
     reference = reference if any(one.title == reference for one in arms) else arms[0].title
-    with errors_shown():
-        metrics, differences = _sliced(_identity(arms), column, reference, arms)
-        if column != EVERY_COLUMN:
-            _metrics(column, metrics)
+    with catch_errors():
+        metrics, differences = _cached_slices(_cache_key(arms), column, reference, arms)
+        if column != BY_EVERY_COLUMN:
+            _show_metrics(column, metrics)
         if len(arms) > 1:
-            _differences(column, differences, reference)
+            _show_differences(column, differences, reference)
 
 
 @st.cache_data(max_entries=64, show_spinner="Slicing the test rows")
-def _sliced(
+def _cached_slices(
     identity: tuple[str, ...], column: str, reference: str, _arms: Sequence[ArmResult]
 ) -> tuple[dict[str, list[SliceMetrics]], list[SliceDifference]]:
-    with heavy():
+    with compute_slot():
         return sliced(workspace(), _arms, column, reference, column_slices)
 
 
-def _metrics(column: str, metrics: dict[str, list[SliceMetrics]]) -> None:
+def _show_metrics(column: str, metrics: dict[str, list[SliceMetrics]]) -> None:
     alt = f"AUC by slice: {column}"
     slices = next(iter(metrics.values()))
     tall = 100 + len(slices) * (18 + 10 * len(metrics))
@@ -136,9 +151,9 @@ def _metrics(column: str, metrics: dict[str, list[SliceMetrics]]) -> None:
             "Rows": one.rows,
             "Click rate": one.click_rate,
             "AUC": one.auc.value,
-            "AUC, 95 %": _range(one.auc),
+            "AUC, 95 %": _format_interval(one.auc),
             "Log loss": one.log_loss.value,
-            "Log loss, 95 %": _range(one.log_loss),
+            "Log loss, 95 %": _format_interval(one.log_loss),
             "Predicted / actual": one.predicted_over_actual,
         }
         for of_slice in zip(
@@ -156,13 +171,13 @@ def _metrics(column: str, metrics: dict[str, list[SliceMetrics]]) -> None:
     )
 
 
-def _differences(column: str, found: Sequence[SliceDifference], reference: str) -> None:
-    real = [one for one in found if one.word != "not distinguishable"]
+def _show_differences(column: str, found: Sequence[SliceDifference], reference: str) -> None:
+    real = [one for one in found if one.outcome != "not distinguishable"]
     rows = found[0].difference.seeds if found else 0
     named = escape_markdown(reference)
     st.markdown(f"**Where arms differ most from {named}** :gray[· AUC, distinguishable ones first]")
     if not found:
-        st.markdown(f"No slice can be compared: {NEEDED}.")
+        st.markdown(f"No slice can be compared: {AUC_REQUIREMENT}.")
         return
     if not real:
         st.markdown(f"In no slice is an arm's AUC distinguishable from that of {named}.")
@@ -171,14 +186,15 @@ def _differences(column: str, found: Sequence[SliceDifference], reference: str) 
             "Slice": one.name,
             "Arm": one.arm,
             "Verdict": (
-                one.word + (f" at n = {one.rows:,}" if one.word == "not distinguishable" else "")
+                one.outcome
+                + (f" at n = {one.rows:,}" if one.outcome == "not distinguishable" else "")
             ),
             "ΔAUC": format_metric(one.difference.delta, signed=True),
             "95 % interval": format_bounds(one.difference.low, one.difference.high, signed=True),
             "Adjusted p": format_p(one.adjusted_p),
             "Rows": one.rows,
         }
-        for one in found[:MOST_DIFFERENCES]
+        for one in found[:MAX_DIFFERENCES]
     ]
     st.dataframe(
         pd.DataFrame(table),
@@ -191,13 +207,13 @@ def _differences(column: str, found: Sequence[SliceDifference], reference: str) 
     st.caption(
         f"DeLong's test on each slice's rows over {rows} seed{'s' if rows != 1 else ''}; p-values"
         f" adjusted by Holm over {len(found):,} comparisons of slice and arm, of which"
-        f" {min(len(found), MOST_DIFFERENCES)} are shown."
+        f" {min(len(found), MAX_DIFFERENCES)} are shown."
     )
 
 
-def _identity(arms: Sequence[ArmResult]) -> tuple[str, ...]:
+def _cache_key(arms: Sequence[ArmResult]) -> tuple[str, ...]:
     return tuple(f"{one.title} {run.id} {run.finished}" for one in arms for run in one.runs)
 
 
-def _range(mean: Mean) -> str:
+def _format_interval(mean: MeanEstimate) -> str:
     return format_bounds(mean.low, mean.high)

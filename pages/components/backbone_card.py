@@ -8,7 +8,7 @@ import streamlit as st
 from core.durable import staging
 from core.evaluation.format_metrics import (
     format_bounds,
-    known_metric,
+    metric_or_none,
     reason_without_auc,
     reason_without_interval,
 )
@@ -17,41 +17,41 @@ from core.models.exchange import export_backbone
 from core.models.registry import ARCHITECTURES
 from core.program import PROGRAM
 from core.runs.removal import delete_backbone
-from core.training.objectives import EMBEDDING_STARTS, OBJECTIVES
-from pages.components.access import write_button
+from core.training.objectives import EMBEDDING_INITIALISATIONS, OBJECTIVES
+from pages.components.access import guarded_button
 from pages.components.common import (
-    commands_shown,
-    count,
-    decimals,
-    errors_shown,
+    catch_errors,
     escape_markdown,
-    short_count,
+    format_compact,
+    format_datetime,
+    format_decimals,
+    format_int,
+    show_open_commands,
     simulated_badge,
-    when,
     workspace,
 )
-from pages.components.stack import is_random, origin_word, stack_of_stages
+from pages.components.stack import draw_stages, has_random_weights, origin_title
 
-IMPORTED = "It came from a file: what its weights do not show is as its maker stated it."
+IMPORTED_HELP = "It came from a file: what its weights do not show is as its maker stated it."
 
 
-def backbone_card(card: BackboneCard, runs: list[str], check: Callable[[str], None]) -> None:
+def backbone_card(card: BackboneCard, runs: list[str], open_check: Callable[[str], None]) -> None:
     """The whole card. runs: ids of the finished runs that fine-tuned it. check: opens its
     vocabulary check."""
     with st.container(border=True):
         st.markdown(f"#### {escape_markdown(card.name)}")
-        badges(card)
-        stack_of_stages(card.stages)
-        quality(card)
-        st.markdown(history(card))
+        show_badges(card)
+        draw_stages(card.stages)
+        show_quality(card)
+        st.markdown(describe_history(card))
         operations = sum(stage.flops for stage in card.stages)
         st.caption(
-            f"{short_count(card.parameters)} parameters in {len(card.stages)}"
+            f"{format_compact(card.parameters)} parameters in {len(card.stages)}"
             f" stage{'s' * (len(card.stages) > 1)} · "
-            + (f"{short_count(operations)} operations a row" if operations else "lookups alone")
+            + (f"{format_compact(operations)} operations a row" if operations else "lookups alone")
         )
         with st.expander("Hashes, settings and licence", icon=":material/fingerprint:"):
-            details(card)
+            show_details(card)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(
                 "finetune.py",
@@ -68,78 +68,82 @@ def backbone_card(card: BackboneCard, runs: list[str], check: Callable[[str], No
                     query_params={"runs": ",".join(runs)},
                 )
             with st.popover("More", icon=":material/more_horiz:", type="tertiary"):
-                more(card, check)
+                more_actions(card, open_check)
 
 
-def badges(card: BackboneCard) -> None:
+def show_badges(card: BackboneCard) -> None:
     """What kind of backbone it is; random weights first, since nothing else matters as much."""
-    random = [stage.title for stage in card.stages if is_random(stage)]
+    random = [stage.title for stage in card.stages if has_random_weights(stage)]
     with st.container(horizontal=True, gap="xsmall"):
         if len(random) == len(card.stages):
             st.badge("random weights", icon=":material/casino:", color="red")
         elif random:
             st.badge("random weights above the embedding", icon=":material/casino:", color="red")
         st.badge(ARCHITECTURES[card.architecture].title, icon=":material/hub:", color="blue")
-        learnt = sorted({origin_word(stage) for stage in card.stages if not is_random(stage)})
+        learnt = sorted(
+            {origin_title(stage) for stage in card.stages if not has_random_weights(stage)}
+        )
         for word in learnt:
             st.badge(escape_markdown(word), icon=":material/school:", color="green")
         if card.bundled:
             st.badge("bundled", icon=":material/inventory_2:", color="gray")
         if card.imported:
-            st.badge("imported", icon=":material/upload_file:", color="gray", help=IMPORTED)
+            st.badge("imported", icon=":material/upload_file:", color="gray", help=IMPORTED_HELP)
         if card.trained_on["simulated"]:
             simulated_badge()
 
 
-def quality(card: BackboneCard) -> None:
+def show_quality(card: BackboneCard) -> None:
     """How good it was where it learnt: clicks by AUC, or what its objective measured; else that it
     learnt nothing."""
     metrics = card.metrics
-    auc = known_metric(metrics, "auc")
+    auc = metric_or_none(metrics, "auc")
     if card.scores_clicks and auc is not None:
         domain = card.trained_on["domain"]
         st.metric(
             f"AUC on its {escape_markdown(domain)} test rows",
-            decimals(auc),
+            format_decimals(auc),
             help="With a 95 % interval by DeLong's method, for test-row noise.",
         )
         bounds = f"95 % interval {format_bounds(metrics.get('auc_low'), metrics.get('auc_high'))}"
         reason = reason_without_interval(metrics)
         st.caption(
             f"{reason[:1].upper() + reason[1:] or bounds} · "
-            f"log loss {decimals(metrics.get('log_loss'))} · {count(metrics.get('rows'))} test rows"
+            f"log loss {format_decimals(metrics.get('log_loss'))} · {format_int(metrics.get('rows'))} test rows"
         )
     elif card.scores_clicks and metrics:
         reason = reason_without_auc(metrics)
         st.caption(
-            f"{reason[:1].upper()}{reason[1:]} · log loss {decimals(metrics.get('log_loss'))} on"
+            f"{reason[:1].upper()}{reason[1:]} · log loss {format_decimals(metrics.get('log_loss'))} on"
             " its test rows"
         )
     elif card.scores_clicks:
         st.caption("It was trained on data without source test rows.")
     else:
-        learnt_metrics({title: value for title, value in metrics.items() if title != "loss"})
+        show_pretraining_metrics(
+            {title: value for title, value in metrics.items() if title != "loss"}
+        )
         loss = (
-            f"Loss {decimals(metrics.get('loss'))} on source validation rows. "
+            f"Loss {format_decimals(metrics.get('loss'))} on source validation rows. "
             if "loss" in metrics
             else ""
         )
-        st.caption(f"{loss}{no_click_head(card)}")
+        st.caption(f"{loss}{explain_missing_click_head(card)}")
 
 
-def learnt_metrics(learnt: dict[str, float]) -> None:
+def show_pretraining_metrics(learnt: dict[str, float]) -> None:
     """Numbers by title: counts as they are, everything else to four digits."""
     with st.container(horizontal=True, gap="medium"):
         for title, value in learnt.items():
-            text = count(value) if isinstance(value, int) else decimals(value)
+            text = format_int(value) if isinstance(value, int) else format_decimals(value)
             st.metric(escape_markdown(f"{title[:1].upper()}{title[1:]}"), text, width="content")
 
 
-def no_click_head(card: BackboneCard) -> str:
+def explain_missing_click_head(card: BackboneCard) -> str:
     """What it means that the backbone has no head that learnt clicks."""
     if OBJECTIVES[card.objective].trains:
         return "It has no click head yet: it scores clicks once it is fine-tuned."
-    if all(is_random(stage) for stage in card.stages):
+    if all(has_random_weights(stage) for stage in card.stages):
         return (
             "Nothing was learnt: every stage holds random weights. A floor to compare pretraining"
             " with."
@@ -147,24 +151,24 @@ def no_click_head(card: BackboneCard) -> str:
     return "It has not learnt clicks: it scores them once it is fine-tuned."
 
 
-def history(card: BackboneCard) -> str:
+def describe_history(card: BackboneCard) -> str:
     """What it was trained on, oldest first, as Markdown."""
     trained = card.trained_on
     name = f"**{escape_markdown(trained['dataset'])}**"
-    if OBJECTIVES[card.objective].trains or card.stages[0].origin in EMBEDDING_STARTS:
-        rows = f"{count(trained['rows'])} {escape_markdown(trained['domain'])} rows"
-        text = f"Trained on {rows} of {name}, {when(card.created)}"
+    if OBJECTIVES[card.objective].trains or card.stages[0].origin in EMBEDDING_INITIALISATIONS:
+        rows = f"{format_int(trained['rows'])} {escape_markdown(trained['domain'])} rows"
+        text = f"Trained on {rows} of {name}, {format_datetime(card.created)}"
     else:
-        text = f"Made with the vocabulary of {name}, {when(card.created)}; no row trained it"
+        text = f"Made with the vocabulary of {name}, {format_datetime(card.created)}; no row trained it"
     before = [
-        f"{count(one['rows'])} {escape_markdown(one['domain'])} rows of"
+        f"{format_int(one['rows'])} {escape_markdown(one['domain'])} rows of"
         f" {escape_markdown(one['dataset'])}"
         for one in card.earlier
     ]
     return f"{text}; before that on {', then '.join(before)}" if before else text
 
 
-def details(card: BackboneCard) -> None:
+def show_details(card: BackboneCard) -> None:
     """What identifies it: hashes to copy, settings, licence."""
     for title, value in (
         ("Weights, SHA-256", card.weights_sha256),
@@ -174,30 +178,31 @@ def details(card: BackboneCard) -> None:
         st.caption(title)
         st.code(value, language=None, wrap_lines=True)
     settings = " · ".join(
-        f"{name.replace('_', ' ')} {_plain(value)}" for name, value in card.settings.items()
+        f"{name.replace('_', ' ')} {_format_setting(value)}"
+        for name, value in card.settings.items()
     )
     st.markdown(f"**Settings** {escape_markdown(settings) or 'none'}")
     st.markdown(f"**Licence** {escape_markdown(card.licence)}")
     st.markdown(f"**Id** `{card.id}`")
 
 
-def _plain(value: object) -> str:
+def _format_setting(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def more(card: BackboneCard, check: Callable[[str], None]) -> None:
+def more_actions(card: BackboneCard, open_check: Callable[[str], None]) -> None:
     """What is done with a backbone less often."""
     st.button(
         "Check its vocabulary",
         key=f"check_{card.id}",
         icon=":material/fact_check:",
-        on_click=check,
+        on_click=open_check,
         args=(card.id,),
         width="stretch",
     )
     st.download_button(
         "Export as a zip archive",
-        lambda: exported(card),
+        lambda: export_bytes(card),
         f"{card.name}.zip",
         "application/zip",
         key=f"export_{card.id}",
@@ -209,13 +214,13 @@ def more(card: BackboneCard, check: Callable[[str], None]) -> None:
             " again."
         ),
     )
-    if not card.bundled and write_button(
+    if not card.bundled and guarded_button(
         "Delete", key=f"delete_{card.id}", icon=":material/delete:", width="stretch"
     ):
         confirm_delete(card)
 
 
-def exported(card: BackboneCard) -> bytes:
+def export_bytes(card: BackboneCard) -> bytes:
     """The archive's bytes, made when someone asks for them."""
     with staging(workspace().uploads) as folder:
         path = folder / "backbone.zip"
@@ -230,8 +235,8 @@ def confirm_delete(card: BackboneCard) -> None:
         f"Delete **{escape_markdown(card.name)}**? Runs that fine-tuned it keep their own models"
         " and results, but cannot be repeated. This cannot be undone."
     )
-    if write_button("Delete", type="primary", icon=":material/delete:", key="delete_for_good"):
-        with errors_shown():
+    if guarded_button("Delete", type="primary", icon=":material/delete:", key="delete_for_good"):
+        with catch_errors():
             delete_backbone(workspace(), card)
             st.rerun()
-    commands_shown(f"{PROGRAM} delete --backbone {card.id}")
+    show_open_commands(f"{PROGRAM} delete --backbone {card.id}")

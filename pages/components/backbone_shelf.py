@@ -14,13 +14,13 @@ from core.models.registry import ARCHITECTURES
 from core.program import PROGRAM
 from core.runs.command import import_in_subprocess
 from core.runs.store import RunStore
-from pages.components.access import write_button
+from pages.components.access import guarded_button
 from pages.components.backbone_card import backbone_card
-from pages.components.common import escape_markdown, plain, workspace
-from pages.components.uploads import file_field, keep_upload
+from pages.components.common import escape_inline, escape_markdown, workspace
+from pages.components.uploads import file_uploader, save_upload
 from pages.server.uploads import forget_upload
 
-FILTERED_FROM = 4
+MIN_CARDS_FOR_FILTERS = 4
 """Cards from which on filters are offered; fewer are seen at a glance."""
 IMPORT_HELP = (
     f"A zip archive from Export here or from `{PROGRAM} export-backbone`: card.json,"
@@ -29,8 +29,8 @@ IMPORT_HELP = (
 )
 
 
-def shelf(
-    cards: list[BackboneCard], go_to: Callable[..., None], check: Callable[[str], None]
+def backbone_shelf(
+    cards: list[BackboneCard], go_to: Callable[..., None], open_check: Callable[[str], None]
 ) -> None:
     """A card for every backbone. go_to: changes the address of the page. check: opens a vocabulary
     check."""
@@ -46,17 +46,17 @@ def shelf(
         st.button(
             "Pretrain a backbone", type="primary", on_click=go_to, kwargs={"section": "Pretrain"}
         )
-    shown = filtered(cards) if len(cards) >= FILTERED_FROM else cards
-    importing()
+    shown = filter_cards(cards) if len(cards) >= MIN_CARDS_FOR_FILTERS else cards
+    import_form()
     if cards and not shown:
         st.info("No backbone passes the filters; take some off.", icon=":material/filter_alt:")
-    runs = finished_runs()
+    runs = runs_by_backbone()
     with st.grid(3, min_column_width=320):
         for card in shown:
-            backbone_card(card, runs.get(card.id, []), check)
+            backbone_card(card, runs.get(card.id, []), open_check)
 
 
-def filtered(cards: list[BackboneCard]) -> list[BackboneCard]:
+def filter_cards(cards: list[BackboneCard]) -> list[BackboneCard]:
     """The cards that the filters let through."""
     architectures = [
         name for name in ARCHITECTURES if any(card.architecture == name for card in cards)
@@ -98,7 +98,7 @@ def filtered(cards: list[BackboneCard]) -> list[BackboneCard]:
     return found
 
 
-def finished_runs() -> dict[str, list[str]]:
+def runs_by_backbone() -> dict[str, list[str]]:
     """Ids of finished fine-tuning runs by their backbone's id, newest first; none where the store
     is damaged."""
     runs: dict[str, list[str]] = {}
@@ -108,11 +108,11 @@ def finished_runs() -> dict[str, list[str]]:
     return runs
 
 
-def importing() -> None:
+def import_form() -> None:
     """The form that takes a backbone in."""
     with st.expander("Import a backbone", icon=":material/upload_file:"):
         times = st.session_state.setdefault("imports", 0)
-        uploaded = file_field("Backbone", ["zip"], f"import_{times}", IMPORT_HELP)
+        uploaded = file_uploader("Backbone", ["zip"], f"import_{times}", IMPORT_HELP)
         name = st.text_input(
             "Name it",
             placeholder="as its card says",
@@ -122,23 +122,23 @@ def importing() -> None:
             help="What lists and commands call it here; its weights stay the same.",
         )
         if (
-            write_button(
+            guarded_button(
                 "Import", icon=":material/download_done:", key="import", disabled=uploaded is None
             )
             and uploaded
         ):
-            take_in(uploaded, name.strip())
+            import_upload(uploaded, name.strip())
 
 
-def take_in(uploaded: UploadedFile, name: str) -> None:
+def import_upload(uploaded: UploadedFile, name: str) -> None:
     """Imports the upload and shows the shelf anew, or says why not."""
-    path = keep_upload(uploaded, "import", ".zip")
+    path = save_upload(uploaded, "import", ".zip")
     try:
         with st.spinner("Checking the backbone"):
             card = import_in_subprocess(workspace(), path, name)
     except ThawError as error:
         sentence = str(error).replace(path.name, Path(uploaded.name).name)
-        st.error(plain(sentence), icon=":material/error:")
+        st.error(escape_inline(sentence), icon=":material/error:")
         return
     finally:
         path.unlink(missing_ok=True)

@@ -54,12 +54,12 @@ def chart(
 
 
 @lru_cache(maxsize=256)
-def drawn(figure: Callable[..., go.Figure], *about: Hashable) -> str:
+def cached_figure_json(figure: Callable[..., go.Figure], *about: Hashable) -> str:
     """The JSON of `figure(*about)`, kept: a rerun draws finished runs as the one before did."""
     return str(figure(*about).to_json())
 
 
-def expect_charts() -> None:
+def preload_charts() -> None:
     """Has the browser load what draws charts while the user still reads: the next page then draws
     its first at once."""
     data = {"figure": "", "height": 0, "alt": "", "modebar": False, "version": plotly.__version__}

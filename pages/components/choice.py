@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 import streamlit as st
 
-from pages.components.common import plain
+from pages.components.common import escape_inline
 
 
 class Named(Protocol):
@@ -36,7 +36,7 @@ HELP = {
 }
 
 
-def from_address(
+def restore_widget(
     key: str, options: Sequence[str], ids: Mapping[str, str] | None = None
 ) -> str | None:
     """Sets the state of the widget `key` to ?key=VALUE, or to the first option where it has none
@@ -54,15 +54,15 @@ def from_address(
     return None if asked in options else asked
 
 
-def to_address(key: str) -> None:
+def save_widget(key: str) -> None:
     """Writes the state of the widget `key` into the address: its on_change."""
     st.query_params[key] = st.session_state[key]
 
 
 def choose_text(label: str, options: Sequence[str], key: str, help_text: str) -> str:
     """A select box over `options`, the first at the beginning; the address carries ?key=OPTION."""
-    from_address(key, options)
-    return st.selectbox(label, options, key=key, on_change=to_address, args=(key,), help=help_text)
+    restore_widget(key, options)
+    return st.selectbox(label, options, key=key, on_change=save_widget, args=(key,), help=help_text)
 
 
 def choose_named(label: str, things: Sequence[N], key: str) -> N:
@@ -75,17 +75,17 @@ def choose_named(label: str, things: Sequence[N], key: str) -> N:
     by_name: dict[str, N] = {}
     for thing in things:
         by_name[f"{thing.name} ({thing.id})" if thing.name in by_name else thing.name] = thing
-    unknown = from_address(key, [*by_name], {thing.id: name for name, thing in by_name.items()})
+    unknown = restore_widget(key, [*by_name], {thing.id: name for name, thing in by_name.items()})
     if unknown is not None:
         st.warning(
-            f"There is no {label.lower()} {plain(repr(unknown[:64]))} here; showing"
+            f"There is no {label.lower()} {escape_inline(repr(unknown[:64]))} here; showing"
             f" {st.session_state[key]!r}."
         )
     name = st.selectbox(
         label,
         [*by_name],
         key=key,
-        on_change=to_address,
+        on_change=save_widget,
         args=(key,),
         persist_state="session",
         help=HELP[label],

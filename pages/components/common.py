@@ -9,10 +9,15 @@ from typing import Any, ParamSpec
 
 import streamlit as st
 
-from core.errors import ThawError, disk_sentence, system_sentence
-from core.evaluation.format_metrics import MISSING, format_metric, format_with_bounds, is_missing
+from core.errors import ThawError, explain_disk_problem, explain_system_error
+from core.evaluation.format_metrics import (
+    MISSING_TEXT,
+    format_metric,
+    format_with_bounds,
+    is_missing,
+)
 from core.runs.damage import find_damaged
-from core.workspace import Workspace, open_workspace, require_folder
+from core.workspace import Workspace, open_workspace, require_workspace_folder
 
 P = ParamSpec("P")
 SIMULATED = ":violet-badge[:material/science: simulated]"
@@ -28,7 +33,7 @@ STATUS_BADGES = {
 }
 
 
-MOST_DAMAGED = 50
+MAX_DAMAGE_SENTENCES = 50
 """Sentences on damage that are shown."""
 
 
@@ -40,27 +45,27 @@ def workspace() -> Workspace:
 
 def show_error(error: ThawError) -> None:
     """Shows an error's sentence where the page stands."""
-    st.error(plain(str(error)), icon=":material/error:")
+    st.error(escape_inline(str(error)), icon=":material/error:")
 
 
-def disk_notice() -> None:
+def show_disk_notice() -> None:
     """Says that the disk is full or read-only, on pages that go well without writing; others have
     failed with that."""
     # Where there can be no workspace at all, the page has said so.
     with suppress(ThawError):
-        if sentence := disk_sentence(workspace().root):
+        if sentence := explain_disk_problem(workspace().root):
             show_error(ThawError(sentence))
 
 
-def damage_notice(shown: Sequence[str] = ()) -> None:
+def show_damage_notice(shown: Sequence[str] = ()) -> None:
     """Says once, folded, what of the workspace is damaged and so in no list. shown: what the page
     has said already."""
     try:
-        require_folder(workspace())
+        require_workspace_folder(workspace())
         found = [str(error) for error in find_damaged(workspace()) if str(error) not in shown]
     except Exception as error:
         # What keeps the whole workspace from being read is for the page itself to say.
-        if sentence_of(error) is None:
+        if error_sentence(error) is None:
             raise
         return
     if not found:
@@ -73,21 +78,23 @@ def damage_notice(shown: Sequence[str] = ()) -> None:
     with st.expander(
         f"{title}, and left out of what is shown", icon=":material/warning:", key="damaged"
     ):
-        st.warning("\n".join(f"- {plain(sentence)}" for sentence in found[:MOST_DAMAGED]))
-        if len(found) > MOST_DAMAGED:
-            st.caption(f"and {len(found) - MOST_DAMAGED:,} more")
+        st.warning(
+            "\n".join(f"- {escape_inline(sentence)}" for sentence in found[:MAX_DAMAGE_SENTENCES])
+        )
+        if len(found) > MAX_DAMAGE_SENTENCES:
+            st.caption(f"and {len(found) - MAX_DAMAGE_SENTENCES:,} more")
 
 
-def sentence_of(error: BaseException) -> str | None:
+def error_sentence(error: BaseException) -> str | None:
     """The sentence for what ended a page: a ThawError's own, or what disk or memory lack; None for
     any other."""
     if isinstance(error, ThawError):
         return str(error)
-    return system_sentence(error, workspace().root)
+    return explain_system_error(error, workspace().root)
 
 
 @contextmanager
-def errors_shown() -> Iterator[None]:
+def catch_errors() -> Iterator[None]:
     """Shows a ThawError raised in the block as its sentence; the page goes on behind the block."""
     try:
         yield
@@ -95,19 +102,19 @@ def errors_shown() -> Iterator[None]:
         show_error(error)
 
 
-def explained(view: Callable[P, None]) -> Callable[P, None]:
-    """`view` for st.fragment, with `errors_shown` around it: what ends it is no end of the page
+def catch_errors_in(view: Callable[P, None]) -> Callable[P, None]:
+    """`view` for st.fragment, with `catch_errors` around it: what ends it is no end of the page
     around it."""
 
     @wraps(view)
     def shown(*args: P.args, **kwargs: P.kwargs) -> None:
-        with errors_shown():
+        with catch_errors():
             view(*args, **kwargs)
 
     return shown
 
 
-def bullets(sentences: Sequence[str]) -> str:
+def bullet_list(sentences: Sequence[str]) -> str:
     """Sentences as a list; one that counts up several things with numbers to each has a list of its
     own."""
     lines = []
@@ -123,13 +130,13 @@ def bullets(sentences: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def say_missing(sentences: Sequence[str]) -> None:
+def show_missing_metrics(sentences: Sequence[str]) -> None:
     """Says, under figures and tables, which metrics do not exist and why; nothing where all do."""
     if sentences:
         st.caption(escape_markdown(" ".join(sentences)))
 
 
-def number_columns(row: Mapping[str, object]) -> dict[str, Any]:
+def number_column_config(row: Mapping[str, object]) -> dict[str, Any]:
     """How a table shows columns of numbers, by one row of them: whole ones by thousands, others
     with four decimals."""
     return {
@@ -140,14 +147,14 @@ def number_columns(row: Mapping[str, object]) -> dict[str, Any]:
     }
 
 
-def command_hint(command: str) -> None:
+def show_command(command: str) -> None:
     """Shows, folded, the command line that does what the page's button does."""
     with st.expander("The same on the command line", icon=":material/terminal:"):
         # Without a language: highlighting has colours too pale to read on a light page.
         st.code(command, language=None, wrap_lines=True)
 
 
-def commands_shown(*commands: str) -> None:
+def show_open_commands(*commands: str) -> None:
     """Shows the command lines that do the same, open, where a box is too small to unfold one:
     popovers and dialogs."""
     st.caption("The same on the command line")
@@ -173,7 +180,7 @@ def escape_markdown(text: str) -> str:
     )
 
 
-def plain(text: str) -> str:
+def escape_inline(text: str) -> str:
     """A sentence such that st.markdown shows what it quotes as text: no image, HTML, colour or
     formula.
 
@@ -182,12 +189,12 @@ def plain(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>$~" else letter for letter in text)
 
 
-def count(number: int | None) -> str:
+def format_int(number: int | None) -> str:
     """A whole number with separators: 1234567 -> "1,234,567"."""
-    return MISSING if number is None else f"{number:,}"
+    return MISSING_TEXT if number is None else f"{number:,}"
 
 
-def short_count(number: float) -> str:
+def format_compact(number: float) -> str:
     """A number to three digits with k, M or G: 1234567 -> "1.23 M"; below 1000 whole."""
     if number < 1000:
         return f"{number:,.0f}"
@@ -198,17 +205,17 @@ def short_count(number: float) -> str:
     raise AssertionError
 
 
-def percent(share: float | None, digits: int = 1) -> str:
+def format_percent(share: float | None, digits: int = 1) -> str:
     """A share as percent: 0.2562 -> "25.6 %"."""
-    return MISSING if share is None or is_missing(share) else f"{100 * share:.{digits}f} %"
+    return MISSING_TEXT if share is None or is_missing(share) else f"{100 * share:.{digits}f} %"
 
 
-def decimals(number: float | None, digits: int = 4) -> str:
+def format_decimals(number: float | None, digits: int = 4) -> str:
     """A metric: 0.76512 -> "0.7651"; a dash where undefined."""
     return format_metric(number, digits)
 
 
-def interval(
+def format_interval_text(
     value: float | None,
     low: float | None,
     high: float | None,
@@ -220,10 +227,10 @@ def interval(
     return format_with_bounds(value, low, high, digits, signed)
 
 
-def duration(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """Seconds as a person says them: "0.4 s", "12 s", "3 min 05 s", "2 h 10 min"."""
     if seconds is None or is_missing(seconds):
-        return MISSING
+        return MISSING_TEXT
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -234,7 +241,7 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def about(seconds: float) -> str:
+def format_approx_duration(seconds: float) -> str:
     """An estimated time, no finer than it can be trusted: "about 40 s", "about 6 min", "about 1.5
     h"."""
     if seconds < 55:
@@ -242,7 +249,7 @@ def about(seconds: float) -> str:
     return f"about {round(seconds / 60)} min" if seconds < 3600 else f"about {seconds / 3600:.1f} h"
 
 
-def bytes_text(size: int) -> str:
+def format_bytes(size: int) -> str:
     """A size in bytes: "12 kB", "3.4 MB" (decimal units)."""
     amount = float(size)
     for unit in ("B", "kB", "MB", "GB"):
@@ -252,11 +259,11 @@ def bytes_text(size: int) -> str:
     return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
 
 
-def when(moment: str | None) -> str:
+def format_datetime(moment: str | None) -> str:
     """An ISO time in UTC as local "24 Nov 12:56", with the year when it is another one; a dash for
     None."""
     if not moment:
-        return MISSING
+        return MISSING_TEXT
     local = datetime.fromisoformat(moment).astimezone()
     this_year = local.year == datetime.now().astimezone().year
     return local.strftime("%d %b %H:%M" if this_year else "%d %b %Y %H:%M")

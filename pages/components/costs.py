@@ -12,72 +12,74 @@ import streamlit as st
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
-from core.models.costs import Cost, Wanted, count_apart, kept_costs
+from core.models.costs import ModelStats, StatsRequest, count_in_background, load_stats
 from core.models.registry import ARCHITECTURES, is_installed
 from core.runs.store import Run
 from core.training.estimate import pretraining_estimate
-from core.training.objectives import OBJECTIVES, origins
+from core.training.objectives import OBJECTIVES, stage_origins
 from core.training.settings import PretrainRequest
 from pages.components.common import (
-    MISSING,
-    about,
+    MISSING_TEXT,
     escape_markdown,
-    short_count,
+    format_approx_duration,
+    format_compact,
     show_error,
     workspace,
 )
-from pages.components.stack import stack_of_stages
+from pages.components.stack import draw_stages
 
-LOOK_SECONDS = 0.3
-WAITING = "…"
-MEASURE = "dnn"
+POLL_SECONDS = 0.3
+PENDING = "…"
+REFERENCE_ARCHITECTURE = "dnn"
 """What every architecture is measured against."""
-OPERATIONS = (
+OPERATIONS_HELP = (
     "Of one row's forward pass, in matrix products; a multiply-add counts as two. Lookups count as"
     " none."
 )
 
 
 @dataclass(frozen=True)
-class Costs:
+class PretrainingCosts:
     """What is known of the costs on one dataset. request: what is asked for, None while it cannot
     be.
 
-    wanted: everything that can be built here, at its defaults or the request's settings. found:
+    settings_by_architecture: everything that can be built here, at its defaults or the request's settings. counted:
     what was counted of it. error: why the rest never will be.
     """
 
     dataset: Dataset
     request: PretrainRequest | None
-    wanted: Wanted
-    found: dict[str, Cost]
+    settings_by_architecture: StatsRequest
+    counted: dict[str, ModelStats]
     error: BadInput | None
 
     @property
-    def chosen(self) -> Cost | None:
+    def chosen(self) -> ModelStats | None:
         """The cost of what is asked for."""
-        return self.found.get(self.request.architecture) if self.request else None
+        return self.counted.get(self.request.architecture) if self.request else None
 
     @property
-    def waiting(self) -> bool:
+    def is_counting(self) -> bool:
         """Whether something is still being counted."""
-        return self.error is None and len(self.found) < len(self.wanted)
+        return self.error is None and len(self.counted) < len(self.settings_by_architecture)
 
 
-def known_costs(dataset: Dataset, request: PretrainRequest | None) -> Costs:
+def read_costs(dataset: Dataset, request: PretrainRequest | None) -> PretrainingCosts:
     """What was counted so far; the rest is being counted from now on."""
     wanted: dict[str, dict[str, Any]] = {name: {} for name in ARCHITECTURES if is_installed(name)}
     if request:
         wanted[request.architecture] = request.settings
     error = None
     try:
-        count_apart(workspace(), dataset, wanted)
+        count_in_background(workspace(), dataset, wanted)
     except BadInput as refused:
         error = refused
-    return Costs(dataset, request, wanted, kept_costs(workspace(), dataset, wanted), error)
+    return PretrainingCosts(
+        dataset, request, wanted, load_stats(workspace(), dataset, wanted), error
+    )
 
 
-def wait_for(costs: Costs) -> None:
+def wait_for_costs(costs: PretrainingCosts) -> None:
     """Waits for what is being counted, and runs the page anew once what was asked for, or the last,
     has come.
 
@@ -87,46 +89,50 @@ def wait_for(costs: Costs) -> None:
     """
     spot = st.empty()
     now = costs
-    while now.waiting:
-        left = len(now.wanted) - len(now.found)
+    while now.is_counting:
+        left = len(now.settings_by_architecture) - len(now.counted)
         spot.caption(
-            f"{left} of {len(now.wanted)} are still being counted, which takes some seconds the"
+            f"{left} of {len(now.settings_by_architecture)} are still being counted, which takes some seconds the"
             " first time."
         )
-        time.sleep(LOOK_SECONDS)
-        now = known_costs(costs.dataset, costs.request)
-        if not now.waiting or (now.chosen and not costs.chosen):
+        time.sleep(POLL_SECONDS)
+        now = read_costs(costs.dataset, costs.request)
+        if not now.is_counting or (now.chosen and not costs.chosen):
             st.rerun()
 
 
-def show_cost(costs: Costs, request: PretrainRequest, rows: int, history: Sequence[Run]) -> None:
+def show_chosen_cost(
+    costs: PretrainingCosts, request: PretrainRequest, rows: int, history: Sequence[Run]
+) -> None:
     """The run's estimated time and the network's size. history: finished runs that calibrate,
     newest first."""
     st.markdown("##### What it will cost")
     cost = costs.chosen
     estimate = pretraining_estimate(cost, request, rows, history) if cost else None
-    seconds = about(estimate.seconds) if estimate else "a moment"
+    seconds = format_approx_duration(estimate.seconds) if estimate else "a moment"
     with st.container(horizontal=True, gap="medium"):
-        st.metric("Estimated time", seconds if cost else WAITING, width="content")
-        st.metric("Parameters", short_count(cost.parameters) if cost else WAITING, width="content")
+        st.metric("Estimated time", seconds if cost else PENDING, width="content")
+        st.metric(
+            "Parameters", format_compact(cost.parameters) if cost else PENDING, width="content"
+        )
         st.metric(
             "Operations a row",
-            short_count(cost.flops) if cost else WAITING,
+            format_compact(cost.flops) if cost else PENDING,
             width="content",
-            help=OPERATIONS,
+            help=OPERATIONS_HELP,
         )
     if costs.error and not cost:
         show_error(costs.error)
     elif not cost:
         st.caption("It is being counted.")
     elif estimate:
-        st.caption(estimate.basis)
+        st.caption(estimate.explanation)
 
 
-def show_stages(cost: Cost, request: PretrainRequest) -> None:
+def show_stages(cost: ModelStats, request: PretrainRequest) -> None:
     """The network stage by stage, as it will be once the run has ended."""
-    origin = origins(request.start, request.objective, len(cost.stages))
-    stack_of_stages(
+    origin = stage_origins(request.start, request.objective, len(cost.stages))
+    draw_stages(
         [
             dataclasses.replace(stage, origin=one)
             for stage, one in zip(cost.stages, origin, strict=True)
@@ -134,12 +140,18 @@ def show_stages(cost: Cost, request: PretrainRequest) -> None:
     )
 
 
-def show_costs(costs: Costs, rows: int, history: Sequence[Run]) -> None:
+def show_cost_table(costs: PretrainingCosts, rows: int, history: Sequence[Run]) -> None:
     """Every architecture that can be built here, and what the numbers rest on."""
     st.markdown("##### What each would cost")
     request = costs.request
-    found = [costs.found[name] for name in costs.wanted if name in costs.found]
-    measure = costs.found[MEASURE].flops if MEASURE in costs.found else None
+    found = [
+        costs.counted[name] for name in costs.settings_by_architecture if name in costs.counted
+    ]
+    measure = (
+        costs.counted[REFERENCE_ARCHITECTURE].flops
+        if REFERENCE_ARCHITECTURE in costs.counted
+        else None
+    )
     table = pd.DataFrame([cost_row(cost, measure, request, rows, history) for cost in found])
     if found:
         st.dataframe(
@@ -156,14 +168,14 @@ def show_costs(costs: Costs, rows: int, history: Sequence[Run]) -> None:
                     format="localized", help="Parameters"
                 ),
                 "Operations a row": st.column_config.NumberColumn(
-                    format="compact", help=OPERATIONS
+                    format="compact", help=OPERATIONS_HELP
                 ),
                 "× DNN": st.column_config.NumberColumn(
                     format="%.1f", help="Operations a row against DNN's"
                 ),
             },
         )
-    if costs.waiting:
+    if costs.is_counting:
         return
     own = " but for the chosen one" if request and request.settings else ""
     trained = ", trained as set above" if "Estimated time" in table else ""
@@ -174,8 +186,8 @@ def show_costs(costs: Costs, rows: int, history: Sequence[Run]) -> None:
 
 
 def cost_row(
-    cost: Cost,
-    measure: int | None,
+    cost: ModelStats,
+    reference_flops: int | None,
     request: PretrainRequest | None,
     rows: int,
     history: Sequence[Run],
@@ -190,10 +202,14 @@ def cost_row(
         "Embedding": embedding,
         "Other stages": cost.parameters - embedding,
         "Operations a row": cost.flops,
-        "× DNN": cost.flops / measure if measure else None,
+        "× DNN": cost.flops / reference_flops if reference_flops else None,
     }
     if request and (OBJECTIVES[request.objective].trains or request.start == "word2vec"):
-        able = request.objective in about_it.objectives and request.start in about_it.starts
+        able = (
+            request.objective in about_it.objectives and request.start in about_it.initialisations
+        )
         estimate = pretraining_estimate(cost, request, rows, history) if able else None
-        values["Estimated time"] = about(estimate.seconds) if estimate else MISSING
+        values["Estimated time"] = (
+            format_approx_duration(estimate.seconds) if estimate else MISSING_TEXT
+        )
     return values | {"What it is": about_it.summary}

@@ -9,7 +9,7 @@ from core.data.split import SplitSpec
 from pages.components.common import workspace
 
 
-def dataset_name(
+def propose_dataset_name(
     wanted: str, files: Mapping[str, Sample], spec: SplitSpec, min_count: int | None
 ) -> str:
     """`wanted`, or it with the first number behind it that no dataset of other samples or another

@@ -3,13 +3,16 @@ several."""
 
 import streamlit as st
 
-from core.evaluation.costs import Costs, of_impressions
+from core.evaluation.costs import DecisionCosts, impression_costs
 from core.evaluation.slices import Slice
 from core.report.decisions import column_slices as slices_by
 from core.report.decisions import slice_columns as columns_by
 from pages.components.common import workspace
 
-WAYS = {"errors": "Costs of errors", "impressions": "Value of a click, price of an impression"}
+COST_MODES = {
+    "errors": "Costs of errors",
+    "impressions": "Value of a click, price of an impression",
+}
 
 HELP = {
     "fp": "Acting on a row without a click. The dearer, the higher the threshold that costs least.",
@@ -19,7 +22,7 @@ HELP = {
 }
 
 
-def cost_fields(run_id: str = "") -> Costs:
+def cost_fields(run_id: str = "") -> DecisionCosts:
     """Fields for the costs: of one run, or without one of all chosen runs, and then in the address.
 
     BadInput when the costs make no sense.
@@ -28,14 +31,19 @@ def cost_fields(run_id: str = "") -> Costs:
 
     def number(place: int, label: str, name: str, value: float) -> float:
         field = columns[place].number_input(
-            label, 0.0, value=value, key=f"{name}{after}", bind=bind, help=HELP[name]
-        )  # type: ignore[arg-type]
+            label,
+            0.0,
+            value=value,
+            key=f"{name}{after}",
+            bind=bind,  # type: ignore[arg-type]
+            help=HELP[name],
+        )
         return float(field or 0.0)
 
     way = st.segmented_control(
         "Counted in",
-        [*WAYS],
-        format_func=WAYS.__getitem__,
+        [*COST_MODES],
+        format_func=COST_MODES.__getitem__,
         default="errors",
         required=True,
         key=f"way{after}",
@@ -47,11 +55,11 @@ def cost_fields(run_id: str = "") -> Costs:
     )
     columns = st.columns(2)
     if way == "errors":
-        return Costs(
+        return DecisionCosts(
             number(0, "Cost of a false positive", "fp", 1.0),
             number(1, "Cost of a false negative", "fn", 4.0),
         )
-    return of_impressions(
+    return impression_costs(
         number(0, "Value of a click", "value", 5.0),
         number(1, "Price of an impression", "price", 1.0),
     )

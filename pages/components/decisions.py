@@ -8,28 +8,34 @@ import streamlit as st
 from core.evaluation.costs import cheapest_threshold
 from core.evaluation.curves import threshold_table
 from core.evaluation.format_metrics import format_metric
-from core.evaluation.slices import NEEDED, SliceDifference
-from core.report.decision_figures import cost_figure, slice_figure
+from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference
+from core.report.decision_figures import cost_curve_figure, slice_figure
 from core.report.decisions import run_slices
 from core.report.palette import FROZEN, TRAINED
 from core.runs.store import Run
 from pages.components.chart import chart
-from pages.components.common import decimals, errors_shown, explained, number_columns, percent
+from pages.components.common import (
+    catch_errors,
+    catch_errors_in,
+    format_decimals,
+    format_percent,
+    number_column_config,
+)
 from pages.components.decision_fields import column_slices, cost_fields, slice_columns
-from pages.components.result import predictions_of
+from pages.components.result import load_predictions
 
 
-def decisions_view(run: Run) -> None:
+def decisions_section(run: Run) -> None:
     """Both sections, for a run that has scores."""
     st.subheader("The threshold that costs least")
-    st.fragment(explained(_costs))(run)
+    st.fragment(catch_errors_in(_cost_view))(run)
     st.subheader("Slice by slice")
-    st.fragment(explained(_slices))(run)
+    st.fragment(catch_errors_in(_slice_view))(run)
 
 
-def _costs(run: Run) -> None:
-    arrays = predictions_of(run)
-    with errors_shown():
+def _cost_view(run: Run) -> None:
+    arrays = load_predictions(run)
+    with catch_errors():
         costs = cost_fields(run.id)
         threshold = cheapest_threshold(
             arrays["target_validation_label"].astype(float),
@@ -39,37 +45,42 @@ def _costs(run: Run) -> None:
         labels = arrays["target_test_label"].astype(float)
         table = threshold_table(labels, arrays["target_test_score"].astype(float))
         grid = np.linspace(0, 1, 201)
-        curve = np.array([costs.of(table.at(one)) for one in grid]) / len(labels)
-        here = costs.of(table.at(threshold)) / len(labels)
+        curve = np.array([costs.total(table.confusion_at(one)) for one in grid]) / len(labels)
+        here = costs.total(table.confusion_at(threshold)) / len(labels)
         f1 = (
-            costs.of(table.at(run.result["threshold"])) / len(labels)
+            costs.total(table.confusion_at(run.result["threshold"])) / len(labels)
             if run.result
             else float("nan")
         )
-        at = table.at(threshold)
+        at = table.confusion_at(threshold)
         with st.container(horizontal=True):
             st.metric(
-                "Threshold", decimals(threshold), help="Chosen on validation rows.", width="content"
+                "Threshold",
+                format_decimals(threshold),
+                help="Chosen on validation rows.",
+                width="content",
             )
-            st.metric("Cost a test row", decimals(here), width="content")
+            st.metric("Cost a test row", format_decimals(here), width="content")
             st.metric(
                 "At the highest F1",
-                decimals(f1),
+                format_decimals(f1),
                 help="The threshold the run came with.",
                 width="content",
             )
-            st.metric("Rows acted on", percent((at.tp + at.fp) / len(labels)), width="content")
-        figure = cost_figure(grid, {"cost": (curve, threshold)})
+            st.metric(
+                "Rows acted on", format_percent((at.tp + at.fp) / len(labels)), width="content"
+            )
+        figure = cost_curve_figure(grid, {"cost": (curve, threshold)})
         chart(
             figure,
             f"cost-{run.id}",
             300,
-            f"Cost a row; {decimals(here)} at {decimals(threshold, 3)}",
+            f"Cost a row; {format_decimals(here)} at {format_decimals(threshold, 3)}",
         )
 
 
-def _slices(run: Run) -> None:
-    arrays = predictions_of(run)
+def _slice_view(run: Run) -> None:
+    arrays = load_predictions(run)
     column = st.selectbox(
         "Column",
         slice_columns(run.dataset),
@@ -80,7 +91,7 @@ def _slices(run: Run) -> None:
             " summed up."
         ),
     )
-    with errors_shown():
+    with catch_errors():
         slices = column_slices(run.dataset, column)
         labels = arrays["target_test_label"].astype(float)
         metrics, differences = run_slices(arrays, slices)
@@ -104,18 +115,18 @@ def _slices(run: Run) -> None:
             height="content",
             placeholder="–",
             alt=f"Metrics by the values of {column}",
-            column_config=number_columns(
+            column_config=number_column_config(
                 {name: values[0] for name, values in columns.items() if name != column}
             ),
         )
         if len(metrics) == 2:
-            st.caption(_most_different(differences, column))
+            st.caption(_describe_differences(differences, column))
 
 
-def _most_different(found: list[SliceDifference], column: str) -> str:
-    real = [one for one in found if one.word != "not distinguishable"]
+def _describe_differences(found: list[SliceDifference], column: str) -> str:
+    real = [one for one in found if one.outcome != "not distinguishable"]
     if not found:
-        return f"No slice of {column} can be compared: {NEEDED}."
+        return f"No slice of {column} can be compared: {AUC_REQUIREMENT}."
     if not real:
         return (
             f"In no slice of {column} is AUC before and after distinguishable (Holm over"

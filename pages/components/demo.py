@@ -3,29 +3,34 @@ the backbone."""
 
 import streamlit as st
 
-from core.demo import DATASET, SEEDS, demo_sweep, mixed_run, run_demo
+from core.demo import DATASET_NAME, SEEDS, demo_sweep, interpolated_run, run_demo
 from core.errors import ThawError
 from core.evaluation.curves import Curve
-from core.evaluation.format_metrics import known_metric
+from core.evaluation.format_metrics import metric_or_none
 from core.program import PROGRAM
-from core.report.learn_figures import roc_overlay
+from core.report.learn_figures import roc_comparison_figure
 from core.report.sweep_figures import depth_figure
-from core.runs.store import RESUMABLE, Run, RunStore
-from core.runs.submit import interpolations
-from core.runs.sweep import Sweep, arm_of
-from core.runs.sweep_result import arm_results, forgotten, judged, reference_of
-from pages.components.access import write_button
+from core.runs.store import RESUMABLE_STATUSES, Run, RunStore
+from core.runs.submit import list_interpolations
+from core.runs.sweep import Sweep, arm_of_run
+from core.runs.sweep_result import (
+    default_reference,
+    forgetting_sentences,
+    judge_arms,
+    summarise_arms,
+)
+from pages.components.access import guarded_button
 from pages.components.chart import chart
 from pages.components.common import (
     SIMULATED,
-    bullets,
-    command_hint,
-    decimals,
+    bullet_list,
+    format_decimals,
+    show_command,
     show_error,
     workspace,
 )
-from pages.components.mixing import mixed_view
-from pages.components.result import curves_of
+from pages.components.mixing import interpolation_result
+from pages.components.result import load_curves
 
 HEIGHT = 360
 
@@ -33,28 +38,28 @@ HEIGHT = 360
 def demo_box() -> None:
     """What the demo does, its button, or how far it is."""
     sweep = demo_sweep(workspace())
-    runs = RunStore(workspace()).group(sweep.id) if sweep else []
+    runs = RunStore(workspace()).list_group(sweep.id) if sweep else []
     with st.container(border=True):
         st.markdown(f"#### See the whole story {SIMULATED}")
         st.markdown(
             "One click sweeps a pretrained backbone over every freeze depth on the dataset"
-            f" *{DATASET}*, {len(SEEDS)} seeds each, beside two controls: the backbone as it is,"
+            f" *{DATASET_NAME}*, {len(SEEDS)} seeds each, beside two controls: the backbone as it is,"
             " and a network from scratch. Results fill in below; all of it takes about a minute on"
             " an idle machine."
         )
-        if not runs or any(run.status in RESUMABLE for run in runs):
+        if not runs or any(run.status in RESUMABLE_STATUSES for run in runs):
             label = "Run what is missing" if runs else "Run the demo"
             help_text = "Trains on simulated rows in the background; nothing of yours is touched."
-            if write_button(
+            if guarded_button(
                 label, type="primary", icon=":material/play_arrow:", key="run_demo", help=help_text
             ):
                 _start()
         if sweep and runs:
-            _progress(sweep, runs)
-        command_hint(f"{PROGRAM} demo --wait")
+            _show_progress(sweep, runs)
+        show_command(f"{PROGRAM} demo --wait")
 
 
-def _progress(sweep: Sweep, runs: list[Run]) -> None:
+def _show_progress(sweep: Sweep, runs: list[Run]) -> None:
     done = sum(run.status == "done" for run in runs)
     running = next((run for run in runs if run.status == "running"), None)
     part = running.step / running.steps if running and running.steps else 0.0
@@ -93,21 +98,21 @@ def _start() -> None:
 def demo_story() -> None:
     """The sweep's results as far as they are there; nothing before its first run is done."""
     sweep = demo_sweep(workspace())
-    runs = RunStore(workspace()).group(sweep.id) if sweep else []
+    runs = RunStore(workspace()).list_group(sweep.id) if sweep else []
     done = [run for run in runs if run.status == "done" and run.result]
     if sweep is None or not done:
         return
-    results = arm_results(sweep, done)
+    results = summarise_arms(sweep, done)
     st.subheader("The story so far" if len(done) < len(runs) else "The story")
     with st.container(border=True):
-        sentences = _sentences(sweep, tuple(f"{run.id} {run.finished}" for run in done), done)
+        sentences = _cached_verdicts(sweep, tuple(f"{run.id} {run.finished}" for run in done), done)
         waiting = (
             f" :orange-badge[:material/hourglass_top: provisional: {len(done)} of {len(runs)} runs"
             " done]"
         )
         st.markdown(f"**The verdict** {SIMULATED}{waiting if len(done) < len(runs) else ''}")
         words = sentences or ["It takes finished runs of two arms to compare."]
-        st.markdown(bullets(words))
+        st.markdown(bullet_list(words))
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**Freeze depth against AUC**")
@@ -120,19 +125,19 @@ def demo_story() -> None:
     with right:
         st.markdown("**ROC on target test rows** :gray[· first seed]")
         chart(
-            roc_overlay(_roc(done)),
+            roc_comparison_figure(_roc_curves(done)),
             "demo-roc",
             HEIGHT,
             "ROC curves of the demo's arms on target test rows",
         )
-    mixed = mixed_run(runs)
-    mixing = interpolations(workspace(), mixed) if mixed else []
+    mixed = interpolated_run(runs)
+    mixing = list_interpolations(workspace(), mixed) if mixed else []
     if mixing and mixing[0].status == "done":
         st.markdown("**Between the backbone and full fine-tuning** :gray[· WiSE-FT]")
-        mixed_view(mixing[0])
+        interpolation_result(mixing[0])
 
 
-def _roc(done: list[Run]) -> list[tuple[str, Curve]]:
+def _roc_curves(done: list[Run]) -> list[tuple[str, Curve]]:
     """ROC of the first seed's run of every arm that is done, three depths among them: lines more
     would only cover."""
     depths = sorted(
@@ -143,18 +148,21 @@ def _roc(done: list[Run]) -> list[tuple[str, Curve]]:
     for run in done:
         strategy, depth = run.request["strategy"], run.request["freeze_depth"]
         if run.request["train"]["seed"] == SEEDS[0] and (strategy != "depth" or depth in shown):
-            found = curves_of(run, "target_test", "score")[1]
+            found = load_curves(run, "target_test", "score")[1]
             auc = (
-                known_metric(run.result["metrics"].get("target_test"), "auc")
+                metric_or_none(run.result["metrics"].get("target_test"), "auc")
                 if run.result
                 else None
             )
-            overlay.append((f"{arm_of(run).title}, {decimals(auc, 3)}", found))
+            overlay.append((f"{arm_of_run(run).title}, {format_decimals(auc, 3)}", found))
     return overlay
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _sentences(_sweep: Sweep, identity: tuple[str, ...], _done: list[Run]) -> list[str]:
+def _cached_verdicts(_sweep: Sweep, identity: tuple[str, ...], _done: list[Run]) -> list[str]:
     """What the numbers allow to say; `identity` names the runs that are done."""
-    results = arm_results(_sweep, _done)
-    return [*judged(workspace(), results, reference_of(results))[1], *forgotten(results)]
+    results = summarise_arms(_sweep, _done)
+    return [
+        *judge_arms(workspace(), results, default_reference(results))[1],
+        *forgetting_sentences(results),
+    ]

@@ -6,29 +6,35 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from core.data.profile import DRIFT_LIMITS, FieldDrift
+from core.data.profile import DRIFT_THRESHOLDS, FieldDrift
 from core.data.schema import FIELDS
 from core.report.data_figures import drift_figure
 from pages.components.chart import chart
 
 
 def drift_view(
-    drifts: Sequence[FieldDrift], between: str, names: tuple[str, str], rare: str, too_few: str = ""
+    drifts: Sequence[FieldDrift],
+    compared_rows: str,
+    names: tuple[str, str],
+    rare_values: str,
+    too_few_rows: str = "",
 ) -> None:
     """The fields by falling drift. between: "between the … and the … rows". names: of both, for
     heads of columns.
 
     rare: what unseen values of the earlier rows are. too_few: see
-    core.data.profile.too_few_for_drift; where it is not empty it stands in place of every index and
+    core.data.profile.explain_too_few_rows; where it is not empty it stands in place of every index and
     level, and the shares are shown alone.
     """
     drifts = sorted(drifts, key=lambda field: field.psi, reverse=True)
-    if too_few:
-        st.info(too_few, icon=":material/info:")
+    if too_few_rows:
+        st.info(too_few_rows, icon=":material/info:")
         _table(sorted(drifts, key=lambda field: FIELDS.index(field.field)), names, judged=False)
-        st.caption(f"Unseen: values that are not in the vocabulary of the training rows; {rare}.")
+        st.caption(
+            f"Unseen: values that are not in the vocabulary of the training rows; {rare_values}."
+        )
         return
-    st.markdown(drift_words(drifts, between))
+    st.markdown(describe_drift(drifts, compared_rows))
     with st.grid(2, min_column_width=330):
         figure = drift_figure(drifts, f"the {names[1]}")
         chart(figure, key="drift", height=400, alt="The fields that moved most", modebar=False)
@@ -36,10 +42,10 @@ def drift_view(
     noise = max(field.noise for field in drifts)
     st.caption(
         "Index: population stability index over the field's values. Unseen: values the vocabulary,"
-        f" made of the training rows it was fitted on, does not hold; {rare}."
+        f" made of the training rows it was fitted on, does not hold; {rare_values}."
         + (
             f" With so few rows chance alone gives an index of up to {noise:.2f}."
-            if noise > min(DRIFT_LIMITS)
+            if noise > min(DRIFT_THRESHOLDS)
             else ""
         )
     )
@@ -81,7 +87,7 @@ def _table(drifts: Sequence[FieldDrift], names: tuple[str, str], judged: bool) -
     )
 
 
-def drift_words(drifts: Sequence[FieldDrift], between: str) -> str:
+def describe_drift(drifts: Sequence[FieldDrift], compared_rows: str) -> str:
     """The drift in a sentence."""
     named = {
         level: [field.field for field in drifts if field.level == level]
@@ -93,5 +99,5 @@ def drift_words(drifts: Sequence[FieldDrift], between: str) -> str:
         if named[level]
     ]
     if not parts:
-        return f"No field differs much {between}."
-    return f"Values differ {between}: {' and '.join(parts)} of {len(drifts)} fields."
+        return f"No field differs much {compared_rows}."
+    return f"Values differ {compared_rows}: {' and '.join(parts)} of {len(drifts)} fields."

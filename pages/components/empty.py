@@ -3,7 +3,7 @@
 import streamlit as st
 
 
-def no_runs(words: str) -> None:
+def show_no_runs(words: str) -> None:
     """Says what is missing, with links to the two pages that mend it."""
     st.info(words, icon=":material/info:")
     with st.container(horizontal=True):

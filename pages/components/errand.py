@@ -3,12 +3,12 @@
 import streamlit as st
 
 from core.runs import errands
-from pages.components.common import explained, plain
+from pages.components.common import catch_errors_in, escape_inline
 
 TICK_SECONDS = 0.5
 
 
-def errand_view(key: str, doing: str, measured: bool = True) -> bool:
+def show_task_progress(key: str, activity: str, reports_progress: bool = True) -> bool:
     """Shows the errand of that key, and the page anew when it has ended. Whether it is still under
     way.
 
@@ -20,9 +20,9 @@ def errand_view(key: str, doing: str, measured: bool = True) -> bool:
         return False
     if errand.error:
         # It may quote what an uploaded file holds.
-        st.error(plain(str(errand.error)), icon=":material/error:")
+        st.error(escape_inline(str(errand.error)), icon=":material/error:")
         return False
-    st.fragment(explained(_tick), run_every=TICK_SECONDS)(key, doing, measured)
+    st.fragment(catch_errors_in(_tick), run_every=TICK_SECONDS)(key, activity, reports_progress)
     return True
 
 
@@ -35,7 +35,9 @@ def _tick(key: str, doing: str, measured: bool) -> None:
         st.markdown(f":material/hourglass_top: {doing}, which takes some seconds.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(min(errand.share or 0.0, 1.0), text=_words(errand, doing), width="stretch")
+        st.progress(
+            min(errand.progress or 0.0, 1.0), text=_progress_text(errand, doing), width="stretch"
+        )
         if st.button(
             "Stop", key=f"stop {key}", icon=":material/stop_circle:", disabled=errand.stopping
         ):
@@ -43,11 +45,11 @@ def _tick(key: str, doing: str, measured: bool) -> None:
             st.rerun(scope="fragment")
 
 
-def _words(errand: errands.Errand, doing: str) -> str:
+def _progress_text(errand: errands.BackgroundTask, doing: str) -> str:
     if errand.stopping:
         return "Stopping"
-    if errand.share is None:
+    if errand.progress is None:
         return "Waiting for others to end"
-    if not errand.share:
+    if not errand.progress:
         return f"{doing}: starting, which takes some seconds"
-    return f"{doing}: {errand.share:.0%}"
+    return f"{doing}: {errand.progress:.0%}"

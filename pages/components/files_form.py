@@ -8,49 +8,49 @@ from functools import partial
 
 import streamlit as st
 
-from core.data.dataset_files import SampleRole, check_files, join_rows
-from core.data.dataset_sentences import duplicate_sentences
+from core.data.dataset_files import SampleRole, check_files, concat_rows
+from core.data.dataset_sentences import describe_duplicates
 from core.data.datasets import prepare_files
 from core.data.duplicates import Duplicates, count_duplicates
 from core.data.samples import Sample
 from core.data.split import DOMAINS, FILE_ROLES, SplitSpec
 from core.data.split_adjust import Split
-from core.data.split_plan import by_file, plan_files
+from core.data.split_plan import file_split_spec, plan_files
 from core.runs.reproduce import prepare_command
-from pages.components.choice import from_address
+from pages.components.choice import restore_widget
 from pages.components.common import (
-    command_hint,
-    count,
-    errors_shown,
-    plain,
+    catch_errors,
+    escape_inline,
+    format_int,
+    show_command,
     simulated_badge,
     workspace,
 )
-from pages.components.dataset_name import dataset_name
-from pages.components.heavy import heavy
+from pages.components.dataset_name import propose_dataset_name
+from pages.components.heavy import compute_slot
 from pages.components.split_form import (
+    drop_row_arrays,
+    format_sentences,
     min_count_field,
     prepare_button,
     run_prepare,
-    sentences,
     share_fields,
+    show_split,
     shuffle_fields,
-    split_preview,
-    without_rows,
 )
 
-NONE = "none"
+NO_FILE = "none"
 """In the address, where a role has no file."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """How the form shows one of FILE_ROLES. without: what is said where it has no file; empty if it
+    """How the form shows one of FILE_ROLES. if_absent: what is said where it has no file; empty if it
     must have one."""
 
     title: str
     help: str
-    without: str = ""
+    if_absent: str = ""
 
 
 ROLES = {
@@ -104,44 +104,48 @@ def _choose_files(samples: Sequence[Sample]) -> dict[str, Sample]:
         for role in (role for role in FILE_ROLES if role.startswith(domain)):
             ids = [*by_id][::-1] if role == "source" else [*by_id]
             options = (
-                [*ids, NONE] if role == "source" else [NONE, *ids] if ROLES[role].without else ids
+                [*ids, NO_FILE]
+                if role == "source"
+                else [NO_FILE, *ids]
+                if ROLES[role].if_absent
+                else ids
             )
-            if (unknown := from_address(role, options)) is not None:
+            if (unknown := restore_widget(role, options)) is not None:
                 st.warning(
-                    f"There is no sample {plain(repr(unknown[:40]))} with labels here; another one"
+                    f"There is no sample {escape_inline(repr(unknown[:40]))} with labels here; another one"
                     " is shown."
                 )
             chosen[role] = column.selectbox(
                 ROLES[role].title,
                 options,
-                format_func=partial(_option, by_id, role),
+                format_func=partial(_format_option, by_id, role),
                 key=role,
-                on_change=_to_address,
+                on_change=_save_role,
                 args=(role,),
                 help=ROLES[role].help,
             )
-            _to_address(role)
-    return {role: by_id[one] for role, one in chosen.items() if one != NONE}
+            _save_role(role)
+    return {role: by_id[one] for role, one in chosen.items() if one != NO_FILE}
 
 
-def _to_address(role: str) -> None:
+def _save_role(role: str) -> None:
     """Writes the role's sample into the address, which decides at the next rerun."""
     one = st.session_state[role]
-    if role not in DOMAINS and one == NONE:
+    if role not in DOMAINS and one == NO_FILE:
         st.query_params.pop(role, None)
     elif st.query_params.get(role) != one:
         st.query_params[role] = one
 
 
-def _option(by_id: Mapping[str, Sample], role: str, one: str) -> str:
-    if one == NONE:
-        return f"– {ROLES[role].without} –"
-    return f"{by_id[one].name} · {count(by_id[one].rows)} rows"
+def _format_option(by_id: Mapping[str, Sample], role: str, one: str) -> str:
+    if one == NO_FILE:
+        return f"– {ROLES[role].if_absent} –"
+    return f"{by_id[one].name} · {format_int(by_id[one].rows)} rows"
 
 
 @st.fragment
 def _cut_form(files: dict[str, Sample]) -> None:
-    with errors_shown():
+    with catch_errors():
         files = check_files(files)
         with st.expander(
             "Test and validation shares, shuffling, minimum count", icon=":material/tune:"
@@ -149,22 +153,24 @@ def _cut_form(files: dict[str, Sample]) -> None:
             without = (
                 [*files] if "source" in files else [*files, "source_test", "source_validation"]
             )
-            spec = by_file(SplitSpec(**(share_fields("files", without) | shuffle_fields("files"))))
+            spec = file_split_spec(
+                SplitSpec(**(share_fields("files", without) | shuffle_fields("files")))
+            )
             known = tuple((role, sample.id, sample.created) for role, sample in files.items())
-            split, duplicates = preview_files(known, spec, files)
+            split, duplicates = cached_files_split(known, spec, files)
             min_count = min_count_field("files", split)
-        ready = split_preview(split, _shuffle)
+        ready = show_split(split, _shuffle)
         roles = [
             SampleRole(role, sample.id, sample.name, sample.rows) for role, sample in files.items()
         ]
-        duplicates_said(roles, duplicates)
+        show_duplicates(roles, duplicates)
         if ready:
             _prepare(files, spec, min_count)
 
 
-def duplicates_said(roles: Sequence[SampleRole], duplicates: Sequence[Duplicates]) -> None:
+def show_duplicates(roles: Sequence[SampleRole], duplicates: Sequence[Duplicates]) -> None:
     """Duplicate rows, or that there are none; nothing of a dataset of one sample."""
-    said = sentences(duplicate_sentences(roles, duplicates))
+    said = format_sentences(describe_duplicates(roles, duplicates))
     if duplicates:
         st.warning(said, icon=":material/content_copy:")
     elif said:
@@ -172,16 +178,16 @@ def duplicates_said(roles: Sequence[SampleRole], duplicates: Sequence[Duplicates
 
 
 @st.cache_data(max_entries=16, show_spinner="Looking at the rows of all files")
-def preview_files(
+def cached_files_split(
     known: tuple[tuple[str, str, str], ...], spec: SplitSpec, _files: dict[str, Sample]
 ) -> tuple[Split, tuple[Duplicates, ...]]:
     """(what `spec` makes of the files, without the rows' own parts; duplicate rows). known: role,
     id, when made."""
-    with heavy():
+    with compute_slot():
         split = plan_files(_files, spec)
         rows = [(role, sample.rows) for role, sample in _files.items()]
-        return without_rows(split), count_duplicates(
-            join_rows([*_files.values()]), split.parts, rows
+        return drop_row_arrays(split), count_duplicates(
+            concat_rows([*_files.values()]), split.parts, rows
         )
 
 
@@ -193,7 +199,9 @@ def _shuffle(remedy: SplitSpec) -> None:
 def _prepare(files: Mapping[str, Sample], spec: SplitSpec, min_count: int | None) -> None:
     domains = [files[role].name[:28] for role in ("source", "target") if role in files]
     wanted = re.sub(r"\W+$", "", " to ".join(domains))
-    name, pressed = prepare_button(dataset_name(wanted, files, by_file(spec), min_count))
+    name, pressed = prepare_button(
+        propose_dataset_name(wanted, files, file_split_spec(spec), min_count)
+    )
     if pressed:
         run_prepare(lambda report: prepare_files(workspace(), files, spec, name, min_count, report))
     names = [sample.name for sample in files.values()]
@@ -201,4 +209,4 @@ def _prepare(files: Mapping[str, Sample], spec: SplitSpec, min_count: int | None
     named = {
         role: one.name if names.count(one.name) == 1 else one.id for role, one in files.items()
     }
-    command_hint(prepare_command(named, spec, name, min_count))
+    show_command(prepare_command(named, spec, name, min_count))

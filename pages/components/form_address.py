@@ -7,25 +7,25 @@ stands for many fields, or a default hangs on the data.
 
 import streamlit as st
 
-from pages.components.common import plain
+from pages.components.common import escape_inline
 
-LONGEST = 4000
+MAX_LENGTH = 4000
 """Letters of a value that are read; longer ones come from no form here."""
 _WRITTEN = "address_written"
 """In the session: by name, what was written or read before. The browser may still send an old value
 with an edit that overtook the new one, and that must not take the edit back."""
 
 
-def news(name: str) -> str | None:
+def read_new(name: str) -> str | None:
     """What the address says under `name`, where that did not come from this session; else None."""
-    text = st.query_params.get(name, "")[:LONGEST]
+    text = st.query_params.get(name, "")[:MAX_LENGTH]
     if not text or text in _written(name):
         return None
     _written(name).add(text)
     return text
 
 
-def keep(name: str, text: str, default: str = "") -> None:
+def write(name: str, text: str, default: str = "") -> None:
     """Writes the state of a form, or of a part of it, into the address; the default is left out of
     it."""
     _written(name).add(text)
@@ -35,11 +35,11 @@ def keep(name: str, text: str, default: str = "") -> None:
         st.query_params[name] = text
 
 
-def left_out(what: str, why: object) -> None:
+def warn_ignored(what: str, why: object) -> None:
     """Says that a part of the address is not followed."""
-    asked = plain(repr(what[:64]))
+    asked = escape_inline(repr(what[:64]))
     st.warning(
-        f"The address asks for {asked}, which is left out. {plain(str(why))}",
+        f"The address asks for {asked}, which is left out. {escape_inline(str(why))}",
         icon=":material/link_off:",
     )
 

@@ -5,10 +5,10 @@ import streamlit as st
 
 from core.freezing.plan import Plan
 from core.workspace import PROJECT
-from pages.components.heard import put
-from pages.components.stack import ICONS, stack_of_plan
+from pages.components.heard import set_value
+from pages.components.stack import ICONS, draw_plan
 
-DEPTH = "depth"
+DEPTH_KEY = "depth"
 """Key of the slider that the line follows and moves."""
 _LINE = st.components.v2.component(
     "thaw_freeze_line",
@@ -19,18 +19,18 @@ _LINE = st.components.v2.component(
 )
 
 
-def movable_stack(plan: Plan) -> None:
+def draggable_stack(plan: Plan) -> None:
     """Draws a plan of the strategy depth, with a line that one drags. Keyboard and screen reader
     have the slider."""
     with st.container(key="freeze_line"):
-        stack_of_plan(plan, movable=True)
+        draw_plan(plan, draggable=True)
         _LINE(
             data={"depth": plan.frozen_depth, "icons": ICONS},
             key="line",
             height="content",
-            on_depth_change=_follow,
+            on_depth_change=_on_line_moved,
         )
 
 
-def _follow() -> None:
-    put(DEPTH, st.session_state["line"].depth)
+def _on_line_moved() -> None:
+    set_value(DEPTH_KEY, st.session_state["line"].depth)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-WORDS = {
+TERMS = {
     "sample": (
         "A Criteo file as it was given: rows of 13 numbers, 26 categories and whether the ad was"
         " clicked."
@@ -118,12 +118,12 @@ METRICS = {
 }
 
 
-def glossary() -> None:
+def show_glossary() -> None:
     """Both lists, side by side where there is room."""
     words, metrics = st.columns(2, gap="large")
     with words:
         st.markdown("**Words**")
-        st.markdown("\n".join(f"- **{word}**: {about}" for word, about in WORDS.items()))
+        st.markdown("\n".join(f"- **{word}**: {about}" for word, about in TERMS.items()))
     with metrics:
         st.markdown("**Numbers**")
         st.markdown("\n".join(f"- **{word}**: {about}" for word, about in METRICS.items()))

@@ -3,22 +3,22 @@
 import streamlit as st
 
 from core.errors import BadInput
-from core.models.card import ACTIVATIONS, OUTPUTS, HeadSettings
-from pages.components.form_address import keep, left_out, news
-from pages.components.heard import put
-from pages.components.training_fields import parse_widths, suggest
+from core.models.card import ACTIVATIONS, HEAD_OUTPUTS, HeadSettings
+from pages.components.form_address import read_new, warn_ignored, write
+from pages.components.heard import set_value
+from pages.components.training_fields import parse_widths, suggest_value
 
-OUTPUT_WORDS = {"logit": "one logit", "softmax": "two classes"}
+OUTPUT_TITLES = {"logit": "one logit", "softmax": "two classes"}
 
 
-def head_fields(prefix: str, usual: str = "logit") -> HeadSettings:
+def head_fields(prefix: str, default_output: str = "logit") -> HeadSettings:
     """Draws the fields and returns what they say; BadInput for what cannot be used. The address
     carries the head.
 
     prefix: of the widget keys. usual: the output until the user chooses otherwise.
     """
-    suggest(f"{prefix}_output", usual)
-    _from_address(prefix)
+    suggest_value(f"{prefix}_output", default_output)
+    _read_url(prefix)
     with st.grid(3, min_column_width=150):
         hidden = st.text_input(
             "Hidden layers",
@@ -36,24 +36,24 @@ def head_fields(prefix: str, usual: str = "logit") -> HeadSettings:
         )
         output = st.selectbox(
             "Output",
-            [*OUTPUTS],
-            format_func=OUTPUT_WORDS.__getitem__,
+            [*HEAD_OUTPUTS],
+            format_func=OUTPUT_TITLES.__getitem__,
             key=f"{prefix}_output",
             persist_state="session",
-            help="; ".join(OUTPUTS.values()).capitalize() + ".",
+            help="; ".join(HEAD_OUTPUTS.values()).capitalize() + ".",
         )
     head = HeadSettings(parse_widths(hidden, "The hidden layers"), activation, output)
-    keep("head", head_text(head), head_text(HeadSettings(output=usual)))
+    write("head", format_head(head), format_head(HeadSettings(output=default_output)))
     return head
 
 
-def head_text(head: HeadSettings) -> str:
+def format_head(head: HeadSettings) -> str:
     """The head in short, as in "64-32,relu,logit"."""
     return ",".join(["-".join(map(str, head.hidden)), head.activation, head.output])
 
 
-def read_head(text: str) -> HeadSettings:
-    """The head that `head_text` put in short; BadInput for what it would not write."""
+def parse_head(text: str) -> HeadSettings:
+    """The head that `format_head` put in short; BadInput for what it would not write."""
     parts = text.split(",")
     if len(parts) != 3:
         raise BadInput("A head is written as 64-32,relu,logit.")
@@ -62,16 +62,16 @@ def read_head(text: str) -> HeadSettings:
     )
 
 
-def _from_address(prefix: str) -> None:
+def _read_url(prefix: str) -> None:
     """Fills the fields with what the address brings."""
-    text = news("head")
+    text = read_new("head")
     if text is None:
         return
     try:
-        head = read_head(text)
+        head = parse_head(text)
     except BadInput as error:
-        left_out(text, error)
+        warn_ignored(text, error)
         return
-    put(f"{prefix}_hidden", ", ".join(map(str, head.hidden)))
-    put(f"{prefix}_activation", head.activation)
-    put(f"{prefix}_output", head.output)
+    set_value(f"{prefix}_hidden", ", ".join(map(str, head.hidden)))
+    set_value(f"{prefix}_activation", head.activation)
+    set_value(f"{prefix}_output", head.output)

@@ -11,41 +11,39 @@ from typing import Any
 
 import streamlit as st
 
-_HEARD = "heard"
+_ACK = "heard"
 """Key of the hidden field: the number of the latest put that the browser knows. assets/ink.css
 hides it."""
-_NUMBER, _PUTS = "put_number", "puts"
+_SEQUENCE, _CHANGES = "put_number", "puts"
 """In the session: the number of the latest put; by key, each put's number, what the field held
 before it, and since."""
-_KEPT = 20
+_MAX_REMEMBERED = 20
 """Puts remembered per field; a browser is a few behind at most."""
 
 
-def put(key: str, value: Any) -> None:
+def set_value(key: str, value: Any) -> None:
     """Has the field with this key hold `value`; for callbacks, and for a page before it draws the
     field."""
     state = st.session_state
     if state.setdefault(key, value) == value:
         return
-    state[_NUMBER] = state.get(_NUMBER, 0) + 1
-    puts = state.setdefault(_PUTS, {})
-    puts[key] = [*puts.get(key, []), (state[_NUMBER], state[key], value)][-_KEPT:]
+    state[_SEQUENCE] = state.get(_SEQUENCE, 0) + 1
+    puts = state.setdefault(_CHANGES, {})
+    puts[key] = [*puts.get(key, []), (state[_SEQUENCE], state[key], value)][-_MAX_REMEMBERED:]
     state[key] = value
 
 
-def restore() -> None:
+def reapply_unseen() -> None:
     """Puts in again what an overtaking edit undid: before the fields are drawn, and before a
     callback reads them."""
     state = st.session_state
-    heard = state.get(_HEARD, state.get(_NUMBER, 0))
-    for key, puts in state.get(_PUTS, {}).items():
+    heard = state.get(_ACK, state.get(_SEQUENCE, 0))
+    for key, puts in state.get(_CHANGES, {}).items():
         if state.get(key) in [before for number, before, _ in puts if number > heard]:
             state[key] = puts[-1][-1]
 
 
-def listen() -> None:
+def render_ack_field() -> None:
     """Draws the hidden field: after all others, so that who has heard of it has heard of them."""
-    st.session_state[_HEARD] = st.session_state.get(_NUMBER, 0)
-    st.number_input(
-        "Heard", 0, key=_HEARD, help="How many of the page's own changes you have seen."
-    )
+    st.session_state[_ACK] = st.session_state.get(_SEQUENCE, 0)
+    st.number_input("Heard", 0, key=_ACK, help="How many of the page's own changes you have seen.")

@@ -5,12 +5,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-AT_ONCE = 2
-_slots = threading.BoundedSemaphore(AT_ONCE)
+MAX_CONCURRENT = 2
+_slots = threading.BoundedSemaphore(MAX_CONCURRENT)
 
 
 @contextmanager
-def heavy() -> Iterator[None]:
+def compute_slot() -> Iterator[None]:
     """Waits until fewer than AT_ONCE others are under way. Never inside of another `heavy`."""
     with _slots:
         yield

@@ -4,30 +4,30 @@ learnt."""
 import numpy as np
 import streamlit as st
 
-from core.evaluation.delong import auc_interval, auc_variance, compare
+from core.evaluation.delong import auc_interval, auc_variance, delong_test
 from core.evaluation.format_metrics import (
     format_bounds,
     format_metric,
     is_missing,
-    reason_of_labels,
+    reason_from_labels,
 )
-from core.evaluation.verdicts import LEVEL
+from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
 from core.program import PROGRAM
-from core.report.decision_figures import mixing_figure
-from core.runs.launch import refresh
+from core.report.decision_figures import interpolation_figure
+from core.runs.launch import refresh_statuses
 from core.runs.store import Run, RunStore
-from core.runs.submit import interpolations, submit_interpolation
-from pages.components.access import write_button
+from core.runs.submit import list_interpolations, submit_interpolation
+from pages.components.access import guarded_button
 from pages.components.chart import chart
 from pages.components.common import (
-    command_hint,
-    decimals,
-    errors_shown,
-    explained,
-    plain,
+    catch_errors,
+    catch_errors_in,
+    escape_inline,
+    format_decimals,
+    show_command,
     workspace,
 )
-from pages.components.result import predictions_of
+from pages.components.result import load_predictions
 
 ABOUT = (
     "Weights between the backbone's (0) and the fine-tuned ones (1) often keep more of the source"
@@ -36,30 +36,30 @@ ABOUT = (
 )
 
 
-def mixing_view(run: Run) -> None:
+def interpolation_section(run: Run) -> None:
     """The section, for a run that fine-tuned something."""
     st.subheader("Between backbone and fine-tuned")
     st.caption(ABOUT)
-    with errors_shown():
-        found = interpolations(workspace(), run)
+    with catch_errors():
+        found = list_interpolations(workspace(), run)
         if found and found[0].active:
-            st.fragment(explained(_wait), run_every=1.0)(found[0].id)
+            st.fragment(catch_errors_in(_wait), run_every=1.0)(found[0].id)
         elif found and found[0].status == "done":
-            st.fragment(explained(mixed_view))(found[0])
+            st.fragment(catch_errors_in(interpolation_result))(found[0])
         else:
             if found and found[0].message:
-                st.error(plain(found[0].message))
-            if write_button(
+                st.error(escape_inline(found[0].message))
+            if guarded_button(
                 "Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"
             ):
                 submit_interpolation(workspace(), run)
                 st.rerun()
-        command_hint(f"{PROGRAM} interpolate --run {run.id}")
+        show_command(f"{PROGRAM} interpolate --run {run.id}")
 
 
 def _wait(run_id: str) -> None:
     store = RunStore(workspace())
-    refresh(workspace(), store)
+    refresh_statuses(workspace(), store)
     run = store.get(run_id)
     if not run.active:
         st.rerun()
@@ -68,7 +68,7 @@ def _wait(run_id: str) -> None:
     st.progress(share, text=text)
 
 
-def mixed_view(mixing: Run) -> None:
+def interpolation_result(mixing: Run) -> None:
     """The slider over a mixing that is done, and what every mixture scores."""
     assert mixing.result is not None
     result = mixing.result
@@ -88,10 +88,11 @@ def mixed_view(mixing: Run) -> None:
     with left:
         auc = {part: values["auc"] for part, values in parts.items() if part != "target_validation"}
         spoken = ", ".join(
-            f"{part.replace('_', ' ')} {decimals(values[place])}" for part, values in auc.items()
+            f"{part.replace('_', ' ')} {format_decimals(values[place])}"
+            for part, values in auc.items()
         )
         chart(
-            mixing_figure(alphas, auc, result["chosen"], alpha),
+            interpolation_figure(alphas, auc, result["chosen"], alpha),
             f"mixing-{mixing.id}",
             320,
             f"AUC: {spoken}",
@@ -101,14 +102,14 @@ def mixed_view(mixing: Run) -> None:
             " the slider."
         )
     with right:
-        arrays = predictions_of(mixing)
+        arrays = load_predictions(mixing)
         for part, title in (
             ("target_test", "Target test rows"),
             ("source_test", "Source test rows"),
         ):
             if part in parts:
-                st.metric(f"AUC, {title.lower()}", decimals(parts[part]["auc"][place]))
-                st.caption(_against_tuned(arrays, part, alpha))
+                st.metric(f"AUC, {title.lower()}", format_decimals(parts[part]["auc"][place]))
+                st.caption(_compare_with_finetuned(arrays, part, alpha))
         if not result["mixes_head"]:
             st.caption(
                 "The run's new head differs from the backbone's own, so the stages are mixed and"
@@ -116,22 +117,22 @@ def mixed_view(mixing: Run) -> None:
             )
 
 
-def _against_tuned(arrays: dict[str, np.ndarray], part: str, alpha: float) -> str:
+def _compare_with_finetuned(arrays: dict[str, np.ndarray], part: str, alpha: float) -> str:
     """The mixture's interval, and whether its AUC differs from that of the fine-tuned run."""
     labels = arrays[f"{part}_label"]
     auc, variance = auc_variance(labels, arrays[f"{part}_{alpha}"])
     low, high = auc_interval(auc, variance)
     if is_missing(low):
-        return f"No {'AUC' if is_missing(auc) else 'interval'}: {reason_of_labels(labels)}."
+        return f"No {'AUC' if is_missing(auc) else 'interval'}: {reason_from_labels(labels)}."
     interval = f"95 % interval {format_bounds(low, high)}."
     if alpha == 1:
         return f"{interval} The fine-tuned run itself."
-    difference = compare(labels, arrays[f"{part}_{alpha}"], arrays[f"{part}_1.0"])
+    difference = delong_test(labels, arrays[f"{part}_{alpha}"], arrays[f"{part}_1.0"])
     if is_missing(difference.p):
-        return f"{interval} Not comparable with the fine-tuned run: {reason_of_labels(labels)}."
+        return f"{interval} Not comparable with the fine-tuned run: {reason_from_labels(labels)}."
     bounds = format_bounds(difference.low, difference.high, signed=True)
     numbers = f"{format_metric(difference.delta, signed=True)}, 95 % {bounds}"
-    if difference.p >= LEVEL:
+    if difference.p >= SIGNIFICANCE_LEVEL:
         return f"{interval} Not distinguishable from the fine-tuned run ({numbers})."
     return (
         f"{interval} {'Higher' if difference.delta > 0 else 'Lower'} than the fine-tuned run"

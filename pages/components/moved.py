@@ -6,22 +6,22 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from core.evaluation.geometry import plane
+from core.evaluation.geometry import pca_2d
 from core.program import PROGRAM
 from core.report.moved_figures import (
-    GRADIENT,
+    GRADIENT_PREFIX,
     cka_figure,
-    distance_figure,
+    embedding_map_figure,
     gradient_figure,
-    map_figure,
+    weight_distance_figure,
 )
 from core.runs import errands
-from core.runs.moved import moved_in_subprocess, read_moved, read_vectors
+from core.runs.moved import read_embedding_vectors, read_weight_drift, weight_drift_in_subprocess
 from core.runs.store import Run, RunStore
-from pages.components.access import write_button
+from pages.components.access import guarded_button
 from pages.components.chart import chart
-from pages.components.common import command_hint, errors_shown, percent, workspace
-from pages.components.errand import errand_view
+from pages.components.common import catch_errors, format_percent, show_command, workspace
+from pages.components.errand import show_task_progress
 
 ABOUT = (
     "Freezing decides what may move; this measures what did. **Weights**: the distance of a stage's"
@@ -32,21 +32,21 @@ ABOUT = (
 )
 
 
-def moved_view(run: Run) -> None:
+def weight_drift_section(run: Run) -> None:
     """The section, for a run that fine-tuned something."""
     st.subheader("What moved")
     st.caption(ABOUT)
     st.fragment(_section)(run)
 
 
-def measure_button(run: Run) -> None:
+def measure_weight_drift_button(run: Run) -> None:
     """Has it measured by a process of its own, and shows how far that is: the page goes on
     meanwhile."""
     space = workspace()
     key = f"moved {space.root} {run.id}"
-    if errand_view(key, "Comparing stage by stage"):
+    if show_task_progress(key, "Comparing stage by stage"):
         return
-    if write_button(
+    if guarded_button(
         "Measure what moved",
         icon=":material/straighten:",
         key=f"measure-{run.id}",
@@ -56,32 +56,32 @@ def measure_button(run: Run) -> None:
         ),
     ):
         errands.forget(key)
-        errands.start(key, lambda report: moved_in_subprocess(space, run.id, report))
+        errands.start(key, lambda report: weight_drift_in_subprocess(space, run.id, report))
         st.rerun()
 
 
 def _section(run: Run) -> None:
-    with errors_shown():
-        found = read_moved(workspace(), run.id)
+    with catch_errors():
+        found = read_weight_drift(workspace(), run.id)
         if found is None:
-            measure_button(run)
+            measure_weight_drift_button(run)
         else:
-            stages_moved(run, found)
+            show_stage_drift(run, found)
             if found["fields"]:
-                _map(run, found["fields"])
-        gradients(run)
-        command_hint(f"{PROGRAM} moved --run {run.id}")
+                _embedding_map(run, found["fields"])
+        show_gradient_norms(run)
+        show_command(f"{PROGRAM} moved --run {run.id}")
 
 
-def stages_moved(run: Run, found: dict[str, Any]) -> None:
+def show_stage_drift(run: Run, found: dict[str, Any]) -> None:
     """Weights and activations side by side, and in words which stage moved most."""
-    st.markdown(moved_in_words(found))
+    st.markdown(describe_weight_drift(found))
     height = 130 + 34 * len(found["stages"])
     left, right = st.columns(2)
     with left:
         st.markdown("**Weights**")
         chart(
-            distance_figure(found["stages"]),
+            weight_distance_figure(found["stages"]),
             f"distance-{run.id}",
             height,
             "Distance of weights, stage by stage",
@@ -92,7 +92,7 @@ def stages_moved(run: Run, found: dict[str, Any]) -> None:
         chart(cka_figure(found["stages"]), f"cka-{run.id}", height, f"CKA: {spoken}")
 
 
-def moved_in_words(found: dict[str, Any]) -> str:
+def describe_weight_drift(found: dict[str, Any]) -> str:
     """Which stages stayed, which moved most, and where the activations changed most."""
     if found["from_scratch"]:
         return (
@@ -112,7 +112,7 @@ def moved_in_words(found: dict[str, Any]) -> str:
     if moved:
         most = max(moved, key=lambda stage: stage["relative"] or 0)
         words.append(
-            f"**{most['title']}** moved furthest: {percent(most['relative'], 2)} of its norm."
+            f"**{most['title']}** moved furthest: {format_percent(most['relative'], 2)} of its norm."
         )
     known = [stage for stage in stages if stage["cka"] is not None]
     if known:
@@ -126,7 +126,7 @@ def moved_in_words(found: dict[str, Any]) -> str:
     return " ".join(words)
 
 
-def _map(run: Run, fields: list[str]) -> None:
+def _embedding_map(run: Run, fields: list[str]) -> None:
     st.markdown("**Embedding map**")
     field = st.selectbox(
         "Field",
@@ -139,16 +139,16 @@ def _map(run: Run, fields: list[str]) -> None:
             " of their two strongest principal components. It changes no result."
         ),
     )
-    before, after, values = read_vectors(workspace(), run.id, field)
-    first, second, share = plane(before, after)
+    before, after, values = read_embedding_vectors(workspace(), run.id, field)
+    first, second, share = pca_2d(before, after)
     chart(
-        map_figure(first, second, values),
+        embedding_map_figure(first, second, values),
         f"map-{run.id}",
         420,
         f"Vectors of {len(values)} values of {field}",
     )
     st.caption(
-        f"The plane shows {percent(share, 0)} of the variance. "
+        f"The plane shows {format_percent(share, 0)} of the variance. "
         + (
             "No vector moved."
             if np.array_equal(before, after)
@@ -157,11 +157,11 @@ def _map(run: Run, fields: list[str]) -> None:
     )
 
 
-def gradients(run: Run) -> None:
+def show_gradient_norms(run: Run) -> None:
     """Gradient norms over time, where the run recorded them."""
     assert run.result is not None
     titles = {stage["name"]: stage["title"] for stage in run.result["stages"]}
-    points = RunStore(workspace()).points(run.id, *(GRADIENT + name for name in titles))
+    points = RunStore(workspace()).points(run.id, *(GRADIENT_PREFIX + name for name in titles))
     st.markdown("**Gradient norms over time**")
     if not points:
         st.caption(

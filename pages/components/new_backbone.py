@@ -6,12 +6,12 @@ from core.models.card import BackboneCard
 from core.models.library import list_backbones
 from core.runs.store import Run
 from core.training.objectives import OBJECTIVES
-from pages.components.backbone_card import learnt_metrics, no_click_head
+from pages.components.backbone_card import explain_missing_click_head, show_pretraining_metrics
 from pages.components.common import workspace
-from pages.components.stack import stack_of_stages
+from pages.components.stack import draw_stages
 
 
-def new_backbone(run: Run) -> None:
+def show_new_backbone(run: Run) -> None:
     """The sentence, the objective's own numbers where clicks were not learnt, and links to the
     backbone."""
     assert run.result is not None
@@ -36,7 +36,7 @@ def new_backbone(run: Run) -> None:
         st.caption("The backbone has been deleted since.")
         return
     if objective == "supervised":
-        links(card)
+        show_links(card)
         return
     words, picture = st.columns([5, 6], gap="medium")
     with words:
@@ -47,14 +47,14 @@ def new_backbone(run: Run) -> None:
                 if trains
                 else "**What its start filled**"
             )
-            learnt_metrics(learnt)
-        st.markdown(no_click_head(card))
-        links(card)
+            show_pretraining_metrics(learnt)
+        st.markdown(explain_missing_click_head(card))
+        show_links(card)
     with picture, st.container(border=True):
-        stack_of_stages(card.stages)
+        draw_stages(card.stages)
 
 
-def links(card: BackboneCard) -> None:
+def show_links(card: BackboneCard) -> None:
     """To what comes next."""
     with st.container(horizontal=True):
         st.page_link(

@@ -6,27 +6,27 @@ from functools import lru_cache
 import pandas as pd
 import streamlit as st
 
-from core.evaluation.curves import Confusion
+from core.evaluation.curves import ConfusionMatrix
 from core.report.overlay_figures import (
-    Laid,
-    calibration_overlay,
-    gains_points,
-    lift_points,
-    precision_recall_points,
-    roc_points,
-    score_overlay,
+    ArmCurves,
+    calibration_overlay_figure,
+    gains_overlay_figure,
+    lift_overlay_figure,
+    precision_recall_overlay_figure,
+    roc_overlay_figure,
+    score_overlay_figure,
 )
 from core.runs.store import Run
 from core.runs.sweep_result import ArmResult
 from pages.components.chart import chart
 from pages.components.choice import choose_text
-from pages.components.common import number_columns
-from pages.components.result import PART_TITLES, curves_of
+from pages.components.common import number_column_config
+from pages.components.result import PART_TITLES, load_curves
 
-BINS = 50
+N_BINS = 50
 
 
-def one_threshold(arms: Sequence[ArmResult]) -> None:
+def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
     """Slider, counts and overlays of one run of each arm."""
     parts = [part for part in PART_TITLES if all(part in one.auc for one in arms)]
     rows, seed_box, slider = st.columns([2, 1, 4], vertical_alignment="bottom")
@@ -41,7 +41,7 @@ def one_threshold(arms: Sequence[ArmResult]) -> None:
         help="Which test rows the numbers and figures below stand on. It changes no score.",
     )
     with seed_box:
-        runs = run_of_each(arms)
+        runs = run_per_arm(arms)
     threshold = slider.slider(
         "Threshold for all",
         0.0,
@@ -65,7 +65,7 @@ def one_threshold(arms: Sequence[ArmResult]) -> None:
         placeholder="–",
         alt="Confusion matrix, lift and ratios of every arm at the threshold",
         column_config={"Arm": st.column_config.TextColumn(pinned=True)}
-        | number_columns(next(iter(counts.values()))),
+        | number_column_config(next(iter(counts.values()))),
     )
     grid = st.columns(2)
     for place, (title, figure, alt) in enumerate(figures):
@@ -82,33 +82,39 @@ def _overlays(
     nothing is moved."""
     laid = {}
     for title, run in runs:
-        at_all, roc, precision_recall, gains, bins = curves_of(run, part, "score")
-        laid[title] = Laid(
-            title, roc, precision_recall, gains, bins, at_all.at(threshold), at_all.spread(BINS)
+        at_all, roc, precision_recall, gains, bins = load_curves(run, part, "score")
+        laid[title] = ArmCurves(
+            title,
+            roc,
+            precision_recall,
+            gains,
+            bins,
+            at_all.confusion_at(threshold),
+            at_all.histogram(N_BINS),
         )
-    at = laid[runs[-1][0]].at
+    at = laid[runs[-1][0]].at_threshold
     rate = (at.tp + at.fn) / max(at.tp + at.fn + at.fp + at.tn, 1)
     figures = (
-        ("ROC", roc_points(laid), "ROC curves with points at the threshold"),
+        ("ROC", roc_overlay_figure(laid), "ROC curves with points at the threshold"),
         (
             "Precision and recall",
-            precision_recall_points(laid, rate),
+            precision_recall_overlay_figure(laid, rate),
             "Precision by recall with points",
         ),
-        ("Calibration", calibration_overlay(laid), "Click rate by mean score"),
-        ("Gains", gains_points(laid), "Clicks caught by rows taken, with points"),
+        ("Calibration", calibration_overlay_figure(laid), "Click rate by mean score"),
+        ("Gains", gains_overlay_figure(laid), "Clicks caught by rows taken, with points"),
         (
             "Lift",
-            lift_points(laid),
+            lift_overlay_figure(laid),
             "Click rate among the rows taken over that of all rows, with points",
         ),
-        ("Scores", score_overlay(laid, threshold), "Histogram of scores"),
+        ("Scores", score_overlay_figure(laid, threshold), "Histogram of scores"),
     )
     drawn = [(title, str(figure.to_json()), alt) for title, figure, alt in figures]
-    return {title: _counts(one.at) for title, one in laid.items()}, drawn
+    return {title: _counts(one.at_threshold) for title, one in laid.items()}, drawn
 
 
-def run_of_each(arms: Sequence[ArmResult]) -> dict[str, Run]:
+def run_per_arm(arms: Sequence[ArmResult]) -> dict[str, Run]:
     """A run of each arm, by title: of the seed that one chooses where arms have several, else their
     first."""
     seeds = sorted({_seed(run) for one in arms if len(one.runs) > 1 for run in one.runs})
@@ -126,7 +132,7 @@ def _seed(run: Run) -> int:
     return int(run.request["train"]["seed"])
 
 
-def _counts(at: Confusion) -> dict[str, float]:
+def _counts(at: ConfusionMatrix) -> dict[str, float]:
     rows = at.tp + at.fp + at.tn + at.fn
     acted = at.tp + at.fp
     rate = (at.tp + at.fn) / max(rows, 1)

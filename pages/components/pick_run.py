@@ -6,14 +6,14 @@ import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.runs.store import Run
-from pages.components.common import SIMULATED, count, plain, when, workspace
+from pages.components.common import SIMULATED, escape_inline, format_datetime, format_int, workspace
 
-OFFERED = 300
+MAX_OFFERED = 300
 """Newest runs in the box; thousands would take every look at the page half a megabyte. Compare
 lists and finds all."""
 
 
-def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
+def choose_run(runs: Sequence[Run], unknown_sentence: Callable[[str], str]) -> Run:
     """The run in the address, else the first of `runs`; choosing another one puts its id there.
 
     missing: the sentence for an id that is none of them.
@@ -21,12 +21,12 @@ def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
     by_id = {run.id: run for run in runs}
     named = st.query_params.get("run", runs[0].id)
     if named not in by_id:
-        st.error(plain(missing(named)))
+        st.error(escape_inline(unknown_sentence(named)))
         named = runs[0].id
     names: dict[str, str] = {}
     taken = set()
-    for run in {run.id: run for run in (*runs[:OFFERED], by_id[named])}.values():
-        label = f"{run.name} · {when(run.created)} · {run.status}"
+    for run in {run.id: run for run in (*runs[:MAX_OFFERED], by_id[named])}.values():
+        label = f"{run.name} · {format_datetime(run.created)} · {run.status}"
         # The box tells its options apart by what they show.
         names[run.id] = f"{label} · {run.id}" if label in taken else label
         taken.add(label)
@@ -41,7 +41,7 @@ def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
     )
     if len(runs) > len(ids):
         st.caption(
-            f"The newest {OFFERED} of {count(len(runs))} runs are offered here; Compare finds every"
+            f"The newest {MAX_OFFERED} of {format_int(len(runs))} runs are offered here; Compare finds every"
             " one."
         )
     if chosen != named:
@@ -51,7 +51,7 @@ def pick_run(runs: Sequence[Run], missing: Callable[[str], str]) -> Run:
     return by_id[chosen]
 
 
-def simulated_mark(run: Run) -> str:
+def simulated_suffix(run: Run) -> str:
     """SIMULATED, with a space before it, where the run's rows are."""
     return (
         f" {SIMULATED}"

@@ -6,24 +6,36 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core.data.datasets import Dataset
-from core.models.costs import count_apart
+from core.models.costs import count_in_background
 from core.models.registry import ARCHITECTURES, Architecture, is_installed
 from core.runs.store import RunStore
 from core.runs.submit import command_line, submit_pretrain
 from core.training.defaults import count_training_rows, default_settings
-from core.training.estimate import calibrating
-from core.training.objectives import OBJECTIVES, STARTS
+from core.training.estimate import calibration_runs
+from core.training.objectives import INITIALISATIONS, OBJECTIVES
 from core.training.settings import MASK_SHARE, PretrainRequest, TrainSettings
-from pages.components.access import write_button
+from pages.components.access import guarded_button
 from pages.components.architecture_fields import architecture_fields
 from pages.components.choice import choose_named
-from pages.components.common import command_hint, count, errors_shown, simulated_badge, workspace
-from pages.components.costs import known_costs, show_cost, show_costs, show_stages, wait_for
-from pages.components.heard import listen, restore
+from pages.components.common import (
+    catch_errors,
+    format_int,
+    show_command,
+    simulated_badge,
+    workspace,
+)
+from pages.components.costs import (
+    read_costs,
+    show_chosen_cost,
+    show_cost_table,
+    show_stages,
+    wait_for_costs,
+)
+from pages.components.heard import reapply_unseen, render_ack_field
 from pages.components.start_file import start_file
 from pages.components.training_fields import training_fields
 
-FIRST_ARCHITECTURE = "dnn"
+DEFAULT_ARCHITECTURE = "dnn"
 MASK_SHARES = (0.1, 0.3)
 """The range the paper tries."""
 
@@ -38,8 +50,8 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
         )
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
         return
-    with errors_shown():
-        restore()
+    with catch_errors():
+        reapply_unseen()
         what, how = st.columns(2, gap="medium")
         with what, st.container(border=True):
             st.markdown("##### What to train")
@@ -64,7 +76,9 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
         with how, st.container(border=True):
             train = train_fields(objective, rows)
             summary = st.container()
-            ready = is_installed(architecture) and bool(path) == bool(STARTS[start].file)
+            ready = is_installed(architecture) and bool(path) == bool(
+                INITIALISATIONS[start].file_type
+            )
             request = None
             if ready:
                 request = PretrainRequest(
@@ -78,24 +92,24 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                     path,
                     mask_share,
                 )
-            launch(request, dataset)
-            costs = known_costs(dataset, request)
-            history = calibrating(RunStore(workspace()).list("done"), train)
+            launch_button(request, dataset)
+            costs = read_costs(dataset, request)
+            history = calibration_runs(RunStore(workspace()).list("done"), train)
             if request and costs.chosen:
                 show_stages(costs.chosen, request)
         with summary:
             if not is_installed(architecture):
-                missing_package(about)
+                show_missing_package(about)
             elif request is None:
                 st.info(
-                    f"It can start once its file is there: {STARTS[start].file}.",
+                    f"It can start once its file is there: {INITIALISATIONS[start].file_type}.",
                     icon=":material/attach_file:",
                 )
             else:
-                show_cost(costs, request, rows, history)
-        show_costs(costs, rows, history)
-        listen()
-        wait_for(costs)
+                show_chosen_cost(costs, request, rows, history)
+        show_cost_table(costs, rows, history)
+        render_ack_field()
+        wait_for_costs(costs)
 
 
 def choose_dataset(datasets: list[Dataset]) -> Dataset:
@@ -104,7 +118,7 @@ def choose_dataset(datasets: list[Dataset]) -> Dataset:
     rows = count_training_rows(dataset, "source")
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         labels = "" if dataset.labelled else ", without labels"
-        st.caption(f"{count(rows)} source rows to train on{labels}", width="content")
+        st.caption(f"{format_int(rows)} source rows to train on{labels}", width="content")
         if dataset.simulated:
             simulated_badge()
     return dataset
@@ -112,26 +126,38 @@ def choose_dataset(datasets: list[Dataset]) -> Dataset:
 
 def choose_architecture() -> str:
     """The architecture, with what it is and where it is from."""
-    architecture = _choice("Architecture", [*ARCHITECTURES], "pt_architecture", FIRST_ARCHITECTURE)
+    architecture = _selectbox(
+        "Architecture", [*ARCHITECTURES], "pt_architecture", DEFAULT_ARCHITECTURE
+    )
     about = ARCHITECTURES[architecture]
     st.caption(f"{about.summary} ({about.source})")
     return architecture
 
 
-def choose_start(about: Architecture) -> tuple[str, str]:
+def choose_start(architecture: Architecture) -> tuple[str, str]:
     """(what the stages hold at first, path of the file it is read from or "")."""
-    titles = {key: one.title for key, one in STARTS.items()}
-    start = _choice("Starts from", about.starts, "pt_start", about.starts[0], titles)
-    st.caption(_with_source(STARTS[start].summary, STARTS[start].source))
-    return start, start_file(start) if STARTS[start].file else ""
+    titles = {key: one.title for key, one in INITIALISATIONS.items()}
+    start = _selectbox(
+        "Starts from",
+        architecture.initialisations,
+        "pt_start",
+        architecture.initialisations[0],
+        titles,
+    )
+    st.caption(_with_source(INITIALISATIONS[start].summary, INITIALISATIONS[start].source))
+    return start, start_file(start) if INITIALISATIONS[start].file_type else ""
 
 
-def choose_objective(about: Architecture, dataset: Dataset) -> tuple[str, float]:
+def choose_objective(architecture: Architecture, dataset: Dataset) -> tuple[str, float]:
     """(what it learns by, share of fields spoilt). Rows without labels leave out what reads
     clicks."""
-    allowed = [name for name in about.objectives if dataset.labelled or not OBJECTIVES[name].labels]
+    allowed = [
+        name
+        for name in architecture.objectives
+        if dataset.labelled or not OBJECTIVES[name].reads_labels
+    ]
     titles = {key: one.title for key, one in OBJECTIVES.items()}
-    objective = _choice("Learns by", allowed, "pt_objective", allowed[0], titles)
+    objective = _selectbox("Learns by", allowed, "pt_objective", allowed[0], titles)
     st.caption(_with_source(OBJECTIVES[objective].summary, OBJECTIVES[objective].source))
     if not dataset.labelled:
         st.caption("This dataset has no labels, so nothing can learn its clicks.")
@@ -161,10 +187,10 @@ def train_fields(objective: str, rows: int) -> TrainSettings:
     return training_fields("pt", rows, objective)
 
 
-def launch(request: PretrainRequest | None, dataset: Dataset) -> None:
+def launch_button(request: PretrainRequest | None, dataset: Dataset) -> None:
     """The button; what is not ready yet cannot be pressed."""
     trains = request is None or OBJECTIVES[request.objective].trains
-    pressed = write_button(
+    pressed = guarded_button(
         "Pretrain" if trains else "Make the backbone",
         type="primary",
         icon=":material/play_arrow:",
@@ -177,20 +203,22 @@ def launch(request: PretrainRequest | None, dataset: Dataset) -> None:
         return
     if pressed:
         # Settings that make no network are refused here, not minutes later by a worker.
-        count_apart(workspace(), dataset, {request.architecture: request.settings})
+        count_in_background(workspace(), dataset, {request.architecture: request.settings})
         run = submit_pretrain(workspace(), request)
         st.switch_page("run.py", query_params={"run": run.id})
-    command_hint(command_line(workspace(), request))
+    show_command(command_line(workspace(), request))
 
 
-def missing_package(about: Architecture) -> None:
+def show_missing_package(architecture: Architecture) -> None:
     """Says what to install."""
     st.warning(
-        f"**{about.title}** needs the optional package `{about.needs}`, which is not installed"
+        f"**{architecture.title}** needs the optional package `{architecture.required_package}`, which is not installed"
         " here. Install it into the environment Thaw runs in, then load this page again:",
         icon=":material/extension:",
     )
-    st.code(f"python -m pip install -r requirements-{about.needs}.txt", language=None)
+    st.code(
+        f"python -m pip install -r requirements-{architecture.required_package}.txt", language=None
+    )
 
 
 def free_name(name: str, taken: set[str]) -> str:
@@ -210,7 +238,7 @@ HELP = {
 }
 
 
-def _choice(
+def _selectbox(
     label: str, options: Sequence[str], key: str, first: str, titles: dict[str, str] | None = None
 ) -> str:
     """A select box that falls back to `first` where its choice is none of `options` any more."""

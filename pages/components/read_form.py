@@ -9,14 +9,14 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from core.data.columns import ColumnsNeeded, stored_names
+from core.data.columns import ColumnsNeeded, unique_names
 from core.data.containers import Member, MemberNeeded
-from core.data.dialects import Inspection
-from core.data.options import ReadOptions, Source
-from core.data.read_rows import inspect_file
+from core.data.dialects import FileFormat
+from core.data.options import ColumnSource, ReadOptions
+from core.data.read_rows import detect_file_format
 from core.data.schema import DIALECTS, FIELDS, ID, LABEL
 from core.errors import BadInput
-from pages.components.common import count, escape_markdown, show_error
+from pages.components.common import escape_markdown, format_int, show_error
 
 KEEP, LEAVE = "keep beside them", "leave out"
 ROLES = (LABEL, *FIELDS, ID, KEEP, LEAVE)
@@ -24,37 +24,37 @@ _USED_AS, _COLUMN, _EXAMPLES = "Used as", "Column in the file", "Examples"
 
 
 @dataclass(frozen=True)
-class File:
-    """A file to be read. original: its own name, which a copy of ours does not have. key: of its
+class SourceFile:
+    """A file to be read. original_name: its own name, which a copy of ours does not have. widget_key: of its
     widgets."""
 
     path: Path
-    original: str
-    key: str
+    original_name: str
+    widget_key: str
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Inspection:
     """What was found on looking at a file with some options: its form, or what has to be said
     first."""
 
-    form: Inspection | None = None
+    file_format: FileFormat | None = None
     needed: ColumnsNeeded | MemberNeeded | None = None
     error: str = ""
 
 
-def read_form(file: File, need_label: bool = True) -> ReadOptions | None:
+def read_options_form(file: SourceFile, need_label: bool = True) -> ReadOptions | None:
     """Shows what the file is and asks what it does not show by itself; None as long as it cannot be
     read.
 
     need_label: ask where a column that was not recognised may be the label.
     """
-    member = st.session_state.get(f"member-{file.key}") or ""
-    look = _look(file, ReadOptions(member=member), need_label)
+    member = st.session_state.get(f"member-{file.widget_key}") or ""
+    look = _cached_inspection(file, ReadOptions(member=member), need_label)
     members = _members(file, look)
     if members:
         member = _choose_member(file, members, look)
-        look = _look(file, ReadOptions(member=member), need_label)
+        look = _cached_inspection(file, ReadOptions(member=member), need_label)
     if look.error:
         show_error(BadInput(look.error))
         return None
@@ -65,20 +65,23 @@ def read_form(file: File, need_label: bool = True) -> ReadOptions | None:
     if options is None:
         return None
     asked = isinstance(look.needed, ColumnsNeeded)
-    look = _look(file, options, need_label)
-    if look.form is None:
+    look = _cached_inspection(file, options, need_label)
+    if look.file_format is None:
         above.error(escape_markdown(look.error or str(look.needed)), icon=":material/error:")
         return None
-    title, reason = DIALECTS[look.form.dialect].title, escape_markdown(look.form.reason)
+    title, reason = (
+        DIALECTS[look.file_format.dialect].title,
+        escape_markdown(look.file_format.reason),
+    )
     if not asked:
         above.markdown(f":material/check: **{title}**: {reason}")
-    for note in look.form.notes:
-        above.caption(escape_markdown(_on_page(note)))
+    for note in look.file_format.notes:
+        above.caption(escape_markdown(_without_cli_advice(note)))
     return options
 
 
-def _look(file: File, options: ReadOptions, need_label: bool) -> _Look:
-    """`inspect_file`, remembered for the file as it is: a large archive is unpacked to list its
+def _cached_inspection(file: SourceFile, options: ReadOptions, need_label: bool) -> _Inspection:
+    """`detect_file_format`, remembered for the file as it is: a large archive is unpacked to list its
     members."""
     looks = st.session_state.setdefault("looks", {})
     try:
@@ -96,45 +99,47 @@ def _look(file: File, options: ReadOptions, need_label: bool) -> _Look:
     return looks[key]
 
 
-def _inspect(file: File, options: ReadOptions, need_label: bool) -> _Look:
+def _inspect(file: SourceFile, options: ReadOptions, need_label: bool) -> _Inspection:
     try:
-        return _Look(form=inspect_file(file.path, options, need_label))
+        return _Inspection(file_format=detect_file_format(file.path, options, need_label))
     except (ColumnsNeeded, MemberNeeded) as error:
-        return _Look(needed=error)
+        return _Inspection(needed=error)
     except BadInput as error:
-        return _Look(error=str(error).replace(file.path.name, file.original))
+        return _Inspection(error=str(error).replace(file.path.name, file.original_name))
 
 
-def _members(file: File, look: _Look) -> dict[str, str]:
+def _members(file: SourceFile, look: _Inspection) -> dict[str, str]:
     """By name, the members of an archive that hold rows, described; {} where there is no choice."""
     found: dict[str, str] = {}
     if isinstance(look.needed, MemberNeeded):
         found = {
-            member.name: _described(member) for member in look.needed.members if member.is_rows
+            member.name: _describe_member(member)
+            for member in look.needed.members
+            if member.may_hold_rows
         }
-    elif look.form and look.form.member:
-        found = {look.form.member: look.form.member} | {
-            other.name: _described(other) for other in look.form.others
+    elif look.file_format and look.file_format.member:
+        found = {look.file_format.member: look.file_format.member} | {
+            other.name: _describe_member(other) for other in look.file_format.other_members
         }
     # Where one member was asked for, the others are not listed again.
-    kept = st.session_state.setdefault(f"members-{file.key}", found)
+    kept = st.session_state.setdefault(f"members-{file.widget_key}", found)
     if len(found) > len(kept):
-        kept = st.session_state[f"members-{file.key}"] = found
+        kept = st.session_state[f"members-{file.widget_key}"] = found
     return kept if len(kept) > 1 else {}
 
 
-def _described(member: Member) -> str:
-    return f"{member.name} · {count(member.rows)} rows"
+def _describe_member(member: Member) -> str:
+    return f"{member.name} · {format_int(member.rows)} rows"
 
 
-def _choose_member(file: File, members: dict[str, str], look: _Look) -> str:
-    start = look.form.member if look.form else ""
+def _choose_member(file: SourceFile, members: dict[str, str], look: _Inspection) -> str:
+    start = look.file_format.member if look.file_format else ""
     chosen = st.selectbox(
         "File in the archive",
         [*members],
         [*members].index(start) if start in members else None,
         format_func=members.__getitem__,
-        key=f"member-{file.key}",
+        key=f"member-{file.widget_key}",
         placeholder="Choose the file that holds the rows",
         width=420,
         help=(
@@ -145,13 +150,13 @@ def _choose_member(file: File, members: dict[str, str], look: _Look) -> str:
     return chosen or ""
 
 
-def _choose_columns(file: File, member: str, look: _Look) -> ReadOptions | None:
+def _choose_columns(file: SourceFile, member: str, look: _Inspection) -> ReadOptions | None:
     """The options that the table of columns gives; None as long as a feature has no column."""
     needed = look.needed if isinstance(look.needed, ColumnsNeeded) else None
     if needed is not None:
         names, examples, roles = needed.names, needed.examples, _proposed_roles(needed)
         st.warning(
-            escape_markdown(needed.reason.replace(file.path.name, file.original)),
+            escape_markdown(needed.reason.replace(file.path.name, file.original_name)),
             icon=":material/help:",
         )
         if not needed.usable:
@@ -160,11 +165,15 @@ def _choose_columns(file: File, member: str, look: _Look) -> ReadOptions | None:
             "What is proposed below is a guess: look at the examples, and change what is wrong."
         )
     else:
-        assert look.form is not None
-        names, examples, roles = look.form.names, look.form.examples, _recognised_roles(look.form)
+        assert look.file_format is not None
+        names, examples, roles = (
+            look.file_format.column_names,
+            look.file_format.examples,
+            _recognised_roles(look.file_format),
+        )
     title = "Say which column is which" if needed else f"Columns: {_summary(roles)}"
     with st.expander(title, icon=":material/view_column:", expanded=needed is not None):
-        chosen = _table(file, member, names, examples, roles)
+        chosen = _roles_table(file, member, names, examples, roles)
         changed = {place: role for place, role in enumerate(chosen) if role != roles[place]}
         if not changed and needed is None:
             return ReadOptions(member=member)
@@ -177,7 +186,7 @@ def _choose_columns(file: File, member: str, look: _Look) -> ReadOptions | None:
             json.dumps(dict(options.columns or {}), indent=2, ensure_ascii=False),
             "map.json",
             "application/json",
-            key=f"mapping-{file.key}",
+            key=f"mapping-{file.widget_key}",
             icon=":material/download:",
             on_click="ignore",
             help="For the command line: --columns map.json, or for the next file of this form.",
@@ -185,8 +194,8 @@ def _choose_columns(file: File, member: str, look: _Look) -> ReadOptions | None:
     return options
 
 
-def _table(
-    file: File,
+def _roles_table(
+    file: SourceFile,
     member: str,
     names: tuple[str, ...],
     examples: tuple[tuple[str, ...], ...],
@@ -204,12 +213,12 @@ def _table(
         height=min(430, 38 + 35 * len(table)),
         disabled=[_COLUMN, _EXAMPLES],
         column_config={_USED_AS: st.column_config.SelectboxColumn(options=ROLES, required=True)},
-        key=f"columns-{file.key}-{member}",
+        key=f"columns-{file.widget_key}-{member}",
     )
     return list(edited[_USED_AS])
 
 
-def _recognised_roles(form: Inspection) -> list[str]:
+def _recognised_roles(form: FileFormat) -> list[str]:
     roles = []
     for column in form.columns:
         if column in (LABEL, *FIELDS):
@@ -252,15 +261,15 @@ def _problem(roles: list[str], untouched: bool) -> str:
     return ""
 
 
-def _have_names(names: tuple[str, ...]) -> bool:
+def _has_header_names(names: tuple[str, ...]) -> bool:
     return not all(
         name == f"column {place + 1}" or name == str(place + 1) for place, name in enumerate(names)
     )
 
 
 def _options(member: str, names: tuple[str, ...], roles: list[str]) -> ReadOptions:
-    by_name = _have_names(names)
-    columns: dict[str, Source] = {}
+    by_name = _has_header_names(names)
+    columns: dict[str, ColumnSource] = {}
     for ours in (LABEL, *FIELDS, ID):
         if ours in roles:
             place = roles.index(ours)
@@ -270,11 +279,11 @@ def _options(member: str, names: tuple[str, ...], roles: list[str]) -> ReadOptio
         elif ours != ID:
             columns[ours] = None
     taken = {place for place, role in enumerate(roles) if role not in (KEEP, LEAVE, ID)}
-    stored = stored_names([place for place in range(len(names)) if place not in taken], names)
+    stored = unique_names([place for place in range(len(names)) if place not in taken], names)
     keep = tuple(stored[place] for place, role in enumerate(roles) if role == KEEP)
     return ReadOptions(member, columns, keep)
 
 
-def _on_page(note: str) -> str:
+def _without_cli_advice(note: str) -> str:
     """A note of the reader without what it says of the command line."""
     return re.sub(r" (Take another with|Name the ones to keep with) --\w+( NAME)?\.", "", note)

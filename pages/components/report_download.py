@@ -7,13 +7,13 @@ import streamlit as st
 from core.durable import staging
 from core.errors import ThawError
 from core.program import PROGRAM
-from core.report.subject import runs_subject, sweep_subject
+from core.report.subject import runs_report_data, sweep_report_data
 from core.runs.command import report_in_subprocess
 from core.runs.store import RunStore
 from core.runs.sweep import find_sweep
 from core.workspace import Workspace
 from pages.components.common import show_error, workspace
-from pages.components.heavy import heavy
+from pages.components.heavy import compute_slot
 
 ABOUT = (
     "One HTML file that opens without a network: interactive plots, the data's hash, settings,"
@@ -30,18 +30,18 @@ def report_download(
         "Report", icon=":material/summarize:", key=key, disabled=disabled, on_change="rerun"
     ) as opened:
         if opened.open:
-            offer(key, sweep, runs)
+            show_report_offer(key, sweep, runs)
 
 
-def offer(key: str, sweep: str, runs: Sequence[str]) -> None:
+def show_report_offer(key: str, sweep: str, runs: Sequence[str]) -> None:
     """What the report holds, the download and its command; the sentence where there can be none."""
     st.markdown(ABOUT)
     space = workspace()
     try:
         if sweep:
-            sweep_subject(space, find_sweep(space, sweep))
+            sweep_report_data(space, find_sweep(space, sweep))
         else:
-            runs_subject(space, [RunStore(space).get(one) for one in runs])
+            runs_report_data(space, [RunStore(space).get(one) for one in runs])
     except ThawError as error:
         show_error(error)
         return
@@ -49,7 +49,7 @@ def offer(key: str, sweep: str, runs: Sequence[str]) -> None:
     name = f"thaw-report-{sweep or (runs[0] if len(runs) == 1 else f'{len(runs)}-runs')}.html"
     st.download_button(
         "Download the report",
-        lambda: written(space, words),
+        lambda: report_bytes(space, words),
         name,
         "text/html",
         key=f"{key}_download",
@@ -61,10 +61,10 @@ def offer(key: str, sweep: str, runs: Sequence[str]) -> None:
     st.code(f"{PROGRAM} report {' '.join(words)} --out {name}", language=None, wrap_lines=True)
 
 
-def written(space: Workspace, subject: Sequence[str]) -> bytes:
+def report_bytes(space: Workspace, subject: Sequence[str]) -> bytes:
     """The report's bytes. subject: words such as ("--sweep", "s-…")."""
     # In a process of its own: the bootstrap of a big sweep would slow down everyone's pages.
-    with heavy(), staging(space.uploads) as folder:
+    with compute_slot(), staging(space.uploads) as folder:
         path = folder / "report.html"
         report_in_subprocess(space, subject, path)
         return path.read_bytes()

@@ -8,17 +8,17 @@ import pandas as pd
 import streamlit as st
 
 from core.evaluation.curves import (
-    Bins,
-    Confusion,
+    CalibrationBins,
+    ConfusionMatrix,
     Curve,
     ThresholdTable,
-    calibration,
-    gains,
-    precision_recall,
-    roc,
+    calibration_curve,
+    cumulative_gains,
+    precision_recall_curve,
+    roc_curve,
     threshold_table,
 )
-from core.evaluation.delong import compare
+from core.evaluation.delong import delong_test
 from core.evaluation.format_metrics import (
     format_bounds,
     format_metric,
@@ -26,28 +26,35 @@ from core.evaluation.format_metrics import (
     is_missing,
     metric_value,
     missing_sentence,
-    reason_of_labels,
+    reason_from_labels,
 )
-from core.evaluation.verdicts import LEVEL
+from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
 from core.report.run_figures import (
     calibration_figure,
     confusion_figure,
     gains_figure,
     precision_recall_figure,
     roc_figure,
-    score_figure,
+    score_histogram_figure,
 )
-from core.runs.predictions import FILE, read_predictions
+from core.runs.predictions import PREDICTIONS_FILE, read_predictions
 from core.runs.reporter import POINT_NAMES
 from core.runs.store import Run, RunStore
-from core.training.objectives import OBJECTIVES, ORIGINS, origins
+from core.training.objectives import OBJECTIVES, ORIGINS, stage_origins
 from pages.components.chart import chart
-from pages.components.common import count, decimals, errors_shown, explained, percent, workspace
-from pages.components.live import learning_curves
-from pages.components.new_backbone import new_backbone
+from pages.components.common import (
+    catch_errors,
+    catch_errors_in,
+    format_decimals,
+    format_int,
+    format_percent,
+    workspace,
+)
+from pages.components.live import show_learning_curves
+from pages.components.new_backbone import show_new_backbone
 
 PART_TITLES = {"target_test": "Target test rows", "source_test": "Source test rows"}
-METRICS = {
+METRIC_TITLES = {
     "auc": "AUC-ROC",
     "auc_interval": "AUC, 95 % interval (DeLong)",
     "log_loss": "Log loss",
@@ -64,55 +71,61 @@ METRICS = {
 }
 
 
-Curves = tuple[ThresholdTable, Curve, Curve, Curve, Bins]
+ScoreCurves = tuple[ThresholdTable, Curve, Curve, Curve, CalibrationBins]
 """See `curves`."""
 
 
 # Resources: of data every rerun would get a copy, and of a million rows that takes longer than all
 # the rest.
 @st.cache_resource(max_entries=16, show_spinner=False)
-def predictions(path: str, modified: int, size: int) -> dict[str, np.ndarray]:
+def cached_predictions(path: str, modified: int, size: int) -> dict[str, np.ndarray]:
     """The arrays of a predictions file; the time and size are part of the cache's key."""
     return read_predictions(workspace(), Path(path).parent.name)
 
 
-def predictions_of(run: Run) -> dict[str, np.ndarray]:
+def load_predictions(run: Run) -> dict[str, np.ndarray]:
     """The run's predictions, read once."""
-    path: Path = workspace().runs / run.id / FILE
+    path: Path = workspace().runs / run.id / PREDICTIONS_FILE
     try:
         stat = path.stat()
     except OSError:
         # Read without the cache, it says what is wrong.
         return read_predictions(workspace(), run.id)
-    return predictions(str(path), stat.st_mtime_ns, stat.st_size)
+    return cached_predictions(str(path), stat.st_mtime_ns, stat.st_size)
 
 
-def curves_of(run: Run, part: str, name: str) -> Curves:
+def load_curves(run: Run, part: str, name: str) -> ScoreCurves:
     """`curves` of a run; `Damaged` where its predictions are."""
-    predictions_of(run)
-    path = workspace().runs / run.id / FILE
-    return curves(str(path), path.stat().st_mtime_ns, part, name)
+    load_predictions(run)
+    path = workspace().runs / run.id / PREDICTIONS_FILE
+    return cached_curves(str(path), path.stat().st_mtime_ns, part, name)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def curves(path: str, modified: int, part: str, name: str) -> Curves:
+def cached_curves(path: str, modified: int, part: str, name: str) -> ScoreCurves:
     """(threshold table, ROC, precision-recall, gains, calibration) of one scoring of one part."""
-    arrays = predictions(path, modified, Path(path).stat().st_size)
+    arrays = cached_predictions(path, modified, Path(path).stat().st_size)
     labels, scores = arrays[f"{part}_label"], arrays[f"{part}_{name}"]
     table = threshold_table(labels, scores)
-    return table, roc(table), precision_recall(table), gains(table), calibration(labels, scores)
+    return (
+        table,
+        roc_curve(table),
+        precision_recall_curve(table),
+        cumulative_gains(table),
+        calibration_curve(labels, scores),
+    )
 
 
 def result_view(run: Run) -> None:
     """The whole result of a run that is done."""
     assert run.result is not None
     if run.kind == "pretrain":
-        new_backbone(run)
+        show_new_backbone(run)
     arrays = None
-    with errors_shown():
-        arrays = predictions_of(run)
+    with catch_errors():
+        arrays = load_predictions(run)
         if run.kind != "pretrain":
-            verdict(run, arrays)
+            show_verdict(run, arrays)
     # The metrics are in the store: they are there where the scores behind them are not.
     measured = (
         run.result["metrics"]
@@ -121,17 +134,19 @@ def result_view(run: Run) -> None:
     )
     parts = [part for part in PART_TITLES if part in measured]
     if parts:
-        metrics_table(run.result, parts, beside_before=run.request.get("strategy") != "zero-shot")
+        show_metrics_table(
+            run.result, parts, beside_before=run.request.get("strategy") != "zero-shot"
+        )
     if parts and arrays is not None:
         st.subheader("One threshold, everything it decides")
-        st.fragment(explained(threshold_view))(run, parts)
+        st.fragment(catch_errors_in(threshold_view))(run, parts)
     points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if points:
         st.subheader("Learning curves")
         best = run.result["best_epoch"]
         steps, _ = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
         kept = int(steps[best]) if best < len(steps) else None
-        learning_curves(run, points, kept)
+        show_learning_curves(run, points, kept)
         stopped = (
             " It stopped early: the validation loss no longer fell."
             if run.result["stopped_early"]
@@ -144,10 +159,10 @@ def result_view(run: Run) -> None:
             )
         if kept is not None:
             st.caption(f"The weights of epoch {best} were kept (lowest validation loss).{stopped}")
-    stage_table(run)
+    show_stages(run)
 
 
-def verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
+def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
     """In words: did it help on the target, and what was forgotten on the source?"""
     assert run.result is not None
     if run.result.get("before") is None:
@@ -169,7 +184,7 @@ def verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
             labels, after, before = (
                 arrays[f"{part}_{name}"] for name in ("label", "score", "before")
             )
-            texts.append(f"**{what}** {change_in_words(labels, after, before)}")
+            texts.append(f"**{what}** {describe_auc_change(labels, after, before)}")
     st.info("  \n".join(texts), icon=":material/gavel:")
     st.caption(
         "Before: the backbone as it was, with its own head. After: this run. Both on the same test"
@@ -177,15 +192,15 @@ def verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
     )
 
 
-def change_in_words(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -> str:
+def describe_auc_change(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -> str:
     """Whether AUC changed, by DeLong on the same rows; never a ranking of noise."""
-    difference = compare(labels, after, before)
+    difference = delong_test(labels, after, before)
     rows, delta = f"{len(labels):,}", format_metric(difference.delta, signed=True)
     if is_missing(difference.p):
         known = "" if is_missing(difference.delta) else f" (difference {delta}, no interval)"
-        return f"AUC before and after is not comparable: {reason_of_labels(labels)}{known}."
+        return f"AUC before and after is not comparable: {reason_from_labels(labels)}{known}."
     interval = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}"
-    if difference.p >= LEVEL:
+    if difference.p >= SIGNIFICANCE_LEVEL:
         return (
             f"AUC before and after is not distinguishable at n = {rows} (difference {delta},"
             f" {interval})."
@@ -195,7 +210,7 @@ def change_in_words(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -
     return f"AUC is {better} than the backbone's as it was: {delta}, {interval}, {p}, n = {rows}."
 
 
-def metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool) -> None:
+def show_metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool) -> None:
     """Every metric on target and source test rows, each beside what the backbone had before it was
     trained."""
     for column, part in zip(st.columns(len(parts)), parts, strict=True):
@@ -204,17 +219,23 @@ def metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool)
             (result.get("before") or {}).get(part) if beside_before else None,
         )
         rows = []
-        for name, title in METRICS.items():
-            row = {"Metric": title, "After" if before else "Value": metric_text(after, name)}
+        for name, title in METRIC_TITLES.items():
+            row = {
+                "Metric": title,
+                "After" if before else "Value": format_result_metric(after, name),
+            }
             if before:
-                row["Before"] = metric_text(before, name)
+                row["Before"] = format_result_metric(before, name)
                 change = metric_value(after, name) - metric_value(before, name)
                 row["Change"] = "" if is_missing(change) else format_metric(change, signed=True)
             rows.append(row)
         with column.container(border=True):
-            rate, threshold = percent(after.get("click_rate")), decimals(after.get("threshold"))
+            rate, threshold = (
+                format_percent(after.get("click_rate")),
+                format_decimals(after.get("threshold")),
+            )
             st.markdown(
-                f"**{PART_TITLES[part]}** :gray[· {count(after.get('rows'))} rows · click rate"
+                f"**{PART_TITLES[part]}** :gray[· {format_int(after.get('rows'))} rows · click rate"
                 f" {rate} · threshold {threshold}, {result['threshold_rule']}]"
             )
             st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
@@ -222,11 +243,11 @@ def metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool)
                 st.caption(reason)
 
 
-def metric_text(metrics: dict[str, Any], name: str) -> str:
+def format_result_metric(metrics: dict[str, Any], name: str) -> str:
     """A metric of METRICS as it is shown."""
     if name == "auc_interval":
         return format_bounds(metrics.get("auc_low"), metrics.get("auc_high"))
-    return decimals(metrics.get(name))
+    return format_decimals(metrics.get(name))
 
 
 def threshold_view(run: Run, parts: list[str]) -> None:
@@ -264,23 +285,23 @@ def threshold_view(run: Run, parts: list[str]) -> None:
     controls[2].button(
         "Reset", on_click=reset, help=f"Back to {default:.3f}, chosen on validation rows"
     )
-    arrays = predictions_of(run)
+    arrays = load_predictions(run)
     names = {True: "score"}
     if f"{part}_before" in arrays and run.request.get("strategy") != "zero-shot":
         names[False] = "before"
-    shown = {after: curves_of(run, part, name) for after, name in names.items()}
+    shown = {after: load_curves(run, part, name) for after, name in names.items()}
     # The slider has three digits; where it stands, the table above counts at all digits of the
     # threshold.
     exact = float(run.result["threshold"])
     at = {
-        after: item[0].at(exact if threshold == default else threshold)
+        after: item[0].confusion_at(exact if threshold == default else threshold)
         for after, item in shown.items()
     }
-    _numbers(at[True])
+    _show_threshold_metrics(at[True])
     grid = st.columns(2)
     labels = arrays[f"{part}_label"]
     figures = (
-        ("Confusion matrix", confusion_figure(at[True]), _confusion_words(at[True])),
+        ("Confusion matrix", confusion_figure(at[True]), _describe_confusion(at[True])),
         (
             "ROC",
             roc_figure({a: i[1] for a, i in shown.items()}, at),
@@ -296,7 +317,11 @@ def threshold_view(run: Run, parts: list[str]) -> None:
             calibration_figure({a: i[4] for a, i in shown.items()}),
             "Click rate by mean score",
         ),
-        ("Scores", score_figure(shown[True][0], threshold), "Histogram of scores by class"),
+        (
+            "Scores",
+            score_histogram_figure(shown[True][0], threshold),
+            "Histogram of scores by class",
+        ),
         ("Gains", gains_figure({a: i[3] for a, i in shown.items()}), "Clicks caught by rows taken"),
     )
     for place, (title, figure, alt) in enumerate(figures):
@@ -305,7 +330,7 @@ def threshold_view(run: Run, parts: list[str]) -> None:
             chart(figure, f"{title}-{run.id}", 360, alt)
 
 
-def _numbers(at: Confusion) -> None:
+def _show_threshold_metrics(at: ConfusionMatrix) -> None:
     always_no = (at.tn + at.fp) / max(at.tn + at.fp + at.tp + at.fn, 1)
     numbers = {
         "Accuracy": at.accuracy,
@@ -316,22 +341,22 @@ def _numbers(at: Confusion) -> None:
     }
     with st.container(horizontal=True):
         for title, value in numbers.items():
-            st.metric(title, decimals(value), width="content")
+            st.metric(title, format_decimals(value), width="content")
 
 
-def _confusion_words(at: Confusion) -> str:
+def _describe_confusion(at: ConfusionMatrix) -> str:
     return (
         f"Confusion matrix: {at.tp:,} true and {at.fp:,} false clicks, {at.fn:,} missed, {at.tn:,}"
         " true no-clicks"
     )
 
 
-def stage_table(run: Run) -> None:
+def show_stages(run: Run) -> None:
     """Which stages trained, and what their weights come from."""
     assert run.result is not None
     fresh = run.kind == "pretrain"
     came_from = (
-        weights_after(run)
+        final_origins(run)
         if fresh
         else [stage.get("origin", "supervised") for stage in run.result["stages"]]
     )
@@ -344,18 +369,18 @@ def stage_table(run: Run) -> None:
                     "as it started" if untrained else "frozen" if stage["frozen"] else "trained"
                 ),
                 "Weights" if fresh else "Started from": ORIGINS.get(origin, origin),
-                "Parameters": count(stage["parameters"]),
+                "Parameters": format_int(stage["parameters"]),
             }
             for stage, origin in zip(run.result["stages"], came_from, strict=True)
         ]
         st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
         trained = 0 if untrained else run.result["trained_parameters"]
         st.caption(
-            f"{count(trained)} parameters were trained." if trained else "Nothing was trained."
+            f"{format_int(trained)} parameters were trained." if trained else "Nothing was trained."
         )
 
 
-def weights_after(run: Run) -> list[str]:
+def final_origins(run: Run) -> list[str]:
     """Origins of the weights that a pretraining run left in its stages, its head's last."""
     assert run.result is not None
     start, objective = (
@@ -363,4 +388,4 @@ def weights_after(run: Run) -> list[str]:
         run.request.get("objective", "supervised"),
     )
     head = objective if OBJECTIVES[objective].trains else "random"
-    return [*origins(start, objective, len(run.result["stages"]) - 1), head]
+    return [*stage_origins(start, objective, len(run.result["stages"]) - 1), head]

@@ -7,29 +7,29 @@ import pandas as pd
 import streamlit as st
 
 from core.program import PROGRAM
-from core.report.table_files import safe_csv
+from core.report.table_files import to_safe_csv
 from core.runs.removal import delete_runs
 from core.runs.store import Run, RunStore
-from pages.components.access import write_button
-from pages.components.common import commands_shown, errors_shown, escape_markdown, workspace
+from pages.components.access import guarded_button
+from pages.components.common import catch_errors, escape_markdown, show_open_commands, workspace
 from pages.components.report_download import report_download
 
-MOST_NAMED = 10
+MAX_NAMED = 10
 """Chosen runs up to which a dialog names each of them."""
 
 
-def named(runs: list[Run]) -> str:
+def join_ids(runs: list[Run]) -> str:
     """The runs as a command line names them."""
     return ",".join(run.id for run in runs)
 
 
-def choose(ids: list[str]) -> None:
+def select_runs(ids: list[str]) -> None:
     """Puts a choice into the address, and makes the table anew with these rows ticked."""
     st.query_params["runs"] = ",".join(ids)
-    st.session_state["compare_round"] = round_of_choice() + 1
+    st.session_state["compare_round"] = selection_round() + 1
 
 
-def round_of_choice() -> int:
+def selection_round() -> int:
     """How often a button has made the choice."""
     return int(st.session_state.get("compare_round", 0))
 
@@ -41,21 +41,21 @@ def confirm_delete(runs: list[Run]) -> None:
         f"Delete {len(runs)} run(s) with their models, predictions and curves? This cannot be"
         " undone."
     )
-    for run in runs[:MOST_NAMED]:
+    for run in runs[:MAX_NAMED]:
         st.markdown(f"- {escape_markdown(run.name)}")
-    if len(runs) > MOST_NAMED:
-        st.markdown(f"- and {len(runs) - MOST_NAMED} more")
-    if write_button("Delete", type="primary", icon=":material/delete:"):
-        with errors_shown():
+    if len(runs) > MAX_NAMED:
+        st.markdown(f"- and {len(runs) - MAX_NAMED} more")
+    if guarded_button("Delete", type="primary", icon=":material/delete:"):
+        with catch_errors():
             delete_runs(workspace(), [run.id for run in runs])
-            choose([])
+            select_runs([])
             st.rerun()
-    if len(runs) <= MOST_NAMED:
-        commands_shown(f"{PROGRAM} delete --run {named(runs)}")
+    if len(runs) <= MAX_NAMED:
+        show_open_commands(f"{PROGRAM} delete --run {join_ids(runs)}")
 
 
 @st.dialog("Tags and note")
-def annotate(runs: list[Run]) -> None:
+def annotate_dialog(runs: list[Run]) -> None:
     """Adds tags to every chosen run, takes tags off them, or gives them a note."""
     text = st.text_input(
         "Add tags, separated by commas",
@@ -79,38 +79,38 @@ def annotate(runs: list[Run]) -> None:
         placeholder="The chosen runs have several notes; one given here replaces them.",
         help="What you want to remember about these runs; it changes no result.",
     )
-    if write_button("Save", type="primary"):
-        with errors_shown():
+    if guarded_button("Save", type="primary"):
+        with catch_errors():
             store = RunStore(workspace())
             store.change_tags([run.id for run in runs], text.split(","), gone)
             for run in runs if note != same else ():
                 store.annotate(run.id, note=note)
             st.rerun()
-    if len(runs) <= MOST_NAMED:
-        commands_shown(
-            f"{PROGRAM} tag --run {named(runs)} --add TAGS --remove TAGS",
-            f"{PROGRAM} note --run {named(runs)} --text TEXT",
+    if len(runs) <= MAX_NAMED:
+        show_open_commands(
+            f"{PROGRAM} tag --run {join_ids(runs)} --add TAGS --remove TAGS",
+            f"{PROGRAM} note --run {join_ids(runs)} --text TEXT",
         )
 
 
-def actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.DataFrame) -> None:
+def show_run_actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.DataFrame) -> None:
     """What can be done with the chosen runs, and the table as files."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Open", icon=":material/monitoring:", disabled=len(runs) != 1):
             st.switch_page("run.py", query_params={"run": runs[0].id})
-        if write_button("Tags and note", icon=":material/label:", disabled=not runs):
-            annotate(runs)
-        if write_button("Delete", icon=":material/delete:", disabled=not runs):
+        if guarded_button("Tags and note", icon=":material/label:", disabled=not runs):
+            annotate_dialog(runs)
+        if guarded_button("Delete", icon=":material/delete:", disabled=not runs):
             confirm_delete(runs)
         st.button(
             "Choose all shown",
-            on_click=choose,
+            on_click=select_runs,
             args=([run.id for run in shown],),
             disabled=not shown,
         )
-        st.button("Choose none", on_click=choose, args=([],), disabled=not runs)
+        st.button("Choose none", on_click=select_runs, args=([],), disabled=not runs)
         for title, ending, mime, data in (
-            ("CSV of the table", "csv", "text/csv", partial(safe_csv, table)),
+            ("CSV of the table", "csv", "text/csv", partial(to_safe_csv, table)),
             (
                 "Parquet",
                 "parquet",

@@ -9,8 +9,8 @@ import streamlit as st
 from core.report.run_tables import matching_runs
 from core.runs.store import Run
 
-ROWS = {"run": "A row a run", "arm": "A row an arm"}
-NUMBERS = {
+ROW_MODES = {"run": "A row a run", "arm": "A row an arm"}
+NUMBER_COLUMNS = {
     "Target AUC": st.column_config.NumberColumn(
         format="%.4f",
         help="On target test rows; none without a click head. Of an arm: the mean over its seeds",
@@ -58,14 +58,16 @@ def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
             width=240,
             help="Shows the runs that hold these words. It changes no result.",
         )
-        sweep = _among("Sweep", "of_sweep", list(dict.fromkeys(sweeps[group] for group in groups)))
-        status = _among("Status", "status", statuses)
-        kind = _among("Kind", "kind", ["finetune", "pretrain"])
-        tagged = _among("Tags", "tags", tags)
+        sweep = _multiselect(
+            "Sweep", "of_sweep", list(dict.fromkeys(sweeps[group] for group in groups))
+        )
+        status = _multiselect("Status", "status", statuses)
+        kind = _multiselect("Kind", "kind", ["finetune", "pretrain"])
+        tagged = _multiselect("Tags", "tags", tags)
     return matching_runs(runs, sweeps, text, sweep, status, kind, tagged)
 
 
-def _among(label: str, key: str, options: Sequence[str]) -> list[str]:
+def _multiselect(label: str, key: str, options: Sequence[str]) -> list[str]:
     """What of `options` is asked for; no box where there is nothing to choose."""
     if not options:
         return []
@@ -81,7 +83,7 @@ def _among(label: str, key: str, options: Sequence[str]) -> list[str]:
 
 
 def run_table(
-    ids: Sequence[tuple[str, ...]], table: pd.DataFrame, chosen: Sequence[str], round_: int
+    ids: Sequence[tuple[str, ...]], table: pd.DataFrame, chosen: Sequence[str], widget_version: int
 ) -> list[str]:
     """Draws the table, whose rows stand for runs of these ids; the ids of the ticked rows.
 
@@ -89,7 +91,7 @@ def run_table(
     others. round_: another number makes the widget anew, as when all were chosen by a button.
     """
     # The widget is made anew when the set of rows changes, since it remembers rows by their place.
-    shown = hashlib.sha256(repr((list(ids), round_)).encode()).hexdigest()[:12]
+    shown = hashlib.sha256(repr((list(ids), widget_version)).encode()).hexdigest()[:12]
     at_first = [place for place, of_row in enumerate(ids) if set(of_row) & set(chosen)]
     event = st.dataframe(
         table,
@@ -102,7 +104,7 @@ def run_table(
         placeholder="–",
         alt="Runs with their settings and metrics",
         column_config={
-            **NUMBERS,
+            **NUMBER_COLUMNS,
             "Name": st.column_config.TextColumn(width=300),
             "Arm": st.column_config.TextColumn(width="medium"),
             "Tags": st.column_config.ListColumn(),

@@ -14,45 +14,49 @@ from core.evaluation.verdicts import Verdict
 from core.freezing.strategies import STRATEGIES
 from core.models.library import list_backbones
 from core.report.arms import (
-    ChosenArm,
-    arms_of,
-    comparable_losses,
-    in_setting,
-    judged_arms,
-    results_of,
-    settings_of_arms,
+    ArmRuns,
+    arms_in_setting,
+    comparable_validation_losses,
+    distinct_settings,
+    group_into_arms,
+    judge_selected_arms,
+    summarise_selected_arms,
 )
-from core.report.compare_figures import Axis, parallel_coordinates, setting_depths_figure
-from core.report.sweep_figures import METRICS, arms_figure, depth_figure, is_depth
+from core.report.compare_figures import (
+    ParallelAxis,
+    depth_by_setting_figure,
+    parallel_coordinates_figure,
+)
+from core.report.sweep_figures import METRIC_TITLES, arms_figure, depth_figure, is_freeze_depth
 from core.runs.store import Run
-from core.runs.sweep_result import ArmResult, missing_auc, reference_of
+from core.runs.sweep_result import ArmResult, default_reference, missing_auc_sentences
 from pages.components.arm_decisions import arm_costs, arm_slices
-from pages.components.chart import chart, drawn
-from pages.components.choice import choose_text, from_address
+from pages.components.chart import cached_figure_json, chart
+from pages.components.choice import choose_text, restore_widget
 from pages.components.common import (
-    bullets,
-    errors_shown,
+    bullet_list,
+    catch_errors,
+    catch_errors_in,
     escape_markdown,
-    explained,
-    say_missing,
+    show_missing_metrics,
     simulated_badge,
     workspace,
 )
-from pages.components.heavy import heavy
-from pages.components.one_threshold import one_threshold
+from pages.components.heavy import compute_slot
+from pages.components.one_threshold import shared_threshold_view
 from pages.components.sweep_charts import (
+    BASELINE_HELP,
+    DIRECTION_NOTES,
     HEIGHT,
-    HELD_AGAINST,
-    LOWER,
-    MOST_LINES,
-    WORDS,
+    MAX_LINES,
+    METRIC_WORDS,
     cost_chart,
     curve_charts,
     forgetting_chart,
 )
 
-EVERY = "every setting"
-MOST_ARMS = 24
+ALL_SETTINGS = "every setting"
+MAX_ARMS = 24
 """With more arms than this, one setting is shown at first and not all of them."""
 
 
@@ -74,12 +78,12 @@ def side_by_side(runs: Sequence[Run]) -> None:
         )
         return
     datasets = {dataset.id: dataset for dataset in list_datasets(workspace())}
-    arms = arms_of(done, backbone_names(), {one.id: one.name for one in datasets.values()})
+    arms = group_into_arms(done, backbone_names(), {one.id: one.name for one in datasets.values()})
     arms, full = _choose_setting(arms)
-    _say_datasets(arms, datasets)
-    results = results_of(arms, full)
-    _charts(results)
-    _lines_and_decisions(arms, results)
+    _show_datasets(arms, datasets)
+    results = summarise_selected_arms(arms, full)
+    _show_charts(results)
+    _show_comparison(arms, results)
 
 
 def backbone_names() -> dict[str, str]:
@@ -87,22 +91,22 @@ def backbone_names() -> dict[str, str]:
     return {card.id: card.name for card in list_backbones(workspace())}
 
 
-def _choose_setting(arms: list[ChosenArm]) -> tuple[list[ChosenArm], bool]:
+def _choose_setting(arms: list[ArmRuns]) -> tuple[list[ArmRuns], bool]:
     """(arms of the setting that one chooses, whether their titles need the setting in them)."""
-    settings = settings_of_arms(arms)
+    settings = distinct_settings(arms)
     if len(settings) < 2:
         return arms, bool(settings[0])
-    options = [EVERY, *settings] if len(arms) <= MOST_ARMS else [*settings, EVERY]
+    options = [ALL_SETTINGS, *settings] if len(arms) <= MAX_ARMS else [*settings, ALL_SETTINGS]
     with st.columns([2, 3])[0]:
         about = (
             "What differs besides strategy and seed. Everything below is of the setting chosen"
             " here."
         )
         setting = choose_text("Setting", options, "setting", about)
-    return (arms, True) if setting == EVERY else (in_setting(arms, setting), False)
+    return (arms, True) if setting == ALL_SETTINGS else (arms_in_setting(arms, setting), False)
 
 
-def _say_datasets(arms: Sequence[ChosenArm], datasets: dict[str, Dataset]) -> None:
+def _show_datasets(arms: Sequence[ArmRuns], datasets: dict[str, Dataset]) -> None:
     shown = {run.dataset for arm in arms for run in arm.runs}
     if len(shown) > 1:
         st.warning(
@@ -114,7 +118,7 @@ def _say_datasets(arms: Sequence[ChosenArm], datasets: dict[str, Dataset]) -> No
         simulated_badge()
 
 
-def _charts(results: Sequence[ArmResult]) -> None:
+def _show_charts(results: Sequence[ArmResult]) -> None:
     """Every arm, freeze depth, adaptation against forgetting, quality against cost."""
     titles = [one.title for one in results]
     seeds = sum(len(one.runs) for one in results)
@@ -124,26 +128,33 @@ def _charts(results: Sequence[ArmResult]) -> None:
         " intervals; AUC alone). Thick ones: other seeds (mean ± one standard deviation). Arms"
         " whose intervals overlap may still differ: the verdicts below say so."
     )
-    say_missing(missing_auc(results))
+    show_missing_metrics(missing_auc_sentences(results))
     tall = 110 + 34 * len(titles)
-    for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
+    for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
         with column:
-            st.markdown(f"**Every arm's {WORDS[metric]}**{LOWER[metric]}")
-            alt = f"Every arm's {WORDS[metric]} on target and source test rows"
+            st.markdown(f"**Every arm's {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
+            alt = f"Every arm's {METRIC_WORDS[metric]} on target and source test rows"
             chart(
-                drawn(arms_figure, tuple(titles), tuple(results), metric),
+                cached_figure_json(arms_figure, tuple(titles), tuple(results), metric),
                 f"compare-{metric}",
                 tall,
                 alt,
             )
-    several = len({one.setting for one in results if is_depth(one)}) > 1
-    if any(is_depth(one) for one in results):
-        for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
+    several = len({one.setting for one in results if is_freeze_depth(one)}) > 1
+    if any(is_freeze_depth(one) for one in results):
+        for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
             with column:
-                st.markdown(f"**Freeze depth against {WORDS[metric]}**{LOWER[metric]}")
-                figure = setting_depths_figure if several else depth_figure
-                alt = f"Freeze depth against {WORDS[metric]}"
-                chart(drawn(figure, tuple(results), metric), f"compare-depth-{metric}", HEIGHT, alt)
+                st.markdown(
+                    f"**Freeze depth against {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}"
+                )
+                figure = depth_by_setting_figure if several else depth_figure
+                alt = f"Freeze depth against {METRIC_WORDS[metric]}"
+                chart(
+                    cached_figure_json(figure, tuple(results), metric),
+                    f"compare-depth-{metric}",
+                    HEIGHT,
+                    alt,
+                )
         if several:
             st.caption(
                 "Target test rows alone, a line a setting: choose one setting to see source rows"
@@ -156,25 +167,25 @@ def _charts(results: Sequence[ArmResult]) -> None:
         cost_chart(results)
 
 
-def _lines_and_decisions(arms: Sequence[ChosenArm], results: Sequence[ArmResult]) -> None:
+def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> None:
     titles = [one.title for one in results]
     one_dataset = len({run.dataset for one in results for run in one.runs}) == 1
     reference = titles[0]
     if len(results) > 1:
         st.markdown("**What the numbers allow to say**")
-        reference = _reference(results)
+        reference = _choose_baseline(results)
         if one_dataset:
-            with errors_shown():
-                _verdicts(results, reference)
+            with catch_errors():
+                _show_verdicts(results, reference)
         else:
             st.caption(
                 "Nothing: the chosen runs were tested on different rows. Choose runs, or a setting,"
                 " of one dataset."
             )
         st.markdown("**Settings that differ**")
-        _differences(arms, titles)
-        _parallel(results)
-    picked = _pick(results, reference)
+        _show_differences(arms, titles)
+        _show_parallel_coordinates(results)
+    picked = _choose_arms(results, reference)
     if not picked:
         st.info(
             "Choose arms to draw their curves and put them to decisions.",
@@ -185,12 +196,12 @@ def _lines_and_decisions(arms: Sequence[ChosenArm], results: Sequence[ArmResult]
         st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
         curve_charts(picked)
     st.subheader("One threshold for all")
-    st.fragment(explained(one_threshold))(picked)
+    st.fragment(catch_errors_in(shared_threshold_view))(picked)
     st.subheader("The threshold that costs least")
-    st.fragment(explained(arm_costs))(picked, reference)
+    st.fragment(catch_errors_in(arm_costs))(picked, reference)
     st.subheader("Slice by slice")
     if one_dataset:
-        st.fragment(explained(arm_slices))(picked, reference)
+        st.fragment(catch_errors_in(arm_slices))(picked, reference)
     else:
         st.caption(
             "Slices compare arms on the same rows; the chosen runs were tested on different"
@@ -198,15 +209,15 @@ def _lines_and_decisions(arms: Sequence[ChosenArm], results: Sequence[ArmResult]
         )
 
 
-def _reference(results: Sequence[ArmResult]) -> str:
+def _choose_baseline(results: Sequence[ArmResult]) -> str:
     titles = [one.title for one in results]
-    first = reference_of(results)
-    from_address("against", [first, *(title for title in titles if title != first)])
+    first = default_reference(results)
+    restore_widget("against", [first, *(title for title in titles if title != first)])
     with st.columns([2, 3])[0]:
-        return choose_text("Held against", titles, "against", HELD_AGAINST)
+        return choose_text("Held against", titles, "against", BASELINE_HELP)
 
 
-def _pick(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
+def _choose_arms(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
     """The arms that everything below draws: at first all, or the reference, the leader, controls
     and the next ones."""
     # Zero-shot has no learning curve; last, it takes no colour away from those that have one.
@@ -215,7 +226,7 @@ def _pick(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
     if len(titles) == 1:
         return ordered
     controls = [one.title for one in ordered if one.strategy in ("scratch", "zero-shot")][:2]
-    losses = zip(comparable_losses(results), results, strict=True)
+    losses = zip(comparable_validation_losses(results), results, strict=True)
     leader = [
         one.title
         for _, one in sorted(
@@ -223,7 +234,7 @@ def _pick(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
         )
     ]
     first = dict.fromkeys([reference, *leader[:1], *controls, *titles])
-    most = MOST_LINES if len(titles) <= MOST_LINES else 5
+    most = MAX_LINES if len(titles) <= MAX_LINES else 5
     if not set(st.session_state.get("lines", ())) <= set(titles):
         # Arms of other runs or of another setting were chosen: the choice begins anew.
         del st.session_state["lines"]
@@ -231,26 +242,26 @@ def _pick(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
         "Arms in everything below",
         titles,
         default=[title for title in titles if title in [*first][:most]],
-        max_selections=MOST_LINES,
+        max_selections=MAX_LINES,
         key="lines",
         bind="query-params",
-        help=f"Up to {MOST_LINES}, each with its colour.",
+        help=f"Up to {MAX_LINES}, each with its colour.",
     )
     return [one for one in ordered if one.title in picked]
 
 
-def _verdicts(results: Sequence[ArmResult], reference: str) -> None:
+def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
     identity = tuple(
         (one.title, tuple(f"{run.id} {run.finished}" for run in one.runs)) for one in results
     )
-    verdicts, sentences = _judged(identity, reference, results)
+    verdicts, sentences = _cached_verdicts(identity, reference, results)
     if not verdicts:
         st.caption(
             "Nothing: the chosen arms have no seed in common, so no runs pair; choose runs of the"
             " same seeds."
         )
         return
-    st.markdown(bullets(sentences))
+    st.markdown(bullet_list(sentences))
     st.dataframe(
         pd.DataFrame([_verdict_row(one) for one in verdicts]),
         hide_index=True,
@@ -272,18 +283,18 @@ def _verdicts(results: Sequence[ArmResult], reference: str) -> None:
 
 
 @st.cache_data(max_entries=32, show_spinner="Comparing the arms")
-def _judged(
+def _cached_verdicts(
     identity: tuple[tuple[str, tuple[str, ...]], ...], reference: str, _results: Sequence[ArmResult]
 ) -> tuple[list[Verdict], list[str]]:
-    with heavy():
-        return judged_arms(workspace(), _results, reference)
+    with compute_slot():
+        return judge_selected_arms(workspace(), _results, reference)
 
 
 def _verdict_row(one: Verdict) -> dict[str, str]:
     row = {
         "Arm": one.a,
         "Against": one.b,
-        "Verdict": one.word_at,
+        "Verdict": one.outcome_with_rows,
     }
     for name, found, p in (
         ("AUC", one.auc, one.auc_p),
@@ -296,9 +307,9 @@ def _verdict_row(one: Verdict) -> dict[str, str]:
     return row
 
 
-def _differences(arms: Sequence[ChosenArm], titles: Sequence[str]) -> None:
+def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
     names_by_id = {one.id: one.name for one in list_datasets(workspace())} | backbone_names()
-    flat = [_flatten(arm.runs, names_by_id) for arm in arms]
+    flat = [_flatten_settings(arm.runs, names_by_id) for arm in arms]
     names = dict.fromkeys(name for one in flat for name in one)
     # Zero-shot has no settings of a training, and so none that differs from the others'.
     trained = [arm.runs[0].request.get("strategy") != "zero-shot" for arm in arms]
@@ -327,7 +338,7 @@ def _differences(arms: Sequence[ChosenArm], titles: Sequence[str]) -> None:
     )
 
 
-def _flatten(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
+def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
     """Every setting of an arm's request in words, seeds together, ids under their names; zero-shot
     trains nothing."""
     flat: dict[str, str] = {}
@@ -353,7 +364,7 @@ def _flatten(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
     return flat
 
 
-def _parallel(results: Sequence[ArmResult]) -> None:
+def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
     """Parallel coordinates of the chosen fine-tuning runs that have an AUC, a line a run."""
     lines = [
         (one, run, run.result)
@@ -372,7 +383,9 @@ def _parallel(results: Sequence[ArmResult]) -> None:
         return [metric_value(result["metrics"].get(part), name) for _, _, result in lines]
 
     auc = measured("target_test", "auc")
-    axes = [Axis("strategy", [strategies.index(one.strategy) for one, _, _ in lines], titles)]
+    axes = [
+        ParallelAxis("strategy", [strategies.index(one.strategy) for one, _, _ in lines], titles)
+    ]
     numbers = {
         "stages frozen": [float(one.depth) for one, _, _ in lines],
         "learning rate": [run.request["train"]["learning_rate"] for _, run, _ in lines],
@@ -382,18 +395,20 @@ def _parallel(results: Sequence[ArmResult]) -> None:
         "parameters": [result["trained_parameters"] for _, _, result in lines],
         "seconds": [result["seconds"]["total"] for _, _, result in lines],
     }
-    axes += [Axis(title, values) for title, values in numbers.items() if len(set(values)) > 1]
-    axes.append(Axis("log loss", measured("target_test", "log_loss")))
+    axes += [
+        ParallelAxis(title, values) for title, values in numbers.items() if len(set(values)) > 1
+    ]
+    axes.append(ParallelAxis("log loss", measured("target_test", "log_loss")))
     source = measured("source_test", "auc")
     if all(value == value for value in source):
-        axes.append(Axis("source AUC", source))
-    axes.append(Axis("target AUC", auc))
+        axes.append(ParallelAxis("source AUC", source))
+    axes.append(ParallelAxis("target AUC", auc))
     st.markdown(
         "**Settings and results** :gray[· a line a run; drag along an axis to filter; warm: high"
         " target AUC]"
     )
     # By rank, for a single bad run would leave all others one colour.
-    figure = parallel_coordinates(axes, rankdata(auc))
+    figure = parallel_coordinates_figure(axes, rankdata(auc))
     # On a narrow screen the axes keep their distance, and one scrolls.
     wide = f".st-key-parallel .thaw-chart {{ min-width: {96 * len(axes)}px; }}"
     st.html(f"<style>.st-key-parallel {{ overflow-x: auto; }} {wide}</style>")

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 
-def may_enter(user: Mapping[str, Any], allowed: Sequence[str] | None) -> bool:
+def is_allowed(user: Mapping[str, Any], allowed: Sequence[str] | None) -> bool:
     """Whether this user may come in. allowed: addresses, or "@domain" for all of a domain; None
     lets everyone in whom the provider signed in. An address that the provider has not verified
     counts for nothing."""
@@ -23,24 +23,24 @@ def may_enter(user: Mapping[str, Any], allowed: Sequence[str] | None) -> bool:
     )
 
 
-def sign_in_is_on() -> bool:
+def sign_in_enabled() -> bool:
     """Whether the server's secrets ask for sign-in. A broken file of secrets raises, so that nobody
     gets in."""
     return st.secrets.load_if_toml_exists() and "auth" in st.secrets
 
 
 def allowed_users() -> Sequence[str] | None:
-    """Who may enter, as `may_enter` takes it; only where `sign_in_is_on`."""
+    """Who may enter, as `is_allowed` takes it; only where `sign_in_enabled`."""
     return st.secrets.get("thaw", {}).get("allowed")
 
 
 def require_sign_in() -> None:
     """Stops the script with a button to sign in, unless sign-in is not asked for or the user may
     enter."""
-    if not sign_in_is_on():
+    if not sign_in_enabled():
         return
     user = st.user.to_dict()
-    if may_enter(user, allowed_users()):
+    if is_allowed(user, allowed_users()):
         return
     st.title("Thaw")
     if user.get("is_logged_in"):

@@ -11,39 +11,40 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from core.data.counts import count as count_values
-from core.data.datasets import Dataset, fitted_rows, prepare
+from core.data.counts import count_column as count_values
+from core.data.datasets import Dataset, count_fitted_rows, prepare
 from core.data.preprocessing import default_min_count
-from core.data.profile import TOP, ColumnProfile
-from core.data.samples import Sample, coded_rows
+from core.data.profile import N_TOP_VALUES, ColumnProfile
+from core.data.samples import Sample, read_dictionary_table
 from core.data.schema import FIELDS
-from core.data.split import PartSummary, SplitSpec, without_domains
+from core.data.split import PartSummary, SplitSpec, unlabelled_spec
 from core.data.split_adjust import Split
 from core.data.split_plan import plan_split
 from core.errors import BadInput
 from core.report.data_figures import part_title, parts_figure
-from core.runs.reproduce import THAW, reading_flags, split_flags
-from pages.components.access import write_button
-from pages.components.add_sample import progress
+from core.program import COMMAND
+from core.runs.reproduce import reading_flags, split_flags
+from pages.components.access import guarded_button
+from pages.components.add_sample import progress_callback
 from pages.components.chart import chart
 from pages.components.common import (
-    bullets,
-    command_hint,
-    errors_shown,
+    bullet_list,
+    catch_errors,
     escape_markdown,
-    percent,
+    format_percent,
+    show_command,
     show_error,
     workspace,
 )
-from pages.components.dataset_name import dataset_name
-from pages.components.heavy import heavy
+from pages.components.dataset_name import propose_dataset_name
+from pages.components.heavy import compute_slot
 
 METHODS = {
     "order": "Row order (time)",
     "column": "Value of a column (segment)",
     "random": "At random",
 }
-_SHARES = {
+_SHARE_FIELDS = {
     "target_test_share": (
         "Target test",
         "Of the target rows: they test every run, and choose nothing.",
@@ -71,16 +72,16 @@ def split_form(sample: Sample, profiles: Sequence[ColumnProfile]) -> None:
             values |= shuffle_fields(sample.id)
         split, min_count = None, None
         if ready:
-            with errors_shown():
+            with catch_errors():
                 spec = SplitSpec(**values)
-                split = preview(sample.id, sample.created, spec, sample)
+                split = cached_split(sample.id, sample.created, spec, sample)
         min_count = min_count_field(sample.id, split)
     if not ready:
         st.info(
             f"Choose the values of {values['column']} that mean target.",
             icon=":material/arrow_upward:",
         )
-    if split and split_preview(split, lambda remedy: _follow(sample, remedy)):
+    if split and show_split(split, lambda remedy: _apply_remedy(sample, remedy)):
         _prepare(sample, spec, min_count)
 
 
@@ -91,7 +92,7 @@ def unlabelled_form(sample: Sample) -> None:
         "These rows have no label, so there is no target domain to tell apart: **all rows become"
         " source rows**, for pretraining a backbone by RFD or MFP, which read no labels."
     )
-    title, help_text = _SHARES["source_validation_share"]
+    title, help_text = _SHARE_FIELDS["source_validation_share"]
     start = round(100 * SplitSpec().source_validation_share)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.slider(
@@ -105,52 +106,56 @@ def unlabelled_form(sample: Sample) -> None:
             width=420,
         )
         spec = SplitSpec(source_validation_share=chosen / 100)
-        split = preview(sample.id, sample.created, spec, sample)
+        split = cached_split(sample.id, sample.created, spec, sample)
         min_count = min_count_field(sample.id, split)
-    if split_preview(split):
+    if show_split(split):
         _prepare(sample, spec, min_count)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def preview(sample_id: str, created: str, spec: SplitSpec, _sample: Sample) -> Split:
+def cached_split(sample_id: str, created: str, spec: SplitSpec, _sample: Sample) -> Split:
     """What `spec` makes of the sample, without the rows' own parts."""
-    with heavy():
-        return without_rows(plan_split(_sample, spec))
+    with compute_slot():
+        return drop_row_arrays(plan_split(_sample, spec))
 
 
-def without_rows(split: Split) -> Split:
+def drop_row_arrays(split: Split) -> Split:
     """The split without what it says of every single row: small enough to be kept."""
     nothing = np.empty(0, np.int8)
     return dataclasses.replace(split, parts=nothing, order=nothing)
 
 
-def split_preview(split: Split, follow: Callable[[SplitSpec], None] | None = None) -> bool:
+def show_split(split: Split, apply_remedy: Callable[[SplitSpec], None] | None = None) -> bool:
     """Parts, what was changed, or why it cannot be prepared; whether it can.
 
     follow: puts the split that a refusal recommends into the form.
     """
-    parts_preview(split.summaries, key="preview")
+    show_parts(split.summaries, key="preview")
     if split.notes:
-        st.info(sentences(split.notes), icon=":material/info:")
+        st.info(format_sentences(split.notes), icon=":material/info:")
     if not split.refusal:
         return True
     show_error(BadInput(split.refusal))
-    if split.remedy and follow:
+    if split.remedy and apply_remedy:
         label = (
             "Use the random split" if split.remedy.method == "random" else "Shuffle the rows first"
         )
         st.button(
-            label, icon=":material/shuffle:", key="remedy", on_click=follow, args=(split.remedy,)
+            label,
+            icon=":material/shuffle:",
+            key="remedy",
+            on_click=apply_remedy,
+            args=(split.remedy,),
         )
     return False
 
 
-def sentences(said: Sequence[str]) -> str:
+def format_sentences(said: Sequence[str]) -> str:
     """Sentences in Markdown: a list where there are several."""
-    return bullets(said) if len(said) > 1 else escape_markdown("".join(said))
+    return bullet_list(said) if len(said) > 1 else escape_markdown("".join(said))
 
 
-def parts_preview(parts: Sequence[PartSummary], key: str) -> None:
+def show_parts(parts: Sequence[PartSummary], key: str) -> None:
     """The parts as a table and as bars, side by side."""
     shown = [part for part in parts if part.rows]
     total = sum(part.rows for part in shown)
@@ -187,7 +192,7 @@ def ingest_command(sample: Sample, spec: SplitSpec, name: str, min_count: int | 
 
     min_count: None for the default.
     """
-    read = [*THAW, "ingest", sample.source, "--name", name, *reading_flags(sample)]
+    read = [*COMMAND, "ingest", sample.source, "--name", name, *reading_flags(sample)]
     return shlex.join([*read, *split_flags(spec, min_count)])
 
 
@@ -212,7 +217,9 @@ def describe_split(spec: SplitSpec, labelled: bool = True) -> str:
         return "All rows are target rows: there is no source domain."
     how = "the first" if spec.method == "order" else "at random"
     seed = f" (seed {spec.seed})" if spec.method == "random" else ""
-    return f"Source: {how} {percent(spec.source_share, 0)} of the rows{seed}; target: the rest."
+    return (
+        f"Source: {how} {format_percent(spec.source_share, 0)} of the rows{seed}; target: the rest."
+    )
 
 
 def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any]:
@@ -254,7 +261,7 @@ def _seed(key: str) -> int:
     )
 
 
-def _follow(sample: Sample, remedy: SplitSpec) -> None:
+def _apply_remedy(sample: Sample, remedy: SplitSpec) -> None:
     """Puts the method or the shuffling of `remedy` into the form: a button's on_click."""
     if remedy.method == "column":
         st.session_state[f"shuffle-{sample.id}"] = True
@@ -279,7 +286,7 @@ def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[st
             profile = profiles[FIELDS.index(column)]
             top_values, missing = profile.top_values, profile.missing_share
         else:
-            top_values, missing = segment_values(sample.id, sample.created, column, sample)
+            top_values, missing = most_common_values(sample.id, sample.created, column, sample)
         shares = {value: rows / sample.rows for value, rows in top_values}
         if missing:
             shares[""] = missing
@@ -300,14 +307,14 @@ def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[st
 
 
 @st.cache_data(max_entries=32, show_spinner="Counting the values")
-def segment_values(
+def most_common_values(
     sample_id: str, created: str, column: str, _sample: Sample
 ) -> tuple[tuple[tuple[str, int], ...], float]:
     """((value, rows) of the commonest values of a column beside the 39 fields, falling; the share
     of missing ones)."""
-    with heavy():
-        counts = count_values(coded_rows(_sample)[column])
-    values, rows = counts.most(TOP)
+    with compute_slot():
+        counts = count_values(read_dictionary_table(_sample)[column])
+    values, rows = counts.most_common(N_TOP_VALUES)
     top = tuple(
         (str(value), int(number)) for value, number in zip(values.to_pylist(), rows, strict=True)
     )
@@ -319,7 +326,7 @@ def share_fields(key: str, without: Collection[str] = ()) -> dict[str, Any]:
     their own."""
     default, values = SplitSpec(), dict[str, Any]()
     with st.grid(2, min_column_width=260):
-        for name, (title, help_text) in _SHARES.items():
+        for name, (title, help_text) in _SHARE_FIELDS.items():
             if name.removesuffix("_share") in without:
                 continue
             start = round(100 * getattr(default, name))
@@ -346,7 +353,7 @@ def shuffle_fields(key: str) -> dict[str, Any]:
 
 def min_count_field(key: str, split: Split | None) -> int | None:
     """The minimum count; None where it is the default of the training rows that the split gives."""
-    rows = fitted_rows(split.summaries) if split else 0
+    rows = count_fitted_rows(split.summaries) if split else 0
     default = default_min_count(rows) if rows else default_min_count(10**6)
     chosen = st.number_input(
         "Minimum count",
@@ -376,7 +383,7 @@ def prepare_button(default: str) -> tuple[str, bool]:
             width=420,
             help="What lists and commands call it; it changes no result.",
         )
-        return name, write_button(
+        return name, guarded_button(
             "Prepare the dataset", type="primary", icon=":material/dataset:", key="prepare"
         )
 
@@ -385,7 +392,7 @@ def run_prepare(make: Callable[[Callable[[float], None]], Dataset]) -> None:
     """Prepares a dataset with a bar, and shows it."""
     bar = st.progress(0.0, "Fitting on training rows")
     try:
-        dataset = make(progress(bar, "Fitting on training rows, encoding all"))
+        dataset = make(progress_callback(bar, "Fitting on training rows, encoding all"))
     finally:
         bar.empty()
     st.session_state.choose_dataset = dataset.id
@@ -402,9 +409,9 @@ def _prepare(sample: Sample, spec: SplitSpec, min_count: int | None) -> None:
     about = suffix[spec.method] if sample.labelled else "no labels"
     about = re.sub(r"[^\w .()+%=,-]", " ", about)[:24]
     wanted = re.sub(r"\W+$", "", f"{sample.name[:36]}, {about}")
-    stored = spec if sample.labelled else without_domains(spec)
-    name, pressed = prepare_button(dataset_name(wanted, {"": sample}, stored, min_count))
-    with errors_shown():
+    stored = spec if sample.labelled else unlabelled_spec(spec)
+    name, pressed = prepare_button(propose_dataset_name(wanted, {"": sample}, stored, min_count))
+    with catch_errors():
         if pressed:
             run_prepare(lambda report: prepare(workspace(), sample, spec, name, min_count, report))
-        command_hint(ingest_command(sample, spec, name, min_count))
+        show_command(ingest_command(sample, spec, name, min_count))

@@ -11,10 +11,10 @@ from core.freezing.plan import Plan, PlannedStage
 from core.models.card import StageCard
 from core.training.objectives import ORIGINS
 from core.workspace import PROJECT
-from pages.components.common import count, percent, short_count
+from pages.components.common import format_compact, format_int, format_percent
 
 RANDOM = "random weights"
-PARTS = {"biases and norms": "biases and norms", "adapters": "additions"}
+SCOPE_TITLES = {"biases and norms": "biases and norms", "adapters": "additions"}
 """What trains inside a stage where it is not all of it."""
 _STYLE = (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
 _INPUT = (
@@ -25,12 +25,12 @@ ICONS = {"frozen": "ac_unit", "trained": "local_fire_department"}
 """Icon of a block by its state, which is its word and the end of its CSS class too."""
 
 
-def stack_style() -> None:
+def load_stack_style() -> None:
     """The looks of blocks, for those that are drawn by other means."""
     st.html(f"<style>{_STYLE}</style>")
 
 
-def stack_of_plan(plan: Plan, movable: bool = False) -> None:
+def draw_plan(plan: Plan, draggable: bool = False) -> None:
     """Draws what `plan` freezes and trains, with the freeze line between where all that is frozen
     lies below it.
 
@@ -46,12 +46,12 @@ def stack_of_plan(plan: Plan, movable: bool = False) -> None:
             state,
             ICONS[state],
             state,
-            RANDOM if is_random(stage) and stage.name != "head" else "",
-            how_it_trains(plan, stage),
+            RANDOM if has_random_weights(stage) and stage.name != "head" else "",
+            training_note(plan, stage),
         )
         for stage, state in zip(plan.stages, states, strict=True)
     ]
-    if frozen == plan.frozen_depth and (frozen or movable):
+    if frozen == plan.frozen_depth and (frozen or draggable):
         rows.insert(
             frozen, '<div class="thaw-line" aria-hidden="true"><span>freeze line</span></div>'
         )
@@ -61,19 +61,19 @@ def stack_of_plan(plan: Plan, movable: bool = False) -> None:
                 None,
                 (
                     f"{stage.title}: {state}",
-                    how_it_trains(plan, stage),
-                    origin_word(stage),
-                    f"{count(stage.parameters)} parameters",
+                    training_note(plan, stage),
+                    origin_title(stage),
+                    f"{format_int(stage.parameters)} parameters",
                 ),
             )
         )
         for stage, state in zip(plan.stages, states, strict=True)
     )
-    kind = "thaw-stack thaw-movable" if movable else "thaw-stack"
+    kind = "thaw-stack thaw-movable" if draggable else "thaw-stack"
     _draw(rows, f"{frozen} of {len(plan.stages)} stages frozen. From the input up: {spoken}", kind)
 
 
-def stack_of_stages(stages: Sequence[StageCard]) -> None:
+def draw_stages(stages: Sequence[StageCard]) -> None:
     """Draws the stages of a backbone, each with what its weights come from, without saying what
     trains."""
     total = max(sum(stage.parameters for stage in stages), 1)
@@ -90,42 +90,51 @@ def stack_of_stages(stages: Sequence[StageCard]) -> None:
         for stage in stages
     ]
     spoken = "; ".join(
-        f"{stage.title}: {origin_word(stage)}, {count(stage.parameters)} parameters"
+        f"{stage.title}: {origin_title(stage)}, {format_int(stage.parameters)} parameters"
         for stage in stages
     )
     rows = [
-        _block(stage, "plain", "layers", "", RANDOM if is_random(stage) else origin_word(stage), "")
+        _block(
+            stage,
+            "plain",
+            "layers",
+            "",
+            RANDOM if has_random_weights(stage) else origin_title(stage),
+            "",
+        )
         for stage in planned
     ]
     _draw(rows, f"Stages from the input up: {spoken}")
-    if shared := parts_in_words(stages):
+    if shared := describe_parallel_parts(stages):
         st.caption(shared)
 
 
-def how_it_trains(plan: Plan, stage: PlannedStage) -> str:
+def training_note(plan: Plan, stage: PlannedStage) -> str:
     """What is not plain training from the first epoch at the full rate; empty for that, and for a
     frozen stage."""
     if stage.frozen:
         return ""
     words = [f"from epoch {stage.from_epoch + 1}"] if stage.from_epoch else []
-    if plan.only != "all" and stage.name != "head":
-        words.append(f"{PARTS[plan.only]} alone: {short_count(stage.trained)}")
-    if stage.rate != 1:
-        words.append(f"rate × {stage.rate:.2g}")
+    if plan.scope != "all" and stage.name != "head":
+        words.append(
+            f"{SCOPE_TITLES[plan.scope]} alone: {format_compact(stage.trained_parameters)}"
+        )
+    if stage.lr_scale != 1:
+        words.append(f"rate × {stage.lr_scale:.2g}")
     return ", ".join(words)
 
 
-def is_random(stage: StageCard | PlannedStage) -> bool:
+def has_random_weights(stage: StageCard | PlannedStage) -> bool:
     """Whether the stage's weights have learnt nothing."""
     return stage.origin == "random"
 
 
-def origin_word(stage: StageCard | PlannedStage) -> str:
+def origin_title(stage: StageCard | PlannedStage) -> str:
     """What the stage's weights come from, in a word or two."""
     return ORIGINS.get(stage.origin, stage.origin)
 
 
-def parts_in_words(stages: Sequence[StageCard]) -> str:
+def describe_parallel_parts(stages: Sequence[StageCard]) -> str:
     """Which parallel parts share a stage and so freeze together; empty where none do."""
     shared = [" and ".join(stage.parts) for stage in stages if stage.parts]
     if not shared:
@@ -152,8 +161,8 @@ def _block(stage: PlannedStage, state: str, icon: str, word: str, origin: str, h
     kind = " thaw-random" if origin == RANDOM else ""
     from_where = f'<span class="thaw-origin{kind}">{escape(origin)}</span>' if origin else ""
     manner = f'<span class="thaw-how">{escape(how)}</span>' if how else ""
-    share = "under 0.1 %" if 0 < stage.share < 0.001 else percent(stage.share)
-    numbers = f"{short_count(stage.parameters)} parameters · " + share.replace(
+    share = "under 0.1 %" if 0 < stage.share < 0.001 else format_percent(stage.share)
+    numbers = f"{format_compact(stage.parameters)} parameters · " + share.replace(
         " ", "\N{NO-BREAK SPACE}"
     )
     return (

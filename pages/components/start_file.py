@@ -1,8 +1,8 @@
 """The file that a start reads: uploaded, kept under a name of the server's making, and named in the
 request."""
 
-from core.training.objectives import STARTS
-from pages.components.uploads import one_upload
+from core.training.objectives import INITIALISATIONS
+from pages.components.uploads import upload_field
 
 SUFFIXES = {"vectors": (".txt.gz", ".gz", ".txt"), "weights": (".weights.h5", ".h5")}
 """Endings a start's file may have; the copy gets the first that fits, since readers go by it."""
@@ -11,5 +11,7 @@ SUFFIXES = {"vectors": (".txt.gz", ".gz", ".txt"), "weights": (".weights.h5", ".
 def start_file(start: str) -> str:
     """Path of our copy of the file for `start`; "" as long as there is none."""
     about = "What the stages hold before they train is read from it; it is never unpickled."
-    copied = one_upload(STARTS[start].file, f"start_file_{start}", "start", about, SUFFIXES[start])
+    copied = upload_field(
+        INITIALISATIONS[start].file_type, f"start_file_{start}", "start", about, SUFFIXES[start]
+    )
     return str(copied[0]) if copied else ""

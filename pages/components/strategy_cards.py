@@ -11,15 +11,20 @@ from core.freezing.strategies import STRATEGIES, complete_options
 from core.models.card import BackboneCard, HeadSettings
 from core.runs.sweep import Arm, depth_arms
 from core.training.settings import TrainSettings
-from pages.components.arm_address import arm_text, read_arm
+from pages.components.arm_address import format_arm, parse_arm
 from pages.components.common import escape_markdown, show_error
-from pages.components.form_address import keep, left_out, news
-from pages.components.heard import put
-from pages.components.strategy_fields import GROUPS, option_fields, option_key, strategy_words
-from pages.components.surgical_stacks import set_stacks, surgical_stacks
+from pages.components.form_address import read_new, warn_ignored, write
+from pages.components.heard import set_value
+from pages.components.strategy_fields import (
+    STRATEGY_GROUPS,
+    option_fields,
+    option_key,
+    show_strategy_summary,
+)
+from pages.components.surgical_stacks import set_surgical_stacks, surgical_stacks
 
-TICKED = ("scratch", "zero-shot")
-NOTHING = "none"
+DEFAULT_STRATEGIES = ("scratch", "zero-shot")
+NO_ARMS = "none"
 """In the address, where nothing is ticked."""
 
 
@@ -29,12 +34,12 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
 
     The address carries the arms.
     """
-    _from_address(card)
+    _read_url(card)
     depths = _depth_card(card)
     arms = [Arm("depth", depth) for depth in depths]
     surgical: list[Arm] = []
     problem: BadInput | None = None
-    for group, names in GROUPS.items():
+    for group, names in STRATEGY_GROUPS.items():
         st.markdown(f"##### {group}")
         ticked = []
         grid = st.grid(3, min_column_width=230, gap="small", border=True)
@@ -61,37 +66,39 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
     arms += surgical
     usual = [
         *depth_arms(card),
-        *(Arm(name) for name in TICKED if name != "zero-shot" or card.scores_clicks),
+        *(Arm(name) for name in DEFAULT_STRATEGIES if name != "zero-shot" or card.scores_clicks),
     ]
-    keep("arms", _text(arms), _text(usual))
+    write("arms", _format_arms(arms), _format_arms(usual))
     return arms
 
 
-def _text(arms: Sequence[Arm]) -> str:
-    return ",".join(map(arm_text, arms)) or NOTHING
+def _format_arms(arms: Sequence[Arm]) -> str:
+    return ",".join(map(format_arm, arms)) or NO_ARMS
 
 
-def _from_address(card: BackboneCard) -> None:
+def _read_url(card: BackboneCard) -> None:
     """Ticks what the address asks for, and says what of it this backbone cannot have."""
-    text = news("arms")
+    text = read_new("arms")
     if text is None:
         return
     arms = []
-    for part in text.split(",") if text != NOTHING else ():
+    for part in text.split(",") if text != NO_ARMS else ():
         try:
-            arms.append(read_arm(part, card))
+            arms.append(parse_arm(part, card))
         except BadInput as error:
-            left_out(part, error)
-    put(_depths_key(card), sorted({arm.freeze_depth for arm in arms if arm.strategy == "depth"}))
-    for names in GROUPS.values():
+            warn_ignored(part, error)
+    set_value(
+        _depths_key(card), sorted({arm.freeze_depth for arm in arms if arm.strategy == "depth"})
+    )
+    for names in STRATEGY_GROUPS.values():
         for name in names:
-            put(_tick_key(name), any(arm.strategy == name for arm in arms))
+            set_value(_tick_key(name), any(arm.strategy == name for arm in arms))
     for arm in arms:
         for option, value in complete_options(arm.strategy, arm.options).items():
             if option != "stages":
-                put(option_key("sweep", arm.strategy, option), value)
+                set_value(option_key("sweep", arm.strategy, option), value)
     if surgical := [arm for arm in arms if arm.strategy == "surgical"]:
-        set_stacks(card, surgical)
+        set_surgical_stacks(card, surgical)
 
 
 def _tick_key(name: str) -> str:
@@ -131,7 +138,7 @@ def _depth_card(card: BackboneCard) -> list[int]:
 def _card(name: str, why_not: str) -> dict[str, object] | None:
     """The strategy's options where they differ from its defaults; None when it is not ticked."""
     about = STRATEGIES[name]
-    st.session_state.setdefault(_tick_key(name), name in TICKED)
+    st.session_state.setdefault(_tick_key(name), name in DEFAULT_STRATEGIES)
     ticked = st.checkbox(
         f"**{about.title}**",
         key=_tick_key(name),
@@ -142,7 +149,7 @@ def _card(name: str, why_not: str) -> dict[str, object] | None:
             " rates."
         ),
     )
-    strategy_words(name)
+    show_strategy_summary(name)
     if why_not:
         st.caption(f":orange[:material/block: {escape_markdown(why_not)}]")
     if why_not or not ticked:
@@ -161,7 +168,7 @@ def _card_of_depth(name: str, depth: int) -> None:
         disabled=True,
         help="It is in the sweep as a freeze depth already, so it is not run twice.",
     )
-    strategy_words(name)
+    show_strategy_summary(name)
     st.markdown(f":small[:green[:material/check: In the sweep as freeze depth {depth}.]]")
 
 

@@ -9,30 +9,30 @@ from core.errors import BadInput
 from core.freezing.strategies import STRATEGIES, complete_options
 from core.models.card import BackboneCard
 from core.runs.sweep import Arm
-from pages.components.arm_address import arm_text, read_arm
-from pages.components.form_address import keep, left_out, news
-from pages.components.freeze_line import DEPTH
-from pages.components.heard import put
+from pages.components.arm_address import format_arm, parse_arm
+from pages.components.form_address import read_new, warn_ignored, write
+from pages.components.freeze_line import DEPTH_KEY
+from pages.components.heard import set_value
 from pages.components.strategy_fields import (
-    GROUPS,
+    STRATEGY_GROUPS,
     option_fields,
     option_key,
-    set_switches,
+    set_stage_switches,
+    show_strategy_summary,
     stage_switches,
-    strategy_words,
 )
 
-FIRST_DEPTH = 1
+DEFAULT_DEPTH = 1
 _STRATEGY, _STACK = "ft_strategy", "ft"
 
 
 def choose_strategy(card: BackboneCard) -> Arm:
     """The strategy with its options, drawn where the page stands; the address carries it."""
-    _from_address(card)
+    _read_url(card)
     st.session_state.setdefault(_STRATEGY, "depth")
     strategy = st.selectbox(
         "Strategy",
-        ["depth", *(name for names in GROUPS.values() for name in names)],
+        ["depth", *(name for names in STRATEGY_GROUPS.values() for name in names)],
         format_func=lambda name: STRATEGIES[name].title,
         key=_STRATEGY,
         persist_state="session",
@@ -47,12 +47,12 @@ def choose_strategy(card: BackboneCard) -> Arm:
         else Arm(strategy, 0, _options(card, strategy))
     )
     # The slider is bound to the address itself.
-    keep("strategy", "depth" if strategy == "depth" else arm_text(arm), "depth")
+    write("strategy", "depth" if strategy == "depth" else format_arm(arm), "depth")
     return arm
 
 
 def _options(card: BackboneCard, strategy: str) -> dict[str, Any]:
-    strategy_words(strategy)
+    show_strategy_summary(strategy)
     if strategy == "surgical":
         st.caption("Click a stage to train or to freeze it.")
         return {"stages": stage_switches(card, _STACK, len(card.stages) - 1)}
@@ -66,8 +66,8 @@ def _freeze_slider(card: BackboneCard) -> int:
         "Freeze depth",
         0,
         stages,
-        min(FIRST_DEPTH, stages),
-        key=DEPTH,
+        min(DEFAULT_DEPTH, stages),
+        key=DEPTH_KEY,
         bind="query-params",
         help=(
             "How many stages stay frozen, counted from the input. Or drag the freeze line in the"
@@ -80,19 +80,19 @@ def _freeze_slider(card: BackboneCard) -> int:
     return depth
 
 
-def _from_address(card: BackboneCard) -> None:
+def _read_url(card: BackboneCard) -> None:
     """Chooses what the address asks for, or says why not."""
-    text = news("strategy")
+    text = read_new("strategy")
     if text is None:
         return
     try:
-        arm = read_arm(text, card)
+        arm = parse_arm(text, card)
     except BadInput as error:
-        left_out(text, error)
+        warn_ignored(text, error)
         return
-    put(_STRATEGY, arm.strategy)
+    set_value(_STRATEGY, arm.strategy)
     for name, value in complete_options(arm.strategy, arm.options).items():
         if name == "stages":
-            set_switches(card, _STACK, value)
+            set_stage_switches(card, _STACK, value)
         else:
-            put(option_key("ft", arm.strategy, name), value)
+            set_value(option_key("ft", arm.strategy, name), value)

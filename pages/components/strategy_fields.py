@@ -8,11 +8,11 @@ import streamlit as st
 
 from core.freezing.strategies import STRATEGIES, Option
 from core.models.card import BackboneCard
-from pages.components.common import escape_markdown, short_count
-from pages.components.heard import put
-from pages.components.stack import stack_style
+from pages.components.common import escape_markdown, format_compact
+from pages.components.heard import set_value
+from pages.components.stack import load_stack_style
 
-GROUPS = {
+STRATEGY_GROUPS = {
     "Which stages train": (
         "full",
         "linear-probe",
@@ -34,7 +34,7 @@ GROUPS = {
 """Every strategy but "depth", which has a slider or a card of its own above them."""
 
 
-def strategy_words(name: str) -> None:
+def show_strategy_summary(name: str) -> None:
     """What the strategy does, when to try it, and whom it is from."""
     about = STRATEGIES[name]
     st.markdown(f"{about.summary}\n\n:small[**When:** {about.when}]")
@@ -70,18 +70,18 @@ def _field(key: str, option: Option) -> float:
         format="%d" if whole else "%g",
         key=key,
         persist_state="session",
-        help=f"{option.about[:1].upper()}{option.about[1:]}.",
+        help=f"{option.description[:1].upper()}{option.description[1:]}.",
     )
 
 
-def stage_switches(card: BackboneCard, stack: str, first: int) -> tuple[str, ...]:
+def stage_switches(card: BackboneCard, stack: str, default_stage: int) -> tuple[str, ...]:
     """A stack whose stages one clicks to train or to freeze them: the names of those that train,
     from the input up.
 
     stack: tells it from others on the page. first: the place of the stage that trains at the
     beginning.
     """
-    stack_style()
+    load_stack_style()
     trained = []
     with st.container(gap="xsmall"):
         st.html(
@@ -92,9 +92,9 @@ def stage_switches(card: BackboneCard, stack: str, first: int) -> tuple[str, ...
         for place in reversed(range(len(card.stages))):
             stage = card.stages[place]
             key = switch_key(card, stack, stage.name)
-            st.session_state.setdefault(key, place == first)
+            st.session_state.setdefault(key, place == default_stage)
             if st.toggle(
-                f"**{escape_markdown(stage.title)}** {short_count(stage.parameters)}",
+                f"**{escape_markdown(stage.title)}** {format_compact(stage.parameters)}",
                 key=key,
                 persist_state="session",
                 width="stretch",
@@ -110,7 +110,7 @@ def switch_key(card: BackboneCard, stack: str, stage: str) -> str:
     return f"stage_{card.id}_{stack}_{stage}"
 
 
-def set_switches(card: BackboneCard, stack: str, stages: tuple[str, ...]) -> None:
+def set_stage_switches(card: BackboneCard, stack: str, stages: tuple[str, ...]) -> None:
     """Sets the switches of a stack that is still to be drawn."""
     for stage in card.stages:
-        put(switch_key(card, stack, stage.name), stage.name in stages)
+        set_value(switch_key(card, stack, stage.name), stage.name in stages)

@@ -7,9 +7,9 @@ import streamlit as st
 from core.errors import BadInput
 from core.models.card import BackboneCard
 from core.runs.sweep import Arm
-from pages.components.strategy_fields import set_switches, stage_switches
+from pages.components.strategy_fields import set_stage_switches, stage_switches
 
-MOST_STACKS = 12
+MAX_STACKS = 12
 _STACKS = "sweep_stacks"
 """In the session: numbers of the stacks there are."""
 
@@ -29,7 +29,7 @@ def surgical_stacks(card: BackboneCard) -> list[Arm]:
             "Add a stack",
             icon=":material/add:",
             on_click=_add,
-            disabled=len(stacks) >= MOST_STACKS,
+            disabled=len(stacks) >= MAX_STACKS,
             help="Every stack is an arm of its own.",
         )
     chosen = [arm.options["stages"] for arm in arms]
@@ -47,12 +47,12 @@ def surgical_stacks(card: BackboneCard) -> list[Arm]:
     return arms
 
 
-def set_stacks(card: BackboneCard, arms: Sequence[Arm]) -> None:
+def set_surgical_stacks(card: BackboneCard, arms: Sequence[Arm]) -> None:
     """Sets a stack for each of the surgical arms, of which there is at least one, before they are
     drawn."""
-    st.session_state[_STACKS] = [*range(len(arms[:MOST_STACKS]))]
-    for stack, arm in enumerate(arms[:MOST_STACKS]):
-        set_switches(card, str(stack), arm.options["stages"])
+    st.session_state[_STACKS] = [*range(len(arms[:MAX_STACKS]))]
+    for stack, arm in enumerate(arms[:MAX_STACKS]):
+        set_stage_switches(card, str(stack), arm.options["stages"])
 
 
 def _stack(card: BackboneCard, stack: int, number: int) -> tuple[str, ...]:

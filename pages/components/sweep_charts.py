@@ -8,30 +8,30 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from core.report.sweep_figures import (
-    COSTS,
-    METRICS,
+    COST_AXES,
+    METRIC_TITLES,
     arms_figure,
-    cost_figure,
-    curves_figure,
+    auc_by_cost_figure,
     depth_figure,
     forgetting_figure,
-    is_depth,
+    is_freeze_depth,
+    learning_band_figure,
     mean_band,
-    sizes_figure,
+    target_sizes_figure,
 )
 from core.runs.store import RunStore
 from core.runs.sweep import Sweep
-from core.runs.sweep_result import ArmResult, missing_auc
-from pages.components.chart import chart, drawn
+from core.runs.sweep_result import ArmResult, missing_auc_sentences
+from pages.components.chart import cached_figure_json, chart
 from pages.components.choice import choose_text
-from pages.components.common import say_missing, workspace
+from pages.components.common import show_missing_metrics, workspace
 
 HEIGHT = 380
-MOST_LINES = 7
+MAX_LINES = 7
 """Arms in overlays and lines: as many as there are colours."""
-HELD_AGAINST = "The reference: every arm's difference is to this one."
-WORDS = {"auc": "AUC", "log_loss": "log loss"}
-LOWER = {"auc": "", "log_loss": " :gray[· lower is better]"}
+BASELINE_HELP = "The reference: every arm's difference is to this one."
+METRIC_WORDS = {"auc": "AUC", "log_loss": "log loss"}
+DIRECTION_NOTES = {"auc": "", "log_loss": " :gray[· lower is better]"}
 CURVES = {"validation_loss": "Validation log loss (nats)", "validation_auc": "Validation AUC"}
 
 
@@ -44,47 +44,52 @@ def sweep_charts(
 ) -> None:
     """Every figure of the results there are; `titles` and `settings` are all of the sweep's, done
     or not."""
-    setting = _setting(settings)
-    shown = in_setting(results, setting)
+    setting = _choose_setting(settings)
+    shown = results_in_setting(results, setting)
     st.caption(
         "Thin intervals: other test rows (mean of DeLong's 95 % intervals; AUC alone). Thick ones:"
         " other seeds (mean ± one standard deviation). Two arms whose intervals overlap may still"
         " differ, as both stand on the same rows: the verdicts say so."
     )
-    say_missing(missing_auc(shown))
+    show_missing_metrics(missing_auc_sentences(shown))
     tall = 110 + 34 * len(titles)
-    for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
+    for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
         with column:
-            st.markdown(f"**Every arm's {WORDS[metric]}**{LOWER[metric]}")
-            alt = f"Every arm's {WORDS[metric]} on target and source test rows"
+            st.markdown(f"**Every arm's {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
+            alt = f"Every arm's {METRIC_WORDS[metric]} on target and source test rows"
             chart(
-                drawn(arms_figure, tuple(titles), tuple(shown), metric),
+                cached_figure_json(arms_figure, tuple(titles), tuple(shown), metric),
                 f"sweep-arms-{metric}",
                 tall,
                 alt,
             )
-    if sum(is_depth(one) for one in shown) > 1:
-        for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
+    if sum(is_freeze_depth(one) for one in shown) > 1:
+        for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
             with column:
-                st.markdown(f"**Freeze depth against {WORDS[metric]}**{LOWER[metric]}")
-                alt = f"Freeze depth against {WORDS[metric]}"
+                st.markdown(
+                    f"**Freeze depth against {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}"
+                )
+                alt = f"Freeze depth against {METRIC_WORDS[metric]}"
                 chart(
-                    drawn(depth_figure, tuple(shown), metric), f"sweep-depth-{metric}", HEIGHT, alt
+                    cached_figure_json(depth_figure, tuple(shown), metric),
+                    f"sweep-depth-{metric}",
+                    HEIGHT,
+                    alt,
                 )
     left, right = st.columns(2, gap="medium")
     with left:
         forgetting_chart(shown)
     with right:
         cost_chart(shown)
-    _lines(sweep, titles, results, shown, reference)
+    _learning_and_size_curves(sweep, titles, results, shown, reference)
 
 
-def in_setting(results: Sequence[ArmResult], setting: str) -> list[ArmResult]:
+def results_in_setting(results: Sequence[ArmResult], setting: str) -> list[ArmResult]:
     """The results of one setting, and zero-shot, whose one run stands in every setting."""
     return [one for one in results if one.setting == setting or one.strategy == "zero-shot"]
 
 
-def _setting(settings: Sequence[str]) -> str:
+def _choose_setting(settings: Sequence[str]) -> str:
     """The setting (target size, learning rate) that the figures show; a box for it where there are
     several."""
     if len(settings) < 2:
@@ -98,7 +103,7 @@ def forgetting_chart(shown: Sequence[ArmResult]) -> None:
     """Adaptation against forgetting."""
     st.markdown("**Adaptation against forgetting**")
     alt = "Change in target AUC against change in source AUC, from the backbone before"
-    chart(drawn(forgetting_figure, tuple(shown)), "sweep-forgetting", HEIGHT, alt)
+    chart(cached_figure_json(forgetting_figure, tuple(shown)), "sweep-forgetting", HEIGHT, alt)
     st.caption(
         "The backbone as it was lies where the two lines cross: above it an arm adapted to the"
         " target, left of it the arm forgot some of the source."
@@ -113,7 +118,7 @@ def cost_chart(shown: Sequence[ArmResult]) -> None:
         st.markdown("**Quality against cost**", width="content")
         cost = st.segmented_control(
             "Cost",
-            [*COSTS],
+            [*COST_AXES],
             default="parameters",
             required=True,
             format_func={
@@ -127,14 +132,16 @@ def cost_chart(shown: Sequence[ArmResult]) -> None:
             help="What the figure holds quality against. It changes no result.",
         )
     alt = "AUC on target test rows against cost"
-    chart(drawn(cost_figure, tuple(shown), str(cost)), "sweep-cost", HEIGHT, alt)
+    chart(
+        cached_figure_json(auc_by_cost_figure, tuple(shown), str(cost)), "sweep-cost", HEIGHT, alt
+    )
     st.caption(
         "The frontier joins arms that nothing cheaper reaches. A step of it smaller than the"
         " intervals above is noise."
     )
 
 
-def _lines(
+def _learning_and_size_curves(
     sweep: Sweep,
     titles: Sequence[str],
     results: Sequence[ArmResult],
@@ -155,20 +162,24 @@ def _lines(
         "Arms in the lines below",
         options,
         default=[*first],
-        max_selections=MOST_LINES,
+        max_selections=MAX_LINES,
         key=f"sweep_lines_{sweep.id}",
         persist_state="session",
-        help=f"Up to {MOST_LINES}. An arm without a finished run has no line yet.",
+        help=f"Up to {MAX_LINES}. An arm without a finished run has no line yet.",
     )
     curve_charts([one for one in shown if one.title in picked])
     if len(sweep.spec.target_sizes) > 1:
         rate = shown[0].learning_rate
         lines = [one for one in results if one.learning_rate == rate]
-        for metric, column in zip(METRICS, st.columns(2, gap="medium"), strict=True):
+        for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
             with column:
-                st.markdown(f"**Target rows against {WORDS[metric]}**{LOWER[metric]}")
-                figure = drawn(sizes_figure, tuple(lines), (*picked, "zero-shot"), metric)
-                alt = f"Target rows that trained against {WORDS[metric]} on target test rows"
+                st.markdown(
+                    f"**Target rows against {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}"
+                )
+                figure = cached_figure_json(
+                    target_sizes_figure, tuple(lines), (*picked, "zero-shot"), metric
+                )
+                alt = f"Target rows that trained against {METRIC_WORDS[metric]} on target test rows"
                 chart(figure, f"sweep-sizes-{metric}", HEIGHT, alt)
 
 
@@ -177,7 +188,9 @@ def curve_charts(arms: Sequence[ArmResult]) -> None:
     for column, (name, title) in zip(st.columns(2, gap="medium"), CURVES.items(), strict=True):
         alt = f"{title} by optimiser step, mean over seeds"
         with column:
-            chart(drawn(_curves_figure, tuple(arms), name), f"sweep-{name}", HEIGHT, alt)
+            chart(
+                cached_figure_json(_curves_figure, tuple(arms), name), f"sweep-{name}", HEIGHT, alt
+            )
 
 
 def _curves_figure(arms: Sequence[ArmResult], name: str) -> go.Figure:
@@ -188,4 +201,4 @@ def _curves_figure(arms: Sequence[ArmResult], name: str) -> go.Figure:
             store.points(run.id, name).get(name, (np.zeros(0), np.zeros(0))) for run in one.runs
         ]
         bands[one.title] = mean_band([curve for curve in curves if len(curve[0])])
-    return curves_figure(bands, CURVES[name])
+    return learning_band_figure(bands, CURVES[name])

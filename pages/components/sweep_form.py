@@ -8,49 +8,49 @@ import streamlit as st
 from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.models.card import BackboneCard, HeadSettings
-from core.runs.launch import ensure_worker, preferred_lane
+from core.runs.launch import ensure_worker, queue_for_device
 from core.runs.store import RunStore
 from core.runs.sweep import (
     Arm,
     SweepSpec,
     estimate_sweep,
+    expand_requests,
     list_sweeps,
-    requests_of,
     submit_sweep,
     sweep_command_line,
 )
-from core.training.defaults import AUTO, count_training_rows, in_words, settings_by_size
+from core.training.defaults import AUTO, count_training_rows, describe_settings, settings_by_size
 from core.training.settings import TrainSettings
 from core.workspace import PROJECT, check_name
-from pages.components.access import write_button
+from pages.components.access import guarded_button
 from pages.components.choice import choose_named
 from pages.components.common import (
-    about,
-    command_hint,
-    count,
-    errors_shown,
+    catch_errors,
     escape_markdown,
-    short_count,
+    format_approx_duration,
+    format_compact,
+    format_int,
+    show_command,
     show_error,
     simulated_badge,
     workspace,
 )
-from pages.components.form_address import keep, left_out, news
+from pages.components.form_address import read_new, warn_ignored, write
 from pages.components.head_fields import head_fields
-from pages.components.heard import put
+from pages.components.heard import set_value
 from pages.components.strategy_cards import strategy_cards
 from pages.components.training_fields import MORE_FIELDS, training_fields
-from pages.components.vocabulary import backbone_coverage, noise_warning
+from pages.components.vocabulary import cached_coverage, coverage_warning
 
-SIZES = (1000, 5000, 20_000)
+TARGET_SIZES = (1000, 5000, 20_000)
 """Target sizes offered beside all rows, where there are more rows than that."""
-FEW_SEEDS = 3
+DEFAULT_SEEDS = 3
 """Seeds that a new sweep has, unless the user says otherwise."""
-MOST_SEEDS = 50
-LAUNCHED = "sweep_launched"
+MAX_SEEDS = 50
+JUST_LAUNCHED = "sweep_launched"
 """In the session, until its page is shown: a sweep was just launched from wherever the form was
 scrolled to."""
-HALVINGS = {
+HALVING_TITLES = {
     0: "off: all to the end",
     2: "keep the best half",
     3: "keep the best third",
@@ -61,7 +61,7 @@ HALVINGS = {
 def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
     """The whole form; a click on its button queues the sweep and shows it."""
     st.html(f"<style>{(PROJECT / 'assets' / 'sweep.css').read_text(encoding='utf-8')}</style>")
-    dataset, card = _choose(datasets, cards)
+    dataset, card = _choose_inputs(datasets, cards)
     left, right = st.columns([7, 3], gap="large")
     with left:
         cards_place, runs_place, settings_place = (
@@ -73,32 +73,34 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         summary = st.container()
     try:
         with settings_place:
-            head, train = _settings(dataset)
+            head, train = _settings_fields(dataset)
         with runs_place:
-            seeds, sizes, rates, halving = _runs(dataset)
+            seeds, sizes, rates, halving = _runs_fields(dataset)
         with cards_place:
             arms = strategy_cards(card, head, train)
-        by_size = _by_size(dataset, sizes, train)
-        spec = _spec(dataset, card, arms, seeds, sizes, rates, head, by_size, halving)
+        by_size = _settings_by_size(dataset, sizes, train)
+        spec = _make_spec(dataset, card, arms, seeds, sizes, rates, head, by_size, halving)
     except BadInput as error:
         with summary:
             show_error(error)
         return
-    with summary, errors_shown():
+    with summary, catch_errors():
         _launch(dataset, card, spec)
     # The worker warms up while the user still reads.
-    ensure_worker(workspace(), preferred_lane(train.device))
+    ensure_worker(workspace(), queue_for_device(train.device))
 
 
-def _choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset, BackboneCard]:
+def _choose_inputs(
+    datasets: list[Dataset], cards: list[BackboneCard]
+) -> tuple[Dataset, BackboneCard]:
     left, right = st.columns(2, gap="medium")
     with left:
         dataset = choose_named("Dataset", datasets, "dataset")
         rows = {part.part: part.rows for part in dataset.parts}
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             words = (
-                f"{count(rows['target_train'])} target rows to train on,"
-                f" {count(rows['target_test'])} to test on"
+                f"{format_int(rows['target_train'])} target rows to train on,"
+                f" {format_int(rows['target_test'])} to test on"
             )
             st.caption(words, width="content")
             if dataset.simulated:
@@ -108,27 +110,27 @@ def _choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             trained_on = escape_markdown(card.trained_on["dataset"])
             words = (
-                f"{len(card.stages)} stages, {short_count(card.parameters)} parameters, trained on"
+                f"{len(card.stages)} stages, {format_compact(card.parameters)} parameters, trained on"
                 f" {trained_on}"
             )
             st.caption(words, width="content")
             if card.trained_on["simulated"]:
                 simulated_badge()
-    with errors_shown():
-        warning = noise_warning(backbone_coverage(dataset, card), 1)
+    with catch_errors():
+        warning = coverage_warning(cached_coverage(dataset, card), 1)
         if warning:
             st.warning(warning, icon=":material/warning:")
     return dataset, card
 
 
-def _settings(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
+def _settings_fields(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
     st.markdown("##### Head and training :gray[· the same for every arm]")
     head = head_fields("sweep")
     rows = count_training_rows(dataset, "target")
-    return head, training_fields("sweep", rows, seeded=False, in_address=True)
+    return head, training_fields("sweep", rows, with_seed=False, in_url=True)
 
 
-def _by_size(
+def _settings_by_size(
     dataset: Dataset, sizes: tuple[int, ...], train: TrainSettings
 ) -> tuple[TrainSettings, ...]:
     """The settings of each target size: as the fields say, but with the preset "auto" by the size's
@@ -139,21 +141,21 @@ def _by_size(
     return tuple(settings_by_size(dataset, sizes, AUTO, given))
 
 
-def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], int]:
+def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], int]:
     """(number of seeds, target sizes, learning rates, halving factor)."""
     st.markdown("##### Every arm, over")
     rows = {part.part: part.rows for part in dataset.parts}
     there = rows["target_train"] + rows["target_validation"]
-    sizes = [size for size in SIZES if size < there]
+    sizes = [size for size in TARGET_SIZES if size < there]
     sizes_key = f"sweep_sizes_{dataset.id}"
     st.session_state.setdefault(sizes_key, [0])
-    st.session_state.setdefault("seeds", FEW_SEEDS)
-    _from_address(sizes_key, [*sizes, 0])
+    st.session_state.setdefault("seeds", DEFAULT_SEEDS)
+    _read_url(sizes_key, [*sizes, 0])
     with st.grid(2, min_column_width=180):
         seeds = st.number_input(
             "Seeds",
             min_value=1,
-            max_value=MOST_SEEDS,
+            max_value=MAX_SEEDS,
             value=None,
             step=1,
             key="seeds",
@@ -188,8 +190,8 @@ def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], in
         )
         halving = st.selectbox(
             "Successive halving",
-            [*HALVINGS],
-            format_func=HALVINGS.__getitem__,
+            [*HALVING_TITLES],
+            format_func=HALVING_TITLES.__getitem__,
             key="sweep_halving",
             persist_state="session",
             help=(
@@ -205,57 +207,59 @@ def _runs(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], in
         raise BadInput("No number of target rows is chosen; choose at least one.")
     if not sizes:
         st.caption(
-            f"Smaller targets than all {count(there)} rows can be chosen from {count(SIZES[0])}"
+            f"Smaller targets than all {format_int(there)} rows can be chosen from {format_int(TARGET_SIZES[0])}"
             " rows on."
         )
     found = tuple(sorted(chosen, key=lambda size: size or there))
-    keep("seeds", str(int(seeds)), str(FEW_SEEDS))
-    keep("sizes", ",".join(map(_size_text, found)), _size_text(0))
-    keep("rates", rates)
-    keep("halving", str(halving), "0")
-    return int(seeds), found, _rates(rates), halving
+    write("seeds", str(int(seeds)), str(DEFAULT_SEEDS))
+    write("sizes", ",".join(map(_size_text, found)), _size_text(0))
+    write("rates", rates)
+    write("halving", str(halving), "0")
+    return int(seeds), found, _parse_rates(rates), halving
 
 
 def _size_text(size: int) -> str:
     return f"{size // 1000}k" if size else "all"
 
 
-def _from_address(sizes_key: str, offered: list[int]) -> None:
+def _read_url(sizes_key: str, offered: list[int]) -> None:
     """Fills target sizes and learning rates with what the address brings."""
-    sizes, rates, halving, seeds = news("sizes"), news("rates"), news("halving"), news("seeds")
+    sizes, rates, halving, seeds = (
+        read_new("sizes"),
+        read_new("rates"),
+        read_new("halving"),
+        read_new("seeds"),
+    )
     if seeds is not None:
         # Streamlit's own binding ends the page over "inf", or a number of more digits than a float
         # has.
         known = (
-            seeds.isascii()
-            and seeds.isdigit()
-            and len(seeds) < 10
-            and 1 <= int(seeds) <= MOST_SEEDS
+            seeds.isascii() and seeds.isdigit() and len(seeds) < 10 and 1 <= int(seeds) <= MAX_SEEDS
         )
         if not known:
-            left_out(seeds, f"The number of seeds is 1 to {MOST_SEEDS}.")
-        put("seeds", int(seeds) if known else FEW_SEEDS)
+            warn_ignored(seeds, f"The number of seeds is 1 to {MAX_SEEDS}.")
+        set_value("seeds", int(seeds) if known else DEFAULT_SEEDS)
     if sizes is not None:
         by_text = {_size_text(size): size for size in offered}
         for text in sizes.split(","):
             if text not in by_text:
-                left_out(
+                warn_ignored(
                     text, f"The target sizes that this dataset allows are {', '.join(by_text)}."
                 )
-        put(
+        set_value(
             sizes_key,
             [by_text[text] for text in dict.fromkeys(sizes.split(",")) if text in by_text],
         )
     if rates is not None:
-        put("sweep_rates", rates)
+        set_value("sweep_rates", rates)
     if halving is not None:
-        factors = {str(factor): factor for factor in HALVINGS}
+        factors = {str(factor): factor for factor in HALVING_TITLES}
         if halving not in factors:
-            left_out(halving, f"Successive halving takes one of {', '.join(factors)}.")
-        put("sweep_halving", factors.get(halving, 0))
+            warn_ignored(halving, f"Successive halving takes one of {', '.join(factors)}.")
+        set_value("sweep_halving", factors.get(halving, 0))
 
 
-def _rates(text: str) -> tuple[float, ...]:
+def _parse_rates(text: str) -> tuple[float, ...]:
     try:
         rates = tuple(float(part) for part in text.replace(" ", ",").split(",") if part)
     except ValueError:
@@ -265,7 +269,7 @@ def _rates(text: str) -> tuple[float, ...]:
     return tuple(dict.fromkeys(rates))
 
 
-def _spec(
+def _make_spec(
     dataset: Dataset,
     card: BackboneCard,
     arms: list[Arm],
@@ -295,16 +299,16 @@ def _spec(
 
 def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
     """How many runs, how long, the name, the button and the command."""
-    runs = len(requests_of(spec))
+    runs = len(expand_requests(spec))
     estimate = estimate_sweep(dataset, card, spec, RunStore(workspace()).list(status="done"))
     left, right = st.columns([1, 2], wrap=False)
-    left.metric("Runs", count(runs))
-    right.metric("Estimated time", about(estimate.seconds))
-    st.caption(f"{_product(spec)}. {estimate.basis}")
+    left.metric("Runs", format_int(runs))
+    right.metric("Estimated time", format_approx_duration(estimate.seconds))
+    st.caption(f"{_describe_run_count(spec)}. {estimate.explanation}")
     if spec.train_by_size:
         lines = [
-            f"- {count(count_training_rows(dataset, 'target', last=size))} training rows:"
-            f" {in_words(train)}"
+            f"- {format_int(count_training_rows(dataset, 'target', last=size))} training rows:"
+            f" {describe_settings(train)}"
             for size, train in zip(spec.target_sizes, spec.train_by_size, strict=True)
         ]
         st.caption(
@@ -321,8 +325,8 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         )
         or suggestion
     )
-    if write_button(
-        f"Start {count(runs)} run{'s' if runs > 1 else ''}",
+    if guarded_button(
+        f"Start {format_int(runs)} run{'s' if runs > 1 else ''}",
         type="primary",
         icon=":material/play_arrow:",
         key="sweep_launch",
@@ -330,7 +334,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
     ):
         sweep = submit_sweep(workspace(), spec, name)
         st.query_params.from_dict({"sweep": sweep.id})
-        st.session_state[LAUNCHED] = True
+        st.session_state[JUST_LAUNCHED] = True
         st.rerun()
     if len(spec.seeds) == 1:
         st.caption(
@@ -342,21 +346,21 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
             ":material/info: One arm alone is held against nothing; tick another, such as a"
             " control."
         )
-    command_hint(sweep_command_line(workspace(), spec, check_name(name, "sweep")))
+    show_command(sweep_command_line(workspace(), spec, check_name(name, "sweep")))
 
 
-def _product(spec: SweepSpec) -> str:
+def _describe_run_count(spec: SweepSpec) -> str:
     """How the number of runs comes about: "7 arms × 3 seeds, zero-shot once"."""
-    words = [_number(len(spec.arms), "arm"), _number(len(spec.seeds), "seed")]
+    words = [_pluralise(len(spec.arms), "arm"), _pluralise(len(spec.seeds), "seed")]
     if len(spec.target_sizes) > 1:
-        words.append(_number(len(spec.target_sizes), "target size"))
+        words.append(_pluralise(len(spec.target_sizes), "target size"))
     if len(spec.learning_rates) > 1:
-        words.append(_number(len(spec.learning_rates), "learning rate"))
-    once = len(requests_of(spec)) > 1 and any(arm.strategy == "zero-shot" for arm in spec.arms)
+        words.append(_pluralise(len(spec.learning_rates), "learning rate"))
+    once = len(expand_requests(spec)) > 1 and any(arm.strategy == "zero-shot" for arm in spec.arms)
     return " × ".join(words) + (", zero-shot once" if once else "")
 
 
-def _number(number: int, what: str) -> str:
+def _pluralise(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
 
 

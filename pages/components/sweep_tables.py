@@ -6,34 +6,37 @@ from typing import Any
 import pandas as pd
 
 from core.evaluation.format_metrics import (
-    MISSING,
+    MISSING_TEXT,
     format_bounds,
     format_metric,
-    known_number,
+    number_or_none,
 )
 from core.evaluation.verdicts import Verdict
 from core.runs.store import Run
-from core.runs.sweep import Sweep, arm_of
-from core.runs.sweep_result import ArmResult, setting_of
+from core.runs.sweep import Sweep, arm_of_run
+from core.runs.sweep_result import ArmResult, describe_setting
 
-Place = tuple[str, str]
+ArmKey = tuple[str, str]
 """An arm at a setting: (setting, title)."""
 
 
-def places_of(sweep: Sweep, runs: Sequence[Run]) -> dict[Place, list[Run]]:
+def group_runs(sweep: Sweep, runs: Sequence[Run]) -> dict[ArmKey, list[Run]]:
     """The sweep's runs by arm and setting, in the order of the arms, whether done or not."""
     order = [arm.title for arm in sweep.spec.arms]
     groups: dict[tuple[bool, int, float, int], list[Run]] = {}
     for run in runs:
         size, rate = run.request["target_rows"], run.request["train"]["learning_rate"]
-        groups.setdefault((size == 0, size, -rate, order.index(arm_of(run).title)), []).append(run)
+        groups.setdefault((size == 0, size, -rate, order.index(arm_of_run(run).title)), []).append(
+            run
+        )
     return {
-        (setting_of(sweep, key[1], -key[2]), order[key[3]]): groups[key] for key in sorted(groups)
+        (describe_setting(sweep, key[1], -key[2]), order[key[3]]): groups[key]
+        for key in sorted(groups)
     }
 
 
-def page_table(
-    places: dict[Place, list[Run]],
+def sweep_table(
+    places: dict[ArmKey, list[Run]],
     results: Sequence[ArmResult],
     verdicts: Sequence[Verdict],
     reference: str,
@@ -52,17 +55,21 @@ def page_table(
             row["Setting"] = (
                 "every one" if title == "zero-shot" else setting.replace("learning rate", "rate")
             )
-        row["Runs"] = _progress(runs)
-        row |= _numbers(result, "Target", "target_test")
-        row["Verdict"] = "reference" if title == reference else verdict.word if verdict else MISSING
-        row["ΔAUC"] = format_metric(verdict.auc.delta, signed=True) if verdict else MISSING
+        row["Runs"] = _describe_progress(runs)
+        row |= _auc_columns(result, "Target", "target_test")
+        row["Verdict"] = (
+            "reference" if title == reference else verdict.outcome if verdict else MISSING_TEXT
+        )
+        row["ΔAUC"] = format_metric(verdict.auc.delta, signed=True) if verdict else MISSING_TEXT
         row["95 % interval"] = (
-            format_bounds(verdict.auc.low, verdict.auc.high, signed=True) if verdict else MISSING
+            format_bounds(verdict.auc.low, verdict.auc.high, signed=True)
+            if verdict
+            else MISSING_TEXT
         )
         for name, metric in (("Log loss", "log_loss"), ("ECE", "ece")):
             spread = getattr(result, metric).get("target_test") if result else None
-            row[name] = known_number(spread.mean) if spread else None
-        row |= _numbers(result, "Source", "source_test")
+            row[name] = number_or_none(spread.mean) if spread else None
+        row |= _auc_columns(result, "Source", "source_test")
         row["Trained"] = result.trained_parameters if result else None
         row["Seconds"] = result.seconds if result else None
         row["Compare"] = f"compare?runs={','.join(run.id for run in runs)}"
@@ -70,7 +77,7 @@ def page_table(
     return pd.DataFrame(rows)
 
 
-def _progress(runs: Sequence[Run]) -> str:
+def _describe_progress(runs: Sequence[Run]) -> str:
     done = sum(run.status == "done" for run in runs)
     text = f"{done} of {len(runs)}"
     for status in ("running", "failed", "cancelled", "interrupted"):
@@ -81,9 +88,9 @@ def _progress(runs: Sequence[Run]) -> str:
     return text
 
 
-def _numbers(result: ArmResult | None, name: str, part: str) -> dict[str, float | None]:
+def _auc_columns(result: ArmResult | None, name: str, part: str) -> dict[str, float | None]:
     spread = result.auc.get(part) if result else None
     mean, deviation = (
-        (known_number(spread.mean), known_number(spread.deviation)) if spread else (None, None)
+        (number_or_none(spread.mean), number_or_none(spread.deviation)) if spread else (None, None)
     )
     return {f"{name} AUC": mean, f"{name} ±": deviation}

@@ -8,17 +8,17 @@ import pandas as pd
 import streamlit as st
 
 from core.data.datasets import list_datasets
-from core.evaluation.format_metrics import known_metric
+from core.evaluation.format_metrics import metric_or_none
 from core.evaluation.verdicts import Verdict
 from core.models.library import list_backbones
 from core.program import PROGRAM
-from core.report.sweep_tables import arms_file, runs_file
-from core.report.table_files import safe_csv
-from core.runs.launch import CLUSTER, arms_at_once, refresh, worker_alive
-from core.runs.store import RESUMABLE, Run, RunStore
+from core.report.sweep_tables import arms_table, runs_table
+from core.report.table_files import to_safe_csv
+from core.runs.launch import CLUSTER_QUEUE, is_worker_alive, max_parallel_runs, refresh_statuses
+from core.runs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.runs.sweep import (
     Sweep,
-    arm_of,
+    arm_of_run,
     cancel_sweep,
     extend_sweep,
     find_sweep,
@@ -27,55 +27,57 @@ from core.runs.sweep import (
 )
 from core.runs.sweep_result import (
     ArmResult,
-    arm_results,
-    forgotten,
-    judged,
-    reference_of,
-    setting_of,
+    default_reference,
+    describe_setting,
+    forgetting_sentences,
+    judge_arms,
+    summarise_arms,
 )
-from pages.components.access import write_button
-from pages.components.choice import choose_text, from_address
+from pages.components.access import guarded_button
+from pages.components.choice import choose_text, restore_widget
 from pages.components.common import (
     SIMULATED,
-    about,
-    bullets,
-    command_hint,
-    count,
-    duration,
-    errors_shown,
+    bullet_list,
+    catch_errors,
+    catch_errors_in,
     escape_markdown,
-    explained,
+    format_approx_duration,
+    format_datetime,
+    format_duration,
+    format_int,
+    show_command,
     status_markdown,
-    when,
     workspace,
 )
-from pages.components.heavy import heavy
+from pages.components.heavy import compute_slot
 from pages.components.report_download import report_download
-from pages.components.stalled import stall_notes
-from pages.components.sweep_charts import HELD_AGAINST, sweep_charts
-from pages.components.sweep_tables import page_table, places_of
+from pages.components.stalled import show_stall_warnings
+from pages.components.sweep_charts import BASELINE_HELP, sweep_charts
+from pages.components.sweep_tables import group_runs, sweep_table
 
 TICK_SECONDS = 1.0
 
 
 def sweep_view(sweep: Sweep) -> None:
     """Follows the sweep as long as runs are out, and shows what it came to."""
-    runs = RunStore(workspace()).group(sweep.id)
+    runs = RunStore(workspace()).list_group(sweep.id)
     active = any(run.active for run in runs)
     _header(sweep, runs)
-    st.fragment(explained(_live), run_every=TICK_SECONDS if active else None)(sweep.id, active)
-    _how(sweep, runs)
+    st.fragment(catch_errors_in(_live), run_every=TICK_SECONDS if active else None)(
+        sweep.id, active
+    )
+    _show_commands(sweep, runs)
 
 
 def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
     title, actions = st.columns([5, 3], vertical_alignment="center")
     with title:
         st.subheader(escape_markdown(sweep.name))
-        st.markdown(_about(sweep))
-    own = any(run.lane == CLUSTER for run in runs)
+        st.markdown(_describe_sweep(sweep))
+    own = any(run.lane == CLUSTER_QUEUE for run in runs)
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if any(run.active for run in runs):
-            if write_button(
+            if guarded_button(
                 "Cancel",
                 icon=":material/cancel:",
                 disabled=all(run.cancel_asked for run in _active(runs)),
@@ -85,12 +87,12 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
         elif (
             _resumable(runs)
             and not own
-            and write_button("Resume", icon=":material/play_arrow:", type="primary")
+            and guarded_button("Resume", icon=":material/play_arrow:", type="primary")
         ):
             resume_sweep(workspace(), sweep)
             st.rerun()
         if not own:
-            _more_seeds(sweep)
+            _add_seeds(sweep)
         if st.button(
             "Compare runs",
             icon=":material/compare_arrows:",
@@ -110,10 +112,10 @@ def _active(runs: Sequence[Run]) -> list[Run]:
 
 
 def _resumable(runs: Sequence[Run]) -> list[Run]:
-    return [run for run in runs if run.status in RESUMABLE]
+    return [run for run in runs if run.status in RESUMABLE_STATUSES]
 
 
-def _about(sweep: Sweep) -> str:
+def _describe_sweep(sweep: Sweep) -> str:
     """Dataset, backbone and size of the sweep in one line."""
     datasets = list_datasets(workspace())
     names = {one.id: escape_markdown(one.name) for one in datasets}
@@ -123,12 +125,10 @@ def _about(sweep: Sweep) -> str:
     arms, seeds = len(sweep.spec.arms), len(sweep.spec.seeds)
     counts = f"{arms} arm{'s' if arms > 1 else ''} × {seeds} seed{'s' if seeds > 1 else ''}"
     mark = f" {SIMULATED}" if simulated else ""
-    return (
-        f"**{backbone}** on **{dataset}**{mark} :gray[· {counts} · started {when(sweep.created)}]"
-    )
+    return f"**{backbone}** on **{dataset}**{mark} :gray[· {counts} · started {format_datetime(sweep.created)}]"
 
 
-def _more_seeds(sweep: Sweep) -> None:
+def _add_seeds(sweep: Sweep) -> None:
     with st.popover("Add seeds", icon=":material/add:"):
         seeds = st.number_input(
             "More seeds for every arm",
@@ -142,49 +142,49 @@ def _more_seeds(sweep: Sweep) -> None:
             ),
         )
         st.caption(f"It has {len(sweep.spec.seeds)} now. Arms that have them are not run again.")
-        if write_button("Add them", type="primary", key="sweep_extend"):
-            with errors_shown():
+        if guarded_button("Add them", type="primary", key="sweep_extend"):
+            with catch_errors():
                 extend_sweep(workspace(), sweep, int(seeds or 0))
                 st.rerun()
 
 
 def _live(sweep_id: str, was_active: bool) -> None:
     store = RunStore(workspace())
-    refresh(workspace(), store)
-    sweep, runs = find_sweep(workspace(), sweep_id), store.group(sweep_id)
+    refresh_statuses(workspace(), store)
+    sweep, runs = find_sweep(workspace(), sweep_id), store.list_group(sweep_id)
     # The header lies outside this fragment and has other buttons when nothing is out any more.
     if was_active != any(run.active for run in runs):
         st.rerun()
-    _progress(store, sweep, runs)
-    stall_notes([run for run in runs if run.active])
-    with errors_shown():
-        _result(sweep, runs)
+    _show_progress(store, sweep, runs)
+    show_stall_warnings([run for run in runs if run.active])
+    with catch_errors():
+        _show_result(sweep, runs)
 
 
-def _progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
+def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
     done = [run for run in runs if run.status == "done"]
-    words = f"{len(done)} of {count(len(runs))} runs done"
+    words = f"{len(done)} of {format_int(len(runs))} runs done"
     out = [run for run in runs if run.active]
     if out:
         running = [run for run in out if run.status == "running"]
         part = sum(run.step / run.steps for run in running if run.steps)
-        now = _now(store, sweep, out, running, done, part)
+        now = _describe_activity(store, sweep, out, running, done, part)
         st.progress(min(1.0, (len(done) + part) / len(runs)), text=f"{words} · {now}")
         return
-    ended = {status: sum(run.status == status for run in runs) for status in RESUMABLE}
+    ended = {status: sum(run.status == status for run in runs) for status in RESUMABLE_STATUSES}
     rest = " ".join(
         f"{number} × {status_markdown(status)}" for status, number in ended.items() if number
     )
     spent = sum(run.result["seconds"]["total"] for run in done if run.result)
     st.markdown(
-        f"{status_markdown('done') if not rest else ''} {words}, {duration(spent)} of work. {rest}"
+        f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)} of work. {rest}"
     )
     messages = dict.fromkeys(run.message for run in runs if run.status == "failed" and run.message)
     for message in [*messages][:3]:
         st.error(escape_markdown(message), icon=":material/error:")
 
 
-def _now(
+def _describe_activity(
     store: RunStore, sweep: Sweep, out: list[Run], running: list[Run], done: list[Run], part: float
 ) -> str:
     """What runs now and how long the rest takes by the mean of the runs that are done."""
@@ -197,30 +197,32 @@ def _now(
             return (
                 f"{ahead} other run{'s' if ahead > 1 else ''} come{'' if ahead > 1 else 's'} first"
             )
-        if lane != CLUSTER and not worker_alive(workspace(), lane):
+        if lane != CLUSTER_QUEUE and not is_worker_alive(workspace(), lane):
             return "the worker is starting, which takes some seconds"
         return "the worker takes the next one"
-    words = escape_markdown("; ".join(_title(sweep, run) for run in running[:2]))
+    words = escape_markdown("; ".join(_run_title(sweep, run) for run in running[:2]))
     if len(done) > 1:
         mean = sum(run.result["seconds"]["total"] for run in done if run.result) / len(done)
-        at_once = max(len(running), 1 if out[0].lane == CLUSTER else arms_at_once(out[0].lane))
-        words += f" · {about(mean * max(len(out) - part, 0) / at_once)} left"
+        at_once = max(
+            len(running), 1 if out[0].lane == CLUSTER_QUEUE else max_parallel_runs(out[0].lane)
+        )
+        words += f" · {format_approx_duration(mean * max(len(out) - part, 0) / at_once)} left"
     return words
 
 
-def _title(sweep: Sweep, run: Run) -> str:
+def _run_title(sweep: Sweep, run: Run) -> str:
     train = run.request["train"]
-    setting = setting_of(sweep, run.request["target_rows"], train["learning_rate"])
-    return ", ".join(filter(None, (arm_of(run).title, setting, f"seed {train['seed']}")))
+    setting = describe_setting(sweep, run.request["target_rows"], train["learning_rate"])
+    return ", ".join(filter(None, (arm_of_run(run).title, setting, f"seed {train['seed']}")))
 
 
-def _result(sweep: Sweep, runs: Sequence[Run]) -> None:
-    results = arm_results(sweep, runs)
+def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
+    results = summarise_arms(sweep, runs)
     titles = [arm.title for arm in sweep.spec.arms]
-    places = places_of(sweep, runs)
+    places = group_runs(sweep, runs)
     if st.session_state.get("against") not in titles:
-        st.session_state["against"] = reference_of(sweep.spec.arms)
-    from_address("against", titles)
+        st.session_state["against"] = default_reference(sweep.spec.arms)
+    restore_widget("against", titles)
     reference = st.session_state["against"]
     settings = [*dict.fromkeys(setting for setting, title in places if title != "zero-shot")] or [
         ""
@@ -231,38 +233,40 @@ def _result(sweep: Sweep, runs: Sequence[Run]) -> None:
         room = 17 if len(settings) == 1 else 27
         st.html(f"<style>.st-key-sweep_said {{ min-height: {room}rem; }}</style>")
     with st.container(border=True, key="sweep_said"):
-        verdicts, sentences = _verdicts(
-            tuple(_identity(one) for one in results), reference, results
+        verdicts, sentences = _cached_verdicts(
+            tuple(_cache_key(one) for one in results), reference, results
         )
-        _said(runs, results, by_setting(sentences, settings, verdicts), reference)
+        _show_verdicts(
+            runs, results, sentences_by_setting(sentences, settings, verdicts), reference
+        )
     with st.columns([2, 5])[0]:
-        choose_text("Held against", titles, "against", HELD_AGAINST)
-    _table(page_table(places, results, verdicts, reference))
-    _downloads(sweep, runs, results, verdicts, reference)
+        choose_text("Held against", titles, "against", BASELINE_HELP)
+    _show_table(sweep_table(places, results, verdicts, reference))
+    _show_downloads(sweep, runs, results, verdicts, reference)
     if results:
         sweep_charts(sweep, titles, settings, results, reference)
-    with st.expander(f"Every run ({count(len(runs))})", icon=":material/list:"):
-        _runs(runs)
+    with st.expander(f"Every run ({format_int(len(runs))})", icon=":material/list:"):
+        _show_runs(runs)
 
 
-def _identity(result: ArmResult) -> tuple[str, str, tuple[str, ...]]:
+def _cache_key(result: ArmResult) -> tuple[str, str, tuple[str, ...]]:
     return result.setting, result.title, tuple(f"{run.id} {run.finished}" for run in result.runs)
 
 
 @st.cache_data(max_entries=64, show_spinner="Comparing the arms")
-def _verdicts(
+def _cached_verdicts(
     identity: tuple[tuple[str, str, tuple[str, ...]], ...],
     reference: str,
     _results: Sequence[ArmResult],
 ) -> tuple[list[Verdict], list[str]]:
     if not _results:
         return [], []
-    with heavy():
-        verdicts, sentences = judged(workspace(), _results, reference)
-    return verdicts, [*sentences, *forgotten(_results)]
+    with compute_slot():
+        verdicts, sentences = judge_arms(workspace(), _results, reference)
+    return verdicts, [*sentences, *forgetting_sentences(_results)]
 
 
-def by_setting(
+def sentences_by_setting(
     sentences: Sequence[str], settings: Sequence[str], verdicts: Sequence[Verdict]
 ) -> dict[str, list[str]]:
     """The sentences of each setting without its name at their head; where one alone is judged yet,
@@ -276,7 +280,7 @@ def by_setting(
     return found
 
 
-def _said(
+def _show_verdicts(
     runs: Sequence[Run],
     results: Sequence[ArmResult],
     said: Mapping[str, Sequence[str]],
@@ -296,9 +300,9 @@ def _said(
             if sentences:
                 if len(said) > 1:
                     st.markdown(f"**{escape_markdown(setting[:1].upper() + setting[1:])}**")
-                st.markdown(bullets(sentences))
+                st.markdown(bullet_list(sentences))
     elif len({result.title for result in results}) < 2 and (
-        out or len({arm_of(run).title for run in runs}) > 1
+        out or len({arm_of_run(run).title for run in runs}) > 1
     ):
         wait = "They come as runs finish." if out else "Resume the sweep to get there."
         st.markdown(f"Nothing yet: it takes a finished run of two arms to compare. {wait}")
@@ -312,7 +316,7 @@ def _said(
     )
 
 
-def _table(table: pd.DataFrame) -> None:
+def _show_table(table: pd.DataFrame) -> None:
     st.dataframe(
         table,
         key="sweep_table",
@@ -367,7 +371,7 @@ def _table(table: pd.DataFrame) -> None:
     )
 
 
-def _downloads(
+def _show_downloads(
     sweep: Sweep,
     runs: Sequence[Run],
     results: Sequence[ArmResult],
@@ -375,15 +379,18 @@ def _downloads(
     reference: str,
 ) -> None:
     frames: dict[str, Callable[[], pd.DataFrame]] = {
-        "arms": lambda: arms_file(results, verdicts, reference),
-        "runs": lambda: runs_file(runs),
+        "arms": lambda: arms_table(results, verdicts, reference),
+        "runs": lambda: runs_table(runs),
     }
     with st.container(horizontal=True):
         for what, frame in frames.items():
-            for ending, mime, write in (("csv", "text/csv", safe_csv), ("parquet", "", _parquet)):
+            for ending, mime, write in (
+                ("csv", "text/csv", to_safe_csv),
+                ("parquet", "", _parquet),
+            ):
                 st.download_button(
                     f"{what.capitalize()}, {'CSV' if ending == 'csv' else 'Parquet'}",
-                    partial(_written, frame, write),
+                    partial(_render_file, frame, write),
                     f"thaw-{sweep.id}-{what}.{ending}",
                     mime or "application/vnd.apache.parquet",
                     key=f"sweep_{what}_{ending}",
@@ -394,7 +401,7 @@ def _downloads(
         report_download(f"report_{sweep.id}", sweep=sweep.id, disabled=not results)
 
 
-def _written(
+def _render_file(
     frame: Callable[[], pd.DataFrame], write: Callable[[pd.DataFrame], str | bytes]
 ) -> str | bytes:
     return write(frame())
@@ -404,17 +411,17 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return frame.to_parquet(index=False)
 
 
-def _runs(runs: Sequence[Run]) -> None:
+def _show_runs(runs: Sequence[Run]) -> None:
     rows = []
     for run in runs:
         target = run.result["metrics"].get("target_test") if run.result else None
         rows.append(
             {
-                "Arm": arm_of(run).title,
+                "Arm": arm_of_run(run).title,
                 "Seed": run.request["train"]["seed"],
                 "Status": run.status,
-                "Target AUC": known_metric(target, "auc"),
-                "Log loss": known_metric(target, "log_loss"),
+                "Target AUC": metric_or_none(target, "auc"),
+                "Log loss": metric_or_none(target, "log_loss"),
                 "Seconds": run.result["seconds"]["total"] if run.result else None,
                 "Run": f"run?run={run.id}",
                 "Message": run.message,
@@ -436,16 +443,16 @@ def _runs(runs: Sequence[Run]) -> None:
     )
 
 
-def _how(sweep: Sweep, runs: Sequence[Run]) -> None:
-    own, active = any(run.lane == CLUSTER for run in runs), bool(_active(runs))
+def _show_commands(sweep: Sweep, runs: Sequence[Run]) -> None:
+    own, active = any(run.lane == CLUSTER_QUEUE for run in runs), bool(_active(runs))
     names = (
         ["watch", "cancel"] * active
         + ["resume"] * (not own and bool(_resumable(runs)))
         + ["compare"]
     )
-    with errors_shown():
+    with catch_errors():
         lines = [sweep_command_line(workspace(), sweep.spec, sweep.name)]
         lines.append(f"{PROGRAM} sweep --name {sweep.id} --more-seeds 2")
-        command_hint(
+        show_command(
             "\n".join([*lines, *(f"{PROGRAM} {name} --sweep {sweep.id}" for name in names)])
         )

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from core.access import read_only
+from core.access import is_read_only
 from core.workspace import write_json
-from pages.components.access import PRESENT
+from pages.components.access import PRESENTER_KEY
 from pages.components.common import workspace
 
-STEP = "tour_step"
-SEEN = "tour.json"
+STEP_KEY = "tour_step"
+SEEN_FILE = "tour.json"
 
 
 @dataclass(frozen=True)
@@ -65,28 +65,28 @@ STOPS = (
 )
 
 
-def tour(page: str) -> None:
+def show_tour(page: str) -> None:
     """The card of the tour on top of `page` (its file name), where it has one."""
-    step = st.session_state.get(STEP)
-    if st.session_state.get(PRESENT):
+    step = st.session_state.get(STEP_KEY)
+    if st.session_state.get(PRESENTER_KEY):
         return
     if step is not None and 0 <= step < len(STOPS) and STOPS[step].page == page:
-        _stop(step)
-    elif step is None and page == "home.py" and not (workspace().root / SEEN).exists():
-        _welcome()
+        _show_stop(step)
+    elif step is None and page == "home.py" and not (workspace().root / SEEN_FILE).exists():
+        _show_welcome()
 
 
-def restart_button() -> None:
+def tour_button() -> None:
     """Begins the tour again."""
     if st.button(
         "Take the tour",
         icon=":material/tour:",
         help=f"{len(STOPS)} stops, one a page. It changes nothing.",
     ):
-        _go(0)
+        _go_to(0)
 
 
-def _welcome() -> None:
+def _show_welcome() -> None:
     with st.container(border=True, key="tour", horizontal=True, vertical_alignment="center"):
         words = (
             f"**New here?** A tour of {len(STOPS)} stops shows what each page is for. It takes a"
@@ -94,32 +94,32 @@ def _welcome() -> None:
         )
         st.markdown(words, width="content")
         if st.button("Take the tour", key="tour_start", icon=":material/tour:"):
-            _go(0)
+            _go_to(0)
         st.button("No, thanks", key="tour_skip", type="tertiary", on_click=_end)
 
 
-def _stop(step: int) -> None:
+def _show_stop(step: int) -> None:
     stop = STOPS[step]
     with st.container(border=True, key="tour", horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{step + 1} of {len(STOPS)} · {stop.title}.** {stop.text}", width="stretch")
         if step and st.button("Back", key="tour_back", icon=":material/arrow_back:"):
-            _go(step - 1)
+            _go_to(step - 1)
         if step + 1 < len(STOPS):
             if st.button("Next", key="tour_next", icon=":material/arrow_forward:"):
-                _go(step + 1)
+                _go_to(step + 1)
             st.button("End the tour", key="tour_end", type="tertiary", on_click=_end)
         elif st.button("Done", key="tour_done", icon=":material/check:"):
             _end()
             st.switch_page("home.py")
 
 
-def _go(step: int) -> None:
-    st.session_state[STEP] = step
+def _go_to(step: int) -> None:
+    st.session_state[STEP_KEY] = step
     st.switch_page(STOPS[step].page)
 
 
 def _end() -> None:
     """Remembered in the workspace; by this session alone where nothing may be changed."""
-    st.session_state[STEP] = len(STOPS)
-    if not read_only():
-        write_json(workspace().root / SEEN, {"seen": True})
+    st.session_state[STEP_KEY] = len(STOPS)
+    if not is_read_only():
+        write_json(workspace().root / SEEN_FILE, {"seen": True})

@@ -18,10 +18,10 @@ from core.training.defaults import (
     settings_sentence,
 )
 from core.training.settings import DEVICES, TrainSettings
-from pages.components.form_address import keep, left_out, news
-from pages.components.heard import put, restore
+from pages.components.form_address import read_new, warn_ignored, write
+from pages.components.heard import reapply_unseen, set_value
 
-FIELDS = (
+PRESET_FIELDS = (
     "epochs",
     "batch_size",
     "learning_rate",
@@ -33,18 +33,18 @@ FIELDS = (
 )
 """What a preset fills."""
 MORE_FIELDS = ("seed", "device", "amp")
-LOWEST_RATE, SHARES = 1e-7, (0.01, 0.9)
+MIN_LEARNING_RATE, VALIDATION_SHARE_RANGE = 1e-7, (0.01, 0.9)
 """Bounds of fields that are narrower than those of the settings."""
 N = TypeVar("N", int, float)
-DEVICE_WORDS = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
+DEVICE_TITLES = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
 
 
 def training_fields(
     prefix: str,
     rows: int,
     objective: str = "supervised",
-    seeded: bool = True,
-    in_address: bool = False,
+    with_seed: bool = True,
+    in_url: bool = False,
 ) -> TrainSettings:
     """Draws the fields and returns what they say; BadInput for what cannot be used.
 
@@ -58,23 +58,23 @@ def training_fields(
     known_for = f"{prefix}_presets_for"
     moved = st.session_state.get(known_for) not in (None, (rows, objective))
     st.session_state[known_for] = (rows, objective)
-    if suggest(f"{prefix}_preset", usual) or (
+    if suggest_value(f"{prefix}_preset", usual) or (
         moved and st.session_state[f"{prefix}_preset"] == AUTO
     ):
-        _fill(prefix)
-    if in_address:
-        _from_address(prefix)
+        _apply_preset(prefix)
+    if in_url:
+        _read_url(prefix)
     preset = st.segmented_control(
         "Preset",
         PRESET_NAMES,
         key=f"{prefix}_preset",
-        on_change=_fill,
+        on_change=_apply_preset,
         args=(prefix,),
         persist_state="session",
         help="Fills the fields below; change any of them afterwards.\n\n"
         + "\n".join(f"- **{name}**: {purpose}" for name, purpose in PRESET_PURPOSES.items()),
     )
-    st.caption(_preset_words(preset, rows, settings))
+    st.caption(_describe_preset(preset, rows, settings))
     with st.grid(3, min_column_width=150):
         epochs = _number(
             prefix, "epochs", "Epochs", 1, 1000, "Most passes over the rows; the best one is kept."
@@ -89,12 +89,12 @@ def training_fields(
         )
         learning_rate = st.number_input(
             "Learning rate",
-            min_value=LOWEST_RATE,
+            min_value=MIN_LEARNING_RATE,
             max_value=1.0,
             step=1e-4,
             format="%g",
             key=f"{prefix}_learning_rate",
-            on_change=_match,
+            on_change=_select_matching_preset,
             args=(prefix,),
             persist_state="session",
             help=(
@@ -123,7 +123,7 @@ def training_fields(
             step=0.01,
             format="%g",
             key=f"{prefix}_weight_decay",
-            on_change=_match,
+            on_change=_select_matching_preset,
             args=(prefix,),
             persist_state="session",
             help=(
@@ -133,12 +133,12 @@ def training_fields(
         )
         validation_share = st.number_input(
             "Validation share",
-            min_value=SHARES[0],
-            max_value=SHARES[1],
+            min_value=VALIDATION_SHARE_RANGE[0],
+            max_value=VALIDATION_SHARE_RANGE[1],
             step=0.05,
             placeholder="as prepared",
             key=f"{prefix}_validation_share",
-            on_change=_match,
+            on_change=_select_matching_preset,
             args=(prefix,),
             persist_state="session",
             help=(
@@ -146,11 +146,11 @@ def training_fields(
                 " dataset came with."
             ),
         )
-        seed = _seed(prefix) if seeded else 0
+        seed = _seed(prefix) if with_seed else 0
         device = st.selectbox(
             "Device",
             DEVICES,
-            format_func=DEVICE_WORDS.__getitem__,
+            format_func=DEVICE_TITLES.__getitem__,
             key=f"{prefix}_device",
             persist_state="session",
             help="auto takes a GPU when there is one. Results agree to rounding.",
@@ -158,7 +158,7 @@ def training_fields(
     st.toggle(
         "Let the learning rate fall to zero along a cosine",
         key=f"{prefix}_cosine",
-        on_change=_match,
+        on_change=_select_matching_preset,
         args=(prefix,),
         persist_state="session",
         help="Over all steps, instead of falling on a plateau.",
@@ -174,24 +174,24 @@ def training_fields(
         ),
     )
     settings = TrainSettings(
-        epochs=_given(epochs, "number of epochs"),
-        batch_size=_given(batch_size, "batch size"),
-        learning_rate=_given(learning_rate, "learning rate"),
+        epochs=_required(epochs, "number of epochs"),
+        batch_size=_required(batch_size, "batch size"),
+        learning_rate=_required(learning_rate, "learning rate"),
         validation_share=validation_share,
-        early_stopping=_given(early_stopping, "early stopping, 0 for never"),
-        plateau=0 if cosine else _given(plateau_epochs, "plateau, 0 for never"),
-        seed=_given(seed, "seed"),
+        early_stopping=_required(early_stopping, "early stopping, 0 for never"),
+        plateau=0 if cosine else _required(plateau_epochs, "plateau, 0 for never"),
+        seed=_required(seed, "seed"),
         device=device,
-        weight_decay=_given(weight_decay, "weight decay, 0 for none"),
+        weight_decay=_required(weight_decay, "weight decay, 0 for none"),
         cosine=cosine,
         amp=amp,
     )
-    if in_address:
-        keep("training", training_text(settings, presets_for(rows, objective), preset), usual)
+    if in_url:
+        write("training", format_training(settings, presets_for(rows, objective), preset), usual)
     return settings
 
 
-def training_text(
+def format_training(
     settings: TrainSettings, presets: dict[str, TrainSettings], marked: str | None = None
 ) -> str:
     """The settings in short: the preset that leaves the fewest others to name, and those, as in
@@ -200,7 +200,7 @@ def training_text(
     presets: what every preset stands for here. marked: the one that the user chose, which is named
     where two are alike.
     """
-    values = {name: getattr(settings, name) for name in FIELDS + MORE_FIELDS}
+    values = {name: getattr(settings, name) for name in PRESET_FIELDS + MORE_FIELDS}
 
     def others(preset: str) -> list[str]:
         return [
@@ -213,49 +213,49 @@ def training_text(
     return ",".join([nearest, *others(nearest)])
 
 
-def read_training(text: str, presets: dict[str, TrainSettings]) -> TrainSettings:
-    """The settings that `training_text` put in short; BadInput for what it would not write."""
+def parse_training(text: str, presets: dict[str, TrainSettings]) -> TrainSettings:
+    """The settings that `format_training` put in short; BadInput for what it would not write."""
     preset, *pairs = text.split(",")
     if preset not in presets:
         raise BadInput(f"There is no preset {preset[:40]!r}; the presets are {[*presets]}.")
-    settings = dataclasses.replace(presets[preset], **dict(_setting(pair) for pair in pairs))
-    low, high = SHARES
+    settings = dataclasses.replace(presets[preset], **dict(_parse_setting(pair) for pair in pairs))
+    low, high = VALIDATION_SHARE_RANGE
     if (
-        settings.learning_rate < LOWEST_RATE
+        settings.learning_rate < MIN_LEARNING_RATE
         or not low <= (settings.validation_share or low) <= high
     ):
         raise BadInput(
-            f"The fields take learning rates from {LOWEST_RATE:g}, and validation shares {low} to"
+            f"The fields take learning rates from {MIN_LEARNING_RATE:g}, and validation shares {low} to"
             f" {high}."
         )
     return settings
 
 
-def _setting(pair: str) -> tuple[str, Any]:
+def _parse_setting(pair: str) -> tuple[str, Any]:
     name, _, value = pair.partition("=")
-    if name in FIELDS + MORE_FIELDS:
+    if name in PRESET_FIELDS + MORE_FIELDS:
         kind = float if name == "validation_share" else type(getattr(TrainSettings, name))
         with suppress(ValueError):
             return name, value == "True" if kind is bool else kind(value)
     raise BadInput(f"{pair[:40]!r} is no setting of the training.")
 
 
-def _from_address(prefix: str) -> None:
+def _read_url(prefix: str) -> None:
     """Fills the fields with what the address brings."""
-    text = news("training")
+    text = read_new("training")
     if text is None:
         return
     try:
-        settings = read_training(text, _presets(prefix))
+        settings = parse_training(text, _presets(prefix))
     except BadInput as error:
-        left_out(text, error)
+        warn_ignored(text, error)
         return
-    for name in FIELDS + MORE_FIELDS:
-        put(f"{prefix}_{name}", getattr(settings, name))
-    _match(prefix, text.partition(",")[0])
+    for name in PRESET_FIELDS + MORE_FIELDS:
+        set_value(f"{prefix}_{name}", getattr(settings, name))
+    _select_matching_preset(prefix, text.partition(",")[0])
 
 
-def suggest(key: str, value: str) -> bool:
+def suggest_value(key: str, value: str) -> bool:
     """Starts the widget `key` with `value`, and moves it to another one unless the user left the
     last suggestion.
 
@@ -265,7 +265,7 @@ def suggest(key: str, value: str) -> bool:
     state = st.session_state
     changed = key not in state or state[key] == state.get(remembered) != value
     if changed:
-        put(key, value)
+        set_value(key, value)
     state[remembered] = value
     return changed
 
@@ -290,7 +290,7 @@ def _number(
         max_value=high,
         step=1,
         key=f"{prefix}_{name}",
-        on_change=_match,
+        on_change=_select_matching_preset,
         args=(prefix,),
         persist_state="session",
         help=about,
@@ -314,7 +314,7 @@ def _seed(prefix: str) -> int | None:
     )
 
 
-def _given(value: N | None, what: str) -> N:
+def _required(value: N | None, what: str) -> N:
     if value is None:
         raise BadInput(f"The field for the {what} is empty; put a number in.")
     return value
@@ -326,7 +326,7 @@ def _presets(prefix: str) -> dict[str, TrainSettings]:
     return presets_for(*st.session_state[f"{prefix}_presets_for"])
 
 
-def _preset_words(preset: str | None, rows: int, settings: TrainSettings) -> str:
+def _describe_preset(preset: str | None, rows: int, settings: TrainSettings) -> str:
     """What the chosen preset is for; of "auto" the values it chose and why. settings: the
     default."""
     if preset is None:
@@ -336,27 +336,27 @@ def _preset_words(preset: str | None, rows: int, settings: TrainSettings) -> str
     return f"{settings_sentence(AUTO, settings, rows)} {default_reason(rows)}"
 
 
-def _fill(prefix: str) -> None:
+def _apply_preset(prefix: str) -> None:
     """Puts the chosen preset's values into the fields; "auto" stands for another one where that is
     the default."""
-    restore()
+    reapply_unseen()
     presets = _presets(prefix)
     chosen = st.session_state[f"{prefix}_preset"]
     if chosen == AUTO and AUTO not in presets:
         chosen = next(iter(presets))
-        put(f"{prefix}_preset", chosen)
+        set_value(f"{prefix}_preset", chosen)
     if chosen:
-        for name in FIELDS:
-            put(f"{prefix}_{name}", getattr(presets[chosen], name))
+        for name in PRESET_FIELDS:
+            set_value(f"{prefix}_{name}", getattr(presets[chosen], name))
 
 
-def _match(prefix: str, wanted: str = "") -> None:
+def _select_matching_preset(prefix: str, wanted: str = "") -> None:
     """Marks the preset whose values the fields hold, or none; `wanted` where several are alike."""
-    restore()
-    values = {name: st.session_state[f"{prefix}_{name}"] for name in FIELDS}
+    reapply_unseen()
+    values = {name: st.session_state[f"{prefix}_{name}"] for name in PRESET_FIELDS}
     alike = [
         name
         for name, preset in _presets(prefix).items()
         if values.items() <= dataclasses.asdict(preset).items()
     ]
-    put(f"{prefix}_preset", wanted if wanted in alike else next(iter(alike), None))
+    set_value(f"{prefix}_preset", wanted if wanted in alike else next(iter(alike), None))

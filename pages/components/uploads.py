@@ -10,18 +10,18 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.access import require_writable
-from core.held_files import Held, remove_old, remove_unheld
-from core.runs.store import RESUMABLE, RunStore
+from core.held_files import HeldFile, remove_legacy_files, remove_unheld
+from core.runs.store import RESUMABLE_STATUSES, RunStore
 from core.workspace import write_atomic
-from pages.components.access import locked
-from pages.components.common import bytes_text, escape_markdown, workspace
-from pages.server.uploads import SHOWN, forget_upload, session_id
+from pages.components.access import lock_reason
+from pages.components.common import escape_markdown, format_bytes, workspace
+from pages.server.uploads import UPLOADERS, forget_upload, session_id
 
-_EARLIER = "[0-9a-f]" * 16
+_OLD_NAME = "[0-9a-f]" * 16
 """What versions up to 0.10.0 made up for the name of a copy."""
 
 
-def one_upload(
+def upload_field(
     label: str, key: str, kind: str, help: str, suffixes: Sequence[str] = (), delete: bool = False
 ) -> tuple[Path, str] | None:
     """(our copy, its own name) of one uploaded file, None as long as there is none; the copy
@@ -35,7 +35,9 @@ def one_upload(
     if copied and copied[0].exists():
         path, name, size = copied
         with st.container(horizontal=True, vertical_alignment="center"):
-            words = f":material/attach_file: **{escape_markdown(name)}** :gray[{bytes_text(size)}]"
+            words = (
+                f":material/attach_file: **{escape_markdown(name)}** :gray[{format_bytes(size)}]"
+            )
             st.markdown(words, width="stretch")
             st.button(
                 "Choose another",
@@ -47,14 +49,14 @@ def one_upload(
         return path, name
     times = st.session_state.setdefault(f"{key}_times", 0)
     endings = sorted({suffix.rpartition(".")[2] for suffix in suffixes}) or None
-    uploaded = file_field(label, endings, f"{key}_{times}", help)
+    uploaded = file_uploader(label, endings, f"{key}_{times}", help)
     if uploaded is None:
         return None
     suffix = next(
         (one for one in suffixes if uploaded.name.lower().endswith(one)),
         suffixes[-1] if suffixes else "",
     )
-    st.session_state[key] = (keep_upload(uploaded, kind, suffix), uploaded.name, uploaded.size)
+    st.session_state[key] = (save_upload(uploaded, kind, suffix), uploaded.name, uploaded.size)
     forget_upload(uploaded)
     # A new widget next time, since the old one's file is no longer in memory.
     st.session_state[f"{key}_times"] = times + 1
@@ -62,7 +64,7 @@ def one_upload(
     return None
 
 
-def file_field(
+def file_uploader(
     label: str, endings: Sequence[str] | None, key: str, help: str
 ) -> UploadedFile | None:
     """st.file_uploader for one file, and the server told that this session may upload; why not,
@@ -70,10 +72,10 @@ def file_field(
 
     None as long as there is no file. Every uploader of the app is drawn here.
     """
-    if reason := locked():
+    if reason := lock_reason():
         st.info(reason, icon=":material/visibility:")
         return None
-    SHOWN.uploader(session_id())
+    UPLOADERS.on_uploader_drawn(session_id())
     return st.file_uploader(label, type=endings, key=key, help=help)
 
 
@@ -83,7 +85,7 @@ def _drop(key: str, delete: bool) -> None:
         copied[0].unlink(missing_ok=True)
 
 
-def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
+def save_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
     """Copies an upload into the workspace as KIND-<made up>SUFFIX; `suffix` is one of ours, never
     the file's own.
 
@@ -94,21 +96,21 @@ def keep_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
     needed = {
         run.request.get("start_file")
         for run in RunStore(workspace()).list(kind="pretrain")
-        if run.active or run.status in RESUMABLE
+        if run.active or run.status in RESUMABLE_STATUSES
     }
     earlier = {
-        *workspace().uploads.glob(f"{kind}-{_EARLIER}"),
-        *workspace().uploads.glob(f"{kind}-{_EARLIER}.*"),
+        *workspace().uploads.glob(f"{kind}-{_OLD_NAME}"),
+        *workspace().uploads.glob(f"{kind}-{_OLD_NAME}.*"),
     }
     left = {*workspace().uploads.glob(f"{kind}-*")} - earlier
-    remove_old(one for one in earlier if str(one) not in needed)
+    remove_legacy_files(one for one in earlier if str(one) not in needed)
     remove_unheld(one for one in left if str(one) not in needed)
     path = workspace().uploads / f"{kind}-{secrets.token_hex(12)}{suffix}"
-    st.session_state[f"held {path.name}"] = write_upload(uploaded, path)
+    st.session_state[f"held {path.name}"] = copy_upload(uploaded, path)
     return path
 
 
-def write_upload(uploaded: UploadedFile, path: Path) -> Held:
+def copy_upload(uploaded: UploadedFile, path: Path) -> HeldFile:
     """Copies an upload to `path`, held from the start; a disk that fills up on the way keeps
     nothing of it."""
     held = []
@@ -116,7 +118,7 @@ def write_upload(uploaded: UploadedFile, path: Path) -> Held:
     def write(part: Path) -> None:
         with part.open("wb") as stream:
             shutil.copyfileobj(uploaded, stream, 2**20)
-        held.append(Held(part))
+        held.append(HeldFile(part))
 
     write_atomic(path, write)
     return held[0]

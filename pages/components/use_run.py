@@ -11,38 +11,38 @@ from core.runs import errands
 from core.runs.kept import (
     EXPORT,
     VERIFICATION,
-    Kept,
-    export_and_keep,
-    export_file,
-    kept,
-    verify_and_keep,
+    Artifact,
+    export_and_store,
+    export_path,
+    find_artifact,
+    verify_and_store,
 )
 from core.runs.store import Run
 from core.workspace import Workspace
-from pages.components.access import write_button
+from pages.components.access import guarded_button
 from pages.components.common import (
-    MISSING,
-    bytes_text,
-    command_hint,
-    count,
+    MISSING_TEXT,
     escape_markdown,
-    when,
+    format_bytes,
+    format_datetime,
+    format_int,
+    show_command,
     workspace,
 )
-from pages.components.errand import errand_view
+from pages.components.errand import show_task_progress
 from pages.components.report_download import report_download
 
-ABOUT_EXPORT = (
+EXPORT_HELP = (
     "One zip with the weights (safetensors), the model as ONNX, preprocessing, threshold, card, and"
     " a short Python file that scores a TSV without Thaw."
 )
-ABOUT_VERIFY = "Trains the run once more, aside, and says whether every metric comes out the same."
+VERIFY_HELP = "Trains the run once more, aside, and says whether every metric comes out the same."
 
 
 def use_run(run: Run) -> None:
     """The section, for a run that is done."""
     st.subheader("Use this run", anchor="use")
-    _score_and_tell(run)
+    _score_and_report(run)
     with st.grid(2, min_column_width=330):
         with st.container(border=True):
             _export(workspace(), run)
@@ -50,7 +50,7 @@ def use_run(run: Run) -> None:
             _verify(workspace(), run)
 
 
-def _score_and_tell(run: Run) -> None:
+def _score_and_report(run: Run) -> None:
     assert run.result is not None
     with st.container(horizontal=True, vertical_alignment="center"):
         if run.result["threshold"] is not None:
@@ -68,14 +68,14 @@ def _score_and_tell(run: Run) -> None:
 def _export(space: Workspace, run: Run) -> None:
     key = f"export {space.root} {run.id}"
     st.markdown("**Export**")
-    under_way = errand_view(key, "Exporting and checking", measured=False)
+    under_way = show_task_progress(key, "Exporting and checking", reports_progress=False)
     if not under_way:
-        done = kept(space, run.id, EXPORT)
-        archive = export_file(done.folder, run.id) if done else None
+        done = find_artifact(space, run.id, EXPORT)
+        archive = export_path(done.folder, run.id) if done else None
         if done and archive and archive.exists():
-            st.markdown(onnx_words(done.said["onnx"]))
+            st.markdown(describe_onnx_check(done.output["onnx"]))
             st.download_button(
-                f"Download the zip ({bytes_text(archive.stat().st_size)})",
+                f"Download the zip ({format_bytes(archive.stat().st_size)})",
                 archive.read_bytes,
                 archive.name,
                 "application/zip",
@@ -85,22 +85,22 @@ def _export(space: Workspace, run: Run) -> None:
                 on_click="ignore",
             )
         else:
-            st.caption(ABOUT_EXPORT)
-            if write_button("Export", key=f"export_{run.id}", icon=":material/package_2:"):
+            st.caption(EXPORT_HELP)
+            if guarded_button("Export", key=f"export_{run.id}", icon=":material/package_2:"):
                 errands.forget(key)
-                errands.start(key, lambda report: export_and_keep(space, run.id))
+                errands.start(key, lambda report: export_and_store(space, run.id))
                 st.rerun()
-    command_hint(f"{PROGRAM} export --run {run.id} --out thaw-{run.id}.zip")
+    show_command(f"{PROGRAM} export --run {run.id} --out thaw-{run.id}.zip")
 
 
-def onnx_words(onnx: dict[str, Any]) -> str:
+def describe_onnx_check(onnx: dict[str, Any]) -> str:
     """What the comparison with torch found."""
     if not onnx.get("checked"):
         return escape_markdown(onnx["why"])
     largest = onnx["largest_difference"]
     differ = f"at most {largest:.1e}" if largest else "not at all"
     return (
-        f":material/check_circle: The ONNX model was compared with torch on {count(onnx['rows'])}"
+        f":material/check_circle: The ONNX model was compared with torch on {format_int(onnx['rows'])}"
         f" {escape_markdown(onnx['rows_from'])}: scores differ by {differ} (allowed:"
         f" {onnx['tolerance']:g})."
     )
@@ -109,23 +109,23 @@ def onnx_words(onnx: dict[str, Any]) -> str:
 def _verify(space: Workspace, run: Run) -> None:
     key = f"verify {space.root} {run.id}"
     st.markdown("**Verify**")
-    if not errand_view(key, "Running it again"):
-        done = kept(space, run.id, VERIFICATION)
+    if not show_task_progress(key, "Running it again"):
+        done = find_artifact(space, run.id, VERIFICATION)
         if done:
-            verification(done)
+            show_verification(done)
         else:
-            st.caption(ABOUT_VERIFY)
+            st.caption(VERIFY_HELP)
         label = "Verify again" if done else "Verify"
-        if write_button(label, key=f"verify_{run.id}", icon=":material/replay:"):
+        if guarded_button(label, key=f"verify_{run.id}", icon=":material/replay:"):
             errands.forget(key)
-            errands.start(key, lambda report: verify_and_keep(space, run.id, report))
+            errands.start(key, lambda report: verify_and_store(space, run.id, report))
             st.rerun()
-    command_hint(f"{PROGRAM} verify --run {run.id}")
+    show_command(f"{PROGRAM} verify --run {run.id}")
 
 
-def verification(done: Kept) -> None:
+def show_verification(done: Artifact) -> None:
     """Whether every number was the same, and which were not."""
-    said = done.said
+    said = done.output
     notice, icon = (
         (st.success, ":material/check_circle:")
         if said["same"]
@@ -146,8 +146,8 @@ def verification(done: Kept) -> None:
             height=min(35 * (len(table) + 1) + 3, 300),
             alt="Numbers that differ",
         )
-    st.caption(f"Carried out again {when(done.created)}.")
+    st.caption(f"Carried out again {format_datetime(done.created)}.")
 
 
 def _exact(value: float | None) -> str:
-    return MISSING if value is None else repr(value)
+    return MISSING_TEXT if value is None else repr(value)

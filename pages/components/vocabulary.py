@@ -3,15 +3,15 @@ too little."""
 
 import streamlit as st
 
-from core.data.datasets import Dataset, FieldCoverage, coverage
+from core.data.datasets import Dataset, FieldCoverage, measure_coverage
 from core.data.preprocessing import load_preprocessing
 from core.freezing.vocabulary import UNSEEN_LIMIT, unseen_share
 from core.models.card import BackboneCard
-from pages.components.common import percent, workspace
-from pages.components.heavy import heavy
+from pages.components.common import format_percent, workspace
+from pages.components.heavy import compute_slot
 
 
-def backbone_coverage(dataset: Dataset, card: BackboneCard) -> list[FieldCoverage]:
+def cached_coverage(dataset: Dataset, card: BackboneCard) -> list[FieldCoverage]:
     """Coverage of every field; BadInput where the dataset's sample is gone or the preprocessing
     cannot be read."""
     return _coverage(dataset.content_hash, card.preprocessing_hash, dataset, card)
@@ -21,17 +21,19 @@ def backbone_coverage(dataset: Dataset, card: BackboneCard) -> list[FieldCoverag
 def _coverage(
     content_hash: str, preprocessing_hash: str, _dataset: Dataset, _card: BackboneCard
 ) -> list[FieldCoverage]:
-    with heavy():
-        return coverage(workspace(), _dataset, load_preprocessing(_card.folder / "preprocessing"))
+    with compute_slot():
+        return measure_coverage(
+            workspace(), _dataset, load_preprocessing(_card.folder / "preprocessing")
+        )
 
 
-def noise_warning(fields: list[FieldCoverage], freeze_depth: int) -> str | None:
+def coverage_warning(fields: list[FieldCoverage], freeze_depth: int) -> str | None:
     """What to say when the backbone knows too few of the values; None when it knows enough."""
     share = unseen_share(fields)
     if share <= UNSEEN_LIMIT:
         return None
     known = (
-        f"**This backbone has never seen {percent(share, 0)} of this dataset's categorical"
+        f"**This backbone has never seen {format_percent(share, 0)} of this dataset's categorical"
         " values.** "
     )
     if freeze_depth:
@@ -42,6 +44,6 @@ def noise_warning(fields: list[FieldCoverage], freeze_depth: int) -> str | None:
     return known + "To it they are all one value, so even full fine-tuning cannot tell them apart."
 
 
-def knows_no_real_values(dataset: Dataset, card: BackboneCard) -> bool:
+def lacks_real_values(dataset: Dataset, card: BackboneCard) -> bool:
     """Whether the backbone learnt from simulated rows and the dataset holds real ones."""
     return bool(card.trained_on["simulated"]) and not dataset.simulated

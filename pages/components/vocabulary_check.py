@@ -7,13 +7,13 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from core.data.datasets import Dataset, FieldCoverage
-from core.freezing.vocabulary import RULE, unseen_share
+from core.freezing.vocabulary import UNSEEN_WARNING_RULE, unseen_share
 from core.models.card import BackboneCard
 from core.program import PROGRAM
 from pages.components.chart import chart
 from pages.components.choice import choose_named
-from pages.components.common import command_hint, errors_shown, escape_markdown, percent
-from pages.components.vocabulary import backbone_coverage, knows_no_real_values, noise_warning
+from pages.components.common import catch_errors, escape_markdown, format_percent, show_command
+from pages.components.vocabulary import cached_coverage, coverage_warning, lacks_real_values
 
 
 def vocabulary_check(
@@ -33,9 +33,9 @@ def vocabulary_check(
         card = choose_named("Backbone", cards, "backbone")
     with right:
         dataset = choose_named("Dataset", datasets, "dataset")
-    with errors_shown():
-        fields = backbone_coverage(dataset, card)
-        verdict(fields, dataset, card, prefill)
+    with catch_errors():
+        fields = cached_coverage(dataset, card)
+        show_coverage_verdict(fields, dataset, card, prefill)
         fields.sort(key=lambda field: (field.unseen_share, field.missing_share), reverse=True)
         chart(
             coverage_figure(fields),
@@ -43,15 +43,15 @@ def vocabulary_check(
             height=340,
             alt=(
                 f"Share of target values unseen by {card.name}, missing and known; most unseen:"
-                f" {fields[0].field}, {percent(fields[0].unseen_share)}"
+                f" {fields[0].field}, {format_percent(fields[0].unseen_share)}"
             ),
         )
         with st.expander("As a table", icon=":material/table:"):
             coverage_table(fields)
-        command_hint(f"{PROGRAM} vocabulary --backbone {card.id} --dataset {dataset.id}")
+        show_command(f"{PROGRAM} vocabulary --backbone {card.id} --dataset {dataset.id}")
 
 
-def verdict(
+def show_coverage_verdict(
     fields: list[FieldCoverage],
     dataset: Dataset,
     card: BackboneCard,
@@ -59,8 +59,8 @@ def verdict(
 ) -> None:
     """The check in a sentence, with the rule it follows, and what to do when the backbone does not
     fit."""
-    warning = noise_warning(fields, 1)
-    if knows_no_real_values(dataset, card):
+    warning = coverage_warning(fields, 1)
+    if lacks_real_values(dataset, card):
         st.warning(
             f"**{escape_markdown(card.name)}** learnt from simulated rows: it does not know the"
             " hashes in real Criteo traffic. Pretrain a backbone on this dataset's own source rows"
@@ -71,16 +71,16 @@ def verdict(
         st.warning(warning, icon=":material/warning:")
     else:
         st.success(
-            f"This backbone knows {percent(1 - unseen_share(fields))} of the categorical values in"
+            f"This backbone knows {format_percent(1 - unseen_share(fields))} of the categorical values in"
             " the target training rows: freezing its embedding keeps what it learnt of them.",
             icon=":material/check_circle:",
         )
     share = unseen_share(fields)
     st.caption(
-        f"{percent(share)} of the categorical values in the target training rows are unseen. {RULE}"
+        f"{format_percent(share)} of the categorical values in the target training rows are unseen. {UNSEEN_WARNING_RULE}"
         " Values too rare in a backbone's own training rows count as unseen too."
     )
-    if (warning or knows_no_real_values(dataset, card)) and dataset.has_source:
+    if (warning or lacks_real_values(dataset, card)) and dataset.has_source:
         st.button(
             f"Pretrain on the source rows of {dataset.name}",
             type="primary",

@@ -4,10 +4,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pages.server.hosts import route_of
 
-PART = 65_536
+CHUNK_BYTES = 65_536
 
 
-class SmallParts:
+class ChunkedResponses:
     """Middleware that sends a large body part by part, each once the one before has gone out.
 
     In one piece uvicorn copies all of it for every connection: hundreds that ask for plotly.js, or
@@ -28,12 +28,12 @@ class SmallParts:
 
         async def answer(message: Message) -> None:
             body = message.get("body", b"") if message["type"] == "http.response.body" else b""
-            last = max(0, len(body) - 1) // PART * PART
-            for start in range(0, last, PART):
+            last = max(0, len(body) - 1) // CHUNK_BYTES * CHUNK_BYTES
+            for start in range(0, last, CHUNK_BYTES):
                 await send(
                     {
                         "type": "http.response.body",
-                        "body": body[start : start + PART],
+                        "body": body[start : start + CHUNK_BYTES],
                         "more_body": True,
                     }
                 )

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from pages.server.limits import open_files
+from pages.server.limits import max_open_files
 
 REQUEST_SECONDS = 15.0
 """A connection without a complete request for so long is closed, be it new or between two
@@ -20,12 +20,12 @@ ANSWER_SECONDS = 120.0
 """A client that takes in nothing of its answer for so long is closed."""
 MESSAGE_BYTES = 2**21
 """What a browser says at once: the values of all fields of a page."""
-SWEEP_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 
 
-def most_connections() -> int:
+def max_connections() -> int:
     """Connections at once, those of sessions included."""
-    return min(512, open_files() // 4)
+    return min(512, max_open_files() // 4)
 
 
 class Connection(asyncio.Protocol):
@@ -35,27 +35,27 @@ class Connection(asyncio.Protocol):
     A WebSocket takes the transport over, so that from then on nothing is heard of it here.
     """
 
-    def __init__(self, inner: Any, watch: "Watch") -> None:
+    def __init__(self, inner: Any, watch: "ConnectionLimit") -> None:
         self.inner = inner
-        self.watch = watch
+        self.limit = watch
         self.transport: Any = None
-        self.waits_since: float | None = None
+        self.waiting_since: float | None = None
         self.blocked_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Registers; where there are too many, another one that waits gives way."""
         self.transport = transport
-        self.waits_since = self.watch.now()
+        self.waiting_since = self.limit.now()
         self.inner.connection_made(transport)
-        self.watch.admit(self)
+        self.limit.admit(self)
 
     def data_received(self, data: bytes) -> None:
         """Hands the bytes on."""
         self.inner.data_received(data)
         if self.is_served():
-            self.waits_since = None
+            self.waiting_since = None
         if self.is_websocket():
-            bound_messages(self.transport.get_protocol())
+            limit_message_size(self.transport.get_protocol())
 
     def eof_received(self) -> bool | None:
         """Hands it on."""
@@ -63,12 +63,12 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hands it on and forgets the connection."""
-        self.watch.connections.discard(self)
+        self.limit.connections.discard(self)
         self.inner.connection_lost(exc)
 
     def pause_writing(self) -> None:
         """The client does not take in what is sent."""
-        self.blocked_since = self.watch.now()
+        self.blocked_since = self.limit.now()
         self.inner.pause_writing()
 
     def resume_writing(self) -> None:
@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
         return self.transport.get_protocol() is not self
 
 
-def bound_messages(protocol: Any) -> None:
+def limit_message_size(protocol: Any) -> None:
     """Has a WebSocket of uvicorn's refuse a message of more than MESSAGE_BYTES, before it is read
     whole.
 
@@ -97,39 +97,39 @@ def bound_messages(protocol: Any) -> None:
         connection.max_message_size = MESSAGE_BYTES
 
 
-class Watch:
-    """All connections of the server. now: the clock, in seconds. most: connections at once."""
+class ConnectionLimit:
+    """All connections of the server. now: the clock, in seconds. maximum: connections at once."""
 
     def __init__(self, now: Callable[[], float], most: int) -> None:
         self.now = now
-        self.most = most
+        self.maximum = most
         self.connections: set[Connection] = set()
 
     def admit(self, new: Connection) -> None:
         """Takes a connection in; where there are too many, the one that waits longest goes, else
         the new one."""
         self.connections.add(new)
-        if len(self.connections) <= self.most:
+        if len(self.connections) <= self.maximum:
             return
         self.connections = {one for one in self.connections if not one.transport.is_closing()}
-        if len(self.connections) > self.most:
+        if len(self.connections) > self.maximum:
             waiting = [one for one in self.connections if one is not new and not one.is_served()]
-            last = min(waiting, key=lambda one: one.waits_since or self.now(), default=new)
+            last = min(waiting, key=lambda one: one.waiting_since or self.now(), default=new)
             self._end(last)
 
-    def sweep(self) -> None:
+    def close_idle(self) -> None:
         """Closes what has waited too long, and forgets what is closed."""
         now = self.now()
         for one in list(self.connections):
             if one.transport.is_closing():
                 self.connections.discard(one)
             elif one.is_served():
-                one.waits_since = None
+                one.waiting_since = None
                 if one.blocked_since is not None and now - one.blocked_since >= ANSWER_SECONDS:
                     self._end(one)
-            elif one.waits_since is None:
-                one.waits_since = now
-            elif now - one.waits_since >= REQUEST_SECONDS:
+            elif one.waiting_since is None:
+                one.waiting_since = now
+            elif now - one.waiting_since >= REQUEST_SECONDS:
                 self._end(one)
 
     def _end(self, one: Connection) -> None:
@@ -137,9 +137,9 @@ class Watch:
         one.transport.abort()
 
 
-def watch_connections(loop: asyncio.AbstractEventLoop) -> Watch:
+def limit_connections(loop: asyncio.AbstractEventLoop) -> ConnectionLimit:
     """Watches every connection of the servers that `loop` creates from now on."""
-    watch = Watch(loop.time, most_connections())
+    watch = ConnectionLimit(loop.time, max_connections())
     create = loop.create_server
 
     async def create_watched(

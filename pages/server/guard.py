@@ -12,46 +12,46 @@ from starlette.middleware import Middleware
 
 from core.errors import BadInput
 from core.rights import private_files
-from pages.components.way_back import WayBack
-from pages.server.answers import SmallParts
-from pages.server.connections import SWEEP_SECONDS, Watch, watch_connections
-from pages.server.headers import VARIABLE as FRAME_ANCESTORS
-from pages.server.headers import SecurityHeaders, read_ancestors
-from pages.server.hosts import VARIABLE as HOSTS
-from pages.server.hosts import OwnPagesOnly, read_hosts
-from pages.server.private import Private
-from pages.server.sessions import Sessions, most_sessions
-from pages.server.uploads import SHOWN, Uploads, free_unused
+from pages.components.way_back import ReturnAfterSignIn
+from pages.server.answers import ChunkedResponses
+from pages.server.connections import CHECK_SECONDS, ConnectionLimit, limit_connections
+from pages.server.headers import ANCESTORS_VARIABLE as FRAME_ANCESTORS
+from pages.server.headers import SecurityHeaders, parse_ancestors
+from pages.server.hosts import HOSTS_VARIABLE as HOSTS
+from pages.server.hosts import SameOriginOnly, parse_hosts
+from pages.server.private import PrivateRoutes
+from pages.server.sessions import SessionLimit, max_sessions
+from pages.server.uploads import UPLOADERS, UploadLimit, drop_unused_uploads
 
 
-def guards() -> list[Middleware]:
+def build_middleware() -> list[Middleware]:
     """The middleware, outermost first. A setting that cannot be used ends the process with its
     sentence."""
     try:
-        hosts = read_hosts(os.environ.get(HOSTS, ""))
-        ancestors = read_ancestors(os.environ.get(FRAME_ANCESTORS, ""))
+        hosts = parse_hosts(os.environ.get(HOSTS, ""))
+        ancestors = parse_ancestors(os.environ.get(FRAME_ANCESTORS, ""))
     except BadInput as error:
         sys.exit(str(error))
     return [
         Middleware(SecurityHeaders, ancestors=ancestors),
-        Middleware(OwnPagesOnly, hosts=hosts),
-        Middleware(Private),
-        Middleware(Sessions, most=most_sessions()),
-        Middleware(Uploads),
-        Middleware(SmallParts),
-        Middleware(WayBack),
+        Middleware(SameOriginOnly, hosts=hosts),
+        Middleware(PrivateRoutes),
+        Middleware(SessionLimit, most=max_sessions()),
+        Middleware(UploadLimit),
+        Middleware(ChunkedResponses),
+        Middleware(ReturnAfterSignIn),
     ]
 
 
 @asynccontextmanager
-async def looking_after(_: st.App) -> AsyncIterator[dict[str, Any]]:
+async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
     """While the server runs: closes connections that nobody uses, and frees uploads of sessions
     that have ended.
 
     Whatever it makes meanwhile is for its owner alone.
     """
-    watch = watch_connections(asyncio.get_running_loop())
-    task = asyncio.create_task(_look_after(watch))
+    watch = limit_connections(asyncio.get_running_loop())
+    task = asyncio.create_task(_clean_up_periodically(watch))
     try:
         with private_files():
             yield {}
@@ -59,13 +59,16 @@ async def looking_after(_: st.App) -> AsyncIterator[dict[str, Any]]:
         task.cancel()
 
 
-async def _look_after(watch: Watch) -> None:
+async def _clean_up_periodically(watch: ConnectionLimit) -> None:
     unused_since: dict[str, float] = {}
     while True:
-        await asyncio.sleep(SWEEP_SECONDS)
-        watch.sweep()
+        await asyncio.sleep(CHECK_SECONDS)
+        watch.close_idle()
         # A tab that lost its connection comes back within this time, and finds what it has
         # uploaded.
-        free_unused(
-            SHOWN, unused_since, watch.now(), float(st.get_option("server.disconnectedSessionTTL"))
+        drop_unused_uploads(
+            UPLOADERS,
+            unused_since,
+            watch.now(),
+            float(st.get_option("server.disconnectedSessionTTL")),
         )

@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core.errors import BadInput
 from pages.components.scripts import INLINE_SCRIPTS
 
-VARIABLE = "THAW_FRAME_ANCESTORS"
+ANCESTORS_VARIABLE = "THAW_FRAME_ANCESTORS"
 _ANCESTOR = re.compile(r"https?://(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:([0-9]{1,5}|\*))?")
 _INDEX = Path(streamlit.__file__).parent / "static" / "index.html"
-FIXED = {
+FIXED_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     # Within the app a link still names the page it leads from, which the way back after signing in
     # is read from.
@@ -52,7 +52,7 @@ FIXED = {
 """The same for every answer of every instance."""
 
 
-def read_ancestors(text: str) -> tuple[str, ...]:
+def parse_ancestors(text: str) -> tuple[str, ...]:
     """Sites that may show the app in a frame, from $THAW_FRAME_ANCESTORS: origins separated by
     blanks; () for none.
 
@@ -62,7 +62,7 @@ def read_ancestors(text: str) -> tuple[str, ...]:
     for site in text.split():
         if not _ANCESTOR.fullmatch(site):
             raise BadInput(
-                f"{VARIABLE} has {site!r}, which names no site; give origins such as"
+                f"{ANCESTORS_VARIABLE} has {site!r}, which names no site; give origins such as"
                 " https://huggingface.co or https://*.hf.space, without a path and separated by"
                 " blanks."
             )
@@ -73,7 +73,7 @@ def security_headers(ancestors: Sequence[str] = ()) -> dict[str, str]:
     """All headers by name. ancestors: sites that may frame the app."""
     # X-Frame-Options cannot name a site.
     framing = {} if ancestors else {"X-Frame-Options": "DENY"}
-    return {**FIXED, **framing, "Content-Security-Policy": content_policy(ancestors)}
+    return {**FIXED_HEADERS, **framing, "Content-Security-Policy": content_policy(ancestors)}
 
 
 def content_policy(ancestors: Sequence[str] = ()) -> str:

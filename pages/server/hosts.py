@@ -13,9 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import BadInput
 
-VARIABLE = "THAW_HOSTS"
-LOCAL = ("127.0.0.1", "localhost")
-CHANGING = frozenset({"PUT", "POST", "DELETE", "PATCH"})
+HOSTS_VARIABLE = "THAW_HOSTS"
+LOCAL_NAMES = ("127.0.0.1", "localhost")
+UNSAFE_METHODS = frozenset({"PUT", "POST", "DELETE", "PATCH"})
 _ENTRY = re.compile(
     r"(?P<name>\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
 )
@@ -33,7 +33,7 @@ class Hosts:
     names: tuple[str, ...]
     addresses: frozenset[str]
 
-    def know(self, host: str) -> bool:
+    def accepts(self, host: str) -> bool:
         """Whether a Host header names the app. Its port is not compared: a container's is mapped to
         another one."""
         name = host.rpartition(":")[0] if re.search(r":[0-9]+$", host) else host
@@ -63,7 +63,7 @@ class Hosts:
         )
 
 
-def read_hosts(text: str) -> Hosts:
+def parse_hosts(text: str) -> Hosts:
     """`Hosts` from $THAW_HOSTS: names such as thaw.example.com or thaw.example.com:8443, separated
     by commas.
 
@@ -71,12 +71,12 @@ def read_hosts(text: str) -> Hosts:
         BadInput: an entry is neither, such as one with a scheme or a path.
     """
     entries = [entry for entry in (part.strip().lower() for part in text.split(",")) if entry]
-    names, addresses = list(LOCAL), set()
+    names, addresses = list(LOCAL_NAMES), set()
     for entry in entries:
         match = _ENTRY.fullmatch(entry)
         if match is None or int(match["port"] or 1) not in range(1, 65536):
             raise BadInput(
-                f"{VARIABLE} has {entry!r}, which is no host; give names such as thaw.example.com"
+                f"{HOSTS_VARIABLE} has {entry!r}, which is no host; give names such as thaw.example.com"
                 " or thaw.example.com:8443, without https:// and separated by commas."
             )
         names.append(match["name"])
@@ -85,7 +85,7 @@ def read_hosts(text: str) -> Hosts:
     return Hosts(tuple(names), frozenset(addresses))
 
 
-class OwnPagesOnly:
+class SameOriginOnly:
     """Middleware that refuses requests for other hosts, and WebSockets and changes that another
     origin asks for.
 
@@ -105,10 +105,10 @@ class OwnPagesOnly:
             return
         headers = Headers(scope=scope)
         host, origin = headers.get("host", "").lower(), headers.get("origin")
-        if not self.hosts.know(host):
+        if not self.hosts.accepts(host):
             await refuse(scope, receive, send, 400, "Invalid host header")
             return
-        asks = scope["type"] == "websocket" or scope["method"] in CHANGING
+        asks = scope["type"] == "websocket" or scope["method"] in UNSAFE_METHODS
         if asks and origin is not None and not self.hosts.same_origin(origin, host):
             await refuse(
                 scope, receive, send, 403, "This page belongs to another address than the app."

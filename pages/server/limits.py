@@ -10,7 +10,7 @@ WANTED_FILES = 8192
 
 
 @cache
-def open_files() -> int:
+def max_open_files() -> int:
     """Files this process may open, raised as far as the system allows: desktops start programs with
     1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -22,7 +22,7 @@ def open_files() -> int:
     return WANTED_FILES if soft == resource.RLIM_INFINITY else soft
 
 
-def memory_bytes() -> int:
+def max_memory_bytes() -> int:
     """Memory this process may use: the machine's, or a container's share of it."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     with suppress(OSError, ValueError):

@@ -11,17 +11,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
 
-from pages.components.sign_in import allowed_users, may_enter, sign_in_is_on
-from pages.server.hosts import LOCAL, refuse, route_of
+from pages.components.sign_in import allowed_users, is_allowed, sign_in_enabled
+from pages.server.hosts import LOCAL_NAMES, refuse, route_of
 
-METRICS = re.compile("/_stcore/(metrics|script-health-check)/?")
+METRICS_ROUTE = re.compile("/_stcore/(metrics|script-health-check)/?")
 """What tells how many people use the app, and how much memory it takes."""
-MEDIA = re.compile("/media/.*")
+MEDIA_ROUTE = re.compile("/media/.*")
 """What pages draw and give away. (An upload takes a page that asks for a file, and so someone who
 is signed in.)"""
 
 
-class Private:
+class PrivateRoutes:
     """Middleware: with sign-in on, those addresses are for whoever is let in; else metrics are for
     this machine."""
 
@@ -31,12 +31,12 @@ class Private:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on what may be seen."""
         path = route_of(scope)
-        metrics = METRICS.fullmatch(path)
-        if (metrics or MEDIA.fullmatch(path)) and sign_in_is_on():
-            if not may_enter(signed_in_user(Headers(scope=scope)), allowed_users()):
+        metrics = METRICS_ROUTE.fullmatch(path)
+        if (metrics or MEDIA_ROUTE.fullmatch(path)) and sign_in_enabled():
+            if not is_allowed(signed_in_user(Headers(scope=scope)), allowed_users()):
                 await refuse(scope, receive, send, 403, "Sign in first.")
                 return
-        elif metrics and not from_this_machine(scope):
+        elif metrics and not is_local_request(scope):
             await refuse(
                 scope, receive, send, 403, "This is shown on the machine that runs the app alone."
             )
@@ -53,7 +53,7 @@ def signed_in_user(headers: Headers) -> dict[str, object]:
     return user if isinstance(user, dict) else {}
 
 
-def from_this_machine(scope: Scope) -> bool:
+def is_local_request(scope: Scope) -> bool:
     """Whether a request comes from this machine and asks for it by its own name, and not by way of
     a proxy."""
     host = Headers(scope=scope).get("host", "").lower()
@@ -62,4 +62,4 @@ def from_this_machine(scope: Scope) -> bool:
         loopback = ip_address(client).is_loopback
     except ValueError:
         return False
-    return loopback and re.sub(r":[0-9]+$", "", host) in LOCAL
+    return loopback and re.sub(r":[0-9]+$", "", host) in LOCAL_NAMES

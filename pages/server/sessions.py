@@ -6,20 +6,20 @@ from collections import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pages.server.hosts import refuse
-from pages.server.limits import open_files
+from pages.server.limits import max_open_files
 
-FIRST_SECONDS = 20
+FIRST_MESSAGE_SECONDS = 20
 """A browser's page asks for its first drawing at once."""
-FULL = "This Thaw has as many open pages as it can serve; close some, or try again later."
+FULL_SENTENCE = "This Thaw has as many open pages as it can serve; close some, or try again later."
 
 
-def most_sessions() -> int:
+def max_sessions() -> int:
     """Open tabs of all browsers together; each takes four files, and three for some minutes after
     it is closed."""
-    return min(200, open_files() // 16)
+    return min(200, max_open_files() // 16)
 
 
-class Sessions:
+class SessionLimit:
     """Middleware that counts WebSockets, refuses those beyond the bound, and closes silent ones.
 
     One that has spoken stays open: a tab may lie idle for days. Whether its browser is still there,
@@ -41,7 +41,7 @@ class Sessions:
             return
         socket = _Socket((scope.get("client") or ("",))[0], receive, send)
         if not self._has_room(socket.client):
-            await refuse(scope, receive, send, 503, FULL)
+            await refuse(scope, receive, send, 503, FULL_SENTENCE)
             return
         self._open.add(socket)
         try:
@@ -88,7 +88,7 @@ class _Socket:
         way = asyncio.ensure_future(self.give_way.wait())
         try:
             await asyncio.wait(
-                {message, way}, timeout=FIRST_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                {message, way}, timeout=FIRST_MESSAGE_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             way.cancel()

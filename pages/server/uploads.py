@@ -19,12 +19,12 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from core.access import SENTENCE, read_only
+from core.access import READ_ONLY_MESSAGE, is_read_only
 from pages.server.hosts import route_of
-from pages.server.limits import memory_bytes
+from pages.server.limits import max_memory_bytes
 
 ROUTE = re.compile("/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
-FILES_A_SESSION = 2
+FILES_PER_SESSION = 2
 """Files of one session held at once; the oldest makes room. A page shows no more uploaders than
 that."""
 IDLE_SECONDS = 30
@@ -35,13 +35,13 @@ hours."""
 LINGER_SECONDS = 2
 """For so long the rest of a refused body is read and dropped, since a client that still sends hears
 no answer."""
-UNSHOWN_SECONDS = 5
+HIDDEN_UPLOADER_SECONDS = 5
 """For so long a file stays in memory when its uploader has left the page."""
-FRAMING = 2**20
+FRAMING_BYTES = 2**20
 """Bytes that the body of an upload may have beside the file's."""
 
 
-class Shown:
+class UploaderRegistry:
     """Sessions whose page shows an uploader; told by the script threads, asked by the server.
 
     A page is drawn anew from top to bottom while an upload is on its way, so what the run before
@@ -52,16 +52,16 @@ class Shown:
         self._shown: dict[str, bool] = {}
         """By session: whether the run under way (or else the last one) has shown an uploader."""
 
-    def run_begins(self, session: str) -> None:
+    def on_run_start(self, session: str) -> None:
         """A page is about to be drawn; an uploader of the run before is still on the screen."""
         if session in self._shown:
             self._shown[session] = False
 
-    def uploader(self, session: str) -> None:
+    def on_uploader_drawn(self, session: str) -> None:
         """The page has just drawn an uploader."""
         self._shown[session] = True
 
-    def run_ended(self, session: str) -> None:
+    def on_run_end(self, session: str) -> None:
         """The page is drawn; if it has drawn no uploader, none is on the screen any longer."""
         if not self._shown.get(session, False):
             self._shown.pop(session, None)
@@ -78,7 +78,7 @@ class Shown:
         return list(self._shown)
 
 
-SHOWN = Shown()
+UPLOADERS = UploaderRegistry()
 
 
 def session_id() -> str:
@@ -94,18 +94,18 @@ def forget_upload(uploaded: UploadedFile) -> None:
         manager.remove_file(session_id(), uploaded.file_id)
 
 
-def largest_upload() -> int:
+def max_upload_bytes() -> int:
     """Bytes that one file may have, and one session may hold: what Streamlit itself is set to."""
     return int(st.get_option("server.maxUploadSize")) * 2**20
 
 
-def largest_together() -> int:
+def max_total_upload_bytes() -> int:
     """Bytes of uploads that all sessions together may hold: of two largest files, and at most half
     of the memory."""
-    return min(2 * largest_upload(), memory_bytes() // 2)
+    return min(2 * max_upload_bytes(), max_memory_bytes() // 2)
 
 
-def held() -> dict[str, dict[str, int]]:
+def held_bytes() -> dict[str, dict[str, int]]:
     """Bytes of every file that is held, by session and file id, oldest first."""
     return {
         session: {key: len(file.data) for key, file in list(files.items())}
@@ -119,11 +119,11 @@ def _manager() -> MemoryUploadedFileManager:
     return manager
 
 
-class Uploads:
+class UploadLimit:
     """Middleware that refuses an upload before its body is read, or as soon as it exceeds the room
     there is."""
 
-    def __init__(self, app: ASGIApp, shown: Shown = SHOWN) -> None:
+    def __init__(self, app: ASGIApp, shown: UploaderRegistry = UPLOADERS) -> None:
         self.app = app
         self.shown = shown
         self._coming: list[_Body] = []
@@ -135,7 +135,7 @@ class Uploads:
         # Streamlit itself refuses, with its body unread, an upload for a session that is not
         # connected.
         if match is None or not (
-            read_only() or runtime.get_instance().is_active_session(match["session"])
+            is_read_only() or runtime.get_instance().is_active_session(match["session"])
         ):
             await self.app(scope, receive, send)
             return
@@ -143,7 +143,7 @@ class Uploads:
         body = _Body(self, match["session"], receive)
         try:
             self._admit(match["session"], match["file"])
-            self.set_aside(body, int(length) if length.isdecimal() else 0)
+            self.reserve(body, int(length) if length.isdecimal() else 0)
         except HTTPException as refusal:
             await _refuse(receive, send, refusal)
             return
@@ -155,34 +155,34 @@ class Uploads:
 
     def _admit(self, session: str, file: str) -> None:
         """Makes room for one more file of the session; an HTTPException where it may not upload."""
-        if read_only():
-            raise HTTPException(403, SENTENCE)
+        if is_read_only():
+            raise HTTPException(403, READ_ONLY_MESSAGE)
         if session not in self.shown:
             raise HTTPException(403, "No page of this session asks for a file.")
         coming = sum(body.session == session for body in self._coming)
-        if coming >= FILES_A_SESSION:
+        if coming >= FILES_PER_SESSION:
             raise HTTPException(
                 429, "This session is uploading other files; wait until they are there."
             )
-        others = [key for key in held().get(session, {}) if key != file]
-        for oldest in others[: max(0, len(others) + coming + 1 - FILES_A_SESSION)]:
+        others = [key for key in held_bytes().get(session, {}) if key != file]
+        for oldest in others[: max(0, len(others) + coming + 1 - FILES_PER_SESSION)]:
             _manager().remove_file(session, oldest)
 
-    def set_aside(self, body: "_Body", size: int) -> None:
+    def reserve(self, body: "_Body", size: int) -> None:
         """Counts `size` more bytes of the body as on their way; an HTTPException where they have no
         room."""
-        held_by = {session: sum(files.values()) for session, files in held().items()}
+        held_by = {session: sum(files.values()) for session, files in held_bytes().items()}
         mine = held_by.get(body.session, 0) + sum(
             one.size for one in self._coming if one.session == body.session
         )
-        if mine + size > largest_upload() + FRAMING:
+        if mine + size > max_upload_bytes() + FRAMING_BYTES:
             raise HTTPException(
                 413,
-                f"{size:,} bytes are too many: a session may hold {largest_upload():,} at once.",
+                f"{size:,} bytes are too many: a session may hold {max_upload_bytes():,} at once.",
             )
         if (
             sum(held_by.values()) + sum(one.size for one in self._coming) + size
-            > largest_together()
+            > max_total_upload_bytes()
         ):
             raise HTTPException(
                 429, "The server holds as many uploads as it has room for; try again in a minute."
@@ -197,7 +197,7 @@ class _Body:
     size: bytes set aside for it.
     """
 
-    def __init__(self, uploads: Uploads, session: str, receive: Receive) -> None:
+    def __init__(self, uploads: UploadLimit, session: str, receive: Receive) -> None:
         self.uploads, self.session, self._receive = uploads, session, receive
         self.size = 0
         self._came = 0
@@ -224,7 +224,7 @@ class _Body:
         self._came += came
         self._window_came += came
         if self._came > self.size:
-            self.uploads.set_aside(self, self._came - self.size)
+            self.uploads.reserve(self, self._came - self.size)
         if time.monotonic() > self._window_ends:
             if more and self._window_came < WINDOW_BYTES:
                 raise HTTPException(408, "The file comes too slowly.")
@@ -248,7 +248,9 @@ async def _refuse(receive: Receive, send: Send, refusal: HTTPException) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def free_unused(shown: Shown, unused_since: dict[str, float], now: float, seconds: float) -> None:
+def drop_unused_uploads(
+    shown: UploaderRegistry, unused_since: dict[str, float], now: float, seconds: float
+) -> None:
     """Drops uploads of sessions whose page asks for no file any longer, and of those that are gone
     for `seconds`.
 
@@ -258,13 +260,13 @@ def free_unused(shown: Shown, unused_since: dict[str, float], now: float, second
     unused_since: when each was first seen so; kept up by this function.
     """
     instance = runtime.get_instance()
-    known = {*held(), *shown.sessions()}
+    known = {*held_bytes(), *shown.sessions()}
     for session in known | unused_since.keys():
         active = instance.is_active_session(session)
         if session not in known or (active and session in shown):
             unused_since.pop(session, None)
         elif now - unused_since.setdefault(session, now) >= (
-            UNSHOWN_SECONDS if active else seconds
+            HIDDEN_UPLOADER_SECONDS if active else seconds
         ):
             _manager().remove_session_files(session)
             shown.forget(session)

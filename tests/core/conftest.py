@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from core.data.preprocessing import Preprocessing, fit
+from core.data.preprocessing import Preprocessing, fit_preprocessing
 from core.data.profile import drift_counts
-from core.training.unknown_values import known_in_training
+from core.training.unknown_values import known_shares
 from tests.core.training.changed_spellings import Columns, simulate_columns, to_table
 
 
@@ -16,10 +16,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Preprocessing, np
     rows = to_table(
         simulate_columns(tmp_path_factory.mktemp("rows") / "train.tsv", 4000, "source", 1)
     )
-    preprocessing = fit(rows, min_count=3)
-    return preprocessing, known_in_training(
-        preprocessing, drift_counts(preprocessing.encode(rows).ids)
-    )
+    preprocessing = fit_preprocessing(rows, min_count=3)
+    return preprocessing, known_shares(preprocessing, drift_counts(preprocessing.encode(rows).ids))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from core.runs.removal import delete_backbone
 from core.runs.store import RunStore
 from core.runs.submit import submit_finetune, submit_interpolation, submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
-from core.training.moved import measure_moved
+from core.training.moved import measure_weight_drift
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import BUNDLED_BACKBONES, Workspace
 from tests.core.data.helpers import fingerprint, rows, text
@@ -54,7 +54,7 @@ def test_nothing_is_added_changed_removed_or_started(
             workspace, SweepSpec(dataset.id, card.id, (Arm("depth", 0),)), "sweep"
         ),
         lambda: run_demo(workspace),
-        lambda: measure_moved(workspace, run),
+        lambda: measure_weight_drift(workspace, run),
         lambda: store.request_cancel(run.id),
         lambda: store.resume(run.id),
         lambda: store.annotate(run.id, "other", [], ""),

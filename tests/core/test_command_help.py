@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from core.__main__ import build_parser, main
-from core.command_help import GROUPS
+from core.command_help import COMMAND_GROUPS
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
@@ -16,7 +16,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def test_every_command_is_in_one_group() -> None:
-    assert sorted(name for names in GROUPS.values() for name in names) == sorted(commands())
+    assert sorted(name for names in COMMAND_GROUPS.values() for name in names) == sorted(commands())
 
 
 @pytest.mark.parametrize("columns", ["20", "80", "200"])

@@ -21,8 +21,8 @@ from core.data.preprocessing import load_preprocessing
 from core.models.backbone import load_backbone
 from core.models.card import load_card
 from core.models.library import list_backbones
-from core.models.network import scores_of
-from core.runs.launch import worker_alive
+from core.models.network import click_probabilities
+from core.runs.launch import is_worker_alive
 from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.data.helpers import fingerprint, rows, text
@@ -138,7 +138,7 @@ def test_score_labelled_or_not_equals_the_network(
     lines = rows(50, seed=8)
     (tmp_path / "labelled.tsv").write_bytes(text(lines))
     (tmp_path / "unlabelled.tsv").write_bytes(text([line[1:] for line in lines]))
-    while worker_alive(workspace, "cpu"):
+    while is_worker_alive(workspace, "cpu"):
         # It looks for runs, and SQLite lays files beside the store for each look.
         time.sleep(0.1)
     before = fingerprint(workspace)
@@ -166,7 +166,7 @@ def test_score_labelled_or_not_equals_the_network(
             (torch.from_numpy(encoded.ids), torch.from_numpy(encoded.numerics))
         )
     assert outputs.shape[1] == 2
-    np.testing.assert_allclose(first["score"], scores_of(outputs).numpy(), atol=1e-6)
+    np.testing.assert_allclose(first["score"], click_probabilities(outputs).numpy(), atol=1e-6)
     assert first["row"].tolist() == list(range(1, 51))
     assert (first["predicted_click"] == (first["score"] >= said["threshold"])).all()
 

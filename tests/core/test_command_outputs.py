@@ -59,8 +59,8 @@ def test_a_place_that_cannot_be_written(
         raise AssertionError("work was done before the output was checked")
 
     for place in (
-        "core.training.apply.load_backbone", "core.data.simulate._Model", "core.report.html_report.judged",
-        "core.models.exchange.hash_file", "core.training.export._fill", "core.tracking.tracked.tracked",
+        "core.training.apply.load_backbone", "core.data.simulate._GenerativeModel", "core.report.html_report.judged",
+        "core.models.exchange.hash_file", "core.training.export._write_model", "core.tracking.tracked.track_run",
     ):  # fmt: skip
         monkeypatch.setattr(place, worked)
     (tmp_path / "file").write_text("mine")

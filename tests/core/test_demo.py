@@ -19,11 +19,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_dataset_is_made_once_and_marked_simulated(workspace: Workspace) -> None:
     shares: list[float] = []
-    first = demo.ensure_demo(workspace, shares.append)
-    assert demo.ensure_demo(workspace) == first
+    first = demo.ensure_demo_dataset(workspace, shares.append)
+    assert demo.ensure_demo_dataset(workspace) == first
     assert first.simulated and first.has_source and first.rows == 2000
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
-    assert [sample.name for sample in list_samples(workspace)] == [demo.SAMPLE]
+    assert [sample.name for sample in list_samples(workspace)] == [demo.SAMPLE_NAME]
     assert len(list_datasets(workspace)) == 1
     assert not list(workspace.uploads.iterdir()), "the simulated file itself is not kept"
 
@@ -33,7 +33,7 @@ def test_the_sweep_has_every_depth_the_controls_and_a_mixing_at_its_end(
 ) -> None:
     sweep = demo.run_demo(workspace)
     store = RunStore(workspace)
-    runs = store.group(sweep.id)
+    runs = store.list_group(sweep.id)
     first = [(run.request["strategy"], run.request["freeze_depth"]) for run in runs[:8]]
     assert first == [*(("depth", depth) for depth in range(6)), ("zero-shot", 0), ("scratch", 0)]
     assert len(runs) == 15, "zero-shot has no second seed"
@@ -44,11 +44,11 @@ def test_the_sweep_has_every_depth_the_controls_and_a_mixing_at_its_end(
 def test_running_it_again_queues_only_what_broke_off(workspace: Workspace) -> None:
     sweep = demo.run_demo(workspace)
     store = RunStore(workspace)
-    store.request_cancel(store.group(sweep.id)[3].id)
+    store.request_cancel(store.list_group(sweep.id)[3].id)
     assert demo.run_demo(workspace) == sweep
-    assert [run.status for run in store.group(sweep.id)] == ["queued"] * 15
+    assert [run.status for run in store.list_group(sweep.id)] == ["queued"] * 15
     assert len(store.list(kind="interpolate")) == 1
-    for run in store.group(sweep.id):
+    for run in store.list_group(sweep.id):
         store.delete(run.id)
     assert demo.demo_sweep(workspace) is None
     again = demo.run_demo(workspace)
@@ -86,7 +86,7 @@ def test_what_keeps_the_command_from_it_is_a_sentence(
 
     monkeypatch.setenv("THAW_HOME", str(workspace.root))
     monkeypatch.setattr("sys.argv", ["demo"])
-    monkeypatch.setattr(demo, "ensure_demo", refuse)
+    monkeypatch.setattr(demo, "ensure_demo_dataset", refuse)
     assert demo.main() == 1
     said = capsys.readouterr().err
     assert (

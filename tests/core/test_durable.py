@@ -10,7 +10,7 @@ import pytest
 from core import durable
 from core.durable import (
     make_folder,
-    publish,
+    publish_folder,
     remove_folder,
     remove_folders,
     staging,
@@ -18,7 +18,7 @@ from core.durable import (
     write_file,
 )
 from core.errors import RunError
-from core.leftovers import clear_beside
+from core.leftovers import remove_leftovers_in
 from core.write_guard import guard_writes
 
 
@@ -64,7 +64,7 @@ def test_a_folder_is_synced_from_within_then_named_then_its_name_is_synced(
     tmp_path: Path, calls: list[str]
 ) -> None:
     with staging(tmp_path) as new:
-        publish(folder_of(new, "new"), tmp_path / "it")
+        publish_folder(folder_of(new, "new"), tmp_path / "it")
     assert calls == ["sync file", "sync inner", "sync it", "rename it", f"sync {tmp_path.name}"]
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
@@ -82,10 +82,10 @@ def test_a_folder_takes_the_place_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
 ) -> None:
     if system == "cannot exchange":
-        monkeypatch.setattr(durable, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(durable, "_swap", lambda one, other: False)
     for word in ("old", "new"):
         with staging(tmp_path) as new:
-            publish(folder_of(new, word), tmp_path / "it")
+            publish_folder(folder_of(new, word), tmp_path / "it")
     assert (tmp_path / "it" / "inner" / "file").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
@@ -98,7 +98,7 @@ def test_a_kill_at_any_step_of_replacing_leaves_one_of_the_two(
     """Every rename and every sync of a name ends the process; the next writer there finds the old
     or the new."""
     with staging(tmp_path) as new:
-        publish(folder_of(new, "old"), tmp_path / "it")
+        publish_folder(folder_of(new, "old"), tmp_path / "it")
     child = os.fork()
     if child == 0:
         left = [at]
@@ -115,19 +115,19 @@ def test_a_kill_at_any_step_of_replacing_leaves_one_of_the_two(
         for owner, name in ((Path, "rename"), (os, "fsync")):
             setattr(owner, name, dying(getattr(owner, name)))
         if system == "cannot exchange":
-            durable._exchange = lambda one, other: False
+            durable._swap = lambda one, other: False
         with staging(tmp_path) as new:
-            publish(folder_of(new, "new"), tmp_path / "it")
+            publish_folder(folder_of(new, "new"), tmp_path / "it")
         os._exit(0)
     os.waitpid(child, 0)
-    clear_beside(tmp_path)
+    remove_leftovers_in(tmp_path)
     assert (tmp_path / "it" / "inner" / "file").read_text() in ("old", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
 
 def test_a_replacing_that_fails_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with staging(tmp_path) as new:
-        publish(folder_of(new, "old"), tmp_path / "it")
+        publish_folder(folder_of(new, "old"), tmp_path / "it")
     rename = Path.rename
 
     def failing(path: Path, target: Path) -> Path:
@@ -135,10 +135,10 @@ def test_a_replacing_that_fails_is_undone(tmp_path: Path, monkeypatch: pytest.Mo
             raise OSError(errno.EIO, "Input/output error")
         return rename(path, target)
 
-    monkeypatch.setattr(durable, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(durable, "_swap", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(OSError, match="Input"), staging(tmp_path) as new:
-        publish(folder_of(new, "new"), tmp_path / "it")
+        publish_folder(folder_of(new, "new"), tmp_path / "it")
     assert (tmp_path / "it" / "inner" / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
@@ -170,7 +170,7 @@ def test_a_folder_takes_the_place_of_whatever_is_there(tmp_path: Path, there: st
     else:
         (tmp_path / "it").mkdir()
     with staging(tmp_path) as new:
-        publish(folder_of(new, "new"), tmp_path / "it")
+        publish_folder(folder_of(new, "new"), tmp_path / "it")
     assert (tmp_path / "it" / "inner" / "file").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
@@ -190,7 +190,7 @@ def test_what_is_staged_is_synced_once_it_is_named(tmp_path: Path, calls: list[s
     with staging(tmp_path) as new:
         write_file(new / "a.txt", lambda part: part.write_text("a"))
         assert calls == ["rename a.txt"]
-        publish(new, tmp_path / "it")
+        publish_folder(new, tmp_path / "it")
     assert calls == [
         "rename a.txt",
         "sync a.txt",

@@ -26,15 +26,15 @@ from safetensors.torch import save_file
 from core.errors import (
     BadInput,
     RunError,
-    device_failed,
-    out_of_memory,
-    refused_by_system,
-    system_sentence,
+    caused_by_gpu_failure,
+    caused_by_out_of_memory,
+    caused_by_system,
+    explain_system_error,
 )
 from core.models.backbone import load_weights
 from core.models.card import load_card
 from core.runs.database import is_busy
-from core.training.checkpoint import read_values
+from core.training.checkpoint import read_checkpoint
 from core.workspace import write_atomic
 from tests.faults.disks import fill_disk, remount_read_only
 
@@ -81,7 +81,7 @@ def failure(act: Callable[[], object]) -> BaseException:
 
 
 def said(act: Callable[[], object], root: Path) -> str:
-    return system_sentence(failure(act), root) or ""
+    return explain_system_error(failure(act), root) or ""
 
 
 @pytest.fixture
@@ -128,8 +128,8 @@ def test_a_full_disk_is_the_disk_of_the_file(writer: str, small_disk: Path, tmp_
         isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename == str(target)
     )
     elsewhere, inside = (
-        system_sentence(error, tmp_path / "workspace"),
-        system_sentence(error, small_disk),
+        explain_system_error(error, tmp_path / "workspace"),
+        explain_system_error(error, small_disk),
     )
     assert (
         elsewhere
@@ -246,7 +246,7 @@ def test_too_many_open_files(tmp_path: Path) -> None:
                 opened.append(os.open(os.devnull, os.O_RDONLY))
 
         errors = [failure(open_all), failure(lambda: sqlite3.connect(tmp_path / "thaw.sqlite"))]
-        sentences = [system_sentence(error, tmp_path) for error in errors]
+        sentences = [explain_system_error(error, tmp_path) for error in errors]
     assert isinstance(errors[1], sqlite3.OperationalError)
     assert (
         sentences
@@ -268,8 +268,8 @@ def test_memory_that_runs_out_whoever_asked_for_it(tmp_path: Path) -> None:
         lambda: pa.allocate_buffer(2**50),
     ):
         error = failure(act)
-        assert out_of_memory(error) and "ran out of memory" in (
-            system_sentence(error, tmp_path) or ""
+        assert caused_by_out_of_memory(error) and "ran out of memory" in (
+            explain_system_error(error, tmp_path) or ""
         ), repr(error)
     for error in (
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -278,8 +278,8 @@ def test_memory_that_runs_out_whoever_asked_for_it(tmp_path: Path) -> None:
         ),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
     ):
-        assert out_of_memory(error) and refused_by_system(error), repr(error)
-    assert not out_of_memory(OutOfMemoryError("CUDA out of memory"))
+        assert caused_by_out_of_memory(error) and caused_by_system(error), repr(error)
+    assert not caused_by_out_of_memory(OutOfMemoryError("CUDA out of memory"))
 
 
 @pytest.fixture
@@ -306,7 +306,7 @@ def test_the_store_is_busy_damaged_or_no_store(store: Path) -> None:
 
 def test_a_lock_of_the_log_that_a_stopped_process_holds_is_a_busy_store(tmp_path: Path) -> None:
     error = sqlite3.OperationalError("locking protocol")
-    assert "store is busy" in (system_sentence(error, tmp_path) or "")
+    assert "store is busy" in (explain_system_error(error, tmp_path) or "")
     assert is_busy(error) and not is_busy(sqlite3.OperationalError("no such function: f"))
 
 
@@ -321,13 +321,13 @@ def test_the_store_on_a_disk_that_is_full_or_read_only(store: Path, small_disk: 
         assert isinstance(error, sqlite3.OperationalError)
         codes.append(error.sqlite_errorcode & 0xFF)
         assert f"{str(small_disk)!r} is full. Free some space" in (
-            system_sentence(error, small_disk) or ""
+            explain_system_error(error, small_disk) or ""
         )
         ballast.unlink()
         for left in small_disk.glob("thaw.sqlite-*"):
             left.unlink()
     assert codes == [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR]
-    assert "is full" not in (system_sentence(error, small_disk) or ""), (
+    assert "is full" not in (explain_system_error(error, small_disk) or ""), (
         "the same error with room again"
     )
     remount_read_only(small_disk)
@@ -382,26 +382,29 @@ LOOK_ALIKES = [
 @pytest.mark.parametrize("error", LOOK_ALIKES, ids=repr)
 def test_words_alone_say_nothing(error: Exception, tmp_path: Path) -> None:
     assert (
-        system_sentence(error, tmp_path) is None
-        and not out_of_memory(error)
-        and not refused_by_system(error)
+        explain_system_error(error, tmp_path) is None
+        and not caused_by_out_of_memory(error)
+        and not caused_by_system(error)
     )
 
 
 def test_a_right_that_no_file_is_named_for_blames_no_workspace(tmp_path: Path) -> None:
     """Such as that to stop another user's process."""
     assert (
-        system_sentence(PermissionError(errno.EPERM, "Operation not permitted"), tmp_path) is None
+        explain_system_error(PermissionError(errno.EPERM, "Operation not permitted"), tmp_path)
+        is None
     )
 
 
 def test_a_gpu_that_failed_is_told_by_type_or_torchs_whole_message() -> None:
-    assert device_failed(
+    assert caused_by_gpu_failure(
         RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported")
     )
-    assert device_failed(torch.AcceleratorError("CUDA error: device-side assert triggered"))
-    assert not device_failed(ValueError("CUDA error: unspecified launch failure"))
-    assert not device_failed(RuntimeError("The log holds 'CUDA error: unspecified launch failure'"))
+    assert caused_by_gpu_failure(torch.AcceleratorError("CUDA error: device-side assert triggered"))
+    assert not caused_by_gpu_failure(ValueError("CUDA error: unspecified launch failure"))
+    assert not caused_by_gpu_failure(
+        RuntimeError("The log holds 'CUDA error: unspecified launch failure'")
+    )
 
 
 def test_what_an_error_was_raised_from_counts(tmp_path: Path) -> None:
@@ -417,7 +420,7 @@ def test_what_an_error_was_raised_from_counts(tmp_path: Path) -> None:
 
     caused = ValueError("the archive is not closed")
     caused.__cause__ = full
-    assert "is full" in (system_sentence(caused, tmp_path) or "")
+    assert "is full" in (explain_system_error(caused, tmp_path) or "")
     assert "is full" in said(
         lambda: raise_while_handling(ValueError("the archive is not closed")), tmp_path
     )
@@ -427,7 +430,7 @@ def test_what_an_error_was_raised_from_counts(tmp_path: Path) -> None:
     )
     loop = ValueError("a"), ValueError("b")
     loop[0].__cause__, loop[1].__cause__ = loop[1], loop[0]
-    assert system_sentence(loop[0], tmp_path) is None
+    assert explain_system_error(loop[0], tmp_path) is None
 
 
 def test_a_path_that_cannot_be(tmp_path: Path) -> None:
@@ -471,7 +474,7 @@ def test_a_failing_system_is_not_called_a_bad_file(
 
     (folder / "checkpoint.pt").write_bytes(b"whole")
     monkeypatch.setattr(torch, "load", load)
-    assert out_of_memory(
-        failure(lambda: read_values(folder / "checkpoint.pt", torch.device("cpu")))
+    assert caused_by_out_of_memory(
+        failure(lambda: read_checkpoint(folder / "checkpoint.pt", torch.device("cpu")))
     )
     assert (folder / "checkpoint.pt").read_bytes() == b"whole"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from core.durable import staging
-from core.leftovers import clear_below, clear_beside, part_folder
+from core.leftovers import part_folder, remove_leftovers_below, remove_leftovers_in
 
 LONG_AGO = 1_000_000_000.0
 
@@ -54,7 +54,7 @@ def writer(tmp_path: Path) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("clear", [clear_beside, clear_below])
+@pytest.mark.parametrize("clear", [remove_leftovers_in, remove_leftovers_below])
 def test_another_process_at_work_is_let_alone_however_old_its_files_look(
     writer: subprocess.Popen[str], tmp_path: Path, clear: object
 ) -> None:
@@ -98,7 +98,7 @@ def test_another_thread_at_work_is_let_alone(tmp_path: Path) -> None:
     thread.start()
     ready.wait()
     make_old(tmp_path)
-    clear_below(tmp_path)
+    remove_leftovers_below(tmp_path)
     with staging(tmp_path):
         pass
     over.set()
@@ -120,7 +120,7 @@ def test_a_fork_that_outlives_its_parent_is_let_alone(tmp_path: Path) -> None:
     assert process.stdout is not None and process.stdin is not None
     process.stdout.readline()
     process.wait()
-    clear_below(tmp_path)
+    remove_leftovers_below(tmp_path)
     assert [*tmp_path.rglob("half")]
     process.stdin.close()
     process.stdout.read()
@@ -150,11 +150,11 @@ with staging(Path(sys.argv[1])) as folder:
     process.stdin.write("die\n")
     process.stdin.flush()
     process.wait()
-    clear_below(tmp_path)
+    remove_leftovers_below(tmp_path)
     assert [*tmp_path.rglob("half")]
     process.stdin.close()
     process.stdout.read()
-    clear_below(tmp_path)
+    remove_leftovers_below(tmp_path)
     assert not parts(tmp_path)
 
 
@@ -162,7 +162,7 @@ def test_a_lock_without_a_folder_and_a_folder_without_a_lock_go(tmp_path: Path) 
     """Either may be what a cut of power leaves."""
     (tmp_path / ".part-thaw-0123456789abcdef.lock").touch()
     (tmp_path / ".part-thaw-fedcba9876543210").mkdir()
-    clear_beside(tmp_path)
+    remove_leftovers_in(tmp_path)
     assert not parts(tmp_path)
 
 
@@ -176,14 +176,14 @@ def test_a_sweep_between_the_making_and_the_locking_costs_a_name(
         found = real(path, flags, *rights)
         if flags & os.O_EXCL and not swept:
             swept.append(path)
-            clear_beside(tmp_path)
+            remove_leftovers_in(tmp_path)
             assert not parts(tmp_path)
         return found
 
     monkeypatch.setattr(os, "open", swept_at_once)
     with staging(tmp_path) as folder:
         assert folder.exists()
-        clear_beside(tmp_path)
+        remove_leftovers_in(tmp_path)
         assert folder.exists()
     assert swept
 
@@ -201,7 +201,7 @@ def test_what_earlier_versions_left_goes_only_where_nobody_can_be_writing(
     for name in (".part-abcd_123", ".part-0011.json"):
         (tmp_path / "s-1" / name).mkdir(parents=True)
         os.utime(tmp_path / "s-1" / name, (touched, touched))
-    clear_below(tmp_path)
+    remove_leftovers_below(tmp_path)
     assert bool(parts(tmp_path / "s-1")) != goes
 
 
@@ -210,7 +210,7 @@ def test_what_others_own_is_let_alone(tmp_path: Path, monkeypatch: pytest.Monkey
     part = tmp_path / ".part-thaw-0123456789abcdef"
     (part / "replaced").mkdir(parents=True)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    clear_beside(tmp_path)
+    remove_leftovers_in(tmp_path)
     assert part.exists()
 
 
@@ -218,7 +218,7 @@ def test_a_link_is_no_part(tmp_path: Path) -> None:
     aim = tmp_path / "aim"
     (aim / "replaced" / "theirs").mkdir(parents=True)
     (tmp_path / ".part-thaw-0123456789abcdef").symlink_to(aim)
-    clear_beside(tmp_path)
+    remove_leftovers_in(tmp_path)
     assert (aim / "replaced" / "theirs").exists()
     assert not parts(tmp_path)
 
@@ -237,6 +237,6 @@ def test_where_there_are_no_locks_nothing_is_taken_for_a_leftover(
     monkeypatch.setattr(fcntl, "flock", refused)
     with staging(tmp_path) as folder:
         make_old(tmp_path)
-        clear_below(tmp_path)
+        remove_leftovers_below(tmp_path)
         assert folder.exists()
     assert not parts(tmp_path)

@@ -15,17 +15,17 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from core.__main__ import main
 from core.access import READ_ONLY
-from core.data.datasets import Dataset, find_dataset, parts_of
-from core.data.datasets import test_rows as rows_to_test
+from core.data.datasets import Dataset, find_dataset, load_parts
+from core.data.datasets import select_test_rows as rows_to_test
 from core.data.samples import list_samples
 from core.data.schema import FIELDS
-from core.data.split import PARTS
+from core.data.split import SPLIT_PARTS
 from core.models.library import find_backbone
 from core.report import decisions
 from core.runs import kept, submit, sweep
 from core.runs.store import Run, RunStore
 from core.runs.sweep import Arm, Sweep, SweepSpec, list_sweeps, submit_sweep
-from core.runs.worker import carry_out
+from core.runs.worker import run_job
 from core.training.job import execute
 from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
@@ -52,14 +52,14 @@ def workspace(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             space, SweepSpec(dataset.id, "simulated-dnn", arms, SEEDS, train=TRAIN), "done"
         )
         while run := store.claim("cpu", 1):
-            carry_out(space, store, run, execute)
+            run_job(space, store, run, execute)
         submit_sweep(
             space,
             SweepSpec(dataset.id, "simulated-dnn", (Arm("scratch"),), (0,), train=TRAIN),
             "waits",
         )
     store.annotate(
-        store.group(find(space, "done").id)[0].id,
+        store.list_group(find(space, "done").id)[0].id,
         name="=the first",
         tags=["baseline"],
         note="of Monday",
@@ -99,7 +99,7 @@ def find(workspace: Workspace, name: str) -> Sweep:
 
 
 def done(workspace: Workspace) -> list[Run]:
-    return RunStore(workspace).group(find(workspace, "done").id)
+    return RunStore(workspace).list_group(find(workspace, "done").id)
 
 
 def file_of_rows(workspace: Workspace) -> pd.DataFrame:
@@ -159,13 +159,15 @@ def test_drift_is_of_the_source_and_the_target_training_rows(
     workspace: Workspace, say: Say
 ) -> None:
     dataset = find_dataset(workspace, "tiny")
-    rows, parts = file_of_rows(workspace), parts_of(dataset)
+    rows, parts = file_of_rows(workspace), load_parts(dataset)
     found = say("drift", "--dataset", dataset.id)["fields"]
     assert {one["field"] for one in found} == set(FIELDS)
     assert [one["psi"] for one in found] == sorted((one["psi"] for one in found), reverse=True)
     for one in found:
         for domain in ("source", "target"):
-            missing = rows[one["field"]][parts == PARTS.index(f"{domain}_train")].isna().mean()
+            missing = (
+                rows[one["field"]][parts == SPLIT_PARTS.index(f"{domain}_train")].isna().mean()
+            )
             assert one[f"missing_{domain}"] == pytest.approx(missing)
     assert {one["level"] for one in found} <= {"little", "some", "strong"}
 
@@ -173,7 +175,7 @@ def test_drift_is_of_the_source_and_the_target_training_rows(
 def test_vocabulary_counts_values_the_backbone_never_saw(workspace: Workspace, say: Say) -> None:
     dataset, card = find_dataset(workspace, "tiny"), find_backbone(workspace, "Simulated DNN")
     known = pd.read_parquet(card.folder / "preprocessing" / "vocabulary.parquet")
-    rows = file_of_rows(workspace)[parts_of(dataset) == PARTS.index("target_train")]
+    rows = file_of_rows(workspace)[load_parts(dataset) == SPLIT_PARTS.index("target_train")]
     found = say("vocabulary", "--backbone", "Simulated DNN", "--dataset", "tiny")
     present = unseen = 0
     for one in found["fields"]:
@@ -338,8 +340,8 @@ def test_slices_by_a_column_that_the_file_brought_along(
     run = by_arm(workspace, "depth", 1)[0]
     label = arrays_of(workspace, run)["target_test_label"]
     days = [f"day {place % 2}" for place in range(len(file_of_rows(workspace)))]
-    monkeypatch.setattr(decisions, "kept_columns", lambda *_: ("day",))
-    monkeypatch.setattr(decisions, "column_values", lambda *_: pa.chunked_array([days]))
+    monkeypatch.setattr(decisions, "shared_extra_columns", lambda *_: ("day",))
+    monkeypatch.setattr(decisions, "read_column", lambda *_: pa.chunked_array([days]))
     found = say("slices", "--run", run.id, "--column", "day")["slices"]
     assert {row["slice"] for row in found} == {"day 0", "day 1"}
     assert sum(row["rows"] for row in found if row["arm"] == "after") == len(label)
@@ -365,7 +367,7 @@ def test_scored_files_are_listed_and_deleted(
     run = done(workspace)[0]
     for content in ("a", "b"):
         (tmp_path / content).write_text(content)
-        kept.score_and_keep(workspace, run.id, tmp_path / content, "mine.tsv", "reject")
+        kept.score_and_store(workspace, run.id, tmp_path / content, "mine.tsv", "reject")
     found = say("scored", "--run", run.id)["scored"]
     assert [one["file"] for one in found] == ["mine.tsv", "mine.tsv"] and found[0]["rows"] == 1
     assert "keeps 2 scored files named 'mine.tsv'" in refuse(
@@ -391,7 +393,7 @@ def test_scored_files_are_listed_and_deleted(
         )
         == 0
     )
-    assert [one.id for one in kept.scorings(workspace, run.id)] == [found[1]["id"]]
+    assert [one.id for one in kept.list_scorings(workspace, run.id)] == [found[1]["id"]]
 
 
 def test_a_dry_run_queues_nothing_and_says_what_the_run_has(workspace: Workspace, say: Say) -> None:
@@ -452,7 +454,7 @@ def test_controls_are_queued_beside_the_run(
 
     def carry_out_all(*_: object) -> None:
         while run := store.claim("cpu", 1):
-            carry_out(space, store, run, execute)
+            run_job(space, store, run, execute)
 
     monkeypatch.setattr(submit, "ensure_worker", carry_out_all)
     words = [

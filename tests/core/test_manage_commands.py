@@ -21,12 +21,12 @@ from core.data.split import SplitSpec
 from core.models.card import BackboneCard
 from core.models.library import list_backbones
 from core.runs import submit, sweep
-from core.runs.launch import CLUSTER
+from core.runs.launch import CLUSTER_QUEUE
 from core.runs.reproduce import sweep_commands
 from core.runs.store import Run, RunStore
 from core.runs.submit import submit_interpolation
 from core.runs.sweep import Arm, Sweep, SweepSpec, find_sweep, list_sweeps, submit_sweep
-from core.runs.worker import work
+from core.runs.worker import run_worker
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace
 from tests.core.data.helpers import fingerprint
@@ -123,9 +123,9 @@ def test_cancel_ends_what_waits_and_waits_for_what_runs(tiny: Tiny, say: Say, ru
         store.finish(begun.id, "cancelled", "Cancelled.")
 
     stopping = threading.Thread(target=worker)
-    from core.runs.launch import lane_lock
+    from core.runs.launch import worker_lock
 
-    with lane_lock(workspace, "cpu").acquire():
+    with worker_lock(workspace, "cpu").acquire():
         stopping.start()
         found = say("cancel", "--run", f"{run.id},{begun.id}")
         stopping.join()
@@ -136,10 +136,10 @@ def test_cancel_ends_what_waits_and_waits_for_what_runs(tiny: Tiny, say: Say, ru
 def test_cancel_without_waiting_says_that_the_run_is_stopping(
     tiny: Tiny, say: Say, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from core.runs.launch import lane_lock
+    from core.runs.launch import worker_lock
 
     begun = running(tiny)
-    with lane_lock(tiny[0], "cpu").acquire():
+    with worker_lock(tiny[0], "cpu").acquire():
         assert (
             main(["--workspace", str(tiny[0].root), "cancel", "--run", begun.id, "--no-wait"]) == 0
         )
@@ -153,7 +153,7 @@ def test_cancel_and_resume_a_whole_sweep(
     store = RunStore(tiny[0])
     assert "nothing to resume" in refuse("resume", "--sweep", "two arms")
     assert len(say("cancel", "--sweep", "two arms")["runs"]) == 4
-    assert {run.status for run in store.group(waiting.id)} == {"cancelled"}
+    assert {run.status for run in store.list_group(waiting.id)} == {"cancelled"}
     assert "nothing to cancel" in refuse("cancel", "--sweep", waiting.id)
     found = say("resume", "--sweep", "two arms", "--no-wait")
     assert [one["status"] for one in found["runs"]] == ["queued"] * 4
@@ -167,7 +167,7 @@ def test_resume_follows_the_run_to_its_end(
     workspace = tiny[0]
     RunStore(workspace).request_cancel(run.id)
     monkeypatch.setattr(
-        submit, "ensure_worker", lambda *_: work(workspace, "cpu", execute, linger=0.1)
+        submit, "ensure_worker", lambda *_: run_worker(workspace, "cpu", execute, idle_timeout=0.1)
     )
     found = say("resume", "--run", run.id)
     assert found["run"]["id"] == run.id and found["run"]["status"] == "done"
@@ -207,9 +207,9 @@ def test_a_run_that_the_command_line_carries_out_itself_wakes_no_worker(
     monkeypatch.setattr(submit, "ensure_worker", lambda space, lane: woken.append(lane))
     store = RunStore(tiny[0])
     spec = SweepSpec(tiny[1].id, "simulated-dnn", (Arm("depth", 1),), (0,), train=QUICK)
-    own = submit_sweep(tiny[0], spec, "own", own=True)
-    run = store.group(own.id)[0]
-    assert run.lane == CLUSTER
+    own = submit_sweep(tiny[0], spec, "own", run_here=True)
+    run = store.list_group(own.id)[0]
+    assert run.lane == CLUSTER_QUEUE
     store.request_cancel(run.id)
     assert "give that command again" in refuse("resume", "--run", run.id)
     assert "sweep --name own --arms-at-once N" in refuse("resume", "--sweep", "own")

@@ -11,16 +11,16 @@ from threading import Barrier
 import pytest
 
 from core.__main__ import main
-from core.data.datasets import Dataset, encoded, list_datasets, prepare
+from core.data.datasets import Dataset, list_datasets, load_encoded, prepare
 from core.data.ingest import ingest
-from core.data.preprocessing import fit
-from core.data.samples import delete_sample, list_samples, read_rows
+from core.data.preprocessing import fit_preprocessing
+from core.data.samples import delete_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.models.exchange import export_backbone
 from core.models.library import list_backbones
-from core.named import names_held
+from core.named import names_lock
 from core.runs.submit import submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, list_sweeps, submit_sweep
 from core.training.settings import PretrainRequest
@@ -63,7 +63,7 @@ def test_a_name_of_other_rows_is_refused_before_the_file_is_read(
 ) -> None:
     ingest(workspace, write(tmp_path, text(rows(200)), "one"), "x")
     other = write(tmp_path, text(rows(300, seed=5)), "two")
-    monkeypatch.setattr("core.data.ingest.read_rows", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("core.data.ingest.read_file_rows", lambda *_: pytest.fail("read"))
     with pytest.raises(BadInput, match="already a sample named 'x', with other rows"):
         ingest(workspace, other, "x")
 
@@ -77,17 +77,20 @@ def test_a_dataset_reads_the_rows_of_another_name_once_its_own_sample_is_gone(
     assert first.content_hash == second.content_hash and first.id != second.id
     delete_sample(one)
     for dataset in (first, second):
-        assert len(encoded(workspace, dataset, fit(read_rows(two), 2)).ids) == 400
-    other = fit(read_rows(two), 3)
+        assert (
+            len(load_encoded(workspace, dataset, fit_preprocessing(read_sample_rows(two), 2)).ids)
+            == 400
+        )
+    other = fit_preprocessing(read_sample_rows(two), 3)
     delete_sample(two)
     with pytest.raises(
         BadInput, match="There is no sample 'one' any more, of whose rows the dataset 'one' is made"
     ):
-        encoded(workspace, first, other)
+        load_encoded(workspace, first, other)
     ingest(workspace, path, "three")
     assert (
-        len(encoded(workspace, first, other).ids)
-        == len(encoded(workspace, second, other).ids)
+        len(load_encoded(workspace, first, other).ids)
+        == len(load_encoded(workspace, second, other).ids)
         == 400
     )
 
@@ -217,10 +220,10 @@ def test_a_command_that_was_stopped_while_it_held_the_names_is_said(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("core.named.NAMES_SECONDS", 0.2)
+    monkeypatch.setattr("core.named.NAMES_LOCK_TIMEOUT", 0.2)
     path = write(tmp_path, text(rows(200)))
     words = ["ingest", str(path), "--name", "x", "--no-prepare"]
-    with names_held(workspace):
+    with names_lock(workspace):
         assert "names are given one at a time" in refused(capsys, workspace, *words)
     assert main(["--workspace", str(workspace.root), *words]) == 0
 

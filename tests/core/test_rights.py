@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from core.outputs import output_folder, write_output
-from core.rights import private_files, users_umask
+from core.rights import private_files, user_umask
 from core.workspace import PROJECT, Workspace, open_workspace, write_json
 
 
@@ -60,7 +60,7 @@ def test_what_is_not_ours_beside_a_workspace_keeps_its_rights(tmp_path: Path) ->
 
 def test_an_output_has_the_users_rights_inside_a_private_process(tmp_path: Path) -> None:
     with private_files():
-        assert users_umask() == 0o022
+        assert user_umask() == 0o022
         write_output(tmp_path / "new" / "out.csv", lambda part: part.write_text("x"))
         with output_folder(tmp_path / "folder") as folder:
             (folder / "inner").mkdir()

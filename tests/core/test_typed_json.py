@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from core.data.dialects import Inspection, inspect
+from core.data.dialects import FileFormat, detect_format
 from core.data.options import ReadOptions
-from core.data.read_rows import Reading, RowsRequest
+from core.data.read_rows import ReadSummary, RowsRequest
 from core.typed_json import from_json, to_json
 from tests.core.data.helpers import packed_tar, rows, text, write
 
@@ -20,16 +20,16 @@ def there_and_back(value: Any) -> Any:
 
 
 def test_what_the_readers_hand_over(tmp_path: Path) -> None:
-    form = inspect(
+    form = detect_format(
         write(tmp_path, packed_tar(("train.txt", text(rows(40))), ("test.txt", text(rows(30)))))
     )
-    assert form.others and form.notes
+    assert form.other_members and form.notes
     options = ReadOptions("a", {"I1": "x", "I2": 3, "C1": None}, ("k",))
     for value in (
         form,
         options,
         ReadOptions(),
-        Reading(True, 1, 0, 2, ("é",), (("?", 3),), False, ""),
+        ReadSummary(True, 1, 0, 2, ("é",), (("?", 3),), False, ""),
     ):
         assert there_and_back(value) == value
     request = RowsRequest("a", "b", form, True, "optional")
@@ -38,17 +38,17 @@ def test_what_the_readers_hand_over(tmp_path: Path) -> None:
 
 def test_every_field_is_checked(tmp_path: Path) -> None:
     """Whatever another type is put in place of, at any depth, is no Inspection any more."""
-    values = json.loads(json.dumps(to_json(inspect(write(tmp_path, text(rows(40)))))))
-    assert from_json(Inspection, values).dialect
+    values = json.loads(json.dumps(to_json(detect_format(write(tmp_path, text(rows(40)))))))
+    assert from_json(FileFormat, values).dialect
     for name in values:
         for wrong in ({"a": 1}, [[[1]]], 1.5):
             with pytest.raises(ValueError, match="is"):
-                from_json(Inspection, values | {name: wrong})
+                from_json(FileFormat, values | {name: wrong})
     with pytest.raises(ValueError, match="is no Inspection"):
-        from_json(Inspection, values | {"more": 1})
+        from_json(FileFormat, values | {"more": 1})
     del values["dialect"]
     with pytest.raises(ValueError, match="is no Inspection"):
-        from_json(Inspection, values)
+        from_json(FileFormat, values)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.command_output import Result
+from core.command_output import CommandResult
 from core.errors import BadInput
-from core.workspace import open_workspace, read_json, without_nan, write_json
+from core.workspace import nan_to_none, open_workspace, read_json, write_json
 
 NAN = float("nan")
 VALUE = {
@@ -22,7 +22,7 @@ MISSING = {"auc": None, "parts": [{"low": None, "high": None}, [0.5, 1, "nan", T
 
 def test_nan_is_written_as_null(tmp_path: Path) -> None:
     write_json(tmp_path / "it.json", VALUE)
-    assert read_json(tmp_path / "it.json") == MISSING == without_nan(VALUE)
+    assert read_json(tmp_path / "it.json") == MISSING == nan_to_none(VALUE)
     assert VALUE["auc"] is NAN, "what is given is not changed"
 
 
@@ -32,7 +32,7 @@ def test_nan_of_older_versions_is_read_as_missing(tmp_path: Path) -> None:
 
 
 def test_what_a_command_prints_as_json_any_parser_reads() -> None:
-    assert json.dumps(Result(VALUE, "text").data, allow_nan=False) == json.dumps(MISSING)
+    assert json.dumps(CommandResult(VALUE, "text").data, allow_nan=False) == json.dumps(MISSING)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_move_the_freeze_line_launch_and_read_the_result(prepared: Server, page:
     expect(page.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=LONG_TIMEOUT_MS)
     # Other journeys may have left runs of their own with this server.
     store = RunStore(open_workspace(prepared.home))
-    runs = store.group(store.get(page.url.rpartition("run=")[2]).group)
+    runs = store.list_group(store.get(page.url.rpartition("run=")[2]).group)
     assert sorted(run.request["strategy"] for run in runs) == ["depth", "zero-shot"]
 
 
@@ -138,7 +138,7 @@ def test_a_launch_before_the_answer_goes_out_with_what_was_chosen(
     page.wait_for_url("**/run?run=r-*")
     store = RunStore(open_workspace(prepared.home))
     run = store.get(page.url.rpartition("run=")[2])
-    for one in store.group(run.group):
+    for one in store.list_group(run.group):
         store.request_cancel(one.id)
     assert run.request["strategy"] == "depth" and run.request["freeze_depth"] == 3
     assert (run.request["train"]["batch_size"], run.request["train"]["epochs"]) == (32, 10)

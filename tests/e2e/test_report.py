@@ -12,7 +12,7 @@ from core.data.datasets import Dataset
 from core.report.html_page import Section
 from core.report.html_page import page as whole_page
 from core.report.html_report import write_report
-from core.report.subject import sweep_subject
+from core.report.subject import sweep_report_data
 from core.runs.store import RunStore
 from core.workspace import Workspace
 from tests.core.report.helpers import finished_sweep
@@ -45,8 +45,8 @@ def test_a_report_opens_offline(
     sweep = finished_sweep(workspace, dataset, (0,))
     store = RunStore(workspace)
     evil = "<script>window.hit = 1</script><img src=x onerror='window.hit = 2'>"
-    store.annotate(store.group(sweep.id)[0].id, evil, [evil], evil)
-    write_report(workspace, sweep_subject(workspace, sweep), tmp_path / "report.html")
+    store.annotate(store.list_group(sweep.id)[0].id, evil, [evil], evil)
+    write_report(workspace, sweep_report_data(workspace, sweep), tmp_path / "report.html")
     grounds = []
     for width, color_scheme in ((1200, "light"), (390, "dark")):
         asked: list[str] = []

@@ -17,7 +17,7 @@ from core.access import READ_ONLY
 from core.workspace import PROJECT
 from pages.server.connections import REQUEST_SECONDS
 from pages.server.headers import security_headers
-from pages.server.sessions import FIRST_SECONDS
+from pages.server.sessions import FIRST_MESSAGE_SECONDS
 from tests.e2e.helpers import Server
 from tests.e2e.visitor import Session, falls_below, memory, put
 
@@ -126,7 +126,7 @@ def test_half_open_connections_keep_nobody_out_and_do_not_stay(small: Server) ->
         connection.sendall(kinds[at % len(kinds)].encode())
         connections.append(connection)
     visitor = Session(small.port)
-    deadline = time.monotonic() + max(REQUEST_SECONDS, FIRST_SECONDS) + 40
+    deadline = time.monotonic() + max(REQUEST_SECONDS, FIRST_MESSAGE_SECONDS) + 40
     for connection in connections:
         connection.settimeout(max(0.1, deadline - time.monotonic()))
         while ended_with(connection):

@@ -100,7 +100,7 @@ def test_the_demo_runs_from_one_click_to_the_comparison(page: Page, server: Serv
     store = RunStore(workspace)
     for mixing in store.list(kind="interpolate"):
         store.request_cancel(mixing.id)
-    runs = store.group(sweep.id)
+    runs = store.list_group(sweep.id)
     aucs = {
         run.request["strategy"]: run.result["metrics"]["target_test"]["auc"]
         for run in runs

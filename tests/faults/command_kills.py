@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from core.data.datasets import list_datasets
-from core.data.samples import list_samples, read_rows
+from core.data.samples import list_samples, read_sample_rows
 from core.data.simulate import simulate
 from core.models.backbone import load_backbone
 from core.models.library import list_backbones
@@ -72,7 +72,7 @@ class Stage:
                 for path in sorted(self.out.rglob("*"))
             }
         rows = {
-            one.name: (one.rows, _hash(str(read_rows(one).to_pydict()).encode()))
+            one.name: (one.rows, _hash(str(read_sample_rows(one).to_pydict()).encode()))
             for one in list_samples(self.workspace)
         }
         sets = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from core.models.card import HeadSettings
 from core.runs.store import Run, RunStore
-from core.runs.sweep import Arm, SweepSpec, requests_of
+from core.runs.sweep import Arm, SweepSpec, expand_requests
 from core.training.settings import (
     FinetuneRequest,
     InterpolateRequest,
@@ -114,7 +114,7 @@ def processes(dataset: str, backbone: str, train: TrainSettings) -> list[Request
 
 
 def _of_one_group(spec: SweepSpec) -> list[Request]:
-    return [dataclasses.replace(one, group="s-killed") for one in requests_of(spec)]
+    return [dataclasses.replace(one, group="s-killed") for one in expand_requests(spec)]
 
 
 ROUNDS = {

@@ -28,9 +28,9 @@ import psutil
 from core.models.library import list_backbones
 from core.runs import carry_out, launch
 from core.runs import worker as worker_module
-from core.runs.launch import refresh
+from core.runs.launch import refresh_statuses
 from core.runs.reporter import Reporter
-from core.runs.store import RESUMABLE, Run, RunStore
+from core.runs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.training import finetune, job, loop, prefix, pretrain, together
 from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
@@ -52,7 +52,7 @@ it."""
 MORE_PLACES: dict[str, dict[str, Place]] = {
     "pretrainings and a mixing": {"while storing a backbone": (pretrain, "save_backbone", 1)},
     "heads trained together": {
-        "while keeping heads that train together": (together.Heads, "save", 3)
+        "while keeping heads that train together": (together.BatchedHeads, "save", 3)
     },
 }
 ANY = "at any moment"
@@ -101,7 +101,9 @@ def worker(
                 return real(*arguments, **named)
 
             setattr(owner, name, entered)
-        worker_module.work(workspace, "cpu", watched_execute, linger=0.2 if arms == 1 else 1.0)
+        worker_module.run_worker(
+            workspace, "cpu", watched_execute, idle_timeout=0.2 if arms == 1 else 1.0
+        )
         # Not by way of multiprocessing, which would wait for joblib's processes until they are
         # tired of waiting.
         os._exit(0)
@@ -115,7 +117,7 @@ def app(workspace: Workspace) -> Callable[[], None]:
     def main() -> None:
         store = RunStore(workspace)
         while True:
-            refresh(workspace, store)
+            refresh_statuses(workspace, store)
             for run in store.list():
                 store.points(run.id)
             time.sleep(0.05)
@@ -169,13 +171,13 @@ def campaign(workspace: Workspace, kills: int, seed: int, name: str) -> dict[str
             killed(apps.pop(0))
             apps.append(forked(app(workspace)))
             counted["of an app"] += 1
-        while store.counts().get("running"):
-            refresh(workspace, store)
+        while store.count_by_status().get("running"):
+            refresh_statuses(workspace, store)
         states = {run.id: run.status for run in every(store)}
         assert sorted(states) == sorted(ids), f"runs were lost or made: {states}"
         assert set(states.values()) <= {"queued", "interrupted", "done"}, states
         for one, status in states.items():
-            if status in RESUMABLE:
+            if status in RESUMABLE_STATUSES:
                 store.resume(one)
         if all(status == "done" for status in states.values()):
             compared += compare(workspace, store, ids, unbroken)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from core.data.datasets import delete_dataset, list_datasets, prepare
 from core.data.ingest import ingest
 from core.data.profile import profile_columns
-from core.data.samples import list_samples, read_rows
+from core.data.samples import list_samples, read_sample_rows
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.data.split import SplitSpec
 from core.errors import BadInput
@@ -252,7 +252,7 @@ def bring_in(workspace: Workspace, path: Path, on_bad_rows: str) -> str:
         profiles = profile_columns(sample)
         for profile in (profiles[0], profiles[-1]):
             column_figure(profile, sample.rows).to_json()
-        read_rows(sample, limit=50).to_pandas()
+        read_sample_rows(sample, limit=50).to_pandas()
         sampled = fingerprint(workspace)
         try:
             prepare(workspace, sample, SPLIT, "fuzzed", min_count=1)

@@ -23,17 +23,17 @@ from typing import Any
 
 from core.data.datasets import find_dataset, list_datasets, prepare
 from core.data.ingest import ingest
-from core.data.samples import delete_sample, find_sample, list_samples, read_rows
+from core.data.samples import delete_sample, find_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.models.library import find_backbone, list_backbones
 from core.runs import kept, launch
 from core.runs.renaming import rename_run
-from core.runs.store import RESUMABLE, Run, RunStore
-from core.runs.worker import execute_run, work
+from core.runs.store import RESUMABLE_STATUSES, Run, RunStore
+from core.runs.worker import execute_run, run_worker
 from core.training.settings import FinetuneRequest, TrainSettings
-from core.workspace import BUNDLED_BACKBONES, Workspace, clear_leftovers, open_workspace
+from core.workspace import BUNDLED_BACKBONES, Workspace, open_workspace, remove_leftovers
 from tests.faults.recorded_disk import RecordedDisk, mounted, recorded_disk
 
 State = dict[str, str]
@@ -91,21 +91,21 @@ def steps(workspace: Workspace, files: Path) -> dict[str, Callable[[], object]]:
         store.interrupt_stale("cpu")
         run = _run(store)
         assert run is not None
-        if run.status in RESUMABLE:
+        if run.status in RESUMABLE_STATUSES:
             store.resume(run.id)
-        work(workspace, "cpu", execute_run, linger=0.1)
+        run_worker(workspace, "cpu", execute_run, idle_timeout=0.1)
         run = _run(store)
         assert run is not None and run.status == "done", run
 
     def scored() -> None:
         run = _run(store)
         assert run is not None
-        kept.score_and_keep(workspace, run.id, files / "2.tsv", "2.tsv", "reject")
+        kept.score_and_store(workspace, run.id, files / "2.tsv", "2.tsv", "reject")
 
     def exported() -> None:
         run = _run(store)
         assert run is not None
-        kept.export_and_keep(workspace, run.id)
+        kept.export_and_store(workspace, run.id)
 
     def written() -> None:
         simulate(workspace.root.parent / "out.tsv", ROWS, "both", 3)
@@ -146,7 +146,7 @@ def state_of(workspace: Workspace) -> State:
     found: State = {}
     for sample in list_samples(workspace):
         # By values: the bytes of the same rows differ where Arrow leaves gaps.
-        rows = repr(read_rows(sample).to_pydict()).encode()
+        rows = repr(read_sample_rows(sample).to_pydict()).encode()
         found[f"sample {sample.name}"] = hashlib.sha256(rows).hexdigest()[:16]
     for dataset in list_datasets(workspace):
         arrays = ("parts.npy", "order.npy", "labels.npy", "preprocessing/*")
@@ -165,9 +165,9 @@ def state_of(workspace: Workspace) -> State:
                 found[f"run {run.name}"] = digest(
                     workspace.runs / run.id, "predictions.npz", "model/model.safetensors"
                 )
-            for one in kept.scorings(workspace, run.id):
+            for one in kept.list_scorings(workspace, run.id):
                 found[f"scoring of {run.name}"] = digest(one.folder, "predictions.csv")
-            if export := kept.kept(workspace, run.id, kept.EXPORT):
+            if export := kept.find_artifact(workspace, run.id, kept.EXPORT):
                 found[f"export of {run.name}"] = digest(export.folder, "*.zip")
     if (output := workspace.root.parent / "out.tsv").exists():
         found["output"] = digest(output.parent, output.name)
@@ -195,9 +195,9 @@ def in_this_process() -> None:
         return score_file(workspace, RunStore(workspace).get(run_id), source, target)
 
     def export_run(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:
-        from core.training.export import export
+        from core.training.export import export_model
 
-        return export(workspace, RunStore(workspace).get(run_id), target)
+        return export_model(workspace, RunStore(workspace).get(run_id), target)
 
     kept.score_in_subprocess, kept.export_in_subprocess = score, export_run  # type: ignore[assignment]
     launch.ensure_worker = lambda *_: None
@@ -242,7 +242,7 @@ def check(root: Path, marks: list[Mark], place: int) -> str:
     known = {(what, held) for mark in marks for what, held in mark.state.items()}
     try:
         workspace = open_workspace(root)
-        clear_leftovers(workspace)
+        remove_leftovers(workspace)
         found = state_of(workspace)
     except BadInput as error:
         return f"after {before.step!r}: {error}"

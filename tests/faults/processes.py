@@ -144,13 +144,13 @@ def worker(folder: Path, root: str, linger: str) -> None:
 
     # Checkpoints by time within an epoch as well, though these runs take less than a second.
     loop.CHECKPOINT_SECONDS = 0.02
-    worker_module.work(Workspace(Path(root)), "cpu", execute, linger=float(linger))
+    worker_module.run_worker(Workspace(Path(root)), "cpu", execute, idle_timeout=float(linger))
 
 
 def app(_: Path, root: str) -> None:
     """What every open page of an app does, without end."""
     from core.errors import ThawError
-    from core.runs.launch import refresh
+    from core.runs.launch import refresh_statuses
     from core.runs.store import RunStore
 
     workspace = Workspace(Path(root))
@@ -158,7 +158,7 @@ def app(_: Path, root: str) -> None:
         # A full disk, or a workspace that is being swapped: the page says so and is drawn again.
         with contextlib.suppress(ThawError, OSError, sqlite3.Error):
             store = RunStore(workspace)
-            refresh(workspace, store)
+            refresh_statuses(workspace, store)
             for run in store.list():
                 store.points(run.id)
         time.sleep(0.05)
@@ -186,9 +186,9 @@ def serve(folder: Path) -> None:
     # Whoever finds a dead worker's run would start a worker for those after it; here that is the
     # campaign's part. Before anything takes it over by name.
     launch.ensure_worker = lambda *_: None
-    from core.runs.worker import load_torch
+    from core.runs.worker import preload_torch
 
-    load_torch()
+    preload_torch()
     _warm_up(folder / "warm")
     for line in sys.stdin:
         word, *rest = json.loads(line)

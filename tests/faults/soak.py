@@ -23,12 +23,12 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from core.data.datasets import encoded, list_datasets
+from core.data.datasets import list_datasets, load_encoded
 from core.data.preprocessing import load_preprocessing
-from core.data.samples import list_samples, read_rows
+from core.data.samples import list_samples, read_sample_rows
 from core.errors import ThawError
-from core.runs.launch import worker_alive
-from core.runs.store import RESUMABLE, Run, RunStore
+from core.runs.launch import is_worker_alive
+from core.runs.store import RESUMABLE_STATUSES, Run, RunStore
 from tests.faults.outcomes import outcome, require_same
 from tests.faults.processes import FAKETIME, Processes
 from tests.faults.soak_world import ROWS, SEEDS, STRATEGIES, Key, Template, World
@@ -359,10 +359,10 @@ class Soak(RuleBasedStateMachine):
             for run in waiting:
                 known = self.model.runs[run.id]
                 self._check_state(run, known)
-                if run.status in RESUMABLE:
+                if run.status in RESUMABLE_STATUSES:
                     known.cancelled = known.disk_was_full = False
                     self.store.resume(run.id)
-            if not worker_alive(self.world.workspace, "cpu"):
+            if not is_worker_alive(self.world.workspace, "cpu"):
                 self.start_worker(0.3)
             time.sleep(0.02)
         self.nothing_lost_or_made()
@@ -403,13 +403,15 @@ class Soak(RuleBasedStateMachine):
         samples = {sample.name: sample for sample in list_samples(workspace)}
         assert model.samples <= set(samples) <= model.samples | model.maybe_samples, sorted(samples)
         for sample in samples.values():
-            assert read_rows(sample).num_rows == sample.rows == ROWS
+            assert read_sample_rows(sample).num_rows == sample.rows == ROWS
         datasets = {dataset.name: dataset for dataset in list_datasets(workspace)}
         assert model.datasets <= set(datasets) <= model.datasets | model.maybe_datasets, sorted(
             datasets
         )
         for dataset in datasets.values():
-            rows = encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing"))
+            rows = load_encoded(
+                workspace, dataset, load_preprocessing(dataset.folder / "preprocessing")
+            )
             assert len(rows.ids) == dataset.rows == ROWS
 
     def teardown(self) -> None:

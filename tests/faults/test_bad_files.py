@@ -14,7 +14,7 @@ import pytest
 
 from core.data import guard
 from core.data.ingest import ingest
-from core.data.samples import read_rows
+from core.data.samples import read_sample_rows
 from core.errors import BadInput
 from core.workspace import Workspace
 from tests.core.data.helpers import CSV_HEADER, PACK, fingerprint, rows, text, write
@@ -117,7 +117,7 @@ def test_labels_of_other_spellings(workspace: Workspace, tmp_path: Path) -> None
     )
     for name, data in {"text": text(spelt), "parquet": truths}.items():
         sample = ingest(workspace, write(tmp_path, data), name)
-        assert read_rows(sample)["label"].to_pylist() == labels
+        assert read_sample_rows(sample)["label"].to_pylist() == labels
 
 
 @pytest.mark.parametrize("path", ["/" + "x" * 300, "a\0b", "/proc/self/environ"])
@@ -150,7 +150,7 @@ def test_a_parquet_file_that_unfolds_to_far_more_than_it_is(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run-length encoding makes rows for nothing, and sizes in the footer do not show it."""
-    monkeypatch.setattr(guard, "RATIO_FROM", 2**20)
+    monkeypatch.setattr(guard, "RATIO_MIN_BYTES", 2**20)
     count = 400_000
     columns = {"label": pa.array(np.arange(count) % 2, pa.int8())}
     columns |= {f"I{i}": pa.nulls(count, pa.float64()) for i in range(1, 14)}
@@ -282,7 +282,7 @@ def test_a_parquet_file_of_a_row_group_for_every_row(workspace: Workspace, tmp_p
     lines, path = rows(300), tmp_path / "file"
     pq.write_table(pa.table(parquet_columns(lines)), path, row_group_size=1)
     assert pq.ParquetFile(path).num_row_groups == 300
-    assert read_rows(ingest(workspace, path, "sample"))["C1"].to_pylist() == [
+    assert read_sample_rows(ingest(workspace, path, "sample"))["C1"].to_pylist() == [
         line[14] or None for line in lines
     ]
 

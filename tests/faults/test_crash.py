@@ -15,9 +15,9 @@ from streamlit.testing.v1 import AppTest
 from core.data.datasets import Dataset
 from core.models import backbone
 from core.models.backbone import load_backbone, save_backbone
-from core.runs.launch import lane_lock
+from core.runs.launch import worker_lock
 from core.runs.store import RunStore
-from core.runs.worker import work
+from core.runs.worker import run_worker
 from core.training.job import execute
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import PROJECT, Workspace, write_json
@@ -112,7 +112,7 @@ def test_a_new_worker_clears_what_dead_ones_left(workspace: Workspace) -> None:
     yesterday = time.time() - 25 * 3600
     for path in old:
         os.utime(path, (yesterday, yesterday))
-    work(workspace, "cpu", lambda *_: {}, linger=0.0)
+    run_worker(workspace, "cpu", lambda *_: {}, idle_timeout=0.0)
     assert not any(path.exists() for path in old) and new.exists()
 
 
@@ -127,7 +127,7 @@ def test_after_a_restart_of_the_machine_one_click_resumes(
     store = RunStore(workspace)
     run = store.submit(FinetuneRequest(dataset.id, "b-1"), "left running", "cpu")
     store.claim("cpu", 2**22 + 1)
-    Path(lane_lock(workspace, "cpu").lock_file).write_text("4194305")
+    Path(worker_lock(workspace, "cpu").lock_file).write_text("4194305")
     woken: list[str] = []
     monkeypatch.setattr("core.runs.submit.ensure_worker", lambda space, lane: woken.append(lane))
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=30)

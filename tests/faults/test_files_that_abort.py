@@ -16,7 +16,7 @@ from benchmarks.torture_binaries import encrypted_parquet
 from core.__main__ import main
 from core.data.datasets import Dataset
 from core.data.ingest import ingest
-from core.data.read_rows import inspect_file
+from core.data.read_rows import detect_file_format
 from core.data.schema import FIELDS, LABEL
 from core.errors import BadInput, ReaderFailed
 from core.training.apply import score_file
@@ -67,7 +67,7 @@ def test_the_command(
 
 
 def test_a_look_at_it_as_the_page_has_it(aborting: Path) -> None:
-    file = read_form.File(aborting, "mine.parquet", "key")
+    file = read_form.SourceFile(aborting, "mine.parquet", "key")
     found = read_form._inspect(file, read_form.ReadOptions(), need_label=True)
     assert found.error.startswith("'mine.parquet' ended the process that read it")
 
@@ -116,11 +116,11 @@ def test_a_footer_whose_words_are_no_text(workspace: Workspace, tmp_path: Path) 
         spoilt[place : place + 2] = b"\xff\xfe"
         path = write(tmp_path, bytes(spoilt))
         try:
-            form = inspect_file(path)
+            form = detect_file_format(path)
         except Exception as error:
             assert type(error).__name__ in ("BadInput", "ColumnsNeeded"), repr(error)
         else:
-            assert json.dumps(form.names)
+            assert json.dumps(form.column_names)
 
 
 def _plain_parquet() -> bytes:

@@ -25,7 +25,7 @@ from core.errors import BadInput, RunError
 from core.models.exchange import export_backbone
 from core.models.library import list_backbones
 from core.runs import command, errands, launch
-from core.runs.database import held_open
+from core.runs.database import keep_connection
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import rows, text
 from tests.faults.disks import fill_disk, remount_read_only
@@ -254,7 +254,7 @@ def commands_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(command, "run_command", run)
     monkeypatch.setattr(errands, "threading", SimpleNamespace(Thread=Now))
-    monkeypatch.setattr(errands, "_errands", {})
+    monkeypatch.setattr(errands, "_tasks", {})
 
 
 @pytest.mark.usefixtures("costs_in_process", "commands_told")
@@ -277,14 +277,14 @@ def test_a_disk_that_fills_up_while_someone_presses(
         action.ready(app)
         assert not app.exception and not app.error, name
         before = kept(workspace)
-        with held_open(workspace):
+        with keep_connection(workspace):
             ballast = fill_disk(home.parent, 0)
             action.press(app)
             app.run()
             assert not app.exception and FULL in errors(app), f"{name}: {errors(app)}"
             ballast.unlink()
         assert kept(workspace) == before, name
-        errands._errands.clear()
+        errands._tasks.clear()
         assert FULL not in errors(app.run()), f"{name}: with room again"
 
 
@@ -322,7 +322,7 @@ def test_a_disk_that_fills_up_under_a_dialog(
     if kind == "annotate":
         app.text_input[0].set_value("seen")
     before = kept(open_workspace())
-    with held_open(open_workspace()):
+    with keep_connection(open_workspace()):
         ballast = fill_disk(home.parent, 0)
         app.button[0].click().run()
         assert not app.exception and FULL in errors(app)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.data.datasets import Dataset
-from core.leftovers import clear_below
+from core.leftovers import remove_leftovers_below
 from core.outputs import check_output_folder
 from core.workspace import PROJECT, Workspace, open_workspace
 
@@ -62,7 +62,7 @@ def test_a_killed_command_is_cleared_up_after_by_the_next(
         """Another one that writes there."""
         if where == "in the workspace":
             open_workspace(workspace.root)
-            clear_below(workspace.root)
+            remove_leftovers_below(workspace.root)
         else:
             again = ["simulate", "--rows", "20", "--out", str(out / "others.tsv")]
             subprocess.run(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.data.datasets import Dataset
-from core.runs.launch import threads_a_run
+from core.runs.launch import threads_per_run
 from core.runs.store import RunStore
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import PROJECT, Workspace
@@ -83,8 +83,8 @@ def test_threads_do_not_hang_on_arms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     for arms in ("1", "2", "16"):
         monkeypatch.setenv("THAW_ARMS", arms)
-        assert threads_a_run() == 4
+        assert threads_per_run() == 4
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    assert threads_a_run() == 2
+    assert threads_per_run() == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert threads_a_run() == 3
+    assert threads_per_run() == 3

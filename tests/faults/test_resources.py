@@ -18,12 +18,12 @@ from core.data.datasets import Dataset, list_datasets, prepare
 from core.data.ingest import ingest
 from core.data.samples import find_sample, list_samples
 from core.data.split import SplitSpec
-from core.errors import system_sentence
+from core.errors import explain_system_error
 from core.runs import worker
-from core.runs.launch import refresh
+from core.runs.launch import refresh_statuses
 from core.runs.reporter import Reporter
 from core.runs.store import Run, RunStore
-from core.runs.worker import MEMORY_SENTENCE, explain, work
+from core.runs.worker import OUT_OF_MEMORY_MESSAGE, explain_failure, run_worker
 from core.training.checkpoint import Progress, save_checkpoint
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import PROJECT, Workspace, open_workspace
@@ -52,7 +52,7 @@ def test_a_disk_that_fills_up_while_rows_come_in(
             prepare(workspace, ingest(workspace, source, "tiny"), SplitSpec(), "tiny", min_count=5)
         except Exception as error:
             refused += 1
-            assert "is full" in (system_sentence(error, workspace.root) or ""), repr(error)
+            assert "is full" in (explain_system_error(error, workspace.root) or ""), repr(error)
             if not list_samples(workspace):
                 assert fingerprint(workspace) == before
             assert not list_datasets(workspace) and not [*workspace.root.rglob(".part-*")]
@@ -102,7 +102,7 @@ def test_a_disk_that_fills_up_under_a_run(
         )
         assert ended.returncode in (0, 1), "died of a signal"
         ballast.unlink()
-        refresh(workspace, store)
+        refresh_statuses(workspace, store)
         after = store.get(run.id)
         if after.status != "done":
             broken += 1
@@ -111,7 +111,7 @@ def test_a_disk_that_fills_up_under_a_run(
             )
             if after.status != "queued":
                 store.resume(run.id)
-            work(workspace, "cpu", worker_execute(), linger=0.1)
+            run_worker(workspace, "cpu", worker_execute(), idle_timeout=0.1)
             after = store.get(run.id)
         assert after.status == "done" and after.result is not None and whole.result is not None, (
             after.message
@@ -140,8 +140,8 @@ def test_a_workspace_that_may_not_be_written(
     ):
         with pytest.raises((OSError, sqlite3.OperationalError)) as raised:
             act()
-        assert "may not be written" in (system_sentence(raised.value, workspace.root) or ""), repr(
-            raised.value
+        assert "may not be written" in (explain_system_error(raised.value, workspace.root) or ""), (
+            repr(raised.value)
         )
     assert len(list_datasets(workspace)) == 1
 
@@ -168,17 +168,17 @@ def test_a_workspace_that_may_not_be_written(
 )
 def test_what_the_system_says_in_our_words(error: Exception, words: str, tmp_path: Path) -> None:
     """Without a file's name or a code; tests/core/test_errors.py has real ones, and look-alikes."""
-    assert words in (system_sentence(error, tmp_path) or "")
-    assert system_sentence(KeyError("x"), tmp_path) is None
+    assert words in (explain_system_error(error, tmp_path) or "")
+    assert explain_system_error(KeyError("x"), tmp_path) is None
 
 
 def test_sqlite_says_a_full_disk_is_broken(small_disk: Path) -> None:
     """Where not even its index of what is new fits, SQLite speaks of an input or output error; so
     we look."""
     error = sqlite3.OperationalError("disk I/O error")
-    assert "check the disk" in (system_sentence(error, small_disk) or "")
+    assert "check the disk" in (explain_system_error(error, small_disk) or "")
     fill_disk(small_disk, 0)
-    assert "is full. Free some space" in (system_sentence(error, small_disk) or "")
+    assert "is full. Free some space" in (explain_system_error(error, small_disk) or "")
 
 
 def test_memory_runs_out_in_the_loop_and_the_queue_goes_on(tiny: tuple[Workspace, Dataset]) -> None:
@@ -199,10 +199,10 @@ def test_memory_runs_out_in_the_loop_and_the_queue_goes_on(tiny: tuple[Workspace
         return {"metrics": {}}
 
     runs = [submit(workspace, freeze_depth=depth) for depth in range(3)]
-    work(workspace, "cpu", execute, linger=0.1)
+    run_worker(workspace, "cpu", execute, idle_timeout=0.1)
     ends = [RunStore(workspace).get(run.id) for run in runs]
     assert [run.status for run in ends] == ["failed", "failed", "done"]
-    assert ends[0].message == ends[1].message == MEMORY_SENTENCE
+    assert ends[0].message == ends[1].message == OUT_OF_MEMORY_MESSAGE
 
 
 def test_a_gpu_that_vanishes(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_a_gpu_that_vanishes(workspace: Workspace, monkeypatch: pytest.MonkeyPat
         )
 
     first, second = submit(workspace), submit(workspace)
-    work(workspace, "cpu", execute, linger=30)
+    run_worker(workspace, "cpu", execute, idle_timeout=30)
     ended = RunStore(workspace).get(first.id)
     assert (
         ended.status == "failed"
@@ -239,9 +239,9 @@ def test_killed_for_memory_by_the_system_the_queue_goes_on(
     process.kill()
     process.wait()
     store = RunStore(workspace)
-    refresh(workspace, store)
+    refresh_statuses(workspace, store)
     assert store.get(run.id).status == "interrupted" and woken == ["cpu"]
-    refresh(workspace, store)
+    refresh_statuses(workspace, store)
     assert woken == ["cpu"]
 
 
@@ -252,7 +252,9 @@ def test_a_log_that_cannot_be_written_hides_no_sentence(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", die)
-    assert "unforeseen KeyError" in explain(KeyError("surprise"), workspace, submit(workspace))
+    assert "unforeseen KeyError" in explain_failure(
+        KeyError("surprise"), workspace, submit(workspace)
+    )
 
 
 def test_weights_that_are_no_numbers_never_replace_a_checkpoint(tmp_path: Path) -> None:

@@ -25,15 +25,15 @@ from core.errors import BadInput
 from core.models.importing import import_backbone
 from core.models.library import find_backbone
 from core.report.data_figures import column_figure
-from core.report.table_files import safe_csv
+from core.report.table_files import to_safe_csv
 from core.runs.store import RunStore
 from core.runs.submit import submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.training.vectorfile import read_vectors
 from core.workspace import BUNDLED_BACKBONES, PROJECT, Workspace
-from pages.components.common import plain
-from pages.components.sign_in import may_enter
+from pages.components.common import escape_inline
+from pages.components.sign_in import is_allowed
 from tests.core.data.helpers import fingerprint, rows, text
 from tests.pages.helpers import PAGE_FILES
 from tests.pages.places import furnish, places, serve
@@ -145,7 +145,7 @@ def test_finished_runs_of_hostile_names_are_drawn_as_text(
 def test_a_failed_runs_sentence_is_readable_and_plain(home: Workspace) -> None:
     app = opened("run.py").run()
     shown = next(block.value for block in app.error if "Row 3" in block.value)
-    assert shown == plain(f"Row 3 of 'file': I5 is {HOSTILE!r}, not a number.")
+    assert shown == escape_inline(f"Row 3 of 'file': I5 is {HOSTILE!r}, not a number.")
     assert "!\\[x\\](" in shown
 
 
@@ -229,7 +229,7 @@ def test_sql_in_every_text_the_store_takes(home: Workspace) -> None:
     store = RunStore(home)
     before = [run.id for run in store.list()]
     for words in ("'; DROP TABLE runs; --", '" OR 1=1 --', "%", "_", "\\"):
-        assert store.list(status=words) == store.list(kind=words) == store.group(words) == []
+        assert store.list(status=words) == store.list(kind=words) == store.list_group(words) == []
         assert store.points(words) == {} and store.claim(words, 1) is None
         store.annotate(before[0], words, [words], words)
         assert store.get(before[0]).name == words
@@ -238,14 +238,14 @@ def test_sql_in_every_text_the_store_takes(home: Workspace) -> None:
 
 def test_no_cell_of_a_csv_starts_a_formula() -> None:
     cells = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\n=1", "=cmd|' /C calc'!A0"]
-    lines = safe_csv(pd.DataFrame({"Name": cells, "n": range(len(cells))}))
+    lines = to_safe_csv(pd.DataFrame({"Name": cells, "n": range(len(cells))}))
     back = pd.read_csv(io.StringIO(lines), keep_default_na=False)["Name"]
     assert [cell[0] for cell in back] == ["'"] * len(cells)
 
 
 def test_every_table_that_is_given_away_goes_through_the_same_guard() -> None:
     """Predictions are numbers, and simulated rows are made by us; any other CSV is written by
-    `safe_csv`."""
+    `to_safe_csv`."""
     writers = {
         str(path.relative_to(PROJECT))
         for path in SOURCES
@@ -380,7 +380,7 @@ def test_without_sign_in_no_page_shows_anything(file: str, home: Workspace) -> N
     ],
 )
 def test_who_gets_in(user: dict[str, object], allowed: list[str] | None, enters: bool) -> None:
-    assert may_enter(user, allowed) is enters
+    assert is_allowed(user, allowed) is enters
 
 
 def test_hostile_values_in_a_file_stay_text(home: Workspace, tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import pytest
 
 from core.errors import BadInput
 from core.runs import worker
-from core.runs.cluster import carry_out_one
-from core.runs.filesystems import shared_kind
-from core.runs.launch import CLUSTER, lane_lock, worker_alive
-from core.runs.place import here
+from core.runs.cluster import run_one_job
+from core.runs.filesystems import shared_filesystem
+from core.runs.launch import CLUSTER_QUEUE, is_worker_alive, worker_lock
+from core.runs.place import current_place
 from core.runs.store import RunStore
-from core.runs.worker import work
+from core.runs.worker import run_worker
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.runs.mounts import journal_mode, pretend_local
@@ -82,7 +82,7 @@ def start_writer(workspace: Workspace, run_id: str) -> subprocess.Popen[str]:
 
 def test_two_machines_write_and_nothing_is_lost(shared: tuple[Workspace, Workspace]) -> None:
     first, second = shared
-    assert shared_kind(first.root) == "fuse.shared"
+    assert shared_filesystem(first.root) == "fuse.shared"
     store = RunStore(first)
     runs = [store.submit(REQUEST, name, "cpu").id for name in ("one", "two")]
     writers = [
@@ -143,9 +143,11 @@ def test_one_worker_serves_a_lane_on_both_machines(shared: tuple[Workspace, Work
     runs = [RunStore(first).submit(REQUEST, "a run", "cpu") for _ in range(3)]
     process = start_pretender(first, "quick")
     try:
-        wait_for(lambda: worker_alive(second, "cpu"))
+        wait_for(lambda: is_worker_alive(second, "cpu"))
         # Another machine's worker finds the lane taken, and does not mark its runs as interrupted.
-        work(second, "cpu", lambda *_: pytest.fail("it was carried out twice"), linger=0.1)
+        run_worker(
+            second, "cpu", lambda *_: pytest.fail("it was carried out twice"), idle_timeout=0.1
+        )
         wait_for(lambda: {RunStore(second).get(run.id).status for run in runs} == {"done"})
     finally:
         process.kill()
@@ -154,7 +156,7 @@ def test_one_worker_serves_a_lane_on_both_machines(shared: tuple[Workspace, Work
     assert sorted(done[::2]) == sorted(run.id for run in runs) and {*done[1::2]} == {
         str(process.pid)
     }
-    wait_for(lambda: not worker_alive(second, "cpu"))
+    wait_for(lambda: not is_worker_alive(second, "cpu"))
 
 
 def test_a_worker_notices_what_another_machine_does_to_the_workspace(
@@ -180,18 +182,18 @@ def test_a_cluster_whose_machines_do_not_see_each_other_s_locks_is_refused(
 ) -> None:
     """Every process asks for itself whether the lock that the sweep's command holds is held."""
     first, second = shared
-    run = RunStore(first).submit(REQUEST, "a run", CLUSTER)
-    elsewhere = f"elsewhere/{here().partition('/')[2]}"
+    run = RunStore(first).submit(REQUEST, "a run", CLUSTER_QUEUE)
+    elsewhere = f"elsewhere/{current_place().partition('/')[2]}"
 
     def done(*_: object) -> dict[str, object]:
         return {"metrics": {}}
 
     with pytest.raises(BadInput, match="does not see the file locks of elsewhere"):
-        carry_out_one(str(second.root), run.id, 1, done, elsewhere)
+        run_one_job(str(second.root), run.id, 1, done, elsewhere)
     assert RunStore(second).get(run.id).status == "queued"
     monkeypatch.setattr(worker, "ensure_worker", lambda *_: None)
-    with lane_lock(first, CLUSTER):
-        carry_out_one(str(second.root), run.id, 1, done, elsewhere)
+    with worker_lock(first, CLUSTER_QUEUE):
+        run_one_job(str(second.root), run.id, 1, done, elsewhere)
     assert RunStore(first).get(run.id).status == "done"
     with pytest.raises(BadInput, match="does not see the workspace"):
-        carry_out_one(str(second.root.with_name("not-there")), run.id, 1, done, elsewhere)
+        run_one_job(str(second.root.with_name("not-there")), run.id, 1, done, elsewhere)

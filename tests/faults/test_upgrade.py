@@ -14,7 +14,7 @@ from core.data.samples import list_samples
 from core.models.library import list_backbones
 from core.runs.database import MIGRATIONS
 from core.runs.store import RunStore
-from core.runs.worker import work
+from core.runs.worker import run_worker
 from core.training.job import execute
 from core.workspace import PROJECT, Workspace, open_workspace
 
@@ -78,7 +78,7 @@ def test_nothing_is_lost_and_it_goes_on(old: Workspace) -> None:
     # What was queued then is carried out now, and what had failed resumes, to what the run of then
     # gave.
     store.resume(noted.id)
-    work(old, "cpu", execute, linger=0.1)
+    run_worker(old, "cpu", execute, idle_timeout=0.1)
     ends = [run for run in store.list(kind="finetune") if run.result]
     assert len(ends) == 3, [run.message for run in store.list()]
     assert len({run.result["metrics"]["target_test"]["rows"] for run in ends if run.result}) == 1

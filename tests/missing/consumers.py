@@ -15,18 +15,18 @@ from plotly.basedatatypes import BaseFigure
 from streamlit.testing.v1 import AppTest
 
 from core.__main__ import build_parser, main
-from core.command_output import follow
-from core.data.samples import find_sample, read_rows
+from core.command_output import follow_run
+from core.data.samples import find_sample, read_sample_rows
 from core.data.schema import CATEGORICAL, NUMERIC
 from core.demo import wait_for_demo
 from core.report.run_tables import arm_frame, run_frame
-from core.report.sweep_tables import arms_file, runs_file
-from core.report.table_files import safe_csv
-from core.runs.command import Report
-from core.runs.kept import score_and_keep
+from core.report.sweep_tables import arms_table, runs_table
+from core.report.table_files import to_safe_csv
+from core.runs.command import ProgressFn
+from core.runs.kept import score_and_store
 from core.runs.store import RunStore
-from core.runs.sweep_result import arm_results, judged
-from core.tracking.tracked import tracked
+from core.runs.sweep_result import judge_arms, summarise_arms
+from core.tracking.tracked import track_run
 from core.workspace import Workspace
 from pages.components.common import workspace as of_pages
 from tests.missing.examples import Example
@@ -62,7 +62,7 @@ def run_here(patch: pytest.MonkeyPatch, workspace: Workspace) -> None:
     """Has pages show this workspace and carry commands out in this process; no worker starts."""
 
     def run(
-        space: Workspace, words: Sequence[str], on_progress: Report | None = None
+        space: Workspace, words: Sequence[str], on_progress: ProgressFn | None = None
     ) -> dict[str, Any]:
         options = build_parser().parse_args(["--workspace", str(space.root), *words])
         data: dict[str, Any] = options.run(space, options).data
@@ -100,7 +100,9 @@ def check_figures(kept: list[str]) -> None:
 
 def scored_file(made: Made, example: Example, path: Path) -> Path:
     """A file in the Criteo format with the example's labels."""
-    table = read_rows(find_sample(made.workspace, made.dataset.sample_id), [*NUMERIC, *CATEGORICAL])
+    table = read_sample_rows(
+        find_sample(made.workspace, made.dataset.sample_id), [*NUMERIC, *CATEGORICAL]
+    )
     columns = [table[name].slice(0, example.rows).to_pylist() for name in (*NUMERIC, *CATEGORICAL)]
     rows = [
         "\t".join(
@@ -168,7 +170,7 @@ def drive_commands(
     command("backbones")
     assert main(["--workspace", str(made.workspace.root), "runs", "--json"]) == 0
     json.loads(capsys.readouterr().out, parse_constant=_refuse)
-    check(follow(made.workspace, run).text, "finetune")
+    check(follow_run(made.workspace, run).text, "finetune")
     check(" ".join(wait_for_demo(made.workspace, made.sweep)), "demo")
     html = (folder / "report.html").read_text(encoding="utf-8")
     check(re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]*>", " ", html, flags=re.S), "report")
@@ -215,32 +217,32 @@ def compare_commands(made: Made, command: Callable[..., None], folder: Path) -> 
 def drive_files(made: Made) -> None:
     """The tables that pages offer as files, and what tracking tools are told."""
     store, space = RunStore(made.workspace), made.workspace
-    results = arm_results(made.sweep, made.runs)
-    verdicts, sentences = judged(space, results, results[0].title)
+    results = summarise_arms(made.sweep, made.runs)
+    verdicts, sentences = judge_arms(space, results, results[0].title)
     check(" ".join(sentences), "verdicts")
     every = [*made.runs, made.pretraining]
     table = run_frame(
-        made.workspace, every, store.validation(every), {made.sweep.id: made.sweep.name}
+        made.workspace, every, store.validation_summaries(every), {made.sweep.id: made.sweep.name}
     )
     for frame in (
         table,
         arm_frame(made.workspace, every, table)[1],
-        arms_file(results, verdicts, results[0].title),
-        runs_file(every[:1]),
+        arms_table(results, verdicts, results[0].title),
+        runs_table(every[:1]),
     ):
-        check(safe_csv(frame), "CSV")
+        check(to_safe_csv(frame), "CSV")
         numbers = pa.Table.from_pandas(frame)
         for column in (one for one in numbers.columns if pa.types.is_floating(one.type)):
             assert not np.isinf(column.to_numpy()).any()
     for run in every:
-        assert np.isfinite([*tracked(store, run, "x").metrics.values()]).all()
+        assert np.isfinite([*track_run(store, run, "x").metrics.values()]).all()
 
 
 def drive_pages(made: Made, example: Example, folder: Path, once: bool) -> None:
     """Every page that shows metrics. once: pages too that show none of a run's."""
     run = made.runs[0]
     path = scored_file(made, example, folder / "rows.tsv")
-    score_and_keep(made.workspace, run.id, path, "rows.tsv", "reject")
+    score_and_store(made.workspace, run.id, path, "rows.tsv", "reject")
     places = [
         Place("home"),
         Place("run", {"run": run.id}),

@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from core.__main__ import main
 from core.data.datasets import find_dataset
 from core.data.simulate import simulate
-from core.runs.launch import CLUSTER, lane_lock
+from core.runs.launch import CLUSTER_QUEUE, worker_lock
 from core.runs.store import Run, RunStore
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
-from core.runs.worker import carry_out
+from core.runs.worker import run_job
 from core.training.job import execute
 from core.training.settings import FinetuneRequest, InterpolateRequest, PretrainRequest
 from core.training.verify import Difference, Verification, verify
@@ -139,16 +139,16 @@ def drive_training(template_root: Path, folder: Path, capsys: pytest.CaptureFixt
             halved = SweepSpec(
                 dataset.id, card, arms, (0,), train=dataclasses.replace(QUICK, epochs=2), halving=2
             )
-            sweep = submit_sweep(workspace, halved, "halved", own=True)
+            sweep = submit_sweep(workspace, halved, "halved", run_here=True)
             # The first run waits at its rung for the second; meanwhile one of them runs.
-            run = store.claim(CLUSTER, 1)
+            run = store.claim(CLUSTER_QUEUE, 1)
             assert run is not None
-            with lane_lock(workspace, CLUSTER):
+            with worker_lock(workspace, CLUSTER_QUEUE):
                 check(words_of(Place("sweep", {"sweep": sweep.id}).open()), "a sweep that runs")
-            carry_out(workspace, store, run, execute)
-            while (run := store.claim(CLUSTER, 1)) is not None:
-                carry_out(workspace, store, run, execute)
-            ended = store.group(sweep.id)
+            run_job(workspace, store, run, execute)
+            while (run := store.claim(CLUSTER_QUEUE, 1)) is not None:
+                run_job(workspace, store, run, execute)
+            ended = store.list_group(sweep.id)
             assert [one.status for one in ended] == ["done"] * 2, [one.message for one in ended]
             for one in made:
                 check(words_of(Place("run", {"run": one.id}).open()), "a pretraining")
@@ -165,11 +165,11 @@ def drive_training(template_root: Path, folder: Path, capsys: pytest.CaptureFixt
 def test_a_reader_that_is_new_is_found(tmp_path: Path) -> None:
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "new.py").write_text(
-        "from core.evaluation.delong import compare\n\n\n"
+        "from core.evaluation.delong import delong_test\n\n\n"
         "def silent(rows):\n    return len(rows)\n\n\n"
         "def reads(result):\n    return result['auc'] + 1\n\n\n"
         "def takes(one: 'int', verdicts: list[Verdict]):\n    return verdicts\n\n\n"
-        "@cache\ndef calls(y, a, b):\n    return compare(y, a, b).p\n"
+        "@cache\ndef calls(y, a, b):\n    return delong_test(y, a, b).p\n"
     )
     found = [(one.name, one.line) for one in readers_of_metrics(tmp_path)]
     assert found == [("reads", 8), ("takes", 12), ("calls", 16)]

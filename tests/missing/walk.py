@@ -29,7 +29,7 @@ MEASURING = ("core.evaluation", "core.runs.sweep_result", "core.report.arms")
 """Modules whose functions measure, or put measurements together."""
 CARRIERS = frozenset(
     {
-        "Bins", "Confusion", "Curve", "Difference", "Laid", "Mean", "Metrics", "MetricValues", "SeedDifference",
+        "AUCDifference", "CalibrationBins", "ConfusionMatrix", "Curve", "Laid", "MeanEstimate", "Metrics", "MetricValues", "PairedDifference",
         "SliceDifference", "SliceMetrics", "Spread", "ThresholdTable", "Validation", "Verdict",
     }
 )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.runs.command import Report
+from core.runs.command import ProgressFn
 from core.workspace import Workspace
 
 
@@ -17,7 +17,7 @@ def commands_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     from core.runs import errands
 
     def run(
-        workspace: Workspace, words: Sequence[str], on_progress: Report | None = None
+        workspace: Workspace, words: Sequence[str], on_progress: ProgressFn | None = None
     ) -> dict[str, Any]:
         if on_progress:
             on_progress(0.5)
@@ -32,4 +32,4 @@ def commands_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("core.runs.command.run_command", run)
     monkeypatch.setattr(errands, "threading", SimpleNamespace(Thread=Now))
-    monkeypatch.setattr(errands, "_errands", {})
+    monkeypatch.setattr(errands, "_tasks", {})

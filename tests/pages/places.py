@@ -47,7 +47,11 @@ def furnish(workspace: Workspace, dataset: Dataset) -> dict[str, str]:
             SweepSpec(dataset.id, card.id, (Arm("depth", 0), Arm("zero-shot"))),
             "a sweep",
         )
-    return {"run": done.id, "sweep": sweep.id, "waits": RunStore(workspace).group(sweep.id)[0].id}
+    return {
+        "run": done.id,
+        "sweep": sweep.id,
+        "waits": RunStore(workspace).list_group(sweep.id)[0].id,
+    }
 
 
 def furnished_copy(template: Path, root: Path) -> tuple[Workspace, dict[str, str]]:

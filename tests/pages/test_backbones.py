@@ -172,12 +172,12 @@ def test_deleting_asks_first_and_is_not_offered_for_bundled_ones(
 def test_an_export_is_the_archive_that_can_be_imported(
     page: AppTest, tiny: tuple[Workspace, Dataset]
 ) -> None:
-    from core.models.exchange import MEMBERS
-    from pages.components.backbone_card import exported
+    from core.models.exchange import MEMBER_SIZE_LIMITS
+    from pages.components.backbone_card import export_bytes
 
     card = list_backbones(tiny[0])[0]
-    with zipfile.ZipFile(io.BytesIO(exported(card))) as archive:
-        assert set(archive.namelist()) == set(MEMBERS)
+    with zipfile.ZipFile(io.BytesIO(export_bytes(card))) as archive:
+        assert set(archive.namelist()) == set(MEMBER_SIZE_LIMITS)
     assert not list(tiny[0].uploads.glob(".part-*"))
 
 
@@ -185,7 +185,7 @@ def test_an_import_shows_its_card_and_a_refusal_calls_the_file_by_its_own_name(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from core.models.importing import import_backbone
-    from pages.components.backbone_card import exported
+    from pages.components.backbone_card import export_bytes
 
     monkeypatch.setattr("pages.components.backbone_shelf.import_in_subprocess", import_backbone)
     page = open_page(tiny[0], "backbones", monkeypatch)
@@ -193,7 +193,7 @@ def test_an_import_shows_its_card_and_a_refusal_calls_the_file_by_its_own_name(
     page.button("import").click().run()
     assert "'strange.zip' is no zip archive" in page.error[0].value.replace("\\", "")
     card = list_backbones(tiny[0])[0]
-    page.file_uploader[0].set_value(("good.zip", exported(card), "application/zip")).run()
+    page.file_uploader[0].set_value(("good.zip", export_bytes(card), "application/zip")).run()
     page.text_input("import_name_0").set_value("Taken in").run()
     page.button("import").click().run()
     assert not page.exception and not page.error

@@ -11,10 +11,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, find_dataset
-from core.evaluation.costs import Costs, cheapest_threshold
-from core.report.run_tables import learning_of
-from core.report.table_files import safe_csv
-from core.runs.launch import lane_lock
+from core.evaluation.costs import DecisionCosts, cheapest_threshold
+from core.report.run_tables import pretraining_suffix
+from core.report.table_files import to_safe_csv
+from core.runs.launch import worker_lock
 from core.runs.store import Run, RunStore
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, open_workspace
@@ -44,7 +44,7 @@ def swept(
     root = tmp_path_factory.mktemp("swept") / "tiny"
     shutil.copytree(tiny_template, root)
     workspace = open_workspace(root)
-    return workspace, RunStore(workspace).group(
+    return workspace, RunStore(workspace).list_group(
         finished_sweep(workspace, find_dataset(workspace, "tiny")).id
     )
 
@@ -102,7 +102,7 @@ def test_what_changes_elsewhere_is_there_on_the_next_rerun(
     ]
     assert table.loc[queued.id, "Status"] == "queued"
     # A page takes a run for interrupted that no worker holds.
-    with lane_lock(workspace, "cpu").acquire(timeout=5):
+    with worker_lock(workspace, "cpu").acquire(timeout=5):
         store.claim("cpu", 1)
         store.add_points(queued.id, [(1, "validation_loss", 0.5)])
         row = tables(app.run())[0].set_index("Run").loc[queued.id]
@@ -152,7 +152,7 @@ def test_no_cell_of_the_csv_is_a_formula(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {"Name": ["=1+1", "+2", "-3", "@x", "\tTAB", "plain"], "AUC": [0.5, -0.5, 0, 1, 2, 3]}
     )
-    (tmp_path / "t.csv").write_text(safe_csv(frame))
+    (tmp_path / "t.csv").write_text(to_safe_csv(frame))
     read = pd.read_csv(tmp_path / "t.csv", skipinitialspace=False)
     assert read["Name"].tolist() == ["'=1+1", "'+2", "'-3", "'@x", "'\tTAB", "plain"]
     assert read["AUC"].tolist() == [0.5, -0.5, 0, 1, 2, 3]
@@ -186,7 +186,7 @@ def test_runs_of_several_backbones_are_told_apart_by_their_names(
     ],
 )
 def test_a_pretraining_says_how_it_learnt(request_values: dict[str, str], words: str) -> None:
-    assert learning_of(request_values) == words
+    assert pretraining_suffix(request_values) == words
 
 
 def test_runs_that_score_no_clicks_are_left_out_and_said_so(
@@ -319,7 +319,7 @@ def test_costs_and_slices_of_arms(
         with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
             read = {name: arrays[name].astype(float) for name in arrays.files}
         threshold = cheapest_threshold(
-            read["target_validation_label"], read["target_validation_score"], Costs(1, 9)
+            read["target_validation_label"], read["target_validation_score"], DecisionCosts(1, 9)
         )
         acted, clicked = read["target_test_score"] >= threshold, read["target_test_label"] == 1
         each.append(np.mean((acted & ~clicked) + 9 * (~acted & clicked)))
@@ -351,9 +351,9 @@ def test_tags_come_and_go_and_notes_are_searched(
     def dialog(run_id: str) -> None:
         from core.runs.store import RunStore
         from pages.components.common import workspace
-        from pages.components.run_actions import annotate
+        from pages.components.run_actions import annotate_dialog
 
-        annotate([RunStore(workspace()).get(run_id)])
+        annotate_dialog([RunStore(workspace()).get(run_id)])
 
     app = AppTest.from_function(dialog, args=(done[0].id,)).run()
     app.text_input[0].set_value("new, week 47")

@@ -10,13 +10,13 @@ from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import find_dataset, list_datasets
 from core.data.ingest import ingest
-from core.data.samples import Sample, find_sample, list_samples, read_rows
+from core.data.samples import Sample, find_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.runs.store import RunStore
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
-from pages.components.add_sample import sample_name
+from pages.components.add_sample import name_from_file
 from pages.components.split_form import describe_split, ingest_command
 from tests.core.data.helpers import with_segments
 
@@ -115,7 +115,7 @@ def test_prepare_by_row_order_at_random_and_by_column(space: Workspace) -> None:
     app.segmented_control(key=f"method-{sample.id}").set_value("column").run()
     assert "Choose the values" in words(checked(app))
     app.selectbox(key=f"column-{sample.id}").set_value("C9").run()
-    rows = read_rows(sample, ["C9"]).to_pandas()
+    rows = read_sample_rows(sample, ["C9"]).to_pandas()
     app.multiselect(key=f"values-{sample.id}-C9").set_value([rows.C9.value_counts().index[1]]).run()
     app.button(key="prepare").click().run()
     checked(app)
@@ -132,7 +132,7 @@ def test_a_split_that_leaves_no_clicks_is_a_sentence(space: Workspace) -> None:
     sample = list_samples(space)[0]
     app.segmented_control(key=f"method-{sample.id}").set_value("column").run()
     app.selectbox(key=f"column-{sample.id}").set_value("C3").run()
-    rare = read_rows(sample, ["C3"]).to_pandas().C3.value_counts()
+    rare = read_sample_rows(sample, ["C3"]).to_pandas().C3.value_counts()
     app.multiselect(key=f"values-{sample.id}-C3").set_value([rare.index[-1]]).run()
     checked(app)
     assert (
@@ -419,7 +419,7 @@ def test_nothing_is_deleted_under_a_run_that_needs_it(space: Workspace) -> None:
     ],
 )
 def test_sample_names_come_from_file_names(file: str, name: str) -> None:
-    assert sample_name(file) == name
+    assert name_from_file(file) == name
 
 
 def test_the_command_names_what_differs_from_the_defaults(space: Workspace) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.data.samples import find_sample
-from core.evaluation.costs import Costs, cheapest_threshold
+from core.evaluation.costs import DecisionCosts, cheapest_threshold
 from core.runs.store import RunStore
 from core.training.settings import FinetuneRequest, InterpolateRequest
 from core.workspace import Workspace
@@ -30,7 +30,7 @@ def test_costs_choose_a_threshold_on_validation_rows(
     true, guessed = (
         arrays[f"target_validation_{name}"].astype(float) for name in ("label", "score")
     )
-    threshold = cheapest_threshold(true, guessed, Costs(1, 9))
+    threshold = cheapest_threshold(true, guessed, DecisionCosts(1, 9))
     labels, scores = (arrays[f"target_test_{name}"].astype(float) for name in ("label", "score"))
     acted = scores >= threshold
     cost = (np.sum(acted & (labels == 0)) + 9 * np.sum(~acted & (labels == 1))) / len(labels)

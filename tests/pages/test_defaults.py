@@ -10,12 +10,12 @@ from streamlit.testing.v1 import AppTest
 
 from core import commands, sweep_command
 from core.__main__ import build_parser
-from core.command_output import Result
+from core.command_output import CommandResult
 from core.data.datasets import Dataset, prepare
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
 from core.runs.store import RunStore
-from core.runs.sweep import SweepSpec, list_sweeps, requests_of
+from core.runs.sweep import SweepSpec, expand_requests, list_sweeps
 from core.training.defaults import default_settings
 from core.training.settings import PRESETS, TrainSettings
 from core.workspace import Workspace
@@ -33,7 +33,9 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("core.runs.submit", "core.runs.sweep", "pages.components.sweep_form"):
         monkeypatch.setattr(f"{place}.ensure_worker", lambda workspace, lane: None)
     monkeypatch.setattr(
-        commands, "follow", lambda workspace, run: Result({"run": dataclasses.asdict(run)}, "")
+        commands,
+        "follow_run",
+        lambda workspace, run: CommandResult({"run": dataclasses.asdict(run)}, ""),
     )
 
 
@@ -108,7 +110,7 @@ def test_a_sweep_gets_the_same_for_every_size_from_page_and_command(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny
-    monkeypatch.setattr("pages.components.sweep_form.SIZES", (100, 1000))
+    monkeypatch.setattr("pages.components.sweep_form.TARGET_SIZES", (100, 1000))
     page = open_page(workspace, "sweep", monkeypatch, backbone="simulated-dnn")
     page.pills(f"sweep_sizes_{dataset.id}").set_value([100, 0]).run()
     page.selectbox("sweep_device").select("cpu").run()
@@ -132,14 +134,14 @@ def test_a_sweep_gets_the_same_for_every_size_from_page_and_command(
     assert read(f"{plain} --target-sizes 100,0 --device cpu").train_by_size == of_page.train_by_size
     batches = {
         one.target_rows: one.train.batch_size
-        for one in requests_of(of_page)
+        for one in expand_requests(of_page)
         if one.strategy == "depth"
     }
     assert batches == {
         100: default_settings(90)[1].batch_size,
         0: default_settings(TARGET)[1].batch_size,
     }
-    assert {one.train.device for one in requests_of(of_page)} == {"cpu"}
+    assert {one.train.device for one in expand_requests(of_page)} == {"cpu"}
 
 
 def test_auto_follows_the_dataset_and_other_settings_stay(

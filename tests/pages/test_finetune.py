@@ -229,7 +229,7 @@ def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
     monkeypatch.setitem(
         ARCHITECTURES,
         card.architecture,
-        dataclasses.replace(ARCHITECTURES[card.architecture], needs="keras"),
+        dataclasses.replace(ARCHITECTURES[card.architecture], required_package="keras"),
     )
     page.run()
     assert page.selectbox("ft_output").value == "softmax"

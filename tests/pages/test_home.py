@@ -9,13 +9,13 @@ from streamlit.testing.v1 import AppTest
 
 from core import demo
 from core.data.datasets import Dataset, list_datasets
-from core.demo import ensure_demo
-from core.runs.launch import lane_lock
+from core.demo import ensure_demo_dataset
+from core.runs.launch import worker_lock
 from core.runs.store import RunStore
 from core.training.job import execute
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
-from pages.components.common import bullets
+from pages.components.common import bullet_list
 from tests.core.training.helpers import QUICK, ListReporter, pretrained
 from tests.pages.helpers import open_page, page_text
 
@@ -23,7 +23,7 @@ from tests.pages.helpers import open_page, page_text
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = open_workspace(tmp_path_factory.mktemp("home"))
-    ensure_demo(workspace)
+    ensure_demo_dataset(workspace)
     return workspace
 
 
@@ -86,10 +86,10 @@ def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
     result = {"metrics": {"target_test": {"auc": 0.78212, "auc_low": 0.772, "auc_high": 0.793}}}
     store.finish(done.id, "done", result=result)
     store.finish(cancelled.id, "cancelled", "Cancelled.")
-    store.phase(running.id, "training")
-    store.progress(running.id, 2, 10, 30, 120)
+    store.set_phase(running.id, "training")
+    store.set_progress(running.id, 2, 10, 30, 120)
     # Held as a living worker holds it: a running run without one counts as interrupted.
-    with lane_lock(prepared, lane):
+    with worker_lock(prepared, lane):
         home.run()
     assert not home.exception
     text = " ".join(block.value for block in home.markdown)
@@ -114,13 +114,13 @@ def test_the_story_fills_in(
     workspace, _ = tiny
     card = pretrained(workspace, "dnn")
     monkeypatch.setattr(demo, "demo_settings", lambda _: QUICK)
-    monkeypatch.setattr(demo, "DATASET", "tiny")
+    monkeypatch.setattr(demo, "DATASET_NAME", "tiny")
     monkeypatch.setattr("core.demo.demo_backbone", lambda _: card)
     for module in ("submit", "sweep"):
         monkeypatch.setattr(f"core.runs.{module}.ensure_worker", lambda *_: None)
     sweep = demo.run_demo(workspace)
     store = RunStore(workspace)
-    lane = store.group(sweep.id)[0].lane
+    lane = store.list_group(sweep.id)[0].lane
 
     def carry_on(runs: int) -> None:
         for _ in range(runs):
@@ -137,13 +137,13 @@ def test_the_story_fills_in(
     assert not app.exception
     assert [one.value for one in app.subheader] == ["The story", "Latest runs"]
     sentences = demo.wait_for_demo(workspace, sweep)
-    assert sentences and all(bullets([one]) in page_text(app) for one in sentences)
+    assert sentences and all(bullet_list([one]) in page_text(app) for one in sentences)
     assert app.progress[0].text == "11 of 11 runs done"
     slider = app.select_slider[0]
     assert slider.label == "Share of the fine-tuned weights (alpha)"
     slider.set_value(1.0).run()
     # At 1 it is the fine-tuned run, whose own evaluation knows the interval.
-    mixed = demo.mixed_run(store.group(sweep.id))
+    mixed = demo.interpolated_run(store.list_group(sweep.id))
     assert mixed and mixed.result
     tuned = mixed.result["metrics"]["target_test"]
     interval = f"95 % interval {tuned['auc_low']:.4f} to {tuned['auc_high']:.4f}"

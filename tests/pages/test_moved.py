@@ -4,10 +4,10 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.runs import errands
-from core.runs.moved import read_moved
+from core.runs.moved import read_weight_drift
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
-from pages.components.moved import moved_in_words
+from pages.components.moved import describe_weight_drift
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.pages.helpers import has_button, open_page, page_text
 
@@ -24,8 +24,8 @@ def test_measured_shown_and_kept(
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     app.button(f"measure-{run.id}").click().run(timeout=120)
     assert not app.exception and not has_button(app, "Measure what moved")
-    found = read_moved(workspace, run.id)
-    assert found and moved_in_words(found) in page_text(app)
+    found = read_weight_drift(workspace, run.id)
+    assert found and describe_weight_drift(found) in page_text(app)
     assert "1 of 3 stages kept every weight." in page_text(app) and "No vector moved." in page_text(
         app
     )
@@ -43,7 +43,7 @@ def test_the_page_is_there_while_it_measures(
         FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK),
     )
     key = f"moved {workspace.root} {run.id}"
-    monkeypatch.setitem(errands._errands, key, errands.Errand(key, 0.4))
+    monkeypatch.setitem(errands._tasks, key, errands.BackgroundTask(key, 0.4))
     for page in ("run", "learn"):
         app = open_page(workspace, page, monkeypatch, run=run.id)
         assert not has_button(app, "Measure what moved") and has_button(app, "Stop")

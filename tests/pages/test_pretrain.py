@@ -13,7 +13,7 @@ from core.data.split import SplitSpec
 from core.models.library import list_backbones
 from core.models.registry import ARCHITECTURES
 from core.runs.store import RunStore
-from core.training.objectives import OBJECTIVES, STARTS
+from core.training.objectives import INITIALISATIONS, OBJECTIVES
 from core.workspace import Workspace, open_workspace
 from tests.pages.helpers import open_page
 
@@ -102,7 +102,9 @@ def test_every_start_and_objective_of_an_architecture_is_offered_and_no_other(
     for architecture in ("dnn", "lr", "vgg19"):
         about = ARCHITECTURES[architecture]
         choose(page, "pt_architecture", architecture)
-        assert page.selectbox("pt_start").options == [STARTS[name].title for name in about.starts]
+        assert page.selectbox("pt_start").options == [
+            INITIALISATIONS[name].title for name in about.initialisations
+        ]
         assert page.selectbox("pt_objective").options == [
             OBJECTIVES[name].title for name in about.objectives
         ]
@@ -201,22 +203,22 @@ def test_old_uploads_go_unless_a_run_may_read_them(
     )
     run = RunStore(workspace).submit(request, "waits", "cpu")
     RunStore(workspace).request_cancel(run.id)
-    fresh = uploads.keep_upload(cast(UploadedFile, io.BytesIO(b"y")), "start", ".txt")
+    fresh = uploads.save_upload(cast(UploadedFile, io.BytesIO(b"y")), "start", ".txt")
     assert fresh.read_bytes() == b"y"
     assert needed.exists() and not forgotten.exists()
     os.utime(fresh, (0, 0))
-    later = uploads.keep_upload(cast(UploadedFile, io.BytesIO(b"z")), "start", ".txt")
+    later = uploads.save_upload(cast(UploadedFile, io.BytesIO(b"z")), "start", ".txt")
     assert fresh.exists(), (
         "the session that it belongs to is still there, however old the file looks"
     )
     del st.session_state[f"held {fresh.name}"]
-    uploads.keep_upload(cast(UploadedFile, io.BytesIO(b"z")), "start", ".txt")
+    uploads.save_upload(cast(UploadedFile, io.BytesIO(b"z")), "start", ".txt")
     assert not fresh.exists() and later.exists()
 
 
 def test_the_table_shows_what_each_would_cost(page: AppTest) -> None:
     table = page.dataframe[0].value.set_index("Architecture")
-    assert len(table) == sum(not one.needs for one in ARCHITECTURES.values())
+    assert len(table) == sum(not one.required_package for one in ARCHITECTURES.values())
     assert table.loc["DNN", "× DNN"] == 1 and table.loc["LR", "Operations a row"] == 0
     assert table.loc["DCNv2", "Operations a row"] > table.loc["DNN", "Operations a row"]
     assert table["Estimated time"].str.startswith("about").all()

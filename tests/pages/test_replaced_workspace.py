@@ -7,8 +7,8 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.runs import heartbeat
-from core.runs.launch import lane_heartbeat, lane_lock, run_heartbeat
-from core.runs.place import here
+from core.runs.launch import run_heartbeat, worker_heartbeat, worker_lock
+from core.runs.place import current_place
 from core.runs.store import RunStore
 from core.workspace import Workspace
 from tests.pages.helpers import open_page, page_text, submit_finetune
@@ -49,16 +49,16 @@ def test_a_worker_that_does_not_answer_is_said(
     monkeypatch.setattr(heartbeat, "CONFIRMED_AFTER", 0.0)
     said = {
         "key": claimed.claim,
-        "host": here(),
+        "host": current_place(),
         "pid": 4711,
         "beats": 5,
         "clock": -3600.0,
         "idle": 0.0,
     }
     run_heartbeat(workspace, run.id).parent.mkdir()
-    for path in (run_heartbeat(workspace, run.id), lane_heartbeat(workspace, "cpu")):
+    for path in (run_heartbeat(workspace, run.id), worker_heartbeat(workspace, "cpu")):
         path.write_text(json.dumps(said))
-    with lane_lock(workspace, "cpu"):
+    with worker_lock(workspace, "cpu"):
         app = open_page(workspace, page, monkeypatch)
         assert not app.exception
         assert any(

@@ -8,8 +8,8 @@ from sklearn.metrics import confusion_matrix
 from streamlit.testing.v1.element_tree import Element
 
 from core.data.datasets import Dataset
-from core.report.run_figures import Points
-from core.runs.launch import CLUSTER, lane_lock
+from core.report.run_figures import MetricSeries
+from core.runs.launch import CLUSTER_QUEUE, worker_lock
 from core.runs.store import RunStore
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
@@ -37,7 +37,7 @@ def test_of_many_runs_the_box_offers_the_newest_and_the_one_asked_for(
 ) -> None:
     workspace, dataset = tiny
     runs = [submit_finetune(workspace, dataset, f"run {number}") for number in range(5)]
-    monkeypatch.setattr("pages.components.pick_run.OFFERED", 2)
+    monkeypatch.setattr("pages.components.pick_run.MAX_OFFERED", 2)
     app = open_page(workspace, "run", monkeypatch, run=runs[0].id)
     assert app.subheader[0].value == "run 0"
     assert [option.split(" ·")[0] for option in app.selectbox[0].options] == [
@@ -75,7 +75,7 @@ def test_a_run_of_a_sweep_of_the_command_line_is_resumed_there(
     """No worker takes its lane, and one that was started for it would end at once."""
     workspace, dataset = tiny
     store = RunStore(workspace)
-    run = store.submit(FinetuneRequest(dataset.id, "simulated-dnn"), "a run", CLUSTER)
+    run = store.submit(FinetuneRequest(dataset.id, "simulated-dnn"), "a run", CLUSTER_QUEUE)
     store.request_cancel(run.id)
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     next(one for one in app.button if one.label == "Resume").click().run()
@@ -87,10 +87,10 @@ def test_running_shows_its_progress(tiny: Tiny, monkeypatch: pytest.MonkeyPatch)
     workspace, dataset = tiny
     run = submit_finetune(workspace, dataset)
     store = RunStore(workspace)
-    with lane_lock(workspace, "cpu"):
+    with worker_lock(workspace, "cpu"):
         store.claim("cpu", 1)
-        store.phase(run.id, "training")
-        store.progress(run.id, 2, 5, 30, 100)
+        store.set_phase(run.id, "training")
+        store.set_progress(run.id, 2, 5, 30, 100)
         store.add_points(run.id, [(30, "train_loss", 0.5), (30, "seconds", 6.0)])
         app = open_page(workspace, "run", monkeypatch, run=run.id)
         assert "running" in page_text(app)
@@ -106,14 +106,14 @@ def test_the_first_point_is_drawn_by_the_look_that_finds_it(
     drawn: list[list[str]] = []
     real = RunStore.points
 
-    def late(self: RunStore, run_id: str, *names: str) -> Points:
+    def late(self: RunStore, run_id: str, *names: str) -> MetricSeries:
         looks[0] += 1
         return real(self, run_id, *names) if looks[0] > 1 else {}
 
     monkeypatch.setattr(RunStore, "points", late)
-    monkeypatch.setattr("pages.components.live._curves", lambda run, points: [sorted(points)])
-    monkeypatch.setattr("pages.components.live._draw", lambda curves: drawn.extend(curves))
-    with lane_lock(workspace, "cpu"):
+    monkeypatch.setattr("pages.components.live._panels", lambda run, points: [sorted(points)])
+    monkeypatch.setattr("pages.components.live._draw_panels", lambda curves: drawn.extend(curves))
+    with worker_lock(workspace, "cpu"):
         store.claim("cpu", 1)
         store.add_points(run.id, [(0, "validation_loss", 0.5)])
         app = open_page(workspace, "run", monkeypatch, run=run.id)
@@ -308,7 +308,7 @@ def test_live_curves_follow_the_objective(tiny: Tiny, monkeypatch: pytest.Monkey
     for objective, title in titles.items():
         request = PretrainRequest(dataset.id, "dnn", objective, QUICK, {}, objective)
         run = store.submit(request, objective, "cpu")
-        with lane_lock(workspace, "cpu"):
+        with worker_lock(workspace, "cpu"):
             store.claim("cpu", 1)
             store.add_points(run.id, [(1, "train_loss", 0.5)])
             assert title in page_text(open_page(workspace, "run", monkeypatch, run=run.id))

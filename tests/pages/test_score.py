@@ -17,7 +17,7 @@ from core.data.datasets import Dataset, delete_dataset
 from core.data.schema import FIELDS
 from core.data.simulate import simulate
 from core.runs import errands
-from core.runs.kept import scoring_id, scorings
+from core.runs.kept import list_scorings, scoring_id
 from core.runs.store import Run, RunStore
 from core.training.apply import score_file
 from core.training.settings import FinetuneRequest, PretrainRequest
@@ -76,7 +76,7 @@ def test_labelled_rows(
     app = open_page(workspace, "score", monkeypatch, run=run.id)
     text = rows(tmp_path)
     score(app, text)
-    (kept,) = scorings(workspace, run.id)
+    (kept,) = list_scorings(workspace, run.id)
     assert (
         kept.id == scoring_id(tmp_path / "rows.tsv", "reject")
         and kept.id in app.query_params["scored"]
@@ -118,7 +118,7 @@ def test_labelled_rows(
     other = open_page(workspace, "score", monkeypatch, run=run.id, scored=kept.id)
     assert numbers(other) == numbers(app) and other.file_uploader
     other.button("scored_delete").click().run()
-    assert scorings(workspace, run.id) == [] and not numbers(other)
+    assert list_scorings(workspace, run.id) == [] and not numbers(other)
     gone = open_page(workspace, "score", monkeypatch, run=run.id, scored=kept.id)
     assert "not here" in gone.warning[0].value
 
@@ -165,7 +165,7 @@ def test_ids_labels_that_are_none_and_another_spelling(
     first = table_with_column(app, "Row in the file")
     assert first["Row in the file"].tolist() == list(range(2, 102))
     assert first["Id"].tolist() == [f"{place:04d}" for place in range(100)]
-    (kept,) = scorings(tiny[0], run.id)
+    (kept,) = list_scorings(tiny[0], run.id)
     table = pyarrow.parquet.read_table(pyarrow.BufferReader(kept.parquet()))
     assert table["Id"].to_pylist() == first["Id"].tolist() and table["row"].to_pylist() == [
         *range(2, 102)
@@ -209,7 +209,7 @@ def test_bad_rows_are_refused_in_a_sentence_or_skipped(
     assert "Row 7 of 'mine.tsv'" in said.replace("\\", "") and "skip bad rows" in said.replace(
         "\\", ""
     )
-    assert scorings(workspace, run.id) == [] and not numbers(app)
+    assert list_scorings(workspace, run.id) == [] and not numbers(app)
     # The file is still at hand.
     next(one for one in app.segmented_control if one.key == "score_bad").set_value("skip").run()
     assert app.code[0].value.endswith("--on-bad-rows skip")
@@ -232,7 +232,7 @@ def test_a_sample_of_the_workspace(tiny: Tiny, run: Run, monkeypatch: pytest.Mon
 def test_how_far_it_is_and_stop(
     tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    going = errands.Errand("", 0.5)
+    going = errands.BackgroundTask("", 0.5)
     monkeypatch.setattr(errands, "find", lambda key: going if f"{run.id} abc" in key else None)
     app = open_page(tiny[0], "score", monkeypatch, run=run.id, scored="abc")
     assert app.get("progress")[0].proto.text == "Scoring the rows: 50%"

@@ -14,19 +14,19 @@ from core.__main__ import build_parser
 from core.data.datasets import Dataset
 from core.freezing.strategies import STRATEGIES
 from core.models.library import list_backbones
-from core.report.sweep_tables import arms_file, runs_file
-from core.runs.launch import CLUSTER
+from core.report.sweep_tables import arms_table, runs_table
+from core.runs.launch import CLUSTER_QUEUE
 from core.runs.store import RunStore
 from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, list_sweeps, submit_sweep
-from core.runs.sweep_result import arm_results, judged
-from core.runs.worker import carry_out
+from core.runs.sweep_result import judge_arms, summarise_arms
+from core.runs.worker import run_job
 from core.sweep_command import sweep_spec
 from core.training.job import execute
 from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
-from pages.components.strategy_fields import GROUPS
-from pages.components.sweep_tables import page_table, places_of
-from pages.components.sweep_view import by_setting
+from pages.components.strategy_fields import STRATEGY_GROUPS
+from pages.components.sweep_tables import group_runs, sweep_table
+from pages.components.sweep_view import sentences_by_setting
 from tests.core.training.helpers import pretrained
 from tests.pages.helpers import has_button, open_page, page_text
 
@@ -62,7 +62,7 @@ def launchable(app: AppTest) -> bool:
 
 
 def test_every_strategy_has_a_card_with_its_source_and_when_to_use_it(page: AppTest) -> None:
-    grouped = [name for names in GROUPS.values() for name in names]
+    grouped = [name for names in STRATEGY_GROUPS.values() for name in names]
     assert sorted([*grouped, "depth"]) == sorted(STRATEGIES)
     text = page_text(page).replace("\\", "")
     for about in STRATEGIES.values():
@@ -262,7 +262,7 @@ def work(workspace: Workspace, number: int) -> None:
     for _ in range(number):
         run = store.claim("cpu", 1)
         assert run is not None
-        carry_out(workspace, store, run, execute)
+        run_job(workspace, store, run, execute)
 
 
 def test_half_done_is_provisional_and_keeps_every_row(
@@ -275,19 +275,19 @@ def test_half_done_is_provisional_and_keeps_every_row(
     table = app.dataframe[0].value
     assert table["Arm"].tolist() == ["full fine-tuning", "freeze depth 1", "zero-shot"]
     assert table["Runs"].tolist() == ["1 of 2", "1 of 2", "1 of 1"]
-    runs = RunStore(workspace).group(sweep.id)
+    runs = RunStore(workspace).list_group(sweep.id)
     assert runs[0].result is not None
     assert table["Target AUC"].iloc[0] == runs[0].result["metrics"]["target_test"]["auc"]
     assert table["ECE"].iloc[0] == runs[0].result["metrics"]["target_test"]["ece"]
     assert table["Verdict"].iloc[0] == "reference"
     assert table["Compare"].iloc[1] == f"compare?runs={runs[1].id},{runs[4].id}"
     next(one for one in app.button if one.label == "Cancel").click().run()
-    assert [run.status for run in RunStore(workspace).group(sweep.id)] == ["done"] * 3 + [
+    assert [run.status for run in RunStore(workspace).list_group(sweep.id)] == ["done"] * 3 + [
         "cancelled"
     ] * 2
     assert "provisional" not in page_text(app) and has_button(app, "Resume")
     next(one for one in app.button if one.label == "Resume").click().run()
-    assert [run.status for run in RunStore(workspace).group(sweep.id)] == ["done"] * 3 + [
+    assert [run.status for run in RunStore(workspace).list_group(sweep.id)] == ["done"] * 3 + [
         "queued"
     ] * 2
 
@@ -297,18 +297,18 @@ def test_done_says_the_verdicts_against_the_reference_that_one_chooses(
 ) -> None:
     workspace, sweep = begun
     work(workspace, 2)
-    results = arm_results(sweep, RunStore(workspace).group(sweep.id))
+    results = summarise_arms(sweep, RunStore(workspace).list_group(sweep.id))
     app = open_page(workspace, "sweep", monkeypatch, sweep=sweep.id)
     for reference in ("full fine-tuning", "zero-shot"):
         app.selectbox("against").select(reference).run()
         assert not app.exception
-        verdicts, sentences = judged(workspace, results, reference)
+        verdicts, sentences = judge_arms(workspace, results, reference)
         text = page_text(app).replace("\\", "")
         assert "provisional" not in text and all(sentence[1:] in text for sentence in sentences)
         table = app.dataframe[0].value.set_index("Arm")
         for one in verdicts:
             if one.b == reference:
-                assert table.loc[one.a, "Verdict"] == one.word
+                assert table.loc[one.a, "Verdict"] == one.outcome
                 assert table.loc[one.a, "ΔAUC"] == f"{one.auc.delta:+.4f}"
         assert table.loc[reference, "Verdict"] == "reference"
     assert app.query_params["against"] == "zero-shot"
@@ -319,16 +319,16 @@ def test_sentences_stand_under_their_setting_also_while_one_alone_is_judged(
     begun: tuple[Workspace, Sweep],
 ) -> None:
     workspace, sweep = begun
-    results = arm_results(sweep, RunStore(workspace).group(sweep.id))
+    results = summarise_arms(sweep, RunStore(workspace).list_group(sweep.id))
     several = [
         dataclasses.replace(one, setting=setting) for setting in ("1k", "5k") for one in results
     ]
-    verdicts, sentences = judged(workspace, several, "full fine-tuning")
-    said = by_setting(sentences, ["1k", "5k"], verdicts)
+    verdicts, sentences = judge_arms(workspace, several, "full fine-tuning")
+    said = sentences_by_setting(sentences, ["1k", "5k"], verdicts)
     assert sum(map(len, said.values())) == len(sentences) and said["1k"] == said["5k"]
     assert not any("1k" in one or "5k" in one for one in said["1k"])
-    verdicts, sentences = judged(workspace, several[3:], "full fine-tuning")
-    assert by_setting(sentences, ["1k", "5k"], verdicts) == {"1k": [], "5k": sentences}
+    verdicts, sentences = judge_arms(workspace, several[3:], "full fine-tuning")
+    assert sentences_by_setting(sentences, ["1k", "5k"], verdicts) == {"1k": [], "5k": sentences}
 
 
 def test_more_seeds_are_queued_from_the_page(
@@ -345,15 +345,15 @@ def test_more_seeds_are_queued_from_the_page(
 
 def test_the_files_hold_every_number(begun: tuple[Workspace, Sweep]) -> None:
     workspace, sweep = begun
-    runs = RunStore(workspace).group(sweep.id)
-    results = arm_results(sweep, runs)
-    verdicts, _ = judged(workspace, results, "full fine-tuning")
-    arms = read_back(arms_file(results, verdicts, "full fine-tuning"))
+    runs = RunStore(workspace).list_group(sweep.id)
+    results = summarise_arms(sweep, runs)
+    verdicts, _ = judge_arms(workspace, results, "full fine-tuning")
+    arms = read_back(arms_table(results, verdicts, "full fine-tuning"))
     assert arms["arm"].tolist() == ["full fine-tuning", "freeze depth 1", "zero-shot"]
     mine = next(one for one in verdicts if one.a == "freeze depth 1")
     assert arms["auc_difference_low"].iloc[1] == pytest.approx(mine.auc.low)
     assert arms["log_loss_adjusted_p"].iloc[1] == pytest.approx(mine.log_loss_p)
-    every = read_back(runs_file(runs))
+    every = read_back(runs_table(runs))
     assert (
         every["run"].tolist() == [run.id for run in runs]
         and every["status"].tolist()[3:] == ["queued"] * 2
@@ -378,8 +378,8 @@ def test_settings_have_rows_of_their_own_and_zero_shot_one(tiny: Tiny) -> None:
         train=TRAIN,
     )
     sweep = submit_sweep(workspace, spec, "sizes")
-    places = places_of(sweep, RunStore(workspace).group(sweep.id))
-    table = page_table(places, [], [], "full fine-tuning")
+    places = group_runs(sweep, RunStore(workspace).list_group(sweep.id))
+    table = sweep_table(places, [], [], "full fine-tuning")
     assert list(zip(table["Arm"], table["Setting"], table["Runs"], strict=True)) == [
         ("full fine-tuning", "200 target rows", "0 of 2"),
         ("zero-shot", "every one", "0 of 1"),
@@ -394,10 +394,10 @@ def test_a_sweep_of_the_command_line_is_gone_on_with_there(
     spec = SweepSpec(
         dataset.id, "simulated-dnn", (Arm("full"), Arm("zero-shot")), (0,), train=TRAIN
     )
-    sweep = submit_sweep(workspace, spec, "own", own=True)
-    lanes: Sequence[str] = [run.lane for run in RunStore(workspace).group(sweep.id)]
-    assert {*lanes} == {CLUSTER}
-    for run in RunStore(workspace).group(sweep.id):
+    sweep = submit_sweep(workspace, spec, "own", run_here=True)
+    lanes: Sequence[str] = [run.lane for run in RunStore(workspace).list_group(sweep.id)]
+    assert {*lanes} == {CLUSTER_QUEUE}
+    for run in RunStore(workspace).list_group(sweep.id):
         RunStore(workspace).request_cancel(run.id)
     app = open_page(workspace, "sweep", monkeypatch, sweep=sweep.id)
     assert "started on the command line" in page_text(app)

@@ -9,9 +9,9 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
 from core.data.datasets import Dataset, delete_dataset
-from core.models.backbone import WEIGHTS
+from core.models.backbone import WEIGHTS_FILE
 from core.runs import errands
-from core.runs.kept import EXPORT, VERIFICATION, export_file, kept
+from core.runs.kept import EXPORT, VERIFICATION, export_path, find_artifact
 from core.runs.store import Run
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, read_json, write_json
@@ -52,17 +52,17 @@ def test_export_says_what_the_check_found(
     )
     assert not downloads(app)
     press(app, "Export")
-    found = kept(tiny[0], run.id, EXPORT)
+    found = find_artifact(tiny[0], run.id, EXPORT)
     assert found
-    largest = found.said["onnx"]["largest_difference"]
+    largest = found.output["onnx"]["largest_difference"]
     assert f"scores differ by at most {largest:.1e}" in page_text(app).replace("\\", "")
     assert [re.sub(r"\d[\d.]*", "#", label) for label in downloads(app)] == [
         "Download the zip (# kB)"
     ]
-    with zipfile.ZipFile(export_file(found.folder, run.id)) as archive:
+    with zipfile.ZipFile(export_path(found.folder, run.id)) as archive:
         names = {Path(name).name for name in archive.namelist()}
     assert {
-        WEIGHTS,
+        WEIGHTS_FILE,
         "model.onnx",
         "score.py",
         "card.json",
@@ -81,7 +81,7 @@ def test_verify_says_whether_every_number_is_the_same(
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     press(app, "Verify")
     assert "every score came out identical" in app.success[0].value
-    found = kept(workspace, run.id, VERIFICATION)
+    found = find_artifact(workspace, run.id, VERIFICATION)
     assert found
     # What it shows for another outcome, out of the workspace as after a restart.
     stored = read_json(found.folder / "said.json")
@@ -109,14 +109,14 @@ def test_a_failure_is_a_sentence_until_it_is_tried_again(
     assert "There is no dataset" in app.error[0].value.replace("\\", "")
     again = open_page(tiny[0], "run", monkeypatch, run=run.id)
     assert "There is no dataset" in again.error[0].value.replace("\\", "")
-    assert not kept(tiny[0], run.id, VERIFICATION)
+    assert not find_artifact(tiny[0], run.id, VERIFICATION)
 
 
 def test_every_session_sees_how_far_it_is(
     tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = f"verify {tiny[0].root} {run.id}"
-    monkeypatch.setitem(errands._errands, key, errands.Errand(key, 0.4))
+    monkeypatch.setitem(errands._tasks, key, errands.BackgroundTask(key, 0.4))
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
     assert not has_button(app, "Verify") and has_button(app, "Stop") and has_button(app, "Export")
 
@@ -143,7 +143,7 @@ def test_the_report_of_a_run_and_of_a_sweep(tiny: Tiny, monkeypatch: pytest.Monk
     workspace, dataset = tiny
     sweep = finished_sweep(workspace, dataset, (0,))
     monkeypatch.setattr(report_download, "workspace", lambda: workspace)
-    text = report_download.written(workspace, ["--sweep", sweep.id]).decode()
+    text = report_download.report_bytes(workspace, ["--sweep", sweep.id]).decode()
     assert (
         "Thaw report: first" in text
         and dataset.content_hash in text
@@ -170,7 +170,7 @@ def test_an_export_under_way_offers_no_stop_since_it_does_not_say_how_far_it_is(
     tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = f"export {tiny[0].root} {run.id}"
-    monkeypatch.setitem(errands._errands, key, errands.Errand(key, 0.0))
+    monkeypatch.setitem(errands._tasks, key, errands.BackgroundTask(key, 0.0))
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
     assert (
         "Exporting and checking" in page_text(app)

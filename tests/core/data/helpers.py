@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import zstandard
 
-from core.data.samples import Sample, coded_rows, save_sample
+from core.data.samples import Sample, read_dictionary_table, save_sample
 from core.workspace import Workspace
 
 
@@ -97,7 +97,7 @@ def fingerprint(workspace: Workspace) -> str:
 def with_segments(sample: Sample, name: str, values: list[str | None]) -> Sample:
     """The sample with a segment column beside its fields, whose values follow each other over and
     over."""
-    table = coded_rows(sample)
+    table = read_dictionary_table(sample)
     column = pa.array(
         [values[row % len(values)] for row in range(table.num_rows)]
     ).dictionary_encode("encode")

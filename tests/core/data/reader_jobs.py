@@ -15,28 +15,28 @@ import pyarrow as pa
 
 from core.data.archives import Member, MemberNeeded
 from core.data.columns import ColumnsNeeded
-from core.data.options import Source
-from core.data.reader_server import Tell
+from core.data.options import ColumnSource
+from core.data.reader_server import SendEvent
 from core.errors import BadInput, UnreadableRow
 
-PROPOSAL: dict[str, Source] = {"I1": "a", "I2": None, "C1": 3}
+PROPOSAL: dict[str, ColumnSource] = {"I1": "a", "I2": None, "C1": 3}
 MEMBERS = (Member("a", 1, None, True, "x"), Member("b", 2, 3, False, "y", False))
 
 
-def echo(request: dict[str, Any], tell: Tell) -> Any:
+def echo(request: dict[str, Any], tell: SendEvent) -> Any:
     """Tells 0 to 2, then gives back what it was given."""
     for number in range(3):
         tell(number)
     return request
 
 
-def die(request: dict[str, Any], tell: Tell) -> Any:
+def die(request: dict[str, Any], tell: SendEvent) -> Any:
     """Ends by the signal that is asked for."""
     os.kill(os.getpid(), request["signal"])
     time.sleep(60)
 
 
-def die_in_a_word(request: dict[str, Any], tell: Tell) -> Any:
+def die_in_a_word(request: dict[str, Any], tell: SendEvent) -> Any:
     """Aborts in the middle of a line, as a child can whose memory is spoilt."""
     for fd in range(3, 100):
         with suppress(OSError):
@@ -45,7 +45,7 @@ def die_in_a_word(request: dict[str, Any], tell: Tell) -> Any:
     os.abort()
 
 
-def fault(request: dict[str, Any], tell: Tell) -> Any:
+def fault(request: dict[str, Any], tell: SendEvent) -> Any:
     """A bus error: a map whose file has been cut meanwhile."""
     path = Path(request["path"])
     path.write_bytes(bytes(2**16))
@@ -54,7 +54,7 @@ def fault(request: dict[str, Any], tell: Tell) -> Any:
         return view[2**15]
 
 
-def hang(request: dict[str, Any], tell: Tell) -> Any:
+def hang(request: dict[str, Any], tell: SendEvent) -> Any:
     """Never comes back, and hears no polite signal."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
@@ -64,7 +64,7 @@ def hang(request: dict[str, Any], tell: Tell) -> Any:
         time.sleep(60)
 
 
-def quiet(request: dict[str, Any], tell: Tell) -> Any:
+def quiet(request: dict[str, Any], tell: SendEvent) -> Any:
     """Says something every now and then, for longer than a child may say nothing."""
     for _ in range(request["times"]):
         time.sleep(request["seconds"])
@@ -72,7 +72,7 @@ def quiet(request: dict[str, Any], tell: Tell) -> Any:
     return "at last"
 
 
-def hog(request: dict[str, Any], tell: Tell) -> Any:
+def hog(request: dict[str, Any], tell: SendEvent) -> Any:
     """Takes memory until there is none: of numpy, of Arrow, or of Python."""
     kept: list[Any] = []
     makers = {
@@ -84,7 +84,7 @@ def hog(request: dict[str, Any], tell: Tell) -> Any:
         kept.append(makers[request["of"]]())
 
 
-def write_on(request: dict[str, Any], tell: Tell) -> Any:
+def write_on(request: dict[str, Any], tell: SendEvent) -> Any:
     """Writes into a folder until it is ended."""
     folder = Path(request["folder"])
     number = 0
@@ -94,7 +94,7 @@ def write_on(request: dict[str, Any], tell: Tell) -> Any:
         tell(number)
 
 
-def refuse(request: dict[str, Any], tell: Tell) -> Any:
+def refuse(request: dict[str, Any], tell: SendEvent) -> Any:
     """Raises the error that is asked for."""
     errors: dict[str, Exception] = {
         "BadInput": BadInput("a sentence"),

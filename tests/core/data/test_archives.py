@@ -41,14 +41,16 @@ def test_the_train_file_is_taken_and_the_others_are_named(packing: str, tmp_path
     path = write(tmp_path, dac(packing))
     choice = choose_member(path, "")
     assert choice.member == "train.txt" and not choice.truncated
-    assert [(one.name, one.rows) for one in choice.others] == [("test.txt", 20)]
+    assert [(one.name, one.rows) for one in choice.other_members] == [("test.txt", 20)]
     assert (
         choice.reason
         == "The archive holds 2 files of rows; train.txt is read, not test.txt (20 rows). Take"
         " another with --member NAME."
     )
     assert read(path) == TRAIN and read(path, "test.txt") == TEST
-    rows = {one.name: (one.rows, one.is_rows, one.bytes) for one in list_members(path)}
+    rows = {
+        one.name: (one.rows, one.may_hold_rows, one.unpacked_bytes) for one in list_members(path)
+    }
     assert rows["train.txt"] == (60, True, len(TRAIN)) and rows["readme.txt"] == (
         None,
         False,
@@ -63,7 +65,7 @@ def test_one_file_of_rows_beside_documents(tmp_path: Path) -> None:
         tar_of({"rows": TRAIN, "train.txt": README, "paper": b"%PDF-1.7\n", "empty": b""}, "gz"),
     )
     choice = choose_member(path, "")
-    assert choice.member == "rows" and choice.others == ()
+    assert choice.member == "rows" and choice.other_members == ()
     assert (
         choice.reason == "The archive holds rows beside train.txt, paper and empty; rows is read."
     )
@@ -153,7 +155,7 @@ def test_no_archive_has_no_members(tmp_path: Path) -> None:
     path = write(tmp_path, gzip.compress(TRAIN))
     assert list_members(path) == []
     choice = choose_member(path, "")
-    assert (choice.member, choice.others, choice.reason) == ("", (), "")
+    assert (choice.member, choice.other_members, choice.reason) == ("", (), "")
 
 
 def test_two_members_of_the_same_name(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pyarrow.feather
 import pytest
 
 from core.data import arrow_ipc
-from core.data.arrow_ipc import arrow_names, read_arrow
-from core.data.containers import container_of
+from core.data.arrow_ipc import read_arrow, read_arrow_names
+from core.data.containers import detect_container
 from core.errors import BadInput
 from core.workspace import PROJECT
 from tests.core.data.arrow_files import CODECS, ROWS, WRITERS, example_table, ipc_bytes
@@ -37,10 +37,10 @@ def read(path: Path) -> pa.Table:
 def test_rows_come_back_whole_and_in_order(
     kind: str, codec: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrow_ipc, "PIECE_ROWS", 64)
+    monkeypatch.setattr(arrow_ipc, "CHUNK_ROWS", 64)
     path = write(tmp_path, ipc_bytes(example_table(), kind, codec, 150))
-    assert container_of(path) == kind
-    assert arrow_names(path) == ["label", "I1", "C1", "C2"]
+    assert detect_container(path) == kind
+    assert read_arrow_names(path) == ["label", "I1", "C1", "C2"]
     pieces = list(read_arrow(path))
     assert max(piece.num_rows for piece in pieces) == 64
     wanted = example_table()
@@ -52,7 +52,9 @@ def test_rows_come_back_whole_and_in_order(
 def test_feather(codec: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     pyarrow.feather.write_feather(example_table(), path, compression=codec)
-    assert container_of(path) == "arrow" and read(path).to_pydict() == example_table().to_pydict()
+    assert (
+        detect_container(path) == "arrow" and read(path).to_pydict() == example_table().to_pydict()
+    )
 
 
 def test_views_come_as_plain_text(tmp_path: Path) -> None:
@@ -85,7 +87,7 @@ def test_a_view_of_nowhere_where_a_value_is_missing(tmp_path: Path) -> None:
 
 
 def test_large_values_make_small_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrow_ipc, "PIECE_BYTES", 10_000)
+    monkeypatch.setattr(arrow_ipc, "CHUNK_BYTES", 10_000)
     words = pa.array(["a" * 4000, "b"]).take(pa.array([0, 0, 0, 0, 1, 0] * 3))
     for column in (words, words.dictionary_encode(), words.cast(pa.string_view())):
         path = write(tmp_path, ipc_bytes(pa.table({"a": column})))
@@ -196,7 +198,7 @@ def test_cut_off_anywhere(kind: str, codec: str | None, tmp_path: Path) -> None:
     for size in range(9, len(data) - 8, 96):
         path = write(tmp_path, data[:size])
         with pytest.raises(BadInput, match="cannot be read"):
-            container_of(path)
+            detect_container(path)
             list(read_arrow(path))
 
 

@@ -162,7 +162,7 @@ def test_truncated_archives(container: str, workspace: Workspace, tmp_path: Path
 def test_decompression_bombs(
     container: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "RATIO_FROM", 2**20)
+    monkeypatch.setattr(guard, "RATIO_MIN_BYTES", 2**20)
     monkeypatch.setattr(guard, "MAX_RATIO", 100)
     line = text([GOOD[0]])
     bomb = PACK[container](line * 20_000)

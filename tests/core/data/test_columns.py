@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from core.data.column_names import recognise
-from core.data.columns import MAX_KEPT, ColumnsNeeded, match_header
-from core.data.options import DEFAULT_OPTIONS, ReadOptions, read_mapping
+from core.data.column_names import recognise_columns
+from core.data.columns import MAX_EXTRA_COLUMNS, ColumnsNeeded, match_header
+from core.data.options import DEFAULT_OPTIONS, ReadOptions, load_mapping
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.errors import BadInput
 
@@ -49,22 +49,31 @@ SPELLINGS = {
 def test_spellings_of_all_forty(kind: str, turned: bool) -> None:
     names = SPELLINGS[kind][:: -1 if turned else 1]
     columns = match_header(names, [ROW], DEFAULT_OPTIONS, "file")
-    assert list(columns.used) == OURS[:: -1 if turned else 1]
+    assert list(columns.stored_as) == OURS[:: -1 if turned else 1]
     wanted = {
         (ours, name) for ours, name in zip(OURS, SPELLINGS[kind], strict=True) if ours != name
     }
-    assert set(columns.renamed) == wanted and not columns.kept and not columns.absent
+    assert (
+        set(columns.renamed) == wanted
+        and not columns.segment_columns
+        and not columns.missing_fields
+    )
 
 
 def test_other_columns_of_the_same_prefix_do_not_mislead() -> None:
     names = [*named("label", "I{}", "C{}"), "n1", "n2", "c_total", "id_2"]
     columns = match_header(names, [], DEFAULT_OPTIONS, "file")
-    assert list(columns.used[:40]) == OURS and columns.kept == ("n1", "n2", "c_total", "id_2")
+    assert list(columns.stored_as[:40]) == OURS and columns.segment_columns == (
+        "n1",
+        "n2",
+        "c_total",
+        "id_2",
+    )
 
 
 def test_an_exact_label_goes_before_other_names_of_one() -> None:
-    assert recognise(["click", "y", "label"])[LABEL] == 2
-    assert LABEL not in recognise(["click", "y"])
+    assert recognise_columns(["click", "y", "label"])[LABEL] == 2
+    assert LABEL not in recognise_columns(["click", "y"])
 
 
 def ask(
@@ -89,7 +98,7 @@ def test_forty_names_of_another_kind_are_proposed_in_order() -> None:
     error = ask(names, ROW)
     assert error.proposal == dict(zip(OURS, names, strict=True))
     options = ReadOptions(columns=error.proposal)
-    assert list(match_header(names, [ROW], options, "file").used) == OURS
+    assert list(match_header(names, [ROW], options, "file").stored_as) == OURS
 
 
 @pytest.mark.parametrize("label", ["conversion", "bought", "outcome"])
@@ -100,7 +109,7 @@ def test_a_column_of_noughts_and_ones_may_be_the_label_and_is_asked_for(label: s
     assert {field: error.proposal[field] for field in FIELDS} == {field: field for field in FIELDS}
     assert match_header(names, [ROW], ReadOptions(columns={LABEL: label}), "file").labelled
     without = match_header(names, [ROW], ReadOptions(columns={LABEL: None}), "file")
-    assert not without.labelled and without.kept == (label,)
+    assert not without.labelled and without.segment_columns == (label,)
     assert not match_header(names, [ROW], DEFAULT_OPTIONS, "file", need_label=False).labelled
     assert not match_header(names, [["7", *ROW[1:]]], DEFAULT_OPTIONS, "file").labelled
 
@@ -139,8 +148,12 @@ def test_a_mapping_by_name_by_position_and_for_columns_there_are_not() -> None:
     names.remove("C26")
     options = ReadOptions(columns={"I5": "FIVE", "C26": None, "label": 2, "id": "row"})
     columns = match_header(names, [], options, "file")
-    assert columns.absent == ("C26",) and columns.id_column == "row" and columns.kept == ()
-    assert columns.used[6] == "I5" and columns.renamed == (("I5", "five"),)
+    assert (
+        columns.missing_fields == ("C26",)
+        and columns.id_column == "row"
+        and columns.segment_columns == ()
+    )
+    assert columns.stored_as[6] == "I5" and columns.renamed == (("I5", "five"),)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +176,8 @@ def test_a_mapping_is_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "map.json"
     path.write_text(json.dumps({"label": "clicked", "I5": None}))
     assert (
-        read_mapping(str(path))
-        == read_mapping(path.read_text())
+        load_mapping(str(path))
+        == load_mapping(path.read_text())
         == {"label": "clicked", "I5": None}
     )
     for text, sentence in (
@@ -174,27 +187,29 @@ def test_a_mapping_is_read_from_a_file(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(BadInput, match=sentence):
-            read_mapping(str(path))
+            load_mapping(str(path))
     with pytest.raises(BadInput, match=r"no file '.*absent.json'"):
-        read_mapping(str(tmp_path / "absent.json"))
+        load_mapping(str(tmp_path / "absent.json"))
 
 
 def test_columns_beyond_the_forty_are_kept_but_for_row_numbers_of_pandas() -> None:
     names = ["", *OURS, "Id", "day", "domain", "index"]
     columns = match_header(names, [], DEFAULT_OPTIONS, "file")
-    assert columns.id_column == "Id" and columns.kept == ("day", "domain")
-    assert columns.used[0] is None and columns.used[-1] is None
-    assert match_header(names, [], ReadOptions(keep=("domain",)), "file").kept == ("domain",)
-    assert match_header(names, [], ReadOptions(keep=()), "file").kept == ()
+    assert columns.id_column == "Id" and columns.segment_columns == ("day", "domain")
+    assert columns.stored_as[0] is None and columns.stored_as[-1] is None
+    assert match_header(names, [], ReadOptions(keep=("domain",)), "file").segment_columns == (
+        "domain",
+    )
+    assert match_header(names, [], ReadOptions(keep=()), "file").segment_columns == ()
     with pytest.raises(BadInput, match="has no column 'campaign' to keep"):
         match_header(names, [], ReadOptions(keep=("campaign",)), "file")
 
 
 def test_many_columns_beyond_the_forty_are_not_all_kept_and_it_is_said() -> None:
-    names = [*OURS, *(f"extra{number}x" for number in range(MAX_KEPT + 3))]
+    names = [*OURS, *(f"extra{number}x" for number in range(MAX_EXTRA_COLUMNS + 3))]
     columns = match_header(names, [], DEFAULT_OPTIONS, "file")
     assert (
-        len(columns.kept) == MAX_KEPT
+        len(columns.segment_columns) == MAX_EXTRA_COLUMNS
         and "extra16x (more than 16)" in columns.notes[0]
         and "--keep" in columns.notes[0]
     )
@@ -203,7 +218,7 @@ def test_many_columns_beyond_the_forty_are_not_all_kept_and_it_is_said() -> None
 def test_a_kept_column_never_takes_one_of_our_names() -> None:
     names = ["click", *FIELDS, "label"]
     columns = match_header(names, [], ReadOptions(columns={"label": "click"}), "file")
-    assert columns.used[0] == LABEL and columns.kept == ("label (file)",)
+    assert columns.stored_as[0] == LABEL and columns.segment_columns == ("label (file)",)
 
 
 def test_numbers_of_fields_that_leave_one_out_are_not_guessed() -> None:

@@ -6,7 +6,13 @@ import numba
 import numpy as np
 import pytest
 
-from core.data.compiled import add_counts, compiled, eights, length, look_up
+from core.data.compiled import (
+    add_masked_counts,
+    as_uint64_view,
+    cached_njit,
+    count_nonzero_bytes,
+    gather_values,
+)
 
 
 def test_a_function_is_compiled_anew_where_there_is_no_folder_for_it(
@@ -21,7 +27,7 @@ def test_a_function_is_compiled_anew_where_there_is_no_folder_for_it(
 
     monkeypatch.setattr(numba, "njit", without_a_folder)
 
-    @compiled
+    @cached_njit
     def double(number: int) -> int:
         return 2 * number
 
@@ -30,15 +36,15 @@ def test_a_function_is_compiled_anew_where_there_is_no_folder_for_it(
 
 @pytest.mark.parametrize("text", [b"", b"a", b"seven77", b"eight888"])
 def test_the_length_of_a_word(text: bytes) -> None:
-    assert length(np.uint64(int.from_bytes(text, "little"))) == len(text)
+    assert count_nonzero_bytes(np.uint64(int.from_bytes(text, "little"))) == len(text)
 
 
 def test_eights_are_the_numbers_at_every_byte() -> None:
     data = np.arange(20, dtype=np.uint8)
-    assert eights(data).tolist() == [
+    assert as_uint64_view(data).tolist() == [
         int.from_bytes(bytes(data[start : start + 8]), "little") for start in range(13)
     ]
-    assert len(eights(data[:7])) == 0
+    assert len(as_uint64_view(data[:7])) == 0
 
 
 def test_counting_and_looking_up_equal_numpy() -> None:
@@ -46,9 +52,9 @@ def test_counting_and_looking_up_equal_numpy() -> None:
     places = dice.integers(0, 5, (3, 100)).astype(np.int16)
     chosen = dice.random(100) < 0.5
     counts = np.zeros(5, np.int64)
-    add_counts(places[0], chosen, counts)
+    add_masked_counts(places[0], chosen, counts)
     np.testing.assert_array_equal(counts, np.bincount(places[0][chosen], minlength=5))
     found = dice.random(15).astype(np.float32)
     out = np.empty((100, 2), np.float32)
-    look_up(places, np.array([0, 5, 10]), found, out)
+    gather_values(places, np.array([0, 5, 10]), found, out)
     np.testing.assert_array_equal(out, np.stack([found[places[0]], found[5 + places[1]]], axis=1))

@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from core.data import guard
-from core.data.containers import choose_member, container_of, list_members, open_rows
+from core.data.containers import choose_member, detect_container, list_members, open_rows
 from core.errors import BadInput
 from tests.core.data.archive_files import TRAIN, tar_of, zip_of
 from tests.core.data.helpers import rows, text, write
@@ -50,7 +50,7 @@ def gzip_with_fields(data: bytes) -> bytes:
     return head + (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little") + gzip.compress(data)[10:]
 
 
-CHECK = guard.check_size
+CHECK = guard.check_unpacked_size
 SKIPPABLE = b"\x5a\x2a\x4d\x18" + (300).to_bytes(4, "little") + bytes(300)
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
@@ -113,7 +113,7 @@ def read(path: Path, keep_truncated: bool = False, size: int = 10_007) -> tuple[
 def test_read_whole(form: str, size: int, tmp_path: Path) -> None:
     container, data = FORMS[form]
     path = write(tmp_path, data, "any.name")
-    assert container_of(path) == container
+    assert detect_container(path) == container
     assert read(path, size=size) == (DATA, False)
     assert read(path, keep_truncated=True, size=size) == (DATA, False)
 
@@ -124,7 +124,7 @@ def test_a_little_behind_the_packed_data_is_passed_over_and_said(pack: str, tmp_
     with open_rows(write(tmp_path, PACK[pack](DATA) + b"\x00\x00a signature")) as stream:
         assert stream.read() == DATA
         assert (
-            stream.remark
+            stream.unpack_note
             == "11 bytes behind the packed data are something else and were passed over."
         )
     with pytest.raises(
@@ -207,7 +207,7 @@ def test_where_the_reading_stands(tmp_path: Path) -> None:
         with open_rows(path, choose_member(path, "").member) as stream:
             shares = []
             while stream.read(2**16):
-                shares.append(stream.share)
+                shares.append(stream.progress)
         assert shares == sorted(shares) and shares[0] < 0.9 and shares[-1] == 1.0
 
 
@@ -232,7 +232,7 @@ def unpack(path: Path, member: str = "") -> int:
 @pytest.mark.parametrize("pack", PACK)
 def test_bombs_are_stopped_soon(pack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Well before they are unpacked, alone and as the member of an archive."""
-    monkeypatch.setattr(guard, "RATIO_FROM", 2**20)
+    monkeypatch.setattr(guard, "RATIO_MIN_BYTES", 2**20)
     bomb = packed_lines(pack)
     assert len(bomb) < 2**18
     largest = 0
@@ -242,7 +242,7 @@ def test_bombs_are_stopped_soon(pack: str, tmp_path: Path, monkeypatch: pytest.M
         largest = max(largest, unpacked)
         CHECK(unpacked, packed, name)
 
-    monkeypatch.setattr(guard, "check_size", measured)
+    monkeypatch.setattr(guard, "check_unpacked_size", measured)
     alone = write(tmp_path, bomb)
     takes: list[tuple[int, Callable[[], object]]] = [(len(bomb), lambda: unpack(alone))]
     members = {"train.txt": bomb}
@@ -262,7 +262,7 @@ def test_an_archive_of_which_nothing_is_wanted_is_a_bomb_as_well(
     packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Passing over a member unpacks it."""
-    monkeypatch.setattr(guard, "RATIO_FROM", 2**20)
+    monkeypatch.setattr(guard, "RATIO_MIN_BYTES", 2**20)
     members = {"._zeros": bytes(2**25), "train.txt": TRAIN}
     data = zstd(tar_of(members)) if packing == "zst" else tar_of(members, packing)
     path = write(tmp_path, data)
@@ -274,7 +274,7 @@ def test_an_archive_of_which_nothing_is_wanted_is_a_bomb_as_well(
 
 def test_many_small_bombs_in_one_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All members together are measured, so that none hides behind another."""
-    monkeypatch.setattr(guard, "RATIO_FROM", 2**20)
+    monkeypatch.setattr(guard, "RATIO_MIN_BYTES", 2**20)
     for data in (
         zip_of({f"{i}.txt": TRAIN[:300] + b"\n" * 2**18 for i in range(40)}),
         zip_of({f"{i}.gz": gzip.compress(TRAIN[:300] + b"\n" * 2**18) for i in range(40)}),

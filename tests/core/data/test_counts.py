@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from core.data.counts import by_value, count
+from core.data.counts import count_column, sort_by_value
 
 DICE = random.Random(3)
 SHORT = [DICE.choice([f"{DICE.randrange(90):x}", "", "é", None]) for _ in range(2000)]
@@ -40,7 +40,7 @@ def test_counts_equal_counting_by_hand(kind: str, coded: bool, chosen: str) -> N
     column = chunks(kind, coded)
     share = {"all rows": 1.0, "some": 0.6, "none": 0.0}[chosen]
     picked = np.random.default_rng(1).random(len(column)) < share
-    counts = count(column, None if chosen == "all rows" else picked)
+    counts = count_column(column, None if chosen == "all rows" else picked)
     wanted = Counter(value for value, one in zip(column.to_pylist(), picked, strict=True) if one)
     assert counts.missing == wanted.pop(None, 0)
     ranked = sorted(
@@ -48,13 +48,13 @@ def test_counts_equal_counting_by_hand(kind: str, coded: bool, chosen: str) -> N
         key=lambda item: (-item[1], item[0].encode() if kind != "numbers" else item[0]),
     )
     for least in (1, 20, 10**6):
-        values, totals = counts.at_least(least)
+        values, totals = counts.values_with_min_count(least)
         assert list(zip(values.to_pylist(), totals.tolist(), strict=True)) == [
             one for one in ranked if one[1] >= least
         ]
     for number in (1, 5, 10**6):
-        values, totals = counts.most(number)
+        values, totals = counts.most_common(number)
         assert list(zip(values.to_pylist(), totals.tolist(), strict=True)) == ranked[:number]
     if kind == "numbers":
-        numbers, totals = by_value(counts)
+        numbers, totals = sort_by_value(counts)
         assert list(zip(numbers.tolist(), totals.tolist(), strict=True)) == sorted(wanted.items())

@@ -11,28 +11,34 @@ import pytest
 from core.data import datasets
 from core.data.datasets import (
     Dataset,
-    column_values,
-    coverage,
     delete_dataset,
-    encoded,
     find_dataset,
-    kept_columns,
-    labels_of,
     list_datasets,
-    parts_of,
+    load_encoded,
+    load_labels,
+    load_parts,
+    measure_coverage,
     prepare,
     prepare_files,
+    read_column,
     require_labels,
-    training_rows,
+    select_training_rows,
+    shared_extra_columns,
 )
-from core.data.datasets import test_rows as rows_to_test
+from core.data.datasets import select_test_rows as rows_to_test
 from core.data.ingest import ingest
-from core.data.preprocessing import MISSING, UNSEEN, default_min_count, fit, load_preprocessing
-from core.data.profile import drift
-from core.data.samples import Sample, delete_sample, find_sample, read_rows
+from core.data.preprocessing import (
+    MISSING,
+    UNSEEN,
+    default_min_count,
+    fit_preprocessing,
+    load_preprocessing,
+)
+from core.data.profile import measure_drift
+from core.data.samples import Sample, delete_sample, find_sample, read_sample_rows
 from core.data.schema import FIELDS, LABEL
 from core.data.simulate import simulate
-from core.data.split import PARTS, SplitSpec
+from core.data.split import SPLIT_PARTS, SplitSpec
 from core.data.split_plan import plan_split
 from core.errors import BadInput
 from core.workspace import Workspace, hash_json, open_workspace, read_json, write_json
@@ -46,10 +52,12 @@ def sample(workspace: Workspace, tmp_path: Path) -> Sample:
 
 def test_fitted_on_training_rows_only(workspace: Workspace, sample: Sample, tmp_path: Path) -> None:
     dataset = prepare(workspace, sample, SplitSpec(), "one", min_count=3)
-    train = read_rows(sample).filter((parts_of(dataset) == PARTS.index("source_train")).tolist())
+    train = read_sample_rows(sample).filter(
+        (load_parts(dataset) == SPLIT_PARTS.index("source_train")).tolist()
+    )
     assert (
         load_preprocessing(dataset.folder / "preprocessing").hash
-        == fit(train, 3).hash
+        == fit_preprocessing(train, 3).hash
         == dataset.preprocessing_hash
     )
 
@@ -81,8 +89,8 @@ def test_without_a_source_domain_the_target_training_rows_fit(
 ) -> None:
     dataset = prepare(workspace, sample, SplitSpec(source_share=0), "target only", min_count=3)
     assert not dataset.has_source and len(rows_to_test(dataset, "source")) == 0
-    train = read_rows(sample).slice(0, dataset.parts[3].rows)
-    assert dataset.preprocessing_hash == fit(train, 3).hash
+    train = read_sample_rows(sample).slice(0, dataset.parts[3].rows)
+    assert dataset.preprocessing_hash == fit_preprocessing(train, 3).hash
 
 
 def test_a_sample_without_labels_gives_source_rows_alone(
@@ -99,8 +107,11 @@ def test_a_sample_without_labels_gives_source_rows_alone(
     dataset = find_dataset(workspace, "one")
     assert not dataset.labelled and dataset.has_source
     assert [part.rows for part in dataset.parts] == [540, 60, 0, 0, 0, 0]
-    assert np.isnan(labels_of(dataset)).all() and len(labels_of(dataset)) == 600
-    assert dataset.preprocessing_hash == fit(read_rows(sample).slice(0, 540), 3).hash
+    assert np.isnan(load_labels(dataset)).all() and len(load_labels(dataset)) == 600
+    assert (
+        dataset.preprocessing_hash
+        == fit_preprocessing(read_sample_rows(sample).slice(0, 540), 3).hash
+    )
     assert (
         prepare(
             workspace, sample, SplitSpec(source_validation_share=0.1), "same", min_count=3
@@ -109,9 +120,9 @@ def test_a_sample_without_labels_gives_source_rows_alone(
     )
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
     with pytest.raises(BadInput, match="'one' has no labels and so no target rows"):
-        coverage(workspace, dataset, preprocessing)
+        measure_coverage(workspace, dataset, preprocessing)
     with pytest.raises(BadInput, match="'one' has no labels and so no target domain"):
-        drift(workspace, dataset)
+        measure_drift(workspace, dataset)
     with pytest.raises(
         BadInput, match=r"'one' has no labels \(39 columns\): only pretraining by RFD or MFP"
     ):
@@ -137,17 +148,17 @@ def test_encoded_rows_equal_encoding_at_once_and_are_kept_per_preprocessing(
     workspace: Workspace, sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = prepare(workspace, sample, SplitSpec(), "one", min_count=3)
-    whole = read_rows(sample)
-    np.testing.assert_array_equal(labels_of(dataset), whole[LABEL].to_numpy())
-    other = fit(whole, 2)
+    whole = read_sample_rows(sample)
+    np.testing.assert_array_equal(load_labels(dataset), whole[LABEL].to_numpy())
+    other = fit_preprocessing(whole, 2)
     for preprocessing in (load_preprocessing(dataset.folder / "preprocessing"), other):
         wanted = preprocessing.encode(whole)
-        got = encoded(workspace, dataset, preprocessing)
+        got = load_encoded(workspace, dataset, preprocessing)
         np.testing.assert_array_equal(got.ids, wanted.ids)
         np.testing.assert_array_equal(got.numerics, wanted.numerics)
         assert (got.ids < np.array(preprocessing.field_sizes)).all()
     monkeypatch.setattr(datasets, "_encode", None)
-    encoded(workspace, dataset, other)
+    load_encoded(workspace, dataset, other)
 
 
 def test_coverage_counts_what_a_vocabulary_does_not_know(
@@ -155,42 +166,44 @@ def test_coverage_counts_what_a_vocabulary_does_not_know(
 ) -> None:
     dataset = prepare(workspace, sample, SplitSpec(), "one", min_count=3)
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
-    ids = preprocessing.encode(read_rows(sample)).ids[training_rows(dataset, "target", None)[0]]
-    for place, field in enumerate(coverage(workspace, dataset, preprocessing)):
+    ids = preprocessing.encode(read_sample_rows(sample)).ids[
+        select_training_rows(dataset, "target", None)[0]
+    ]
+    for place, field in enumerate(measure_coverage(workspace, dataset, preprocessing)):
         assert field.field == FIELDS[place]
         assert field.unseen_share == pytest.approx(float((ids[:, place] == UNSEEN).mean()))
         assert field.missing_share == pytest.approx(float((ids[:, place] == MISSING).mean()))
 
 
 def test_split_by_column(workspace: Workspace, sample: Sample) -> None:
-    values = read_rows(sample, ["C9"])["C9"].to_pylist()
+    values = read_sample_rows(sample, ["C9"])["C9"].to_pylist()
     chosen = [next(value for value in values if value), ""]
     spec = SplitSpec(
         method="column", column="C9", target_values=tuple(chosen), target_validation_share=0.3
     )
     dataset = prepare(workspace, sample, spec, "by column", min_count=3)
     in_target = np.array([(value or "") in chosen for value in values])
-    assert ((parts_of(dataset) >= 3) == in_target).all()
+    assert ((load_parts(dataset) >= 3) == in_target).all()
     with pytest.raises(BadInput, match="No row has 'nobody has this' in column C9, which holds"):
         plan_split(sample, dataclasses.replace(spec, target_values=("nobody has this",)))
     numeric = SplitSpec(
         method="column", column="I4", target_values=tuple(str(v) for v in range(-2, 200))
     )
-    numbers = read_rows(sample, ["I4"])["I4"].to_pylist()
+    numbers = read_sample_rows(sample, ["I4"])["I4"].to_pylist()
     counts = plan_split(sample, numeric).summaries
     assert sum(part.rows for part in counts[3:]) == sum(v is not None and v < 200 for v in numbers)
 
 
 def test_validation_share_cuts_the_same_rows_anew(workspace: Workspace, sample: Sample) -> None:
     dataset = prepare(workspace, sample, SplitSpec(method="random", seed=3), "random", min_count=3)
-    train, validation = training_rows(dataset, "target", None)
+    train, validation = select_training_rows(dataset, "target", None)
     pool = np.concatenate([train, validation])
-    again_train, again_validation = training_rows(dataset, "target", 0.25)
+    again_train, again_validation = select_training_rows(dataset, "target", 0.25)
     np.testing.assert_array_equal(np.concatenate([again_train, again_validation]), pool)
     assert len(again_validation) == round(len(pool) * 0.25)
     assert not set(pool) & set(rows_to_test(dataset, "target"))
     with pytest.raises(BadInput, match=r"validation share of 0.999 leaves no target row"):
-        training_rows(dataset, "target", 0.999)
+        select_training_rows(dataset, "target", 0.999)
 
 
 def test_all_or_nothing(
@@ -225,7 +238,7 @@ def test_same_content_is_the_same_dataset_and_is_found_after_a_restart(
     with pytest.raises(BadInput, match="no dataset 'one'"):
         find_dataset(again, "one")
     second = find_dataset(again, "two")
-    assert second == find_dataset(again, second.id) and len(labels_of(second)) == second.rows
+    assert second == find_dataset(again, second.id) and len(load_labels(second)) == second.rows
     with pytest.raises(BadInput, match="already a dataset named 'two'"):
         prepare(workspace, sample, SplitSpec(source_share=0.4), "two", min_count=3)
     delete_dataset(second)
@@ -235,10 +248,10 @@ def test_same_content_is_the_same_dataset_and_is_found_after_a_restart(
 def test_encoding_anew_without_the_sample_says_so(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
     sample = find_sample(workspace, dataset.sample_id)
-    other = fit(read_rows(sample), 2)
+    other = fit_preprocessing(read_sample_rows(sample), 2)
     (sample.folder / "sample.json").unlink()
     with pytest.raises(BadInput, match="There is no sample"):
-        encoded(workspace, dataset, other)
+        load_encoded(workspace, dataset, other)
 
 
 @pytest.fixture
@@ -326,22 +339,23 @@ def test_several_files_each_with_its_part(workspace: Workspace, months: dict[str
     ]  # fmt: skip
     assert [part.rows for part in dataset.parts] == [513, 27, 60, 360, 40, 200]
     whole = pd.concat(
-        [read_rows(months[name]).to_pandas() for name in ("may", "june", "july")], ignore_index=True
+        [read_sample_rows(months[name]).to_pandas() for name in ("may", "june", "july")],
+        ignore_index=True,
     )
-    np.testing.assert_array_equal(labels_of(dataset), whole[LABEL])
+    np.testing.assert_array_equal(load_labels(dataset), whole[LABEL])
     np.testing.assert_array_equal(rows_to_test(dataset, "target"), np.arange(1000, 1200))
     # Fitted on the source's training rows alone, and all rows encoded by that.
-    train = read_rows(months["may"]).slice(0, 513)
+    train = read_sample_rows(months["may"]).slice(0, 513)
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
-    assert preprocessing.hash == fit(train, 3).hash == dataset.preprocessing_hash
+    assert preprocessing.hash == fit_preprocessing(train, 3).hash == dataset.preprocessing_hash
     wanted = preprocessing.encode(
         pa.Table.from_pandas(whole.astype({LABEL: "int8"}), preserve_index=False)
     )
-    np.testing.assert_array_equal(encoded(workspace, dataset, preprocessing).ids, wanted.ids)
+    np.testing.assert_array_equal(load_encoded(workspace, dataset, preprocessing).ids, wanted.ids)
     assert {(one.part, one.other, one.rows) for one in dataset.duplicates} == {
         ("target", "source", 40)
     }
-    values = column_values(workspace, dataset, "C5").to_pylist()
+    values = read_column(workspace, dataset, "C5").to_pylist()
     assert values == [None if value != value else value for value in whole["C5"]]
     again = prepare_files(workspace, files, SplitSpec(), "again", min_count=3)
     assert again.content_hash == dataset.content_hash
@@ -351,8 +365,8 @@ def test_several_files_each_with_its_part(workspace: Workspace, months: dict[str
     )
     delete_sample(months["july"])
     with pytest.raises(BadInput, match="There is no sample"):
-        encoded(workspace, dataset, fit(train, 2))
-    assert kept_columns(workspace, dataset) == ()
+        load_encoded(workspace, dataset, fit_preprocessing(train, 2))
+    assert shared_extra_columns(workspace, dataset) == ()
 
 
 def test_few_rows_of_a_dataset_with_a_validation_file_come_from_both_files(
@@ -362,16 +376,17 @@ def test_few_rows_of_a_dataset_with_a_validation_file_come_from_both_files(
     dataset = prepare_files(workspace, files, SplitSpec(), "validated", min_count=3)
     assert (
         not dataset.has_source
-        and dataset.preprocessing_hash == fit(read_rows(months["may"]).slice(0, 300), 3).hash
+        and dataset.preprocessing_hash
+        == fit_preprocessing(read_sample_rows(months["may"]).slice(0, 300), 3).hash
     )
-    train, validation = training_rows(dataset, "target", None)
+    train, validation = select_training_rows(dataset, "target", None)
     assert (len(train), len(validation)) == (300, 400)
-    few, fewer = (training_rows(dataset, "target", None, last) for last in (70, 35))
+    few, fewer = (select_training_rows(dataset, "target", None, last) for last in (70, 35))
     assert (len(few[0]), len(few[1]), len(fewer[0]), len(fewer[1])) == (30, 40, 15, 20)
     assert set(few[0]) < set(train) and set(few[1]) < set(validation)
     assert set(fewer[0]) < set(few[0]) and set(fewer[1]) < set(few[1])
     np.testing.assert_array_equal(
-        np.concatenate(training_rows(dataset, "target", 0.5)), np.r_[train, validation]
+        np.concatenate(select_training_rows(dataset, "target", 0.5)), np.r_[train, validation]
     )
 
 
@@ -403,9 +418,9 @@ def test_a_segment_column_splits_and_slices(workspace: Workspace, sample: Sample
         plan_split(sample, spec)
     sample = with_segments(sample, "domain", ["news", "shop", "mail", None])
     dataset = prepare(workspace, sample, spec, "by domain", min_count=3)
-    np.testing.assert_array_equal(parts_of(dataset) >= 3, np.arange(600) % 2 == 1)
-    assert kept_columns(workspace, dataset) == ("domain",)
-    assert column_values(workspace, dataset, "domain").to_pylist()[:5] == [
+    np.testing.assert_array_equal(load_parts(dataset) >= 3, np.arange(600) % 2 == 1)
+    assert shared_extra_columns(workspace, dataset) == ("domain",)
+    assert read_column(workspace, dataset, "domain").to_pylist()[:5] == [
         "news",
         "shop",
         "mail",
@@ -415,17 +430,17 @@ def test_a_segment_column_splits_and_slices(workspace: Workspace, sample: Sample
     with pytest.raises(BadInput, match="and domain beside them"):
         plan_split(sample, dataclasses.replace(spec, column="day"))
     with pytest.raises(BadInput, match="have no column 'day'"):
-        column_values(workspace, dataset, "day")
+        read_column(workspace, dataset, "day")
 
 
 def test_rows_cut_anew_validate_on_both_classes(workspace: Workspace, sample: Sample) -> None:
     """Where the last rows hold one class alone, more of them validate; against looking at every
     cut."""
     dataset = prepare(workspace, sample, SplitSpec(), "recut")
-    labels = labels_of(dataset)
+    labels = load_labels(dataset)
     moved = 0
     for last in range(12, 60):
-        train, validation = training_rows(dataset, "target", None, last)
+        train, validation = select_training_rows(dataset, "target", None, last)
         both = [set(labels[train]), set(labels[validation])]
         rows = np.concatenate([train, validation])
         cuts = [

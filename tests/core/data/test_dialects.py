@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.data.columns import ColumnsNeeded
-from core.data.dialects import Inspection, inspect, lines_before_rows
+from core.data.dialects import FileFormat, count_lines_before_rows, detect_format
 from core.data.options import ReadOptions
 from core.data.schema import FIELDS, LABEL
 from core.errors import BadInput
@@ -17,9 +17,9 @@ NAMES = [LABEL, *FIELDS]
 
 def form_of(
     folder: Path, lines: list[list[str]], delimiter: str = "\t", options: ReadOptions | None = None
-) -> Inspection:
+) -> FileFormat:
     data = "".join(delimiter.join(line) + "\n" for line in lines).encode()
-    return inspect(write(folder, data), options or ReadOptions())
+    return detect_format(write(folder, data), options or ReadOptions())
 
 
 @pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|", " "])
@@ -29,7 +29,7 @@ def test_delimiters(delimiter: str, header: bool, labelled: bool, tmp_path: Path
     skip = 0 if labelled else 1
     lines = [line[skip:] for line in LINES]
     form = form_of(tmp_path, [NAMES[skip:], *lines] if header else lines, delimiter)
-    assert (form.delimiter, form.header_row, form.columns) == (
+    assert (form.delimiter, form.rows_before_data, form.columns) == (
         delimiter,
         int(header),
         tuple(NAMES[skip:]),
@@ -60,13 +60,17 @@ def test_a_header_that_only_counts_is_no_row(kind: str, delimiter: str, tmp_path
     names = COUNTING[kind]
     lines = [[str(place), *line] if len(names) == 41 else line for place, line in enumerate(LINES)]
     form = form_of(tmp_path, [names, *lines], delimiter)
-    assert form.header_row == 1 and form.columns[-40:] == tuple(NAMES) and "no row" in form.reason
+    assert (
+        form.rows_before_data == 1
+        and form.columns[-40:] == tuple(NAMES)
+        and "no row" in form.reason
+    )
     assert len(names) == 40 or form.columns[0] is None
 
 
 def test_a_counting_header_of_rows_without_a_label(tmp_path: Path) -> None:
     form = form_of(tmp_path, [[str(number) for number in range(39)], *(line[1:] for line in LINES)])
-    assert form.header_row == 1 and form.columns == FIELDS
+    assert form.rows_before_data == 1 and form.columns == FIELDS
 
 
 def test_a_header_of_one_name_less_than_there_are_columns(tmp_path: Path) -> None:
@@ -79,7 +83,7 @@ def test_a_header_of_one_name_less_than_there_are_columns(tmp_path: Path) -> Non
 @pytest.mark.parametrize("delimiter", ["\t", ",", ";"])
 def test_quotation_marks_without_a_header(delimiter: str, tmp_path: Path) -> None:
     form = form_of(tmp_path, [[f'"{cell}"' for cell in line] for line in LINES], delimiter)
-    assert form.quoted and form.columns == tuple(NAMES) and form.header_row == 0
+    assert form.quoted and form.columns == tuple(NAMES) and form.rows_before_data == 0
 
 
 def test_a_single_quotation_mark_in_criteos_own_form_is_a_letter(tmp_path: Path) -> None:
@@ -125,7 +129,7 @@ def test_positions_in_a_mapping_for_a_file_without_a_header(tmp_path: Path) -> N
         "|",
         ReadOptions(columns=positions),
     )
-    assert form.columns == (*FIELDS, LABEL, "column 41") and form.kept == ("column 41",)
+    assert form.columns == (*FIELDS, LABEL, "column 41") and form.segment_columns == ("column 41",)
 
 
 def test_labels_that_are_all_placeholders_are_noticed(tmp_path: Path) -> None:
@@ -140,7 +144,7 @@ def test_labels_that_are_all_placeholders_are_noticed(tmp_path: Path) -> None:
 def test_another_encoding_gets_advice(encoding: str, tmp_path: Path) -> None:
     lines = [[*line[:20], "café", *line[21:]] for line in LINES]
     with pytest.raises(BadInput, match="Save it as UTF-8, for instance with: iconv"):
-        inspect(write(tmp_path, text(lines).decode().encode(encoding)))
+        detect_format(write(tmp_path, text(lines).decode().encode(encoding)))
 
 
 @pytest.mark.parametrize(
@@ -159,15 +163,15 @@ def test_what_c20_says_is_said_in_its_own_numbers(
 
 
 def test_heads_that_look_like_rows() -> None:
-    assert lines_before_rows(text(LINES)) == 0
-    assert lines_before_rows(text([NAMES, *LINES]).replace(b"\t", b";")) == 1
-    assert lines_before_rows(text([["row", *NAMES], ["x", *LINES[0]]])) == 1
+    assert count_lines_before_rows(text(LINES)) == 0
+    assert count_lines_before_rows(text([NAMES, *LINES]).replace(b"\t", b";")) == 1
+    assert count_lines_before_rows(text([["row", *NAMES], ["x", *LINES[0]]])) == 1
     for other in (
         b"",
         b"Criteo Kaggle data, see the licence, and the readme.\n" * 9,
         b"a,b,c\n1,2,3\n",
     ):
-        assert lines_before_rows(other) is None
-    assert None is lines_before_rows(
+        assert count_lines_before_rows(other) is None
+    assert None is count_lines_before_rows(
         b"# Criteo\n\nEach row has: label, 13 integers, 26 categories.\n\n- one\n- two\n"
     )

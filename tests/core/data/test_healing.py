@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from core.data.datasets import Dataset, encoded, find_dataset, list_datasets, prepare, read_datasets
+from core.data.datasets import (
+    Dataset,
+    find_dataset,
+    list_datasets,
+    load_encoded,
+    prepare,
+    read_datasets,
+)
 from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
-from core.data.samples import find_sample, list_samples, read_rows, read_samples, save_sample
+from core.data.samples import find_sample, list_samples, read_sample_rows, read_samples, save_sample
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.workspace import Workspace
@@ -29,7 +36,7 @@ def again(workspace: Workspace) -> None:
 def test_a_hollow_sample_is_healed_under_its_id(tiny: Tiny, damage: str) -> None:
     workspace, dataset = tiny
     sample = find_sample(workspace, "tiny")
-    whole = read_rows(sample)
+    whole = read_sample_rows(sample)
     file = sample.folder / ("sample.json" if "description" in damage else "rows.arrow")
     data = file.read_bytes()
     file.unlink()
@@ -37,11 +44,15 @@ def test_a_hollow_sample_is_healed_under_its_id(tiny: Tiny, damage: str) -> None
         file.write_bytes(data[: len(data) // 2] if damage.startswith("short") else b"")
     again(workspace)
     [healed] = list_samples(workspace)
-    assert healed.id == sample.id and read_rows(healed).equals(whole)
+    assert healed.id == sample.id and read_sample_rows(healed).equals(whole)
     # The dataset that was made of it goes on as it was.
     shutil.rmtree(next(dataset.folder.glob("encoded-*")))
     assert (
-        len(encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing")).ids)
+        len(
+            load_encoded(
+                workspace, dataset, load_preprocessing(dataset.folder / "preprocessing")
+            ).ids
+        )
         == dataset.rows
     )
 
@@ -81,7 +92,7 @@ def test_hollow_encoded_rows_are_made_again(tiny: Tiny, name: str) -> None:
     whole = file.read_bytes()
     for data in (b"", whole[:-1], bytes(len(whole))):
         file.write_bytes(data)
-        encoded(workspace, dataset, preprocessing)
+        load_encoded(workspace, dataset, preprocessing)
         assert file.read_bytes() == whole
 
 
@@ -134,7 +145,7 @@ def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(
     ingest_as(workspace, "second")
     ingest_as(workspace, "third")
     before = files_of(workspace)
-    whole = read_rows(find_sample(workspace, "tiny"))
+    whole = read_sample_rows(find_sample(workspace, "tiny"))
     for one in list_samples(workspace):
         # Others map the rows: they keep what they have.
         one.rows_path.unlink()
@@ -149,7 +160,7 @@ def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(
     healed = files_of(workspace)
     assert {sample_id: healed[sample_id] for sample_id in before} == before
     assert not read_samples(workspace)[1] and len(healed) == 4
-    assert all(read_rows(one).equals(whole) for one in list_samples(workspace))
+    assert all(read_sample_rows(one).equals(whole) for one in list_samples(workspace))
 
 
 @pytest.mark.parametrize("name", ["tiny", "second"])

@@ -15,9 +15,9 @@ import pytest
 
 from core.data import ingest as module
 from core.data import textblocks
-from core.data.dialects import inspect
+from core.data.dialects import detect_format
 from core.data.ingest import ingest
-from core.data.samples import delete_sample, find_sample, list_samples, read_rows
+from core.data.samples import delete_sample, find_sample, list_samples, read_sample_rows
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.errors import BadInput
 from core.workspace import Workspace, hash_file, open_workspace
@@ -67,7 +67,7 @@ def test_tab_separated_rows_in_every_container(
     )
     wanted = expected(text(LINES))
     assert sample.click_rate == pytest.approx(wanted[LABEL].mean())
-    same(read_rows(sample).to_pandas(), wanted)
+    same(read_sample_rows(sample).to_pandas(), wanted)
 
 
 def test_mixed_line_ends_bom_and_blank_lines_read_the_same(
@@ -80,7 +80,7 @@ def test_mixed_line_ends_bom_and_blank_lines_read_the_same(
     )
     sample = ingest(workspace, write(tmp_path, data), "mixed")
     assert sample.bad_rows == 0
-    same(read_rows(sample).to_pandas(), expected(text(LINES)))
+    same(read_sample_rows(sample).to_pandas(), expected(text(LINES)))
 
 
 def test_values_of_any_kind(workspace: Workspace, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_values_of_any_kind(workspace: Workspace, tmp_path: Path) -> None:
         lines[place][1] = ["1.0", "-3", "+7", "1e3", ".5", "0", "2.", "-0.0", "12345678901"][place]
     lines[0][0], lines[1][0] = "1.0", "0.0"
     sample = ingest(workspace, write(tmp_path, text(lines)), "odd")
-    table = read_rows(sample)
+    table = read_sample_rows(sample)
     assert table["C7"].to_pylist()[: len(odd)] == odd
     assert table["I1"].to_pylist()[: len(odd)] == [1, -3, 7, 1000, 0.5, 0, 2, 0, 12345678901]
     assert table[LABEL].to_pylist()[:2] == [1, 0]
@@ -112,10 +112,10 @@ def test_csv_with_columns_in_any_order(
     assert sample.dialect == "csv"
     wanted = expected(text(LINES))
     wanted.loc[0, "C7"] = f'with {delimiter} and "quotes"'
-    assert sample.id_column == "Id" and read_rows(sample, ["Id"])["Id"].to_pylist() == [
+    assert sample.id_column == "Id" and read_sample_rows(sample, ["Id"])["Id"].to_pylist() == [
         str(row) for row in range(300)
     ]
-    same(read_rows(sample, [LABEL, *FIELDS]).to_pandas(), wanted)
+    same(read_sample_rows(sample, [LABEL, *FIELDS]).to_pandas(), wanted)
 
 
 def test_parquet_of_numbers_and_of_text(workspace: Workspace, tmp_path: Path) -> None:
@@ -127,19 +127,19 @@ def test_parquet_of_numbers_and_of_text(workspace: Workspace, tmp_path: Path) ->
     for name in ("numbers", "texts"):
         sample = ingest(workspace, tmp_path / f"{name}.parquet", name)
         assert sample.dialect == sample.container == "parquet"
-        same(read_rows(sample).to_pandas(), wanted)
+        same(read_sample_rows(sample).to_pandas(), wanted)
 
 
 def test_rows_without_a_label_are_read(workspace: Workspace, tmp_path: Path) -> None:
     lines = [line[1:] for line in LINES]
     sample = ingest(workspace, write(tmp_path, text(lines)), "unlabelled")
     assert (sample.dialect, sample.labelled, sample.click_rate) == ("kaggle-test", False, None)
-    assert LABEL not in read_rows(sample).column_names
+    assert LABEL not in read_sample_rows(sample).column_names
 
 
 def test_day_file_of_the_terabyte_set_is_told_by_c20(tmp_path: Path) -> None:
     lines = [list(line) for line in LINES]
-    kaggle = inspect(
+    kaggle = detect_format(
         write(tmp_path, text([[*line[:33], "0000000a", *line[34:]] for line in lines]))
     )
     assert (
@@ -147,9 +147,9 @@ def test_day_file_of_the_terabyte_set_is_told_by_c20(tmp_path: Path) -> None:
     )
     for place, line in enumerate(lines):
         line[33] = f"{place:08x}"
-    day = inspect(write(tmp_path, text(lines)))
+    day = detect_format(write(tmp_path, text(lines)))
     assert day.dialect == "criteo-1tb" and "C20 has 300 values in 300 rows" in day.reason
-    few = inspect(write(tmp_path, text(lines[:10])))
+    few = detect_format(write(tmp_path, text(lines[:10])))
     assert few.dialect == "kaggle-train" and "look alike" in few.reason
 
 
@@ -164,12 +164,12 @@ def test_the_same_file_is_the_same_sample_and_is_found_again(
     again = open_workspace(workspace.root)
     assert {sample.name for sample in list_samples(again)} == {"one", "two"}
     assert find_sample(again, "two") == second == find_sample(again, second.id)
-    assert read_rows(second) == read_rows(first)
+    assert read_sample_rows(second) == read_sample_rows(first)
     assert first.rows_path.samefile(second.rows_path), "the rows take their room once"
     delete_sample(first)
     with pytest.raises(BadInput, match=r"no sample 'one'; the samples here are \['two'\]"):
         find_sample(again, "one")
-    assert read_rows(second).num_rows == len(LINES)
+    assert read_sample_rows(second).num_rows == len(LINES)
     delete_sample(second)
     assert list_samples(again) == []
 
@@ -182,7 +182,7 @@ def test_a_file_that_is_there_already_is_not_read_to_its_end(
     first = ingest(workspace, path, "one")
     hashed: Future[str] = Future()
     hashed.set_result(first.content_hash)
-    monkeypatch.setattr(module, "_hashing", lambda path: nullcontext(hashed))
+    monkeypatch.setattr(module, "_hash_in_background", lambda path: nullcontext(hashed))
     monkeypatch.setattr(textblocks, "BLOCK_BYTES", 8192)
     shares: list[float] = []
     second = ingest(workspace, path, "two", progress=shares.append)
@@ -239,7 +239,7 @@ def test_real_rows(real_rows: Path, workspace: Workspace) -> None:
     assert (sample.dialect, sample.rows, sample.bad_rows) == ("kaggle-train", 100_000, 0)
     assert sample.click_rate == pytest.approx(0.2566)
     frame = pd.read_csv(real_rows, sep="\t", header=None, usecols=[0, 2, 16], nrows=5000)
-    table = read_rows(sample, [LABEL, "I2", "C3"], limit=5000)
+    table = read_sample_rows(sample, [LABEL, "I2", "C3"], limit=5000)
     assert (
         table["C3"].to_pylist() == frame[16].astype(object).where(frame[16].notna(), None).tolist()
     )

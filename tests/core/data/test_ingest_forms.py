@@ -15,7 +15,13 @@ import pytest
 from core.data import textblocks
 from core.data.ingest import ingest
 from core.data.options import ReadOptions
-from core.data.samples import READER, load_sample, read_rows, row_numbers, save_sample
+from core.data.samples import (
+    READER_VERSION,
+    file_row_numbers,
+    load_sample,
+    read_sample_rows,
+    save_sample,
+)
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.data.values import NO_LABEL
 from core.errors import BadInput
@@ -44,7 +50,7 @@ def expected(name: str) -> list[object]:
 
 
 def same(workspace: Workspace, path: Path) -> None:
-    got = read_rows(ingest(workspace, path, "x"), OURS)
+    got = read_sample_rows(ingest(workspace, path, "x"), OURS)
     for name in OURS:
         assert got[name].to_pylist() == expected(name), name
 
@@ -131,7 +137,7 @@ def test_whole_numbers_of_a_category_that_pandas_made_floats(
 ) -> None:
     table = frame().assign(C5=np.where(np.arange(200) % 5, np.arange(200) % 7, np.nan))
     table.to_parquet(tmp_path / "file", index=False)
-    values = read_rows(ingest(workspace, tmp_path / "file", "x"), ["C5"])["C5"].to_pylist()
+    values = read_sample_rows(ingest(workspace, tmp_path / "file", "x"), ["C5"])["C5"].to_pylist()
     assert values == [None if row % 5 == 0 else str(row % 7) for row in range(200)]
 
 
@@ -158,7 +164,7 @@ def test_columns_beyond_the_forty_are_kept_with_the_sample(
     path = write(tmp_path, text([["Id", *OURS, "day", "empty"], *lines]).replace(b"\t", b","))
     sample = ingest(workspace, path, "x")
     assert (sample.id_column, sample.kept) == ("Id", ("day", "empty"))
-    table = read_rows(sample, ["Id", "day", "empty"])
+    table = read_sample_rows(sample, ["Id", "day", "empty"])
     assert table["Id"].to_pylist() == [f"id {place}" for place in range(200)]
     assert table["day"].to_pylist() == [f"day {place % 3}" for place in range(200)]
     assert table["empty"].null_count == 200
@@ -167,7 +173,7 @@ def test_columns_beyond_the_forty_are_kept_with_the_sample(
     assert (
         fewer.kept == ()
         and fewer.id != sample.id
-        and read_rows(fewer, OURS).equals(read_rows(sample, OURS))
+        and read_sample_rows(fewer, OURS).equals(read_sample_rows(sample, OURS))
     )
 
 
@@ -177,9 +183,9 @@ def test_dates_and_lists_beside_the_forty_in_parquet(workspace: Workspace, tmp_p
     table = table.append_column("history", pa.array([[1, 2]] * 200))
     pq.write_table(table, tmp_path / "file")
     sample = ingest(workspace, tmp_path / "file", "x")
-    assert sample.kept == ("day",) and set(read_rows(sample, ["day"])["day"].to_pylist()) == {
-        "2026-11-27"
-    }
+    assert sample.kept == ("day",) and set(
+        read_sample_rows(sample, ["day"])["day"].to_pylist()
+    ) == {"2026-11-27"}
 
 
 @pytest.mark.parametrize("header", [False, True])
@@ -200,11 +206,11 @@ def test_rows_keep_the_numbers_they_have_in_the_file(
         if not bad:
             expected.append(len(out))
     sample = ingest(workspace, write(tmp_path, "\n".join(out).encode()), "x", "skip")
-    assert row_numbers(sample).tolist() == expected
+    assert file_row_numbers(sample).tolist() == expected
     clean = ingest(
         workspace, write(tmp_path, text((HEADER if header else []) + LINES), "clean"), "clean"
     )
-    assert row_numbers(clean).tolist() == list(range(1 + header, 201 + header))
+    assert file_row_numbers(clean).tolist() == list(range(1 + header, 201 + header))
 
 
 def test_unlabelled_rows_keep_their_numbers_too(workspace: Workspace, tmp_path: Path) -> None:
@@ -212,7 +218,10 @@ def test_unlabelled_rows_keep_their_numbers_too(workspace: Workspace, tmp_path: 
     lines[50] = [""] * 39
     data = text(lines[:10]) + b"\n\n" + text(lines[10:])
     sample = ingest(workspace, write(tmp_path, data), "x")
-    assert sample.rows == 200 and row_numbers(sample).tolist() == [*range(1, 11), *range(13, 203)]
+    assert sample.rows == 200 and file_row_numbers(sample).tolist() == [
+        *range(1, 11),
+        *range(13, 203),
+    ]
 
 
 @pytest.mark.parametrize("placeholder", ["", "?", "-1", "NaN"])
@@ -223,7 +232,7 @@ def test_labels_that_are_all_placeholders(
     sample = ingest(workspace, path, "x")
     assert (
         not sample.labelled
-        and LABEL not in read_rows(sample).column_names
+        and LABEL not in read_sample_rows(sample).column_names
         and "without labels" in sample.notes[-1]
     )
 
@@ -252,7 +261,7 @@ def test_optional_labels_for_scoring(workspace: Workspace, tmp_path: Path) -> No
         lines[place][0] = placeholder
     path = write(tmp_path, text(lines))
     sample = ingest(workspace, path, "x", labels="optional")
-    labels = read_rows(sample, [LABEL])[LABEL].to_pylist()
+    labels = read_sample_rows(sample, [LABEL])[LABEL].to_pylist()
     assert labels == [NO_LABEL] * 4 + [int(line[0]) for line in LINES[4:]] and sample.rows == 200
     with pytest.raises(BadInput, match="Row 1 of 'file': label is empty"):
         ingest(workspace, path, "y")
@@ -285,6 +294,6 @@ def test_a_sample_of_an_earlier_reader_is_not_taken_for_one_without_missing_valu
         save_sample(dataclasses.replace(sample, reader=1, missing_markers=()))
     assert ingest(workspace, tmp_path / "plain", "plain").id == plain.id
     again = ingest(workspace, tmp_path / "file", "x")
-    assert again.id != marked.id and again.missing_markers and again.reader == READER
+    assert again.id != marked.id and again.missing_markers and again.reader == READER_VERSION
     assert ingest(workspace, tmp_path / "file", "x").id == again.id
     assert ingest(workspace, tmp_path / "file", "once more").rows_id == again.id

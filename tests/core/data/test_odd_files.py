@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.data.columns import ColumnsNeeded
-from core.data.dialects import inspect
+from core.data.dialects import detect_format
 from core.data.ingest import ingest
-from core.data.options import ReadOptions, option_words, read_names
-from core.data.samples import list_samples, read_rows, row_numbers, save_sample
+from core.data.options import ReadOptions, parse_names, to_cli_args
+from core.data.samples import file_row_numbers, list_samples, read_sample_rows, save_sample
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.errors import BadInput, UnreadableRow
 from core.workspace import Workspace
@@ -39,9 +39,10 @@ def expected(name: str, lines: list[list[str]] = LINES) -> list[object]:
 
 
 def same(workspace: Workspace, path: Path, **arguments: object) -> None:
-    table = read_rows(
-        ingest(workspace, path, f"{len(list_samples(workspace))} x", **arguments), OURS
-    )  # type: ignore[arg-type]
+    table = read_sample_rows(
+        ingest(workspace, path, f"{len(list_samples(workspace))} x", **arguments),  # type: ignore[arg-type]
+        OURS,
+    )
     for name in OURS:
         assert table[name].to_pylist() == expected(name), name
 
@@ -70,7 +71,7 @@ def test_a_header_is_found_below_what_is_none(
     same(workspace, path)
     sample = ingest(workspace, path, "again")
     lines = BEFORE_HEADER[kind].count(b"\n")
-    assert row_numbers(sample)[0] == lines + 2 and any(
+    assert file_row_numbers(sample)[0] == lines + 2 and any(
         "passed over" in note for note in sample.notes
     )
 
@@ -83,7 +84,7 @@ def test_the_delimiter_that_excel_writes_first(workspace: Workspace, tmp_path: P
 def test_comments_above_rows_without_a_header(workspace: Workspace, tmp_path: Path) -> None:
     path = write(tmp_path, b"# exported\n" + text(LINES, None, "\t"))
     same(workspace, path)
-    assert row_numbers(ingest(workspace, path, "again"))[0] == 2
+    assert file_row_numbers(ingest(workspace, path, "again"))[0] == 2
 
 
 def test_a_second_header_in_another_order_is_refused_even_when_skipping(
@@ -109,8 +110,10 @@ def test_line_ends_in_quotation_marks_lose_no_row(
     lines = extra(lambda place: cell if place in (5, 17) else "z")
     data = text(lines[:30], [*OURS, "note"]) + b"\n" + text(lines[30:])
     sample = ingest(workspace, write(tmp_path, data), "x")
-    assert sample.rows == 60 and read_rows(sample, [LABEL])[LABEL].to_pylist() == expected(LABEL)
-    assert row_numbers(sample).tolist() == [*range(2, 32), *range(33, 63)]
+    assert sample.rows == 60 and read_sample_rows(sample, [LABEL])[LABEL].to_pylist() == expected(
+        LABEL
+    )
+    assert file_row_numbers(sample).tolist() == [*range(2, 32), *range(33, 63)]
 
 
 @pytest.mark.parametrize("place", [5, 52, 58])
@@ -188,10 +191,10 @@ def test_names_of_further_columns(names: list[str], workspace: Workspace, tmp_pa
         workspace, write(tmp_path, text(lines, [*OURS, *(f'"{name}"' for name in names)])), "x"
     )
     assert len(set(sample.kept)) == 2
-    table = read_rows(sample, [*sample.kept])
+    table = read_sample_rows(sample, [*sample.kept])
     assert [table[name].to_pylist()[0] for name in sample.kept] == ["first", "second"]
     kept = ReadOptions(keep=sample.kept)
-    assert read_names(option_words(kept)[1]) == sample.kept
+    assert parse_names(to_cli_args(kept)[1]) == sample.kept
     assert ingest(workspace, tmp_path / "file", "x", options=kept).kept == sample.kept
 
 
@@ -233,7 +236,7 @@ def test_numbers_for_more_names_than_forty_are_asked_about_and_are_no_row(
     lines = [[f"row {place}", *line] for place, line in enumerate(LINES)]
     path = write(tmp_path, text(lines, [str(number) for number in range(41)]))
     with pytest.raises(ColumnsNeeded, match="may be columns 2 to 41") as error:
-        inspect(path)
+        detect_format(path)
     same(workspace, path, options=ReadOptions(columns=error.value.proposal))
 
 
@@ -245,7 +248,7 @@ def test_a_label_of_a_foreign_name_is_asked_for(
     lines = [[spelling[int(line[0])], *line[1:]] for line in LINES]
     path = write(tmp_path, text(lines, [label, *FIELDS]))
     with pytest.raises(ColumnsNeeded) as error:
-        inspect(path)
+        detect_format(path)
     same(workspace, path, options=ReadOptions(columns=error.value.proposal))
 
 
@@ -254,7 +257,7 @@ def test_a_header_without_the_labels_name_is_asked_about(
 ) -> None:
     path = write(tmp_path, text(LINES, list(FIELDS)))
     with pytest.raises(ColumnsNeeded, match="'column 1' holds only 0 and 1") as error:
-        inspect(path)
+        detect_format(path)
     same(workspace, path, options=ReadOptions(columns=error.value.proposal))
 
 
@@ -262,7 +265,7 @@ def test_forty_foreign_names_have_a_proposal_in_order(workspace: Workspace, tmp_
     for names in (["outcome", *(f"x{n}y" for n in range(39))], [f"{name} (n)" for name in OURS]):
         path = write(tmp_path, text(LINES, names))
         with pytest.raises(ColumnsNeeded) as error:
-            inspect(path)
+            detect_format(path)
         assert [error.value.proposal[ours] for ours in OURS] == names and error.value.usable
         same(workspace, path, options=ReadOptions(columns=error.value.proposal))
 
@@ -299,7 +302,7 @@ def test_further_spellings(
 def test_c1_to_c39_are_proposed_in_order(tmp_path: Path) -> None:
     names = [LABEL, *(f"C{n}" for n in range(1, 40))]
     with pytest.raises(ColumnsNeeded) as error:
-        inspect(write(tmp_path, text(LINES, names)))
+        detect_format(write(tmp_path, text(LINES, names)))
     assert [error.value.proposal[ours] for ours in OURS] == names
 
 
@@ -383,7 +386,10 @@ def test_bytes_beside_the_forty_do_not_refuse_a_file(workspace: Workspace, tmp_p
     same(workspace, tmp_path / "file")
     note = "x" * 6000
     path = write(tmp_path, text(extra(lambda place: note), [*OURS, "note"]), "long")
-    assert read_rows(ingest(workspace, path, "long"), ["note"])["note"].to_pylist() == [note] * 60
+    assert (
+        read_sample_rows(ingest(workspace, path, "long"), ["note"])["note"].to_pylist()
+        == [note] * 60
+    )
 
 
 def test_an_encoding_found_late_gets_the_same_advice_and_the_row(
@@ -446,7 +452,7 @@ def test_a_truncated_archive_keeps_the_rows_before_its_break(
         ingest(workspace, path, "x")
     sample = ingest(workspace, path, "x", "skip")
     assert 500 < sample.rows < 4000
-    assert read_rows(sample, ["C1"])["C1"].to_pylist() == [
+    assert read_sample_rows(sample, ["C1"])["C1"].to_pylist() == [
         line[14] or None for line in lines[: sample.rows]
     ]
 
@@ -454,7 +460,7 @@ def test_a_truncated_archive_keeps_the_rows_before_its_break(
 def test_categories_keep_their_own_marks(workspace: Workspace, tmp_path: Path) -> None:
     lines = [[*line[:39], '"'] for line in LINES]
     assert set(
-        read_rows(
+        read_sample_rows(
             ingest(workspace, write(tmp_path, text(lines, None, "\t")), "x"), [CATEGORICAL[-1]]
         )["C26"].to_pylist()
     ) == {'"'}

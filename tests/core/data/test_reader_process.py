@@ -92,32 +92,32 @@ def test_memory_has_a_bound(of: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_is_bounded_by_the_machine() -> None:
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert (
-        reader_process.LEAST_MEMORY
+        reader_process.MIN_MEMORY_BYTES
         <= reader_process.memory_limit()
-        <= max(machine, reader_process.LEAST_MEMORY)
+        <= max(machine, reader_process.MIN_MEMORY_BYTES)
     )
 
 
 def test_a_child_that_comes_no_further_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_process, "QUIET_SECONDS", 1.0)
-    monkeypatch.setattr(reader_process, "_STEP", 0.2)
+    monkeypatch.setattr(reader_process, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(reader_process, "_POLL_SECONDS", 0.2)
     error = refused(reader_jobs.hang, {"pid": str(tmp_path / "pid")})
     assert "for 1 seconds without coming any further" in str(error)
     assert gone(pid_in(tmp_path / "pid"))
 
 
 def test_a_child_that_goes_on_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_process, "QUIET_SECONDS", 1.0)
-    monkeypatch.setattr(reader_process, "_STEP", 0.25)
+    monkeypatch.setattr(reader_process, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(reader_process, "_POLL_SECONDS", 0.25)
     assert call(reader_jobs.quiet, FILE, {"times": 10, "seconds": 0.15}) == "at last"
 
 
 def test_a_large_file_has_more_time(tmp_path: Path) -> None:
     with (tmp_path / "large").open("wb") as file:
         file.truncate(10**9)
-    limit = reader_process._quiet_seconds
+    limit = reader_process._idle_seconds
     assert limit(tmp_path / "large") == pytest.approx(limit(tmp_path / "none") + 3000)
     assert limit(tmp_path) == limit(tmp_path / "large")
     assert limit(Path("a\0b")) == limit(tmp_path / "none")

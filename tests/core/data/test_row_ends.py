@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 from core.data import textblocks
-from core.data.dialects import inspect
+from core.data.dialects import detect_format
 from core.data.ingest import ingest
-from core.data.read_rows import read_rows as read_rows_into
-from core.data.row_ends import after_rows, blank_rows, count_rows, row_ends
-from core.data.rowsfile import map_rows, plain
-from core.data.samples import ROWS, read_rows, row_numbers
+from core.data.read_rows import read_file_rows as read_rows_into
+from core.data.row_ends import count_rows, find_blank_rows, find_row_ends, skip_rows
+from core.data.rowsfile import dictionary_decode, memory_map_rows
+from core.data.samples import ROWS_FILE, file_row_numbers, read_sample_rows
 from core.data.schema import FIELDS, LABEL
 from core.workspace import Workspace
 from tests.core.data.helpers import rows, write
@@ -33,11 +33,11 @@ def test_plain_rows_end_where_lines_do() -> None:
         # splitlines knows the same ends among these letters, and keeps them.
         lines = text.splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(("\n", "\r"))]
-        ends = row_ends(text.encode(), "\t", quoted=False)
+        ends = find_row_ends(text.encode(), "\t", quoted=False)
         assert ends.tolist() == [sum(map(len, whole[: place + 1])) for place in range(len(whole))]
         assert count_rows(text.encode(), ends) == len(lines)
         blank = [number for number, line in enumerate(whole, 1) if line.strip("\r\n") == ""]
-        assert blank_rows(text.encode(), ends).tolist() == blank
+        assert find_blank_rows(text.encode(), ends).tolist() == blank
 
 
 def test_quoted_rows_end_where_the_csv_module_ends_them() -> None:
@@ -60,7 +60,7 @@ def test_quoted_rows_end_where_the_csv_module_ends_them() -> None:
             writer.writerow(row)
             ends.append(out.tell())
         text = out.getvalue()
-        assert row_ends(text.encode(), ",", quoted=True).tolist() == ends, text
+        assert find_row_ends(text.encode(), ",", quoted=True).tolist() == ends, text
 
 
 @pytest.mark.parametrize("block", [600, 777, 2048])
@@ -84,12 +84,12 @@ def test_a_block_may_end_anywhere(
     )
     writer.writerows([OURS, *lines])
     sample = ingest(workspace, write(tmp_path, out.getvalue().encode()), "x")
-    table = read_rows(sample, OURS)
+    table = read_sample_rows(sample, OURS)
     for place, name in enumerate(OURS):
         kind = int if name == LABEL else float if name in OURS[1:14] else str
         wanted = [kind(line[place]) if line[place].strip() else None for line in lines]
         assert table[name].to_pylist() == wanted, name
-    assert row_numbers(sample).tolist() == list(range(2, 62))
+    assert file_row_numbers(sample).tolist() == list(range(2, 62))
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -138,10 +138,10 @@ def test_every_place_where_a_block_can_end(
 def rows_apart(path: Path, folder: Path) -> pa.Table:
     """The rows of a file, without a sample."""
     reading = read_rows_into(
-        path, inspect(path), folder, False, "required", lambda share: None, lambda: False
+        path, detect_format(path), folder, False, "required", lambda share: None, lambda: False
     )
     assert reading is not None and reading.bad_rows == 0
-    return plain(map_rows(folder / ROWS))
+    return dictionary_decode(memory_map_rows(folder / ROWS_FILE))
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -163,7 +163,7 @@ def test_a_name_in_the_header_may_have_a_line_break(
         )
         assert (sample.rows, sample.bad_rows) == (29, 1)
         assert sample.bad_examples[0].startswith("Row 6 of 'file': I3 is 'many'")
-        assert read_rows(sample, ["C26"])["C26"].to_pylist() == [
+        assert read_sample_rows(sample, ["C26"])["C26"].to_pylist() == [
             line[39] or None for number, line in enumerate(lines) if number != 4
         ]
 
@@ -186,5 +186,5 @@ def test_a_byte_order_mark_within_a_file_is_a_letter(
 
 def test_where_the_rows_after_the_first_ones_begin() -> None:
     text = b'a,"b\nc"\nd\n\ne'
-    assert [after_rows(text, count, ",", True) for count in range(6)] == [0, 8, 10, 11, 12, 12]
-    assert after_rows(b"", 1, ",", True) == 0
+    assert [skip_rows(text, count, ",", True) for count in range(6)] == [0, 8, 10, 11, 12, 12]
+    assert skip_rows(b"", 1, ",", True) == 0

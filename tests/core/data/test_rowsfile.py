@@ -9,11 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.data import rowsfile
-from core.data.datasets import encoded, prepare
+from core.data.datasets import load_encoded, prepare
 from core.data.ingest import ingest
-from core.data.preprocessing import fit, load_preprocessing
-from core.data.rowsfile import code, map_rows, plain, write_rows
-from core.data.samples import read_rows
+from core.data.preprocessing import fit_preprocessing, load_preprocessing
+from core.data.rowsfile import (
+    dictionary_decode,
+    dictionary_encode,
+    memory_map_rows,
+    open_row_writer,
+)
+from core.data.samples import read_sample_rows
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.data.split import SplitSpec
 from core.errors import BadInput
@@ -38,34 +43,41 @@ def test_what_is_written_is_read(
 ) -> None:
     monkeypatch.setattr(rowsfile, "BATCH_ROWS", 64)
     rows_in = table(300, labelled)
-    with write_rows(tmp_path / "rows.arrow", labelled) as writer:
-        for batch in code(rows_in):
+    with open_row_writer(tmp_path / "rows.arrow", labelled) as writer:
+        for batch in dictionary_encode(rows_in):
             assert batch.num_rows <= 64
             writer.write_batch(batch)
-    mapped = map_rows(tmp_path / "rows.arrow")
-    assert plain(mapped).equals(rows_in)
-    assert plain(mapped.slice(50, 100)).equals(rows_in.slice(50, 100))
+    mapped = memory_map_rows(tmp_path / "rows.arrow")
+    assert dictionary_decode(mapped).equals(rows_in)
+    assert dictionary_decode(mapped.slice(50, 100)).equals(rows_in.slice(50, 100))
 
 
 def test_whole_numbers_and_minus_nought_become_the_same_floats() -> None:
     rows_in = table(4)
     numbers = pa.array([3, None, 0, -2], pa.int64())
-    (batch,) = code(rows_in.set_column(1, "I1", numbers))
-    assert plain(pa.Table.from_batches([batch]))["I1"].to_pylist() == [3.0, None, 0.0, -2.0]
-    (batch,) = code(rows_in.set_column(1, "I1", pa.array([-0.0, 0.0, None, 1.5])))
-    assert not np.signbit(plain(pa.Table.from_batches([batch]))["I1"].drop_null().to_numpy()).any()
+    (batch,) = dictionary_encode(rows_in.set_column(1, "I1", numbers))
+    assert dictionary_decode(pa.Table.from_batches([batch]))["I1"].to_pylist() == [
+        3.0,
+        None,
+        0.0,
+        -2.0,
+    ]
+    (batch,) = dictionary_encode(rows_in.set_column(1, "I1", pa.array([-0.0, 0.0, None, 1.5])))
+    assert not np.signbit(
+        dictionary_decode(pa.Table.from_batches([batch]))["I1"].drop_null().to_numpy()
+    ).any()
 
 
 def test_fit_and_encode_do_not_care_how_rows_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rowsfile, "BATCH_ROWS", 64)
     rows_in = table(300)
-    coded = pa.Table.from_batches(code(rows_in))
+    coded = pa.Table.from_batches(dictionary_encode(rows_in))
     chosen = np.random.default_rng(0).random(300) < 0.6
-    fitted = fit(coded, 3, chosen)
-    assert fitted.hash == fit(rows_in.filter(pa.array(chosen)), 3).hash
+    fitted = fit_preprocessing(coded, 3, chosen)
+    assert fitted.hash == fit_preprocessing(rows_in.filter(pa.array(chosen)), 3).hash
     assert fitted.fitted_rows == chosen.sum()
     for part in (coded, coded.slice(30, 150), coded.slice(0, 0)):
-        got, wanted = fitted.encode(part), fitted.encode(plain(part))
+        got, wanted = fitted.encode(part), fitted.encode(dictionary_decode(part))
         np.testing.assert_array_equal(got.ids, wanted.ids)
         np.testing.assert_array_equal(got.numerics, wanted.numerics)
 
@@ -74,14 +86,14 @@ def test_fit_and_encode_do_not_care_how_rows_are_kept(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("field", ["I3", "C3"])
 def test_places_without_a_value_are_told_as_damage(field: str, place: int) -> None:
     rows_in = table(300)
-    fitted, (batch,) = fit(rows_in, 3), code(rows_in)
+    fitted, (batch,) = fit_preprocessing(rows_in, 3), dictionary_encode(rows_in)
     values = batch[field].dictionary.slice(0, 3)
     damaged = pa.DictionaryArray.from_arrays(
         pa.array([0] * 299 + [place], pa.int16()), values, safe=False
     )
     coded = pa.Table.from_batches([batch])
     coded = coded.set_column(coded.column_names.index(field), field, damaged)
-    for use in (fit, fitted.encode):
+    for use in (fit_preprocessing, fitted.encode):
         with pytest.raises(BadInput, match="stored rows of this sample are damaged"):
             use(coded)
 
@@ -91,17 +103,17 @@ def test_a_sample_read_before_rows_were_coded_still_works(
 ) -> None:
     sample = ingest(workspace, write(tmp_path, text(rows(600, seed=9))), "hand made")
     dataset = prepare(workspace, sample, SplitSpec(), "new", min_count=3)
-    before = encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing"))
-    wanted = read_rows(sample)
+    before = load_encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing"))
+    wanted = read_sample_rows(sample)
     pq.write_table(wanted, sample.folder / "rows.parquet", row_group_size=100)
     sample.rows_path.unlink()
     assert sample.rows_path.name == "rows.parquet"
-    assert read_rows(sample).equals(wanted)
-    assert read_rows(sample, [LABEL, CATEGORICAL[0]], 7).equals(
+    assert read_sample_rows(sample).equals(wanted)
+    assert read_sample_rows(sample, [LABEL, CATEGORICAL[0]], 7).equals(
         wanted.select([LABEL, "C1"]).slice(0, 7)
     )
     again = prepare(workspace, sample, SplitSpec(), "new", min_count=3)
     assert dataclasses.replace(again, created="") == dataclasses.replace(dataset, created="")
-    after = encoded(workspace, again, load_preprocessing(again.folder / "preprocessing"))
+    after = load_encoded(workspace, again, load_preprocessing(again.folder / "preprocessing"))
     np.testing.assert_array_equal(before.ids, after.ids)
     np.testing.assert_array_equal(before.numerics, after.numerics)

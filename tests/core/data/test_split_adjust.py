@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.data.split import PARTS, SplitSpec, assign, summarise
+from core.data.split import SPLIT_PARTS, SplitSpec, assign_parts, summarise_parts
 from core.data.split_adjust import Split, split_rows
-from core.data.split_advice import label_order
+from core.data.split_advice import describe_label_order
 
 
 def clicks(rows: int, rate: float = 0.25, seed: int = 0) -> np.ndarray:
@@ -19,7 +19,9 @@ def clicks(rows: int, rate: float = 0.25, seed: int = 0) -> np.ndarray:
 def fewest(split: Split) -> int:
     """Rows of the rarer class in the part that has fewest, counted by hand."""
     return min(
-        part.rarer_rows for part in split.summaries if part.rows or part.part.startswith("target")
+        part.minority_rows
+        for part in split.summaries
+        if part.rows or part.part.startswith("target")
     )
 
 
@@ -27,7 +29,7 @@ def fewest(split: Split) -> int:
 def test_a_split_that_is_fine_is_left_alone(method: str) -> None:
     labels, spec = clicks(2000), SplitSpec(method=method, seed=3)
     split = split_rows(labels, spec)
-    parts, order = assign(2000, spec)
+    parts, order = assign_parts(2000, spec)
     np.testing.assert_array_equal(split.parts, parts)
     np.testing.assert_array_equal(split.order, order)
     assert not split.adjusted and split.notes == () and not split.refusal
@@ -40,21 +42,21 @@ def test_small_samples_work_or_say_why_not(rows: int, method: str, seed: int) ->
     labels = clicks(rows, seed=seed)
     spec = SplitSpec(method=method, seed=seed)
     split = split_rows(labels, spec)
-    assert split.summaries == summarise(labels, split.parts)
+    assert split.summaries == summarise_parts(labels, split.parts)
     if split.refusal:
         assert rows <= 50 and re.search(
             r"clicks? among|Shares that would work|Use the random split", split.refusal
         )
         return
     assert fewest(split) >= 1
-    plain = summarise(labels, assign(rows, spec)[0])
+    plain = summarise_parts(labels, assign_parts(rows, spec)[0])
     if split.adjusted:
         assert any("so that" in note for note in split.notes)
         for place in (0, 3):
             assert split.summaries[place].rows >= plain[place].rows / 2
     if method == "order":
         # In row order every part is one stretch of rows.
-        assert (np.diff([PARTS.index(PARTS[code]) for code in split.parts]) >= 0).all()
+        assert (np.diff([SPLIT_PARTS.index(SPLIT_PARTS[code]) for code in split.parts]) >= 0).all()
 
 
 def test_a_share_is_widened_and_said_so() -> None:
@@ -82,7 +84,7 @@ def test_a_single_row_of_a_class_is_said() -> None:
     single = [
         part.part.replace("_", " ")
         for part in split.summaries
-        if part.rarer_rows == 1 and "train" not in part.part
+        if part.minority_rows == 1 and "train" not in part.part
     ]
     assert single and f"single row: {', '.join(single)}. Larger" in split.notes[-1]
 
@@ -92,8 +94,8 @@ def test_a_part_with_a_single_click_is_no_reason_to_change_a_split() -> None:
     labels[144:160], labels[155] = 0, 1
     spec = SplitSpec(target_validation_share=0.2)
     split = split_rows(labels, spec)
-    assert min(part.rarer_rows for part in split.summaries) == 1
-    np.testing.assert_array_equal(split.parts, assign(200, spec)[0])
+    assert min(part.minority_rows for part in split.summaries) == 1
+    np.testing.assert_array_equal(split.parts, assign_parts(200, spec)[0])
     assert not split.adjusted and len(split.notes) == 1
 
 
@@ -103,7 +105,7 @@ def test_random_rows_are_stratified() -> None:
     spec = SplitSpec(method="random", seed=1)
     split = split_rows(labels, spec)
     assert fewest(split) == 2 and "stratified" in split.notes[0]
-    plain = summarise(labels, assign(1000, spec)[0])
+    plain = summarise_parts(labels, assign_parts(1000, spec)[0])
     assert all(
         abs(one.rows - two.rows) <= 6 for one, two in zip(split.summaries, plain, strict=True)
     )
@@ -128,9 +130,11 @@ def test_a_file_sorted_by_label_is_recognised(first: int) -> None:
 
 
 def test_blocks_of_one_label_are_sorting_too_and_rows_without_order_are_not() -> None:
-    assert "in 6 blocks" in label_order(np.repeat([0, 1] * 3, [300, 20] * 3))
-    assert not any(label_order(clicks(200, seed=seed)) for seed in range(50))
-    assert label_order(np.array([0, 1, 0])) == "" and label_order(np.zeros(5)) == ""
+    assert "in 6 blocks" in describe_label_order(np.repeat([0, 1] * 3, [300, 20] * 3))
+    assert not any(describe_label_order(clicks(200, seed=seed)) for seed in range(50))
+    assert (
+        describe_label_order(np.array([0, 1, 0])) == "" and describe_label_order(np.zeros(5)) == ""
+    )
 
 
 @pytest.mark.parametrize("method", ["order", "random"])

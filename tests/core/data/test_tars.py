@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data.containers import choose_member, container_of, list_members, open_rows
+from core.data.containers import choose_member, detect_container, list_members, open_rows
 from core.errors import BadInput
 from tests.core.data.archive_files import README, TEST, TRAIN, raw_tar, tar_header, tar_of
 from tests.core.data.helpers import write
@@ -38,7 +38,7 @@ def test_before_there_was_a_standard(tmp_path: Path) -> None:
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     path = write(tmp_path, bytes(header) + TRAIN + bytes(-len(TRAIN) % 512 + 1024))
-    assert container_of(path) == "tar" and read(path, choose_member(path, "").member) == TRAIN
+    assert detect_container(path) == "tar" and read(path, choose_member(path, "").member) == TRAIN
 
 
 def test_what_the_tar_command_writes(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 
 from core.data import textblocks
-from core.data.bad_rows import BadRows
+from core.data.bad_rows import BadRowHandler
 from core.data.containers import open_rows
-from core.data.dialects import inspect
-from core.data.parse import read_text
-from core.data.rowsfile import plain
+from core.data.dialects import detect_format
+from core.data.parse import parse_text
+from core.data.rowsfile import dictionary_decode
 from core.data.textblocks import read_blocks
 from core.errors import BadInput
 from tests.core.data.helpers import rows, text, write
@@ -90,25 +90,27 @@ FAULTS: dict[str, bytes] = {
 }
 
 
-def read(path: Path, skip: bool = False) -> tuple[pa.Table, BadRows]:
-    bad = BadRows(skip)
+def read(path: Path, skip: bool = False) -> tuple[pa.Table, BadRowHandler]:
+    bad = BadRowHandler(skip)
     with open_rows(path) as stream:
-        blocks = list(read_blocks(stream, inspect(path), path.name, bad))
-    return plain(pa.Table.from_batches([rows.batch for block in blocks for rows in block])), bad
+        blocks = list(read_blocks(stream, detect_format(path), path.name, bad))
+    return dictionary_decode(
+        pa.Table.from_batches([rows.batch for block in blocks for rows in block])
+    ), bad
 
 
-def read_at_once(path: Path, skip: bool = False) -> tuple[pa.Table, BadRows]:
-    bad = BadRows(skip)
+def read_at_once(path: Path, skip: bool = False) -> tuple[pa.Table, BadRowHandler]:
+    bad = BadRowHandler(skip)
     with open_rows(path) as stream:
-        found = read_text(stream.read(), inspect(path), path.name, bad)
-        return plain(pa.Table.from_batches([rows.batch for rows in found])), bad
+        found = parse_text(stream.read(), detect_format(path), path.name, bad)
+        return dictionary_decode(pa.Table.from_batches([rows.batch for rows in found])), bad
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether the quick parser took each block, the blocks being small."""
     took: list[bool] = []
-    one = textblocks._quick
+    one = textblocks._fast_path
 
     def watched(*arguments: object) -> list[pa.RecordBatch] | None:
         found = one(*arguments)  # type: ignore[arg-type]
@@ -116,7 +118,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         return found
 
     monkeypatch.setattr(textblocks, "BLOCK_BYTES", 8192)
-    monkeypatch.setattr(textblocks, "_quick", watched)
+    monkeypatch.setattr(textblocks, "_fast_path", watched)
     return took
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from core.data import unreadable
-from core.data.containers import container_of
+from core.data.containers import detect_container
 from core.data.unreadable import PATTERNS, SIGNATURES, describe_unreadable
 from core.errors import BadInput
 from tests.core.data.archive_files import TRAIN, zip_of
@@ -135,14 +135,14 @@ FILES: dict[str, tuple[bytes, str]] = {
 def test_a_format_is_named_with_what_to_do(kind: str, tmp_path: Path) -> None:
     data, sentence = FILES[kind]
     with pytest.raises(BadInput, match=rf"^'file' is {sentence}"):
-        container_of(write(tmp_path, data))
+        detect_container(write(tmp_path, data))
 
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("value", [FRAME, ARRAY, {"a": 1}, [1, 2], list("ab")])
 def test_pickles_of_every_protocol(value: object, protocol: int, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="'file' is a Python pickle .*never unpickled"):
-        container_of(write(tmp_path, pickle.dumps(value, protocol)))
+        detect_container(write(tmp_path, pickle.dumps(value, protocol)))
 
 
 def test_a_download_that_was_interrupted(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_download_that_was_interrupted(tmp_path: Path) -> None:
         BadInput,
         match="holds only NUL bytes at its beginning: its download was probably interrupted",
     ):
-        container_of(write(tmp_path, bytes(10_000)))
+        detect_container(write(tmp_path, bytes(10_000)))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_records_of_tensorflow(tmp_path: Path) -> None:
     with pytest.raises(
         BadInput, match="'file' is a TFRecord file; convert it to CSV or Parquet first"
     ):
-        container_of(write(tmp_path, data))
+        detect_container(write(tmp_path, data))
     assert describe_unreadable(length + bytes(4) + data[12:]) is None
 
 
@@ -224,4 +224,4 @@ def test_an_archive_of_arrays_and_rows_is_an_archive(tmp_path: Path) -> None:
     stream = io.BytesIO(NPZ.getvalue())
     with zipfile.ZipFile(stream, "a") as archive:
         archive.writestr("train.txt", TRAIN)
-    assert container_of(write(tmp_path, stream.getvalue())) == "zip"
+    assert detect_container(write(tmp_path, stream.getvalue())) == "zip"

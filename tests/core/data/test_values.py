@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.data.values import (
-    MAX_FIELD,
+    MAX_CATEGORY_LENGTH,
     MISSING_MARKERS,
     NO_LABEL,
     is_missing,
     is_number,
-    label_of,
     parse_categories,
+    parse_label,
     parse_labels,
     parse_numbers,
 )
@@ -93,8 +93,8 @@ def test_categories_of_eight_letters_and_others_are_kept_as_they_are() -> None:
         "        ",
         " padded ",
         "ünïcode☃",
-        "x" * MAX_FIELD,
-        "x" * (MAX_FIELD + 1),
+        "x" * MAX_CATEGORY_LENGTH,
+        "x" * (MAX_CATEGORY_LENGTH + 1),
         None,
     ]
     parsed = parse_categories(pa.array(cells))
@@ -103,7 +103,7 @@ def test_categories_of_eight_letters_and_others_are_kept_as_they_are() -> None:
         None,
         " padded ",
         "ünïcode☃",
-        "x" * MAX_FIELD,
+        "x" * MAX_CATEGORY_LENGTH,
     ]
     assert [*parsed.faults] == [5] and parsed.markers.tolist() == [1]
 
@@ -180,7 +180,7 @@ def test_minus_zero_is_zero() -> None:
     ],
 )
 def test_labels(cell: str | None, label: int | None) -> None:
-    assert label_of(cell) == label
+    assert parse_label(cell) == label
     cells = pa.array(["1", cell])
     optional, required = parse_labels(cells, optional=True), parse_labels(cells)
     assert (1 in optional.faults) == (label is None)

@@ -9,7 +9,12 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.data.samples import Sample, list_samples
-from core.data.wholeness import backbone_fault, dataset_fault, encoded_fault, sample_fault
+from core.data.wholeness import (
+    find_backbone_fault,
+    find_dataset_fault,
+    find_encoded_fault,
+    find_sample_fault,
+)
 from core.workspace import BUNDLED_BACKBONES, Workspace
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -29,17 +34,17 @@ def furnished(tiny: tuple[Workspace, Dataset]) -> tuple[Sample, Dataset]:
 def faults(sample: Sample, dataset: Dataset) -> list[str]:
     [encoded] = dataset.folder.glob("encoded-*")
     found = [
-        sample_fault(sample.folder, sample.rows),
-        dataset_fault(dataset.folder, dataset.rows),
-        encoded_fault(encoded, dataset.rows),
+        find_sample_fault(sample.folder, sample.rows),
+        find_dataset_fault(dataset.folder, dataset.rows),
+        find_encoded_fault(encoded, dataset.rows),
     ]
     return [fault for fault in found if fault]
 
 
 def test_what_is_whole_has_no_fault(furnished: tuple[Sample, Dataset]) -> None:
     assert faults(*furnished) == []
-    assert [backbone_fault(folder) for folder in BUNDLED_BACKBONES.glob("*/")] != []
-    assert not any(backbone_fault(folder) for folder in BUNDLED_BACKBONES.glob("*/"))
+    assert [find_backbone_fault(folder) for folder in BUNDLED_BACKBONES.glob("*/")] != []
+    assert not any(find_backbone_fault(folder) for folder in BUNDLED_BACKBONES.glob("*/"))
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -84,10 +89,10 @@ def test_damaged_weights_are_named(tmp_path: Path, damage: str) -> None:
     shutil.copytree(bundled, folder)
     weights = folder / "model.safetensors"
     weights.write_bytes(DAMAGES[damage](weights.read_bytes()))
-    assert backbone_fault(folder).startswith("model.safetensors ")
+    assert find_backbone_fault(folder).startswith("model.safetensors ")
 
 
 def test_rows_of_another_number_are_a_fault(furnished: tuple[Sample, Dataset]) -> None:
     sample, dataset = furnished
-    assert "rows" in sample_fault(sample.folder, sample.rows + 1)
-    assert "parts.npy" in dataset_fault(dataset.folder, dataset.rows - 1)
+    assert "rows" in find_sample_fault(sample.folder, sample.rows + 1)
+    assert "parts.npy" in find_dataset_fault(dataset.folder, dataset.rows - 1)

@@ -167,7 +167,7 @@ def test_a_member_that_the_directory_does_not_name(tmp_path: Path) -> None:
 
 def test_a_directory_beyond_all_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be taken into memory as a whole."""
-    monkeypatch.setattr(zips, "MAX_DIRECTORY", 2000)
+    monkeypatch.setattr(zips, "MAX_DIRECTORY_BYTES", 2000)
     with pytest.raises(BadInput, match=r"cannot be unpacked \(its directory has [\d,]+ bytes"):
         choose_member(write(tmp_path, zip_of({f"{number}.txt": b"" for number in range(200)})), "")
 
@@ -208,7 +208,7 @@ def test_without_its_directory(method: int, tmp_path: Path) -> None:
         assert (
             choice.member == "train.txt"
             and choice.truncated
-            and [one.name for one in choice.others] == ["test.txt"]
+            and [one.name for one in choice.other_members] == ["test.txt"]
         )
         found, truncated = read(path, keep_truncated=True)
         assert TRAIN.startswith(found) and (found == TRAIN) == (not truncated)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from core.errors import BadInput
-from core.evaluation.costs import Costs, cheapest_threshold, of_impressions
-from core.evaluation.curves import confusion
+from core.evaluation.costs import DecisionCosts, cheapest_threshold, impression_costs
+from core.evaluation.curves import confusion_matrix
 
 
 def rows(seed: int = 0, number: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -19,16 +19,18 @@ def rows(seed: int = 0, number: int = 200) -> tuple[np.ndarray, np.ndarray]:
 )
 def test_no_threshold_is_cheaper(fp: float, fn: float) -> None:
     labels, scores = rows()
-    costs = Costs(fp, fn)
-    chosen = costs.of(confusion(labels, scores, cheapest_threshold(labels, scores, costs)))
-    tried = [costs.of(confusion(labels, scores, t)) for t in [*np.unique(scores), 2.0]]
+    costs = DecisionCosts(fp, fn)
+    chosen = costs.total(
+        confusion_matrix(labels, scores, cheapest_threshold(labels, scores, costs))
+    )
+    tried = [costs.total(confusion_matrix(labels, scores, t)) for t in [*np.unique(scores), 2.0]]
     assert chosen == pytest.approx(min(tried))
 
 
 def test_calibrated_scores_are_cut_where_theory_says() -> None:
     """Of calibrated scores a row is worth acting on above fp / (fp + fn) (Elkan 2001)."""
     labels, scores = rows(1, 200_000)
-    assert cheapest_threshold(labels, scores, Costs(1, 4)) == pytest.approx(0.2, abs=0.02)
+    assert cheapest_threshold(labels, scores, DecisionCosts(1, 4)) == pytest.approx(0.2, abs=0.02)
 
 
 def test_the_cheapest_threshold_earns_most() -> None:
@@ -39,17 +41,17 @@ def test_the_cheapest_threshold_earns_most() -> None:
         bought = scores >= threshold
         return value * labels[bought].sum() - price * bought.sum()
 
-    chosen = cheapest_threshold(labels, scores, of_impressions(value, price))
+    chosen = cheapest_threshold(labels, scores, impression_costs(value, price))
     assert profit(chosen) == pytest.approx(max(profit(t) for t in [*np.unique(scores), 2.0]))
 
 
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: Costs(-1, 1), "cost of a false positive is -1"),
-        (lambda: Costs(1, float("nan")), "cost of a false negative is nan"),
-        (lambda: Costs(0, 0), "Both costs are 0"),
-        (lambda: of_impressions(1, 1), "A click is worth 1 and an impression costs 1"),
+        (lambda: DecisionCosts(-1, 1), "cost of a false positive is -1"),
+        (lambda: DecisionCosts(1, float("nan")), "cost of a false negative is nan"),
+        (lambda: DecisionCosts(0, 0), "Both costs are 0"),
+        (lambda: impression_costs(1, 1), "A click is worth 1 and an impression costs 1"),
     ],
 )
 def test_costs_that_cannot_be_are_refused(call: object, sentence: str) -> None:
@@ -61,7 +63,7 @@ def test_the_costs_of_rows_add_up_to_the_cost_of_their_counts() -> None:
     generator = np.random.default_rng(2)
     scores = generator.random(400)
     labels = (generator.random(400) < scores).astype(float)
-    costs = Costs(1.5, 4)
+    costs = DecisionCosts(1.5, 4)
     for threshold in (0.0, 0.31, 1.1):
-        rows = costs.of_rows(labels, scores, threshold)
-        assert rows.sum() == pytest.approx(costs.of(confusion(labels, scores, threshold)))
+        rows = costs.per_row(labels, scores, threshold)
+        assert rows.sum() == pytest.approx(costs.total(confusion_matrix(labels, scores, threshold)))

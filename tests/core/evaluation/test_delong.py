@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from core.evaluation.delong import auc_interval, auc_variance, compare
+from core.evaluation.delong import auc_interval, auc_variance, delong_test
 
 
 def brute(labels: np.ndarray, *scorings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +46,7 @@ def test_equals_structural_components_by_hand(seed: int, ties: bool) -> None:
         assert got[0] == pytest.approx(auc) == pytest.approx(roc_auc_score(labels, scores))
         assert got[1] == pytest.approx(variance)
     spread = (covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]) ** 0.5
-    difference = compare(labels, a, b)
+    difference = delong_test(labels, a, b)
     assert difference.delta == pytest.approx(aucs[0] - aucs[1])
     assert difference.p == pytest.approx(2 * norm.sf(abs(difference.delta) / spread))
     assert (difference.high - difference.low) / 2 == pytest.approx(norm.ppf(0.975) * spread)
@@ -71,7 +71,7 @@ def test_equally_good_scorings_are_called_different_about_5_percent_of_the_time(
         labels = (generator.random(400) < 0.25).astype(float)
         shared = labels + generator.normal(0, 1, 400)
         a, b = shared + generator.normal(0, 0.7, 400), shared + generator.normal(0, 0.7, 400)
-        different += compare(labels, a, b).p < 0.05
+        different += delong_test(labels, a, b).p < 0.05
     assert 0.025 < different / 600 < 0.08
 
 
@@ -91,6 +91,6 @@ def test_degenerate_input() -> None:
     assert auc_variance(labels, np.full(4, 0.5))[0] == 0.5
     assert np.isnan(auc_variance(np.array([0.0, 1, 1]), np.array([0.1, 0.2, 0.3]))[1])
     assert auc_interval(0.999, 1.0) == (0.0, 1.0)
-    same = compare(labels, np.array([0.1, 0.4, 0.3, 0.2]), np.array([0.1, 0.4, 0.3, 0.2]))
+    same = delong_test(labels, np.array([0.1, 0.4, 0.3, 0.2]), np.array([0.1, 0.4, 0.3, 0.2]))
     assert (same.delta, same.p) == (0.0, 1.0)
-    assert np.isnan(compare(np.ones(4), np.arange(4.0), np.arange(4.0)).p)
+    assert np.isnan(delong_test(np.ones(4), np.arange(4.0), np.arange(4.0)).p)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from core.evaluation.geometry import linear_cka, plane
+from core.evaluation.geometry import linear_cka, pca_2d
 
 
 def by_definition(x: np.ndarray, y: np.ndarray) -> float:
@@ -43,7 +43,7 @@ def test_cka_in_closed_form() -> None:
 def test_the_plane_is_that_of_scikit_learn() -> None:
     generator = np.random.default_rng(3)
     before, after = generator.normal(size=(2, 30, 8)) * np.arange(1, 9)
-    first, second, share = plane(before, after)
+    first, second, share = pca_2d(before, after)
     model = PCA(2)
     wanted = model.fit_transform(np.concatenate([before, after]))
     np.testing.assert_allclose(np.abs(np.concatenate([first, second])), np.abs(wanted), atol=1e-9)

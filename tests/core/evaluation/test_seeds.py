@@ -6,15 +6,15 @@ import pytest
 from scipy import stats
 from sklearn.metrics import log_loss, roc_auc_score
 
-from core.evaluation.delong import auc_interval, auc_variance, compare
+from core.evaluation.delong import auc_interval, auc_variance, delong_test
 from core.evaluation.seeds import (
-    auc_components,
     compare_auc,
     compare_log_loss,
-    compare_losses,
+    compare_log_losses,
+    log_loss_per_row,
     mean_auc,
-    mean_of_rows,
-    row_losses,
+    mean_over_rows,
+    placement_values_by_seed,
 )
 
 
@@ -37,10 +37,10 @@ def world(
 
 def test_one_seed_is_delong() -> None:
     labels, a, b = world(np.random.default_rng(0), 400, 1, 0.3, 0.1)
-    ours, theirs = compare_auc(labels, a, b), compare(labels, a[0], b[0])
+    ours, theirs = compare_auc(labels, a, b), delong_test(labels, a[0], b[0])
     for name in ("delta", "low", "high", "p"):
         assert getattr(ours, name) == pytest.approx(getattr(theirs, name), abs=1e-12)
-    assert np.isnan(ours.seed_deviation)
+    assert np.isnan(ours.seed_standard_error)
 
 
 def test_delta_is_the_mean_of_scikit_learns() -> None:
@@ -60,7 +60,7 @@ def test_when_rows_are_plenty_it_is_students_t_over_seeds() -> None:
         roc_auc_score(labels, x) - roc_auc_score(labels, y) for x, y in zip(a, b, strict=True)
     ]
     low, high = stats.t.interval(0.95, 4, loc=np.mean(deltas), scale=stats.sem(deltas))
-    assert ours.test_deviation < 0.1 * ours.seed_deviation
+    assert ours.test_standard_error < 0.1 * ours.seed_standard_error
     assert (ours.low, ours.high) == pytest.approx((low, high), rel=0.05, abs=1e-3)
 
 
@@ -110,14 +110,16 @@ def test_equal_scores_differ_in_nothing() -> None:
 
 def test_pairs_on_shared_draws_are_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     # Small enough for several chunks.
-    monkeypatch.setattr("core.evaluation.seeds.CHUNK_COUNTS", 300 * 130)
+    monkeypatch.setattr("core.evaluation.seeds.MAX_COUNTS_AT_ONCE", 300 * 130)
     labels, a, b = world(np.random.default_rng(6), 300, 3, 0.4, 0.1)
-    losses = np.concatenate([row_losses(labels, a), row_losses(labels, b)])
-    together = compare_losses(losses, [([0, 1, 2], [3, 4, 5]), ([3], [0]), ([0, 1, 2], [0, 1, 2])])
+    losses = np.concatenate([log_loss_per_row(labels, a), log_loss_per_row(labels, b)])
+    together = compare_log_losses(
+        losses, [([0, 1, 2], [3, 4, 5]), ([3], [0]), ([0, 1, 2], [0, 1, 2])]
+    )
     # As text, which tells every bit and takes NaN for equal.
     alone = [compare_log_loss(labels, a, b), compare_log_loss(labels, b[:1], a[:1])]
     assert repr(together[:2]) == repr(alone)
-    assert together[2].p == 1 and compare_losses(losses, []) == []
+    assert together[2].p == 1 and compare_log_losses(losses, []) == []
 
 
 def test_scores_that_do_not_belong_together_are_refused() -> None:
@@ -128,19 +130,19 @@ def test_scores_that_do_not_belong_together_are_refused() -> None:
 def test_the_interval_of_a_mean_is_students_where_one_kind_of_noise_is_absent() -> None:
     generator = np.random.default_rng(4)
     rows = generator.normal(2, 1, (1, 5000))
-    found = mean_of_rows(rows)
+    found = mean_over_rows(rows)
     expected = stats.norm.interval(0.95, rows.mean(), rows.std(ddof=1) / 5000**0.5)
     assert (found.low, found.high) == pytest.approx(expected)
     # Rows all alike: only the seeds differ, and Student's degrees of freedom are theirs.
     seeds = np.repeat(generator.normal(2, 1, (4, 1)), 100, axis=1)
-    found, values = mean_of_rows(seeds), seeds[:, 0]
+    found, values = mean_over_rows(seeds), seeds[:, 0]
     expected = stats.t.interval(0.95, 3, values.mean(), values.std(ddof=1) / 2)
     assert (found.value, found.low, found.high) == pytest.approx((values.mean(), *expected))
 
 
 def test_the_mean_auc_of_one_seed_has_delongs_interval() -> None:
     labels, scores, _ = world(np.random.default_rng(6), 800, 1, 0.5, 0.0)
-    found = mean_auc(auc_components(labels, scores))
+    found = mean_auc(placement_values_by_seed(labels, scores))
     expected = auc_interval(*auc_variance(labels, scores[0]))
     assert (found.value, found.low, found.high) == pytest.approx(
         (roc_auc_score(labels, scores[0]), *expected)

@@ -11,7 +11,9 @@ Weights = dict[str, np.ndarray]
 Reference = Callable[[Weights, np.ndarray, np.ndarray, tuple[int, ...]], np.ndarray]
 
 # Those of this repository's own making; the others have tests of their own.
-CLICK_MODELS = [name for name, architecture in ARCHITECTURES.items() if not architecture.needs]
+CLICK_MODELS = [
+    name for name, architecture in ARCHITECTURES.items() if not architecture.required_package
+]
 
 # Small settings; an architecture takes those it has. BatchNorm is on, so that its statistics are
 # tested too.

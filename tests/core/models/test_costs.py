@@ -14,28 +14,28 @@ from core.errors import BadInput
 from core.models import costs
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
-from core.models.costs import Cost, Wanted, count_apart, kept_costs
-from core.models.counting import count_cost
-from core.models.registry import ARCHITECTURES, is_installed, setting_flags
+from core.models.costs import ModelStats, StatsRequest, count_in_background, load_stats
+from core.models.counting import measure_stats
+from core.models.registry import ARCHITECTURES, is_installed, settings_to_flags
 from core.workspace import Workspace
 
 Tiny = tuple[Workspace, Dataset]
 
 
-def counted(workspace: Workspace, dataset: Dataset, wanted: Wanted) -> dict[str, Cost]:
+def counted(workspace: Workspace, dataset: Dataset, wanted: StatsRequest) -> dict[str, ModelStats]:
     """All of `wanted` once it has been counted."""
     deadline = time.monotonic() + 120
-    while len(kept_costs(workspace, dataset, wanted)) < len(wanted) and time.monotonic() < deadline:
-        count_apart(workspace, dataset, wanted)
+    while len(load_stats(workspace, dataset, wanted)) < len(wanted) and time.monotonic() < deadline:
+        count_in_background(workspace, dataset, wanted)
         time.sleep(0.05)
-    return kept_costs(workspace, dataset, wanted)
+    return load_stats(workspace, dataset, wanted)
 
 
 def test_a_process_of_its_own_counts_once_and_the_answer_is_kept(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny
-    wanted: Wanted = {"dnn": {"widths": [8, 4], "embedding": 2, "batch_norm": True}}
+    wanted: StatsRequest = {"dnn": {"widths": [8, 4], "embedding": 2, "batch_norm": True}}
     found = counted(workspace, dataset, wanted)["dnn"]
     sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
     inputs = 39 * 2 + 13
@@ -55,7 +55,7 @@ def test_a_process_of_its_own_counts_once_and_the_answer_is_kept(
 
     monkeypatch.setattr(subprocess, "Popen", never)
     assert counted(workspace, dataset, wanted)["dnn"] == found
-    assert not kept_costs(workspace, dataset, {"dnn": {"widths": [8, 4], "embedding": 2}})
+    assert not load_stats(workspace, dataset, {"dnn": {"widths": [8, 4], "embedding": 2}})
 
 
 def test_settings_that_make_no_network_are_refused_in_the_networks_own_sentence(
@@ -75,24 +75,24 @@ def test_settings_that_make_no_network_are_refused_in_the_networks_own_sentence(
     monkeypatch.setattr(subprocess, "Popen", here)
     for _ in range(2):
         with pytest.raises(BadInput, match="^3 attention heads cannot share 32 floats"):
-            count_apart(*tiny, {"autoint": {"heads": 3}})
+            count_in_background(*tiny, {"autoint": {"heads": 3}})
     assert len(started) == 1, "what cannot be is not tried again"
 
 
 @pytest.mark.parametrize(
-    "architecture", [name for name, one in ARCHITECTURES.items() if not one.needs]
+    "architecture", [name for name, one in ARCHITECTURES.items() if not one.required_package]
 )
 def test_counting_without_memory_gives_what_the_real_network_has(architecture: str) -> None:
     sizes = [5] * 39
-    cost = count_cost(architecture, {}, sizes)
+    cost = measure_stats(architecture, {}, sizes)
     network = build_network(architecture, {}, sizes, HeadSettings())
-    for stage, counted in zip(network.ordered(), cost.stages, strict=True):
+    for stage, counted in zip(network.stage_list(), cost.stages, strict=True):
         assert counted.parameters == sum(parameter.numel() for parameter in stage.parameters())
     assert cost.stages[-1].outputs == cost.representation * cost.members
 
 
 def test_attention_counts_its_products_on_every_device() -> None:
-    cost = count_cost(
+    cost = measure_stats(
         "autoint", {"layers": 1, "heads": 2, "attention": 32, "widths": [4]}, [5] * 39
     )
     projections = 4 * 2 * 39 * 16 * 32
@@ -104,11 +104,13 @@ def test_attention_counts_its_products_on_every_device() -> None:
 def test_an_absent_package_is_noticed_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.models.registry.find_spec", lambda name: None)
     assert is_installed("dnn")
-    assert not any(is_installed(name) for name, one in ARCHITECTURES.items() if one.needs)
+    assert not any(
+        is_installed(name) for name, one in ARCHITECTURES.items() if one.required_package
+    )
 
 
 def test_flags_say_settings_as_the_command_line_takes_them() -> None:
-    flags = setting_flags({"widths": [64, 32], "batch_norm": False, "dropout": 0.1})
+    flags = settings_to_flags({"widths": [64, 32], "batch_norm": False, "dropout": 0.1})
     assert flags == ["--widths", "64,32", "--no-batch-norm", "--dropout", "0.1"]
 
 
@@ -116,8 +118,8 @@ def test_so_many_settings_are_counted_at_once(tiny: Tiny, monkeypatch: pytest.Mo
     """Any visitor can ask for other settings; what finds no place is counted when it is asked for
     again."""
     workspace, dataset = tiny
-    monkeypatch.setattr(costs, "_counting", {})
-    wanted: Wanted = {"dnn": {"widths": [8]}}
+    monkeypatch.setattr(costs, "_processes", {})
+    wanted: StatsRequest = {"dnn": {"widths": [8]}}
     started: list[subprocess.Popen[str]] = []
 
     def start(*_: object) -> subprocess.Popen[str]:
@@ -125,13 +127,13 @@ def test_so_many_settings_are_counted_at_once(tiny: Tiny, monkeypatch: pytest.Mo
         return started[-1]
 
     monkeypatch.setattr(costs, "_start", start)
-    for width in range(1, 3 * costs.AT_ONCE):
-        count_apart(workspace, dataset, {"dnn": {"widths": [width]}})
-    assert len(started) == costs.AT_ONCE
+    for width in range(1, 3 * costs.MAX_PROCESSES):
+        count_in_background(workspace, dataset, {"dnn": {"widths": [width]}})
+    assert len(started) == costs.MAX_PROCESSES
     started[0].kill()
     started[0].wait()
-    count_apart(workspace, dataset, wanted)
-    assert len(started) == costs.AT_ONCE + 1
+    count_in_background(workspace, dataset, wanted)
+    assert len(started) == costs.MAX_PROCESSES + 1
     for one in started:
         one.kill()
         one.communicate()
@@ -142,9 +144,9 @@ def test_of_processes_that_have_ended_the_oldest_are_forgotten(
 ) -> None:
     """Each keeps a file open until its sentence is read."""
     workspace, dataset = tiny
-    monkeypatch.setattr(costs, "_counting", {})
-    monkeypatch.setattr(costs, "_said", {})
-    monkeypatch.setattr(costs, "MOST_ENDED", 2)
+    monkeypatch.setattr(costs, "_processes", {})
+    monkeypatch.setattr(costs, "_last_lines", {})
+    monkeypatch.setattr(costs, "MAX_ENDED", 2)
     monkeypatch.setattr(
         costs,
         "_start",
@@ -155,7 +157,7 @@ def test_of_processes_that_have_ended_the_oldest_are_forgotten(
     for width in range(1, 7):
         with pytest.raises(BadInput, match="refused"):
             while True:
-                count_apart(workspace, dataset, {"dnn": {"widths": [width]}})
+                count_in_background(workspace, dataset, {"dnn": {"widths": [width]}})
                 time.sleep(0.01)
     # The oldest go when a page next asks.
-    assert len(costs._counting) == len(costs._said) <= 3
+    assert len(costs._processes) == len(costs._last_lines) <= 3

@@ -21,12 +21,12 @@ from core.errors import BadInput, RunError
 from core.models import exchange
 from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings
-from core.models.exchange import MEMBERS, export_backbone
+from core.models.exchange import MEMBER_SIZE_LIMITS, export_backbone
 from core.models.importing import import_backbone
 from core.models.library import find_backbone
 from core.runs import command
 from core.runs.command import import_in_subprocess
-from core.training.export import export
+from core.training.export import export_model
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, read_json
 from tests.core.data.helpers import fingerprint
@@ -66,7 +66,7 @@ def test_the_round_trip_gives_the_same_network_bit_for_bit(
     export_backbone(second, tmp_path / "again.zip")
     assert (tmp_path / "second.zip").read_bytes() == (tmp_path / "again.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "second.zip") as archive:
-        assert archive.namelist() == [*MEMBERS] and archive.testzip() is None
+        assert archive.namelist() == [*MEMBER_SIZE_LIMITS] and archive.testzip() is None
 
 
 def test_a_bundled_backbone_comes_back_as_an_imported_one(
@@ -89,7 +89,7 @@ def test_a_fine_tuned_model_becomes_a_backbone(
     first = stored_backbone(workspace, dataset)
     head = HeadSettings((), "relu", "softmax")
     run = carry_out(workspace, FinetuneRequest(dataset.id, first.id, "depth", 2, head, QUICK))
-    export(workspace, run, tmp_path / "out")
+    export_model(workspace, run, tmp_path / "out")
     card = import_backbone(workspace, tmp_path / "out", "tuned")
     assert run.result is not None
     assert [stage.origin for stage in card.stages] == ["random", "random", "supervised"]
@@ -226,7 +226,7 @@ def test_a_bomb_is_stopped_while_it_unpacks(
     # An archive may lie about sizes; what comes out is counted too.
     lying = bytearray(archive_of(*plain(files)))
     place = lying.index(b"PK\x01\x02") + 24
-    monkeypatch.setitem(exchange.MEMBERS, CARD, 100)
+    monkeypatch.setitem(exchange.MEMBER_SIZE_LIMITS, CARD, 100)
     lying[place : place + 4] = struct.pack("<I", 50)
     (tmp_path / "lying.zip").write_bytes(lying)
     refused(workspace, tmp_path / "lying.zip", "is damaged after")

@@ -73,7 +73,9 @@ def test_picture_equals_numpy_and_keras_preprocessing(unlabelled: int) -> None:
     image = fitted(ids, labels)
     shown = torch.from_numpy(shown_ids), torch.from_numpy(shown_numerics)
     colours = colours_in_numpy((ids, numerics, labels), shown_ids, shown_numerics)
-    np.testing.assert_allclose(image.colours(*shown).numpy(), colours.transpose(0, 2, 1), atol=1e-6)
+    np.testing.assert_allclose(
+        image.channels(*shown).numpy(), colours.transpose(0, 2, 1), atol=1e-6
+    )
     skip_without("keras")
     applications = import_keras().applications
     for application in (applications.vgg19, applications.resnet50):

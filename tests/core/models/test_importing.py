@@ -80,7 +80,9 @@ def test_a_card_before_origins_claims_no_more_than_its_objective(
 
 def test_every_origin_can_be_imported() -> None:
     known = {
-        name for about in ARCHITECTURES.values() for name in (*about.objectives, *about.starts)
+        name
+        for about in ARCHITECTURES.values()
+        for name in (*about.objectives, *about.initialisations)
     } - {"none"}
     assert known <= set(ORIGINS)
 

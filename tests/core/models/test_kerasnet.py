@@ -16,7 +16,7 @@ from core.errors import BadInput
 from core.models.backbone import build_network, describe_stages
 from core.models.card import HeadSettings
 from core.models.kerasnet import import_keras, keras_model
-from core.models.kerasweights import PUBLISHED, load_file, load_imagenet
+from core.models.kerasweights import KERAS_APPLICATIONS, load_imagenet_weights, load_weights_file
 from core.models.network import Network, State
 from tests.optional import skip_without
 
@@ -59,7 +59,7 @@ def variables_of(network: Network) -> dict[str, torch.Tensor]:
 
 def twin(network: Network, architecture: str) -> Any:
     """Keras' own whole model with the network's variables."""
-    model = keras_model(PUBLISHED[architecture][0])
+    model = keras_model(KERAS_APPLICATIONS[architecture][0])
     values = variables_of(network)
     assert set(values) == {variable.path for variable in model.variables}
     with torch.no_grad():
@@ -174,7 +174,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any]
 def test_weights_from_a_file_give_keras_own_outputs(files: tuple[Path, Any], name: str) -> None:
     folder, model = files
     network, state = build("resnet50").eval(), state_of()
-    load_file(network, "resnet50", folder / name)
+    load_weights_file(network, "resnet50", folder / name)
     with torch.no_grad():
         expected = model(network.get_submodule("stages.0.image")(*state), training=False)
         torch.testing.assert_close(
@@ -200,7 +200,7 @@ def test_a_wrong_weights_file_is_refused(
     files: tuple[Path, Any], architecture: str, name: str, sentence: str
 ) -> None:
     with pytest.raises(BadInput, match=sentence):
-        load_file(untouched(architecture), architecture, files[0] / name)
+        load_weights_file(untouched(architecture), architecture, files[0] / name)
 
 
 def test_imagenet_weights_come_by_keras_own_loader(
@@ -217,8 +217,8 @@ def test_imagenet_weights_come_by_keras_own_loader(
 
     monkeypatch.setattr(file_utils, "get_file", get_file)
     network = build("resnet50")
-    load_imagenet(network, "resnet50")
-    assert asked[0][0] == PUBLISHED["resnet50"][1] and asked[0][1].startswith("https://")
+    load_imagenet_weights(network, "resnet50")
+    assert asked[0][0] == KERAS_APPLICATIONS["resnet50"][1] and asked[0][1].startswith("https://")
     for variable in files[1].variables:
         assert torch.equal(variables_of(network)[variable.path], variable.value)
 
@@ -237,6 +237,6 @@ def test_imagenet_weights_that_cannot_be_had_say_which_file_to_fetch(
     monkeypatch.setattr(file_utils, "urlretrieve", refuse)
     with pytest.raises(
         BadInput,
-        match=f"no network here.*put the file {PUBLISHED['vgg19'][1]} into {tmp_path}/models",
+        match=f"no network here.*put the file {KERAS_APPLICATIONS['vgg19'][1]} into {tmp_path}/models",
     ):
-        load_imagenet(untouched("vgg19"), "vgg19")
+        load_imagenet_weights(untouched("vgg19"), "vgg19")

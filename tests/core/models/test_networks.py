@@ -8,7 +8,7 @@ from torch import nn
 from core.errors import BadInput
 from core.models.backbone import build_network, describe_stages
 from core.models.card import HeadSettings
-from core.models.network import MemberLinear, Network, loss_of, scores_of
+from core.models.network import MemberLinear, Network, click_loss, click_probabilities
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS, complete_settings
 from tests.core.models.references import CLICK_MODELS, REFERENCES, Weights
 from tests.core.models.small_networks import FIELD_SIZES, build_small_network, small_settings
@@ -86,12 +86,12 @@ def test_parallel_parts_share_a_stage_and_say_so() -> None:
     network = build_network(
         "autoint", small_settings("autoint") | {"layers": 1}, FIELD_SIZES, HeadSettings()
     )
-    assert [stage.title for stage in network.ordered()] == [
+    assert [stage.title for stage in network.stage_list()] == [
         "Embedding",
         "Attention 1 ‖ Block 1",
         "Block 2",
     ]
-    assert network.ordered()[2].parts == ()
+    assert network.stage_list()[2].parts == ()
 
 
 def test_members_start_different_and_learn_on_their_own() -> None:
@@ -109,12 +109,14 @@ def test_members_start_different_and_learn_on_their_own() -> None:
     losses = [
         nn.functional.binary_cross_entropy_with_logits(outputs[:, k, 0], labels) for k in range(3)
     ]
-    torch.testing.assert_close(loss_of(outputs, labels), torch.stack(losses).mean())
-    torch.testing.assert_close(scores_of(outputs), outputs[:, :, 0].sigmoid().mean(dim=1))
+    torch.testing.assert_close(click_loss(outputs, labels), torch.stack(losses).mean())
+    torch.testing.assert_close(click_probabilities(outputs), outputs[:, :, 0].sigmoid().mean(dim=1))
     network.replace_head(HeadSettings((4,), output="softmax"))
     outputs = network(state)
     assert outputs.shape == (ROWS, 3, 2)
-    torch.testing.assert_close(scores_of(outputs), outputs.softmax(dim=2)[:, :, 1].mean(dim=1))
+    torch.testing.assert_close(
+        click_probabilities(outputs), outputs.softmax(dim=2)[:, :, 1].mean(dim=1)
+    )
     assert sum(isinstance(module, MemberLinear) for module in network.head.modules()) == 2
 
 
@@ -175,8 +177,10 @@ def test_losses_and_scores_equal_closed_forms() -> None:
     two = generator.normal(size=(50, 2)).astype(np.float32)
     for outputs, logit in ((one, one[:, 0]), (two, two[:, 1] - two[:, 0])):
         p = 1 / (1 + np.exp(-logit.astype(np.float64)))
-        np.testing.assert_allclose(scores_of(torch.from_numpy(outputs)).numpy(), p, rtol=1e-5)
-        expected = -np.mean(labels * np.log(p) + (1 - labels) * np.log(1 - p))
-        assert loss_of(torch.from_numpy(outputs), torch.from_numpy(labels)).item() == pytest.approx(
-            expected, rel=1e-5
+        np.testing.assert_allclose(
+            click_probabilities(torch.from_numpy(outputs)).numpy(), p, rtol=1e-5
         )
+        expected = -np.mean(labels * np.log(p) + (1 - labels) * np.log(1 - p))
+        assert click_loss(
+            torch.from_numpy(outputs), torch.from_numpy(labels)
+        ).item() == pytest.approx(expected, rel=1e-5)

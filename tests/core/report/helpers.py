@@ -1,10 +1,10 @@
 """A small sweep that really trained, to report on."""
 
 from core.data.datasets import Dataset
-from core.runs.launch import CLUSTER
+from core.runs.launch import CLUSTER_QUEUE
 from core.runs.store import RunStore
 from core.runs.sweep import Arm, Sweep, SweepSpec, submit_sweep
-from core.runs.worker import carry_out
+from core.runs.worker import run_job
 from core.training.job import execute
 from core.training.settings import TrainSettings
 from core.workspace import Workspace
@@ -19,8 +19,8 @@ def finished_sweep(
 ) -> Sweep:
     """The sweep "first" of ARMS, carried out in this process."""
     spec = SweepSpec(dataset.id, pretrained(workspace, "dnn").id, ARMS, seeds, train=TRAIN)
-    sweep = submit_sweep(workspace, spec, "first", own=True)
+    sweep = submit_sweep(workspace, spec, "first", run_here=True)
     store = RunStore(workspace)
-    while (run := store.claim(CLUSTER, 1)) is not None:
-        carry_out(workspace, store, run, execute)
+    while (run := store.claim(CLUSTER_QUEUE, 1)) is not None:
+        run_job(workspace, store, run, execute)
     return sweep

@@ -2,7 +2,7 @@
 
 import colorsys
 
-from core.report.arm_styles import DEPTHS, arm_colors, arm_styles
+from core.report.arm_styles import DEPTH_COLORS, arm_colors, arm_styles
 
 TITLES = ["freeze depth 0", "freeze depth 3", "LoRA, rank 8", "BitFit", "from scratch", "zero-shot"]
 
@@ -27,7 +27,8 @@ def test_no_two_arms_of_one_figure_look_alike() -> None:
 
 def test_depths_go_from_warm_to_cold() -> None:
     hues = [
-        colorsys.rgb_to_hsv(*(int(one[at : at + 2], 16) for at in (1, 3, 5)))[0] for one in DEPTHS
+        colorsys.rgb_to_hsv(*(int(one[at : at + 2], 16) for at in (1, 3, 5)))[0]
+        for one in DEPTH_COLORS
     ]
     # Around the wheel from orange over red and violet to blue and the green of ice.
     turned = [(0.1 - hue) % 1 for hue in hues]

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from core.report.compare_figures import (
-    LONGEST_TEXT,
-    Axis,
-    parallel_coordinates,
-    setting_depths_figure,
+    MAX_LABEL_LENGTH,
+    ParallelAxis,
+    depth_by_setting_figure,
+    parallel_coordinates_figure,
 )
-from core.runs.sweep_result import ArmResult, Spread
+from core.runs.sweep_result import ArmResult, SeedSummary
 
 NOTHING = float("nan")
 
 
 def arm(setting: str, depth: int, auc: float, strategy: str = "depth") -> ArmResult:
-    spread = Spread(auc, NOTHING, auc - 0.01, auc + 0.02)
+    spread = SeedSummary(auc, NOTHING, auc - 0.01, auc + 0.02)
     return ArmResult(
         f"freeze depth {depth}", strategy, setting, 0, 1e-3, depth, (), {"target_test": spread},
         {"target_test": spread}, {}, 0.5, 10, 1.0, NOTHING, 0,
@@ -24,7 +24,7 @@ def arm(setting: str, depth: int, auc: float, strategy: str = "depth") -> ArmRes
 
 def test_every_setting_has_a_line_of_its_own_by_depth() -> None:
     arms = [arm("b", 2, 0.7), arm("b", 0, 0.8), arm("a", 1, 0.6), arm("b", 3, 0.9, "lora")]
-    figure = setting_depths_figure(arms)
+    figure = depth_by_setting_figure(arms)
     assert [trace.name for trace in figure.data] == ["b", "a"]
     # Side by side around their depth.
     assert figure.data[0].x == pytest.approx([0, 2], abs=0.1) and figure.data[0].y.tolist() == [
@@ -38,13 +38,13 @@ def test_every_setting_has_a_line_of_its_own_by_depth() -> None:
 def test_axes_have_a_tick_at_every_setting_and_short_names() -> None:
     long = "a strategy with a name that goes on"
     axes = [
-        Axis("strategy", [0, 1, 0], ["depth", long]),
-        Axis("rate", [1e-3, 3e-4, 1e-3]),
-        Axis("AUC", [0.7, 0.71, 0.69]),
+        ParallelAxis("strategy", [0, 1, 0], ["depth", long]),
+        ParallelAxis("rate", [1e-3, 3e-4, 1e-3]),
+        ParallelAxis("AUC", [0.7, 0.71, 0.69]),
     ]
-    (trace,) = parallel_coordinates(axes, [1, 2, 3]).data
+    (trace,) = parallel_coordinates_figure(axes, [1, 2, 3]).data
     first, second, third = trace.dimensions
-    assert first.ticktext[0] == "depth" and len(first.ticktext[1]) == LONGEST_TEXT
+    assert first.ticktext[0] == "depth" and len(first.ticktext[1]) == MAX_LABEL_LENGTH
     assert np.array(second.tickvals) == pytest.approx([3e-4, 1e-3]) and list(second.ticktext) == [
         "0.0003",
         "0.001",

@@ -14,7 +14,7 @@ from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.report.html_report import write_report
-from core.report.subject import runs_subject, sweep_subject
+from core.report.subject import runs_report_data, sweep_report_data
 from core.runs.store import RunStore
 from core.runs.sweep import SweepSpec, submit_sweep
 from core.training.settings import FinetuneRequest
@@ -28,12 +28,12 @@ def test_the_report_of_a_sweep(tiny: tuple[Workspace, Dataset], tmp_path: Path) 
     workspace, dataset = tiny
     sweep = finished_sweep(workspace, dataset)
     store = RunStore(workspace)
-    runs = store.group(sweep.id)
+    runs = store.list_group(sweep.id)
     store.annotate(
         runs[0].id, "<script>alert(1)</script>", ["<b>tag"], "</script><img src=x onerror=alert(2)>"
     )
 
-    subject = sweep_subject(workspace, sweep)
+    subject = sweep_report_data(workspace, sweep)
     said = write_report(workspace, subject, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert said["bytes"] == len(text.encode()) < len(get_plotlyjs().encode()) + 400_000
@@ -82,7 +82,7 @@ def check_runs_picked_by_hand(workspace: Workspace, tmp_path: Path) -> None:
         for run in store.list(kind="finetune", status="done")
         if run.request["strategy"] != "lora"
     ]
-    subject = runs_subject(workspace, runs)
+    subject = runs_report_data(workspace, runs)
     assert {one.title: len(one.runs) for one in subject.results} == {
         "freeze depth 0": 2, "freeze depth 1": 2, "zero-shot": 1,
     }  # fmt: skip
@@ -94,12 +94,12 @@ def check_runs_picked_by_hand(workspace: Workspace, tmp_path: Path) -> None:
     write_report(workspace, subject, tmp_path / "runs.html")
     assert "5 runs on tiny" in (tmp_path / "runs.html").read_text(encoding="utf-8")
 
-    alone = runs_subject(workspace, [runs[0], runs[0]])
+    alone = runs_report_data(workspace, [runs[0], runs[0]])
     assert len(alone.results[0].runs) == 1
     write_report(workspace, alone, tmp_path / "alone.html")
     assert "nothing to compare" in (tmp_path / "alone.html").read_text(encoding="utf-8")
     with pytest.raises(BadInput, match="is a pretrain run and done; a report takes fine-tuning"):
-        runs_subject(workspace, store.list(kind="pretrain"))
+        runs_report_data(workspace, store.list(kind="pretrain"))
 
 
 def test_the_files_of_a_dataset_and_their_duplicates_are_named(
@@ -117,7 +117,7 @@ def test_the_files_of_a_dataset_and_their_duplicates_are_named(
     run = carry_out(
         workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=TRAIN)
     )
-    write_report(workspace, runs_subject(workspace, [run]), tmp_path / "report.html")
+    write_report(workspace, runs_report_data(workspace, [run]), tmp_path / "report.html")
     words = HtmlReader((tmp_path / "report.html").read_text(encoding="utf-8")).words
     assert "Source from 'may' (900 rows), target from 'june' (520 rows)." in words
     assert "20 of the 520 rows of 'june' also occur in 'may'." in words
@@ -128,6 +128,6 @@ def test_the_files_of_a_dataset_and_their_duplicates_are_named(
 def test_a_sweep_without_a_finished_run_is_refused(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
     spec = SweepSpec(dataset.id, pretrained(workspace, "dnn").id, ARMS, (0,), train=TRAIN)
-    sweep = submit_sweep(workspace, spec, "waiting", own=True)
+    sweep = submit_sweep(workspace, spec, "waiting", run_here=True)
     with pytest.raises(BadInput, match="No run of the sweep 'waiting' is done yet"):
-        sweep_subject(workspace, sweep)
+        sweep_report_data(workspace, sweep)

@@ -10,18 +10,18 @@ import plotly.graph_objects as go
 import pytest
 
 from core.report.sweep_figures import (
-    COSTS,
+    COST_AXES,
     arms_figure,
-    cost_figure,
-    curves_figure,
+    auc_by_cost_figure,
     depth_figure,
     forgetting_figure,
-    frontier,
+    learning_band_figure,
     mean_band,
-    sizes_figure,
+    pareto_frontier,
+    target_sizes_figure,
 )
 from core.runs.store import Run
-from core.runs.sweep_result import ArmResult, Spread
+from core.runs.sweep_result import ArmResult, SeedSummary
 
 NAN = math.nan
 
@@ -44,11 +44,11 @@ def arm(title: str, strategy: str, auc: float, **changes: Any) -> ArmResult:
         depth=0,
         runs=(run,),
         auc={
-            "target_test": Spread(auc, 0.01, auc - 0.03, auc + 0.02),
-            "source_test": Spread(auc + 0.05, NAN, auc + 0.01, auc + 0.09),
+            "target_test": SeedSummary(auc, 0.01, auc - 0.03, auc + 0.02),
+            "source_test": SeedSummary(auc + 0.05, NAN, auc + 0.01, auc + 0.09),
         },
-        log_loss={"target_test": Spread(0.4, 0.02, NAN, NAN)},
-        ece={"target_test": Spread(0.01, 0.002, NAN, NAN)},
+        log_loss={"target_test": SeedSummary(0.4, 0.02, NAN, NAN)},
+        ece={"target_test": SeedSummary(0.01, 0.002, NAN, NAN)},
         validation_loss=0.4,
         trained_parameters=100,
         seconds=2.0,
@@ -119,7 +119,7 @@ def test_the_frontier_is_what_no_cheaper_place_reaches() -> None:
             generator.integers(0, 6, 12).astype(float),
             generator.integers(0, 6, 12).astype(float),
         )
-        found = frontier(costs, quality).tolist()
+        found = pareto_frontier(costs, quality).tolist()
         points = {(costs[place], quality[place]) for place in found}
         beaten = {
             (c, q)
@@ -131,7 +131,7 @@ def test_the_frontier_is_what_no_cheaper_place_reaches() -> None:
         }
         assert points == {*zip(costs, quality, strict=True)} - beaten
         assert costs[found].tolist() == sorted(set(costs[found]))
-    assert len(frontier(np.zeros(0), np.zeros(0))) == 0
+    assert len(pareto_frontier(np.zeros(0), np.zeros(0))) == 0
 
 
 def test_what_trains_nothing_is_a_line_and_not_on_the_frontier() -> None:
@@ -141,7 +141,7 @@ def test_what_trains_nothing_is_a_line_and_not_on_the_frontier() -> None:
         arm("full fine-tuning", "full", 0.66, trained_parameters=9000),
         arm("zero-shot", "zero-shot", 0.6, trained_parameters=0),
     ]
-    figure = cost_figure(results, "parameters")
+    figure = auc_by_cost_figure(results, "parameters")
     assert trace(figure, "frontier").x.tolist() == [10, 9000]
     assert trace(figure, "zero-shot: none").y.tolist() == [0.6, 0.6]
     assert figure.layout.xaxis.type == "log"
@@ -149,10 +149,10 @@ def test_what_trains_nothing_is_a_line_and_not_on_the_frontier() -> None:
         "linear probe",
         "full fine-tuning",
     ]
-    assert cost_figure(results, "seconds").layout.xaxis.type is None
+    assert auc_by_cost_figure(results, "seconds").layout.xaxis.type is None
     unknown = [dataclasses.replace(one, peak_memory=NAN) for one in results]
-    assert trace(cost_figure(unknown, "memory"), "frontier").x.size == 0
-    assert {*COSTS} == {"parameters", "seconds", "memory"}
+    assert trace(auc_by_cost_figure(unknown, "memory"), "frontier").x.size == 0
+    assert {*COST_AXES} == {"parameters", "seconds", "memory"}
 
 
 def test_sizes_make_a_line_an_arm_and_zero_shot_a_level() -> None:
@@ -161,7 +161,7 @@ def test_sizes_make_a_line_an_arm_and_zero_shot_a_level() -> None:
         arm("LoRA", "lora", 0.61, rows=90),
         arm("zero-shot", "zero-shot", 0.6, rows=90),
     ]
-    figure = sizes_figure(results, ["LoRA", "gone", "zero-shot"])
+    figure = target_sizes_figure(results, ["LoRA", "gone", "zero-shot"])
     assert trace(figure, "LoRA").x.tolist() == [90, 900] and trace(figure, "LoRA").y.tolist() == [
         0.61,
         0.65,
@@ -180,6 +180,6 @@ def test_bands_are_mean_and_deviation_of_the_seeds_that_still_trained() -> None:
     np.testing.assert_allclose(band.mean[2], (a[2] + b[2]) / 2)
     alone = mean_band([(steps, a)])
     assert alone.deviation.tolist() == [0, 0, 0]
-    figure = curves_figure({"many": band, "one": alone}, "AUC")
+    figure = learning_band_figure({"many": band, "one": alone}, "AUC")
     assert [one.name for one in figure.data] == [None, "many", "one"], "one seed has no band"
     np.testing.assert_allclose(figure.data[0].y[:3], band.mean + band.deviation)

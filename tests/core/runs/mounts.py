@@ -18,14 +18,14 @@ def write_mounts(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> No
 def pretend_shared(monkeypatch: pytest.MonkeyPatch, folder: Path, options: str = "rw") -> None:
     """All of the machine's files are on NFS, so far as the list of mounts says."""
     write_mounts(monkeypatch, folder, f"1 0 0:1 / / rw - nfs4 host:/ {options}\n")
-    monkeypatch.setattr(database, "_settled", set())
-    monkeypatch.setattr(database, "_rollback", set())
+    monkeypatch.setattr(database, "_checked_stores", set())
+    monkeypatch.setattr(database, "_shared_stores", set())
 
 
 def pretend_local(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     write_mounts(monkeypatch, folder, "1 0 0:1 / / rw - ext4 /dev/sda rw\n")
-    monkeypatch.setattr(database, "_settled", set())
-    monkeypatch.setattr(database, "_rollback", set())
+    monkeypatch.setattr(database, "_checked_stores", set())
+    monkeypatch.setattr(database, "_shared_stores", set())
 
 
 def journal_mode(workspace: Workspace) -> str:

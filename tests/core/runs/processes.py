@@ -10,7 +10,7 @@ from typing import Any
 
 from core.runs.reporter import Reporter
 from core.runs.store import Run
-from core.runs.worker import work
+from core.runs.worker import run_worker
 from core.workspace import PROJECT, Workspace, open_workspace
 
 ENVIRONMENT = {
@@ -75,4 +75,4 @@ def quick(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
 JOBS = {"obedient": obedient, "stubborn": stubborn, "quick": quick}
 
 if __name__ == "__main__":
-    work(open_workspace(Path(sys.argv[1])), "cpu", JOBS[sys.argv[2]], linger=1.0)
+    run_worker(open_workspace(Path(sys.argv[1])), "cpu", JOBS[sys.argv[2]], idle_timeout=1.0)

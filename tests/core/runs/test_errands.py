@@ -8,8 +8,8 @@ import pytest
 
 from core.errors import BadInput
 from core.runs import errands
-from core.runs.command import Report
-from core.runs.errands import AT_ONCE, MOST_FAILED
+from core.runs.command import ProgressFn
+from core.runs.errands import MAX_CONCURRENT_TASKS, MAX_REMEMBERED_FAILURES
 
 PATIENCE = 30
 
@@ -17,7 +17,7 @@ PATIENCE = 30
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No errands of other tests, and none of these left over."""
-    monkeypatch.setattr(errands, "_errands", {})
+    monkeypatch.setattr(errands, "_tasks", {})
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
@@ -25,7 +25,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         assert not thread.is_alive()
 
 
-def finished(key: str, job: Callable[[Report], None]) -> errands.Errand | None:
+def finished(key: str, job: Callable[[ProgressFn], None]) -> errands.BackgroundTask | None:
     """What is known of an errand once it has ended."""
     before = set(threading.enumerate())
     errands.start(key, job)
@@ -35,13 +35,13 @@ def finished(key: str, job: Callable[[Report], None]) -> errands.Errand | None:
 
 
 def test_one_that_ends_well_is_forgotten_and_one_that_fails_says_why() -> None:
-    def refuse(report: Report) -> None:
+    def refuse(report: ProgressFn) -> None:
         raise BadInput("Row 7 is bad.")
 
-    def break_down(report: Report) -> None:
+    def break_down(report: ProgressFn) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/srv/out/scores.csv")
 
-    def surprise(report: Report) -> None:
+    def surprise(report: ProgressFn) -> None:
         raise KeyError("x")
 
     assert finished("well", lambda report: report(1.0)) is None
@@ -52,15 +52,15 @@ def test_one_that_ends_well_is_forgotten_and_one_that_fails_says_why() -> None:
     assert surprised and str(surprised.error) == "It could not be carried out: 'x'"
     errands.forget("refused")
     assert errands.find("refused") is None
-    for number in range(MOST_FAILED + 5):
+    for number in range(MAX_REMEMBERED_FAILURES + 5):
         finished(f"again {number}", refuse)
-    assert len(errands._errands) == MOST_FAILED
+    assert len(errands._tasks) == MAX_REMEMBERED_FAILURES
 
 
 def test_the_same_is_not_begun_twice_and_can_be_stopped() -> None:
     begun, going, calls = threading.Event(), threading.Event(), []
 
-    def job(report: Report) -> None:
+    def job(report: ProgressFn) -> None:
         calls.append(1)
         report(0.25)
         begun.set()
@@ -72,7 +72,7 @@ def test_the_same_is_not_begun_twice_and_can_be_stopped() -> None:
     assert begun.wait(PATIENCE)
     errands.start("one", job)
     errand = errands.find("one")
-    assert errand and errand.share == 0.25 and errand.active
+    assert errand and errand.progress == 0.25 and errand.active
     errand.stop()
     assert errand.stopping
     going.set()
@@ -89,15 +89,15 @@ def test_the_same_is_not_begun_twice_and_can_be_stopped() -> None:
 def test_others_wait_for_a_place() -> None:
     going, begun = threading.Event(), threading.Semaphore(0)
 
-    def job(report: Report) -> None:
+    def job(report: ProgressFn) -> None:
         begun.release()
         assert going.wait(PATIENCE)
 
-    for number in range(AT_ONCE):
+    for number in range(MAX_CONCURRENT_TASKS):
         errands.start(f"{number}", job)
         assert begun.acquire(timeout=PATIENCE)
     errands.start("late", job)
     late = errands.find("late")
-    assert late and late.share is None and not begun.acquire(timeout=0.05)
+    assert late and late.progress is None and not begun.acquire(timeout=0.05)
     going.set()
     assert begun.acquire(timeout=PATIENCE)

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import BadInput
 from core.runs import database, filesystems
-from core.runs.filesystems import check_locks, mount_of, shared_kind
+from core.runs.filesystems import check_file_locks, find_mount, shared_filesystem
 from core.runs.store import RunStore
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
@@ -56,11 +56,11 @@ def test_the_kind_of_a_shared_file_system(
     folder: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_mounts(monkeypatch, tmp_path, MOUNTS)
-    assert shared_kind(Path(folder)) == kind
+    assert shared_filesystem(Path(folder)) == kind
 
 
 def test_this_machine_s_own_mounts_are_read(tmp_path: Path) -> None:
-    found = mount_of(tmp_path)
+    found = find_mount(tmp_path)
     assert found is not None and tmp_path.is_relative_to(found.point) and found.kind
 
 
@@ -73,16 +73,16 @@ def test_mounts_as_other_systems_list_them(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(
         filesystems.subprocess, "run", lambda *_, **__: type("Done", (), {"stdout": listed})
     )
-    assert shared_kind(Path("/Volumes/my data/workspace")) == "smbfs"
-    assert shared_kind(Path("/Users/me")) == ""
+    assert shared_filesystem(Path("/Volumes/my data/workspace")) == "smbfs"
+    assert shared_filesystem(Path("/Users/me")) == ""
 
 
 def test_locks_are_tried_by_a_process_of_its_own(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert check_locks(workspace.root, workspace.database) is False
+    assert check_file_locks(workspace.root, workspace.database) is False
     RunStore(workspace)
-    assert check_locks(workspace.root, workspace.database) is True
+    assert check_file_locks(workspace.root, workspace.database) is True
     assert [*workspace.root.glob(".part-*")] == []
     # A file system that grants every lock, and one that has none.
     for name in ("lockf", "flock"):
@@ -91,14 +91,14 @@ def test_locks_are_tried_by_a_process_of_its_own(
             with pytest.raises(
                 BadInput, match=r"File locks do not work .* local disk \(set THAW_HOME\)"
             ):
-                check_locks(workspace.root, workspace.database)
+                check_file_locks(workspace.root, workspace.database)
 
     def none(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", none)
     with pytest.raises(BadInput, match="File locks do not work"):
-        check_locks(workspace.root, workspace.database)
+        check_file_locks(workspace.root, workspace.database)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +120,10 @@ def test_a_shared_store_has_a_rollback_journal(
     pretend_shared(monkeypatch, tmp_path)
     store = RunStore(workspace)
     run = store.submit(REQUEST, "a run", "cpu")
-    with database.held_open(workspace):
+    with database.keep_connection(workspace):
         store.add_points(run.id, [(1, "train_loss", 0.5)])
         assert not [*workspace.root.glob("thaw.sqlite-[ws]*")]
-    with database.opened(workspace) as db:
+    with database.connect(workspace) as db:
         assert db.execute("PRAGMA synchronous").fetchone()[0] == 2
         assert db.execute("PRAGMA journal_mode").fetchone()[0] == "truncate"
     assert journal_mode(workspace) != "wal"

@@ -14,14 +14,14 @@ from core.errors import BadInput
 from core.runs import kept as module
 from core.runs.kept import (
     EXPORT,
-    MOST_SCORINGS,
-    delete_kept,
-    export_and_keep,
-    export_file,
-    kept,
-    score_and_keep,
+    MAX_SCORINGS,
+    delete_artifact,
+    export_and_store,
+    export_path,
+    find_artifact,
+    list_scorings,
+    score_and_store,
     scoring_id,
-    scorings,
 )
 from core.runs.store import Run, RunStore
 from core.training.settings import FinetuneRequest
@@ -64,7 +64,7 @@ def scored(tiny: tuple[Workspace, Dataset], run: Run, tmp_path: Path) -> Callabl
     def score(content: str) -> Path:
         path = tmp_path / f"upload-{len(content)}"
         path.write_text(content)
-        score_and_keep(tiny[0], run.id, path, "mine.tsv", "reject")
+        score_and_store(tiny[0], run.id, path, "mine.tsv", "reject")
         return path
 
     return score
@@ -74,25 +74,25 @@ def test_a_scoring_is_found_by_its_files_bytes(
     tiny: tuple[Workspace, Dataset], run: Run, scored: Callable[[str], Path]
 ) -> None:
     path = scored("rows")
-    (one,) = scorings(tiny[0], run.id)
+    (one,) = list_scorings(tiny[0], run.id)
     assert one.id == scoring_id(path, "reject") != scoring_id(path, "skip")
-    assert one.file == "mine.tsv" and one.said["bad_examples"] == ["Row 9 of 'mine.tsv' is bad."]
+    assert one.file == "mine.tsv" and one.output["bad_examples"] == ["Row 9 of 'mine.tsv' is bad."]
     assert one.csv.read_text() == LINES
     table = pyarrow.parquet.read_table(pa.BufferReader(one.parquet()))
     assert table.to_pydict() == {"row": [1, 2], "score": [0.25, 0.75], "predicted_click": [0, 1]}
     assert table.schema.types == [pa.int64(), pa.float32(), pa.int8()]
-    assert one.first(1).to_pydict() == {"row": [1], "score": [0.25], "predicted_click": [0]}
+    assert one.head(1).to_pydict() == {"row": [1], "score": [0.25], "predicted_click": [0]}
     # The same bytes under another name are not scored again.
     one.csv.write_text(LINES.replace("0.25", "0.125"))
-    score_and_keep(tiny[0], run.id, path, "other.tsv", "reject")
-    (again,) = scorings(tiny[0], run.id)
+    score_and_store(tiny[0], run.id, path, "other.tsv", "reject")
+    (again,) = list_scorings(tiny[0], run.id)
     assert (
         again.file == "other.tsv"
         and again.created > one.created
         and "0.125" in again.csv.read_text()
     )
-    delete_kept(again)
-    assert scorings(tiny[0], run.id) == []
+    delete_artifact(again)
+    assert list_scorings(tiny[0], run.id) == []
 
 
 def test_a_refused_file_leaves_nothing_and_is_called_by_its_own_name(
@@ -108,8 +108,8 @@ def test_a_refused_file_leaves_nothing_and_is_called_by_its_own_name(
 def test_the_oldest_scorings_go(
     tiny: tuple[Workspace, Dataset], run: Run, scored: Callable[[str], Path]
 ) -> None:
-    paths = [scored("x" * (1 + number)) for number in range(MOST_SCORINGS + 2)]
-    assert [one.id for one in scorings(tiny[0], run.id)] == [
+    paths = [scored("x" * (1 + number)) for number in range(MAX_SCORINGS + 2)]
+    assert [one.id for one in list_scorings(tiny[0], run.id)] == [
         scoring_id(path, "reject") for path in paths[:1:-1]
     ]
 
@@ -124,13 +124,13 @@ def test_nothing_comes_back_of_a_run_that_was_deleted_meanwhile(
         return {"onnx": {"checked": True}}
 
     monkeypatch.setattr(module, "export_in_subprocess", export)
-    export_and_keep(workspace, run.id)
-    found = kept(workspace, run.id, EXPORT)
-    assert found and found.said == {"onnx": {"checked": True}}
-    assert export_file(found.folder, run.id).read_bytes() == b"zip"
+    export_and_store(workspace, run.id)
+    found = find_artifact(workspace, run.id, EXPORT)
+    assert found and found.output == {"onnx": {"checked": True}}
+    assert export_path(found.folder, run.id).read_bytes() == b"zip"
     assert json.loads((found.folder / "said.json").read_text())["created"] == found.created
     RunStore(workspace).delete(run.id)
-    assert kept(workspace, run.id, EXPORT) is None
+    assert find_artifact(workspace, run.id, EXPORT) is None
     with pytest.raises(BadInput, match="There is no run"):
-        export_and_keep(workspace, run.id)
+        export_and_store(workspace, run.id)
     assert not (workspace.runs / run.id).exists() and not any(workspace.uploads.glob(".part-*"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.runs.database import held_open
+from core.runs.database import keep_connection
 from core.runs.store import RunStore
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, WorkspaceMissing, open_workspace
@@ -86,7 +86,7 @@ def test_a_store_is_left_alone_while_the_one_that_lay_there_is_in_use(
 ) -> None:
     run = submit(workspace)
     shutil.copy(workspace.database, tmp_path / "copy")
-    with held_open(workspace):
+    with keep_connection(workspace):
         RunStore(workspace).add_points(run, [(step, "loss", 0.5) for step in range(500)])
         (tmp_path / "copy").replace(workspace.database)
         with pytest.raises(WorkspaceMissing):

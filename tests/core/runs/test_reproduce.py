@@ -18,7 +18,7 @@ from core.models.card import HeadSettings
 from core.models.library import find_backbone
 from core.runs.reproduce import data_commands, fits_one_command, run_commands, sweep_commands
 from core.runs.store import RunStore
-from core.runs.sweep import Arm, Sweep, SweepSpec, requests_of
+from core.runs.sweep import Arm, Sweep, SweepSpec, expand_requests
 from core.training.settings import PRESETS, FinetuneRequest, TrainSettings
 from core.workspace import Workspace
 
@@ -68,8 +68,8 @@ def test_a_sweep_comes_back_from_its_command(
     assert options.name == "mine - 1"
     read = sweep_command.sweep_spec(workspace, options)
     assert {one.title for one in read.arms} == {one.title for one in spec.arms}
-    assert {repr(one) for one in map(_comparable, requests_of(read))} == {
-        repr(one) for one in map(_comparable, requests_of(spec))
+    assert {repr(one) for one in map(_comparable, expand_requests(read))} == {
+        repr(one) for one in map(_comparable, expand_requests(spec))
     }
 
 
@@ -95,7 +95,7 @@ def test_what_one_command_cannot_say_is_said_run_by_run(
     spec = dataclasses.replace(SweepSpec(dataset.id, BACKBONE, (Arm("full"),), (0,)), **changes)
     assert not fits_one_command(dataset, spec)
     lines = sweep_commands(workspace, Sweep("s-1", "mine", spec, ""))
-    assert sum(" finetune " in line for line in lines) == len(requests_of(spec))
+    assert sum(" finetune " in line for line in lines) == len(expand_requests(spec))
     assert any("comes with Thaw (weights SHA-256" in line for line in lines)
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from core.errors import BadInput
 from core.runs import database, queue
-from core.runs.database import MIGRATIONS, held_open
-from core.runs.place import here
-from core.runs.store import PAUSED, Run, RunStore, Validation
+from core.runs.database import MIGRATIONS, keep_connection
+from core.runs.place import current_place
+from core.runs.store import PAUSED_PHASE, Run, RunStore, ValidationSummary
 from core.training.settings import FinetuneRequest, request_to_json
 from core.workspace import Workspace
 
@@ -46,7 +46,7 @@ def test_oldest_queued_run_of_the_lane_is_claimed(store: RunStore) -> None:
     assert [run.id for run in store.list()] == [second.id, other_lane.id, first.id]
     assert [run.id for run in store.list("running")] == [second.id, first.id]
     assert store.list(kind="pretrain") == []
-    assert store.counts() == {"running": 2, "queued": 1}
+    assert store.count_by_status() == {"running": 2, "queued": 1}
 
 
 def test_racing_claims_never_take_the_same_run(workspace: Workspace) -> None:
@@ -73,7 +73,7 @@ def test_the_log_stays_while_a_worker_holds_the_store_open(
     run, log = submit(store), workspace.database.with_name(f"{workspace.database.name}-wal")
     store.add_points(run.id, [(1, "train_loss", 0.7)])
     assert not log.exists()
-    with held_open(workspace):
+    with keep_connection(workspace):
         store.add_points(run.id, [(2, "train_loss", 0.6)])
         assert log.stat().st_size > 0
         assert RunStore(workspace).points(run.id)["train_loss"][1].tolist() == [0.7, 0.6]
@@ -149,7 +149,7 @@ def test_cancelled_in_the_moment_it_goes_back_to_the_queue(store: RunStore) -> N
     waits, ended = store.get(going.id), store.get(cancelled.id)
     assert (waits.status, waits.phase, waits.message, waits.finished) == (
         "queued",
-        PAUSED,
+        PAUSED_PHASE,
         "",
         None,
     )
@@ -220,23 +220,23 @@ def test_best_and_last_validation_metrics_of_every_run(store: RunStore) -> None:
     )
     store.add_points(falling.id, [(20, "train_loss", 0.1)])
     store.add_points(rising.id, [(5, "validation_loss", 0.4)])
-    found = store.validation([falling, rising, none])
+    found = store.validation_summaries([falling, rising, none])
     assert found == {
-        falling.id: Validation(0.5, 0.6, 0.8, 0.7),
-        rising.id: Validation(0.4, 0.4, None, None),
-        none.id: Validation(),
+        falling.id: ValidationSummary(0.5, 0.6, 0.8, 0.7),
+        rising.id: ValidationSummary(0.4, 0.4, None, None),
+        none.id: ValidationSummary(),
     }
-    assert store.validation([rising]) == {rising.id: found[rising.id]}
+    assert store.validation_summaries([rising]) == {rising.id: found[rising.id]}
 
 
 def test_validation_metrics_of_a_run_that_goes_on_are_read_anew(store: RunStore) -> None:
     run = submit(store)
     store.claim("cpu", 1)
     store.add_points(run.id, [(5, "validation_loss", 0.4)])
-    assert store.validation(store.list())[run.id].last_loss == 0.4
+    assert store.validation_summaries(store.list())[run.id].last_loss == 0.4
     store.add_points(run.id, [(6, "validation_loss", 0.3)])
     store.finish(run.id, "done", result={"threshold": 0.5})
-    assert store.validation(store.list())[run.id].last_loss == 0.3
+    assert store.validation_summaries(store.list())[run.id].last_loss == 0.3
 
 
 def test_lists_follow_every_change_whoever_makes_it(store: RunStore, workspace: Workspace) -> None:
@@ -245,7 +245,7 @@ def test_lists_follow_every_change_whoever_makes_it(store: RunStore, workspace: 
     def listed() -> list[Run]:
         found = store.list()
         assert found == [store.get(run.id) for run in found]
-        assert store.group("g-1") == found[::-1]
+        assert store.list_group("g-1") == found[::-1]
         return found
 
     assert [run.id for run in listed()] == [second.id, first.id]
@@ -273,11 +273,11 @@ def test_lists_follow_every_change_whoever_makes_it(store: RunStore, workspace: 
 def test_more_runs_than_are_kept_are_read_all_the_same(
     store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.runs.known.MOST", 2)
+    monkeypatch.setattr("core.runs.known.MAX_CACHED_RUNS", 2)
     ids = [submit(store).id for _ in range(5)]
     for _ in range(2):
         assert [run.id for run in store.list()] == ids[::-1]
-        assert [*store.validation(store.list())] == ids[::-1]
+        assert [*store.validation_summaries(store.list())] == ids[::-1]
 
 
 def test_a_number_that_does_not_exist_is_stored_as_missing(
@@ -288,7 +288,7 @@ def test_a_number_that_does_not_exist_is_stored_as_missing(
     # Validation rows of one class have a loss and no AUC.
     store.add_points(run.id, [(1, "validation_loss", 0.5), (1, "validation_auc", float("nan"))])
     assert set(store.points(run.id)) == {"validation_loss"}
-    assert store.validation([run])[run.id] == Validation(0.5, 0.5)
+    assert store.validation_summaries([run])[run.id] == ValidationSummary(0.5, 0.5)
     store.finish(
         run.id, "done", result={"metrics": {"target_test": {"auc": float("nan"), "log_loss": 0.5}}}
     )
@@ -321,8 +321,8 @@ def test_a_clock_that_is_set_back_changes_no_order(
     ids = [submit(store).id for _ in range(4)]
     assert [run.id for run in store.list()] == ids[::-1]
     assert [run.id for run in store.list(limit=1)] == ids[3:]
-    assert [run.id for run in store.group("g-1")] == ids
-    assert store.waiting("cpu") == ("g-1", tuple(ids))
+    assert [run.id for run in store.list_group("g-1")] == ids
+    assert store.waiting_ids("cpu") == ("g-1", tuple(ids))
     assert [store.count_ahead([store.get(run_id)]) for run_id in ids] == [0, 1, 2, 3]
     claimed = [run.id for _ in ids if (run := store.claim("cpu", 1))]
     assert claimed == ids
@@ -335,7 +335,7 @@ def test_a_clock_that_is_set_back_changes_no_order(
 def test_a_run_is_claimed_with_where_it_runs_and_loses_it_at_its_end(store: RunStore) -> None:
     run = submit(store)
     claimed = store.claim("cpu", 1)
-    assert claimed is not None and claimed.worker_host == here() and claimed.claim
+    assert claimed is not None and claimed.worker_host == current_place() and claimed.claim
     store.finish(run.id, "failed", "why")
     ended = store.get(run.id)
     assert (ended.worker_pid, ended.worker_host, ended.claim) == (None, None, None)
@@ -346,7 +346,7 @@ def test_a_store_of_an_older_version_gains_what_is_new_and_keeps_its_runs(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(database, "MIGRATIONS", MIGRATIONS[:3])
-        patch.setattr(database, "_settle", lambda *_: None)
+        patch.setattr(database, "_set_journal_mode", lambda *_: None)
         RunStore(workspace)
     values = json.dumps(request_to_json(REQUEST))
     with sqlite3.connect(workspace.database) as db:
@@ -369,7 +369,7 @@ def test_what_is_said_to_be_done_outlasts_a_power_cut(
     """With a write-ahead log that takes FULL; how far a run has come may be lost, its points may
     not."""
     asked: list[int] = []
-    real = queue.opened
+    real = queue.connect
 
     @contextmanager
     def watched(*given: Any, **named: Any) -> Iterator[sqlite3.Connection]:
@@ -377,7 +377,7 @@ def test_what_is_said_to_be_done_outlasts_a_power_cut(
             asked.append(db.execute("PRAGMA synchronous").fetchone()[0])
             yield db
 
-    monkeypatch.setattr(queue, "opened", watched)
+    monkeypatch.setattr(queue, "connect", watched)
     run = store.submit(FinetuneRequest("d", "b"), "a", "cpu")
     with watched(workspace):
         pass
@@ -386,6 +386,6 @@ def test_what_is_said_to_be_done_outlasts_a_power_cut(
     store.finish(run.id, "done", result={})
     assert {*asked} == {2}
     asked.clear()
-    store.progress(run.id, 1, 2, 1, 2)
-    store.phase(run.id, "training")
+    store.set_progress(run.id, 1, 2, 1, 2)
+    store.set_phase(run.id, "training")
     assert asked == [1, 1]

@@ -164,7 +164,7 @@ def test_the_command_line_asks_for_the_same_run(
 
     monkeypatch.setattr(commands, "submit_finetune", keep)
     monkeypatch.setattr(commands, "submit_pretrain", keep)
-    monkeypatch.setattr(commands, "follow", lambda *_: None)
+    monkeypatch.setattr(commands, "follow_run", lambda *_: None)
     words = shlex.split(command_line(workspace, request_))
     assert words[:3] == ["python", "-m", "core"]
     options = build_parser().parse_args(words[3:])

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from core.__main__ import build_parser
-from core.data.datasets import Dataset, training_rows
+from core.data.datasets import Dataset, select_training_rows
 from core.errors import BadInput
 from core.freezing.plan import make_plan
 from core.models.card import HeadSettings
@@ -19,7 +19,7 @@ from core.runs.sweep import (
     SweepSpec,
     depth_arms,
     estimate_sweep,
-    requests_of,
+    expand_requests,
     sweep_command_line,
 )
 from core.sweep_command import sweep_spec
@@ -94,7 +94,7 @@ def test_defaults_are_left_out(spec: SweepSpec, tiny: tuple[Workspace, Dataset])
         == "python -m core sweep --name mine --dataset tiny --backbone 'Simulated DNN' --depths all"
     )
     # A later version may have another default, so what is to last names every value.
-    lasting = sweep_command_line(tiny[0], default, "mine", lasting=True)
+    lasting = sweep_command_line(tiny[0], default, "mine", pinned=True)
     options = build_parser().parse_args(shlex.split(lasting)[3:])
     assert options.preset in PRESETS and sweep_spec(tiny[0], options) == default
 
@@ -124,17 +124,17 @@ def test_the_estimate_is_the_sum_over_runs_with_every_frozen_prefix_once(
     asked = dataclasses.replace(
         spec, target_sizes=(last,), train=train, arms=(*spec.arms, Arm("zero-shot"))
     )
-    rows = len(training_rows(dataset, "target", share, last)[0])
+    rows = len(select_training_rows(dataset, "target", share, last)[0])
     alone = [
         estimate_seconds(
             make_plan(card, one.strategy, one.freeze_depth, one.head), rows, train, ()
         ).seconds
-        for one in requests_of(asked)
+        for one in expand_requests(asked)
     ]
     assert len(alone) == 5 * 3 + 1
     prefixes = (
         sum(rows * sum(stage.flops for stage in card.stages[:depth]) for depth in range(5))
-        / SPEEDS["cpu"].flops
+        / SPEEDS["cpu"].flops_per_second
     )
     assert estimate_sweep(dataset, card, asked, ()).seconds == pytest.approx(
         sum(alone) - 2 * prefixes
@@ -153,11 +153,11 @@ def test_sizes_and_strategies_share_a_prefix_too(
         return estimate_sweep(dataset, card, asked, ())
 
     probe, both = Arm("linear-probe"), Arm("lp-ft", 0, {"probe_epochs": 2})
-    (shared,) = estimate(probe).prefixes.values()
+    (shared,) = estimate(probe).prefix_seconds.values()
     alone = estimate(probe).seconds + estimate(both).seconds
     assert shared > 0 and estimate(probe, both).seconds == pytest.approx(alone - shared)
     few = estimate(probe, sizes=(300,))
-    (of_few,) = few.prefixes.values()
+    (of_few,) = few.prefix_seconds.values()
     assert of_few < shared
     assert estimate(probe, sizes=(300, 0)).seconds == pytest.approx(
         few.seconds + estimate(probe).seconds - of_few

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.data.datasets import Dataset, training_rows
+from core.data.datasets import Dataset, select_training_rows
 from core.models.card import BackboneCard, load_card
 from core.models.registry import ARCHITECTURES
 from core.runs.reporter import Decision, Point
 from core.runs.store import Run, RunStore
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.job import execute
 from core.training.settings import PretrainRequest, Request, TrainSettings
-from core.training.table import read_table
+from core.training.table import load_rows
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
 
@@ -80,9 +80,11 @@ def pretrained(
 CPU = torch.device("cpu")
 
 
-def target_rows(workspace: Workspace, dataset: Dataset, preprocessing: Path) -> tuple[Rows, Rows]:
-    table = read_table(workspace, dataset, preprocessing, ("target_train", "target_validation"))
-    train, validation = training_rows(dataset, "target", None)
+def target_rows(
+    workspace: Workspace, dataset: Dataset, preprocessing: Path
+) -> tuple[RowTensors, RowTensors]:
+    table = load_rows(workspace, dataset, preprocessing, ("target_train", "target_validation"))
+    train, validation = select_training_rows(dataset, "target", None)
     return table.take(train, CPU), table.take(validation, CPU)
 
 

@@ -9,9 +9,9 @@ import torch
 from core.data.datasets import Dataset
 from core.models.backbone import load_backbone
 from core.training import before
-from core.training.results import SCORED_PARTS, Scored, scored_rows, validated_on
+from core.training.results import SCORED_PARTS, ArraysByPart, run_validation_rows, scored_rows
 from core.training.settings import FinetuneRequest
-from core.training.table import read_table
+from core.training.table import load_rows
 from core.training.task import predict
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
@@ -25,8 +25,8 @@ def test_arms_of_a_sweep_score_the_backbone_once_to_the_same_bits(
     computed: list[list[str]] = []
     anew = before.score_parts
 
-    def counted(*arguments: object) -> Scored:
-        scores: Scored = anew(*arguments)  # type: ignore[arg-type]
+    def counted(*arguments: object) -> ArraysByPart:
+        scores: ArraysByPart = anew(*arguments)  # type: ignore[arg-type]
         computed.append(list(scores))
         return scores
 
@@ -43,12 +43,12 @@ def test_arms_of_a_sweep_score_the_backbone_once_to_the_same_bits(
     ]
     assert computed == [list(SCORED_PARTS)]
 
-    table = read_table(
+    table = load_rows(
         workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
     )
     for run in runs:
         stored = np.load(workspace.runs / run.id / "predictions.npz")
-        for part, rows in scored_rows(dataset, validated_on(dataset, run)).items():
+        for part, rows in scored_rows(dataset, run_validation_rows(dataset, run)).items():
             expected = predict(load_backbone(card), table.take(rows, torch.device("cpu")))
             np.testing.assert_array_equal(stored[f"{part}_before"], expected)
 

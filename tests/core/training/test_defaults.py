@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.data.datasets import Dataset, training_rows
+from core.data.datasets import Dataset, select_training_rows
 from core.errors import BadInput
 from core.training.defaults import (
     AUTO,
@@ -103,7 +103,7 @@ def test_rows_are_counted_as_they_are_cut(
     share: float | None, last: int, tiny: tuple[Workspace, Dataset]
 ) -> None:
     for domain in ("source", "target"):
-        cut = training_rows(tiny[1], domain, share, last)[0]
+        cut = select_training_rows(tiny[1], domain, share, last)[0]
         assert count_training_rows(tiny[1], domain, share, last) == len(cut)
 
 

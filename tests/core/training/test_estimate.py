@@ -7,24 +7,24 @@ import torch
 
 from core.freezing.plan import Plan, make_plan
 from core.models.card import BackboneCard, HeadSettings, StageCard
-from core.models.costs import Cost
-from core.models.counting import count_cost
+from core.models.costs import ModelStats
+from core.models.counting import measure_stats
 from core.runs.store import Run
 from core.training import pretext
 from core.training.estimate import (
+    BATCHED_HEADS_SHARE,
     NEGATIVES,
-    PROJECTION,
+    PROJECTION_SIZE,
     SPEEDS,
-    TOGETHER,
-    WORDS_ROW,
-    calibrating,
+    WORD2VEC_SECONDS_PER_ROW,
+    calibration_runs,
     estimate_seconds,
     pretraining_estimate,
     pretraining_plan,
     training_seconds,
     word2vec_seconds,
 )
-from core.training.pretext import Detector, Predictor, unigram
+from core.training.pretext import Detector, Predictor, unigram_sampler
 from core.training.settings import FinetuneRequest, PretrainRequest, TrainSettings, request_to_json
 
 SETTINGS = TrainSettings(device="cpu", batch_size=100, epochs=4, early_stopping=0)
@@ -105,7 +105,9 @@ def test_a_deeper_freeze_never_takes_longer() -> None:
 
 def test_the_optimiser_pays_for_an_embedding_table_that_no_matrix_product_pays_for() -> None:
     steps = 4 * 100
-    assert seconds(0) - seconds(1) == pytest.approx(steps * 160_000 * SPEEDS["cpu"].scalar)
+    assert seconds(0) - seconds(1) == pytest.approx(
+        steps * 160_000 * SPEEDS["cpu"].seconds_per_scalar
+    )
 
 
 def test_zero_shot_costs_one_forward_pass() -> None:
@@ -120,7 +122,7 @@ def test_a_synthetic_history_is_reproduced() -> None:
     history = tuple(finished(depth=1, train=3 * model, total=3 * model + 7) for _ in range(3))
     estimate = estimate_seconds(plan, 9_950, SETTINGS, history)
     assert estimate.seconds == pytest.approx(3 * model + 7, rel=0.01)
-    assert "3 finished runs" in estimate.basis
+    assert "3 finished runs" in estimate.explanation
 
 
 def test_the_few_runs_that_calibrate_say_what_all_say() -> None:
@@ -137,7 +139,7 @@ def test_the_few_runs_that_calibrate_say_what_all_say() -> None:
     history[7].result["seconds"]["prepare"] = 2.0
     for size in (100, 200, 300):
         settings = dataclasses.replace(SETTINGS, batch_size=size)
-        few = calibrating(history, settings)
+        few = calibration_runs(history, settings)
         assert len(few) < 20 and estimate_seconds(
             plan_at(1), 999, settings, few
         ) == estimate_seconds(plan_at(1), 999, settings, history)
@@ -147,15 +149,15 @@ def test_the_few_runs_that_calibrate_say_what_all_say() -> None:
 def test_the_heads_of_an_ensemble_train_in_turn() -> None:
     ensemble = make_plan(dataclasses.replace(CARD, members=8), "depth", 3, HeadSettings())
     alone = estimate_seconds(ensemble, 9_950, SETTINGS, ())
-    assert estimate_seconds(ensemble, 9_950, SETTINGS, (), head_may_share=True) == alone
+    assert estimate_seconds(ensemble, 9_950, SETTINGS, (), can_batch_heads=True) == alone
 
 
 def test_heads_that_train_together_take_a_share_and_calibrate_as_heads_alone() -> None:
     rates, head = (1e-3, 1e-4), plan_at(3)
     alone = estimate_seconds(head, 9_950, SETTINGS, ())
-    shared = estimate_seconds(head, 9_950, SETTINGS, (), head_may_share=True)
+    shared = estimate_seconds(head, 9_950, SETTINGS, (), can_batch_heads=True)
     trained = training_seconds(head.stages, 9_950, SETTINGS, SETTINGS.epochs)[1]
-    assert alone.seconds - shared.seconds == pytest.approx((1 - TOGETHER) * trained)
+    assert alone.seconds - shared.seconds == pytest.approx((1 - BATCHED_HEADS_SHARE) * trained)
     deeper = plan_at(2)
     assert estimate_seconds(deeper, 9_950, SETTINGS, (), True) == estimate_seconds(
         deeper, 9_950, SETTINGS, ()
@@ -174,7 +176,7 @@ def test_heads_that_train_together_take_a_share_and_calibrate_as_heads_alone() -
         5.0, rel=1e-2
     )
     assert estimate_seconds(
-        head, 9_950, SETTINGS, (done,), head_may_share=True
+        head, 9_950, SETTINGS, (done,), can_batch_heads=True
     ).seconds == pytest.approx(5.0, rel=1e-2)
     assert estimate_seconds(head, 9_950, SETTINGS, (run,)).seconds == pytest.approx(5.0, rel=1e-2)
     assert estimate_seconds(head, 9_950, SETTINGS, (done,)).seconds > 5.0
@@ -184,9 +186,13 @@ def test_stages_that_join_later_cost_what_they_do_from_then_on() -> None:
     plan = make_plan(CARD, "lp-ft", 0, HeadSettings(), {"probe_epochs": 3})
     prefixes, training = training_seconds(plan.stages, 1_000, SETTINGS, 4)
     speed = SPEEDS["cpu"]
-    assert prefixes == {3: pytest.approx(1_000 * 456_000 / speed.flops)}
-    probe = 1_000 * 3 * 512 / speed.flops + 10 * (speed.step + 257 * speed.scalar)
-    whole = 1_000 * 3 * 456_512 / speed.flops + 10 * (speed.step + 388_257 * speed.scalar)
+    assert prefixes == {3: pytest.approx(1_000 * 456_000 / speed.flops_per_second)}
+    probe = 1_000 * 3 * 512 / speed.flops_per_second + 10 * (
+        speed.seconds_per_step + 257 * speed.seconds_per_scalar
+    )
+    whole = 1_000 * 3 * 456_512 / speed.flops_per_second + 10 * (
+        speed.seconds_per_step + 388_257 * speed.seconds_per_scalar
+    )
     assert training == pytest.approx(3 * probe + whole)
 
 
@@ -198,7 +204,7 @@ def test_only_finished_runs_of_the_same_device_count() -> None:
     )
     estimate = estimate_seconds(plan_at(1), 10_000, SETTINGS, others)
     assert estimate.seconds == seconds()
-    assert "no run has finished" in estimate.basis
+    assert "no run has finished" in estimate.explanation
 
 
 @pytest.mark.parametrize(
@@ -213,12 +219,12 @@ def test_early_stopping_makes_it_an_upper_bound_and_the_basis_says_so() -> None:
     estimate = estimate_seconds(
         plan_at(1), 100, dataclasses.replace(SETTINGS, early_stopping=3), ()
     )
-    assert "may end it sooner" in estimate.basis
-    assert "sooner" not in estimate_seconds(plan_at(1), 100, SETTINGS, ()).basis
+    assert "may end it sooner" in estimate.explanation
+    assert "sooner" not in estimate_seconds(plan_at(1), 100, SETTINGS, ()).explanation
 
 
-def cost_of(architecture: str, settings: dict[str, Any]) -> Cost:
-    return count_cost(architecture, settings, [5] * 39)
+def cost_of(architecture: str, settings: dict[str, Any]) -> ModelStats:
+    return measure_stats(architecture, settings, [5] * 39)
 
 
 @pytest.mark.parametrize(
@@ -231,13 +237,16 @@ def test_the_heads_of_rfd_and_mfp_are_as_large_as_those_that_train(
     cost = cost_of(architecture, settings)
     inputs = cost.representation * cost.members
     ids = torch.zeros((2, 39), dtype=torch.int64)
-    heads = {"rfd": Detector(inputs, 39), "mfp": Predictor(inputs, 39, unigram(ids, [5] * 39))}
+    heads = {
+        "rfd": Detector(inputs, 39),
+        "mfp": Predictor(inputs, 39, unigram_sampler(ids, [5] * 39)),
+    }
     for objective, head in heads.items():
         plan = pretraining_plan(cost, PretrainRequest("d", architecture, "n", objective=objective))
         assert plan.stages[-1].parameters == sum(
             parameter.numel() for parameter in head.parameters()
         )
-    assert (PROJECTION, NEGATIVES) == (pretext.PROJECTION, pretext.NEGATIVES)
+    assert (PROJECTION_SIZE, NEGATIVES) == (pretext.PROJECTION_SIZE, pretext.NEGATIVES)
 
 
 def test_pretraining_costs_what_its_objective_computes() -> None:
@@ -251,7 +260,7 @@ def test_pretraining_costs_what_its_objective_computes() -> None:
     assert estimated("none") == 0
     assert estimated("rfd") > estimated("supervised") > 0
     assert estimated("supervised", "word2vec") - estimated("supervised") == pytest.approx(
-        1000 * WORDS_ROW
+        1000 * WORD2VEC_SECONDS_PER_ROW
     )
 
 

@@ -15,11 +15,11 @@ import torch
 from core.data.datasets import Dataset, delete_dataset, list_datasets
 from core.errors import BadInput, RunError
 from core.models.card import HeadSettings
-from core.models.network import scores_of
+from core.models.network import click_probabilities
 from core.runs.store import Run
 from core.training import export as exports
 from core.training.apply import score_file
-from core.training.export import _Scorer, _write_onnx, export
+from core.training.export import _ScoringModule, _write_onnx, export_model
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, hash_file
 from tests.core.data.helpers import rows, text
@@ -41,7 +41,7 @@ def tuned(tiny: tuple[Workspace, Dataset]) -> tuple[Workspace, Run]:
 
 def test_the_script_alone_scores_as_thaw_does(tuned: tuple[Workspace, Run], tmp_path: Path) -> None:
     workspace, run = tuned
-    said = export(workspace, run, tmp_path / "out")
+    said = export_model(workspace, run, tmp_path / "out")
     assert said["files"] == [
         "card.json", "model.onnx", "model.safetensors", "preprocessing/preprocessing.json",
         "preprocessing/vocabulary.parquet", "run.json", "score.py",
@@ -97,7 +97,7 @@ def test_every_click_model_exports_for_any_number_of_rows(
         else HeadSettings()
     )
     network = build_small_network(architecture, head, (3,) * 39)
-    _write_onnx(_Scorer(network).eval(), tmp_path / "model.onnx")
+    _write_onnx(_ScoringModule(network).eval(), tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(
         str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]
     )
@@ -107,7 +107,7 @@ def test_every_click_model_exports_for_any_number_of_rows(
         numerics = generator.normal(size=(count, 13)).astype(np.float32)
         (scores,) = session.run(None, {"ids": ids, "numerics": numerics})
         with torch.no_grad():
-            expected = scores_of(
+            expected = click_probabilities(
                 network((torch.from_numpy(ids), torch.from_numpy(numerics)))
             ).numpy()
         assert scores.shape == (count,) and (count == 1 or np.ptp(expected) > 1e-3)
@@ -119,7 +119,7 @@ def test_a_zip_holds_the_same_and_nothing_is_overwritten(
 ) -> None:
     workspace, run = tuned
     delete_dataset(list_datasets(workspace)[0])
-    said = export(workspace, run, tmp_path / "mine.zip")
+    said = export_model(workspace, run, tmp_path / "mine.zip")
     assert (
         said["onnx"]["rows_from"] == "random rows, since the run's dataset is gone"
         and said["onnx"]["checked"]
@@ -129,11 +129,11 @@ def test_a_zip_holds_the_same_and_nothing_is_overwritten(
         assert archive.testzip() is None
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".part")] == []
     with pytest.raises(BadInput, match="There is a file .*mine.zip' already"):
-        export(workspace, run, tmp_path / "mine.zip")
+        export_model(workspace, run, tmp_path / "mine.zip")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     with pytest.raises(BadInput, match="is not empty"):
-        export(workspace, run, tmp_path / "full")
+        export_model(workspace, run, tmp_path / "full")
 
 
 def test_an_onnx_model_that_differs_is_not_exported(
@@ -150,14 +150,14 @@ def test_an_onnx_model_that_differs_is_not_exported(
 
     monkeypatch.setattr(exports, "_write_onnx", other_weights)
     with pytest.raises(RunError, match="differs from torch's by 0.00"):
-        export(workspace, run, tmp_path / "out")
+        export_model(workspace, run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
     def impossible(scorer: torch.nn.Module, path: Path) -> None:
         raise TypeError("no operator for this")
 
     monkeypatch.setattr(exports, "_write_onnx", impossible)
-    said = export(workspace, run, tmp_path / "out")
+    said = export_model(workspace, run, tmp_path / "out")
     assert (
         said["onnx"]["file"] is None
         and "cannot be written as ONNX: no operator for this" in said["onnx"]["why"]
@@ -172,7 +172,7 @@ def test_what_never_learnt_clicks_exports_its_weights_alone(
     request = PretrainRequest(
         dataset.id, "dnn", "fresh", QUICK, {"embedding": 4, "widths": [8]}, "none"
     )
-    said = export(workspace, carry_out(workspace, request), tmp_path / "out")
+    said = export_model(workspace, carry_out(workspace, request), tmp_path / "out")
     assert said["onnx"] == {
         "file": None,
         "why": "The model's head has not learnt clicks, so there is nothing to score with.",

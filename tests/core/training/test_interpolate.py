@@ -11,9 +11,9 @@ from core.errors import BadInput
 from core.models.backbone import load_backbone
 from core.models.card import HeadSettings, load_card
 from core.runs.store import RunStore
-from core.training.interpolate import ALPHAS, best_alpha, mix
+from core.training.interpolate import ALPHAS, best_alpha, interpolate_weights
 from core.training.settings import FinetuneRequest, InterpolateRequest
-from core.training.table import read_table
+from core.training.table import load_rows
 from core.training.task import predict
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, load_predictions, pretrained
@@ -38,8 +38,8 @@ def test_the_path_from_the_backbone_to_the_run(tiny: tuple[Workspace, Dataset]) 
             one.copy_((one + other) / 2)
         for own, others in zip(middle.buffers(), end.buffers(), strict=True):
             own.copy_((own + others) / 2 if own.is_floating_point() else others)
-    table = read_table(workspace, dataset, card.folder / "preprocessing", ("target_test",))
-    by_hand = predict(middle, table.take(datasets.test_rows(dataset, "target"), CPU))
+    table = load_rows(workspace, dataset, card.folder / "preprocessing", ("target_test",))
+    by_hand = predict(middle, table.take(datasets.select_test_rows(dataset, "target"), CPU))
     np.testing.assert_allclose(found["target_test_0.5"], by_hand, atol=1e-6)
 
     losses = mixed.result["parts"]["target_validation"]["log_loss"]
@@ -65,10 +65,13 @@ def test_another_head_stays_the_tuned_one(tiny: tuple[Workspace, Dataset]) -> No
 def test_counts_and_heads_are_kept_when_asked() -> None:
     start = {"stages.0.w": torch.zeros(2), "head.w": torch.zeros(2), "stages.0.n": torch.tensor(3)}
     tuned = {"stages.0.w": torch.ones(2), "head.w": torch.ones(2), "stages.0.n": torch.tensor(9)}
-    mixed = mix(start, tuned, 0.25, mixes_head=False)
+    mixed = interpolate_weights(start, tuned, 0.25, mixes_head=False)
     assert mixed["stages.0.w"].tolist() == [0.25, 0.25]
     assert mixed["head.w"].tolist() == [1, 1] and mixed["stages.0.n"] == 9
-    assert mix(start, tuned, 0.25, mixes_head=True)["head.w"].tolist() == [0.25, 0.25]
+    assert interpolate_weights(start, tuned, 0.25, mixes_head=True)["head.w"].tolist() == [
+        0.25,
+        0.25,
+    ]
 
 
 def test_what_did_not_train_cannot_be_mixed(tiny: tuple[Workspace, Dataset]) -> None:

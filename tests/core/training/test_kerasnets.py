@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from core.data.datasets import Dataset, encoded, find_dataset, labels_of, prepare, training_rows
+from core.data.datasets import (
+    Dataset,
+    find_dataset,
+    load_encoded,
+    load_labels,
+    prepare,
+    select_training_rows,
+)
 from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
 from core.data.simulate import simulate
@@ -19,11 +26,11 @@ from core.models.card import BackboneCard, HeadSettings, load_card
 from core.models.network import Network, Stage
 from core.models.registry import ARCHITECTURES
 from core.training import loop
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.loop import CancelledError, fit
-from core.training.methods import open_stages, parameter_groups
+from core.training.methods import parameter_groups, set_trainable
 from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, TrainSettings
-from core.training.table import behind_prefix, read_table
+from core.training.table import apply_frozen_prefix, load_rows
 from core.training.task import predict
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import ListReporter, carry_out
@@ -65,18 +72,18 @@ def resnet(few: tuple[Workspace, Dataset]) -> Backbone:
     return untrained(few, "resnet50")
 
 
-def some_rows(backbone: Backbone, network: Network, depth: int, cached: bool) -> Rows:
+def some_rows(backbone: Backbone, network: Network, depth: int, cached: bool) -> RowTensors:
     """Eight target rows, both labels among them, behind the frozen prefix when `cached`."""
     workspace, dataset, card = backbone
-    table = read_table(
+    table = load_rows(
         workspace, dataset, card.folder / "preprocessing", ("target_train", "target_validation")
     )
-    rows = training_rows(dataset, "target", None)[0]
-    labels = labels_of(dataset)[rows]
+    rows = select_training_rows(dataset, "target", None)[0]
+    labels = load_labels(dataset)[rows]
     chosen = np.sort(np.concatenate([rows[labels == 1][:4], rows[labels == 0][:4]]))
     if cached:
-        table = behind_prefix(workspace, network, depth, table, "key")
-        assert table.first == depth
+        table = apply_frozen_prefix(workspace, network, depth, table, "key")
+        assert table.first_stage == depth
     return table.take(chosen, CPU)
 
 
@@ -94,8 +101,8 @@ def test_backbone_says_random_and_its_picture_knows_source_training_rows_alone(
     assert {stage.origin for stage in card.stages} == {"random"} and not card.scores_clicks
     assert [stage.title for stage in card.stages][:2] == ["Image + conv 1", "Conv 2"]
     preprocessing = load_preprocessing(card.folder / "preprocessing")
-    rows = training_rows(dataset, "source", None)[0]
-    ids = np.asarray(encoded(workspace, dataset, preprocessing).ids[rows])
+    rows = select_training_rows(dataset, "source", None)[0]
+    ids = np.asarray(load_encoded(workspace, dataset, preprocessing).ids[rows])
     counts = [
         np.bincount(ids[:, field], minlength=size)
         for field, size in enumerate(preprocessing.field_sizes)
@@ -131,7 +138,7 @@ def test_frozen_stages_stay_bit_identical_and_trained_statistics_move(
     assert {
         name for name in everything if "moving" in name or name.endswith("kernel") or "head" in name
     } <= moved
-    open_stages(network, plan, parameter_groups(network, plan), epoch=0)
+    set_trainable(network, plan, parameter_groups(network, plan), epoch=0)
     for stage, planned in zip([*network.stages, network.head], plan.stages, strict=True):
         assert all(module.training is not planned.frozen for module in stage.modules())
 
@@ -192,7 +199,9 @@ def test_from_scratch_the_first_stage_is_fitted_on_target_training_rows(
     workspace, dataset = few
     fitted: list[tuple[str, np.ndarray]] = []
     monkeypatch.setattr(
-        Stage, "fit", lambda stage, state, labels: fitted.append((stage.name, labels.numpy()))
+        Stage,
+        "fit_preprocessing",
+        lambda stage, state, labels: fitted.append((stage.name, labels.numpy())),
     )
     made = carry_out(workspace, PretrainRequest("few", "lr", "my lr", STEPS))
     assert made.result is not None
@@ -204,12 +213,16 @@ def test_from_scratch_the_first_stage_is_fitted_on_target_training_rows(
     assert [name for name, _ in fitted] == ["embedding", "embedding"]
     for (_, labels), domain in zip(fitted, ("source", "target"), strict=True):
         np.testing.assert_array_equal(
-            labels, labels_of(dataset)[training_rows(dataset, domain, None)[0]]
+            labels, load_labels(dataset)[select_training_rows(dataset, domain, None)[0]]
         )
 
 
 def test_image_networks_offer_what_they_can_do() -> None:
     for architecture in ("vgg19", "resnet50"):
         about = ARCHITECTURES[architecture]
-        assert about.needs == "keras" and about.starts == ("imagenet", "weights", "random")
+        assert about.required_package == "keras" and about.initialisations == (
+            "imagenet",
+            "weights",
+            "random",
+        )
         assert about.objectives == ("none", "supervised")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from core.training.late import Late
+from core.training.late import DeferredScalars
 
 
 class OnGpu:
@@ -48,7 +48,7 @@ class Event:
 
 def test_numbers_in_main_memory_are_told_at_once() -> None:
     told: list[list[float]] = []
-    Late().ask(torch.tensor([1.5, 2.0]), told.append)
+    DeferredScalars().enqueue(torch.tensor([1.5, 2.0]), told.append)
     assert told == [[1.5, 2.0]]
 
 
@@ -59,11 +59,11 @@ def test_numbers_of_a_gpu_are_told_in_order_when_they_have_come(
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch, "empty", lambda *size, dtype, pin_memory: Here())
     told: list[list[float]] = []
-    late = Late()
+    late = DeferredScalars()
 
     def ask(value: float) -> None:
         numbers: Any = OnGpu(value)
-        late.ask(numbers, told.append)
+        late.enqueue(numbers, told.append)
 
     ask(1.0)
     ask(2.0)
@@ -73,5 +73,5 @@ def test_numbers_of_a_gpu_are_told_in_order_when_they_have_come(
     Event.made[0].come = True
     ask(4.0)
     assert told == [[1.0], [2.0]]
-    late.tell_all()
+    late.flush()
     assert told == [[1.0], [2.0], [3.0], [4.0]] and all(event.come for event in Event.made)

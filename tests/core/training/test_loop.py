@@ -14,14 +14,14 @@ from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network
 from core.training import loop
-from core.training.feeding import Rows
-from core.training.loop import CancelledError, epoch_batches, fit, steps_an_epoch
+from core.training.feeding import RowTensors
+from core.training.loop import CancelledError, count_steps_per_epoch, epoch_batches, fit
 from core.training.settings import PRESETS, TrainSettings
-from core.training.task import CLICKS
+from core.training.task import CLICK_TASK
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 
-Setup = tuple[BackboneCard, Rows, Rows]
+Setup = tuple[BackboneCard, RowTensors, RowTensors]
 
 
 @pytest.fixture
@@ -141,21 +141,21 @@ def test_best_epoch_is_kept_and_early_stopping_stops(setup: Setup, tmp_path: Pat
     losses = [value for _, name, value in reporter.rows if name == "validation_loss"]
     assert result.best_epoch == int(np.argmin(losses))
     assert result.stopped_early and result.epochs_run == result.best_epoch + 2
-    assert CLICKS.validate(network, setup[2])[0] == pytest.approx(min(losses), abs=1e-6)
+    assert CLICK_TASK.validate(network, setup[2])[0] == pytest.approx(min(losses), abs=1e-6)
     rates = [value for _, name, value in reporter.rows if name == "learning_rate"]
     assert rates[0] == 0.03 and rates[-1] == pytest.approx(0.003)
 
 
 def test_epochs_cover_every_row_once_in_an_order_of_their_own() -> None:
     settings = TrainSettings(batch_size=4)
-    rows = Rows((), torch.zeros(9))
+    rows = RowTensors((), torch.zeros(9))
     first, second = (epoch_batches(rows, settings, epoch) for epoch in (0, 1))
     assert [len(batch) for batch in first] == [4, 5]
     assert sorted(torch.cat(first).tolist()) == list(range(9))
     assert torch.cat(first).tolist() != torch.cat(second).tolist()
     for number in range(2, 14):
-        rows = Rows((), torch.zeros(number))
-        assert len(epoch_batches(rows, settings, 0)) == steps_an_epoch(rows, settings)
+        rows = RowTensors((), torch.zeros(number))
+        assert len(epoch_batches(rows, settings, 0)) == count_steps_per_epoch(rows, settings)
 
 
 def test_loss_that_is_no_number_gets_a_sentence(setup: Setup, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_loss_that_is_no_number_gets_a_sentence(setup: Setup, tmp_path: Path) ->
 
 def test_one_row_is_refused(setup: Setup, tmp_path: Path) -> None:
     card, train, validation = setup
-    one = Rows(tuple(tensor[:1] for tensor in train.state), train.labels[:1])
+    one = RowTensors(tuple(tensor[:1] for tensor in train.state), train.labels[:1])
     with pytest.raises(BadInput, match="at least 2 rows"):
         run((card, one, validation), tmp_path / "c.pt", QUICK, ListReporter())
 

@@ -9,27 +9,27 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.data.datasets import Dataset, training_rows
+from core.data.datasets import Dataset, select_training_rows
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import STRATEGIES
 from core.models.backbone import build_network, load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network, biases_and_norms
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.loop import CancelledError, FitResult, epoch_batches, fit
 from core.training.methods import (
-    Adapted,
-    Pull,
-    merge_adapters,
+    L2SPPenalty,
+    LoRALinear,
+    add_lora,
+    merge_lora,
     parameter_groups,
-    put_adapters,
     relative_gradient_norms,
-    renew_embeddings,
-    stages_to_close,
+    reset_embeddings,
+    update_autofreeze_depth,
 )
 from core.training.settings import TrainSettings
-from core.training.table import Table, behind_prefix, read_table
-from core.training.task import Clicks
+from core.training.table import TrainingRows, apply_frozen_prefix, load_rows
+from core.training.task import ClickTask
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
 from tests.core.training.helpers import CPU, QUICK, ListReporter, pretrained, target_rows
@@ -44,13 +44,13 @@ OPTIONS: dict[str, dict[str, object]] = {
 TRAINING = [name for name in STRATEGIES if name not in ("zero-shot", "scratch")]
 
 
-class Spy(Clicks):
+class Spy(ClickTask):
     """Learns clicks and keeps a copy of the weights before every step."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Tensor]] = []
 
-    def loss(self, network: Network, rows: Rows, batch: Tensor, step: int) -> Tensor:
+    def loss(self, network: Network, rows: RowTensors, batch: Tensor, step: int) -> Tensor:
         self.seen.append(
             {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         )
@@ -62,9 +62,9 @@ class Setup:
     workspace: Workspace
     dataset: Dataset
     card: BackboneCard
-    table: Table
-    train: Rows
-    validation: Rows
+    table: TrainingRows
+    train: RowTensors
+    validation: RowTensors
 
     def network(self) -> Network:
         torch.manual_seed(0)
@@ -81,12 +81,19 @@ class Setup:
         path: Path,
         settings: TrainSettings,
         reporter: ListReporter,
-        task: Clicks | None = None,
+        task: ClickTask | None = None,
     ) -> tuple[Network, FitResult]:
         network = self.network()
         plan = self.plan(strategy)
         return network, fit(
-            network, plan, self.train, self.validation, settings, reporter, path, task or Clicks()
+            network,
+            plan,
+            self.train,
+            self.validation,
+            settings,
+            reporter,
+            path,
+            task or ClickTask(),
         )
 
     def run_behind(
@@ -95,11 +102,11 @@ class Setup:
         """The network trained behind cached stages, and behind how many at a time."""
         network, asked = self.network(), []
 
-        def behind(depth: int) -> tuple[Rows, Rows]:
+        def behind(depth: int) -> tuple[RowTensors, RowTensors]:
             asked.append(depth)
-            moved = behind_prefix(self.workspace, network, depth, self.table, "key")
-            assert moved.first == depth
-            train, validation = training_rows(self.dataset, "target", None)
+            moved = apply_frozen_prefix(self.workspace, network, depth, self.table, "key")
+            assert moved.first_stage == depth
+            train, validation = select_training_rows(self.dataset, "target", None)
             return moved.take(train, CPU), moved.take(validation, CPU)
 
         fit(
@@ -110,7 +117,7 @@ class Setup:
             settings,
             reporter,
             path,
-            behind=behind,
+            rows_after_prefix=behind,
         )
         return network, asked
 
@@ -120,7 +127,7 @@ def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
     workspace, dataset = tiny
     card = pretrained(workspace, "dcnv2")
     folder = card.folder / "preprocessing"
-    table = read_table(workspace, dataset, folder, ("target_train", "target_validation"))
+    table = load_rows(workspace, dataset, folder, ("target_train", "target_validation"))
     return Setup(workspace, dataset, card, table, *target_rows(workspace, dataset, folder))
 
 
@@ -141,11 +148,13 @@ def test_every_strategy_trains_what_its_plan_announces(
         if stage.frozen:
             assert not moved
     fresh = setup.network()
-    if plan.only == "adapters":
-        put_adapters(fresh, plan)
+    if plan.scope == "adapters":
+        add_lora(fresh, plan)
     groups = parameter_groups(fresh, plan)
     counts = {group["stage"]: sum(one.numel() for one in group["params"]) for group in groups}
-    assert counts == {i: stage.trained for i, stage in enumerate(plan.stages) if not stage.frozen}
+    assert counts == {
+        i: stage.trained_parameters for i, stage in enumerate(plan.stages) if not stage.frozen
+    }
     assert sum(counts.values()) == plan.trained_parameters
 
 
@@ -212,8 +221,8 @@ def test_the_first_step_of_adam_is_as_long_as_the_stages_rate(setup: Setup, tmp_
         )
         longest = (spy.seen[1][name] - spy.seen[0][name]).abs().max().item()
         # Where the gradient dwarfs Adam's epsilon, its first step is the learning rate.
-        assert longest == pytest.approx(1e-3 * stage.rate, rel=1e-2)
-        assert stage.rate == pytest.approx(0.65 ** (len(setup.card.stages) - index))
+        assert longest == pytest.approx(1e-3 * stage.lr_scale, rel=1e-2)
+        assert stage.lr_scale == pytest.approx(0.65 ** (len(setup.card.stages) - index))
 
 
 def test_bitfit_moves_biases_and_norms_alone(setup: Setup, tmp_path: Path) -> None:
@@ -239,14 +248,14 @@ def test_adapters_begin_at_the_layer_merge_to_equal_outputs_and_have_their_rank(
     state = tuple(tensor[:50] for tensor in setup.train.state)
     with torch.no_grad():
         before = network(state)
-        put_adapters(network, setup.plan("lora"))
+        add_lora(network, setup.plan("lora"))
         assert torch.equal(network(state), before)
         for part in network.modules():
-            if isinstance(part, Adapted):
-                nn.init.normal_(part.up, std=0.1)
+            if isinstance(part, LoRALinear):
+                nn.init.normal_(part.lora_B, std=0.1)
         adapted = network(state)
-        merge_adapters(network)
-        assert not any(isinstance(part, Adapted) for part in network.modules())
+        merge_lora(network)
+        assert not any(isinstance(part, LoRALinear) for part in network.modules())
         torch.testing.assert_close(network(state), adapted, rtol=1e-4, atol=1e-5)
     before_training = setup.network().state_dict()
     settings = dataclasses.replace(QUICK, epochs=6, learning_rate=1e-2)
@@ -262,7 +271,7 @@ def test_adapters_begin_at_the_layer_merge_to_equal_outputs_and_have_their_rank(
 def test_the_pull_is_half_the_squared_distance_and_its_gradient_the_distance(setup: Setup) -> None:
     network = setup.network()
     plan = setup.plan("l2-sp")
-    pull = Pull(parameter_groups(network, plan), len(network.stages), plan.pull)
+    pull = L2SPPenalty(parameter_groups(network, plan), len(network.stages), plan.l2_sp)
     assert pull.penalty().item() == 0
     head = network.head.get_submodule("layers.0").get_parameter("weight")
     weight = network.stages[1].get_parameter("linear.weight")
@@ -307,21 +316,21 @@ def test_embeddings_start_anew_each_epoch_and_nothing_else_does(
     tables = [spy.seen[epoch * each]["stages.0.table.weight"] for epoch in range(3)]
     for epoch, table in enumerate(tables):
         fresh = setup.network()
-        renew_embeddings(fresh, epoch)
+        reset_embeddings(fresh, epoch)
         assert torch.equal(table, fresh.state_dict()["stages.0.table.weight"])
     assert table.std().item() == pytest.approx(0.01, rel=0.05) and not torch.equal(
         tables[0], tables[1]
     )
     fresh = setup.network()
     random = torch.get_rng_state()
-    renew_embeddings(fresh, 5)
+    reset_embeddings(fresh, 5)
     assert torch.equal(torch.get_rng_state(), random)
 
 
 def test_auto_rgn_is_gradient_over_weight_norm_scaled_to_one(setup: Setup) -> None:
     network = setup.network().eval()
     groups = parameter_groups(network, setup.plan("auto-rgn"))
-    Clicks().loss(network, setup.train, torch.arange(100), 0).backward()
+    ClickTask().loss(network, setup.train, torch.arange(100), 0).backward()
     expected = []
     for group in groups:
         gradient = np.concatenate(
@@ -347,7 +356,7 @@ def test_auto_rgn_is_gradient_over_weight_norm_scaled_to_one(setup: Setup) -> No
 def test_autofreeze_closes_leading_stages_at_or_below_the_median(
     before: list[float], now: list[float], closed: int, expected: int
 ) -> None:
-    assert stages_to_close(before, now, closed) == expected
+    assert update_autofreeze_depth(before, now, closed) == expected
 
 
 def test_what_autofreeze_closed_never_moves_again(setup: Setup, tmp_path: Path) -> None:
@@ -385,7 +394,7 @@ def test_every_click_model_can_renew_its_embeddings() -> None:
         torch.manual_seed(3)
         network = build_network(architecture, settings, (5, 3, 7), HEAD)
         before = {name: tensor.clone() for name, tensor in network.stages[0].state_dict().items()}
-        renew_embeddings(network, 1)
+        reset_embeddings(network, 1)
         after = network.stages[0].state_dict()
         assert not torch.equal(after["table.weight"], before["table.weight"])
         for name in ("first_order.weight", "wide.weight"):

@@ -10,11 +10,11 @@ from core.errors import BadInput
 from core.evaluation.geometry import linear_cka
 from core.models.backbone import load_backbone
 from core.models.card import load_card
-from core.runs.moved import read_moved, read_vectors
+from core.runs.moved import read_embedding_vectors, read_weight_drift
 from core.runs.store import RunStore
-from core.training.moved import field_vectors, measure_moved
+from core.training.moved import embedding_arrays, measure_weight_drift
 from core.training.settings import FinetuneRequest
-from core.training.table import read_table
+from core.training.table import load_rows
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, carry_out, pretrained
 
@@ -25,8 +25,8 @@ def test_weights_and_activations_of_a_half_frozen_run(tiny: Tiny) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dcnv2")
     run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 2, train=QUICK))
-    found = measure_moved(workspace, run)
-    assert read_moved(workspace, run.id) == found
+    found = measure_weight_drift(workspace, run)
+    assert read_weight_drift(workspace, run.id) == found
     stages = found["stages"]
     assert [stage["name"] for stage in stages] == [stage.name for stage in card.stages]
     for stage in stages[:2]:
@@ -57,9 +57,9 @@ def test_weights_and_activations_of_a_half_frozen_run(tiny: Tiny) -> None:
             np.linalg.norm(others - own) / np.linalg.norm(own)
         )
 
-    table = read_table(workspace, dataset, card.folder / "preprocessing", ("target_test",))
-    rows = table.take(table.index, torch.device("cpu"))
-    assert found["rows"] == len(table.index)
+    table = load_rows(workspace, dataset, card.folder / "preprocessing", ("target_test",))
+    rows = table.take(table.row_numbers, torch.device("cpu"))
+    assert found["rows"] == len(table.row_numbers)
     with torch.no_grad():
         last = [
             load_backbone(one).run_stages(rows.state, 0, len(card.stages))[-1].numpy()
@@ -72,15 +72,15 @@ def test_vectors_of_a_field_are_the_tables(tiny: Tiny) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 0, train=QUICK))
-    measure_moved(workspace, run)
-    before, after, values = read_vectors(workspace, run.id, "C9")
+    measure_weight_drift(workspace, run)
+    before, after, values = read_embedding_vectors(workspace, run.id, "C9")
     network = load_backbone(card)
     ids = torch.zeros(len(values), 39, dtype=torch.int64)
     ids[:, 13 + 8] = torch.arange(len(values))
-    vectors = network.ordered()[0].vectors(ids)[:, 13 + 8].detach().numpy()  # type: ignore[operator]
+    vectors = network.stage_list()[0].vectors(ids)[:, 13 + 8].detach().numpy()  # type: ignore[operator]
     np.testing.assert_array_equal(before, vectors)
     assert values[:2].tolist() == ["missing", "unseen"] and not np.array_equal(before, after)
-    assert field_vectors(network, network, card).keys() >= {"I1_before", "C26_after"}
+    assert embedding_arrays(network, network, card).keys() >= {"I1_before", "C26_after"}
 
 
 def test_what_did_not_train_is_refused(tiny: Tiny) -> None:
@@ -88,9 +88,9 @@ def test_what_did_not_train_is_refused(tiny: Tiny) -> None:
     card = pretrained(workspace, "dnn")
     run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
     with pytest.raises(BadInput, match="nothing moved"):
-        measure_moved(workspace, run)
+        measure_weight_drift(workspace, run)
     with pytest.raises(BadInput, match="nothing moved"):
-        measure_moved(workspace, RunStore(workspace).list(kind="pretrain")[0])
+        measure_weight_drift(workspace, RunStore(workspace).list(kind="pretrain")[0])
 
 
 def test_gradients_of_what_trains_are_recorded(tiny: Tiny) -> None:

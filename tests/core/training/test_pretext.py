@@ -20,18 +20,18 @@ from core.models.network import Network
 from core.models.registry import ARCHITECTURES
 from core.training import loop, pretext
 from core.training.apply import evaluate_on
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.loop import CancelledError, FitResult
 from core.training.pretext import (
     MaskedFeatures,
     Predictor,
     ReplacedFeatures,
-    carry_over,
-    chance,
-    contrast,
-    learn_features,
+    copy_weights,
+    nce_loss,
     replace_fields,
-    unigram,
+    step_generator,
+    train_pretext,
+    unigram_sampler,
     value_rows,
 )
 from core.training.settings import FinetuneRequest, PretrainRequest, TrainSettings
@@ -44,14 +44,14 @@ SIZES = tuple(4 + number % 5 for number in range(len(FIELDS)))
 LEARNERS = [name for name, about in ARCHITECTURES.items() if "rfd" in about.objectives]
 
 
-def rows_of(count: int, seed: int = 0) -> Rows:
+def rows_of(count: int, seed: int = 0) -> RowTensors:
     """Rows of independent fields, skewed; every numeric field's number is a function of its id."""
     generator = np.random.default_rng(seed)
     ids = np.stack(
         [np.minimum(generator.geometric(0.5, count) - 1, size - 1) for size in SIZES], axis=1
     )
     numerics = np.sin(ids[:, : len(NUMERIC)] + np.arange(len(NUMERIC))).astype(np.float32)
-    return Rows(
+    return RowTensors(
         (torch.from_numpy(ids.astype(np.int32)), torch.from_numpy(numerics)), torch.zeros(count)
     )
 
@@ -78,11 +78,11 @@ def fresh(request: PretrainRequest) -> Network:
 
 
 def learn(
-    request: PretrainRequest, rows: Rows, path: Path, reporter: ListReporter | None = None
+    request: PretrainRequest, rows: RowTensors, path: Path, reporter: ListReporter | None = None
 ) -> tuple[Network, FitResult, dict[str, float]]:
     network = fresh(request)
-    validation = Rows(tuple(tensor[-100:] for tensor in rows.state), rows.labels[-100:])
-    _, fitted, learnt = learn_features(
+    validation = RowTensors(tuple(tensor[-100:] for tensor in rows.state), rows.labels[-100:])
+    _, fitted, learnt = train_pretext(
         network, request, SIZES, rows, validation, reporter or ListReporter(), path / "c.pt"
     )
     return network, fitted, learnt
@@ -92,7 +92,9 @@ def test_replaced_fields_are_as_many_as_asked_and_drawn_from_their_own_column() 
     rows = rows_of(20_000)
     ids, numerics = rows.state
     share, batch = 0.3, torch.arange(len(rows))
-    (new_ids, new_numerics), replaced = replace_fields(rows, batch, share, chance(0, 5, CPU))
+    (new_ids, new_numerics), replaced = replace_fields(
+        rows, batch, share, step_generator(0, 5, CPU)
+    )
     assert not torch.equal(new_ids, ids)
     # Numbers move with their ids: still the same function of them.
     expected = np.sin(new_ids[:, : len(NUMERIC)].numpy() + np.arange(len(NUMERIC))).astype(
@@ -117,8 +119,8 @@ def test_replaced_fields_are_as_many_as_asked_and_drawn_from_their_own_column() 
 def test_a_number_that_changes_within_its_bucket_counts_as_replaced() -> None:
     rows = rows_of(500)
     numbers = torch.arange(500.0)[:, None].expand(500, len(NUMERIC)).contiguous()
-    same_ids = Rows((torch.ones_like(rows.state[0]), numbers), rows.labels)
-    (_, new), replaced = replace_fields(same_ids, torch.arange(500), 0.5, chance(0, 0, CPU))
+    same_ids = RowTensors((torch.ones_like(rows.state[0]), numbers), rows.labels)
+    (_, new), replaced = replace_fields(same_ids, torch.arange(500), 0.5, step_generator(0, 0, CPU))
     np.testing.assert_array_equal(replaced[:, : len(NUMERIC)].numpy(), (new != numbers).numpy())
     assert 0.4 < replaced[:, : len(NUMERIC)].float().mean() < 0.6
     assert not replaced[:, len(NUMERIC) :].any()
@@ -126,7 +128,7 @@ def test_a_number_that_changes_within_its_bucket_counts_as_replaced() -> None:
 
 def test_chance_hangs_on_seed_and_step_alone() -> None:
     def draw(seed: int, step: int) -> list[float]:
-        return torch.rand(4, generator=chance(seed, step, CPU)).tolist()
+        return torch.rand(4, generator=step_generator(seed, step, CPU)).tolist()
 
     first = draw(0, 3)
     torch.rand(10)
@@ -140,7 +142,7 @@ def test_detector_loss_is_the_mean_binary_cross_entropy() -> None:
     network.head = pretext.Detector(6, len(FIELDS))
     network.eval()
     state, replaced = replace_fields(
-        rows, batch, request.mask_share, chance(request.train.seed, 7, CPU)
+        rows, batch, request.mask_share, step_generator(request.train.seed, 7, CPU)
     )
     with torch.no_grad():
         p = 1 / (1 + np.exp(-network(state).numpy().astype(np.float64)))
@@ -152,14 +154,16 @@ def test_detector_loss_is_the_mean_binary_cross_entropy() -> None:
 
 def test_noise_is_the_smoothed_unigram_of_its_own_field(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of(2000)
-    noise = unigram(rows.state[0], SIZES)
+    noise = unigram_sampler(rows.state[0], SIZES)
     monkeypatch.setattr(pretext, "NEGATIVES", 20_000)
-    places = noise.draw(chance(0, 0, CPU)).numpy()
+    places = noise.sample(step_generator(0, 0, CPU)).numpy()
     start = 0
     for column, size in enumerate(SIZES):
         counts = np.bincount(rows.state[0][:, column], minlength=size) + 1
         own = counts / counts.sum()
-        np.testing.assert_allclose(noise.log[start : start + size].exp(), own, rtol=1e-5)
+        np.testing.assert_allclose(
+            noise.log_probabilities[start : start + size].exp(), own, rtol=1e-5
+        )
         drawn = np.bincount(places[column] - start, minlength=size)
         assert drawn.sum() == 20_000 and len(drawn) == size
         assert ((drawn - 20_000 * own) ** 2 / (20_000 * own)).sum() < chi2.ppf(1 - 1e-4, size - 1)
@@ -167,20 +171,20 @@ def test_noise_is_the_smoothed_unigram_of_its_own_field(monkeypatch: pytest.Monk
 
 
 def test_contrast_equals_numpy_and_leaves_equal_negatives_out() -> None:
-    noise = unigram(rows_of(50).state[0], SIZES)
+    noise = unigram_sampler(rows_of(50).state[0], SIZES)
     generator = np.random.default_rng(0)
     scores = generator.normal(size=(6, 4)).astype(np.float32)
     places = generator.integers(0, sum(SIZES), (6, 4))
     places[2, 3] = places[2, 0]
     places[4, 1:] = places[4, 0]
-    logits = scores - noise.log.numpy()[places] - np.log(3)
+    logits = scores - noise.log_probabilities.numpy()[places] - np.log(3)
     p = 1 / (1 + np.exp(-logits.astype(np.float64)))
     expected = [
         -np.log(p[i, 0])
         - sum(np.log(1 - p[i, j]) for j in (1, 2, 3) if places[i, j] != places[i, 0])
         for i in range(6)
     ]
-    actual = contrast(torch.from_numpy(scores), torch.from_numpy(places), noise)
+    actual = nce_loss(torch.from_numpy(scores), torch.from_numpy(places), noise)
     np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-5)
 
 
@@ -189,13 +193,13 @@ def test_candidates_are_the_hidden_values_and_their_own_fields_negatives() -> No
     wide = build_network(
         "dnn", request.settings, [size + 1 for size in SIZES], HeadSettings()
     ).eval()
-    noise = unigram(rows.state[0], SIZES)
+    noise = unigram_sampler(rows.state[0], SIZES)
     wide.head = head = Predictor(6, len(FIELDS), noise)
     seen = []
     wide.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     task = MaskedFeatures(request, SIZES, noise)
     with torch.no_grad():
-        scores, places = task.candidates(wide, rows, batch, chance(0, 3, CPU))
+        scores, places = task.candidates(wide, rows, batch, step_generator(0, 3, CPU))
         queries = wide(seen[0])
     ids, numerics = (tensor[batch] for tensor in rows.state)
     hidden = seen[0][0] == torch.tensor(SIZES)
@@ -217,7 +221,7 @@ def test_candidates_are_the_hidden_values_and_their_own_fields_negatives() -> No
         )
     rivals = np.where(places[:, 1:] == places[:, :1], -np.inf, scores[:, 1:]).max(1)
     counted = rivals > -np.inf
-    losses = contrast(scores, places, noise)
+    losses = nce_loss(scores, places, noise)
     assert counted.sum() > 0
     loss, accuracy = task.validate(
         wide, dataclasses.replace(rows, state=(ids, numerics), labels=rows.labels[batch])
@@ -232,8 +236,8 @@ def test_values_survive_the_wider_table_and_back() -> None:
         "deepfm", settings_of("deepfm"), [size + 1 for size in SIZES], HeadSettings()
     )
     kept = value_rows(SIZES, masked=True)
-    carry_over(network, wide, kept)
-    old, new = network.ordered()[0], wide.ordered()[0]
+    copy_weights(network, wide, kept)
+    old, new = network.stage_list()[0], wide.stage_list()[0]
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, SIZES, (20, len(SIZES))))
     for one, other in zip(
         old((ids, torch.zeros(20, 13))), new((ids, torch.zeros(20, 13))), strict=True
@@ -242,7 +246,7 @@ def test_values_survive_the_wider_table_and_back() -> None:
     with torch.no_grad():
         for parameter in network.stages.parameters():
             parameter.zero_()
-    carry_over(wide, network, kept)
+    copy_weights(wide, network, kept)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
@@ -263,7 +267,7 @@ def test_every_click_model_learns_and_hands_back_itself(
     for name, tensor in before.head.state_dict().items():
         assert torch.equal(network.head.state_dict()[name], tensor)
     if fitted.best_epoch:
-        for one, other in zip(network.ordered(), before.ordered(), strict=True):
+        for one, other in zip(network.stage_list(), before.stage_list(), strict=True):
             moved = [
                 not torch.equal(x, y)
                 for x, y in zip(one.parameters(), other.parameters(), strict=True)
@@ -305,7 +309,7 @@ def test_a_planted_dependency_is_learnt(tmp_path: Path) -> None:
     first = np.random.default_rng(1).integers(0, 4, (1000, 1))
     ids = (first + np.arange(len(SIZES))) % 4
     numerics = np.sin(ids[:, : len(NUMERIC)]).astype(np.float32)
-    rows = Rows(
+    rows = RowTensors(
         (torch.from_numpy(ids.astype(np.int32)), torch.from_numpy(numerics)), torch.zeros(len(ids))
     )
     train = TrainSettings(
@@ -348,11 +352,11 @@ def test_a_run_makes_a_backbone_that_fine_tunes(
         for name, parameter in load_backbone(card).named_parameters()
         if "table" in name
     )
-    projected = fields * pretext.PROJECTION
+    projected = fields * pretext.PROJECTION_SIZE
     if objective == "rfd":
         assert head["parameters"] == 7 * projected + (projected + 1) * fields
     else:
-        assert head["parameters"] == 7 * projected + sizes * (pretext.PROJECTION + 1)
+        assert head["parameters"] == 7 * projected + sizes * (pretext.PROJECTION_SIZE + 1)
     assert run.result["trained_parameters"] == card.parameters + extra * 4 + head["parameters"]
     assert {stage["origin"] for stage in run.result["stages"][:-1]} == {objective}
 

@@ -14,12 +14,12 @@ from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network
 from core.training import loop
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.loop import CancelledError, fit
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 
-Setup = tuple[BackboneCard, Rows, Rows]
+Setup = tuple[BackboneCard, RowTensors, RowTensors]
 SETTINGS = dataclasses.replace(QUICK, epochs=3, batch_size=100)
 
 
@@ -47,7 +47,9 @@ def trained(
     plan = make_plan(card, strategy, 1, HeadSettings(), options)
     where = device if resident else "cpu"
     train, validation = (
-        Rows(tuple(one.to(where) for one in part.state), part.labels.to(where), resident=resident)
+        RowTensors(
+            tuple(one.to(where) for one in part.state), part.labels.to(where), resident=resident
+        )
         for part in parts
     )
     reporter = ListReporter(stop_at)
@@ -73,14 +75,14 @@ def test_replayed_passes_train_as_plain_ones_do(
     assert len(setup[1]) % SETTINGS.batch_size
     plain = trained(setup, strategy, tmp_path / "plain.pt")
     replayed: list[int] = []
-    call = loop.Recorded.__call__
+    call = loop.CudaGraphStep.__call__
 
-    def counted(self: loop.Recorded, rows: Rows, batch: torch.Tensor) -> torch.Tensor:
+    def counted(self: loop.CudaGraphStep, rows: RowTensors, batch: torch.Tensor) -> torch.Tensor:
         replayed.append(len(batch))
         return call(self, rows, batch)
 
-    monkeypatch.setattr(loop.Recorded, "__call__", counted)
-    monkeypatch.setattr(loop, "RECORDING", ("cpu",))
+    monkeypatch.setattr(loop.CudaGraphStep, "__call__", counted)
+    monkeypatch.setattr(loop, "GRAPH_DEVICES", ("cpu",))
     assert_same(plain, trained(setup, strategy, tmp_path / "replayed.pt"), 0.0)
     assert len(replayed) == SETTINGS.epochs * (len(setup[1]) // SETTINGS.batch_size)
 
@@ -107,7 +109,7 @@ def test_a_gpu_records_every_pass_and_learns_the_same(
         warnings.simplefilter("error")
         recorded = trained(setup, strategy, tmp_path / "recorded.pt", "cuda")
         away = trained(setup, strategy, tmp_path / "away.pt", "cuda", resident=False)
-    monkeypatch.setattr(loop, "RECORDING", ())
+    monkeypatch.setattr(loop, "GRAPH_DEVICES", ())
     plain = trained(setup, strategy, tmp_path / "plain.pt", "cuda")
     assert_same(plain, recorded, 1e-3)
     assert_same(plain, away, 1e-3)

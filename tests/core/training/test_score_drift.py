@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from core.data.datasets import Dataset, delete_dataset, training_rows
+from core.data.datasets import Dataset, delete_dataset, select_training_rows
 from core.data.simulate import simulate
 from core.errors import BadInput, RunError
 from core.runs import command
@@ -48,7 +48,7 @@ def test_metrics_and_drift_of_a_labelled_file(
     assert said["metrics"]["auc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
 
     drift = said["drift"]
-    train = np.sort(training_rows(dataset, "target", None, 500)[0])
+    train = np.sort(select_training_rows(dataset, "target", None, 500)[0])
     assert drift["training_rows"] == len(train) and drift["dataset"] == "tiny"
     by_field = {one["field"]: one for one in drift["fields"]}
     assert (
@@ -78,7 +78,7 @@ def test_the_runs_own_rows_have_not_drifted(
 ) -> None:
     workspace, dataset, run = tuned
     lines = (workspace.uploads / "tiny.tsv").read_text().splitlines()
-    train = np.sort(training_rows(dataset, "target", None, 500)[0])
+    train = np.sort(select_training_rows(dataset, "target", None, 500)[0])
     (tmp_path / "train.tsv").write_text(
         "".join(f"{lines[row].partition(chr(9))[2]}\n" for row in train)
     )

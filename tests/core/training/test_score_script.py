@@ -25,7 +25,7 @@ from core.data.datasets import find_dataset
 from core.data.schema import FIELDS
 from core.runs.store import Run
 from core.training.apply import score_file
-from core.training.export import export
+from core.training.export import export_model
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import packed_tar, packed_zip, packed_zstd, text
@@ -48,7 +48,7 @@ def exported(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> E
         train=QUICK,
     )
     run = carry_out(workspace, request)
-    export(workspace, run, place / "out")
+    export_model(workspace, run, place / "out")
     return workspace, run, place / "out"
 
 

@@ -19,10 +19,10 @@ from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network
 from core.runs import sweep as sweeps
 from core.runs.store import Run, RunStore
-from core.runs.sweep import Arm, SweepSpec, requests_of, submit_sweep
-from core.runs.worker import work
+from core.runs.sweep import Arm, SweepSpec, expand_requests, submit_sweep
+from core.runs.worker import run_worker
 from core.training import together
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.job import execute
 from core.training.loop import CancelledError, FitResult, fit
 from core.training.settings import (
@@ -31,13 +31,13 @@ from core.training.settings import (
     request_from_json,
     request_to_json,
 )
-from core.training.together import fit_together, train_together
+from core.training.together import fit_batched_heads, should_batch_heads
 from core.training.verify import verify
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 
 RATES = (3e-3, 1e-4, 0.3)
-Setup = tuple[BackboneCard, Rows, Rows]
+Setup = tuple[BackboneCard, RowTensors, RowTensors]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
     rows = target_rows(workspace, dataset, card.folder / "preprocessing")
     with torch.no_grad():
         train, validation = (
-            Rows(network.run_stages(one.state, 0, depth), one.labels, depth) for one in rows
+            RowTensors(network.run_stages(one.state, 0, depth), one.labels, depth) for one in rows
         )
     return card, train, validation
 
@@ -80,7 +80,7 @@ def beside(
     plan = make_plan(card, "linear-probe", 0, HeadSettings())
     return (
         network,
-        fit_together(network, plan, train, validation, settings, reporter, RATES, folder),
+        fit_batched_heads(network, plan, train, validation, settings, reporter, RATES, folder),
         reporter,
     )
 
@@ -152,9 +152,9 @@ def test_what_one_run_computed_the_others_find(
     _, second, told = beside(setup, dataclasses.replace(settings, learning_rate=RATES[1]), tmp_path)
     assert second.epochs_run == 3
     # Each counts its share of the seconds: the first gives some away, the others take theirs.
-    assert first.earlier < 0 < second.earlier
+    assert first.earlier_seconds < 0 < second.earlier_seconds
     assert max(value for _, name, value in told.rows if name == "seconds") == pytest.approx(
-        second.earlier, rel=0.9
+        second.earlier_seconds, rel=0.9
     )
 
 
@@ -196,7 +196,9 @@ def test_a_run_waits_while_another_trains_its_arm_and_hears_that_it_shall_stop(
 
 def test_one_row_is_refused(setup: Setup, tmp_path: Path) -> None:
     card, train, validation = setup
-    one = Rows(tuple(tensor[:1] for tensor in train.state), train.labels[:1], train.first)
+    one = RowTensors(
+        tuple(tensor[:1] for tensor in train.state), train.labels[:1], train.first_stage
+    )
     with pytest.raises(BadInput, match="at least 2 rows"):
         beside(
             (card, one, validation), dataclasses.replace(QUICK, learning_rate=RATES[0]), tmp_path
@@ -208,12 +210,12 @@ def test_only_what_was_measured_to_be_faster_trains_together(setup: Setup) -> No
     network, train_as = load_backbone(card), dataclasses.replace(QUICK, learning_rate=RATES[0])
     asked = FinetuneRequest("d", card.id, "linear-probe", train=train_as, rates=RATES)
 
-    def together_with(rows: Rows = train, device: str = "cpu", **changes: object) -> bool:
+    def together_with(rows: RowTensors = train, device: str = "cpu", **changes: object) -> bool:
         request = dataclasses.replace(asked, **changes)  # type: ignore[arg-type]
         plan = make_plan(
             card, request.strategy, request.freeze_depth, request.head, request.options
         )
-        return train_together(request, plan, rows, network, torch.device(device))
+        return should_batch_heads(request, plan, rows, network, torch.device(device))
 
     assert together_with()
     assert together_with(strategy="depth", freeze_depth=len(card.stages))
@@ -224,7 +226,7 @@ def test_only_what_was_measured_to_be_faster_trains_together(setup: Setup) -> No
     assert not together_with(head=HeadSettings(hidden=(8,)))
     assert not together_with(head=HeadSettings(output="softmax"))
     assert not together_with(train=dataclasses.replace(train_as, amp=True))
-    assert not together_with(rows=dataclasses.replace(train, first=0)), "without the cached prefix"
+    assert not together_with(rows=dataclasses.replace(train, first_stage=0)), "without the cached prefix"
     assert not together_with(device="cuda")
 
 
@@ -239,8 +241,8 @@ def swept(
     arms = (Arm("linear-probe"), Arm("depth", 1))
     spec = SweepSpec(dataset.id, card.id, arms, (0, 1), learning_rates=RATES[:2], train=QUICK)
     sweep = submit_sweep(workspace, spec, "rates")
-    work(workspace, "cpu", execute, linger=0.1)
-    runs = RunStore(workspace).group(sweep.id)
+    run_worker(workspace, "cpu", execute, idle_timeout=0.1)
+    runs = RunStore(workspace).list_group(sweep.id)
     assert len(runs) == 8 and all(run.status == "done" for run in runs), [
         run.message for run in runs
     ]
@@ -297,8 +299,8 @@ def test_a_sweep_names_its_rates_where_there_are_several_and_none_is_ended_befor
 ):
     one = SweepSpec("d", "b", (Arm("linear-probe"),), (0,), train=QUICK)
     several = dataclasses.replace(one, learning_rates=RATES)
-    assert [request.rates for request in requests_of(several)] == [RATES] * 3
-    assert [request.rates for request in requests_of(one)] == [()]
-    assert [request.rates for request in requests_of(dataclasses.replace(several, halving=2))] == [
-        ()
-    ] * 3
+    assert [request.rates for request in expand_requests(several)] == [RATES] * 3
+    assert [request.rates for request in expand_requests(one)] == [()]
+    assert [
+        request.rates for request in expand_requests(dataclasses.replace(several, halving=2))
+    ] == [()] * 3

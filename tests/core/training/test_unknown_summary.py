@@ -9,7 +9,7 @@ import numpy as np
 from core.data.preprocessing import Preprocessing
 from core.data.schema import CATEGORICAL
 from core.training.unknown_summary import unknown_summary
-from core.training.unknown_values import known_in_training, unknown_columns
+from core.training.unknown_values import known_shares, unknown_columns
 from tests.core.training.changed_spellings import (
     Columns,
     count_ids,
@@ -25,7 +25,7 @@ def test_a_model_that_knows_no_value_of_its_training_rows_is_said(
     # A backbone pretrained on simulated rows, fine-tuned on rows of other hashes.
     own = respell(fresh, lambda value: hashlib.md5(value.encode()).hexdigest()[:8])
     learnt = count_ids(trained[0], own)
-    training = known_in_training(trained[0], learnt)
+    training = known_shares(trained[0], learnt)
     for spell in (str, str.upper, lambda value: str(int(value, 16)), lambda value: f"x{value}"):
         scored = respell(own, spell)
         counts = count_ids(trained[0], scored)

@@ -11,7 +11,7 @@ import pytest
 from core.data.preprocessing import Preprocessing
 from core.data.profile import drift_counts
 from core.data.schema import CATEGORICAL
-from core.training.unknown_values import known_in_training, unknown_columns, unknown_sentences
+from core.training.unknown_values import known_shares, unknown_columns, unknown_sentences
 from tests.core.training.changed_spellings import (
     Columns,
     Spell,
@@ -243,7 +243,7 @@ def test_rows_of_the_same_kind_drift_or_few_rows_are_no_reason(
 def test_without_the_training_rows_the_least_the_vocabulary_allows_is_expected(
     trained: tuple[Preprocessing, np.ndarray], fresh: Columns
 ) -> None:
-    least = known_in_training(trained[0], None)
+    least = known_shares(trained[0], None)
     assert (least[13:] <= trained[1][13:] + 1e-9).all() and least[13:].max() > 0.1
     upper = respell(fresh, str.upper)
     columns = unknown_columns(trained[0], to_table(upper), count_ids(trained[0], upper), least)

@@ -15,7 +15,7 @@ from core.models.card import HeadSettings, load_card
 from core.training import vectorfile
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.training.vectorfile import read_vectors
-from core.training.wordvectors import words
+from core.training.wordvectors import embedding_words
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out
 
@@ -136,7 +136,7 @@ def test_backbone_from_a_file(tiny: tuple[Workspace, Dataset], tmp_path: Path) -
     bit-identical after tuning."""
     workspace, dataset = tiny
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
-    given = {word: place for place, word in enumerate(words(preprocessing)) if place % 3}
+    given = {word: place for place, word in enumerate(embedding_words(preprocessing)) if place % 3}
     numbers = np.random.default_rng(0).normal(size=(len(given), 4)).astype(np.float32)
     lines = [
         f"{word} {' '.join(map(repr, vector.tolist()))}"

@@ -14,11 +14,11 @@ import torch
 from core.__main__ import main
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, Damaged
-from core.runs.database import opened
+from core.runs.database import connect
 from core.runs.store import Run
 from core.training.apply import evaluate_on
-from core.training.export import export
-from core.training.moved import measure_moved
+from core.training.export import export_model
+from core.training.moved import measure_weight_drift
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.training.verify import Difference, Verification, _identical, verify
 from core.workspace import Workspace
@@ -88,7 +88,7 @@ def test_other_numbers_and_other_surroundings_are_named(
         and "torch was 1.0 and is" in found.sentence
     )
 
-    with opened(workspace) as db:
+    with connect(workspace) as db:
         db.execute("UPDATE runs SET result = ? WHERE id = ?", (json.dumps(result), run.id))
     assert main(["--workspace", str(workspace.root), "verify", "--run", run.id]) == 1
     assert "Not the same on cpu" in capsys.readouterr().out
@@ -177,8 +177,8 @@ def test_a_damaged_file_of_the_run_is_named_by_whatever_reads_it(
     readers: list[Callable[[], object]] = [lambda: verify(workspace, run)]
     if file != "predictions.npz":
         readers += [
-            lambda: export(workspace, run, tmp_path / "out"),
-            lambda: measure_moved(workspace, run),
+            lambda: export_model(workspace, run, tmp_path / "out"),
+            lambda: measure_weight_drift(workspace, run),
             lambda: evaluate_on(workspace, run, find_dataset(workspace, run.dataset)),
         ]
     for read in readers:

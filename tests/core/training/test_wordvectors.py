@@ -9,26 +9,26 @@ import pyarrow as pa
 import pytest
 import torch
 
-from core.data.datasets import Dataset, training_rows
-from core.data.preprocessing import Preprocessing, fit, load_preprocessing
+from core.data.datasets import Dataset, select_training_rows
+from core.data.preprocessing import Preprocessing, fit_preprocessing, load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
-from core.data.split import PARTS
+from core.data.split import SPLIT_PARTS
 from core.models.backbone import build_network, load_backbone
 from core.models.card import HeadSettings, load_card
 from core.models.network import Embedding, Network
 from core.models.registry import ARCHITECTURES
 from core.training import wordvectors
-from core.training.feeding import Rows
+from core.training.feeding import RowTensors
 from core.training.loop import CancelledError
 from core.training.settings import FinetuneRequest, PretrainRequest
-from core.training.table import read_table
-from core.training.wordvectors import learn, start_from_rows, words
+from core.training.table import load_rows
+from core.training.wordvectors import embedding_words, initialise_from_rows, train_word2vec
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, carry_out
 from tests.optional import needs
 
 SMALL = {"embedding": 4, "widths": [8]}
-WORD2VEC = [name for name, about in ARCHITECTURES.items() if "word2vec" in about.starts]
+WORD2VEC = [name for name, about in ARCHITECTURES.items() if "word2vec" in about.initialisations]
 
 
 @pytest.fixture
@@ -36,7 +36,9 @@ def quick_learning(monkeypatch: pytest.MonkeyPatch) -> None:
     """Vectors of 200 rows: for tests that ask what becomes of vectors, not what they mean."""
     monkeypatch.setattr(wordvectors, "EPOCHS", 1)
     monkeypatch.setattr(
-        wordvectors, "learn", lambda names, places, *rest: learn(names, places[:200], *rest)
+        wordvectors,
+        "learn",
+        lambda names, places, *rest: train_word2vec(names, places[:200], *rest),
     )
 
 
@@ -63,20 +65,20 @@ def by_hand() -> tuple[pa.Table, Preprocessing]:
             "C26": ["z"] * 4,
         }
     )
-    return table, fit(table, min_count=2)
+    return table, fit_preprocessing(table, min_count=2)
 
 
-def rows_of(workspace: Workspace, dataset: Dataset) -> tuple[Preprocessing, Rows]:
+def rows_of(workspace: Workspace, dataset: Dataset) -> tuple[Preprocessing, RowTensors]:
     """The dataset's preprocessing and its source training rows."""
     folder = dataset.folder / "preprocessing"
-    rows = training_rows(dataset, "source", None)[0]
-    return load_preprocessing(folder), read_table(workspace, dataset, folder, PARTS).take(
+    rows = select_training_rows(dataset, "source", None)[0]
+    return load_preprocessing(folder), load_rows(workspace, dataset, folder, SPLIT_PARTS).take(
         rows, torch.device("cpu")
     )
 
 
 def stage_of(network: Network) -> Embedding:
-    stage = network.ordered()[0]
+    stage = network.stage_list()[0]
     assert isinstance(stage, Embedding)
     return stage
 
@@ -90,15 +92,15 @@ def test_words_are_field_and_value_in_the_order_of_the_table() -> None:
     }
     # A value that is itself a question mark keeps its word.
     expected["C2"] = ["C2=", "C2=??", "C2=?"]
-    assert words(preprocessing) == [
+    assert embedding_words(preprocessing) == [
         word for name in FIELDS for word in expected.get(name, [f"{name}=", f"{name}=?"])
     ]
-    assert len(words(preprocessing)) == sum(preprocessing.field_sizes)
+    assert len(embedding_words(preprocessing)) == sum(preprocessing.field_sizes)
 
 
 def test_numeric_words_are_buckets() -> None:
     """9 lies in the bucket floor(ln(9)^2) + 2 = 6."""
-    assert "I2=6" in words(fit(table_of({"I2": [9.0, 9.0]}), min_count=1))
+    assert "I2=6" in embedding_words(fit_preprocessing(table_of({"I2": [9.0, 9.0]}), min_count=1))
 
 
 def test_rows_become_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,8 +119,13 @@ def test_rows_become_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wordvectors, "EPOCHS", 1)
     table, preprocessing = by_hand()
     offsets = np.concatenate([[0], np.cumsum(preprocessing.field_sizes)[:-1]])
-    learn(
-        words(preprocessing), preprocessing.encode(table).ids + offsets, 4, 0, ListReporter(), True
+    train_word2vec(
+        embedding_words(preprocessing),
+        preprocessing.encode(table).ids + offsets,
+        4,
+        0,
+        ListReporter(),
+        True,
     )
     told = [{1: "-3", 13: "a", 14: "?", 38: "z"}, {1: "-3", 13: "a", 14: "?", 38: "z"}]
     told += [{1: "?", 13: "?", 14: "??", 38: "z"}, {14: "?", 38: "z"}]
@@ -137,10 +144,10 @@ def test_vectors_land_in_their_rows_whatever_the_labels(
 
     def keep(vocabulary: list[str], places: np.ndarray, *rest: object) -> object:
         # Four fields and few rows: what is asked here is where vectors go.
-        kept.append(learn(vocabulary, places[:200, 11:15], *rest))  # type: ignore[arg-type]
+        kept.append(train_word2vec(vocabulary, places[:200, 11:15], *rest))  # type: ignore[arg-type]
         return kept[-1]
 
-    monkeypatch.setattr(wordvectors, "learn", keep)
+    monkeypatch.setattr(wordvectors, "train_word2vec", keep)
     preprocessing, rows = rows_of(*tiny)
     unlabelled = dataclasses.replace(rows, labels=torch.full_like(rows.labels, torch.nan))
     request = PretrainRequest("d", architecture, "b", QUICK, objective="none", start="word2vec")
@@ -149,7 +156,7 @@ def test_vectors_land_in_their_rows_whatever_the_labels(
         torch.manual_seed(1)
         network = build_network(architecture, {}, preprocessing.field_sizes, HeadSettings())
         before = stage_of(network).table.weight.detach().clone()
-        counted = start_from_rows(network, request, preprocessing, given, ListReporter())
+        counted = initialise_from_rows(network, request, preprocessing, given, ListReporter())
         tables.append(stage_of(network).table.weight.detach())
     assert torch.equal(*tables)
     place, vectors = 0, kept[0]
@@ -181,7 +188,7 @@ def planted(rows: int, seed: int) -> tuple[Preprocessing, np.ndarray]:
     for name in ("C7", "C8"):
         columns[name] = [f"n{v}" for v in generator.integers(0, 6, rows)]
     table = table_of(columns)
-    preprocessing = fit(table, min_count=1)
+    preprocessing = fit_preprocessing(table, min_count=1)
     offsets = np.concatenate([[0], np.cumsum(preprocessing.field_sizes)[:-1]])
     used = [FIELDS.index(name) for name in columns]
     return preprocessing, (preprocessing.encode(table).ids + offsets)[:, used]
@@ -191,9 +198,9 @@ def planted(rows: int, seed: int) -> tuple[Preprocessing, np.ndarray]:
 def test_values_that_occur_together_are_near_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     # So few rows need larger steps.
     monkeypatch.setattr(wordvectors, "EPOCHS", 10)
-    monkeypatch.setattr(wordvectors, "FIRST_RATE", 0.1)
+    monkeypatch.setattr(wordvectors, "START_ALPHA", 0.1)
     preprocessing, places = planted(1000, 1)
-    vectors = learn(words(preprocessing), places, 8, 0, ListReporter(), True)
+    vectors = train_word2vec(embedding_words(preprocessing), places, 8, 0, ListReporter(), True)
     for value in range(12):
         company = {word for word, _ in vectors.most_similar(f"C1=v{value}", topn=5)}
         assert company == {f"C{number}=v{value}" for number in range(2, 7)}
@@ -203,7 +210,8 @@ def test_values_that_occur_together_are_near_each_other(monkeypatch: pytest.Monk
 def test_same_seed_same_bits_and_another_seed_differs() -> None:
     preprocessing, places = planted(300, 2)
     first, again, other = (
-        learn(words(preprocessing), places, 8, seed, ListReporter(), True) for seed in (0, 0, 1)
+        train_word2vec(embedding_words(preprocessing), places, 8, seed, ListReporter(), True)
+        for seed in (0, 0, 1)
     )
     assert first.index_to_key == again.index_to_key
     np.testing.assert_array_equal(first.vectors, again.vectors)
@@ -215,12 +223,12 @@ def test_curve_falls_from_that_of_a_coin_and_belongs_to_word2vec_alone() -> None
     """Vectors of zeros give every pair ln 2 for itself and for each of its negatives."""
     preprocessing, places = planted(3000, 3)
     reporter = ListReporter()
-    learn(words(preprocessing), places, 8, 0, reporter, True)
+    train_word2vec(embedding_words(preprocessing), places, 8, 0, reporter, True)
     losses = [value for _, name, value in reporter.rows if name == "train_loss"]
     assert losses[0] == pytest.approx((1 + wordvectors.NEGATIVES) * np.log(2), rel=0.02)
     assert losses[-1] < 0.95 * losses[0]
     silent = ListReporter()
-    learn(words(preprocessing), places, 8, 0, silent, False)
+    train_word2vec(embedding_words(preprocessing), places, 8, 0, silent, False)
     assert silent.rows == []
 
 
@@ -229,7 +237,7 @@ def test_cancelled_between_two_chunks() -> None:
     preprocessing, places = planted(300, 4)
     reporter = ListReporter(stop_at=3)
     with pytest.raises(CancelledError):
-        learn(words(preprocessing), places, 8, 0, reporter, True)
+        train_word2vec(embedding_words(preprocessing), places, 8, 0, reporter, True)
     assert [step for step, _, _ in reporter.rows] == [1, 2, 3]
 
 

@@ -9,8 +9,8 @@ from pages.server.connections import (
     ANSWER_SECONDS,
     REQUEST_SECONDS,
     Connection,
-    Watch,
-    watch_connections,
+    ConnectionLimit,
+    limit_connections,
 )
 from tests.pages.server.asgi import run
 
@@ -48,7 +48,7 @@ class Clock:
 
     def __init__(self, most: int = 100) -> None:
         self.now = 0.0
-        self.watch = Watch(lambda: self.now, most)
+        self.watch = ConnectionLimit(lambda: self.now, most)
 
     def open(self) -> tuple[Connection, Transport]:
         connection, transport = Connection(Uvicorn(), self.watch), Transport()
@@ -58,7 +58,7 @@ class Clock:
 
     def at(self, now: float) -> None:
         self.now = now
-        self.watch.sweep()
+        self.watch.close_idle()
 
 
 def test_one_that_never_asks_for_anything_is_closed() -> None:
@@ -138,7 +138,7 @@ def test_every_connection_of_a_server_is_watched() -> None:
                 self.transport.write(data)
 
         loop = asyncio.get_running_loop()
-        watch = watch_connections(loop)
+        watch = limit_connections(loop)
         server = await loop.create_server(Echo, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer.write(b"hello")

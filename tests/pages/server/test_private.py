@@ -10,7 +10,7 @@ from streamlit.web.server.starlette.starlette_app_utils import create_signed_val
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
 from pages.server import private
-from pages.server.private import Private
+from pages.server.private import PrivateRoutes
 from tests.pages.server.asgi import Inner, answer, http
 
 SECRET = "not-a-secret-and-long-enough"
@@ -28,7 +28,7 @@ LOCAL = "127.0.0.1:8501"
 
 def status(path: str, client: str = "127.0.0.1", host: str = LOCAL, cookie: str = "") -> int:
     scope: Scope = http("GET", path, client, host=host, **({"cookie": cookie} if cookie else {}))
-    return answer(Private(Inner()), scope)
+    return answer(PrivateRoutes(Inner()), scope)
 
 
 def signed(user: dict[str, object], secret: str = SECRET) -> str:
@@ -42,7 +42,7 @@ def signed(user: dict[str, object], secret: str = SECRET) -> str:
 @pytest.fixture
 def sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sign-in is on, for ann@example.com."""
-    monkeypatch.setattr(private, "sign_in_is_on", lambda: True)
+    monkeypatch.setattr(private, "sign_in_enabled", lambda: True)
     monkeypatch.setattr(private, "allowed_users", lambda: ["ann@example.com"])
     monkeypatch.setattr(starlette_websocket, "get_cookie_secret", lambda: SECRET)
 
@@ -79,13 +79,13 @@ def test_what_a_page_takes_to_ask_for_sign_in_is_open(path: str) -> None:
 def test_without_sign_in_metrics_are_for_this_machine(
     client: str, host: str, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(private, "sign_in_is_on", lambda: False)
+    monkeypatch.setattr(private, "sign_in_enabled", lambda: False)
     assert status("/_stcore/metrics", client, host) == expected
     assert status("/media/0f.csv", client, host) == 200
 
 
 def test_a_base_path_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(private, "sign_in_is_on", lambda: False)
+    monkeypatch.setattr(private, "sign_in_enabled", lambda: False)
     monkeypatch.setattr("pages.server.hosts.st", SimpleNamespace(get_option=lambda _: "team/thaw"))
     assert status("/team/thaw/_stcore/metrics", "10.0.0.1") == 403
     assert status("/team/thaw/data", "10.0.0.1") == 200

@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Message
 
 from pages.server import sessions
-from pages.server.sessions import Sessions
+from pages.server.sessions import SessionLimit
 from tests.pages.server.asgi import Inner, run, websocket
 
 OPENED, REFUSED = "websocket.accept", "websocket.close"
@@ -15,7 +15,7 @@ OPENED, REFUSED = "websocket.accept", "websocket.close"
 class Tab:
     """A WebSocket to the middleware, as a browser's tab opens one."""
 
-    def __init__(self, app: Sessions, client: str = "10.0.0.1") -> None:
+    def __init__(self, app: SessionLimit, client: str = "10.0.0.1") -> None:
         self.said: list[str] = []
         self.coming: asyncio.Queue[Message] = asyncio.Queue()
         self.coming.put_nowait({"type": "websocket.connect"})
@@ -43,7 +43,7 @@ class Tab:
 
 def test_a_tab_that_speaks_stays_and_beyond_the_bound_none_is_opened() -> None:
     async def body() -> None:
-        app = Sessions(Inner(), most=4)
+        app = SessionLimit(Inner(), most=4)
         tabs = [Tab(app, f"10.0.0.{at}") for at in range(4)]
         for tab in tabs:
             await tab.speak()
@@ -57,7 +57,7 @@ def test_a_tab_that_speaks_stays_and_beyond_the_bound_none_is_opened() -> None:
 
 def test_one_address_takes_half_of_the_places() -> None:
     async def body() -> None:
-        app = Sessions(Inner(), most=4)
+        app = SessionLimit(Inner(), most=4)
         for _ in range(2):
             await Tab(app, "10.0.0.1").speak()
         assert await Tab(app, "10.0.0.1").says() == [REFUSED]
@@ -70,7 +70,7 @@ def test_a_silent_one_gives_way_the_oldest_first() -> None:
     """Whoever opens as many as there are places and says nothing keeps nobody out."""
 
     async def body() -> None:
-        app = Sessions(Inner(), most=4)
+        app = SessionLimit(Inner(), most=4)
         speaks = Tab(app)
         await speaks.speak()
         silent = Tab(app)
@@ -87,10 +87,10 @@ def test_a_silent_one_gives_way_the_oldest_first() -> None:
 
 
 def test_a_silent_one_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(sessions, "FIRST_MESSAGE_SECONDS", 0.05)
 
     async def body() -> None:
-        app = Sessions(Inner(), most=2)
+        app = SessionLimit(Inner(), most=2)
         speaks, silent = Tab(app, "10.0.0.1"), Tab(app, "10.0.0.2")
         await speaks.speak()
         await asyncio.wait_for(silent.task, 10)

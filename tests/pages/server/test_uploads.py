@@ -13,7 +13,13 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from core.access import READ_ONLY
 from pages.server import uploads
-from pages.server.uploads import FILES_A_SESSION, Shown, Uploads, free_unused, held
+from pages.server.uploads import (
+    FILES_PER_SESSION,
+    UploaderRegistry,
+    UploadLimit,
+    drop_unused_uploads,
+    held_bytes,
+)
 from tests.pages.server.asgi import Inner, answer, ask, http, run
 
 MIB = 2**20
@@ -27,11 +33,11 @@ class Server:
     def __init__(self) -> None:
         self.active = {"shows", "other", "bare"}
         self.uploaded_file_mgr = MemoryUploadedFileManager("/_stcore/upload_file")
-        self.shown = Shown()
-        self.shown.uploader("shows")
-        self.shown.uploader("other")
+        self.shown = UploaderRegistry()
+        self.shown.on_uploader_drawn("shows")
+        self.shown.on_uploader_drawn("other")
         self.inner = Inner()
-        self.app = Uploads(self.inner, self.shown)
+        self.app = UploadLimit(self.inner, self.shown)
 
     def is_active_session(self, session: str) -> bool:
         return session in self.active
@@ -55,8 +61,8 @@ def upload(session: str, file: str = "f", **headers: str) -> Scope:
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
     monkeypatch.setattr(runtime, "get_instance", lambda: server)
-    monkeypatch.setattr(uploads, "largest_upload", lambda: 3 * MIB)
-    monkeypatch.setattr(uploads, "largest_together", lambda: 6 * MIB)
+    monkeypatch.setattr(uploads, "max_upload_bytes", lambda: 3 * MIB)
+    monkeypatch.setattr(uploads, "max_total_upload_bytes", lambda: 6 * MIB)
     return server
 
 
@@ -111,8 +117,8 @@ def test_the_oldest_file_makes_room(server: Server) -> None:
     for file in "abc":
         assert server.put("shows", file) == 200
         server.keep("shows", file, MIB)
-    assert list(held()["shows"]) == ["b", "c"] and FILES_A_SESSION == 2
-    assert server.put("shows", "b") == 200 and list(held()["shows"]) == ["b", "c"], (
+    assert list(held_bytes()["shows"]) == ["b", "c"] and FILES_PER_SESSION == 2
+    assert server.put("shows", "b") == 200 and list(held_bytes()["shows"]) == ["b", "c"], (
         "the same file anew"
     )
 
@@ -170,22 +176,22 @@ def test_a_body_that_trickles_in_is_given_up(
     assert server.put("shows") == 200
 
 
-def drawn(shown: Shown, uploader: bool) -> bool:
+def drawn(shown: UploaderRegistry, uploader: bool) -> bool:
     """Whether uploads of the session are taken once a page with or without an uploader was
     drawn."""
-    shown.run_begins("s")
+    shown.on_run_start("s")
     if uploader:
-        shown.uploader("s")
-    shown.run_ended("s")
+        shown.on_uploader_drawn("s")
+    shown.on_run_end("s")
     return "s" in shown
 
 
 def test_an_uploader_counts_until_a_page_was_drawn_without_one() -> None:
-    shown = Shown()
+    shown = UploaderRegistry()
     assert [drawn(shown, uploader) for uploader in (False, True, True)] == [False, True, True]
-    shown.run_begins("s")
+    shown.on_run_start("s")
     assert "s" in shown, "it is still on the screen"
-    shown.run_ended("s")
+    shown.on_run_end("s")
     assert "s" not in shown and not drawn(shown, uploader=False)
 
 
@@ -195,8 +201,8 @@ def test_files_leave_memory_with_the_uploader_and_with_the_session(server: Serve
         server.keep(session, "f", 1)
 
     def at(now: float) -> set[str]:
-        free_unused(server.shown, since, now, seconds=120)
-        return {*held()}
+        drop_unused_uploads(server.shown, since, now, seconds=120)
+        return {*held_bytes()}
 
     assert at(0) == at(4) == {"shows", "other", "bare", "gone"}
     assert at(5) == {"shows", "other", "gone"}, "no uploader is on the page of that one"
@@ -213,5 +219,5 @@ def test_files_leave_memory_with_the_uploader_and_with_the_session(server: Serve
 def test_half_of_the_memory_is_the_most_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "st", SimpleNamespace(get_option=lambda _: 2048))
     for memory, expected in ((2**30, 2**29), (2**40, 2**32)):
-        monkeypatch.setattr(uploads, "memory_bytes", lambda memory=memory: memory)
-        assert uploads.largest_together() == expected
+        monkeypatch.setattr(uploads, "max_memory_bytes", lambda memory=memory: memory)
+        assert uploads.max_total_upload_bytes() == expected
