@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from core.errors import ThawError
-from pages.components.common import error_sentence, show_error
-from pages.server.guard import build_middleware, lifespan
+from pages.components.shared.common import error_sentence, show_error
+from pages.server.middleware import build_middleware, lifespan
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.data.datasets import Dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.reporter import Decision, Point
+from core.jobs.store import RunStore
 from core.models.card import BackboneCard, load_card, save_card
 from core.models.registry import ARCHITECTURES
-from core.runs.reporter import Decision, Point
-from core.runs.store import RunStore
-from core.training.job import execute
+from core.runs.dispatch import execute
 from core.training.settings import PretrainRequest, TrainSettings
 from core.workspace import BUNDLED_BACKBONES, Workspace, open_workspace
 
@@ -35,27 +35,27 @@ class PrintReporter:
     """Prints validation results."""
 
     def phase(self, name: str) -> None:
-        """See core.runs.reporter.Reporter."""
+        """See core.jobs.reporter.Reporter."""
         print(name, flush=True)
 
     def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
-        """See core.runs.reporter.Reporter."""
+        """See core.jobs.reporter.Reporter."""
 
     def points(self, rows: Sequence[Point]) -> None:
-        """See core.runs.reporter.Reporter."""
+        """See core.jobs.reporter.Reporter."""
         for step, name, value in rows:
             if name == "validation_auc":
                 print(f"  step {step}: validation AUC {value:.4f}", flush=True)
 
     def rewind(self, step: int) -> None:
-        """See core.runs.reporter.Reporter."""
+        """See core.jobs.reporter.Reporter."""
 
     def rung(self, epoch: int) -> Decision:
-        """See core.runs.reporter.Reporter."""
+        """See core.jobs.reporter.Reporter."""
         return "go"
 
     def should_stop(self) -> bool:
-        """See core.runs.reporter.Reporter."""
+        """See core.jobs.reporter.Reporter."""
         return False
 
 

@@ -20,12 +20,12 @@ from typing import Literal
 
 from playwright.sync_api import Page, sync_playwright
 
-from core.demo import demo_sweep, run_demo, wait_for_demo
 from core.errors import RunError
-from core.runs.moved import weight_drift_in_subprocess
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
+from core.runs.demo import demo_sweep, run_demo, wait_for_demo
+from core.runs.weight_drift_files import weight_drift_in_subprocess
 from core.workspace import PROJECT, Workspace, open_workspace, write_json
-from pages.components.tour import SEEN_FILE
+from pages.components.home.tour import SEEN_FILE
 
 WIDTH, HEIGHT = 1280, 1000
 SCHEMES: dict[Literal["light", "dark"], str] = {"light": "", "dark": "-dark"}

@@ -28,10 +28,10 @@ from core.data.preprocessing import load_preprocessing
 from core.data.split import SPLIT_PARTS
 from core.evaluation.format_metrics import format_metric, format_with_bounds
 from core.evaluation.metrics import compute_metrics
-from core.models.featureimage import FeatureImage
 from core.models.registry import ARCHITECTURES
+from core.models.zoo.feature_image import FeatureImage
 from core.training.objectives import ORIGINS
-from core.training.table import load_rows
+from core.training.training_rows import load_rows
 from core.workspace import PROJECT, Workspace, open_workspace
 
 SOURCE_ROWS = 60_000
@@ -202,7 +202,7 @@ PAGE = """# The article's own networks
 Made by `python -m benchmarks.article` on {today} ({machine}; seconds include whatever else the machine was doing).
 
 The article's preset as written, batch 32, 10 epochs, Adam 1e-3, a dense softmax head on two classes, on pictures of the
-39 features (`core/models/featureimage.py`), beside a DCNv2 pretrained on the source rows in {seconds:.0f} s and tuned
+39 features (`core/models/zoo/feature_image.py`), beside a DCNv2 pretrained on the source rows in {seconds:.0f} s and tuned
 by the same preset. Real rows of the Kaggle Display Advertising Challenge in order of time: the first 60,000 are source,
 the next are target. The picture's statistics come from source training rows, as does DCNv2's vocabulary. Rows:
 

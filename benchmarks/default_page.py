@@ -11,10 +11,10 @@ from textwrap import wrap
 
 import numpy as np
 
-from core.evaluation.delong import auc_variance
 from core.evaluation.metrics import log_loss
-from core.evaluation.seeds import PairedDifference, compare_auc, compare_log_loss
-from core.training.defaults import LARGE_EPOCH_STEPS, SMALL_EPOCH_STEPS, default_settings
+from core.evaluation.paired_comparison import PairedDifference, compare_auc, compare_log_loss
+from core.evaluation.roc_auc import auc_variance
+from core.training.default_settings import LARGE_EPOCH_STEPS, SMALL_EPOCH_STEPS, default_settings
 from core.training.settings import PRESETS, TrainSettings
 
 Example = tuple[str, float, float]
@@ -292,7 +292,7 @@ PAGE = """# Default settings
 Made by `python -m benchmarks.default_settings` on {today} ({machine};
 the trainings took {minutes:.0f} minutes of one core).
 
-One function of the number of training rows, `default_settings` in `core/training/defaults.py`, chooses batch size,
+One function of the number of training rows, `default_settings` in `core/training/default_settings.py`, chooses batch size,
 learning rate and epochs wherever nobody names them: on the pages and in the commands (preset *auto*), for every target
 size of a sweep, in the demo. The batch size is a power of two: from 16 to 64 it gives an epoch about {few} optimiser
 steps; it stays 64 until an epoch has about {many:,}, and then grows with the rows to 4,096. The learning rate is 3e-4

@@ -3,7 +3,7 @@ docs/defaults.md.
 
 A DCNv2 is trained from scratch on 120 to 60,000 real rows and 100,000 and 1,000,000 simulated rows,
 and a pretrained one is fine-tuned on 120 to 20,000 real target rows: once with the settings that
-core.training.defaults chooses for that many rows, and once with every batch size and learning rate
+core.training.default_settings chooses for that many rows, and once with every batch size and learning rate
 of a grid. Trainings are kept in --folder, so that a broken run goes on where it was.
 """
 
@@ -22,7 +22,7 @@ import torch
 from benchmarks.default_page import Example, Finding, Outcome, mean_auc, mean_loss, write_page
 from benchmarks.default_trainings import ARCHITECTURE, Laboratory, Study
 from benchmarks.real_rows import ROWS, thaw
-from core.training.defaults import default_settings
+from core.training.default_settings import default_settings
 from core.training.settings import PRESETS, TrainSettings
 from core.workspace import PROJECT, open_workspace
 

@@ -17,20 +17,20 @@ import torch
 
 from benchmarks.parity import Silent, plan_at
 from benchmarks.real_rows import ROWS
-from core.data.ingest import ingest
 from core.data.preprocessing import Preprocessing
 from core.data.preprocessing import fit_preprocessing as fit_preprocessing
+from core.data.reading.ingest import ingest
 from core.data.samples import read_dictionary_table
 from core.data.schema import LABEL
 from core.data.simulate import simulate
+from core.jobs.reporter import Point
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network
-from core.runs.reporter import Point
-from core.training.feeding import RowTensors
+from core.training.batches import RowTensors
 from core.training.loop import fit
+from core.training.losses import predict
 from core.training.settings import TrainSettings
-from core.training.task import predict
 from core.workspace import open_workspace
 
 ARCHITECTURE = "dcnv2"

@@ -24,17 +24,17 @@ from scipy import stats
 from benchmarks.parity import Silent
 from benchmarks.real_rows import ROWS
 from core.data.datasets import Dataset, prepare
-from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
+from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
 from core.evaluation.format_metrics import format_with_bounds, metric_value
+from core.jobs.store import RunStore
 from core.models.backbone import load_backbone
 from core.models.card import load_card
 from core.models.network import Embedding
-from core.runs.store import RunStore
-from core.training.job import execute
+from core.runs.dispatch import execute
 from core.training.settings import FinetuneRequest, PretrainRequest, Request, TrainSettings
-from core.training.wordvectors import embedding_words
+from core.training.word_vectors import embedding_words
 from core.workspace import PROJECT, Workspace, open_workspace
 
 SOURCE, TARGET, TEST = 60_000, 20_000, 20_000

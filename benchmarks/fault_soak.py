@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from benchmarks.reliability import write_section
-from core.training.job import code_hash
+from core.runs.dispatch import code_hash
 from tests.faults.processes import FAKETIME, Processes
 from tests.faults.soak import Soak
 from tests.faults.soak_world import DISK_MEGABYTES, ROWS, STRATEGIES, make_template

@@ -84,9 +84,12 @@ def fuxictr(file: Path, folder: Path) -> Callable[[], None]:
 def thaw(file: Path, folder: Path) -> Callable[[], None]:
     """As `python -m core ingest` does it: checked, split into domains, fitted on training rows,
     encoded on disk."""
-    from core.data import cells, words  # noqa: F401, imported before the clock starts, as the peers import theirs
+    from core.data.columns import (
+        vocabulary_index,  # noqa: F401, imported before the clock starts
+    )
     from core.data.datasets import prepare
-    from core.data.ingest import ingest
+    from core.data.reading import tokenizer  # noqa: F401, imported before the clock starts
+    from core.data.reading.ingest import ingest
     from core.data.split import SplitSpec
     from core.workspace import open_workspace
 
@@ -106,7 +109,7 @@ def import_readers() -> None:
     """Has the reader's process import its libraries before the clock starts, as ours does."""
     from contextlib import suppress
 
-    from core.data.read_rows import detect_file_format
+    from core.data.reading.read_rows import detect_file_format
     from core.errors import BadInput
 
     with suppress(BadInput):
@@ -117,11 +120,14 @@ def encode_with_vocabulary(file: Path, folder: Path) -> Callable[[], None]:
     """The file read and encoded by a vocabulary fitted before, as scoring does it."""
     import pyarrow as pa
 
-    from core.data import cells, words  # noqa: F401, imported before the clock starts, as the peers import theirs
+    from core.data.columns import (
+        vocabulary_index,  # noqa: F401, imported before the clock starts
+    )
     from core.data.datasets import find_dataset
-    from core.data.ingest import ingest
     from core.data.parallel import map_ordered
     from core.data.preprocessing import load_preprocessing
+    from core.data.reading import tokenizer  # noqa: F401, imported before the clock starts
+    from core.data.reading.ingest import ingest
     from core.data.samples import read_dictionary_table
     from core.workspace import open_workspace
 
@@ -187,8 +193,8 @@ def main() -> None:
     began, busy = time.perf_counter(), time.process_time()
     work()
     seconds, busy = time.perf_counter() - began, time.process_time() - busy
-    if "core.data.reader_process" in sys.modules:
-        sys.modules["core.data.reader_process"].stop()
+    if "core.data.reading.reader_process" in sys.modules:
+        sys.modules["core.data.reading.reader_process"].stop()
     status = Path("/proc/self/status").read_text().splitlines()
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
     peak = max(peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10)

@@ -19,11 +19,11 @@ from typing import Any
 
 from benchmarks.reliability import write_section
 from core.data.datasets import prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.runs.store import RunStore
-from core.training.job import code_hash
+from core.jobs.store import RunStore
+from core.runs.dispatch import code_hash
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.training.helpers import pretrained
 from tests.faults.command_kills import COMMANDS

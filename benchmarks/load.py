@@ -28,8 +28,8 @@ from playwright.async_api import Error, Page, async_playwright
 from benchmarks.load_session import LIMIT, NOTHING, Session
 from benchmarks.load_store import POINTS, fill, start_long_run
 from benchmarks.reliability import write_section
+from core.jobs.store import RunStore
 from core.runs.launch import ensure_worker
-from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace
 from tests.e2e.helpers import CHROMIUM_FLAGS, Server
 

@@ -9,13 +9,13 @@ import sqlite3
 from pathlib import Path
 
 from core.data.datasets import Dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.freezing.strategies import STRATEGIES
+from core.jobs.store import Run, RunStore, utc_now
+from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
-from core.models.library import find_backbone
-from core.runs.store import Run, RunStore, utc_now
 from core.runs.sweep import Arm, SweepSpec, depth_arms, expand_requests
 from core.training.settings import FinetuneRequest, TrainSettings, request_to_json
 from core.workspace import Workspace, open_workspace

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.reliability import write_section
-from core.data.textblocks import BLOCK_BYTES
+from core.data.reading.textblocks import BLOCK_BYTES
 from core.workspace import PROJECT, open_workspace
 from tests.core.data.helpers import fingerprint, rows, text
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from core.evaluation.delong import auc_interval, auc_variance, delong_test
 from core.evaluation.metrics import log_loss
+from core.evaluation.roc_auc import auc_interval, auc_variance, delong_test
 
 VERDICTS = ("ours higher", "no difference", "ours lower", "one seed only")
 TITLES = {

@@ -30,7 +30,7 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.page_section import put_section
 from benchmarks.timing import machine, time_call
 from core.data.datasets import prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.evaluation.curves import (
@@ -40,7 +40,9 @@ from core.evaluation.curves import (
     roc_curve,
     threshold_table,
 )
-from core.evaluation.delong import auc_interval, auc_variance
+from core.evaluation.roc_auc import auc_interval, auc_variance
+from core.jobs.run import ACTIVE
+from core.jobs.store import RunStore
 from core.report.run_figures import (
     calibration_figure,
     confusion_figure,
@@ -50,8 +52,6 @@ from core.report.run_figures import (
     score_histogram_figure,
 )
 from core.runs.launch import QUEUES, is_worker_alive
-from core.runs.run import ACTIVE
-from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace, open_workspace
 
 HEADING = "The app"

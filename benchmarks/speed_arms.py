@@ -29,18 +29,18 @@ from benchmarks.speed_freezing import MODEL, Bench, rows_after_prefix
 from benchmarks.speed_training import BATCH, PAGE, SETTINGS, TRAIN, first_rows, prepare
 from benchmarks.timing import alternate, machine, ratio_text
 from core.data.datasets import list_datasets
-from core.models.library import find_backbone
+from core.jobs.store import RunStore
+from core.models.backbone_store import find_backbone
 from core.models.network import Network
+from core.runs.dispatch import execute
 from core.runs.launch import CLUSTER_QUEUE
-from core.runs.store import RunStore
 from core.runs.sweep import Arm as SweepArm
 from core.runs.sweep import SweepSpec, submit_sweep
 from core.runs.worker import run_job
-from core.training.feeding import RowTensors
-from core.training.job import execute
+from core.training.batched_heads import fit_batched_heads
+from core.training.batches import RowTensors
 from core.training.loop import epoch_batches, fit
 from core.training.settings import TrainSettings
-from core.training.together import fit_batched_heads
 from core.workspace import Workspace, open_workspace
 
 HEADING = "Arms of one shape, together or in turn"

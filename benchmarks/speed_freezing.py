@@ -33,9 +33,9 @@ from benchmarks.timing import alternate, ceilings, machine, ratio, ratio_text
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network, State
-from core.training.feeding import RowTensors
+from core.training.batches import RowTensors
 from core.training.loop import fit
-from core.training.prefix import frozen_prefix_outputs
+from core.training.prefix_cache import frozen_prefix_outputs
 from core.workspace import Workspace, open_workspace
 
 HEADING = "Freezing pays"

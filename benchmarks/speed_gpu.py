@@ -20,14 +20,14 @@ from benchmarks.page_section import put_section
 from benchmarks.parity import Silent, plan_at
 from benchmarks.speed_training import PAGE, SETTINGS, TRAIN, VALIDATION_ROWS, first_rows, prepare
 from benchmarks.timing import alternate, machine
-from core.evaluation.delong import auc_variance
+from core.evaluation.roc_auc import auc_variance
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.training import loop
+from core.training.batches import RowTensors
 from core.training.devices import device_name
-from core.training.feeding import RowTensors
 from core.training.loop import fit
-from core.training.task import predict
+from core.training.losses import predict
 
 HEADING = "On a GPU"
 MODEL = "dcnv2"

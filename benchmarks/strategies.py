@@ -20,7 +20,7 @@ from benchmarks.page_section import put_section
 from benchmarks.real_rows import INGEST, PRETRAIN_DCNV2, thaw
 from core.data.datasets import list_datasets
 from core.evaluation.verdicts import Verdict
-from core.runs.store import Run, RunStore
+from core.jobs.store import Run, RunStore
 from core.runs.sweep import Sweep, find_sweep, list_sweeps
 from core.runs.sweep_result import (
     ArmResult,

@@ -1,4 +1,4 @@
-"""Files read by the batch in children of core.data.reader_server, and what became of each."""
+"""Files read by the batch in children of core.data.reading.reader_server, and what became of each."""
 
 import time
 import traceback
@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.data import reader_process, textblocks
-from core.data.columns import ColumnsNeeded
-from core.data.dialects import detect_format
-from core.data.read_rows import RowsRequest, detect_file_format, read_file_rows, read_rows_job
-from core.data.reader_server import SendEvent
+from core.data.reading import reader_process, textblocks
+from core.data.reading.column_mapping import ColumnsNeeded
+from core.data.reading.dialects import detect_format
+from core.data.reading.read_rows import (
+    RowsRequest,
+    detect_file_format,
+    read_file_rows,
+    read_rows_job,
+)
+from core.data.reading.reader_server import SendEvent
 from core.errors import BadInput, ReaderFailed, ThawError
-from core.typed_json import to_json
+from core.files.typed_json import to_json
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Strangers' files by the ten thousand: damaged binaries, and texts against an independent reader.
 
 `python -m benchmarks.torture_files [--count 20000] [--first 0]` writes its two sections of
-docs/reliability.md. All are read as `ingest` reads them, in children of core.data.reader_server,
+docs/reliability.md. All are read as `ingest` reads them, in children of core.data.reading.reader_server,
 many by each child; one that ends its child is read once more on its own, by the very function that
 `ingest` calls. So what would have ended the app is counted, and this process is the proof that
 nothing did.
@@ -23,8 +23,8 @@ from benchmarks.reliability import write_section
 from benchmarks.torture_batches import ReadOutcome, read_all
 from benchmarks.torture_binaries import damaged_file
 from benchmarks.torture_texts import OURS, MadeFile, make_file, read_independently
-from core.data.containers import open_rows
-from core.data.rowsfile import dictionary_decode, memory_map_rows
+from core.data.archives.containers import open_rows
+from core.data.columns.dictionary_file import dictionary_decode, memory_map_rows
 from core.data.samples import ROWS_FILE
 
 BATCH = 100

@@ -11,24 +11,24 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from core import command_reader, commands  # noqa: F401 - the first one begins at once
-from core.command_help import format_command_list
-from core.command_options import local_path
-from core.command_output import CommandResult, print_error
-from core.command_targets import comma_separated
-from core.compare_commands import add_compare_commands
-from core.data_commands import add_prepare_options, add_split_options, prepare
+from core.cli import commands, start_reader  # noqa: F401 - the first one begins at once
+from core.cli.compare_commands import add_compare_commands
+from core.cli.data_commands import add_prepare_options, add_split_options, prepare
+from core.cli.help import format_command_list
+from core.cli.manage_commands import add_manage_commands
+from core.cli.options import local_path
+from core.cli.output import CommandResult, print_error
+from core.cli.show_commands import add_show_commands
+from core.cli.sweep_command import sweep as run_sweep
+from core.cli.targets import comma_separated
+from core.files.permissions import private_files
 from core.freezing.strategies import STRATEGIES
-from core.look_commands import add_show_commands
-from core.manage_commands import add_manage_commands
 from core.models.card import ACTIVATIONS, HEAD_OUTPUTS
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.program import PROGRAM, VERSION
-from core.rights import private_files
 from core.runs.halving import FACTORS
 from core.runs.submit import CONTROLS
-from core.sweep_command import sweep as run_sweep
-from core.training.defaults import AUTO, PRESET_NAMES, PRESET_PURPOSES
+from core.training.default_settings import AUTO, PRESET_NAMES, PRESET_PURPOSES
 from core.training.objectives import INITIALISATIONS, OBJECTIVES
 from core.training.settings import DEVICES, MASK_SHARE
 from core.workspace import open_workspace

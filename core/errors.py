@@ -62,7 +62,7 @@ class Damaged(BadInput):
 
 class ReaderFailed(BadInput):
     """A file that ended the process reading it, or that this process gave up
-    (core.data.reader_process).
+    (core.data.reading.reader_process).
 
     cause: how, in a word or two, such as "signal 6", "no memory" or the type of an exception nobody
     expected.

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from core.errors import BadInput, Damaged
-from core.typed_json import describe_json_type, from_json
+from core.files.typed_json import describe_json_type, from_json
 from core.workspace import parse_json
 
 MAX_JSON_BYTES = 64 * 2**20
@@ -61,7 +61,7 @@ def check_files_intact(
     """`Damaged`, naming the file, unless all `files` of a folder are there and `fault` finds
     nothing wrong with them.
 
-    fault: what is wrong, beginning with the file's name, as core.data.wholeness has it, or "". It
+    fault: what is wrong, beginning with the file's name, as core.data.integrity has it, or "". It
     is asked again only once one of the files has changed.
     """
     seen = []

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.access import is_read_only
-from core.durable import make_folder, write_file
 from core.error_kinds import DISK_FULL
 from core.errors import BadInput
-from core.leftovers import remove_leftovers_below, remove_leftovers_in
+from core.files.durable import make_folder, write_file
+from core.files.leftovers import remove_leftovers_below, remove_leftovers_in
+from core.files.permissions import restrict_permissions
+from core.files.write_guard import check_write
 from core.program import PROJECT, default_workspace
-from core.rights import restrict_permissions
-from core.write_guard import check_write
+from core.read_only import is_read_only
 
 BUNDLED_BACKBONES = PROJECT / "assets" / "backbones"
 
@@ -150,7 +150,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 def remove_leftovers(workspace: Workspace) -> None:
     """Removes what was being written anywhere in the workspace when its process died, see
-    core.leftovers."""
+    core.files.leftovers."""
     remove_leftovers_below(workspace.root)
 
 

@@ -4,13 +4,13 @@ new one."""
 import streamlit as st
 
 from core.data.datasets import list_datasets
-from core.models.library import list_backbones
-from core.runs.store import RunStore
-from pages.components.backbone_shelf import backbone_shelf
-from pages.components.choice import restore_widget, save_widget
-from pages.components.common import catch_errors, workspace
-from pages.components.pretrain_form import pretrain_form
-from pages.components.vocabulary_check import vocabulary_check
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
+from pages.components.backbones.backbone_shelf import backbone_shelf
+from pages.components.backbones.pretrain_form import pretrain_form
+from pages.components.backbones.vocabulary_check import vocabulary_check
+from pages.components.shared.choosers import restore_widget, save_widget
+from pages.components.shared.common import catch_errors, workspace
 
 SHELF, CHECK, PRETRAIN = SECTIONS = ("Shelf", "Vocabulary check", "Pretrain")
 

@@ -5,15 +5,15 @@ import pandas as pd
 import streamlit as st
 
 from core.errors import ThawError
+from core.jobs.store import Run, RunStore
 from core.report.run_tables import arm_frame, run_frame
 from core.runs.launch import refresh_statuses
-from core.runs.store import Run, RunStore
 from core.runs.sweep import list_sweeps
-from pages.components.common import escape_inline, show_error, workspace
-from pages.components.empty import show_no_runs
-from pages.components.run_actions import selection_round, show_run_actions
-from pages.components.run_table import ROW_MODES, filter_runs, run_table
-from pages.components.side_by_side import side_by_side
+from pages.components.compare.run_actions import selection_round, show_run_actions
+from pages.components.compare.run_table import ROW_MODES, filter_runs, run_table
+from pages.components.compare.side_by_side import side_by_side
+from pages.components.shared.common import escape_inline, show_error, workspace
+from pages.components.shared.no_runs import show_no_runs
 
 NO_RUNS = (
     "No runs yet. Launch one on **Fine-tune**, or run the demo from **Home**; they appear here as"

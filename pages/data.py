@@ -7,8 +7,8 @@ from typing import TypeVar
 import pandas as pd
 import streamlit as st
 
-from core.data.dataset_sentences import describe_files, describe_min_count
 from core.data.datasets import Dataset, list_datasets
+from core.data.describe_dataset import describe_files, describe_min_count
 from core.data.profile import (
     QUANTILES,
     ColumnProfile,
@@ -22,10 +22,18 @@ from core.data.schema import DIALECTS, FIELDS
 from core.program import PROGRAM
 from core.report.data_figures import column_figure
 from core.runs.removal import delete_unused_dataset, delete_unused_sample
-from pages.components.access import guarded_button
-from pages.components.add_sample import add_sample
-from pages.components.chart import chart
-from pages.components.common import (
+from pages.components.data.add_sample import add_sample
+from pages.components.data.files_form import ROLES, files_form, show_duplicates
+from pages.components.data.split_form import (
+    describe_split,
+    format_sentences,
+    show_parts,
+    split_form,
+    unlabelled_form,
+)
+from pages.components.shared.access import guarded_button
+from pages.components.shared.chart import chart
+from pages.components.shared.common import (
     MISSING_TEXT,
     catch_errors,
     escape_markdown,
@@ -37,16 +45,8 @@ from pages.components.common import (
     simulated_badge,
     workspace,
 )
-from pages.components.drift import drift_view
-from pages.components.files_form import ROLES, files_form, show_duplicates
-from pages.components.heavy import compute_slot
-from pages.components.split_form import (
-    describe_split,
-    format_sentences,
-    show_parts,
-    split_form,
-    unlabelled_form,
-)
+from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.drift import drift_view
 
 PREVIEW_ROWS = 50
 VIEWS = ("Sample", "Split", "Datasets")

@@ -7,20 +7,28 @@ import streamlit as st
 from core.data.datasets import Dataset, list_datasets
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import STRATEGIES
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, HeadSettings
-from core.models.library import list_backbones
 from core.models.registry import ARCHITECTURES
+from core.runs.estimate import calibration_runs, estimate_seconds
 from core.runs.launch import ensure_worker, queue_for_device
-from core.runs.store import RunStore
 from core.runs.submit import CONTROLS, command_line, submit_finetune
-from core.training.defaults import count_training_rows
-from core.training.estimate import calibration_runs, estimate_seconds
+from core.training.default_settings import count_training_rows
 from core.training.objectives import OBJECTIVES
 from core.training.settings import FinetuneRequest
-from pages.components.access import guarded_button
-from pages.components.chart import preload_charts
-from pages.components.choice import choose_named
-from pages.components.common import (
+from pages.components.finetune.freeze_line import draggable_stack
+from pages.components.finetune.plan_view import (
+    describe_plan,
+    show_plan_table,
+    show_totals,
+    warn_random_weights,
+)
+from pages.components.finetune.strategy_choice import choose_strategy
+from pages.components.shared.access import guarded_button
+from pages.components.shared.chart import preload_charts
+from pages.components.shared.choosers import choose_named
+from pages.components.shared.common import (
     catch_errors,
     escape_markdown,
     format_approx_duration,
@@ -30,19 +38,11 @@ from pages.components.common import (
     simulated_badge,
     workspace,
 )
-from pages.components.freeze_line import draggable_stack
-from pages.components.head_fields import head_fields
-from pages.components.heard import reapply_unseen, render_ack_field
-from pages.components.plan_view import (
-    describe_plan,
-    show_plan_table,
-    show_totals,
-    warn_random_weights,
-)
-from pages.components.stack import describe_parallel_parts, draw_plan, has_random_weights
-from pages.components.strategy_choice import choose_strategy
-from pages.components.training_fields import training_fields
-from pages.components.vocabulary import cached_coverage, coverage_warning
+from pages.components.shared.head_fields import head_fields
+from pages.components.shared.stack import describe_parallel_parts, draw_plan, has_random_weights
+from pages.components.shared.training_fields import training_fields
+from pages.components.shared.vocabulary_coverage import cached_coverage, coverage_warning
+from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
 
 
 def choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset, BackboneCard]:

@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from core.demo import demo_backbone
 from core.evaluation.format_metrics import format_interval
 from core.freezing.plan import make_plan
+from core.jobs.store import Run, RunStore
 from core.models.card import HeadSettings
+from core.runs.demo import demo_backbone
 from core.runs.heartbeat import check_heartbeat
 from core.runs.launch import (
     QUEUES,
@@ -15,8 +16,8 @@ from core.runs.launch import (
     refresh_statuses,
     worker_heartbeat,
 )
-from core.runs.store import Run, RunStore
-from pages.components.common import (
+from pages.components.home.demo import demo_box, demo_story
+from pages.components.shared.common import (
     catch_errors,
     catch_errors_in,
     escape_markdown,
@@ -26,9 +27,8 @@ from pages.components.common import (
     status_markdown,
     workspace,
 )
-from pages.components.demo import demo_box, demo_story
-from pages.components.stack import draw_plan
-from pages.components.stalled import show_stall_warnings
+from pages.components.shared.stack import draw_plan
+from pages.components.shared.stall_warnings import show_stall_warnings
 
 LATEST = 6
 TICK = 2.0

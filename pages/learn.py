@@ -5,34 +5,40 @@ import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.errors import ThawError
-from core.evaluation.delong import delong_test
 from core.evaluation.format_metrics import (
     format_bounds,
     format_metric,
     is_missing,
     reason_from_labels,
 )
+from core.evaluation.roc_auc import delong_test
 from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
 from core.freezing.plan import make_plan
-from core.models.library import find_backbone
+from core.jobs.store import Run, RunStore
+from core.models.backbone_store import find_backbone
 from core.report.learn_figures import before_after_figure
-from core.report.moved_figures import weight_distance_figure
 from core.report.sweep_figures import depth_figure, is_freeze_depth
-from core.runs.moved import read_weight_drift
-from core.runs.store import Run, RunStore
+from core.report.weight_drift_figures import weight_distance_figure
 from core.runs.sweep import arm_of_run
 from core.runs.sweep_result import summarise_arm
+from core.runs.weight_drift_files import read_weight_drift
 from core.training.settings import head_from_json
-from pages.components.access import PRESENTER_KEY
-from pages.components.chart import cached_figure_json, chart
-from pages.components.common import catch_errors, format_int, format_percent, show_error, workspace
-from pages.components.empty import show_no_runs
-from pages.components.glossary import show_glossary
-from pages.components.moved import describe_weight_drift, measure_weight_drift_button
-from pages.components.pick_run import choose_run, simulated_suffix
-from pages.components.result import describe_auc_change, load_predictions
-from pages.components.stack import draw_plan
-from pages.components.tour import tour_button
+from pages.components.home.tour import tour_button
+from pages.components.learn.glossary import show_glossary
+from pages.components.run.result import describe_auc_change, load_predictions
+from pages.components.run.weight_drift import describe_weight_drift, measure_weight_drift_button
+from pages.components.shared.access import PRESENTER_KEY
+from pages.components.shared.chart import cached_figure_json, chart
+from pages.components.shared.choose_run import choose_run, simulated_suffix
+from pages.components.shared.common import (
+    catch_errors,
+    format_int,
+    format_percent,
+    show_error,
+    workspace,
+)
+from pages.components.shared.no_runs import show_no_runs
+from pages.components.shared.stack import draw_plan
 
 CONTROLS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
 METHOD = (

@@ -4,17 +4,17 @@ import streamlit as st
 
 from core.errors import ThawError
 from core.workspace import PROJECT, require_workspace_folder
-from pages.components.access import show_access_notice, sync_presenter_mode
-from pages.components.common import (
+from pages.components.home.tour import show_tour
+from pages.components.shared.access import show_access_notice, sync_presenter_mode
+from pages.components.shared.common import (
     error_sentence,
     show_damage_notice,
     show_disk_notice,
     show_error,
     workspace,
 )
-from pages.components.sign_in import require_sign_in
-from pages.components.tour import show_tour
-from pages.server.uploads import UPLOADERS, session_id
+from pages.components.shared.sign_in import require_sign_in
+from pages.server.upload_limit import UPLOADERS, session_id
 
 PAGES = (
     ("home.py", "Home", ":material/home:", "What Thaw is, what runs now, and the demo."),

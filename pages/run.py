@@ -6,13 +6,20 @@ import shlex
 import streamlit as st
 
 from core.errors import ThawError
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.program import PROGRAM
 from core.runs.launch import refresh_statuses
-from core.runs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.runs.submit import command_line, resume_run
 from core.training.settings import request_from_json
-from pages.components.access import guarded_button, guarded_form_button
-from pages.components.common import (
+from pages.components.run.decisions import decisions_section
+from pages.components.run.interpolation import interpolation_section
+from pages.components.run.live import live_view
+from pages.components.run.result import result_view
+from pages.components.run.use_run import use_run
+from pages.components.run.weight_drift import weight_drift_section
+from pages.components.shared.access import guarded_button, guarded_form_button
+from pages.components.shared.choose_run import choose_run, simulated_suffix
+from pages.components.shared.common import (
     catch_errors,
     escape_inline,
     escape_markdown,
@@ -24,14 +31,7 @@ from pages.components.common import (
     status_markdown,
     workspace,
 )
-from pages.components.decisions import decisions_section
-from pages.components.empty import show_no_runs
-from pages.components.live import live_view
-from pages.components.mixing import interpolation_section
-from pages.components.moved import weight_drift_section
-from pages.components.pick_run import choose_run, simulated_suffix
-from pages.components.result import result_view
-from pages.components.use_run import use_run
+from pages.components.shared.no_runs import show_no_runs
 
 NO_RUNS = (
     "No runs yet. Launch one on **Fine-tune**, pretrain a backbone on **Backbones**, or run the"

@@ -7,18 +7,20 @@ from pathlib import Path
 
 import streamlit as st
 
-from core.data.options import DEFAULT_OPTIONS, ReadOptions, to_cli_args
+from core.data.read_options import DEFAULT_OPTIONS, ReadOptions, to_cli_args
 from core.data.samples import Sample, list_samples
 from core.errors import ThawError
 from core.evaluation.format_metrics import format_metric, metric_or_none, missing_sentence
+from core.jobs.store import Run, RunStore
 from core.program import COMMAND
-from core.runs import errands
-from core.runs.kept import Scoring, list_scorings, score_and_store
-from core.runs.kept import scoring_id as id_of
+from core.runs import tasks
+from core.runs.artifacts import Scoring, list_scorings, score_and_store
+from core.runs.artifacts import scoring_id as id_of
 from core.runs.launch import refresh_statuses
-from core.runs.store import Run, RunStore
-from pages.components.access import guarded_button
-from pages.components.common import (
+from pages.components.score.scoring_result import scoring_view
+from pages.components.shared.access import guarded_button
+from pages.components.shared.choose_run import choose_run, simulated_suffix
+from pages.components.shared.common import (
     escape_markdown,
     format_datetime,
     format_decimals,
@@ -27,12 +29,10 @@ from pages.components.common import (
     show_error,
     workspace,
 )
-from pages.components.empty import show_no_runs
-from pages.components.errand import show_task_progress
-from pages.components.pick_run import choose_run, simulated_suffix
-from pages.components.read_form import SourceFile, read_options_form
-from pages.components.scoring import scoring_view
-from pages.components.uploads import upload_field
+from pages.components.shared.no_runs import show_no_runs
+from pages.components.shared.read_options_form import SourceFile, read_options_form
+from pages.components.shared.task_progress import show_task_progress
+from pages.components.shared.uploads import upload_field
 
 WAYS = {
     "upload": ":material/upload_file: Upload",
@@ -202,8 +202,8 @@ def bad_rows_choice() -> str:
 def begin(run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions) -> None:
     """Starts the errand and puts the file's id into the address, where its result will be found."""
     space, asked = workspace(), id_of(chosen.path, on_bad_rows, options)
-    errands.forget(errand_key(run, asked))
-    errands.start(
+    tasks.forget(errand_key(run, asked))
+    tasks.start(
         errand_key(run, asked),
         lambda report: score_and_store(
             space, run.id, chosen.path, chosen.name, on_bad_rows, report, options
@@ -222,7 +222,7 @@ def pick_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
     """The scored file in the address, else the newest; a box for more than one."""
     by_id = {one.id: one for one in found}
     asked = st.query_params.get("scored", "")
-    if asked and asked not in by_id and errands.find(errand_key(run, asked)) is None:
+    if asked and asked not in by_id and tasks.find(errand_key(run, asked)) is None:
         instead = "; the newest are shown instead" if by_id else ""
         st.warning(f"Those predictions are not here (any more){instead}. Score the file again.")
     if not by_id:

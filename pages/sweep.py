@@ -4,21 +4,21 @@ to say."""
 import streamlit as st
 
 from core.data.datasets import list_datasets
-from core.models.library import list_backbones
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.runs.launch import refresh_statuses
-from core.runs.store import RunStore
 from core.runs.sweep import Sweep, list_sweeps
-from pages.components.common import (
+from pages.components.shared.common import (
     catch_errors,
     escape_inline,
     escape_markdown,
     format_datetime,
     workspace,
 )
-from pages.components.heard import reapply_unseen, render_ack_field
-from pages.components.scripts import SCROLL_TO_TOP
-from pages.components.sweep_form import JUST_LAUNCHED, sweep_form
-from pages.components.sweep_view import sweep_view
+from pages.components.shared.inline_scripts import SCROLL_TO_TOP
+from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
+from pages.components.sweep.sweep_form import JUST_LAUNCHED, sweep_form
+from pages.components.sweep.sweep_view import sweep_view
 
 NEW = "new"
 

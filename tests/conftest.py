@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from core.data import reader_process
 from core.data.datasets import Dataset, find_dataset, prepare
-from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
-from core.data.reader_server import Job, SendEvent
+from core.data.reading import reader_process
+from core.data.reading.ingest import ingest
+from core.data.reading.reader_server import Job, SendEvent
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
-from core.models import costs
+from core.models import model_stats
 from core.workspace import Workspace, open_workspace
 from tests.faults.disks import mount_small_disk
 
@@ -96,15 +96,17 @@ def costs_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     a page."""
 
     def count(
-        workspace: Workspace, dataset: Dataset, group: costs.StatsRequest
+        workspace: Workspace, dataset: Dataset, group: model_stats.StatsRequest
     ) -> subprocess.Popen[str]:
-        from core.models.counting import measure_stats
+        from core.models.measure_stats import measure_stats
 
         sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
         ended = subprocess.Popen(["true"], stderr=subprocess.PIPE, text=True)
         try:
             for name, settings in group.items():
-                costs.save_stats(workspace, dataset, measure_stats(name, settings, sizes), settings)
+                model_stats.save_stats(
+                    workspace, dataset, measure_stats(name, settings, sizes), settings
+                )
         except BadInput as error:
             ended = subprocess.Popen(
                 ["sh", "-c", 'echo "thaw: $0" >&2; exit 2', str(error)],
@@ -114,7 +116,7 @@ def costs_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         ended.wait()
         return ended
 
-    monkeypatch.setattr(costs, "_start", count)
+    monkeypatch.setattr(model_stats, "_start", count)
     monkeypatch.setattr("core.models.registry.find_spec", lambda name: None)
 
 

@@ -12,10 +12,10 @@ from core.workspace import PROJECT
 from tests.code_graph import Graph, build_graph, reachable, reaching, read_sources
 
 WRITES = {
-    "core.access:require_writable",
-    "core.durable:publish_folder",
-    "core.durable:remove_folder",
-    "core.durable:remove_folders",
+    "core.read_only:require_writable",
+    "core.files.durable:publish_folder",
+    "core.files.durable:remove_folder",
+    "core.files.durable:remove_folders",
     "core.workspace:write_atomic",
     "core.workspace:write_json",
     "shutil:rmtree",
@@ -24,37 +24,37 @@ WRITES = {
 calls."""
 
 FRONTS = {
-    "core.models.costs:count_in_background": "costs",
-    "core.runs.command:import_in_subprocess": "import-backbone",
-    "core.runs.command:report_in_subprocess": "report",
-    "core.runs.kept:export_and_store": "export",
-    "core.runs.kept:score_and_store": "score",
-    "core.runs.kept:verify_and_store": "verify",
-    "core.runs.moved:weight_drift_in_subprocess": "moved",
+    "core.models.model_stats:count_in_background": "costs",
+    "core.runs.subprocess_commands:import_in_subprocess": "import-backbone",
+    "core.runs.subprocess_commands:report_in_subprocess": "report",
+    "core.runs.artifacts:export_and_store": "export",
+    "core.runs.artifacts:score_and_store": "score",
+    "core.runs.artifacts:verify_and_store": "verify",
+    "core.runs.weight_drift_files:weight_drift_in_subprocess": "moved",
 }
 """What pages call to have a command carried out by a process of its own: the command that it is."""
 
 BUTTONS: dict[str, tuple[str, ...]] = {
-    "pages.components.add_sample:_file_form": ("ingest",),
-    "pages.components.add_sample:_show_refusal": ("ingest",),
-    "pages.components.add_sample:_simulate_form": ("simulate",),
-    "pages.components.backbone_card:confirm_delete": ("delete",),
-    "pages.components.backbone_card:more_actions": ("delete",),
-    "pages.components.backbone_shelf:import_form": ("import-backbone",),
-    "pages.components.demo:demo_box": ("demo",),
-    "pages.components.mixing:interpolation_section": ("interpolate",),
-    "pages.components.moved:measure_weight_drift_button": ("moved",),
-    "pages.components.pretrain_form:launch_button": ("pretrain",),
-    "pages.components.run_actions:show_run_actions": ("tag", "delete"),
-    "pages.components.run_actions:annotate_dialog": ("note",),
-    "pages.components.run_actions:confirm_delete": ("delete",),
-    "pages.components.scoring:show_downloads": ("delete-scored",),
-    "pages.components.split_form:prepare_button": ("prepare",),
-    "pages.components.sweep_form:_launch": ("sweep",),
-    "pages.components.sweep_view:_header": ("cancel", "resume"),
-    "pages.components.sweep_view:_add_seeds": ("sweep",),
-    "pages.components.use_run:_export": ("export",),
-    "pages.components.use_run:_verify": ("verify",),
+    "pages.components.data.add_sample:_file_form": ("ingest",),
+    "pages.components.data.add_sample:_show_refusal": ("ingest",),
+    "pages.components.data.add_sample:_simulate_form": ("simulate",),
+    "pages.components.backbones.backbone_card:confirm_delete": ("delete",),
+    "pages.components.backbones.backbone_card:more_actions": ("delete",),
+    "pages.components.backbones.backbone_shelf:import_form": ("import-backbone",),
+    "pages.components.home.demo:demo_box": ("demo",),
+    "pages.components.run.interpolation:interpolation_section": ("interpolate",),
+    "pages.components.run.weight_drift:measure_weight_drift_button": ("moved",),
+    "pages.components.backbones.pretrain_form:launch_button": ("pretrain",),
+    "pages.components.compare.run_actions:show_run_actions": ("tag", "delete"),
+    "pages.components.compare.run_actions:annotate_dialog": ("note",),
+    "pages.components.compare.run_actions:confirm_delete": ("delete",),
+    "pages.components.score.scoring_result:show_downloads": ("delete-scored",),
+    "pages.components.data.split_form:prepare_button": ("prepare",),
+    "pages.components.sweep.sweep_form:_launch": ("sweep",),
+    "pages.components.sweep.sweep_view:_header": ("cancel", "resume"),
+    "pages.components.sweep.sweep_view:_add_seeds": ("sweep",),
+    "pages.components.run.use_run:_export": ("export",),
+    "pages.components.run.use_run:_verify": ("verify",),
     "pages.data:remove_dataset": ("delete",),
     "pages.data:remove_sample": ("delete",),
     "pages.finetune:launch": ("finetune",),
@@ -66,15 +66,15 @@ BUTTONS: dict[str, tuple[str, ...]] = {
 buttons, in order."""
 
 DOWNLOADS = {
-    "pages.components.backbone_card:more_actions": "export-backbone",
+    "pages.components.backbones.backbone_card:more_actions": "export-backbone",
     # The file is what `ingest --columns` reads: a command is given the mapping, and has none to
     # write.
-    "pages.components.read_form:_choose_columns": "ingest",
-    "pages.components.report_download:show_report_offer": "report",
-    "pages.components.run_actions:show_run_actions": "runs",
-    "pages.components.scoring:show_downloads": "score",
-    "pages.components.sweep_view:_show_downloads": "compare",
-    "pages.components.use_run:_export": "export",
+    "pages.components.shared.read_options_form:_choose_columns": "ingest",
+    "pages.components.shared.report_download:show_report_offer": "report",
+    "pages.components.compare.run_actions:show_run_actions": "runs",
+    "pages.components.score.scoring_result:show_downloads": "score",
+    "pages.components.sweep.sweep_view:_show_downloads": "compare",
+    "pages.components.run.use_run:_export": "export",
 }
 """For every function of a page that offers a file: the command that writes it."""
 
@@ -128,15 +128,15 @@ def test_every_command_has_a_function() -> None:
 def test_whatever_a_page_changes_a_command_changes(graph: Graph) -> None:
     of_pages, reached = page_actions(graph)
     known = {
-        "core.runs.store:RunStore.request_cancel",
-        "core.runs.store:RunStore.annotate",
+        "core.jobs.store:RunStore.request_cancel",
+        "core.jobs.store:RunStore.annotate",
         "core.runs.submit:resume_run",
         "core.runs.sweep:extend_sweep",
         "core.runs.removal:delete_unused_dataset",
-        "core.data.ingest:ingest",
+        "core.data.reading.ingest:ingest",
         "core.data.datasets:measure_coverage",
-        "core.demo:run_demo",
-        "core.runs.kept:score_and_store",
+        "core.runs.demo:run_demo",
+        "core.runs.artifacts:score_and_store",
     }
     assert known <= of_pages, f"the walk does not see {known - of_pages}"
     missing = of_pages - reached - set(FRONTS)
@@ -171,7 +171,7 @@ def test_a_new_action_without_a_command_is_seen(
     page: str, graph: Graph, sources: dict[str, str]
 ) -> None:
     fake = """
-from core.access import require_writable
+from core.read_only import require_writable
 
 def burn():
     require_writable()
@@ -195,7 +195,7 @@ def test_every_button_that_changes_something_and_every_file_has_a_command(
     buttons: dict[str, int] = {}
     files: set[str] = set()
     for module, text in sources.items():
-        if not module.startswith("pages") or module == "pages.components.access":
+        if not module.startswith("pages") or module == "pages.components.shared.access":
             continue
         for function in ast.walk(ast.parse(text)):
             if not isinstance(function, ast.FunctionDef):

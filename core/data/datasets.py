@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from core.access import require_writable
 from core.data.dataset_files import (
     SampleRole,
     check_files,
@@ -23,6 +22,7 @@ from core.data.dataset_files import (
     hash_dataset_content,
 )
 from core.data.duplicates import Duplicates, count_duplicates
+from core.data.integrity import find_dataset_fault
 from core.data.parallel import map_ordered
 from core.data.preprocessing import (
     MISSING,
@@ -37,10 +37,10 @@ from core.data.schema import FIELDS, LABEL, NUMERIC
 from core.data.split import SPLIT_PARTS, PartSummary, SplitSpec, unlabelled_spec
 from core.data.split_adjust import Split
 from core.data.split_plan import file_split_spec, plan_files, plan_split
-from core.data.wholeness import find_dataset_fault
-from core.durable import publish_folder, remove_folder, staging, sync_tree
 from core.errors import BadInput, Damaged, NameTaken
-from core.named import find_by_name_or_id, find_damaged_id, names_lock, unused_id
+from core.files.durable import publish_folder, remove_folder, staging, sync_tree
+from core.names import find_by_name_or_id, find_damaged_id, names_lock, unused_id
+from core.read_only import require_writable
 from core.stored import (
     check_files_intact,
     check_timestamp,
@@ -65,7 +65,7 @@ REPAIR_ADVICE = (
 """What to do about a damaged file of a dataset."""
 
 _NAME_NUMBER = re.compile(r"-name\d+$")
-"""What core.named.unused_id puts behind the id of rows that have several names."""
+"""What core.names.unused_id puts behind the id of rows that have several names."""
 
 
 @dataclass(frozen=True)

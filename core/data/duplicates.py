@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.data.counts import missing_mask
+from core.data.columns.dictionary_file import indices_and_dictionary
+from core.data.columns.value_counts import missing_mask
 from core.data.parallel import map_ordered
-from core.data.rowsfile import indices_and_dictionary
 from core.data.schema import FIELDS, LABEL
 from core.data.split import SPLIT_PARTS
 
@@ -97,7 +97,7 @@ def _hash_batch(batch: pa.RecordBatch) -> np.ndarray:
 def _to_uint64(values: pa.Array) -> np.ndarray:
     """A number for every value, uint64 (values,), the same for equal values whatever array they are
     in."""
-    from core.data.words import to_uint64
+    from core.data.columns.vocabulary_index import to_uint64
 
     words = to_uint64(values)
     if words is None:

@@ -20,15 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.data.counts import ValueCounts, count_column, missing_mask, sort_by_value
+from core.data.columns.dictionary_file import indices_and_dictionary
+from core.data.columns.value_counts import ValueCounts, count_column, missing_mask, sort_by_value
 from core.data.parallel import map_ordered
-from core.data.rowsfile import indices_and_dictionary
 from core.data.schema import FIELDS, NUMERIC
 from core.errors import BadInput, caused_by_system
 from core.workspace import hash_json, read_json, write_atomic, write_json
 
 if TYPE_CHECKING:
-    from core.data.words import VocabularyIndex
+    from core.data.columns.vocabulary_index import VocabularyIndex
 
 MISSING, UNSEEN, FIRST_VALUE_ID = 0, 1, 2
 """Ids of a missing value, of a value not in the vocabulary, and of the first value that is."""
@@ -80,7 +80,7 @@ class Preprocessing:
     def encode(self, table: pa.Table) -> Encoded:
         """Encodes rows of columns I1..I13 (float64) and C1..C26 (string), coded or plain; other
         columns are ignored."""
-        from core.data.compiled import gather_values
+        from core.data.columns.kernels import gather_values
 
         ids = np.empty((table.num_rows, len(FIELDS)), dtype=np.int32)
         numerics = np.empty((table.num_rows, len(NUMERIC)), dtype=np.float32)
@@ -127,7 +127,7 @@ class Preprocessing:
 
     @cached_property
     def _indexes(self) -> dict[str, "VocabularyIndex"]:
-        from core.data.words import VocabularyIndex
+        from core.data.columns.vocabulary_index import VocabularyIndex
 
         return {field: VocabularyIndex(self.vocabularies[field]) for field in FIELDS}
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from core.access import require_writable
-from core.data.options import DEFAULT_OPTIONS, ReadOptions
-from core.data.rowsfile import dictionary_decode, memory_map_rows
+from core.data.columns.dictionary_file import dictionary_decode, memory_map_rows
+from core.data.integrity import find_sample_fault
+from core.data.read_options import DEFAULT_OPTIONS, ReadOptions
 from core.data.schema import DIALECTS, FIELDS, LABEL
-from core.data.wholeness import find_sample_fault
-from core.durable import remove_folder
 from core.errors import Damaged, caused_by_system
-from core.named import find_by_name_or_id
+from core.files.durable import remove_folder
+from core.names import find_by_name_or_id
+from core.read_only import require_writable
 from core.stored import (
     check_files_intact,
     check_regular_file,

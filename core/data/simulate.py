@@ -32,7 +32,7 @@ from scipy.special import expit, ndtri
 
 from core.data.schema import CATEGORICAL, LABEL, NUMERIC
 from core.errors import BadInput
-from core.outputs import check_output, write_output
+from core.files.outputs import check_output, write_output
 
 SIMULATED_DOMAINS = ("source", "target", "both")
 SOURCE_SHARE = 0.6

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.evaluation.inputs import validate_scores
+from core.evaluation.validation import validate_scores
 
 MAX_POINTS = 400
 """At most this many points of a curve are kept for display; both ends always are."""

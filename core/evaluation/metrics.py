@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.evaluation.curves import calibration_curve, confusion_matrix
-from core.evaluation.delong import auc_interval, auc_variance
 from core.evaluation.format_metrics import is_missing
-from core.evaluation.inputs import validate_scores
+from core.evaluation.roc_auc import auc_interval, auc_variance
+from core.evaluation.validation import validate_scores
 
 _EPSILON = np.finfo(np.float64).eps
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.multiplicity import holm_adjust
-from core.evaluation.seeds import (
+from core.evaluation.paired_comparison import (
     MeanEstimate,
     PairedDifference,
     compare_placement_values,

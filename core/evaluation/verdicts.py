@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.evaluation.compared import Scores, SeedScores, compare_pairs
+from core.evaluation.comparison_cache import Scores, SeedScores, compare_pairs
 from core.evaluation.format_metrics import (
     NO_VARIANCE,
     format_bounds,
@@ -23,7 +23,7 @@ from core.evaluation.format_metrics import (
     reason_from_counts,
 )
 from core.evaluation.multiplicity import holm_adjust
-from core.evaluation.seeds import PairedDifference
+from core.evaluation.paired_comparison import PairedDifference
 
 SIGNIFICANCE_LEVEL = 0.05
 NOT_DISTINGUISHABLE, NOT_COMPARABLE = "not distinguishable", "not comparable"

@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import NUMERIC
-from core.durable import make_folder, publish_folder, staging
 from core.errors import BadInput, caused_by_system
+from core.files.durable import make_folder, publish_folder, staging
 from core.models.card import WEIGHTS_FILE as WEIGHTS_FILE
 from core.models.card import BackboneCard, HeadSettings, StageCard, save_card
 from core.models.network import Network, biases_and_norms, linear_layers

@@ -7,11 +7,11 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from core.data.containers import BoundedReader, check_member
+from core.data.archives.containers import BoundedReader, check_member
 from core.data.paths import check_input
 from core.errors import BadInput
+from core.files.outputs import check_output, write_output
 from core.models.card import BackboneCard
-from core.outputs import check_output, write_output
 from core.workspace import hash_file
 
 MEMBER_SIZE_LIMITS: dict[str, int] = {

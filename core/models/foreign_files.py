@@ -1,5 +1,5 @@
 """A stranger's backbone taken out of its archive and looked at in a process of its own
-(core.data.reader_process).
+(core.data.reading.reader_process).
 
 What the libraries make of damaged bytes ends that process at worst. The vocabulary is written anew
 there, so that whoever opens the imported backbone later reads a file that Thaw wrote. Torch-free:
@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
-from core.data import reader_process
-from core.data.reader_server import SendEvent
+from core.data.reading import reader_process
+from core.data.reading.reader_server import SendEvent
+from core.data.reading.values import MAX_CATEGORY_LENGTH
 from core.data.schema import FIELDS
-from core.data.values import MAX_CATEGORY_LENGTH
 from core.errors import BadInput
 from core.models.exchange import unpack_backbone
 

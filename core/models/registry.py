@@ -35,7 +35,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         title="LR",
         summary="Logistic regression: one weight a value. The floor under everything else.",
         source="Richardson, Dominowska, Ragno: Predicting Clicks, WWW 2007",
-        module="core.models.lr",
+        module="core.models.zoo.lr",
         defaults={},
         # Its weights are no vectors, and it has no layer in which a pretext task could leave
         # anything.
@@ -46,7 +46,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         title="FM",
         summary="Factorisation machine: weights, and a dot product for every pair of fields.",
         source="Rendle: Factorization Machines, ICDM 2010",
-        module="core.models.fm",
+        module="core.models.zoo.fm",
         defaults={"embedding": 16},
     ),
     "dnn": Architecture(
@@ -59,21 +59,21 @@ ARCHITECTURES: dict[str, Architecture] = {
             "Covington, Adams, Sargin: Deep Neural Networks for YouTube Recommendations, RecSys"
             " 2016"
         ),
-        module="core.models.dnn",
+        module="core.models.zoo.dnn",
         defaults=_DEEP,
     ),
     "widedeep": Architecture(
         title="Wide & Deep",
         summary="A logistic regression and a perceptron side by side, trained together.",
         source="Cheng et al.: Wide & Deep Learning for Recommender Systems, DLRS 2016",
-        module="core.models.widedeep",
+        module="core.models.zoo.widedeep",
         defaults=_DEEP,
     ),
     "deepfm": Architecture(
         title="DeepFM",
         summary="A factorisation machine and a perceptron side by side on shared embeddings.",
         source="Guo et al.: DeepFM, IJCAI 2017",
-        module="core.models.deepfm",
+        module="core.models.zoo.deepfm",
         defaults=_DEEP,
     ),
     "dcnv2": Architecture(
@@ -83,21 +83,21 @@ ARCHITECTURES: dict[str, Architecture] = {
             " perceptron."
         ),
         source="Wang et al.: DCN V2, WWW 2021 (stacked form)",
-        module="core.models.dcnv2",
+        module="core.models.zoo.dcnv2",
         defaults=_DEEP | {"widths": [256, 256], "crosses": 2},
     ),
     "autoint": Architecture(
         title="AutoInt+",
         summary="Self-attention between the fields beside a perceptron.",
         source="Song et al.: AutoInt, CIKM 2019 (with the perceptron)",
-        module="core.models.autoint",
+        module="core.models.zoo.autoint",
         defaults=_DEEP | {"layers": 3, "heads": 2, "attention": 32},
     ),
     "finalmlp": Architecture(
         title="FinalMLP",
         summary="Two perceptrons that see the input through gates of their own, fused bilinearly.",
         source="Mao et al.: FinalMLP, AAAI 2023",
-        module="core.models.finalmlp",
+        module="core.models.zoo.finalmlp",
         defaults=_DEEP | {"widths": [256, 256], "heads": 16, "gate": 64},
     ),
     "finalnet": Architecture(
@@ -107,7 +107,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             " activations."
         ),
         source="Zhu et al.: FINAL, SIGIR 2023 (two blocks)",
-        module="core.models.finalnet",
+        module="core.models.zoo.finalnet",
         defaults=_DEEP | {"widths": [256, 256], "batch_norm": True},
     ),
     "fcn": Architecture(
@@ -117,14 +117,14 @@ ARCHITECTURES: dict[str, Architecture] = {
             " against noise."
         ),
         source="Li et al.: DCNv3, 2024, arXiv 2407.13349",
-        module="core.models.fcn",
+        module="core.models.zoo.fcn",
         defaults={"embedding": 16, "crosses": 3, "dropout": 0.2},
     ),
     "resnet": Architecture(
         title="ResNet (tabular)",
         summary="Residual blocks with BatchNorm: the article's kind of backbone, made for tables.",
         source="Gorishniy et al.: Revisiting Deep Learning Models for Tabular Data, NeurIPS 2021",
-        module="core.models.resnet",
+        module="core.models.zoo.resnet",
         defaults={"embedding": 16, "layers": 3, "width": 192, "hidden": 256, "dropout": 0.2},
     ),
     "fttransformer": Architecture(
@@ -134,7 +134,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             " model here."
         ),
         source="Gorishniy et al.: Revisiting Deep Learning Models for Tabular Data, NeurIPS 2021",
-        module="core.models.fttransformer",
+        module="core.models.zoo.fttransformer",
         defaults={"embedding": 16, "layers": 3, "heads": 4, "hidden": 64, "dropout": 0.1},
     ),
     "tabm": Architecture(
@@ -144,7 +144,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             " small vectors."
         ),
         source="Gorishniy et al.: TabM, ICLR 2025",
-        module="core.models.tabm",
+        module="core.models.zoo.tabm",
         defaults=_DEEP | {"widths": [256, 256], "members": 8},
     ),
     "vgg19": Architecture(
@@ -156,7 +156,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         source=(
             "Simonyan, Zisserman: Very Deep Convolutional Networks, ICLR 2015 (keras.applications)"
         ),
-        module="core.models.vgg19",
+        module="core.models.zoo.vgg19",
         defaults={},
         initialisations=("imagenet", "weights", "random"),
         objectives=("none", "supervised"),
@@ -172,7 +172,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "He et al.: Deep Residual Learning for Image Recognition, CVPR 2016"
             " (keras.applications)"
         ),
-        module="core.models.resnet50",
+        module="core.models.zoo.resnet50",
         defaults={},
         initialisations=("imagenet", "weights", "random"),
         objectives=("none", "supervised"),

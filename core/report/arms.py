@@ -10,9 +10,9 @@ import numpy as np
 
 from core.errors import BadInput
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
-from core.report.subject import request_settings
-from core.runs.predictions import StoredScores, read_prediction_array
-from core.runs.store import Run
+from core.jobs.predictions import StoredScores, read_prediction_array
+from core.jobs.store import Run
+from core.report.report_data import request_settings
 from core.runs.sweep import arm_of_run
 from core.runs.sweep_result import ArmResult, halving_sentences, summarise_arm
 from core.workspace import Workspace

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from core.report.frame import Trace, axis, make_figure
+from core.report.figure_base import Trace, axis, make_figure
 from core.report.palette import FROZEN, SERIES, TRAINED
 from core.report.sweep_figures import METRIC_TITLES, add_intervals, defined_spreads, is_freeze_depth
 from core.runs.sweep_result import ArmResult

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.slices import SliceMetrics
 from core.report.arm_styles import arm_styles
-from core.report.frame import Trace, axis, make_figure, scatter, vertical_line
+from core.report.figure_base import Trace, axis, make_figure, scatter, vertical_line
 from core.report.palette import NEUTRAL, SOURCE, TARGET, TRAINED
 
 NO_TEST_AUC = "No AUC: all test rows are of one class"

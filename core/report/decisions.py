@@ -9,9 +9,9 @@ import numpy as np
 from core.data.datasets import find_dataset, read_column, select_test_rows, shared_extra_columns
 from core.data.schema import CATEGORICAL, NUMERIC
 from core.errors import BadInput
-from core.evaluation.costs import DecisionCosts, cheapest_threshold
 from core.evaluation.curves import threshold_table
-from core.evaluation.seeds import MeanEstimate, mean_over_rows
+from core.evaluation.decision_cost import DecisionCosts, cheapest_threshold
+from core.evaluation.paired_comparison import MeanEstimate, mean_over_rows
 from core.evaluation.slices import (
     Slice,
     SliceDifference,
@@ -164,7 +164,7 @@ def run_slices(
     """(metrics of one run's model, and of its backbone before where that scored; where the two
     differ).
 
-    arrays: the run's predictions by name, see core.runs.predictions.
+    arrays: the run's predictions by name, see core.jobs.predictions.
     """
     names = (
         {"before": "before", "after": "score"}

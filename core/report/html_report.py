@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.data.dataset_sentences import describe_duplicates, describe_files
 from core.data.datasets import Dataset
+from core.data.describe_dataset import describe_duplicates, describe_files
 from core.data.split import SPLIT_METHODS
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, metric_or_none
 from core.evaluation.verdicts import SIGNIFICANCE_LEVEL, Verdict
+from core.files.outputs import check_output, write_output
+from core.jobs.store import Run
 from core.models.card import BackboneCard
 from core.models.registry import ARCHITECTURES
-from core.outputs import check_output, write_output
 from core.program import PROGRAM
 from core.report.html_page import (
     Cell,
@@ -29,6 +30,7 @@ from core.report.html_page import (
     plot,
     table,
 )
+from core.report.report_data import ReportData
 from core.report.report_figures import (
     ARMS_TITLE,
     calibration_of_arms_figure,
@@ -36,8 +38,6 @@ from core.report.report_figures import (
     roc_of_arms_figure,
     setting_figures,
 )
-from core.report.subject import ReportData
-from core.runs.store import Run
 from core.runs.sweep_result import (
     ArmResult,
     SeedSummary,

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from core.evaluation.curves import Curve
 from core.evaluation.format_metrics import metric_value
 from core.report.arm_styles import arm_styles
-from core.report.frame import HIDDEN_TICKS, LEGEND, MARGIN, text_annotation
+from core.report.figure_base import HIDDEN_TICKS, LEGEND, MARGIN, text_annotation
 from core.report.palette import FROZEN, NEUTRAL, TRAINED
 from core.report.run_figures import NO_CURVE_ONE_CLASS
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from core.evaluation.curves import CalibrationBins, ConfusionMatrix, Curve
 from core.report.arm_styles import Style, arm_styles
-from core.report.frame import Trace, axis, make_figure, scatter, vertical_line
+from core.report.figure_base import Trace, axis, make_figure, scatter, vertical_line
 from core.report.palette import NEUTRAL
 from core.report.run_figures import NO_CURVE_NO_CLICKS, NO_CURVE_ONE_CLASS
 

@@ -9,8 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import calibration_curve, roc_curve, threshold_table
+from core.jobs.predictions import read_predictions
+from core.jobs.store import RunStore
 from core.report.arm_styles import Style, arm_styles
-from core.report.frame import LEGEND, MARGIN, text_annotation
+from core.report.figure_base import LEGEND, MARGIN, text_annotation
 from core.report.palette import NEUTRAL
 from core.report.run_figures import NO_CURVE_ONE_CLASS
 from core.report.sweep_figures import (
@@ -22,8 +24,6 @@ from core.report.sweep_figures import (
     learning_band_figure,
     mean_band,
 )
-from core.runs.predictions import read_predictions
-from core.runs.store import RunStore
 from core.runs.sweep_result import ArmResult
 from core.workspace import Workspace
 

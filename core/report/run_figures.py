@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import CalibrationBins, ConfusionMatrix, Curve, ThresholdTable
-from core.report.frame import Trace, axis, bar, make_figure, scatter, vertical_line
+from core.report.figure_base import Trace, axis, bar, make_figure, scatter, vertical_line
 from core.report.palette import FROZEN, NEUTRAL, TRAINED, with_alpha
 
 MetricSeries = Mapping[str, tuple[np.ndarray, np.ndarray]]

@@ -9,10 +9,10 @@ import pandas as pd
 
 from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import is_missing, metric_or_none, metric_value
-from core.models.library import list_backbones
+from core.jobs.store import Run, ValidationSummary
+from core.models.backbone_store import list_backbones
 from core.models.registry import ARCHITECTURES
 from core.report.arms import group_into_arms
-from core.runs.store import Run, ValidationSummary
 from core.runs.sweep import arm_of_run
 from core.training.objectives import ORIGINS
 from core.workspace import Workspace

@@ -14,9 +14,9 @@ import plotly.graph_objects as go
 
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
 from core.report.arm_styles import arm_colors, arm_styles
-from core.report.frame import Trace, axis, make_figure, scatter
+from core.report.figure_base import Trace, axis, make_figure, scatter
+from core.report.label_positions import label_positions
 from core.report.palette import NEUTRAL, SOURCE, TARGET, with_alpha
-from core.report.point_names import label_positions
 from core.runs.sweep_result import ArmResult, SeedSummary, change_from_backbone
 
 TEST_PARTS = {

@@ -7,7 +7,7 @@ import pandas as pd
 
 from core.evaluation.format_metrics import metric_or_none, number_or_none
 from core.evaluation.verdicts import Verdict
-from core.runs.store import Run
+from core.jobs.store import Run
 from core.runs.sweep import arm_of_run
 from core.runs.sweep_result import ArmResult, sweep_table
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from core.errors import BadInput
-from core.outputs import write_output
+from core.files.outputs import write_output
 
 SUFFIXES = (".csv", ".parquet")
 _FORMULA_PREFIXES = ("=", "+", "-", "@")

@@ -15,8 +15,8 @@ from filelock import Timeout
 from joblib import Parallel, delayed, parallel_config
 
 from core.errors import BadInput
-from core.runs.carry_out import Execute, run_job
-from core.runs.identity import WorkspaceIdentity
+from core.jobs.process_place import current_place, machine_name
+from core.jobs.store import RunStore
 from core.runs.launch import (
     CLUSTER_QUEUE,
     LOCK_TIMEOUT,
@@ -24,9 +24,9 @@ from core.runs.launch import (
     threads_per_run,
     worker_lock,
 )
-from core.runs.place import current_place, machine_name
-from core.runs.store import RunStore
+from core.runs.run_jobs import Execute, run_job
 from core.runs.sweep import Sweep
+from core.runs.workspace_identity import WorkspaceIdentity
 from core.workspace import Workspace
 
 CLUSTER_TIMEOUT = 10.0
@@ -42,7 +42,7 @@ def run_sweep_here(workspace: Workspace, sweep: Sweep, n_jobs: int, cluster: str
     cluster: address of a Dask scheduler, or ray://… of a Ray cluster, whose workers must see the
     same workspace folder; empty for processes of this machine.
     """
-    from core.training.job import execute
+    from core.runs.dispatch import execute
 
     try:
         with worker_lock(workspace, CLUSTER_QUEUE).acquire(timeout=LOCK_TIMEOUT):
@@ -69,7 +69,7 @@ def run_here(workspace: Workspace, run_ids: Sequence[str]) -> None:
     Raises:
         BadInput: another process carries out runs of this lane in the same workspace.
     """
-    from core.training.job import execute
+    from core.runs.dispatch import execute
 
     store = RunStore(workspace)
     try:
@@ -168,7 +168,7 @@ def run_one_job(
 ) -> None:
     """One run of several, on so many threads; does nothing when it no longer waits.
 
-    place: where the worker is that holds the lane (core.runs.place). token: see RunStore.register.
+    place: where the worker is that holds the lane (core.jobs.process_place). token: see RunStore.register.
     """
     import torch
 

@@ -4,8 +4,8 @@ say it."""
 from core.data.datasets import read_datasets
 from core.data.samples import read_samples
 from core.errors import Damaged
-from core.models.library import read_backbones
-from core.runs.known import damaged_runs
+from core.jobs.run_cache import damaged_runs
+from core.models.backbone_store import read_backbones
 from core.runs.sweep import read_sweeps
 from core.workspace import Workspace
 

@@ -9,8 +9,8 @@ after whatever break, hears the same.
 import math
 from collections.abc import Sequence
 
-from core.runs.reporter import Decision
-from core.runs.store import Run, RunStore
+from core.jobs.reporter import Decision
+from core.jobs.store import Run, RunStore
 
 FACTORS = (2, 3, 4)
 CONTROLS = ("zero-shot", "scratch")

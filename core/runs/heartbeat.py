@@ -16,10 +16,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from core.durable import make_folder
+from core.files.durable import make_folder
+from core.jobs.filesystems import shared_filesystem
+from core.jobs.process_place import current_place, machine_name
 from core.program import PROGRAM
-from core.runs.filesystems import shared_filesystem
-from core.runs.place import current_place, machine_name
 
 BEAT_INTERVAL = 1.0
 STALLED_AFTER = 15.0

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from core.jobs.process_place import current_place
+from core.jobs.store import Run, RunStore
 from core.runs.heartbeat import CONFIRMED_AFTER, ChangeWatcher, Stall, StallCheck, check_heartbeat
-from core.runs.place import current_place
-from core.runs.store import Run, RunStore
 from core.workspace import PROJECT, Workspace
 
 CLUSTER_QUEUE = "cluster"

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from core.access import require_writable
 from core.data.datasets import Dataset, delete_dataset, list_datasets
 from core.data.samples import Sample, delete_sample
-from core.durable import remove_folder
 from core.errors import BadInput
+from core.files.durable import remove_folder
+from core.jobs.store import Run, RunStore
 from core.models.card import BackboneCard
-from core.runs.store import Run, RunStore
+from core.read_only import require_writable
 from core.runs.sweep import Sweep
 from core.workspace import Workspace
 

@@ -4,14 +4,14 @@ stored by them."""
 import dataclasses
 from pathlib import Path
 
-from core.access import require_writable
 from core.data.datasets import Dataset, list_datasets, load_dataset
 from core.data.samples import Sample, list_samples, save_sample
 from core.errors import BadInput, NameTaken
+from core.jobs.store import NAME_LENGTH, Run, RunStore
+from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, load_card
-from core.models.library import list_backbones
-from core.named import names_lock, validate_new_name
-from core.runs.store import NAME_LENGTH, Run, RunStore
+from core.names import names_lock, validate_new_name
+from core.read_only import require_writable
 from core.runs.submit import backbone_names_in_training
 from core.runs.sweep import Sweep, find_sweep, list_sweeps
 from core.workspace import Workspace, read_json, write_json

@@ -6,16 +6,16 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from core.data.datasets import Dataset, find_dataset
-from core.data.options import to_cli_args
 from core.data.preprocessing import default_min_count
+from core.data.read_options import to_cli_args
 from core.data.samples import Sample, find_sample
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.freezing.strategies import complete_options
+from core.jobs.store import Run, RunStore
+from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
-from core.models.library import find_backbone
 from core.program import COMMAND
-from core.runs.store import Run, RunStore
 from core.runs.submit import command_line
 from core.runs.sweep import Sweep, SweepSpec, expand_requests, sweep_command_line, sweep_train_flags
 from core.training.settings import request_from_json

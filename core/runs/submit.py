@@ -13,14 +13,14 @@ from core.data.paths import check_input, format_path
 from core.errors import BadInput, NameTaken
 from core.freezing.plan import make_plan
 from core.freezing.strategies import describe_strategy
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
+from core.models.backbone_store import find_backbone, list_backbones
 from core.models.card import HeadSettings
-from core.models.library import find_backbone, list_backbones
 from core.models.registry import complete_settings, settings_to_flags
-from core.named import names_lock
+from core.names import names_lock
 from core.program import COMMAND
 from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
-from core.runs.store import RESUMABLE_STATUSES, Run, RunStore
-from core.training.defaults import AUTO, count_training_rows, presets_for
+from core.training.default_settings import AUTO, count_training_rows, presets_for
 from core.training.objectives import OBJECTIVES
 from core.training.settings import (
     MASK_SHARE,
@@ -270,7 +270,7 @@ def train_flags(
     differs from it.
 
     settings: one for each of several numbers of training rows, or a single one. presets: for each
-    of them, what every preset stands for there (core.training.defaults.presets_for). None where no
+    of them, what every preset stands for there (core.training.default_settings.presets_for). None where no
     preset with the same flags gives all.
     """
     # Of two equally short ways the one with a fixed preset comes first: it says more.

@@ -19,17 +19,17 @@ from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, Damaged, NameTaken
 from core.freezing.plan import make_plan
 from core.freezing.strategies import STRATEGIES, complete_options, describe_strategy
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
+from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
-from core.models.library import find_backbone
-from core.named import names_lock
+from core.names import names_lock
 from core.program import COMMAND
+from core.runs.estimate import Estimate, calibration_runs, estimate_seconds
 from core.runs.halving import CONTROLS, FACTORS, plan_rungs
 from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
-from core.runs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.runs.submit import check_rows_to_train, head_flags, train_flags
 from core.stored import check_timestamp
-from core.training.defaults import AUTO, count_training_rows, presets_for
-from core.training.estimate import Estimate, calibration_runs, estimate_seconds
+from core.training.default_settings import AUTO, count_training_rows, presets_for
 from core.training.settings import FinetuneRequest, TrainSettings, head_from_json
 from core.workspace import Workspace, check_name
 

@@ -16,8 +16,8 @@ from core.evaluation.format_metrics import (
     missing_sentence,
 )
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
-from core.runs.predictions import StoredScores, read_prediction_array
-from core.runs.store import Run
+from core.jobs.predictions import StoredScores, read_prediction_array
+from core.jobs.store import Run
 from core.runs.sweep import Arm, Sweep, arm_of_run
 from core.workspace import Workspace, nan_to_none
 

@@ -15,18 +15,16 @@ from typing import Any
 
 from filelock import Timeout
 
-from core.rights import private_files
-from core.runs.carry_out import GPU_FAILED_MESSAGE, Execute, run_job
-from core.runs.carry_out import OUT_OF_MEMORY_MESSAGE as OUT_OF_MEMORY_MESSAGE
-from core.runs.carry_out import StoreReporter as StoreReporter
-from core.runs.carry_out import explain_failure as explain_failure
+from core.files.permissions import private_files
+from core.files.write_guard import guard_writes
+from core.jobs.database import is_busy
+from core.jobs.filesystems import shared_filesystem
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run, RunStore
 from core.runs.cluster import local_processes, run_jobs_in_parallel
 from core.runs.cluster import run_one_job as run_one_job
 from core.runs.cluster import run_sweep_here as run_sweep_here
-from core.runs.database import is_busy
-from core.runs.filesystems import shared_filesystem
 from core.runs.heartbeat import Heartbeat
-from core.runs.identity import WorkspaceIdentity, WorkspaceReplaced
 from core.runs.launch import (
     LOCK_TIMEOUT,
     QUEUES,
@@ -37,10 +35,12 @@ from core.runs.launch import (
     worker_heartbeat,
     worker_lock,
 )
-from core.runs.reporter import Reporter
-from core.runs.store import Run, RunStore
+from core.runs.run_jobs import GPU_FAILED_MESSAGE, Execute, run_job
+from core.runs.run_jobs import OUT_OF_MEMORY_MESSAGE as OUT_OF_MEMORY_MESSAGE
+from core.runs.run_jobs import StoreReporter as StoreReporter
+from core.runs.run_jobs import explain_failure as explain_failure
+from core.runs.workspace_identity import WorkspaceIdentity, WorkspaceReplaced
 from core.workspace import Workspace, WorkspaceMissing, remove_leftovers, workspace_root
-from core.write_guard import guard_writes
 
 IDLE_TIMEOUT = 600.0
 POLL_INTERVAL = 0.05
@@ -196,14 +196,14 @@ def preload_torch() -> None:
     import torch
     import torch._dynamo
 
-    import core.training.job  # noqa: F401
+    import core.runs.dispatch  # noqa: F401
 
     torch.set_num_threads(threads_per_run())
 
 
 def execute_run(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
-    """An Execute: core.training.job's, imported once it is needed."""
-    from core.training.job import execute
+    """An Execute: core.runs.dispatch's, imported once it is needed."""
+    from core.runs.dispatch import execute
 
     return execute(workspace, run, reporter)
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
-from core.outputs import check_output_folder, output_folder
-from core.runs.store import Run, RunStore
+from core.files.outputs import check_output_folder, output_folder
+from core.jobs.store import Run, RunStore
 from core.workspace import Workspace
 
 

@@ -11,14 +11,15 @@ from core.data.datasets import Dataset, require_labels, select_training_rows
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import Plan, make_plan
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run
 from core.models.backbone import build_network, load_backbone, save_backbone
+from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
-from core.models.library import find_backbone
 from core.models.network import Network
-from core.runs.reporter import Reporter
-from core.runs.store import Run
-from core.training.before import baseline_scores
-from core.training.feeding import RowTensors
+from core.training.baseline_scores import baseline_scores
+from core.training.batched_heads import batched_heads_folder, fit_batched_heads, should_batch_heads
+from core.training.batches import RowTensors
 from core.training.loop import FitResult, fit
 from core.training.pretrain import CARD_METRICS, LICENCES
 from core.training.results import (
@@ -33,8 +34,7 @@ from core.training.results import (
     scored_rows,
 )
 from core.training.settings import FinetuneRequest
-from core.training.table import apply_frozen_prefix, load_rows
-from core.training.together import batched_heads_folder, fit_batched_heads, should_batch_heads
+from core.training.training_rows import apply_frozen_prefix, load_rows
 from core.workspace import Workspace
 
 

@@ -12,13 +12,15 @@ from torch import Tensor
 
 from core.errors import BadInput, RunError
 from core.freezing.plan import Plan
+from core.jobs.reporter import Point, Reporter
 from core.models.network import Network
-from core.runs.reporter import Point, Reporter
+from core.training.batches import RowTensors, iterate_batches
 from core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from core.training.feeding import RowTensors, iterate_batches
-from core.training.late import DeferredScalars
+from core.training.cuda_graph import CudaGraphStep
+from core.training.deferred_scalars import DeferredScalars
 from core.training.lazy_adam import LazyAdamW, use_sparse_gradients
-from core.training.methods import (
+from core.training.losses import CLICK_TASK, Task
+from core.training.param_groups import (
     L2SPPenalty,
     ParamGroup,
     add_lora,
@@ -31,9 +33,7 @@ from core.training.methods import (
     set_trainable,
     update_autofreeze_depth,
 )
-from core.training.recorded import CudaGraphStep
 from core.training.settings import TrainSettings
-from core.training.task import CLICK_TASK, Task
 
 CHECKPOINT_SECONDS = 15.0
 POINTS_PER_EPOCH = 50
@@ -55,7 +55,7 @@ class FitResult:
     halted: epochs after which successive halving ended it, 0 where it did not. earlier_seconds: seconds
     trained before the checkpoint that this call went on from; a broken run that ends alike is
     equal, so it is not compared. Below 0 where this call trained other arms too
-    (core.training.together).
+    (core.training.batched_heads).
     """
 
     best_epoch: int

@@ -12,12 +12,14 @@ from core.data.split import SPLIT_PARTS
 from core.errors import BadInput
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import make_pretraining_plan
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run
 from core.models.backbone import build_network, describe_stages, save_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.registry import complete_settings
-from core.runs.reporter import Reporter
-from core.runs.store import Run
+from core.training.initialise import initialise
 from core.training.loop import FitResult, fit
+from core.training.losses import predict
 from core.training.objectives import OBJECTIVES, stage_origins
 from core.training.pretext import train_pretext
 from core.training.results import (
@@ -31,9 +33,7 @@ from core.training.results import (
     scored_rows,
 )
 from core.training.settings import PretrainRequest
-from core.training.starts import initialise
-from core.training.table import load_rows
-from core.training.task import predict
+from core.training.training_rows import load_rows
 from core.workspace import Workspace
 
 LICENCES = {True: "Apache-2.0 (simulated data)", False: "as the training data's own licence allows"}

@@ -10,11 +10,11 @@ import torch
 from core.data.datasets import Dataset, load_labels, select_test_rows, select_training_rows
 from core.evaluation.metrics import compute_metrics
 from core.freezing.plan import Plan
+from core.jobs.store import Run
 from core.models.network import Network
-from core.runs.store import Run
 from core.training.loop import FitResult
-from core.training.table import TrainingRows
-from core.training.task import predict
+from core.training.losses import predict
+from core.training.training_rows import TrainingRows
 
 SCORED_PARTS = ("target_validation", "target_test", "source_test")
 THRESHOLD_RULE = "highest F1 on validation rows"

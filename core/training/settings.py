@@ -84,7 +84,7 @@ PRESETS: dict[str, TrainSettings] = {
     ),
 }
 """Fixed settings by name. What the default is, one of them or others, is decided by
-core.training.defaults alone."""
+core.training.default_settings alone."""
 
 MASK_SHARE = 0.2
 """Share of fields that RFD replaces and MFP hides unless told otherwise (the paper tries 0.1 to
@@ -150,7 +150,7 @@ class FinetuneRequest:
     all. group: runs launched by one click share it. rungs: (epoch, arms that go on after it) of a
     sweep with successive halving (core.runs.halving). rates: learning rates of the sweep's runs
     that are this one but for the rate, its own among them; they may train together
-    (core.training.together).
+    (core.training.batched_heads).
     """
 
     dataset: str

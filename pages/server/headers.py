@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import BadInput
-from pages.components.scripts import INLINE_SCRIPTS
+from pages.components.shared.inline_scripts import INLINE_SCRIPTS
 
 ANCESTORS_VARIABLE = "THAW_FRAME_ANCESTORS"
 _ANCESTOR = re.compile(r"https?://(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:([0-9]{1,5}|\*))?")

@@ -5,8 +5,8 @@ import pytest
 
 from core.data.preprocessing import Preprocessing, fit_preprocessing
 from core.data.profile import drift_counts
-from core.training.unknown_values import known_shares
-from tests.core.training.changed_spellings import Columns, simulate_columns, to_table
+from core.inference.unknown_values import known_shares
+from tests.core.inference.changed_spellings import Columns, simulate_columns, to_table
 
 
 @pytest.fixture(scope="module")

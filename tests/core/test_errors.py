@@ -31,9 +31,9 @@ from core.errors import (
     caused_by_system,
     explain_system_error,
 )
+from core.jobs.database import is_busy
 from core.models.backbone import load_weights
 from core.models.card import load_card
-from core.runs.database import is_busy
 from core.training.checkpoint import read_checkpoint
 from core.workspace import write_atomic
 from tests.faults.disks import fill_disk, remount_read_only

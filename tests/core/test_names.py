@@ -12,15 +12,15 @@ import pytest
 
 from core.__main__ import main
 from core.data.datasets import Dataset, list_datasets, load_encoded, prepare
-from core.data.ingest import ingest
 from core.data.preprocessing import fit_preprocessing
+from core.data.reading.ingest import ingest
 from core.data.samples import delete_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
+from core.models.backbone_store import list_backbones
 from core.models.exchange import export_backbone
-from core.models.library import list_backbones
-from core.named import names_lock
+from core.names import names_lock
 from core.runs.submit import submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, list_sweeps, submit_sweep
 from core.training.settings import PretrainRequest
@@ -63,7 +63,7 @@ def test_a_name_of_other_rows_is_refused_before_the_file_is_read(
 ) -> None:
     ingest(workspace, write(tmp_path, text(rows(200)), "one"), "x")
     other = write(tmp_path, text(rows(300, seed=5)), "two")
-    monkeypatch.setattr("core.data.ingest.read_file_rows", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("core.data.reading.ingest.read_file_rows", lambda *_: pytest.fail("read"))
     with pytest.raises(BadInput, match="already a sample named 'x', with other rows"):
         ingest(workspace, other, "x")
 
@@ -220,7 +220,7 @@ def test_a_command_that_was_stopped_while_it_held_the_names_is_said(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("core.named.NAMES_LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr("core.names.NAMES_LOCK_TIMEOUT", 0.2)
     path = write(tmp_path, text(rows(200)))
     words = ["ingest", str(path), "--name", "x", "--no-prepare"]
     with names_lock(workspace):

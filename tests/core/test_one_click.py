@@ -9,7 +9,7 @@ import pytest
 
 from core.__main__ import main
 from core.data.datasets import find_dataset
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
 from core.workspace import Workspace, open_workspace
 from tests.missing.examples import Example
 from tests.missing.made import with_parts

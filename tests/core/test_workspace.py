@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.command_output import CommandResult
+from core.cli.output import CommandResult
 from core.errors import BadInput
 from core.workspace import nan_to_none, open_workspace, read_json, write_json
 

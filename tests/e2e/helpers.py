@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
 from core.workspace import PROJECT, open_workspace
 
 START_SECONDS = 60.0

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.components.chart import chart
+from pages.components.shared.chart import chart
 
 st.set_page_config(page_title="Live chart", page_icon="assets/icon.svg")
 

@@ -8,11 +8,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.data.datasets import prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.models.library import list_backbones
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.workspace import open_workspace
 from tests.e2e.helpers import (
     LONG_TIMEOUT_MS,

@@ -10,10 +10,10 @@ import pytest
 from playwright.sync_api import Page, Position, WebSocketRoute, expect
 
 from core.data.datasets import prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
 from core.workspace import open_workspace, read_json, write_json
 from tests.e2e.helpers import (
     LONG_TIMEOUT_MS,

@@ -9,11 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Page, Request
 
 from core.data.datasets import Dataset
+from core.jobs.store import RunStore
 from core.report.html_page import Section
 from core.report.html_page import page as whole_page
 from core.report.html_report import write_report
-from core.report.subject import sweep_report_data
-from core.runs.store import RunStore
+from core.report.report_data import sweep_report_data
 from core.workspace import Workspace
 from tests.core.report.helpers import finished_sweep
 from tests.e2e.helpers import OpenPage

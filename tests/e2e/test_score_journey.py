@@ -11,10 +11,10 @@ from playwright.sync_api import expect
 
 import core.__main__
 from core.data.datasets import prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.runs.store import Run
+from core.jobs.store import Run
 from core.training.settings import FinetuneRequest
 from core.workspace import open_workspace
 from tests.core.training.helpers import QUICK, carry_out

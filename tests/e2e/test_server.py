@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from core.access import READ_ONLY
+from core.read_only import READ_ONLY
 from core.workspace import PROJECT
-from pages.server.connections import REQUEST_SECONDS
+from pages.server.connection_limit import REQUEST_SECONDS
 from pages.server.headers import security_headers
-from pages.server.sessions import FIRST_MESSAGE_SECONDS
+from pages.server.session_limit import FIRST_MESSAGE_SECONDS
 from tests.e2e.helpers import Server
 from tests.e2e.visitor import Session, falls_below, memory, put
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from core.demo import demo_sweep
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
+from core.runs.demo import demo_sweep
 from core.runs.sweep import cancel_sweep
 from core.workspace import PROJECT, open_workspace
 from tests.e2e.helpers import OpenPage, Server, wait_until_idle

@@ -10,10 +10,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.data.datasets import prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
 from core.runs.sweep import find_sweep
 from core.workspace import open_workspace
 from tests.e2e.helpers import OpenPage, Server, set_number, wait_until_idle

@@ -12,11 +12,11 @@ import zipfile
 from pathlib import Path
 
 from core.data.datasets import prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.runs.database import MIGRATIONS
-from core.runs.store import RunStore
+from core.jobs.database import MIGRATIONS
+from core.jobs.store import RunStore
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained

@@ -5,8 +5,8 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from core.jobs.store import Run, RunStore
 from core.models.card import HeadSettings
-from core.runs.store import Run, RunStore
 from core.runs.sweep import Arm, SweepSpec, expand_requests
 from core.training.settings import (
     FinetuneRequest,

@@ -25,13 +25,13 @@ from typing import Any
 
 import psutil
 
-from core.models.library import list_backbones
-from core.runs import carry_out, launch
+from core.jobs.reporter import Reporter
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
+from core.models.backbone_store import list_backbones
+from core.runs import dispatch, launch, run_jobs
 from core.runs import worker as worker_module
 from core.runs.launch import refresh_statuses
-from core.runs.reporter import Reporter
-from core.runs.store import RESUMABLE_STATUSES, Run, RunStore
-from core.training import finetune, job, loop, prefix, pretrain, together
+from core.training import batched_heads, finetune, loop, prefix_cache, pretrain
 from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
 from tests.faults.kill_rounds import ROUNDS, every, submit
@@ -40,11 +40,11 @@ from tests.faults.outcomes import outcome, require_same
 Place = tuple[Any, str, int]
 PLACES: dict[str, Place] = {
     "while claiming a run": (RunStore, "claim", 1),
-    "while caching the frozen prefix": (prefix, "_fill", 1),
-    "between rows of metrics": (carry_out.StoreReporter, "points", 40),
+    "while caching the frozen prefix": (prefix_cache, "_fill", 1),
+    "between rows of metrics": (run_jobs.StoreReporter, "points", 40),
     "during a checkpoint": (loop, "save_checkpoint", 20),
     "while storing the model": (finetune, "save_backbone", 1),
-    "while writing the result": (job, "write_json", 1),
+    "while writing the result": (dispatch, "write_json", 1),
     "while marking a run as done": (RunStore, "finish", 1),
 }
 """Owner and name of a function, and up to which of its calls, by chance, the worker is killed in
@@ -52,7 +52,7 @@ it."""
 MORE_PLACES: dict[str, dict[str, Place]] = {
     "pretrainings and a mixing": {"while storing a backbone": (pretrain, "save_backbone", 1)},
     "heads trained together": {
-        "while keeping heads that train together": (together.BatchedHeads, "save", 3)
+        "while keeping heads that train together": (batched_heads.BatchedHeads, "save", 3)
     },
 }
 ANY = "at any moment"
@@ -77,7 +77,7 @@ def watched_execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             (workspace.logs / "twice").touch()
-        return job.execute(workspace, run, reporter)
+        return dispatch.execute(workspace, run, reporter)
 
 
 def worker(
@@ -88,7 +88,7 @@ def worker(
 
     def main() -> None:
         # Checkpoints by time within an epoch as well, though these runs take a second.
-        loop.CHECKPOINT_SECONDS = together.CHECKPOINT_SECONDS = 0.02
+        loop.CHECKPOINT_SECONDS = batched_heads.CHECKPOINT_SECONDS = 0.02
         os.environ["THAW_ARMS"] = str(arms)
         if place:
             owner, name, _ = place

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.data.datasets import delete_dataset, list_datasets, prepare
-from core.data.ingest import ingest
 from core.data.profile import profile_columns
+from core.data.reading.ingest import ingest
 from core.data.samples import list_samples, read_sample_rows
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.data.split import SplitSpec

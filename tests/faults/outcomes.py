@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from core.runs.store import Run, RunStore
+from core.jobs.store import Run, RunStore
 from core.workspace import Workspace
 
 SECONDS = "seconds"

@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from core.data.datasets import find_dataset, list_datasets, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.samples import delete_sample, find_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
-from core.models.library import find_backbone, list_backbones
-from core.runs import kept, launch
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
+from core.models.backbone_store import find_backbone, list_backbones
+from core.runs import artifacts, launch
 from core.runs.renaming import rename_run
-from core.runs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.runs.worker import execute_run, run_worker
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import BUNDLED_BACKBONES, Workspace, open_workspace, remove_leftovers
@@ -73,7 +73,7 @@ def steps(workspace: Workspace, files: Path) -> dict[str, Callable[[], object]]:
 
     def imported() -> None:
         # These take torch, which takes seconds to import.
-        from core.models.importing import import_backbone
+        from core.models.backbone_import import import_backbone
 
         if "taken in" not in {card.name for card in list_backbones(workspace)}:
             import_backbone(workspace, files / "backbone", "taken in")
@@ -100,12 +100,12 @@ def steps(workspace: Workspace, files: Path) -> dict[str, Callable[[], object]]:
     def scored() -> None:
         run = _run(store)
         assert run is not None
-        kept.score_and_store(workspace, run.id, files / "2.tsv", "2.tsv", "reject")
+        artifacts.score_and_store(workspace, run.id, files / "2.tsv", "2.tsv", "reject")
 
     def exported() -> None:
         run = _run(store)
         assert run is not None
-        kept.export_and_store(workspace, run.id)
+        artifacts.export_and_store(workspace, run.id)
 
     def written() -> None:
         simulate(workspace.root.parent / "out.tsv", ROWS, "both", 3)
@@ -165,9 +165,9 @@ def state_of(workspace: Workspace) -> State:
                 found[f"run {run.name}"] = digest(
                     workspace.runs / run.id, "predictions.npz", "model/model.safetensors"
                 )
-            for one in kept.list_scorings(workspace, run.id):
+            for one in artifacts.list_scorings(workspace, run.id):
                 found[f"scoring of {run.name}"] = digest(one.folder, "predictions.csv")
-            if export := kept.find_artifact(workspace, run.id, kept.EXPORT):
+            if export := artifacts.find_artifact(workspace, run.id, artifacts.EXPORT):
                 found[f"export of {run.name}"] = digest(export.folder, "*.zip")
     if (output := workspace.root.parent / "out.tsv").exists():
         found["output"] = digest(output.parent, output.name)
@@ -190,16 +190,16 @@ def in_this_process() -> None:
     def score(
         workspace: Workspace, run_id: str, source: Path, target: Path, *_: object
     ) -> dict[str, Any]:
-        from core.training.apply import score_file
+        from core.inference.evaluate_run import score_file
 
         return score_file(workspace, RunStore(workspace).get(run_id), source, target)
 
     def export_run(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:
-        from core.training.export import export_model
+        from core.inference.export import export_model
 
         return export_model(workspace, RunStore(workspace).get(run_id), target)
 
-    kept.score_in_subprocess, kept.export_in_subprocess = score, export_run  # type: ignore[assignment]
+    artifacts.score_in_subprocess, artifacts.export_in_subprocess = score, export_run  # type: ignore[assignment]
     launch.ensure_worker = lambda *_: None
 
 

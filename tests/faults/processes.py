@@ -122,10 +122,11 @@ class Processes:
 def worker(folder: Path, root: str, linger: str) -> None:
     """A worker of the lane cpu, each run behind a lock of its own: two at once would be seen in the
     journal."""
+    from core.jobs.reporter import Reporter
+    from core.jobs.store import Run
+    from core.runs import dispatch
     from core.runs import worker as worker_module
-    from core.runs.reporter import Reporter
-    from core.runs.store import Run
-    from core.training import job, loop
+    from core.training import loop
 
     def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
         place = f"{workspace.root.stat().st_ino} {run.id}\n"
@@ -140,7 +141,7 @@ def worker(folder: Path, root: str, linger: str) -> None:
                 word = "twice"
             journal.write(f"{word} {place}")
             journal.flush()
-            return job.execute(workspace, run, reporter)
+            return dispatch.execute(workspace, run, reporter)
 
     # Checkpoints by time within an epoch as well, though these runs take less than a second.
     loop.CHECKPOINT_SECONDS = 0.02
@@ -150,8 +151,8 @@ def worker(folder: Path, root: str, linger: str) -> None:
 def app(_: Path, root: str) -> None:
     """What every open page of an app does, without end."""
     from core.errors import ThawError
+    from core.jobs.store import RunStore
     from core.runs.launch import refresh_statuses
-    from core.runs.store import RunStore
 
     workspace = Workspace(Path(root))
     while True:
@@ -168,7 +169,7 @@ def command(_: Path, *words: str) -> None:
     """`python -m core …`, with the server's reader of files at hand, which takes as long to start
     as torch."""
     from core.__main__ import main
-    from core.data import reader_process
+    from core.data.reading import reader_process
 
     reader_process._server._owner = os.getpid()
     os._exit(main(words))

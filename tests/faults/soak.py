@@ -27,8 +27,8 @@ from core.data.datasets import list_datasets, load_encoded
 from core.data.preprocessing import load_preprocessing
 from core.data.samples import list_samples, read_sample_rows
 from core.errors import ThawError
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.runs.launch import is_worker_alive
-from core.runs.store import RESUMABLE_STATUSES, Run, RunStore
 from tests.faults.outcomes import outcome, require_same
 from tests.faults.processes import FAKETIME, Processes
 from tests.faults.soak_world import ROWS, SEEDS, STRATEGIES, Key, Template, World

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from core.data.datasets import find_dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.models.library import list_backbones
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.training.settings import FinetuneRequest, PretrainRequest, Request, TrainSettings
 from core.workspace import open_workspace
 from tests.core.models.references import SMALL

@@ -1,4 +1,4 @@
-"""Bad files made by hand, beyond those of tests/core/data/test_bad_input.py: a sentence, and
+"""Bad files made by hand, beyond those of tests/core/data/reading/test_bad_input.py: a sentence, and
 nothing changed."""
 
 import gzip
@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.data import guard
-from core.data.ingest import ingest
+from core.data.archives import bounded_reader
+from core.data.reading.ingest import ingest
 from core.data.samples import read_sample_rows
 from core.errors import BadInput
 from core.workspace import Workspace
@@ -150,7 +150,7 @@ def test_a_parquet_file_that_unfolds_to_far_more_than_it_is(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run-length encoding makes rows for nothing, and sizes in the footer do not show it."""
-    monkeypatch.setattr(guard, "RATIO_MIN_BYTES", 2**20)
+    monkeypatch.setattr(bounded_reader, "RATIO_MIN_BYTES", 2**20)
     count = 400_000
     columns = {"label": pa.array(np.arange(count) % 2, pa.int8())}
     columns |= {f"I{i}": pa.nulls(count, pa.float64()) for i in range(1, 14)}

@@ -13,12 +13,12 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset
+from core.jobs.store import RunStore
 from core.models import backbone
 from core.models.backbone import load_backbone, save_backbone
+from core.runs.dispatch import execute
 from core.runs.launch import worker_lock
-from core.runs.store import RunStore
 from core.runs.worker import run_worker
-from core.training.job import execute
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import PROJECT, Workspace, write_json
 from tests.core.training.helpers import ListReporter, carry_out, pretrained

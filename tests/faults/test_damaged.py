@@ -20,8 +20,8 @@ import streamlit as st
 from core.__main__ import main
 from core.data.datasets import list_datasets
 from core.data.samples import list_samples
-from core.models.library import list_backbones
-from core.runs import known
+from core.jobs import run_cache
+from core.models.backbone_store import list_backbones
 from core.workspace import Workspace
 from tests.pages.places import Place, furnished_copy, places, serve
 
@@ -126,7 +126,7 @@ def check_everything(
 ) -> tuple[str, str]:
     """Opens every page and gives every listing command; (what pages said, what commands said on
     standard error)."""
-    known._cache_by_file.cache_clear()
+    run_cache._cache_by_file.cache_clear()
     pages = ""
     for place in places(ids):
         app = place.open()
@@ -196,7 +196,7 @@ def test_a_damaged_store_is_named_and_nothing_is_made_over_it(
         path.unlink()
     STORES[damage](workspace.database)
     before = workspace.database.read_bytes() if workspace.database.is_file() else None
-    known._cache_by_file.cache_clear()
+    run_cache._cache_by_file.cache_clear()
     for page in (
         "home",
         "data",
@@ -240,7 +240,7 @@ def test_a_damaged_run_in_the_store_is_named_and_all_else_works(
     column, value = RECORDS[damage]
     with contextlib.closing(sqlite3.connect(workspace.database)) as database, database:
         database.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, ids["run"]))
-    known._cache_by_file.cache_clear()
+    run_cache._cache_by_file.cache_clear()
     said = ""
     for place in places(ids):
         if place.page in ("home", "run", "compare", "score", "learn"):

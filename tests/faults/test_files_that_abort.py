@@ -15,14 +15,14 @@ import pytest
 from benchmarks.torture_binaries import encrypted_parquet
 from core.__main__ import main
 from core.data.datasets import Dataset
-from core.data.ingest import ingest
-from core.data.read_rows import detect_file_format
+from core.data.reading.ingest import ingest
+from core.data.reading.read_rows import detect_file_format
 from core.data.schema import FIELDS, LABEL
 from core.errors import BadInput, ReaderFailed
-from core.training.apply import score_file
+from core.inference.evaluate_run import score_file
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace
-from pages.components import read_form
+from pages.components.shared import read_options_form
 from tests.core.data.helpers import fingerprint, rows, text, write
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.faults.mutations import parquet_columns
@@ -67,8 +67,8 @@ def test_the_command(
 
 
 def test_a_look_at_it_as_the_page_has_it(aborting: Path) -> None:
-    file = read_form.SourceFile(aborting, "mine.parquet", "key")
-    found = read_form._inspect(file, read_form.ReadOptions(), need_label=True)
+    file = read_options_form.SourceFile(aborting, "mine.parquet", "key")
+    found = read_options_form._inspect(file, read_options_form.ReadOptions(), need_label=True)
     assert found.error.startswith("'mine.parquet' ended the process that read it")
 
 

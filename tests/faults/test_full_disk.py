@@ -19,13 +19,12 @@ from streamlit.runtime.scriptrunner import exec_code
 from streamlit.testing.v1 import AppTest
 
 from app import explain
-from core import demo
 from core.__main__ import main
 from core.errors import BadInput, RunError
+from core.jobs.database import keep_connection
+from core.models.backbone_store import list_backbones
 from core.models.exchange import export_backbone
-from core.models.library import list_backbones
-from core.runs import command, errands, launch
-from core.runs.database import keep_connection
+from core.runs import demo, launch, subprocess_commands, tasks
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import rows, text
 from tests.faults.disks import fill_disk, remount_read_only
@@ -252,9 +251,9 @@ def commands_told(monkeypatch: pytest.MonkeyPatch) -> None:
         ) -> None:
             self.start = lambda: target(*args)
 
-    monkeypatch.setattr(command, "run_command", run)
-    monkeypatch.setattr(errands, "threading", SimpleNamespace(Thread=Now))
-    monkeypatch.setattr(errands, "_tasks", {})
+    monkeypatch.setattr(subprocess_commands, "run_command", run)
+    monkeypatch.setattr(tasks, "threading", SimpleNamespace(Thread=Now))
+    monkeypatch.setattr(tasks, "_tasks", {})
 
 
 @pytest.mark.usefixtures("costs_in_process", "commands_told")
@@ -284,7 +283,7 @@ def test_a_disk_that_fills_up_while_someone_presses(
             assert not app.exception and FULL in errors(app), f"{name}: {errors(app)}"
             ballast.unlink()
         assert kept(workspace) == before, name
-        errands._tasks.clear()
+        tasks._tasks.clear()
         assert FULL not in errors(app.run()), f"{name}: with room again"
 
 
@@ -312,9 +311,9 @@ def test_a_disk_that_fills_up_under_a_dialog(
     shutil.copytree(furnished[0].root, home)
 
     def dialog(kind: str, run_id: str) -> None:
-        from core.runs.store import RunStore
-        from pages.components import run_actions
-        from pages.components.common import workspace
+        from core.jobs.store import RunStore
+        from pages.components.compare import run_actions
+        from pages.components.shared.common import workspace
 
         getattr(run_actions, kind)([RunStore(workspace()).get(run_id)])
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from core.data.datasets import Dataset
-from core.leftovers import remove_leftovers_below
-from core.outputs import check_output_folder
+from core.files.leftovers import remove_leftovers_below
+from core.files.outputs import check_output_folder
 from core.workspace import PROJECT, Workspace, open_workspace
 
 

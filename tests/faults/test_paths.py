@@ -11,8 +11,8 @@ import pytest
 
 from core.__main__ import main
 from core.data.datasets import find_dataset
-from core.models.library import find_backbone
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
+from core.models.backbone_store import find_backbone
 from core.workspace import Workspace
 from tests.core.data.helpers import rows, text, write
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from core.data.datasets import Dataset
+from core.jobs.store import RunStore
 from core.runs.launch import threads_per_run
-from core.runs.store import RunStore
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import PROJECT, Workspace
 from tests.core.training.helpers import pretrained

@@ -15,14 +15,14 @@ import pytest
 import torch
 
 from core.data.datasets import Dataset, list_datasets, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, list_samples
 from core.data.split import SplitSpec
 from core.errors import explain_system_error
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run, RunStore
 from core.runs import worker
 from core.runs.launch import refresh_statuses
-from core.runs.reporter import Reporter
-from core.runs.store import Run, RunStore
 from core.runs.worker import OUT_OF_MEMORY_MESSAGE, explain_failure, run_worker
 from core.training.checkpoint import Progress, save_checkpoint
 from core.training.settings import FinetuneRequest, TrainSettings
@@ -122,7 +122,7 @@ def test_a_disk_that_fills_up_under_a_run(
 
 
 def worker_execute() -> Any:
-    from core.training.job import execute
+    from core.runs.dispatch import execute
 
     return execute
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
+from core.jobs.filesystems import shared_filesystem
+from core.jobs.process_place import current_place
+from core.jobs.store import RunStore
 from core.runs import worker
 from core.runs.cluster import run_one_job
-from core.runs.filesystems import shared_filesystem
 from core.runs.launch import CLUSTER_QUEUE, is_worker_alive, worker_lock
-from core.runs.place import current_place
-from core.runs.store import RunStore
 from core.runs.worker import run_worker
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
-from tests.core.runs.mounts import journal_mode, pretend_local
+from tests.core.jobs.mounts import journal_mode, pretend_local
 from tests.core.runs.processes import ENVIRONMENT, start_pretender, wait_for
 
 REQUEST = FinetuneRequest("d-1", "b-1")
@@ -27,7 +27,7 @@ WRITES = 300
 WRITER = """
 import sys
 from pathlib import Path
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
 from core.workspace import Workspace
 
 store = RunStore(Workspace(Path(sys.argv[1])))

@@ -11,11 +11,11 @@ from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import list_datasets
 from core.data.samples import list_samples
-from core.models.library import list_backbones
-from core.runs.database import MIGRATIONS
-from core.runs.store import RunStore
+from core.jobs.database import MIGRATIONS
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
+from core.runs.dispatch import execute
 from core.runs.worker import run_worker
-from core.training.job import execute
 from core.workspace import PROJECT, Workspace, open_workspace
 
 KEPT = sorted((Path(__file__).parent / "workspaces").glob("schema-*.zip"))

@@ -15,20 +15,20 @@ from plotly.basedatatypes import BaseFigure
 from streamlit.testing.v1 import AppTest
 
 from core.__main__ import build_parser, main
-from core.command_output import follow_run
+from core.cli.output import follow_run
 from core.data.samples import find_sample, read_sample_rows
 from core.data.schema import CATEGORICAL, NUMERIC
-from core.demo import wait_for_demo
+from core.jobs.store import RunStore
 from core.report.run_tables import arm_frame, run_frame
 from core.report.sweep_tables import arms_table, runs_table
 from core.report.table_files import to_safe_csv
-from core.runs.command import ProgressFn
-from core.runs.kept import score_and_store
-from core.runs.store import RunStore
+from core.runs.artifacts import score_and_store
+from core.runs.demo import wait_for_demo
+from core.runs.subprocess_commands import ProgressFn
 from core.runs.sweep_result import judge_arms, summarise_arms
 from core.tracking.tracked import track_run
 from core.workspace import Workspace
-from pages.components.common import workspace as of_pages
+from pages.components.shared.common import workspace as of_pages
 from tests.missing.examples import Example
 from tests.missing.made import Made
 from tests.pages.places import Place
@@ -69,7 +69,7 @@ def run_here(patch: pytest.MonkeyPatch, workspace: Workspace) -> None:
         return data
 
     patch.setenv("THAW_HOME", str(workspace.root))
-    patch.setattr("core.runs.command.run_command", run)
+    patch.setattr("core.runs.subprocess_commands.run_command", run)
     for module in ("core.runs.launch", "core.runs.submit", "core.runs.sweep"):
         patch.setattr(f"{module}.ensure_worker", lambda *_: None)
     # Examples share ids of datasets, by which pages keep what they have read.

@@ -12,19 +12,19 @@ import numpy as np
 
 from core.data.datasets import Dataset, find_dataset, load_parts
 from core.data.split import SPLIT_PARTS, summarise_parts
-from core.demo import SWEEP_NAME
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import make_plan
+from core.inference.interpolate import ALPHAS, CURVES, best_alpha
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run, RunStore
+from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings, load_card, save_card
-from core.models.library import find_backbone
+from core.runs.demo import SWEEP_NAME
+from core.runs.dispatch import execute, runtime_environment
 from core.runs.launch import CLUSTER_QUEUE
-from core.runs.reporter import Reporter
-from core.runs.store import Run, RunStore
 from core.runs.sweep import Arm, Sweep, SweepSpec, submit_sweep
 from core.runs.worker import run_job
 from core.training.finetune import finetuned_card
-from core.training.interpolate import ALPHAS, CURVES, best_alpha
-from core.training.job import execute, runtime_environment
 from core.training.loop import FitResult
 from core.training.results import build_result, evaluate_parts, prediction_arrays
 from core.training.settings import (

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from core.__main__ import main
 from core.data.datasets import find_dataset
 from core.data.simulate import simulate
+from core.jobs.store import Run, RunStore
+from core.runs.dispatch import execute
 from core.runs.launch import CLUSTER_QUEUE, worker_lock
-from core.runs.store import Run, RunStore
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
+from core.runs.verify import Difference, Verification, verify
 from core.runs.worker import run_job
-from core.training.job import execute
 from core.training.settings import FinetuneRequest, InterpolateRequest, PretrainRequest
-from core.training.verify import Difference, Verification, verify
 from core.workspace import open_workspace
 from tests.core.models.references import SMALL
 from tests.core.training.helpers import QUICK
@@ -165,7 +165,7 @@ def drive_training(template_root: Path, folder: Path, capsys: pytest.CaptureFixt
 def test_a_reader_that_is_new_is_found(tmp_path: Path) -> None:
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "new.py").write_text(
-        "from core.evaluation.delong import delong_test\n\n\n"
+        "from core.evaluation.roc_auc import delong_test\n\n\n"
         "def silent(rows):\n    return len(rows)\n\n\n"
         "def reads(result):\n    return result['auc'] + 1\n\n\n"
         "def takes(one: 'int', verdicts: list[Verdict]):\n    return verdicts\n\n\n"

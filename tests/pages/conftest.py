@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.runs.command import ProgressFn
+from core.runs.subprocess_commands import ProgressFn
 from core.workspace import Workspace
 
 
@@ -14,7 +14,7 @@ from core.workspace import Workspace
 def commands_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands carried out in this process, before the page that starts one is drawn again."""
     from core.__main__ import build_parser
-    from core.runs import errands
+    from core.runs import tasks
 
     def run(
         workspace: Workspace, words: Sequence[str], on_progress: ProgressFn | None = None
@@ -30,6 +30,6 @@ def commands_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         ) -> None:
             self.start = lambda: target(*args)
 
-    monkeypatch.setattr("core.runs.command.run_command", run)
-    monkeypatch.setattr(errands, "threading", SimpleNamespace(Thread=Now))
-    monkeypatch.setattr(errands, "_tasks", {})
+    monkeypatch.setattr("core.runs.subprocess_commands.run_command", run)
+    monkeypatch.setattr(tasks, "threading", SimpleNamespace(Thread=Now))
+    monkeypatch.setattr(tasks, "_tasks", {})

@@ -10,9 +10,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset
+from core.jobs.store import Run, RunStore
+from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, save_card
-from core.models.library import list_backbones
-from core.runs.store import Run, RunStore
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace
 
@@ -34,7 +34,7 @@ def open_page(
 
 def clear_workspace_cache() -> None:
     """The server keeps one workspace; each test has its own."""
-    from pages.components.common import workspace
+    from pages.components.shared.common import workspace
 
     workspace.clear()
 

@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, find_dataset
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.access import READ_ONLY, READ_ONLY_MESSAGE
 from core.data.datasets import Dataset
+from core.read_only import READ_ONLY, READ_ONLY_MESSAGE
 from core.workspace import PROJECT, Workspace
-from pages.components.access import PRESENTER_KEY, PRESENTER_SENTENCE
+from pages.components.shared.access import PRESENTER_KEY, PRESENTER_SENTENCE
 from tests.pages.helpers import clear_workspace_cache, page_text
 from tests.pages.places import furnish, places, serve
 
@@ -96,7 +96,7 @@ def test_a_disabled_button_that_a_browser_presses_does_nothing(
     def page() -> None:
         import streamlit as st
 
-        from pages.components.access import guarded_button, guarded_form_button
+        from pages.components.shared.access import guarded_button, guarded_form_button
 
         st.session_state.setdefault("called", 0)
 

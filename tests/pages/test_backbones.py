@@ -11,8 +11,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset
+from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, StageCard, save_card
-from core.models.library import list_backbones
 from core.workspace import Workspace, read_json, write_json
 from tests.pages.helpers import open_page
 
@@ -173,7 +173,7 @@ def test_an_export_is_the_archive_that_can_be_imported(
     page: AppTest, tiny: tuple[Workspace, Dataset]
 ) -> None:
     from core.models.exchange import MEMBER_SIZE_LIMITS
-    from pages.components.backbone_card import export_bytes
+    from pages.components.backbones.backbone_card import export_bytes
 
     card = list_backbones(tiny[0])[0]
     with zipfile.ZipFile(io.BytesIO(export_bytes(card))) as archive:
@@ -184,10 +184,12 @@ def test_an_export_is_the_archive_that_can_be_imported(
 def test_an_import_shows_its_card_and_a_refusal_calls_the_file_by_its_own_name(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.models.importing import import_backbone
-    from pages.components.backbone_card import export_bytes
+    from core.models.backbone_import import import_backbone
+    from pages.components.backbones.backbone_card import export_bytes
 
-    monkeypatch.setattr("pages.components.backbone_shelf.import_in_subprocess", import_backbone)
+    monkeypatch.setattr(
+        "pages.components.backbones.backbone_shelf.import_in_subprocess", import_backbone
+    )
     page = open_page(tiny[0], "backbones", monkeypatch)
     page.file_uploader[0].set_value(("strange.zip", b"no archive at all", "application/zip")).run()
     page.button("import").click().run()
@@ -228,7 +230,7 @@ def test_the_check_lists_every_column_worst_first(page: AppTest) -> None:
 def test_without_a_backbone_the_shelf_says_what_to_do(
     tiny: tuple[Workspace, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path / "none")
+    monkeypatch.setattr("core.models.backbone_store.BUNDLED_BACKBONES", tmp_path / "none")
     page = open_page(tiny[0], "backbones", monkeypatch)
     assert "no backbones yet" in page.info[0].value
     page.button[0].click().run()
@@ -237,7 +239,7 @@ def test_without_a_backbone_the_shelf_says_what_to_do(
 
 def test_noise_is_a_share_of_the_values_that_are_there() -> None:
     from core.data.datasets import FieldCoverage
-    from core.freezing.vocabulary import unseen_share
+    from core.freezing.known_values import unseen_share
 
     fields = [
         FieldCoverage("C1", 0.3, 0.4),

@@ -11,11 +11,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, find_dataset
-from core.evaluation.costs import DecisionCosts, cheapest_threshold
+from core.evaluation.decision_cost import DecisionCosts, cheapest_threshold
+from core.jobs.store import Run, RunStore
 from core.report.run_tables import pretraining_suffix
 from core.report.table_files import to_safe_csv
 from core.runs.launch import worker_lock
-from core.runs.store import Run, RunStore
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, open_workspace
 from tests.core.report.helpers import finished_sweep
@@ -349,9 +349,9 @@ def test_tags_come_and_go_and_notes_are_searched(
     open_page(workspace, "compare", monkeypatch)
 
     def dialog(run_id: str) -> None:
-        from core.runs.store import RunStore
-        from pages.components.common import workspace
-        from pages.components.run_actions import annotate_dialog
+        from core.jobs.store import RunStore
+        from pages.components.compare.run_actions import annotate_dialog
+        from pages.components.shared.common import workspace
 
         annotate_dialog([RunStore(workspace()).get(run_id)])
 

@@ -6,7 +6,7 @@ import pytest
 
 from core.freezing.plan import make_plan
 from core.models.card import BackboneCard, HeadSettings, StageCard
-from pages.components import common, stack
+from pages.components.shared import common, stack
 
 CARD = BackboneCard(
     id="b",

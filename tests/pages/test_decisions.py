@@ -5,8 +5,8 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.data.samples import find_sample
-from core.evaluation.costs import DecisionCosts, cheapest_threshold
-from core.runs.store import RunStore
+from core.evaluation.decision_cost import DecisionCosts, cheapest_threshold
+from core.jobs.store import RunStore
 from core.training.settings import FinetuneRequest, InterpolateRequest
 from core.workspace import Workspace
 from tests.core.data.helpers import with_segments

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import commands, sweep_command
 from core.__main__ import build_parser
-from core.command_output import CommandResult
+from core.cli import commands, sweep_command
+from core.cli.output import CommandResult
 from core.data.datasets import Dataset, prepare
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
 from core.runs.sweep import SweepSpec, expand_requests, list_sweeps
-from core.training.defaults import default_settings
+from core.training.default_settings import default_settings
 from core.training.settings import PRESETS, TrainSettings
 from core.workspace import Workspace
 from tests.pages.helpers import open_page
@@ -30,7 +30,7 @@ SOURCE, TARGET = 1539, 540
 @pytest.fixture(autouse=True)
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing trains, and no command waits for what it queued."""
-    for place in ("core.runs.submit", "core.runs.sweep", "pages.components.sweep_form"):
+    for place in ("core.runs.submit", "core.runs.sweep", "pages.components.sweep.sweep_form"):
         monkeypatch.setattr(f"{place}.ensure_worker", lambda workspace, lane: None)
     monkeypatch.setattr(
         commands,
@@ -110,7 +110,7 @@ def test_a_sweep_gets_the_same_for_every_size_from_page_and_command(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny
-    monkeypatch.setattr("pages.components.sweep_form.TARGET_SIZES", (100, 1000))
+    monkeypatch.setattr("pages.components.sweep.sweep_form.TARGET_SIZES", (100, 1000))
     page = open_page(workspace, "sweep", monkeypatch, backbone="simulated-dnn")
     page.pills(f"sweep_sizes_{dataset.id}").set_value([100, 0]).run()
     page.selectbox("sweep_device").select("cpu").run()

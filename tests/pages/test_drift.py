@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.data.datasets import Dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.workspace import Workspace

@@ -8,13 +8,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, delete_dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.models.card import save_card
-from core.models.library import list_backbones
 from core.models.registry import ARCHITECTURES
-from core.runs.store import RunStore
-from core.training.defaults import default_settings
+from core.training.default_settings import default_settings
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import rows, text
 from tests.pages.helpers import copy_to_workspace, open_page, send_stale_edits, stage_table
@@ -141,7 +141,7 @@ def test_without_a_dataset_it_says_what_to_do(
 def test_without_a_backbone_it_says_what_to_do(
     tiny: tuple[Workspace, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path / "none")
+    monkeypatch.setattr("core.models.backbone_store.BUNDLED_BACKBONES", tmp_path / "none")
     page = open_page(tiny[0], "finetune", monkeypatch)
     assert "no backbone" in page.info[0].value
 

@@ -8,12 +8,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.__main__ import build_parser
-from core.command_options import strategy_options
+from core.cli.options import strategy_options
 from core.data.datasets import Dataset
 from core.freezing.strategies import STRATEGIES, complete_options
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, save_card
-from core.models.library import list_backbones
-from core.runs.store import RunStore
 from core.workspace import Workspace
 from tests.pages.helpers import copy_to_workspace, open_page, page_text, stage_table
 

@@ -12,7 +12,7 @@ from tests.pages.helpers import send_stale_edits
 def script() -> None:
     import streamlit as st
 
-    from pages.components.heard import reapply_unseen, render_ack_field, set_value
+    from pages.components.shared.widget_sync import reapply_unseen, render_ack_field, set_value
 
     reapply_unseen()
     st.button("three", key="three", on_click=set_value, args=("depth", 3))

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pages.components.heavy import MAX_CONCURRENT, compute_slot
+from pages.components.shared.compute_slots import MAX_CONCURRENT, compute_slot
 
 
 def test_so_many_at_once_and_the_next_when_one_has_ended() -> None:

@@ -7,15 +7,15 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from core import demo
 from core.data.datasets import Dataset, list_datasets
-from core.demo import ensure_demo_dataset
+from core.jobs.store import RunStore
+from core.runs import demo
+from core.runs.demo import ensure_demo_dataset
+from core.runs.dispatch import execute
 from core.runs.launch import worker_lock
-from core.runs.store import RunStore
-from core.training.job import execute
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
-from pages.components.common import bullet_list
+from pages.components.shared.common import bullet_list
 from tests.core.training.helpers import QUICK, ListReporter, pretrained
 from tests.pages.helpers import open_page, page_text
 
@@ -102,7 +102,7 @@ def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
 def test_a_missing_backbone_is_a_sentence(
     home: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path)
+    monkeypatch.setattr("core.models.backbone_store.BUNDLED_BACKBONES", tmp_path)
     home.run()
     assert not home.exception
     assert "assets/backbones" in home.error[0].value.replace("\\", "")
@@ -115,7 +115,7 @@ def test_the_story_fills_in(
     card = pretrained(workspace, "dnn")
     monkeypatch.setattr(demo, "demo_settings", lambda _: QUICK)
     monkeypatch.setattr(demo, "DATASET_NAME", "tiny")
-    monkeypatch.setattr("core.demo.demo_backbone", lambda _: card)
+    monkeypatch.setattr("core.runs.demo.demo_backbone", lambda _: card)
     for module in ("submit", "sweep"):
         monkeypatch.setattr(f"core.runs.{module}.ensure_worker", lambda *_: None)
     sweep = demo.run_demo(workspace)

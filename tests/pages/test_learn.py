@@ -4,12 +4,12 @@ run."""
 import pytest
 
 from core.data.datasets import Dataset
-from core.evaluation.delong import delong_test
+from core.evaluation.roc_auc import delong_test
+from core.inference.weight_drift import measure_weight_drift
 from core.report.learn_figures import before_after_figure
-from core.training.moved import measure_weight_drift
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
-from pages.components.glossary import METRICS, TERMS
+from pages.components.learn.glossary import METRICS, TERMS
 from tests.core.training.helpers import QUICK, carry_out, load_predictions, pretrained
 from tests.pages.helpers import has_button, open_page, page_text
 

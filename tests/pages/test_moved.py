@@ -3,11 +3,11 @@
 import pytest
 
 from core.data.datasets import Dataset
-from core.runs import errands
-from core.runs.moved import read_weight_drift
+from core.runs import tasks
+from core.runs.weight_drift_files import read_weight_drift
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
-from pages.components.moved import describe_weight_drift
+from pages.components.run.weight_drift import describe_weight_drift
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.pages.helpers import has_button, open_page, page_text
 
@@ -43,7 +43,7 @@ def test_the_page_is_there_while_it_measures(
         FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK),
     )
     key = f"moved {workspace.root} {run.id}"
-    monkeypatch.setitem(errands._tasks, key, errands.BackgroundTask(key, 0.4))
+    monkeypatch.setitem(tasks._tasks, key, tasks.BackgroundTask(key, 0.4))
     for page in ("run", "learn"):
         app = open_page(workspace, page, monkeypatch, run=run.id)
         assert not has_button(app, "Measure what moved") and has_button(app, "Stop")

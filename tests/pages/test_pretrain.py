@@ -8,11 +8,11 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, find_dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
-from core.models.library import list_backbones
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.models.registry import ARCHITECTURES
-from core.runs.store import RunStore
 from core.training.objectives import INITIALISATIONS, OBJECTIVES
 from core.workspace import Workspace, open_workspace
 from tests.pages.helpers import open_page
@@ -190,7 +190,7 @@ def test_old_uploads_go_unless_a_run_may_read_them(
     from streamlit.runtime.uploaded_file_manager import UploadedFile
 
     from core.training.settings import PretrainRequest
-    from pages.components import uploads
+    from pages.components.shared import uploads
 
     workspace, dataset = tiny
     monkeypatch.setattr(uploads, "workspace", lambda: workspace)

@@ -6,10 +6,10 @@ import shutil
 import pytest
 
 from core.data.datasets import Dataset
+from core.jobs.process_place import current_place
+from core.jobs.store import RunStore
 from core.runs import heartbeat
 from core.runs.launch import run_heartbeat, worker_heartbeat, worker_lock
-from core.runs.place import current_place
-from core.runs.store import RunStore
 from core.workspace import Workspace
 from tests.pages.helpers import open_page, page_text, submit_finetune
 

@@ -8,9 +8,9 @@ from sklearn.metrics import confusion_matrix
 from streamlit.testing.v1.element_tree import Element
 
 from core.data.datasets import Dataset
+from core.jobs.store import RunStore
 from core.report.run_figures import MetricSeries
 from core.runs.launch import CLUSTER_QUEUE, worker_lock
-from core.runs.store import RunStore
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
@@ -37,7 +37,7 @@ def test_of_many_runs_the_box_offers_the_newest_and_the_one_asked_for(
 ) -> None:
     workspace, dataset = tiny
     runs = [submit_finetune(workspace, dataset, f"run {number}") for number in range(5)]
-    monkeypatch.setattr("pages.components.pick_run.MAX_OFFERED", 2)
+    monkeypatch.setattr("pages.components.shared.choose_run.MAX_OFFERED", 2)
     app = open_page(workspace, "run", monkeypatch, run=runs[0].id)
     assert app.subheader[0].value == "run 0"
     assert [option.split(" ·")[0] for option in app.selectbox[0].options] == [
@@ -111,8 +111,10 @@ def test_the_first_point_is_drawn_by_the_look_that_finds_it(
         return real(self, run_id, *names) if looks[0] > 1 else {}
 
     monkeypatch.setattr(RunStore, "points", late)
-    monkeypatch.setattr("pages.components.live._panels", lambda run, points: [sorted(points)])
-    monkeypatch.setattr("pages.components.live._draw_panels", lambda curves: drawn.extend(curves))
+    monkeypatch.setattr("pages.components.run.live._panels", lambda run, points: [sorted(points)])
+    monkeypatch.setattr(
+        "pages.components.run.live._draw_panels", lambda curves: drawn.extend(curves)
+    )
     with worker_lock(workspace, "cpu"):
         store.claim("cpu", 1)
         store.add_points(run.id, [(0, "validation_loss", 0.5)])

@@ -16,10 +16,10 @@ from core.__main__ import build_parser
 from core.data.datasets import Dataset, delete_dataset
 from core.data.schema import FIELDS
 from core.data.simulate import simulate
-from core.runs import errands
-from core.runs.kept import list_scorings, scoring_id
-from core.runs.store import Run, RunStore
-from core.training.apply import score_file
+from core.inference.evaluate_run import score_file
+from core.jobs.store import Run, RunStore
+from core.runs import tasks
+from core.runs.artifacts import list_scorings, scoring_id
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
@@ -232,8 +232,8 @@ def test_a_sample_of_the_workspace(tiny: Tiny, run: Run, monkeypatch: pytest.Mon
 def test_how_far_it_is_and_stop(
     tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    going = errands.BackgroundTask("", 0.5)
-    monkeypatch.setattr(errands, "find", lambda key: going if f"{run.id} abc" in key else None)
+    going = tasks.BackgroundTask("", 0.5)
+    monkeypatch.setattr(tasks, "find", lambda key: going if f"{run.id} abc" in key else None)
     app = open_page(tiny[0], "score", monkeypatch, run=run.id, scored="abc")
     assert app.get("progress")[0].proto.text == "Scoring the rows: 50%"
     next(one for one in app.button if one.label == "Stop").click().run()

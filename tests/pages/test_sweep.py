@@ -11,22 +11,22 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.__main__ import build_parser
+from core.cli.sweep_command import sweep_spec
 from core.data.datasets import Dataset
 from core.freezing.strategies import STRATEGIES
-from core.models.library import list_backbones
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.report.sweep_tables import arms_table, runs_table
+from core.runs.dispatch import execute
 from core.runs.launch import CLUSTER_QUEUE
-from core.runs.store import RunStore
 from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, list_sweeps, submit_sweep
 from core.runs.sweep_result import judge_arms, summarise_arms
 from core.runs.worker import run_job
-from core.sweep_command import sweep_spec
-from core.training.job import execute
 from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
-from pages.components.strategy_fields import STRATEGY_GROUPS
-from pages.components.sweep_tables import group_runs, sweep_table
-from pages.components.sweep_view import sentences_by_setting
+from pages.components.shared.strategy_fields import STRATEGY_GROUPS
+from pages.components.sweep.sweep_table import group_runs, sweep_table
+from pages.components.sweep.sweep_view import sentences_by_setting
 from tests.core.training.helpers import pretrained
 from tests.pages.helpers import has_button, open_page, page_text
 
@@ -38,7 +38,9 @@ TRAIN = TrainSettings(epochs=1, batch_size=256, early_stopping=0, device="cpu")
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """No worker: what is queued stays queued."""
     monkeypatch.setattr("core.runs.sweep.ensure_worker", lambda workspace, lane: None)
-    monkeypatch.setattr("pages.components.sweep_form.ensure_worker", lambda workspace, lane: None)
+    monkeypatch.setattr(
+        "pages.components.sweep.sweep_form.ensure_worker", lambda workspace, lane: None
+    )
 
 
 @pytest.fixture
@@ -236,7 +238,7 @@ def test_without_dataset_or_backbone_it_says_what_to_do(
         "no dataset"
         in open_page(open_workspace(tmp_path / "empty"), "sweep", monkeypatch).info[0].value
     )
-    monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path / "none")
+    monkeypatch.setattr("core.models.backbone_store.BUNDLED_BACKBONES", tmp_path / "none")
     assert "no backbone" in open_page(tiny[0], "sweep", monkeypatch).info[0].value
 
 

@@ -9,13 +9,13 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
 from core.data.datasets import Dataset, delete_dataset
+from core.jobs.store import Run
 from core.models.backbone import WEIGHTS_FILE
-from core.runs import errands
-from core.runs.kept import EXPORT, VERIFICATION, export_path, find_artifact
-from core.runs.store import Run
+from core.runs import tasks
+from core.runs.artifacts import EXPORT, VERIFICATION, export_path, find_artifact
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, read_json, write_json
-from pages.components import report_download
+from pages.components.shared import report_download
 from tests.core.report.helpers import finished_sweep
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.pages.helpers import has_button, open_page, page_text, table_with_column
@@ -116,7 +116,7 @@ def test_every_session_sees_how_far_it_is(
     tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = f"verify {tiny[0].root} {run.id}"
-    monkeypatch.setitem(errands._tasks, key, errands.BackgroundTask(key, 0.4))
+    monkeypatch.setitem(tasks._tasks, key, tasks.BackgroundTask(key, 0.4))
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
     assert not has_button(app, "Verify") and has_button(app, "Stop") and has_button(app, "Export")
 
@@ -152,7 +152,7 @@ def test_the_report_of_a_run_and_of_a_sweep(tiny: Tiny, monkeypatch: pytest.Monk
     assert not any(workspace.uploads.glob(".part-*"))
 
     script = """
-from pages.components.report_download import offer
+from pages.components.shared.report_download import offer
 offer("key", {sweep!r}, {runs!r})
 """
     app = AppTest.from_string(script.format(sweep=sweep.id, runs=[])).run()
@@ -170,7 +170,7 @@ def test_an_export_under_way_offers_no_stop_since_it_does_not_say_how_far_it_is(
     tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = f"export {tiny[0].root} {run.id}"
-    monkeypatch.setitem(errands._tasks, key, errands.BackgroundTask(key, 0.0))
+    monkeypatch.setitem(tasks._tasks, key, tasks.BackgroundTask(key, 0.0))
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
     assert (
         "Exporting and checking" in page_text(app)

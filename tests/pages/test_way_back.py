@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 from starlette.types import Message, Scope
 
-from pages.components.way_back import (
+from pages.server.return_after_sign_in import (
     CALLBACK,
     COOKIE_NAME,
     LOGIN,

@@ -26,7 +26,6 @@ from core.data.datasets import (
     shared_extra_columns,
 )
 from core.data.datasets import select_test_rows as rows_to_test
-from core.data.ingest import ingest
 from core.data.preprocessing import (
     MISSING,
     UNSEEN,
@@ -35,6 +34,7 @@ from core.data.preprocessing import (
     load_preprocessing,
 )
 from core.data.profile import measure_drift
+from core.data.reading.ingest import ingest
 from core.data.samples import Sample, delete_sample, find_sample, read_sample_rows
 from core.data.schema import FIELDS, LABEL
 from core.data.simulate import simulate

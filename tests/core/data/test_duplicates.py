@@ -5,10 +5,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from core.data.columns.dictionary_file import dictionary_encode
 from core.data.dataset_files import SampleRole
-from core.data.dataset_sentences import describe_duplicates
+from core.data.describe_dataset import describe_duplicates
 from core.data.duplicates import Duplicates, count_duplicates, hash_rows
-from core.data.rowsfile import dictionary_encode
 from core.data.schema import CATEGORICAL, LABEL, NUMERIC
 from core.data.split import SPLIT_PARTS
 

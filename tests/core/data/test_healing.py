@@ -15,8 +15,8 @@ from core.data.datasets import (
     prepare,
     read_datasets,
 )
-from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
+from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, list_samples, read_sample_rows, read_samples, save_sample
 from core.data.split import SplitSpec
 from core.errors import BadInput
@@ -105,7 +105,7 @@ def test_preparing_again_that_fails_late_leaves_the_old_dataset(
     def full(*_: object) -> None:
         raise BadInput("no")
 
-    monkeypatch.setattr("core.durable.sync_tree", full)
+    monkeypatch.setattr("core.files.durable.sync_tree", full)
     with pytest.raises(BadInput, match="no"):
         prepare(workspace, find_sample(workspace, "tiny"), SplitSpec(), "tiny", min_count=5)
     assert {

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.schema import FIELDS, LABEL
 from core.data.simulate import simulate
 from core.errors import BadInput

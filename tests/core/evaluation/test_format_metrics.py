@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.evaluation import format_metrics as words
-from core.evaluation.costs import DecisionCosts, cheapest_threshold
 from core.evaluation.curves import (
     calibration_curve,
     cumulative_gains,
@@ -19,10 +18,11 @@ from core.evaluation.curves import (
     roc_curve,
     threshold_table,
 )
-from core.evaluation.delong import delong_test
+from core.evaluation.decision_cost import DecisionCosts, cheapest_threshold
 from core.evaluation.metrics import compute_metrics
 from core.evaluation.multiplicity import holm_adjust
-from core.evaluation.seeds import compare_auc, compare_log_loss
+from core.evaluation.paired_comparison import compare_auc, compare_log_loss
+from core.evaluation.roc_auc import delong_test
 from core.evaluation.slices import slice_differences, slice_metrics, slices_by_value
 from core.evaluation.thresholds import best_f1_threshold
 from core.evaluation.verdicts import ArmScores, compare_arms, summarise_verdicts

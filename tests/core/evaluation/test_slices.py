@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from core.evaluation.delong import auc_interval, auc_variance
 from core.evaluation.multiplicity import holm_adjust
-from core.evaluation.seeds import compare_auc
+from core.evaluation.paired_comparison import compare_auc
+from core.evaluation.roc_auc import auc_interval, auc_variance
 from core.evaluation.slices import (
     MISSING_VALUES,
     OTHER_VALUES,

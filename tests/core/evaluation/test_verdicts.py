@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.evaluation.multiplicity import holm_adjust
-from core.evaluation.seeds import compare_auc
+from core.evaluation.paired_comparison import compare_auc
 from core.evaluation.verdicts import ArmScores, compare_arms, leading_arm, summarise_verdicts
 
 ROWS = 600

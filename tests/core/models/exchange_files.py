@@ -16,9 +16,9 @@ from core.data.datasets import Dataset
 from core.data.preprocessing import load_preprocessing
 from core.errors import BadInput
 from core.models.backbone import build_network, describe_stages, save_backbone
+from core.models.backbone_import import import_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.exchange import MEMBER_SIZE_LIMITS
-from core.models.importing import import_backbone
 from core.models.registry import ARCHITECTURES, complete_settings
 from core.workspace import Workspace
 from tests.core.data.helpers import fingerprint

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.models.importing import import_backbone
+from core.models.backbone_import import import_backbone
 from core.workspace import Workspace
 from tests.core.models.exchange_files import (
     CARD,

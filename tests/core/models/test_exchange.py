@@ -18,15 +18,15 @@ from safetensors.torch import save_file
 from core.__main__ import main
 from core.data.datasets import Dataset
 from core.errors import BadInput, RunError
+from core.inference.export import export_model
 from core.models import exchange
 from core.models.backbone import load_backbone
+from core.models.backbone_import import import_backbone
+from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.exchange import MEMBER_SIZE_LIMITS, export_backbone
-from core.models.importing import import_backbone
-from core.models.library import find_backbone
-from core.runs import command
-from core.runs.command import import_in_subprocess
-from core.training.export import export_model
+from core.runs import subprocess_commands
+from core.runs.subprocess_commands import import_in_subprocess
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, read_json
 from tests.core.data.helpers import fingerprint
@@ -296,6 +296,6 @@ def test_a_process_of_its_own_imports_for_a_page(
     with pytest.raises(BadInput, match=r"^'bad\.zip' lacks card\.json"):
         import_in_subprocess(workspace, packed(tmp_path / "bad.zip", {WEIGHTS: files[WEIGHTS]}))
     assert fingerprint(workspace) == before
-    monkeypatch.setattr(command.sys, "executable", "/bin/false")
+    monkeypatch.setattr(subprocess_commands.sys, "executable", "/bin/false")
     with pytest.raises(RunError, match="'import-backbone' ended with status 1"):
         import_in_subprocess(workspace, tmp_path / "it.zip", "other")

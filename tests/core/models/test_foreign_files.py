@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data import reader_process
+from core.data.reading import reader_process
 from core.errors import BadInput, ReaderFailed
 from core.models.foreign_files import (
     probe_hdf5,

@@ -1,11 +1,11 @@
 """A small sweep that really trained, to report on."""
 
 from core.data.datasets import Dataset
+from core.jobs.store import RunStore
+from core.runs.dispatch import execute
 from core.runs.launch import CLUSTER_QUEUE
-from core.runs.store import RunStore
 from core.runs.sweep import Arm, Sweep, SweepSpec, submit_sweep
 from core.runs.worker import run_job
-from core.training.job import execute
 from core.training.settings import TrainSettings
 from core.workspace import Workspace
 from tests.core.training.helpers import pretrained

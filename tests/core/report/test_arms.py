@@ -9,6 +9,7 @@ import pytest
 
 from core.data.datasets import find_dataset
 from core.errors import BadInput
+from core.jobs.store import Run, RunStore
 from core.report.arms import (
     arms_in_setting,
     comparable_seeds,
@@ -19,7 +20,6 @@ from core.report.arms import (
     load_scores,
     summarise_selected_arms,
 )
-from core.runs.store import Run, RunStore
 from core.runs.sweep import list_sweeps
 from core.runs.sweep_result import judge_arms, summarise_arms
 from core.workspace import Workspace, open_workspace

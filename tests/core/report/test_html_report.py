@@ -9,13 +9,13 @@ from plotly.offline import get_plotlyjs
 from sklearn.metrics import roc_auc_score
 
 from core.data.datasets import Dataset, prepare_files
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
+from core.jobs.store import RunStore
 from core.report.html_report import write_report
-from core.report.subject import runs_report_data, sweep_report_data
-from core.runs.store import RunStore
+from core.report.report_data import runs_report_data, sweep_report_data
 from core.runs.sweep import SweepSpec, submit_sweep
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace

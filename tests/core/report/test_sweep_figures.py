@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from core.jobs.store import Run
 from core.report.sweep_figures import (
     COST_AXES,
     arms_figure,
@@ -20,7 +21,6 @@ from core.report.sweep_figures import (
     pareto_frontier,
     target_sizes_figure,
 )
-from core.runs.store import Run
 from core.runs.sweep_result import ArmResult, SeedSummary
 
 NAN = math.nan

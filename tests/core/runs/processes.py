@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.runs.reporter import Reporter
-from core.runs.store import Run
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run
 from core.runs.worker import run_worker
 from core.workspace import PROJECT, Workspace, open_workspace
 

@@ -10,22 +10,22 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.jobs.reporter import Reporter
+from core.jobs.store import PAUSED_PHASE, Run, RunStore
 from core.report.arms import judge_selected_arms
 from core.runs import sweep as sweeps
+from core.runs.dispatch import execute
 from core.runs.halving import Rungs, plan_rungs
-from core.runs.reporter import Reporter
-from core.runs.store import PAUSED_PHASE, Run, RunStore
 from core.runs.sweep import Arm, Sweep, SweepSpec, arm_of_run, resume_sweep, submit_sweep
 from core.runs.sweep_result import judge_arms, summarise_arms, sweep_table
+from core.runs.verify import verify
 from core.runs.worker import run_one_job, run_worker
-from core.training.job import execute
 from core.training.settings import (
     FinetuneRequest,
     TrainSettings,
     request_from_json,
     request_to_json,
 )
-from core.training.verify import verify
 from core.workspace import Workspace
 from tests.core.training.helpers import pretrained
 

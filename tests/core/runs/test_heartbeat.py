@@ -12,10 +12,15 @@ from typing import Any
 import pytest
 
 from core.__main__ import main
-from core.command_output import StallNotices
+from core.cli.output import StallNotices
 from core.data.datasets import Dataset
 from core.errors import explain_system_error
-from core.runs import database, heartbeat, launch, worker
+from core.jobs import database
+from core.jobs.process_place import current_place
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run, RunStore
+from core.runs import heartbeat, launch, worker
+from core.runs.dispatch import execute
 from core.runs.heartbeat import ChangeWatcher, Heartbeat, StallCheck, check_heartbeat
 from core.runs.launch import (
     check_stall,
@@ -24,12 +29,8 @@ from core.runs.launch import (
     run_heartbeat,
     worker_heartbeat,
 )
-from core.runs.place import current_place
-from core.runs.reporter import Reporter
-from core.runs.store import Run, RunStore
 from core.runs.worker import run_job, run_worker
 from core.training import loop
-from core.training.job import execute
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace
 from tests.core.runs.processes import start_pretender, wait_for
@@ -269,7 +270,7 @@ def test_a_run_waits_with_its_write_while_another_process_keeps_the_store(
         reporter.points([(1, "train_loss", 0.5)])
         return {"metrics": {}}
 
-    monkeypatch.setattr("core.runs.queue.opened", impatient)
+    monkeypatch.setattr("core.jobs.queue.opened", impatient)
     run_worker(workspace, "cpu", reports, idle_timeout=0.3)
     store = RunStore(workspace)
     assert store.get(run.id).status == "done" and not kept
@@ -321,7 +322,7 @@ def test_no_process_is_ended_by_the_id_that_another_machine_gave(
 ) -> None:
     run, store = submit(workspace), RunStore(workspace)
     with monkeypatch.context() as patch:
-        patch.setattr("core.runs.queue.here", lambda: "elsewhere/boot/1")
+        patch.setattr("core.jobs.queue.here", lambda: "elsewhere/boot/1")
         store.claim("cpu", os.getpid())
     store.request_cancel(run.id)
     sent: list[int] = []

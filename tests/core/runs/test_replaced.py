@@ -13,11 +13,11 @@ import pytest
 from filelock import FileLock
 
 from core.errors import BadInput
+from core.jobs.queue import ClaimLost
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run, RunStore, ValidationSummary
 from core.runs import worker
 from core.runs.launch import is_worker_alive
-from core.runs.queue import ClaimLost
-from core.runs.reporter import Reporter
-from core.runs.store import Run, RunStore, ValidationSummary
 from core.runs.worker import run_worker
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, open_workspace, write_atomic

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from core import commands, sweep_command
 from core.__main__ import build_parser
+from core.cli import commands, sweep_command
 from core.data.datasets import Dataset, prepare, prepare_files
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, save_sample
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.store import RunStore
+from core.models.backbone_store import find_backbone
 from core.models.card import HeadSettings
-from core.models.library import find_backbone
 from core.runs.reproduce import data_commands, fits_one_command, run_commands, sweep_commands
-from core.runs.store import RunStore
 from core.runs.sweep import Arm, Sweep, SweepSpec, expand_requests
 from core.training.settings import PRESETS, FinetuneRequest, TrainSettings
 from core.workspace import Workspace

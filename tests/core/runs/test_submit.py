@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from core import commands
 from core.__main__ import build_parser
+from core.cli import commands
 from core.data.datasets import Dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
 from core.errors import BadInput
+from core.jobs.store import RunStore
 from core.models.card import BackboneCard, HeadSettings
 from core.runs import submit
-from core.runs.store import RunStore
 from core.runs.submit import command_line, submit_finetune, submit_pretrain
 from core.training.settings import (
     PRESETS,

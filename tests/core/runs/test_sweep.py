@@ -8,9 +8,9 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
-from core.models.library import list_backbones
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.runs import sweep as sweeps
-from core.runs.store import RunStore
 from core.runs.sweep import (
     Arm,
     Sweep,

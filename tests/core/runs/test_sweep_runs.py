@@ -10,10 +10,11 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from core.data.datasets import Dataset, select_training_rows
 from core.errors import BadInput
-from core.evaluation.seeds import compare_auc
+from core.evaluation.paired_comparison import compare_auc
+from core.jobs.store import RunStore
 from core.runs import sweep as sweeps
+from core.runs.dispatch import execute
 from core.runs.launch import CLUSTER_QUEUE, worker_lock
-from core.runs.store import RunStore
 from core.runs.sweep import Arm, Sweep, SweepSpec, submit_sweep
 from core.runs.sweep_result import (
     default_reference,
@@ -23,7 +24,6 @@ from core.runs.sweep_result import (
     sweep_table,
 )
 from core.runs.worker import run_sweep_here, run_worker
-from core.training.job import execute
 from core.training.settings import TrainSettings
 from core.workspace import Workspace
 from tests.core.training.helpers import pretrained

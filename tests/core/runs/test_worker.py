@@ -13,8 +13,10 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.errors import BadInput, RunError
-from core.runs import carry_out as reporting
+from core.jobs.reporter import Point, Reporter
+from core.jobs.store import Run, RunStore
 from core.runs import launch
+from core.runs import run_jobs as reporting
 from core.runs.launch import (
     ensure_worker,
     is_worker_alive,
@@ -22,8 +24,6 @@ from core.runs.launch import (
     refresh_statuses,
     worker_lock,
 )
-from core.runs.reporter import Point, Reporter
-from core.runs.store import Run, RunStore
 from core.runs.worker import run_worker
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace, write_atomic

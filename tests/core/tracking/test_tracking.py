@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from core.__main__ import main
 from core.data.datasets import Dataset
 from core.errors import BadInput
-from core.runs.store import Run, RunStore
+from core.jobs.store import Run, RunStore
 from core.tracking.mlflow_files import write_mlflow
 from core.tracking.tensorboard_files import crc32c, write_tensorboard
 from core.tracking.tracked import export_tracking

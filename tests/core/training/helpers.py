@@ -7,14 +7,14 @@ import numpy as np
 import torch
 
 from core.data.datasets import Dataset, select_training_rows
+from core.jobs.reporter import Decision, Point
+from core.jobs.store import Run, RunStore
 from core.models.card import BackboneCard, load_card
 from core.models.registry import ARCHITECTURES
-from core.runs.reporter import Decision, Point
-from core.runs.store import Run, RunStore
-from core.training.feeding import RowTensors
-from core.training.job import execute
+from core.runs.dispatch import execute
+from core.training.batches import RowTensors
 from core.training.settings import PretrainRequest, Request, TrainSettings
-from core.training.table import load_rows
+from core.training.training_rows import load_rows
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
 

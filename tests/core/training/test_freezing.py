@@ -13,11 +13,11 @@ from core.freezing.plan import make_plan
 from core.models.backbone import load_backbone
 from core.models.card import HeadSettings
 from core.models.network import Network, State
-from core.training import prefix
+from core.training import prefix_cache
 from core.training.loop import fit
-from core.training.methods import parameter_groups, set_trainable
-from core.training.table import apply_frozen_prefix, load_rows
-from core.training.task import predict
+from core.training.losses import predict
+from core.training.param_groups import parameter_groups, set_trainable
+from core.training.training_rows import apply_frozen_prefix, load_rows
 from core.workspace import Workspace
 from tests.core.models.references import CLICK_MODELS
 from tests.core.training.helpers import CPU, QUICK, ListReporter, pretrained, target_rows
@@ -157,7 +157,7 @@ def test_an_entry_that_is_taken_away_while_read_counts_as_missing(
 
     def slow(file: Path, mmap_mode: Any) -> np.ndarray:
         monkeypatch.setattr(np, "load", load)
-        prefix.evict(workspace.cache, keep=workspace.cache, max_bytes=0)
+        prefix_cache.evict(workspace.cache, keep=workspace.cache, max_bytes=0)
         return load(file, mmap_mode=mmap_mode)
 
     monkeypatch.setattr(np, "load", slow)

@@ -16,8 +16,8 @@ from core.data.datasets import (
     prepare,
     select_training_rows,
 )
-from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.freezing.plan import make_plan
@@ -26,12 +26,12 @@ from core.models.card import BackboneCard, HeadSettings, load_card
 from core.models.network import Network, Stage
 from core.models.registry import ARCHITECTURES
 from core.training import loop
-from core.training.feeding import RowTensors
+from core.training.batches import RowTensors
 from core.training.loop import CancelledError, fit
-from core.training.methods import parameter_groups, set_trainable
+from core.training.losses import predict
+from core.training.param_groups import parameter_groups, set_trainable
 from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, TrainSettings
-from core.training.table import apply_frozen_prefix, load_rows
-from core.training.task import predict
+from core.training.training_rows import apply_frozen_prefix, load_rows
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import ListReporter, carry_out
 from tests.optional import skip_without

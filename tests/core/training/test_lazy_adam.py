@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from core.data.datasets import Dataset
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
+from core.runs.dispatch import execute
 from core.training import lazy_adam
-from core.training.job import execute
 from core.training.lazy_adam import LazyAdamW, coalesce_rows, use_sparse_gradients
 from core.training.loop import CancelledError
 from core.training.settings import FinetuneRequest

@@ -14,10 +14,10 @@ from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network
 from core.training import loop
-from core.training.feeding import RowTensors
+from core.training.batches import RowTensors
 from core.training.loop import CancelledError, count_steps_per_epoch, epoch_batches, fit
+from core.training.losses import CLICK_TASK
 from core.training.settings import PRESETS, TrainSettings
-from core.training.task import CLICK_TASK
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 

@@ -14,13 +14,13 @@ from core.data.datasets import Dataset
 from core.data.schema import FIELDS, NUMERIC
 from core.errors import BadInput
 from core.freezing.plan import make_plan
+from core.inference.evaluate_run import evaluate_on
 from core.models.backbone import build_network, load_backbone
 from core.models.card import HeadSettings, load_card
 from core.models.network import Network
 from core.models.registry import ARCHITECTURES
 from core.training import loop, pretext
-from core.training.apply import evaluate_on
-from core.training.feeding import RowTensors
+from core.training.batches import RowTensors
 from core.training.loop import CancelledError, FitResult
 from core.training.pretext import (
     MaskedFeatures,

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from core.data.datasets import Dataset, load_labels, select_training_rows
-from core.training.apply import evaluate_on
+from core.inference.evaluate_run import evaluate_on
 from core.training.settings import FinetuneRequest, InterpolateRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import BadInput
-from pages.components.scripts import SCROLL_TO_TOP
+from pages.components.shared.inline_scripts import SCROLL_TO_TOP
 from pages.server.headers import SecurityHeaders, content_policy, parse_ancestors, security_headers
 from tests.pages.server.asgi import Inner, ask, http, run
 
