@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from core.evaluation.metric_registry import stored_names, summary_metrics
+
 MISSING_TEXT = "–"
 """Stands for a number that does not exist."""
 MetricValues = Mapping[str, Any]
 """Metrics by name, as core.evaluation.metrics.Metrics.as_dict gives them; any may be missing."""
-AUC_METRICS = ("auc", "auc_low", "auc_high")
 NO_VARIANCE = "the difference is the same for every row"
 """Why two scorings are not comparable although there are rows enough: DeLong's variance of the
 difference is 0."""
@@ -38,8 +39,8 @@ def is_missing(value: object) -> bool:
 def metric_value(metrics: MetricValues | None, name: str) -> float:
     """The metric as a float for arithmetic and figures; NaN where it is missing.
 
-    >>> metric_value({"auc": 0.75}, "auc"), metric_value({"auc": None}, "auc"), metric_value(None, "auc")
-    (0.75, nan, nan)
+    >>> metric_value({"auc": 0.75}, "auc"), metric_value({"auc": None}, "auc")
+    (0.75, nan)
     """
     value = (metrics or {}).get(name)
     return float("nan") if is_missing(value) else float(value)  # type: ignore[arg-type]
@@ -101,7 +102,9 @@ def format_auc(metrics: MetricValues | None, digits: int = 4) -> str:
     """
     if reason := reason_without_auc(metrics):
         return reason
-    auc, low, high = (format_metric(metric_value(metrics, name), digits) for name in AUC_METRICS)
+    auc, low, high = (
+        format_metric(metric_value(metrics, name), digits) for name in stored_names("auc")
+    )
     reason = reason_without_interval(metrics)
     return f"AUC {auc} ({reason})" if reason else f"AUC {auc} [{low}, {high}]"
 
@@ -111,7 +114,7 @@ def format_interval(metrics: MetricValues | None, digits: int = 4) -> str:
     why not."""
     if reason := reason_without_auc(metrics):
         return reason
-    auc, low, high = (metric_value(metrics, name) for name in AUC_METRICS)
+    auc, low, high = (metric_value(metrics, name) for name in stored_names("auc"))
     if reason := reason_without_interval(metrics):
         return f"AUC {format_metric(auc, digits)} ({reason})"
     return f"AUC {format_with_bounds(auc, low, high, digits)}"
@@ -121,23 +124,15 @@ def format_metrics(metrics: MetricValues) -> str:
     """All that the command line says of one part, in a line."""
     if metrics.get("rows") == 0:
         return "no rows"
-    names = {
-        "log_loss": "log loss",
-        "f1": "F1",
-        "precision": "precision",
-        "recall": "recall",
-        "accuracy": "accuracy",
-    }
-    parts = [
-        format_auc(metrics),
-        *(f"{title} {format_metric(metrics.get(name))}" for name, title in names.items()),
-    ]
+    parts = [format_auc(metrics)]
+    for key, metric in summary_metrics().items():
+        parts.append(f"{metric.name} {format_metric(metrics.get(key), metric.digits)}")
+        if key == "accuracy":
+            # Most rows have no click, so accuracy says nothing without that of predicting none.
+            parts[-1] += f" (always no: {format_metric(metrics.get('always_no_accuracy'))})"
     rows = metrics.get("rows")
     counted = "" if is_missing(rows) else f", {rows:,} row{'' if rows == 1 else 's'}"
-    return (
-        f"{', '.join(parts)} (always no:"
-        f" {format_metric(metrics.get('always_no_accuracy'))}){counted}"
-    )
+    return ", ".join(parts) + counted
 
 
 def reason_without_auc(metrics: MetricValues | None) -> str:
@@ -179,7 +174,7 @@ def reason_from_counts(rows: int | None, clicks: int | None) -> str:
     """What keeps `rows` rows with `clicks` clicks from having an AUC with an interval; "" where
     nothing does.
 
-    >>> reason_of_counts(30, 1), reason_of_counts(30, 29), reason_of_counts(1, 1)
+    >>> reason_from_counts(30, 1), reason_from_counts(30, 29), reason_from_counts(1, 1)
     ('one click in 30 rows', 'one row without a click in 30 rows', 'the only row has the label 1')
     """
     if rows == 0:

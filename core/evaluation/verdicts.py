@@ -236,8 +236,8 @@ def _comparison_sentence(verdict: Verdict, how: str) -> str:
     )
     if verdict.outcome == NOT_COMPARABLE:
         return (
-            f"{_capitalise(verdict.a)}{how} is not comparable with {verdict.b} ({format_difference(verdict)};"
-            f" {rows})."
+            f"{_capitalise(verdict.a)}{how} is not comparable with {verdict.b} "
+            f"({format_difference(verdict)}; {rows})."
         )
     if verdict.outcome == NOT_DISTINGUISHABLE:
         return (
@@ -245,8 +245,8 @@ def _comparison_sentence(verdict: Verdict, how: str) -> str:
             f" ({format_difference(verdict)}; {rows})."
         )
     return (
-        f"{_capitalise(verdict.a)}{how} is {verdict.outcome} than {verdict.b} ({format_difference(verdict)};"
-        f" {rows})."
+        f"{_capitalise(verdict.a)}{how} is {verdict.outcome} than {verdict.b} "
+        f"({format_difference(verdict)}; {rows})."
     )
 
 
