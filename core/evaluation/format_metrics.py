@@ -8,11 +8,18 @@ there; all three are treated alike.
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from core.evaluation.metric_registry import stored_names, summary_metrics
+from core.evaluation.metric_registry import (
+    HEADLINE,
+    METRICS,
+    metrics_shown_in,
+    stored_names,
+    summary_metrics,
+)
 
 MISSING_TEXT = "–"
 """Stands for a number that does not exist."""
@@ -133,6 +140,59 @@ def format_metrics(metrics: MetricValues) -> str:
     rows = metrics.get("rows")
     counted = "" if is_missing(rows) else f", {rows:,} row{'' if rows == 1 else 's'}"
     return ", ".join(parts) + counted
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A row of the table of all metrics. value: NaN where it is missing, and for an interval."""
+
+    title: str
+    text: str
+    value: float
+    digits: int
+
+
+def metric_rows(metrics: MetricValues | None) -> list[MetricRow]:
+    """The table of all metrics: a row for each of METRICS, and one for its interval.
+
+    >>> [(row.title, row.text) for row in metric_rows({"auc": 0.7651, "auc_low": 0.7583})][:2]
+    [('AUC-ROC', '0.7651'), ('AUC, 95 % interval (DeLong)', '–')]
+    """
+    rows = []
+    for key, metric in METRICS.items():
+        value = metric_value(metrics, key)
+        rows.append(
+            MetricRow(metric.row_title, format_metric(value, metric.digits), value, metric.digits)
+        )
+        if metric.interval:
+            low, high = (metric_value(metrics, f"{key}_{end}") for end in ("low", "high"))
+            rows.append(
+                MetricRow(
+                    f"{metric.name}, 95 % interval ({metric.interval.method})",
+                    format_bounds(low, high, metric.digits),
+                    math.nan,
+                    metric.digits,
+                )
+            )
+    return rows
+
+
+def format_arm_metrics(row: Mapping[str, Any], deviation: bool = False) -> str:
+    """The metrics of an arm in a row of core.runs.sweep_result.sweep_table, for the command line.
+
+    deviation: whether that of the AUC over seeds stands behind it.
+
+    >>> format_arm_metrics({"auc": 0.76512, "log_loss": 0.5})
+    'AUC 0.7651, log loss 0.5000, ECE –'
+    """
+    texts = []
+    for key, metric in metrics_shown_in("arms").items():
+        text = f"{metric.name} {format_metric(row.get(key), metric.digits)}"
+        spread = row.get(f"{key}_deviation")
+        if deviation and key == HEADLINE and not is_missing(spread):
+            text += f" ± {format_metric(spread, metric.digits)}"
+        texts.append(text)
+    return ", ".join(texts)
 
 
 def reason_without_auc(metrics: MetricValues | None) -> str:
