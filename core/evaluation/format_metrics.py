@@ -195,6 +195,15 @@ def format_arm_metrics(row: Mapping[str, Any], deviation: bool = False) -> str:
     return ", ".join(texts)
 
 
+def format_card_metrics(metrics: MetricValues) -> str:
+    """The metrics of a backbone's card besides AUC, which stands above them."""
+    return " · ".join(
+        f"{metric.name} {format_metric(metrics.get(key), metric.digits)}"
+        for key, metric in metrics_shown_in("card").items()
+        if key != HEADLINE
+    )
+
+
 def reason_without_auc(metrics: MetricValues | None) -> str:
     """Why there is no AUC, "no AUC: all 30 rows have the label 0"; "" where there is one."""
     if not math.isnan(metric_value(metrics, "auc")):
