@@ -18,6 +18,8 @@ from core.errors import explain_system_error
 from core.jobs import database
 from core.jobs.process_place import current_place
 from core.jobs.reporter import Reporter
+from core.jobs.requests import FinetuneRequest, TrainSettings
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
 from core.runs import heartbeat, launch, worker
 from core.runs.dispatch import execute
@@ -31,7 +33,6 @@ from core.runs.launch import (
 )
 from core.runs.worker import run_job, run_worker
 from core.training import loop
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace
 from tests.core.runs.processes import start_pretender, wait_for
 from tests.core.training.helpers import pretrained
@@ -262,13 +263,13 @@ def test_a_run_waits_with_its_write_while_another_process_keeps_the_store(
             kept.pop().close()
         return opened(workspace, **given | {"patience": 0.01})
 
-    def reports(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    def reports(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         db = sqlite3.connect(workspace.database, isolation_level=None)
         db.execute("BEGIN IMMEDIATE")
         kept.append(db)
         tries.clear()
         reporter.points([(1, "train_loss", 0.5)])
-        return {"metrics": {}}
+        return RunResult()
 
     monkeypatch.setattr("core.jobs.queue.opened", impatient)
     run_worker(workspace, "cpu", reports, idle_timeout=0.3)
