@@ -219,7 +219,7 @@ def dataset_text(dataset: Dataset) -> str:
 
 
 def target_test_metrics(run: Run) -> PartMetrics | None:
-    return run.result.metrics.get("target_test_metrics") if run.result else None
+    return run.result.metrics.get("target_test") if run.result else None
 
 
 def auc_text(metrics: MetricValues | None) -> str:

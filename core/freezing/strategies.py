@@ -342,8 +342,6 @@ def complete_options(strategy: str, options: Options) -> Options:
     of bounds."""
     if strategy not in STRATEGIES:
         raise BadInput(f"strategy is {strategy!r}; it must be one of {[*STRATEGIES]}.")
-    if strategy not in STRATEGIES:
-        raise BadInput(f"strategy is {strategy!r}; it must be one of {[*STRATEGIES]}.")
     about = STRATEGIES[strategy]
     if unknown := set(options) - set(about.options):
         raise BadInput(

@@ -106,8 +106,8 @@ def _write_model(
         "name": run.name,
         "threshold": threshold,
         "request": request_to_json(run.request),
+        "result": result_to_json(run.result),
     }
-    about["result"] = result_to_json(run.result)
     known = (
         {"known_in_training": _known_in_training(workspace, run, card)}
         if threshold is not None

@@ -1,7 +1,8 @@
 """What a run is asked to do: plain, validated settings, stored as JSON with the run.
 
-A request names its dataset and backbone by id. Whether the backbone can have the strategy that a fine-tuning run asks
-for is checked where its plan is made (core.freezing.plan): the store needs neither strategies nor plans.
+A request names its dataset and backbone by id. Whether the backbone can have the strategy that a
+fine-tuning run asks for is checked where its plan is made (core.freezing.plan): the store needs
+neither strategies nor plans.
 """
 
 from collections.abc import Mapping
@@ -34,16 +35,18 @@ class TrainSettings:
         epochs: upper bound of the number of epochs.
         batch_size: rows per optimiser step.
         learning_rate: Adam's step size.
-        validation_share: share of the domain's training and validation rows that validates; None keeps the dataset's
-            own split.
-        early_stopping: epochs without a lower validation loss before the run stops, 0 for never. The weights of the
-            best epoch are kept either way.
-        plateau: epochs without a lower validation loss before the learning rate is multiplied by 0.1, 0 for never.
+        validation_share: share of the domain's training and validation rows that validates; None
+            keeps the dataset's own split.
+        early_stopping: epochs without a lower validation loss before the run stops, 0 for never.
+            The weights of the best epoch are kept either way.
+        plateau: epochs without a lower validation loss before the learning rate is multiplied by
+            0.1, 0 for never.
         seed: seed of the new head, the row order and dropout.
         device: "cuda", "cpu", or "auto" for a GPU where there is one.
         amp: whether to compute in bfloat16 (autocast).
         weight_decay: decoupled weight decay (AdamW, Loshchilov and Hutter 2019).
-        cosine: whether the learning rate falls to 0 along half a cosine over all steps (Loshchilov and Hutter 2017).
+        cosine: whether the learning rate falls to 0 along half a cosine over all steps (Loshchilov
+            and Hutter 2017).
 
     Raises:
         BadInput: a value is out of its range; the message names it.
@@ -151,10 +154,12 @@ class FinetuneRequest:
         train: how to train.
         group: id shared by runs that were launched together.
         options: the strategy's own options, where they differ from its defaults.
-        target_rows: how many of the last training and validation rows of the target to use, 0 for all.
-        rungs: (epoch, arms that train on after it) of a sweep with successive halving (core.runs.halving).
-        rates: learning rates of the sweep's runs that differ from this one in nothing else, its own among them; these
-            may train in one batched product (core.training.batched_heads).
+        target_rows: how many of the last training and validation rows of the target to use, 0 for
+            all.
+        rungs: (epoch, arms that train on after it) of a sweep with successive halving
+            (core.runs.halving).
+        rates: learning rates of the sweep's runs that differ from this one in nothing else, its own
+            among them; these may train in one batched product (core.training.batched_heads).
 
     Raises:
         BadInput: a number is out of its range, or the learning rate is none of `rates`.
@@ -185,7 +190,9 @@ class FinetuneRequest:
 
     @property
     def can_batch_heads(self) -> bool:
-        """Whether its head, where only that trains, may train in one batched product with those of the other rates."""
+        """Whether its head, where only that trains, may train in one batched product with those
+        of the other rates.
+        """
         plain = (
             self.strategy in PLAIN_HEAD_STRATEGIES
             and not self.head.hidden
@@ -232,7 +239,8 @@ def request_to_json(request: Request) -> dict[str, Any]:
 def request_from_json(values: Mapping[str, Any]) -> Request:
     """The request that `request_to_json` made `values` from.
 
-    Fields that an older version did not store have their defaults, and those of a newer version are ignored.
+    Fields that an older version did not store have their defaults, and those of a newer version are
+    ignored.
 
     Raises:
         ValueError: the kind is unknown, a field is missing or has another type.

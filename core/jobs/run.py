@@ -33,16 +33,18 @@ class Run:
     Args:
         status: one of STATUSES; `message` explains the last three.
         request: what it was asked to do.
-        lane: whose worker runs it: "cuda", "cpu", or "cluster" for a sweep that the command line runs itself.
+        lane: whose worker runs it: "cuda", "cpu", or "cluster" for a sweep that the command line
+            runs itself.
         dataset: id.
-        group: id shared by runs that were launched together.
-        created, started, finished, cancel_asked: ISO times in UTC, to be shown; a clock may be set, so they decide
+        group: id shared by runs that were launched together. created, started, finished,
+            cancel_asked: ISO times in UTC, to be shown; a clock may be set, so they decide
             nothing.
         phase: what it does now, in a few words.
         epoch, step: how many of `epochs` and `steps` (optimiser steps) are done.
-        result: what came of it; None until it is done.
-        worker_pid, worker_host: the process that runs it; see core.jobs.process_place.current_place.
-        claim: token made when that process claimed the run; whoever writes for a running run names it.
+        result: what came of it; None until it is done. worker_pid, worker_host: the process that
+            runs it; see core.jobs.process_place.current_place.
+        claim: token made when that process claimed the run; whoever writes for a running run names
+            it.
     """
 
     id: str
@@ -71,7 +73,8 @@ class Run:
     claim: str | None = None
 
     def __hash__(self) -> int:
-        # Caches are keyed by runs; two states of the same run have the same hash and are still not equal.
+        # Caches are keyed by runs; two states of the same run have the same hash and are still not
+        # equal.
         return hash(self.id)
 
     @property
@@ -117,14 +120,17 @@ class Run:
     def _request_of(self, kind: type[T]) -> T:
         if not isinstance(self.request, kind):
             raise TypeError(
-                f"run {self.id} is of the kind {self.kind!r}, so its request is not a {kind.__name__}"
+                f"run {self.id} is of the kind {self.kind!r}, so its request is not a "
+                f"{kind.__name__}"
             )
         return self.request
 
 
 @dataclass(frozen=True)
 class ValidationSummary:
-    """A run's validation metrics over its epochs: lowest and last log loss (nats), highest and last AUC."""
+    """A run's validation metrics over its epochs: lowest and last log loss (nats), highest and
+    last AUC.
+    """
 
     best_loss: float | None = None
     last_loss: float | None = None
@@ -157,9 +163,9 @@ def run_from_row(row: sqlite3.Row) -> Run:
         check_timestamp(values["created"], "created")
     except (BadInput, ValueError, TypeError, RecursionError) as error:
         raise Damaged(
-            f"The run {values['id']!r} ({str(values['name'])[:80]}) in the run store is damaged: "
-            f"{str(error).rstrip('.')}. Put a copy of thaw.sqlite in its place; the run is left out until then, and "
-            "all others are as they were."
+            f"The run {values['id']!r} ({str(values['name'])[:80]}) in the run store is "
+            f"damaged: {str(error).rstrip('.')}. Put a copy of thaw.sqlite in its place; the "
+            "run is left out until then, and all others are as they were."
         ) from error
     run = Run(**values, result=None)
     if not stored:
@@ -168,8 +174,8 @@ def run_from_row(row: sqlite3.Row) -> Run:
         return dataclasses.replace(run, result=result_from_json(_parse_object(stored, "result")))
     except (ValueError, TypeError, RecursionError) as error:
         message = (
-            f"The result that the run store holds of this run is damaged: {error}. Put a copy of thaw.sqlite in its "
-            "place, or launch the same run again."
+            f"The result that the run store holds of this run is damaged: {error}. Put a "
+            "copy of thaw.sqlite in its place, or launch the same run again."
         )
         return dataclasses.replace(run, status="failed", message=message)
 

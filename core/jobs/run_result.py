@@ -1,7 +1,8 @@
-"""What came of a run: metrics, stages, epochs and seconds, as the store keeps them in one JSON object.
+"""What came of a run: metrics, stages, epochs and seconds, as the store keeps them in one JSON
+object.
 
-Whatever reads a run reads these classes. Keys that an older version did not store have defaults, those of a newer
-version are ignored, and any metric may be missing.
+Whatever reads a run reads these classes. Keys that an older version did not store have defaults,
+those of a newer version are ignored, and any metric may be missing.
 """
 
 import dataclasses
@@ -14,7 +15,8 @@ from core.files.typed_json import from_json, to_json
 
 
 class PartMetrics(Mapping[str, float]):
-    """Metrics of the rows of one part, such as "target_test", by name; NaN where a metric is missing.
+    """Metrics of the rows of one part, such as "target_test", by name; NaN where a metric is
+    missing.
 
     >>> metrics = PartMetrics.from_stored({"auc": 0.75, "ece": None})
     >>> metrics["auc"], metrics.auc, metrics["ece"], metrics.get("lift")
@@ -28,7 +30,9 @@ class PartMetrics(Mapping[str, float]):
 
     @classmethod
     def from_stored(cls, values: Mapping[str, float | None] | None) -> "PartMetrics":
-        """The metrics that `as_dict` and JSON made `values` from; none for None. ValueError for anything else."""
+        """The metrics that `as_dict` and JSON made `values` from; none for None. ValueError for
+        anything else.
+        """
         if values is None:
             return cls({})
         if not isinstance(values, Mapping):
@@ -58,7 +62,9 @@ class PartMetrics(Mapping[str, float]):
 
 
 MetricsByPart = Mapping[str, PartMetrics]
-"""Metrics by part: "target_validation", "target_test" and "source_test", as far as they have rows."""
+"""Metrics by part: "target_validation", "target_test" and "source_test", as far as they have
+rows.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,8 @@ class StageResult:
     Args:
         name, title: of the stage, such as "block1" and "Block 1".
         parameters: scalars of the stage.
-        flops: floating-point operations per row of the forward pass; None where an older version did not store them.
+        flops: floating-point operations per row of the forward pass; None where an older version
+            did not store them.
         frozen: whether it stayed as it was.
         trained: scalars that training could change.
         from_epoch: first epoch (from 0) in which it trained.
@@ -91,7 +98,8 @@ class InterpolationResult:
 
     Args:
         alphas: shares of the fine-tuned weights, ascending.
-        parts: by part and metric ("auc", "log_loss"), one value for each of `alphas`; None where it is missing.
+        parts: by part and metric ("auc", "log_loss"), one value for each of `alphas`; None where it
+            is missing.
         chosen: the share with the lowest log loss on validation rows.
         mixes_head: whether the head is interpolated too.
     """
@@ -107,20 +115,24 @@ class RunResult:
     """What came of a run.
 
     Args:
-        threshold: score from which a row counts as a predicted click; None where nothing scores clicks.
+        threshold: score from which a row counts as a predicted click; None where nothing scores
+            clicks.
         threshold_rule: how it was chosen.
         metrics: by part, at `threshold`.
-        before: the same of the backbone as it was; None where its head never learnt clicks, and for a pretraining run.
+        before: the same of the backbone as it was; None where its head never learnt clicks, and for
+            a pretraining run.
         stages: in the order of the network, the head last.
         trained_parameters: scalars that training could change.
         train_rows: number of rows that trained.
-        best_epoch: number (from 1) of the epoch with the lowest validation loss; 0 for the weights before training.
+        best_epoch: number (from 1) of the epoch with the lowest validation loss; 0 for the weights
+            before training.
         epochs_run: number of epochs that were trained.
         stopped_early: whether early stopping ended it.
         halted: epochs after which successive halving ended it, 0 where it did not.
-        seconds: by what they were spent on: "prepare", "cache", "train", "earlier" (before a break), "evaluate" and
-            "total".
-        backbone: id of the backbone that was fine-tuned, or that pretraining made; "" for an interpolation.
+        seconds: by what they were spent on: "prepare", "cache", "train", "earlier" (before a
+            break), "evaluate" and "total".
+        backbone: id of the backbone that was fine-tuned, or that pretraining made; "" for an
+            interpolation.
         backbone_sha256: of the weights that were fine-tuned; None where they are not recorded.
         learnt: metrics of a pretraining run by name; None for other kinds of runs.
         device: name of the device.

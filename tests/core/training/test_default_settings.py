@@ -181,7 +181,6 @@ def test_no_other_place_decides_a_preset() -> None:
         # The presets themselves, and requests as they were stored.
         "core/training/settings.py",
         "core/runs/sweep.py",
-        "core/runs/estimate.py",
         # The fields of a form, each as the user left it.
         "pages/components/shared/training_fields.py",
         # A mixing trains nothing; only the device of these is read.
