@@ -253,8 +253,8 @@ def test_lists_follow_every_change_whoever_makes_it(store: RunStore, workspace: 
     assert [run.id for run in listed()] == [second.id, first.id]
     changes = [
         lambda other: other.claim("cpu", 7),
-        lambda other: other.phase(first.id, "training"),
-        lambda other: other.progress(first.id, 1, 2, 3, 4),
+        lambda other: other.set_phase(first.id, "training"),
+        lambda other: other.set_progress(first.id, 1, 2, 3, 4),
         lambda other: other.request_cancel(first.id),
         lambda other: other.finish(first.id, "interrupted", "why"),
         lambda other: other.resume(first.id),
@@ -324,7 +324,7 @@ def test_a_clock_that_is_set_back_changes_no_order(
 ) -> None:
     days = iter(range(28, 0, -1))
     monkeypatch.setattr(
-        "core.jobs.store.now", lambda: f"2026-01-{next(days):02d}T00:00:00.000000+00:00"
+        "core.jobs.store.utc_now", lambda: f"2026-01-{next(days):02d}T00:00:00.000000+00:00"
     )
     ids = [submit(store).id for _ in range(4)]
     assert [run.id for run in store.list()] == ids[::-1]

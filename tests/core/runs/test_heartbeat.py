@@ -261,7 +261,7 @@ def test_a_run_waits_with_its_write_while_another_process_keeps_the_store(
         tries.append(0.01)
         if len(tries) > 60 and kept:
             kept.pop().close()
-        return opened(workspace, **given | {"patience": 0.01})
+        return opened(workspace, **given | {"timeout": 0.01})
 
     def reports(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         db = sqlite3.connect(workspace.database, isolation_level=None)
@@ -271,7 +271,7 @@ def test_a_run_waits_with_its_write_while_another_process_keeps_the_store(
         reporter.points([(1, "train_loss", 0.5)])
         return RunResult()
 
-    monkeypatch.setattr("core.jobs.queue.opened", impatient)
+    monkeypatch.setattr("core.jobs.queue.connect", impatient)
     run_worker(workspace, "cpu", reports, idle_timeout=0.3)
     store = RunStore(workspace)
     assert store.get(run.id).status == "done" and not kept
@@ -323,7 +323,7 @@ def test_no_process_is_ended_by_the_id_that_another_machine_gave(
 ) -> None:
     run, store = submit(workspace), RunStore(workspace)
     with monkeypatch.context() as patch:
-        patch.setattr("core.jobs.queue.here", lambda: "elsewhere/boot/1")
+        patch.setattr("core.jobs.queue.current_place", lambda: "elsewhere/boot/1")
         store.claim("cpu", os.getpid())
     store.request_cancel(run.id)
     sent: list[int] = []

@@ -320,7 +320,7 @@ def test_a_folder_that_is_moved_away_as_its_lock_is_taken_is_not_made_anew(
                 super()._acquire()
 
     monkeypatch.setattr(
-        "core.runs.worker.lane_lock", lambda *_: Late(workspace.root / "worker-cpu.lock")
+        "core.runs.worker.worker_lock", lambda *_: Late(workspace.root / "worker-cpu.lock")
     )
     run_worker(workspace, "cpu", Job(), idle_timeout=0.1)
     assert away.exists() and not workspace.root.exists()

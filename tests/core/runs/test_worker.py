@@ -84,7 +84,7 @@ def test_a_failing_run_gets_its_sentence_and_the_queue_goes_on(workspace: Worksp
 def test_a_second_worker_of_the_lane_goes_away(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.runs.worker.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("core.runs.worker.LOCK_TIMEOUT", 0.1)
     run = submit(workspace)
     assert not is_worker_alive(workspace, "cpu")
     with worker_lock(workspace, "cpu"):
@@ -172,7 +172,7 @@ def test_the_lane_is_held_before_a_worker_warms_up(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else every look at a page in the seconds of the import starts one more that imports."""
-    monkeypatch.setattr("core.runs.worker.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("core.runs.worker.LOCK_TIMEOUT", 0.1)
     warmed: list[str] = []
 
     def first() -> None:
