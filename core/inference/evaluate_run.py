@@ -14,7 +14,7 @@ from core.data.read_options import DEFAULT_OPTIONS, ReadOptions
 from core.data.reading.ingest import ingest
 from core.data.samples import Sample, list_samples, read_dictionary_table
 from core.errors import BadInput
-from core.evaluation.metrics import compute_metrics
+from core.evaluation.metrics import Metrics, compute_metrics
 from core.files.durable import staging
 from core.files.outputs import check_output, write_output
 from core.inference.score_drift import (
@@ -52,7 +52,7 @@ def load_model_card(workspace: Workspace, run: Run) -> BackboneCard:
             " another run."
         )
     if run.kind == "pretrain":
-        return find_backbone(workspace, run.result["backbone"])
+        return find_backbone(workspace, run.result.backbone)
     return load_complete_card(workspace.runs / run.id / "model", DAMAGE_ADVICE)
 
 
@@ -67,13 +67,13 @@ def load_scoring_card(workspace: Workspace, run: Run) -> BackboneCard:
     return card
 
 
-def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, dict[str, Any]]:
+def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, Metrics]:
     """Metrics of the run's model on the dataset's validation and test rows, at the run's own
     threshold."""
     require_labels(dataset)
     card = load_scoring_card(workspace, run)
     assert run.result is not None
-    if run.result["threshold"] is None:
+    if run.result.threshold is None:
         raise BadInput(
             f"The model of run {run.id} has not learnt clicks, so there is nothing to measure."
         )
@@ -83,7 +83,7 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, d
     )
     rows = scored_rows(dataset, run_validation_rows(dataset, run))
     scores = score_parts(load_backbone(card).to(device), rows, table, device)
-    return evaluate_parts(labels_by_part(dataset, rows), scores, run.result["threshold"])
+    return evaluate_parts(labels_by_part(dataset, rows), scores, run.result.threshold)
 
 
 def score_file(
@@ -118,7 +118,7 @@ def score_file(
     check_output(output_path, [path])
     card = load_scoring_card(workspace, run)
     assert run.result is not None
-    threshold = run.result["threshold"]
+    threshold = run.result.threshold
     if threshold is None:
         raise BadInput(
             f"The model of run {run.id} has not learnt clicks, so it cannot score rows; choose"
