@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from core.evaluation.validation import validate_scores
 
 
