@@ -51,7 +51,7 @@ def header(run: Run) -> None:
     )
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if run.active and guarded_button(
-            "Cancel", icon=":material/cancel:", disabled=run.cancel_asked is not None
+            "Cancel", icon=":material/cancel:", disabled=run.cancel_requested is not None
         ):
             store.request_cancel(run.id)
             st.rerun()

@@ -79,7 +79,7 @@ def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
     store = RunStore(prepared)
     request, lane = (
         FinetuneRequest(list_datasets(prepared)[0].id, "simulated-dnn"),
-        store.list()[0].lane,
+        store.list()[0].queue,
     )
     done, cancelled, running = (store.submit(request, "of one's own", lane) for _ in range(3))
     for run in (done, cancelled, running):
@@ -123,7 +123,7 @@ def test_the_story_fills_in(
         monkeypatch.setattr(f"core.runs.{module}.ensure_worker", lambda *_: None)
     sweep = demo.run_demo(workspace)
     store = RunStore(workspace)
-    lane = store.list_group(sweep.id)[0].lane
+    lane = store.list_group(sweep.id)[0].queue
 
     def carry_on(runs: int) -> None:
         for _ in range(runs):

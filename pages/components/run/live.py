@@ -81,13 +81,13 @@ def _show_progress(store: RunStore, run: Run, points: MetricSeries) -> None:
     if run.status == "queued":
         ahead = store.count_ahead([run])
         waits = f"{ahead} run(s) come first" if ahead else "the worker takes it next"
-        if not ahead and not is_worker_alive(workspace(), run.lane):
+        if not ahead and not is_worker_alive(workspace(), run.queue):
             waits = "the worker is starting, which takes some seconds"
         st.progress(0.0, text=f"Waiting: {waits}.")
         return
     share = run.step / run.steps if run.steps else 0.0
     phase = (run.phase or "starting").capitalize()
-    if run.cancel_asked:
+    if run.cancel_requested:
         phase = "Stopping"
     where = (
         f" · epoch {run.epoch} of {run.epochs} · step {run.step:,} of {run.steps:,}"

@@ -74,13 +74,13 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
     with title:
         st.subheader(escape_markdown(sweep.name))
         st.markdown(_describe_sweep(sweep))
-    own = any(run.lane == CLUSTER_QUEUE for run in runs)
+    own = any(run.queue == CLUSTER_QUEUE for run in runs)
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if any(run.active for run in runs):
             if guarded_button(
                 "Cancel",
                 icon=":material/cancel:",
-                disabled=all(run.cancel_asked for run in _active(runs)),
+                disabled=all(run.cancel_requested for run in _active(runs)),
             ):
                 cancel_sweep(workspace(), sweep)
                 st.rerun()
@@ -188,10 +188,10 @@ def _describe_activity(
     store: RunStore, sweep: Sweep, out: list[Run], running: list[Run], done: list[Run], part: float
 ) -> str:
     """What runs now and how long the rest takes by the mean of the runs that are done."""
-    if all(run.cancel_asked for run in out):
+    if all(run.cancel_requested for run in out):
         return "stopping"
     if not running:
-        lane = out[0].lane
+        lane = out[0].queue
         ahead = store.count_ahead(out)
         if ahead:
             return (
@@ -204,7 +204,7 @@ def _describe_activity(
     if len(done) > 1:
         mean = sum(run.result.total_seconds for run in done if run.result) / len(done)
         at_once = max(
-            len(running), 1 if out[0].lane == CLUSTER_QUEUE else max_parallel_runs(out[0].lane)
+            len(running), 1 if out[0].queue == CLUSTER_QUEUE else max_parallel_runs(out[0].queue)
         )
         words += f" · {format_approx_duration(mean * max(len(out) - part, 0) / at_once)} left"
     return words
@@ -444,7 +444,7 @@ def _show_runs(runs: Sequence[Run]) -> None:
 
 
 def _show_commands(sweep: Sweep, runs: Sequence[Run]) -> None:
-    own, active = any(run.lane == CLUSTER_QUEUE for run in runs), bool(_active(runs))
+    own, active = any(run.queue == CLUSTER_QUEUE for run in runs), bool(_active(runs))
     names = (
         ["watch", "cancel"] * active
         + ["resume"] * (not own and bool(_resumable(runs)))

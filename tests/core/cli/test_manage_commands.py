@@ -210,7 +210,7 @@ def test_a_run_that_the_command_line_carries_out_itself_wakes_no_worker(
     spec = SweepSpec(tiny[1].id, "simulated-dnn", (Arm("depth", 1),), (0,), train=QUICK)
     own = submit_sweep(tiny[0], spec, "own", run_here=True)
     run = store.list_group(own.id)[0]
-    assert run.lane == CLUSTER_QUEUE
+    assert run.queue == CLUSTER_QUEUE
     store.request_cancel(run.id)
     assert "give that command again" in refuse("resume", "--run", run.id)
     assert "sweep --name own --arms-at-once N" in refuse("resume", "--sweep", "own")
