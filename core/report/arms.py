@@ -71,7 +71,7 @@ def _group_into_arms(
     backbones: tuple[tuple[str, str], ...],
     datasets: tuple[tuple[str, str], ...],
 ) -> tuple[ArmRuns, ...]:
-    """Return the arms; cached, as thousands of runs stay the same from one page rerun to the next."""
+    """Return the arms; cached, as thousands of runs stay the same between two page reruns."""
     # Of thousands of runs few differ in more than arm and seed.
     alike: dict[tuple[Hashable, ...], Run] = {}
     for run in runs:

@@ -1,5 +1,4 @@
-"""Tables of runs: which runs pass a filter, a row for every run, a row for every arm; for pages and
-files."""
+"""Tables of runs for pages and files: filtering, one row per run, one row per arm."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
@@ -18,12 +17,13 @@ from core.training.objectives import ORIGINS
 from core.workspace import Workspace
 
 NUMBER_COLUMNS = (
-    "Target AUC", "± 95 %", "± seeds", "Log loss", "Source AUC", "Best val. AUC", "Last val. AUC", "Best val. loss",
-    "Last val. loss", "Trained", "Seconds", "Memory, MB",
+    "Target AUC", "± 95 %", "± seeds", "Log loss", "Source AUC", "Best val. AUC",
+    "Last val. AUC", "Best val. loss", "Last val. loss", "Trained", "Seconds", "Memory, MB",
 )  # fmt: skip
-"""Columns of numbers; those of an arm are means over its runs."""
+"""Columns of numbers; in the table of arms they are means over runs."""
 _RUN_COLUMNS = (
-    "Name", "Status", "Strategy", "Target AUC", "± 95 %", "Log loss", "Source AUC", "Trained", "Seconds", "Memory, MB",
+    "Name", "Status", "Strategy", "Target AUC", "± 95 %", "Log loss", "Source AUC",
+    "Trained", "Seconds", "Memory, MB",
     "Seed", "Backbone", "Dataset", "Sweep", "Tags", "Note", "Created", "Run",
 )  # fmt: skip
 _VALIDATION_COLUMNS = {
@@ -44,11 +44,16 @@ def matching_runs(
     kinds: Collection[str] = (),
     tags: Collection[str] = (),
 ) -> list[Run]:
-    """The runs that hold every word of `text` in name, note, tags or id, and are one of each kind
-    that is asked for.
+    """Return the runs that pass every filter; an empty filter passes all.
 
-    sweeps: names by id. of_sweeps: names of sweeps. tags: a run has to have one of them. An empty
-    one asks for nothing.
+    Args:
+        runs: to filter.
+        sweep_names: by sweep id.
+        query: words, each of which name, note, tags or id must contain, ignoring case.
+        in_sweeps: names of sweeps.
+        statuses: of runs.
+        kinds: of runs.
+        tags: a run has to have at least one of them.
     """
     words = query.lower().split()
     return [
@@ -65,15 +70,17 @@ def matching_runs(
 
 
 def strategy_title(run: Run) -> str:
-    """The strategy in a word or two."""
+    """Return the strategy of a run in a word or two."""
     if run.kind == "pretrain":
         return f"pretraining{pretraining_suffix(run.request)}"
     return arm_of_run(run).title
 
 
 def pretraining_suffix(request: dict[str, Any]) -> str:
-    """What sets a pretraining apart from learning clicks from random weights: " (Word2Vec, no
-    training)"; often ""."""
+    """Return how a pretraining differs from learning clicks from random weights.
+
+    Such as " (Word2Vec, no training)"; usually "".
+    """
     objective, start = request.get("objective", "supervised"), request.get("start", "random")
     words = [ORIGINS[start]] * (start != "random")
     words += {"supervised": [], "none": ["no training"]}.get(objective, [objective.upper()])
@@ -86,7 +93,14 @@ def run_frame(
     validation: Mapping[str, ValidationSummary],
     sweep_names: Mapping[str, str],
 ) -> pd.DataFrame:
-    """A row for every run with its settings and metrics. validation: by id, of each of them."""
+    """Return one row per run with its settings and metrics.
+
+    Args:
+        workspace: for the names of datasets and backbones.
+        runs: of any kind and status.
+        validation: the summary of each run's validation curves, by id.
+        sweep_names: by sweep id.
+    """
     cells = zip(*map(_run_cells, runs), strict=True)
     own: dict[str, list[Any]] = {
         name: [*column] for name, column in zip(_RUN_COLUMNS, cells, strict=True)
@@ -114,8 +128,13 @@ def run_frame(
 def arm_frame(
     workspace: Workspace, runs: Sequence[Run], table: pd.DataFrame
 ) -> tuple[list[tuple[str, ...]], pd.DataFrame]:
-    """(ids of each arm's runs, a row for every arm): means of the rows of `table`, which are those
-    of `runs`."""
+    """Return (the run ids of each arm, one row per arm with means over its runs).
+
+    Args:
+        workspace: for the names of datasets and backbones.
+        runs: the runs of `table`.
+        table: from `run_frame`.
+    """
     backbones = {card.id: card.name for card in list_backbones(workspace)}
     datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace)}
     arms = group_into_arms(runs, backbones, datasets)
@@ -152,8 +171,8 @@ def arm_frame(
 
 @lru_cache(maxsize=2**14)
 def _run_cells(run: Run) -> tuple[Any, ...]:
-    """What a run itself says in the columns of _CELLS; kept, for looking it up in thousands of
-    results takes long."""
+    """Return the cells of _RUN_COLUMNS; cached, as reading them from thousands of results takes
+    long."""
     result = run.result or {}
     metrics = result.get("metrics") or {}
     target, source = metrics.get("target_test"), metrics.get("source_test")
