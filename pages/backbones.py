@@ -9,15 +9,16 @@ from core.models.backbone_store import list_backbones
 from pages.components.backbones.backbone_shelf import backbone_shelf
 from pages.components.backbones.pretrain_form import pretrain_form
 from pages.components.backbones.vocabulary_check import vocabulary_check
-from pages.components.shared.choosers import restore_widget, save_widget
+from pages.components.shared import url_state
 from pages.components.shared.common import catch_errors, workspace
 
 SHELF, CHECK, PRETRAIN = SECTIONS = ("Shelf", "Vocabulary check", "Pretrain")
 
 
-def go_to(**query: str) -> None:
-    """Goes to the state of this page that the address with these parameters stands for."""
-    st.query_params.update(query)
+def go_to(**parameters: str) -> None:
+    """Set URL parameters of this page; the next rerun shows what they stand for."""
+    for name, value in parameters.items():
+        url_state.put(name, value)
 
 
 def check(backbone: str) -> None:
@@ -36,13 +37,13 @@ st.markdown("Pretrained networks, stage by stage: a stage is the smallest unit t
 with catch_errors():
     all_cards = list_backbones(workspace())
     all_datasets = list_datasets(workspace())
-    restore_widget("section", SECTIONS)
+    url_state.restore_choice("section", SECTIONS)
     section = st.segmented_control(
         "Section",
         SECTIONS,
         required=True,
         key="section",
-        on_change=save_widget,
+        on_change=url_state.save_choice,
         args=("section",),
         label_visibility="collapsed",
         help=(

@@ -12,6 +12,7 @@ from core.runs.sweep import list_sweeps
 from pages.components.compare.run_actions import selection_round, show_run_actions
 from pages.components.compare.run_table import ROW_MODES, filter_runs, run_table
 from pages.components.compare.side_by_side import side_by_side
+from pages.components.shared import url_state
 from pages.components.shared.common import escape_inline, show_error, workspace
 from pages.components.shared.no_runs import show_no_runs
 
@@ -24,11 +25,11 @@ NO_RUNS = (
 def chosen_in_address(runs: list[Run]) -> list[str]:
     """Runs that the address names; without any word of them there, the finished runs launched
     together last."""
-    if "runs" not in st.query_params:
+    if (in_url := url_state.get("runs")) is None:
         newest = next((run.group for run in runs if run.group and run.status == "done"), None)
         return [run.id for run in runs if newest and run.group == newest and run.status == "done"]
     known = {run.id for run in runs}
-    named = [*dict.fromkeys(filter(None, st.query_params["runs"].split(",")))]
+    named = [*dict.fromkeys(filter(None, in_url.split(",")))]
     if unknown := [run_id for run_id in named if run_id not in known]:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         st.warning(
@@ -55,7 +56,7 @@ try:
     by_arm = (
         st.segmented_control(
             "Rows", [*ROW_MODES], format_func=ROW_MODES.__getitem__, default="run", required=True, key="rows",
-            bind="query-params", label_visibility="collapsed",
+            bind=url_state.BOUND, label_visibility="collapsed",
         help="A row for every run, or one for an arm: runs alike but for their seeds. It changes no result.",)
         == "arm"
     )  # fmt: skip
@@ -73,7 +74,7 @@ try:
     hidden = [run_id for run_id in before if run_id not in shown]
     kept = {*ticked, *hidden}
     chosen = [run for run in every if run.id in kept]
-    st.query_params["runs"] = ",".join(run.id for run in chosen)
+    url_state.put("runs", ",".join(run.id for run in chosen))
     show_run_actions(chosen, filtered, len(hidden), table)
     side_by_side(chosen)
 except ThawError as error:

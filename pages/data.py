@@ -31,6 +31,7 @@ from pages.components.data.split_form import (
     split_form,
     unlabelled_form,
 )
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
 from pages.components.shared.common import (
@@ -70,7 +71,7 @@ def choose(
         for item in items
     }
     key = f"{kind}-{view}"
-    asked = st.session_state.pop(f"choose_{kind}", None) or st.query_params.get(kind)
+    asked = st.session_state.pop(f"choose_{kind}", None) or url_state.get(kind)
     if asked and asked not in ids:
         st.warning(
             f"There is no {kind} {escape_markdown(asked[:40])} here (any more); another one is"
@@ -80,7 +81,7 @@ def choose(
     st.session_state[key] = wanted if wanted in ids else ids[0]
 
     def follow() -> None:
-        st.query_params[kind] = st.session_state[key]
+        url_state.put(kind, st.session_state[key])
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox(
@@ -93,10 +94,8 @@ def choose(
         )
         if remove:
             remove(items[ids.index(chosen)])
-    if st.query_params.get(kind) != chosen:
-        st.query_params[kind] = chosen
-    for other in ({"sample": "dataset", "dataset": "sample"}[kind], *ROLES):
-        st.query_params.pop(other, None)
+    url_state.put(kind, chosen)
+    url_state.remove({"sample": "dataset", "dataset": "sample"}[kind], *ROLES)
     st.session_state[f"last_{kind}"] = chosen
     return items[ids.index(chosen)]
 
@@ -282,7 +281,7 @@ def remove_sample(sample: Sample) -> None:
         if guarded_button("Delete the sample", type="primary", key="delete_sample_really"):
             with catch_errors():
                 delete_unused_sample(workspace(), sample)
-                st.query_params.pop("sample", None)
+                url_state.remove("sample")
                 st.rerun()
         show_open_commands(f"{PROGRAM} delete --sample {sample.id}")
 
@@ -296,7 +295,7 @@ def remove_dataset(dataset: Dataset) -> None:
         if guarded_button("Delete the dataset", type="primary", key="delete_dataset_really"):
             with catch_errors():
                 delete_unused_dataset(workspace(), dataset)
-                st.query_params.pop("dataset", None)
+                url_state.remove("dataset")
                 st.rerun()
         show_open_commands(f"{PROGRAM} delete --dataset {dataset.id}")
 
@@ -399,7 +398,7 @@ def split_view(samples: Sequence[Sample]) -> None:
         "Make the dataset",
         [*WAYS],
         format_func=WAYS.__getitem__,
-        default="several" if "target" in st.query_params else "one",
+        default="several" if url_state.get("target") else "one",
         required=True,
         key="split_way",
         help=(
@@ -409,8 +408,7 @@ def split_view(samples: Sequence[Sample]) -> None:
         ),
     )
     if way == "several":
-        st.query_params.pop("sample", None)
-        st.query_params.pop("dataset", None)
+        url_state.remove("sample", "dataset")
         files_form(samples)
         return
     sample = choose(samples, "sample", "split")
@@ -452,10 +450,10 @@ if added := st.session_state.pop("added", None):
     st.session_state.adding = False
     st.toast(f"{escape_markdown(added)} is added.", icon=":material/check_circle:")
 if "choose_dataset" in st.session_state or (
-    "view" not in st.session_state and "dataset" in st.query_params
+    "view" not in st.session_state and url_state.get("dataset")
 ):
     go_to("Datasets")
-if "view" not in st.session_state and "target" in st.query_params:
+if "view" not in st.session_state and url_state.get("target"):
     go_to("Split")
 tabs = st.tabs(VIEWS, key="view", on_change="rerun")
 samples = list_samples(workspace())

@@ -15,7 +15,6 @@ from core.runs.estimate import calibration_runs, estimate_seconds
 from core.runs.launch import ensure_worker, queue_for_device
 from core.runs.submit import CONTROLS, command_line, submit_finetune
 from core.training.default_settings import count_training_rows
-from core.training.objectives import OBJECTIVES
 from core.training.settings import FinetuneRequest
 from pages.components.finetune.freeze_line import draggable_stack
 from pages.components.finetune.plan_view import (
@@ -27,54 +26,18 @@ from pages.components.finetune.plan_view import (
 from pages.components.finetune.strategy_choice import choose_strategy
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import preload_charts
-from pages.components.shared.choosers import choose_named
+from pages.components.shared.choosers import choose_dataset_and_backbone
 from pages.components.shared.common import (
     catch_errors,
-    escape_markdown,
     format_approx_duration,
-    format_compact,
-    format_int,
     show_command,
-    simulated_badge,
     workspace,
 )
 from pages.components.shared.head_fields import head_fields
-from pages.components.shared.stack import describe_parallel_parts, draw_plan, has_random_weights
+from pages.components.shared.stack import describe_parallel_parts, draw_plan
 from pages.components.shared.training_fields import training_fields
 from pages.components.shared.vocabulary_coverage import cached_coverage, coverage_warning
 from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
-
-
-def choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset, BackboneCard]:
-    """The dataset and the backbone, which the address carries."""
-    left, right = st.columns(2, gap="medium")
-    with left:
-        dataset = choose_named("Dataset", datasets, "dataset")
-        rows = {part.part: part.rows for part in dataset.parts}
-        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            st.caption(
-                f"{format_int(rows['target_train'])} target rows to train on,"
-                f" {format_int(rows['target_test'])} to test on",
-                width="content",
-            )
-            if dataset.simulated:
-                simulated_badge()
-    with right:
-        card = choose_named("Backbone", cards, "backbone")
-        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            learnt = (
-                "trained on" if OBJECTIVES[card.objective].trains else "made for the vocabulary of"
-            )
-            st.caption(
-                f"{len(card.stages)} stages, {format_compact(card.parameters)} parameters, {learnt} "
-                f"{escape_markdown(card.trained_on['dataset'])}",
-                width="content",
-            )
-            if card.trained_on["simulated"]:
-                simulated_badge()
-            if any(has_random_weights(stage) for stage in card.stages):
-                st.badge("random weights", icon=":material/casino:", color="red")
-    return dataset, card
 
 
 def vocabulary_warning(dataset: Dataset, card: BackboneCard, plan: Plan) -> None:
@@ -180,7 +143,7 @@ def draw(card: BackboneCard, plan: Plan) -> None:
 def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
     """The page once there is something to fine-tune, and something to fine-tune on."""
     reapply_unseen()
-    dataset, card = choose(datasets, cards)
+    dataset, card = choose_dataset_and_backbone(datasets, cards)
     left, right = st.columns([5, 6], gap="medium")
     with left, st.container(border=True):
         picture = st.container()

@@ -18,6 +18,7 @@ from core.runs.artifacts import Scoring, list_scorings, score_and_store
 from core.runs.artifacts import scoring_id as id_of
 from core.runs.launch import refresh_statuses
 from pages.components.score.scoring_result import scoring_view
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.choose_run import choose_run, simulated_suffix
 from pages.components.shared.common import (
@@ -209,7 +210,7 @@ def begin(run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions) -> N
             space, run.id, chosen.path, chosen.name, on_bad_rows, report, options
         ),
     )
-    st.query_params["scored"] = asked
+    url_state.put("scored", asked)
     st.rerun()
 
 
@@ -221,7 +222,7 @@ def errand_key(run: Run, asked: str) -> str:
 def pick_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
     """The scored file in the address, else the newest; a box for more than one."""
     by_id = {one.id: one for one in found}
-    asked = st.query_params.get("scored", "")
+    asked = url_state.get("scored") or ""
     if asked and asked not in by_id and tasks.find(errand_key(run, asked)) is None:
         instead = "; the newest are shown instead" if by_id else ""
         st.warning(f"Those predictions are not here (any more){instead}. Score the file again.")
@@ -245,7 +246,7 @@ def pick_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
 
 def follow() -> None:
     """Puts the chosen scored file into the address."""
-    st.query_params["scored"] = st.session_state["scored_pick"]
+    url_state.put("scored", st.session_state["scored_pick"])
 
 
 st.title("Score")
@@ -264,7 +265,7 @@ try:
     with st.container(border=True):
         form(run)
         under_way = show_task_progress(
-            errand_key(run, st.query_params.get("scored", "")), "Scoring the rows"
+            errand_key(run, url_state.get("scored") or ""), "Scoring the rows"
         )
     if not under_way and (scoring := pick_scoring(run, list_scorings(workspace(), run.id))):
         st.subheader(escape_markdown(scoring.file))

@@ -8,6 +8,7 @@ from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.runs.launch import refresh_statuses
 from core.runs.sweep import Sweep, list_sweeps
+from pages.components.shared import url_state
 from pages.components.shared.common import (
     catch_errors,
     escape_inline,
@@ -27,7 +28,7 @@ def pick(sweeps: list[Sweep]) -> Sweep | None:
     """The sweep that the address names, None for a new one; a box to choose another writes it to
     the address."""
     by_id = {sweep.id: sweep for sweep in sweeps}
-    asked = st.query_params.get("sweep", NEW)
+    asked = url_state.get("sweep") or NEW
     named = next((sweep.id for sweep in sweeps if asked in (sweep.id, sweep.name)), asked)
     if named != NEW and named not in by_id:
         st.error(
@@ -57,7 +58,7 @@ def pick(sweeps: list[Sweep]) -> Sweep | None:
 def to_address() -> None:
     """Puts the chosen sweep into the address, and nothing for a new one."""
     chosen = st.session_state["sweep_pick"]
-    st.query_params.from_dict({} if chosen == NEW else {"sweep": chosen})
+    url_state.replace(**({} if chosen == NEW else {"sweep": chosen}))
 
 
 def point_to_active(sweeps: list[Sweep]) -> None:
@@ -71,7 +72,7 @@ def point_to_active(sweeps: list[Sweep]) -> None:
                 words = f":material/play_circle: **{escape_markdown(sweep.name)}** is under way."
                 st.markdown(words, width="content")
                 if st.button("Watch it", key=f"watch_{sweep.id}", icon=":material/visibility:"):
-                    st.query_params.from_dict({"sweep": sweep.id})
+                    url_state.replace(sweep=sweep.id)
                     st.rerun()
             return
 

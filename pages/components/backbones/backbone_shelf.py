@@ -15,6 +15,7 @@ from core.models.registry import ARCHITECTURES
 from core.program import PROGRAM
 from core.runs.subprocess_commands import import_in_subprocess
 from pages.components.backbones.backbone_card import backbone_card
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.common import escape_inline, escape_markdown, workspace
 from pages.components.shared.uploads import file_uploader, save_upload
@@ -66,7 +67,7 @@ def filter_cards(cards: list[BackboneCard]) -> list[BackboneCard]:
         text = st.text_input(
             "Find by name",
             key="shelf_find",
-            bind="query-params",
+            bind=url_state.BOUND,
             width=240,
             help="Shows the backbones whose name holds this. It changes no result.",
         )

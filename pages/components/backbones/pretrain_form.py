@@ -24,12 +24,11 @@ from pages.components.backbones.pretraining_costs import (
 )
 from pages.components.backbones.start_file import start_file
 from pages.components.shared.access import guarded_button
-from pages.components.shared.choosers import choose_named
+from pages.components.shared.choosers import choice_caption, choose_named
 from pages.components.shared.common import (
     catch_errors,
     format_int,
     show_command,
-    simulated_badge,
     workspace,
 )
 from pages.components.shared.training_fields import training_fields
@@ -116,11 +115,8 @@ def choose_dataset(datasets: list[Dataset]) -> Dataset:
     """The dataset, which the address carries, and how many rows there are to learn from."""
     dataset = choose_named("Dataset", datasets, "dataset")
     rows = count_training_rows(dataset, "source")
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        labels = "" if dataset.labelled else ", without labels"
-        st.caption(f"{format_int(rows)} source rows to train on{labels}", width="content")
-        if dataset.simulated:
-            simulated_badge()
+    labels = "" if dataset.labelled else ", without labels"
+    choice_caption(f"{format_int(rows)} source rows to train on{labels}", dataset.simulated)
     return dataset
 
 

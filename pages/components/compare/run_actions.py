@@ -10,6 +10,7 @@ from core.jobs.store import Run, RunStore
 from core.program import PROGRAM
 from core.report.table_files import to_safe_csv
 from core.runs.removal import delete_runs
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.common import (
     catch_errors,
@@ -30,7 +31,7 @@ def join_ids(runs: list[Run]) -> str:
 
 def select_runs(ids: list[str]) -> None:
     """Puts a choice into the address, and makes the table anew with these rows ticked."""
-    st.query_params["runs"] = ",".join(ids)
+    url_state.put("runs", ",".join(ids))
     st.session_state["compare_round"] = selection_round() + 1
 
 

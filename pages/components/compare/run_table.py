@@ -8,6 +8,7 @@ import streamlit as st
 
 from core.jobs.store import Run
 from core.report.run_tables import matching_runs
+from pages.components.shared import url_state
 
 ROW_MODES = {"run": "A row a run", "arm": "A row an arm"}
 NUMBER_COLUMNS = {
@@ -54,7 +55,7 @@ def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
         text = st.text_input(
             "Find in name, note, tag or id",
             key="find",
-            bind="query-params",
+            bind=url_state.BOUND,
             width=240,
             help="Shows the runs that hold these words. It changes no result.",
         )
@@ -75,7 +76,7 @@ def _multiselect(label: str, key: str, options: Sequence[str]) -> list[str]:
         label,
         options,
         key=key,
-        bind="query-params",
+        bind=url_state.BOUND,
         placeholder="all",
         width=200,
         help="Shows runs of these alone. It changes no result.",

@@ -19,6 +19,7 @@ from core.report.overlay_figures import (
 )
 from core.runs.sweep_result import ArmResult
 from pages.components.run.result import PART_TITLES, load_curves
+from pages.components.shared import url_state
 from pages.components.shared.chart import chart
 from pages.components.shared.choosers import choose_text
 from pages.components.shared.common import number_column_config
@@ -37,7 +38,7 @@ def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
         default=parts[0],
         required=True,
         key="part",
-        bind="query-params",
+        bind=url_state.BOUND,
         help="Which test rows the numbers and figures below stand on. It changes no score.",
     )
     with seed_box:
@@ -50,7 +51,7 @@ def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
         0.001,
         format="%.3f",
         key="one-threshold",
-        bind="query-params",
+        bind=url_state.BOUND,
         help=(
             "A row is a predicted click when its score is at least this, in every run. At first it"
             " stands where the validation rows of the first of them chose it."

@@ -32,8 +32,9 @@ from core.report.sweep_figures import METRIC_TITLES, arms_figure, depth_figure, 
 from core.runs.sweep_result import ArmResult, default_reference, missing_auc_sentences
 from pages.components.compare.arm_decisions import arm_costs, arm_slices
 from pages.components.compare.shared_threshold import shared_threshold_view
+from pages.components.shared import url_state
 from pages.components.shared.chart import cached_figure_json, chart
-from pages.components.shared.choosers import choose_text, restore_widget
+from pages.components.shared.choosers import choose_text
 from pages.components.shared.common import (
     bullet_list,
     catch_errors,
@@ -212,7 +213,7 @@ def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> N
 def _choose_baseline(results: Sequence[ArmResult]) -> str:
     titles = [one.title for one in results]
     first = default_reference(results)
-    restore_widget("against", [first, *(title for title in titles if title != first)])
+    url_state.restore_choice("against", [first, *(title for title in titles if title != first)])
     with st.columns([2, 3])[0]:
         return choose_text("Held against", titles, "against", BASELINE_HELP)
 
@@ -244,7 +245,7 @@ def _choose_arms(results: Sequence[ArmResult], reference: str) -> list[ArmResult
         default=[title for title in titles if title in [*first][:most]],
         max_selections=MAX_LINES,
         key="lines",
-        bind="query-params",
+        bind=url_state.BOUND,
         help=f"Up to {MAX_LINES}, each with its colour.",
     )
     return [one for one in ordered if one.title in picked]

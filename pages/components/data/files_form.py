@@ -28,7 +28,7 @@ from pages.components.data.split_form import (
     show_split,
     shuffle_fields,
 )
-from pages.components.shared.choosers import restore_widget
+from pages.components.shared import url_state
 from pages.components.shared.common import (
     catch_errors,
     escape_inline,
@@ -110,7 +110,7 @@ def _choose_files(samples: Sequence[Sample]) -> dict[str, Sample]:
                 if ROLES[role].if_absent
                 else ids
             )
-            if (unknown := restore_widget(role, options)) is not None:
+            if (unknown := url_state.restore_choice(role, options)) is not None:
                 st.warning(
                     f"There is no sample {escape_inline(repr(unknown[:40]))} with labels here; another one"
                     " is shown."
@@ -129,12 +129,8 @@ def _choose_files(samples: Sequence[Sample]) -> dict[str, Sample]:
 
 
 def _save_role(role: str) -> None:
-    """Writes the role's sample into the address, which decides at the next rerun."""
-    one = st.session_state[role]
-    if role not in DOMAINS and one == NO_FILE:
-        st.query_params.pop(role, None)
-    elif st.query_params.get(role) != one:
-        st.query_params[role] = one
+    """Write the role's sample to the URL, which decides at the next rerun."""
+    url_state.write(role, st.session_state[role], "" if role in DOMAINS else NO_FILE)
 
 
 def _format_option(by_id: Mapping[str, Sample], role: str, one: str) -> str:

@@ -10,6 +10,7 @@ from core.freezing.strategies import STRATEGIES, complete_options
 from core.models.card import BackboneCard
 from core.runs.sweep import Arm
 from pages.components.finetune.freeze_line import DEPTH_KEY
+from pages.components.shared import url_state
 from pages.components.shared.arm_text import format_arm, parse_arm
 from pages.components.shared.strategy_fields import (
     STRATEGY_GROUPS,
@@ -19,7 +20,6 @@ from pages.components.shared.strategy_fields import (
     show_strategy_summary,
     stage_switches,
 )
-from pages.components.shared.url_state import read_new, warn_ignored, write
 from pages.components.shared.widget_sync import set_value
 
 DEFAULT_DEPTH = 1
@@ -47,7 +47,7 @@ def choose_strategy(card: BackboneCard) -> Arm:
         else Arm(strategy, 0, _options(card, strategy))
     )
     # The slider is bound to the address itself.
-    write("strategy", "depth" if strategy == "depth" else format_arm(arm), "depth")
+    url_state.write("strategy", "depth" if strategy == "depth" else format_arm(arm), "depth")
     return arm
 
 
@@ -68,7 +68,7 @@ def _freeze_slider(card: BackboneCard) -> int:
         stages,
         min(DEFAULT_DEPTH, stages),
         key=DEPTH_KEY,
-        bind="query-params",
+        bind=url_state.BOUND,
         help=(
             "How many stages stay frozen, counted from the input. Or drag the freeze line in the"
             " picture, or click a stage there."
@@ -82,13 +82,13 @@ def _freeze_slider(card: BackboneCard) -> int:
 
 def _read_url(card: BackboneCard) -> None:
     """Chooses what the address asks for, or says why not."""
-    text = read_new("strategy")
+    text = url_state.read_new("strategy")
     if text is None:
         return
     try:
         arm = parse_arm(text, card)
     except BadInput as error:
-        warn_ignored(text, error)
+        url_state.warn_ignored(text, error)
         return
     set_value(_STRATEGY, arm.strategy)
     for name, value in complete_options(arm.strategy, arm.options).items():

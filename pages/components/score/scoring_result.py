@@ -14,6 +14,7 @@ from core.jobs.store import Run
 from core.report.run_figures import scored_file_figure
 from core.runs.artifacts import Scoring, check_scoring, delete_artifact
 from pages.components.run.result import METRIC_TITLES, format_result_metric
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
 from pages.components.shared.common import (
@@ -142,7 +143,7 @@ def show_downloads(run: Run, scoring: Scoring) -> None:
             help="Deletes these predictions here.",
         ):
             delete_artifact(scoring)
-            st.query_params.pop("scored", None)
+            url_state.remove("scored")
             st.rerun()
         st.caption(f"Scored {format_datetime(scoring.created)}; one line a row, in file order.")
 

@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from core.read_only import READ_ONLY_MESSAGE, is_read_only
+from pages.components.shared import url_state
 
 PRESENTER_KEY = "present"
 PRESENTER_SENTENCE = (
@@ -44,13 +45,13 @@ def _disable_if_locked(settings: dict[str, Any]) -> dict[str, Any]:
 def sync_presenter_mode() -> None:
     """Takes ?present=1 or 0 from the address, and keeps it there while it lasts: a refresh must not
     end a talk."""
-    asked = st.query_params.get(PRESENTER_KEY)
-    if asked is not None:
-        st.session_state[PRESENTER_KEY] = asked == "1"
+    in_url = url_state.get(PRESENTER_KEY)
+    if in_url is not None:
+        st.session_state[PRESENTER_KEY] = in_url == "1"
     if st.session_state.get(PRESENTER_KEY):
-        st.query_params[PRESENTER_KEY] = "1"
-    elif asked is not None:
-        del st.query_params[PRESENTER_KEY]
+        url_state.put(PRESENTER_KEY, "1")
+    else:
+        url_state.remove(PRESENTER_KEY)
 
 
 def show_access_notice() -> None:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.jobs.store import Run
+from pages.components.shared import url_state
 from pages.components.shared.common import (
     SIMULATED,
     escape_inline,
@@ -25,7 +26,7 @@ def choose_run(runs: Sequence[Run], unknown_sentence: Callable[[str], str]) -> R
     missing: the sentence for an id that is none of them.
     """
     by_id = {run.id: run for run in runs}
-    named = st.query_params.get("run", runs[0].id)
+    named = url_state.get("run") or runs[0].id
     if named not in by_id:
         st.error(escape_inline(unknown_sentence(named)))
         named = runs[0].id
@@ -51,8 +52,7 @@ def choose_run(runs: Sequence[Run], unknown_sentence: Callable[[str], str]) -> R
             " one."
         )
     if chosen != named:
-        # What else the address says belongs to the other run.
-        st.query_params.from_dict({"run": chosen})
+        url_state.replace(run=chosen)
         st.rerun()
     return by_id[chosen]
 

@@ -1,12 +1,15 @@
 """What decisions are put to: fields for costs, and the slices of a column; for one run and for
 several."""
 
+from typing import Literal
+
 import streamlit as st
 
 from core.evaluation.decision_cost import DecisionCosts, impression_costs
 from core.evaluation.slices import Slice
 from core.report.decisions import column_slices as slices_by
 from core.report.decisions import slice_columns as columns_by
+from pages.components.shared import url_state
 from pages.components.shared.common import workspace
 
 COST_MODES = {
@@ -27,15 +30,16 @@ def cost_fields(run_id: str = "") -> DecisionCosts:
 
     BadInput when the costs make no sense.
     """
-    after, bind = (f"-{run_id}", None) if run_id else ("", "query-params")
+    suffix = f"-{run_id}" if run_id else ""
+    bind: Literal["query-params"] | None = None if run_id else url_state.BOUND
 
     def number(place: int, label: str, name: str, value: float) -> float:
         field = columns[place].number_input(
             label,
             0.0,
             value=value,
-            key=f"{name}{after}",
-            bind=bind,  # type: ignore[arg-type]
+            key=f"{name}{suffix}",
+            bind=bind,
             help=HELP[name],
         )
         return float(field or 0.0)
@@ -46,8 +50,8 @@ def cost_fields(run_id: str = "") -> DecisionCosts:
         format_func=COST_MODES.__getitem__,
         default="errors",
         required=True,
-        key=f"way{after}",
-        bind=bind,  # type: ignore[arg-type]
+        key=f"way{suffix}",
+        bind=bind,
         help=(
             "How costs are put: what each kind of error costs, or what a click is worth and an"
             " impression costs."

@@ -4,8 +4,8 @@ import streamlit as st
 
 from core.errors import BadInput
 from core.models.card import ACTIVATIONS, HEAD_OUTPUTS, HeadSettings
+from pages.components.shared import url_state
 from pages.components.shared.training_fields import parse_widths, suggest_value
-from pages.components.shared.url_state import read_new, warn_ignored, write
 from pages.components.shared.widget_sync import set_value
 
 OUTPUT_TITLES = {"logit": "one logit", "softmax": "two classes"}
@@ -43,7 +43,7 @@ def head_fields(prefix: str, default_output: str = "logit") -> HeadSettings:
             help="; ".join(HEAD_OUTPUTS.values()).capitalize() + ".",
         )
     head = HeadSettings(parse_widths(hidden, "The hidden layers"), activation, output)
-    write("head", format_head(head), format_head(HeadSettings(output=default_output)))
+    url_state.write("head", format_head(head), format_head(HeadSettings(output=default_output)))
     return head
 
 
@@ -64,13 +64,13 @@ def parse_head(text: str) -> HeadSettings:
 
 def _read_url(prefix: str) -> None:
     """Fills the fields with what the address brings."""
-    text = read_new("head")
+    text = url_state.read_new("head")
     if text is None:
         return
     try:
         head = parse_head(text)
     except BadInput as error:
-        warn_ignored(text, error)
+        url_state.warn_ignored(text, error)
         return
     set_value(f"{prefix}_hidden", ", ".join(map(str, head.hidden)))
     set_value(f"{prefix}_activation", head.activation)

@@ -18,7 +18,7 @@ from core.training.default_settings import (
     settings_sentence,
 )
 from core.training.settings import DEVICES, TrainSettings
-from pages.components.shared.url_state import read_new, warn_ignored, write
+from pages.components.shared import url_state
 from pages.components.shared.widget_sync import reapply_unseen, set_value
 
 PRESET_FIELDS = (
@@ -187,7 +187,9 @@ def training_fields(
         amp=amp,
     )
     if in_url:
-        write("training", format_training(settings, presets_for(rows, objective), preset), usual)
+        url_state.write(
+            "training", format_training(settings, presets_for(rows, objective), preset), usual
+        )
     return settings
 
 
@@ -242,13 +244,13 @@ def _parse_setting(pair: str) -> tuple[str, Any]:
 
 def _read_url(prefix: str) -> None:
     """Fills the fields with what the address brings."""
-    text = read_new("training")
+    text = url_state.read_new("training")
     if text is None:
         return
     try:
         settings = parse_training(text, _presets(prefix))
     except BadInput as error:
-        warn_ignored(text, error)
+        url_state.warn_ignored(text, error)
         return
     for name in PRESET_FIELDS + MORE_FIELDS:
         set_value(f"{prefix}_{name}", getattr(settings, name))

@@ -11,6 +11,7 @@ from core.freezing.strategies import STRATEGIES, complete_options
 from core.models.card import BackboneCard, HeadSettings
 from core.runs.sweep import Arm, depth_arms
 from core.training.settings import TrainSettings
+from pages.components.shared import url_state
 from pages.components.shared.arm_text import format_arm, parse_arm
 from pages.components.shared.common import escape_markdown, show_error
 from pages.components.shared.strategy_fields import (
@@ -19,7 +20,6 @@ from pages.components.shared.strategy_fields import (
     option_key,
     show_strategy_summary,
 )
-from pages.components.shared.url_state import read_new, warn_ignored, write
 from pages.components.shared.widget_sync import set_value
 from pages.components.sweep.surgical_stacks import set_surgical_stacks, surgical_stacks
 
@@ -68,7 +68,7 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
         *depth_arms(card),
         *(Arm(name) for name in DEFAULT_STRATEGIES if name != "zero-shot" or card.scores_clicks),
     ]
-    write("arms", _format_arms(arms), _format_arms(usual))
+    url_state.write("arms", _format_arms(arms), _format_arms(usual))
     return arms
 
 
@@ -78,7 +78,7 @@ def _format_arms(arms: Sequence[Arm]) -> str:
 
 def _read_url(card: BackboneCard) -> None:
     """Ticks what the address asks for, and says what of it this backbone cannot have."""
-    text = read_new("arms")
+    text = url_state.read_new("arms")
     if text is None:
         return
     arms = []
@@ -86,7 +86,7 @@ def _read_url(card: BackboneCard) -> None:
         try:
             arms.append(parse_arm(part, card))
         except BadInput as error:
-            warn_ignored(part, error)
+            url_state.warn_ignored(part, error)
     set_value(
         _depths_key(card), sorted({arm.freeze_depth for arm in arms if arm.strategy == "depth"})
     )

@@ -22,6 +22,7 @@ from core.report.sweep_figures import (
 )
 from core.runs.sweep import Sweep
 from core.runs.sweep_result import ArmResult, missing_auc_sentences
+from pages.components.shared import url_state
 from pages.components.shared.chart import cached_figure_json, chart
 from pages.components.shared.choosers import choose_text
 from pages.components.shared.common import show_missing_metrics, workspace
@@ -127,7 +128,7 @@ def cost_chart(shown: Sequence[ArmResult]) -> None:
                 "memory": "Memory",
             }.__getitem__,
             key="cost",
-            bind="query-params",
+            bind=url_state.BOUND,
             label_visibility="collapsed",
             help="What the figure holds quality against. It changes no result.",
         )

@@ -27,22 +27,19 @@ from core.training.default_settings import (
 )
 from core.training.settings import TrainSettings
 from core.workspace import PROJECT, check_name
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
-from pages.components.shared.choosers import choose_named
+from pages.components.shared.choosers import choose_dataset_and_backbone
 from pages.components.shared.common import (
     catch_errors,
-    escape_markdown,
     format_approx_duration,
-    format_compact,
     format_int,
     show_command,
     show_error,
-    simulated_badge,
     workspace,
 )
 from pages.components.shared.head_fields import head_fields
 from pages.components.shared.training_fields import MORE_FIELDS, training_fields
-from pages.components.shared.url_state import read_new, warn_ignored, write
 from pages.components.shared.vocabulary_coverage import cached_coverage, coverage_warning
 from pages.components.shared.widget_sync import set_value
 from pages.components.sweep.strategy_cards import strategy_cards
@@ -66,7 +63,8 @@ HALVING_TITLES = {
 def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
     """The whole form; a click on its button queues the sweep and shows it."""
     st.html(f"<style>{(PROJECT / 'assets' / 'sweep.css').read_text(encoding='utf-8')}</style>")
-    dataset, card = _choose_inputs(datasets, cards)
+    dataset, card = choose_dataset_and_backbone(datasets, cards)
+    _warn_about_coverage(dataset, card)
     left, right = st.columns([7, 3], gap="large")
     with left:
         cards_place, runs_place, settings_place = (
@@ -95,37 +93,11 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
     ensure_worker(workspace(), queue_for_device(train.device))
 
 
-def _choose_inputs(
-    datasets: list[Dataset], cards: list[BackboneCard]
-) -> tuple[Dataset, BackboneCard]:
-    left, right = st.columns(2, gap="medium")
-    with left:
-        dataset = choose_named("Dataset", datasets, "dataset")
-        rows = {part.part: part.rows for part in dataset.parts}
-        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            words = (
-                f"{format_int(rows['target_train'])} target rows to train on,"
-                f" {format_int(rows['target_test'])} to test on"
-            )
-            st.caption(words, width="content")
-            if dataset.simulated:
-                simulated_badge()
-    with right:
-        card = choose_named("Backbone", cards, "backbone")
-        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            trained_on = escape_markdown(card.trained_on["dataset"])
-            words = (
-                f"{len(card.stages)} stages, {format_compact(card.parameters)} parameters, trained on"
-                f" {trained_on}"
-            )
-            st.caption(words, width="content")
-            if card.trained_on["simulated"]:
-                simulated_badge()
+def _warn_about_coverage(dataset: Dataset, card: BackboneCard) -> None:
     with catch_errors():
         warning = coverage_warning(cached_coverage(dataset, card), 1)
         if warning:
             st.warning(warning, icon=":material/warning:")
-    return dataset, card
 
 
 def _settings_fields(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
@@ -216,10 +188,10 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             " rows on."
         )
     found = tuple(sorted(chosen, key=lambda size: size or there))
-    write("seeds", str(int(seeds)), str(DEFAULT_SEEDS))
-    write("sizes", ",".join(map(_size_text, found)), _size_text(0))
-    write("rates", rates)
-    write("halving", str(halving), "0")
+    url_state.write("seeds", str(int(seeds)), str(DEFAULT_SEEDS))
+    url_state.write("sizes", ",".join(map(_size_text, found)), _size_text(0))
+    url_state.write("rates", rates)
+    url_state.write("halving", str(halving), "0")
     return int(seeds), found, _parse_rates(rates), halving
 
 
@@ -230,10 +202,10 @@ def _size_text(size: int) -> str:
 def _read_url(sizes_key: str, offered: list[int]) -> None:
     """Fills target sizes and learning rates with what the address brings."""
     sizes, rates, halving, seeds = (
-        read_new("sizes"),
-        read_new("rates"),
-        read_new("halving"),
-        read_new("seeds"),
+        url_state.read_new("sizes"),
+        url_state.read_new("rates"),
+        url_state.read_new("halving"),
+        url_state.read_new("seeds"),
     )
     if seeds is not None:
         # Streamlit's own binding ends the page over "inf", or a number of more digits than a float
@@ -242,13 +214,13 @@ def _read_url(sizes_key: str, offered: list[int]) -> None:
             seeds.isascii() and seeds.isdigit() and len(seeds) < 10 and 1 <= int(seeds) <= MAX_SEEDS
         )
         if not known:
-            warn_ignored(seeds, f"The number of seeds is 1 to {MAX_SEEDS}.")
+            url_state.warn_ignored(seeds, f"The number of seeds is 1 to {MAX_SEEDS}.")
         set_value("seeds", int(seeds) if known else DEFAULT_SEEDS)
     if sizes is not None:
         by_text = {_size_text(size): size for size in offered}
         for text in sizes.split(","):
             if text not in by_text:
-                warn_ignored(
+                url_state.warn_ignored(
                     text, f"The target sizes that this dataset allows are {', '.join(by_text)}."
                 )
         set_value(
@@ -260,7 +232,9 @@ def _read_url(sizes_key: str, offered: list[int]) -> None:
     if halving is not None:
         factors = {str(factor): factor for factor in HALVING_TITLES}
         if halving not in factors:
-            warn_ignored(halving, f"Successive halving takes one of {', '.join(factors)}.")
+            url_state.warn_ignored(
+                halving, f"Successive halving takes one of {', '.join(factors)}."
+            )
         set_value("sweep_halving", factors.get(halving, 0))
 
 
@@ -338,7 +312,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         width="stretch",
     ):
         sweep = submit_sweep(workspace(), spec, name)
-        st.query_params.from_dict({"sweep": sweep.id})
+        url_state.replace(sweep=sweep.id)
         st.session_state[JUST_LAUNCHED] = True
         st.rerun()
     if len(spec.seeds) == 1:

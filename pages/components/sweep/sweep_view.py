@@ -33,8 +33,9 @@ from core.runs.sweep_result import (
     judge_arms,
     summarise_arms,
 )
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
-from pages.components.shared.choosers import choose_text, restore_widget
+from pages.components.shared.choosers import choose_text
 from pages.components.shared.common import (
     SIMULATED,
     bullet_list,
@@ -222,7 +223,7 @@ def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
     places = group_runs(sweep, runs)
     if st.session_state.get("against") not in titles:
         st.session_state["against"] = default_reference(sweep.spec.arms)
-    restore_widget("against", titles)
+    url_state.restore_choice("against", titles)
     reference = st.session_state["against"]
     settings = [*dict.fromkeys(setting for setting, title in places if title != "zero-shot")] or [
         ""
