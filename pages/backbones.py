@@ -47,8 +47,8 @@ with catch_errors():
         args=("section",),
         label_visibility="collapsed",
         help=(
-            "What the page shows: the backbones there are, or the form for a new one. It changes no"
-            " result."
+            "What the page shows: the backbones there are, or the form for a new one. It "
+            "changes no result."
         ),
     )
     if section == CHECK:

@@ -33,8 +33,8 @@ def chosen_in_address(runs: list[Run]) -> list[str]:
     if unknown := [run_id for run_id in named if run_id not in known]:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         st.warning(
-            f"The address names {escape_inline(repr(unknown[0][:40]))}{more}, which is no run here; it is"
-            " left out."
+            f"The address names {escape_inline(repr(unknown[0][:40]))}{more}, which is no "
+            "run here; it is left out."
         )
     return [run_id for run_id in named if run_id in known]
 
@@ -57,7 +57,7 @@ try:
         st.segmented_control(
             "Rows", [*ROW_MODES], format_func=ROW_MODES.__getitem__, default="run", required=True, key="rows",
             bind=url_state.BOUND, label_visibility="collapsed",
-        help="A row for every run, or one for an arm: runs alike but for their seeds. It changes no result.",)
+        help="A row for every run, or one for an arm: runs alike but for their seeds. It changes " "no result.",)
         == "arm"
     )  # fmt: skip
     table, ticked = pd.DataFrame(), []

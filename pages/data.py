@@ -265,8 +265,8 @@ def look(sample: Sample) -> None:
         first = first_rows(sample.id, sample.created, sample)
         st.dataframe(first, placeholder=MISSING_TEXT, alt="The first rows of the sample")
         st.caption(
-            f"The first {min(PREVIEW_ROWS, sample.rows)} of {format_int(sample.rows)} rows, in file"
-            " order."
+            f"The first {min(PREVIEW_ROWS, sample.rows)} of {format_int(sample.rows)} rows, "
+            "in file order."
         )
     show_command(f"{PROGRAM} profile --sample {sample.id} --first-rows {PREVIEW_ROWS}")
 
@@ -275,8 +275,8 @@ def remove_sample(sample: Sample) -> None:
     """Deletes a sample when told twice; not under a run that needs it."""
     with st.popover("Delete", icon=":material/delete:", key="delete_sample"):
         st.markdown(
-            f"Delete the sample **{escape_markdown(sample.name)}**? Datasets prepared from it stay,"
-            " but can no longer be read by a backbone they have not met yet."
+            f"Delete the sample **{escape_markdown(sample.name)}**? Datasets prepared from "
+            "it stay, but can no longer be read by a backbone they have not met yet."
         )
         if guarded_button("Delete the sample", type="primary", key="delete_sample_really"):
             with catch_errors():
@@ -402,9 +402,9 @@ def split_view(samples: Sequence[Sample]) -> None:
         required=True,
         key="split_way",
         help=(
-            "One sample is split into source and target. Several files each have their part: last"
-            " month's file can be the source and this week's the target, and a test file can stay a"
-            " test file."
+            "One sample is split into source and target. Several files each have their "
+            "part: last month's file can be the source and this week's the target, and a "
+            "test file can stay a test file."
         ),
     )
     if way == "several":

@@ -55,9 +55,9 @@ def method() -> None:
     with st.container(border=True), catch_errors():
         card = demo_backbone(workspace())
         st.markdown(
-            "**Above the line** a stage is trained on the target domain. **Below it** a stage keeps"
-            " what it learnt from the source domain. Every depth gives another model: which is best"
-            " on *your* rows?"
+            "**Above the line** a stage is trained on the target domain. **Below it** a "
+            "stage keeps what it learnt from the source domain. Every depth gives another "
+            "model: which is best on *your* rows?"
         )
         draw_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
 
@@ -82,8 +82,8 @@ def latest_runs(runs: list[Run]) -> None:
     st.subheader("Latest runs")
     if not runs:
         st.markdown(
-            "There are no runs yet. Run the demo above, or bring your own Criteo sample on the page"
-            " *Data* and move the freeze line on *Fine-tune*."
+            "There are no runs yet. Run the demo above, or bring your own Criteo sample on "
+            "the page *Data* and move the freeze line on *Fine-tune*."
         )
         st.page_link("data.py", label="Bring your own sample", icon=":material/table_chart:")
     for run in runs:

@@ -163,15 +163,17 @@ def pays(run: Run) -> None:
     """When fine-tuning pays: against the controls, and depth by depth."""
     st.subheader("4. When it pays")
     st.markdown(
-        "It pays when it beats both controls: the backbone as it is, and a network that never saw"
-        " the source. Where target rows are scarce, freezing more usually pays; with many, freezing"
-        " less."
+        "It pays when it beats both controls: the backbone as it is, and a network that "
+        "never saw the source. Where target rows are scarce, freezing more usually pays; "
+        "with many, freezing less."
     )
     runs = siblings(run)
     controls = {one.request["strategy"]: one for one in runs if one.request["strategy"] in CONTROLS}
     for strategy, what in CONTROLS.items():
         words = (
-            versus(run, controls[strategy]) if strategy in controls else "there is no such run yet."
+            versus(run, controls[strategy])
+            if strategy in controls
+            else ("there is no such run yet.")
         )
         st.markdown(f"- Against {what}: {words}")
     results = [summarise_arm([one], arm_of_run(one).title, "") for one in runs]
@@ -217,7 +219,8 @@ def figures(runs: list[Run]) -> None:
         rows = sum(part.rows for part in dataset.parts if part.part.startswith("target"))
         share = format_percent(rows / dataset.rows)
         st.markdown(
-            f"{simulated_suffix(run)} :gray[{format_int(dataset.rows)} rows, {share} of them target.]"
+            f"{simulated_suffix(run)} :gray[{format_int(dataset.rows)} rows, {share} of them "
+            "target.]"
         )
     with st.container(border=True):
         freezing(run)

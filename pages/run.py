@@ -46,7 +46,8 @@ def header(run: Run) -> None:
     title.subheader(escape_markdown(run.name))
     spent = format_duration(run.result["seconds"]["total"]) if run.result else ""
     title.markdown(
-        f"{status_markdown(run.status)}{simulated_suffix(run)} :gray[created {format_datetime(run.created)}"
+        f"{status_markdown(run.status)}{simulated_suffix(run)} :gray[created "
+        f"{format_datetime(run.created)}"
         + (f" · took {spent} on {run.result['device']}" if run.result else "")
         + "]"
     )

@@ -147,7 +147,10 @@ def source() -> Source | None:
 
 def sample_title(sample: Sample) -> str:
     """Name and size of a sample."""
-    return f"{sample.name}{' · simulated' if sample.simulated else ''} · {format_int(sample.rows)} rows"
+    return (
+        f"{sample.name}{' · simulated' if sample.simulated else ''} · {format_int(sample.rows)} "
+        "rows"
+    )
 
 
 def form(run: Run) -> None:

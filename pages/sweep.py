@@ -32,8 +32,8 @@ def pick(sweeps: list[Sweep]) -> Sweep | None:
     named = next((sweep.id for sweep in sweeps if asked in (sweep.id, sweep.name)), asked)
     if named != NEW and named not in by_id:
         st.error(
-            f"There is no sweep {escape_inline(repr(asked[:64]))} in this workspace; here is the form for a"
-            " new one."
+            f"There is no sweep {escape_inline(repr(asked[:64]))} in this workspace; here is "
+            "the form for a new one."
         )
         named = NEW
     if not sweeps:
@@ -114,8 +114,8 @@ with catch_errors():
         chosen = pick(every)
     if chosen is None:
         st.markdown(
-            "Tick strategies; each runs over the same seeds, rows and budget, and their numbers are"
-            " compared."
+            "Tick strategies; each runs over the same seeds, rows and budget, and their "
+            "numbers are compared."
         )
         form(every)
     else:

@@ -1,5 +1,6 @@
-"""Headers on every response: who may frame the app, which scripts a page may run, what it tells
-other sites."""
+"""Headers of every response: who may frame the app, which scripts may run, what other sites
+learn.
+"""
 
 import base64
 import hashlib
@@ -53,11 +54,11 @@ FIXED_HEADERS = {
 
 
 def parse_ancestors(text: str) -> tuple[str, ...]:
-    """Sites that may show the app in a frame, from $THAW_FRAME_ANCESTORS: origins separated by
-    blanks; () for none.
+    """Parse $THAW_FRAME_ANCESTORS: origins that may frame the app, separated by blanks; () for
+    none.
 
     Raises:
-        BadInput: one is no origin, such as one without a scheme or with a path, or "*".
+        BadInput: an entry is not an origin, such as one without a scheme or with a path, or "*".
     """
     for site in text.split():
         if not _ANCESTOR.fullmatch(site):
@@ -70,15 +71,20 @@ def parse_ancestors(text: str) -> tuple[str, ...]:
 
 
 def security_headers(ancestors: Sequence[str] = ()) -> dict[str, str]:
-    """All headers by name. ancestors: sites that may frame the app."""
+    """Return all headers by name.
+
+    Args:
+        ancestors: origins that may frame the app.
+    """
     # X-Frame-Options cannot name a site.
     framing = {} if ancestors else {"X-Frame-Options": "DENY"}
     return {**FIXED_HEADERS, **framing, "Content-Security-Policy": content_policy(ancestors)}
 
 
 def content_policy(ancestors: Sequence[str] = ()) -> str:
-    """The Content-Security-Policy: everything from the app itself, and scripts by their hash where
-    they are inline."""
+    """Return the Content-Security-Policy: only the app's own resources, inline scripts by their
+    hash.
+    """
     inline = re.findall(r"<script>(.*?)</script>", _INDEX.read_text(encoding="utf-8"), re.DOTALL)
     hashes = [_source_hash(script) for script in (*inline, *INLINE_SCRIPTS)]
     rules = {
@@ -105,15 +111,14 @@ def _source_hash(script: str) -> str:
 
 
 class SecurityHeaders:
-    """Middleware that puts the headers on every response, errors included."""
+    """Middleware that sets the headers on every response, including errors."""
 
     def __init__(self, app: ASGIApp, ancestors: Sequence[str] = ()) -> None:
         self.app = app
         self.headers = security_headers(ancestors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Adds them as the answer starts; also to that of an unforeseen error, which the server
-        would give bare."""
+        """Add the headers when the response starts, also to unexpected errors."""
         started = False
 
         async def answer(message: Message) -> None:

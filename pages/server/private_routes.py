@@ -1,5 +1,4 @@
-"""Addresses beside the pages that show something of the server or its sessions, kept from whoever
-is not let in."""
+"""Access to routes beside the pages that reveal something about the server or its sessions."""
 
 import json
 import re
@@ -22,14 +21,15 @@ is signed in.)"""
 
 
 class PrivateRoutes:
-    """Middleware: with sign-in on, those addresses are for whoever is let in; else metrics are for
-    this machine."""
+    """Middleware: with sign-in, these routes need a signed-in user; otherwise metrics are local
+    only.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what may be seen."""
+        """Pass on what may be seen."""
         path = route_of(scope)
         metrics = METRICS_ROUTE.fullmatch(path)
         if (metrics or MEDIA_ROUTE.fullmatch(path)) and sign_in_enabled():
@@ -45,8 +45,7 @@ class PrivateRoutes:
 
 
 def signed_in_user(headers: Headers) -> dict[str, object]:
-    """Whom the signed cookie of Streamlit's sign-in names; {} where there is none, or its signature
-    is not ours."""
+    """Return the user of Streamlit's signed cookie; {} without one or with a wrong signature."""
     cookies = cookie_parser(headers.get("cookie", ""))
     signed = _get_signed_cookie_with_chunks(cookies, USER_COOKIE_NAME)
     user = json.loads(signed) if signed else {}
@@ -54,8 +53,9 @@ def signed_in_user(headers: Headers) -> dict[str, object]:
 
 
 def is_local_request(scope: Scope) -> bool:
-    """Whether a request comes from this machine and asks for it by its own name, and not by way of
-    a proxy."""
+    """Return whether a request comes from this machine under its local name, not through a
+    proxy.
+    """
     host = Headers(scope=scope).get("host", "").lower()
     client = (scope.get("client") or ("",))[0]
     try:

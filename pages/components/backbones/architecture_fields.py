@@ -1,4 +1,4 @@
-"""The fields of an architecture's own settings."""
+"""The fields of the settings that one architecture has and others do not."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from pages.components.shared.training_fields import parse_widths
 
 
 def architecture_fields(architecture: str) -> dict[str, Any]:
-    """The architecture's own settings; only those that differ from its defaults come back."""
+    """Draw the architecture's own settings and return those that differ from its defaults."""
     defaults = ARCHITECTURES[architecture].defaults
     values: dict[str, Any] = {}
     own = [name for name in SETTING_FIELDS if name in defaults]
@@ -30,8 +30,9 @@ def architecture_fields(architecture: str) -> dict[str, Any]:
 
 
 def setting_field(field: SettingField, default: Any, key: str) -> Any:
-    """One setting, asked for by the kind of its default: a switch, block widths, a whole number or
-    a share."""
+    """Draw the field of one setting; its kind (switch, widths, integer, share) follows from its
+    default.
+    """
     about = f"{field.description[0].upper()}{field.description[1:]}."
     if isinstance(default, bool):
         return st.toggle(field.label, default, key=key, help=about)

@@ -1,5 +1,4 @@
-"""One backbone on the shelf: what it is, what it learnt, how good it was, what can be done with
-it."""
+"""One backbone on the shelf: its stages, training data, metrics and actions."""
 
 from collections.abc import Callable
 
@@ -36,8 +35,12 @@ IMPORTED_HELP = "It came from a file: what its weights do not show is as its mak
 
 
 def backbone_card(card: BackboneCard, runs: list[str], open_check: Callable[[str], None]) -> None:
-    """The whole card. runs: ids of the finished runs that fine-tuned it. check: opens its
-    vocabulary check."""
+    """Draw the whole card.
+
+    Args:
+        runs: ids of the finished runs that fine-tuned this backbone.
+        open_check: opens the vocabulary check for a backbone id.
+    """
     with st.container(border=True):
         st.markdown(f"#### {escape_markdown(card.name)}")
         show_badges(card)
@@ -72,7 +75,7 @@ def backbone_card(card: BackboneCard, runs: list[str], open_check: Callable[[str
 
 
 def show_badges(card: BackboneCard) -> None:
-    """What kind of backbone it is; random weights first, since nothing else matters as much."""
+    """Show badges for the kind of backbone; random weights come first because they matter most."""
     random = [stage.title for stage in card.stages if has_random_weights(stage)]
     with st.container(horizontal=True, gap="xsmall"):
         if len(random) == len(card.stages):
@@ -94,8 +97,9 @@ def show_badges(card: BackboneCard) -> None:
 
 
 def show_quality(card: BackboneCard) -> None:
-    """How good it was where it learnt: clicks by AUC, or what its objective measured; else that it
-    learnt nothing."""
+    """Show the AUC on its own test rows, or the metrics of its pretraining objective, or that it is
+    untrained.
+    """
     metrics = card.metrics
     auc = metric_or_none(metrics, "auc")
     if card.scores_clicks and auc is not None:
@@ -108,14 +112,15 @@ def show_quality(card: BackboneCard) -> None:
         bounds = f"95 % interval {format_bounds(metrics.get('auc_low'), metrics.get('auc_high'))}"
         reason = reason_without_interval(metrics)
         st.caption(
-            f"{reason[:1].upper() + reason[1:] or bounds} · "
-            f"log loss {format_decimals(metrics.get('log_loss'))} · {format_int(metrics.get('rows'))} test rows"
+            f"{reason[:1].upper() + reason[1:] or bounds} · log loss "
+            f"{format_decimals(metrics.get('log_loss'))} · {format_int(metrics.get('rows'))} "
+            "test rows"
         )
     elif card.scores_clicks and metrics:
         reason = reason_without_auc(metrics)
         st.caption(
-            f"{reason[:1].upper()}{reason[1:]} · log loss {format_decimals(metrics.get('log_loss'))} on"
-            " its test rows"
+            f"{reason[:1].upper()}{reason[1:]} · log loss "
+            f"{format_decimals(metrics.get('log_loss'))} on its test rows"
         )
     elif card.scores_clicks:
         st.caption("It was trained on data without source test rows.")
@@ -132,7 +137,7 @@ def show_quality(card: BackboneCard) -> None:
 
 
 def show_pretraining_metrics(learnt: dict[str, float]) -> None:
-    """Numbers by title: counts as they are, everything else to four digits."""
+    """Show metrics by title: integers as they are, everything else with four decimals."""
     with st.container(horizontal=True, gap="medium"):
         for title, value in learnt.items():
             text = format_int(value) if isinstance(value, int) else format_decimals(value)
@@ -140,7 +145,7 @@ def show_pretraining_metrics(learnt: dict[str, float]) -> None:
 
 
 def explain_missing_click_head(card: BackboneCard) -> str:
-    """What it means that the backbone has no head that learnt clicks."""
+    """Say why the backbone cannot score clicks and what changes that."""
     if OBJECTIVES[card.objective].trains:
         return "It has no click head yet: it scores clicks once it is fine-tuned."
     if all(has_random_weights(stage) for stage in card.stages):
@@ -152,14 +157,17 @@ def explain_missing_click_head(card: BackboneCard) -> str:
 
 
 def describe_history(card: BackboneCard) -> str:
-    """What it was trained on, oldest first, as Markdown."""
+    """Describe what the backbone was trained on, oldest last, as Markdown."""
     trained = card.trained_on
     name = f"**{escape_markdown(trained['dataset'])}**"
     if OBJECTIVES[card.objective].trains or card.stages[0].origin in EMBEDDING_INITIALISATIONS:
         rows = f"{format_int(trained['rows'])} {escape_markdown(trained['domain'])} rows"
         text = f"Trained on {rows} of {name}, {format_datetime(card.created)}"
     else:
-        text = f"Made with the vocabulary of {name}, {format_datetime(card.created)}; no row trained it"
+        text = (
+            f"Made with the vocabulary of {name}, {format_datetime(card.created)}; no row "
+            "trained it"
+        )
     before = [
         f"{format_int(one['rows'])} {escape_markdown(one['domain'])} rows of"
         f" {escape_markdown(one['dataset'])}"
@@ -169,7 +177,7 @@ def describe_history(card: BackboneCard) -> str:
 
 
 def show_details(card: BackboneCard) -> None:
-    """What identifies it: hashes to copy, settings, licence."""
+    """Show hashes, settings, licence and id."""
     for title, value in (
         ("Weights, SHA-256", card.weights_sha256),
         ("Training data, SHA-256", card.trained_on["content_hash"]),
@@ -191,7 +199,7 @@ def _format_setting(value: object) -> str:
 
 
 def more_actions(card: BackboneCard, open_check: Callable[[str], None]) -> None:
-    """What is done with a backbone less often."""
+    """Draw the actions that are needed less often: check, export, delete."""
     st.button(
         "Check its vocabulary",
         key=f"check_{card.id}",
@@ -221,7 +229,7 @@ def more_actions(card: BackboneCard, open_check: Callable[[str], None]) -> None:
 
 
 def export_bytes(card: BackboneCard) -> bytes:
-    """The archive's bytes, made when someone asks for them."""
+    """Return the exported archive as bytes; it is written only when the download is clicked."""
     with staging(workspace().uploads) as folder:
         path = folder / "backbone.zip"
         export_backbone(card, path)
@@ -230,7 +238,7 @@ def export_bytes(card: BackboneCard) -> bytes:
 
 @st.dialog("Delete backbone")
 def confirm_delete(card: BackboneCard) -> None:
-    """Asks once more, naming what goes and what stays."""
+    """Ask for confirmation, naming what is deleted and what is kept."""
     st.markdown(
         f"Delete **{escape_markdown(card.name)}**? Runs that fine-tuned it keep their own models"
         " and results, but cannot be repeated. This cannot be undone."

@@ -1,5 +1,6 @@
-"""The shelf: every backbone as a card, found by text, architecture and data; and the way in for one
-from a file."""
+"""The shelf: all backbones as cards, filters by name, architecture and data, and the import
+form.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,8 +34,12 @@ IMPORT_HELP = (
 def backbone_shelf(
     cards: list[BackboneCard], go_to: Callable[..., None], open_check: Callable[[str], None]
 ) -> None:
-    """A card for every backbone. go_to: changes the address of the page. check: opens a vocabulary
-    check."""
+    """Draw a card for every backbone.
+
+    Args:
+        go_to: changes the URL parameters of the page.
+        open_check: opens the vocabulary check for a backbone id.
+    """
     if name := st.session_state.pop("imported_backbone", None):
         st.success(f"**{escape_markdown(name)}** was imported.", icon=":material/check_circle:")
         # It keeps its maker's date, and so may stand anywhere.
@@ -58,7 +63,7 @@ def backbone_shelf(
 
 
 def filter_cards(cards: list[BackboneCard]) -> list[BackboneCard]:
-    """The cards that the filters let through."""
+    """Draw the filters and return the cards that match."""
     architectures = [
         name for name in ARCHITECTURES if any(card.architecture == name for card in cards)
     ]
@@ -100,8 +105,9 @@ def filter_cards(cards: list[BackboneCard]) -> list[BackboneCard]:
 
 
 def runs_by_backbone() -> dict[str, list[str]]:
-    """Ids of finished fine-tuning runs by their backbone's id, newest first; none where the store
-    is damaged."""
+    """Return ids of finished fine-tuning runs by backbone id, newest first; empty if the store is
+    damaged.
+    """
     runs: dict[str, list[str]] = {}
     with suppress(Damaged):
         for run in RunStore(workspace()).list("done", "finetune"):
@@ -110,7 +116,7 @@ def runs_by_backbone() -> dict[str, list[str]]:
 
 
 def import_form() -> None:
-    """The form that takes a backbone in."""
+    """Draw the form that imports a backbone from a file."""
     with st.expander("Import a backbone", icon=":material/upload_file:"):
         times = st.session_state.setdefault("imports", 0)
         uploaded = file_uploader("Backbone", ["zip"], f"import_{times}", IMPORT_HELP)
@@ -132,7 +138,7 @@ def import_form() -> None:
 
 
 def import_upload(uploaded: UploadedFile, name: str) -> None:
-    """Imports the upload and shows the shelf anew, or says why not."""
+    """Import the uploaded backbone and redraw the shelf, or show why it was refused."""
     path = save_upload(uploaded, "import", ".zip")
     try:
         with st.spinner("Checking the backbone"):

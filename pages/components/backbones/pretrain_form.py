@@ -1,5 +1,6 @@
-"""Pretraining: what to train, from what, by what, how; what it costs; and the button that queues
-it."""
+"""The pretraining form: dataset, architecture, initial weights, objective, settings, cost, and the
+button.
+"""
 
 from collections.abc import Sequence
 
@@ -40,7 +41,11 @@ MASK_SHARES = (0.1, 0.3)
 
 
 def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
-    """The whole section. taken: names of backbones that are there or on their way."""
+    """Draw the whole section.
+
+    Args:
+        taken: names of existing and queued backbones.
+    """
     usable = [one for one in datasets if one.has_source]
     if not usable:
         st.info(
@@ -112,7 +117,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
 
 
 def choose_dataset(datasets: list[Dataset]) -> Dataset:
-    """The dataset, which the address carries, and how many rows there are to learn from."""
+    """Return the dataset in the URL, and show its number of training rows."""
     dataset = choose_named("Dataset", datasets, "dataset")
     rows = count_training_rows(dataset, "source")
     labels = "" if dataset.labelled else ", without labels"
@@ -121,7 +126,7 @@ def choose_dataset(datasets: list[Dataset]) -> Dataset:
 
 
 def choose_architecture() -> str:
-    """The architecture, with what it is and where it is from."""
+    """Return the architecture; shows its summary and source."""
     architecture = _selectbox(
         "Architecture", [*ARCHITECTURES], "pt_architecture", DEFAULT_ARCHITECTURE
     )
@@ -131,7 +136,7 @@ def choose_architecture() -> str:
 
 
 def choose_start(architecture: Architecture) -> tuple[str, str]:
-    """(what the stages hold at first, path of the file it is read from or "")."""
+    """Return (key of the initial weights, path of the file they are read from or "")."""
     titles = {key: one.title for key, one in INITIALISATIONS.items()}
     start = _selectbox(
         "Starts from",
@@ -145,8 +150,9 @@ def choose_start(architecture: Architecture) -> tuple[str, str]:
 
 
 def choose_objective(architecture: Architecture, dataset: Dataset) -> tuple[str, float]:
-    """(what it learns by, share of fields spoilt). Rows without labels leave out what reads
-    clicks."""
+    """Return (objective, share of fields masked). Without labels, objectives that need clicks are
+    left out.
+    """
     allowed = [
         name
         for name in architecture.objectives
@@ -172,7 +178,7 @@ def choose_objective(architecture: Architecture, dataset: Dataset) -> tuple[str,
 
 
 def train_fields(objective: str, rows: int) -> TrainSettings:
-    """How to train; nothing to choose where nothing trains."""
+    """Draw the training settings, or say that nothing is trained."""
     st.markdown("##### How to train")
     if not OBJECTIVES[objective].trains:
         st.markdown(
@@ -184,7 +190,7 @@ def train_fields(objective: str, rows: int) -> TrainSettings:
 
 
 def launch_button(request: PretrainRequest | None, dataset: Dataset) -> None:
-    """The button; what is not ready yet cannot be pressed."""
+    """Draw the button; it is disabled until the form is complete."""
     trains = request is None or OBJECTIVES[request.objective].trains
     pressed = guarded_button(
         "Pretrain" if trains else "Make the backbone",
@@ -206,10 +212,11 @@ def launch_button(request: PretrainRequest | None, dataset: Dataset) -> None:
 
 
 def show_missing_package(architecture: Architecture) -> None:
-    """Says what to install."""
+    """Say which package to install."""
     st.warning(
-        f"**{architecture.title}** needs the optional package `{architecture.required_package}`, which is not installed"
-        " here. Install it into the environment Thaw runs in, then load this page again:",
+        f"**{architecture.title}** needs the optional package "
+        f"`{architecture.required_package}`, which is not installed here. Install it into "
+        "the environment Thaw runs in, then load this page again:",
         icon=":material/extension:",
     )
     st.code(
@@ -218,7 +225,7 @@ def show_missing_package(architecture: Architecture) -> None:
 
 
 def free_name(name: str, taken: set[str]) -> str:
-    """`name` as a backbone may be called, or with the first number behind it that makes it free."""
+    """Return `name` as a valid backbone name, with the first number appended that makes it free."""
     name = name.replace("&", "and").strip()[:58].strip()
     numbered = (f"{name} {number}" for number in range(2, len(taken) + 3))
     return name if name not in taken else next(one for one in numbered if one not in taken)
@@ -228,8 +235,8 @@ HELP = {
     "Architecture": "Which network is built: its stages, its size, and what it can learn.",
     "Starts from": "What the stages hold before they train. Random weights know nothing yet.",
     "Learns by": (
-        "What the network is asked to tell from the rows. Only clicks give it a head that can score"
-        " as it is."
+        "What the network is asked to tell from the rows. Only clicks give it a head that "
+        "can score as it is."
     ),
 }
 
@@ -237,7 +244,7 @@ HELP = {
 def _selectbox(
     label: str, options: Sequence[str], key: str, first: str, titles: dict[str, str] | None = None
 ) -> str:
-    """A select box that falls back to `first` where its choice is none of `options` any more."""
+    """Draw a select box that falls back to `first` if its value is no longer among the options."""
     titles = titles or {name: ARCHITECTURES[name].title for name in options}
     if st.session_state.get(key) not in options:
         st.session_state[key] = first

@@ -1,5 +1,4 @@
-"""What pretraining costs: the chosen network in a few numbers, and every architecture beside the
-others."""
+"""Costs of pretraining: size and estimated time of the chosen architecture, and of all others."""
 
 import dataclasses
 import time
@@ -40,11 +39,14 @@ OPERATIONS_HELP = (
 
 @dataclass(frozen=True)
 class PretrainingCosts:
-    """What is known of the costs on one dataset. request: what is asked for, None while it cannot
-    be.
+    """Costs on one dataset, as far as they have been counted.
 
-    settings_by_architecture: everything that can be built here, at its defaults or the request's settings. counted:
-    what was counted of it. error: why the rest never will be.
+    Attributes:
+        request: the request on the form; None while the form is incomplete.
+        settings_by_architecture: all installed architectures with default settings, the requested
+            one with the request's.
+        counted: costs counted so far, by architecture.
+        error: why the remaining ones cannot be counted.
     """
 
     dataset: Dataset
@@ -55,17 +57,17 @@ class PretrainingCosts:
 
     @property
     def chosen(self) -> ModelStats | None:
-        """The cost of what is asked for."""
+        """Cost of the requested architecture, or None."""
         return self.counted.get(self.request.architecture) if self.request else None
 
     @property
     def is_counting(self) -> bool:
-        """Whether something is still being counted."""
+        """Whether some architectures are still being counted."""
         return self.error is None and len(self.counted) < len(self.settings_by_architecture)
 
 
 def read_costs(dataset: Dataset, request: PretrainRequest | None) -> PretrainingCosts:
-    """What was counted so far; the rest is being counted from now on."""
+    """Return what has been counted so far and start counting the rest in the background."""
     wanted: dict[str, dict[str, Any]] = {name: {} for name in ARCHITECTURES if is_installed(name)}
     if request:
         wanted[request.architecture] = request.settings
@@ -80,20 +82,20 @@ def read_costs(dataset: Dataset, request: PretrainRequest | None) -> Pretraining
 
 
 def wait_for_costs(costs: PretrainingCosts) -> None:
-    """Waits for what is being counted, and runs the page anew once what was asked for, or the last,
-    has come.
+    """Wait for the background count and rerun the page when the requested or the last cost has
+    arrived.
 
-    The page's last call. Any click ends the wait, since drawing is where Streamlit looks for one. A
-    fragment that runs every second would not do: the browser sends it all fields as they stood,
-    which takes back what a preset has just filled in.
+    Must be the page's last call. Any click ends the wait, because Streamlit checks for a rerun
+    whenever something is drawn. A fragment with ``run_every`` would not work: the browser sends the
+    values of all fields with every tick and would undo what a preset has just filled in.
     """
     spot = st.empty()
     now = costs
     while now.is_counting:
         left = len(now.settings_by_architecture) - len(now.counted)
         spot.caption(
-            f"{left} of {len(now.settings_by_architecture)} are still being counted, which takes some seconds the"
-            " first time."
+            f"{left} of {len(now.settings_by_architecture)} are still being counted, which "
+            "takes some seconds the first time."
         )
         time.sleep(POLL_SECONDS)
         now = read_costs(costs.dataset, costs.request)
@@ -104,8 +106,12 @@ def wait_for_costs(costs: PretrainingCosts) -> None:
 def show_chosen_cost(
     costs: PretrainingCosts, request: PretrainRequest, rows: int, history: Sequence[Run]
 ) -> None:
-    """The run's estimated time and the network's size. history: finished runs that calibrate,
-    newest first."""
+    """Show the run's estimated time and the network's size.
+
+    Args:
+        rows: training rows.
+        history: finished runs that calibrate the estimate, newest first.
+    """
     st.markdown("##### What it will cost")
     cost = costs.chosen
     estimate = pretraining_estimate(cost, request, rows, history) if cost else None
@@ -130,7 +136,7 @@ def show_chosen_cost(
 
 
 def show_stages(cost: ModelStats, request: PretrainRequest) -> None:
-    """The network stage by stage, as it will be once the run has ended."""
+    """Draw the network stage by stage, with the origin its weights will have after the run."""
     origin = stage_origins(request.start, request.objective, len(cost.stages))
     draw_stages(
         [
@@ -141,7 +147,7 @@ def show_stages(cost: ModelStats, request: PretrainRequest) -> None:
 
 
 def show_cost_table(costs: PretrainingCosts, rows: int, history: Sequence[Run]) -> None:
-    """Every architecture that can be built here, and what the numbers rest on."""
+    """Show the costs of every installed architecture as a table."""
     st.markdown("##### What each would cost")
     request = costs.request
     found = [
@@ -192,7 +198,7 @@ def cost_row(
     rows: int,
     history: Sequence[Run],
 ) -> dict[str, Any]:
-    """One line of the table."""
+    """Return one row of the cost table."""
     about_it = ARCHITECTURES[cost.architecture]
     # Networks that look at pictures have none.
     embedding = sum(stage.parameters for stage in cost.stages if stage.name == "embedding")

@@ -1,5 +1,4 @@
-"""The file that a start reads: uploaded, kept under a name of the server's making, and named in the
-request."""
+"""The file that initial weights are read from: uploaded, and stored under a generated name."""
 
 from core.training.objectives import INITIALISATIONS
 from pages.components.shared.uploads import upload_field
@@ -9,7 +8,7 @@ SUFFIXES = {"vectors": (".txt.gz", ".gz", ".txt"), "weights": (".weights.h5", ".
 
 
 def start_file(start: str) -> str:
-    """Path of our copy of the file for `start`; "" as long as there is none."""
+    """Return the path of our copy of the file for `start`; "" as long as there is none."""
     about = "What the stages hold before they train is read from it; it is never unpickled."
     copied = upload_field(
         INITIALISATIONS[start].file_type, f"start_file_{start}", "start", about, SUFFIXES[start]

@@ -1,5 +1,6 @@
-"""Chosen arms put to a decision: the threshold that costs least in each, and where they differ,
-slice by slice."""
+"""Costs and slices of several arms: the cheapest threshold of each, and the slices where they
+differ.
+"""
 
 from collections.abc import Sequence
 
@@ -38,8 +39,9 @@ MAX_DIFFERENCES = 30
 
 
 def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
-    """For every arm the threshold that costs least on validation rows, and what it costs on target
-    test rows."""
+    """Show, for every arm, the cheapest threshold on validation rows and its cost on target test
+    rows.
+    """
     with catch_errors():
         costs = cost_fields()
         found = {one.title: _cached_cost(_cache_key([one]), costs, one) for one in arms}
@@ -109,8 +111,9 @@ def _difference(one: ArmCost, other: ArmCost) -> str:
 
 
 def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
-    """Metrics of every arm by the values of a column, and the slices where arms differ most from
-    the reference."""
+    """Show every arm's metrics by the values of a column, and the largest differences from the
+    baseline.
+    """
     options = [BY_DOMAIN, *slice_columns(arms[0].runs[0].dataset)] + [BY_EVERY_COLUMN] * (
         len(arms) > 1
     )

@@ -1,5 +1,6 @@
-"""What can be done with the runs chosen on Compare: open, tag, note, delete; choose all or none;
-files of the table."""
+"""Actions on the selected runs of Compare: open, tag, note, delete, select all or none,
+download.
+"""
 
 from functools import partial
 
@@ -25,24 +26,24 @@ MAX_NAMED = 10
 
 
 def join_ids(runs: list[Run]) -> str:
-    """The runs as a command line names them."""
+    """Return the run ids as a command line takes them."""
     return ",".join(run.id for run in runs)
 
 
 def select_runs(ids: list[str]) -> None:
-    """Puts a choice into the address, and makes the table anew with these rows ticked."""
+    """Write a selection to the URL and redraw the table with these rows selected."""
     url_state.put("runs", ",".join(ids))
     st.session_state["compare_round"] = selection_round() + 1
 
 
 def selection_round() -> int:
-    """How often a button has made the choice."""
+    """Return how often a button has changed the selection."""
     return int(st.session_state.get("compare_round", 0))
 
 
 @st.dialog("Delete runs")
 def confirm_delete(runs: list[Run]) -> None:
-    """Asks once more, naming what goes."""
+    """Ask for confirmation, naming the runs."""
     st.write(
         f"Delete {len(runs)} run(s) with their models, predictions and curves? This cannot be"
         " undone."
@@ -62,7 +63,7 @@ def confirm_delete(runs: list[Run]) -> None:
 
 @st.dialog("Tags and note")
 def annotate_dialog(runs: list[Run]) -> None:
-    """Adds tags to every chosen run, takes tags off them, or gives them a note."""
+    """Add tags to every selected run, remove tags, or set a note."""
     text = st.text_input(
         "Add tags, separated by commas",
         placeholder="baseline, week 47",
@@ -100,7 +101,7 @@ def annotate_dialog(runs: list[Run]) -> None:
 
 
 def show_run_actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.DataFrame) -> None:
-    """What can be done with the chosen runs, and the table as files."""
+    """Draw the actions on the selected runs, and the downloads of the table."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Open", icon=":material/monitoring:", disabled=len(runs) != 1):
             st.switch_page("run.py", query_params={"run": runs[0].id})

@@ -1,4 +1,4 @@
-"""The table of runs: filters, columns, a row a run or an arm, choosing rows."""
+"""The table of runs on Compare: filters, columns, one row per run or per arm, selection."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -46,8 +46,11 @@ NUMBER_COLUMNS = {
 
 
 def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
-    """The runs that the filters let through; the filters are in the address. sweeps: names by
-    id."""
+    """Draw the filters, which the URL carries, and return the runs that match.
+
+    Args:
+        sweeps: names of sweeps by id.
+    """
     statuses = sorted({run.status for run in runs})
     tags = sorted({tag for run in runs for tag in run.tags})
     groups = [group for group in dict.fromkeys(run.group for run in runs) if group in sweeps]
@@ -69,7 +72,7 @@ def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
 
 
 def _multiselect(label: str, key: str, options: Sequence[str]) -> list[str]:
-    """What of `options` is asked for; no box where there is nothing to choose."""
+    """Return the chosen options; draws nothing if there are none to choose from."""
     if not options:
         return []
     return st.multiselect(
@@ -86,10 +89,13 @@ def _multiselect(label: str, key: str, options: Sequence[str]) -> list[str]:
 def run_table(
     ids: Sequence[tuple[str, ...]], table: pd.DataFrame, chosen: Sequence[str], widget_version: int
 ) -> list[str]:
-    """Draws the table, whose rows stand for runs of these ids; the ids of the ticked rows.
+    """Draw the table and return the ids of the runs in selected rows.
 
-    chosen: ids chosen so far; of a ticked row that has some of them, these stay chosen and no
-    others. round_: another number makes the widget anew, as when all were chosen by a button.
+    Args:
+        ids: run ids of each row.
+        chosen: ids selected so far. If a selected row contains some of them, only these stay
+            selected.
+        widget_version: a new number recreates the widget, as after a button selected all rows.
     """
     # The widget is made anew when the set of rows changes, since it remembers rows by their place.
     shown = hashlib.sha256(repr((list(ids), widget_version)).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""One threshold for all chosen arms: what it decides in each of them, side by side."""
+"""One threshold for all chosen arms: counts, metrics and curves side by side."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -28,7 +28,7 @@ N_BINS = 50
 
 
 def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
-    """Slider, counts and overlays of one run of each arm."""
+    """Draw the slider, the table of counts and the overlays, with one run per arm."""
     parts = [part for part in PART_TITLES if all(part in one.auc for one in arms)]
     rows, seed_box, slider = st.columns([2, 1, 4], vertical_alignment="bottom")
     part = rows.segmented_control(
@@ -79,8 +79,7 @@ def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
 def _overlays(
     runs: tuple[tuple[str, Run], ...], part: str, threshold: float
 ) -> tuple[dict[str, dict[str, float]], list[tuple[str, str, str]]]:
-    """(counts by arm, (title, figure as JSON, what it shows) of every figure); kept as long as
-    nothing is moved."""
+    """Return (counts by arm, (title, figure as JSON, alt text) of every figure), cached."""
     laid = {}
     for title, run in runs:
         at_all, roc, precision_recall, gains, bins = load_curves(run, part, "score")
@@ -116,8 +115,9 @@ def _overlays(
 
 
 def run_per_arm(arms: Sequence[ArmResult]) -> dict[str, Run]:
-    """A run of each arm, by title: of the seed that one chooses where arms have several, else their
-    first."""
+    """Return one run of each arm by title: the one with the chosen seed, otherwise the arm's
+    first.
+    """
     seeds = sorted({_seed(run) for one in arms if len(one.runs) > 1 for run in one.runs})
     seed = None
     if seeds:

@@ -1,5 +1,6 @@
-"""The chosen runs side by side as arms: figures with intervals, verdicts, the settings that differ,
-decisions."""
+"""The selected runs grouped into arms and compared: figures, verdicts, differing settings,
+decisions.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -62,7 +63,7 @@ MAX_ARMS = 24
 
 
 def side_by_side(runs: Sequence[Run]) -> None:
-    """Everything that compares `runs`; those not done are left out and named."""
+    """Draw the comparison of `runs`; runs that are not done are left out and counted."""
     done = [
         run
         for run in runs
@@ -70,8 +71,8 @@ def side_by_side(runs: Sequence[Run]) -> None:
     ]
     if len(done) < len(runs):
         st.caption(
-            f"{len(runs) - len(done)} of the chosen runs are not done, or score no clicks: left out"
-            " below."
+            f"{len(runs) - len(done)} of the chosen runs are not done, or score no clicks: "
+            "left out below."
         )
     if not done:
         st.info(
@@ -88,12 +89,12 @@ def side_by_side(runs: Sequence[Run]) -> None:
 
 
 def backbone_names() -> dict[str, str]:
-    """Names of the backbones there are, by id."""
+    """Return the names of all backbones by id."""
     return {card.id: card.name for card in list_backbones(workspace())}
 
 
 def _choose_setting(arms: list[ArmRuns]) -> tuple[list[ArmRuns], bool]:
-    """(arms of the setting that one chooses, whether their titles need the setting in them)."""
+    """Return (arms of the chosen setting, whether their titles must name the setting)."""
     settings = distinct_settings(arms)
     if len(settings) < 2:
         return arms, bool(settings[0])
@@ -120,7 +121,7 @@ def _show_datasets(arms: Sequence[ArmRuns], datasets: dict[str, Dataset]) -> Non
 
 
 def _show_charts(results: Sequence[ArmResult]) -> None:
-    """Every arm, freeze depth, adaptation against forgetting, quality against cost."""
+    """Draw metrics by arm, by freeze depth, forgetting, and quality by cost."""
     titles = [one.title for one in results]
     seeds = sum(len(one.runs) for one in results)
     st.caption(
@@ -180,8 +181,8 @@ def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> N
                 _show_verdicts(results, reference)
         else:
             st.caption(
-                "Nothing: the chosen runs were tested on different rows. Choose runs, or a setting,"
-                " of one dataset."
+                "Nothing: the chosen runs were tested on different rows. Choose runs, or a "
+                "setting, of one dataset."
             )
         st.markdown("**Settings that differ**")
         _show_differences(arms, titles)
@@ -219,8 +220,11 @@ def _choose_baseline(results: Sequence[ArmResult]) -> str:
 
 
 def _choose_arms(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
-    """The arms that everything below draws: at first all, or the reference, the leader, controls
-    and the next ones."""
+    """Return the arms that everything below shows.
+
+    By default all, or if there are too many: the baseline, the best, the controls and the next
+    ones.
+    """
     # Zero-shot has no learning curve; last, it takes no colour away from those that have one.
     ordered = sorted(results, key=lambda one: one.strategy == "zero-shot")
     titles = [one.title for one in ordered]
@@ -340,8 +344,7 @@ def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
 
 
 def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
-    """Every setting of an arm's request in words, seeds together, ids under their names; zero-shot
-    trains nothing."""
+    """Return every setting of an arm's request as text: seeds together, ids replaced by names."""
     flat: dict[str, str] = {}
 
     def walk(values: dict[str, Any], prefix: str = "") -> None:
@@ -366,7 +369,7 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
 
 
 def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
-    """Parallel coordinates of the chosen fine-tuning runs that have an AUC, a line a run."""
+    """Draw parallel coordinates of the fine-tuning runs that have an AUC, one line per run."""
     lines = [
         (one, run, run.result)
         for one in results

@@ -1,5 +1,6 @@
-"""Bringing a sample in: an uploaded file, a file on the machine that runs Thaw, or simulated
-rows."""
+"""The form that adds a sample: an uploaded file, a file on the server's machine, or simulated
+rows.
+"""
 
 import dataclasses
 import re
@@ -63,8 +64,12 @@ MAX_SIMULATED_ROWS = 5_000_000
 
 @dataclass(frozen=True)
 class PendingSample:
-    """A file to take in. original_name: its own name. is_upload: whether `path` is our copy, to be deleted
-    when done with."""
+    """A file to ingest.
+
+    Attributes:
+        original_name: the file's own name; `path` may be a copy with a generated name.
+        is_upload: whether `path` is our copy of an upload, which is deleted afterwards.
+    """
 
     path: Path
     original_name: str
@@ -75,8 +80,10 @@ class PendingSample:
 
 
 def add_sample() -> None:
-    """The form; ends by choosing the new sample in the URL. A refused file stays at hand for
-    another try."""
+    """Draw the form; after a successful ingest, the new sample is selected in the URL.
+
+    A file that was refused is kept, so that it can be tried again without its bad rows.
+    """
     way = st.segmented_control(
         "Where from",
         [*SAMPLE_SOURCES],
@@ -85,8 +92,8 @@ def add_sample() -> None:
         required=True,
         key="way",
         help=(
-            "An upload is copied here, a path is read where it lies, and simulated rows are made up"
-            " and labelled so."
+            "An upload is copied here, a path is read where it lies, and simulated rows are "
+            "made up and labelled so."
         ),
     )
     if not lock_reason():
@@ -102,7 +109,7 @@ def add_sample() -> None:
 def progress_callback(
     bar: DeltaGenerator, text: str, start: float = 0.0, end: float = 1.0
 ) -> Callable[[float], None]:
-    """A callback for core that moves `bar` from `start` to `end`."""
+    """Return a callback for core that moves `bar` from `start` to `end`."""
 
     def move(share: float) -> None:
         bar.progress(min(start + (end - start) * share, 1.0), text)
@@ -111,8 +118,9 @@ def progress_callback(
 
 
 def name_from_file(file_name: str) -> str:
-    """A sample name from a file's name: without its endings, and with nothing a name may not
-    hold."""
+    """Derive a sample name from a file name: without extensions and without characters a name may
+    not have.
+    """
     stem = re.sub(
         rf"(\.({'|'.join(_EXTENSIONS)}))+$", "", PurePath(file_name).name, flags=re.IGNORECASE
     )
@@ -150,7 +158,7 @@ def _path_form() -> None:
 
 
 def _file_form(file: SourceFile, button: str, upload: bool) -> None:
-    """What the file is, the fields that say how to take it in, and the button."""
+    """Draw the detected format, the reading options and the button."""
     options = read_options_form(file)
     if options is None:
         return
@@ -217,7 +225,7 @@ def _simulate_form() -> None:
 
 
 def _name_and_bad_rows(default: str, key: str) -> tuple[str, str]:
-    """(name, what to do on bad rows) as the user wants them."""
+    """Return ``(name, what to do with bad rows)`` as entered by the user."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input(
             "Name of the sample",
@@ -234,15 +242,17 @@ def _name_and_bad_rows(default: str, key: str) -> tuple[str, str]:
             required=True,
             key=f"bad-{key}",
             help=(
-                "Rejecting takes all rows or none. Skipping leaves bad rows out of every result and"
-                " counts them."
+                "Rejecting takes all rows or none. Skipping leaves bad rows out of every "
+                "result and counts them."
             ),
         )
     return name, on_bad_rows or "reject"
 
 
 def _ingest(offer: PendingSample, simulated: bool = False) -> None:
-    """Ingests and profiles; shows the new sample, or keeps the refusal for `_refused`."""
+    """Ingest and profile the file; select the new sample, or keep the refusal for
+    `_show_refusal`.
+    """
     bar = st.progress(0.0, "Reading rows")
     try:
         sample = ingest(
@@ -275,7 +285,7 @@ def _ingest(offer: PendingSample, simulated: bool = False) -> None:
 
 
 def _restore_file_name(sample: Sample, offer: PendingSample) -> Sample:
-    """The sample under the file's own name: our copy has a made-up one."""
+    """Return the sample with the file's own name in place of the generated name of our copy."""
     examples = tuple(
         example.replace(offer.path.name, offer.original_name) for example in sample.bad_examples
     )
@@ -285,8 +295,11 @@ def _restore_file_name(sample: Sample, offer: PendingSample) -> Sample:
 
 
 def _show_refusal(offer: PendingSample, message: str, skippable: bool) -> None:
-    """The sentence, and what can be done with the file. skippable: whether it can be read without
-    its bad rows."""
+    """Show why the file was refused and what can be done.
+
+    Args:
+        skippable: whether the file can be read without its bad rows.
+    """
     show_error(BadInput(message))
     with st.container(horizontal=True):
         if skippable and offer.path.exists():
@@ -306,13 +319,13 @@ def _retry_without_bad_rows(offer: PendingSample) -> None:
 
 
 def _discard_refused() -> None:
-    """Forgets a refused file, and deletes it when it is our copy."""
+    """Forget a refused file, and delete it if it is our copy."""
     refused = st.session_state.pop("refused", None)
     if refused and refused[0].upload:
         _drop_upload(refused[0].path)
 
 
 def _drop_upload(path: Path) -> None:
-    """Deletes our copy of an upload, so that another can be chosen."""
+    """Delete our copy of an upload, so that another file can be chosen."""
     path.unlink(missing_ok=True)
     st.session_state.pop(UPLOAD_KEY, None)

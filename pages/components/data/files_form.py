@@ -1,5 +1,6 @@
-"""A dataset from several samples: which of them is source, target, validation or test, shown before
-it is prepared."""
+"""A dataset from several samples: the role of each (source, target, validation, test), with a
+preview.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -45,8 +46,11 @@ NO_FILE = "none"
 
 @dataclass(frozen=True)
 class Role:
-    """How the form shows one of FILE_ROLES. if_absent: what is said where it has no file; empty if it
-    must have one."""
+    """Texts of one of FILE_ROLES.
+
+    Attributes:
+        if_absent: what happens if the role has no file; empty if it must have one.
+    """
 
     title: str
     help: str
@@ -77,10 +81,10 @@ ROLES = {
 
 
 def files_form(samples: Sequence[Sample]) -> None:
-    """Choose the files, preview and prepare; ends by choosing the new dataset. The address carries
-    the choice.
+    """Draw the form: files, preview and the prepare button. The URL carries the choice.
 
-    samples: all there are, newest first.
+    Args:
+        samples: all samples, newest first.
     """
     labelled = [sample for sample in samples if sample.labelled]
     if len(labelled) < 2:
@@ -96,8 +100,9 @@ def files_form(samples: Sequence[Sample]) -> None:
 
 
 def _choose_files(samples: Sequence[Sample]) -> dict[str, Sample]:
-    """The chosen samples by role. At first the oldest one is the source and the newest the
-    target."""
+    """Return the chosen samples by role; by default the oldest is the source and the newest the
+    target.
+    """
     by_id = {sample.id: sample for sample in samples}
     chosen: dict[str, str] = {}
     for domain, column in zip(DOMAINS, st.columns(2), strict=True):
@@ -112,8 +117,8 @@ def _choose_files(samples: Sequence[Sample]) -> dict[str, Sample]:
             )
             if (unknown := url_state.restore_choice(role, options)) is not None:
                 st.warning(
-                    f"There is no sample {escape_inline(repr(unknown[:40]))} with labels here; another one"
-                    " is shown."
+                    f"There is no sample {escape_inline(repr(unknown[:40]))} with labels "
+                    "here; another one is shown."
                 )
             chosen[role] = column.selectbox(
                 ROLES[role].title,
@@ -165,7 +170,9 @@ def _cut_form(files: dict[str, Sample]) -> None:
 
 
 def show_duplicates(roles: Sequence[SampleRole], duplicates: Sequence[Duplicates]) -> None:
-    """Duplicate rows, or that there are none; nothing of a dataset of one sample."""
+    """Show the number of duplicate rows, or that there are none; nothing for a dataset of one
+    sample.
+    """
     said = format_sentences(describe_duplicates(roles, duplicates))
     if duplicates:
         st.warning(said, icon=":material/content_copy:")
@@ -177,8 +184,11 @@ def show_duplicates(roles: Sequence[SampleRole], duplicates: Sequence[Duplicates
 def cached_files_split(
     known: tuple[tuple[str, str, str], ...], spec: SplitSpec, _files: dict[str, Sample]
 ) -> tuple[Split, tuple[Duplicates, ...]]:
-    """(what `spec` makes of the files, without the rows' own parts; duplicate rows). known: role,
-    id, when made."""
+    """Return (the split of the files without per-row arrays, duplicate rows).
+
+    Args:
+        known: (role, sample id, creation time) of every file; the cache key.
+    """
     with compute_slot():
         split = plan_files(_files, spec)
         rows = [(role, sample.rows) for role, sample in _files.items()]

@@ -1,5 +1,4 @@
-"""Splitting a sample into domains and parts, with what comes of it shown before anything is
-prepared."""
+"""The split of a sample into domains and parts, previewed before the dataset is prepared."""
 
 import dataclasses
 import re
@@ -63,7 +62,7 @@ _SHARE_FIELDS = {
 
 @st.fragment
 def split_form(sample: Sample, profiles: Sequence[ColumnProfile]) -> None:
-    """Split, preview and prepare; ends by choosing the new dataset."""
+    """Draw split, preview and the prepare button; afterwards the new dataset is selected."""
     values = _domains(sample, profiles)
     ready = values["method"] != "column" or bool(values["target_values"])
     with st.expander("Test and validation shares, minimum count", icon=":material/tune:"):
@@ -87,7 +86,7 @@ def split_form(sample: Sample, profiles: Sequence[ColumnProfile]) -> None:
 
 @st.fragment
 def unlabelled_form(sample: Sample) -> None:
-    """Preview and prepare for rows without labels; ends by choosing the new dataset."""
+    """Draw preview and the prepare button for rows without labels."""
     st.markdown(
         "These rows have no label, so there is no target domain to tell apart: **all rows become"
         " source rows**, for pretraining a backbone by RFD or MFP, which read no labels."
@@ -114,21 +113,25 @@ def unlabelled_form(sample: Sample) -> None:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def cached_split(sample_id: str, created: str, spec: SplitSpec, _sample: Sample) -> Split:
-    """What `spec` makes of the sample, without the rows' own parts."""
+    """Return the split that `spec` makes of the sample, without per-row arrays."""
     with compute_slot():
         return drop_row_arrays(plan_split(_sample, spec))
 
 
 def drop_row_arrays(split: Split) -> Split:
-    """The split without what it says of every single row: small enough to be kept."""
+    """Return the split without its per-row arrays, small enough to cache."""
     nothing = np.empty(0, np.int8)
     return dataclasses.replace(split, parts=nothing, order=nothing)
 
 
 def show_split(split: Split, apply_remedy: Callable[[SplitSpec], None] | None = None) -> bool:
-    """Parts, what was changed, or why it cannot be prepared; whether it can.
+    """Show the parts, adjustments, or why the split cannot be used.
 
-    follow: puts the split that a refusal recommends into the form.
+    Args:
+        apply_remedy: puts a recommended split into the form.
+
+    Returns:
+        Whether the dataset can be prepared.
     """
     show_parts(split.summaries, key="preview")
     if split.notes:
@@ -151,12 +154,12 @@ def show_split(split: Split, apply_remedy: Callable[[SplitSpec], None] | None = 
 
 
 def format_sentences(said: Sequence[str]) -> str:
-    """Sentences in Markdown: a list where there are several."""
+    """Return the sentences as Markdown; a list if there are several."""
     return bullet_list(said) if len(said) > 1 else escape_markdown("".join(said))
 
 
 def show_parts(parts: Sequence[PartSummary], key: str) -> None:
-    """The parts as a table and as bars, side by side."""
+    """Show the parts as a table and as bars."""
     shown = [part for part in parts if part.rows]
     total = sum(part.rows for part in shown)
     table = pd.DataFrame(
@@ -187,17 +190,18 @@ def show_parts(parts: Sequence[PartSummary], key: str) -> None:
 
 
 def ingest_command(sample: Sample, spec: SplitSpec, name: str, min_count: int | None) -> str:
-    """The command that takes the sample's file in and prepares the same dataset; defaults are left
-    out.
+    """Return the command that ingests the sample's file and prepares the same dataset, without
+    defaults.
 
-    min_count: None for the default.
+    Args:
+        min_count: None for the default.
     """
     read = [*COMMAND, "ingest", sample.source, "--name", name, *reading_flags(sample)]
     return shlex.join([*read, *split_flags(spec, min_count)])
 
 
 def describe_split(spec: SplitSpec, labelled: bool = True) -> str:
-    """The split in a sentence, in Markdown."""
+    """Describe the split in a sentence, as Markdown."""
     if not labelled:
         return "No labels: all rows are source rows, for pretraining by RFD or MFP."
     if spec.method == "column":
@@ -223,7 +227,7 @@ def describe_split(spec: SplitSpec, labelled: bool = True) -> str:
 
 
 def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any]:
-    """The fields of SplitSpec that say which rows are target rows."""
+    """Draw the fields of SplitSpec that define target rows, and return their values."""
     key = f"method-{sample.id}"
     # Not as its default: `_follow` sets it too.
     st.session_state.setdefault(key, "order")
@@ -243,7 +247,7 @@ def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any
     with st.container(horizontal=True, vertical_alignment="bottom"):
         share = st.slider(
             "Source rows", 0, 95, 60, step=5, format="%d %%", key=f"source-{sample.id}", width=420,
-            help="The first rows in the file (or, at random, as many of them). 0 % means no source domain.",
+            help="The first rows in the file (or, at random, as many of them). 0 % means no " "source domain.",
         )  # fmt: skip
         seed = _seed(sample.id) if method == "random" else 0
     return {"method": method, "source_share": share / 100, "seed": seed}
@@ -262,7 +266,7 @@ def _seed(key: str) -> int:
 
 
 def _apply_remedy(sample: Sample, remedy: SplitSpec) -> None:
-    """Puts the method or the shuffling of `remedy` into the form: a button's on_click."""
+    """Put the method or shuffling of `remedy` into the form; a button's on_click."""
     if remedy.method == "column":
         st.session_state[f"shuffle-{sample.id}"] = True
     else:
@@ -270,7 +274,7 @@ def _apply_remedy(sample: Sample, remedy: SplitSpec) -> None:
 
 
 def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any]:
-    """Column and values, offered from the column's commonest ones; any other may be typed."""
+    """Return column and values; the most frequent ones are offered, any other can be typed."""
     few = min(profiles, key=lambda profile: (profile.cardinality < 2, profile.cardinality)).name
     columns = [*sample.kept, *FIELDS]
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -310,8 +314,9 @@ def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[st
 def most_common_values(
     sample_id: str, created: str, column: str, _sample: Sample
 ) -> tuple[tuple[tuple[str, int], ...], float]:
-    """((value, rows) of the commonest values of a column beside the 39 fields, falling; the share
-    of missing ones)."""
+    """Return ((value, rows) of the most frequent values, falling; share of missing values) of an
+    extra column.
+    """
     with compute_slot():
         counts = count_values(read_dictionary_table(_sample)[column])
     values, rows = counts.most_common(N_TOP_VALUES)
@@ -322,8 +327,11 @@ def most_common_values(
 
 
 def share_fields(key: str, without: Collection[str] = ()) -> dict[str, Any]:
-    """Sliders for the shares of test and validation rows. without: parts whose rows are a file of
-    their own."""
+    """Draw sliders for the shares of test and validation rows.
+
+    Args:
+        without: parts whose rows come from a file of their own.
+    """
     default, values = SplitSpec(), dict[str, Any]()
     with st.grid(2, min_column_width=260):
         for name, (title, help_text) in _SHARE_FIELDS.items():
@@ -338,21 +346,23 @@ def share_fields(key: str, without: Collection[str] = ()) -> dict[str, Any]:
 
 
 def shuffle_fields(key: str) -> dict[str, Any]:
-    """Whether rows are shuffled inside each domain before they are cut, and the seed."""
+    """Draw the switch that shuffles the rows of each domain before cutting, and its seed."""
     with st.container(horizontal=True, vertical_alignment="center"):
         shuffle = st.toggle(
             "Shuffle the rows first",
             key=f"shuffle-{key}",
             help=(
-                "Off, the last rows of a domain or file test: right for rows in time order. On, any"
-                " rows do: right for a file sorted by label."
+                "Off, the last rows of a domain or file test: right for rows in time order. "
+                "On, any rows do: right for a file sorted by label."
             ),
         )
         return {"shuffle": shuffle, "seed": _seed(key) if shuffle else 0}
 
 
 def min_count_field(key: str, split: Split | None) -> int | None:
-    """The minimum count; None where it is the default of the training rows that the split gives."""
+    """Return the minimum count of a value; None if it is the default for the split's training
+    rows.
+    """
     rows = count_fitted_rows(split.summaries) if split else 0
     default = default_min_count(rows) if rows else default_min_count(10**6)
     chosen = st.number_input(
@@ -374,7 +384,7 @@ def min_count_field(key: str, split: Split | None) -> int | None:
 
 
 def prepare_button(default: str) -> tuple[str, bool]:
-    """(the name of the dataset, whether it is to be prepared now)."""
+    """Return (name of the dataset, whether the button was pressed)."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input(
             "Name of the dataset",
@@ -389,7 +399,7 @@ def prepare_button(default: str) -> tuple[str, bool]:
 
 
 def run_prepare(make: Callable[[Callable[[float], None]], Dataset]) -> None:
-    """Prepares a dataset with a bar, and shows it."""
+    """Prepare a dataset with a progress bar, and select it."""
     bar = st.progress(0.0, "Fitting on training rows")
     try:
         dataset = make(progress_callback(bar, "Fitting on training rows, encoding all"))

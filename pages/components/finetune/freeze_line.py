@@ -1,5 +1,6 @@
-"""The freeze line in the picture of the stack: dragged there, or put by a click on a stage, it
-moves the slider."""
+"""The freeze line in the picture of the stack: dragging it, or clicking a stage, moves the
+slider.
+"""
 
 import streamlit as st
 
@@ -20,8 +21,9 @@ _LINE = st.components.v2.component(
 
 
 def draggable_stack(plan: Plan) -> None:
-    """Draws a plan of the strategy depth, with a line that one drags. Keyboard and screen reader
-    have the slider."""
+    """Draw a plan of the strategy "depth" with a draggable line; keyboard and screen reader use the
+    slider.
+    """
     with st.container(key="freeze_line"):
         draw_plan(plan, draggable=True)
         _LINE(

@@ -1,5 +1,6 @@
-"""The strategy of one run: the freeze line unless another is chosen, and then its words, its
-options and its stack."""
+"""The strategy of one run: the freeze depth by default, or another one with its options and
+stack.
+"""
 
 from typing import Any
 
@@ -27,7 +28,7 @@ _STRATEGY, _STACK = "ft_strategy", "ft"
 
 
 def choose_strategy(card: BackboneCard) -> Arm:
-    """The strategy with its options, drawn where the page stands; the address carries it."""
+    """Draw the choice and return the strategy with its options. The URL carries it."""
     _read_url(card)
     st.session_state.setdefault(_STRATEGY, "depth")
     strategy = st.selectbox(
@@ -37,8 +38,8 @@ def choose_strategy(card: BackboneCard) -> Arm:
         key=_STRATEGY,
         persist_state="session",
         help=(
-            "Freeze depth keeps the first stages as they are. Others choose stages, rates and times"
-            " in other ways."
+            "Freeze depth keeps the first stages as they are. Others choose stages, rates "
+            "and times in other ways."
         ),
     )
     arm = (
@@ -60,7 +61,7 @@ def _options(card: BackboneCard, strategy: str) -> dict[str, Any]:
 
 
 def _freeze_slider(card: BackboneCard) -> int:
-    """The freeze line, between the stages the backbone really has."""
+    """Draw the slider over the backbone's stages."""
     stages = len(card.stages)
     depth = st.slider(
         "Freeze depth",
@@ -81,7 +82,7 @@ def _freeze_slider(card: BackboneCard) -> int:
 
 
 def _read_url(card: BackboneCard) -> None:
-    """Chooses what the address asks for, or says why not."""
+    """Select what the URL asks for, or say why that is not possible."""
     text = url_state.read_new("strategy")
     if text is None:
         return

@@ -1,5 +1,6 @@
-"""The demo on Home: its button, and its story filling in live: depths, verdict, ROC, mixtures with
-the backbone."""
+"""The demo on Home: its button, and its results as they arrive: depths, verdict, ROC,
+interpolation.
+"""
 
 import streamlit as st
 
@@ -36,16 +37,16 @@ HEIGHT = 360
 
 
 def demo_box() -> None:
-    """What the demo does, its button, or how far it is."""
+    """Draw what the demo does, its button, and its progress."""
     sweep = demo_sweep(workspace())
     runs = RunStore(workspace()).list_group(sweep.id) if sweep else []
     with st.container(border=True):
         st.markdown(f"#### See the whole story {SIMULATED}")
         st.markdown(
-            "One click sweeps a pretrained backbone over every freeze depth on the dataset"
-            f" *{DATASET_NAME}*, {len(SEEDS)} seeds each, beside two controls: the backbone as it is,"
-            " and a network from scratch. Results fill in below; all of it takes about a minute on"
-            " an idle machine."
+            "One click sweeps a pretrained backbone over every freeze depth on the dataset "
+            f"*{DATASET_NAME}*, {len(SEEDS)} seeds each, beside two controls: the backbone "
+            "as it is, and a network from scratch. Results fill in below; all of it takes "
+            "about a minute on an idle machine."
         )
         if not runs or any(run.status in RESUMABLE_STATUSES for run in runs):
             label = "Run what is missing" if runs else "Run the demo"
@@ -96,7 +97,7 @@ def _start() -> None:
 
 
 def demo_story() -> None:
-    """The sweep's results as far as they are there; nothing before its first run is done."""
+    """Show the results of the demo's sweep so far; nothing before the first run is done."""
     sweep = demo_sweep(workspace())
     runs = RunStore(workspace()).list_group(sweep.id) if sweep else []
     done = [run for run in runs if run.status == "done" and run.result]
@@ -138,8 +139,10 @@ def demo_story() -> None:
 
 
 def _roc_curves(done: list[Run]) -> list[tuple[str, Curve]]:
-    """ROC of the first seed's run of every arm that is done, three depths among them: lines more
-    would only cover."""
+    """Return ROC curves of the first seed's finished runs.
+
+    Of the freeze depths only the first, middle and last are shown; more lines would overlap.
+    """
     depths = sorted(
         run.request["freeze_depth"] for run in done if run.request["strategy"] == "depth"
     )
@@ -160,7 +163,7 @@ def _roc_curves(done: list[Run]) -> list[tuple[str, Curve]]:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _cached_verdicts(_sweep: Sweep, identity: tuple[str, ...], _done: list[Run]) -> list[str]:
-    """What the numbers allow to say; `identity` names the runs that are done."""
+    """Return the verdicts in words; `identity` (the finished runs) is the cache key."""
     results = summarise_arms(_sweep, _done)
     return [
         *judge_arms(workspace(), results, default_reference(results))[1],

@@ -1,5 +1,4 @@
-"""The first start: a short tour from page to page, offered once a workspace and taken again from
-Learn."""
+"""The tour from page to page, offered once per workspace and repeatable from Learn."""
 
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ SEEN_FILE = "tour.json"
 
 @dataclass(frozen=True)
 class Stop:
-    """A page of the tour, and what to look at there."""
+    """A page of the tour and what to look at there."""
 
     page: str
     title: str
@@ -66,7 +65,7 @@ STOPS = (
 
 
 def show_tour(page: str) -> None:
-    """The card of the tour on top of `page` (its file name), where it has one."""
+    """Draw the tour's card on top of `page` (its file name), if the tour is there."""
     step = st.session_state.get(STEP_KEY)
     if st.session_state.get(PRESENTER_KEY):
         return
@@ -77,7 +76,7 @@ def show_tour(page: str) -> None:
 
 
 def tour_button() -> None:
-    """Begins the tour again."""
+    """Draw the button that starts the tour again."""
     if st.button(
         "Take the tour",
         icon=":material/tour:",
@@ -119,7 +118,9 @@ def _go_to(step: int) -> None:
 
 
 def _end() -> None:
-    """Remembered in the workspace; by this session alone where nothing may be changed."""
+    """End the tour; remembered in the workspace, or only in the session if nothing may be
+    changed.
+    """
     st.session_state[STEP_KEY] = len(STOPS)
     if not is_read_only():
         write_json(workspace().root / SEEN_FILE, {"seen": True})

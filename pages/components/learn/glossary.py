@@ -1,4 +1,4 @@
-"""The words and numbers of the app, a plain sentence each."""
+"""The glossary: terms and metrics of the app, each in one sentence."""
 
 import streamlit as st
 
@@ -25,8 +25,8 @@ TERMS = {
         " averages."
     ),
     "freeze depth": (
-        "How many stages, counted from the input, are frozen. 0 trains all; all of them is a linear"
-        " probe."
+        "How many stages, counted from the input, are frozen. 0 trains all; all of them is "
+        "a linear probe."
     ),
     "strategy": "Which stages train, when, and at what learning rate.",
     "arm": (
@@ -43,8 +43,8 @@ TERMS = {
     "run": "One training, from its settings to its result.",
     "sweep": "Several strategies, each with several seeds, on one dataset and backbone.",
     "seed": (
-        "The number that chance hangs on: the new head, the order of rows, dropout. Others show its"
-        " noise."
+        "The number that chance hangs on: the new head, the order of rows, dropout. Others "
+        "show its noise."
     ),
     "epoch": (
         "One pass over the rows that train; between epochs, validation rows say which weights to"
@@ -60,8 +60,8 @@ TERMS = {
     ),
     "worker": "The process that trains. It lives on when the browser is closed.",
     "threshold": (
-        "A row counts as a click from this probability on. Chosen on validation rows, never on test"
-        " rows."
+        "A row counts as a click from this probability on. Chosen on validation rows, never "
+        "on test rows."
     ),
 }
 METRICS = {
@@ -119,7 +119,7 @@ METRICS = {
 
 
 def show_glossary() -> None:
-    """Both lists, side by side where there is room."""
+    """Draw both lists, side by side where there is room."""
     words, metrics = st.columns(2, gap="large")
     with words:
         st.markdown("**Words**")

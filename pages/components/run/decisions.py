@@ -1,5 +1,4 @@
-"""A finished run put to a decision: the threshold that costs least, and who it serves well, slice
-by slice."""
+"""Decisions with a finished run: the cheapest threshold, and metrics slice by slice."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +25,7 @@ from pages.components.shared.decision_fields import column_slices, cost_fields, 
 
 
 def decisions_section(run: Run) -> None:
-    """Both sections, for a run that has scores."""
+    """Draw both sections, for a run with stored scores."""
     st.subheader("The threshold that costs least")
     st.fragment(catch_errors_in(_cost_view))(run)
     st.subheader("Slice by slice")

@@ -1,5 +1,4 @@
-"""A fine-tuned run mixed with its backbone (WiSE-FT): a slider between what it knew and what it
-learnt."""
+"""Interpolation between a fine-tuned run and its backbone (WiSE-FT): a slider over alpha."""
 
 import numpy as np
 import streamlit as st
@@ -37,7 +36,7 @@ ABOUT = (
 
 
 def interpolation_section(run: Run) -> None:
-    """The section, for a run that fine-tuned something."""
+    """Draw the section, for a run that fine-tuned something."""
     st.subheader("Between backbone and fine-tuned")
     st.caption(ABOUT)
     with catch_errors():
@@ -69,7 +68,7 @@ def _wait(run_id: str) -> None:
 
 
 def interpolation_result(mixing: Run) -> None:
-    """The slider over a mixing that is done, and what every mixture scores."""
+    """Draw the slider over a finished interpolation and the AUC of every alpha."""
     assert mixing.result is not None
     result = mixing.result
     alphas, parts = result["alphas"], result["parts"]
@@ -118,7 +117,9 @@ def interpolation_result(mixing: Run) -> None:
 
 
 def _compare_with_finetuned(arrays: dict[str, np.ndarray], part: str, alpha: float) -> str:
-    """The mixture's interval, and whether its AUC differs from that of the fine-tuned run."""
+    """Return the interval of the interpolated model's AUC and whether it differs from the
+    fine-tuned run's.
+    """
     labels = arrays[f"{part}_label"]
     auc, variance = auc_variance(labels, arrays[f"{part}_{alpha}"])
     low, high = auc_interval(auc, variance)

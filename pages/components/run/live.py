@@ -1,4 +1,4 @@
-"""A run while it waits, runs, or after it broke off: phase, progress, time left, curves."""
+"""A run that is queued, running or interrupted: phase, progress, remaining time, curves."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ too."""
 
 @dataclass(frozen=True)
 class Panel:
-    """A figure as JSON, with its title, the key of its chart, and what a screen reader says."""
+    """A figure as JSON with its title, the key of its chart and the text for screen readers."""
 
     title: str
     figure: str
@@ -45,7 +45,7 @@ class Panel:
 
 
 def live_view(run: Run) -> None:
-    """Follows the run as long as it is active and reruns the whole page when that has ended."""
+    """Follow the run while it is active; the whole page reruns when it ends."""
     points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if run.active:
         every = TICK_SECONDS if points else WAITING_TICK_SECONDS
@@ -72,7 +72,7 @@ def _tick(run_id: str, shown_status: str, waiting: bool) -> None:
 
 @st.cache_data(ttl=TICK_SECONDS / 2, max_entries=32, show_spinner=False)
 def _cached_panels(run_id: str) -> list[Panel]:
-    """The curves of a run that trains, made once for all who watch it now."""
+    """Return the curves of a running run, computed once for all sessions that watch it."""
     store = RunStore(workspace())
     return _panels(store.get(run_id), store.points(run_id, *POINT_NAMES))
 
@@ -106,8 +106,11 @@ def _time_left(run: Run, points: MetricSeries) -> str:
 
 
 def show_learning_curves(run: Run, points: MetricSeries, best_step: int | None = None) -> None:
-    """Loss, and beside it what the run's objective is scored by; best_step: where the weights were
-    kept."""
+    """Draw the loss and the metric of the run's objective.
+
+    Args:
+        best_step: step whose weights were kept; marked in the loss.
+    """
     _draw_panels(_panels(run, points, best_step))
 
 
@@ -140,7 +143,7 @@ def _draw_panels(curves: list[Panel]) -> None:
 
 
 def loss_title(run: Run) -> str:
-    """What the run's loss is."""
+    """Return the name of the run's loss."""
     if run.request.get("objective") == "none":
         return "Skip-gram loss"
     return "Contrastive loss" if run.request.get("objective") == "mfp" else "Log loss (nats)"

@@ -1,4 +1,4 @@
-"""What a finished pretraining run made: what it learnt, and the way on."""
+"""The result of a finished pretraining run: its metrics and links to the new backbone."""
 
 import streamlit as st
 
@@ -15,8 +15,7 @@ from pages.components.shared.stack import draw_stages
 
 
 def show_new_backbone(run: Run) -> None:
-    """The sentence, the objective's own numbers where clicks were not learnt, and links to the
-    backbone."""
+    """Show a sentence, the objective's metrics if clicks were not trained on, and links."""
     assert run.result is not None
     card = next(
         (one for one in list_backbones(workspace()) if one.id == run.result["backbone"]), None
@@ -58,7 +57,7 @@ def show_new_backbone(run: Run) -> None:
 
 
 def show_links(card: BackboneCard) -> None:
-    """To what comes next."""
+    """Draw links to the next steps."""
     with st.container(horizontal=True):
         st.page_link(
             "finetune.py",

@@ -1,4 +1,6 @@
-"""A finished run, read: what changed against the backbone, and everything one threshold decides."""
+"""The result of a finished run: the change from the backbone, and metrics and curves at a
+threshold.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -79,12 +81,12 @@ ScoreCurves = tuple[ThresholdTable, Curve, Curve, Curve, CalibrationBins]
 # the rest.
 @st.cache_resource(max_entries=16, show_spinner=False)
 def cached_predictions(path: str, modified: int, size: int) -> dict[str, np.ndarray]:
-    """The arrays of a predictions file; the time and size are part of the cache's key."""
+    """Return the arrays of a predictions file; `modified` and `size` are part of the cache key."""
     return read_predictions(workspace(), Path(path).parent.name)
 
 
 def load_predictions(run: Run) -> dict[str, np.ndarray]:
-    """The run's predictions, read once."""
+    """Return the run's predictions, read once."""
     path: Path = workspace().runs / run.id / PREDICTIONS_FILE
     try:
         stat = path.stat()
@@ -95,7 +97,11 @@ def load_predictions(run: Run) -> dict[str, np.ndarray]:
 
 
 def load_curves(run: Run, part: str, name: str) -> ScoreCurves:
-    """`curves` of a run; `Damaged` where its predictions are."""
+    """Return `cached_curves` of a run.
+
+    Raises:
+        Damaged: its predictions cannot be read.
+    """
     load_predictions(run)
     path = workspace().runs / run.id / PREDICTIONS_FILE
     return cached_curves(str(path), path.stat().st_mtime_ns, part, name)
@@ -103,7 +109,9 @@ def load_curves(run: Run, part: str, name: str) -> ScoreCurves:
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def cached_curves(path: str, modified: int, part: str, name: str) -> ScoreCurves:
-    """(threshold table, ROC, precision-recall, gains, calibration) of one scoring of one part."""
+    """Return (threshold table, ROC, precision-recall, gains, calibration) of one score of one
+    part.
+    """
     arrays = cached_predictions(path, modified, Path(path).stat().st_size)
     labels, scores = arrays[f"{part}_label"], arrays[f"{part}_{name}"]
     table = threshold_table(labels, scores)
@@ -117,7 +125,7 @@ def cached_curves(path: str, modified: int, part: str, name: str) -> ScoreCurves
 
 
 def result_view(run: Run) -> None:
-    """The whole result of a run that is done."""
+    """Draw the whole result of a finished run."""
     assert run.result is not None
     if run.kind == "pretrain":
         show_new_backbone(run)
@@ -163,7 +171,7 @@ def result_view(run: Run) -> None:
 
 
 def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
-    """In words: did it help on the target, and what was forgotten on the source?"""
+    """Say whether the run improved on the target and what it forgot on the source."""
     assert run.result is not None
     if run.result.get("before") is None:
         st.info(
@@ -193,7 +201,7 @@ def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
 
 
 def describe_auc_change(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -> str:
-    """Whether AUC changed, by DeLong on the same rows; never a ranking of noise."""
+    """Say whether AUC changed, by DeLong's test on the same rows; noise is never ranked."""
     difference = delong_test(labels, after, before)
     rows, delta = f"{len(labels):,}", format_metric(difference.delta, signed=True)
     if is_missing(difference.p):
@@ -211,8 +219,9 @@ def describe_auc_change(labels: np.ndarray, after: np.ndarray, before: np.ndarra
 
 
 def show_metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool) -> None:
-    """Every metric on target and source test rows, each beside what the backbone had before it was
-    trained."""
+    """Show every metric on target and source test rows, next to the backbone's before
+    fine-tuning.
+    """
     for column, part in zip(st.columns(len(parts)), parts, strict=True):
         after, before = (
             result["metrics"][part],
@@ -235,8 +244,8 @@ def show_metrics_table(result: dict[str, Any], parts: list[str], beside_before: 
                 format_decimals(after.get("threshold")),
             )
             st.markdown(
-                f"**{PART_TITLES[part]}** :gray[· {format_int(after.get('rows'))} rows · click rate"
-                f" {rate} · threshold {threshold}, {result['threshold_rule']}]"
+                f"**{PART_TITLES[part]}** :gray[· {format_int(after.get('rows'))} rows · "
+                f"click rate {rate} · threshold {threshold}, {result['threshold_rule']}]"
             )
             st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
             if reason := missing_sentence(after, "these rows"):
@@ -244,14 +253,14 @@ def show_metrics_table(result: dict[str, Any], parts: list[str], beside_before: 
 
 
 def format_result_metric(metrics: dict[str, Any], name: str) -> str:
-    """A metric of METRICS as it is shown."""
+    """Format one metric of METRIC_TITLES."""
     if name == "auc_interval":
         return format_bounds(metrics.get("auc_low"), metrics.get("auc_high"))
     return format_decimals(metrics.get(name))
 
 
 def threshold_view(run: Run, parts: list[str]) -> None:
-    """Slider, confusion matrix and curves with their operating point."""
+    """Draw the slider, the confusion matrix and the curves with their operating point."""
     assert run.result is not None
     key = f"threshold-{run.id}"
     default = round(float(run.result["threshold"]), 3)
@@ -352,7 +361,7 @@ def _describe_confusion(at: ConfusionMatrix) -> str:
 
 
 def show_stages(run: Run) -> None:
-    """Which stages trained, and what their weights come from."""
+    """Show which stages were trained and where their weights come from."""
     assert run.result is not None
     fresh = run.kind == "pretrain"
     came_from = (
@@ -376,12 +385,14 @@ def show_stages(run: Run) -> None:
         st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
         trained = 0 if untrained else run.result["trained_parameters"]
         st.caption(
-            f"{format_int(trained)} parameters were trained." if trained else "Nothing was trained."
+            f"{format_int(trained)} parameters were trained."
+            if trained
+            else ("Nothing was trained.")
         )
 
 
 def final_origins(run: Run) -> list[str]:
-    """Origins of the weights that a pretraining run left in its stages, its head's last."""
+    """Return the origins of the weights after a pretraining run, the head's last."""
     assert run.result is not None
     start, objective = (
         run.request.get("start", "random"),

@@ -1,5 +1,4 @@
-"""What a finished run is good for: scoring new rows, leaving Thaw, being told in a report, being
-carried out again."""
+"""Uses of a finished run: score new rows, report, export, verify."""
 
 from typing import Any
 
@@ -33,14 +32,14 @@ from pages.components.shared.report_download import report_download
 from pages.components.shared.task_progress import show_task_progress
 
 EXPORT_HELP = (
-    "One zip with the weights (safetensors), the model as ONNX, preprocessing, threshold, card, and"
-    " a short Python file that scores a TSV without Thaw."
+    "One zip with the weights (safetensors), the model as ONNX, preprocessing, threshold, "
+    "card, and a short Python file that scores a TSV without Thaw."
 )
 VERIFY_HELP = "Trains the run once more, aside, and says whether every metric comes out the same."
 
 
 def use_run(run: Run) -> None:
-    """The section, for a run that is done."""
+    """Draw the section, for a finished run."""
     st.subheader("Use this run", anchor="use")
     _score_and_report(run)
     with st.grid(2, min_column_width=330):
@@ -94,15 +93,15 @@ def _export(space: Workspace, run: Run) -> None:
 
 
 def describe_onnx_check(onnx: dict[str, Any]) -> str:
-    """What the comparison with torch found."""
+    """Say what the comparison of the ONNX model with torch found."""
     if not onnx.get("checked"):
         return escape_markdown(onnx["why"])
     largest = onnx["largest_difference"]
     differ = f"at most {largest:.1e}" if largest else "not at all"
     return (
-        f":material/check_circle: The ONNX model was compared with torch on {format_int(onnx['rows'])}"
-        f" {escape_markdown(onnx['rows_from'])}: scores differ by {differ} (allowed:"
-        f" {onnx['tolerance']:g})."
+        ":material/check_circle: The ONNX model was compared with torch on "
+        f"{format_int(onnx['rows'])} {escape_markdown(onnx['rows_from'])}: scores differ by "
+        f"{differ} (allowed: {onnx['tolerance']:g})."
     )
 
 
@@ -124,7 +123,7 @@ def _verify(space: Workspace, run: Run) -> None:
 
 
 def show_verification(done: Artifact) -> None:
-    """Whether every number was the same, and which were not."""
+    """Say whether every metric was reproduced, and list those that were not."""
     said = done.output
     notice, icon = (
         (st.success, ":material/check_circle:")

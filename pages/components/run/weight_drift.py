@@ -1,5 +1,6 @@
-"""What moved: how far a fine-tuned run went from its backbone, stage by stage, and how its
-gradients ran."""
+"""Weight drift: how far a fine-tuned run moved from its backbone, stage by stage, and its gradient
+norms.
+"""
 
 from typing import Any
 
@@ -28,24 +29,23 @@ from pages.components.shared.common import catch_errors, format_percent, show_co
 from pages.components.shared.task_progress import show_task_progress
 
 ABOUT = (
-    "Freezing decides what may move; this measures what did. **Weights**: the distance of a stage's"
-    " weights from the backbone's, over their norm. **Activations**: linear CKA (Kornblith et al."
-    " 2019) of what a stage hands on before and after, on the same target test rows; 1 means"
-    " nothing that a linear layer above could tell apart, up to scale. The head is new, so it has"
-    " nothing to be held against."
+    "Freezing decides what may move; this measures what did. **Weights**: the distance of a "
+    "stage's weights from the backbone's, over their norm. **Activations**: linear CKA "
+    "(Kornblith et al. 2019) of what a stage hands on before and after, on the same target "
+    "test rows; 1 means nothing that a linear layer above could tell apart, up to scale. "
+    "The head is new, so it has nothing to be held against."
 )
 
 
 def weight_drift_section(run: Run) -> None:
-    """The section, for a run that fine-tuned something."""
+    """Draw the section, for a run that fine-tuned something."""
     st.subheader("What moved")
     st.caption(ABOUT)
     st.fragment(_section)(run)
 
 
 def measure_weight_drift_button(run: Run) -> None:
-    """Has it measured by a process of its own, and shows how far that is: the page goes on
-    meanwhile."""
+    """Draw the button that measures the drift in a background process, or its progress."""
     space = workspace()
     key = f"moved {space.root} {run.id}"
     if show_task_progress(key, "Comparing stage by stage"):
@@ -78,7 +78,7 @@ def _section(run: Run) -> None:
 
 
 def show_stage_drift(run: Run, found: dict[str, Any]) -> None:
-    """Weights and activations side by side, and in words which stage moved most."""
+    """Draw weights and activations side by side, with a sentence about the largest drift."""
     st.markdown(describe_weight_drift(found))
     height = 130 + 34 * len(found["stages"])
     left, right = st.columns(2)
@@ -97,7 +97,7 @@ def show_stage_drift(run: Run, found: dict[str, Any]) -> None:
 
 
 def describe_weight_drift(found: dict[str, Any]) -> str:
-    """Which stages stayed, which moved most, and where the activations changed most."""
+    """Say which stages did not move, which moved most, and whose output changed most."""
     if found["from_scratch"]:
         return (
             "This run began with new weights, so the distances say how far apart two networks are,"
@@ -116,7 +116,8 @@ def describe_weight_drift(found: dict[str, Any]) -> str:
     if moved:
         most = max(moved, key=lambda stage: stage["relative"] or 0)
         words.append(
-            f"**{most['title']}** moved furthest: {format_percent(most['relative'], 2)} of its norm."
+            f"**{most['title']}** moved furthest: {format_percent(most['relative'], 2)} of "
+            "its norm."
         )
     known = [stage for stage in stages if stage["cka"] is not None]
     if known:
@@ -139,8 +140,8 @@ def _embedding_map(run: Run, fields: list[str]) -> None:
         key=f"field-{run.id}",
         width=220,
         help=(
-            "Whose vectors the map shows: up to 200 commonest values before and after, in the plane"
-            " of their two strongest principal components. It changes no result."
+            "Whose vectors the map shows: up to 200 commonest values before and after, in "
+            "the plane of their two strongest principal components. It changes no result."
         ),
     )
     before, after, values = read_embedding_vectors(workspace(), run.id, field)
@@ -162,7 +163,7 @@ def _embedding_map(run: Run, fields: list[str]) -> None:
 
 
 def show_gradient_norms(run: Run) -> None:
-    """Gradient norms over time, where the run recorded them."""
+    """Draw gradient norms over time, if the run recorded them."""
     assert run.result is not None
     titles = {stage["name"]: stage["title"] for stage in run.result["stages"]}
     points = RunStore(workspace()).points(run.id, *(GRADIENT_PREFIX + name for name in titles))
@@ -180,8 +181,8 @@ def show_gradient_norms(run: Run) -> None:
         "Norm of each trained stage's gradient by step",
     )
     st.caption(
-        "A frozen stage has no gradient and no line. Lines that fall together say that training has"
-        " settled."
+        "A frozen stage has no gradient and no line. Lines that fall together say that "
+        "training has settled."
     )
 
 

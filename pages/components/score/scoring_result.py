@@ -1,5 +1,4 @@
-"""A scored file: how many clicks are predicted, how good that was where labels tell, how far the
-rows have moved."""
+"""The result of scoring a file: predicted clicks, metrics if it has labels, and drift."""
 
 from typing import Any
 
@@ -38,7 +37,7 @@ DRIFT_PHRASES = {
 
 
 def scoring_view(run: Run, scoring: Scoring) -> None:
-    """Everything there is to say, and the predictions to take away."""
+    """Draw the whole result and the downloads."""
     check_scoring(scoring)
     said = scoring.output
     for sentence in said.get("unknown", {}).get("sentences", ()):
@@ -68,7 +67,7 @@ def scoring_view(run: Run, scoring: Scoring) -> None:
 
 
 def show_numbers(said: dict[str, Any]) -> None:
-    """Rows, predicted clicks and mean; what the labels say of the scores."""
+    """Show rows, predicted clicks and mean score, and the actual click rate if there are labels."""
     scores, metrics = said["scores"], said["metrics"]
     over = round(scores["predicted_click_share"] * scores["rows"])
     with st.grid(4, min_column_width=150):
@@ -78,9 +77,9 @@ def show_numbers(said: dict[str, Any]) -> None:
             format_int(over),
             border=True,
             help=(
-                "Predicted clicks: rows whose score is at least the run's threshold,"
-                f" {format_decimals(said['threshold'])}; {format_percent(scores['predicted_click_share'])} of"
-                " all."
+                "Predicted clicks: rows whose score is at least the run's threshold, "
+                f"{format_decimals(said['threshold'])}; "
+                f"{format_percent(scores['predicted_click_share'])} of all."
             ),
         )
         st.metric(
@@ -103,7 +102,7 @@ def show_numbers(said: dict[str, Any]) -> None:
 
 
 def show_skipped_rows(said: dict[str, Any]) -> None:
-    """The bad rows that were left out."""
+    """Show the bad rows that were skipped."""
     bad = said["bad_rows"]
     title = f"{format_int(bad)} bad row{'s were' if bad > 1 else ' was'} skipped"
     with st.expander(title, icon=":material/warning:"):
@@ -115,7 +114,7 @@ def show_skipped_rows(said: dict[str, Any]) -> None:
 
 
 def show_downloads(run: Run, scoring: Scoring) -> None:
-    """The predictions as files."""
+    """Offer the predictions as files."""
     name = f"thaw-{run.id}-{scoring.id}"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
@@ -149,7 +148,9 @@ def show_downloads(run: Run, scoring: Scoring) -> None:
 
 
 def show_score_histogram(said: dict[str, Any]) -> None:
-    """The histogram of scores beside that of the run's test rows, and whether they have moved."""
+    """Draw the histogram of scores with that of the run's test rows, and say whether they
+    differ.
+    """
     counts = {"this file": said["scores"]["counts"]}
     if said["drift"]:
         counts["the run's test rows"] = said["drift"]["scores"]["test"]["counts"]
@@ -161,14 +162,16 @@ def show_score_histogram(said: dict[str, Any]) -> None:
             st.caption("The line is the run's threshold.")
             return
         st.caption(
-            f"The scores {DRIFT_PHRASES[scores['level']]} against those of the run's test rows (index"
-            f" {format_metric(scores['psi'], 3)}): mean {format_decimals(scores['scored']['mean'])} here,"
-            f" {format_decimals(scores['test']['mean'])} there. The line is the run's threshold."
+            f"The scores {DRIFT_PHRASES[scores['level']]} against those of the run's test "
+            f"rows (index {format_metric(scores['psi'], 3)}): mean "
+            f"{format_decimals(scores['scored']['mean'])} here, "
+            f"{format_decimals(scores['test']['mean'])} there. The line is the run's "
+            "threshold."
         )
 
 
 def show_quality(metrics: dict[str, Any]) -> None:
-    """Every metric on the file's labels."""
+    """Show every metric on the file's labels."""
     st.markdown(f"**By the file's labels** :gray[· {format_interval(metrics)}]")
     rows = [
         {"Metric": title, "Value": format_result_metric(metrics, name)}
@@ -182,7 +185,7 @@ def show_quality(metrics: dict[str, Any]) -> None:
 
 
 def show_preview(scoring: Scoring) -> None:
-    """The first predictions."""
+    """Show the first predictions."""
     table = scoring.head(PREVIEW_ROWS).to_pandas()
     st.dataframe(
         table.rename(
@@ -203,12 +206,13 @@ def show_preview(scoring: Scoring) -> None:
     )
     if len(table) < scoring.output["rows"]:
         st.caption(
-            f"The first {format_int(len(table))} of {format_int(scoring.output['rows'])} predictions."
+            f"The first {format_int(len(table))} of {format_int(scoring.output['rows'])} "
+            "predictions."
         )
 
 
 def show_drift(said: dict[str, Any]) -> None:
-    """How far the file's fields have moved from the rows that the run learnt from."""
+    """Show how far the file's fields have drifted from the run's training rows."""
     moved = said["drift"]
     if moved is None:
         st.info(
@@ -231,8 +235,9 @@ def show_drift(said: dict[str, Any]) -> None:
     assert len(drifts) == len(FIELDS)
     drift_view(
         drifts,
-        f"between the {format_int(moved['training_rows'])} training rows of"
-        f" {escape_markdown(moved['dataset'])} and the {format_int(said['rows'])} rows of this file",
+        f"between the {format_int(moved['training_rows'])} training rows of "
+        f"{escape_markdown(moved['dataset'])} and the {format_int(said['rows'])} rows of "
+        "this file",
         ("training", "file"),
         "rare values are among them",
         explain_too_few_rows(moved["training_rows"], said["rows"]),

@@ -1,4 +1,4 @@
-"""The box that chooses a run; the address carries it as ?run=ID."""
+"""The select box for a run; the URL carries it as ``?run=ID``."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,9 +21,10 @@ lists and finds all."""
 
 
 def choose_run(runs: Sequence[Run], unknown_sentence: Callable[[str], str]) -> Run:
-    """The run in the address, else the first of `runs`; choosing another one puts its id there.
+    """Return the run in the URL, else the first of `runs`; choosing another writes its id there.
 
-    missing: the sentence for an id that is none of them.
+    Args:
+        unknown_sentence: returns the sentence for an id that is not among `runs`.
     """
     by_id = {run.id: run for run in runs}
     named = url_state.get("run") or runs[0].id
@@ -48,8 +49,8 @@ def choose_run(runs: Sequence[Run], unknown_sentence: Callable[[str], str]) -> R
     )
     if len(runs) > len(ids):
         st.caption(
-            f"The newest {MAX_OFFERED} of {format_int(len(runs))} runs are offered here; Compare finds every"
-            " one."
+            f"The newest {MAX_OFFERED} of {format_int(len(runs))} runs are offered here; "
+            "Compare finds every one."
         )
     if chosen != named:
         url_state.replace(run=chosen)
@@ -58,7 +59,9 @@ def choose_run(runs: Sequence[Run], unknown_sentence: Callable[[str], str]) -> R
 
 
 def simulated_suffix(run: Run) -> str:
-    """SIMULATED, with a space before it, where the run's rows are."""
+    """Return the badge "simulated" with a leading space if the run's rows are simulated, else
+    "".
+    """
     return (
         f" {SIMULATED}"
         if any(one.simulated for one in list_datasets(workspace()) if one.id == run.dataset)

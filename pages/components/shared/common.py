@@ -246,7 +246,9 @@ def format_approx_duration(seconds: float) -> str:
     h"."""
     if seconds < 55:
         return f"about {max(1, round(seconds))} s"
-    return f"about {round(seconds / 60)} min" if seconds < 3600 else f"about {seconds / 3600:.1f} h"
+    return (
+        f"about {round(seconds / 60)} min" if seconds < 3600 else (f"about {seconds / 3600:.1f} h")
+    )
 
 
 def format_bytes(size: int) -> str:

@@ -1,5 +1,6 @@
-"""What decisions are put to: fields for costs, and the slices of a column; for one run and for
-several."""
+"""Fields for misclassification costs and the slices of a column, for one run (Run) and for several
+(Compare).
+"""
 
 from typing import Literal
 
@@ -26,9 +27,14 @@ HELP = {
 
 
 def cost_fields(run_id: str = "") -> DecisionCosts:
-    """Fields for the costs: of one run, or without one of all chosen runs, and then in the address.
+    """Draw the cost fields.
 
-    BadInput when the costs make no sense.
+    Args:
+        run_id: of the run whose costs these are; empty for all runs on Compare, where the URL keeps
+            them.
+
+    Raises:
+        BadInput: the costs make no sense.
     """
     suffix = f"-{run_id}" if run_id else ""
     bind: Literal["query-params"] | None = None if run_id else url_state.BOUND

@@ -1,5 +1,4 @@
-"""How far the fields of some rows have moved from those of earlier rows: in words, as bars and as a
-table."""
+"""Drift of the fields between two sets of rows: a sentence, bars and a table."""
 
 from collections.abc import Sequence
 
@@ -19,12 +18,14 @@ def drift_view(
     rare_values: str,
     too_few_rows: str = "",
 ) -> None:
-    """The fields by falling drift. between: "between the … and the … rows". names: of both, for
-    heads of columns.
+    """Show all fields, those that drifted most first.
 
-    rare: what unseen values of the earlier rows are. too_few: see
-    core.data.profile.explain_too_few_rows; where it is not empty it stands in place of every index and
-    level, and the shares are shown alone.
+    Args:
+        compared_rows: the compared rows, as in "between the … and the … rows".
+        names: short names of both sets, for column titles.
+        rare_values: how unseen values of the earlier rows are to be read.
+        too_few_rows: a sentence from core.data.profile.too_few_for_drift; if it is not empty, it is
+            shown in place of indexes and levels, and only the shares are shown.
     """
     drifts = sorted(drifts, key=lambda field: field.psi, reverse=True)
     if too_few_rows:
@@ -88,7 +89,7 @@ def _table(drifts: Sequence[FieldDrift], names: tuple[str, str], judged: bool) -
 
 
 def describe_drift(drifts: Sequence[FieldDrift], compared_rows: str) -> str:
-    """The drift in a sentence."""
+    """Describe the drift in a sentence."""
     named = {
         level: [field.field for field in drifts if field.level == level]
         for level in ("strong", "some")

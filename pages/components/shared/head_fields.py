@@ -12,10 +12,14 @@ OUTPUT_TITLES = {"logit": "one logit", "softmax": "two classes"}
 
 
 def head_fields(prefix: str, default_output: str = "logit") -> HeadSettings:
-    """Draws the fields and returns what they say; BadInput for what cannot be used. The address
-    carries the head.
+    """Draw the fields of a new head and return its settings. The URL carries them.
 
-    prefix: of the widget keys. usual: the output until the user chooses otherwise.
+    Args:
+        prefix: of the widget keys.
+        default_output: the output until the user chooses another one.
+
+    Raises:
+        BadInput: a value that cannot be used.
     """
     suggest_value(f"{prefix}_output", default_output)
     _read_url(prefix)
@@ -48,12 +52,16 @@ def head_fields(prefix: str, default_output: str = "logit") -> HeadSettings:
 
 
 def format_head(head: HeadSettings) -> str:
-    """The head in short, as in "64-32,relu,logit"."""
+    """Format head settings for the URL, as in "64-32,relu,logit"."""
     return ",".join(["-".join(map(str, head.hidden)), head.activation, head.output])
 
 
 def parse_head(text: str) -> HeadSettings:
-    """The head that `format_head` put in short; BadInput for what it would not write."""
+    """Parse what `format_head` returns.
+
+    Raises:
+        BadInput: any other text.
+    """
     parts = text.split(",")
     if len(parts) != 3:
         raise BadInput("A head is written as 64-32,relu,logit.")

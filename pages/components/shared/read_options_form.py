@@ -1,5 +1,4 @@
-"""How a file is to be read: what it is, which member of an archive, which column is which, what is
-kept."""
+"""How a file is read: its format, the member of an archive, the role of each column."""
 
 import json
 import re
@@ -25,8 +24,12 @@ _USED_AS, _COLUMN, _EXAMPLES = "Used as", "Column in the file", "Examples"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file to be read. original_name: its own name, which a copy of ours does not have. widget_key: of its
-    widgets."""
+    """A file to be read.
+
+    Attributes:
+        original_name: the user's name for it; `path` may be a copy with a generated name.
+        widget_key: of the file's widgets.
+    """
 
     path: Path
     original_name: str
@@ -35,8 +38,9 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class _Inspection:
-    """What was found on looking at a file with some options: its form, or what has to be said
-    first."""
+    """What inspecting a file with some options found: its format, a question to the user, or an
+    error.
+    """
 
     file_format: FileFormat | None = None
     needed: ColumnsNeeded | MemberNeeded | None = None
@@ -44,10 +48,13 @@ class _Inspection:
 
 
 def read_options_form(file: SourceFile, need_label: bool = True) -> ReadOptions | None:
-    """Shows what the file is and asks what it does not show by itself; None as long as it cannot be
-    read.
+    """Show the detected format and ask for what cannot be detected.
 
-    need_label: ask where a column that was not recognised may be the label.
+    Args:
+        need_label: whether to ask for the label if no column was recognised as such.
+
+    Returns:
+        The options, or None as long as the file cannot be read.
     """
     member = st.session_state.get(f"member-{file.widget_key}") or ""
     look = _cached_inspection(file, ReadOptions(member=member), need_label)
@@ -81,8 +88,9 @@ def read_options_form(file: SourceFile, need_label: bool = True) -> ReadOptions 
 
 
 def _cached_inspection(file: SourceFile, options: ReadOptions, need_label: bool) -> _Inspection:
-    """`detect_file_format`, remembered for the file as it is: a large archive is unpacked to list its
-    members."""
+    """Call `inspect_file` once per file and options: a large archive is unpacked to list its
+    members.
+    """
     looks = st.session_state.setdefault("looks", {})
     try:
         stat = file.path.stat()
@@ -109,7 +117,7 @@ def _inspect(file: SourceFile, options: ReadOptions, need_label: bool) -> _Inspe
 
 
 def _members(file: SourceFile, look: _Inspection) -> dict[str, str]:
-    """By name, the members of an archive that hold rows, described; {} where there is no choice."""
+    """Return descriptions of an archive's members with rows, by name; {} if there is no choice."""
     found: dict[str, str] = {}
     if isinstance(look.needed, MemberNeeded):
         found = {
@@ -151,7 +159,7 @@ def _choose_member(file: SourceFile, members: dict[str, str], look: _Inspection)
 
 
 def _choose_columns(file: SourceFile, member: str, look: _Inspection) -> ReadOptions | None:
-    """The options that the table of columns gives; None as long as a feature has no column."""
+    """Return the options given by the table of columns; None as long as a feature has no column."""
     needed = look.needed if isinstance(look.needed, ColumnsNeeded) else None
     if needed is not None:
         names, examples, roles = needed.names, needed.examples, _proposed_roles(needed)
@@ -245,7 +253,7 @@ def _complete(roles: list[str]) -> bool:
 
 
 def _problem(roles: list[str], untouched: bool) -> str:
-    """What is still wrong with the roles chosen; "" when nothing is."""
+    """Return what is still wrong with the chosen roles, or ""."""
     for role in (LABEL, *FIELDS, ID):
         if roles.count(role) > 1:
             return f"{role} is chosen for {roles.count(role)} columns; choose it for one."
@@ -285,5 +293,5 @@ def _options(member: str, names: tuple[str, ...], roles: list[str]) -> ReadOptio
 
 
 def _without_cli_advice(note: str) -> str:
-    """A note of the reader without what it says of the command line."""
+    """Return a note of the reader without its advice for the command line."""
     return re.sub(r" (Take another with|Name the ones to keep with) --\w+( NAME)?\.", "", note)

@@ -1,4 +1,4 @@
-"""The HTML report of a sweep or of some runs, written when someone asks for it."""
+"""The HTML report of a sweep or of some runs, written when it is downloaded."""
 
 from collections.abc import Sequence
 
@@ -24,8 +24,12 @@ ABOUT = (
 def report_download(
     key: str, sweep: str = "", runs: Sequence[str] = (), disabled: bool = False
 ) -> None:
-    """A button that opens the download. sweep: a sweep's id; runs: else ids of runs that ended well
-    on one dataset."""
+    """Draw the button that opens the download.
+
+    Args:
+        sweep: id of a sweep, or "".
+        runs: otherwise, ids of finished runs on one dataset.
+    """
     with st.popover(
         "Report", icon=":material/summarize:", key=key, disabled=disabled, on_change="rerun"
     ) as opened:
@@ -34,7 +38,7 @@ def report_download(
 
 
 def show_report_offer(key: str, sweep: str, runs: Sequence[str]) -> None:
-    """What the report holds, the download and its command; the sentence where there can be none."""
+    """Show what the report contains, the download and its command, or why there is no report."""
     st.markdown(ABOUT)
     space = workspace()
     try:
@@ -62,7 +66,11 @@ def show_report_offer(key: str, sweep: str, runs: Sequence[str]) -> None:
 
 
 def report_bytes(space: Workspace, subject: Sequence[str]) -> bytes:
-    """The report's bytes. subject: words such as ("--sweep", "s-…")."""
+    """Return the report.
+
+    Args:
+        subject: command-line words such as ("--sweep", "s-…").
+    """
     # In a process of its own: the bootstrap of a big sweep would slow down everyone's pages.
     with compute_slot(), staging(space.uploads) as folder:
         path = folder / "report.html"

@@ -1,5 +1,6 @@
-"""A backbone drawn as a stack of blocks: input at the bottom, head on top, cold below the freeze
-line, warm above."""
+"""A backbone drawn as a stack of blocks: input at the bottom, head on top, frozen blue, trained
+orange.
+"""
 
 import math
 from collections.abc import Sequence
@@ -26,16 +27,15 @@ ICONS = {"frozen": "ac_unit", "trained": "local_fire_department"}
 
 
 def load_stack_style() -> None:
-    """The looks of blocks, for those that are drawn by other means."""
+    """Load the CSS of blocks, for blocks that are drawn by other widgets."""
     st.html(f"<style>{_STYLE}</style>")
 
 
 def draw_plan(plan: Plan, draggable: bool = False) -> None:
-    """Draws what `plan` freezes and trains, with the freeze line between where all that is frozen
-    lies below it.
+    """Draw what `plan` freezes and trains, with the freeze line if all frozen stages lie below it.
 
-    movable: whether the line looks as if one could drag it; it is then there with nothing frozen,
-    too.
+    Args:
+        draggable: whether the line looks draggable; it is then drawn even if nothing is frozen.
     """
     frozen = sum(stage.frozen for stage in plan.stages)
     states = ["frozen" if stage.frozen else "trained" for stage in plan.stages]
@@ -74,8 +74,7 @@ def draw_plan(plan: Plan, draggable: bool = False) -> None:
 
 
 def draw_stages(stages: Sequence[StageCard]) -> None:
-    """Draws the stages of a backbone, each with what its weights come from, without saying what
-    trains."""
+    """Draw the stages of a backbone with the origin of their weights, without a plan."""
     total = max(sum(stage.parameters for stage in stages), 1)
     planned = [
         PlannedStage(
@@ -110,8 +109,9 @@ def draw_stages(stages: Sequence[StageCard]) -> None:
 
 
 def training_note(plan: Plan, stage: PlannedStage) -> str:
-    """What is not plain training from the first epoch at the full rate; empty for that, and for a
-    frozen stage."""
+    """Say how a stage trains if it does not simply train from the first epoch at the full rate,
+    else "".
+    """
     if stage.frozen:
         return ""
     words = [f"from epoch {stage.from_epoch + 1}"] if stage.from_epoch else []
@@ -125,17 +125,17 @@ def training_note(plan: Plan, stage: PlannedStage) -> str:
 
 
 def has_random_weights(stage: StageCard | PlannedStage) -> bool:
-    """Whether the stage's weights have learnt nothing."""
+    """Return whether the stage's weights are untrained."""
     return stage.origin == "random"
 
 
 def origin_title(stage: StageCard | PlannedStage) -> str:
-    """What the stage's weights come from, in a word or two."""
+    """Return the origin of the stage's weights in a word or two."""
     return ORIGINS.get(stage.origin, stage.origin)
 
 
 def describe_parallel_parts(stages: Sequence[StageCard]) -> str:
-    """Which parallel parts share a stage and so freeze together; empty where none do."""
+    """Say which parallel parts share a stage and so freeze together; "" if none do."""
     shared = [" and ".join(stage.parts) for stage in stages if stage.parts]
     if not shared:
         return ""
@@ -150,8 +150,10 @@ def describe_parallel_parts(stages: Sequence[StageCard]) -> str:
 
 
 def block_width(share: float) -> float:
-    """Percent of the full width for a parameter share: 100 for all of them, log scale, 34 for a
-    thousandth or less."""
+    """Return the block's width in percent for a share of the parameters.
+
+    Log scale: 100 for all parameters, 34 for a thousandth or less.
+    """
     decades = math.log10(max(share, 1e-3))
     return 100 + 22 * decades
 

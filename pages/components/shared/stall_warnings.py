@@ -1,4 +1,4 @@
-"""Runs whose process gives no sign of life, said wherever they are watched."""
+"""Warnings about runs whose process no longer reports, wherever runs are shown."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ MAX_SENTENCES = 3
 
 
 def show_stall_warnings(runs: Sequence[Run]) -> None:
-    """A warning for each of `runs` that has stalled: since when, and what to do."""
+    """Warn about each of `runs` that has stalled: since when, and what to do."""
     stalls = [(run, stall) for run in runs if (stall := check_stall(workspace(), run).stall)]
     # Runs that wait for the same stopped worker say the same.
     said = dict.fromkeys(stall_message(stall, run) for run, stall in stalls)
@@ -21,7 +21,7 @@ def show_stall_warnings(runs: Sequence[Run]) -> None:
 
 
 def _with_commands(sentence: str) -> str:
-    """As `plain`, but what stands between backticks is a command, to be copied."""
+    """Escape the sentence except for commands between backticks, which can be copied."""
     parts = sentence.split("`")
     return "".join(
         f"`{part}`" if place % 2 else escape_inline(part) for place, part in enumerate(parts)

@@ -1,4 +1,4 @@
-"""An errand under way, or one that failed: how far it is, the way to stop it, its sentence."""
+"""Progress of a background task: how far it is, a stop button, or the sentence of its error."""
 
 import streamlit as st
 
@@ -9,11 +9,14 @@ TICK_SECONDS = 0.5
 
 
 def show_task_progress(key: str, activity: str, reports_progress: bool = True) -> bool:
-    """Shows the errand of that key, and the page anew when it has ended. Whether it is still under
-    way.
+    """Show the task with this key and rerun the page when it has ended.
 
-    doing: what it does, as in "Scoring the rows". measured: whether it says how far it is, which is
-    when it can stop.
+    Args:
+        activity: what the task does, as in "Scoring the rows".
+        reports_progress: whether the task reports its progress; only then can it be stopped.
+
+    Returns:
+        Whether the task is still running.
     """
     errand = tasks.find(key)
     if errand is None:

@@ -1,5 +1,6 @@
-"""The fields of the training settings, filled by a preset: pretraining and fine-tuning ask for the
-same ones."""
+"""The fields of the training settings, filled by a preset; pretraining, Fine-tune and Sweep use
+them.
+"""
 
 import dataclasses
 from contextlib import suppress
@@ -46,12 +47,18 @@ def training_fields(
     with_seed: bool = True,
     in_url: bool = False,
 ) -> TrainSettings:
-    """Draws the fields and returns what they say; BadInput for what cannot be used.
+    """Draw the fields and return the settings.
 
-    prefix: of the widget keys. rows: training rows; they and the objective decide the preset and,
-    as long as "auto" is chosen, its values (core.training.default_settings). seeded: whether there is a
-    field for the seed, which is 0 otherwise. in_address: whether the address carries what differs
-    from the default preset.
+    Args:
+        prefix: of the widget keys.
+        rows: training rows; with the objective they decide the default preset and the values of
+            "auto".
+        objective: key of the training objective.
+        with_seed: whether there is a field for the seed, which is 0 otherwise.
+        in_url: whether the URL carries what differs from the default preset.
+
+    Raises:
+        BadInput: a value that cannot be used.
     """
     usual, settings = default_settings(rows, objective)
     # What the callbacks below read: they run before the page does, with the rows that the user saw.
@@ -168,9 +175,9 @@ def training_fields(
         key=f"{prefix}_amp",
         persist_state="session",
         help=(
-            "Training multiplies matrices in bfloat16: about twice as fast where the processor or"
-            " GPU has instructions for it, slower elsewhere. The AUC differs in the fourth digit at"
-            " most; scoring stays in float32."
+            "Training multiplies matrices in bfloat16: about twice as fast where the "
+            "processor or GPU has instructions for it, slower elsewhere. The AUC differs in "
+            "the fourth digit at most; scoring stays in float32."
         ),
     )
     settings = TrainSettings(
@@ -196,11 +203,11 @@ def training_fields(
 def format_training(
     settings: TrainSettings, presets: dict[str, TrainSettings], marked: str | None = None
 ) -> str:
-    """The settings in short: the preset that leaves the fewest others to name, and those, as in
-    "small,epochs=7".
+    """Format the settings as the nearest preset and what differs from it, as in "small,epochs=7".
 
-    presets: what every preset stands for here. marked: the one that the user chose, which is named
-    where two are alike.
+    Args:
+        presets: the settings of each preset for these rows.
+        marked: the preset the user chose; it is named if two are equally near.
     """
     values = {name: getattr(settings, name) for name in PRESET_FIELDS + MORE_FIELDS}
 
@@ -216,7 +223,11 @@ def format_training(
 
 
 def parse_training(text: str, presets: dict[str, TrainSettings]) -> TrainSettings:
-    """The settings that `format_training` put in short; BadInput for what it would not write."""
+    """Parse what `format_training` returns.
+
+    Raises:
+        BadInput: any other text.
+    """
     preset, *pairs = text.split(",")
     if preset not in presets:
         raise BadInput(f"There is no preset {preset[:40]!r}; the presets are {[*presets]}.")
@@ -227,8 +238,8 @@ def parse_training(text: str, presets: dict[str, TrainSettings]) -> TrainSetting
         or not low <= (settings.validation_share or low) <= high
     ):
         raise BadInput(
-            f"The fields take learning rates from {MIN_LEARNING_RATE:g}, and validation shares {low} to"
-            f" {high}."
+            f"The fields take learning rates from {MIN_LEARNING_RATE:g}, and validation "
+            f"shares {low} to {high}."
         )
     return settings
 
@@ -243,7 +254,7 @@ def _parse_setting(pair: str) -> tuple[str, Any]:
 
 
 def _read_url(prefix: str) -> None:
-    """Fills the fields with what the address brings."""
+    """Fill the fields from the URL."""
     text = url_state.read_new("training")
     if text is None:
         return
@@ -258,10 +269,11 @@ def _read_url(prefix: str) -> None:
 
 
 def suggest_value(key: str, value: str) -> bool:
-    """Starts the widget `key` with `value`, and moves it to another one unless the user left the
-    last suggestion.
+    """Initialise the widget `key` with `value`, and update it unless the user changed the last
+    suggestion.
 
-    Returns whether the widget's value changed.
+    Returns:
+        Whether the widget's value changed.
     """
     remembered = f"{key}_suggested"
     state = st.session_state
@@ -273,8 +285,14 @@ def suggest_value(key: str, value: str) -> bool:
 
 
 def parse_widths(text: str, what: str) -> tuple[int, ...]:
-    """Layer widths from text such as "64, 32"; none from an empty one. what: named when the text is
-    no such list."""
+    """Parse layer widths from a text such as "64, 32"; an empty text gives none.
+
+    Args:
+        what: names the field in the error.
+
+    Raises:
+        BadInput: the text is not a list of whole numbers.
+    """
     try:
         return tuple(int(part) for part in text.replace(" ", ",").split(",") if part)
     except ValueError:
@@ -323,14 +341,16 @@ def _required(value: N | None, what: str) -> N:
 
 
 def _presets(prefix: str) -> dict[str, TrainSettings]:
-    """What every preset stands for on this page, for the rows and the objective that the user saw
-    last."""
+    """Return the settings of every preset for the rows and objective that the user saw last."""
     return presets_for(*st.session_state[f"{prefix}_presets_for"])
 
 
 def _describe_preset(preset: str | None, rows: int, settings: TrainSettings) -> str:
-    """What the chosen preset is for; of "auto" the values it chose and why. settings: the
-    default."""
+    """Say what the chosen preset is for; for "auto", its values and why.
+
+    Args:
+        settings: the settings of the default preset.
+    """
     if preset is None:
         return "your own settings"
     if preset != AUTO:
@@ -339,8 +359,9 @@ def _describe_preset(preset: str | None, rows: int, settings: TrainSettings) -> 
 
 
 def _apply_preset(prefix: str) -> None:
-    """Puts the chosen preset's values into the fields; "auto" stands for another one where that is
-    the default."""
+    """Put the chosen preset's values into the fields; "auto" is replaced where another preset is
+    the default.
+    """
     reapply_unseen()
     presets = _presets(prefix)
     chosen = st.session_state[f"{prefix}_preset"]
@@ -353,7 +374,11 @@ def _apply_preset(prefix: str) -> None:
 
 
 def _select_matching_preset(prefix: str, wanted: str = "") -> None:
-    """Marks the preset whose values the fields hold, or none; `wanted` where several are alike."""
+    """Select the preset that matches the fields, or none.
+
+    Args:
+        wanted: the preset to select if several match.
+    """
     reapply_unseen()
     values = {name: st.session_state[f"{prefix}_{name}"] for name in PRESET_FIELDS}
     alike = [

@@ -1,5 +1,4 @@
-"""Uploads as files of ours, under names that the server makes: a browser's file name never becomes
-a path."""
+"""Uploads as files of ours under generated names: a browser's file name never becomes a path."""
 
 import secrets
 import shutil
@@ -24,12 +23,16 @@ _OLD_NAME = "[0-9a-f]" * 16
 def upload_field(
     label: str, key: str, kind: str, help: str, suffixes: Sequence[str] = (), delete: bool = False
 ) -> tuple[Path, str] | None:
-    """(our copy, its own name) of one uploaded file, None as long as there is none; the copy
-    outlives reruns.
+    """Draw an uploader for one file and keep a copy that outlives reruns.
 
-    suffixes: endings it may have, all when empty; the copy gets the first that fits, else the last.
-    delete: whether the copy goes when another file is chosen; else a run that has been launched may
-    still read it.
+    Args:
+        suffixes: accepted endings, all if empty; the copy gets the first that matches, else the
+            last.
+        delete: whether the copy is deleted when another file is chosen; otherwise a launched run
+            may still read it.
+
+    Returns:
+        (path of our copy, the file's own name), or None as long as there is no file.
     """
     copied: tuple[Path, str, int] | None = st.session_state.get(key)
     if copied and copied[0].exists():
@@ -67,10 +70,9 @@ def upload_field(
 def file_uploader(
     label: str, endings: Sequence[str] | None, key: str, help: str
 ) -> UploadedFile | None:
-    """st.file_uploader for one file, and the server told that this session may upload; why not,
-    where it may not.
+    """Draw `st.file_uploader` for one file and register the session as one that may upload.
 
-    None as long as there is no file. Every uploader of the app is drawn here.
+    All uploaders of the app are drawn here. Where uploads are not allowed, the reason is shown.
     """
     if reason := lock_reason():
         st.info(reason, icon=":material/visibility:")
@@ -86,11 +88,11 @@ def _drop(key: str, delete: bool) -> None:
 
 
 def save_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
-    """Copies an upload into the workspace as KIND-<made up>SUFFIX; `suffix` is one of ours, never
-    the file's own.
+    """Copy an upload into the workspace as KIND-<random>SUFFIX; `suffix` is one of ours, never the
+    file's.
 
-    It is held as long as the session lives. Copies of the same kind whose session has ended go on
-    the way, unless a run may still read them.
+    The copy is held while the session lives. Copies of the same kind whose session has ended are
+    deleted, unless a run may still read them.
     """
     require_writable()
     needed = {
@@ -111,8 +113,9 @@ def save_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
 
 
 def copy_upload(uploaded: UploadedFile, path: Path) -> HeldFile:
-    """Copies an upload to `path`, held from the start; a disk that fills up on the way keeps
-    nothing of it."""
+    """Copy an upload to `path`, held from the start; if the disk fills up, nothing is left
+    behind.
+    """
     held = []
 
     def write(part: Path) -> None:

@@ -1,5 +1,4 @@
-"""How much of a dataset's target values a backbone knows, asked once per pair, and the words for
-too little."""
+"""Coverage of a dataset's target values by a backbone's vocabulary, cached, and its warning."""
 
 import streamlit as st
 
@@ -12,8 +11,11 @@ from pages.components.shared.compute_slots import compute_slot
 
 
 def cached_coverage(dataset: Dataset, card: BackboneCard) -> list[FieldCoverage]:
-    """Coverage of every field; BadInput where the dataset's sample is gone or the preprocessing
-    cannot be read."""
+    """Return the coverage of every field.
+
+    Raises:
+        BadInput: the dataset's sample is gone or the preprocessing cannot be read.
+    """
     return _coverage(dataset.content_hash, card.preprocessing_hash, dataset, card)
 
 
@@ -28,7 +30,7 @@ def _coverage(
 
 
 def coverage_warning(fields: list[FieldCoverage], freeze_depth: int) -> str | None:
-    """What to say when the backbone knows too few of the values; None when it knows enough."""
+    """Return the warning if the backbone knows too few of the values, else None."""
     share = unseen_share(fields)
     if share <= UNSEEN_LIMIT:
         return None
@@ -45,5 +47,5 @@ def coverage_warning(fields: list[FieldCoverage], freeze_depth: int) -> str | No
 
 
 def lacks_real_values(dataset: Dataset, card: BackboneCard) -> bool:
-    """Whether the backbone learnt from simulated rows and the dataset holds real ones."""
+    """Return whether the backbone was trained on simulated rows and the dataset has real ones."""
     return bool(card.trained_on["simulated"]) and not dataset.simulated

@@ -1,5 +1,4 @@
-"""The strategies as cards to tick, each with what it does, when to try it, its source and its
-options."""
+"""All strategies as cards with a check box: summary, when to use it, source and options."""
 
 from collections.abc import Sequence
 
@@ -29,10 +28,10 @@ NO_ARMS = "none"
 
 
 def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings) -> list[Arm]:
-    """Draws every card and gives the arms that are ticked, freeze depths first; BadInput for stacks
-    that fail.
+    """Draw every card and return the selected arms, freeze depths first. The URL carries the arms.
 
-    The address carries the arms.
+    Raises:
+        BadInput: a surgical stack that cannot be used.
     """
     _read_url(card)
     depths = _depth_card(card)
@@ -77,7 +76,7 @@ def _format_arms(arms: Sequence[Arm]) -> str:
 
 
 def _read_url(card: BackboneCard) -> None:
-    """Ticks what the address asks for, and says what of it this backbone cannot have."""
+    """Select the arms that the URL asks for, and say which of them this backbone cannot have."""
     text = url_state.read_new("arms")
     if text is None:
         return
@@ -136,7 +135,7 @@ def _depth_card(card: BackboneCard) -> list[int]:
 
 
 def _card(name: str, why_not: str) -> dict[str, object] | None:
-    """The strategy's options where they differ from its defaults; None when it is not ticked."""
+    """Return the strategy's options that differ from its defaults; None if it is not selected."""
     about = STRATEGIES[name]
     st.session_state.setdefault(_tick_key(name), name in DEFAULT_STRATEGIES)
     ticked = st.checkbox(
@@ -158,8 +157,9 @@ def _card(name: str, why_not: str) -> dict[str, object] | None:
 
 
 def _card_of_depth(name: str, depth: int) -> None:
-    """A card whose arm is already there as a freeze depth, so that nothing runs twice under two
-    names."""
+    """Draw the card of a strategy that equals a selected freeze depth, so that nothing runs
+    twice.
+    """
     title = STRATEGIES[name].title
     st.checkbox(
         f"**{title}**",
@@ -173,7 +173,7 @@ def _card_of_depth(name: str, depth: int) -> None:
 
 
 def _same_depth(card: BackboneCard, name: str) -> int:
-    """The freeze depth that trains just the same stages at the same rate; -1 for none."""
+    """Return the freeze depth that trains the same stages at the same rate; -1 if there is none."""
     same = {"full": 0, "linear-probe": len(card.stages)}
     if card.stages[0].name == "embedding":
         same["all-but-embeddings"] = 1
@@ -181,7 +181,7 @@ def _same_depth(card: BackboneCard, name: str) -> int:
 
 
 def _why_not(card: BackboneCard, name: str, head: HeadSettings, train: TrainSettings) -> str:
-    """Why this backbone or so few epochs do not allow the strategy; empty when they do."""
+    """Return why this backbone or number of epochs does not allow the strategy, or ""."""
     if name == "surgical":
         return ""
     try:

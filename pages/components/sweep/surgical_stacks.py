@@ -1,4 +1,4 @@
-"""Surgical arms of a sweep: several stacks whose stages one clicks make several arms."""
+"""Surgical arms of a sweep: every stack of clickable stages is one arm."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,11 @@ _STACKS = "sweep_stacks"
 
 
 def surgical_stacks(card: BackboneCard) -> list[Arm]:
-    """Draws the stacks and gives their arms; BadInput for a stack without a stage and for two that
-    are alike."""
+    """Draw the stacks and return their arms.
+
+    Raises:
+        BadInput: a stack trains no stage, or two stacks train the same stages.
+    """
     stacks: list[int] = st.session_state.setdefault(_STACKS, [0])
     arms = []
     with st.container(border=True):
@@ -48,16 +51,16 @@ def surgical_stacks(card: BackboneCard) -> list[Arm]:
 
 
 def set_surgical_stacks(card: BackboneCard, arms: Sequence[Arm]) -> None:
-    """Sets a stack for each of the surgical arms, of which there is at least one, before they are
-    drawn."""
+    """Set one stack for each of the surgical arms (at least one) before they are drawn."""
     st.session_state[_STACKS] = [*range(len(arms[:MAX_STACKS]))]
     for stack, arm in enumerate(arms[:MAX_STACKS]):
         set_stage_switches(card, str(stack), arm.options["stages"])
 
 
 def _stack(card: BackboneCard, stack: int, number: int) -> tuple[str, ...]:
-    """The names of the stages that train, from the input up; the newest stack starts with a stage
-    of its own."""
+    """Return the names of the stages that train, input first; each new stack starts with another
+    stage.
+    """
     with st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
     ):

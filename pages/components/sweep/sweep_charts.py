@@ -1,5 +1,6 @@
-"""The figures of a sweep: arms, freeze depth, adaptation against forgetting, quality against cost,
-sizes, curves."""
+"""The figures of a sweep: by arm, by freeze depth, forgetting, quality by cost, target sizes,
+curves.
+"""
 
 from collections.abc import Sequence
 
@@ -43,8 +44,12 @@ def sweep_charts(
     results: Sequence[ArmResult],
     reference: str,
 ) -> None:
-    """Every figure of the results there are; `titles` and `settings` are all of the sweep's, done
-    or not."""
+    """Draw every figure of the results so far.
+
+    Args:
+        titles: titles of all arms of the sweep, finished or not.
+        settings: all settings of the sweep, finished or not.
+    """
     setting = _choose_setting(settings)
     shown = results_in_setting(results, setting)
     st.caption(
@@ -86,13 +91,14 @@ def sweep_charts(
 
 
 def results_in_setting(results: Sequence[ArmResult], setting: str) -> list[ArmResult]:
-    """The results of one setting, and zero-shot, whose one run stands in every setting."""
+    """Return the results of one setting, and zero-shot, which is valid in every setting."""
     return [one for one in results if one.setting == setting or one.strategy == "zero-shot"]
 
 
 def _choose_setting(settings: Sequence[str]) -> str:
-    """The setting (target size, learning rate) that the figures show; a box for it where there are
-    several."""
+    """Return the setting (target size, learning rate) of the figures; draws a box if there are
+    several.
+    """
     if len(settings) < 2:
         return settings[0]
     with st.columns([2, 5])[0]:
@@ -101,7 +107,7 @@ def _choose_setting(settings: Sequence[str]) -> str:
 
 
 def forgetting_chart(shown: Sequence[ArmResult]) -> None:
-    """Adaptation against forgetting."""
+    """Draw adaptation to the target by forgetting of the source."""
     st.markdown("**Adaptation against forgetting**")
     alt = "Change in target AUC against change in source AUC, from the backbone before"
     chart(cached_figure_json(forgetting_figure, tuple(shown)), "sweep-forgetting", HEIGHT, alt)
@@ -112,7 +118,7 @@ def forgetting_chart(shown: Sequence[ArmResult]) -> None:
 
 
 def cost_chart(shown: Sequence[ArmResult]) -> None:
-    """Quality against a cost that one chooses; the choice is in the address."""
+    """Draw quality by a chosen cost; the URL carries the choice."""
     with st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
     ):
@@ -149,7 +155,7 @@ def _learning_and_size_curves(
     shown: Sequence[ArmResult],
     reference: str,
 ) -> None:
-    """Learning curves, and AUC by target size, of the arms that one chooses."""
+    """Draw learning curves, and metrics by target size, of the chosen arms."""
     if all(one.strategy == "zero-shot" for one in shown):
         return
     st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
@@ -185,7 +191,7 @@ def _learning_and_size_curves(
 
 
 def curve_charts(arms: Sequence[ArmResult]) -> None:
-    """Mean validation curves of these arms with a band over their seeds."""
+    """Draw the mean validation curves of these arms with a band over seeds."""
     for column, (name, title) in zip(st.columns(2, gap="medium"), CURVES.items(), strict=True):
         alt = f"{title} by optimiser step, mean over seeds"
         with column:
@@ -195,7 +201,7 @@ def curve_charts(arms: Sequence[ArmResult]) -> None:
 
 
 def _curves_figure(arms: Sequence[ArmResult], name: str) -> go.Figure:
-    """Of finished runs, whose points change no more."""
+    """Make the figure from finished runs, whose points no longer change."""
     store, bands = RunStore(workspace()), {}
     for one in arms:
         curves = [

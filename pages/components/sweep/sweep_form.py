@@ -1,5 +1,6 @@
-"""A new sweep: dataset and backbone, strategies, seeds and sizes, what it costs, and the button
-that queues it."""
+"""The form of a new sweep: dataset and backbone, strategies, seeds and sizes, cost, and the
+button.
+"""
 
 import itertools
 
@@ -61,7 +62,7 @@ HALVING_TITLES = {
 
 
 def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
-    """The whole form; a click on its button queues the sweep and shows it."""
+    """Draw the whole form; its button queues the sweep and opens it."""
     st.html(f"<style>{(PROJECT / 'assets' / 'sweep.css').read_text(encoding='utf-8')}</style>")
     dataset, card = choose_dataset_and_backbone(datasets, cards)
     _warn_about_coverage(dataset, card)
@@ -110,8 +111,9 @@ def _settings_fields(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
 def _settings_by_size(
     dataset: Dataset, sizes: tuple[int, ...], train: TrainSettings
 ) -> tuple[TrainSettings, ...]:
-    """The settings of each target size: as the fields say, but with the preset "auto" by the size's
-    number of rows."""
+    """Return the training settings of each target size; the preset "auto" depends on the number of
+    rows.
+    """
     if st.session_state.get("sweep_preset") != AUTO:
         return (train,) * len(sizes)
     given = {name: getattr(train, name) for name in MORE_FIELDS}
@@ -119,7 +121,7 @@ def _settings_by_size(
 
 
 def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], int]:
-    """(number of seeds, target sizes, learning rates, halving factor)."""
+    """Return (number of seeds, target sizes, learning rates, halving factor)."""
     st.markdown("##### Every arm, over")
     rows = {part.part: part.rows for part in dataset.parts}
     there = rows["target_train"] + rows["target_validation"]
@@ -184,8 +186,8 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
         raise BadInput("No number of target rows is chosen; choose at least one.")
     if not sizes:
         st.caption(
-            f"Smaller targets than all {format_int(there)} rows can be chosen from {format_int(TARGET_SIZES[0])}"
-            " rows on."
+            f"Smaller targets than all {format_int(there)} rows can be chosen from "
+            f"{format_int(TARGET_SIZES[0])} rows on."
         )
     found = tuple(sorted(chosen, key=lambda size: size or there))
     url_state.write("seeds", str(int(seeds)), str(DEFAULT_SEEDS))
@@ -200,7 +202,7 @@ def _size_text(size: int) -> str:
 
 
 def _read_url(sizes_key: str, offered: list[int]) -> None:
-    """Fills target sizes and learning rates with what the address brings."""
+    """Fill seeds, target sizes, learning rates and halving from the URL."""
     sizes, rates, halving, seeds = (
         url_state.read_new("sizes"),
         url_state.read_new("rates"),
@@ -277,7 +279,7 @@ def _make_spec(
 
 
 def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
-    """How many runs, how long, the name, the button and the command."""
+    """Show the number of runs, the estimated time, the name, the button and the command."""
     runs = len(expand_requests(spec))
     estimate = estimate_sweep(dataset, card, spec, RunStore(workspace()).list(status="done"))
     left, right = st.columns([1, 2], wrap=False)
@@ -317,8 +319,8 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         st.rerun()
     if len(spec.seeds) == 1:
         st.caption(
-            ":material/info: With one seed the verdicts hold for that seed's luck alone; three tell"
-            " more."
+            ":material/info: With one seed the verdicts hold for that seed's luck alone; "
+            "three tell more."
         )
     if len(spec.arms) == 1:
         st.caption(
@@ -329,7 +331,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
 
 
 def _describe_run_count(spec: SweepSpec) -> str:
-    """How the number of runs comes about: "7 arms × 3 seeds, zero-shot once"."""
+    """Explain the number of runs, as in "7 arms × 3 seeds, zero-shot once"."""
     words = [_pluralise(len(spec.arms), "arm"), _pluralise(len(spec.seeds), "seed")]
     if len(spec.target_sizes) > 1:
         words.append(_pluralise(len(spec.target_sizes), "target size"))
@@ -344,7 +346,7 @@ def _pluralise(number: int, what: str) -> str:
 
 
 def _free_name(wanted: str) -> str:
-    """`wanted`, cut to what a name may be, with the first number behind it that no sweep has."""
+    """Return `wanted`, shortened if needed, with the first number appended that no sweep has."""
     taken = {sweep.name for sweep in list_sweeps(workspace())}
     for number in itertools.count(1):
         ending = f" {number}" if number > 1 else ""

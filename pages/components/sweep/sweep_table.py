@@ -1,4 +1,4 @@
-"""The table of a sweep as its page shows it: a row for every arm."""
+"""The table of a sweep: one row per arm and setting."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ ArmKey = tuple[str, str]
 
 
 def group_runs(sweep: Sweep, runs: Sequence[Run]) -> dict[ArmKey, list[Run]]:
-    """The sweep's runs by arm and setting, in the order of the arms, whether done or not."""
+    """Return the sweep's runs by arm and setting, in the order of the arms, finished or not."""
     order = [arm.title for arm in sweep.spec.arms]
     groups: dict[tuple[bool, int, float, int], list[Run]] = {}
     for run in runs:
@@ -41,8 +41,7 @@ def sweep_table(
     verdicts: Sequence[Verdict],
     reference: str,
 ) -> pd.DataFrame:
-    """A row for every arm, those without a finished run too, so that the table keeps its height
-    while it fills."""
+    """Return one row per arm, including arms without a finished run: the table keeps its height."""
     by_place = {(result.setting, result.title): result for result in results}
     against = {(one.setting, one.a): one for one in verdicts if one.b == reference}
     several = len({setting for setting, _ in places}) > 1

@@ -1,5 +1,4 @@
-"""One sweep: how far it is, what its numbers allow to say, table and figures; live while runs are
-out."""
+"""One sweep: progress, verdicts, table and figures; refreshed while runs are active."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -60,7 +59,7 @@ TICK_SECONDS = 1.0
 
 
 def sweep_view(sweep: Sweep) -> None:
-    """Follows the sweep as long as runs are out, and shows what it came to."""
+    """Follow the sweep while runs are active, and show its results."""
     runs = RunStore(workspace()).list_group(sweep.id)
     active = any(run.active for run in runs)
     _header(sweep, runs)
@@ -117,7 +116,7 @@ def _resumable(runs: Sequence[Run]) -> list[Run]:
 
 
 def _describe_sweep(sweep: Sweep) -> str:
-    """Dataset, backbone and size of the sweep in one line."""
+    """Return backbone, dataset and size of the sweep in one line."""
     datasets = list_datasets(workspace())
     names = {one.id: escape_markdown(one.name) for one in datasets}
     names |= {one.id: escape_markdown(one.name) for one in list_backbones(workspace())}
@@ -126,7 +125,10 @@ def _describe_sweep(sweep: Sweep) -> str:
     arms, seeds = len(sweep.spec.arms), len(sweep.spec.seeds)
     counts = f"{arms} arm{'s' if arms > 1 else ''} × {seeds} seed{'s' if seeds > 1 else ''}"
     mark = f" {SIMULATED}" if simulated else ""
-    return f"**{backbone}** on **{dataset}**{mark} :gray[· {counts} · started {format_datetime(sweep.created)}]"
+    return (
+        f"**{backbone}** on **{dataset}**{mark} :gray[· {counts} · started "
+        f"{format_datetime(sweep.created)}]"
+    )
 
 
 def _add_seeds(sweep: Sweep) -> None:
@@ -178,7 +180,8 @@ def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
     )
     spent = sum(run.result["seconds"]["total"] for run in done if run.result)
     st.markdown(
-        f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)} of work. {rest}"
+        f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)} of "
+        f"work. {rest}"
     )
     messages = dict.fromkeys(run.message for run in runs if run.status == "failed" and run.message)
     for message in [*messages][:3]:
@@ -188,7 +191,7 @@ def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
 def _describe_activity(
     store: RunStore, sweep: Sweep, out: list[Run], running: list[Run], done: list[Run], part: float
 ) -> str:
-    """What runs now and how long the rest takes by the mean of the runs that are done."""
+    """Say what is running and how long the rest takes, by the mean time of finished runs."""
     if all(run.cancel_asked for run in out):
         return "stopping"
     if not running:
@@ -270,8 +273,10 @@ def _cached_verdicts(
 def sentences_by_setting(
     sentences: Sequence[str], settings: Sequence[str], verdicts: Sequence[Verdict]
 ) -> dict[str, list[str]]:
-    """The sentences of each setting without its name at their head; where one alone is judged yet,
-    they have none."""
+    """Return the sentences by setting, without the setting's name as prefix.
+
+    Without a prefix a sentence belongs to the only setting that has verdicts yet.
+    """
     found: dict[str, list[str]] = {setting: [] for setting in settings}
     only = verdicts[0].setting if verdicts else settings[0]
     for sentence in sentences:
@@ -287,8 +292,7 @@ def _show_verdicts(
     said: Mapping[str, Sequence[str]],
     reference: str,
 ) -> None:
-    """What the numbers allow to say, setting by setting, marked as provisional while runs are
-    out."""
+    """Show what the results support, by setting, marked as provisional while runs are active."""
     out, done = sum(run.active for run in runs), sum(run.status == "done" for run in runs)
     mark = (
         f" :orange-badge[:material/hourglass_top: provisional: {done} of {len(runs)} runs done]"
