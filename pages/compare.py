@@ -33,16 +33,14 @@ def chosen_in_address(runs: list[Run]) -> list[str]:
     if unknown := [run_id for run_id in named if run_id not in known]:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         st.warning(
-            f"The address names {escape_inline(repr(unknown[0][:40]))}{more}, which is no "
-            "run here; it is left out."
+            f"The URL names {escape_inline(repr(unknown[0][:40]))}{more}, which is not a run "
+            "in this workspace; it is ignored."
         )
     return [run_id for run_id in named if run_id in known]
 
 
 st.title("Compare")
-st.markdown(
-    "Tick runs; runs alike but for their seeds are one arm, and arms are held against one of them."
-)
+st.markdown("Select runs to compare. Runs that differ only by seed are grouped into one arm.")
 try:
     store = RunStore(workspace())
     refresh_statuses(workspace(), store)
@@ -57,7 +55,7 @@ try:
         st.segmented_control(
             "Rows", [*ROW_MODES], format_func=ROW_MODES.__getitem__, default="run", required=True, key="rows",
             bind=url_state.BOUND, label_visibility="collapsed",
-        help="A row for every run, or one for an arm: runs alike but for their seeds. It changes " "no result.",)
+        help="One row per run, or one per arm: the runs that differ only by seed. It changes no " "result.",)
         == "arm"
     )  # fmt: skip
     table, ticked = pd.DataFrame(), []
@@ -68,7 +66,7 @@ try:
             of_rows, table = arm_frame(workspace(), filtered, table)
         ticked = run_table(of_rows, table, before, selection_round())
     else:
-        st.info("No run passes the filters; take some off.", icon=":material/filter_alt:")
+        st.info("No run matches the filters; remove some.", icon=":material/filter_alt:")
     # What is chosen stays chosen behind a filter: one looks for the next run to choose.
     shown = {run.id for run in filtered}
     hidden = [run_id for run_id in before if run_id not in shown]

@@ -74,8 +74,8 @@ def choose(
     asked = st.session_state.pop(f"choose_{kind}", None) or url_state.get(kind)
     if asked and asked not in ids:
         st.warning(
-            f"There is no {kind} {escape_markdown(asked[:40])} here (any more); another one is"
-            " shown."
+            f"There is no {kind} {escape_markdown(asked[:40])} in this workspace (any more); "
+            "another one is shown."
         )
     wanted = asked or st.session_state.get(f"last_{kind}")
     st.session_state[key] = wanted if wanted in ids else ids[0]
@@ -188,10 +188,10 @@ def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
             "Column": [profile.name for profile in profiles],
             "Missing": [profile.missing_share for profile in profiles],
             "Distinct values": [profile.cardinality for profile in profiles],
-            "Commonest": [
+            "Most frequent value": [
                 profile.top_values[0][0] if profile.top_values else None for profile in profiles
             ],
-            "Its share": [
+            "Share": [
                 profile.top_values[0][1] / rows if profile.top_values else None
                 for profile in profiles
             ],
@@ -211,11 +211,11 @@ def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
                 format="percent", min_value=0, max_value=1, color="blue"
             ),
             "Distinct values": st.column_config.NumberColumn(format="localized"),
-            "Its share": st.column_config.NumberColumn(format="percent"),
+            "Share": st.column_config.NumberColumn(format="percent"),
             "Median": st.column_config.NumberColumn(format="localized"),
             "99th percentile": st.column_config.NumberColumn(format="localized"),
         },
-        alt="Missing share, distinct values and commonest value of each column",
+        alt="Missing share, distinct values and most frequent value of each column",
     )
 
 
@@ -223,10 +223,10 @@ def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
 def one_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
     """One column's numbers and distribution."""
     name = st.selectbox(
-        "Column to look at",
+        "Column",
         FIELDS,
         key="look_at",
-        help="Whose values the figures show. It changes no result.",
+        help="The column whose values are shown. It changes no result.",
     )
     profile = profiles[FIELDS.index(name)]
     missing = (
@@ -247,13 +247,13 @@ def one_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
             column_figure(profile, rows),
             key="column",
             height=345,
-            alt=f"How the values of {name} spread",
+            alt=f"Distribution of the values of {name} spread",
         )
 
 
 def look(sample: Sample) -> None:
     """Columns and first rows."""
-    with st.spinner("Looking at the columns"):
+    with st.spinner("Profiling the columns"):
         profiles = profiles_of(sample.id, sample.created, sample)
     columns, rows = st.tabs(["Columns", "First rows"], key="look")
     with columns, st.grid(2, min_column_width=330):
@@ -276,7 +276,8 @@ def remove_sample(sample: Sample) -> None:
     with st.popover("Delete", icon=":material/delete:", key="delete_sample"):
         st.markdown(
             f"Delete the sample **{escape_markdown(sample.name)}**? Datasets prepared from "
-            "it stay, but can no longer be read by a backbone they have not met yet."
+            "it are kept, but can no longer be encoded for a backbone that has not been "
+            "used with them yet."
         )
         if guarded_button("Delete the sample", type="primary", key="delete_sample_really"):
             with catch_errors():
@@ -334,12 +335,12 @@ def show_dataset(dataset: Dataset) -> None:
             st.page_link("backbones.py", label=label, icon=":material/stacks:", query_params=asked)
     if not dataset.labelled:
         return
-    st.subheader("Source against target", anchor="drift")
+    st.subheader("Source and target", anchor="drift")
     if dataset.has_source:
         show_drift(dataset)
     else:
         st.info(
-            "This dataset has no source domain, so there is nothing to compare its target with."
+            "This dataset has no source domain, so there is nothing to compare the target with."
         )
 
 
@@ -350,7 +351,7 @@ def show_drift(dataset: Dataset) -> None:
         drift_of(dataset.content_hash, dataset),
         "between the source and the target training rows",
         ("source", "target"),
-        "in the source those too rare to be in it",
+        "in the source, values too rare to be in it",
         explain_too_few_rows(
             rows["source_train"], rows["target_train"], ("source training", "target training")
         ),
@@ -362,8 +363,8 @@ def sample_view(samples: Sequence[Sample]) -> None:
     """Choose or add a sample, and look at it."""
     if not samples:
         st.markdown(
-            "There is no sample yet. Upload Criteo rows, name a file on this machine, or simulate"
-            " some."
+            "There is no sample yet. Upload Criteo rows, give the path of a file on this "
+            "machine, or simulate rows."
         )
         add_sample()
         return
@@ -402,9 +403,9 @@ def split_view(samples: Sequence[Sample]) -> None:
         required=True,
         key="split_way",
         help=(
-            "One sample is split into source and target. Several files each have their "
-            "part: last month's file can be the source and this week's the target, and a "
-            "test file can stay a test file."
+            "One sample is split into source and target. With several files, each has its "
+            "own role: last month's file can be the source and this week's the target, and "
+            "a test file can stay a test file."
         ),
     )
     if way == "several":
@@ -442,8 +443,8 @@ def go_to(view: str) -> None:
 
 st.title("Data")
 st.markdown(
-    "A sample is a file as it was given. Split into source and target, alone or with others, it"
-    " becomes a dataset."
+    "A sample is a file as imported. Split into source and target, alone or together with "
+    "other samples, it becomes a dataset."
 )
 if added := st.session_state.pop("added", None):
     go_to("Sample")

@@ -83,7 +83,7 @@ def controls(card: BackboneCard, strategy: str) -> list[str]:
         if name != strategy and (name != "zero-shot" or card.scores_clicks)
     ]
     with st.container(horizontal=True):
-        st.markdown("Controls beside it:", width="content")
+        st.markdown("Controls to run with it:", width="content")
         chosen = [
             name
             for name in allowed
@@ -98,8 +98,8 @@ def controls(card: BackboneCard, strategy: str) -> list[str]:
         ]
     if not card.scores_clicks:
         st.caption(
-            "No zero-shot: this backbone has no head that learnt clicks, so as it is it cannot"
-            " score rows."
+            "No zero-shot: this backbone has no head trained on click labels, so it cannot "
+            "score rows as it is."
         )
     return chosen
 
@@ -179,14 +179,15 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
 
 st.title("Fine-tune")
 st.markdown(
-    "Below the freeze line a stage keeps what it learnt; above it, it adapts to your target rows."
+    "Stages below the freeze line keep what they learned; stages above it adapt to your "
+    "target rows."
 )
 with catch_errors():
     all_datasets = [dataset for dataset in list_datasets(workspace()) if dataset.labelled]
     all_cards = list_backbones(workspace())
     if not all_datasets:
         st.info(
-            "There is no dataset with labels yet. Bring in a Criteo sample, or simulate one.",
+            "There is no dataset with labels yet. Add a Criteo sample, or simulate one.",
             icon=":material/table_chart:",
         )
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")

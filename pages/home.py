@@ -43,10 +43,10 @@ def introduction() -> None:
         " your traffic?"
     )
     st.markdown(
-        "A backbone that has learnt from a plentiful **source** domain already knows much of what"
-        " your scarce **target** domain needs. Freeze too little and it forgets; freeze too much"
-        " and it cannot adapt. Thaw trains each choice in the background and compares them on the"
-        " same test rows, with intervals."
+        "A backbone trained on a plentiful **source** domain already knows much of what "
+        "your scarce **target** domain needs. Freeze too little and it forgets; freeze too "
+        "much and it cannot adapt. Thaw trains each choice in the background and compares "
+        "them on the same test rows, with intervals."
     )
 
 
@@ -55,9 +55,9 @@ def method() -> None:
     with st.container(border=True), catch_errors():
         card = demo_backbone(workspace())
         st.markdown(
-            "**Above the line** a stage is trained on the target domain. **Below it** a "
-            "stage keeps what it learnt from the source domain. Every depth gives another "
-            "model: which is best on *your* rows?"
+            "Stages **above the line** are trained on the target domain. Stages **below "
+            "it** keep what they learned from the source domain. Every depth gives another "
+            "model: which one is best on *your* rows?"
         )
         draw_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
 
@@ -71,7 +71,7 @@ def queue_state(store: RunStore) -> None:
         state = "stalled"
     with st.grid(5, min_column_width=150):
         st.metric("Trains on", DEVICES[queue_for_device("auto")], border=True)
-        about = "The process that trains, beside this app. It wakes when a run is queued."
+        about = "The process that trains, separate from this app. It starts when a run is queued."
         st.metric("Worker", state, border=True, help=about)
         for status in ("queued", "running", "done"):
             st.metric(f"Runs {status}", format_int(counts.get(status, 0)), border=True)

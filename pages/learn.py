@@ -42,10 +42,10 @@ from pages.components.shared.stack import draw_plan
 
 CONTROLS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
 METHOD = (
-    "A network that has learnt from plentiful **source** rows is put to work on scarce, different"
-    " **target** rows: its lower stages are **frozen**, a new **head** is put on, and what is not"
-    " frozen trains. How much to freeze is the question; the four figures below answer it for one"
-    " of your own runs."
+    "A network trained on plentiful **source** rows is fine-tuned on scarce, different "
+    "**target** rows: its lower stages are **frozen**, a new **head** is added, and "
+    "everything that is not frozen is trained. How much to freeze is the question; the four "
+    "figures below answer it for one of your own runs."
 )
 NO_RUNS = (
     "There is no finished fine-tuning run yet, and these figures are computed from one of yours."
@@ -68,10 +68,10 @@ def freezing(run: Run) -> None:
     frozen = [stage for stage in stages if stage["frozen"]]
     parameters = sum(stage["parameters"] for stage in stages)
     st.markdown(
-        "A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser sees it."
-        f" In this run {len(frozen)} of {len(stages) - 1} stages were frozen; of"
-        f" {format_int(parameters)} parameters, the new head's among them,"
-        f" {format_int(run.result['trained_parameters'])} could move."
+        "A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser "
+        f"sees it. In this run {len(frozen)} of {len(stages) - 1} stages were frozen; of "
+        f"{format_int(parameters)} parameters, including the new head's, "
+        f"{format_int(run.result['trained_parameters'])} could move."
     )
     request = run.request
     with catch_errors():
@@ -83,16 +83,16 @@ def freezing(run: Run) -> None:
 
 
 def moved(run: Run) -> None:
-    """What moved in each stage."""
-    st.subheader("2. What moved in each stage")
+    """Weight drift in each stage."""
+    st.subheader("2. Weight drift in each stage")
     st.markdown(
-        "Training moves weights away from where the backbone left them. A frozen stage does not"
-        " move at all; of the others, those near the head usually move most."
+        "Training moves the weights away from the backbone's. A frozen stage does not move "
+        "at all; of the others, those near the head usually move most."
     )
     with catch_errors():
         found = read_weight_drift(workspace(), run.id)
         if found is None:
-            st.markdown("Nobody has measured this run yet; it takes some seconds.")
+            st.markdown("Not measured yet; it takes some seconds.")
             measure_weight_drift_button(run)
             return
         st.markdown(describe_weight_drift(found))
@@ -110,15 +110,12 @@ def forgotten(run: Run) -> None:
     assert run.result is not None
     st.subheader("3. What was forgotten")
     st.markdown(
-        "What is learnt from the target overwrites what the source taught. So the same network is"
-        " tested on rows of both, before and after: to the right is better."
+        "Training on the target can overwrite what was learned from the source. So the "
+        "network is tested on rows of both, before and after: further right is better."
     )
     before, after = run.result.get("before"), run.result["metrics"]
     if before is None:
-        st.info(
-            "This backbone had no click head before, so there is no score of its own to hold this"
-            " against."
-        )
+        st.info("This backbone had no click head, so it has no scores to compare with.")
         return
     arrays = load_predictions(run)
     for part, where in (("target_test", "target"), ("source_test", "source")):
@@ -186,7 +183,9 @@ def pays(run: Run) -> None:
             "AUC by freeze depth, with controls",
         )
     if deep < 2 or len(controls) < 2:
-        st.markdown("More depths and both controls with the same settings would fill this figure.")
+        st.markdown(
+            "Run more depths and both controls with the same settings to complete this figure."
+        )
         st.page_link("sweep.py", label="Sweep over freeze depths", icon=":material/experiment:")
 
 

@@ -22,7 +22,7 @@ PAGES = (
         "data.py",
         "Data",
         ":material/table_chart:",
-        "Bring in a Criteo sample, look at it, split it into domains.",
+        "Add a Criteo sample, inspect it, split it into domains.",
     ),
     (
         "backbones.py",
@@ -40,7 +40,7 @@ PAGES = (
         "sweep.py",
         "Sweep",
         ":material/experiment:",
-        "Strategies side by side over seeds, and what the numbers allow.",
+        "Several strategies and seeds, and what the results support.",
     ),
     (
         "run.py",
@@ -52,7 +52,7 @@ PAGES = (
         "score.py",
         "Score",
         ":material/playlist_add_check:",
-        "A finished run put to use: a new file through its model.",
+        "Score a new file with a finished run.",
     ),
     ("compare.py", "Compare", ":material/compare_arrows:", "Runs side by side, with intervals."),
     (

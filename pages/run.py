@@ -79,7 +79,7 @@ def annotations(run: Run) -> None:
     box = st.expander("Name, tags and note", icon=":material/edit_note:")
     with box, st.form(f"annotate-{run.id}", border=False):
         name = st.text_input(
-            "Name", run.name, max_chars=120, help="What lists call this run; it changes no result."
+            "Name", run.name, max_chars=120, help="The name in lists. It changes no result."
         )
         tags = st.text_input(
             "Tags, separated by commas",

@@ -37,7 +37,7 @@ from pages.components.shared.uploads import upload_field
 
 WAYS = {
     "upload": ":material/upload_file: Upload",
-    "sample": ":material/table_chart: A sample that is here",
+    "sample": ":material/table_chart: Existing sample",
 }
 ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
 NO_RUNS = (
@@ -69,7 +69,9 @@ def why_not(named: str) -> str:
     """Why the run in the address is not offered."""
     for run in RunStore(workspace()).list():
         if run.id == named:
-            why = "never learnt clicks" if run.status == "done" else f"is {run.status}"
+            why = (
+                "was never trained on click labels" if run.status == "done" else f"is {run.status}"
+            )
             return (
                 f"Run {named} {why}, so it cannot score rows; the newest that can is shown instead."
             )
@@ -114,7 +116,7 @@ def source() -> Source | None:
         default="upload",
         required=True,
         key="score_way",
-        help="Where the rows to score come from; nothing of them enters the model.",
+        help="Where the rows to score come from; they do not change the model.",
     )
     if way == "sample":
         by_id = {sample.id: sample for sample in samples}
@@ -123,7 +125,7 @@ def source() -> Source | None:
             [*by_id],
             format_func=lambda key: sample_title(by_id[key]),
             key="score_sample",
-            help="The rows to score; nothing of them enters the model.",
+            help="The rows to score; they do not change the model.",
         )
         chosen = by_id[picked]
         return Source(chosen.rows_path, chosen.name, str(chosen.rows_path), True)
@@ -132,14 +134,13 @@ def source() -> Source | None:
         "score_file",
         "score",
         help=(
-            "Labels may be missing, empty, ?, -1 or NaN. An id column is handed through to the"
-            " predictions."
+            "Labels may be missing, empty, ?, -1 or NaN. An id column is copied to the predictions."
         ),
     )
     if copied is None:
         st.caption(
-            "Text with 39 columns (40 with the label), CSV with a header, or Parquet; packed or"
-            " plain."
+            "Text with 39 columns (40 with the label), CSV with a header, or Parquet; "
+            "compressed or not."
         )
         return None
     return Source(copied[0], copied[1], copied[1], False)
@@ -228,7 +229,7 @@ def pick_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
     asked = url_state.get("scored") or ""
     if asked and asked not in by_id and tasks.find(errand_key(run, asked)) is None:
         instead = "; the newest are shown instead" if by_id else ""
-        st.warning(f"Those predictions are not here (any more){instead}. Score the file again.")
+        st.warning(f"Those predictions do not exist (any more){instead}. Score the file again.")
     if not by_id:
         return None
     names = {one.id: f"{one.file} · {format_datetime(one.created)}" for one in found}
@@ -254,7 +255,8 @@ def follow() -> None:
 
 st.title("Score")
 st.markdown(
-    "A new file through a finished run: predictions to take away, and how far its rows have moved."
+    "Score a new file with a finished run: download its predictions and see how far its "
+    "rows have drifted."
 )
 try:
     store = RunStore(workspace())

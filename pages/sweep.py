@@ -69,7 +69,7 @@ def point_to_active(sweeps: list[Sweep]) -> None:
     for sweep in sweeps:
         if sweep.id in active:
             with st.container(horizontal=True, vertical_alignment="center"):
-                words = f":material/play_circle: **{escape_markdown(sweep.name)}** is under way."
+                words = f":material/play_circle: **{escape_markdown(sweep.name)}** is running."
                 st.markdown(words, width="content")
                 if st.button("Watch it", key=f"watch_{sweep.id}", icon=":material/visibility:"):
                     url_state.replace(sweep=sweep.id)
@@ -83,7 +83,7 @@ def form(sweeps: list[Sweep]) -> None:
     cards = list_backbones(workspace())
     if not datasets:
         st.info(
-            "There is no dataset yet. Bring in a Criteo sample, or simulate one.",
+            "There is no dataset yet. Add a Criteo sample, or simulate one.",
             icon=":material/table_chart:",
         )
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
@@ -114,8 +114,8 @@ with catch_errors():
         chosen = pick(every)
     if chosen is None:
         st.markdown(
-            "Tick strategies; each runs over the same seeds, rows and budget, and their "
-            "numbers are compared."
+            "Select strategies. Each runs with the same seeds, rows and budget, and the "
+            "results are compared."
         )
         form(every)
     else:

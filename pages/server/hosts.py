@@ -110,9 +110,7 @@ class SameOriginOnly:
             return
         asks = scope["type"] == "websocket" or scope["method"] in UNSAFE_METHODS
         if asks and origin is not None and not self.hosts.same_origin(origin, host):
-            await refuse(
-                scope, receive, send, 403, "This page belongs to another address than the app."
-            )
+            await refuse(scope, receive, send, 403, "This page was not served by the app.")
             return
         if scope["type"] == "websocket" and origin is not None:
             # Streamlit compares them once more, and does not know the address outside of a proxy.

@@ -38,7 +38,11 @@ class PrivateRoutes:
                 return
         elif metrics and not is_local_request(scope):
             await refuse(
-                scope, receive, send, 403, "This is shown on the machine that runs the app alone."
+                scope,
+                receive,
+                send,
+                403,
+                "This is only available on the machine that runs the app.",
             )
             return
         await self.app(scope, receive, send)

@@ -100,6 +100,6 @@ class _Socket:
             return message.result()
         message.cancel()
         await self._send(
-            {"type": "websocket.close", "code": 1008, "reason": "Nothing was asked for."}
+            {"type": "websocket.close", "code": 1008, "reason": "No message arrived in time."}
         )
         return {"type": "websocket.disconnect", "code": 1008}

@@ -67,7 +67,7 @@ def test_a_run_that_failed_is_offered_again(home: AppTest, prepared: Workspace) 
     assert run
     store.finish(run.id, "failed", "The loss became NaN.")
     home.run()
-    assert home.button(key="run_demo").label == "Run what is missing"
+    assert home.button(key="run_demo").label == "Finish the demo"
     home.button(key="run_demo").click().run()
     assert metrics(home)["Runs queued"] == "16"
     assert len(store.list()) == 15
@@ -130,7 +130,7 @@ def test_the_story_fills_in(
 
     carry_on(2)
     app = open_page(workspace, "home", monkeypatch)
-    assert [one.value for one in app.subheader] == ["The story so far", "Latest runs"]
+    assert [one.value for one in app.subheader] == ["Demo results so far", "Latest runs"]
     assert "provisional: 2 of 11 runs done" in page_text(app) and not app.select_slider
     carry_on(10)
     app.run()

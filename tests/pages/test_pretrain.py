@@ -219,8 +219,8 @@ def test_old_uploads_go_unless_a_run_may_read_them(
 def test_the_table_shows_what_each_would_cost(page: AppTest) -> None:
     table = page.dataframe[0].value.set_index("Architecture")
     assert len(table) == sum(not one.required_package for one in ARCHITECTURES.values())
-    assert table.loc["DNN", "× DNN"] == 1 and table.loc["LR", "Operations a row"] == 0
-    assert table.loc["DCNv2", "Operations a row"] > table.loc["DNN", "Operations a row"]
+    assert table.loc["DNN", "× DNN"] == 1 and table.loc["LR", "Operations per row"] == 0
+    assert table.loc["DCNv2", "Operations per row"] > table.loc["DNN", "Operations per row"]
     assert table["Estimated time"].str.startswith("about").all()
     assert "VGG19" in next(one.value for one in page.caption if "left out" in one.value)
 

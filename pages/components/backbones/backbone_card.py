@@ -31,7 +31,7 @@ from pages.components.shared.common import (
 )
 from pages.components.shared.stack import draw_stages, has_random_weights, origin_title
 
-IMPORTED_HELP = "It came from a file: what its weights do not show is as its maker stated it."
+IMPORTED_HELP = "Imported from a file: whatever the weights do not show is as its author stated it."
 
 
 def backbone_card(card: BackboneCard, runs: list[str], open_check: Callable[[str], None]) -> None:
@@ -51,7 +51,7 @@ def backbone_card(card: BackboneCard, runs: list[str], open_check: Callable[[str
         st.caption(
             f"{format_compact(card.parameters)} parameters in {len(card.stages)}"
             f" stage{'s' * (len(card.stages) > 1)} · "
-            + (f"{format_compact(operations)} operations a row" if operations else "lookups alone")
+            + (f"{format_compact(operations)} operations per row" if operations else "lookups only")
         )
         with st.expander("Hashes, settings and licence", icon=":material/fingerprint:"):
             show_details(card)
@@ -147,13 +147,13 @@ def show_pretraining_metrics(learnt: dict[str, float]) -> None:
 def explain_missing_click_head(card: BackboneCard) -> str:
     """Say why the backbone cannot score clicks and what changes that."""
     if OBJECTIVES[card.objective].trains:
-        return "It has no click head yet: it scores clicks once it is fine-tuned."
+        return "It has no click head yet: fine-tune it to score clicks."
     if all(has_random_weights(stage) for stage in card.stages):
         return (
-            "Nothing was learnt: every stage holds random weights. A floor to compare pretraining"
-            " with."
+            "Not trained: every stage has random weights. A lower bound to compare "
+            "pretraining with."
         )
-    return "It has not learnt clicks: it scores them once it is fine-tuned."
+    return "It was not trained on click labels: fine-tune it to score clicks."
 
 
 def describe_history(card: BackboneCard) -> str:
@@ -165,8 +165,8 @@ def describe_history(card: BackboneCard) -> str:
         text = f"Trained on {rows} of {name}, {format_datetime(card.created)}"
     else:
         text = (
-            f"Made with the vocabulary of {name}, {format_datetime(card.created)}; no row "
-            "trained it"
+            f"Built with the vocabulary of {name}, {format_datetime(card.created)}; not "
+            "trained on any row"
         )
     before = [
         f"{format_int(one['rows'])} {escape_markdown(one['domain'])} rows of"
@@ -240,8 +240,8 @@ def export_bytes(card: BackboneCard) -> bytes:
 def confirm_delete(card: BackboneCard) -> None:
     """Ask for confirmation, naming what is deleted and what is kept."""
     st.markdown(
-        f"Delete **{escape_markdown(card.name)}**? Runs that fine-tuned it keep their own models"
-        " and results, but cannot be repeated. This cannot be undone."
+        f"Delete **{escape_markdown(card.name)}**? Runs fine-tuned from it keep their models "
+        "and results, but cannot be repeated. This cannot be undone."
     )
     if guarded_button("Delete", type="primary", icon=":material/delete:", key="delete_for_good"):
         with catch_errors():

@@ -55,7 +55,7 @@ def backbone_shelf(
     shown = filter_cards(cards) if len(cards) >= MIN_CARDS_FOR_FILTERS else cards
     import_form()
     if cards and not shown:
-        st.info("No backbone passes the filters; take some off.", icon=":material/filter_alt:")
+        st.info("No backbone matches the filters; remove some.", icon=":material/filter_alt:")
     runs = runs_by_backbone()
     with st.grid(3, min_column_width=320):
         for card in shown:
@@ -74,7 +74,7 @@ def filter_cards(cards: list[BackboneCard]) -> list[BackboneCard]:
             key="shelf_find",
             bind=url_state.BOUND,
             width=240,
-            help="Shows the backbones whose name holds this. It changes no result.",
+            help="Shows backbones whose name contains this text. It changes no result.",
         )
         chosen = st.multiselect(
             "Architecture",
@@ -83,7 +83,7 @@ def filter_cards(cards: list[BackboneCard]) -> list[BackboneCard]:
             key="shelf_architecture",
             placeholder="all",
             width=240,
-            help="Shows backbones of these architectures alone. It changes no result.",
+            help="Shows only backbones of these architectures. It changes no result.",
         )
         data = st.multiselect(
             "Trained on",
@@ -91,7 +91,7 @@ def filter_cards(cards: list[BackboneCard]) -> list[BackboneCard]:
             key="shelf_data",
             placeholder="all",
             width=240,
-            help="Shows backbones trained on these datasets alone. It changes no result.",
+            help="Shows only backbones trained on these datasets. It changes no result.",
         )
         found = [
             card
@@ -121,12 +121,12 @@ def import_form() -> None:
         times = st.session_state.setdefault("imports", 0)
         uploaded = file_uploader("Backbone", ["zip"], f"import_{times}", IMPORT_HELP)
         name = st.text_input(
-            "Name it",
-            placeholder="as its card says",
+            "Name",
+            placeholder="as on its card",
             key=f"import_name_{times}",
             max_chars=64,
             width=320,
-            help="What lists and commands call it here; its weights stay the same.",
+            help="The name in lists and commands here. It changes no weights.",
         )
         if (
             guarded_button(

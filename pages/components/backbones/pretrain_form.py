@@ -49,8 +49,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
     usable = [one for one in datasets if one.has_source]
     if not usable:
         st.info(
-            "Pretraining needs a dataset with a source domain. Bring a sample in and split it"
-            " first."
+            "Pretraining needs a dataset with a source domain. Add a sample and split it first."
         )
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
         return
@@ -71,7 +70,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                     placeholder=free,
                     key="pt_name",
                     max_chars=64,
-                    help="What lists and commands call it; it changes no result.",
+                    help="The name in lists and commands. It changes no result.",
                 ).strip()
                 or free
             )
@@ -106,7 +105,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                 show_missing_package(about)
             elif request is None:
                 st.info(
-                    f"It can start once its file is there: {INITIALISATIONS[start].file_type}.",
+                    f"First upload its file: {INITIALISATIONS[start].file_type}.",
                     icon=":material/attach_file:",
                 )
             else:
@@ -139,7 +138,7 @@ def choose_start(architecture: Architecture) -> tuple[str, str]:
     """Return (key of the initial weights, path of the file they are read from or "")."""
     titles = {key: one.title for key, one in INITIALISATIONS.items()}
     start = _selectbox(
-        "Starts from",
+        "Initial weights",
         architecture.initialisations,
         "pt_start",
         architecture.initialisations[0],
@@ -159,10 +158,10 @@ def choose_objective(architecture: Architecture, dataset: Dataset) -> tuple[str,
         if dataset.labelled or not OBJECTIVES[name].reads_labels
     ]
     titles = {key: one.title for key, one in OBJECTIVES.items()}
-    objective = _selectbox("Learns by", allowed, "pt_objective", allowed[0], titles)
+    objective = _selectbox("Objective", allowed, "pt_objective", allowed[0], titles)
     st.caption(_with_source(OBJECTIVES[objective].summary, OBJECTIVES[objective].source))
     if not dataset.labelled:
-        st.caption("This dataset has no labels, so nothing can learn its clicks.")
+        st.caption("This dataset has no labels, so objectives that need clicks are not available.")
     if objective not in ("rfd", "mfp"):
         return objective, MASK_SHARE
     word = "replaced" if objective == "rfd" else "hidden"
@@ -172,7 +171,7 @@ def choose_objective(architecture: Architecture, dataset: Dataset) -> tuple[str,
         MASK_SHARE,
         0.05,
         key="pt_mask_share",
-        help="More makes the task harder. The paper tries 0.1 to 0.3.",
+        help="A higher share makes the task harder. The paper tries 0.1 to 0.3.",
     )
     return objective, share
 
@@ -182,8 +181,8 @@ def train_fields(objective: str, rows: int) -> TrainSettings:
     st.markdown("##### How to train")
     if not OBJECTIVES[objective].trains:
         st.markdown(
-            "Nothing trains here: the backbone is stored as it starts, to be compared with trained"
-            " ones."
+            "Nothing is trained: the backbone is stored with its initial weights, to be "
+            "compared with trained ones."
         )
         return default_settings(rows, objective)[1]
     return training_fields("pt", rows, objective)
@@ -200,7 +199,7 @@ def launch_button(request: PretrainRequest | None, dataset: Dataset) -> None:
         disabled=request is None,
         width="stretch",
     )
-    st.caption("It goes on in the background: you can close this page.")
+    st.caption("Training runs in the background: you can close this page.")
     if request is None:
         return
     if pressed:
@@ -232,11 +231,13 @@ def free_name(name: str, taken: set[str]) -> str:
 
 
 HELP = {
-    "Architecture": "Which network is built: its stages, its size, and what it can learn.",
-    "Starts from": "What the stages hold before they train. Random weights know nothing yet.",
-    "Learns by": (
-        "What the network is asked to tell from the rows. Only clicks give it a head that "
-        "can score as it is."
+    "Architecture": (
+        "The network that is built: its stages, its size, and the objectives it supports."
+    ),
+    "Initial weights": "The stages' weights before training.",
+    "Objective": (
+        "What the network is trained to predict. Only clicks give it a head that can score "
+        "rows without fine-tuning."
     ),
 }
 

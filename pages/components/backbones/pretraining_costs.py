@@ -32,8 +32,8 @@ PENDING = "…"
 REFERENCE_ARCHITECTURE = "dnn"
 """What every architecture is measured against."""
 OPERATIONS_HELP = (
-    "Of one row's forward pass, in matrix products; a multiply-add counts as two. Lookups count as"
-    " none."
+    "Operations in the matrix products of one row's forward pass; a multiply-add counts as "
+    "two. Embedding lookups count as zero."
 )
 
 
@@ -94,8 +94,8 @@ def wait_for_costs(costs: PretrainingCosts) -> None:
     while now.is_counting:
         left = len(now.settings_by_architecture) - len(now.counted)
         spot.caption(
-            f"{left} of {len(now.settings_by_architecture)} are still being counted, which "
-            "takes some seconds the first time."
+            f"{left} of {len(now.settings_by_architecture)} architectures are still being "
+            "counted; this takes some seconds the first time."
         )
         time.sleep(POLL_SECONDS)
         now = read_costs(costs.dataset, costs.request)
@@ -112,7 +112,7 @@ def show_chosen_cost(
         rows: training rows.
         history: finished runs that calibrate the estimate, newest first.
     """
-    st.markdown("##### What it will cost")
+    st.markdown("##### Estimated cost")
     cost = costs.chosen
     estimate = pretraining_estimate(cost, request, rows, history) if cost else None
     seconds = format_approx_duration(estimate.seconds) if estimate else "a moment"
@@ -122,7 +122,7 @@ def show_chosen_cost(
             "Parameters", format_compact(cost.parameters) if cost else PENDING, width="content"
         )
         st.metric(
-            "Operations a row",
+            "Operations per row",
             format_compact(cost.flops) if cost else PENDING,
             width="content",
             help=OPERATIONS_HELP,
@@ -130,7 +130,7 @@ def show_chosen_cost(
     if costs.error and not cost:
         show_error(costs.error)
     elif not cost:
-        st.caption("It is being counted.")
+        st.caption("Counting operations …")
     elif estimate:
         st.caption(estimate.explanation)
 
@@ -148,7 +148,7 @@ def show_stages(cost: ModelStats, request: PretrainRequest) -> None:
 
 def show_cost_table(costs: PretrainingCosts, rows: int, history: Sequence[Run]) -> None:
     """Show the costs of every installed architecture as a table."""
-    st.markdown("##### What each would cost")
+    st.markdown("##### Cost by architecture")
     request = costs.request
     found = [
         costs.counted[name] for name in costs.settings_by_architecture if name in costs.counted
@@ -166,29 +166,29 @@ def show_cost_table(costs: PretrainingCosts, rows: int, history: Sequence[Run]) 
             height="content",
             alt="Stages, parameters, operations and estimated time of every architecture",
             column_config={
-                "What it is": st.column_config.TextColumn(width="large"),
+                "Description": st.column_config.TextColumn(width="large"),
                 "Embedding": st.column_config.NumberColumn(
                     format="localized", help="Parameters of the embedding"
                 ),
                 "Other stages": st.column_config.NumberColumn(
                     format="localized", help="Parameters"
                 ),
-                "Operations a row": st.column_config.NumberColumn(
+                "Operations per row": st.column_config.NumberColumn(
                     format="compact", help=OPERATIONS_HELP
                 ),
                 "× DNN": st.column_config.NumberColumn(
-                    format="%.1f", help="Operations a row against DNN's"
+                    format="%.1f", help="Operations per row, relative to DNN"
                 ),
             },
         )
     if costs.is_counting:
         return
-    own = " but for the chosen one" if request and request.settings else ""
+    own = " except the chosen one" if request and request.settings else ""
     trained = ", trained as set above" if "Estimated time" in table else ""
     absent = [one.title for name, one in ARCHITECTURES.items() if not is_installed(name)]
-    left_out = f" Not installed here, and so left out: {', '.join(absent)}." if absent else ""
+    left_out = f" Not installed, so not listed: {', '.join(absent)}." if absent else ""
     name = escape_markdown(costs.dataset.name)
-    st.caption(f"On the vocabulary of {name}, at default settings{own}{trained}.{left_out}")
+    st.caption(f"For the vocabulary of {name}, at default settings{own}{trained}.{left_out}")
 
 
 def cost_row(
@@ -207,7 +207,7 @@ def cost_row(
         "Stages": len(cost.stages),
         "Embedding": embedding,
         "Other stages": cost.parameters - embedding,
-        "Operations a row": cost.flops,
+        "Operations per row": cost.flops,
         "× DNN": cost.flops / reference_flops if reference_flops else None,
     }
     if request and (OBJECTIVES[request.objective].trains or request.start == "word2vec"):
@@ -218,4 +218,4 @@ def cost_row(
         values["Estimated time"] = (
             format_approx_duration(estimate.seconds) if estimate else MISSING_TEXT
         )
-    return values | {"What it is": about_it.summary}
+    return values | {"Description": about_it.summary}

@@ -9,7 +9,7 @@ SUFFIXES = {"vectors": (".txt.gz", ".gz", ".txt"), "weights": (".weights.h5", ".
 
 def start_file(start: str) -> str:
     """Return the path of our copy of the file for `start`; "" as long as there is none."""
-    about = "What the stages hold before they train is read from it; it is never unpickled."
+    about = "The initial weights of the stages are read from this file; it is never unpickled."
     copied = upload_field(
         INITIALISATIONS[start].file_type, f"start_file_{start}", "start", about, SUFFIXES[start]
     )

@@ -34,7 +34,9 @@ def vocabulary_check(
     """
     datasets = [dataset for dataset in datasets if dataset.labelled]
     if not cards or not datasets:
-        st.info("The check compares a backbone with a dataset; there is none of one of them yet.")
+        st.info(
+            "The check compares a backbone with a labelled dataset; one of them is still missing."
+        )
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
         return
     left, right = st.columns(2)
@@ -72,9 +74,9 @@ def show_coverage_verdict(
     warning = coverage_warning(fields, 1)
     if lacks_real_values(dataset, card):
         st.warning(
-            f"**{escape_markdown(card.name)}** learnt from simulated rows: it does not know the"
-            " hashes in real Criteo traffic. Pretrain a backbone on this dataset's own source rows"
-            " instead.",
+            f"**{escape_markdown(card.name)}** was trained on simulated rows: it does not "
+            "know the hashes in real Criteo traffic. Pretrain a backbone on this dataset's "
+            "own source rows instead.",
             icon=":material/warning:",
         )
     elif warning:
@@ -83,7 +85,7 @@ def show_coverage_verdict(
         st.success(
             f"This backbone knows {format_percent(1 - unseen_share(fields))} of the "
             "categorical values in the target training rows: freezing its embedding keeps "
-            "what it learnt of them.",
+            "what it learned about them.",
             icon=":material/check_circle:",
         )
     share = unseen_share(fields)

@@ -56,34 +56,34 @@ def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
             hide_index=True,
             width="stretch",
             height="content",
-            alt="The threshold that costs least and its cost, by arm",
+            alt="The cheapest threshold and its cost, by arm",
             column_config={
                 "Arm": st.column_config.TextColumn(pinned=True),
                 "Threshold": st.column_config.TextColumn(
                     help="Chosen on validation rows; the range over seeds"
                 ),
-                "Cost a test row": st.column_config.NumberColumn(format="%.4f"),
+                "Cost per test row": st.column_config.NumberColumn(format="%.4f"),
                 "At the highest F1": st.column_config.NumberColumn(
-                    format="%.4f", help="Cost a row at the threshold that the runs came with"
+                    format="%.4f", help="Cost per row at each run's own threshold"
                 ),
             },
         )
         st.caption(
-            "Chosen on validation rows, reported on target test rows; means over seeds, intervals"
-            f" for other test rows and seeds. Differences are to {escape_markdown(reference)} over"
-            " common seeds on the same rows, each with its own 95 % interval: not adjusted for how"
-            " many arms there are."
+            "Thresholds are chosen on validation rows, costs are measured on target test "
+            "rows. Means over seeds; intervals cover test-row and seed noise. Differences "
+            f"are from {escape_markdown(reference)}, over common seeds and on the same rows, "
+            "each with its own 95 % interval, not adjusted for the number of arms."
         )
         curves = {title: (one.curve, one.thresholds[0]) for title, one in found.items()}
         chart(
             cost_curve_figure(THRESHOLD_GRID, curves),
             "compare-cost",
             360,
-            "Cost a row by threshold, of the first seed of each arm",
+            "Cost per row by threshold, first seed of each arm",
         )
 
 
-@st.cache_data(max_entries=64, show_spinner="Weighing the costs")
+@st.cache_data(max_entries=64, show_spinner="Computing the costs")
 def _cached_cost(identity: tuple[str, ...], costs: DecisionCosts, _arm: ArmResult) -> ArmCost:
     with compute_slot():
         return arm_cost(workspace(), _arm, costs)
@@ -95,9 +95,9 @@ def _cost_row(title: str, one: ArmCost, reference: ArmCost | None) -> dict[str, 
     return {
         "Arm": title,
         "Threshold": f"{low:.3f}" if high - low < 5e-4 else f"{low:.3f} to {high:.3f}",
-        "Cost a test row": mean.value,
+        "Cost per test row": mean.value,
         "95 % interval": _format_interval(mean),
-        "Less the reference's": _difference(one, reference) if reference else "–",
+        "Minus the baseline's": _difference(one, reference) if reference else "–",
         "At the highest F1": one.cost_at_f1,
         "Rows acted on": format_percent(one.acted_share),
     }
@@ -121,8 +121,8 @@ def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
         options.remove(BY_DOMAIN)
     with st.columns([2, 3])[0]:
         about = (
-            "By whose values the test rows are sliced. It changes no score, only how they are"
-            " summed up."
+            "The column whose values define the slices. It changes no score, only how "
+            "scores are grouped."
         )
         column = choose_text("Column", options, "column", about)
     reference = reference if any(one.title == reference for one in arms) else arms[0].title
@@ -178,7 +178,7 @@ def _show_differences(column: str, found: Sequence[SliceDifference], reference: 
     real = [one for one in found if one.outcome != "not distinguishable"]
     rows = found[0].difference.seeds if found else 0
     named = escape_markdown(reference)
-    st.markdown(f"**Where arms differ most from {named}** :gray[· AUC, distinguishable ones first]")
+    st.markdown(f"**Largest differences from {named}** :gray[· AUC, distinguishable ones first]")
     if not found:
         st.markdown(f"No slice can be compared: {AUC_REQUIREMENT}.")
         return

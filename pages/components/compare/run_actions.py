@@ -72,7 +72,7 @@ def annotate_dialog(runs: list[Run]) -> None:
     there = sorted({tag for run in runs for tag in run.tags})
     gone = (
         st.multiselect(
-            "Take tags off", there, help="Tags that the chosen runs lose; no result changes."
+            "Remove tags", there, help="Tags to remove from the selected runs; no result changes."
         )
         if there
         else []
@@ -83,7 +83,7 @@ def annotate_dialog(runs: list[Run]) -> None:
         "Note",
         same,
         max_chars=4000,
-        placeholder="The chosen runs have several notes; one given here replaces them.",
+        placeholder="The selected runs have different notes; a note entered here replaces them.",
         help="What you want to remember about these runs; it changes no result.",
     )
     if guarded_button("Save", type="primary"):
@@ -110,12 +110,12 @@ def show_run_actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.D
         if guarded_button("Delete", icon=":material/delete:", disabled=not runs):
             confirm_delete(runs)
         st.button(
-            "Choose all shown",
+            "Select all shown",
             on_click=select_runs,
             args=([run.id for run in shown],),
             disabled=not shown,
         )
-        st.button("Choose none", on_click=select_runs, args=([],), disabled=not runs)
+        st.button("Clear the selection", on_click=select_runs, args=([],), disabled=not runs)
         for title, ending, mime, data in (
             ("CSV of the table", "csv", "text/csv", partial(to_safe_csv, table)),
             (
@@ -130,7 +130,8 @@ def show_run_actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.D
                 disabled=table.empty,
             )  # fmt: skip
         report_download("report_compare", runs=[run.id for run in runs], disabled=not runs)
-        behind = f", {hidden} of them behind the filters" if hidden else ""
+        behind = f", {hidden} of them hidden by the filters" if hidden else ""
         st.caption(
-            f"{len(runs)} chosen{behind}; tick rows to choose. A click on a column's head sorts."
+            f"{len(runs)} selected{behind}. Select rows with the boxes on the left; click a "
+            "column header to sort."
         )

@@ -10,7 +10,7 @@ from core.jobs.store import Run
 from core.report.run_tables import matching_runs
 from pages.components.shared import url_state
 
-ROW_MODES = {"run": "A row a run", "arm": "A row an arm"}
+ROW_MODES = {"run": "One row per run", "arm": "One row per arm"}
 NUMBER_COLUMNS = {
     "Target AUC": st.column_config.NumberColumn(
         format="%.4f",
@@ -24,7 +24,7 @@ NUMBER_COLUMNS = {
     ),
     "Log loss": st.column_config.NumberColumn(format="%.4f", help="On target test rows"),
     "Source AUC": st.column_config.NumberColumn(
-        format="%.4f", help="On source test rows: what was kept"
+        format="%.4f", help="On source test rows; a drop means forgetting"
     ),
     "Best val. AUC": st.column_config.NumberColumn(
         format="%.4f", help="Highest of its epochs, on validation rows"
@@ -60,7 +60,7 @@ def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
             key="find",
             bind=url_state.BOUND,
             width=240,
-            help="Shows the runs that hold these words. It changes no result.",
+            help="Shows runs that contain these words. It changes no result.",
         )
         sweep = _multiselect(
             "Sweep", "of_sweep", list(dict.fromkeys(sweeps[group] for group in groups))
@@ -82,7 +82,7 @@ def _multiselect(label: str, key: str, options: Sequence[str]) -> list[str]:
         bind=url_state.BOUND,
         placeholder="all",
         width=200,
-        help="Shows runs of these alone. It changes no result.",
+        help="Shows only runs with these values. It changes no result.",
     )
 
 

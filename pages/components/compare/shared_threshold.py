@@ -1,4 +1,4 @@
-"""One threshold for all chosen arms: counts, metrics and curves side by side."""
+"""One threshold for all arms chosen arms: counts, metrics and curves side by side."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -39,12 +39,12 @@ def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
         required=True,
         key="part",
         bind=url_state.BOUND,
-        help="Which test rows the numbers and figures below stand on. It changes no score.",
+        help="The test rows used for the numbers and figures below. It changes no score.",
     )
     with seed_box:
         runs = run_per_arm(arms)
     threshold = slider.slider(
-        "Threshold for all",
+        "Threshold for all arms",
         0.0,
         1.0,
         round(float((next(iter(runs.values())).result or {})["threshold"]), 3),
@@ -53,8 +53,8 @@ def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
         key="one-threshold",
         bind=url_state.BOUND,
         help=(
-            "A row is a predicted click when its score is at least this, in every run. At first it"
-            " stands where the validation rows of the first of them chose it."
+            "A row is a predicted click when its score is at least this, in every run. The "
+            "default is the threshold of the first run, chosen on validation rows."
         ),
     )
     counts, figures = _overlays(tuple(runs.items()), str(part), threshold)
@@ -121,7 +121,7 @@ def run_per_arm(arms: Sequence[ArmResult]) -> dict[str, Run]:
     seeds = sorted({_seed(run) for one in arms if len(one.runs) > 1 for run in one.runs})
     seed = None
     if seeds:
-        about = "Curves are of one run of each arm: the one of this seed, else its first."
+        about = "Curves show one run of each arm: the one with this seed, otherwise its first."
         seed = int(choose_text("Seed", [str(one) for one in seeds], "seed", about))
     return {
         one.title: next((run for run in one.runs if _seed(run) == seed), one.runs[0])
@@ -138,14 +138,14 @@ def _counts(at: ConfusionMatrix) -> dict[str, float]:
     acted = at.tp + at.fp
     rate = (at.tp + at.fn) / max(rows, 1)
     return {
-        "True clicks": at.tp,
-        "False clicks": at.fp,
-        "Missed": at.fn,
-        "True no-clicks": at.tn,
+        "True positives": at.tp,
+        "False positives": at.fp,
+        "False negatives": at.fn,
+        "True negatives": at.tn,
         "Precision": at.precision,
         "Recall": at.recall,
         "F1": at.f1,
         "Accuracy": at.accuracy,
-        "Always-no": (at.tn + at.fp) / max(rows, 1),
+        "Predicting no click": (at.tn + at.fp) / max(rows, 1),
         "Lift": at.precision / rate if acted and rate else float("nan"),
     }

@@ -71,13 +71,11 @@ def side_by_side(runs: Sequence[Run]) -> None:
     ]
     if len(done) < len(runs):
         st.caption(
-            f"{len(runs) - len(done)} of the chosen runs are not done, or score no clicks: "
-            "left out below."
+            f"{len(runs) - len(done)} of the selected runs are not done or score no clicks, "
+            "and are left out below."
         )
     if not done:
-        st.info(
-            "Tick finished runs in the table to lay them side by side.", icon=":material/check_box:"
-        )
+        st.info("Select finished runs in the table to compare them.", icon=":material/check_box:")
         return
     datasets = {dataset.id: dataset for dataset in list_datasets(workspace())}
     arms = group_into_arms(done, backbone_names(), {one.id: one.name for one in datasets.values()})
@@ -101,8 +99,8 @@ def _choose_setting(arms: list[ArmRuns]) -> tuple[list[ArmRuns], bool]:
     options = [ALL_SETTINGS, *settings] if len(arms) <= MAX_ARMS else [*settings, ALL_SETTINGS]
     with st.columns([2, 3])[0]:
         about = (
-            "What differs besides strategy and seed. Everything below is of the setting chosen"
-            " here."
+            "What differs besides strategy and seed. Everything below is for the setting "
+            "chosen here."
         )
         setting = choose_text("Setting", options, "setting", about)
     return (arms, True) if setting == ALL_SETTINGS else (arms_in_setting(arms, setting), False)
@@ -112,8 +110,8 @@ def _show_datasets(arms: Sequence[ArmRuns], datasets: dict[str, Dataset]) -> Non
     shown = {run.dataset for arm in arms for run in arm.runs}
     if len(shown) > 1:
         st.warning(
-            "The chosen runs were tested on different datasets: their metrics stand on different"
-            " rows.",
+            "The selected runs were tested on different datasets, so their metrics are on "
+            "different rows.",
             icon=":material/warning:",
         )
     if any(datasets[one].simulated for one in shown if one in datasets):
@@ -125,17 +123,17 @@ def _show_charts(results: Sequence[ArmResult]) -> None:
     titles = [one.title for one in results]
     seeds = sum(len(one.runs) for one in results)
     st.caption(
-        f"{len(results)} arm{'s' if len(results) > 1 else ''} from {seeds}"
-        f" run{'s' if seeds > 1 else ''}. Thin intervals: other test rows (mean of DeLong's 95 %"
-        " intervals; AUC alone). Thick ones: other seeds (mean ± one standard deviation). Arms"
-        " whose intervals overlap may still differ: the verdicts below say so."
+        f"{len(results)} arm{'s' if len(results) > 1 else ''} from {seeds} "
+        f"run{'s' if seeds > 1 else ''}. Thin intervals: test-row noise (mean of DeLong's 95 "
+        "% intervals; AUC only). Thick intervals: seed noise (mean ± one standard "
+        "deviation). Arms whose intervals overlap may still differ: see the verdicts below."
     )
     show_missing_metrics(missing_auc_sentences(results))
     tall = 110 + 34 * len(titles)
     for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
         with column:
-            st.markdown(f"**Every arm's {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
-            alt = f"Every arm's {METRIC_WORDS[metric]} on target and source test rows"
+            st.markdown(f"**By arm: {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
+            alt = f"By arm: {METRIC_WORDS[metric]} on target and source test rows"
             chart(
                 cached_figure_json(arms_figure, tuple(titles), tuple(results), metric),
                 f"compare-{metric}",
@@ -146,11 +144,9 @@ def _show_charts(results: Sequence[ArmResult]) -> None:
     if any(is_freeze_depth(one) for one in results):
         for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
             with column:
-                st.markdown(
-                    f"**Freeze depth against {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}"
-                )
+                st.markdown(f"**Freeze depth and {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
                 figure = depth_by_setting_figure if several else depth_figure
-                alt = f"Freeze depth against {METRIC_WORDS[metric]}"
+                alt = f"Freeze depth and {METRIC_WORDS[metric]}"
                 chart(
                     cached_figure_json(figure, tuple(results), metric),
                     f"compare-depth-{metric}",
@@ -159,8 +155,8 @@ def _show_charts(results: Sequence[ArmResult]) -> None:
                 )
         if several:
             st.caption(
-                "Target test rows alone, a line a setting: choose one setting to see source rows"
-                " and controls."
+                "Target test rows only, one line per setting. Choose one setting to see "
+                "source rows and controls."
             )
     left, right = st.columns(2, gap="medium")
     with left:
@@ -174,15 +170,15 @@ def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> N
     one_dataset = len({run.dataset for one in results for run in one.runs}) == 1
     reference = titles[0]
     if len(results) > 1:
-        st.markdown("**What the numbers allow to say**")
+        st.markdown("**What the results support**")
         reference = _choose_baseline(results)
         if one_dataset:
             with catch_errors():
                 _show_verdicts(results, reference)
         else:
             st.caption(
-                "Nothing: the chosen runs were tested on different rows. Choose runs, or a "
-                "setting, of one dataset."
+                "Nothing: the selected runs were tested on different rows. Select runs, or "
+                "a setting, of one dataset."
             )
         st.markdown("**Settings that differ**")
         _show_differences(arms, titles)
@@ -190,24 +186,24 @@ def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> N
     picked = _choose_arms(results, reference)
     if not picked:
         st.info(
-            "Choose arms to draw their curves and put them to decisions.",
+            "Choose arms to see their curves, costs and slices.",
             icon=":material/timeline:",
         )
         return
     if any(one.strategy != "zero-shot" for one in picked):
         st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
         curve_charts(picked)
-    st.subheader("One threshold for all")
+    st.subheader("One threshold for all arms")
     st.fragment(catch_errors_in(shared_threshold_view))(picked)
-    st.subheader("The threshold that costs least")
+    st.subheader("The cheapest threshold")
     st.fragment(catch_errors_in(arm_costs))(picked, reference)
-    st.subheader("Slice by slice")
+    st.subheader("Results by slice")
     if one_dataset:
         st.fragment(catch_errors_in(arm_slices))(picked, reference)
     else:
         st.caption(
-            "Slices compare arms on the same rows; the chosen runs were tested on different"
-            " datasets."
+            "Slices compare arms on the same rows, but the selected runs were tested on "
+            "different datasets."
         )
 
 
@@ -216,7 +212,7 @@ def _choose_baseline(results: Sequence[ArmResult]) -> str:
     first = default_reference(results)
     url_state.restore_choice("against", [first, *(title for title in titles if title != first)])
     with st.columns([2, 3])[0]:
-        return choose_text("Held against", titles, "against", BASELINE_HELP)
+        return choose_text("Compared with (baseline)", titles, "against", BASELINE_HELP)
 
 
 def _choose_arms(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
@@ -244,7 +240,7 @@ def _choose_arms(results: Sequence[ArmResult], reference: str) -> list[ArmResult
         # Arms of other runs or of another setting were chosen: the choice begins anew.
         del st.session_state["lines"]
     picked = st.multiselect(
-        "Arms in everything below",
+        "Arms shown below",
         titles,
         default=[title for title in titles if title in [*first][:most]],
         max_selections=MAX_LINES,
@@ -262,8 +258,8 @@ def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
     verdicts, sentences = _cached_verdicts(identity, reference, results)
     if not verdicts:
         st.caption(
-            "Nothing: the chosen arms have no seed in common, so no runs pair; choose runs of the"
-            " same seeds."
+            "Nothing: the arms have no seed in common, so no runs can be paired. Select "
+            "runs with the same seeds."
         )
         return
     st.markdown(bullet_list(sentences))
@@ -275,15 +271,16 @@ def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
         column_config={
             "Arm": st.column_config.TextColumn(pinned=True),
             "Verdict": st.column_config.TextColumn(width=240, help="On target AUC"),
-            "ΔAUC": st.column_config.TextColumn(help="AUC of the arm less that of the other"),
-            "Δ log loss": st.column_config.TextColumn(help="Below 0 the arm is better"),
+            "ΔAUC": st.column_config.TextColumn(help="AUC of the arm minus AUC of the other"),
+            "Δ log loss": st.column_config.TextColumn(help="Below 0, the arm is better"),
         },
     )
     st.caption(
-        f"On the same target test rows: each arm against {escape_markdown(reference)}, and against"
-        " the arm that leads on validation rows, where all have the same ones. AUC by DeLong, log"
-        " loss by paired bootstrap, both over common seeds as well; p-values are adjusted by Holm"
-        " over all comparisons here. Where p is 0.05 or more, nothing is ranked."
+        "On the same target test rows, each arm is compared with "
+        f"{escape_markdown(reference)}, and with the arm that is best on validation rows, "
+        "where all have the same ones. AUC by DeLong, log loss by paired bootstrap, both "
+        "also over common seeds; p-values are Holm-adjusted over all comparisons here. "
+        "Where p is 0.05 or more, nothing is ranked."
     )
 
 
@@ -328,7 +325,7 @@ def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
 
     differing = [name for name in names if len(values(name)) > 1]
     if not differing:
-        st.caption("None: these runs were asked for with the same settings.")
+        st.caption("None: these runs have the same settings.")
         return
     rows = [
         {"Arm": title, **{name: one.get(name, "–") for name in differing}}
@@ -408,8 +405,8 @@ def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
         axes.append(ParallelAxis("source AUC", source))
     axes.append(ParallelAxis("target AUC", auc))
     st.markdown(
-        "**Settings and results** :gray[· a line a run; drag along an axis to filter; warm: high"
-        " target AUC]"
+        "**Settings and results** :gray[· one line per run; drag along an axis to filter; "
+        "warm colours: high target AUC]"
     )
     # By rank, for a single bad run would leave all others one colour.
     figure = parallel_coordinates_figure(axes, rankdata(auc))
@@ -417,4 +414,4 @@ def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
     wide = f".st-key-parallel .thaw-chart {{ min-width: {96 * len(axes)}px; }}"
     st.html(f"<style>.st-key-parallel {{ overflow-x: auto; }} {wide}</style>")
     with st.container(key="parallel"):
-        chart(figure, "compare-parallel", 420, "Settings and results of the chosen runs")
+        chart(figure, "compare-parallel", 420, "Settings and results of the selected runs")

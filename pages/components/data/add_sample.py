@@ -41,8 +41,8 @@ ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
 UPLOAD_KEY = "sample_upload"
 """Key of the uploader."""
 ACCEPTED_FORMATS = (
-    "Text with 40 columns (39 without the label), CSV, Parquet or Feather; plain, packed or in an"
-    " archive."
+    "Text with 40 columns (39 without the label), CSV, Parquet or Feather; uncompressed, "
+    "compressed or in an archive."
 )
 _EXTENSIONS = (
     "tsv",
@@ -85,15 +85,15 @@ def add_sample() -> None:
     A file that was refused is kept, so that it can be tried again without its bad rows.
     """
     way = st.segmented_control(
-        "Where from",
+        "Add rows from",
         [*SAMPLE_SOURCES],
         format_func=SAMPLE_SOURCES.__getitem__,
         default="upload",
         required=True,
         key="way",
         help=(
-            "An upload is copied here, a path is read where it lies, and simulated rows are "
-            "made up and labelled so."
+            "An upload is copied into the workspace, a path is read in place, and simulated "
+            "rows are generated and labelled as simulated."
         ),
     )
     if not lock_reason():
@@ -147,10 +147,10 @@ def _path_form() -> None:
         key="path",
         placeholder="/data/criteo/train.txt.gz",
         persist_state="session",
-        help="The file is read where it lies and not copied: for files too large to upload.",
+        help="The file is read in place and not copied: for files too large to upload.",
     )
     if not given.strip():
-        st.caption("For files too large to upload: they are read where they lie, and not copied.")
+        st.caption("For files too large to upload: they are read in place and not copied.")
         return
     with catch_errors():
         path = clean_path(given)
@@ -182,7 +182,8 @@ def _simulate_form() -> None:
             step=10_000,
             key="simulated_rows",
             width=170,
-            help="How many rows to make up. More rows give narrower intervals and longer training.",
+            help="Number of rows to generate. More rows give narrower intervals and longer "
+            "training.",
         )
         domain = st.selectbox(
             "Domain",
@@ -191,8 +192,8 @@ def _simulate_form() -> None:
             key="simulated_domain",
             width=260,
             help=(
-                "Whose traffic the rows imitate. Both, one after the other, can be split into"
-                " source and target."
+                "The domain that the rows imitate. A file with both, one after the other, "
+                "can be split into source and target."
             ),
         )
         seed = st.number_input(
@@ -202,13 +203,13 @@ def _simulate_form() -> None:
             1,
             key="simulated_seed",
             width=130,
-            help="Which rows chance makes up: the same seed gives the same file.",
+            help="Random seed: the same seed gives the same file.",
         )
     name = st.text_input(
         "Name of the sample",
         f"Simulated {domain}, {rows:,} rows, seed {seed}",
         key=f"name-{domain}-{rows}-{seed}",
-        help="What lists and commands call it; it changes no result.",
+        help="The name in lists and commands. It changes no result.",
     )
     if guarded_button("Simulate", type="primary", icon=":material/science:", key="simulate"):
         with staging(workspace().uploads) as folder:
@@ -232,7 +233,7 @@ def _name_and_bad_rows(default: str, key: str) -> tuple[str, str]:
             default,
             key=f"name-{key}",
             width=320,
-            help="What lists and commands call it; it changes no result.",
+            help="The name in lists and commands. It changes no result.",
         )
         on_bad_rows = st.segmented_control(
             "Bad rows",
@@ -242,8 +243,8 @@ def _name_and_bad_rows(default: str, key: str) -> tuple[str, str]:
             required=True,
             key=f"bad-{key}",
             help=(
-                "Rejecting takes all rows or none. Skipping leaves bad rows out of every "
-                "result and counts them."
+                "Reject: all rows are imported, or none. Skip: bad rows are left out of "
+                "every result and counted."
             ),
         )
     return name, on_bad_rows or "reject"
@@ -265,7 +266,7 @@ def _ingest(offer: PendingSample, simulated: bool = False) -> None:
             options=offer.options,
         )
         sample = _restore_file_name(sample, offer)
-        profile_columns(sample, progress_callback(bar, "Looking at the columns", 0.7, 1.0))
+        profile_columns(sample, progress_callback(bar, "Profiling the columns", 0.7, 1.0))
     except ThawError as error:
         message = str(error).replace(offer.path.name, offer.original_name)
         st.session_state.refused = (offer, message, isinstance(error, UnreadableRow))

@@ -66,16 +66,20 @@ ROLES = {
     ),
     "target": Role("Target", "Rows to fine-tune on, such as this week's file."),
     "target_validation": Role(
-        "Target validation", "Rows that choose epoch and threshold.", "cut from the target"
+        "Target validation",
+        "Rows used to choose the epoch and the threshold.",
+        "cut from the target",
     ),
     "target_test": Role(
-        "Target test", "Rows that test every run, and choose nothing.", "cut from the target"
+        "Target test",
+        "Rows used to test every run, and never to choose anything.",
+        "cut from the target",
     ),
     "source_validation": Role(
-        "Source validation", "Rows that choose the epoch in pretraining.", "cut from the source"
+        "Source validation", "Rows used to choose the epoch in pretraining.", "cut from the source"
     ),
     "source_test": Role(
-        "Source test", "Rows that show what fine-tuning forgot.", "cut from the source"
+        "Source test", "Rows used to measure what fine-tuning forgot.", "cut from the source"
     ),
 }
 
@@ -117,8 +121,8 @@ def _choose_files(samples: Sequence[Sample]) -> dict[str, Sample]:
             )
             if (unknown := url_state.restore_choice(role, options)) is not None:
                 st.warning(
-                    f"There is no sample {escape_inline(repr(unknown[:40]))} with labels "
-                    "here; another one is shown."
+                    f"There is no sample {escape_inline(repr(unknown[:40]))} with labels in "
+                    "this workspace; another one is shown."
                 )
             chosen[role] = column.selectbox(
                 ROLES[role].title,
@@ -180,7 +184,7 @@ def show_duplicates(roles: Sequence[SampleRole], duplicates: Sequence[Duplicates
         st.caption(said)
 
 
-@st.cache_data(max_entries=16, show_spinner="Looking at the rows of all files")
+@st.cache_data(max_entries=16, show_spinner="Reading the rows of all files")
 def cached_files_split(
     known: tuple[tuple[str, str, str], ...], spec: SplitSpec, _files: dict[str, Sample]
 ) -> tuple[Split, tuple[Duplicates, ...]]:

@@ -46,16 +46,19 @@ METHODS = {
 _SHARE_FIELDS = {
     "target_test_share": (
         "Target test",
-        "Of the target rows: they test every run, and choose nothing.",
+        "Share of the target rows. They test every run and are never used to choose anything.",
     ),
     "target_validation_share": (
         "Target validation",
-        "Of the other target rows: they choose epoch and threshold.",
+        "Share of the remaining target rows. They are used to choose the epoch and the threshold.",
     ),
-    "source_test_share": ("Source test", "Of the source rows: they show what fine-tuning forgot."),
+    "source_test_share": (
+        "Source test",
+        "Share of the source rows. They measure what fine-tuning forgot.",
+    ),
     "source_validation_share": (
         "Source validation",
-        "Of the other source rows: they choose the epoch in pretraining.",
+        "Share of the remaining source rows. They are used to choose the epoch in pretraining.",
     ),
 }
 
@@ -77,7 +80,7 @@ def split_form(sample: Sample, profiles: Sequence[ColumnProfile]) -> None:
         min_count = min_count_field(sample.id, split)
     if not ready:
         st.info(
-            f"Choose the values of {values['column']} that mean target.",
+            f"Choose the values of {values['column']} that mark target rows.",
             icon=":material/arrow_upward:",
         )
     if split and show_split(split, lambda remedy: _apply_remedy(sample, remedy)):
@@ -88,8 +91,8 @@ def split_form(sample: Sample, profiles: Sequence[ColumnProfile]) -> None:
 def unlabelled_form(sample: Sample) -> None:
     """Draw preview and the prepare button for rows without labels."""
     st.markdown(
-        "These rows have no label, so there is no target domain to tell apart: **all rows become"
-        " source rows**, for pretraining a backbone by RFD or MFP, which read no labels."
+        "These rows have no label, so there is no target domain: **all rows become source "
+        "rows**, for pretraining a backbone by RFD or MFP, which need no labels."
     )
     title, help_text = _SHARE_FIELDS["source_validation_share"]
     start = round(100 * SplitSpec().source_validation_share)
@@ -232,14 +235,14 @@ def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any
     # Not as its default: `_follow` sets it too.
     st.session_state.setdefault(key, "order")
     method = st.segmented_control(
-        "What tells target rows from source rows",
+        "Choose target rows by",
         [*METHODS],
         format_func=METHODS.__getitem__,
         required=True,
         key=key,
         help=(
-            "By order the last rows are the target, by value those you name; at random both are"
-            " alike."
+            "By order, the last rows become the target; by value, the rows with the values "
+            "you choose; at random, both domains have the same distribution."
         ),
     )
     if method == "column":
@@ -247,7 +250,7 @@ def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any
     with st.container(horizontal=True, vertical_alignment="bottom"):
         share = st.slider(
             "Source rows", 0, 95, 60, step=5, format="%d %%", key=f"source-{sample.id}", width=420,
-            help="The first rows in the file (or, at random, as many of them). 0 % means no " "source domain.",
+            help="The first rows in the file (at random: as many random rows). 0 % means no " "source domain.",
         )  # fmt: skip
         seed = _seed(sample.id) if method == "random" else 0
     return {"method": method, "source_share": share / 100, "seed": seed}
@@ -261,7 +264,7 @@ def _seed(key: str) -> int:
         0,
         key=f"seed-{key}",
         width=140,
-        help="Which rows chance puts where: the same seed gives the same split.",
+        help="Random seed: the same seed gives the same split.",
     )
 
 
@@ -296,7 +299,7 @@ def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[st
             shares[""] = missing
         offered = sorted(shares, key=lambda value: -shares[value])
         chosen = st.multiselect(
-            "Values that mean target",
+            "Target values",
             offered,
             format_func=lambda value: (
                 f"{value or 'missing'} · {shares[value]:.1%}" if value in shares else value
@@ -352,8 +355,8 @@ def shuffle_fields(key: str) -> dict[str, Any]:
             "Shuffle the rows first",
             key=f"shuffle-{key}",
             help=(
-                "Off, the last rows of a domain or file test: right for rows in time order. "
-                "On, any rows do: right for a file sorted by label."
+                "Off: the last rows of each domain or file become test rows, right for rows "
+                "in time order. On: random rows do, right for a file sorted by label."
             ),
         )
         return {"shuffle": shuffle, "seed": _seed(key) if shuffle else 0}
@@ -374,9 +377,9 @@ def min_count_field(key: str, split: Split | None) -> int | None:
         # does.
         key=f"min_count-{key}-{default}",
         help=(
-            "A value seen in fewer training rows shares one embedding with all other rare values."
-            " It starts at 10, with few training rows at 5 (below 5,000) or 2 (below 2,000), which"
-            " would else leave nearly no value known."
+            "A value seen in fewer training rows shares one embedding with all other rare "
+            "values. The default is 10, or with few training rows 5 (below 5,000) or 2 "
+            "(below 2,000), since otherwise hardly any value would be known."
         ),
         width=200,
     )
@@ -391,7 +394,7 @@ def prepare_button(default: str) -> tuple[str, bool]:
             default,
             key=f"dataset-name-{default}",
             width=420,
-            help="What lists and commands call it; it changes no result.",
+            help="The name in lists and commands. It changes no result.",
         )
         return name, guarded_button(
             "Prepare the dataset", type="primary", icon=":material/dataset:", key="prepare"

@@ -44,8 +44,8 @@ def warn_random_weights(plan: Plan) -> None:
     ]
     if random:
         st.warning(
-            f"Freezing **{'**, **'.join(random)}** freezes random weights: nothing was learnt"
-            " there. What lies above can only make the best of a fixed random mapping.",
+            f"Freezing **{'**, **'.join(random)}** freezes random weights: that stage was "
+            "never trained. The stages above it can only adapt to a fixed random mapping.",
             icon=":material/casino:",
         )
 
@@ -88,8 +88,9 @@ def show_plan_table(plan: Plan, learning_rate: float) -> None:
     with st.container(key="plan_table"):
         st.markdown("\n".join([*lines, *map(_row, zip(*columns.values(), strict=True))]))
     st.caption(
-        f"Work: share of one row's forward pass, {format_compact(work)} operations in all. Frozen"
-        " stages compute each row once, trained ones in every epoch, forwards and backwards."
+        f"Work: share of one row's forward pass, {format_compact(work)} operations in total. "
+        "Frozen stages process each row once, trained ones in every epoch, forward and "
+        "backward."
     )
 
 

@@ -38,8 +38,8 @@ def choose_strategy(card: BackboneCard) -> Arm:
         key=_STRATEGY,
         persist_state="session",
         help=(
-            "Freeze depth keeps the first stages as they are. Others choose stages, rates "
-            "and times in other ways."
+            "Freeze depth freezes the first stages. Other strategies choose stages, "
+            "learning rates and schedules in other ways."
         ),
     )
     arm = (
@@ -71,8 +71,8 @@ def _freeze_slider(card: BackboneCard) -> int:
         key=DEPTH_KEY,
         bind=url_state.BOUND,
         help=(
-            "How many stages stay frozen, counted from the input. Or drag the freeze line in the"
-            " picture, or click a stage there."
+            "Number of frozen stages, counted from the input. You can also drag the freeze "
+            "line in the picture, or click a stage there."
         ),
     )
     with st.container(horizontal=True, horizontal_alignment="distribute"):

@@ -41,16 +41,16 @@ def demo_box() -> None:
     sweep = demo_sweep(workspace())
     runs = RunStore(workspace()).list_group(sweep.id) if sweep else []
     with st.container(border=True):
-        st.markdown(f"#### See the whole story {SIMULATED}")
+        st.markdown(f"#### Demo {SIMULATED}")
         st.markdown(
-            "One click sweeps a pretrained backbone over every freeze depth on the dataset "
-            f"*{DATASET_NAME}*, {len(SEEDS)} seeds each, beside two controls: the backbone "
-            "as it is, and a network from scratch. Results fill in below; all of it takes "
-            "about a minute on an idle machine."
+            "One click sweeps every freeze depth of a pretrained backbone on the dataset "
+            f"*{DATASET_NAME}*, {len(SEEDS)} seeds each, with two controls: the backbone as "
+            "it is, and a network trained from scratch. Results appear below as runs "
+            "finish; it takes about a minute on an idle machine."
         )
         if not runs or any(run.status in RESUMABLE_STATUSES for run in runs):
-            label = "Run what is missing" if runs else "Run the demo"
-            help_text = "Trains on simulated rows in the background; nothing of yours is touched."
+            label = "Finish the demo" if runs else "Run the demo"
+            help_text = "Trains on simulated rows in the background; your own data is not touched."
             if guarded_button(
                 label, type="primary", icon=":material/play_arrow:", key="run_demo", help=help_text
             ):
@@ -73,7 +73,7 @@ def _show_progress(sweep: Sweep, runs: list[Run]) -> None:
         )
         st.page_link(
             "sweep.py",
-            label="The whole sweep",
+            label="Open the sweep",
             icon=":material/experiment:",
             query_params={"sweep": sweep.id},
         )
@@ -104,7 +104,7 @@ def demo_story() -> None:
     if sweep is None or not done:
         return
     results = summarise_arms(sweep, done)
-    st.subheader("The story so far" if len(done) < len(runs) else "The story")
+    st.subheader("Demo results so far" if len(done) < len(runs) else "The story")
     with st.container(border=True):
         sentences = _cached_verdicts(sweep, tuple(f"{run.id} {run.finished}" for run in done), done)
         waiting = (
@@ -112,7 +112,7 @@ def demo_story() -> None:
             " done]"
         )
         st.markdown(f"**The verdict** {SIMULATED}{waiting if len(done) < len(runs) else ''}")
-        words = sentences or ["It takes finished runs of two arms to compare."]
+        words = sentences or ["A comparison needs finished runs of two arms."]
         st.markdown(bullet_list(words))
     left, right = st.columns(2, gap="medium")
     with left:
@@ -134,7 +134,7 @@ def demo_story() -> None:
     mixed = interpolated_run(runs)
     mixing = list_interpolations(workspace(), mixed) if mixed else []
     if mixing and mixing[0].status == "done":
-        st.markdown("**Between the backbone and full fine-tuning** :gray[· WiSE-FT]")
+        st.markdown("**Interpolation between the backbone and full fine-tuning** :gray[· WiSE-FT]")
         interpolation_result(mixing[0])
 
 

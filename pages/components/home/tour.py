@@ -26,17 +26,17 @@ STOPS = (
     Stop(
         "data.py",
         "Data",
-        "Bring in a Criteo sample, or simulate one, and split it into source and target domain.",
+        "Add a Criteo sample, or simulate one, and split it into source and target domain.",
     ),
     Stop(
         "backbones.py",
         "Backbones",
-        "Networks that have already learnt, drawn stage by stage from the input up.",
+        "Pretrained networks, drawn stage by stage from the input up.",
     ),
     Stop(
         "finetune.py",
         "Fine-tune",
-        "Move the freeze line: cold stages stay, warm ones train. Then launch.",
+        "Move the freeze line: stages below it are frozen, stages above it train. Then launch.",
     ),
     Stop(
         "sweep.py",
@@ -46,11 +46,10 @@ STOPS = (
     Stop(
         "run.py",
         "Run",
-        "Watch the loss, then read what one threshold decides, what moved and what was forgotten.",
+        "Watch the loss, then read the metrics at one threshold, the weight drift and the "
+        "forgetting.",
     ),
-    Stop(
-        "score.py", "Score", "Put a finished run to use: a new file in, predictions and drift out."
-    ),
+    Stop("score.py", "Score", "Score a new file with a finished run: predictions and drift."),
     Stop(
         "compare.py",
         "Compare",
@@ -59,7 +58,7 @@ STOPS = (
     Stop(
         "learn.py",
         "Learn",
-        "The method in four figures from your own run, every word explained, and this tour.",
+        "The method in four figures from your own run, a glossary, and this tour.",
     ),
 )
 
@@ -80,7 +79,7 @@ def tour_button() -> None:
     if st.button(
         "Take the tour",
         icon=":material/tour:",
-        help=f"{len(STOPS)} stops, one a page. It changes nothing.",
+        help=f"{len(STOPS)} stops, one per page. It changes nothing.",
     ):
         _go_to(0)
 

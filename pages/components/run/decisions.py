@@ -26,9 +26,9 @@ from pages.components.shared.decision_fields import column_slices, cost_fields, 
 
 def decisions_section(run: Run) -> None:
     """Draw both sections, for a run with stored scores."""
-    st.subheader("The threshold that costs least")
+    st.subheader("The cheapest threshold")
     st.fragment(catch_errors_in(_cost_view))(run)
-    st.subheader("Slice by slice")
+    st.subheader("Results by slice")
     st.fragment(catch_errors_in(_slice_view))(run)
 
 
@@ -59,11 +59,11 @@ def _cost_view(run: Run) -> None:
                 help="Chosen on validation rows.",
                 width="content",
             )
-            st.metric("Cost a test row", format_decimals(here), width="content")
+            st.metric("Cost per test row", format_decimals(here), width="content")
             st.metric(
                 "At the highest F1",
                 format_decimals(f1),
-                help="The threshold the run came with.",
+                help="The run's own threshold.",
                 width="content",
             )
             st.metric(
@@ -74,7 +74,7 @@ def _cost_view(run: Run) -> None:
             figure,
             f"cost-{run.id}",
             300,
-            f"Cost a row; {format_decimals(here)} at {format_decimals(threshold, 3)}",
+            f"Cost per row; {format_decimals(here)} at {format_decimals(threshold, 3)}",
         )
 
 
@@ -86,8 +86,8 @@ def _slice_view(run: Run) -> None:
         key=f"slice-{run.id}",
         width=220,
         help=(
-            "By whose values the test rows are sliced. It changes no score, only how they are"
-            " summed up."
+            "The column whose values define the slices. It changes no score, only how "
+            "scores are grouped."
         ),
     )
     with catch_errors():

@@ -29,15 +29,15 @@ from pages.components.shared.common import (
 )
 
 ABOUT = (
-    "Weights between the backbone's (0) and the fine-tuned ones (1) often keep more of the source"
-    " at no cost on the target (WiSE-FT, Wortsman et al. 2022). The worker scores eleven mixtures;"
-    " alpha is chosen on validation rows."
+    "Interpolating between the backbone's weights (alpha 0) and the fine-tuned ones (alpha "
+    "1) often keeps more source quality at no cost on the target (WiSE-FT, Wortsman et al. "
+    "2022). The worker scores eleven values of alpha; the best is chosen on validation rows."
 )
 
 
 def interpolation_section(run: Run) -> None:
     """Draw the section, for a run that fine-tuned something."""
-    st.subheader("Between backbone and fine-tuned")
+    st.subheader("Interpolation with the backbone")
     st.caption(ABOUT)
     with catch_errors():
         found = list_interpolations(workspace(), run)
@@ -49,7 +49,7 @@ def interpolation_section(run: Run) -> None:
             if found and found[0].message:
                 st.error(escape_inline(found[0].message))
             if guarded_button(
-                "Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"
+                "Interpolate with the backbone", icon=":material/blender:", key=f"mix-{run.id}"
             ):
                 submit_interpolation(workspace(), run)
                 st.rerun()
@@ -97,8 +97,8 @@ def interpolation_result(mixing: Run) -> None:
             f"AUC: {spoken}",
         )
         st.caption(
-            f"The star marks alpha {result['chosen']:g}, which validation rows chose; the line is"
-            " the slider."
+            f"The star marks alpha {result['chosen']:g}, chosen on validation rows; the line "
+            "marks the slider."
         )
     with right:
         arrays = load_predictions(mixing)
@@ -111,8 +111,9 @@ def interpolation_result(mixing: Run) -> None:
                 st.caption(_compare_with_finetuned(arrays, part, alpha))
         if not result["mixes_head"]:
             st.caption(
-                "The run's new head differs from the backbone's own, so the stages are mixed and"
-                " the head stays the fine-tuned one: at 0 it does not score as the backbone did."
+                "The run's new head differs from the backbone's own, so only the stages are "
+                "interpolated and the fine-tuned head is kept: at 0 it does not score as "
+                "the backbone did."
             )
 
 

@@ -25,7 +25,7 @@ SCORE_BY_OBJECTIVE = {
     "supervised": ("Validation AUC", "validation_auc", auc_figure),
     "rfd": ("Validation AUC of the detector", "validation_auc", auc_figure),
     "mfp": (
-        "Hidden values told from drawn ones, validation rows",
+        "Accuracy on masked values, validation rows",
         "validation_accuracy",
         accuracy_figure,
     ),
@@ -80,7 +80,7 @@ def _cached_panels(run_id: str) -> list[Panel]:
 def _show_progress(store: RunStore, run: Run, points: MetricSeries) -> None:
     if run.status == "queued":
         ahead = store.count_ahead([run])
-        waits = f"{ahead} run(s) come first" if ahead else "the worker takes it next"
+        waits = f"{ahead} run(s) ahead in the queue" if ahead else "next in the queue"
         if not ahead and not is_worker_alive(workspace(), run.lane):
             waits = "the worker is starting, which takes some seconds"
         st.progress(0.0, text=f"Waiting: {waits}.")

@@ -23,15 +23,15 @@ def show_new_backbone(run: Run) -> None:
     objective = run.request.get("objective", "supervised")
     texts = {
         "supervised": (
-            "This run made a new backbone, so there is nothing before it to compare with."
+            "This run trained a new backbone, so there is no earlier one to compare with."
         ),
         "none": (
-            "This run made a backbone without training it: its stages hold what they started with."
+            "This run made a backbone without training it: its stages keep their initial weights."
         ),
     }
     trained = (
-        "This run made a new backbone that learnt from the features of source rows alone, without"
-        " their clicks."
+        "This run trained a new backbone on the features of source rows, without their "
+        "click labels."
     )
     st.info(texts.get(objective, trained), icon=":material/info:")
     if card is None:
@@ -45,9 +45,9 @@ def show_new_backbone(run: Run) -> None:
         if learnt := run.result.get("learnt"):
             trains = OBJECTIVES[objective].trains
             st.markdown(
-                "**What it learnt** :gray[· on source validation rows]"
+                "**Pretraining metrics** :gray[· on source validation rows]"
                 if trains
-                else "**What its start filled**"
+                else "**Initial weights**"
             )
             show_pretraining_metrics(learnt)
         st.markdown(explain_missing_click_head(card))
@@ -67,7 +67,7 @@ def show_links(card: BackboneCard) -> None:
         )
         st.page_link(
             "backbones.py",
-            label="See it on the shelf",
+            label="Show it on the shelf",
             icon=":material/stacks:",
             query_params={"section": "Shelf", "shelf_find": card.name},
         )

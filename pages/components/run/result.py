@@ -62,7 +62,7 @@ METRIC_TITLES = {
     "log_loss": "Log loss",
     "normalised_entropy": "Normalised entropy",
     "accuracy": "Accuracy",
-    "always_no_accuracy": "Accuracy of always-no",
+    "always_no_accuracy": "Accuracy of predicting no click",
     "precision": "Precision",
     "recall": "Recall",
     "f1": "F1",
@@ -146,7 +146,7 @@ def result_view(run: Run) -> None:
             run.result, parts, beside_before=run.request.get("strategy") != "zero-shot"
         )
     if parts and arrays is not None:
-        st.subheader("One threshold, everything it decides")
+        st.subheader("Results at one threshold")
         st.fragment(catch_errors_in(threshold_view))(run, parts)
     points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if points:
@@ -156,14 +156,14 @@ def result_view(run: Run) -> None:
         kept = int(steps[best]) if best < len(steps) else None
         show_learning_curves(run, points, kept)
         stopped = (
-            " It stopped early: the validation loss no longer fell."
+            " Training stopped early because the validation loss no longer fell."
             if run.result["stopped_early"]
             else ""
         )
         if run.halted:
             stopped = (
-                " Successive halving ended it here: other arms of its sweep had the lower"
-                " validation loss."
+                " Successive halving stopped it here because other arms of its sweep had a "
+                "lower validation loss."
             )
         if kept is not None:
             st.caption(f"The weights of epoch {best} were kept (lowest validation loss).{stopped}")
@@ -175,8 +175,8 @@ def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
     assert run.result is not None
     if run.result.get("before") is None:
         st.info(
-            "This backbone had no click head before, so there is no score of its own to compare"
-            " with. Compare the run with one from scratch instead.",
+            "This backbone had no click head, so it has no scores to compare with. Compare "
+            "the run with one trained from scratch instead.",
             icon=":material/info:",
         )
         return
@@ -195,8 +195,7 @@ def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
             texts.append(f"**{what}** {describe_auc_change(labels, after, before)}")
     st.info("  \n".join(texts), icon=":material/gavel:")
     st.caption(
-        "Before: the backbone as it was, with its own head. After: this run. Both on the same test"
-        " rows."
+        "Before: the backbone with its own head. After: this run. Both on the same test rows."
     )
 
 
@@ -215,7 +214,7 @@ def describe_auc_change(labels: np.ndarray, after: np.ndarray, before: np.ndarra
         )
     better = "higher" if difference.delta > 0 else "lower"
     p = f"p {format_p(difference.p)}" if difference.p < 1e-4 else f"p = {format_p(difference.p)}"
-    return f"AUC is {better} than the backbone's as it was: {delta}, {interval}, {p}, n = {rows}."
+    return f"AUC is {better} than the backbone's: {delta}, {interval}, {p}, n = {rows}."
 
 
 def show_metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool) -> None:
@@ -272,7 +271,7 @@ def threshold_view(run: Run, parts: list[str]) -> None:
         default=parts[0],
         required=True,
         key=f"part-{run.id}",
-        help="Which test rows the numbers and figures below stand on. It changes no score.",
+        help="The test rows used for the numbers and figures below. It changes no score.",
     )
     st.session_state.setdefault(key, default)
     threshold = controls[1].slider(
@@ -283,8 +282,8 @@ def threshold_view(run: Run, parts: list[str]) -> None:
         format="%.3f",
         key=key,
         help=(
-            "A row is a predicted click when its score is at least this. It was chosen on"
-            " validation rows for the highest F1; test rows chose nothing."
+            "A row is a predicted click when its score is at least this. The default was "
+            "chosen on validation rows for the highest F1, without test rows."
         ),
     )
 
@@ -343,7 +342,7 @@ def _show_threshold_metrics(at: ConfusionMatrix) -> None:
     always_no = (at.tn + at.fp) / max(at.tn + at.fp + at.tp + at.fn, 1)
     numbers = {
         "Accuracy": at.accuracy,
-        "Accuracy of always-no": always_no,
+        "Accuracy of predicting no click": always_no,
         "Precision": at.precision,
         "Recall": at.recall,
         "F1": at.f1,
@@ -355,8 +354,8 @@ def _show_threshold_metrics(at: ConfusionMatrix) -> None:
 
 def _describe_confusion(at: ConfusionMatrix) -> str:
     return (
-        f"Confusion matrix: {at.tp:,} true and {at.fp:,} false clicks, {at.fn:,} missed, {at.tn:,}"
-        " true no-clicks"
+        f"Confusion matrix: {at.tp:,} true positives, {at.fp:,} false positives,"
+        f" {at.fn:,} false negatives, {at.tn:,} true negatives"
     )
 
 
@@ -375,7 +374,7 @@ def show_stages(run: Run) -> None:
             {
                 "Stage": stage["title"],
                 "State": (
-                    "as it started" if untrained else "frozen" if stage["frozen"] else "trained"
+                    "initial weights" if untrained else "frozen" if stage["frozen"] else "trained"
                 ),
                 "Weights" if fresh else "Started from": ORIGINS.get(origin, origin),
                 "Parameters": format_int(stage["parameters"]),

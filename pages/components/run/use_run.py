@@ -35,7 +35,7 @@ EXPORT_HELP = (
     "One zip with the weights (safetensors), the model as ONNX, preprocessing, threshold, "
     "card, and a short Python file that scores a TSV without Thaw."
 )
-VERIFY_HELP = "Trains the run once more, aside, and says whether every metric comes out the same."
+VERIFY_HELP = "Trains the run once more, separately, and reports whether every metric is the same."
 
 
 def use_run(run: Run) -> None:
@@ -145,7 +145,7 @@ def show_verification(done: Artifact) -> None:
             height=min(35 * (len(table) + 1) + 3, 300),
             alt="Numbers that differ",
         )
-    st.caption(f"Carried out again {format_datetime(done.created)}.")
+    st.caption(f"Repeated {format_datetime(done.created)}.")
 
 
 def _exact(value: float | None) -> str:

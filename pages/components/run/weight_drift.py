@@ -29,17 +29,17 @@ from pages.components.shared.common import catch_errors, format_percent, show_co
 from pages.components.shared.task_progress import show_task_progress
 
 ABOUT = (
-    "Freezing decides what may move; this measures what did. **Weights**: the distance of a "
-    "stage's weights from the backbone's, over their norm. **Activations**: linear CKA "
-    "(Kornblith et al. 2019) of what a stage hands on before and after, on the same target "
-    "test rows; 1 means nothing that a linear layer above could tell apart, up to scale. "
-    "The head is new, so it has nothing to be held against."
+    "How far fine-tuning moved each stage away from the backbone. **Weights**: distance "
+    "between a stage's weights and the backbone's, divided by the norm of the backbone's. "
+    "**Activations**: linear CKA (Kornblith et al. 2019) between a stage's output before "
+    "and after, on the same target test rows; 1 means equal up to rotation and scale. The "
+    "head is new, so it has nothing to be compared with."
 )
 
 
 def weight_drift_section(run: Run) -> None:
     """Draw the section, for a run that fine-tuned something."""
-    st.subheader("What moved")
+    st.subheader("Weight drift")
     st.caption(ABOUT)
     st.fragment(_section)(run)
 
@@ -51,12 +51,12 @@ def measure_weight_drift_button(run: Run) -> None:
     if show_task_progress(key, "Comparing stage by stage"):
         return
     if guarded_button(
-        "Measure what moved",
+        "Measure weight drift",
         icon=":material/straighten:",
         key=f"measure-{run.id}",
         help=(
-            "Loads the backbone and the run's model, and keeps what it finds with the run. Nothing"
-            " is trained."
+            "Loads the backbone and the run's model, and stores the result with the run. "
+            "Nothing is trained."
         ),
     ):
         tasks.forget(key)
@@ -100,18 +100,14 @@ def describe_weight_drift(found: dict[str, Any]) -> str:
     """Say which stages did not move, which moved most, and whose output changed most."""
     if found["from_scratch"]:
         return (
-            "This run began with new weights, so the distances say how far apart two networks are,"
-            " not what moved."
+            "This run started from new weights, so the distances compare two separately "
+            "trained networks, not the weights before and after."
         )
     stages = found["stages"]
     still = [stage for stage in stages if stage["distance"] == 0]
     moved = [stage for stage in stages if stage["distance"]]
     words = [
-        (
-            f"{len(still)} of {len(stages)} stages kept every weight."
-            if still
-            else "Every stage moved."
-        )
+        (f"{len(still)} of {len(stages)} stages did not change." if still else "Every stage moved.")
     ]
     if moved:
         most = max(moved, key=lambda stage: stage["relative"] or 0)
@@ -122,9 +118,9 @@ def describe_weight_drift(found: dict[str, Any]) -> str:
     known = [stage for stage in stages if stage["cka"] is not None]
     if known:
         least = min(known, key=lambda stage: stage["cka"])
-        changed = f"What **{least['title']}** hands on changed most: CKA {least['cka']:.4f}"
+        changed = f"The output of **{least['title']}** changed most: CKA {least['cka']:.4f}"
         words.append(
-            "No stage hands on anything else."
+            "No stage's output changed."
             if least["cka"] == 1
             else f"{changed} on {found['rows']:,} rows."
         )
@@ -140,8 +136,9 @@ def _embedding_map(run: Run, fields: list[str]) -> None:
         key=f"field-{run.id}",
         width=220,
         help=(
-            "Whose vectors the map shows: up to 200 commonest values before and after, in "
-            "the plane of their two strongest principal components. It changes no result."
+            "The field whose embedding vectors are shown: up to 200 most frequent values "
+            "before and after, projected on their first two principal components. It "
+            "changes no result."
         ),
     )
     before, after, values = read_embedding_vectors(workspace(), run.id, field)
@@ -153,11 +150,11 @@ def _embedding_map(run: Run, fields: list[str]) -> None:
         f"Vectors of {len(values)} values of {field}",
     )
     st.caption(
-        f"The plane shows {format_percent(share, 0)} of the variance. "
+        f"The two components explain {format_percent(share, 0)} of the variance. "
         + (
             "No vector moved."
             if np.array_equal(before, after)
-            else "A line joins a value's place before and after."
+            else "A line connects a value's positions before and after."
         )
     )
 
@@ -170,8 +167,8 @@ def show_gradient_norms(run: Run) -> None:
     st.markdown("**Gradient norms over time**")
     if not points:
         st.caption(
-            "This run recorded no gradients: it is older than their recording, or took too few"
-            " steps."
+            "This run recorded no gradients: an earlier version trained it, or it took too "
+            "few steps."
         )
         return
     chart(
@@ -181,8 +178,7 @@ def show_gradient_norms(run: Run) -> None:
         "Norm of each trained stage's gradient by step",
     )
     st.caption(
-        "A frozen stage has no gradient and no line. Lines that fall together say that "
-        "training has settled."
+        "A frozen stage has no gradient and no line. If all lines fall, training has converged."
     )
 
 

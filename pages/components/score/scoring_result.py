@@ -30,9 +30,9 @@ PREVIEW_ROWS = 100
 MAX_ROWS_SHOWN_WHOLE = 8
 """Rows of a table that is shown whole."""
 DRIFT_PHRASES = {
-    "little": "have hardly moved",
-    "some": "have moved somewhat",
-    "strong": "have moved strongly",
+    "little": "hardly differ",
+    "some": "differ somewhat",
+    "strong": "differ strongly",
 }
 
 
@@ -59,7 +59,7 @@ def scoring_view(run: Run, scoring: Scoring) -> None:
         else:
             st.markdown("**Predictions**")
             show_preview(scoring)
-    st.subheader("Drift against the training rows", anchor="drift")
+    st.subheader("Drift from the training rows", anchor="drift")
     show_drift(said)
     if said["metrics"]:
         st.subheader("Predictions")
@@ -73,7 +73,7 @@ def show_numbers(said: dict[str, Any]) -> None:
     with st.grid(4, min_column_width=150):
         st.metric("Rows", format_int(said["rows"]), border=True)
         st.metric(
-            "Over the threshold",
+            "At or above the threshold",
             format_int(over),
             border=True,
             help=(
@@ -97,7 +97,9 @@ def show_numbers(said: dict[str, Any]) -> None:
             )
         else:
             st.metric(
-                "Share over threshold", format_percent(scores["predicted_click_share"]), border=True
+                "Share at or above the threshold",
+                format_percent(scores["predicted_click_share"]),
+                border=True,
             )
 
 
@@ -108,8 +110,8 @@ def show_skipped_rows(said: dict[str, Any]) -> None:
     with st.expander(title, icon=":material/warning:"):
         st.markdown("\n".join(f"- {escape_markdown(example)}" for example in said["bad_examples"]))
         st.caption(
-            "The predictions are numbered as the file's rows are, so the skipped rows' numbers are"
-            " not among them."
+            "Predictions carry the row numbers of the file, so the numbers of skipped rows "
+            "are missing."
         )
 
 
@@ -144,7 +146,7 @@ def show_downloads(run: Run, scoring: Scoring) -> None:
             delete_artifact(scoring)
             url_state.remove("scored")
             st.rerun()
-        st.caption(f"Scored {format_datetime(scoring.created)}; one line a row, in file order.")
+        st.caption(f"Scored {format_datetime(scoring.created)}; one line per row, in file order.")
 
 
 def show_score_histogram(said: dict[str, Any]) -> None:
@@ -162,8 +164,8 @@ def show_score_histogram(said: dict[str, Any]) -> None:
             st.caption("The line is the run's threshold.")
             return
         st.caption(
-            f"The scores {DRIFT_PHRASES[scores['level']]} against those of the run's test "
-            f"rows (index {format_metric(scores['psi'], 3)}): mean "
+            f"The scores {DRIFT_PHRASES[scores['level']]} from those of the run's test rows "
+            f"(index {format_metric(scores['psi'], 3)}): mean "
             f"{format_decimals(scores['scored']['mean'])} here, "
             f"{format_decimals(scores['test']['mean'])} there. The line is the run's "
             "threshold."
@@ -216,7 +218,7 @@ def show_drift(said: dict[str, Any]) -> None:
     moved = said["drift"]
     if moved is None:
         st.info(
-            "The run's dataset is gone, so there are no training rows to compare with.",
+            "The run's dataset was deleted, so there are no training rows to compare with.",
             icon=":material/info:",
         )
         return

@@ -8,9 +8,7 @@ from core.read_only import READ_ONLY_MESSAGE, is_read_only
 from pages.components.shared import url_state
 
 PRESENTER_KEY = "present"
-PRESENTER_SENTENCE = (
-    "Presenter mode: large type, and nothing on the pages can be changed or launched."
-)
+PRESENTER_SENTENCE = "Presenter mode: large type; nothing can be changed or launched."
 _LARGE_TYPE = """<style>
 html { font-size: 20px !important; }
 [data-testid="stButton"]:has(button:disabled), [data-testid="stFormSubmitButton"]:has(button:disabled),

@@ -49,8 +49,8 @@ def choose_run(runs: Sequence[Run], unknown_sentence: Callable[[str], str]) -> R
     )
     if len(runs) > len(ids):
         st.caption(
-            f"The newest {MAX_OFFERED} of {format_int(len(runs))} runs are offered here; "
-            "Compare finds every one."
+            f"The newest {MAX_OFFERED} of {format_int(len(runs))} runs are listed here; "
+            "Compare lists all of them."
         )
     if chosen != named:
         url_state.replace(run=chosen)

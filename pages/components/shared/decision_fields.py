@@ -19,10 +19,12 @@ COST_MODES = {
 }
 
 HELP = {
-    "fp": "Acting on a row without a click. The dearer, the higher the threshold that costs least.",
-    "fn": "Missing a click. The dearer, the lower the threshold that costs least.",
-    "value": "The more a click is worth, the lower the threshold that costs least.",
-    "price": "The more an impression costs, the higher the threshold that costs least.",
+    "fp": (
+        "Acting on a row without a click. The higher this cost, the higher the cheapest threshold."
+    ),
+    "fn": "Missing a click. The higher this cost, the lower the cheapest threshold.",
+    "value": "The more a click is worth, the lower the cheapest threshold.",
+    "price": "The more an impression costs, the higher the cheapest threshold.",
 }
 
 
@@ -51,7 +53,7 @@ def cost_fields(run_id: str = "") -> DecisionCosts:
         return float(field or 0.0)
 
     way = st.segmented_control(
-        "Counted in",
+        "Costs given as",
         [*COST_MODES],
         format_func=COST_MODES.__getitem__,
         default="errors",
@@ -59,8 +61,8 @@ def cost_fields(run_id: str = "") -> DecisionCosts:
         key=f"way{suffix}",
         bind=bind,
         help=(
-            "How costs are put: what each kind of error costs, or what a click is worth and an"
-            " impression costs."
+            "State either the cost of each kind of error, or the value of a click and the "
+            "price of an impression."
         ),
     )
     columns = st.columns(2)

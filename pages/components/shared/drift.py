@@ -38,14 +38,14 @@ def drift_view(
     st.markdown(describe_drift(drifts, compared_rows))
     with st.grid(2, min_column_width=330):
         figure = drift_figure(drifts, f"the {names[1]}")
-        chart(figure, key="drift", height=400, alt="The fields that moved most", modebar=False)
+        chart(figure, key="drift", height=400, alt="The fields that drifted most", modebar=False)
         _table(drifts, names, judged=True)
     noise = max(field.noise for field in drifts)
     st.caption(
-        "Index: population stability index over the field's values. Unseen: values the vocabulary,"
-        f" made of the training rows it was fitted on, does not hold; {rare_values}."
+        "Index: population stability index over the field's values. Unseen: values that are "
+        f"not in the vocabulary of the training rows; {rare_values}."
         + (
-            f" With so few rows chance alone gives an index of up to {noise:.2f}."
+            f" With this few rows, chance alone gives an index of up to {noise:.2f}."
             if noise > min(DRIFT_THRESHOLDS)
             else ""
         )

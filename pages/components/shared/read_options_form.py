@@ -17,7 +17,7 @@ from core.data.schema import DIALECTS, FIELDS, ID, LABEL
 from core.errors import BadInput
 from pages.components.shared.common import escape_markdown, format_int, show_error
 
-KEEP, LEAVE = "keep beside them", "leave out"
+KEEP, LEAVE = "keep as an extra column", "leave out"
 ROLES = (LABEL, *FIELDS, ID, KEEP, LEAVE)
 _USED_AS, _COLUMN, _EXAMPLES = "Used as", "Column in the file", "Examples"
 
@@ -98,7 +98,7 @@ def _cached_inspection(file: SourceFile, options: ReadOptions, need_label: bool)
     except OSError:
         key = (str(file.path), 0, 0, repr(options))
     if key not in looks:
-        with st.spinner("Looking at the file"):
+        with st.spinner("Inspecting the file"):
             found = _inspect(file, options, need_label)
         # One file at a time is being added; what was found of others is no longer needed.
         for other in [other for other in looks if other[0] != key[0]]:
@@ -151,8 +151,8 @@ def _choose_member(file: SourceFile, members: dict[str, str], look: _Inspection)
         placeholder="Choose the file that holds the rows",
         width=420,
         help=(
-            "One sample is read from one file. Add the archive again for another one, to combine"
-            " them as a dataset."
+            "A sample is read from one file. To use another one, add the archive again, and "
+            "combine the samples as a dataset."
         ),
     )
     return chosen or ""
@@ -170,7 +170,7 @@ def _choose_columns(file: SourceFile, member: str, look: _Inspection) -> ReadOpt
         if not needed.usable:
             return None
         st.caption(
-            "What is proposed below is a guess: look at the examples, and change what is wrong."
+            "The columns proposed below are a guess: check the examples and change what is wrong."
         )
     else:
         assert look.file_format is not None
@@ -179,7 +179,7 @@ def _choose_columns(file: SourceFile, member: str, look: _Inspection) -> ReadOpt
             look.file_format.examples,
             _recognised_roles(look.file_format),
         )
-    title = "Say which column is which" if needed else f"Columns: {_summary(roles)}"
+    title = "Assign the columns" if needed else f"Columns: {_summary(roles)}"
     with st.expander(title, icon=":material/view_column:", expanded=needed is not None):
         chosen = _roles_table(file, member, names, examples, roles)
         changed = {place: role for place, role in enumerate(chosen) if role != roles[place]}
@@ -197,7 +197,7 @@ def _choose_columns(file: SourceFile, member: str, look: _Inspection) -> ReadOpt
             key=f"mapping-{file.widget_key}",
             icon=":material/download:",
             on_click="ignore",
-            help="For the command line: --columns map.json, or for the next file of this form.",
+            help="For the next file in this format, or for the command line: --columns map.json.",
         )
     return options
 
@@ -245,7 +245,7 @@ def _summary(roles: list[str]) -> str:
     features = sum(role in FIELDS for role in roles)
     label = "label and " if LABEL in roles else ""
     extra = sum(role in (ID, KEEP) for role in roles)
-    return f"{label}{features} features" + (f", {extra} kept beside them" if extra else "")
+    return f"{label}{features} features" + (f", {extra} kept as extra columns" if extra else "")
 
 
 def _complete(roles: list[str]) -> bool:
@@ -261,8 +261,8 @@ def _problem(roles: list[str], untouched: bool) -> str:
     if untouched and missing:
         listed = ", ".join(missing[:6]) + (" …" if len(missing) > 6 else "")
         return (
-            f"Choose the columns of {listed}. What stays without one is read as missing in every"
-            " row."
+            f"Choose the columns of {listed}. A feature without a column is read as missing "
+            "in every row."
         )
     if len(missing) > len(FIELDS) // 2:
         return f"{len(missing)} of the 39 features have no column; too few are left to train on."

@@ -116,9 +116,7 @@ def training_note(plan: Plan, stage: PlannedStage) -> str:
         return ""
     words = [f"from epoch {stage.from_epoch + 1}"] if stage.from_epoch else []
     if plan.scope != "all" and stage.name != "head":
-        words.append(
-            f"{SCOPE_TITLES[plan.scope]} alone: {format_compact(stage.trained_parameters)}"
-        )
+        words.append(f"{SCOPE_TITLES[plan.scope]} only: {format_compact(stage.trained_parameters)}")
     if stage.lr_scale != 1:
         words.append(f"rate × {stage.lr_scale:.2g}")
     return ", ".join(words)

@@ -52,7 +52,7 @@ def _progress_text(errand: tasks.BackgroundTask, doing: str) -> str:
     if errand.stopping:
         return "Stopping"
     if errand.progress is None:
-        return "Waiting for others to end"
+        return "Waiting for other tasks to finish"
     if not errand.progress:
         return f"{doing}: starting, which takes some seconds"
     return f"{doing}: {errand.progress:.0%}"

@@ -84,7 +84,12 @@ def training_fields(
     st.caption(_describe_preset(preset, rows, settings))
     with st.grid(3, min_column_width=150):
         epochs = _number(
-            prefix, "epochs", "Epochs", 1, 1000, "Most passes over the rows; the best one is kept."
+            prefix,
+            "epochs",
+            "Epochs",
+            1,
+            1000,
+            "Maximum number of passes over the rows; the weights of the best epoch are kept.",
         )
         batch_size = _number(
             prefix,
@@ -92,7 +97,7 @@ def training_fields(
             "Batch size",
             1,
             1_000_000,
-            "Rows a step; fewer give noisier steps.",
+            "Rows per step; fewer give noisier steps.",
         )
         learning_rate = st.number_input(
             "Learning rate",
@@ -105,7 +110,8 @@ def training_fields(
             args=(prefix,),
             persist_state="session",
             help=(
-                "Adam's step size. Larger learns faster and forgets more; too large never settles."
+                "Adam's step size. A larger one learns faster and forgets more; too large a "
+                "one never converges."
             ),
         )
         stopping = (
@@ -134,8 +140,8 @@ def training_fields(
             args=(prefix,),
             persist_state="session",
             help=(
-                "Pulls weights towards zero, apart from the gradient (AdamW); 0 for none. Frozen"
-                " stages are spared."
+                "Shrinks weights towards zero, decoupled from the gradient (AdamW); 0 for "
+                "none. Frozen stages are not affected."
             ),
         )
         validation_share = st.number_input(
@@ -149,8 +155,8 @@ def training_fields(
             args=(prefix,),
             persist_state="session",
             help=(
-                "Share of the training and validation rows that validates. Empty: the cut the"
-                " dataset came with."
+                "Share of the training and validation rows used for validation. Empty: as "
+                "the dataset was split."
             ),
         )
         seed = _seed(prefix) if with_seed else 0
@@ -250,7 +256,7 @@ def _parse_setting(pair: str) -> tuple[str, Any]:
         kind = float if name == "validation_share" else type(getattr(TrainSettings, name))
         with suppress(ValueError):
             return name, value == "True" if kind is bool else kind(value)
-    raise BadInput(f"{pair[:40]!r} is no setting of the training.")
+    raise BadInput(f"{pair[:40]!r} is not a training setting.")
 
 
 def _read_url(prefix: str) -> None:
@@ -328,15 +334,15 @@ def _seed(prefix: str) -> int | None:
         key=f"{prefix}_seed",
         persist_state="session",
         help=(
-            "Of new weights, the row order and dropout. Another one shows how much is training"
-            " noise."
+            "Random seed of new weights, row order and dropout. Other seeds show how much "
+            "is training noise."
         ),
     )
 
 
 def _required(value: N | None, what: str) -> N:
     if value is None:
-        raise BadInput(f"The field for the {what} is empty; put a number in.")
+        raise BadInput(f"Enter the {what}.")
     return value
 
 

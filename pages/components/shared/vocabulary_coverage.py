@@ -39,11 +39,8 @@ def coverage_warning(fields: list[FieldCoverage], freeze_depth: int) -> str | No
         " values.** "
     )
     if freeze_depth:
-        return (
-            known
-            + "Freezing its embedding freezes noise: to it, all those values are one and the same."
-        )
-    return known + "To it they are all one value, so even full fine-tuning cannot tell them apart."
+        return known + "Freezing its embedding freezes noise: all those values share one vector."
+    return known + "They all share one id, so even full fine-tuning cannot distinguish them."
 
 
 def lacks_real_values(dataset: Dataset, card: BackboneCard) -> bool:

@@ -125,8 +125,8 @@ def _depth_card(card: BackboneCard) -> list[int]:
             label_visibility="collapsed",
             wrap=True,
             help=(
-                "Each depth becomes an arm: so many stages from the input keep their weights, the"
-                " others train."
+                "Each depth becomes an arm: that many stages, counted from the input, are "
+                "frozen; the others train."
             ),
         )
         titles = ", ".join(escape_markdown(stage.title) for stage in card.stages)
@@ -144,8 +144,7 @@ def _card(name: str, why_not: str) -> dict[str, object] | None:
         disabled=bool(why_not),
         persist_state="session",
         help=(
-            "Adds this strategy to the sweep, with as many runs as there are seeds, sizes and"
-            " rates."
+            "Adds this strategy to the sweep, with one run per seed, target size and learning rate."
         ),
     )
     show_strategy_summary(name)

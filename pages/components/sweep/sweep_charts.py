@@ -31,7 +31,7 @@ from pages.components.shared.common import show_missing_metrics, workspace
 HEIGHT = 380
 MAX_LINES = 7
 """Arms in overlays and lines: as many as there are colours."""
-BASELINE_HELP = "The reference: every arm's difference is to this one."
+BASELINE_HELP = "The baseline: every other arm's difference is from this one."
 METRIC_WORDS = {"auc": "AUC", "log_loss": "log loss"}
 DIRECTION_NOTES = {"auc": "", "log_loss": " :gray[· lower is better]"}
 CURVES = {"validation_loss": "Validation log loss (nats)", "validation_auc": "Validation AUC"}
@@ -53,16 +53,17 @@ def sweep_charts(
     setting = _choose_setting(settings)
     shown = results_in_setting(results, setting)
     st.caption(
-        "Thin intervals: other test rows (mean of DeLong's 95 % intervals; AUC alone). Thick ones:"
-        " other seeds (mean ± one standard deviation). Two arms whose intervals overlap may still"
-        " differ, as both stand on the same rows: the verdicts say so."
+        "Thin intervals: test-row noise (mean of DeLong's 95 % intervals; AUC only). Thick "
+        "intervals: seed noise (mean ± one standard deviation). Arms whose intervals "
+        "overlap may still differ, since all are measured on the same rows: see the "
+        "verdicts."
     )
     show_missing_metrics(missing_auc_sentences(shown))
     tall = 110 + 34 * len(titles)
     for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
         with column:
-            st.markdown(f"**Every arm's {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
-            alt = f"Every arm's {METRIC_WORDS[metric]} on target and source test rows"
+            st.markdown(f"**By arm: {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
+            alt = f"By arm: {METRIC_WORDS[metric]} on target and source test rows"
             chart(
                 cached_figure_json(arms_figure, tuple(titles), tuple(shown), metric),
                 f"sweep-arms-{metric}",
@@ -72,10 +73,8 @@ def sweep_charts(
     if sum(is_freeze_depth(one) for one in shown) > 1:
         for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
             with column:
-                st.markdown(
-                    f"**Freeze depth against {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}"
-                )
-                alt = f"Freeze depth against {METRIC_WORDS[metric]}"
+                st.markdown(f"**Freeze depth and {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
+                alt = f"Freeze depth and {METRIC_WORDS[metric]}"
                 chart(
                     cached_figure_json(depth_figure, tuple(shown), metric),
                     f"sweep-depth-{metric}",
@@ -108,12 +107,12 @@ def _choose_setting(settings: Sequence[str]) -> str:
 
 def forgetting_chart(shown: Sequence[ArmResult]) -> None:
     """Draw adaptation to the target by forgetting of the source."""
-    st.markdown("**Adaptation against forgetting**")
-    alt = "Change in target AUC against change in source AUC, from the backbone before"
+    st.markdown("**Adaptation and forgetting**")
+    alt = "Change in target AUC by change in source AUC, relative to the backbone"
     chart(cached_figure_json(forgetting_figure, tuple(shown)), "sweep-forgetting", HEIGHT, alt)
     st.caption(
-        "The backbone as it was lies where the two lines cross: above it an arm adapted to the"
-        " target, left of it the arm forgot some of the source."
+        "The backbone is where the two lines cross. An arm above it adapted to the target; "
+        "an arm to its left forgot some of the source."
     )
 
 
@@ -122,7 +121,7 @@ def cost_chart(shown: Sequence[ArmResult]) -> None:
     with st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
     ):
-        st.markdown("**Quality against cost**", width="content")
+        st.markdown("**Quality by cost**", width="content")
         cost = st.segmented_control(
             "Cost",
             [*COST_AXES],
@@ -136,15 +135,15 @@ def cost_chart(shown: Sequence[ArmResult]) -> None:
             key="cost",
             bind=url_state.BOUND,
             label_visibility="collapsed",
-            help="What the figure holds quality against. It changes no result.",
+            help="The cost on the horizontal axis. It changes no result.",
         )
-    alt = "AUC on target test rows against cost"
+    alt = "AUC on target test rows by cost"
     chart(
         cached_figure_json(auc_by_cost_figure, tuple(shown), str(cost)), "sweep-cost", HEIGHT, alt
     )
     st.caption(
-        "The frontier joins arms that nothing cheaper reaches. A step of it smaller than the"
-        " intervals above is noise."
+        "The frontier connects arms that no cheaper arm matches. Steps smaller than the "
+        "intervals above are noise."
     )
 
 
@@ -166,7 +165,7 @@ def _learning_and_size_curves(
         title for title in (reference, *options[:3], "from scratch") if title in options
     )
     picked = st.multiselect(
-        "Arms in the lines below",
+        "Arms in the curves below",
         options,
         default=[*first],
         max_selections=MAX_LINES,
@@ -180,13 +179,13 @@ def _learning_and_size_curves(
         lines = [one for one in results if one.learning_rate == rate]
         for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
             with column:
-                st.markdown(
-                    f"**Target rows against {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}"
-                )
+                st.markdown(f"**Target rows and {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
                 figure = cached_figure_json(
                     target_sizes_figure, tuple(lines), (*picked, "zero-shot"), metric
                 )
-                alt = f"Target rows that trained against {METRIC_WORDS[metric]} on target test rows"
+                alt = (
+                    f"Number of target training rows and {METRIC_WORDS[metric]} on target test rows"
+                )
                 chart(figure, f"sweep-sizes-{metric}", HEIGHT, alt)
 
 

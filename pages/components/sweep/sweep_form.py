@@ -54,7 +54,7 @@ JUST_LAUNCHED = "sweep_launched"
 """In the session, until its page is shown: a sweep was just launched from wherever the form was
 scrolled to."""
 HALVING_TITLES = {
-    0: "off: all to the end",
+    0: "off: train all arms to the end",
     2: "keep the best half",
     3: "keep the best third",
     4: "keep the best quarter",
@@ -122,7 +122,7 @@ def _settings_by_size(
 
 def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], int]:
     """Return (number of seeds, target sizes, learning rates, halving factor)."""
-    st.markdown("##### Every arm, over")
+    st.markdown("##### Runs of every arm")
     rows = {part.part: part.rows for part in dataset.parts}
     there = rows["target_train"] + rows["target_validation"]
     sizes = [size for size in TARGET_SIZES if size < there]
@@ -140,8 +140,8 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             key="seeds",
             persist_state="session",
             help=(
-                "Each seed is another new head, row order and dropout. One seed cannot tell luck"
-                " from strategy."
+                "Each seed gives another new head, row order and dropout. One seed cannot "
+                "separate chance from the effect of a strategy."
             ),
         )
         chosen = st.pills(
@@ -153,8 +153,8 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             persist_state="session",
             wrap=True,
             help=(
-                "The last so many rows to train and validate on; smaller sizes lie within larger"
-                " ones."
+                "Number of rows, from the end, to train and validate on; smaller sizes are "
+                "subsets of larger ones."
             ),
         )
         rates = st.text_input(
@@ -163,8 +163,8 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             key="sweep_rates",
             persist_state="session",
             help=(
-                "Several, such as 1e-3, 3e-4, run every arm with each. Empty: the one under Head"
-                " and training."
+                "Every arm runs with each of these, such as 1e-3, 3e-4. Empty: the one "
+                "under Head and training."
             ),
         )
         halving = st.selectbox(
@@ -174,16 +174,17 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             key="sweep_halving",
             persist_state="session",
             help=(
-                "Saves time: after a few epochs, and again later, only the arms with the lowest"
-                " validation loss (mean over seeds) train on. The others end there, are marked so,"
-                " and their numbers are of that epoch. An arm that starts slowly may be ended too"
-                " soon: leave it off for a last comparison. Controls train to the end."
+                "Saves time: after a few epochs, and again later, only the arms with the "
+                "lowest validation loss (mean over seeds) continue. The others stop there, "
+                "are marked as stopped, and report the metrics of that epoch. An arm that "
+                "starts slowly may be stopped too early, so leave it off for a final "
+                "comparison. Controls train to the end."
             ),
         )
     if seeds is None:
-        raise BadInput("The field for the number of seeds is empty; put a number in.")
+        raise BadInput("Enter the number of seeds.")
     if not chosen:
-        raise BadInput("No number of target rows is chosen; choose at least one.")
+        raise BadInput("Choose at least one number of target rows.")
     if not sizes:
         st.caption(
             f"Smaller targets than all {format_int(there)} rows can be chosen from "
@@ -262,7 +263,7 @@ def _make_spec(
     halving: int,
 ) -> SweepSpec:
     if not arms:
-        raise BadInput("Nothing is ticked; tick at least one freeze depth or strategy.")
+        raise BadInput("Select at least one freeze depth or strategy.")
     train, differ = by_size[-1], len(set(by_size)) > 1
     return SweepSpec(
         dataset.id,
@@ -293,7 +294,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
             for size, train in zip(spec.target_sizes, spec.train_by_size, strict=True)
         ]
         st.caption(
-            "\n".join(["By the preset auto each target size has its own settings:", "", *lines])
+            "\n".join(["With the preset auto each target size has its own settings:", "", *lines])
         )
     suggestion = _free_name(f"{card.name} on {dataset.name}")
     name = (
@@ -302,7 +303,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
             placeholder=suggestion,
             key="sweep_name",
             max_chars=64,
-            help="What lists and commands call the sweep; it changes no result.",
+            help="The name in lists and commands. It changes no result.",
         )
         or suggestion
     )
@@ -319,13 +320,13 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         st.rerun()
     if len(spec.seeds) == 1:
         st.caption(
-            ":material/info: With one seed the verdicts hold for that seed's luck alone; "
-            "three tell more."
+            ":material/info: With one seed the verdicts do not account for seed noise; "
+            "three are better."
         )
     if len(spec.arms) == 1:
         st.caption(
-            ":material/info: One arm alone is held against nothing; tick another, such as a"
-            " control."
+            ":material/info: One arm has nothing to be compared with; select another, such "
+            "as a control."
         )
     show_command(sweep_command_line(workspace(), spec, check_name(name, "sweep")))
 

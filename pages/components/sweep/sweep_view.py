@@ -96,14 +96,14 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
         if st.button(
             "Compare runs",
             icon=":material/compare_arrows:",
-            help="Every finished run in the table of runs.",
+            help="Opens every finished run in the table of runs.",
         ):
             done = [run.id for run in runs if run.status == "done"]
             st.switch_page("compare.py", query_params={"runs": ",".join(done)})
     if own and (_resumable(runs) or any(run.status == "queued" for run in runs)):
         st.caption(
-            "This sweep was started on the command line, which carries it out itself; the same"
-            " command with the same name goes on with it."
+            "This sweep was started on the command line, which runs it itself; the same "
+            "command with the same name continues it."
         )
 
 
@@ -140,11 +140,11 @@ def _add_seeds(sweep: Sweep) -> None:
             2,
             key="sweep_more",
             help=(
-                "More seeds tell training noise from real differences better; every arm runs once"
-                " more for each."
+                "More seeds separate training noise from real differences better; every arm "
+                "runs once more for each."
             ),
         )
-        st.caption(f"It has {len(sweep.spec.seeds)} now. Arms that have them are not run again.")
+        st.caption(f"It has {len(sweep.spec.seeds)} seeds now. Finished runs are not repeated.")
         if guarded_button("Add them", type="primary", key="sweep_extend"):
             with catch_errors():
                 extend_sweep(workspace(), sweep, int(seeds or 0))
@@ -180,8 +180,8 @@ def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
     )
     spent = sum(run.result["seconds"]["total"] for run in done if run.result)
     st.markdown(
-        f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)} of "
-        f"work. {rest}"
+        f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)}, "
+        f"total. {rest}"
     )
     messages = dict.fromkeys(run.message for run in runs if run.status == "failed" and run.message)
     for message in [*messages][:3]:
@@ -203,7 +203,7 @@ def _describe_activity(
             )
         if lane != CLUSTER_QUEUE and not is_worker_alive(workspace(), lane):
             return "the worker is starting, which takes some seconds"
-        return "the worker takes the next one"
+        return "the worker is starting the next run"
     words = escape_markdown("; ".join(_run_title(sweep, run) for run in running[:2]))
     if len(done) > 1:
         mean = sum(run.result["seconds"]["total"] for run in done if run.result) / len(done)
@@ -244,7 +244,7 @@ def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
             runs, results, sentences_by_setting(sentences, settings, verdicts), reference
         )
     with st.columns([2, 5])[0]:
-        choose_text("Held against", titles, "against", BASELINE_HELP)
+        choose_text("Compared with (baseline)", titles, "against", BASELINE_HELP)
     _show_table(sweep_table(places, results, verdicts, reference))
     _show_downloads(sweep, runs, results, verdicts, reference)
     if results:
@@ -299,7 +299,7 @@ def _show_verdicts(
         if out
         else ""
     )
-    st.markdown(f"**What the numbers allow to say**{mark}")
+    st.markdown(f"**What the results support**{mark}")
     if any(said.values()):
         for setting, sentences in said.items():
             if sentences:
@@ -309,15 +309,16 @@ def _show_verdicts(
     elif len({result.title for result in results}) < 2 and (
         out or len({arm_of_run(run).title for run in runs}) > 1
     ):
-        wait = "They come as runs finish." if out else "Resume the sweep to get there."
-        st.markdown(f"Nothing yet: it takes a finished run of two arms to compare. {wait}")
+        wait = "They appear as runs finish." if out else "Resume the sweep to get there."
+        st.markdown(f"Nothing yet: a comparison needs finished runs of two arms. {wait}")
     else:
-        st.markdown("Nothing: a sweep of one arm compares nothing.")
+        st.markdown("Nothing: this sweep has only one arm.")
     st.caption(
-        f"On the same target test rows: each arm against {escape_markdown(reference)}, and against"
-        " the arm that leads on validation rows. AUC by DeLong, log loss by paired bootstrap, both"
-        " over the seeds as well; p-values are adjusted by Holm over all comparisons of the sweep."
-        " Where p is 0.05 or more, nothing is ranked."
+        "On the same target test rows, each arm is compared with "
+        f"{escape_markdown(reference)}, and with the arm that is best on validation rows. "
+        "AUC by DeLong, log loss by paired bootstrap, both also over seeds; p-values are "
+        "Holm-adjusted over all comparisons of the sweep. Where p is 0.05 or more, nothing "
+        "is ranked."
     )
 
 
@@ -328,13 +329,13 @@ def _show_table(table: pd.DataFrame) -> None:
         placeholder="–",
         hide_index=True,
         height=min(35 * (len(table) + 1) + 3, 600),
-        alt="Arms of the sweep with their metrics, differences to the reference and verdicts",
+        alt="Arms of the sweep with their metrics, differences from the baseline and verdicts",
         column_config={
             "Arm": st.column_config.TextColumn(pinned=True),
             "Setting": st.column_config.TextColumn(
                 help="Learning rate and target rows, where the sweep has several"
             ),
-            "Runs": st.column_config.TextColumn(width=118, help="Seeds done, of those asked for"),
+            "Runs": st.column_config.TextColumn(width=118, help="Seeds done, of those requested"),
             "Target AUC": st.column_config.NumberColumn(
                 format="%.4f", help="Mean over seeds, on target test rows"
             ),
@@ -342,7 +343,7 @@ def _show_table(table: pd.DataFrame) -> None:
                 format="%.4f", help="Standard deviation over seeds"
             ),
             "Source AUC": st.column_config.NumberColumn(
-                format="%.4f", help="On source test rows: what was kept"
+                format="%.4f", help="On source test rows; a drop means forgetting"
             ),
             "Source ±": st.column_config.NumberColumn(
                 format="%.4f", help="Standard deviation over seeds"
@@ -351,14 +352,14 @@ def _show_table(table: pd.DataFrame) -> None:
                 format="%.4f", help="Mean over seeds, on target test rows"
             ),
             "Verdict": st.column_config.TextColumn(
-                width=130, help="On target AUC, against the reference"
+                width=130, help="On target AUC, compared with the baseline"
             ),
-            "ΔAUC": st.column_config.TextColumn(width=68, help="Target AUC less the reference's"),
+            "ΔAUC": st.column_config.TextColumn(width=68, help="Target AUC minus the baseline's"),
             "95 % interval": st.column_config.TextColumn(
                 width=140,
                 help=(
-                    "Of the difference in AUC, by itself; the verdict counts in how much is"
-                    " compared"
+                    "Of the difference in AUC, unadjusted; the verdict is adjusted for the "
+                    "number of comparisons"
                 ),
             ),
             "ECE": st.column_config.NumberColumn(
@@ -368,9 +369,9 @@ def _show_table(table: pd.DataFrame) -> None:
             "Trained": st.column_config.NumberColumn(
                 width=80, format="localized", help="Parameters trained"
             ),
-            "Seconds": st.column_config.NumberColumn(format="%.1f", help="Mean of a run"),
+            "Seconds": st.column_config.NumberColumn(format="%.1f", help="Mean per run"),
             "Compare": st.column_config.LinkColumn(
-                "Open", width=72, display_text="Compare", help="The runs of the arm side by side"
+                "Open", width=72, display_text="Compare", help="Compare the runs of this arm"
             ),
         },
     )
