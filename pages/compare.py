@@ -67,7 +67,7 @@ try:
         ticked = run_table(of_rows, table, before, selection_round())
     else:
         st.info("No run matches the filters; remove some.", icon=":material/filter_alt:")
-    # What is chosen stays chosen behind a filter: one looks for the next run to choose.
+    # Runs stay selected when a filter hides them: users filter to find the next run to select.
     shown = {run.id for run in filtered}
     hidden = [run_id for run_id in before if run_id not in shown]
     kept = {*ticked, *hidden}

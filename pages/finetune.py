@@ -170,8 +170,8 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
             launch(dataset, card, plan, dataclasses.replace(request, options=arm.options))
             show_plan_table(plan, train.learning_rate)
     render_ack_field()
-    # Worker and browser warm up while the user still reads: the first loss then comes within a
-    # second of the launch.
+    # Start the worker and load plotly now: the first loss then appears within a second of the
+    # launch.
     preload_charts()
     if train:
         ensure_worker(workspace(), queue_for_device(train.device))

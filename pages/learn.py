@@ -143,7 +143,7 @@ def siblings(run: Run) -> list[Run]:
     }
     for other in RunStore(workspace()).list("done", "finetune"):
         strategy = other.request["strategy"]
-        # Zero-shot trains nothing, so only its rows must be the same.
+        # Zero-shot trains nothing, so only its dataset and backbone must be the same.
         alike = (
             settings(other)[:2] == settings(run)[:2]
             if strategy == "zero-shot"

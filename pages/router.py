@@ -64,11 +64,11 @@ PAGES = (
 )
 
 UPLOADERS.on_run_start(session_id())
-# The icon comes before the navigation, which would otherwise fetch the page's own from the network.
+# Set the icon before st.navigation, which would otherwise load the page's icon from the network.
 st.set_page_config(page_icon=str(PROJECT / "assets" / "icon.svg"), layout="wide")
 st.logo(str(PROJECT / "assets" / "logo.svg"), size="large")
 require_sign_in()
-st.html(PROJECT / "assets" / "ink.css")
+st.html(PROJECT / "assets" / "overrides.css")
 page = st.navigation(
     [
         st.Page(file, title=title, icon=icon, help=about, default=file == "home.py")
@@ -86,7 +86,7 @@ try:
     require_workspace_folder(workspace())
     page.run()
 except Exception as error:
-    # What one page cannot show in parts: the frame, and what is said above the page, stay.
+    # An error that no section of the page caught: navigation and notices stay usable.
     sentence = error_sentence(error)
     if sentence is None:
         raise

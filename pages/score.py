@@ -159,7 +159,7 @@ def form(run: Run) -> None:
     chosen = source()
     if chosen is None:
         return
-    # The rows of a sample are read as they were taken in.
+    # A sample is stored in Thaw's own format and needs no options.
     options = (
         DEFAULT_OPTIONS
         if chosen.checked

@@ -121,6 +121,6 @@ with catch_errors():
     else:
         sweep_view(chosen)
         if st.session_state.pop(JUST_LAUNCHED, False):
-            # The page stays the same to Streamlit, so it would stay scrolled as far as the long
-            # form was.
+            # For Streamlit it is the same page, so it would keep the scroll position of the long
+            # form.
             st.html(f"<script>{SCROLL_TO_TOP}</script>", unsafe_allow_javascript=True)

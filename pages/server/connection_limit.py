@@ -13,12 +13,11 @@ from typing import Any
 from pages.server.limits import max_open_files
 
 REQUEST_SECONDS = 15.0
-"""A connection without a complete request for so long is closed, be it new or between two
-requests."""
+"""A connection without a complete request for this long is closed, whether new or between requests."""
 ANSWER_SECONDS = 120.0
-"""A client that takes in nothing of its answer for so long is closed."""
+"""A connection whose client reads nothing of the response for this long is closed."""
 MESSAGE_BYTES = 2**21
-"""What a browser says at once: the values of all fields of a page."""
+"""Maximum size of a WebSocket message; a browser sends the values of all fields of a page at once."""
 CHECK_SECONDS = 1.0
 
 

@@ -21,8 +21,7 @@ _ANCESTOR = re.compile(r"https?://(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:([0-9]{1,5
 _INDEX = Path(streamlit.__file__).parent / "static" / "index.html"
 FIXED_HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    # Within the app a link still names the page it leads from, which the way back after signing in
-    # is read from.
+    # Within the app, requests keep their Referer, which return_after_sign_in.py needs.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -50,7 +49,7 @@ FIXED_HEADERS = {
         )
     ),
 }
-"""The same for every answer of every instance."""
+"""Headers that are the same for every response of every instance."""
 
 
 def parse_ancestors(text: str) -> tuple[str, ...]:
@@ -76,7 +75,7 @@ def security_headers(ancestors: Sequence[str] = ()) -> dict[str, str]:
     Args:
         ancestors: origins that may frame the app.
     """
-    # X-Frame-Options cannot name a site.
+    # X-Frame-Options cannot name a site, so it is left out where sites may frame the app.
     framing = {} if ancestors else {"X-Frame-Options": "DENY"}
     return {**FIXED_HEADERS, **framing, "Content-Security-Policy": content_policy(ancestors)}
 
@@ -89,9 +88,9 @@ def content_policy(ancestors: Sequence[str] = ()) -> str:
     hashes = [_source_hash(script) for script in (*inline, *INLINE_SCRIPTS)]
     rules = {
         "default-src": ["'self'"],
-        # Streamlit loads a component's script from a blob, and plotly compiles what draws parallel
-        # coordinates: both take a script that runs already. Scripts that a page's text would bring
-        # along stay out.
+        # Streamlit loads component scripts from blobs, and plotly compiles code for parallel
+        # coordinates. Both need a script that is already running; scripts in a page's text stay
+        # blocked.
         "script-src": ["'self'", "blob:", "'unsafe-eval'", *hashes],
         "style-src": ["'self'", "'unsafe-inline'"],
         "img-src": ["'self'", "data:", "blob:"],

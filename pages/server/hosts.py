@@ -113,7 +113,8 @@ class SameOriginOnly:
             await refuse(scope, receive, send, 403, "This page was not served by the app.")
             return
         if scope["type"] == "websocket" and origin is not None:
-            # Streamlit compares them once more, and does not know the address outside of a proxy.
+            # Streamlit compares origin and host again and does not know the address outside of a
+            # proxy.
             scope = {**scope, "headers": _with_host(scope["headers"], urlsplit(origin).netloc)}
         await self.app(scope, receive, send)
 

@@ -62,8 +62,7 @@ async def _clean_up_periodically(watch: ConnectionLimit) -> None:
     while True:
         await asyncio.sleep(CHECK_SECONDS)
         watch.close_idle()
-        # A tab that lost its connection comes back within this time, and finds what it has
-        # uploaded.
+        # A tab that lost its connection may return within this time and needs its uploads.
         drop_unused_uploads(
             UPLOADERS,
             unused_since,

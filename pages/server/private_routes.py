@@ -14,10 +14,9 @@ from pages.components.shared.sign_in import allowed_users, is_allowed, sign_in_e
 from pages.server.hosts import LOCAL_NAMES, refuse, route_of
 
 METRICS_ROUTE = re.compile("/_stcore/(metrics|script-health-check)/?")
-"""What tells how many people use the app, and how much memory it takes."""
+"""Routes that reveal how many people use the app and how much memory it uses."""
 MEDIA_ROUTE = re.compile("/media/.*")
-"""What pages draw and give away. (An upload takes a page that asks for a file, and so someone who
-is signed in.)"""
+"""Figures and downloads. (Uploads need a page that shows an uploader, and so a signed-in user.)"""
 
 
 class PrivateRoutes:

@@ -10,12 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core.workspace import PROJECT
 
 LOGIN, CALLBACK = "/auth/login", "/oauth2callback"
-"""Streamlit's own addresses: the browser goes to the first to sign in, and the provider sends it
-back to the second."""
+"""Streamlit's own routes: the first starts the sign-in, the provider redirects to the second."""
 COOKIE_NAME = "thaw_way_back"
 COOKIE_SECONDS = 900
 MAX_LINK_LENGTH = 2000
-"""Letters of a link that are kept, so that a cookie can hold it."""
+"""Maximum length of a stored link, so that it fits into a cookie."""
 PAGES = frozenset(path.stem for path in (PROJECT / "pages").glob("[!_]*.py")) - {"home", "router"}
 
 

@@ -9,7 +9,7 @@ from pages.server.hosts import refuse
 from pages.server.limits import max_open_files
 
 FIRST_MESSAGE_SECONDS = 20
-"""A browser's page asks for its first drawing at once."""
+"""A WebSocket must send its first message within this time; a browser does so at once."""
 FULL_SENTENCE = "This Thaw has as many open pages as it can serve; close some, or try again later."
 
 

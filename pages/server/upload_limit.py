@@ -24,20 +24,18 @@ from pages.server.limits import max_memory_bytes
 
 ROUTE = re.compile("/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
 FILES_PER_SESSION = 2
-"""Files of one session held at once; the oldest makes room. A page shows no more uploaders than
-that."""
+"""Files of one session in memory; the oldest is dropped first. No page shows more uploaders."""
 IDLE_SECONDS = 30
-"""A body of which nothing comes for so long is given up."""
+"""A body that sends nothing for this long is aborted."""
 WINDOW_SECONDS, WINDOW_BYTES = 60, 65_536
-"""A body that brings fewer bytes within any such time is given up: it would hold its place for
-hours."""
+"""A body that sends fewer bytes in any such window is aborted: it would occupy its place for hours."""
 LINGER_SECONDS = 2
-"""For so long the rest of a refused body is read and dropped, since a client that still sends hears
-no answer."""
+"""How long the rest of a refused body is read and dropped: a client that is still sending does not
+read the answer."""
 HIDDEN_UPLOADER_SECONDS = 5
-"""For so long a file stays in memory when its uploader has left the page."""
+"""How long a file stays in memory after its uploader has left the page."""
 FRAMING_BYTES = 2**20
-"""Bytes that the body of an upload may have beside the file's."""
+"""Bytes that the body of an upload may have in addition to the file."""
 
 
 class UploaderRegistry:
@@ -49,7 +47,7 @@ class UploaderRegistry:
 
     def __init__(self) -> None:
         self._shown: dict[str, bool] = {}
-        """By session: whether the run under way (or else the last one) has shown an uploader."""
+        """By session: whether the current (or last) script run has drawn an uploader."""
 
     def on_run_start(self, session: str) -> None:
         """A script run starts; an uploader of the previous run is still on the screen."""
@@ -128,13 +126,13 @@ class UploadLimit:
         self.app = app
         self.shown = shown
         self._coming: list[_Body] = []
-        """Bodies on their way."""
+        """Uploads in progress."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an upload on with a body that is counted and timed; everything else unchanged."""
         match = ROUTE.fullmatch(route_of(scope)) if scope.get("method") == "PUT" else None
-        # Streamlit itself refuses, with its body unread, an upload for a session that is not
-        # connected.
+        # Streamlit itself refuses an upload for a session that is not connected, without reading
+        # it.
         if match is None or not (
             is_read_only() or runtime.get_instance().is_active_session(match["session"])
         ):

@@ -17,11 +17,12 @@ def architecture_fields(architecture: str) -> dict[str, Any]:
     with st.grid(2, min_column_width=150):
         for name in own:
             if name not in switches:
-                # Keys carry the architecture, so that each keeps its own defaults.
+                # The key contains the architecture, so that each architecture keeps its own
+                # defaults.
                 values[name] = setting_field(
                     SETTING_FIELDS[name], defaults[name], f"pt_{architecture}_{name}"
                 )
-    # A switch's label stands beside it and wants the whole width.
+    # The label of a switch is next to it and needs the full width.
     for name in switches:
         values[name] = setting_field(
             SETTING_FIELDS[name], defaults[name], f"pt_{architecture}_{name}"

@@ -23,7 +23,7 @@ from pages.components.shared.uploads import file_uploader, save_upload
 from pages.server.upload_limit import forget_upload
 
 MIN_CARDS_FOR_FILTERS = 4
-"""Cards from which on filters are offered; fewer are seen at a glance."""
+"""Number of cards from which filters are shown; fewer fit on a screen."""
 IMPORT_HELP = (
     f"A zip archive from Export here or from `{PROGRAM} export-backbone`: card.json,"
     " model.safetensors, preprocessing and vocabulary. Shapes, vocabulary and hashes are checked"
@@ -42,7 +42,7 @@ def backbone_shelf(
     """
     if name := st.session_state.pop("imported_backbone", None):
         st.success(f"**{escape_markdown(name)}** was imported.", icon=":material/check_circle:")
-        # It keeps its maker's date, and so may stand anywhere.
+        # The card keeps its original date, so it may appear anywhere in the list; find it by name.
         st.session_state["shelf_find"] = name
     if not cards:
         st.info(

@@ -37,7 +37,7 @@ from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
 
 DEFAULT_ARCHITECTURE = "dnn"
 MASK_SHARES = (0.1, 0.3)
-"""The range the paper tries."""
+"""The range that the paper tries."""
 
 
 def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
@@ -203,7 +203,7 @@ def launch_button(request: PretrainRequest | None, dataset: Dataset) -> None:
     if request is None:
         return
     if pressed:
-        # Settings that make no network are refused here, not minutes later by a worker.
+        # Refuse settings that cannot build a network now, not minutes later in the worker.
         count_in_background(workspace(), dataset, {request.architecture: request.settings})
         run = submit_pretrain(workspace(), request)
         st.switch_page("run.py", query_params={"run": run.id})

@@ -30,7 +30,7 @@ from pages.components.shared.stack import draw_stages
 POLL_SECONDS = 0.3
 PENDING = "…"
 REFERENCE_ARCHITECTURE = "dnn"
-"""What every architecture is measured against."""
+"""The architecture that the others' operations are compared with."""
 OPERATIONS_HELP = (
     "Operations in the matrix products of one row's forward pass; a multiply-add counts as "
     "two. Embedding lookups count as zero."
@@ -200,7 +200,7 @@ def cost_row(
 ) -> dict[str, Any]:
     """Return one row of the cost table."""
     about_it = ARCHITECTURES[cost.architecture]
-    # Networks that look at pictures have none.
+    # Image networks have no embedding.
     embedding = sum(stage.parameters for stage in cost.stages if stage.name == "embedding")
     values = {
         "Architecture": about_it.title,

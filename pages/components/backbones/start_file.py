@@ -4,7 +4,7 @@ from core.training.objectives import INITIALISATIONS
 from pages.components.shared.uploads import upload_field
 
 SUFFIXES = {"vectors": (".txt.gz", ".gz", ".txt"), "weights": (".weights.h5", ".h5")}
-"""Endings a start's file may have; the copy gets the first that fits, since readers go by it."""
+"""Extensions of the file; the copy gets the first that matches, because readers decide by it."""
 
 
 def start_file(start: str) -> str:

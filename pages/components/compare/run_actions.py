@@ -22,7 +22,7 @@ from pages.components.shared.common import (
 from pages.components.shared.report_download import report_download
 
 MAX_NAMED = 10
-"""Chosen runs up to which a dialog names each of them."""
+"""Maximum number of runs that a dialog lists by name."""
 
 
 def join_ids(runs: list[Run]) -> str:

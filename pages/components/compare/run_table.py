@@ -42,7 +42,7 @@ NUMBER_COLUMNS = {
     "Seconds": st.column_config.NumberColumn(format="%.1f"),
     "Memory, MB": st.column_config.NumberColumn(format="%.0f", help="Peak memory"),
 }
-"""Columns of numbers; those of an arm are means over its runs."""
+"""Numeric columns; for an arm, the mean over its runs."""
 
 
 def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
@@ -97,7 +97,7 @@ def run_table(
             selected.
         widget_version: a new number recreates the widget, as after a button selected all rows.
     """
-    # The widget is made anew when the set of rows changes, since it remembers rows by their place.
+    # The widget remembers selected rows by position, so it is recreated when the rows change.
     shown = hashlib.sha256(repr((list(ids), widget_version)).encode()).hexdigest()[:12]
     at_first = [place for place, of_row in enumerate(ids) if set(of_row) & set(chosen)]
     event = st.dataframe(

@@ -59,7 +59,7 @@ from pages.components.sweep.sweep_charts import (
 
 ALL_SETTINGS = "every setting"
 MAX_ARMS = 24
-"""With more arms than this, one setting is shown at first and not all of them."""
+"""With more arms than this, the default is one setting instead of all."""
 
 
 def side_by_side(runs: Sequence[Run]) -> None:
@@ -221,7 +221,8 @@ def _choose_arms(results: Sequence[ArmResult], reference: str) -> list[ArmResult
     By default all, or if there are too many: the baseline, the best, the controls and the next
     ones.
     """
-    # Zero-shot has no learning curve; last, it takes no colour away from those that have one.
+    # Zero-shot has no learning curve. It comes last, so that arms with a curve get the first
+    # colours.
     ordered = sorted(results, key=lambda one: one.strategy == "zero-shot")
     titles = [one.title for one in ordered]
     if len(titles) == 1:
@@ -237,7 +238,7 @@ def _choose_arms(results: Sequence[ArmResult], reference: str) -> list[ArmResult
     first = dict.fromkeys([reference, *leader[:1], *controls, *titles])
     most = MAX_LINES if len(titles) <= MAX_LINES else 5
     if not set(st.session_state.get("lines", ())) <= set(titles):
-        # Arms of other runs or of another setting were chosen: the choice begins anew.
+        # The choice names arms of other runs or of another setting: start again with the default.
         del st.session_state["lines"]
     picked = st.multiselect(
         "Arms shown below",
@@ -313,7 +314,7 @@ def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
     names_by_id = {one.id: one.name for one in list_datasets(workspace())} | backbone_names()
     flat = [_flatten_settings(arm.runs, names_by_id) for arm in arms]
     names = dict.fromkeys(name for one in flat for name in one)
-    # Zero-shot has no settings of a training, and so none that differs from the others'.
+    # Zero-shot has no training settings, so they cannot differ from the others'.
     trained = [arm.runs[0].request.get("strategy") != "zero-shot" for arm in arms]
 
     def values(name: str) -> set[str]:
@@ -353,7 +354,7 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
                 flat[f"{prefix}{name}".replace("_", " ")] = "–" if value is None else words
 
     request = runs[0].request
-    # Other strategies carry a depth of 0, which says nothing about what they freeze.
+    # Other strategies store a depth of 0, which does not describe what they freeze.
     hidden = () if request.get("strategy") == "depth" else ("freeze_depth",)
     if request.get("strategy") == "zero-shot":
         request = {name: request[name] for name in ("strategy", "dataset", "backbone")}
@@ -408,9 +409,9 @@ def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
         "**Settings and results** :gray[· one line per run; drag along an axis to filter; "
         "warm colours: high target AUC]"
     )
-    # By rank, for a single bad run would leave all others one colour.
+    # Colour by rank: with values, a single bad run would give all others the same colour.
     figure = parallel_coordinates_figure(axes, rankdata(auc))
-    # On a narrow screen the axes keep their distance, and one scrolls.
+    # On a narrow screen the axes keep their distance and the figure scrolls.
     wide = f".st-key-parallel .thaw-chart {{ min-width: {96 * len(axes)}px; }}"
     st.html(f"<style>.st-key-parallel {{ overflow-x: auto; }} {wide}</style>")
     with st.container(key="parallel"):

@@ -39,7 +39,7 @@ DOMAIN_TITLES = {
 }
 ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
 UPLOAD_KEY = "sample_upload"
-"""Key of the uploader."""
+"""Widget key of the uploader."""
 ACCEPTED_FORMATS = (
     "Text with 40 columns (39 without the label), CSV, Parquet or Feather; uncompressed, "
     "compressed or in an archive."
@@ -97,7 +97,7 @@ def add_sample() -> None:
         ),
     )
     if not lock_reason():
-        # So that the first file need not wait for it.
+        # Start the reader process now, so that the first file does not wait for it.
         reader_process.warm_up()
     {"upload": _upload_form, "path": _path_form, "simulate": _simulate_form}[way]()
     if offer := st.session_state.pop("offer", None):
@@ -137,8 +137,8 @@ def _upload_form() -> None:
 
 
 def _path_form() -> None:
-    # Whoever may change nothing must not read this machine's files either: what a file holds is
-    # shown here.
+    # A visitor of a read-only instance must not read this machine's files: their content is shown
+    # here.
     if reason := lock_reason():
         st.info(reason, icon=":material/visibility:")
         return
@@ -273,7 +273,7 @@ def _ingest(offer: PendingSample, simulated: bool = False) -> None:
         bar.empty()
         return
     except Exception:
-        # Such as a disk that is full: nobody would come back for the copy, which keeps it so.
+        # For example a full disk: nobody would delete the copy later, and the disk would stay full.
         if offer.is_upload:
             _drop_upload(offer.path)
         raise

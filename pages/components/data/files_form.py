@@ -41,7 +41,7 @@ from pages.components.shared.common import (
 from pages.components.shared.compute_slots import compute_slot
 
 NO_FILE = "none"
-"""In the address, where a role has no file."""
+"""In the URL, for a role without a file."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def _prepare(files: Mapping[str, Sample], spec: SplitSpec, min_count: int | None
     if pressed:
         run_prepare(lambda report: prepare_files(workspace(), files, spec, name, min_count, report))
     names = [sample.name for sample in files.values()]
-    # A name that two of them have is no name to find them by.
+    # A name that two samples share does not identify either of them.
     named = {
         role: one.name if names.count(one.name) == 1 else one.id for role, one in files.items()
     }

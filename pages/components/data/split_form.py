@@ -208,7 +208,7 @@ def describe_split(spec: SplitSpec, labelled: bool = True) -> str:
     if not labelled:
         return "No labels: all rows are source rows, for pretraining by RFD or MFP."
     if spec.method == "column":
-        # Not between backticks: a value may hold one, and what stands behind it would be Markdown.
+        # Not in backticks: a value may contain one, and what follows would be read as Markdown.
         values = ", ".join(
             f"“{escape_markdown(value)}”" if value else "missing" for value in spec.target_values
         )
@@ -232,7 +232,7 @@ def describe_split(spec: SplitSpec, labelled: bool = True) -> str:
 def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any]:
     """Draw the fields of SplitSpec that define target rows, and return their values."""
     key = f"method-{sample.id}"
-    # Not as its default: `_follow` sets it too.
+    # Set the state, not a default: `_apply_remedy` sets it too, and Streamlit warns about both.
     st.session_state.setdefault(key, "order")
     method = st.segmented_control(
         "Choose target rows by",
@@ -373,8 +373,7 @@ def min_count_field(key: str, split: Split | None) -> int | None:
         1,
         100_000,
         default,
-        # A key of its own for each default: a number that was typed stays as long as the default
-        # does.
+        # The key contains the default: a typed number is kept until the default changes.
         key=f"min_count-{key}-{default}",
         help=(
             "A value seen in fewer training rows shares one embedding with all other rare "

@@ -10,12 +10,12 @@ from pages.components.shared.stack import ICONS, draw_plan
 from pages.components.shared.widget_sync import set_value
 
 DEPTH_KEY = "depth"
-"""Key of the slider that the line follows and moves."""
+"""Widget key of the slider that the line follows and moves."""
 _LINE = st.components.v2.component(
     "thaw_freeze_line",
     html="<span></span>",
-    js=(PROJECT / "assets" / "freezeline.js").read_text(encoding="utf-8"),
-    # The picture lies outside, where a shadow root would not reach.
+    js=(PROJECT / "assets" / "freeze_line.js").read_text(encoding="utf-8"),
+    # The picture is outside of this component, where a shadow root could not reach it.
     isolate_styles=False,
 )
 

@@ -47,7 +47,7 @@ def choose_strategy(card: BackboneCard) -> Arm:
         if strategy == "depth"
         else Arm(strategy, 0, _options(card, strategy))
     )
-    # The slider is bound to the address itself.
+    # The depth has a parameter of its own: its slider is bound to the URL.
     url_state.write("strategy", "depth" if strategy == "depth" else format_arm(arm), "depth")
     return arm
 

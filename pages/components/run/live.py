@@ -20,7 +20,7 @@ from pages.components.shared.stall_warnings import show_stall_warnings
 
 TICK_SECONDS = 0.7
 WAITING_TICK_SECONDS = 0.1
-"""Until the first point: a look then costs little, and one waits for it."""
+"""Until the first point: polling costs little then, and the user is waiting for it."""
 SCORE_BY_OBJECTIVE = {
     "supervised": ("Validation AUC", "validation_auc", auc_figure),
     "rfd": ("Validation AUC of the detector", "validation_auc", auc_figure),
@@ -30,8 +30,7 @@ SCORE_BY_OBJECTIVE = {
         accuracy_figure,
     ),
 }
-"""Per objective: title, point name and figure of what it is scored by. Fine-tuning learns clicks
-too."""
+"""By objective: title, point name and figure of its metric. Fine-tuning uses "supervised"."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,14 @@ def _tick(run_id: str, shown_status: str, waiting: bool) -> None:
     store = RunStore(workspace())
     refresh_statuses(workspace(), store)
     run = store.get(run_id)
-    # The header lies outside this fragment and shows the status.
+    # The page's header, outside of this fragment, shows the status: rerun the page.
     if run.status != shown_status:
         st.rerun()
     points = store.points(run.id, *(POINT_NAMES if waiting else ("seconds",)))
     _show_progress(store, run, points)
     show_stall_warnings([run])
     _draw_panels(_panels(run, points) if waiting else _cached_panels(run_id))
-    # Drawn first: from here on it looks less often.
+    # The first points are drawn. Rerun the page to poll less often from now on.
     if waiting and points:
         st.rerun()
 
@@ -117,7 +116,7 @@ def show_learning_curves(run: Run, points: MetricSeries, best_step: int | None =
 def _panels(run: Run, points: MetricSeries, best_step: int | None = None) -> list[Panel]:
     objective = run.request.get("objective", "supervised")
     if objective == "none":
-        # Only the start learnt something, and has no validation rows.
+        # Only the initial weights were trained (word vectors), without validation rows.
         spoken = _alt_text("Loss", points, "train_loss")
         return [
             Panel(

@@ -74,11 +74,11 @@ METRIC_TITLES = {
 
 
 ScoreCurves = tuple[ThresholdTable, Curve, Curve, Curve, CalibrationBins]
-"""See `curves`."""
+"""See `cached_curves`."""
 
 
-# Resources: of data every rerun would get a copy, and of a million rows that takes longer than all
-# the rest.
+# cache_resource, not cache_data: that one copies on every rerun, which for a million rows takes
+# longer than everything else.
 @st.cache_resource(max_entries=16, show_spinner=False)
 def cached_predictions(path: str, modified: int, size: int) -> dict[str, np.ndarray]:
     """Return the arrays of a predictions file; `modified` and `size` are part of the cache key."""
@@ -91,7 +91,7 @@ def load_predictions(run: Run) -> dict[str, np.ndarray]:
     try:
         stat = path.stat()
     except OSError:
-        # Read without the cache, it says what is wrong.
+        # The read fails too, with a sentence about what is wrong.
         return read_predictions(workspace(), run.id)
     return cached_predictions(str(path), stat.st_mtime_ns, stat.st_size)
 
@@ -134,7 +134,7 @@ def result_view(run: Run) -> None:
         arrays = load_predictions(run)
         if run.kind != "pretrain":
             show_verdict(run, arrays)
-    # The metrics are in the store: they are there where the scores behind them are not.
+    # Metrics are in the database, so they can be shown even if the scores are missing.
     measured = (
         run.result["metrics"]
         if arrays is None
@@ -298,8 +298,7 @@ def threshold_view(run: Run, parts: list[str]) -> None:
     if f"{part}_before" in arrays and run.request.get("strategy") != "zero-shot":
         names[False] = "before"
     shown = {after: load_curves(run, part, name) for after, name in names.items()}
-    # The slider has three digits; where it stands, the table above counts at all digits of the
-    # threshold.
+    # The slider has three digits. At its default, use the exact threshold, as the table above does.
     exact = float(run.result["threshold"])
     at = {
         after: item[0].confusion_at(exact if threshold == default else threshold)

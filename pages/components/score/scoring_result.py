@@ -28,7 +28,7 @@ from pages.components.shared.drift import drift_view
 
 PREVIEW_ROWS = 100
 MAX_ROWS_SHOWN_WHOLE = 8
-"""Rows of a table that is shown whole."""
+"""Tables with at most this many rows are shown without scrolling."""
 DRIFT_PHRASES = {
     "little": "hardly differ",
     "some": "differ somewhat",

@@ -11,8 +11,8 @@ import streamlit as st
 
 from core.workspace import PROJECT
 
-# st.plotly_chart makes a new DOM node for every changed figure, so a live chart blinks and loses
-# its zoom.
+# st.plotly_chart creates a new DOM node for every changed figure, so a live chart flickers and
+# loses its zoom.
 _CHART = st.components.v2.component(
     "thaw_chart",
     html=(
@@ -20,11 +20,10 @@ _CHART = st.components.v2.component(
     ),
     css=".thaw-chart { width: 100%; }\n.thaw-chart-message { margin: 0; color: "
     "var(--st-red-text-color); }\n"
-    # Plotly puts a white glow around the ticks of parallel coordinates, which blurs them on a dark
-    # page.
+    # Plotly gives the ticks of parallel coordinates a white shadow, which blurs them in dark mode.
     ".thaw-chart .parcoords text { text-shadow: none !important; }\n",
     js=(PROJECT / "assets" / "chart.js").read_text(encoding="utf-8"),
-    # Plotly puts its styles into the document's head, which a shadow root would not see.
+    # Plotly adds its styles to the document's head, where a shadow root would not see them.
     isolate_styles=False,
 )
 

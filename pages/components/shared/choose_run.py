@@ -16,8 +16,8 @@ from pages.components.shared.common import (
 )
 
 MAX_OFFERED = 300
-"""Newest runs in the box; thousands would take every look at the page half a megabyte. Compare
-lists and finds all."""
+"""Newest runs in the box; thousands would add half a megabyte to every rerun. Compare lists all
+runs."""
 
 
 def choose_run(runs: Sequence[Run], unknown_sentence: Callable[[str], str]) -> Run:
@@ -35,7 +35,7 @@ def choose_run(runs: Sequence[Run], unknown_sentence: Callable[[str], str]) -> R
     taken = set()
     for run in {run.id: run for run in (*runs[:MAX_OFFERED], by_id[named])}.values():
         label = f"{run.name} · {format_datetime(run.created)} · {run.status}"
-        # The box tells its options apart by what they show.
+        # Streamlit identifies options by their label, so labels must be unique.
         names[run.id] = f"{label} · {run.id}" if label in taken else label
         taken.add(label)
     ids = list(names)

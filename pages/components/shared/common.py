@@ -21,7 +21,7 @@ from core.workspace import Workspace, open_workspace, require_workspace_folder
 
 P = ParamSpec("P")
 SIMULATED = ":violet-badge[:material/science: simulated]"
-"""For st.markdown, beside the name of anything simulated."""
+"""Markdown badge for anything simulated, next to its name."""
 
 STATUS_BADGES = {
     "queued": (":material/schedule:", "gray"),
@@ -34,7 +34,7 @@ STATUS_BADGES = {
 
 
 MAX_DAMAGE_SENTENCES = 50
-"""Sentences on damage that are shown."""
+"""Maximum number of sentences about damage."""
 
 
 @st.cache_resource(max_entries=1)
@@ -51,7 +51,7 @@ def show_error(error: ThawError) -> None:
 def show_disk_notice() -> None:
     """Says that the disk is full or read-only, on pages that go well without writing; others have
     failed with that."""
-    # Where there can be no workspace at all, the page has said so.
+    # If there is no workspace at all, the page has already shown that error.
     with suppress(ThawError):
         if sentence := explain_disk_problem(workspace().root):
             show_error(ThawError(sentence))
@@ -64,7 +64,7 @@ def show_damage_notice(shown: Sequence[str] = ()) -> None:
         require_workspace_folder(workspace())
         found = [str(error) for error in find_damaged(workspace()) if str(error) not in shown]
     except Exception as error:
-        # What keeps the whole workspace from being read is for the page itself to say.
+        # If the whole workspace cannot be read, the page itself shows that error.
         if error_sentence(error) is None:
             raise
         return
@@ -119,7 +119,7 @@ def bullet_list(sentences: Sequence[str]) -> str:
     own."""
     lines = []
     for sentence in sentences:
-        # Numbers stand in brackets behind each thing that is counted up.
+        # Each enumerated item is followed by its numbers in brackets.
         colon = sentence.rfind(": ", 0, sentence.find("(") + 1)
         parts = sentence[colon + 2 :].removesuffix(".").split("); ")
         if colon < 0 or len(parts) < 2:
@@ -150,7 +150,7 @@ def number_column_config(row: Mapping[str, object]) -> dict[str, Any]:
 def show_command(command: str) -> None:
     """Shows, folded, the command line that does what the page's button does."""
     with st.expander("The same on the command line", icon=":material/terminal:"):
-        # Without a language: highlighting has colours too pale to read on a light page.
+        # No language: the colours of syntax highlighting are too pale on a light page.
         st.code(command, language=None, wrap_lines=True)
 
 
@@ -199,7 +199,7 @@ def format_compact(number: float) -> str:
     if number < 1000:
         return f"{number:,.0f}"
     for factor, unit in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
-        # 999.5 rounds to 1000 and so belongs to the next unit.
+        # 999.5 rounds to 1000, which belongs to the next unit.
         if number / factor < 999.5 or unit == "G":
             return f"{number / factor:#.3g}".rstrip(".") + f" {unit}"
     raise AssertionError

@@ -100,7 +100,7 @@ def _cached_inspection(file: SourceFile, options: ReadOptions, need_label: bool)
     if key not in looks:
         with st.spinner("Inspecting the file"):
             found = _inspect(file, options, need_label)
-        # One file at a time is being added; what was found of others is no longer needed.
+        # Only one file at a time is added, so results for other files are no longer needed.
         for other in [other for other in looks if other[0] != key[0]]:
             del looks[other]
         looks[key] = found
@@ -129,7 +129,7 @@ def _members(file: SourceFile, look: _Inspection) -> dict[str, str]:
         found = {look.file_format.member: look.file_format.member} | {
             other.name: _describe_member(other) for other in look.file_format.other_members
         }
-    # Where one member was asked for, the others are not listed again.
+    # After a member was chosen, an inspection no longer lists the others: keep the longer list.
     kept = st.session_state.setdefault(f"members-{file.widget_key}", found)
     if len(found) > len(kept):
         kept = st.session_state[f"members-{file.widget_key}"] = found

@@ -71,7 +71,7 @@ def report_bytes(space: Workspace, subject: Sequence[str]) -> bytes:
     Args:
         subject: command-line words such as ("--sweep", "s-…").
     """
-    # In a process of its own: the bootstrap of a big sweep would slow down everyone's pages.
+    # In a separate process: the bootstrap of a large sweep would slow down all sessions.
     with compute_slot(), staging(space.uploads) as folder:
         path = folder / "report.html"
         report_in_subprocess(space, subject, path)

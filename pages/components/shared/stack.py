@@ -16,14 +16,14 @@ from pages.components.shared.common import format_compact, format_int, format_pe
 
 RANDOM = "random weights"
 SCOPE_TITLES = {"biases and norms": "biases and norms", "adapters": "additions"}
-"""What trains inside a stage where it is not all of it."""
+"""What trains inside a stage if not all of it, by the plan's scope."""
 _STYLE = (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
 _INPUT = (
     '13 numeric + 26 categorical features<span class="thaw-wide"> · wider stages have more'
     " parameters</span>"
 )
 ICONS = {"frozen": "ac_unit", "trained": "local_fire_department"}
-"""Icon of a block by its state, which is its word and the end of its CSS class too."""
+"""Icon by state; the state is also the block's text and the end of its CSS class."""
 
 
 def load_stack_style() -> None:
@@ -39,7 +39,7 @@ def draw_plan(plan: Plan, draggable: bool = False) -> None:
     """
     frozen = sum(stage.frozen for stage in plan.stages)
     states = ["frozen" if stage.frozen else "trained" for stage in plan.stages]
-    # The head is new anyway and says so.
+    # The head is always new, and its title says so: no badge for random weights.
     rows = [
         _block(
             stage,

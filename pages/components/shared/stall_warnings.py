@@ -14,7 +14,7 @@ MAX_SENTENCES = 3
 def show_stall_warnings(runs: Sequence[Run]) -> None:
     """Warn about each of `runs` that has stalled: since when, and what to do."""
     stalls = [(run, stall) for run in runs if (stall := check_stall(workspace(), run).stall)]
-    # Runs that wait for the same stopped worker say the same.
+    # Runs that wait for the same stopped worker have the same sentence: show it once.
     said = dict.fromkeys(stall_message(stall, run) for run, stall in stalls)
     for sentence in [*said][:MAX_SENTENCES]:
         st.warning(_with_commands(sentence), icon=":material/hourglass_disabled:")

@@ -30,7 +30,7 @@ STRATEGY_GROUPS = {
     "What changes inside a stage": ("bitfit", "lora", "meda"),
     "Controls": ("scratch", "zero-shot"),
 }
-"""Every strategy but "depth", which has a slider or a card of its own above them."""
+"""All strategies except "depth", which has a slider or a card of its own."""
 
 
 def show_strategy_summary(name: str) -> None:

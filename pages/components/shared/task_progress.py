@@ -22,7 +22,7 @@ def show_task_progress(key: str, activity: str, reports_progress: bool = True) -
     if errand is None:
         return False
     if errand.error:
-        # It may quote what an uploaded file holds.
+        # The error may quote the content of an uploaded file.
         st.error(escape_inline(str(errand.error)), icon=":material/error:")
         return False
     st.fragment(catch_errors_in(_tick), run_every=TICK_SECONDS)(key, activity, reports_progress)

@@ -32,10 +32,10 @@ PRESET_FIELDS = (
     "weight_decay",
     "cosine",
 )
-"""What a preset fills."""
+"""The fields that a preset fills."""
 MORE_FIELDS = ("seed", "device", "amp")
 MIN_LEARNING_RATE, VALIDATION_SHARE_RANGE = 1e-7, (0.01, 0.9)
-"""Bounds of fields that are narrower than those of the settings."""
+"""Bounds of the fields, narrower than those of TrainSettings."""
 N = TypeVar("N", int, float)
 DEVICE_TITLES = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
 
@@ -61,7 +61,7 @@ def training_fields(
         BadInput: a value that cannot be used.
     """
     usual, settings = default_settings(rows, objective)
-    # What the callbacks below read: they run before the page does, with the rows that the user saw.
+    # Callbacks run before the script, so they need the rows and objective of the previous run.
     known_for = f"{prefix}_presets_for"
     moved = st.session_state.get(known_for) not in (None, (rows, objective))
     st.session_state[known_for] = (rows, objective)

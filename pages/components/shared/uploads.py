@@ -17,7 +17,7 @@ from pages.components.shared.common import escape_markdown, format_bytes, worksp
 from pages.server.upload_limit import UPLOADERS, forget_upload, session_id
 
 _OLD_NAME = "[0-9a-f]" * 16
-"""What versions up to 0.10.0 made up for the name of a copy."""
+"""Random part of a copy's name in versions up to 0.10.0, a glob pattern."""
 
 
 def upload_field(
@@ -61,7 +61,7 @@ def upload_field(
     )
     st.session_state[key] = (save_upload(uploaded, kind, suffix), uploaded.name, uploaded.size)
     forget_upload(uploaded)
-    # A new widget next time, since the old one's file is no longer in memory.
+    # Use a new widget key: the old widget's file is no longer in memory.
     st.session_state[f"{key}_times"] = times + 1
     st.rerun()
     return None

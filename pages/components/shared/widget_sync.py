@@ -13,13 +13,13 @@ from typing import Any
 import streamlit as st
 
 _ACK = "heard"
-"""Key of the hidden field: the number of the latest put that the browser knows. assets/ink.css
-hides it."""
+"""Key of the hidden field: the last change that the client has rendered. assets/overrides.css hides
+it."""
 _SEQUENCE, _CHANGES = "put_number", "puts"
-"""In the session: the number of the latest put; by key, each put's number, what the field held
-before it, and since."""
+"""In the session: the number of the last change; by widget key, (number, old value, new value) of
+each."""
 _MAX_REMEMBERED = 20
-"""Puts remembered per field; a browser is a few behind at most."""
+"""Changes remembered per field; a client is a few behind at most."""
 
 
 def set_value(key: str, value: Any) -> None:

@@ -24,7 +24,7 @@ from pages.components.sweep.surgical_stacks import set_surgical_stacks, surgical
 
 DEFAULT_STRATEGIES = ("scratch", "zero-shot")
 NO_ARMS = "none"
-"""In the address, where nothing is ticked."""
+"""In the URL, when no arm is selected."""
 
 
 def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings) -> list[Arm]:
@@ -59,7 +59,7 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
             except BadInput as error:
                 show_error(error)
                 problem = error
-    # Only now, so that one wrong stack does not take the cards below it off the page.
+    # Raise only now, so that an invalid stack does not hide the cards below it.
     if problem:
         raise problem
     arms += surgical

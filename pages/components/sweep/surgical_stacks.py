@@ -11,7 +11,7 @@ from pages.components.shared.strategy_fields import set_stage_switches, stage_sw
 
 MAX_STACKS = 12
 _STACKS = "sweep_stacks"
-"""In the session: numbers of the stacks there are."""
+"""In the session: numbers of the existing stacks."""
 
 
 def surgical_stacks(card: BackboneCard) -> list[Arm]:

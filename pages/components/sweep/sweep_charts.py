@@ -30,7 +30,7 @@ from pages.components.shared.common import show_missing_metrics, workspace
 
 HEIGHT = 380
 MAX_LINES = 7
-"""Arms in overlays and lines: as many as there are colours."""
+"""Maximum number of arms in overlays and curves: one per colour."""
 BASELINE_HELP = "The baseline: every other arm's difference is from this one."
 METRIC_WORDS = {"auc": "AUC", "log_loss": "log loss"}
 DIRECTION_NOTES = {"auc": "", "log_loss": " :gray[· lower is better]"}
@@ -159,8 +159,8 @@ def _learning_and_size_curves(
         return
     st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
     options = [title for title in titles if title != "zero-shot"]
-    # From all arms and not from those that are done: the box takes its default once, when the first
-    # run is done.
+    # The default comes from all arms, finished or not: the widget takes it once, when the first run
+    # is done.
     first = dict.fromkeys(
         title for title in (reference, *options[:3], "from scratch") if title in options
     )

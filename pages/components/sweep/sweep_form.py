@@ -46,13 +46,12 @@ from pages.components.shared.widget_sync import set_value
 from pages.components.sweep.strategy_cards import strategy_cards
 
 TARGET_SIZES = (1000, 5000, 20_000)
-"""Target sizes offered beside all rows, where there are more rows than that."""
+"""Target sizes that are offered besides all rows, if the dataset has more rows."""
 DEFAULT_SEEDS = 3
-"""Seeds that a new sweep has, unless the user says otherwise."""
+"""Default number of seeds of a new sweep."""
 MAX_SEEDS = 50
 JUST_LAUNCHED = "sweep_launched"
-"""In the session, until its page is shown: a sweep was just launched from wherever the form was
-scrolled to."""
+"""In the session until the sweep is shown: it was just launched, so scroll to the top."""
 HALVING_TITLES = {
     0: "off: train all arms to the end",
     2: "keep the best half",
@@ -90,7 +89,7 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         return
     with summary, catch_errors():
         _launch(dataset, card, spec)
-    # The worker warms up while the user still reads.
+    # Start the worker now, so that it is ready when the user launches.
     ensure_worker(workspace(), queue_for_device(train.device))
 
 
@@ -211,8 +210,7 @@ def _read_url(sizes_key: str, offered: list[int]) -> None:
         url_state.read_new("seeds"),
     )
     if seeds is not None:
-        # Streamlit's own binding ends the page over "inf", or a number of more digits than a float
-        # has.
+        # Not Streamlit's `bind`: it raises for "inf" and for numbers too large for a float.
         known = (
             seeds.isascii() and seeds.isdigit() and len(seeds) < 10 and 1 <= int(seeds) <= MAX_SEEDS
         )

@@ -17,7 +17,7 @@ from core.runs.sweep import Sweep, arm_of_run
 from core.runs.sweep_result import ArmResult, describe_setting
 
 ArmKey = tuple[str, str]
-"""An arm at a setting: (setting, title)."""
+"""Key of an arm at a setting: (setting, title)."""
 
 
 def group_runs(sweep: Sweep, runs: Sequence[Run]) -> dict[ArmKey, list[Run]]:
@@ -50,7 +50,7 @@ def sweep_table(
         result, verdict = by_place.get((setting, title)), against.get((setting, title))
         row: dict[str, Any] = {"Arm": title}
         if several:
-            # Zero-shot trains nothing, so that its one run stands in every setting.
+            # Zero-shot trains nothing, so its single run is valid in every setting.
             row["Setting"] = (
                 "every one" if title == "zero-shot" else setting.replace("learning rate", "rate")
             )

@@ -155,7 +155,7 @@ def _live(sweep_id: str, was_active: bool) -> None:
     store = RunStore(workspace())
     refresh_statuses(workspace(), store)
     sweep, runs = find_sweep(workspace(), sweep_id), store.list_group(sweep_id)
-    # The header lies outside this fragment and has other buttons when nothing is out any more.
+    # The header, outside of this fragment, has other buttons once no run is active: rerun the page.
     if was_active != any(run.active for run in runs):
         st.rerun()
     _show_progress(store, sweep, runs)
@@ -232,8 +232,7 @@ def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
         ""
     ]
     if any(run.active for run in runs):
-        # Room for what will be said, so that what lies below does not move with every sentence; not
-        # so much that the page looks empty before.
+        # Reserve room for the verdicts, so that the page below does not jump with every sentence.
         room = 17 if len(settings) == 1 else 27
         st.html(f"<style>.st-key-sweep_said {{ min-height: {room}rem; }}</style>")
     with st.container(border=True, key="sweep_said"):
