@@ -15,21 +15,21 @@ from pages.components.shared.common import catch_errors, workspace
 SHELF, CHECK, PRETRAIN = SECTIONS = ("Shelf", "Vocabulary check", "Pretrain")
 
 
-def go_to(**parameters: str) -> None:
+def set_url(**parameters: str) -> None:
     """Set URL parameters of this page; the next rerun shows what they stand for."""
     for name, value in parameters.items():
         url_state.put(name, value)
 
 
-def check(backbone: str) -> None:
-    """Opens the vocabulary check of a backbone."""
-    go_to(section=CHECK, backbone=backbone)
+def open_check(backbone: str) -> None:
+    """Open the vocabulary check of a backbone."""
+    set_url(section=CHECK, backbone=backbone)
 
 
 def prefill(dataset: str, architecture: str) -> None:
-    """Opens the pretraining form for a dataset's source rows."""
+    """Open the pretraining form for a dataset's source rows."""
     st.session_state["pt_architecture"] = architecture
-    go_to(section=PRETRAIN, dataset=dataset)
+    set_url(section=PRETRAIN, dataset=dataset)
 
 
 st.title("Backbones")
@@ -60,4 +60,4 @@ with catch_errors():
             {card.name for card in all_cards} | {run.request["name"] for run in waiting},
         )
     else:
-        backbone_shelf(all_cards, go_to, check)
+        backbone_shelf(all_cards, set_url, open_check)

@@ -1,5 +1,6 @@
-"""Compare: every run in a table, the chosen ones side by side as arms, with intervals instead of
-rankings of noise."""
+"""Compare: every run in a table, the selected ones compared as arms, with intervals instead of a
+ranking of noise.
+"""
 
 import pandas as pd
 import streamlit as st
@@ -22,9 +23,10 @@ NO_RUNS = (
 )
 
 
-def chosen_in_address(runs: list[Run]) -> list[str]:
-    """Runs that the address names; without any word of them there, the finished runs launched
-    together last."""
+def runs_in_url(runs: list[Run]) -> list[str]:
+    """Return the run ids in the URL; without that parameter, the finished runs of the newest
+    launch.
+    """
     if (in_url := url_state.get("runs")) is None:
         newest = next((run.group for run in runs if run.group and run.status == "done"), None)
         return [run.id for run in runs if newest and run.group == newest and run.status == "done"]
@@ -50,7 +52,7 @@ try:
         st.stop()
     sweeps = {sweep.id: sweep.name for sweep in list_sweeps(workspace())}
     filtered = filter_runs(every, sweeps)
-    before = chosen_in_address(every)
+    before = runs_in_url(every)
     by_arm = (
         st.segmented_control(
             "Rows", [*ROW_MODES], format_func=ROW_MODES.__getitem__, default="run", required=True, key="rows",

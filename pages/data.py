@@ -1,5 +1,6 @@
-"""Data: bring in a sample, look at it, split it into domains, prepare a dataset, see how its target
-drifts."""
+"""Data: add a sample, inspect it, split it into domains, prepare a dataset, see the drift of its
+target.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -57,13 +58,15 @@ SIMULATED = " · simulated"
 Item = TypeVar("Item", bound=Sample | Dataset)
 
 
-def choose(
+def choose_item(
     items: Sequence[Item], kind: str, view: str, remove: Callable[[Item], None] | None = None
 ) -> Item:
-    """The sample or dataset that the URL names, else the one last chosen, else the newest; choosing
-    changes the URL.
+    """Return the sample or dataset in the URL, else the last chosen one, else the newest.
 
-    remove: draws the button that deletes the chosen one, beside it.
+    Args:
+        kind: "sample" or "dataset", which is also the URL parameter.
+        view: distinguishes the select boxes of different tabs.
+        remove: draws the delete button next to the box.
     """
     ids = [item.id for item in items]
     names = {
@@ -100,8 +103,8 @@ def choose(
     return items[ids.index(chosen)]
 
 
-def report(sample: Sample) -> None:
-    """What the file is and what was found wrong with it."""
+def show_summary(sample: Sample) -> None:
+    """Show what the file is and what was wrong with it."""
     dialect = DIALECTS[sample.dialect]
     with st.grid(4, min_column_width=150):
         st.metric("Rows", format_int(sample.rows), border=True)
@@ -126,7 +129,7 @@ def report(sample: Sample) -> None:
         )
     for note in sample.notes:
         st.info(escape_markdown(note), icon=":material/info:")
-    if facts := reading_facts(sample):
+    if facts := describe_reading(sample):
         st.caption(" · ".join(facts))
     if sample.bad_rows:
         title = (
@@ -140,8 +143,8 @@ def report(sample: Sample) -> None:
             )
 
 
-def reading_facts(sample: Sample) -> list[str]:
-    """How the file was read, where that is not plain, in Markdown."""
+def describe_reading(sample: Sample) -> list[str]:
+    """Describe how the file was read if that is not obvious, as Markdown."""
     facts = []
     if sample.missing_markers:
         markers = ", ".join(
@@ -162,27 +165,29 @@ def reading_facts(sample: Sample) -> list[str]:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def profiles_of(sample_id: str, created: str, _sample: Sample) -> tuple[ColumnProfile, ...]:
-    """The sample's column profiles; kept on disk, and here as long as the sample is the same."""
+def cached_profiles(sample_id: str, created: str, _sample: Sample) -> tuple[ColumnProfile, ...]:
+    """Return the sample's column profiles; stored on disk, and cached here while the sample is the
+    same.
+    """
     with compute_slot():
         return profile_columns(_sample)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def first_rows(sample_id: str, created: str, _sample: Sample) -> pd.DataFrame:
-    """The first rows as a table."""
+def cached_first_rows(sample_id: str, created: str, _sample: Sample) -> pd.DataFrame:
+    """Return the first rows as a table."""
     return read_sample_rows(_sample, limit=PREVIEW_ROWS).to_pandas()
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def drift_of(content_hash: str, _dataset: Dataset) -> tuple[FieldDrift, ...]:
-    """How the dataset's target has moved, per field."""
+def cached_drift(content_hash: str, _dataset: Dataset) -> tuple[FieldDrift, ...]:
+    """Return the drift of the dataset's target, by field."""
     with compute_slot():
         return measure_drift(workspace(), _dataset)
 
 
-def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
-    """All 39 columns at a glance."""
+def show_columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
+    """Show all 39 columns in one table."""
     table = pd.DataFrame(
         {
             "Column": [profile.name for profile in profiles],
@@ -220,8 +225,8 @@ def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
 
 
 @st.fragment
-def one_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
-    """One column's numbers and distribution."""
+def show_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
+    """Show one column's numbers and distribution."""
     name = st.selectbox(
         "Column",
         FIELDS,
@@ -251,18 +256,18 @@ def one_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
         )
 
 
-def look(sample: Sample) -> None:
-    """Columns and first rows."""
+def show_columns_and_rows(sample: Sample) -> None:
+    """Show the columns and the first rows."""
     with st.spinner("Profiling the columns"):
-        profiles = profiles_of(sample.id, sample.created, sample)
+        profiles = cached_profiles(sample.id, sample.created, sample)
     columns, rows = st.tabs(["Columns", "First rows"], key="look")
     with columns, st.grid(2, min_column_width=330):
         with st.container():
-            columns_table(profiles, sample.rows)
+            show_columns_table(profiles, sample.rows)
         with st.container():
-            one_column(profiles, sample.rows)
+            show_column(profiles, sample.rows)
     with rows:
-        first = first_rows(sample.id, sample.created, sample)
+        first = cached_first_rows(sample.id, sample.created, sample)
         st.dataframe(first, placeholder=MISSING_TEXT, alt="The first rows of the sample")
         st.caption(
             f"The first {min(PREVIEW_ROWS, sample.rows)} of {format_int(sample.rows)} rows, "
@@ -272,7 +277,7 @@ def look(sample: Sample) -> None:
 
 
 def remove_sample(sample: Sample) -> None:
-    """Deletes a sample when told twice; not under a run that needs it."""
+    """Delete a sample after confirmation, unless a run needs it."""
     with st.popover("Delete", icon=":material/delete:", key="delete_sample"):
         st.markdown(
             f"Delete the sample **{escape_markdown(sample.name)}**? Datasets prepared from "
@@ -288,7 +293,7 @@ def remove_sample(sample: Sample) -> None:
 
 
 def remove_dataset(dataset: Dataset) -> None:
-    """Deletes a dataset when told twice; not under a run that needs it."""
+    """Delete a dataset after confirmation, unless a run needs it."""
     with st.popover("Delete", icon=":material/delete:", key="delete_dataset"):
         st.markdown(
             f"Delete the dataset **{escape_markdown(dataset.name)}**? Its runs keep their results."
@@ -302,7 +307,7 @@ def remove_dataset(dataset: Dataset) -> None:
 
 
 def show_dataset(dataset: Dataset) -> None:
-    """Its split, its parts, what to do with it, and its drift."""
+    """Show the dataset's split, its parts, links to the next steps, and its drift."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(describe_split(dataset.spec, dataset.labelled), width="stretch")
         if dataset.simulated:
@@ -345,10 +350,10 @@ def show_dataset(dataset: Dataset) -> None:
 
 
 def show_drift(dataset: Dataset) -> None:
-    """The fields by falling drift, as bars and as a table."""
+    """Show the fields, those that drifted most first."""
     rows = {part.part: part.rows for part in dataset.parts}
     drift_view(
-        drift_of(dataset.content_hash, dataset),
+        cached_drift(dataset.content_hash, dataset),
         "between the source and the target training rows",
         ("source", "target"),
         "in the source, values too rare to be in it",
@@ -359,8 +364,8 @@ def show_drift(dataset: Dataset) -> None:
     show_command(f"{PROGRAM} drift --dataset {dataset.id}")
 
 
-def sample_view(samples: Sequence[Sample]) -> None:
-    """Choose or add a sample, and look at it."""
+def show_sample_tab(samples: Sequence[Sample]) -> None:
+    """Choose or add a sample, and show it."""
     if not samples:
         st.markdown(
             "There is no sample yet. Upload Criteo rows, give the path of a file on this "
@@ -368,31 +373,31 @@ def sample_view(samples: Sequence[Sample]) -> None:
         )
         add_sample()
         return
-    sample = choose(samples, "sample", "look", remove_sample)
+    sample = choose_item(samples, "sample", "look", remove_sample)
     with st.expander(
         "Add another sample", icon=":material/add:", key="adding", on_change="rerun"
     ) as adding:
         if adding.open:
             add_sample()
-    report(sample)
+    show_summary(sample)
     label = "Split it into domains" if sample.labelled else "Prepare it for pretraining"
     st.button(
         label,
         type="primary",
         icon=":material/call_split:",
-        on_click=go_to,
+        on_click=open_tab,
         args=("Split",),
         key="go_split",
     )
-    look(sample)
+    show_columns_and_rows(sample)
 
 
-def split_view(samples: Sequence[Sample]) -> None:
-    """Choose a sample, or several, split, and prepare a dataset."""
+def show_split_tab(samples: Sequence[Sample]) -> None:
+    """Choose one or several samples, split them, and prepare a dataset."""
     if not samples:
         st.markdown("There is no sample to split yet. Add one first.")
         st.button(
-            "Add a sample", icon=":material/add:", on_click=go_to, args=("Sample",), key="go_sample"
+            "Add a sample", icon=":material/add:", on_click=open_tab, args=("Sample",), key="go_sample"
         )
         return
     way = st.segmented_control(
@@ -412,32 +417,32 @@ def split_view(samples: Sequence[Sample]) -> None:
         url_state.remove("sample", "dataset")
         files_form(samples)
         return
-    sample = choose(samples, "sample", "split")
+    sample = choose_item(samples, "sample", "split")
     if sample.simulated:
         simulated_badge()
     if sample.labelled:
-        split_form(sample, profiles_of(sample.id, sample.created, sample))
+        split_form(sample, cached_profiles(sample.id, sample.created, sample))
     else:
         unlabelled_form(sample)
 
 
-def datasets_view(datasets: Sequence[Dataset]) -> None:
-    """Choose a dataset, and look at it."""
+def show_datasets_tab(datasets: Sequence[Dataset]) -> None:
+    """Choose a dataset and show it."""
     if not datasets:
         st.markdown("There is no dataset yet. Split a sample and prepare it.")
         st.button(
             "Split a sample",
             icon=":material/call_split:",
-            on_click=go_to,
+            on_click=open_tab,
             args=("Split",),
             key="go_split",
         )
         return
-    show_dataset(choose(datasets, "dataset", "look", remove_dataset))
+    show_dataset(choose_item(datasets, "dataset", "look", remove_dataset))
 
 
-def go_to(view: str) -> None:
-    """Opens a tab; for a button's on_click."""
+def open_tab(view: str) -> None:
+    """Open a tab; for a button's on_click."""
     st.session_state.view = view
 
 
@@ -447,23 +452,23 @@ st.markdown(
     "other samples, it becomes a dataset."
 )
 if added := st.session_state.pop("added", None):
-    go_to("Sample")
+    open_tab("Sample")
     st.session_state.adding = False
     st.toast(f"{escape_markdown(added)} is added.", icon=":material/check_circle:")
 if "choose_dataset" in st.session_state or (
     "view" not in st.session_state and url_state.get("dataset")
 ):
-    go_to("Datasets")
+    open_tab("Datasets")
 if "view" not in st.session_state and url_state.get("target"):
-    go_to("Split")
+    open_tab("Split")
 tabs = st.tabs(VIEWS, key="view", on_change="rerun")
 samples = list_samples(workspace())
 if tabs[0].open:
     with tabs[0]:
-        sample_view(samples)
+        show_sample_tab(samples)
 if tabs[1].open:
     with tabs[1]:
-        split_view(samples)
+        show_split_tab(samples)
 if tabs[2].open:
     with tabs[2]:
-        datasets_view(list_datasets(workspace()))
+        show_datasets_tab(list_datasets(workspace()))

@@ -1,4 +1,4 @@
-"""Fine-tune: move the freeze line, choose head and training, see what it costs, launch."""
+"""Fine-tune: choose the frozen stages, head and training settings, see the cost, launch."""
 
 import dataclasses
 
@@ -40,8 +40,8 @@ from pages.components.shared.vocabulary_coverage import cached_coverage, coverag
 from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
 
 
-def vocabulary_warning(dataset: Dataset, card: BackboneCard, plan: Plan) -> None:
-    """Warns when the backbone does not know the dataset's values."""
+def warn_about_coverage(dataset: Dataset, card: BackboneCard, plan: Plan) -> None:
+    """Warn if the backbone's vocabulary does not cover the dataset's values."""
     with catch_errors():
         warning = coverage_warning(cached_coverage(dataset, card), int(plan.stages[0].frozen))
         if warning is None:
@@ -64,8 +64,10 @@ def vocabulary_warning(dataset: Dataset, card: BackboneCard, plan: Plan) -> None
                 )
 
 
-def head(card: BackboneCard) -> HeadSettings:
-    """The new head; under the article's preset its own backbones get its two classes first."""
+def choose_head(card: BackboneCard) -> HeadSettings:
+    """Draw the fields of the new head; with the preset "article", its backbones get two classes by
+    default.
+    """
     st.markdown("##### New head")
     article = (
         bool(ARCHITECTURES[card.architecture].required_package)
@@ -74,9 +76,10 @@ def head(card: BackboneCard) -> HeadSettings:
     return head_fields("ft", "softmax" if article else "logit")
 
 
-def controls(card: BackboneCard, strategy: str) -> list[str]:
-    """The controls that are ticked, of those that this backbone allows and that are not the
-    strategy itself."""
+def choose_controls(card: BackboneCard, strategy: str) -> list[str]:
+    """Return the selected controls; only those that the backbone allows and that differ from the
+    strategy are offered.
+    """
     allowed = [
         name
         for name in CONTROLS
@@ -104,10 +107,10 @@ def controls(card: BackboneCard, strategy: str) -> list[str]:
     return chosen
 
 
-def launch(dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRequest) -> None:
-    """Cost, controls and the button, for settings that hold."""
+def launch_section(dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRequest) -> None:
+    """Draw controls, cost and the button, for valid settings."""
     train = request.train
-    chosen = controls(card, request.strategy)
+    chosen = choose_controls(card, request.strategy)
     history = calibration_runs(RunStore(workspace()).list("done"), train)
     rows = count_training_rows(dataset, "target", train.validation_share)
     plans = [plan, *(make_plan(card, control, 0, request.head) for control in chosen)]
@@ -128,8 +131,8 @@ def launch(dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRe
     show_command(command_line(workspace(), request) + beside)
 
 
-def draw(card: BackboneCard, plan: Plan) -> None:
-    """The plan as a picture, where its switches are not one already, and in words."""
+def draw_stack(card: BackboneCard, plan: Plan) -> None:
+    """Draw the plan as a picture (surgical: its switches are the picture) and describe it."""
     if plan.strategy == "depth":
         draggable_stack(plan)
     elif plan.strategy != "surgical":
@@ -140,8 +143,8 @@ def draw(card: BackboneCard, plan: Plan) -> None:
     warn_random_weights(plan)
 
 
-def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
-    """The page once there is something to fine-tune, and something to fine-tune on."""
+def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
+    """Draw the form, given at least one dataset and one backbone."""
     reapply_unseen()
     dataset, card = choose_dataset_and_backbone(datasets, cards)
     left, right = st.columns([5, 6], gap="medium")
@@ -153,21 +156,21 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         settings = st.container()
     new_head, train = HeadSettings(), None
     with summary, catch_errors(), settings:
-        new_head = head(card)
+        new_head = choose_head(card)
         st.markdown("##### Training")
         train = training_fields("ft", count_training_rows(dataset, "target"), in_url=True)
     with summary, catch_errors():
         with picture:
             arm = choose_strategy(card)
             plan = make_plan(card, arm.strategy, arm.freeze_depth, new_head, arm.options)
-            draw(card, plan)
-        vocabulary_warning(dataset, card, plan)
+            draw_stack(card, plan)
+        warn_about_coverage(dataset, card, plan)
         if train:
             plan.check_epochs(train.epochs)
             request = FinetuneRequest(
                 dataset.id, card.id, arm.strategy, arm.freeze_depth, new_head, train
             )
-            launch(dataset, card, plan, dataclasses.replace(request, options=arm.options))
+            launch_section(dataset, card, plan, dataclasses.replace(request, options=arm.options))
             show_plan_table(plan, train.learning_rate)
     render_ack_field()
     # Start the worker and load plotly now: the first loss then appears within a second of the
@@ -203,4 +206,4 @@ with catch_errors():
             query_params={"section": "Pretrain"},
         )
     else:
-        form(all_datasets, all_cards)
+        finetune_form(all_datasets, all_cards)

@@ -1,4 +1,4 @@
-"""Home: what Thaw is, what runs now, and one button for the whole story."""
+"""Home: what Thaw is, what is running, and the demo."""
 
 import streamlit as st
 
@@ -30,13 +30,13 @@ from pages.components.shared.common import (
 from pages.components.shared.stack import draw_plan
 from pages.components.shared.stall_warnings import show_stall_warnings
 
-LATEST = 6
-TICK = 2.0
+MAX_LATEST_RUNS = 6
+TICK_SECONDS = 2.0
 DEVICES = {"cuda": "GPU (CUDA)", "cpu": "CPU"}
 
 
-def introduction() -> None:
-    """The question, and how Thaw answers it."""
+def show_introduction() -> None:
+    """Show the question that Thaw answers."""
     st.title("Thaw")
     st.markdown(
         "##### How much of a pretrained click model should stay frozen when you fine-tune it on"
@@ -50,8 +50,8 @@ def introduction() -> None:
     )
 
 
-def method() -> None:
-    """The method in one picture: a backbone with the freeze line in the middle."""
+def show_method() -> None:
+    """Show the method in one picture: a backbone with the freeze line in the middle."""
     with st.container(border=True), catch_errors():
         card = demo_backbone(workspace())
         st.markdown(
@@ -62,8 +62,8 @@ def method() -> None:
         draw_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
 
 
-def queue_state(store: RunStore) -> None:
-    """Device, worker and queue in five numbers."""
+def show_queue(store: RunStore) -> None:
+    """Show device, worker and queue as five numbers."""
     counts = store.count_by_status()
     alive = [lane for lane in QUEUES if is_worker_alive(workspace(), lane)]
     state = "awake" if alive else "asleep"
@@ -77,8 +77,8 @@ def queue_state(store: RunStore) -> None:
             st.metric(f"Runs {status}", format_int(counts.get(status, 0)), border=True)
 
 
-def latest_runs(runs: list[Run]) -> None:
-    """The newest runs, each a link to its page."""
+def show_latest_runs(runs: list[Run]) -> None:
+    """Show the newest runs, each a link to its page."""
     st.subheader("Latest runs")
     if not runs:
         st.markdown(
@@ -95,12 +95,11 @@ def latest_runs(runs: list[Run]) -> None:
                 query_params={"run": run.id},
                 width="stretch",
             )
-            st.markdown(f":small[{outcome(run)}]", width="content")
+            st.markdown(f":small[{describe_outcome(run)}]", width="content")
 
 
-def outcome(run: Run) -> str:
-    """What there is to say of a run in a few words: its AUC, how far it is, or when it was
-    queued."""
+def describe_outcome(run: Run) -> str:
+    """Describe a run in a few words: its AUC, its progress, or when it was created."""
     if run.result and "target_test" in run.result["metrics"]:
         return format_interval(run.result["metrics"]["target_test"], 3)
     if run.status == "running":
@@ -110,34 +109,37 @@ def outcome(run: Run) -> str:
     return format_datetime(run.finished or run.created)
 
 
-def busy(store: RunStore) -> bool:
-    """Whether anything waits or runs, mixings among it."""
+def any_active(store: RunStore) -> bool:
+    """Return whether any run or interpolation is queued or running."""
     counts = store.count_by_status()
     return counts.get("queued", 0) + counts.get("running", 0) > 0
 
 
-def overview(ticking: bool) -> None:
-    """Queue and latest runs. ticking: whether it is drawn anew every TICK seconds; ends when
-    nothing is active."""
+def show_overview(ticking: bool) -> None:
+    """Show the queue and the latest runs.
+
+    Args:
+        ticking: whether this is redrawn every TICK_SECONDS; the page reruns once nothing is active.
+    """
     store = RunStore(workspace())
     refresh_statuses(workspace(), store)
-    runs = store.list(limit=LATEST)
-    if ticking and not busy(store):
+    runs = store.list(limit=MAX_LATEST_RUNS)
+    if ticking and not any_active(store):
         st.rerun()
-    queue_state(store)
+    show_queue(store)
     show_stall_warnings([run for run in runs if run.active])
-    latest_runs(runs)
+    show_latest_runs(runs)
 
 
 text, picture = st.columns([6, 5], gap="medium")
 with text:
-    introduction()
+    show_introduction()
 with picture:
-    method()
+    show_method()
 with catch_errors():
-    active = busy(RunStore(workspace()))
-    every = TICK if active else None
+    active = any_active(RunStore(workspace()))
+    every = TICK_SECONDS if active else None
     with text:
         st.fragment(catch_errors_in(demo_box), run_every=every)()
     st.fragment(catch_errors_in(demo_story), run_every=every)()
-    st.fragment(catch_errors_in(overview), run_every=every)(active)
+    st.fragment(catch_errors_in(show_overview), run_every=every)(active)

@@ -1,5 +1,4 @@
-"""Learn: the method in four figures, each computed from a run of the user's own, and the words of
-the app."""
+"""Learn: the method in four figures, each computed from one of the user's runs, and the glossary."""
 
 import streamlit as st
 
@@ -55,13 +54,13 @@ NO_RUNS = (
 
 
 def trained_runs() -> list[Run]:
-    """Fine-tuning runs that are done and trained something on a backbone, newest first."""
+    """Return finished fine-tuning runs that trained something, newest first."""
     runs = RunStore(workspace()).list("done", "finetune")
     return [run for run in runs if run.result and run.request["strategy"] not in CONTROLS]
 
 
-def freezing(run: Run) -> None:
-    """What freezing is: the run's own stack."""
+def show_freezing(run: Run) -> None:
+    """Show what freezing means, with the run's own stack."""
     assert run.result is not None
     st.subheader("1. What freezing is")
     stages = run.result["stages"]
@@ -82,8 +81,8 @@ def freezing(run: Run) -> None:
         )
 
 
-def moved(run: Run) -> None:
-    """Weight drift in each stage."""
+def show_weight_drift(run: Run) -> None:
+    """Show how far each stage moved."""
     st.subheader("2. Weight drift in each stage")
     st.markdown(
         "Training moves the weights away from the backbone's. A frozen stage does not move "
@@ -105,8 +104,8 @@ def moved(run: Run) -> None:
         )
 
 
-def forgotten(run: Run) -> None:
-    """What the target gained and the source lost."""
+def show_forgetting(run: Run) -> None:
+    """Show what the target gained and what the source lost."""
     assert run.result is not None
     st.subheader("3. What was forgotten")
     st.markdown(
@@ -130,9 +129,10 @@ def forgotten(run: Run) -> None:
     )
 
 
-def siblings(run: Run) -> list[Run]:
-    """Runs that are done and differ from `run` in strategy alone, itself among them; the newest of
-    each."""
+def comparable_runs(run: Run) -> list[Run]:
+    """Return finished runs that differ from `run` only by strategy, itself included; the newest of
+    each.
+    """
 
     def settings(other: Run) -> tuple[object, ...]:
         names = ("dataset", "backbone", "train", "head", "target_rows")
@@ -156,19 +156,19 @@ def siblings(run: Run) -> list[Run]:
     return list(found.values())
 
 
-def pays(run: Run) -> None:
-    """When fine-tuning pays: against the controls, and depth by depth."""
+def show_when_it_pays(run: Run) -> None:
+    """Show whether fine-tuning pays: compared with the controls, and by freeze depth."""
     st.subheader("4. When it pays")
     st.markdown(
         "It pays when it beats both controls: the backbone as it is, and a network that "
         "never saw the source. Where target rows are scarce, freezing more usually pays; "
         "with many, freezing less."
     )
-    runs = siblings(run)
+    runs = comparable_runs(run)
     controls = {one.request["strategy"]: one for one in runs if one.request["strategy"] in CONTROLS}
     for strategy, what in CONTROLS.items():
         words = (
-            versus(run, controls[strategy])
+            compare_with_control(run, controls[strategy])
             if strategy in controls
             else ("there is no such run yet.")
         )
@@ -189,8 +189,8 @@ def pays(run: Run) -> None:
         st.page_link("sweep.py", label="Sweep over freeze depths", icon=":material/experiment:")
 
 
-def versus(run: Run, control: Run) -> str:
-    """Whether the run's AUC differs from the control's on the same target test rows."""
+def compare_with_control(run: Run, control: Run) -> str:
+    """Say whether the run's AUC differs from the control's on the same target test rows."""
     own, other = load_predictions(run), load_predictions(control)
     difference = delong_test(
         own["target_test_label"], own["target_test_score"], other["target_test_score"]
@@ -205,8 +205,8 @@ def versus(run: Run, control: Run) -> str:
     return f"AUC {better} by {format_metric(abs(difference.delta))} ({span})."
 
 
-def figures(runs: list[Run]) -> None:
-    """The four figures of the chosen run."""
+def show_figures(runs: list[Run]) -> None:
+    """Show the four figures of the chosen run."""
     run = choose_run(
         runs,
         lambda named: (
@@ -222,20 +222,20 @@ def figures(runs: list[Run]) -> None:
             "target.]"
         )
     with st.container(border=True):
-        freezing(run)
+        show_freezing(run)
     with st.container(border=True):
-        moved(run)
+        show_weight_drift(run)
     with st.container(border=True):
-        forgotten(run)
+        show_forgetting(run)
     with st.container(border=True):
-        pays(run)
+        show_when_it_pays(run)
 
 
 st.title("Learn")
 st.markdown(METHOD)
 try:
     if mine := trained_runs():
-        figures(mine)
+        show_figures(mine)
     else:
         show_no_runs(NO_RUNS)
 except ThawError as error:

@@ -1,4 +1,4 @@
-"""The main script: the frame around every page and the list of pages."""
+"""The main script: the list of pages and the frame around every page."""
 
 import streamlit as st
 

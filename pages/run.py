@@ -1,5 +1,4 @@
-"""Run: one run watched live, then read: metrics before and after, confusion matrix, ROC,
-calibration."""
+"""Run: one run, live while it trains; afterwards metrics, confusion matrix, ROC and calibration."""
 
 import shlex
 
@@ -39,8 +38,8 @@ NO_RUNS = (
 )
 
 
-def header(run: Run) -> None:
-    """Name, status and what can be done now."""
+def show_header(run: Run) -> None:
+    """Show name and status, and the actions that are possible now."""
     store = RunStore(workspace())
     title, actions = st.columns([5, 2], vertical_alignment="center")
     title.subheader(escape_markdown(run.name))
@@ -74,8 +73,8 @@ def header(run: Run) -> None:
         notice(escape_inline(run.message))
 
 
-def annotations(run: Run) -> None:
-    """Name, tags and note, to be changed at any time."""
+def annotations_form(run: Run) -> None:
+    """Draw name, tags and note, which can be changed at any time."""
     box = st.expander("Name, tags and note", icon=":material/edit_note:")
     with box, st.form(f"annotate-{run.id}", border=False):
         name = st.text_input(
@@ -104,9 +103,10 @@ def annotations(run: Run) -> None:
         )
 
 
-def repeat(run: Run) -> None:
-    """The commands that ask for the same run, as long as its dataset and backbone are there, and
-    that go on with it."""
+def show_commands(run: Run) -> None:
+    """Show the commands that repeat the run (if its dataset and backbone still exist), watch or
+    resume it.
+    """
     with st.container():
         commands = [
             f"{PROGRAM} {name} --run {run.id}" for name in ("watch", "cancel") if run.active
@@ -134,7 +134,7 @@ try:
             f"There is no run {named[:40]!r} in this workspace; the newest is shown instead."
         ),
     )
-    header(run)
+    show_header(run)
     if run.status == "done" and run.result:
         result_view(run)
         if run.kind == "finetune":
@@ -145,7 +145,7 @@ try:
         use_run(run)
     else:
         live_view(run)
-    annotations(run)
-    repeat(run)
+    annotations_form(run)
+    show_commands(run)
 except ThawError as error:
     show_error(error)

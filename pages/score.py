@@ -1,5 +1,6 @@
-"""Score: a new file through a finished run's model; predictions to take away, drift against what it
-learnt."""
+"""Score: a new file scored by a finished run; predictions to download, and drift from its training
+rows.
+"""
 
 import shlex
 from dataclasses import dataclass
@@ -48,10 +49,12 @@ NO_RUNS = (
 
 @dataclass(frozen=True)
 class Source:
-    """A file to score. name: as the user calls it. command: the path that a command line would
-    name.
+    """A file to score.
 
-    checked: whether it holds no bad rows.
+    Attributes:
+        name: the user's name for it.
+        command: the path as a command line would give it.
+        checked: whether it is known to have no bad rows.
     """
 
     path: Path
@@ -60,13 +63,13 @@ class Source:
     checked: bool
 
 
-def able(run: Run) -> bool:
-    """Whether the run's model has learnt clicks."""
+def can_score(run: Run) -> bool:
+    """Return whether the run's model was trained on click labels."""
     return run.status == "done" and run.result is not None and run.result["threshold"] is not None
 
 
-def why_not(named: str) -> str:
-    """Why the run in the address is not offered."""
+def explain_unavailable(named: str) -> str:
+    """Say why the run in the URL is not offered."""
     for run in RunStore(workspace()).list():
         if run.id == named:
             why = (
@@ -81,8 +84,8 @@ def why_not(named: str) -> str:
     )
 
 
-def about(run: Run) -> None:
-    """What scores."""
+def show_run(run: Run) -> None:
+    """Show the run that scores: threshold, AUC, link."""
     assert run.result is not None
     target = (
         run.result["metrics"].get("target_test") or run.result["metrics"].get("source_test") or {}
@@ -105,8 +108,8 @@ def about(run: Run) -> None:
         )
 
 
-def source() -> Source | None:
-    """The file to score, or None as long as there is none."""
+def choose_source() -> Source | None:
+    """Return the file to score, or None as long as there is none."""
     samples = list_samples(workspace())
     ways = [*WAYS] if samples else ["upload"]
     way = st.segmented_control(
@@ -147,16 +150,16 @@ def source() -> Source | None:
 
 
 def sample_title(sample: Sample) -> str:
-    """Name and size of a sample."""
+    """Return name and size of a sample."""
     return (
         f"{sample.name}{' · simulated' if sample.simulated else ''} · {format_int(sample.rows)} "
         "rows"
     )
 
 
-def form(run: Run) -> None:
-    """Chooses the file and starts scoring it."""
-    chosen = source()
+def scoring_form(run: Run) -> None:
+    """Choose the file and start scoring it."""
+    chosen = choose_source()
     if chosen is None:
         return
     # A sample is stored in Thaw's own format and needs no options.
@@ -170,11 +173,11 @@ def form(run: Run) -> None:
     if options is None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        on_bad_rows = "reject" if chosen.checked else bad_rows_choice()
+        on_bad_rows = "reject" if chosen.checked else choose_bad_rows()
         if guarded_button(
             "Score", type="primary", icon=":material/playlist_add_check:", key="score"
         ):
-            begin(run, chosen, on_bad_rows, options)
+            start_scoring(run, chosen, on_bad_rows, options)
     words = [
         "--run",
         run.id,
@@ -188,8 +191,8 @@ def form(run: Run) -> None:
     show_command(shlex.join([*COMMAND, "score", *words, *skip]))
 
 
-def bad_rows_choice() -> str:
-    """What to do with bad rows."""
+def choose_bad_rows() -> str:
+    """Return what to do with bad rows."""
     return st.segmented_control(
         "Bad rows",
         [*ON_BAD_ROWS],
@@ -204,12 +207,12 @@ def bad_rows_choice() -> str:
     )
 
 
-def begin(run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions) -> None:
-    """Starts the errand and puts the file's id into the address, where its result will be found."""
+def start_scoring(run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions) -> None:
+    """Start the background task and write the id of its result to the URL."""
     space, asked = workspace(), id_of(chosen.path, on_bad_rows, options)
-    tasks.forget(errand_key(run, asked))
+    tasks.forget(task_key(run, asked))
     tasks.start(
-        errand_key(run, asked),
+        task_key(run, asked),
         lambda report: score_and_store(
             space, run.id, chosen.path, chosen.name, on_bad_rows, report, options
         ),
@@ -218,16 +221,16 @@ def begin(run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions) -> N
     st.rerun()
 
 
-def errand_key(run: Run, asked: str) -> str:
-    """The key of scoring that file with that run."""
+def task_key(run: Run, asked: str) -> str:
+    """Return the key of the task that scores this file with this run."""
     return f"score {workspace().root} {run.id} {asked}"
 
 
-def pick_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
-    """The scored file in the address, else the newest; a box for more than one."""
+def choose_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
+    """Return the scored file in the URL, else the newest; draws a box if there are several."""
     by_id = {one.id: one for one in found}
     asked = url_state.get("scored") or ""
-    if asked and asked not in by_id and tasks.find(errand_key(run, asked)) is None:
+    if asked and asked not in by_id and tasks.find(task_key(run, asked)) is None:
         instead = "; the newest are shown instead" if by_id else ""
         st.warning(f"Those predictions do not exist (any more){instead}. Score the file again.")
     if not by_id:
@@ -242,14 +245,14 @@ def pick_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
                 f"{names[key]}{' · bad rows skipped' if key.endswith('-skip') else ''}"
             ),
             key="scored_pick",
-            on_change=follow,
+            on_change=save_choice,
             help="Whose scores are shown. It changes none of them.",
         )
     return by_id[st.session_state["scored_pick"]]
 
 
-def follow() -> None:
-    """Puts the chosen scored file into the address."""
+def save_choice() -> None:
+    """Write the chosen scored file to the URL."""
     url_state.put("scored", st.session_state["scored_pick"])
 
 
@@ -261,18 +264,18 @@ st.markdown(
 try:
     store = RunStore(workspace())
     refresh_statuses(workspace(), store)
-    runs = [run for run in store.list(status="done") if able(run)]
+    runs = [run for run in store.list(status="done") if can_score(run)]
     if not runs:
         show_no_runs(NO_RUNS)
         st.stop()
-    run = choose_run(runs, why_not)
-    about(run)
+    run = choose_run(runs, explain_unavailable)
+    show_run(run)
     with st.container(border=True):
-        form(run)
+        scoring_form(run)
         under_way = show_task_progress(
-            errand_key(run, url_state.get("scored") or ""), "Scoring the rows"
+            task_key(run, url_state.get("scored") or ""), "Scoring the rows"
         )
-    if not under_way and (scoring := pick_scoring(run, list_scorings(workspace(), run.id))):
+    if not under_way and (scoring := choose_scoring(run, list_scorings(workspace(), run.id))):
         st.subheader(escape_markdown(scoring.file))
         scoring_view(run, scoring)
 except ThawError as error:

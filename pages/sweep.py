@@ -1,5 +1,4 @@
-"""Sweep: strategies × seeds queued with one click, and the result as it comes, with what it allows
-to say."""
+"""Sweep: strategies × seeds queued with one click, and the results as they arrive."""
 
 import streamlit as st
 
@@ -24,9 +23,8 @@ from pages.components.sweep.sweep_view import sweep_view
 NEW = "new"
 
 
-def pick(sweeps: list[Sweep]) -> Sweep | None:
-    """The sweep that the address names, None for a new one; a box to choose another writes it to
-    the address."""
+def choose_sweep(sweeps: list[Sweep]) -> Sweep | None:
+    """Return the sweep in the URL, None for a new one; the box writes another choice there."""
     by_id = {sweep.id: sweep for sweep in sweeps}
     asked = url_state.get("sweep") or NEW
     named = next((sweep.id for sweep in sweeps if asked in (sweep.id, sweep.name)), asked)
@@ -48,21 +46,21 @@ def pick(sweeps: list[Sweep]) -> Sweep | None:
             else "New sweep"
         ),
         key="sweep_pick",
-        on_change=to_address,
+        on_change=save_choice,
         label_visibility="collapsed",
         help="The sweep that this page shows, or the form for a new one. It changes no result.",
     )
     return by_id.get(named)
 
 
-def to_address() -> None:
-    """Puts the chosen sweep into the address, and nothing for a new one."""
+def save_choice() -> None:
+    """Write the chosen sweep to the URL; nothing for a new one."""
     chosen = st.session_state["sweep_pick"]
     url_state.replace(**({} if chosen == NEW else {"sweep": chosen}))
 
 
-def point_to_active(sweeps: list[Sweep]) -> None:
-    """Leads back to a sweep that still runs."""
+def link_to_active(sweeps: list[Sweep]) -> None:
+    """Link to a sweep that is still running."""
     active = {
         run.group for status in ("running", "queued") for run in RunStore(workspace()).list(status)
     }
@@ -77,8 +75,8 @@ def point_to_active(sweeps: list[Sweep]) -> None:
             return
 
 
-def form(sweeps: list[Sweep]) -> None:
-    """The form, or what is missing before there can be one."""
+def new_sweep_form(sweeps: list[Sweep]) -> None:
+    """Draw the form, or say what is missing."""
     datasets = [dataset for dataset in list_datasets(workspace()) if dataset.labelled]
     cards = list_backbones(workspace())
     if not datasets:
@@ -100,7 +98,7 @@ def form(sweeps: list[Sweep]) -> None:
         )
     else:
         reapply_unseen()
-        point_to_active(sweeps)
+        link_to_active(sweeps)
         sweep_form(datasets, cards)
         render_ack_field()
 
@@ -111,13 +109,13 @@ with catch_errors():
     refresh_statuses(workspace(), RunStore(workspace()))
     every = list_sweeps(workspace())
     with box:
-        chosen = pick(every)
+        chosen = choose_sweep(every)
     if chosen is None:
         st.markdown(
             "Select strategies. Each runs with the same seeds, rows and budget, and the "
             "results are compared."
         )
-        form(every)
+        new_sweep_form(every)
     else:
         sweep_view(chosen)
         if st.session_state.pop(JUST_LAUNCHED, False):

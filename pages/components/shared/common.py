@@ -39,18 +39,19 @@ MAX_DAMAGE_SENTENCES = 50
 
 @st.cache_resource(max_entries=1)
 def workspace() -> Workspace:
-    """The workspace of this server: $THAW_HOME, else ./workspace."""
+    """Return the workspace of this server: $THAW_HOME, else ./workspace."""
     return open_workspace()
 
 
 def show_error(error: ThawError) -> None:
-    """Shows an error's sentence where the page stands."""
+    """Show an error's sentence at this place of the page."""
     st.error(escape_inline(str(error)), icon=":material/error:")
 
 
 def show_disk_notice() -> None:
-    """Says that the disk is full or read-only, on pages that go well without writing; others have
-    failed with that."""
+    """Say that the disk is full or read-only, on pages that work without writing; others fail with
+    that.
+    """
     # If there is no workspace at all, the page has already shown that error.
     with suppress(ThawError):
         if sentence := explain_disk_problem(workspace().root):
@@ -58,8 +59,11 @@ def show_disk_notice() -> None:
 
 
 def show_damage_notice(shown: Sequence[str] = ()) -> None:
-    """Says once, folded, what of the workspace is damaged and so in no list. shown: what the page
-    has said already."""
+    """Show, collapsed, what in the workspace is damaged and so missing from lists.
+
+    Args:
+        shown: sentences that the page has already shown.
+    """
     try:
         require_workspace_folder(workspace())
         found = [str(error) for error in find_damaged(workspace()) if str(error) not in shown]
@@ -86,8 +90,9 @@ def show_damage_notice(shown: Sequence[str] = ()) -> None:
 
 
 def error_sentence(error: BaseException) -> str | None:
-    """The sentence for what ended a page: a ThawError's own, or what disk or memory lack; None for
-    any other."""
+    """Return the sentence for an error: a ThawError's own, or what disk or memory lack; None for
+    others.
+    """
     if isinstance(error, ThawError):
         return str(error)
     return explain_system_error(error, workspace().root)
@@ -95,7 +100,7 @@ def error_sentence(error: BaseException) -> str | None:
 
 @contextmanager
 def catch_errors() -> Iterator[None]:
-    """Shows a ThawError raised in the block as its sentence; the page goes on behind the block."""
+    """Show a ThawError raised in the block as its sentence; the page continues after the block."""
     try:
         yield
     except ThawError as error:
@@ -103,8 +108,7 @@ def catch_errors() -> Iterator[None]:
 
 
 def catch_errors_in(view: Callable[P, None]) -> Callable[P, None]:
-    """`view` for st.fragment, with `catch_errors` around it: what ends it is no end of the page
-    around it."""
+    """Wrap `view` (for st.fragment) with `catch_errors`, so that its errors do not end the page."""
 
     @wraps(view)
     def shown(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -115,8 +119,7 @@ def catch_errors_in(view: Callable[P, None]) -> Callable[P, None]:
 
 
 def bullet_list(sentences: Sequence[str]) -> str:
-    """Sentences as a list; one that counts up several things with numbers to each has a list of its
-    own."""
+    """Return sentences as a Markdown list; a sentence that enumerates items gets a nested list."""
     lines = []
     for sentence in sentences:
         # Each enumerated item is followed by its numbers in brackets.
@@ -131,14 +134,15 @@ def bullet_list(sentences: Sequence[str]) -> str:
 
 
 def show_missing_metrics(sentences: Sequence[str]) -> None:
-    """Says, under figures and tables, which metrics do not exist and why; nothing where all do."""
+    """Say below figures and tables which metrics are missing and why; nothing if none are."""
     if sentences:
         st.caption(escape_markdown(" ".join(sentences)))
 
 
 def number_column_config(row: Mapping[str, object]) -> dict[str, Any]:
-    """How a table shows columns of numbers, by one row of them: whole ones by thousands, others
-    with four decimals."""
+    """Return column formats for numeric columns, by one row: integers with separators, others with
+    four decimals.
+    """
     return {
         name: st.column_config.NumberColumn(
             format="localized" if isinstance(value, int) else "%.4f"
@@ -148,54 +152,57 @@ def number_column_config(row: Mapping[str, object]) -> dict[str, Any]:
 
 
 def show_command(command: str) -> None:
-    """Shows, folded, the command line that does what the page's button does."""
+    """Show, collapsed, the command line that does the same as the page's button."""
     with st.expander("The same on the command line", icon=":material/terminal:"):
         # No language: the colours of syntax highlighting are too pale on a light page.
         st.code(command, language=None, wrap_lines=True)
 
 
 def show_open_commands(*commands: str) -> None:
-    """Shows the command lines that do the same, open, where a box is too small to unfold one:
-    popovers and dialogs."""
+    """Show the equivalent command lines open, in popovers and dialogs, which are too small to
+    unfold.
+    """
     st.caption("The same on the command line")
     st.code("\n".join(commands), language=None, wrap_lines=True)
 
 
 def simulated_badge() -> None:
-    """Marks what stands beside it as simulated: it is never shown without this word."""
+    """Draw the badge "simulated"; nothing simulated is ever shown without it."""
     st.badge("simulated", icon=":material/science:", color="violet")
 
 
 def status_markdown(status: str) -> str:
-    """A run's status as an inline badge for st.markdown, such as
-    ":green-badge[:material/check_circle: done]"."""
+    """Return a run's status as an inline badge, such as ":green-badge[:material/check_circle:
+    done]".
+    """
     icon, color = STATUS_BADGES[status]
     return f":{color}-badge[{icon} {status}]"
 
 
 def escape_markdown(text: str) -> str:
-    """`text` such that st.markdown shows it letter by letter: for names that users gave."""
+    """Escape all Markdown in `text`: for names given by users."""
     return "".join(
         f"\\{letter}" if letter in "\\`*_{}[]()<>#+-.!|~$:" else letter for letter in text
     )
 
 
 def escape_inline(text: str) -> str:
-    """A sentence such that st.markdown shows what it quotes as text: no image, HTML, colour or
-    formula.
+    """Escape a sentence so that quoted text is shown as text: no image, HTML, colour or formula.
 
-    An address in it still becomes a link that one may click; nothing is fetched for it.
+    A URL in it still becomes a link that can be clicked; nothing is fetched for it.
     """
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>$~" else letter for letter in text)
 
 
 def format_int(number: int | None) -> str:
-    """A whole number with separators: 1234567 -> "1,234,567"."""
+    """Format an integer with separators: 1234567 -> "1,234,567"."""
     return MISSING_TEXT if number is None else f"{number:,}"
 
 
 def format_compact(number: float) -> str:
-    """A number to three digits with k, M or G: 1234567 -> "1.23 M"; below 1000 whole."""
+    """Format a number with three digits and k, M or G: 1234567 -> "1.23 M"; below 1000 without
+    decimals.
+    """
     if number < 1000:
         return f"{number:,.0f}"
     for factor, unit in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
@@ -206,7 +213,7 @@ def format_compact(number: float) -> str:
 
 
 def format_percent(share: float | None, digits: int = 1) -> str:
-    """A share as percent: 0.2562 -> "25.6 %"."""
+    """Format a share as percent: 0.2562 -> "25.6 %"."""
     return MISSING_TEXT if share is None or is_missing(share) else f"{100 * share:.{digits}f} %"
 
 
@@ -228,7 +235,7 @@ def format_interval_text(
 
 
 def format_duration(seconds: float | None) -> str:
-    """Seconds as a person says them: "0.4 s", "12 s", "3 min 05 s", "2 h 10 min"."""
+    """Format seconds as "0.4 s", "12 s", "3 min 05 s", "2 h 10 min"."""
     if seconds is None or is_missing(seconds):
         return MISSING_TEXT
     if seconds < 10:
@@ -242,8 +249,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_approx_duration(seconds: float) -> str:
-    """An estimated time, no finer than it can be trusted: "about 40 s", "about 6 min", "about 1.5
-    h"."""
+    """Format an estimate, no finer than it is reliable: "about 40 s", "about 6 min", "about 1.5 h"."""
     if seconds < 55:
         return f"about {max(1, round(seconds))} s"
     return (
@@ -252,7 +258,7 @@ def format_approx_duration(seconds: float) -> str:
 
 
 def format_bytes(size: int) -> str:
-    """A size in bytes: "12 kB", "3.4 MB" (decimal units)."""
+    """Format a size in bytes with decimal units: "12 kB", "3.4 MB"."""
     amount = float(size)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 999.5 or unit == "GB":
@@ -262,8 +268,9 @@ def format_bytes(size: int) -> str:
 
 
 def format_datetime(moment: str | None) -> str:
-    """An ISO time in UTC as local "24 Nov 12:56", with the year when it is another one; a dash for
-    None."""
+    """Format an ISO time in UTC as local "24 Nov 12:56", with the year if it is another one; a dash
+    for None.
+    """
     if not moment:
         return MISSING_TEXT
     local = datetime.fromisoformat(moment).astimezone()

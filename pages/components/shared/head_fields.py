@@ -71,7 +71,7 @@ def parse_head(text: str) -> HeadSettings:
 
 
 def _read_url(prefix: str) -> None:
-    """Fills the fields with what the address brings."""
+    """Fill the fields from the URL."""
     text = url_state.read_new("head")
     if text is None:
         return
