@@ -10,7 +10,8 @@ from pages.components.backbones.backbone_shelf import backbone_shelf
 from pages.components.backbones.pretrain_form import pretrain_form
 from pages.components.backbones.vocabulary_check import vocabulary_check
 from pages.components.shared import url_state
-from pages.components.shared.common import catch_errors, workspace
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import catch_errors
 
 SHELF, CHECK, PRETRAIN = SECTIONS = ("Shelf", "Vocabulary check", "Pretrain")
 

@@ -14,7 +14,9 @@ from pages.components.compare.run_actions import selection_round, show_run_actio
 from pages.components.compare.run_table import ROW_MODES, filter_runs, run_table
 from pages.components.compare.side_by_side import side_by_side
 from pages.components.shared import url_state
-from pages.components.shared.common import escape_inline, show_error, workspace
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import show_error
+from pages.components.shared.formatting import escape_inline
 from pages.components.shared.no_runs import show_no_runs
 
 NO_RUNS = (

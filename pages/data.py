@@ -20,6 +20,7 @@ from core.data.profile import (
 )
 from core.data.samples import Sample, list_samples, read_sample_rows
 from core.data.schema import DIALECTS, FIELDS
+from core.evaluation.format_metrics import MISSING_TEXT
 from core.program import PROGRAM
 from core.report.data_figures import column_figure
 from core.runs.removal import delete_unused_dataset, delete_unused_sample
@@ -36,12 +37,6 @@ from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
 from pages.components.shared.common import (
-    MISSING_TEXT,
-    catch_errors,
-    escape_markdown,
-    format_datetime,
-    format_int,
-    format_percent,
     show_command,
     show_open_commands,
     simulated_badge,
@@ -49,6 +44,13 @@ from pages.components.shared.common import (
 )
 from pages.components.shared.compute_slots import compute_slot
 from pages.components.shared.drift import drift_view
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import (
+    escape_markdown,
+    format_datetime,
+    format_int,
+    format_percent,
+)
 
 PREVIEW_ROWS = 50
 VIEWS = ("Sample", "Split", "Datasets")
@@ -397,7 +399,11 @@ def show_split_tab(samples: Sequence[Sample]) -> None:
     if not samples:
         st.markdown("There is no sample to split yet. Add one first.")
         st.button(
-            "Add a sample", icon=":material/add:", on_click=open_tab, args=("Sample",), key="go_sample"
+            "Add a sample",
+            icon=":material/add:",
+            on_click=open_tab,
+            args=("Sample",),
+            key="go_sample",
         )
         return
     way = st.segmented_control(

@@ -27,12 +27,9 @@ from pages.components.finetune.strategy_choice import choose_strategy
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import preload_charts
 from pages.components.shared.choosers import choose_dataset_and_backbone
-from pages.components.shared.common import (
-    catch_errors,
-    format_approx_duration,
-    show_command,
-    workspace,
-)
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import format_approx_duration
 from pages.components.shared.head_fields import head_fields
 from pages.components.shared.stack import describe_parallel_parts, draw_plan
 from pages.components.shared.training_fields import training_fields
@@ -107,7 +104,9 @@ def choose_controls(card: BackboneCard, strategy: str) -> list[str]:
     return chosen
 
 
-def launch_section(dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRequest) -> None:
+def launch_section(
+    dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRequest
+) -> None:
     """Draw controls, cost and the button, for valid settings."""
     train = request.train
     chosen = choose_controls(card, request.strategy)

@@ -17,15 +17,13 @@ from core.runs.launch import (
     worker_heartbeat,
 )
 from pages.components.home.demo import demo_box, demo_story
-from pages.components.shared.common import (
-    catch_errors,
-    catch_errors_in,
+from pages.components.shared.common import status_markdown, workspace
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import (
     escape_markdown,
     format_datetime,
     format_int,
     format_percent,
-    status_markdown,
-    workspace,
 )
 from pages.components.shared.stack import draw_plan
 from pages.components.shared.stall_warnings import show_stall_warnings

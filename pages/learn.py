@@ -29,13 +29,9 @@ from pages.components.run.weight_drift import describe_weight_drift, measure_wei
 from pages.components.shared.access import PRESENTER_KEY
 from pages.components.shared.chart import cached_figure_json, chart
 from pages.components.shared.choose_run import choose_run, simulated_suffix
-from pages.components.shared.common import (
-    catch_errors,
-    format_int,
-    format_percent,
-    show_error,
-    workspace,
-)
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import catch_errors, show_error
+from pages.components.shared.formatting import format_int, format_percent
 from pages.components.shared.no_runs import show_no_runs
 from pages.components.shared.stack import draw_plan
 

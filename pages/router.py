@@ -6,12 +6,12 @@ from core.errors import ThawError
 from core.workspace import PROJECT, require_workspace_folder
 from pages.components.home.tour import show_tour
 from pages.components.shared.access import show_access_notice, sync_presenter_mode
-from pages.components.shared.common import (
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import (
     error_sentence,
     show_damage_notice,
     show_disk_notice,
     show_error,
-    workspace,
 )
 from pages.components.shared.sign_in import require_sign_in
 from pages.server.upload_limit import UPLOADERS, session_id

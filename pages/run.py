@@ -19,16 +19,17 @@ from pages.components.run.weight_drift import weight_drift_section
 from pages.components.shared.access import guarded_button, guarded_form_button
 from pages.components.shared.choose_run import choose_run, simulated_suffix
 from pages.components.shared.common import (
-    catch_errors,
+    show_command,
+    show_open_commands,
+    status_markdown,
+    workspace,
+)
+from pages.components.shared.errors import catch_errors, show_error
+from pages.components.shared.formatting import (
     escape_inline,
     escape_markdown,
     format_datetime,
     format_duration,
-    show_command,
-    show_error,
-    show_open_commands,
-    status_markdown,
-    workspace,
 )
 from pages.components.shared.no_runs import show_no_runs
 

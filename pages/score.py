@@ -22,15 +22,9 @@ from pages.components.score.scoring_result import scoring_view
 from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.choose_run import choose_run, simulated_suffix
-from pages.components.shared.common import (
-    escape_markdown,
-    format_datetime,
-    format_decimals,
-    format_int,
-    show_command,
-    show_error,
-    workspace,
-)
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import show_error
+from pages.components.shared.formatting import escape_markdown, format_datetime, format_int
 from pages.components.shared.no_runs import show_no_runs
 from pages.components.shared.read_options_form import SourceFile, read_options_form
 from pages.components.shared.task_progress import show_task_progress
@@ -97,7 +91,7 @@ def show_run(run: Run) -> None:
     auc = f" · {auc}" if target else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         threshold = (
-            f"threshold {format_decimals(run.result['threshold'])}, {run.result['threshold_rule']}"
+            f"threshold {format_metric(run.result['threshold'])}, {run.result['threshold_rule']}"
         )
         st.markdown(f":gray[{threshold}{auc}]{simulated_suffix(run)}", width="stretch")
         st.page_link(

@@ -8,13 +8,9 @@ from core.models.backbone_store import list_backbones
 from core.runs.launch import refresh_statuses
 from core.runs.sweep import Sweep, list_sweeps
 from pages.components.shared import url_state
-from pages.components.shared.common import (
-    catch_errors,
-    escape_inline,
-    escape_markdown,
-    format_datetime,
-    workspace,
-)
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import escape_inline, escape_markdown, format_datetime
 from pages.components.shared.inline_scripts import SCROLL_TO_TOP
 from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
 from pages.components.sweep.sweep_form import JUST_LAUNCHED, sweep_form

@@ -15,7 +15,7 @@ from core.runs.dispatch import execute
 from core.runs.launch import worker_lock
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
-from pages.components.shared.common import bullet_list
+from pages.components.shared.formatting import bullet_list
 from tests.core.training.helpers import QUICK, ListReporter, pretrained
 from tests.pages.helpers import open_page, page_text
 

@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.evaluation.format_metrics import (
     format_bounds,
+    format_metric,
     metric_or_none,
     reason_without_auc,
     reason_without_interval,
@@ -18,16 +19,13 @@ from core.program import PROGRAM
 from core.runs.removal import delete_backbone
 from core.training.objectives import EMBEDDING_INITIALISATIONS, OBJECTIVES
 from pages.components.shared.access import guarded_button
-from pages.components.shared.common import (
-    catch_errors,
+from pages.components.shared.common import show_open_commands, simulated_badge, workspace
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import (
     escape_markdown,
     format_compact,
     format_datetime,
-    format_decimals,
     format_int,
-    show_open_commands,
-    simulated_badge,
-    workspace,
 )
 from pages.components.shared.stack import draw_stages, has_random_weights, origin_title
 
@@ -106,21 +104,21 @@ def show_quality(card: BackboneCard) -> None:
         domain = card.trained_on["domain"]
         st.metric(
             f"AUC on its {escape_markdown(domain)} test rows",
-            format_decimals(auc),
+            format_metric(auc),
             help="With a 95 % interval by DeLong's method, for test-row noise.",
         )
         bounds = f"95 % interval {format_bounds(metrics.get('auc_low'), metrics.get('auc_high'))}"
         reason = reason_without_interval(metrics)
         st.caption(
             f"{reason[:1].upper() + reason[1:] or bounds} · log loss "
-            f"{format_decimals(metrics.get('log_loss'))} · {format_int(metrics.get('rows'))} "
+            f"{format_metric(metrics.get('log_loss'))} · {format_int(metrics.get('rows'))} "
             "test rows"
         )
     elif card.scores_clicks and metrics:
         reason = reason_without_auc(metrics)
         st.caption(
             f"{reason[:1].upper()}{reason[1:]} · log loss "
-            f"{format_decimals(metrics.get('log_loss'))} on its test rows"
+            f"{format_metric(metrics.get('log_loss'))} on its test rows"
         )
     elif card.scores_clicks:
         st.caption("It was trained on data without source test rows.")
@@ -129,7 +127,7 @@ def show_quality(card: BackboneCard) -> None:
             {title: value for title, value in metrics.items() if title != "loss"}
         )
         loss = (
-            f"Loss {format_decimals(metrics.get('loss'))} on source validation rows. "
+            f"Loss {format_metric(metrics.get('loss'))} on source validation rows. "
             if "loss" in metrics
             else ""
         )
@@ -140,7 +138,7 @@ def show_pretraining_metrics(learnt: dict[str, float]) -> None:
     """Show metrics by title: integers as they are, everything else with four decimals."""
     with st.container(horizontal=True, gap="medium"):
         for title, value in learnt.items():
-            text = format_int(value) if isinstance(value, int) else format_decimals(value)
+            text = format_int(value) if isinstance(value, int) else format_metric(value)
             st.metric(escape_markdown(f"{title[:1].upper()}{title[1:]}"), text, width="content")
 
 

@@ -18,7 +18,8 @@ from core.runs.subprocess_commands import import_in_subprocess
 from pages.components.backbones.backbone_card import backbone_card
 from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
-from pages.components.shared.common import escape_inline, escape_markdown, workspace
+from pages.components.shared.common import workspace
+from pages.components.shared.formatting import escape_inline, escape_markdown
 from pages.components.shared.uploads import file_uploader, save_upload
 from pages.server.upload_limit import forget_upload
 

@@ -26,12 +26,9 @@ from pages.components.backbones.pretraining_costs import (
 from pages.components.backbones.start_file import start_file
 from pages.components.shared.access import guarded_button
 from pages.components.shared.choosers import choice_caption, choose_named
-from pages.components.shared.common import (
-    catch_errors,
-    format_int,
-    show_command,
-    workspace,
-)
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import format_int
 from pages.components.shared.training_fields import training_fields
 from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
 

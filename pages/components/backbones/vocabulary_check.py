@@ -11,12 +11,9 @@ from core.models.card import BackboneCard
 from core.program import PROGRAM
 from pages.components.shared.chart import chart
 from pages.components.shared.choosers import choose_named
-from pages.components.shared.common import (
-    catch_errors,
-    escape_markdown,
-    format_percent,
-    show_command,
-)
+from pages.components.shared.common import show_command
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import escape_markdown, format_percent
 from pages.components.shared.vocabulary_coverage import (
     cached_coverage,
     coverage_warning,

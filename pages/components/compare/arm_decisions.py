@@ -8,7 +8,12 @@ import pandas as pd
 import streamlit as st
 
 from core.evaluation.decision_cost import DecisionCosts
-from core.evaluation.format_metrics import format_bounds, format_metric, format_p
+from core.evaluation.format_metrics import (
+    format_bounds,
+    format_metric,
+    format_p,
+    format_with_bounds,
+)
 from core.evaluation.paired_comparison import MeanEstimate, mean_over_rows
 from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference, SliceMetrics
 from core.report.arm_styles import arm_colors
@@ -25,15 +30,11 @@ from core.report.decisions import arm_slices as sliced
 from core.runs.sweep_result import ArmResult
 from pages.components.shared.chart import chart
 from pages.components.shared.choosers import choose_text
-from pages.components.shared.common import (
-    catch_errors,
-    escape_markdown,
-    format_interval_text,
-    format_percent,
-    workspace,
-)
+from pages.components.shared.common import workspace
 from pages.components.shared.compute_slots import compute_slot
 from pages.components.shared.decision_fields import column_slices, cost_fields, slice_columns
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import escape_markdown, format_percent
 
 MAX_DIFFERENCES = 30
 
@@ -107,7 +108,7 @@ def _difference(one: ArmCost, other: ArmCost) -> str:
     difference = cost_difference(one, other)
     if isinstance(difference, str):
         return difference
-    return format_interval_text(difference.value, difference.low, difference.high, signed=True)
+    return format_with_bounds(difference.value, difference.low, difference.high, signed=True)
 
 
 def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:

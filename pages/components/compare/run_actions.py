@@ -13,12 +13,9 @@ from core.report.table_files import to_safe_csv
 from core.runs.removal import delete_runs
 from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
-from pages.components.shared.common import (
-    catch_errors,
-    escape_markdown,
-    show_open_commands,
-    workspace,
-)
+from pages.components.shared.common import show_open_commands, workspace
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import escape_markdown
 from pages.components.shared.report_download import report_download
 
 MAX_NAMED = 10

@@ -36,16 +36,10 @@ from pages.components.compare.shared_threshold import shared_threshold_view
 from pages.components.shared import url_state
 from pages.components.shared.chart import cached_figure_json, chart
 from pages.components.shared.choosers import choose_text
-from pages.components.shared.common import (
-    bullet_list,
-    catch_errors,
-    catch_errors_in,
-    escape_markdown,
-    show_missing_metrics,
-    simulated_badge,
-    workspace,
-)
+from pages.components.shared.common import show_missing_metrics, simulated_badge, workspace
 from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import bullet_list, escape_markdown
 from pages.components.sweep.sweep_charts import (
     BASELINE_HELP,
     DIRECTION_NOTES,

@@ -23,7 +23,8 @@ from core.errors import BadInput, ThawError, UnreadableRow
 from core.files.durable import staging
 from core.program import COMMAND, PROGRAM
 from pages.components.shared.access import guarded_button, lock_reason
-from pages.components.shared.common import catch_errors, show_command, show_error, workspace
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import catch_errors, show_error
 from pages.components.shared.read_options_form import SourceFile, read_options_form
 from pages.components.shared.uploads import upload_field
 

@@ -30,15 +30,10 @@ from pages.components.data.split_form import (
     shuffle_fields,
 )
 from pages.components.shared import url_state
-from pages.components.shared.common import (
-    catch_errors,
-    escape_inline,
-    format_int,
-    show_command,
-    simulated_badge,
-    workspace,
-)
+from pages.components.shared.common import show_command, simulated_badge, workspace
 from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import escape_inline, format_int
 
 NO_FILE = "none"
 """In the URL, for a role without a file."""

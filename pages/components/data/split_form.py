@@ -27,16 +27,10 @@ from pages.components.data.add_sample import progress_callback
 from pages.components.data.dataset_name import propose_dataset_name
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
-from pages.components.shared.common import (
-    bullet_list,
-    catch_errors,
-    escape_markdown,
-    format_percent,
-    show_command,
-    show_error,
-    workspace,
-)
+from pages.components.shared.common import show_command, workspace
 from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.errors import catch_errors, show_error
+from pages.components.shared.formatting import bullet_list, escape_markdown, format_percent
 
 METHODS = {
     "order": "Row order (time)",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core.freezing.plan import Plan
-from pages.components.shared.common import (
+from pages.components.shared.formatting import (
     escape_markdown,
     format_approx_duration,
     format_compact,

@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.errors import ThawError
 from core.evaluation.curves import Curve
-from core.evaluation.format_metrics import metric_or_none
+from core.evaluation.format_metrics import format_metric, metric_or_none
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.program import PROGRAM
 from core.report.learn_figures import roc_comparison_figure
@@ -24,14 +24,9 @@ from pages.components.run.interpolation import interpolation_result
 from pages.components.run.result import load_curves
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
-from pages.components.shared.common import (
-    SIMULATED,
-    bullet_list,
-    format_decimals,
-    show_command,
-    show_error,
-    workspace,
-)
+from pages.components.shared.common import SIMULATED, show_command, workspace
+from pages.components.shared.errors import show_error
+from pages.components.shared.formatting import bullet_list
 
 HEIGHT = 360
 
@@ -157,7 +152,7 @@ def _roc_curves(done: list[Run]) -> list[tuple[str, Curve]]:
                 if run.result
                 else None
             )
-            overlay.append((f"{arm_of_run(run).title}, {format_decimals(auc, 3)}", found))
+            overlay.append((f"{arm_of_run(run).title}, {format_metric(auc, 3)}", found))
     return overlay
 
 

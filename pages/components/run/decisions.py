@@ -14,14 +14,10 @@ from core.report.decisions import run_slices
 from core.report.palette import FROZEN, TRAINED
 from pages.components.run.result import load_predictions
 from pages.components.shared.chart import chart
-from pages.components.shared.common import (
-    catch_errors,
-    catch_errors_in,
-    format_decimals,
-    format_percent,
-    number_column_config,
-)
+from pages.components.shared.common import number_column_config
 from pages.components.shared.decision_fields import column_slices, cost_fields, slice_columns
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import format_percent
 
 
 def decisions_section(run: Run) -> None:
@@ -55,14 +51,14 @@ def _cost_view(run: Run) -> None:
         with st.container(horizontal=True):
             st.metric(
                 "Threshold",
-                format_decimals(threshold),
+                format_metric(threshold),
                 help="Chosen on validation rows.",
                 width="content",
             )
-            st.metric("Cost per test row", format_decimals(here), width="content")
+            st.metric("Cost per test row", format_metric(here), width="content")
             st.metric(
                 "At the highest F1",
-                format_decimals(f1),
+                format_metric(f1),
                 help="The run's own threshold.",
                 width="content",
             )
@@ -74,7 +70,7 @@ def _cost_view(run: Run) -> None:
             figure,
             f"cost-{run.id}",
             300,
-            f"Cost per row; {format_decimals(here)} at {format_decimals(threshold, 3)}",
+            f"Cost per row; {format_metric(here)} at {format_metric(threshold, 3)}",
         )
 
 

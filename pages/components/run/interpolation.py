@@ -19,14 +19,9 @@ from core.runs.submit import list_interpolations, submit_interpolation
 from pages.components.run.result import load_predictions
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
-from pages.components.shared.common import (
-    catch_errors,
-    catch_errors_in,
-    escape_inline,
-    format_decimals,
-    show_command,
-    workspace,
-)
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import escape_inline
 
 ABOUT = (
     "Interpolating between the backbone's weights (alpha 0) and the fine-tuned ones (alpha "
@@ -87,7 +82,7 @@ def interpolation_result(mixing: Run) -> None:
     with left:
         auc = {part: values["auc"] for part, values in parts.items() if part != "target_validation"}
         spoken = ", ".join(
-            f"{part.replace('_', ' ')} {format_decimals(values[place])}"
+            f"{part.replace('_', ' ')} {format_metric(values[place])}"
             for part, values in auc.items()
         )
         chart(
@@ -107,7 +102,7 @@ def interpolation_result(mixing: Run) -> None:
             ("source_test", "Source test rows"),
         ):
             if part in parts:
-                st.metric(f"AUC, {title.lower()}", format_decimals(parts[part]["auc"][place]))
+                st.metric(f"AUC, {title.lower()}", format_metric(parts[part]["auc"][place]))
                 st.caption(_compare_with_finetuned(arrays, part, alpha))
         if not result["mixes_head"]:
             st.caption(

@@ -5,17 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
+from core.evaluation.format_metrics import format_metric
 from core.jobs.reporter import POINT_NAMES
 from core.jobs.store import Run, RunStore
 from core.report.run_figures import MetricSeries, accuracy_figure, auc_figure, loss_figure
 from core.runs.launch import is_worker_alive, refresh_statuses
 from pages.components.shared.chart import chart
-from pages.components.shared.common import (
-    catch_errors_in,
-    format_decimals,
-    format_duration,
-    workspace,
-)
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import catch_errors_in
+from pages.components.shared.formatting import format_duration
 from pages.components.shared.stall_warnings import show_stall_warnings
 
 TICK_SECONDS = 0.7
@@ -151,7 +149,7 @@ def loss_title(run: Run) -> str:
 def _alt_text(title: str, points: MetricSeries, name: str) -> str:
     _, values = points.get(name, (np.zeros(0), np.zeros(0)))
     return (
-        f"{title} by step; validation now {format_decimals(float(values[-1]))}"
+        f"{title} by step; validation now {format_metric(float(values[-1]))}"
         if len(values)
         else f"{title}: no points yet"
     )

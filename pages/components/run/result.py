@@ -46,14 +46,9 @@ from core.training.objectives import OBJECTIVES, ORIGINS, stage_origins
 from pages.components.run.live import show_learning_curves
 from pages.components.run.new_backbone import show_new_backbone
 from pages.components.shared.chart import chart
-from pages.components.shared.common import (
-    catch_errors,
-    catch_errors_in,
-    format_decimals,
-    format_int,
-    format_percent,
-    workspace,
-)
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import format_int, format_percent
 
 PART_TITLES = {"target_test": "Target test rows", "source_test": "Source test rows"}
 METRIC_TITLES = {
@@ -240,7 +235,7 @@ def show_metrics_table(result: dict[str, Any], parts: list[str], beside_before: 
         with column.container(border=True):
             rate, threshold = (
                 format_percent(after.get("click_rate")),
-                format_decimals(after.get("threshold")),
+                format_metric(after.get("threshold")),
             )
             st.markdown(
                 f"**{PART_TITLES[part]}** :gray[· {format_int(after.get('rows'))} rows · "
@@ -255,7 +250,7 @@ def format_result_metric(metrics: dict[str, Any], name: str) -> str:
     """Format one metric of METRIC_TITLES."""
     if name == "auc_interval":
         return format_bounds(metrics.get("auc_low"), metrics.get("auc_high"))
-    return format_decimals(metrics.get(name))
+    return format_metric(metrics.get(name))
 
 
 def threshold_view(run: Run, parts: list[str]) -> None:
@@ -348,7 +343,7 @@ def _show_threshold_metrics(at: ConfusionMatrix) -> None:
     }
     with st.container(horizontal=True):
         for title, value in numbers.items():
-            st.metric(title, format_decimals(value), width="content")
+            st.metric(title, format_metric(value), width="content")
 
 
 def _describe_confusion(at: ConfusionMatrix) -> str:

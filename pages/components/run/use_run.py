@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.evaluation.format_metrics import MISSING_TEXT
 from core.jobs.store import Run
 from core.program import PROGRAM
 from core.runs import tasks
@@ -19,14 +20,12 @@ from core.runs.artifacts import (
 )
 from core.workspace import Workspace
 from pages.components.shared.access import guarded_button
-from pages.components.shared.common import (
-    MISSING_TEXT,
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.formatting import (
     escape_markdown,
     format_bytes,
     format_datetime,
     format_int,
-    show_command,
-    workspace,
 )
 from pages.components.shared.report_download import report_download
 from pages.components.shared.task_progress import show_task_progress

@@ -25,7 +25,9 @@ from core.runs.weight_drift_files import (
 )
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
-from pages.components.shared.common import catch_errors, format_percent, show_command, workspace
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import format_percent
 from pages.components.shared.task_progress import show_task_progress
 
 ABOUT = (

@@ -16,15 +16,14 @@ from pages.components.run.result import METRIC_TITLES, format_result_metric
 from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
-from pages.components.shared.common import (
+from pages.components.shared.drift import drift_view
+from pages.components.shared.formatting import (
     escape_inline,
     escape_markdown,
     format_datetime,
-    format_decimals,
     format_int,
     format_percent,
 )
-from pages.components.shared.drift import drift_view
 
 PREVIEW_ROWS = 100
 MAX_ROWS_SHOWN_WHOLE = 8
@@ -78,7 +77,7 @@ def show_numbers(said: dict[str, Any]) -> None:
             border=True,
             help=(
                 "Predicted clicks: rows whose score is at least the run's threshold, "
-                f"{format_decimals(said['threshold'])}; "
+                f"{format_metric(said['threshold'])}; "
                 f"{format_percent(scores['predicted_click_share'])} of all."
             ),
         )
@@ -156,7 +155,7 @@ def show_score_histogram(said: dict[str, Any]) -> None:
     counts = {"this file": said["scores"]["counts"]}
     if said["drift"]:
         counts["the run's test rows"] = said["drift"]["scores"]["test"]["counts"]
-    mean = f"Scores of this file, mean {format_decimals(said['scores']['mean'])}"
+    mean = f"Scores of this file, mean {format_metric(said['scores']['mean'])}"
     chart(scored_file_figure(counts, said["threshold"]), "scored", 340, mean)
     if said["drift"]:
         scores = said["drift"]["scores"]
@@ -166,8 +165,8 @@ def show_score_histogram(said: dict[str, Any]) -> None:
         st.caption(
             f"The scores {DRIFT_PHRASES[scores['level']]} from those of the run's test rows "
             f"(index {format_metric(scores['psi'], 3)}): mean "
-            f"{format_decimals(scores['scored']['mean'])} here, "
-            f"{format_decimals(scores['test']['mean'])} there. The line is the run's "
+            f"{format_metric(scores['scored']['mean'])} here, "
+            f"{format_metric(scores['test']['mean'])} there. The line is the run's "
             "threshold."
         )
 

@@ -7,13 +7,8 @@ import streamlit as st
 from core.data.datasets import list_datasets
 from core.jobs.store import Run
 from pages.components.shared import url_state
-from pages.components.shared.common import (
-    SIMULATED,
-    escape_inline,
-    format_datetime,
-    format_int,
-    workspace,
-)
+from pages.components.shared.common import SIMULATED, workspace
+from pages.components.shared.formatting import escape_inline, format_datetime, format_int
 
 MAX_OFFERED = 300
 """Newest runs in the box; thousands would add half a megabyte to every rerun. Compare lists all

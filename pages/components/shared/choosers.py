@@ -9,12 +9,12 @@ from core.data.datasets import Dataset
 from core.models.card import BackboneCard
 from core.training.objectives import OBJECTIVES
 from pages.components.shared import url_state
-from pages.components.shared.common import (
+from pages.components.shared.common import simulated_badge
+from pages.components.shared.formatting import (
     escape_inline,
     escape_markdown,
     format_compact,
     format_int,
-    simulated_badge,
 )
 from pages.components.shared.stack import has_random_weights
 

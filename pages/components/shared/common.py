@@ -1,26 +1,15 @@
-"""Small things every page needs: the workspace, errors as sentences, the equivalent command,
-numbers as text."""
+"""Small things that every page needs: the workspace, badges, the equivalent command."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import datetime
-from functools import wraps
-from typing import Any, ParamSpec
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import streamlit as st
 
-from core.errors import ThawError, explain_disk_problem, explain_system_error
-from core.evaluation.format_metrics import (
-    MISSING_TEXT,
-    format_metric,
-    format_with_bounds,
-    is_missing,
-)
-from core.runs.damage import find_damaged
-from core.workspace import Workspace, open_workspace, require_workspace_folder
+from core.workspace import Workspace, open_workspace
+from pages.components.shared.formatting import escape_markdown
 
-P = ParamSpec("P")
 SIMULATED = ":violet-badge[:material/science: simulated]"
+
 """Markdown badge for anything simulated, next to its name."""
 
 STATUS_BADGES = {
@@ -33,104 +22,10 @@ STATUS_BADGES = {
 }
 
 
-MAX_DAMAGE_SENTENCES = 50
-"""Maximum number of sentences about damage."""
-
-
 @st.cache_resource(max_entries=1)
 def workspace() -> Workspace:
     """Return the workspace of this server: $THAW_HOME, else ./workspace."""
     return open_workspace()
-
-
-def show_error(error: ThawError) -> None:
-    """Show an error's sentence at this place of the page."""
-    st.error(escape_inline(str(error)), icon=":material/error:")
-
-
-def show_disk_notice() -> None:
-    """Say that the disk is full or read-only, on pages that work without writing; others fail with
-    that.
-    """
-    # If there is no workspace at all, the page has already shown that error.
-    with suppress(ThawError):
-        if sentence := explain_disk_problem(workspace().root):
-            show_error(ThawError(sentence))
-
-
-def show_damage_notice(shown: Sequence[str] = ()) -> None:
-    """Show, collapsed, what in the workspace is damaged and so missing from lists.
-
-    Args:
-        shown: sentences that the page has already shown.
-    """
-    try:
-        require_workspace_folder(workspace())
-        found = [str(error) for error in find_damaged(workspace()) if str(error) not in shown]
-    except Exception as error:
-        # If the whole workspace cannot be read, the page itself shows that error.
-        if error_sentence(error) is None:
-            raise
-        return
-    if not found:
-        return
-    title = (
-        "1 thing in this workspace is damaged"
-        if len(found) == 1
-        else f"{len(found)} things are damaged"
-    )
-    with st.expander(
-        f"{title}, and left out of what is shown", icon=":material/warning:", key="damaged"
-    ):
-        st.warning(
-            "\n".join(f"- {escape_inline(sentence)}" for sentence in found[:MAX_DAMAGE_SENTENCES])
-        )
-        if len(found) > MAX_DAMAGE_SENTENCES:
-            st.caption(f"and {len(found) - MAX_DAMAGE_SENTENCES:,} more")
-
-
-def error_sentence(error: BaseException) -> str | None:
-    """Return the sentence for an error: a ThawError's own, or what disk or memory lack; None for
-    others.
-    """
-    if isinstance(error, ThawError):
-        return str(error)
-    return explain_system_error(error, workspace().root)
-
-
-@contextmanager
-def catch_errors() -> Iterator[None]:
-    """Show a ThawError raised in the block as its sentence; the page continues after the block."""
-    try:
-        yield
-    except ThawError as error:
-        show_error(error)
-
-
-def catch_errors_in(view: Callable[P, None]) -> Callable[P, None]:
-    """Wrap `view` (for st.fragment) with `catch_errors`, so that its errors do not end the page."""
-
-    @wraps(view)
-    def shown(*args: P.args, **kwargs: P.kwargs) -> None:
-        with catch_errors():
-            view(*args, **kwargs)
-
-    return shown
-
-
-def bullet_list(sentences: Sequence[str]) -> str:
-    """Return sentences as a Markdown list; a sentence that enumerates items gets a nested list."""
-    lines = []
-    for sentence in sentences:
-        # Each enumerated item is followed by its numbers in brackets.
-        colon = sentence.rfind(": ", 0, sentence.find("(") + 1)
-        parts = sentence[colon + 2 :].removesuffix(".").split("); ")
-        if colon < 0 or len(parts) < 2:
-            lines.append(f"- {escape_markdown(sentence)}")
-            continue
-        lines.append(f"- {escape_markdown(sentence[: colon + 1])}")
-        lines += [f"    - {escape_markdown(part.removesuffix(')') + ')')}" for part in parts]
-    return "\n".join(lines)
 
 
 def show_missing_metrics(sentences: Sequence[str]) -> None:
@@ -177,102 +72,3 @@ def status_markdown(status: str) -> str:
     """
     icon, color = STATUS_BADGES[status]
     return f":{color}-badge[{icon} {status}]"
-
-
-def escape_markdown(text: str) -> str:
-    """Escape all Markdown in `text`: for names given by users."""
-    return "".join(
-        f"\\{letter}" if letter in "\\`*_{}[]()<>#+-.!|~$:" else letter for letter in text
-    )
-
-
-def escape_inline(text: str) -> str:
-    """Escape a sentence so that quoted text is shown as text: no image, HTML, colour or formula.
-
-    A URL in it still becomes a link that can be clicked; nothing is fetched for it.
-    """
-    return "".join(f"\\{letter}" if letter in "\\`*_[]<>$~" else letter for letter in text)
-
-
-def format_int(number: int | None) -> str:
-    """Format an integer with separators: 1234567 -> "1,234,567"."""
-    return MISSING_TEXT if number is None else f"{number:,}"
-
-
-def format_compact(number: float) -> str:
-    """Format a number with three digits and k, M or G: 1234567 -> "1.23 M"; below 1000 without
-    decimals.
-    """
-    if number < 1000:
-        return f"{number:,.0f}"
-    for factor, unit in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
-        # 999.5 rounds to 1000, which belongs to the next unit.
-        if number / factor < 999.5 or unit == "G":
-            return f"{number / factor:#.3g}".rstrip(".") + f" {unit}"
-    raise AssertionError
-
-
-def format_percent(share: float | None, digits: int = 1) -> str:
-    """Format a share as percent: 0.2562 -> "25.6 %"."""
-    return MISSING_TEXT if share is None or is_missing(share) else f"{100 * share:.{digits}f} %"
-
-
-def format_decimals(number: float | None, digits: int = 4) -> str:
-    """A metric: 0.76512 -> "0.7651"; a dash where undefined."""
-    return format_metric(number, digits)
-
-
-def format_interval_text(
-    value: float | None,
-    low: float | None,
-    high: float | None,
-    digits: int = 4,
-    signed: bool = False,
-) -> str:
-    """A value with its interval: "0.7651 (0.7583 to 0.7719)"; the value alone where the interval is
-    undefined."""
-    return format_with_bounds(value, low, high, digits, signed)
-
-
-def format_duration(seconds: float | None) -> str:
-    """Format seconds as "0.4 s", "12 s", "3 min 05 s", "2 h 10 min"."""
-    if seconds is None or is_missing(seconds):
-        return MISSING_TEXT
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def format_approx_duration(seconds: float) -> str:
-    """Format an estimate, no finer than it is reliable: "about 40 s", "about 6 min", "about 1.5 h"."""
-    if seconds < 55:
-        return f"about {max(1, round(seconds))} s"
-    return (
-        f"about {round(seconds / 60)} min" if seconds < 3600 else (f"about {seconds / 3600:.1f} h")
-    )
-
-
-def format_bytes(size: int) -> str:
-    """Format a size in bytes with decimal units: "12 kB", "3.4 MB"."""
-    amount = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 999.5 or unit == "GB":
-            break
-        amount /= 1000
-    return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
-
-
-def format_datetime(moment: str | None) -> str:
-    """Format an ISO time in UTC as local "24 Nov 12:56", with the year if it is another one; a dash
-    for None.
-    """
-    if not moment:
-        return MISSING_TEXT
-    local = datetime.fromisoformat(moment).astimezone()
-    this_year = local.year == datetime.now().astimezone().year
-    return local.strftime("%d %b %H:%M" if this_year else "%d %b %Y %H:%M")

@@ -15,7 +15,8 @@ from core.data.reading.dialects import FileFormat
 from core.data.reading.read_rows import detect_file_format
 from core.data.schema import DIALECTS, FIELDS, ID, LABEL
 from core.errors import BadInput
-from pages.components.shared.common import escape_markdown, format_int, show_error
+from pages.components.shared.errors import show_error
+from pages.components.shared.formatting import escape_markdown, format_int
 
 KEEP, LEAVE = "keep as an extra column", "leave out"
 ROLES = (LABEL, *FIELDS, ID, KEEP, LEAVE)

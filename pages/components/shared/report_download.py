@@ -12,8 +12,9 @@ from core.report.report_data import runs_report_data, sweep_report_data
 from core.runs.subprocess_commands import report_in_subprocess
 from core.runs.sweep import find_sweep
 from core.workspace import Workspace
-from pages.components.shared.common import show_error, workspace
+from pages.components.shared.common import workspace
 from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.errors import show_error
 
 ABOUT = (
     "One HTML file that opens without a network: interactive plots, the data's hash, settings,"

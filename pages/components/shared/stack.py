@@ -12,7 +12,7 @@ from core.freezing.plan import Plan, PlannedStage
 from core.models.card import StageCard
 from core.training.objectives import ORIGINS
 from core.workspace import PROJECT
-from pages.components.shared.common import format_compact, format_int, format_percent
+from pages.components.shared.formatting import format_compact, format_int, format_percent
 
 RANDOM = "random weights"
 SCOPE_TITLES = {"biases and norms": "biases and norms", "adapters": "additions"}

@@ -6,7 +6,8 @@ import streamlit as st
 
 from core.jobs.store import Run
 from core.runs.launch import check_stall, stall_message
-from pages.components.shared.common import escape_inline, workspace
+from pages.components.shared.common import workspace
+from pages.components.shared.formatting import escape_inline
 
 MAX_SENTENCES = 3
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from core.freezing.strategies import STRATEGIES, Option
 from core.models.card import BackboneCard
-from pages.components.shared.common import escape_markdown, format_compact
+from pages.components.shared.formatting import escape_markdown, format_compact
 from pages.components.shared.stack import load_stack_style
 from pages.components.shared.widget_sync import set_value
 

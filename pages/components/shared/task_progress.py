@@ -3,7 +3,8 @@
 import streamlit as st
 
 from core.runs import tasks
-from pages.components.shared.common import catch_errors_in, escape_inline
+from pages.components.shared.errors import catch_errors_in
+from pages.components.shared.formatting import escape_inline
 
 TICK_SECONDS = 0.5
 

@@ -13,7 +13,8 @@ from core.jobs.store import RESUMABLE_STATUSES, RunStore
 from core.read_only import require_writable
 from core.workspace import write_atomic
 from pages.components.shared.access import lock_reason
-from pages.components.shared.common import escape_markdown, format_bytes, workspace
+from pages.components.shared.common import workspace
+from pages.components.shared.formatting import escape_markdown, format_bytes
 from pages.server.upload_limit import UPLOADERS, forget_upload, session_id
 
 _OLD_NAME = "[0-9a-f]" * 16

@@ -14,7 +14,7 @@ from typing import Final
 
 import streamlit as st
 
-from pages.components.shared.common import escape_inline
+from pages.components.shared.formatting import escape_inline
 
 BOUND: Final = "query-params"
 """Value of Streamlit's `bind` argument: the widget's key is the parameter, the default stays out.

@@ -6,8 +6,9 @@ from core.data.datasets import Dataset, FieldCoverage, measure_coverage
 from core.data.preprocessing import load_preprocessing
 from core.freezing.known_values import UNSEEN_LIMIT, unseen_share
 from core.models.card import BackboneCard
-from pages.components.shared.common import format_percent, workspace
+from pages.components.shared.common import workspace
 from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.formatting import format_percent
 
 
 def cached_coverage(dataset: Dataset, card: BackboneCard) -> list[FieldCoverage]:

@@ -12,7 +12,8 @@ from core.runs.sweep import Arm, depth_arms
 from core.training.settings import TrainSettings
 from pages.components.shared import url_state
 from pages.components.shared.arm_text import format_arm, parse_arm
-from pages.components.shared.common import escape_markdown, show_error
+from pages.components.shared.errors import show_error
+from pages.components.shared.formatting import escape_markdown
 from pages.components.shared.strategy_fields import (
     STRATEGY_GROUPS,
     option_fields,

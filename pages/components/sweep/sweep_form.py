@@ -31,14 +31,9 @@ from core.workspace import PROJECT, check_name
 from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.choosers import choose_dataset_and_backbone
-from pages.components.shared.common import (
-    catch_errors,
-    format_approx_duration,
-    format_int,
-    show_command,
-    show_error,
-    workspace,
-)
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import catch_errors, show_error
+from pages.components.shared.formatting import format_approx_duration, format_int
 from pages.components.shared.head_fields import head_fields
 from pages.components.shared.training_fields import MORE_FIELDS, training_fields
 from pages.components.shared.vocabulary_coverage import cached_coverage, coverage_warning

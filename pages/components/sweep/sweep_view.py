@@ -35,21 +35,17 @@ from core.runs.sweep_result import (
 from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.choosers import choose_text
-from pages.components.shared.common import (
-    SIMULATED,
+from pages.components.shared.common import SIMULATED, show_command, status_markdown, workspace
+from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import (
     bullet_list,
-    catch_errors,
-    catch_errors_in,
     escape_markdown,
     format_approx_duration,
     format_datetime,
     format_duration,
     format_int,
-    show_command,
-    status_markdown,
-    workspace,
 )
-from pages.components.shared.compute_slots import compute_slot
 from pages.components.shared.report_download import report_download
 from pages.components.shared.stall_warnings import show_stall_warnings
 from pages.components.sweep.sweep_charts import BASELINE_HELP, sweep_charts
