@@ -45,7 +45,7 @@ def shots(workspace: Workspace) -> list[tuple[str, str, str]]:
     half = next(run.id for run in runs if run.request["freeze_depth"] == 2)
     return [
         ("home", "", ""),
-        ("story", "", "The story"),
+        ("story", "", "Demo results"),
         ("data", "data", ""),
         ("backbones", "backbones", ""),
         ("finetune", "finetune?depth=3", ""),

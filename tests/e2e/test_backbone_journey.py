@@ -76,7 +76,7 @@ def test_pretrain_by_rfd_then_freeze_two_stages(prepared: Server, page: Page) ->
         timeout=LONG_TIMEOUT_MS
     )
     expect(page.locator(".thaw-chart.js-plotly-plot")).to_have_count(2, timeout=LONG_TIMEOUT_MS)
-    expect(page.get_by_text("What it learnt")).to_be_visible(timeout=LONG_TIMEOUT_MS)
+    expect(page.get_by_text("Pretraining metrics")).to_be_visible(timeout=LONG_TIMEOUT_MS)
     wait_until_idle(page)
     expect(page.get_by_text("Confusion matrix", exact=True)).to_have_count(0)
 

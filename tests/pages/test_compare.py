@@ -165,7 +165,7 @@ def test_runs_of_several_backbones_are_told_apart_by_their_names(
     request = FinetuneRequest(done[0].dataset, "simulated-dnn", "depth", 1, train=QUICK)
     other = carry_out(workspace, request)
     app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{other.id}")
-    assert any("a line a setting" in one.value for one in app.caption)
+    assert any("one line per setting" in one.value for one in app.caption)
     differing = with_columns(app, "Arm", "backbone").set_index("Arm")["backbone"]
     assert differing.to_dict() == {
         "freeze depth 0, small dnn": "small dnn",
@@ -213,7 +213,7 @@ def test_rows_can_be_arms_with_means_over_their_runs(
     aucs = [run.result["metrics"]["target_test"]["auc"] for run in done[::4][:2] if run.result]
     assert table.loc["freeze depth 0", "Target AUC"] == pytest.approx(np.mean(aucs))
     assert table.loc["freeze depth 0", "± seeds"] == pytest.approx(np.std(aucs, ddof=1))
-    assert any("7 chosen" in one.value for one in app.caption)
+    assert any("7 selected" in one.value for one in app.caption)
 
 
 def test_a_choice_survives_a_filter_that_hides_it(
@@ -223,13 +223,13 @@ def test_a_choice_survives_a_filter_that_hides_it(
     app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{done[1].id}")
     app.text_input("find").set_value(done[0].id).run()
     assert len(tables(app)[0]) == 1
-    assert any("2 chosen, 1 of them hidden by the filters" in one.value for one in app.caption)
+    assert any("2 selected, 1 of them hidden by the filters" in one.value for one in app.caption)
     next(one for one in app.button if one.label == "Clear the selection").click().run()
-    assert app.query_params["runs"] == "" and any("0 chosen" in one.value for one in app.caption)
+    assert app.query_params["runs"] == "" and any("0 selected" in one.value for one in app.caption)
     app.text_input("find").set_value("").run()
     app.multiselect("of_sweep").set_value(["first"]).run()
     next(one for one in app.button if one.label == "Select all shown").click().run()
-    assert any("7 chosen" in one.value for one in app.caption) and not app.exception
+    assert any("7 selected" in one.value for one in app.caption) and not app.exception
 
 
 def test_the_address_gives_the_same_view(
@@ -303,7 +303,7 @@ def test_bad_values_in_the_address_are_left_out(
     )
     assert not app.exception
     assert any("'r-none'" in one.value for one in app.warning)
-    assert any("2 chosen" in one.value for one in app.caption) and app.number_input("fp").value == 1
+    assert any("2 selected" in one.value for one in app.caption) and app.number_input("fp").value == 1
 
 
 def test_costs_and_slices_of_arms(

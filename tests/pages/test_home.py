@@ -135,7 +135,7 @@ def test_the_story_fills_in(
     carry_on(10)
     app.run()
     assert not app.exception
-    assert [one.value for one in app.subheader] == ["The story", "Latest runs"]
+    assert [one.value for one in app.subheader] == ["Demo results", "Latest runs"]
     sentences = demo.wait_for_demo(workspace, sweep)
     assert sentences and all(bullet_list([one]) in page_text(app) for one in sentences)
     assert app.progress[0].text == "11 of 11 runs done"

@@ -99,7 +99,7 @@ def demo_story() -> None:
     if sweep is None or not done:
         return
     results = summarise_arms(sweep, done)
-    st.subheader("Demo results so far" if len(done) < len(runs) else "The story")
+    st.subheader("Demo results so far" if len(done) < len(runs) else "Demo results")
     with st.container(border=True):
         sentences = _cached_verdicts(sweep, tuple(f"{run.id} {run.finished}" for run in done), done)
         waiting = (
