@@ -33,14 +33,14 @@ def runs_in_url(runs: list[Run]) -> list[str]:
         newest = next((run.group for run in runs if run.group and run.status == "done"), None)
         return [run.id for run in runs if newest and run.group == newest and run.status == "done"]
     known = {run.id for run in runs}
-    named = [*dict.fromkeys(filter(None, in_url.split(",")))]
-    if unknown := [run_id for run_id in named if run_id not in known]:
+    run_ids = [*dict.fromkeys(filter(None, in_url.split(",")))]
+    if unknown := [run_id for run_id in run_ids if run_id not in known]:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         st.warning(
             f"The URL names {escape_inline(repr(unknown[0][:40]))}{more}, which is not a run "
             "in this workspace; it is ignored."
         )
-    return [run_id for run_id in named if run_id in known]
+    return [run_id for run_id in run_ids if run_id in known]
 
 
 st.title("Compare")

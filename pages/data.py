@@ -76,14 +76,14 @@ def choose_item(
         for item in items
     }
     key = f"{kind}-{view}"
-    asked = st.session_state.pop(f"choose_{kind}", None) or url_state.get(kind)
-    if asked and asked not in ids:
+    requested = st.session_state.pop(f"choose_{kind}", None) or url_state.get(kind)
+    if requested and requested not in ids:
         st.warning(
-            f"There is no {kind} {escape_markdown(asked[:40])} in this workspace (any more); "
+            f"There is no {kind} {escape_markdown(requested[:40])} in this workspace (any more); "
             "another one is shown."
         )
-    wanted = asked or st.session_state.get(f"last_{kind}")
-    st.session_state[key] = wanted if wanted in ids else ids[0]
+    preferred = requested or st.session_state.get(f"last_{kind}")
+    st.session_state[key] = preferred if preferred in ids else ids[0]
 
     def follow() -> None:
         url_state.put(kind, st.session_state[key])
@@ -329,17 +329,19 @@ def show_dataset(dataset: Dataset) -> None:
         f" {dataset.content_hash[:16]}"
     )
     with st.container(horizontal=True, vertical_alignment="center"):
-        asked = {"dataset": dataset.id}
+        parameters = {"dataset": dataset.id}
         if dataset.labelled:
             st.page_link(
                 "finetune.py",
                 label="Fine-tune on it",
                 icon=":material/ac_unit:",
-                query_params=asked,
+                query_params=parameters,
             )
         if dataset.has_source:
             label = "Pretrain a backbone on it"
-            st.page_link("backbones.py", label=label, icon=":material/stacks:", query_params=asked)
+            st.page_link(
+                "backbones.py", label=label, icon=":material/stacks:", query_params=parameters
+            )
     if not dataset.labelled:
         return
     st.subheader("Source and target", anchor="drift")

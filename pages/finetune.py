@@ -116,7 +116,8 @@ def launch_section(
     estimates = [estimate_seconds(plan, rows, train, history) for plan in plans]
     show_totals(plan, estimates[0].seconds)
     everything = (
-        f" With the controls {format_approx_duration(sum(one.seconds for one in estimates))}."
+        " With the controls "
+        f"{format_approx_duration(sum(estimate.seconds for estimate in estimates))}."
         if chosen
         else ""
     )

@@ -69,8 +69,10 @@ def show_queue(store: RunStore) -> None:
         state = "stalled"
     with st.grid(5, min_column_width=150):
         st.metric("Trains on", DEVICES[queue_for_device("auto")], border=True)
-        about = "The process that trains, separate from this app. It starts when a run is queued."
-        st.metric("Worker", state, border=True, help=about)
+        help_text = (
+            "The process that trains, separate from this app. It starts when a run is queued."
+        )
+        st.metric("Worker", state, border=True, help=help_text)
         for status in ("queued", "running", "done"):
             st.metric(f"Runs {status}", format_int(counts.get(status, 0)), border=True)
 

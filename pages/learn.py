@@ -1,4 +1,6 @@
-"""Learn: the method in four figures, each computed from one of the user's runs, and the glossary."""
+"""Learn: the method in four figures, each computed from one of the user's runs, and the
+glossary.
+"""
 
 import streamlit as st
 
@@ -85,15 +87,15 @@ def show_weight_drift(run: Run) -> None:
         "at all; of the others, those near the head usually move most."
     )
     with catch_errors():
-        found = read_weight_drift(workspace(), run.id)
-        if found is None:
+        drift = read_weight_drift(workspace(), run.id)
+        if drift is None:
             st.markdown("Not measured yet; it takes some seconds.")
             measure_weight_drift_button(run)
             return
-        st.markdown(describe_weight_drift(found))
-        height = 130 + 34 * len(found["stages"])
+        st.markdown(describe_weight_drift(drift))
+        height = 130 + 34 * len(drift["stages"])
         chart(
-            weight_distance_figure(found["stages"]),
+            weight_distance_figure(drift["stages"]),
             "learn-moved",
             height,
             "Distance of weights, stage by stage",
@@ -134,22 +136,22 @@ def comparable_runs(run: Run) -> list[Run]:
         names = ("dataset", "backbone", "train", "head", "target_rows")
         return tuple(other.request[name] for name in names)
 
-    found: dict[tuple[str, int], Run] = {
+    newest: dict[tuple[str, int], Run] = {
         (run.request["strategy"], run.request["freeze_depth"]): run
     }
     for other in RunStore(workspace()).list("done", "finetune"):
         strategy = other.request["strategy"]
         # Zero-shot trains nothing, so only its dataset and backbone must be the same.
-        alike = (
+        comparable = (
             settings(other)[:2] == settings(run)[:2]
             if strategy == "zero-shot"
             else settings(other) == settings(run)
         )
-        if alike and other.result and strategy in ("depth", *CONTROLS):
-            found.setdefault(
+        if comparable and other.result and strategy in ("depth", *CONTROLS):
+            newest.setdefault(
                 (strategy, other.request["freeze_depth"] if strategy == "depth" else 0), other
             )
-    return list(found.values())
+    return list(newest.values())
 
 
 def show_when_it_pays(run: Run) -> None:
@@ -161,7 +163,9 @@ def show_when_it_pays(run: Run) -> None:
         "with many, freezing less."
     )
     runs = comparable_runs(run)
-    controls = {one.request["strategy"]: one for one in runs if one.request["strategy"] in CONTROLS}
+    controls = {
+        other.request["strategy"]: other for other in runs if other.request["strategy"] in CONTROLS
+    }
     for strategy, what in CONTROLS.items():
         words = (
             compare_with_control(run, controls[strategy])
@@ -169,8 +173,8 @@ def show_when_it_pays(run: Run) -> None:
             else ("there is no such run yet.")
         )
         st.markdown(f"- Against {what}: {words}")
-    results = [summarise_arm([one], arm_of_run(one).title, "") for one in runs]
-    deep = sum(is_freeze_depth(one) for one in results)
+    results = [summarise_arm([other], arm_of_run(other).title, "") for other in runs]
+    deep = sum(is_freeze_depth(other) for other in results)
     if deep:
         chart(
             cached_figure_json(depth_figure, tuple(results)),
@@ -187,13 +191,13 @@ def show_when_it_pays(run: Run) -> None:
 
 def compare_with_control(run: Run, control: Run) -> str:
     """Say whether the run's AUC differs from the control's on the same target test rows."""
-    own, other = load_predictions(run), load_predictions(control)
+    scores, other = load_predictions(run), load_predictions(control)
     difference = delong_test(
-        own["target_test_label"], own["target_test_score"], other["target_test_score"]
+        scores["target_test_label"], scores["target_test_score"], other["target_test_score"]
     )
-    rows = f"n = {len(own['target_test_label']):,}"
+    rows = f"n = {len(scores['target_test_label']):,}"
     if is_missing(difference.p):
-        return f"not comparable: {reason_from_labels(own['target_test_label'])}."
+        return f"not comparable: {reason_from_labels(scores['target_test_label'])}."
     span = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}, {rows}"
     if difference.p >= SIGNIFICANCE_LEVEL:
         return f"not distinguishable ({span})."

@@ -62,18 +62,19 @@ def can_score(run: Run) -> bool:
     return run.status == "done" and run.result is not None and run.result["threshold"] is not None
 
 
-def explain_unavailable(named: str) -> str:
+def explain_unavailable(run_id: str) -> str:
     """Say why the run in the URL is not offered."""
     for run in RunStore(workspace()).list():
-        if run.id == named:
+        if run.id == run_id:
             why = (
                 "was never trained on click labels" if run.status == "done" else f"is {run.status}"
             )
             return (
-                f"Run {named} {why}, so it cannot score rows; the newest that can is shown instead."
+                f"Run {run_id} {why}, so it cannot score rows; the newest that can is shown "
+                "instead."
             )
     return (
-        f"There is no run {named[:40]!r} in this workspace; the newest that can score is shown"
+        f"There is no run {run_id[:40]!r} in this workspace; the newest that can score is shown"
         " instead."
     )
 
@@ -203,35 +204,37 @@ def choose_bad_rows() -> str:
 
 def start_scoring(run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions) -> None:
     """Start the background task and write the id of its result to the URL."""
-    space, asked = workspace(), id_of(chosen.path, on_bad_rows, options)
-    tasks.forget(task_key(run, asked))
+    space, scoring = workspace(), id_of(chosen.path, on_bad_rows, options)
+    tasks.forget(task_key(run, scoring))
     tasks.start(
-        task_key(run, asked),
+        task_key(run, scoring),
         lambda report: score_and_store(
             space, run.id, chosen.path, chosen.name, on_bad_rows, report, options
         ),
     )
-    url_state.put("scored", asked)
+    url_state.put("scored", scoring)
     st.rerun()
 
 
-def task_key(run: Run, asked: str) -> str:
+def task_key(run: Run, scoring: str) -> str:
     """Return the key of the task that scores this file with this run."""
-    return f"score {workspace().root} {run.id} {asked}"
+    return f"score {workspace().root} {run.id} {scoring}"
 
 
-def choose_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
+def choose_scoring(run: Run, scorings: list[Scoring]) -> Scoring | None:
     """Return the scored file in the URL, else the newest; draws a box if there are several."""
-    by_id = {one.id: one for one in found}
-    asked = url_state.get("scored") or ""
-    if asked and asked not in by_id and tasks.find(task_key(run, asked)) is None:
+    by_id = {scoring.id: scoring for scoring in scorings}
+    requested = url_state.get("scored") or ""
+    if requested and requested not in by_id and tasks.find(task_key(run, requested)) is None:
         instead = "; the newest are shown instead" if by_id else ""
         st.warning(f"Those predictions do not exist (any more){instead}. Score the file again.")
     if not by_id:
         return None
-    names = {one.id: f"{one.file} · {format_datetime(one.created)}" for one in found}
-    st.session_state["scored_pick"] = asked if asked in by_id else found[0].id
-    if len(found) > 1:
+    names = {
+        scoring.id: f"{scoring.file} · {format_datetime(scoring.created)}" for scoring in scorings
+    }
+    st.session_state["scored_pick"] = requested if requested in by_id else scorings[0].id
+    if len(scorings) > 1:
         st.selectbox(
             "Scored files",
             [*by_id],

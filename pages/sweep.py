@@ -22,17 +22,19 @@ NEW = "new"
 def choose_sweep(sweeps: list[Sweep]) -> Sweep | None:
     """Return the sweep in the URL, None for a new one; the box writes another choice there."""
     by_id = {sweep.id: sweep for sweep in sweeps}
-    asked = url_state.get("sweep") or NEW
-    named = next((sweep.id for sweep in sweeps if asked in (sweep.id, sweep.name)), asked)
-    if named != NEW and named not in by_id:
+    requested = url_state.get("sweep") or NEW
+    sweep_id = next(
+        (sweep.id for sweep in sweeps if requested in (sweep.id, sweep.name)), requested
+    )
+    if sweep_id != NEW and sweep_id not in by_id:
         st.error(
-            f"There is no sweep {escape_inline(repr(asked[:64]))} in this workspace; here is "
+            f"There is no sweep {escape_inline(repr(requested[:64]))} in this workspace; here is "
             "the form for a new one."
         )
-        named = NEW
+        sweep_id = NEW
     if not sweeps:
         return None
-    st.session_state["sweep_pick"] = named
+    st.session_state["sweep_pick"] = sweep_id
     st.selectbox(
         "Sweep",
         [NEW, *by_id],
@@ -46,7 +48,7 @@ def choose_sweep(sweeps: list[Sweep]) -> Sweep | None:
         label_visibility="collapsed",
         help="The sweep that this page shows, or the form for a new one. It changes no result.",
     )
-    return by_id.get(named)
+    return by_id.get(sweep_id)
 
 
 def save_choice() -> None:

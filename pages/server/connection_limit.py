@@ -13,11 +13,15 @@ from typing import Any
 from pages.server.limits import max_open_files
 
 REQUEST_SECONDS = 15.0
-"""A connection without a complete request for this long is closed, whether new or between requests."""
+"""A connection without a complete request for this long is closed, whether new or between
+requests.
+"""
 ANSWER_SECONDS = 120.0
 """A connection whose client reads nothing of the response for this long is closed."""
 MESSAGE_BYTES = 2**21
-"""Maximum size of a WebSocket message; a browser sends the values of all fields of a page at once."""
+"""Maximum size of a WebSocket message; a browser sends the values of all fields of a page at
+once.
+"""
 CHECK_SECONDS = 1.0
 
 
@@ -113,30 +117,41 @@ class ConnectionLimit:
         self.connections.add(new)
         if len(self.connections) <= self.maximum:
             return
-        self.connections = {one for one in self.connections if not one.transport.is_closing()}
+        self.connections = {
+            connection for connection in self.connections if not connection.transport.is_closing()
+        }
         if len(self.connections) > self.maximum:
-            waiting = [one for one in self.connections if one is not new and not one.is_served()]
-            last = min(waiting, key=lambda one: one.waiting_since or self.now(), default=new)
+            waiting = [
+                connection
+                for connection in self.connections
+                if connection is not new and not connection.is_served()
+            ]
+            last = min(
+                waiting, key=lambda connection: connection.waiting_since or self.now(), default=new
+            )
             self._end(last)
 
     def close_idle(self) -> None:
         """Close connections that were idle for too long and forget closed ones."""
         now = self.now()
-        for one in list(self.connections):
-            if one.transport.is_closing():
-                self.connections.discard(one)
-            elif one.is_served():
-                one.waiting_since = None
-                if one.blocked_since is not None and now - one.blocked_since >= ANSWER_SECONDS:
-                    self._end(one)
-            elif one.waiting_since is None:
-                one.waiting_since = now
-            elif now - one.waiting_since >= REQUEST_SECONDS:
-                self._end(one)
+        for connection in list(self.connections):
+            if connection.transport.is_closing():
+                self.connections.discard(connection)
+            elif connection.is_served():
+                connection.waiting_since = None
+                if (
+                    connection.blocked_since is not None
+                    and now - connection.blocked_since >= ANSWER_SECONDS
+                ):
+                    self._end(connection)
+            elif connection.waiting_since is None:
+                connection.waiting_since = now
+            elif now - connection.waiting_since >= REQUEST_SECONDS:
+                self._end(connection)
 
-    def _end(self, one: Connection) -> None:
-        self.connections.discard(one)
-        one.transport.abort()
+    def _end(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        connection.transport.abort()
 
 
 def limit_connections(loop: asyncio.AbstractEventLoop) -> ConnectionLimit:

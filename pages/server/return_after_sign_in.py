@@ -61,15 +61,15 @@ class ReturnAfterSignIn:
         await self.app(scope, receive, answer)
 
 
-def _remember_page(answer: MutableHeaders, asked: Headers) -> None:
+def _remember_page(answer: MutableHeaders, request: Headers) -> None:
     """Set the cookie from the Referer; a browser that sends none ends up on Home."""
-    link = internal_link(asked.get("referer", ""))
+    link = internal_link(request.get("referer", ""))
     _set_cookie(answer, quote(link, safe=""), COOKIE_SECONDS if link else 0)
 
 
-def _redirect_back(answer: MutableHeaders, asked: Headers) -> None:
+def _redirect_back(answer: MutableHeaders, request: Headers) -> None:
     """Redirect to the stored page, checked again: a cookie can hold anything."""
-    link = internal_link(unquote(cookie_parser(asked.get("cookie", "")).get(COOKIE_NAME, "")))
+    link = internal_link(unquote(cookie_parser(request.get("cookie", "")).get(COOKIE_NAME, "")))
     if link and "location" in answer:
         answer["location"] = f"{answer['location'].rstrip('/')}/{link}"
         _set_cookie(answer, "", 0)

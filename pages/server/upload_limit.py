@@ -28,7 +28,9 @@ FILES_PER_SESSION = 2
 IDLE_SECONDS = 30
 """A body that sends nothing for this long is aborted."""
 WINDOW_SECONDS, WINDOW_BYTES = 60, 65_536
-"""A body that sends fewer bytes in any such window is aborted: it would occupy its place for hours."""
+"""A body that sends fewer bytes in any such window is aborted: it would occupy its place for
+hours.
+"""
 LINGER_SECONDS = 2
 """How long the rest of a refused body is read and dropped: a client that is still sending does not
 read the answer."""
@@ -178,16 +180,16 @@ class UploadLimit:
             HTTPException: there is no room for them.
         """
         held_by = {session: sum(files.values()) for session, files in held_bytes().items()}
-        mine = held_by.get(body.session, 0) + sum(
-            one.size for one in self._coming if one.session == body.session
+        session_bytes = held_by.get(body.session, 0) + sum(
+            other.size for other in self._coming if other.session == body.session
         )
-        if mine + size > max_upload_bytes() + FRAMING_BYTES:
+        if session_bytes + size > max_upload_bytes() + FRAMING_BYTES:
             raise HTTPException(
                 413,
                 f"{size:,} bytes are too many: a session may hold {max_upload_bytes():,} at once.",
             )
         if (
-            sum(held_by.values()) + sum(one.size for one in self._coming) + size
+            sum(held_by.values()) + sum(other.size for other in self._coming) + size
             > max_total_upload_bytes()
         ):
             raise HTTPException(

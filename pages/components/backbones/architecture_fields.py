@@ -12,10 +12,10 @@ def architecture_fields(architecture: str) -> dict[str, Any]:
     """Draw the architecture's own settings and return those that differ from its defaults."""
     defaults = ARCHITECTURES[architecture].defaults
     values: dict[str, Any] = {}
-    own = [name for name in SETTING_FIELDS if name in defaults]
-    switches = [name for name in own if isinstance(defaults[name], bool)]
+    names = [name for name in SETTING_FIELDS if name in defaults]
+    switches = [name for name in names if isinstance(defaults[name], bool)]
     with st.grid(2, min_column_width=150):
-        for name in own:
+        for name in names:
             if name not in switches:
                 # The key contains the architecture, so that each architecture keeps its own
                 # defaults.
@@ -34,16 +34,16 @@ def setting_field(field: SettingField, default: Any, key: str) -> Any:
     """Draw the field of one setting; its kind (switch, widths, integer, share) follows from its
     default.
     """
-    about = f"{field.description[0].upper()}{field.description[1:]}."
+    help_text = f"{field.description[0].upper()}{field.description[1:]}."
     if isinstance(default, bool):
-        return st.toggle(field.label, default, key=key, help=about)
+        return st.toggle(field.label, default, key=key, help=help_text)
     if isinstance(default, list):
-        widths = st.text_input(field.label, ", ".join(map(str, default)), key=key, help=about)
+        widths = st.text_input(field.label, ", ".join(map(str, default)), key=key, help=help_text)
         return list(parse_widths(widths, f"The {field.label.lower()}"))
     if isinstance(default, int):
         return st.number_input(
-            field.label, int(field.low), int(field.high), default, key=key, help=about
+            field.label, int(field.low), int(field.high), default, key=key, help=help_text
         )
     return st.number_input(
-        field.label, float(field.low), float(field.high), default, 0.05, key=key, help=about
+        field.label, float(field.low), float(field.high), default, 0.05, key=key, help=help_text
     )

@@ -167,9 +167,9 @@ def describe_history(card: BackboneCard) -> str:
             "trained on any row"
         )
     before = [
-        f"{format_int(one['rows'])} {escape_markdown(one['domain'])} rows of"
-        f" {escape_markdown(one['dataset'])}"
-        for one in card.earlier
+        f"{format_int(entry['rows'])} {escape_markdown(entry['domain'])} rows of"
+        f" {escape_markdown(entry['dataset'])}"
+        for entry in card.earlier
     ]
     return f"{text}; before that on {', then '.join(before)}" if before else text
 

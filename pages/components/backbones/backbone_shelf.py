@@ -94,15 +94,15 @@ def filter_cards(cards: list[BackboneCard]) -> list[BackboneCard]:
             width=240,
             help="Shows only backbones trained on these datasets. It changes no result.",
         )
-        found = [
+        matching = [
             card
             for card in cards
             if all(word in card.name.lower() for word in text.lower().split())
             and (not chosen or card.architecture in chosen)
             and (not data or card.trained_on["dataset"] in data)
         ]
-        st.caption(f"{len(found)} of {len(cards)} backbones", width="content")
-    return found
+        st.caption(f"{len(matching)} of {len(cards)} backbones", width="content")
+    return matching
 
 
 def runs_by_backbone() -> dict[str, list[str]]:

@@ -43,7 +43,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
     Args:
         taken: names of existing and queued backbones.
     """
-    usable = [one for one in datasets if one.has_source]
+    usable = [candidate for candidate in datasets if candidate.has_source]
     if not usable:
         st.info(
             "Pretraining needs a dataset with a source domain. Add a sample and split it first."
@@ -126,14 +126,14 @@ def choose_architecture() -> str:
     architecture = _selectbox(
         "Architecture", [*ARCHITECTURES], "pt_architecture", DEFAULT_ARCHITECTURE
     )
-    about = ARCHITECTURES[architecture]
-    st.caption(f"{about.summary} ({about.source})")
+    spec = ARCHITECTURES[architecture]
+    st.caption(f"{spec.summary} ({spec.source})")
     return architecture
 
 
 def choose_start(architecture: Architecture) -> tuple[str, str]:
     """Return (key of the initial weights, path of the file they are read from or "")."""
-    titles = {key: one.title for key, one in INITIALISATIONS.items()}
+    titles = {key: entry.title for key, entry in INITIALISATIONS.items()}
     start = _selectbox(
         "Initial weights",
         architecture.initialisations,
@@ -154,7 +154,7 @@ def choose_objective(architecture: Architecture, dataset: Dataset) -> tuple[str,
         for name in architecture.objectives
         if dataset.labelled or not OBJECTIVES[name].reads_labels
     ]
-    titles = {key: one.title for key, one in OBJECTIVES.items()}
+    titles = {key: entry.title for key, entry in OBJECTIVES.items()}
     objective = _selectbox("Objective", allowed, "pt_objective", allowed[0], titles)
     st.caption(_with_source(OBJECTIVES[objective].summary, OBJECTIVES[objective].source))
     if not dataset.labelled:
@@ -224,7 +224,11 @@ def free_name(name: str, taken: set[str]) -> str:
     """Return `name` as a valid backbone name, with the first number appended that makes it free."""
     name = name.replace("&", "and").strip()[:58].strip()
     numbered = (f"{name} {number}" for number in range(2, len(taken) + 3))
-    return name if name not in taken else next(one for one in numbered if one not in taken)
+    return (
+        name
+        if name not in taken
+        else next(candidate for candidate in numbered if candidate not in taken)
+    )
 
 
 HELP = {

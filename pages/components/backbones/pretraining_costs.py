@@ -68,16 +68,22 @@ class PretrainingCosts:
 
 def read_costs(dataset: Dataset, request: PretrainRequest | None) -> PretrainingCosts:
     """Return what has been counted so far and start counting the rest in the background."""
-    wanted: dict[str, dict[str, Any]] = {name: {} for name in ARCHITECTURES if is_installed(name)}
+    settings_by_architecture: dict[str, dict[str, Any]] = {
+        name: {} for name in ARCHITECTURES if is_installed(name)
+    }
     if request:
-        wanted[request.architecture] = request.settings
+        settings_by_architecture[request.architecture] = request.settings
     error = None
     try:
-        count_in_background(workspace(), dataset, wanted)
+        count_in_background(workspace(), dataset, settings_by_architecture)
     except BadInput as refused:
         error = refused
     return PretrainingCosts(
-        dataset, request, wanted, load_stats(workspace(), dataset, wanted), error
+        dataset,
+        request,
+        settings_by_architecture,
+        load_stats(workspace(), dataset, settings_by_architecture),
+        error,
     )
 
 
@@ -89,17 +95,17 @@ def wait_for_costs(costs: PretrainingCosts) -> None:
     whenever something is drawn. A fragment with ``run_every`` would not work: the browser sends the
     values of all fields with every tick and would undo what a preset has just filled in.
     """
-    spot = st.empty()
-    now = costs
-    while now.is_counting:
-        left = len(now.settings_by_architecture) - len(now.counted)
-        spot.caption(
-            f"{left} of {len(now.settings_by_architecture)} architectures are still being "
+    placeholder = st.empty()
+    current = costs
+    while current.is_counting:
+        left = len(current.settings_by_architecture) - len(current.counted)
+        placeholder.caption(
+            f"{left} of {len(current.settings_by_architecture)} architectures are still being "
             "counted; this takes some seconds the first time."
         )
         time.sleep(POLL_SECONDS)
-        now = read_costs(costs.dataset, costs.request)
-        if not now.is_counting or (now.chosen and not costs.chosen):
+        current = read_costs(costs.dataset, costs.request)
+        if not current.is_counting or (current.chosen and not costs.chosen):
             st.rerun()
 
 
@@ -150,7 +156,7 @@ def show_cost_table(costs: PretrainingCosts, rows: int, history: Sequence[Run]) 
     """Show the costs of every installed architecture as a table."""
     st.markdown("##### Cost by architecture")
     request = costs.request
-    found = [
+    counted = [
         costs.counted[name] for name in costs.settings_by_architecture if name in costs.counted
     ]
     measure = (
@@ -158,8 +164,8 @@ def show_cost_table(costs: PretrainingCosts, rows: int, history: Sequence[Run]) 
         if REFERENCE_ARCHITECTURE in costs.counted
         else None
     )
-    table = pd.DataFrame([cost_row(cost, measure, request, rows, history) for cost in found])
-    if found:
+    table = pd.DataFrame([cost_row(cost, measure, request, rows, history) for cost in counted])
+    if counted:
         st.dataframe(
             table,
             hide_index=True,
@@ -183,12 +189,14 @@ def show_cost_table(costs: PretrainingCosts, rows: int, history: Sequence[Run]) 
         )
     if costs.is_counting:
         return
-    own = " except the chosen one" if request and request.settings else ""
+    exception = " except the chosen one" if request and request.settings else ""
     trained = ", trained as set above" if "Estimated time" in table else ""
-    absent = [one.title for name, one in ARCHITECTURES.items() if not is_installed(name)]
-    left_out = f" Not installed, so not listed: {', '.join(absent)}." if absent else ""
+    not_installed = [one.title for name, one in ARCHITECTURES.items() if not is_installed(name)]
+    left_out = (
+        f" Not installed, so not listed: {', '.join(not_installed)}." if not_installed else ""
+    )
     name = escape_markdown(costs.dataset.name)
-    st.caption(f"For the vocabulary of {name}, at default settings{own}{trained}.{left_out}")
+    st.caption(f"For the vocabulary of {name}, at default settings{exception}{trained}.{left_out}")
 
 
 def cost_row(

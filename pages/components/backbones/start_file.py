@@ -9,8 +9,8 @@ SUFFIXES = {"vectors": (".txt.gz", ".gz", ".txt"), "weights": (".weights.h5", ".
 
 def start_file(start: str) -> str:
     """Return the path of our copy of the file for `start`; "" as long as there is none."""
-    about = "The initial weights of the stages are read from this file; it is never unpickled."
+    help_text = "The initial weights of the stages are read from this file; it is never unpickled."
     copied = upload_field(
-        INITIALISATIONS[start].file_type, f"start_file_{start}", "start", about, SUFFIXES[start]
+        INITIALISATIONS[start].file_type, f"start_file_{start}", "start", help_text, SUFFIXES[start]
     )
     return str(copied[0]) if copied else ""

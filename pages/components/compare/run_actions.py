@@ -66,12 +66,14 @@ def annotate_dialog(runs: list[Run]) -> None:
         placeholder="baseline, week 47",
         help="Words to find these runs by; they change no result.",
     )
-    there = sorted({tag for run in runs for tag in run.tags})
-    gone = (
+    existing = sorted({tag for run in runs for tag in run.tags})
+    removed = (
         st.multiselect(
-            "Remove tags", there, help="Tags to remove from the selected runs; no result changes."
+            "Remove tags",
+            existing,
+            help="Tags to remove from the selected runs; no result changes.",
         )
-        if there
+        if existing
         else []
     )
     notes = {run.note for run in runs}
@@ -86,7 +88,7 @@ def annotate_dialog(runs: list[Run]) -> None:
     if guarded_button("Save", type="primary"):
         with catch_errors():
             store = RunStore(workspace())
-            store.change_tags([run.id for run in runs], text.split(","), gone)
+            store.change_tags([run.id for run in runs], text.split(","), removed)
             for run in runs if note != same else ():
                 store.annotate(run.id, note=note)
             st.rerun()

@@ -98,15 +98,15 @@ def run_table(
         widget_version: a new number recreates the widget, as after a button selected all rows.
     """
     # The widget remembers selected rows by position, so it is recreated when the rows change.
-    shown = hashlib.sha256(repr((list(ids), widget_version)).encode()).hexdigest()[:12]
-    at_first = [place for place, of_row in enumerate(ids) if set(of_row) & set(chosen)]
+    digest = hashlib.sha256(repr((list(ids), widget_version)).encode()).hexdigest()[:12]
+    selected = [position for position, row_ids in enumerate(ids) if set(row_ids) & set(chosen)]
     event = st.dataframe(
         table,
-        key=f"compare-runs-{shown}",
+        key=f"compare-runs-{digest}",
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
-        selection_default={"selection": {"rows": at_first}},
+        selection_default={"selection": {"rows": selected}},
         height=min(35 * (len(table) + 1) + 2, 422),
         placeholder="–",
         alt="Runs with their settings and metrics",
@@ -120,4 +120,4 @@ def run_table(
         },
     )
     rows = [ids[row] for row in event.selection.rows if row < len(ids)]
-    return [run_id for of_row in rows for run_id in set(of_row) & set(chosen) or of_row]
+    return [run_id for row_ids in rows for run_id in set(row_ids) & set(chosen) or row_ids]

@@ -29,7 +29,7 @@ N_BINS = 50
 
 def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
     """Draw the slider, the table of counts and the overlays, with one run per arm."""
-    parts = [part for part in PART_TITLES if all(part in one.auc for one in arms)]
+    parts = [part for part in PART_TITLES if all(part in arm.auc for arm in arms)]
     rows, seed_box, slider = st.columns([2, 1, 4], vertical_alignment="bottom")
     part = rows.segmented_control(
         "Rows",
@@ -59,7 +59,7 @@ def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
     )
     counts, figures = _overlays(tuple(runs.items()), str(part), threshold)
     st.dataframe(
-        pd.DataFrame([{"Arm": title, **of_arm} for title, of_arm in counts.items()]),
+        pd.DataFrame([{"Arm": title, **numbers} for title, numbers in counts.items()]),
         hide_index=True,
         width="stretch",
         height="content",
@@ -69,8 +69,8 @@ def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
         | number_column_config(next(iter(counts.values()))),
     )
     grid = st.columns(2)
-    for place, (title, figure, alt) in enumerate(figures):
-        with grid[place % 2]:
+    for index, (title, figure, alt) in enumerate(figures):
+        with grid[index % 2]:
             st.markdown(f"**{title}**")
             chart(figure, f"one-{title}", 380, alt)
 
@@ -80,52 +80,52 @@ def _overlays(
     runs: tuple[tuple[str, Run], ...], part: str, threshold: float
 ) -> tuple[dict[str, dict[str, float]], list[tuple[str, str, str]]]:
     """Return (counts by arm, (title, figure as JSON, alt text) of every figure), cached."""
-    laid = {}
+    curves_by_arm = {}
     for title, run in runs:
-        at_all, roc, precision_recall, gains, bins = load_curves(run, part, "score")
-        laid[title] = ArmCurves(
+        table, roc, precision_recall, gains, bins = load_curves(run, part, "score")
+        curves_by_arm[title] = ArmCurves(
             title,
             roc,
             precision_recall,
             gains,
             bins,
-            at_all.confusion_at(threshold),
-            at_all.histogram(N_BINS),
+            table.confusion_at(threshold),
+            table.histogram(N_BINS),
         )
-    at = laid[runs[-1][0]].at_threshold
+    at = curves_by_arm[runs[-1][0]].at_threshold
     rate = (at.tp + at.fn) / max(at.tp + at.fn + at.fp + at.tn, 1)
     figures = (
-        ("ROC", roc_overlay_figure(laid), "ROC curves with points at the threshold"),
+        ("ROC", roc_overlay_figure(curves_by_arm), "ROC curves with points at the threshold"),
         (
             "Precision and recall",
-            precision_recall_overlay_figure(laid, rate),
+            precision_recall_overlay_figure(curves_by_arm, rate),
             "Precision by recall with points",
         ),
-        ("Calibration", calibration_overlay_figure(laid), "Click rate by mean score"),
-        ("Gains", gains_overlay_figure(laid), "Clicks caught by rows taken, with points"),
+        ("Calibration", calibration_overlay_figure(curves_by_arm), "Click rate by mean score"),
+        ("Gains", gains_overlay_figure(curves_by_arm), "Clicks caught by rows taken, with points"),
         (
             "Lift",
-            lift_overlay_figure(laid),
+            lift_overlay_figure(curves_by_arm),
             "Click rate among the rows taken over that of all rows, with points",
         ),
-        ("Scores", score_overlay_figure(laid, threshold), "Histogram of scores"),
+        ("Scores", score_overlay_figure(curves_by_arm, threshold), "Histogram of scores"),
     )
     drawn = [(title, str(figure.to_json()), alt) for title, figure, alt in figures]
-    return {title: _counts(one.at_threshold) for title, one in laid.items()}, drawn
+    return {title: _counts(one.at_threshold) for title, one in curves_by_arm.items()}, drawn
 
 
 def run_per_arm(arms: Sequence[ArmResult]) -> dict[str, Run]:
     """Return one run of each arm by title: the one with the chosen seed, otherwise the arm's
     first.
     """
-    seeds = sorted({_seed(run) for one in arms if len(one.runs) > 1 for run in one.runs})
+    seeds = sorted({_seed(run) for arm in arms if len(arm.runs) > 1 for run in arm.runs})
     seed = None
     if seeds:
-        about = "Curves show one run of each arm: the one with this seed, otherwise its first."
-        seed = int(choose_text("Seed", [str(one) for one in seeds], "seed", about))
+        help_text = "Curves show one run of each arm: the one with this seed, otherwise its first."
+        seed = int(choose_text("Seed", [str(value) for value in seeds], "seed", help_text))
     return {
-        one.title: next((run for run in one.runs if _seed(run) == seed), one.runs[0])
-        for one in arms
+        arm.title: next((run for run in arm.runs if _seed(run) == seed), arm.runs[0])
+        for arm in arms
     }
 
 

@@ -72,7 +72,9 @@ def side_by_side(runs: Sequence[Run]) -> None:
         st.info("Select finished runs in the table to compare them.", icon=":material/check_box:")
         return
     datasets = {dataset.id: dataset for dataset in list_datasets(workspace())}
-    arms = group_into_arms(done, backbone_names(), {one.id: one.name for one in datasets.values()})
+    arms = group_into_arms(
+        done, backbone_names(), {entry.id: entry.name for entry in datasets.values()}
+    )
     arms, full = _choose_setting(arms)
     _show_datasets(arms, datasets)
     results = summarise_selected_arms(arms, full)
@@ -92,11 +94,11 @@ def _choose_setting(arms: list[ArmRuns]) -> tuple[list[ArmRuns], bool]:
         return arms, bool(settings[0])
     options = [ALL_SETTINGS, *settings] if len(arms) <= MAX_ARMS else [*settings, ALL_SETTINGS]
     with st.columns([2, 3])[0]:
-        about = (
+        help_text = (
             "What differs besides strategy and seed. Everything below is for the setting "
             "chosen here."
         )
-        setting = choose_text("Setting", options, "setting", about)
+        setting = choose_text("Setting", options, "setting", help_text)
     return (arms, True) if setting == ALL_SETTINGS else (arms_in_setting(arms, setting), False)
 
 
@@ -108,14 +110,14 @@ def _show_datasets(arms: Sequence[ArmRuns], datasets: dict[str, Dataset]) -> Non
             "different rows.",
             icon=":material/warning:",
         )
-    if any(datasets[one].simulated for one in shown if one in datasets):
+    if any(datasets[dataset_id].simulated for dataset_id in shown if dataset_id in datasets):
         simulated_badge()
 
 
 def _show_charts(results: Sequence[ArmResult]) -> None:
     """Draw metrics by arm, by freeze depth, forgetting, and quality by cost."""
-    titles = [one.title for one in results]
-    seeds = sum(len(one.runs) for one in results)
+    titles = [arm.title for arm in results]
+    seeds = sum(len(arm.runs) for arm in results)
     st.caption(
         f"{len(results)} arm{'s' if len(results) > 1 else ''} from {seeds} "
         f"run{'s' if seeds > 1 else ''}. Thin intervals: test-row noise (mean of DeLong's 95 "
@@ -123,7 +125,7 @@ def _show_charts(results: Sequence[ArmResult]) -> None:
         "deviation). Arms whose intervals overlap may still differ: see the verdicts below."
     )
     show_missing_metrics(missing_auc_sentences(results))
-    tall = 110 + 34 * len(titles)
+    height = 110 + 34 * len(titles)
     for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
         with column:
             st.markdown(f"**By arm: {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
@@ -131,11 +133,11 @@ def _show_charts(results: Sequence[ArmResult]) -> None:
             chart(
                 cached_figure_json(arms_figure, tuple(titles), tuple(results), metric),
                 f"compare-{metric}",
-                tall,
+                height,
                 alt,
             )
-    several = len({one.setting for one in results if is_freeze_depth(one)}) > 1
-    if any(is_freeze_depth(one) for one in results):
+    several = len({arm.setting for arm in results if is_freeze_depth(arm)}) > 1
+    if any(is_freeze_depth(arm) for arm in results):
         for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
             with column:
                 st.markdown(f"**Freeze depth and {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
@@ -160,8 +162,8 @@ def _show_charts(results: Sequence[ArmResult]) -> None:
 
 
 def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> None:
-    titles = [one.title for one in results]
-    one_dataset = len({run.dataset for one in results for run in one.runs}) == 1
+    titles = [arm.title for arm in results]
+    one_dataset = len({run.dataset for arm in results for run in arm.runs}) == 1
     reference = titles[0]
     if len(results) > 1:
         st.markdown("**What the results support**")
@@ -184,7 +186,7 @@ def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> N
             icon=":material/timeline:",
         )
         return
-    if any(one.strategy != "zero-shot" for one in picked):
+    if any(arm.strategy != "zero-shot" for arm in picked):
         st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
         curve_charts(picked)
     st.subheader("One threshold for all arms")
@@ -217,33 +219,33 @@ def _choose_arms(results: Sequence[ArmResult], reference: str) -> list[ArmResult
     """
     # Zero-shot has no learning curve. It comes last, so that arms with a curve get the first
     # colours.
-    ordered = sorted(results, key=lambda one: one.strategy == "zero-shot")
-    titles = [one.title for one in ordered]
+    ordered = sorted(results, key=lambda arm: arm.strategy == "zero-shot")
+    titles = [arm.title for arm in ordered]
     if len(titles) == 1:
         return ordered
-    controls = [one.title for one in ordered if one.strategy in ("scratch", "zero-shot")][:2]
+    controls = [arm.title for arm in ordered if arm.strategy in ("scratch", "zero-shot")][:2]
     losses = zip(comparable_validation_losses(results), results, strict=True)
     leader = [
-        one.title
-        for _, one in sorted(
+        arm.title
+        for _, arm in sorted(
             (pair for pair in losses if pair[0] == pair[0]), key=lambda pair: pair[0]
         )
     ]
     first = dict.fromkeys([reference, *leader[:1], *controls, *titles])
-    most = MAX_LINES if len(titles) <= MAX_LINES else 5
+    limit = MAX_LINES if len(titles) <= MAX_LINES else 5
     if not set(st.session_state.get("lines", ())) <= set(titles):
         # The choice names arms of other runs or of another setting: start again with the default.
         del st.session_state["lines"]
     picked = st.multiselect(
         "Arms shown below",
         titles,
-        default=[title for title in titles if title in [*first][:most]],
+        default=[title for title in titles if title in [*first][:limit]],
         max_selections=MAX_LINES,
         key="lines",
         bind=url_state.BOUND,
         help=f"Up to {MAX_LINES}, each with its colour.",
     )
-    return [one for one in ordered if one.title in picked]
+    return [arm for arm in ordered if arm.title in picked]
 
 
 def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
@@ -287,35 +289,37 @@ def _cached_verdicts(
         return judge_selected_arms(workspace(), _results, reference)
 
 
-def _verdict_row(one: Verdict) -> dict[str, str]:
+def _verdict_row(verdict: Verdict) -> dict[str, str]:
     row = {
-        "Arm": one.a,
-        "Against": one.b,
-        "Verdict": one.outcome_with_rows,
+        "Arm": verdict.a,
+        "Against": verdict.b,
+        "Verdict": verdict.outcome_with_rows,
     }
-    for name, found, p in (
-        ("AUC", one.auc, one.auc_p),
-        (" log loss", one.log_loss, one.log_loss_p),
+    for name, difference, p in (
+        ("AUC", verdict.auc, verdict.auc_p),
+        (" log loss", verdict.log_loss, verdict.log_loss_p),
     ):
-        of_it = "" if name == "AUC" else " of Δ log loss"
-        row[f"Δ{name}"] = format_metric(found.delta, signed=True)
-        row[f"95 % interval{of_it}"] = format_bounds(found.low, found.high, signed=True)
-        row[f"Adjusted p{of_it}"] = format_p(p)
+        suffix = "" if name == "AUC" else " of Δ log loss"
+        row[f"Δ{name}"] = format_metric(difference.delta, signed=True)
+        row[f"95 % interval{suffix}"] = format_bounds(difference.low, difference.high, signed=True)
+        row[f"Adjusted p{suffix}"] = format_p(p)
     return row
 
 
 def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
-    names_by_id = {one.id: one.name for one in list_datasets(workspace())} | backbone_names()
+    names_by_id = {
+        dataset.id: dataset.name for dataset in list_datasets(workspace())
+    } | backbone_names()
     flat = [_flatten_settings(arm.runs, names_by_id) for arm in arms]
-    names = dict.fromkeys(name for one in flat for name in one)
+    names = dict.fromkeys(name for settings in flat for name in settings)
     # Zero-shot has no training settings, so they cannot differ from the others'.
     trained = [arm.runs[0].request.get("strategy") != "zero-shot" for arm in arms]
 
     def values(name: str) -> set[str]:
         return {
-            one.get(name, "–")
-            for one, trains in zip(flat, trained, strict=True)
-            if trains or name in one
+            settings.get(name, "–")
+            for settings, trains in zip(flat, trained, strict=True)
+            if trains or name in settings
         }
 
     differing = [name for name in names if len(values(name)) > 1]
@@ -323,8 +327,8 @@ def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
         st.caption("None: these runs have the same settings.")
         return
     rows = [
-        {"Arm": title, **{name: one.get(name, "–") for name in differing}}
-        for title, one in zip(titles, flat, strict=True)
+        {"Arm": title, **{name: settings.get(name, "–") for name in differing}}
+        for title, settings in zip(titles, flat, strict=True)
     ]
     st.dataframe(
         pd.DataFrame(rows),
@@ -363,16 +367,16 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
 def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
     """Draw parallel coordinates of the fine-tuning runs that have an AUC, one line per run."""
     lines = [
-        (one, run, run.result)
-        for one in results
-        for run in one.runs
+        (arm, run, run.result)
+        for arm in results
+        for run in arm.runs
         if run.kind == "finetune"
         and run.result
-        and one.auc["target_test"].mean == one.auc["target_test"].mean
+        and arm.auc["target_test"].mean == arm.auc["target_test"].mean
     ]
     if len(lines) < 3:
         return
-    strategies = [*dict.fromkeys(one.strategy for one, _, _ in lines)]
+    strategies = [*dict.fromkeys(arm.strategy for arm, _, _ in lines)]
     titles = [STRATEGIES[strategy].title for strategy in strategies]
 
     def measured(part: str, name: str) -> list[float]:
@@ -380,10 +384,10 @@ def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
 
     auc = measured("target_test", "auc")
     axes = [
-        ParallelAxis("strategy", [strategies.index(one.strategy) for one, _, _ in lines], titles)
+        ParallelAxis("strategy", [strategies.index(arm.strategy) for arm, _, _ in lines], titles)
     ]
     numbers = {
-        "stages frozen": [float(one.depth) for one, _, _ in lines],
+        "stages frozen": [float(arm.depth) for arm, _, _ in lines],
         "learning rate": [run.request["train"]["learning_rate"] for _, run, _ in lines],
         "batch size": [run.request["train"]["batch_size"] for _, run, _ in lines],
         "seed": [run.request["train"]["seed"] for _, run, _ in lines],

@@ -129,11 +129,11 @@ def name_from_file(file_name: str) -> str:
 
 
 def _upload_form() -> None:
-    found = upload_field("Criteo rows", UPLOAD_KEY, "upload", ACCEPTED_FORMATS, delete=True)
-    if found is None:
+    upload = upload_field("Criteo rows", UPLOAD_KEY, "upload", ACCEPTED_FORMATS, delete=True)
+    if upload is None:
         st.caption(ACCEPTED_FORMATS)
         return
-    path, original = found
+    path, original = upload
     _file_form(SourceFile(path, original, path.name), "add_upload", upload=True)
 
 

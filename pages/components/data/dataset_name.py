@@ -25,9 +25,15 @@ def propose_dataset_name(
     made_of = {role: sample.id for role, sample in files.items()}
     datasets = {one.name: one for one in list_datasets(workspace())}
 
-    def fits(found: Dataset) -> bool:
-        again = {one.role: one.id for one in found.samples} or {"": found.sample_id}
-        return again == made_of and found.spec == spec and min_count in (None, found.min_count)
+    def fits(dataset: Dataset) -> bool:
+        sample_by_role = {sample.role: sample.id for sample in dataset.samples} or {
+            "": dataset.sample_id
+        }
+        return (
+            sample_by_role == made_of
+            and dataset.spec == spec
+            and min_count in (None, dataset.min_count)
+        )
 
     for number in itertools.count(1):
         name = wanted if number == 1 else f"{wanted[:60]} {number}"

@@ -129,7 +129,7 @@ def _choose_files(samples: Sequence[Sample]) -> dict[str, Sample]:
                 help=ROLES[role].help,
             )
             _save_role(role)
-    return {role: by_id[one] for role, one in chosen.items() if one != NO_FILE}
+    return {role: by_id[sample_id] for role, sample_id in chosen.items() if sample_id != NO_FILE}
 
 
 def _save_role(role: str) -> None:
@@ -137,10 +137,10 @@ def _save_role(role: str) -> None:
     url_state.write(role, st.session_state[role], "" if role in DOMAINS else NO_FILE)
 
 
-def _format_option(by_id: Mapping[str, Sample], role: str, one: str) -> str:
-    if one == NO_FILE:
+def _format_option(by_id: Mapping[str, Sample], role: str, sample_id: str) -> str:
+    if sample_id == NO_FILE:
         return f"– {ROLES[role].if_absent} –"
-    return f"{by_id[one].name} · {format_int(by_id[one].rows)} rows"
+    return f"{by_id[sample_id].name} · {format_int(by_id[sample_id].rows)} rows"
 
 
 @st.fragment
@@ -172,11 +172,11 @@ def show_duplicates(roles: Sequence[SampleRole], duplicates: Sequence[Duplicates
     """Show the number of duplicate rows, or that there are none; nothing for a dataset of one
     sample.
     """
-    said = format_sentences(describe_duplicates(roles, duplicates))
+    text = format_sentences(describe_duplicates(roles, duplicates))
     if duplicates:
-        st.warning(said, icon=":material/content_copy:")
-    elif said:
-        st.caption(said)
+        st.warning(text, icon=":material/content_copy:")
+    elif text:
+        st.caption(text)
 
 
 @st.cache_data(max_entries=16, show_spinner="Reading the rows of all files")
@@ -203,15 +203,15 @@ def _shuffle(remedy: SplitSpec) -> None:
 
 def _prepare(files: Mapping[str, Sample], spec: SplitSpec, min_count: int | None) -> None:
     domains = [files[role].name[:28] for role in ("source", "target") if role in files]
-    wanted = re.sub(r"\W+$", "", " to ".join(domains))
+    proposal = re.sub(r"\W+$", "", " to ".join(domains))
     name, pressed = prepare_button(
-        propose_dataset_name(wanted, files, file_split_spec(spec), min_count)
+        propose_dataset_name(proposal, files, file_split_spec(spec), min_count)
     )
     if pressed:
         run_prepare(lambda report: prepare_files(workspace(), files, spec, name, min_count, report))
     names = [sample.name for sample in files.values()]
     # A name that two samples share does not identify either of them.
-    named = {
+    sample_by_role = {
         role: one.name if names.count(one.name) == 1 else one.id for role, one in files.items()
     }
-    show_command(prepare_command(named, spec, name, min_count))
+    show_command(prepare_command(sample_by_role, spec, name, min_count))

@@ -150,9 +150,9 @@ def show_split(split: Split, apply_remedy: Callable[[SplitSpec], None] | None = 
     return False
 
 
-def format_sentences(said: Sequence[str]) -> str:
+def format_sentences(sentences: Sequence[str]) -> str:
     """Return the sentences as Markdown; a list if there are several."""
-    return bullet_list(said) if len(said) > 1 else escape_markdown("".join(said))
+    return bullet_list(sentences) if len(sentences) > 1 else escape_markdown("".join(sentences))
 
 
 def show_parts(parts: Sequence[PartSummary], key: str) -> None:
@@ -412,11 +412,11 @@ def _prepare(sample: Sample, spec: SplitSpec, min_count: int | None) -> None:
         "column": f"by {spec.column}",
         "random": f"at random, seed {spec.seed}",
     }
-    about = suffix[spec.method] if sample.labelled else "no labels"
-    about = re.sub(r"[^\w .()+%=,-]", " ", about)[:24]
-    wanted = re.sub(r"\W+$", "", f"{sample.name[:36]}, {about}")
+    description = suffix[spec.method] if sample.labelled else "no labels"
+    description = re.sub(r"[^\w .()+%=,-]", " ", description)[:24]
+    proposal = re.sub(r"\W+$", "", f"{sample.name[:36]}, {description}")
     stored = spec if sample.labelled else unlabelled_spec(spec)
-    name, pressed = prepare_button(propose_dataset_name(wanted, {"": sample}, stored, min_count))
+    name, pressed = prepare_button(propose_dataset_name(proposal, {"": sample}, stored, min_count))
     with catch_errors():
         if pressed:
             run_prepare(lambda report: prepare(workspace(), sample, spec, name, min_count, report))

@@ -146,13 +146,13 @@ def _roc_curves(done: list[Run]) -> list[tuple[str, Curve]]:
     for run in done:
         strategy, depth = run.request["strategy"], run.request["freeze_depth"]
         if run.request["train"]["seed"] == SEEDS[0] and (strategy != "depth" or depth in shown):
-            found = load_curves(run, "target_test", "score")[1]
+            curve = load_curves(run, "target_test", "score")[1]
             auc = (
                 metric_or_none(run.result["metrics"].get("target_test"), "auc")
                 if run.result
                 else None
             )
-            overlay.append((f"{arm_of_run(run).title}, {format_metric(auc, 3)}", found))
+            overlay.append((f"{arm_of_run(run).title}, {format_metric(auc, 3)}", curve))
     return overlay
 
 

@@ -131,7 +131,7 @@ def show_glossary() -> None:
     words, metrics = st.columns(2, gap="large")
     with words:
         st.markdown("**Words**")
-        st.markdown("\n".join(f"- **{word}**: {about}" for word, about in TERMS.items()))
+        st.markdown("\n".join(f"- **{word}**: {text}" for word, text in TERMS.items()))
     with metrics:
         st.markdown("**Numbers**")
-        st.markdown("\n".join(f"- **{word}**: {about}" for word, about in METRICS.items()))
+        st.markdown("\n".join(f"- **{word}**: {text}" for word, text in METRICS.items()))

@@ -40,7 +40,7 @@ def _cost_view(run: Run) -> None:
         labels = arrays["target_test_label"].astype(float)
         table = threshold_table(labels, arrays["target_test_score"].astype(float))
         grid = np.linspace(0, 1, 201)
-        curve = np.array([costs.total(table.confusion_at(one)) for one in grid]) / len(labels)
+        curve = np.array([costs.total(table.confusion_at(point)) for point in grid]) / len(labels)
         here = costs.total(table.confusion_at(threshold)) / len(labels)
         f1 = (
             costs.total(table.confusion_at(run.result["threshold"])) / len(labels)
@@ -118,18 +118,20 @@ def _slice_view(run: Run) -> None:
             st.caption(_describe_differences(differences, column))
 
 
-def _describe_differences(found: list[SliceDifference], column: str) -> str:
-    real = [one for one in found if one.outcome != "not distinguishable"]
-    if not found:
+def _describe_differences(differences: list[SliceDifference], column: str) -> str:
+    distinguishable = [
+        difference for difference in differences if difference.outcome != "not distinguishable"
+    ]
+    if not differences:
         return f"No slice of {column} can be compared: {AUC_REQUIREMENT}."
-    if not real:
+    if not distinguishable:
         return (
             f"In no slice of {column} is AUC before and after distinguishable (Holm over"
-            f" {len(found)} slices)."
+            f" {len(differences)} slices)."
         )
-    named = "; ".join(
-        f"{one.name} ({format_metric(one.difference.delta, signed=True)}, adjusted p"
-        f" {one.adjusted_p:.3g}, n = {one.rows:,})"
-        for one in real
+    listed = "; ".join(
+        f"{difference.name} ({format_metric(difference.difference.delta, signed=True)}, adjusted p"
+        f" {difference.adjusted_p:.3g}, n = {difference.rows:,})"
+        for difference in distinguishable
     )
-    return f"AUC changed most in: {named}. Holm-adjusted over {len(found)} slices."
+    return f"AUC changed most in: {listed}. Holm-adjusted over {len(differences)} slices."

@@ -35,14 +35,14 @@ def interpolation_section(run: Run) -> None:
     st.subheader("Interpolation with the backbone")
     st.caption(ABOUT)
     with catch_errors():
-        found = list_interpolations(workspace(), run)
-        if found and found[0].active:
-            st.fragment(catch_errors_in(_wait), run_every=1.0)(found[0].id)
-        elif found and found[0].status == "done":
-            st.fragment(catch_errors_in(interpolation_result))(found[0])
+        interpolations = list_interpolations(workspace(), run)
+        if interpolations and interpolations[0].active:
+            st.fragment(catch_errors_in(_wait), run_every=1.0)(interpolations[0].id)
+        elif interpolations and interpolations[0].status == "done":
+            st.fragment(catch_errors_in(interpolation_result))(interpolations[0])
         else:
-            if found and found[0].message:
-                st.error(escape_inline(found[0].message))
+            if interpolations and interpolations[0].message:
+                st.error(escape_inline(interpolations[0].message))
             if guarded_button(
                 "Interpolate with the backbone", icon=":material/blender:", key=f"mix-{run.id}"
             ):
@@ -77,19 +77,19 @@ def interpolation_result(mixing: Run) -> None:
             " shown."
         ),
     )
-    place = alphas.index(alpha)
+    index = alphas.index(alpha)
     left, right = st.columns([3, 2])
     with left:
         auc = {part: values["auc"] for part, values in parts.items() if part != "target_validation"}
-        spoken = ", ".join(
-            f"{part.replace('_', ' ')} {format_metric(values[place])}"
+        alt = ", ".join(
+            f"{part.replace('_', ' ')} {format_metric(values[index])}"
             for part, values in auc.items()
         )
         chart(
             interpolation_figure(alphas, auc, result["chosen"], alpha),
             f"mixing-{mixing.id}",
             320,
-            f"AUC: {spoken}",
+            f"AUC: {alt}",
         )
         st.caption(
             f"The star marks alpha {result['chosen']:g}, chosen on validation rows; the line "
@@ -102,7 +102,7 @@ def interpolation_result(mixing: Run) -> None:
             ("source_test", "Source test rows"),
         ):
             if part in parts:
-                st.metric(f"AUC, {title.lower()}", format_metric(parts[part]["auc"][place]))
+                st.metric(f"AUC, {title.lower()}", format_metric(parts[part]["auc"][index]))
                 st.caption(_compare_with_finetuned(arrays, part, alpha))
         if not result["mixes_head"]:
             st.caption(

@@ -45,8 +45,10 @@ def live_view(run: Run) -> None:
     """Follow the run while it is active; the whole page reruns when it ends."""
     points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if run.active:
-        every = TICK_SECONDS if points else WAITING_TICK_SECONDS
-        st.fragment(catch_errors_in(_tick), run_every=every)(run.id, run.status, waiting=not points)
+        interval = TICK_SECONDS if points else WAITING_TICK_SECONDS
+        st.fragment(catch_errors_in(_tick), run_every=interval)(
+            run.id, run.status, waiting=not points
+        )
     elif points:
         show_learning_curves(run, points)
 
@@ -115,13 +117,13 @@ def _panels(run: Run, points: MetricSeries, best_step: int | None = None) -> lis
     objective = run.request.get("objective", "supervised")
     if objective == "none":
         # Only the initial weights were trained (word vectors), without validation rows.
-        spoken = _alt_text("Loss", points, "train_loss")
+        alt = _alt_text("Loss", points, "train_loss")
         return [
             Panel(
                 "Loss of the start",
                 loss_figure(points, title=loss_title(run)).to_json(),
                 f"loss-{run.id}",
-                spoken,
+                alt,
             )
         ]
     title, name, draw = SCORE_BY_OBJECTIVE.get(objective, SCORE_BY_OBJECTIVE["supervised"])
@@ -133,8 +135,8 @@ def _panels(run: Run, points: MetricSeries, best_step: int | None = None) -> lis
 
 
 def _draw_panels(curves: list[Panel]) -> None:
-    for place, curve in zip(st.columns(len(curves)), curves, strict=True):
-        with place:
+    for column, curve in zip(st.columns(len(curves)), curves, strict=True):
+        with column:
             st.markdown(f"**{curve.title}**")
             chart(curve.figure, curve.key, 320, curve.alt)
 

@@ -18,7 +18,12 @@ def show_new_backbone(run: Run) -> None:
     """Show a sentence, the objective's metrics if clicks were not trained on, and links."""
     assert run.result is not None
     card = next(
-        (one for one in list_backbones(workspace()) if one.id == run.result["backbone"]), None
+        (
+            backbone
+            for backbone in list_backbones(workspace())
+            if backbone.id == run.result["backbone"]
+        ),
+        None,
     )
     objective = run.request.get("objective", "supervised")
     texts = {

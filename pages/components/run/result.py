@@ -326,8 +326,8 @@ def threshold_view(run: Run, parts: list[str]) -> None:
         ),
         ("Gains", gains_figure({a: i[3] for a, i in shown.items()}), "Clicks caught by rows taken"),
     )
-    for place, (title, figure, alt) in enumerate(figures):
-        with grid[place % 2]:
+    for index, (title, figure, alt) in enumerate(figures):
+        with grid[index % 2]:
             st.markdown(f"**{title}**")
             chart(figure, f"{title}-{run.id}", 360, alt)
 

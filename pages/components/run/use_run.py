@@ -123,19 +123,19 @@ def _verify(space: Workspace, run: Run) -> None:
 
 def show_verification(done: Artifact) -> None:
     """Say whether every metric was reproduced, and list those that were not."""
-    said = done.output
+    output = done.output
     notice, icon = (
         (st.success, ":material/check_circle:")
-        if said["same"]
+        if output["same"]
         else (st.warning, ":material/difference:")
     )
-    notice(escape_markdown(said["sentence"]), icon=icon)
-    if said["differences"]:
+    notice(escape_markdown(output["sentence"]), icon=icon)
+    if output["differences"]:
         table = pd.DataFrame(
             {
-                "Number": [one["name"] for one in said["differences"]],
-                "Then": [_exact(one["first"]) for one in said["differences"]],
-                "Again": [_exact(one["again"]) for one in said["differences"]],
+                "Number": [difference["name"] for difference in output["differences"]],
+                "Then": [_exact(difference["first"]) for difference in output["differences"]],
+                "Again": [_exact(difference["again"]) for difference in output["differences"]],
             }
         )
         st.dataframe(

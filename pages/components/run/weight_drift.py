@@ -68,48 +68,54 @@ def measure_weight_drift_button(run: Run) -> None:
 
 def _section(run: Run) -> None:
     with catch_errors():
-        found = read_weight_drift(workspace(), run.id)
-        if found is None:
+        drift = read_weight_drift(workspace(), run.id)
+        if drift is None:
             measure_weight_drift_button(run)
         else:
-            show_stage_drift(run, found)
-            if found["fields"]:
-                _embedding_map(run, found["fields"])
+            show_stage_drift(run, drift)
+            if drift["fields"]:
+                _embedding_map(run, drift["fields"])
         show_gradient_norms(run)
         show_command(f"{PROGRAM} moved --run {run.id}")
 
 
-def show_stage_drift(run: Run, found: dict[str, Any]) -> None:
+def show_stage_drift(run: Run, drift: dict[str, Any]) -> None:
     """Draw weights and activations side by side, with a sentence about the largest drift."""
-    st.markdown(describe_weight_drift(found))
-    height = 130 + 34 * len(found["stages"])
+    st.markdown(describe_weight_drift(drift))
+    height = 130 + 34 * len(drift["stages"])
     left, right = st.columns(2)
     with left:
         st.markdown("**Weights**")
         chart(
-            weight_distance_figure(found["stages"]),
+            weight_distance_figure(drift["stages"]),
             f"distance-{run.id}",
             height,
             "Distance of weights, stage by stage",
         )
     with right:
         st.markdown("**Activations**")
-        spoken = ", ".join(f"{stage['title']} {_number(stage['cka'])}" for stage in found["stages"])
-        chart(cka_figure(found["stages"]), f"cka-{run.id}", height, f"CKA: {spoken}")
+        cka_by_stage = ", ".join(
+            f"{stage['title']} {_number(stage['cka'])}" for stage in drift["stages"]
+        )
+        chart(cka_figure(drift["stages"]), f"cka-{run.id}", height, f"CKA: {cka_by_stage}")
 
 
-def describe_weight_drift(found: dict[str, Any]) -> str:
+def describe_weight_drift(drift: dict[str, Any]) -> str:
     """Say which stages did not move, which moved most, and whose output changed most."""
-    if found["from_scratch"]:
+    if drift["from_scratch"]:
         return (
             "This run started from new weights, so the distances compare two separately "
             "trained networks, not the weights before and after."
         )
-    stages = found["stages"]
-    still = [stage for stage in stages if stage["distance"] == 0]
+    stages = drift["stages"]
+    unchanged = [stage for stage in stages if stage["distance"] == 0]
     moved = [stage for stage in stages if stage["distance"]]
     words = [
-        (f"{len(still)} of {len(stages)} stages did not change." if still else "Every stage moved.")
+        (
+            f"{len(unchanged)} of {len(stages)} stages did not change."
+            if unchanged
+            else "Every stage moved."
+        )
     ]
     if moved:
         most = max(moved, key=lambda stage: stage["relative"] or 0)
@@ -124,7 +130,7 @@ def describe_weight_drift(found: dict[str, Any]) -> str:
         words.append(
             "No stage's output changed."
             if least["cka"] == 1
-            else f"{changed} on {found['rows']:,} rows."
+            else f"{changed} on {drift['rows']:,} rows."
         )
     return " ".join(words)
 

@@ -38,46 +38,46 @@ DRIFT_PHRASES = {
 def scoring_view(run: Run, scoring: Scoring) -> None:
     """Draw the whole result and the downloads."""
     check_scoring(scoring)
-    said = scoring.output
-    for sentence in said.get("unknown", {}).get("sentences", ()):
+    output = scoring.output
+    for sentence in output.get("unknown", {}).get("sentences", ()):
         st.warning(escape_inline(sentence), icon=":material/help:")
-    for sentence in (*said.get("notes", ()), label_sentence(said)):
+    for sentence in (*output.get("notes", ()), label_sentence(output)):
         if sentence:
             st.info(escape_inline(sentence), icon=":material/info:")
-    show_numbers(said)
-    if said["bad_rows"]:
-        show_skipped_rows(said)
+    show_numbers(output)
+    if output["bad_rows"]:
+        show_skipped_rows(output)
     show_downloads(run, scoring)
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.markdown("**Scores**")
-        show_score_histogram(said)
+        show_score_histogram(output)
     with right:
-        if said["metrics"]:
-            show_quality(said["metrics"])
+        if output["metrics"]:
+            show_quality(output["metrics"])
         else:
             st.markdown("**Predictions**")
             show_preview(scoring)
     st.subheader("Drift from the training rows", anchor="drift")
-    show_drift(said)
-    if said["metrics"]:
+    show_drift(output)
+    if output["metrics"]:
         st.subheader("Predictions")
         show_preview(scoring)
 
 
-def show_numbers(said: dict[str, Any]) -> None:
+def show_numbers(output: dict[str, Any]) -> None:
     """Show rows, predicted clicks and mean score, and the actual click rate if there are labels."""
-    scores, metrics = said["scores"], said["metrics"]
+    scores, metrics = output["scores"], output["metrics"]
     over = round(scores["predicted_click_share"] * scores["rows"])
     with st.grid(4, min_column_width=150):
-        st.metric("Rows", format_int(said["rows"]), border=True)
+        st.metric("Rows", format_int(output["rows"]), border=True)
         st.metric(
             "At or above the threshold",
             format_int(over),
             border=True,
             help=(
                 "Predicted clicks: rows whose score is at least the run's threshold, "
-                f"{format_metric(said['threshold'])}; "
+                f"{format_metric(output['threshold'])}; "
                 f"{format_percent(scores['predicted_click_share'])} of all."
             ),
         )
@@ -102,12 +102,14 @@ def show_numbers(said: dict[str, Any]) -> None:
             )
 
 
-def show_skipped_rows(said: dict[str, Any]) -> None:
+def show_skipped_rows(output: dict[str, Any]) -> None:
     """Show the bad rows that were skipped."""
-    bad = said["bad_rows"]
+    bad = output["bad_rows"]
     title = f"{format_int(bad)} bad row{'s were' if bad > 1 else ' was'} skipped"
     with st.expander(title, icon=":material/warning:"):
-        st.markdown("\n".join(f"- {escape_markdown(example)}" for example in said["bad_examples"]))
+        st.markdown(
+            "\n".join(f"- {escape_markdown(example)}" for example in output["bad_examples"])
+        )
         st.caption(
             "Predictions carry the row numbers of the file, so the numbers of skipped rows "
             "are missing."
@@ -148,18 +150,18 @@ def show_downloads(run: Run, scoring: Scoring) -> None:
         st.caption(f"Scored {format_datetime(scoring.created)}; one line per row, in file order.")
 
 
-def show_score_histogram(said: dict[str, Any]) -> None:
+def show_score_histogram(output: dict[str, Any]) -> None:
     """Draw the histogram of scores with that of the run's test rows, and say whether they
     differ.
     """
-    counts = {"this file": said["scores"]["counts"]}
-    if said["drift"]:
-        counts["the run's test rows"] = said["drift"]["scores"]["test"]["counts"]
-    mean = f"Scores of this file, mean {format_metric(said['scores']['mean'])}"
-    chart(scored_file_figure(counts, said["threshold"]), "scored", 340, mean)
-    if said["drift"]:
-        scores = said["drift"]["scores"]
-        if explain_too_few_rows(said["drift"]["training_rows"], said["rows"]):
+    counts = {"this file": output["scores"]["counts"]}
+    if output["drift"]:
+        counts["the run's test rows"] = output["drift"]["scores"]["test"]["counts"]
+    mean = f"Scores of this file, mean {format_metric(output['scores']['mean'])}"
+    chart(scored_file_figure(counts, output["threshold"]), "scored", 340, mean)
+    if output["drift"]:
+        scores = output["drift"]["scores"]
+        if explain_too_few_rows(output["drift"]["training_rows"], output["rows"]):
             st.caption("The line is the run's threshold.")
             return
         st.caption(
@@ -212,9 +214,9 @@ def show_preview(scoring: Scoring) -> None:
         )
 
 
-def show_drift(said: dict[str, Any]) -> None:
+def show_drift(output: dict[str, Any]) -> None:
     """Show how far the file's fields have drifted from the run's training rows."""
-    moved = said["drift"]
+    moved = output["drift"]
     if moved is None:
         st.info(
             "The run's dataset was deleted, so there are no training rows to compare with.",
@@ -223,23 +225,23 @@ def show_drift(said: dict[str, Any]) -> None:
         return
     drifts = [
         FieldDrift(
-            one["field"],
-            one["psi"],
-            one["unseen_training"],
-            one["unseen_scored"],
-            one["missing_training"],
-            one["missing_scored"],
-            one.get("noise", 0.0),
+            field["field"],
+            field["psi"],
+            field["unseen_training"],
+            field["unseen_scored"],
+            field["missing_training"],
+            field["missing_scored"],
+            field.get("noise", 0.0),
         )
-        for one in moved["fields"]
+        for field in moved["fields"]
     ]
     assert len(drifts) == len(FIELDS)
     drift_view(
         drifts,
         f"between the {format_int(moved['training_rows'])} training rows of "
-        f"{escape_markdown(moved['dataset'])} and the {format_int(said['rows'])} rows of "
+        f"{escape_markdown(moved['dataset'])} and the {format_int(output['rows'])} rows of "
         "this file",
         ("training", "file"),
         "rare values are among them",
-        explain_too_few_rows(moved["training_rows"], said["rows"]),
+        explain_too_few_rows(moved["training_rows"], output["rows"]),
     )

@@ -27,12 +27,12 @@ def choose_run(runs: Sequence[Run], unknown_sentence: Callable[[str], str]) -> R
         st.error(escape_inline(unknown_sentence(named)))
         named = runs[0].id
     names: dict[str, str] = {}
-    taken = set()
+    labels = set()
     for run in {run.id: run for run in (*runs[:MAX_OFFERED], by_id[named])}.values():
         label = f"{run.name} · {format_datetime(run.created)} · {run.status}"
         # Streamlit identifies options by their label, so labels must be unique.
-        names[run.id] = f"{label} · {run.id}" if label in taken else label
-        taken.add(label)
+        names[run.id] = f"{label} · {run.id}" if label in labels else label
+        labels.add(label)
     ids = list(names)
     chosen = st.selectbox(
         "Run",
@@ -59,6 +59,8 @@ def simulated_suffix(run: Run) -> str:
     """
     return (
         f" {SIMULATED}"
-        if any(one.simulated for one in list_datasets(workspace()) if one.id == run.dataset)
+        if any(
+            dataset.simulated for dataset in list_datasets(workspace()) if dataset.id == run.dataset
+        )
         else ""
     )

@@ -41,8 +41,8 @@ def cost_fields(run_id: str = "") -> DecisionCosts:
     suffix = f"-{run_id}" if run_id else ""
     bind: Literal["query-params"] | None = None if run_id else url_state.BOUND
 
-    def number(place: int, label: str, name: str, value: float) -> float:
-        field = columns[place].number_input(
+    def number(column: int, label: str, name: str, value: float) -> float:
+        field = columns[column].number_input(
             label,
             0.0,
             value=value,

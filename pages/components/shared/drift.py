@@ -90,14 +90,14 @@ def _table(drifts: Sequence[FieldDrift], names: tuple[str, str], judged: bool) -
 
 def describe_drift(drifts: Sequence[FieldDrift], compared_rows: str) -> str:
     """Describe the drift in a sentence."""
-    named = {
+    fields_by_level = {
         level: [field.field for field in drifts if field.level == level]
         for level in ("strong", "some")
     }
     parts = [
-        f"{word} in {len(named[level])} ({', '.join(named[level])})"
+        f"{word} in {len(fields_by_level[level])} ({', '.join(fields_by_level[level])})"
         for level, word in (("strong", "strongly"), ("some", "somewhat"))
-        if named[level]
+        if fields_by_level[level]
     ]
     if not parts:
         return f"No field differs much {compared_rows}."

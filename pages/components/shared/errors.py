@@ -43,27 +43,29 @@ def show_damage_notice(shown: Sequence[str] = ()) -> None:
     """
     try:
         require_workspace_folder(workspace())
-        found = [str(error) for error in find_damaged(workspace()) if str(error) not in shown]
+        sentences = [str(error) for error in find_damaged(workspace()) if str(error) not in shown]
     except Exception as error:
         # If the whole workspace cannot be read, the page itself shows that error.
         if error_sentence(error) is None:
             raise
         return
-    if not found:
+    if not sentences:
         return
     title = (
         "1 thing in this workspace is damaged"
-        if len(found) == 1
-        else f"{len(found)} things are damaged"
+        if len(sentences) == 1
+        else f"{len(sentences)} things are damaged"
     )
     with st.expander(
         f"{title}, and left out of what is shown", icon=":material/warning:", key="damaged"
     ):
         st.warning(
-            "\n".join(f"- {escape_inline(sentence)}" for sentence in found[:MAX_DAMAGE_SENTENCES])
+            "\n".join(
+                f"- {escape_inline(sentence)}" for sentence in sentences[:MAX_DAMAGE_SENTENCES]
+            )
         )
-        if len(found) > MAX_DAMAGE_SENTENCES:
-            st.caption(f"and {len(found) - MAX_DAMAGE_SENTENCES:,} more")
+        if len(sentences) > MAX_DAMAGE_SENTENCES:
+            st.caption(f"and {len(sentences) - MAX_DAMAGE_SENTENCES:,} more")
 
 
 def error_sentence(error: BaseException) -> str | None:

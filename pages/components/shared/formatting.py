@@ -74,7 +74,9 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_approx_duration(seconds: float) -> str:
-    """Format an estimate, no finer than it is reliable: "about 40 s", "about 6 min", "about 1.5 h"."""
+    """Format an estimate, no finer than it is reliable: "about 40 s", "about 6 min", "about 1.5
+    h".
+    """
     if seconds < 55:
         return f"about {max(1, round(seconds))} s"
     return (

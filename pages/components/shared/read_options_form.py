@@ -72,7 +72,7 @@ def read_options_form(file: SourceFile, need_label: bool = True) -> ReadOptions 
     options = _choose_columns(file, member, look)
     if options is None:
         return None
-    asked = isinstance(look.needed, ColumnsNeeded)
+    asked_for_columns = isinstance(look.needed, ColumnsNeeded)
     look = _cached_inspection(file, options, need_label)
     if look.file_format is None:
         above.error(escape_markdown(look.error or str(look.needed)), icon=":material/error:")
@@ -81,7 +81,7 @@ def read_options_form(file: SourceFile, need_label: bool = True) -> ReadOptions 
         DIALECTS[look.file_format.dialect].title,
         escape_markdown(look.file_format.reason),
     )
-    if not asked:
+    if not asked_for_columns:
         above.markdown(f":material/check: **{title}**: {reason}")
     for note in look.file_format.notes:
         above.caption(escape_markdown(_without_cli_advice(note)))
@@ -100,11 +100,11 @@ def _cached_inspection(file: SourceFile, options: ReadOptions, need_label: bool)
         key = (str(file.path), 0, 0, repr(options))
     if key not in looks:
         with st.spinner("Inspecting the file"):
-            found = _inspect(file, options, need_label)
+            inspection = _inspect(file, options, need_label)
         # Only one file at a time is added, so results for other files are no longer needed.
         for other in [other for other in looks if other[0] != key[0]]:
             del looks[other]
-        looks[key] = found
+        looks[key] = inspection
     return looks[key]
 
 
@@ -119,21 +119,21 @@ def _inspect(file: SourceFile, options: ReadOptions, need_label: bool) -> _Inspe
 
 def _members(file: SourceFile, look: _Inspection) -> dict[str, str]:
     """Return descriptions of an archive's members with rows, by name; {} if there is no choice."""
-    found: dict[str, str] = {}
+    described: dict[str, str] = {}
     if isinstance(look.needed, MemberNeeded):
-        found = {
+        described = {
             member.name: _describe_member(member)
             for member in look.needed.members
             if member.may_hold_rows
         }
     elif look.file_format and look.file_format.member:
-        found = {look.file_format.member: look.file_format.member} | {
+        described = {look.file_format.member: look.file_format.member} | {
             other.name: _describe_member(other) for other in look.file_format.other_members
         }
     # After a member was chosen, an inspection no longer lists the others: keep the longer list.
-    kept = st.session_state.setdefault(f"members-{file.widget_key}", found)
-    if len(found) > len(kept):
-        kept = st.session_state[f"members-{file.widget_key}"] = found
+    kept = st.session_state.setdefault(f"members-{file.widget_key}", described)
+    if len(described) > len(kept):
+        kept = st.session_state[f"members-{file.widget_key}"] = described
     return kept if len(kept) > 1 else {}
 
 
@@ -183,7 +183,7 @@ def _choose_columns(file: SourceFile, member: str, look: _Inspection) -> ReadOpt
     title = "Assign the columns" if needed else f"Columns: {_summary(roles)}"
     with st.expander(title, icon=":material/view_column:", expanded=needed is not None):
         chosen = _roles_table(file, member, names, examples, roles)
-        changed = {place: role for place, role in enumerate(chosen) if role != roles[place]}
+        changed = {index: role for index, role in enumerate(chosen) if role != roles[index]}
         if not changed and needed is None:
             return ReadOptions(member=member)
         if problem := _problem(chosen, needed is not None and not changed and not _complete(roles)):
@@ -272,7 +272,7 @@ def _problem(roles: list[str], untouched: bool) -> str:
 
 def _has_header_names(names: tuple[str, ...]) -> bool:
     return not all(
-        name == f"column {place + 1}" or name == str(place + 1) for place, name in enumerate(names)
+        name == f"column {index + 1}" or name == str(index + 1) for index, name in enumerate(names)
     )
 
 
@@ -281,15 +281,15 @@ def _options(member: str, names: tuple[str, ...], roles: list[str]) -> ReadOptio
     columns: dict[str, ColumnSource] = {}
     for ours in (LABEL, *FIELDS, ID):
         if ours in roles:
-            place = roles.index(ours)
+            index = roles.index(ours)
             columns[ours] = (
-                names[place] if by_name and names.count(names[place]) == 1 else place + 1
+                names[index] if by_name and names.count(names[index]) == 1 else index + 1
             )
         elif ours != ID:
             columns[ours] = None
-    taken = {place for place, role in enumerate(roles) if role not in (KEEP, LEAVE, ID)}
-    stored = unique_names([place for place in range(len(names)) if place not in taken], names)
-    keep = tuple(stored[place] for place, role in enumerate(roles) if role == KEEP)
+    taken = {index for index, role in enumerate(roles) if role not in (KEEP, LEAVE, ID)}
+    stored = unique_names([index for index in range(len(names)) if index not in taken], names)
+    keep = tuple(stored[index] for index, role in enumerate(roles) if role == KEEP)
     return ReadOptions(member, columns, keep)
 
 

@@ -46,7 +46,7 @@ def show_report_offer(key: str, sweep: str, runs: Sequence[str]) -> None:
         if sweep:
             sweep_report_data(space, find_sweep(space, sweep))
         else:
-            runs_report_data(space, [RunStore(space).get(one) for one in runs])
+            runs_report_data(space, [RunStore(space).get(run_id) for run_id in runs])
     except ThawError as error:
         show_error(error)
         return

@@ -23,8 +23,8 @@ def is_allowed(user: Mapping[str, Any], allowed: Sequence[str] | None) -> bool:
     email = str(user.get("email", "")).lower()
     verified = user.get("email_verified") is True
     return verified and any(
-        email == one.lower() or (one.startswith("@") and email.endswith(one.lower()))
-        for one in allowed
+        email == entry.lower() or (entry.startswith("@") and email.endswith(entry.lower()))
+        for entry in allowed
     )
 
 

@@ -55,7 +55,7 @@ def draw_plan(plan: Plan, draggable: bool = False) -> None:
         rows.insert(
             frozen, '<div class="thaw-line" aria-hidden="true"><span>freeze line</span></div>'
         )
-    spoken = "; ".join(
+    description = "; ".join(
         ", ".join(
             filter(
                 None,
@@ -70,7 +70,11 @@ def draw_plan(plan: Plan, draggable: bool = False) -> None:
         for stage, state in zip(plan.stages, states, strict=True)
     )
     kind = "thaw-stack thaw-movable" if draggable else "thaw-stack"
-    _draw(rows, f"{frozen} of {len(plan.stages)} stages frozen. From the input up: {spoken}", kind)
+    _draw(
+        rows,
+        f"{frozen} of {len(plan.stages)} stages frozen. From the input up: {description}",
+        kind,
+    )
 
 
 def draw_stages(stages: Sequence[StageCard]) -> None:
@@ -88,7 +92,7 @@ def draw_stages(stages: Sequence[StageCard]) -> None:
         )
         for stage in stages
     ]
-    spoken = "; ".join(
+    description = "; ".join(
         f"{stage.title}: {origin_title(stage)}, {format_int(stage.parameters)} parameters"
         for stage in stages
     )
@@ -103,7 +107,7 @@ def draw_stages(stages: Sequence[StageCard]) -> None:
         )
         for stage in planned
     ]
-    _draw(rows, f"Stages from the input up: {spoken}")
+    _draw(rows, f"Stages from the input up: {description}")
     if shared := describe_parallel_parts(stages):
         st.caption(shared)
 

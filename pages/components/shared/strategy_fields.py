@@ -35,10 +35,10 @@ STRATEGY_GROUPS = {
 
 def show_strategy_summary(name: str) -> None:
     """Show what the strategy does, when to use it, and its source."""
-    about = STRATEGIES[name]
-    st.markdown(f"{about.summary}\n\n:small[**When:** {about.when}]")
-    if about.source:
-        st.caption(escape_markdown(about.source))
+    strategy = STRATEGIES[name]
+    st.markdown(f"{strategy.summary}\n\n:small[**When:** {strategy.when}]")
+    if strategy.source:
+        st.caption(escape_markdown(strategy.source))
 
 
 def option_fields(prefix: str, strategy: str) -> dict[str, Any]:
@@ -91,10 +91,10 @@ def stage_switches(card: BackboneCard, stack: str, default_stage: int) -> tuple[
             ' aria-hidden="true">local_fire_department</span><span class="thaw-title">Head'
             ' (new)</span><span class="thaw-word">trained</span></div>'
         )
-        for place in reversed(range(len(card.stages))):
-            stage = card.stages[place]
+        for index in reversed(range(len(card.stages))):
+            stage = card.stages[index]
             key = switch_key(card, stack, stage.name)
-            st.session_state.setdefault(key, place == default_stage)
+            st.session_state.setdefault(key, index == default_stage)
             if st.toggle(
                 f"**{escape_markdown(stage.title)}** {format_compact(stage.parameters)}",
                 key=key,

@@ -60,13 +60,13 @@ def training_fields(
     Raises:
         BadInput: a value that cannot be used.
     """
-    usual, settings = default_settings(rows, objective)
+    default_preset, settings = default_settings(rows, objective)
     # Callbacks run before the script, so they need the rows and objective of the previous run.
-    known_for = f"{prefix}_presets_for"
-    moved = st.session_state.get(known_for) not in (None, (rows, objective))
-    st.session_state[known_for] = (rows, objective)
-    if suggest_value(f"{prefix}_preset", usual) or (
-        moved and st.session_state[f"{prefix}_preset"] == AUTO
+    presets_key = f"{prefix}_presets_for"
+    changed = st.session_state.get(presets_key) not in (None, (rows, objective))
+    st.session_state[presets_key] = (rows, objective)
+    if suggest_value(f"{prefix}_preset", default_preset) or (
+        changed and st.session_state[f"{prefix}_preset"] == AUTO
     ):
         _apply_preset(prefix)
     if in_url:
@@ -201,7 +201,9 @@ def training_fields(
     )
     if in_url:
         url_state.write(
-            "training", format_training(settings, presets_for(rows, objective), preset), usual
+            "training",
+            format_training(settings, presets_for(rows, objective), preset),
+            default_preset,
         )
     return settings
 
@@ -308,7 +310,7 @@ def parse_widths(text: str, what: str) -> tuple[int, ...]:
 
 
 def _number(
-    prefix: str, name: str, label: str, low: int, high: int, about: str, disabled: bool = False
+    prefix: str, name: str, label: str, low: int, high: int, help_text: str, disabled: bool = False
 ) -> int | None:
     return st.number_input(
         label,
@@ -319,7 +321,7 @@ def _number(
         on_change=_select_matching_preset,
         args=(prefix,),
         persist_state="session",
-        help=about,
+        help=help_text,
         disabled=disabled,
     )
 

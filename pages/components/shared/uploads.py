@@ -57,7 +57,7 @@ def upload_field(
     if uploaded is None:
         return None
     suffix = next(
-        (one for one in suffixes if uploaded.name.lower().endswith(one)),
+        (candidate for candidate in suffixes if uploaded.name.lower().endswith(candidate)),
         suffixes[-1] if suffixes else "",
     )
     st.session_state[key] = (save_upload(uploaded, kind, suffix), uploaded.name, uploaded.size)
@@ -96,18 +96,18 @@ def save_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
     deleted, unless a run may still read them.
     """
     require_writable()
-    needed = {
+    needed_paths = {
         run.request.get("start_file")
         for run in RunStore(workspace()).list(kind="pretrain")
         if run.active or run.status in RESUMABLE_STATUSES
     }
-    earlier = {
+    old_copies = {
         *workspace().uploads.glob(f"{kind}-{_OLD_NAME}"),
         *workspace().uploads.glob(f"{kind}-{_OLD_NAME}.*"),
     }
-    left = {*workspace().uploads.glob(f"{kind}-*")} - earlier
-    remove_legacy_files(one for one in earlier if str(one) not in needed)
-    remove_unheld(one for one in left if str(one) not in needed)
+    other_copies = {*workspace().uploads.glob(f"{kind}-*")} - old_copies
+    remove_legacy_files(copy for copy in old_copies if str(copy) not in needed_paths)
+    remove_unheld(copy for copy in other_copies if str(copy) not in needed_paths)
     path = workspace().uploads / f"{kind}-{secrets.token_hex(12)}{suffix}"
     st.session_state[f"held {path.name}"] = copy_upload(uploaded, path)
     return path

@@ -64,11 +64,11 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
     if problem:
         raise problem
     arms += surgical
-    usual = [
+    default_arms = [
         *depth_arms(card),
         *(Arm(name) for name in DEFAULT_STRATEGIES if name != "zero-shot" or card.scores_clicks),
     ]
-    url_state.write("arms", _format_arms(arms), _format_arms(usual))
+    url_state.write("arms", _format_arms(arms), _format_arms(default_arms))
     return arms
 
 
@@ -110,11 +110,11 @@ def _depths_key(card: BackboneCard) -> str:
 
 
 def _depth_card(card: BackboneCard) -> list[int]:
-    about, stages = STRATEGIES["depth"], len(card.stages)
+    strategy, stages = STRATEGIES["depth"], len(card.stages)
     words = {0: "0 · full fine-tuning", stages: f"{stages} · linear probe"}
     with st.container(border=True):
-        st.markdown(f"**{about.title}**")
-        st.markdown(f"{about.summary} :gray[{about.when}]")
+        st.markdown(f"**{strategy.title}**")
+        st.markdown(f"{strategy.summary} :gray[{strategy.when}]")
         st.session_state.setdefault(_depths_key(card), [*range(stages + 1)])
         depths = st.pills(
             "Freeze depths",
@@ -131,16 +131,16 @@ def _depth_card(card: BackboneCard) -> list[int]:
             ),
         )
         titles = ", ".join(escape_markdown(stage.title) for stage in card.stages)
-        st.caption(f"Stages from the input: {titles}. {escape_markdown(about.source)}.")
+        st.caption(f"Stages from the input: {titles}. {escape_markdown(strategy.source)}.")
     return sorted(depths)
 
 
 def _card(name: str, why_not: str) -> dict[str, object] | None:
     """Return the strategy's options that differ from its defaults; None if it is not selected."""
-    about = STRATEGIES[name]
+    strategy = STRATEGIES[name]
     st.session_state.setdefault(_tick_key(name), name in DEFAULT_STRATEGIES)
     ticked = st.checkbox(
-        f"**{about.title}**",
+        f"**{strategy.title}**",
         key=_tick_key(name),
         disabled=bool(why_not),
         persist_state="session",

@@ -25,9 +25,9 @@ def surgical_stacks(card: BackboneCard) -> list[Arm]:
     with st.container(border=True):
         st.markdown("**Surgical stacks** :gray[· click a stage to train or to freeze it]")
         grid = st.grid(3, min_column_width=230, gap="medium")
-        for place, stack in enumerate(stacks):
+        for index, stack in enumerate(stacks):
             with grid.cell():
-                arms.append(Arm("surgical", 0, {"stages": _stack(card, stack, place + 1)}))
+                arms.append(Arm("surgical", 0, {"stages": _stack(card, stack, index + 1)}))
         st.button(
             "Add a stack",
             icon=":material/add:",
@@ -41,10 +41,10 @@ def surgical_stacks(card: BackboneCard) -> list[Arm]:
             f"Surgical stack {chosen.index(()) + 1} trains no stage; click one, or remove the"
             " stack."
         )
-    for place, stages in enumerate(chosen):
-        if stages in chosen[:place]:
+    for index, stages in enumerate(chosen):
+        if stages in chosen[:index]:
             raise BadInput(
-                f"The surgical stacks {chosen.index(stages) + 1} and {place + 1} train the same"
+                f"The surgical stacks {chosen.index(stages) + 1} and {index + 1} train the same"
                 f" stages, {', '.join(stages)}; change or remove one."
             )
     return arms

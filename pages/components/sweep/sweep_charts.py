@@ -59,7 +59,7 @@ def sweep_charts(
         "verdicts."
     )
     show_missing_metrics(missing_auc_sentences(shown))
-    tall = 110 + 34 * len(titles)
+    height = 110 + 34 * len(titles)
     for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
         with column:
             st.markdown(f"**By arm: {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
@@ -67,10 +67,10 @@ def sweep_charts(
             chart(
                 cached_figure_json(arms_figure, tuple(titles), tuple(shown), metric),
                 f"sweep-arms-{metric}",
-                tall,
+                height,
                 alt,
             )
-    if sum(is_freeze_depth(one) for one in shown) > 1:
+    if sum(is_freeze_depth(arm) for arm in shown) > 1:
         for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
             with column:
                 st.markdown(f"**Freeze depth and {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
@@ -91,7 +91,9 @@ def sweep_charts(
 
 def results_in_setting(results: Sequence[ArmResult], setting: str) -> list[ArmResult]:
     """Return the results of one setting, and zero-shot, which is valid in every setting."""
-    return [one for one in results if one.setting == setting or one.strategy == "zero-shot"]
+    return [
+        result for result in results if result.setting == setting or result.strategy == "zero-shot"
+    ]
 
 
 def _choose_setting(settings: Sequence[str]) -> str:
@@ -101,8 +103,8 @@ def _choose_setting(settings: Sequence[str]) -> str:
     if len(settings) < 2:
         return settings[0]
     with st.columns([2, 5])[0]:
-        about = "The target size and learning rate that the figures show. It changes no result."
-        return choose_text("Figures for", settings, "setting", about)
+        help_text = "The target size and learning rate that the figures show. It changes no result."
+        return choose_text("Figures for", settings, "setting", help_text)
 
 
 def forgetting_chart(shown: Sequence[ArmResult]) -> None:
@@ -155,7 +157,7 @@ def _learning_and_size_curves(
     reference: str,
 ) -> None:
     """Draw learning curves, and metrics by target size, of the chosen arms."""
-    if all(one.strategy == "zero-shot" for one in shown):
+    if all(arm.strategy == "zero-shot" for arm in shown):
         return
     st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
     options = [title for title in titles if title != "zero-shot"]
@@ -173,10 +175,10 @@ def _learning_and_size_curves(
         persist_state="session",
         help=f"Up to {MAX_LINES}. An arm without a finished run has no line yet.",
     )
-    curve_charts([one for one in shown if one.title in picked])
+    curve_charts([arm for arm in shown if arm.title in picked])
     if len(sweep.spec.target_sizes) > 1:
         rate = shown[0].learning_rate
-        lines = [one for one in results if one.learning_rate == rate]
+        lines = [arm for arm in results if arm.learning_rate == rate]
         for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
             with column:
                 st.markdown(f"**Target rows and {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
@@ -202,9 +204,9 @@ def curve_charts(arms: Sequence[ArmResult]) -> None:
 def _curves_figure(arms: Sequence[ArmResult], name: str) -> go.Figure:
     """Make the figure from finished runs, whose points no longer change."""
     store, bands = RunStore(workspace()), {}
-    for one in arms:
+    for arm in arms:
         curves = [
-            store.points(run.id, name).get(name, (np.zeros(0), np.zeros(0))) for run in one.runs
+            store.points(run.id, name).get(name, (np.zeros(0), np.zeros(0))) for run in arm.runs
         ]
-        bands[one.title] = mean_band([curve for curve in curves if len(curve[0])])
+        bands[arm.title] = mean_band([curve for curve in curves if len(curve[0])])
     return learning_band_figure(bands, CURVES[name])

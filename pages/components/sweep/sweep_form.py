@@ -118,8 +118,8 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
     """Return (number of seeds, target sizes, learning rates, halving factor)."""
     st.markdown("##### Runs of every arm")
     rows = {part.part: part.rows for part in dataset.parts}
-    there = rows["target_train"] + rows["target_validation"]
-    sizes = [size for size in TARGET_SIZES if size < there]
+    n_rows = rows["target_train"] + rows["target_validation"]
+    sizes = [size for size in TARGET_SIZES if size < n_rows]
     sizes_key = f"sweep_sizes_{dataset.id}"
     st.session_state.setdefault(sizes_key, [0])
     st.session_state.setdefault("seeds", DEFAULT_SEEDS)
@@ -181,15 +181,15 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
         raise BadInput("Choose at least one number of target rows.")
     if not sizes:
         st.caption(
-            f"Smaller targets than all {format_int(there)} rows can be chosen from "
+            f"Smaller targets than all {format_int(n_rows)} rows can be chosen from "
             f"{format_int(TARGET_SIZES[0])} rows on."
         )
-    found = tuple(sorted(chosen, key=lambda size: size or there))
+    target_sizes = tuple(sorted(chosen, key=lambda size: size or n_rows))
     url_state.write("seeds", str(int(seeds)), str(DEFAULT_SEEDS))
-    url_state.write("sizes", ",".join(map(_size_text, found)), _size_text(0))
+    url_state.write("sizes", ",".join(map(_size_text, target_sizes)), _size_text(0))
     url_state.write("rates", rates)
     url_state.write("halving", str(halving), "0")
-    return int(seeds), found, _parse_rates(rates), halving
+    return int(seeds), target_sizes, _parse_rates(rates), halving
 
 
 def _size_text(size: int) -> str:

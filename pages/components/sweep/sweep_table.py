@@ -43,11 +43,11 @@ def sweep_table(
 ) -> pd.DataFrame:
     """Return one row per arm, including arms without a finished run: the table keeps its height."""
     by_place = {(result.setting, result.title): result for result in results}
-    against = {(one.setting, one.a): one for one in verdicts if one.b == reference}
+    verdict_by_key = {(entry.setting, entry.a): entry for entry in verdicts if entry.b == reference}
     several = len({setting for setting, _ in places}) > 1
     rows = []
     for (setting, title), runs in places.items():
-        result, verdict = by_place.get((setting, title)), against.get((setting, title))
+        result, verdict = by_place.get((setting, title)), verdict_by_key.get((setting, title))
         row: dict[str, Any] = {"Arm": title}
         if several:
             # Zero-shot trains nothing, so its single run is valid in every setting.
@@ -57,7 +57,7 @@ def sweep_table(
         row["Runs"] = _describe_progress(runs)
         row |= _auc_columns(result, "Target", "target_test")
         row["Verdict"] = (
-            "reference" if title == reference else verdict.outcome if verdict else MISSING_TEXT
+            "baseline" if title == reference else verdict.outcome if verdict else MISSING_TEXT
         )
         row["ΔAUC"] = format_metric(verdict.auc.delta, signed=True) if verdict else MISSING_TEXT
         row["95 % interval"] = (

@@ -70,7 +70,7 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
     with title:
         st.subheader(escape_markdown(sweep.name))
         st.markdown(_describe_sweep(sweep))
-    own = any(run.lane == CLUSTER_QUEUE for run in runs)
+    on_cluster = any(run.lane == CLUSTER_QUEUE for run in runs)
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if any(run.active for run in runs):
             if guarded_button(
@@ -82,12 +82,12 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
                 st.rerun()
         elif (
             _resumable(runs)
-            and not own
+            and not on_cluster
             and guarded_button("Resume", icon=":material/play_arrow:", type="primary")
         ):
             resume_sweep(workspace(), sweep)
             st.rerun()
-        if not own:
+        if not on_cluster:
             _add_seeds(sweep)
         if st.button(
             "Compare runs",
@@ -96,7 +96,7 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
         ):
             done = [run.id for run in runs if run.status == "done"]
             st.switch_page("compare.py", query_params={"runs": ",".join(done)})
-    if own and (_resumable(runs) or any(run.status == "queued" for run in runs)):
+    if on_cluster and (_resumable(runs) or any(run.status == "queued" for run in runs)):
         st.caption(
             "This sweep was started on the command line, which runs it itself; the same "
             "command with the same name continues it."
@@ -163,11 +163,11 @@ def _live(sweep_id: str, was_active: bool) -> None:
 def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
     done = [run for run in runs if run.status == "done"]
     words = f"{len(done)} of {format_int(len(runs))} runs done"
-    out = [run for run in runs if run.active]
-    if out:
-        running = [run for run in out if run.status == "running"]
+    active = [run for run in runs if run.active]
+    if active:
+        running = [run for run in active if run.status == "running"]
         part = sum(run.step / run.steps for run in running if run.steps)
-        now = _describe_activity(store, sweep, out, running, done, part)
+        now = _describe_activity(store, sweep, active, running, done, part)
         st.progress(min(1.0, (len(done) + part) / len(runs)), text=f"{words} · {now}")
         return
     ended = {status: sum(run.status == status for run in runs) for status in RESUMABLE_STATUSES}
@@ -185,14 +185,19 @@ def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
 
 
 def _describe_activity(
-    store: RunStore, sweep: Sweep, out: list[Run], running: list[Run], done: list[Run], part: float
+    store: RunStore,
+    sweep: Sweep,
+    active: list[Run],
+    running: list[Run],
+    done: list[Run],
+    part: float,
 ) -> str:
     """Say what is running and how long the rest takes, by the mean time of finished runs."""
-    if all(run.cancel_asked for run in out):
+    if all(run.cancel_asked for run in active):
         return "stopping"
     if not running:
-        lane = out[0].lane
-        ahead = store.count_ahead(out)
+        lane = active[0].lane
+        ahead = store.count_ahead(active)
         if ahead:
             return (
                 f"{ahead} other run{'s' if ahead > 1 else ''} come{'' if ahead > 1 else 's'} first"
@@ -204,9 +209,10 @@ def _describe_activity(
     if len(done) > 1:
         mean = sum(run.result["seconds"]["total"] for run in done if run.result) / len(done)
         at_once = max(
-            len(running), 1 if out[0].lane == CLUSTER_QUEUE else max_parallel_runs(out[0].lane)
+            len(running),
+            1 if active[0].lane == CLUSTER_QUEUE else max_parallel_runs(active[0].lane),
         )
-        words += f" · {format_approx_duration(mean * max(len(out) - part, 0) / at_once)} left"
+        words += f" · {format_approx_duration(mean * max(len(active) - part, 0) / at_once)} left"
     return words
 
 
@@ -233,7 +239,7 @@ def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
         st.html(f"<style>.st-key-sweep_said {{ min-height: {room}rem; }}</style>")
     with st.container(border=True, key="sweep_said"):
         verdicts, sentences = _cached_verdicts(
-            tuple(_cache_key(one) for one in results), reference, results
+            tuple(_cache_key(result) for result in results), reference, results
         )
         _show_verdicts(
             runs, results, sentences_by_setting(sentences, settings, verdicts), reference
@@ -272,39 +278,46 @@ def sentences_by_setting(
 
     Without a prefix a sentence belongs to the only setting that has verdicts yet.
     """
-    found: dict[str, list[str]] = {setting: [] for setting in settings}
+    by_setting: dict[str, list[str]] = {setting: [] for setting in settings}
     only = verdicts[0].setting if verdicts else settings[0]
     for sentence in sentences:
-        setting = next((one for one in settings if one and sentence.startswith(f"{one}: ")), only)
+        setting = next(
+            (
+                candidate
+                for candidate in settings
+                if candidate and sentence.startswith(f"{candidate}: ")
+            ),
+            only,
+        )
         words = sentence.removeprefix(f"{setting}: ")
-        found.setdefault(setting, []).append(words[:1].upper() + words[1:])
-    return found
+        by_setting.setdefault(setting, []).append(words[:1].upper() + words[1:])
+    return by_setting
 
 
 def _show_verdicts(
     runs: Sequence[Run],
     results: Sequence[ArmResult],
-    said: Mapping[str, Sequence[str]],
+    grouped: Mapping[str, Sequence[str]],
     reference: str,
 ) -> None:
     """Show what the results support, by setting, marked as provisional while runs are active."""
-    out, done = sum(run.active for run in runs), sum(run.status == "done" for run in runs)
+    n_active, n_done = sum(run.active for run in runs), sum(run.status == "done" for run in runs)
     mark = (
-        f" :orange-badge[:material/hourglass_top: provisional: {done} of {len(runs)} runs done]"
-        if out
+        f" :orange-badge[:material/hourglass_top: provisional: {n_done} of {len(runs)} runs done]"
+        if n_active
         else ""
     )
     st.markdown(f"**What the results support**{mark}")
-    if any(said.values()):
-        for setting, sentences in said.items():
+    if any(grouped.values()):
+        for setting, sentences in grouped.items():
             if sentences:
-                if len(said) > 1:
+                if len(grouped) > 1:
                     st.markdown(f"**{escape_markdown(setting[:1].upper() + setting[1:])}**")
                 st.markdown(bullet_list(sentences))
     elif len({result.title for result in results}) < 2 and (
-        out or len({arm_of_run(run).title for run in runs}) > 1
+        n_active or len({arm_of_run(run).title for run in runs}) > 1
     ):
-        wait = "They appear as runs finish." if out else "Resume the sweep to get there."
+        wait = "They appear as runs finish." if n_active else "Resume the sweep to get there."
         st.markdown(f"Nothing yet: a comparison needs finished runs of two arms. {wait}")
     else:
         st.markdown("Nothing: this sweep has only one arm.")
@@ -445,10 +458,10 @@ def _show_runs(runs: Sequence[Run]) -> None:
 
 
 def _show_commands(sweep: Sweep, runs: Sequence[Run]) -> None:
-    own, active = any(run.lane == CLUSTER_QUEUE for run in runs), bool(_active(runs))
+    on_cluster, active = any(run.lane == CLUSTER_QUEUE for run in runs), bool(_active(runs))
     names = (
         ["watch", "cancel"] * active
-        + ["resume"] * (not own and bool(_resumable(runs)))
+        + ["resume"] * (not on_cluster and bool(_resumable(runs)))
         + ["compare"]
     )
     with catch_errors():
