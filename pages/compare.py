@@ -1,4 +1,4 @@
-"""Compare: every run in a table, the selected ones compared as arms, with intervals instead of a
+"""Compare: all_runs run in a table, the selected ones compared as arms, with intervals instead of a
 ranking of noise.
 """
 
@@ -48,34 +48,42 @@ st.markdown("Select runs to compare. Runs that differ only by seed are grouped i
 try:
     store = RunStore(workspace())
     refresh_statuses(workspace(), store)
-    every = store.list()
-    if not every:
+    all_runs = store.list()
+    if not all_runs:
         show_no_runs(NO_RUNS)
         st.stop()
     sweeps = {sweep.id: sweep.name for sweep in list_sweeps(workspace())}
-    filtered = filter_runs(every, sweeps)
-    before = runs_in_url(every)
+    filtered = filter_runs(all_runs, sweeps)
+    selected_before = runs_in_url(all_runs)
     by_arm = (
         st.segmented_control(
-            "Rows", [*ROW_MODES], format_func=ROW_MODES.__getitem__, default="run", required=True, key="rows",
-            bind=url_state.BOUND, label_visibility="collapsed",
-        help="One row per run, or one per arm: the runs that differ only by seed. It changes no " "result.",)
+            "Rows",
+            [*ROW_MODES],
+            format_func=ROW_MODES.__getitem__,
+            default="run",
+            required=True,
+            key="rows",
+            bind=url_state.BOUND,
+            label_visibility="collapsed",
+            help="One row per run, or one per arm: the runs that differ only by seed. It changes "
+            "no result.",
+        )
         == "arm"
-    )  # fmt: skip
-    table, ticked = pd.DataFrame(), []
+    )
+    table, selected = pd.DataFrame(), []
     if filtered:
         table = run_frame(workspace(), filtered, store.validation_summaries(filtered), sweeps)
-        of_rows: list[tuple[str, ...]] = [(run.id,) for run in filtered]
+        row_ids: list[tuple[str, ...]] = [(run.id,) for run in filtered]
         if by_arm:
-            of_rows, table = arm_frame(workspace(), filtered, table)
-        ticked = run_table(of_rows, table, before, selection_round())
+            row_ids, table = arm_frame(workspace(), filtered, table)
+        selected = run_table(row_ids, table, selected_before, selection_round())
     else:
         st.info("No run matches the filters; remove some.", icon=":material/filter_alt:")
     # Runs stay selected when a filter hides them: users filter to find the next run to select.
     shown = {run.id for run in filtered}
-    hidden = [run_id for run_id in before if run_id not in shown]
-    kept = {*ticked, *hidden}
-    chosen = [run for run in every if run.id in kept]
+    hidden = [run_id for run_id in selected_before if run_id not in shown]
+    selected_ids = {*selected, *hidden}
+    chosen = [run for run in all_runs if run.id in selected_ids]
     url_state.put("runs", ",".join(run.id for run in chosen))
     show_run_actions(chosen, filtered, len(hidden), table)
     side_by_side(chosen)

@@ -125,12 +125,12 @@ st.title("Run")
 try:
     store = RunStore(workspace())
     refresh_statuses(workspace(), store)
-    every = store.list()
-    if not every:
+    all_runs = store.list()
+    if not all_runs:
         show_no_runs(NO_RUNS)
         st.stop()
     run = choose_run(
-        every,
+        all_runs,
         lambda named: (
             f"There is no run {named[:40]!r} in this workspace; the newest is shown instead."
         ),

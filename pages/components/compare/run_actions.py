@@ -125,9 +125,14 @@ def show_run_actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.D
             ),
         ):
             st.download_button(
-                title, data, f"thaw-runs.{ending}", mime, icon=":material/download:", on_click="ignore",
+                title,
+                data,
+                f"thaw-runs.{ending}",
+                mime,
+                icon=":material/download:",
+                on_click="ignore",
                 disabled=table.empty,
-            )  # fmt: skip
+            )
         report_download("report_compare", runs=[run.id for run in runs], disabled=not runs)
         behind = f", {hidden} of them hidden by the filters" if hidden else ""
         st.caption(

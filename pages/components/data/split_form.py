@@ -243,9 +243,17 @@ def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any
         return {"method": method} | _column_values(sample, profiles)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         share = st.slider(
-            "Source rows", 0, 95, 60, step=5, format="%d %%", key=f"source-{sample.id}", width=420,
-            help="The first rows in the file (at random: as many random rows). 0 % means no " "source domain.",
-        )  # fmt: skip
+            "Source rows",
+            0,
+            95,
+            60,
+            step=5,
+            format="%d %%",
+            key=f"source-{sample.id}",
+            width=420,
+            help="The first rows in the file (at random: as many random rows). 0 % means no "
+            "source domain.",
+        )
         seed = _seed(sample.id) if method == "random" else 0
     return {"method": method, "source_share": share / 100, "seed": seed}
 

@@ -11,7 +11,8 @@ PRESENTER_KEY = "present"
 PRESENTER_SENTENCE = "Presenter mode: large type; nothing can be changed or launched."
 _LARGE_TYPE = """<style>
 html { font-size: 20px !important; }
-[data-testid="stButton"]:has(button:disabled), [data-testid="stFormSubmitButton"]:has(button:disabled),
+[data-testid="stButton"]:has(button:disabled),
+[data-testid="stFormSubmitButton"]:has(button:disabled),
 [data-testid="stFileUploader"] { display: none; }
 </style>"""
 
