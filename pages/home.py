@@ -138,8 +138,8 @@ with picture:
     show_method()
 with catch_errors():
     active = any_active(RunStore(workspace()))
-    every = TICK_SECONDS if active else None
+    interval = TICK_SECONDS if active else None
     with text:
-        st.fragment(catch_errors_in(demo_box), run_every=every)()
-    st.fragment(catch_errors_in(demo_story), run_every=every)()
-    st.fragment(catch_errors_in(show_overview), run_every=every)(active)
+        st.fragment(catch_errors_in(demo_box), run_every=interval)()
+    st.fragment(catch_errors_in(demo_story), run_every=interval)()
+    st.fragment(catch_errors_in(show_overview), run_every=interval)(active)

@@ -105,15 +105,15 @@ heading, box = st.columns([3, 2], vertical_alignment="center")
 heading.title("Sweep")
 with catch_errors():
     refresh_statuses(workspace(), RunStore(workspace()))
-    every = list_sweeps(workspace())
+    all_sweeps = list_sweeps(workspace())
     with box:
-        chosen = choose_sweep(every)
+        chosen = choose_sweep(all_sweeps)
     if chosen is None:
         st.markdown(
             "Select strategies. Each runs with the same seeds, rows and budget, and the "
             "results are compared."
         )
-        new_sweep_form(every)
+        new_sweep_form(all_sweeps)
     else:
         sweep_view(chosen)
         if st.session_state.pop(JUST_LAUNCHED, False):
