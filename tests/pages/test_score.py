@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from streamlit.testing.v1 import AppTest
 
-from core.__main__ import build_parser
+from core.cli.parser import build_parser
 from core.data.datasets import Dataset, delete_dataset
 from core.data.schema import FIELDS
 from core.data.simulate import simulate

@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core.data.paths import clean_path
 from core.data.profile import profile_columns
-from core.data.read_options import DEFAULT_OPTIONS, ReadOptions, to_cli_args
+from core.data.read_options import DEFAULT_OPTIONS, ON_BAD_ROWS, ReadOptions, to_cli_args
 from core.data.reading import reader_process
 from core.data.reading.ingest import ingest
 from core.data.samples import Sample, save_sample
@@ -38,7 +38,6 @@ DOMAIN_TITLES = {
     "source": "source only",
     "target": "target only",
 }
-ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
 UPLOAD_KEY = "sample_upload"
 """Widget key of the uploader."""
 ACCEPTED_FORMATS = (
