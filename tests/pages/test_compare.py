@@ -303,7 +303,9 @@ def test_bad_values_in_the_address_are_left_out(
     )
     assert not app.exception
     assert any("'r-none'" in one.value for one in app.warning)
-    assert any("2 selected" in one.value for one in app.caption) and app.number_input("fp").value == 1
+    assert (
+        any("2 selected" in one.value for one in app.caption) and app.number_input("fp").value == 1
+    )
 
 
 def test_costs_and_slices_of_arms(
