@@ -57,10 +57,10 @@ BUTTONS: dict[str, tuple[str, ...]] = {
     "pages.components.run.use_run:_verify": ("verify",),
     "pages.data:remove_dataset": ("delete",),
     "pages.data:remove_sample": ("delete",),
-    "pages.finetune:launch": ("finetune",),
-    "pages.run:annotations": ("rename",),
-    "pages.run:header": ("cancel", "resume"),
-    "pages.score:form": ("score",),
+    "pages.finetune:launch_section": ("finetune",),
+    "pages.run:annotations_form": ("rename",),
+    "pages.run:show_header": ("cancel", "resume"),
+    "pages.score:scoring_form": ("score",),
 }
 """For every function of a page that draws buttons which change something: the commands of those
 buttons, in order."""

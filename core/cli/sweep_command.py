@@ -22,7 +22,7 @@ from core.cli.output import POLL_SECONDS, CommandResult, ProgressBar, StallNotic
 from core.cli.targets import AddCommand
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, RunError
-from core.evaluation.format_metrics import format_metric, is_missing
+from core.evaluation.format_metrics import format_arm_metrics
 from core.freezing.strategies import STRATEGIES
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
@@ -239,14 +239,8 @@ def _trains_here(options: argparse.Namespace) -> bool:
 
 def _arm_text(row: dict[str, Any]) -> str:
     setting = f"{row['setting']}, " if row["setting"] else ""
-    deviation = ""
-    if not is_missing(row["auc_deviation"]):
-        deviation = f" ± {format_metric(row['auc_deviation'])}"
-    halted = ""
-    if row["halted_epoch"]:
-        halted = f", ended by halving after epoch {row['halted_epoch']}"
+    halted = f", ended by halving after epoch {row['halted_epoch']}" if row["halted_epoch"] else ""
     return (
-        f"{setting}{row['arm']}: target test AUC {format_metric(row['auc'])}{deviation}, log loss "
-        f"{format_metric(row['log_loss'])}, ECE {format_metric(row['ece'])} over {row['seeds']} "
-        f"seeds{halted}"
+        f"{setting}{row['arm']}: target test {format_arm_metrics(row, deviation=True)} over"
+        f" {row['seeds']} seeds{halted}"
     )

@@ -10,25 +10,26 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from core.evaluation.metric_registry import HEADLINE, METRICS
 from core.report.figure_base import Trace, axis, make_figure
 from core.report.palette import FROZEN, SERIES, TRAINED
-from core.report.sweep_figures import METRIC_TITLES, add_intervals, defined_spreads, is_freeze_depth
+from core.report.sweep_figures import add_intervals, defined_spreads, empty_text, is_freeze_depth
 from core.runs.sweep_result import ArmResult
 
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 _DODGE = 0.06
 """Horizontal distance between two settings at the same freeze depth."""
 MAX_LABEL_LENGTH = 22
-"""Letters of a value's name on an axis of the parallel coordinates; more would reach the next axis.
-"""
+"""Letters of a value's name on an axis of the parallel coordinates; more would reach the next
+axis."""
 
 
-def depth_by_setting_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
+def depth_by_setting_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Figure:
     """Return a metric on target test rows by freeze depth, one line per setting.
 
     Args:
         results: arms of several settings (backbone, target rows, learning rate).
-        metric: a key of `METRIC_TITLES`.
+        metric: a key of METRICS, see `core.evaluation.metric_registry`.
     """
     traces: list[Trace] = []
     deep = sorted((one for one in results if is_freeze_depth(one)), key=lambda one: one.depth)
@@ -60,8 +61,8 @@ def depth_by_setting_figure(results: Sequence[ArmResult], metric: str = "auc") -
             dash="solid",
         )
     x = axis("Freeze depth (stages frozen from the input)", dtick=1)
-    y = axis(f"{METRIC_TITLES[metric]} on target test rows", nticks=6)
-    nothing = f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows"
+    y = axis(f"{METRICS[metric].axis_title} on target test rows", nticks=6)
+    nothing = empty_text(results, metric)
     return make_figure(traces, x, y, f"setting-depths-{metric}", nothing, showlegend=True)
 
 

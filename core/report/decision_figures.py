@@ -90,7 +90,7 @@ def cost_curve_figure(
                 showlegend=place == 0,
                 mode="markers",
                 marker={"size": 12, "symbol": "diamond", "color": color, "line": {"width": 2}},
-                hovertemplate="%{x:.3f}, chosen on validation rows: %{y:.4f} per row<extra></extra>",
+                hovertemplate="%{x:.3f}, chosen on validation: %{y:.4f} per row<extra></extra>",
             )
         )
     return make_figure(

@@ -170,8 +170,8 @@ def _table_cell(value: Cell) -> str:
 
 
 def _script_safe_json(text: str) -> str:
-    """Return JSON in which no HTML parser finds the end of its script, and which parses to the
-    same."""
+    """Return JSON in which no HTML parser finds the end of its script; it parses to the same
+    value."""
     json.loads(text)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

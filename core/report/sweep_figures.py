@@ -13,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
+from core.evaluation.metric_registry import HEADLINE, METRICS
 from core.report.arm_styles import arm_colors, arm_styles
 from core.report.figure_base import Trace, axis, make_figure, scatter
 from core.report.label_positions import label_positions
@@ -23,7 +24,6 @@ TEST_PARTS = {
     "target_test": ("target", TARGET, "circle"),
     "source_test": ("source", SOURCE, "diamond"),
 }
-METRIC_TITLES = {"auc": "AUC", "log_loss": "Log loss (nats)"}
 COST_AXES: dict[str, tuple[str, Callable[[ArmResult], float], str]] = {
     "parameters": (
         "Trained parameters",
@@ -55,14 +55,14 @@ class Band:
 
 
 def arms_figure(
-    titles: Sequence[str], results: Sequence[ArmResult], metric: str = "auc"
+    titles: Sequence[str], results: Sequence[ArmResult], metric: str = HEADLINE
 ) -> go.Figure:
     """Return a row for each title, the first on top, with target and source test rows.
 
     Args:
         titles: of all arms, also of those without a finished run, whose rows stay empty.
         results: of arms that have a finished run.
-        metric: a key of METRIC_TITLES.
+        metric: a key of METRICS, see `core.evaluation.metric_registry`.
     """
     rows = {title: place for place, title in enumerate(titles)}
     traces: list[Trace] = []
@@ -81,13 +81,13 @@ def arms_figure(
         "range": [len(titles) - 0.5, -0.5],
         "automargin": True,
     }
-    x = axis(METRIC_TITLES[metric], nticks=6)
+    x = axis(METRICS[metric].axis_title, nticks=6)
     return make_figure(
-        traces, x, names, f"arms-{metric}", _empty_text(results, metric), showlegend=True
+        traces, x, names, f"arms-{metric}", empty_text(results, metric), showlegend=True
     )
 
 
-def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
+def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Figure:
     """Return a metric by freeze depth on target and source test rows; controls are horizontal
     lines."""
     traces: list[Trace] = []
@@ -122,10 +122,10 @@ def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure
             )
     x, y = (
         axis("Freeze depth (stages frozen from the input)", dtick=1),
-        axis(METRIC_TITLES[metric], nticks=6),
+        axis(METRICS[metric].axis_title, nticks=6),
     )
     return make_figure(
-        traces, x, y, f"depth-{metric}", _empty_text(results, metric), showlegend=True
+        traces, x, y, f"depth-{metric}", empty_text(results, metric), showlegend=True
     )
 
 
@@ -205,12 +205,12 @@ def auc_by_cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
     x = axis(title, nticks=6, **({"type": "log", "dtick": 1} if wide else {}))
     y = axis("AUC on target test rows", nticks=6)
     known = any("target_test" in defined_spreads(one, "auc") for one in results)
-    nothing = "No arm has a known cost" if known else _empty_text(results)
+    nothing = "No arm has a known cost" if known else empty_text(results)
     return make_figure(traces, x, y, f"cost-{cost}", nothing, showlegend=True)
 
 
 def target_sizes_figure(
-    results: Sequence[ArmResult], titles: Sequence[str], metric: str = "auc"
+    results: Sequence[ArmResult], titles: Sequence[str], metric: str = HEADLINE
 ) -> go.Figure:
     """Return a metric on target test rows by the number of target rows that trained, a line per
     title."""
@@ -236,9 +236,9 @@ def target_sizes_figure(
     ticks = sorted({round(size) for size in sizes})
     texts = [f"{size:,}" for size in ticks]
     x = axis("Target rows that trained", type="log", tickvals=ticks, ticktext=texts)
-    y = axis(f"{METRIC_TITLES[metric]} on target test rows", nticks=6)
+    y = axis(f"{METRICS[metric].axis_title} on target test rows", nticks=6)
     return make_figure(
-        traces, x, y, f"sizes-{metric}", _empty_text(results, metric), showlegend=True
+        traces, x, y, f"sizes-{metric}", empty_text(results, metric), showlegend=True
     )
 
 
@@ -320,25 +320,22 @@ def pareto_frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
 
 
 def is_freeze_depth(result: ArmResult) -> bool:
-    """Return whether the arm freezes by depth, also under names such as full or linear probe."""
+    """Return whether the arm freezes by depth, also under the names full, linear probe and so
+    on."""
     return result.strategy in ("depth", "full", "linear-probe", "all-but-embeddings")
 
 
 def defined_spreads(result: ArmResult, metric: str) -> dict[str, SeedSummary]:
     """Return the arm's summary of a metric over seeds by part, without parts that do not define
     it."""
-    spreads = result.auc if metric == "auc" else result.log_loss
+    spreads = result.metrics.get(metric, {})
     return {part: spread for part, spread in spreads.items() if not is_missing(spread.mean)}
 
 
-def _empty_text(results: Sequence[ArmResult], metric: str = "auc") -> str:
+def empty_text(results: Sequence[ArmResult], metric: str = HEADLINE) -> str:
     """What a figure of these results says when it has no point; nothing before there are any
     results."""
-    return (
-        f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows"
-        if results
-        else ""
-    )
+    return f"No arm has {METRICS[metric].with_article} on these rows" if results else ""
 
 
 def _train_rows(result: ArmResult) -> float:
