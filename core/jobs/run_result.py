@@ -1,5 +1,4 @@
-"""What came of a run: metrics, stages, epochs and seconds, as the store keeps them in one JSON
-object.
+"""What came of a run: metrics, stages, epochs and seconds, stored as one JSON object.
 
 Whatever reads a run reads these classes. Keys that an older version did not store have defaults,
 those of a newer version are ignored, and any metric may be missing.

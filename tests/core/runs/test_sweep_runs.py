@@ -65,7 +65,7 @@ def test_one_by_one_together_and_over_a_cluster_are_the_same(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
         spread = submit_sweep(workspace, spec, "spread", run_here=True)
-        assert {run.lane for run in RunStore(workspace).list_group(spread.id)} == {CLUSTER_QUEUE}
+        assert {run.queue for run in RunStore(workspace).list_group(spread.id)} == {CLUSTER_QUEUE}
         run_sweep_here(workspace, spread, 2, cluster.scheduler_address)
     for sweep in (together, spread):
         found = scores(workspace, sweep)
