@@ -16,6 +16,7 @@ from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import compute_metrics
+from core.freezing.strategies import is_trained
 from core.inference.evaluate_run import load_model_card
 from core.jobs.reporter import Reporter
 from core.jobs.requests import InterpolateRequest
@@ -49,7 +50,7 @@ def interpolate(
     """AUC and log loss of every scored part at every alpha, and the scores behind them
     (PART_ALPHA)."""
     run = RunStore(workspace).get(request.run)
-    trained = run.kind == "finetune" and run.strategy != "zero-shot"
+    trained = run.kind == "finetune" and is_trained(run.strategy)
     if run.status != "done" or not trained or run.result is None or run.result.threshold is None:
         raise BadInput(
             f"Run {run.id} is no fine-tuning that is done, so there is nothing to mix; choose"

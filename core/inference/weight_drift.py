@@ -14,6 +14,7 @@ from core.data.preprocessing import FIRST_VALUE_ID, load_preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput
 from core.evaluation.geometry import linear_cka
+from core.freezing.strategies import is_trained
 from core.inference.evaluate_run import load_model_card
 from core.jobs.store import Run
 from core.models.backbone import load_backbone
@@ -52,7 +53,7 @@ def measure_weight_drift(
         run.status != "done"
         or run.result is None
         or run.kind != "finetune"
-        or run.strategy == "zero-shot"
+        or not is_trained(run.strategy)
     ):
         raise BadInput(
             f"Run {run.id} is no fine-tuning that is done, so nothing moved; choose another run."

@@ -14,6 +14,7 @@ import numpy as np
 
 from core.errors import BadInput
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
+from core.freezing.strategies import is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
@@ -136,7 +137,7 @@ def summarise_selected_arms(arms: Sequence[ArmRuns], full_titles: bool) -> list[
 
 def common_seeds(results: Sequence[ArmResult]) -> list[int]:
     """Return the seeds that every arm has; zero-shot, which no seed changes, is left out."""
-    seeds = [{_seed(run) for run in one.runs} for one in results if one.strategy != "zero-shot"]
+    seeds = [{_seed(run) for run in one.runs} for one in results if is_trained(one.strategy)]
     return sorted(set.intersection(*seeds)) if seeds else [0]
 
 
@@ -190,7 +191,7 @@ def comparable_validation_losses(results: Sequence[ArmResult]) -> list[float]:
     """
     rows = [_validation_rows_key(one.runs[0]) for one in results]
     tuned = {
-        of_one for of_one, one in zip(rows, results, strict=True) if one.strategy != "zero-shot"
+        of_one for of_one, one in zip(rows, results, strict=True) if is_trained(one.strategy)
     } or set(rows)
     alike = tuned if len(tuned) == 1 else set()
     return [
@@ -214,7 +215,7 @@ def judge_selected_arms(
     for result, validation_loss in zip(results, comparable_validation_losses(results), strict=True):
         seeds = [_seed(run) for run in result.runs]
         scores = StoredScores(workspace, result.runs)
-        seedless = alone or result.strategy == "zero-shot"
+        seedless = alone or not is_trained(result.strategy)
         contenders.append(
             ArmScores(
                 result.title, validation_loss, scores, () if seedless else tuple(seeds), scores.keys
@@ -236,7 +237,7 @@ def _title(run: Run) -> str:
 
 
 def _is_zero_shot(run: Run) -> bool:
-    return run.strategy == "zero-shot"
+    return not is_trained(run.strategy)
 
 
 def _varying_settings(runs: Sequence[Run]) -> set[str]:

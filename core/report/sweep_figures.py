@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
 from core.evaluation.metric_registry import HEADLINE, METRICS
+from core.freezing.strategies import is_control, is_trained
 from core.report.arm_styles import arm_colors, arm_styles
 from core.report.figure_base import Trace, axis, make_figure, scatter
 from core.report.label_positions import label_positions
@@ -37,7 +38,6 @@ COST_AXES: dict[str, tuple[str, Callable[[ArmResult], float], str]] = {
 NO_POINTS = "No points: the validation rows do not define this metric"
 LOG_SCALE_RATIO = 20
 """The largest cost over the smallest from which the axis is logarithmic."""
-CONTROLS = ("scratch", "zero-shot")
 DODGE = 0.05
 """Distance of target and source test rows to the left and right of their freeze depth."""
 
@@ -112,7 +112,7 @@ def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Fig
         )
     ends = (-4 * DODGE, max((one.depth for one in deep), default=0) + 4 * DODGE)
     for one in results:
-        if one.strategy in CONTROLS and "target_test" in defined_spreads(one, metric):
+        if is_control(one.strategy) and "target_test" in defined_spreads(one, metric):
             _add_level_line(
                 traces,
                 ends,
@@ -137,7 +137,7 @@ def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
     scratch, which has nothing to forget, is left out, as is an arm whose backbone has no AUC.
     """
     traces: list[Trace] = []
-    trained = [one for one in results if one.strategy not in CONTROLS]
+    trained = [one for one in results if not is_control(one.strategy)]
     found = [
         one
         for one in trained
@@ -215,7 +215,7 @@ def target_sizes_figure(
     """Return a metric on target test rows by the number of target rows that trained, a line per
     title."""
     traces: list[Trace] = []
-    sizes = [_train_rows(one) for one in results if one.strategy != "zero-shot"]
+    sizes = [_train_rows(one) for one in results if is_trained(one.strategy)]
     styles = arm_styles(titles)
     for title in titles:
         known = (
@@ -225,7 +225,7 @@ def target_sizes_figure(
         )
         found = sorted(known, key=_train_rows)
         spreads = [defined_spreads(one, metric)["target_test"] for one in found]
-        if found and found[0].strategy == "zero-shot" and sizes:
+        if found and not is_trained(found[0].strategy) and sizes:
             _add_level_line(traces, (min(sizes), max(sizes)), spreads[0].mean, title, title)
             continue
         rows = np.array([_train_rows(one) for one in found])
@@ -485,6 +485,6 @@ def _add_level_line(
 
 
 def _arm_kind(arm: ArmResult) -> str:
-    if arm.strategy in CONTROLS:
+    if is_control(arm.strategy):
         return "controls"
     return "freeze depths" if is_freeze_depth(arm) else "other strategies"
