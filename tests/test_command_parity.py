@@ -203,7 +203,7 @@ def test_every_button_that_changes_something_and_every_file_has_a_command(
             called = [
                 ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)
             ]
-            if number := sum(name in ("write_button", "write_form_button") for name in called):
+            if number := sum(name in ("guarded_button", "guarded_form_button") for name in called):
                 buttons[f"{module}:{function.name}"] = number
             if any(name.endswith("download_button") for name in called):
                 files.add(f"{module}:{function.name}")
