@@ -14,7 +14,7 @@ from core.jobs.store import Run
 from core.models.card import HeadSettings
 from core.models.model_stats import ModelStats
 from core.runs.launch import queue_for_device
-from core.training.objectives import OBJECTIVES
+from core.training.objectives import NEGATIVES, OBJECTIVES, PROJECTION_SIZE
 from core.training.settings import (
     FinetuneRequest,
     PretrainRequest,
@@ -29,9 +29,6 @@ BATCHED_HEADS_SHARE = 0.4
 other learning rates."""
 WORD2VEC_SECONDS_PER_ROW = 3e-3
 """Seconds a row of Word2Vec takes on one core, all passes, until a run has shown it."""
-PROJECTION_SIZE, NEGATIVES = 32, 25
-"""Sizes of the heads of core.training.pretext, which cannot be asked without torch; a test holds
-the two together."""
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,14 @@ ORIGINS: dict[str, str] = {
 EMBEDDING_INITIALISATIONS = ("word2vec", "vectors")
 """Starts that fill the embedding stage alone; the other stages stay random."""
 
+PROJECTION_SIZE = 32
+"""RFD and MFP: numbers per field between the last stage and the detector's logits, and size of the
+output vector of a value (the paper's code)."""
+NEGATIVES = 25
+"""MFP: values drawn for each hidden value (the paper's code). Here all hidden values of a field in a
+batch share one draw: the expected loss is the same, and scoring is one matrix product instead of a
+look-up for each."""
+
 
 def stage_origins(start: str, objective: str, stages: int) -> tuple[str, ...]:
     """Where the weights of each of `stages` stages come from, from the input up."""
