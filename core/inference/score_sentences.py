@@ -39,7 +39,9 @@ def label_sentence(summary: Mapping[str, Any]) -> str:
     if unlabelled == rows:
         which = "No row has a label (all are" if rows > 1 else "The row has no label (it is"
         return f"{which} {marker}): scored as unlabelled, without metrics."
-    count = f"{unlabelled:,} of {rows:,} rows have" if unlabelled > 1 else f"1 of {rows:,} rows has"
+    count = (
+        f"{unlabelled:,} of {rows:,} rows have" if unlabelled > 1 else (f"1 of {rows:,} rows has")
+    )
     labelled = rows - unlabelled
     measured = f"{labelled:,} labelled rows" if labelled > 1 else "one labelled row"
     return f"{count} no label ({marker}): the metrics are of the {measured}."

@@ -70,8 +70,8 @@ def log_train_loss(
         if not math.isfinite(loss):
             raise RunError(
                 f"The training loss became {loss} at step {step} with learning rate "
-                f"{settings.learning_rate:g}; lower the learning rate and run again. The last good "
-                "checkpoint is kept."
+                f"{settings.learning_rate:g}; lower the learning rate and run again. The "
+                "last good checkpoint is kept."
             )
         log([(step, "train_loss", loss), (step, "seconds", seconds)])
 

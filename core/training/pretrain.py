@@ -1,5 +1,4 @@
-"""Pretraining: a fresh network given its start, trained on a dataset's source rows, and stored as a
-backbone."""
+"""Pretrain a new network on the source rows of a dataset and store it as a backbone."""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -39,7 +38,7 @@ from core.workspace import Workspace
 LICENCES = {True: "Apache-2.0 (simulated data)", False: "as the training data's own licence allows"}
 RESULT_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "rows")
 CARD_METRICS = (*RESULT_METRICS, "click_rate")
-"""What a card says of its head's test rows; the click rate says why an AUC or its interval is
+"""What a card says of its head's test rows. The click rate explains why an AUC or its interval is
 missing."""
 
 
@@ -51,7 +50,21 @@ def pretrain(
     device: torch.device,
     reporter: Reporter,
 ) -> Outcome:
-    """Makes the backbone that the request names from the dataset's source rows."""
+    """Run a pretraining request from rows to stored backbone.
+
+    Args:
+        workspace: receives the backbone.
+        run: receives the predictions.
+        request: architecture, objective, initialisation and training settings.
+        dataset: prepared sample with source rows.
+        device: to compute on.
+        reporter: receives phases, points and progress; says when to stop.
+
+    Raises:
+        BadInput: the dataset has no source rows, or no labels for a supervised objective.
+        RunError: the loss is not finite.
+        CancelledError: the reporter asked to stop.
+    """
     if not len(select_training_rows(dataset, "source", None)[0]):
         raise BadInput(
             f"The dataset {dataset.name!r} has no source rows to pretrain on; prepare it with a"

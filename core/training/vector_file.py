@@ -141,8 +141,8 @@ def _lines(path: Path, report_progress: SendEvent) -> Iterator[tuple[int, bytes]
             # A small archive may unpack to any size.
             if n_bytes > MAX_BYTES:
                 raise BadInput(
-                    f"{path.name!r} holds more than {MAX_BYTES:,} bytes of text; leave other words "
-                    "out."
+                    f"{path.name!r} holds more than {MAX_BYTES:,} bytes of text; leave other "
+                    "words out."
                 )
             *whole, rest = (rest + block).split(b"\n")
             if max(map(len, [*whole, rest])) > MAX_LINE:
