@@ -342,7 +342,7 @@ def _follow_runs(workspace: Workspace, runs: Sequence[Run]) -> CommandResult:
     """Waits for runs and says how they ended; RunError where one did not end well."""
     for run in runs:
         if run.kind == "interpolate":
-            of = run.request["run"]
+            of = run.interpolate_request.run
             raise BadInput(
                 f"Run {run.id} mixes a model with its backbone; `{PROGRAM} interpolate --run {of}`"
                 " does."

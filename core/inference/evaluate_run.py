@@ -1,10 +1,9 @@
 """Evaluate a finished run on another dataset."""
 
-from typing import Any
-
 from core.data.datasets import Dataset, require_labels
 from core.errors import BadInput
 from core.inference.run_model import load_scoring_card
+from core.jobs.run_result import PartMetrics
 from core.jobs.store import Run
 from core.models.backbone import load_backbone
 from core.training.devices import choose_device
@@ -20,7 +19,7 @@ from core.training.training_rows import load_rows
 from core.workspace import Workspace
 
 
-def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, dict[str, Any]]:
+def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, PartMetrics]:
     """Return the metrics of a run's model on a dataset, by part, at the run's own threshold.
 
     Args:
@@ -34,7 +33,7 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, d
     require_labels(dataset)
     card = load_scoring_card(workspace, run)
     assert run.result is not None
-    if run.result["threshold"] is None:
+    if run.result.threshold is None:
         raise BadInput(
             f"The model of run {run.id} has not learnt clicks, so there is nothing to measure."
         )
@@ -44,4 +43,4 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, d
     )
     rows = scored_rows(dataset, run_validation_rows(dataset, run))
     scores = score_parts(load_backbone(card).to(device), rows, table, device)
-    return evaluate_parts(labels_by_part(dataset, rows), scores, run.result["threshold"])
+    return evaluate_parts(labels_by_part(dataset, rows), scores, run.result.threshold)

@@ -21,7 +21,7 @@ def load_model_card(workspace: Workspace, run: Run) -> BackboneCard:
             " another run."
         )
     if run.kind == "pretrain":
-        return find_backbone(workspace, run.result["backbone"])
+        return find_backbone(workspace, run.result.backbone)
     return load_complete_card(workspace.runs / run.id / "model", DAMAGE_ADVICE)
 
 

@@ -69,7 +69,7 @@ def score_file(
     check_output(output_path, [path])
     card = load_scoring_card(workspace, run)
     assert run.result is not None
-    threshold = run.result["threshold"]
+    threshold = run.result.threshold
     if threshold is None:
         raise BadInput(
             f"The model of run {run.id} has not learnt clicks, so it cannot score rows; choose"

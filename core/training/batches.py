@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.jobs.requests import TrainSettings
 from core.models.network import State
-from core.training.settings import TrainSettings
 
 RESIDENT_SHARE = 0.5
 """Share of a GPU's free memory that rows may take; weights, activations and gradients need the

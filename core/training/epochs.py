@@ -7,6 +7,7 @@ from torch import Tensor
 
 from core.errors import RunError
 from core.freezing.plan import Plan
+from core.jobs.requests import TrainSettings
 from core.models.network import Network
 from core.training.batches import RowTensors, epoch_seed, iterate_batches
 from core.training.checkpoint import Progress
@@ -14,7 +15,6 @@ from core.training.gradient_norms import relative_gradient_norms, update_autofre
 from core.training.log_points import LogFn
 from core.training.losses import Task
 from core.training.param_groups import reset_embeddings
-from core.training.settings import TrainSettings
 
 AUTO_RGN_BATCHES = 8
 """Batches at the start of an epoch whose gradients set Auto-RGN's learning rates."""

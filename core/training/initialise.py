@@ -1,4 +1,4 @@
-"""Initialise a network before any training, as `core.training.objectives.INITIALISATIONS`
+"""Initialise a network before any training, as `core.models.objectives.INITIALISATIONS`
 describes.
 """
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 from core.data.preprocessing import Preprocessing
 from core.jobs.reporter import Reporter
+from core.jobs.requests import PretrainRequest
 from core.models.network import Network
 from core.models.zoo.keras_weights import load_imagenet_weights, load_weights_file
 from core.training.batches import RowTensors
-from core.training.settings import PretrainRequest
 from core.training.word_vectors import initialise_from_file, initialise_from_rows
 
 

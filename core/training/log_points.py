@@ -7,13 +7,13 @@ import torch
 
 from core.errors import BadInput, RunError
 from core.jobs.reporter import Point
+from core.jobs.requests import TrainSettings
 from core.models.network import Network
 from core.training.batches import RowTensors, count_steps_per_epoch
 from core.training.checkpoint import Progress
 from core.training.deferred_scalars import DeferredScalars
 from core.training.gradient_norms import gradient_norms, gradient_points
 from core.training.param_groups import ParamGroup
-from core.training.settings import TrainSettings
 
 POINTS_PER_EPOCH = 50
 """Points of the training loss in an epoch: enough for a smooth curve."""

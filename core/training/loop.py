@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.freezing.plan import Plan
 from core.jobs.reporter import Reporter
+from core.jobs.requests import TrainSettings
 from core.models.network import Network
 from core.training.batches import RowTensors, epoch_batches, iterate_batches
 from core.training.checkpoint import load_checkpoint, save_checkpoint
@@ -31,7 +32,6 @@ from core.training.log_points import log_gradient_norms, log_train_loss, logging
 from core.training.lora import add_lora, merge_lora
 from core.training.losses import CLICK_TASK, Task
 from core.training.param_groups import L2SPPenalty, parameter_groups, set_lr, set_trainable
-from core.training.settings import TrainSettings
 
 CHECKPOINT_SECONDS = 15.0
 GRAPH_DEVICES: tuple[str, ...] = ("cuda",)

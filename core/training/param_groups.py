@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from core.freezing.plan import Plan
+from core.jobs.requests import TrainSettings
 from core.models.network import Embedding, Network, biases_and_norms
 from core.training.checkpoint import Progress
 from core.training.lora import LoRALinear
-from core.training.settings import TrainSettings
 
 ParamGroup = dict[str, Any]
 """A parameter group of a torch optimiser with two keys more: "lr_scale", the share of the learning

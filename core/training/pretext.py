@@ -14,17 +14,17 @@ from torch import Tensor
 
 from core.freezing.plan import Plan, make_pretraining_plan
 from core.jobs.reporter import Reporter
+from core.jobs.requests import PretrainRequest
 from core.models.backbone import build_network, describe_stages
 from core.models.card import HeadSettings
 from core.models.network import Network
+from core.models.objectives import NEGATIVES, PROJECTION_SIZE
 from core.models.registry import complete_settings
 from core.training.batches import RowTensors
 from core.training.loop import FitResult, fit
 from core.training.losses import Task
 from core.training.masked_features import MaskedFeatures, Predictor, unigram_sampler
-from core.training.objectives import NEGATIVES, PROJECTION_SIZE
 from core.training.replaced_features import Detector, ReplacedFeatures
-from core.training.settings import PretrainRequest
 
 
 def train_pretext(

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from core.data.schema import NUMERIC
 from core.evaluation.roc_auc import auc_variance
+from core.jobs.requests import PretrainRequest
 from core.models.layers import Linear
 from core.models.network import Network, State
+from core.models.objectives import PROJECTION_SIZE
 from core.training.batches import RowTensors
 from core.training.corruption import VALIDATION_STEP, flatten_normalised, step_generator
 from core.training.losses import EVAL_BATCH_SIZE
-from core.training.objectives import PROJECTION_SIZE
-from core.training.settings import PretrainRequest
 
 
 class Detector(nn.Module):

@@ -112,7 +112,7 @@ def show_learning_curves(run: Run, points: MetricSeries, best_step: int | None =
 
 
 def _panels(run: Run, points: MetricSeries, best_step: int | None = None) -> list[Panel]:
-    objective = run.request.get("objective", "supervised")
+    objective = run.objective
     if objective == "none":
         # Only the start learnt something, and has no validation rows.
         spoken = _alt_text("Loss", points, "train_loss")
@@ -141,9 +141,9 @@ def _draw_panels(curves: list[Panel]) -> None:
 
 def loss_title(run: Run) -> str:
     """What the run's loss is."""
-    if run.request.get("objective") == "none":
+    if run.objective == "none":
         return "Skip-gram loss"
-    return "Contrastive loss" if run.request.get("objective") == "mfp" else "Log loss (nats)"
+    return "Contrastive loss" if run.objective == "mfp" else "Log loss (nats)"
 
 
 def _alt_text(title: str, points: MetricSeries, name: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run
 from core.report.sweep_figures import (
     COST_AXES,
@@ -33,7 +34,7 @@ def arm(title: str, strategy: str, auc: float, **changes: Any) -> ArmResult:
     values: dict[str, Any] = {field.name: None for field in dataclasses.fields(Run)}
     run = Run(
         **values
-        | {"id": "r-1", "result": {"before": before, "train_rows": changes.pop("rows", 400)}}
+        | {"id": "r-1", "result": RunResult(before=before, train_rows=changes.pop("rows", 400))}
     )
     result = ArmResult(
         title=title,
