@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.data.archives.bounded_reader import first_error_line
-from core.data.archives.containers import ARROW, ARROW_STREAM, PARQUET, check_unpacked_size
+from core.data.archives.bounded_reader import check_unpacked_size, first_error_line
+from core.data.archives.containers import ARROW, ARROW_STREAM, PARQUET
 from core.data.reading.arrow_ipc import read_arrow, read_arrow_names
 from core.data.reading.parquet_pages import sum_claimed_bytes
 from core.data.schema import CATEGORICAL, FIELDS, LABEL

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.data.archives.containers import Member, choose_member, detect_container, open_rows
+from core.data.archives.containers import choose_member, detect_container, open_rows
+from core.data.archives.member_choice import Member
 from core.data.archives.members import is_archive
 from core.data.read_options import DEFAULT_OPTIONS, ReadOptions
 from core.data.reading.column_mapping import (

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from core.data.archives.containers import describe_unreadable
+from core.data.archives.unreadable import describe_unreadable
 from core.data.read_options import ReadOptions
 from core.data.reading.column_names import LABEL_NAMES, find_label_columns, recognise_columns
 from core.data.reading.other_datasets import recognise_other_dataset

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from core.data.archives.containers import BoundedReader
+from core.data.archives.bounded_reader import BoundedReader
 from core.data.parallel import map_ordered
 from core.data.reading.bad_rows import BadRowHandler
 from core.data.reading.dialects import FileFormat

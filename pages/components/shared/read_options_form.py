@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from core.data.archives.containers import Member, MemberNeeded
+from core.data.archives.member_choice import Member, MemberNeeded
 from core.data.read_options import ColumnSource, ReadOptions
 from core.data.reading.column_mapping import ColumnsNeeded, unique_names
 from core.data.reading.dialects import FileFormat
@@ -286,4 +286,4 @@ def _options(member: str, names: tuple[str, ...], roles: list[str]) -> ReadOptio
 
 def _without_cli_advice(note: str) -> str:
     """A note of the reader without what it says of the command line."""
-    return re.sub(r" (Take another with|Name the ones to keep with) --\w+( NAME)?\.", "", note)
+    return re.sub(r" ((?:Take|Choose) another with|Name the ones to keep with) --\w+( NAME)?\.", "", note)

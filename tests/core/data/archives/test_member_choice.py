@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.data.archives.containers import MemberNeeded, choose_member, list_members, open_rows
+from core.data.archives.containers import choose_member, list_members, open_rows
+from core.data.archives.member_choice import MemberNeeded
 from core.errors import BadInput
 from tests.core.data.archives.archive_files import (
     README,
