@@ -166,7 +166,7 @@ def check_member(name: str, is_file: bool, archive: str) -> None:
 def first_error_line(error: Exception) -> str:
     r"""Return the first line of a library's error message, to be used within a sentence.
 
-    >>> first_error_line(OSError("No more data to read.\\n\\n")), first_error_line(MemoryError())
+    >>> first_error_line(OSError("No more data to read.\n\n")), first_error_line(MemoryError())
     ('No more data to read', 'MemoryError')
     """
     lines = str(error).strip().splitlines()

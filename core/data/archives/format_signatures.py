@@ -235,7 +235,7 @@ PACKED_TWICE: tuple[Signature, ...] = (
 
 @dataclass(frozen=True)
 class Pattern:
-    """A format recognised by how its text begins; the group of `pattern` is shown after the name."""
+    """A format recognised by how its text begins; its group is shown after the name."""
 
     pattern: re.Pattern[bytes]
     name: str

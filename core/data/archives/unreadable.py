@@ -88,7 +88,7 @@ def _has_control_bytes(head: bytes) -> bool:
 
 
 def _is_wide_text(head: bytes, width: int, offset: int) -> bool:
-    """Return whether this is ASCII text in `width`-byte characters that are 0 except at `offset`."""
+    """Return whether this is ASCII text in `width`-byte characters, each 0 except at `offset`."""
     whole = head[: len(head) // width * width]
     characters = whole[offset::width]
     if len(characters) < 8 or 0 in characters:

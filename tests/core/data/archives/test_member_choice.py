@@ -45,7 +45,7 @@ def test_the_train_file_is_taken_and_the_others_are_named(packing: str, tmp_path
     assert [(one.name, one.rows) for one in choice.other_members] == [("test.txt", 20)]
     assert (
         choice.reason
-        == "The archive holds 2 files of rows; train.txt is read, not test.txt (20 rows). Take"
+        == "The archive holds 2 files of rows; train.txt is read, not test.txt (20 rows). Choose"
         " another with --member NAME."
     )
     assert read(path) == TRAIN and read(path, "test.txt") == TEST

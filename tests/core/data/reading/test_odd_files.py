@@ -93,7 +93,7 @@ def test_a_second_header_in_another_order_is_refused_even_when_skipping(
     path = write(tmp_path, text(LINES, OURS) + TURNED_CSV)
     for way in ("reject", "skip"):
         with pytest.raises(
-            BadInput, match="Row 62 of 'file' names the columns anew, in another order"
+            BadInput, match="Row 62 of 'file' names the columns again, in another order"
         ):
             ingest(workspace, path, "x", way)
     twice = write(tmp_path, text(LINES, OURS) + text(LINES, OURS), "twice")
