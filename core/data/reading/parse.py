@@ -116,8 +116,8 @@ def parse_text(
     """
     if b"\x00" in text:
         raise BadInput(
-            f"{file!r} holds a NUL byte at byte {bytes_before + text.index(0) + 1:,}: it is damaged,"
-            " or binary."
+            f"{file!r} holds a NUL byte at byte {bytes_before + text.index(0) + 1:,}: it is"
+            " damaged, or binary."
         )
     columns = [f"{position}" for position in range(len(file_format.columns))]
     data_start = skip_rows(

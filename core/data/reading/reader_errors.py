@@ -7,7 +7,7 @@ from typing import Any
 
 from core.data.archives.member_choice import Member, MemberNeeded
 from core.data.read_options import ColumnSource
-from core.data.reading.column_mapping import ColumnsNeeded
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.error_kinds import is_out_of_memory
 from core.errors import BadInput, ReaderFailed, ThawError, UnreadableRow
 from core.files.typed_json import from_json, to_json

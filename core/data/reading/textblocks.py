@@ -152,15 +152,15 @@ def _ends_at_row(text: bytes, file_format: FileFormat) -> bool:
 def _check_length(block: Block, file: str, rows_before: int) -> None:
     if not block.ends_at_row:
         raise BadInput(
-            f"{file!r} has a row longer than {BLOCK_BYTES:,} bytes near row {rows_before + 1:,}: that is"
-            " damage, not a Criteo row."
+            f"{file!r} has a row longer than {BLOCK_BYTES:,} bytes near row {rows_before + 1:,}:"
+            " that is damage, not a Criteo row."
         )
 
 
 def _fast_path(
     block: Block, file_format: FileFormat, labels: str
 ) -> list[tuple[pa.RecordBatch, Counter[str]]] | None:
-    """Return the block's batches and their missing-value markers; None if the slow path is needed."""
+    """Return the block's batches and their markers; None if the slow path is needed."""
     from core.data.reading.tokenizer import tokenize
 
     pieces = block.pieces

@@ -11,7 +11,8 @@ import streamlit as st
 
 from core.data.archives.member_choice import Member, MemberNeeded
 from core.data.read_options import ColumnSource, ReadOptions
-from core.data.reading.column_mapping import ColumnsNeeded, unique_names
+from core.data.reading.column_mapping import unique_names
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.data.reading.dialects import FileFormat
 from core.data.reading.read_rows import detect_file_format
 from core.data.schema import DIALECTS, FIELDS, ID, LABEL
@@ -286,4 +287,6 @@ def _options(member: str, names: tuple[str, ...], roles: list[str]) -> ReadOptio
 
 def _without_cli_advice(note: str) -> str:
     """A note of the reader without what it says of the command line."""
-    return re.sub(r" ((?:Take|Choose) another with|Name the ones to keep with) --\w+( NAME)?\.", "", note)
+    return re.sub(
+        r" ((?:Take|Choose) another with|Name the ones to keep with) --\w+( NAME)?\.", "", note
+    )

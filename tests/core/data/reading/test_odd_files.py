@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.data.read_options import ReadOptions, parse_names, to_cli_args
-from core.data.reading.column_mapping import ColumnsNeeded
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.data.reading.dialects import detect_format
 from core.data.reading.ingest import ingest
 from core.data.samples import file_row_numbers, list_samples, read_sample_rows, save_sample
@@ -72,7 +72,7 @@ def test_a_header_is_found_below_what_is_none(
     sample = ingest(workspace, path, "again")
     lines = BEFORE_HEADER[kind].count(b"\n")
     assert file_row_numbers(sample)[0] == lines + 2 and any(
-        "passed over" in note for note in sample.notes
+        "skipped (" in note for note in sample.notes
     )
 
 
