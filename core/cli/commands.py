@@ -33,8 +33,9 @@ from core.cli.output import (
     wait_for_run,
     with_damaged,
 )
-from core.data.datasets import find_dataset, prepare, read_datasets
+from core.data.datasets import find_dataset, read_datasets
 from core.data.paths import clean_path
+from core.data.prepare import prepare
 from core.data.preprocessing import load_preprocessing
 from core.data.reading.ingest import ingest as ingest_file
 from core.data.samples import delete_sample, list_samples

@@ -5,8 +5,9 @@ import argparse
 from pathlib import Path
 
 from core.cli.output import CommandResult, ProgressBar, dataset_data, dataset_text
-from core.data.datasets import Dataset, check_dataset_name, prepare_files
-from core.data.datasets import prepare as prepare_sample
+from core.data.datasets import Dataset
+from core.data.prepare import check_dataset_name, prepare_files
+from core.data.prepare import prepare as prepare_sample
 from core.data.samples import find_sample, read_samples
 from core.data.split import FILE_ROLES, SplitSpec
 from core.errors import BadInput, NameTaken

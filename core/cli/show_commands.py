@@ -14,7 +14,8 @@ from core.cli.output import (
     with_damaged,
 )
 from core.cli.targets import AddCommand, comma_separated, find_only_sweep
-from core.data.datasets import find_dataset, measure_coverage
+from core.data.dataset_rows import measure_coverage
+from core.data.datasets import find_dataset
 from core.data.preprocessing import load_preprocessing
 from core.data.profile import measure_drift as dataset_drift
 from core.data.profile import profile_columns

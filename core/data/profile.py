@@ -13,7 +13,8 @@ import pyarrow as pa
 from scipy.special import chdtri
 
 from core.data.columns.value_counts import count_column, sort_by_value
-from core.data.datasets import Dataset, load_encoded, select_training_rows
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import Dataset, select_training_rows
 from core.data.parallel import map_ordered
 from core.data.preprocessing import MISSING, UNSEEN, load_preprocessing, log_transform
 from core.data.samples import Sample, read_dictionary_table

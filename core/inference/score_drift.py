@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from core.data.datasets import find_dataset, load_encoded, select_training_rows
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import find_dataset, select_training_rows
 from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
 from core.data.profile import (
     drift_counts,

@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 from core.__main__ import build_parser
 from core.cli import commands, sweep_command
 from core.cli.output import CommandResult
-from core.data.datasets import Dataset, prepare
+from core.data.datasets import Dataset
+from core.data.prepare import prepare
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
 from core.jobs.store import RunStore

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from core.data import profile
-from core.data.datasets import Dataset, load_parts, prepare
+from core.data.datasets import Dataset, load_parts
+from core.data.prepare import prepare
 from core.data.preprocessing import log_transform
 from core.data.profile import N_TOP_VALUES, QUANTILES, ColumnProfile, measure_drift, profile_columns
 from core.data.samples import Sample, find_sample, read_sample_rows

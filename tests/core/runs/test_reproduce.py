@@ -9,7 +9,8 @@ import pytest
 
 from core.__main__ import build_parser
 from core.cli import commands, sweep_command
-from core.data.datasets import Dataset, prepare, prepare_files
+from core.data.datasets import Dataset
+from core.data.prepare import prepare, prepare_files
 from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, save_sample
 from core.data.simulate import simulate

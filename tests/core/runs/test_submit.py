@@ -8,7 +8,8 @@ import pytest
 
 from core.__main__ import build_parser
 from core.cli import commands
-from core.data.datasets import Dataset, prepare
+from core.data.datasets import Dataset
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.samples import find_sample
 from core.data.split import SplitSpec

@@ -426,7 +426,8 @@ def test_a_sample_whose_header_was_a_row_is_read_anew(workspace: Workspace, tmp_
 def test_members_of_one_archive_are_samples_and_datasets_of_their_own(
     member: str, workspace: Workspace, tmp_path: Path
 ) -> None:
-    from core.data.datasets import list_datasets, prepare
+    from core.data.datasets import list_datasets
+    from core.data.prepare import prepare
     from core.data.split import SplitSpec
 
     data = packed_tar(
@@ -480,7 +481,7 @@ def test_a_line_of_nothing_but_delimiters(
 
 
 def test_twenty_sorted_rows_get_advice_that_works(workspace: Workspace, tmp_path: Path) -> None:
-    from core.data.datasets import prepare
+    from core.data.prepare import prepare
     from core.data.split import SplitSpec
 
     lines = [["1" if place < 5 else "0", *line[1:]] for place, line in enumerate(LINES[:20])]
