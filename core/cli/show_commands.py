@@ -16,8 +16,8 @@ from core.cli.output import (
 from core.cli.targets import AddCommand, comma_separated, find_only_sweep
 from core.data.dataset_rows import measure_coverage
 from core.data.datasets import find_dataset
+from core.data.drift import measure_drift as dataset_drift
 from core.data.preprocessing import load_preprocessing
-from core.data.profile import measure_drift as dataset_drift
 from core.data.profile import profile_columns
 from core.data.samples import find_sample, read_sample_rows, read_samples
 from core.errors import BadInput

@@ -8,8 +8,7 @@ import numpy as np
 
 from core.data.dataset_rows import load_encoded
 from core.data.datasets import find_dataset, select_training_rows
-from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
-from core.data.profile import (
+from core.data.drift import (
     drift_counts,
     drift_level,
     explain_too_few_rows,
@@ -17,6 +16,7 @@ from core.data.profile import (
     population_stability_index,
     psi_noise_limit,
 )
+from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput, Damaged
 from core.jobs.predictions import read_predictions
@@ -32,7 +32,7 @@ many test rows."""
 @dataclass(frozen=True)
 class TrainingReference:
     """What a run learnt from: counts (39, bins) of its training rows, see
-    core.data.profile.drift_counts.
+    core.data.drift.drift_counts.
 
     test_scores: the run's scores on its test rows (target, or source for a pretraining). dataset:
     its name.
@@ -73,7 +73,7 @@ def measure_drift_from_training(
     """JSON-ready: fields, most moved first, and scores. counts: of the scored rows, as Learnt's;
     scores: theirs.
 
-    psi: population stability index, see core.data.profile.population_stability_index; level: see level_of
+    psi: population stability index, see core.data.drift.population_stability_index; level: see level_of
     there, None where there are too few rows to judge, which `why` says in a sentence; rows_needed:
     how many would be enough, None if no number.
     """

@@ -40,7 +40,7 @@ def unknown_summary(
 
     Args:
         columns: see `unknown_columns`.
-        counts: of the scored rows, int64 (39, bins), see core.data.profile.drift_counts.
+        counts: of the scored rows, int64 (39, bins), see core.data.drift.drift_counts.
         learnt: the same of the training rows; None where they are gone.
     """
     shares = counts[:, UNSEEN] / np.maximum(counts.sum(axis=1), 1)
@@ -67,7 +67,7 @@ def knows_no_category(counts: np.ndarray, training: np.ndarray) -> bool:
     fine-tuned on, as those of a backbone that was pretrained on simulated rows.
 
     Args:
-        counts: of the scored rows, int64 (39, bins), see core.data.profile.drift_counts.
+        counts: of the scored rows, int64 (39, bins), see core.data.drift.drift_counts.
         training: see `known_shares`, shape (39,).
     """
     places = [FIELDS.index(field) for field in CATEGORICAL]
@@ -83,7 +83,7 @@ def missing_columns(counts: np.ndarray, missing: np.ndarray) -> list[str]:
     """Fields that are missing in every row and were not in training, in file order.
 
     Args:
-        counts: of the scored rows, int64 (39, bins), see core.data.profile.drift_counts.
+        counts: of the scored rows, int64 (39, bins), see core.data.drift.drift_counts.
         missing: share of the training rows in which each field is missing, float64 (39,).
     """
     rows = counts.sum(axis=1)

@@ -70,7 +70,7 @@ class UnknownColumn:
 def known_shares(preprocessing: Preprocessing, counts: np.ndarray | None) -> np.ndarray:
     """Share of rows with a value whose value is known, float64 (39,), among the training rows.
 
-    counts: see core.data.profile.drift_counts; None where the training rows are gone: then the
+    counts: see core.data.drift.drift_counts; None where the training rows are gone: then the
     least that the vocabulary's own minimum count allows.
     """
     if counts is None:
@@ -91,7 +91,7 @@ def unknown_columns(
 
     Args:
         rows: the scored rows, with columns C1..C26.
-        counts: of these rows, int64 (39, bins), see core.data.profile.drift_counts.
+        counts: of these rows, int64 (39, bins), see core.data.drift.drift_counts.
         training: see `known_shares`, shape (39,).
     """
     rows = _subsample_batches(rows)

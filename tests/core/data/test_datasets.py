@@ -26,6 +26,7 @@ from core.data.datasets import (
     select_training_rows,
 )
 from core.data.datasets import select_test_rows as rows_to_test
+from core.data.drift import measure_drift
 from core.data.prepare import prepare, prepare_files
 from core.data.preprocessing import (
     MISSING,
@@ -34,7 +35,6 @@ from core.data.preprocessing import (
     fit_preprocessing,
     load_preprocessing,
 )
-from core.data.profile import measure_drift
 from core.data.reading.ingest import ingest
 from core.data.samples import Sample, delete_sample, find_sample, read_sample_rows
 from core.data.schema import FIELDS, LABEL
