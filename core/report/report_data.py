@@ -1,5 +1,4 @@
-"""What a report is about: a sweep, or runs picked by hand, put together into arms with the data
-behind them."""
+"""The contents of a report: a sweep, or runs selected one by one, grouped into arms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +6,7 @@ from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput
+from core.jobs.requests import Request, request_to_json
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
@@ -17,17 +17,22 @@ from core.workspace import Workspace
 
 MAX_RUNS = 200
 _ARM_FIELDS = ("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed", "rates")
-"""Fields of a request that are no settings of the training: they name the arm, or are shown
-elsewhere."""
+"""Fields of a request that are no training settings: they name the arm, or are shown elsewhere."""
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report shows. results: of arms with a finished run. runs: all of them, finished or
-    not.
+    """What a report shows.
 
-    shared_settings: settings that every run has alike. varying_settings: names of those that differ. commands: that do
-    it all again.
+    Attributes:
+        title: of the sweep, or of the runs.
+        dataset: whose test rows all results are measured on.
+        cards: of the backbones.
+        results: of the arms that have a finished run.
+        runs: all of them, finished or not.
+        shared_settings: settings that every run has.
+        varying_settings: names of the settings in which runs differ.
+        commands: that reproduce everything.
     """
 
     title: str
@@ -41,7 +46,11 @@ class ReportData:
 
 
 def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
-    """The sweep as it stands; BadInput while none of its runs is done."""
+    """Return the contents for a sweep as it stands.
+
+    Raises:
+        BadInput: none of its runs is done.
+    """
     runs = RunStore(workspace).list_group(sweep.id)
     results = summarise_arms(sweep, runs)
     if not results:
@@ -63,10 +72,10 @@ def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
 
 
 def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
-    """Fine-tuning runs picked by hand; those alike but for their seeds are one arm.
+    """Return the contents for fine-tuning runs; those that differ only by their seed are one arm.
 
-    BadInput when one is not done or is no fine-tuning, and when they were not tested on the same
-    rows.
+    Raises:
+        BadInput: a run is not done or is not a fine-tuning run, or runs are on several datasets.
     """
     if not 1 <= len(runs) <= MAX_RUNS:
         raise BadInput(f"A report takes 1 to {MAX_RUNS} runs; {len(runs)} were chosen.")
@@ -84,14 +93,12 @@ def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
             )
     dataset = find_dataset(workspace, runs[0].dataset)
     shared, varied = _split_settings(runs)
-    names = {
-        card: find_backbone(workspace, card)
-        for card in dict.fromkeys(run.request["backbone"] for run in runs)
-    }
+    backbones = dict.fromkeys(run.finetune_request.backbone for run in runs)
+    names = {backbone: find_backbone(workspace, backbone) for backbone in backbones}
     arms: dict[str, dict[int, Run]] = {}
     for run in runs:
         # The same run done twice is one run and no second seed.
-        arms.setdefault(_arm_title(run, varied, names), {})[run.request["train"]["seed"]] = run
+        arms.setdefault(_arm_title(run, varied, names), {})[run.seed] = run
     results = [summarise_arm([*found.values()], title, "") for title, found in arms.items()]
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs on {dataset.name}"
     return ReportData(
@@ -100,13 +107,16 @@ def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
     )  # fmt: skip
 
 
-def request_settings(request: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a fine-tuning request by name, head and training among them, without what
-    names the arm."""
+def request_settings(request: Request) -> dict[str, Any]:
+    """Return the settings of a fine-tuning request by name, without those that name the arm.
+
+    Those of the head and of training are included, with underscores as spaces.
+    """
+    values = request_to_json(request)
     flat = {
-        **request,
-        **request["train"],
-        **{f"head_{name}": value for name, value in request["head"].items()},
+        **values,
+        **values["train"],
+        **{f"head_{name}": value for name, value in values["head"].items()},
     }
     return {
         name.replace("_", " "): value
@@ -128,6 +138,6 @@ def _split_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...
 def _arm_title(run: Run, varied: Sequence[str], cards: dict[str, BackboneCard]) -> str:
     words = [arm_of_run(run).title]
     if len(cards) > 1:
-        words.append(cards[run.request["backbone"]].name)
+        words.append(cards[run.finetune_request.backbone].name)
     settings = request_settings(run.request)
     return ", ".join([*words, *(f"{name} {settings[name]}" for name in varied)])

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from playwright.sync_api import expect
 
-import core.__main__
+import core.cli.parser
 from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
-from core.training.settings import FinetuneRequest
 from core.workspace import open_workspace
 from tests.core.training.helpers import QUICK, carry_out
 from tests.e2e.helpers import OpenPage, Server, wait_until_idle
@@ -70,7 +70,7 @@ def test_score_a_file_and_take_the_model_along(
 
     files = ["--input", str(tmp_path / "new.tsv"), "--output", str(tmp_path / "command.csv")]
     assert (
-        core.__main__.main(
+        core.cli.parser.main(
             ["--workspace", str(server.home), "score", "--run", run.id, *files, "--json"]
         )
         == 0

@@ -64,7 +64,7 @@ def test_tick_start_watch_and_read(prepared: Server, page: Page) -> None:
     page.get_by_test_id("stMain").evaluate("main => main.scrollTo(0, 1500)")
     page.get_by_role("button", name="Start 4 runs").click()
     page.wait_for_url("**/sweep?sweep=s-*")
-    expect(page.get_by_text("What the numbers allow to say")).to_be_in_viewport()
+    expect(page.get_by_text("What the results support")).to_be_in_viewport()
     expect(page.get_by_role("heading", name="Sweep", exact=True)).to_be_in_viewport()
     expect(page.get_by_text("4 of 4 runs done")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("provisional")).to_have_count(0)
@@ -87,7 +87,7 @@ def test_tick_start_watch_and_read(prepared: Server, page: Page) -> None:
     page.get_by_role("button", name="Add them").click()
     expect(page.get_by_text("7 of 7 runs done")).to_be_visible(timeout=PATIENCE)
     runs = RunStore(open_workspace(prepared.home)).list_group(sweep.id)
-    assert sorted(run.request["train"]["seed"] for run in runs) == [0, 0, 0, 0, 1, 1, 1]
+    assert sorted(run.seed for run in runs) == [0, 0, 0, 0, 1, 1, 1]
 
 
 def test_cancel_and_resume(prepared: Server, open_page: OpenPage) -> None:

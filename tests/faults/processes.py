@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from core.data.simulate import simulate
+from core.jobs.run_result import RunResult
 from core.workspace import PROJECT, Workspace
 
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
@@ -128,7 +129,7 @@ def worker(folder: Path, root: str, linger: str) -> None:
     from core.runs import worker as worker_module
     from core.training import loop
 
-    def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         place = f"{workspace.root.stat().st_ino} {run.id}\n"
         with (
             (folder / "journal").open("a") as journal,
@@ -168,7 +169,7 @@ def app(_: Path, root: str) -> None:
 def command(_: Path, *words: str) -> None:
     """`python -m core …`, with the server's reader of files at hand, which takes as long to start
     as torch."""
-    from core.__main__ import main
+    from core.cli.parser import main
     from core.data.reading import reader_process
 
     reader_process._server._owner = os.getpid()
@@ -199,7 +200,7 @@ def serve(folder: Path) -> None:
 
 def _warm_up(folder: Path) -> None:
     """Has everything imported, compiled and started that ingesting and preparing take."""
-    from core.__main__ import main
+    from core.cli.parser import main
 
     rows = folder / "rows.tsv"
     simulate(rows, 200, "both", seed=1)

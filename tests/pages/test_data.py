@@ -13,8 +13,8 @@ from core.data.reading.ingest import ingest
 from core.data.samples import Sample, find_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
-from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
 from pages.components.data.add_sample import name_from_file
 from pages.components.data.split_form import describe_split, ingest_command
@@ -379,9 +379,7 @@ def test_rows_without_labels_become_source_rows(space: Workspace, tmp_path: Path
     assert [part.rows for part in dataset.parts] == [270, 30, 0, 0, 0, 0]
     assert app.query_params["dataset"] == dataset.id
     assert "for pretraining by RFD or MFP" in words(checked(app))
-    assert not app.error and "Source against target" not in [
-        header.value for header in app.subheader
-    ]
+    assert not app.error and "Source and target" not in [header.value for header in app.subheader]
 
 
 def test_a_dataset_and_a_sample_are_deleted(space: Workspace) -> None:

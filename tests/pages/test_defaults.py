@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.__main__ import build_parser
-from core.cli import commands, sweep_command
+from core.cli import backbone_commands, finetune_commands, sweep_command
 from core.cli.output import CommandResult
+from core.cli.parser import build_parser
 from core.data.datasets import Dataset
 from core.data.prepare import prepare
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
+from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.runs.sweep import SweepSpec, expand_requests, list_sweeps
 from core.training.default_settings import default_settings
-from core.training.settings import PRESETS, TrainSettings
+from core.training.settings import PRESETS
 from core.workspace import Workspace
 from tests.pages.helpers import open_page
 
@@ -33,11 +34,12 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing trains, and no command waits for what it queued."""
     for place in ("core.runs.submit", "core.runs.sweep", "pages.components.sweep.sweep_form"):
         monkeypatch.setattr(f"{place}.ensure_worker", lambda workspace, lane: None)
-    monkeypatch.setattr(
-        commands,
-        "follow_run",
-        lambda workspace, run: CommandResult({"run": dataclasses.asdict(run)}, ""),
-    )
+    for module in (backbone_commands, finetune_commands):
+        monkeypatch.setattr(
+            module,
+            "follow_run",
+            lambda workspace, run: CommandResult({"run": dataclasses.asdict(run)}, ""),
+        )
 
 
 def commanded(workspace: Workspace, command: str) -> TrainSettings:
@@ -56,7 +58,7 @@ def shown(app: AppTest) -> str:
 
 
 def queued(workspace: Workspace) -> list[TrainSettings]:
-    return [TrainSettings(**run.request["train"]) for run in RunStore(workspace).list()]
+    return [run.request.train for run in RunStore(workspace).list()]
 
 
 @pytest.mark.parametrize(

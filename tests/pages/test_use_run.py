@@ -9,11 +9,11 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
 from core.data.datasets import Dataset, delete_dataset
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import Run
 from core.models.backbone import WEIGHTS_FILE
 from core.runs import tasks
 from core.runs.artifacts import EXPORT, VERIFICATION, export_path, find_artifact
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, read_json, write_json
 from pages.components.shared import report_download
 from tests.core.report.helpers import finished_sweep
@@ -136,7 +136,7 @@ def test_a_backbone_that_never_learnt_clicks_is_exported_without_onnx(
         if isinstance(one, Element) and "Score" in one.proto.label
     ]
     press(app, "Export")
-    assert "has not learnt clicks" in page_text(app) and len(downloads(app)) == 1
+    assert "was not trained on click labels" in page_text(app) and len(downloads(app)) == 1
 
 
 def test_the_report_of_a_run_and_of_a_sweep(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

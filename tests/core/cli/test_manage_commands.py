@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset, find_dataset, list_datasets
 from core.data.prepare import prepare_files
 from core.data.reading.ingest import ingest
 from core.data.samples import list_samples, save_sample
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.requests import FinetuneRequest, TrainSettings
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard
@@ -28,7 +30,6 @@ from core.runs.reproduce import sweep_commands
 from core.runs.submit import submit_interpolation
 from core.runs.sweep import Arm, Sweep, SweepSpec, find_sweep, list_sweeps, submit_sweep
 from core.runs.worker import run_worker
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace
 from tests.core.data.helpers import fingerprint
 from tests.core.training.helpers import QUICK, pretrained
@@ -210,7 +211,7 @@ def test_a_run_that_the_command_line_carries_out_itself_wakes_no_worker(
     spec = SweepSpec(tiny[1].id, "simulated-dnn", (Arm("depth", 1),), (0,), train=QUICK)
     own = submit_sweep(tiny[0], spec, "own", run_here=True)
     run = store.list_group(own.id)[0]
-    assert run.lane == CLUSTER_QUEUE
+    assert run.queue == CLUSTER_QUEUE
     store.request_cancel(run.id)
     assert "give that command again" in refuse("resume", "--run", run.id)
     assert "sweep --name own --arms-at-once N" in refuse("resume", "--sweep", "own")
@@ -245,7 +246,7 @@ def test_a_run_goes_with_what_it_was_mixed_into(
     (workspace.runs / mixing.id).mkdir()
     store.claim_run(mixing.id, 1)
     assert mixing.id in refuse("delete", "--run", run.id)
-    store.finish(mixing.id, "done", result={})
+    store.finish(mixing.id, "done", result=RunResult())
     say("delete", "--run", run.id)
     assert store.list(kind="interpolate") == [] and not (workspace.runs / mixing.id).exists()
 
@@ -446,7 +447,7 @@ def test_tags_and_notes(tiny: Tiny, say: Say, refuse: Refuse, run: Run) -> None:
     assert {store.get(one).note for one in (run.id, other.id)} == {""}
     assert store.get(other.id).tags == ("b", "kept", "week 47")
     assert "No tag was given" in refuse("tag", "--run", run.id)
-    assert "--set says" in refuse("tag", "--run", run.id, "--set", "a", "--add", "b")
+    assert "--set replaces" in refuse("tag", "--run", run.id, "--set", "a", "--add", "b")
     assert "up to 32 letters" in refuse("tag", "--run", run.id, "--add", "x" * 33)
     assert "has 4,001 letters" in refuse("note", "--run", run.id, "--text", "x" * 4001)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.data.reading.ingest import ingest
 from core.data.schema import FIELDS
@@ -24,8 +24,8 @@ from core.inference.score_sentences import (
     sentences_before_metrics,
     skipped_sentence,
 )
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 
