@@ -22,7 +22,8 @@ from scipy import stats
 
 from benchmarks.parity import Silent
 from benchmarks.real_rows import ROWS
-from core.data.datasets import Dataset, prepare
+from core.data.datasets import Dataset
+from core.data.prepare import prepare
 from core.data.preprocessing import load_preprocessing
 from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec

@@ -238,7 +238,7 @@ def test_without_a_backbone_the_shelf_says_what_to_do(
 
 
 def test_noise_is_a_share_of_the_values_that_are_there() -> None:
-    from core.data.datasets import FieldCoverage
+    from core.data.dataset_rows import FieldCoverage
     from core.freezing.known_values import unseen_share
 
     fields = [
