@@ -77,3 +77,14 @@ def test_the_torch_free_part_of_the_core_is() -> None:
     names = [name for name in modules("core") if name.startswith(TORCH_FREE)]
     assert len(names) > 25
     assert "torch" not in loaded_after("\n".join(f"import {name}" for name in names))
+
+
+def test_no_test_imports_a_test_module_or_a_conftest() -> None:
+    """What tests share lies in helper modules, so that a test module can be renamed or run alone."""
+    for path in sorted((PROJECT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests"):
+                names = [node.module or "", *(f"{node.module}.{one.name}" for one in node.names)]
+                shared = [name for name in names if name.rpartition(".")[2].startswith(("test_", "conftest"))]
+                modules_only = [name for name in shared if (PROJECT / f"{name.replace('.', '/')}.py").exists()]
+                assert not modules_only, f"{path}: line {node.lineno} imports {modules_only}"

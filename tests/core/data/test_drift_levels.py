@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
+from scipy.stats import binom, chi2
 
 from core.data.profile import (
     DRIFT_LIMITS,
@@ -43,6 +43,16 @@ def test_what_has_not_moved_is_seldom_called_drifted(shape: str, training: int) 
         # 39 fields of a file are 39 draws; 4 standard deviations above what is promised.
         promised = FALSE_ALARMS / 39
         assert np.mean([level != "little" for level in found]) <= promised + 4 * np.sqrt(promised / 2000)
+
+
+def test_chance_exceeds_its_own_limit_as_often_as_promised() -> None:
+    """From both sides, with many rows and no fixed limits: a limit that is never reached would find no drift."""
+    generator = np.random.default_rng(7)
+    files, p = 20_000, SHAPES["even"]
+    before, after = generator.multinomial(20_000, p, files), generator.multinomial(20_000, p, files)
+    exceeded = sum(stability_index(*counts) > noise_index(*counts) for counts in zip(before, after, strict=True))
+    low, high = binom.interval(0.9999, files, FALSE_ALARMS / 39)
+    assert 0 < low <= exceeded <= high
 
 
 @pytest.mark.parametrize("training", [300, 2000])
