@@ -16,11 +16,11 @@ TORTURE ?= torture_files fuzz long_line power_cuts kills fault_soak load
 
 # Without the demo's dataset, as on a full disk, the app still opens and says so.
 app: .venv/app.stamp
-	-$(BIN)/python -m core.demo
+	-$(BIN)/python -m core.runs.demo
 	$(BIN)/streamlit run app.py --server.port $(PORT) $(if $(THAW_HEADLESS)$(CI),--server.headless true)
 
 demo: .venv/app.stamp
-	$(BIN)/python -m core.demo --run
+	$(BIN)/python -m core.runs.demo --run
 	$(BIN)/streamlit run app.py --server.port $(PORT) $(if $(THAW_HEADLESS)$(CI),--server.headless true)
 
 test: .venv/test.stamp chromium
@@ -64,7 +64,7 @@ screenshots: .venv/test.stamp chromium
 	$(BIN)/python -m pip install -r requirements.txt
 	@touch $@
 
-.venv/test.stamp: requirements-dev.txt requirements-keras.txt requirements-signin.txt requirements.txt | .venv/bin/python
+.venv/test.stamp: requirements-dev.txt requirements-keras.txt requirements-signin.txt requirements-distributed.txt requirements.txt | .venv/bin/python
 	$(BIN)/python -m pip install -r requirements-dev.txt
 	@touch $@ .venv/app.stamp
 

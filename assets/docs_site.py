@@ -1,4 +1,4 @@
-"""Pages of the documentation site that come from elsewhere: the glossary from the app, and files of the root.
+"""Add pages from elsewhere to the documentation site: the app's glossary, files of the root.
 
 MkDocs calls `on_files` as a hook (mkdocs.yml) before it reads any page.
 """
@@ -7,7 +7,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from core.workspace import PROJECT
-from pages.components.glossary import METRICS, WORDS
+from pages.components.learn.glossary import METRICS, WORDS
 
 # Files of the repository's root that are pages of the site as well, by the name of the page.
 ROOT_PAGES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}

@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 import pytest
 
 from core.workspace import PROJECT
-from pages.components.glossary import METRICS, WORDS
+from pages.components.learn.glossary import METRICS, WORDS
 from tests.optional import skip_without
 
 
@@ -45,7 +45,9 @@ class AssetReader(HTMLParser):
         if tag == "link" and found.get("rel") in ("canonical", "prev", "next"):
             return
         if tag != "a":
-            self.addresses += [found[name] or "" for name in ("src", "href", "srcset", "data") if name in found]
+            self.addresses += [
+                found[name] or "" for name in ("src", "href", "srcset", "data") if name in found
+            ]
 
 
 def test_no_page_loads_anything_from_another_host(site: Path) -> None:
@@ -71,5 +73,9 @@ def test_the_api_pages_show_docstrings(site: Path) -> None:
     assert len(pages) > 5
     for page in pages:
         html = (site / "api" / page.with_suffix(".html").name).read_text(encoding="utf-8")
-        modules = [line.removeprefix("::: ") for line in page.read_text().splitlines() if line.startswith("::: ")]
+        modules = [
+            line.removeprefix("::: ")
+            for line in page.read_text().splitlines()
+            if line.startswith("::: ")
+        ]
         assert all(f'id="{module}"' in html for module in modules), page

@@ -1,4 +1,5 @@
-"""A real server and a real browser: every page that shows an exception, logs an error or calls out fails its test."""
+"""A real server and a real browser: every page that shows an exception, logs an error or calls out
+fails its test."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from tests.e2e.helpers import CHROMIUM_FLAGS, OpenPage, Server
 
 expect.set_options(timeout=30_000)
 
-# An exception that a rerun wipes away again must fail the test too, so the page itself watches for one.
+# An exception that a rerun wipes away again must fail the test too, so the page itself watches for
+# one.
 WATCH_FOR_EXCEPTIONS = """
 new MutationObserver(() => {
   for (const node of document.querySelectorAll('[data-testid="stException"]:not([data-seen])')) {
@@ -25,7 +27,8 @@ new MutationObserver(() => {
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The app as `streamlit run app.py` starts it; .url, .home (its workspace), and start/stop to restart it."""
+    """The app as `streamlit run app.py` starts it; .url, .home (its workspace), and start/stop to
+    restart it."""
     server = Server(PROJECT / "app.py", tmp_path_factory.mktemp("home"))
     server.start()
     yield server
@@ -38,7 +41,10 @@ def browser() -> Iterator[Browser]:
     """Debian's Chromium; a missing one is a failure and not a skip."""
     chromium = shutil.which("chromium")
     if chromium is None:
-        pytest.fail("The browser tests need Chromium on the PATH (Debian: apt-get install chromium); see `make test`.")
+        pytest.fail(
+            "The browser tests need Chromium on the PATH (Debian: apt-get install chromium); see"
+            " `make test`."
+        )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         yield browser
@@ -47,7 +53,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """open_page(width=1440, height=900, color_scheme="light") -> a fresh Page, checked when the test ends."""
+    """open_page(width=1440, height=900, color_scheme="light") -> a fresh Page, checked when the
+    test ends."""
     contexts = []
     complaints: list[str] = []
 
@@ -61,9 +68,15 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         page = context.new_page()
         page.add_init_script(WATCH_FOR_EXCEPTIONS)
         page.on("pageerror", lambda error: complaints.append(f"uncaught error: {error}"))
-        page.on("console", lambda message: complaints.append(message.text) if _is_complaint(message) else None)
         page.on(
-            "request", lambda request: complaints.append(f"calls out: {request.url}") if _outside(request) else None
+            "console",
+            lambda message: complaints.append(message.text) if _is_complaint(message) else None,
+        )
+        page.on(
+            "request",
+            lambda request: (
+                complaints.append(f"calls out: {request.url}") if _outside(request) else None
+            ),
         )
         return page
 
@@ -80,7 +93,8 @@ def page(open_page: OpenPage) -> Page:
 
 
 def _is_complaint(message: ConsoleMessage) -> bool:
-    # On a deep link Streamlit looks for its server below the page's own path first and gets a 404, as it expects.
+    # On a deep link Streamlit looks for its server below the page's own path first and gets a 404,
+    # as it expects.
     probing = "/_stcore/" in message.location["url"] and "404" in message.text
     return message.type == "error" and not probing
 

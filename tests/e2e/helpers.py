@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
 from core.workspace import PROJECT, open_workspace
 
 START_SECONDS = 60.0
@@ -45,9 +45,18 @@ class Server:
 
     def start(self) -> None:
         """Starts the server and waits until it answers."""
-        command = [sys.executable, "-m", "streamlit", "run", str(self.script), "--server.port", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            "streamlit",
+            "run",
+            str(self.script),
+            "--server.port",
+            str(self.port),
+        ]
         self.log = (self.home / "server.log").open("ab")
-        # One thread a worker: two test processes with two threads each on two cores mostly wait for one another.
+        # One thread a worker: two test processes with two threads each on two cores mostly wait for
+        # one another.
         settings = {"THAW_HOME": str(self.home), "THAW_WORKER_LINGER": "20", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             [*command, "--server.headless", "true"],

@@ -1,4 +1,5 @@
-"""A sweep from the form to its verdict: ticked, watched as it fills, cancelled, resumed, extended, downloaded."""
+"""A sweep from the form to its verdict: ticked, watched as it fills, cancelled, resumed, extended,
+downloaded."""
 
 import io
 import re
@@ -9,10 +10,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.data.datasets import prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
 from core.runs.sweep import find_sweep
 from core.workspace import open_workspace
 from tests.e2e.helpers import OpenPage, Server, set_number, wait_until_idle
@@ -27,7 +28,13 @@ def prepared(server: Server) -> Server:
     workspace = open_workspace(server.home)
     path = workspace.uploads / "sweepable.tsv"
     simulate(path, 3000, "both", seed=6)
-    prepare(workspace, ingest(workspace, path, "sweepable", simulated=True), SplitSpec(), "sweepable", min_count=5)
+    prepare(
+        workspace,
+        ingest(workspace, path, "sweepable", simulated=True),
+        SplitSpec(),
+        "sweepable",
+        min_count=5,
+    )
     return server
 
 
@@ -61,7 +68,9 @@ def test_tick_start_watch_and_read(prepared: Server, page: Page) -> None:
     expect(page.get_by_role("heading", name="Sweep", exact=True)).to_be_in_viewport()
     expect(page.get_by_text("4 of 4 runs done")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("provisional")).to_have_count(0)
-    expect(page.get_by_text(re.compile("distinguishable from|better than|worse than")).first).to_be_visible()
+    expect(
+        page.get_by_text(re.compile("distinguishable from|better than|worse than")).first
+    ).to_be_visible()
     expect(page.locator(".thaw-chart .main-svg").first).to_be_visible()
     sweep = find_sweep(open_workspace(prepared.home), "journey sweep")
     titles = [arm.title for arm in sweep.spec.arms]
@@ -77,7 +86,7 @@ def test_tick_start_watch_and_read(prepared: Server, page: Page) -> None:
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Add them").click()
     expect(page.get_by_text("7 of 7 runs done")).to_be_visible(timeout=PATIENCE)
-    runs = RunStore(open_workspace(prepared.home)).group(sweep.id)
+    runs = RunStore(open_workspace(prepared.home)).list_group(sweep.id)
     assert sorted(run.request["train"]["seed"] for run in runs) == [0, 0, 0, 0, 1, 1, 1]
 
 

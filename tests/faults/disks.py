@@ -13,7 +13,8 @@ SMALL_MEGABYTES = 24
 
 @contextlib.contextmanager
 def mount_small_disk(folder: Path) -> Iterator[Path]:
-    """Mount an empty disk of 24 MB at `folder`, which is made; the test is skipped if it may not mount one."""
+    """Mount an empty disk of 24 MB at `folder`, which is made; the test is skipped if it may not
+    mount one."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_MEGABYTES}m", "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode:

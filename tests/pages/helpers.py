@@ -10,14 +10,16 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset
+from core.jobs.store import Run, RunStore
+from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, save_card
-from core.models.library import list_backbones
-from core.runs.store import Run, RunStore
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace
 
 
-def open_page(workspace: Workspace, name: str, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
+def open_page(
+    workspace: Workspace, name: str, monkeypatch: pytest.MonkeyPatch, **query: str
+) -> AppTest:
     monkeypatch.setenv("THAW_HOME", str(workspace.root))
     monkeypatch.setattr("core.runs.launch.ensure_worker", lambda workspace, lane: None)
     monkeypatch.setattr("core.runs.submit.ensure_worker", lambda workspace, lane: None)
@@ -32,7 +34,7 @@ def open_page(workspace: Workspace, name: str, monkeypatch: pytest.MonkeyPatch, 
 
 def clear_workspace_cache() -> None:
     """The server keeps one workspace; each test has its own."""
-    from pages.components.common import workspace
+    from pages.components.shared.common import workspace
 
     workspace.clear()
 
@@ -47,9 +49,12 @@ def copy_to_workspace(
     """A bundled backbone copied to the workspace's shelf with the given origins."""
     card = next(card for card in list_backbones(workspace) if card.architecture == architecture)
     stages = tuple(
-        dataclasses.replace(stage, origin=origin) for stage, origin in zip(card.stages, origins, strict=True)
+        dataclasses.replace(stage, origin=origin)
+        for stage, origin in zip(card.stages, origins, strict=True)
     )
-    card = dataclasses.replace(card, id="b-0001", name="mine", bundled=False, stages=stages, **changes)
+    card = dataclasses.replace(
+        card, id="b-0001", name="mine", bundled=False, stages=stages, **changes
+    )
     shutil.copytree(card.folder, workspace.backbones / card.id)
     save_card(card, workspace.backbones / card.id)
     return card
@@ -57,7 +62,15 @@ def copy_to_workspace(
 
 def page_text(app: AppTest) -> str:
     """Every text on the page, joined."""
-    elements = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success, *app.subheader]
+    elements = [
+        *app.markdown,
+        *app.caption,
+        *app.info,
+        *app.warning,
+        *app.error,
+        *app.success,
+        *app.subheader,
+    ]
     return "\n".join(element.value for element in elements)
 
 
@@ -74,7 +87,9 @@ def has_button(app: AppTest, label: str) -> bool:
     return any(one.label == label for one in app.button)
 
 
-def send_stale_edits(page: AppTest, edit: Callable[[AppTest], Any], next_edit: Callable[[AppTest], Any]) -> None:
+def send_stale_edits(
+    page: AppTest, edit: Callable[[AppTest], Any], next_edit: Callable[[AppTest], Any]
+) -> None:
     """Both edits, the second sent by a browser that has not heard yet what came of the first."""
     edit(page)
     first = page._tree.get_widget_states()
@@ -88,4 +103,6 @@ def send_stale_edits(page: AppTest, edit: Callable[[AppTest], Any], next_edit: C
     assert not page.exception
 
 
-PAGE_FILES = sorted(path.name for path in (PROJECT / "pages").glob("[!_]*.py") if path.name != "router.py")
+PAGE_FILES = sorted(
+    path.name for path in (PROJECT / "pages").glob("[!_]*.py") if path.name != "router.py"
+)

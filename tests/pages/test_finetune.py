@@ -8,13 +8,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, delete_dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.models.card import save_card
-from core.models.library import list_backbones
 from core.models.registry import ARCHITECTURES
-from core.runs.store import RunStore
-from core.training.defaults import default_settings
+from core.training.default_settings import default_settings
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import rows, text
 from tests.pages.helpers import copy_to_workspace, open_page, send_stale_edits, stage_table
@@ -27,7 +27,9 @@ def page(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> Ap
 
 
 def choose_backbone(app: AppTest, architecture: str) -> None:
-    card = next(card for card in list_backbones(open_workspace()) if card.architecture == architecture)
+    card = next(
+        card for card in list_backbones(open_workspace()) if card.architecture == architecture
+    )
     app.selectbox("backbone").select(card.name).run()
     assert not app.exception
 
@@ -54,7 +56,10 @@ def test_the_slider_ends_at_the_real_stages_and_says_what_they_mean(page: AppTes
 
 def test_a_preset_fills_the_fields_and_an_edit_unmarks_it(page: AppTest) -> None:
     page.segmented_control("ft_preset").set_value("article").run()
-    assert (page.number_input("ft_batch_size").value, page.number_input("ft_epochs").value) == (32, 10)
+    assert (page.number_input("ft_batch_size").value, page.number_input("ft_epochs").value) == (
+        32,
+        10,
+    )
     page.number_input("ft_epochs").set_value(3).run()
     assert any(one.value == "your own settings" for one in page.caption)
     assert any("--epochs 3" in one.value for one in page.code)
@@ -72,7 +77,9 @@ def test_a_head_that_makes_no_sense_is_refused_in_a_sentence(page: AppTest) -> N
     assert any("--head-hidden 64,32" in one.value for one in page.code)
 
 
-def test_launch_queues_the_run_and_its_controls_and_opens_it(page: AppTest, tiny: tuple[Workspace, Dataset]) -> None:
+def test_launch_queues_the_run_and_its_controls_and_opens_it(
+    page: AppTest, tiny: tuple[Workspace, Dataset]
+) -> None:
     page.slider("depth").set_value(2).run()
     page.checkbox("ft_scratch").uncheck().run()
     page.button("ft_launch").click().run()
@@ -91,17 +98,24 @@ def test_a_new_seed_counts_in_the_command(page: AppTest) -> None:
 
 def test_the_number_of_rows_chooses_until_the_user_does(page: AppTest) -> None:
     assert page.segmented_control("ft_preset").value == "auto"
-    # 3,000 rows, of which 1,200 are target rows, half of them to train or validate on, a tenth of those to validate.
+    # 3,000 rows, of which 1,200 are target rows, half of them to train or validate on, a tenth of
+    # those to validate.
     batch = page.number_input("ft_batch_size").value
     assert batch == default_settings(540)[1].batch_size < 100
-    said = next(one.value for one in page.caption if one.value.startswith("Preset auto for 540 training rows"))
+    said = next(
+        one.value
+        for one in page.caption
+        if one.value.startswith("Preset auto for 540 training rows")
+    )
     assert f"batch {batch}" in said and f"{math.ceil(540 / batch)} optimiser steps" in said
     page.segmented_control("ft_preset").set_value("fast").run()
     page.slider("depth").set_value(0).run()
     assert page.number_input("ft_batch_size").value == 4096
 
 
-def test_the_address_chooses(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_chooses(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     card = list_backbones(tiny[0])[-1]
     page = open_page(tiny[0], "finetune", monkeypatch, dataset="tiny", backbone=card.id, depth="3")
     assert page.selectbox("backbone").value == card.name
@@ -116,7 +130,9 @@ def test_an_address_that_names_nothing_here_is_told_so(
     assert page.selectbox("dataset").value == "tiny"
 
 
-def test_without_a_dataset_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_dataset_it_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = open_page(open_workspace(tmp_path / "empty"), "finetune", monkeypatch)
     assert "no dataset" in page.info[0].value
     assert not page.button
@@ -125,7 +141,7 @@ def test_without_a_dataset_it_says_what_to_do(tmp_path: Path, monkeypatch: pytes
 def test_without_a_backbone_it_says_what_to_do(
     tiny: tuple[Workspace, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path / "none")
+    monkeypatch.setattr("core.models.backbone_store.BUNDLED_BACKBONES", tmp_path / "none")
     page = open_page(tiny[0], "finetune", monkeypatch)
     assert "no backbone" in page.info[0].value
 
@@ -154,7 +170,11 @@ def test_freezing_random_stages_is_warned_of_and_the_picture_labels_them(
     assert drawn.count("random weights") == 3
     page.slider("depth").set_value(3).run()
     warning = next(one.value for one in page.warning if "random weights" in one.value)
-    assert "**Block 1**, **Block 2**" in warning and "Embedding" not in warning and "Block 3" not in warning
+    assert (
+        "**Block 1**, **Block 2**" in warning
+        and "Embedding" not in warning
+        and "Block 3" not in warning
+    )
 
 
 def test_without_a_click_head_there_is_no_zero_shot(
@@ -166,7 +186,10 @@ def test_without_a_click_head_there_is_no_zero_shot(
     assert any("No zero-shot" in one.value for one in page.caption)
     page.button("ft_launch").click().run()
     assert not page.exception
-    assert sorted(run.request["strategy"] for run in RunStore(tiny[0]).list()) == ["depth", "scratch"]
+    assert sorted(run.request["strategy"] for run in RunStore(tiny[0]).list()) == [
+        "depth",
+        "scratch",
+    ]
 
 
 def test_the_work_of_every_stage_is_shown(page: AppTest) -> None:
@@ -183,9 +206,14 @@ def test_parallel_parts_say_that_they_share_a_stage(
 ) -> None:
     card = copy_to_workspace(tiny[0], "dnn", ("supervised",) * 4)
     stages = tuple(dataclasses.replace(stage, parts=("Left", "Right")) for stage in card.stages[:1])
-    save_card(dataclasses.replace(card, stages=stages + card.stages[1:]), tiny[0].backbones / card.id)
+    save_card(
+        dataclasses.replace(card, stages=stages + card.stages[1:]), tiny[0].backbones / card.id
+    )
     page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine")
-    assert any(one.value.startswith("Left and Right are parallel and share a stage") for one in page.caption)
+    assert any(
+        one.value.startswith("Left and Right are parallel and share a stage")
+        for one in page.caption
+    )
 
 
 def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
@@ -193,9 +221,15 @@ def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
 ) -> None:
     page.segmented_control("ft_preset").set_value("article").run()
     assert page.selectbox("ft_output").value == "logit"
-    card = next(card for card in list_backbones(open_workspace()) if card.name == page.selectbox("backbone").value)
+    card = next(
+        card
+        for card in list_backbones(open_workspace())
+        if card.name == page.selectbox("backbone").value
+    )
     monkeypatch.setitem(
-        ARCHITECTURES, card.architecture, dataclasses.replace(ARCHITECTURES[card.architecture], needs="keras")
+        ARCHITECTURES,
+        card.architecture,
+        dataclasses.replace(ARCHITECTURES[card.architecture], required_package="keras"),
     )
     page.run()
     assert page.selectbox("ft_output").value == "softmax"
@@ -214,7 +248,10 @@ def test_an_edit_is_not_lost_to_the_next_one_that_overtakes_its_answer(page: App
         lambda page: page.checkbox("ft_scratch").uncheck(),
     )
     assert page.segmented_control("ft_preset").value is None
-    assert any("--epochs 2" in one.value for one in page.code) and not page.checkbox("ft_scratch").value
+    assert (
+        any("--epochs 2" in one.value for one in page.code)
+        and not page.checkbox("ft_scratch").value
+    )
 
 
 def test_two_edits_at_once_both_stay_and_the_preset_stays_unmarked(page: AppTest) -> None:
@@ -224,7 +261,10 @@ def test_two_edits_at_once_both_stay_and_the_preset_stays_unmarked(page: AppTest
         lambda page: page.number_input("ft_batch_size").set_value(4),
     )
     assert page.segmented_control("ft_preset").value is None
-    assert (page.number_input("ft_epochs").value, page.number_input("ft_batch_size").value) == (6, 4)
+    assert (page.number_input("ft_epochs").value, page.number_input("ft_batch_size").value) == (
+        6,
+        4,
+    )
 
 
 def test_a_launch_that_overtakes_the_answer_to_a_preset_launches_the_preset(
@@ -236,5 +276,6 @@ def test_a_launch_that_overtakes_the_answer_to_a_preset_launches_the_preset(
         lambda page: page.button("ft_launch").click(),
     )
     assert {
-        (run.request["train"]["batch_size"], run.request["train"]["epochs"]) for run in RunStore(tiny[0]).list()
+        (run.request["train"]["batch_size"], run.request["train"]["epochs"])
+        for run in RunStore(tiny[0]).list()
     } == {(32, 10)}

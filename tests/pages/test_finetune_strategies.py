@@ -1,4 +1,5 @@
-"""Strategies on the page Fine-tune: each can be launched, the stack is clickable, the address carries the choice."""
+"""Strategies on the page Fine-tune: each can be launched, the stack is clickable, the address
+carries the choice."""
 
 import dataclasses
 import shlex
@@ -7,12 +8,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.__main__ import build_parser
-from core.command_options import strategy_options
+from core.cli.options import strategy_options
 from core.data.datasets import Dataset
 from core.freezing.strategies import STRATEGIES, complete_options
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, save_card
-from core.models.library import list_backbones
-from core.runs.store import RunStore
 from core.workspace import Workspace
 from tests.pages.helpers import copy_to_workspace, open_page, page_text, stage_table
 
@@ -46,7 +47,9 @@ def commanded(app: AppTest) -> tuple[str, dict[str, object]]:
 def test_a_newcomer_sees_the_slider_and_every_strategy_is_one_box_away(page: AppTest) -> None:
     assert page.slider("depth").value == 1 and page.selectbox("ft_strategy").value == "depth"
     assert "strategy" not in page.query_params
-    assert sorted(page.selectbox("ft_strategy").options) == sorted(one.title for one in STRATEGIES.values())
+    assert sorted(page.selectbox("ft_strategy").options) == sorted(
+        one.title for one in STRATEGIES.values()
+    )
 
 
 @pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "depth"])
@@ -64,8 +67,12 @@ def test_every_strategy_shows_its_card_and_is_queued_as_the_command_says(
     runs = RunStore(tiny[0]).list()
     main = next(run for run in runs if run.request["strategy"] == strategy)
     assert named == strategy
-    assert complete_options(strategy, options) == complete_options(strategy, main.request["options"])
-    assert sorted(run.request["strategy"] for run in runs) == sorted({strategy, "scratch", "zero-shot"})
+    assert complete_options(strategy, options) == complete_options(
+        strategy, main.request["options"]
+    )
+    assert sorted(run.request["strategy"] for run in runs) == sorted(
+        {strategy, "scratch", "zero-shot"}
+    )
 
 
 def test_options_count_in_the_command_the_address_and_the_picture(page: AppTest) -> None:
@@ -89,7 +96,9 @@ def test_a_click_on_a_stage_trains_it(page: AppTest, tiny: Tiny) -> None:
     for name in (names[0], names[-1]):
         page.toggle(f"stage_{card.id}_ft_{name}").set_value(False).run()
     assert "at least one stage to train" in page.error[0].value and not launchable(page)
-    assert len(page.toggle) == len(names) + 2, "the stack stays, and the switches of cosine and precision"
+    assert len(page.toggle) == len(names) + 2, (
+        "the stack stays, and the switches of cosine and precision"
+    )
 
 
 def test_openings_and_rates_are_shown_stage_by_stage(page: AppTest) -> None:
@@ -105,7 +114,9 @@ def test_openings_and_rates_are_shown_stage_by_stage(page: AppTest) -> None:
     assert "From epoch" not in stage_table(page) and launchable(page)
 
 
-def test_the_address_brings_strategy_options_stages_and_settings(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_brings_strategy_options_stages_and_settings(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     card = card_of(tiny[0])
     app = open_page(
         tiny[0],
@@ -159,12 +170,20 @@ def test_an_address_that_asks_for_nonsense_is_told_so(
 ) -> None:
     app = open_page(tiny[0], "finetune", monkeypatch, backbone="simulated-dnn", **{name: value})
     assert any(sentence in one.value and "left out" in one.value for one in app.warning)
-    assert launchable(app) and app.selectbox("ft_strategy").value == "depth" and name not in app.query_params
+    assert (
+        launchable(app)
+        and app.selectbox("ft_strategy").value == "depth"
+        and name not in app.query_params
+    )
 
 
-def test_a_card_without_counts_says_so_instead_of_probing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_card_without_counts_says_so_instead_of_probing(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     card = copy_to_workspace(tiny[0], "dnn", ("supervised",) * 4)
-    bare = tuple(dataclasses.replace(stage, biases_norms=None, linear_widths=None) for stage in card.stages)
+    bare = tuple(
+        dataclasses.replace(stage, biases_norms=None, linear_widths=None) for stage in card.stages
+    )
     save_card(dataclasses.replace(card, stages=bare), tiny[0].backbones / card.id)
     app = open_page(tiny[0], "finetune", monkeypatch, backbone="mine")
     choose(app, "bitfit")

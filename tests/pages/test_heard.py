@@ -12,14 +12,14 @@ from tests.pages.helpers import send_stale_edits
 def script() -> None:
     import streamlit as st
 
-    from pages.components.heard import listen, put, restore
+    from pages.components.shared.widget_sync import reapply_unseen, render_ack_field, set_value
 
-    restore()
-    st.button("three", key="three", on_click=put, args=("depth", 3))
-    st.button("four", key="four", on_click=put, args=("depth", 4))
+    reapply_unseen()
+    st.button("three", key="three", on_click=set_value, args=("depth", 3))
+    st.button("four", key="four", on_click=set_value, args=("depth", 4))
     st.button("Launch", key="launch")
     st.slider("Freeze depth", 0, 5, 1, key="depth")
-    listen()
+    render_ack_field()
 
 
 @pytest.fixture

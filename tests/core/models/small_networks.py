@@ -13,14 +13,18 @@ FIELD_SIZES = (5, 3, 7)
 
 
 def small_settings(architecture: str) -> dict[str, object]:
-    return {name: value for name, value in SMALL.items() if name in ARCHITECTURES[architecture].defaults}
+    return {
+        name: value for name, value in SMALL.items() if name in ARCHITECTURES[architecture].defaults
+    }
 
 
 def build_small_network(
     architecture: str, head: HeadSettings | None = None, field_sizes: tuple[int, ...] = FIELD_SIZES
 ) -> Network:
     torch.manual_seed(1)
-    network = build_network(architecture, small_settings(architecture), field_sizes, head or HeadSettings())
+    network = build_network(
+        architecture, small_settings(architecture), field_sizes, head or HeadSettings()
+    )
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

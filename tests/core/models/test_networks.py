@@ -8,7 +8,7 @@ from torch import nn
 from core.errors import BadInput
 from core.models.backbone import build_network, describe_stages
 from core.models.card import HeadSettings
-from core.models.network import MemberLinear, Network, loss_of, scores_of
+from core.models.network import MemberLinear, Network, click_loss, click_probabilities
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS, complete_settings
 from tests.core.models.references import CLICK_MODELS, REFERENCES, Weights
 from tests.core.models.small_networks import FIELD_SIZES, build_small_network, small_settings
@@ -23,7 +23,9 @@ def inputs() -> tuple[np.ndarray, np.ndarray]:
 
 
 def weights(network: Network) -> Weights:
-    return {name: tensor.numpy().astype(np.float64) for name, tensor in network.state_dict().items()}
+    return {
+        name: tensor.numpy().astype(np.float64) for name, tensor in network.state_dict().items()
+    }
 
 
 @pytest.mark.parametrize("architecture", REFERENCES)
@@ -33,7 +35,10 @@ def test_forward_equals_numpy(architecture: str) -> None:
     w = weights(network)
     x = REFERENCES[architecture](w, ids, numerics, FIELD_SIZES)
     if network.members > 1:
-        by_member = [x[:, k] @ w["head.layers.0.weight"][k] + w["head.layers.0.bias"][k] for k in range(x.shape[1])]
+        by_member = [
+            x[:, k] @ w["head.layers.0.weight"][k] + w["head.layers.0.bias"][k]
+            for k in range(x.shape[1])
+        ]
         expected = np.stack(by_member, axis=1)
     else:
         expected = x @ w["head.layers.0.weight"].T + w["head.layers.0.bias"]
@@ -65,34 +70,53 @@ def test_settings_that_cannot_be_are_refused_in_a_sentence(
     architecture: str, settings: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(BadInput, match=sentence):
-        build_network(architecture, complete_settings(architecture, settings), FIELD_SIZES, HeadSettings())
+        build_network(
+            architecture, complete_settings(architecture, settings), FIELD_SIZES, HeadSettings()
+        )
 
 
 def test_parallel_parts_share_a_stage_and_say_so() -> None:
     cards = describe_stages(build_small_network("autoint"), len(FIELD_SIZES))
-    assert [card.parts for card in cards] == [(), ("Attention 1", "Block 1"), ("Attention 2", "Block 2")]
+    assert [card.parts for card in cards] == [
+        (),
+        ("Attention 1", "Block 1"),
+        ("Attention 2", "Block 2"),
+    ]
     assert cards[1].title == "Attention 1 ‖ Block 1"
-    network = build_network("autoint", small_settings("autoint") | {"layers": 1}, FIELD_SIZES, HeadSettings())
-    assert [stage.title for stage in network.ordered()] == ["Embedding", "Attention 1 ‖ Block 1", "Block 2"]
-    assert network.ordered()[2].parts == ()
+    network = build_network(
+        "autoint", small_settings("autoint") | {"layers": 1}, FIELD_SIZES, HeadSettings()
+    )
+    assert [stage.title for stage in network.stage_list()] == [
+        "Embedding",
+        "Attention 1 ‖ Block 1",
+        "Block 2",
+    ]
+    assert network.stage_list()[2].parts == ()
 
 
 def test_members_start_different_and_learn_on_their_own() -> None:
     network = build_network(
-        "tabm", small_settings("tabm") | {"dropout": 0.0, "batch_norm": False}, FIELD_SIZES, HeadSettings()
+        "tabm",
+        small_settings("tabm") | {"dropout": 0.0, "batch_norm": False},
+        FIELD_SIZES,
+        HeadSettings(),
     )
     state = tuple(torch.from_numpy(array) for array in inputs())
     outputs = network(state)
     assert outputs.shape == (ROWS, 3, 1)
     assert not torch.allclose(outputs[:, 0], outputs[:, 1])
     labels = torch.tensor([0.0, 1, 0, 1, 1, 0])
-    losses = [nn.functional.binary_cross_entropy_with_logits(outputs[:, k, 0], labels) for k in range(3)]
-    torch.testing.assert_close(loss_of(outputs, labels), torch.stack(losses).mean())
-    torch.testing.assert_close(scores_of(outputs), outputs[:, :, 0].sigmoid().mean(dim=1))
+    losses = [
+        nn.functional.binary_cross_entropy_with_logits(outputs[:, k, 0], labels) for k in range(3)
+    ]
+    torch.testing.assert_close(click_loss(outputs, labels), torch.stack(losses).mean())
+    torch.testing.assert_close(click_probabilities(outputs), outputs[:, :, 0].sigmoid().mean(dim=1))
     network.replace_head(HeadSettings((4,), output="softmax"))
     outputs = network(state)
     assert outputs.shape == (ROWS, 3, 2)
-    torch.testing.assert_close(scores_of(outputs), outputs.softmax(dim=2)[:, :, 1].mean(dim=1))
+    torch.testing.assert_close(
+        click_probabilities(outputs), outputs.softmax(dim=2)[:, :, 1].mean(dim=1)
+    )
     assert sum(isinstance(module, MemberLinear) for module in network.head.modules()) == 2
 
 
@@ -103,7 +127,9 @@ def test_stages_in_parts_equal_the_whole(architecture: str) -> None:
     with torch.no_grad():
         whole = network(state)
         for depth in range(len(network.stages) + 1):
-            torch.testing.assert_close(network(network.run_stages(state, 0, depth), depth), whole, rtol=0, atol=0)
+            torch.testing.assert_close(
+                network(network.run_stages(state, 0, depth), depth), whole, rtol=0, atol=0
+            )
 
 
 @pytest.mark.parametrize("architecture", CLICK_MODELS)
@@ -111,15 +137,22 @@ def test_cards_count_every_parameter_and_width(architecture: str) -> None:
     network = build_small_network(architecture)
     cards = describe_stages(network, len(FIELD_SIZES))
     head = HeadSettings().parameters(network.representation, network.members)
-    assert sum(card.parameters for card in cards) + head == sum(p.numel() for p in network.parameters())
+    assert sum(card.parameters for card in cards) + head == sum(
+        p.numel() for p in network.parameters()
+    )
     assert cards[-1].outputs == network.representation * network.members
     assert cards[0].name == "embedding" and cards[0].flops == 0
 
 
-@pytest.mark.parametrize(("architecture", "per_input"), [("dnn", 8), ("dcnv2", 25), ("tabm", 3 * 8), ("finalnet", 16)])
+@pytest.mark.parametrize(
+    ("architecture", "per_input"), [("dnn", 8), ("dcnv2", 25), ("tabm", 3 * 8), ("finalnet", 16)]
+)
 def test_operations_are_two_a_multiply_add(architecture: str, per_input: int) -> None:
     width = len(FIELD_SIZES) * 4 + 13
-    assert describe_stages(build_small_network(architecture), len(FIELD_SIZES))[1].flops == 2 * width * per_input
+    assert (
+        describe_stages(build_small_network(architecture), len(FIELD_SIZES))[1].flops
+        == 2 * width * per_input
+    )
 
 
 @pytest.mark.parametrize("output", ["logit", "softmax"])
@@ -144,6 +177,10 @@ def test_losses_and_scores_equal_closed_forms() -> None:
     two = generator.normal(size=(50, 2)).astype(np.float32)
     for outputs, logit in ((one, one[:, 0]), (two, two[:, 1] - two[:, 0])):
         p = 1 / (1 + np.exp(-logit.astype(np.float64)))
-        np.testing.assert_allclose(scores_of(torch.from_numpy(outputs)).numpy(), p, rtol=1e-5)
+        np.testing.assert_allclose(
+            click_probabilities(torch.from_numpy(outputs)).numpy(), p, rtol=1e-5
+        )
         expected = -np.mean(labels * np.log(p) + (1 - labels) * np.log(1 - p))
-        assert loss_of(torch.from_numpy(outputs), torch.from_numpy(labels)).item() == pytest.approx(expected, rel=1e-5)
+        assert click_loss(
+            torch.from_numpy(outputs), torch.from_numpy(labels)
+        ).item() == pytest.approx(expected, rel=1e-5)

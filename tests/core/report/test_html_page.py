@@ -1,4 +1,5 @@
-"""The page of a report: what users wrote stays text, scripts are allowed by hash alone, figures read back."""
+"""The page of a report: what users wrote stays text, scripts are allowed by hash alone, figures
+read back."""
 
 import base64
 import hashlib
@@ -8,7 +9,17 @@ import re
 import numpy as np
 import plotly.graph_objects as go
 
-from core.report.html_page import Section, commands, facts, heading, page, paragraph, plot, sentences, table
+from core.report.html_page import (
+    Section,
+    bullet_list,
+    code_block,
+    definition_list,
+    heading,
+    page,
+    paragraph,
+    plot,
+    table,
+)
 from tests.core.report.html_reader import HtmlReader
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\u2028&amp;'
@@ -17,8 +28,8 @@ EVIL = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\u2028&a
 def evil_page() -> str:
     figure = go.Figure(go.Scatter(x=np.array([1.0, 2.0]), y=np.array([3.0, 4.0]), name=EVIL))
     parts = [
-        paragraph(EVIL), heading(EVIL), sentences([EVIL]), facts({EVIL: EVIL}), table([EVIL], [[EVIL]]),
-        commands([EVIL]), plot(figure, EVIL),
+        paragraph(EVIL), heading(EVIL), bullet_list([EVIL]), definition_list({EVIL: EVIL}), table([EVIL], [[EVIL]]),
+        code_block([EVIL]), plot(figure, EVIL),
     ]  # fmt: skip
     return page(EVIL, {EVIL: EVIL}, EVIL, [Section(EVIL, "one", parts)])
 
@@ -49,9 +60,17 @@ def test_the_policy_names_the_hash_of_every_script_and_no_address() -> None:
     assert not re.search(r"https?:|unsafe-eval|\*", policy)
     assert "'unsafe-inline'" not in policy.split("style-src")[0]
     for script in reader.scripts[1:]:
-        assert f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in policy
+        assert (
+            f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+            in policy
+        )
     assert len(reader.scripts[1]) > 1_000_000
-    loads = [values.get(name) for _, values in reader.elements for name in ("src", "href") if values.get(name)]
+    loads = [
+        values.get(name)
+        for _, values in reader.elements
+        for name in ("src", "href")
+        if values.get(name)
+    ]
     assert loads == ["#one"]
 
 
