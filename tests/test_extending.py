@@ -10,11 +10,11 @@ import torch
 from core.data.datasets import Dataset
 from core.freezing.plan import make_plan
 from core.freezing.strategies import STRATEGIES, describe_strategy
+from core.jobs.requests import FinetuneRequest
 from core.models.backbone import load_backbone
 from core.models.backbone_store import find_backbone
 from core.models.card import HeadSettings, load_card
 from core.models.registry import ARCHITECTURES
-from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 

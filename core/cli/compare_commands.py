@@ -174,7 +174,7 @@ def slices(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         reference = "before"
         names = ("target_test_label", "target_test_score", "target_test_before")
         arrays = {}
-        for name in names[: 3 if runs[0].result and runs[0].result.get("before") else 2]:
+        for name in names[: 3 if runs[0].result and runs[0].result.before else 2]:
             arrays[name] = read_prediction_array(workspace, runs[0], name)
         metrics, differences = run_slices(arrays, column_slices(workspace, runs[0].dataset, column))
     else:
@@ -243,7 +243,7 @@ def _select_arms(
     runs = [
         run
         for run in named
-        if run.status == "done" and run.result and "target_test" in run.result["metrics"]
+        if run.status == "done" and run.result and "target_test" in run.result.metrics
     ]
     if not runs:
         raise BadInput(

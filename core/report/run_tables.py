@@ -9,12 +9,13 @@ import pandas as pd
 
 from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import is_missing, metric_or_none, metric_value
+from core.jobs.requests import PretrainRequest
 from core.jobs.store import Run, ValidationSummary
 from core.models.backbone_store import list_backbones
+from core.models.objectives import ORIGINS
 from core.models.registry import ARCHITECTURES
 from core.report.arms import group_into_arms
 from core.runs.sweep import arm_of_run
-from core.training.objectives import ORIGINS
 from core.workspace import Workspace
 
 NUMBER_COLUMNS = (
@@ -67,16 +68,17 @@ def matching_runs(
 def strategy_title(run: Run) -> str:
     """The strategy in a word or two."""
     if run.kind == "pretrain":
-        return f"pretraining{pretraining_suffix(run.request)}"
+        return f"pretraining{pretraining_suffix(run.pretrain_request)}"
     return arm_of_run(run).title
 
 
-def pretraining_suffix(request: dict[str, Any]) -> str:
+def pretraining_suffix(request: PretrainRequest) -> str:
     """What sets a pretraining apart from learning clicks from random weights: " (Word2Vec, no
     training)"; often ""."""
-    objective, start = request.get("objective", "supervised"), request.get("start", "random")
-    words = [ORIGINS[start]] * (start != "random")
-    words += {"supervised": [], "none": ["no training"]}.get(objective, [objective.upper()])
+    words = [ORIGINS[request.start]] * (request.start != "random")
+    words += {"supervised": [], "none": ["no training"]}.get(
+        request.objective, [request.objective.upper()]
+    )
     return f" ({', '.join(words)})" if words else ""
 
 
@@ -154,11 +156,11 @@ def arm_frame(
 def _run_cells(run: Run) -> tuple[Any, ...]:
     """What a run itself says in the columns of _CELLS; kept, for looking it up in thousands of
     results takes long."""
-    result = run.result or {}
-    metrics = result.get("metrics") or {}
+    result = run.result
+    metrics = result.metrics if result else {}
     target, source = metrics.get("target_test"), metrics.get("source_test")
     half = (metric_value(target, "auc_high") - metric_value(target, "auc_low")) / 2
-    memory = result.get("peak_memory")
+    memory = result.peak_memory if result else None
     return (
         run.name,
         run.status,
@@ -167,15 +169,11 @@ def _run_cells(run: Run) -> tuple[Any, ...]:
         None if is_missing(half) else half,
         metric_or_none(target, "log_loss"),
         metric_or_none(source, "auc"),
-        result["trained_parameters"] if result and run.request.get("objective") != "none" else None,
-        result["seconds"]["total"] if result else None,
+        result.trained_parameters if result and run.objective != "none" else None,
+        result.total_seconds if result else None,
         memory / 1e6 if memory else None,
-        run.request["train"]["seed"],
-        (
-            run.request["backbone"]
-            if "backbone" in run.request
-            else _architecture(run.request["architecture"])
-        ),
+        run.seed,
+        _backbone_or_architecture(run),
         run.dataset,
         run.group,
         list(run.tags),
@@ -183,6 +181,12 @@ def _run_cells(run: Run) -> tuple[Any, ...]:
         run.created,
         run.id,
     )
+
+
+def _backbone_or_architecture(run: Run) -> str:
+    if isinstance(run.request, PretrainRequest):
+        return _architecture(run.request.architecture)
+    return run.finetune_request.backbone
 
 
 def _architecture(name: str) -> str:

@@ -74,13 +74,13 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
     with title:
         st.subheader(escape_markdown(sweep.name))
         st.markdown(_describe_sweep(sweep))
-    own = any(run.lane == CLUSTER_QUEUE for run in runs)
+    own = any(run.queue == CLUSTER_QUEUE for run in runs)
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if any(run.active for run in runs):
             if guarded_button(
                 "Cancel",
                 icon=":material/cancel:",
-                disabled=all(run.cancel_asked for run in _active(runs)),
+                disabled=all(run.cancel_requested for run in _active(runs)),
             ):
                 cancel_sweep(workspace(), sweep)
                 st.rerun()
@@ -175,7 +175,7 @@ def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
     rest = " ".join(
         f"{number} × {status_markdown(status)}" for status, number in ended.items() if number
     )
-    spent = sum(run.result["seconds"]["total"] for run in done if run.result)
+    spent = sum(run.result.total_seconds for run in done if run.result)
     st.markdown(
         f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)} of work. {rest}"
     )
@@ -188,10 +188,10 @@ def _describe_activity(
     store: RunStore, sweep: Sweep, out: list[Run], running: list[Run], done: list[Run], part: float
 ) -> str:
     """What runs now and how long the rest takes by the mean of the runs that are done."""
-    if all(run.cancel_asked for run in out):
+    if all(run.cancel_requested for run in out):
         return "stopping"
     if not running:
-        lane = out[0].lane
+        lane = out[0].queue
         ahead = store.count_ahead(out)
         if ahead:
             return (
@@ -202,18 +202,18 @@ def _describe_activity(
         return "the worker takes the next one"
     words = escape_markdown("; ".join(_run_title(sweep, run) for run in running[:2]))
     if len(done) > 1:
-        mean = sum(run.result["seconds"]["total"] for run in done if run.result) / len(done)
+        mean = sum(run.result.total_seconds for run in done if run.result) / len(done)
         at_once = max(
-            len(running), 1 if out[0].lane == CLUSTER_QUEUE else max_parallel_runs(out[0].lane)
+            len(running), 1 if out[0].queue == CLUSTER_QUEUE else max_parallel_runs(out[0].queue)
         )
         words += f" · {format_approx_duration(mean * max(len(out) - part, 0) / at_once)} left"
     return words
 
 
 def _run_title(sweep: Sweep, run: Run) -> str:
-    train = run.request["train"]
-    setting = describe_setting(sweep, run.request["target_rows"], train["learning_rate"])
-    return ", ".join(filter(None, (arm_of_run(run).title, setting, f"seed {train['seed']}")))
+    train = run.request.train
+    setting = describe_setting(sweep, run.finetune_request.target_rows, train.learning_rate)
+    return ", ".join(filter(None, (arm_of_run(run).title, setting, f"seed {train.seed}")))
 
 
 def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
@@ -414,15 +414,15 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 def _show_runs(runs: Sequence[Run]) -> None:
     rows = []
     for run in runs:
-        target = run.result["metrics"].get("target_test") if run.result else None
+        target = run.result.metrics.get("target_test") if run.result else None
         rows.append(
             {
                 "Arm": arm_of_run(run).title,
-                "Seed": run.request["train"]["seed"],
+                "Seed": run.seed,
                 "Status": run.status,
                 "Target AUC": metric_or_none(target, "auc"),
                 "Log loss": metric_or_none(target, "log_loss"),
-                "Seconds": run.result["seconds"]["total"] if run.result else None,
+                "Seconds": run.result.seconds.get("total") if run.result else None,
                 "Run": f"run?run={run.id}",
                 "Message": run.message,
             }
@@ -444,7 +444,7 @@ def _show_runs(runs: Sequence[Run]) -> None:
 
 
 def _show_commands(sweep: Sweep, runs: Sequence[Run]) -> None:
-    own, active = any(run.lane == CLUSTER_QUEUE for run in runs), bool(_active(runs))
+    own, active = any(run.queue == CLUSTER_QUEUE for run in runs), bool(_active(runs))
     names = (
         ["watch", "cancel"] * active
         + ["resume"] * (not own and bool(_resumable(runs)))
