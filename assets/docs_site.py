@@ -7,7 +7,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from core.workspace import PROJECT
-from pages.components.learn.glossary import METRICS, TERMS
+from pages.components.learn.glossary import TERMS, number_terms
 
 # Files of the repository's root that are pages of the site as well, by the name of the page.
 ROOT_PAGES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
@@ -34,7 +34,7 @@ def glossary_page() -> str:
             "",
             "The same sentences are on the page *Learn* and behind the question marks of the app.",
             *_section("Terms", TERMS),
-            *_section("Metrics", METRICS),
+            *_section("Numbers", number_terms()),
             "",
         ]
     )

@@ -42,12 +42,14 @@ def arm(title: str, strategy: str, auc: float, **changes: Any) -> ArmResult:
         learning_rate=1e-3,
         depth=0,
         runs=(run,),
-        auc={
-            "target_test": SeedSummary(auc, 0.01, auc - 0.03, auc + 0.02),
-            "source_test": SeedSummary(auc + 0.05, NAN, auc + 0.01, auc + 0.09),
+        metrics={
+            "auc": {
+                "target_test": SeedSummary(auc, 0.01, auc - 0.03, auc + 0.02),
+                "source_test": SeedSummary(auc + 0.05, NAN, auc + 0.01, auc + 0.09),
+            },
+            "log_loss": {"target_test": SeedSummary(0.4, 0.02, NAN, NAN)},
+            "ece": {"target_test": SeedSummary(0.01, 0.002, NAN, NAN)},
         },
-        log_loss={"target_test": SeedSummary(0.4, 0.02, NAN, NAN)},
-        ece={"target_test": SeedSummary(0.01, 0.002, NAN, NAN)},
         validation_loss=0.4,
         trained_parameters=100,
         seconds=2.0,
