@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import stat
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import unquote, urlsplit
 
 from core.errors import BadInput
@@ -13,6 +13,7 @@ LONGEST_SHOWN = 200
 """Letters of a path that a message shows."""
 _PAIRS = ('""', "''", "“”", "‘’", "«»", "``", "<>")
 _REMOTE = re.compile(r"(https?|ftp|s3|s3a|gs|hdfs|abfss?|wasbs?|az|ssh|sftp|dbfs)://", re.IGNORECASE)
+_ENDINGS = ("tsv", "csv", "txt", "parquet", "feather", "arrow", "tar", "gz", "zip", "zst", "tgz", "bz2", "xz")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -85,3 +86,13 @@ def _from_address(address: str) -> str:
     if parts.netloc not in ("", "localhost", "127.0.0.1"):
         raise BadInput(f"{address[:120]!r} is a file on the machine {parts.netloc!r}; name a file on this one.")
     return unquote(parts.path)
+
+
+def sample_name(file_name: str) -> str:
+    """A sample name from a file's name: without its endings, and with nothing a name may not hold.
+
+    >>> sample_name("day_0.tsv.gz")
+    'day_0'
+    """
+    stem = re.sub(rf"(\.({'|'.join(_ENDINGS)}))+$", "", PurePath(file_name).name, flags=re.IGNORECASE)
+    return re.sub(r"[^\w .,()+%=-]", " ", stem).strip(" ._-,()+%=")[:64].strip() or "Sample"

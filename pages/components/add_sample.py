@@ -1,11 +1,10 @@
 """Bringing a sample in: an uploaded file, a file on the machine that runs Thaw, or simulated rows."""
 
 import dataclasses
-import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -13,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from core.data import reader_process
 from core.data.ingest import ingest
 from core.data.options import DEFAULT_OPTIONS, ReadOptions, option_words
-from core.data.paths import clean_path
+from core.data.paths import clean_path, sample_name
 from core.data.profile import profile_columns
 from core.data.samples import Sample, save_sample
 from core.data.simulate import DOMAINS, simulate
@@ -35,7 +34,6 @@ ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
 UPLOAD = "sample_upload"
 """Key of the uploader."""
 FORMS = "Text with 40 columns (39 without the label), CSV, Parquet or Feather; plain, packed or in an archive."
-_ENDINGS = ("tsv", "csv", "txt", "parquet", "feather", "arrow", "tar", "gz", "zip", "zst", "tgz", "bz2", "xz")
 MOST_SIMULATED = 5_000_000
 
 
@@ -79,12 +77,6 @@ def progress(bar: DeltaGenerator, text: str, start: float = 0.0, end: float = 1.
         bar.progress(min(start + (end - start) * share, 1.0), text)
 
     return move
-
-
-def sample_name(file_name: str) -> str:
-    """A sample name from a file's name: without its endings, and with nothing a name may not hold."""
-    stem = re.sub(rf"(\.({'|'.join(_ENDINGS)}))+$", "", PurePath(file_name).name, flags=re.IGNORECASE)
-    return re.sub(r"[^\w .,()+%=-]", " ", stem).strip(" ._-,()+%=")[:64].strip() or "Sample"
 
 
 def _upload_form() -> None:

@@ -20,8 +20,9 @@ from core.data.split import PartSummary, SplitSpec, without_domains
 from core.data.split_adjust import Split
 from core.data.split_plan import plan_split
 from core.errors import BadInput
+from core.program import COMMAND
 from core.report.data_figures import part_title, parts_figure
-from core.runs.reproduce import THAW, reading_flags, split_flags
+from core.runs.reproduce import reading_flags, split_flags
 from pages.components.access import write_button
 from pages.components.add_sample import progress
 from pages.components.chart import chart
@@ -158,7 +159,7 @@ def ingest_command(sample: Sample, spec: SplitSpec, name: str, min_count: int | 
 
     min_count: None for the default.
     """
-    read = [*THAW, "ingest", sample.source, "--name", name, *reading_flags(sample)]
+    read = [*COMMAND, "ingest", sample.source, "--name", name, *reading_flags(sample)]
     return shlex.join([*read, *split_flags(spec, min_count)])
 
 

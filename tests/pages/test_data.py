@@ -10,13 +10,13 @@ from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import find_dataset, list_datasets
 from core.data.ingest import ingest
+from core.data.paths import sample_name
 from core.data.samples import Sample, find_sample, list_samples, read_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.runs.store import RunStore
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
-from pages.components.add_sample import sample_name
 from pages.components.split_form import describe_split, ingest_command
 from tests.core.data.helpers import with_segments
 
