@@ -12,7 +12,6 @@ from core.data.preprocessing import load_preprocessing
 from core.data.profile import drift, profile_columns
 from core.data.schema import FIELDS, LABEL
 from core.data.simulate import simulate as write_simulated
-from core.models.costs import ArchitectureCost
 from core.rights import private_files
 from core.runs import removal, renaming
 from core.workspace import Workspace
@@ -145,7 +144,7 @@ class Dataset:
 
         sizes = load_preprocessing(self.info.folder / "preprocessing").field_sizes
         names = architectures or [name for name in ARCHITECTURES if is_installed(name)]
-        found: list[ArchitectureCost] = [count_cost(name, {}, sizes) for name in names]
+        found = [count_cost(name, {}, sizes) for name in names]
         return pd.DataFrame(
             {
                 "architecture": [one.architecture for one in found],

@@ -11,9 +11,10 @@ import plotly.graph_objects as go
 
 from core.command_output import Bar
 from core.evaluation.format_metrics import format_metric, is_missing
+from core.named import Named, only_one
 from core.report.palette import FROZEN, TRAINED
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Named)
 
 UPDATE_SECONDS = 0.5
 """Between two updates of a notebook's progress: each is a message to the browser that the notebook's file keeps."""
@@ -24,7 +25,7 @@ _CELL = "text-align:left;padding:.15em .8em .15em 0"
 
 
 class Listing(list[Item], Generic[Item]):
-    """A list that a notebook shows as a table.
+    """A list that a notebook shows as a table; an item is found by its position, its name or its id.
 
     Args:
         items: the list.
@@ -34,7 +35,7 @@ class Listing(list[Item], Generic[Item]):
 
     def __init__(self, items: Iterable[Item], what: str, frame: Callable[[], pd.DataFrame]) -> None:
         super().__init__(items)
-        self._what = what
+        self.what = what
         self._frame = frame
 
     def to_pandas(self) -> pd.DataFrame:
@@ -45,14 +46,18 @@ class Listing(list[Item], Generic[Item]):
     def __getitem__(self, place: SupportsIndex, /) -> Item: ...
     @overload
     def __getitem__(self, place: slice, /) -> "Listing[Item]": ...
-    def __getitem__(self, place: SupportsIndex | slice, /) -> "Item | Listing[Item]":
+    @overload
+    def __getitem__(self, place: str, /) -> Item: ...
+    def __getitem__(self, place: SupportsIndex | slice | str, /) -> "Item | Listing[Item]":
+        if isinstance(place, str):
+            return only_one(self, place, self.what.removesuffix("s"))
         if isinstance(place, slice):
-            return Listing(super().__getitem__(place), self._what, lambda: self._frame().iloc[place])
+            return Listing(super().__getitem__(place), self.what, lambda: self._frame().iloc[place])
         return super().__getitem__(place)
 
     def _repr_html_(self) -> str:
         if not self:
-            return f"<p>No {escape(self._what)} yet.</p>"
+            return f"<p>No {escape(self.what)} yet.</p>"
         frame = self._frame()
         more = f"<p>{len(frame) - MOST_ROWS:,} more: <code>to_pandas()</code></p>" if len(frame) > MOST_ROWS else ""
         columns = [str(name) for name in frame.columns if not frame[name].isna().all()]

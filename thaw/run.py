@@ -383,9 +383,7 @@ class Run:
     def _result(self, run: StoredRun | None = None) -> dict[str, Any]:
         run = run or self.info
         if run.status != "done" or run.result is None:
-            raise RunError(
-                f"Run {run.id} is {run.status}, so it has no result. {run.message or 'Wait for it: wait().'}"
-            )
+            raise RunError(f"Run {run.id} is {run.status}, so it has no result. {run.message or 'Call wait().'}")
         return run.result
 
     def _tables(self, part: Part) -> dict[bool, Any]:
@@ -418,11 +416,8 @@ class Run:
             return card_html(run.name, marks, note_html(run.message or _progress_words(run), f"Run {run.id}"))
         result, rows = run.result, []
         for part in ("target_test", "source_test"):
-            for state, metrics in (
-                ("before", (result.get("before") or {}).get(part)),
-                ("after", result["metrics"].get(part)),
-            ):
-                if metrics:
+            for state, by_part in (("before", result.get("before") or {}), ("after", result["metrics"])):
+                if metrics := by_part.get(part):
                     values = {name.replace("_", " "): metrics.get(name) for name in _SHOWN}
                     rows.append({"rows": _words(part), "": state, "AUC (95 % interval)": format_auc(metrics), **values})
         facts = (

@@ -38,7 +38,7 @@ _SHOWN = {
 
 
 class Sweep:
-    """Strategies times seeds. Its properties are read from the workspace each time, so they follow a sweep under way."""
+    """Strategies times seeds. Its properties are read from the workspace each time: they follow a sweep under way."""
 
     def __init__(self, workspace: Workspace, sweep_id: str) -> None:
         self._workspace = workspace
@@ -83,7 +83,10 @@ class Sweep:
         """
         store, began = RunStore(self._workspace), time.monotonic()
         with Progress(self.name) as report:
-            while any(run.active for run in (runs := store.group(self.id))):
+            while True:
+                runs = store.group(self.id)
+                if not any(run.active for run in runs):
+                    break
                 ended = sum(not run.active for run in runs)
                 report(ended / len(runs), f"{ended} of {len(runs)} runs")
                 if timeout is not None and time.monotonic() - began > timeout:
@@ -139,7 +142,7 @@ class Sweep:
         return "\n".join(judged(self._workspace, results, reference_of(results))[1] + forgotten(results))
 
     def figure(self, metric: Literal["auc", "log_loss", "ece"] = "auc") -> go.Figure:
-        """A metric by freeze depth where the arms are depths, else by arm; with intervals, on target and source rows."""
+        """A metric on target and source test rows with its intervals, by freeze depth or, without depths, by arm."""
         results = self._results()
         if any(sweep_figures.is_depth(one) for one in results):
             figure = sweep_figures.depth_figure(results, metric)

@@ -1,19 +1,22 @@
 """The workspace: where everything begins."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import pandas as pd
 
-from core.data import datasets, ingest, samples
+from core.data.datasets import Dataset as StoredDataset
+from core.data.datasets import find_dataset, list_datasets, prepare_files
+from core.data.ingest import ingest
 from core.data.options import ReadOptions, Source
 from core.data.paths import clean_path, sample_name
+from core.data.samples import find_sample, list_samples
 from core.durable import staging
 from core.errors import BadInput
 from core.models.card import BackboneCard
 from core.models.library import find_backbone, list_backbones
-from core.named import only_one
 from core.report.run_tables import run_frame
 from core.rights import private_files
 from core.runs.launch import refresh
@@ -21,7 +24,7 @@ from core.runs.run import Run as StoredRun
 from core.runs.store import RunStore
 from core.runs.submit import names_in_training, submit_finetune, submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, depth_arms, list_sweeps, resume_sweep, submit_sweep
-from core.training.defaults import AUTO, count_training_rows, preset_settings, settings_by_size
+from core.training.defaults import count_training_rows, preset_settings, settings_by_size
 from core.training.settings import MASK_SHARE, FinetuneRequest, PretrainRequest, TrainSettings
 from core.workspace import open_workspace
 from thaw.backbone import Backbone
@@ -71,7 +74,7 @@ class Workspace:
     @property
     def samples(self) -> Listing[Sample]:
         """Its samples, newest first."""
-        found = samples.list_samples(self._workspace)
+        found = list_samples(self._workspace)
         names = ("id", "name", "rows", "click_rate", "bad_rows", "simulated", "source", "created")
         rows = [{name: getattr(one, name) for name in names} for one in found]
         return Listing([Sample(self._workspace, one) for one in found], "samples", lambda: pd.DataFrame(rows))
@@ -79,7 +82,7 @@ class Workspace:
     @property
     def datasets(self) -> Listing[Dataset]:
         """Its datasets, newest first."""
-        found = datasets.list_datasets(self._workspace)
+        found = list_datasets(self._workspace)
         rows = [
             {
                 "id": one.id,
@@ -139,11 +142,11 @@ class Workspace:
 
     def sample(self, name: str) -> Sample:
         """The sample of that name or id; BadInput lists those there are."""
-        return Sample(self._workspace, samples.find_sample(self._workspace, name))
+        return Sample(self._workspace, find_sample(self._workspace, name))
 
     def dataset(self, name: str) -> Dataset:
         """The dataset of that name or id; BadInput lists those there are."""
-        return Dataset(self._workspace, datasets.find_dataset(self._workspace, name))
+        return Dataset(self._workspace, find_dataset(self._workspace, name))
 
     def backbone(self, name: str) -> Backbone:
         """The backbone of that name or id; BadInput lists those there are."""
@@ -152,10 +155,6 @@ class Workspace:
     def run(self, run_id: str) -> Run:
         """The run of that id; BadInput where there is none."""
         return Run(self._workspace, RunStore(self._workspace).get(run_id).id)
-
-    def get_sweep(self, name: str) -> Sweep:
-        """The sweep of that name or id; BadInput lists those there are."""
-        return Sweep(self._workspace, only_one(list_sweeps(self._workspace), name, "sweep").id)
 
     # Data.
 
@@ -196,7 +195,7 @@ class Workspace:
             else:
                 path = clean_path(str(rows))
             with Progress(f"Reading {path.name}") as report:
-                found = ingest.ingest(
+                found = ingest(
                     self._workspace,
                     path,
                     name or sample_name(member or path.name),
@@ -229,7 +228,7 @@ class Workspace:
             path = folder / "simulated_criteo.tsv.gz"
             with Progress(f"Simulating {rows:,} rows") as report:
                 simulate(path, rows, domain, seed, lambda share: report(share / 2))
-                found = ingest.ingest(
+                found = ingest(
                     self._workspace, path, name, progress=lambda share: report(0.5 + share / 2), simulated=True
                 )
         return Sample(self._workspace, found)
@@ -267,15 +266,13 @@ class Workspace:
             "target_test": target_test,
         }
         files = {
-            role: one.info if isinstance(one, Sample) else samples.find_sample(self._workspace, one)
+            role: one.info if isinstance(one, Sample) else find_sample(self._workspace, one)
             for role, one in given.items()
             if one is not None
         }
         spec = split_spec(parts, several_files=True)
         with private_files(), Progress(f"Preparing {name}") as report:
-            return Dataset(
-                self._workspace, datasets.prepare_files(self._workspace, files, spec, name, min_count, report)
-            )
+            return Dataset(self._workspace, prepare_files(self._workspace, files, spec, name, min_count, report))
 
     # Training.
 
@@ -289,7 +286,7 @@ class Workspace:
         start: str = "random",
         start_file: str | Path = "",
         mask_share: float = MASK_SHARE,
-        preset: Preset = AUTO,
+        preset: Preset = "auto",
         wait: Wait = False,
         **options: Unpack[PretrainOptions],
     ) -> Run:
@@ -337,7 +334,7 @@ class Workspace:
         strategy: str | None = None,
         target_rows: int = 0,
         controls: Sequence[str] = (),
-        preset: Preset = AUTO,
+        preset: Preset = "auto",
         wait: Wait = False,
         **options: Unpack[FinetuneOptions],
     ) -> Run:
@@ -389,7 +386,7 @@ class Workspace:
         target_sizes: Sequence[int] = (0,),
         halving: int = 0,
         name: str | None = None,
-        preset: Preset = AUTO,
+        preset: Preset = "auto",
         wait: Wait = False,
         **options: Unpack[SweepOptions],
     ) -> Sweep:
@@ -460,8 +457,8 @@ class Workspace:
 
     # Inside.
 
-    def _dataset(self, data: Dataset | str) -> datasets.Dataset:
-        return data.info if isinstance(data, Dataset) else datasets.find_dataset(self._workspace, data)
+    def _dataset(self, data: Dataset | str) -> StoredDataset:
+        return data.info if isinstance(data, Dataset) else find_dataset(self._workspace, data)
 
     def _card(self, backbone: Backbone | Run | str) -> BackboneCard:
         if isinstance(backbone, Run):
@@ -471,8 +468,6 @@ class Workspace:
     def _settings(
         self, preset: str, rows: int, options: Mapping[str, Any], objective: str = "supervised"
     ) -> TrainSettings:
-        import dataclasses
-
         return dataclasses.replace(preset_settings(preset, rows, objective), **training_settings(options))
 
     def _finish(self, runs: Sequence[Run], wait: Wait) -> Run:
@@ -503,5 +498,5 @@ class Workspace:
         return card_html(f"Workspace {self.folder}", [], note_html(self._counts()))
 
     def _counts(self) -> str:
-        numbers = {"samples": self.samples, "datasets": self.datasets, "backbones": self.backbones, "runs": self.runs}
-        return ", ".join(f"{len(found)} {what}" for what, found in numbers.items())
+        found = (self.samples, self.datasets, self.backbones, self.runs, self.sweeps)
+        return ", ".join(f"{len(one)} {one.what}" for one in found)
