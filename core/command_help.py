@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from core.program import PROGRAM
 
 GROUPS: dict[str, tuple[str, ...]] = {
+    "the app": ("app",),
     "data": ("ingest", "prepare", "samples", "datasets", "profile", "drift", "simulate"),
     "backbones": ("pretrain", "costs", "backbones", "vocabulary", "import-backbone", "export-backbone"),
     "fine-tuning": ("finetune", "sweep", "demo"),

@@ -46,6 +46,8 @@ from core.models.exchange import export_backbone as write_backbone
 from core.models.library import find_backbone, read_backbones
 from core.models.registry import ARCHITECTURES, is_installed
 from core.outputs import check_output
+from core.program import PROJECT
+from core.rights import users_umask
 from core.runs.moved import read_moved
 from core.runs.store import RunStore
 from core.runs.submit import names_in_training, submit_finetune, submit_interpolation, submit_pretrain
@@ -64,6 +66,21 @@ TRACKERS: dict[str, tuple[Write, str]] = {
     "tensorboard": (write_tensorboard, "tensorboard --logdir {out}"),
 }
 """Tracking tools that runs can be written for, and the command of theirs that shows what was written."""
+
+
+def app(workspace: Workspace, options: argparse.Namespace) -> Result:
+    """Opens the app on this workspace: this process becomes its server, until Ctrl-C."""
+    words = ["--server.port", str(options.port), "--server.address", options.address]
+    words += ["--server.headless", "true"] if options.no_browser else []
+    # The server makes private files by itself, and outputs have what the user's umask says.
+    os.umask(users_umask())
+    # Streamlit looks for the main script and the pages from there; wherever that is, the workspace stays this one.
+    os.chdir(PROJECT)
+    os.execve(
+        sys.executable,
+        [sys.executable, "-m", "streamlit", "run", "app.py", *words],
+        {**os.environ, "THAW_HOME": str(workspace.root)},
+    )
 
 
 def simulate(workspace: Workspace, options: argparse.Namespace) -> Result:
