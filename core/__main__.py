@@ -178,9 +178,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     app = add("app", "Open the app in the browser.")
     app.add_argument("--port", type=int, default=8501, help="default 8501")
-    app.add_argument(
-        "--address", default="127.0.0.1", help="what it listens on (default 127.0.0.1: this machine alone)"
-    )
+    app.add_argument("--address", default="127.0.0.1", help="what it listens on (default: this machine alone)")
     app.add_argument("--no-browser", action="store_true", help="open no browser; print the address")
     simulate = add("simulate", "Write a simulated Criteo file.")
     simulate.add_argument("--rows", type=int, required=True)

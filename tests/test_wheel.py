@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -52,7 +51,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Without what would lead an installed Thaw back to this checkout or to another workspace."""
     kept = {name: value for name, value in os.environ.items() if name not in ("THAW_HOME", "PYTHONPATH")}
     return {**kept, "THAW_WORKER_LINGER": "2"}
@@ -88,10 +87,13 @@ def test_dependencies_and_extras_are_those_of_the_requirements_files(wheel: Path
 
 
 def test_the_command_works_from_an_empty_folder(installed: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    def thaw(*words: str) -> str:
-        done = subprocess.run(
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [installed / "thaw", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
+
+    def thaw(*words: str) -> str:
+        done = call(*words)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -108,11 +110,9 @@ def test_the_command_works_from_an_empty_folder(installed: Path, environment: di
     run = json.loads(thaw("finetune", *words, "--epochs", "1", "--device", "cpu", "--json"))["run"]
     assert run["status"] == "done" and run["result"]["metrics"]["target_test"]["auc"] > 0.5
     thaw("report", "--runs", run["id"], "--out", "run.html")
-    assert "<code>thaw finetune --dataset rows" in (tmp_path / "run.html").read_text().replace("\n", " ")
-    refused = subprocess.run(
-        [installed / "thaw", "score", "--run", "r-none", "--input", "rows.tsv", "--output", "out.csv"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
+    report = (tmp_path / "run.html").read_text()
+    assert "thaw finetune --dataset rows" in report and "python -m core" not in report
+    refused = call("score", "--run", "r-none", "--input", "rows.tsv", "--output", "out.csv")
     assert refused.returncode == 2 and "`thaw runs` lists them" in refused.stderr
 
 
@@ -174,11 +174,6 @@ def test_the_app_answers_with_its_own_settings(served: str, tmp_path: Path) -> N
             return answer.read(), str(answer.headers)
 
     assert get("/_stcore/health")[0] == b"ok"
-    assert b"Plotly" in get("/assets/plotly.min.js")[0][:2000] or len(get("/assets/plotly.min.js")[0]) > 10**6
-    assert "Content-Security-Policy" in get("/")[1], "the middleware of pages/server stands before Streamlit"
+    assert len(get("/assets/plotly.min.js")[0]) > 10**6
+    assert "content-security-policy" in get("/")[1].lower(), "the middleware of pages/server stands before Streamlit"
     assert (tmp_path / "workspace").is_dir(), "below the folder in which the command was given"
-
-
-def test_no_file_of_the_wheel_is_left_out_by_a_name(tmp_path: Path) -> None:
-    assert not [path for path in (PROJECT / "thaw").rglob("*") if path.name == "_app"], "the checkout has none"
-    assert shutil.which("git")
